@@ -1,0 +1,66 @@
+"""Every error a user can meet, with its exit code.
+
+A message says what failed, what was seen against what was expected, and the next command to type.
+The command line prints it as one line without a traceback; any other exception is a defect of ours.
+
+Not covered: outcomes of agent code. A crashing solution is a step class (`aira_bench.outcomes`), never an
+exception.
+"""
+
+from typing import ClassVar
+
+
+class AiraError(Exception):
+    """Base of all user-facing errors. `hint` is the next command to type."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} Try: {self.hint}" if self.hint else self.message
+
+
+class UsageError(AiraError):
+    """An unknown name or an impossible value on the command line."""
+
+    exit_code = 2
+
+
+class PrerequisiteError(AiraError):
+    """The machine lacks something: Docker, an image, disk, a key, data."""
+
+    exit_code = 3
+
+
+class TaskError(AiraError):
+    """A task folder breaks its contract, or its trusted scripts fail."""
+
+    exit_code = 4
+
+
+class SandboxError(AiraError):
+    """The container engine failed. Infrastructure: never a score and never the agent's fault."""
+
+    exit_code = 5
+
+
+class RunStateError(AiraError):
+    """A run folder cannot be read, is locked by a live process, or belongs to another version."""
+
+    exit_code = 6
+
+
+class ModelError(AiraError):
+    """A model provider refused for good: key, model name, or its retries ran out."""
+
+    exit_code = 7
+
+
+class BudgetExceeded(AiraError):
+    """A hard budget would be broken by the next call."""
+
+    exit_code = 8

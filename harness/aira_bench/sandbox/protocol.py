@@ -1,0 +1,155 @@
+"""What a sandbox is, whatever engine is behind it.
+
+A `Sandbox` prepares one fresh container per step. A prepared container is already started and waits for its
+files, so that its start-up lies outside the step's critical path. Nothing of a step survives in the engine:
+declared artifacts are copied out by name, everything else is discarded.
+
+Not covered: what the outcome means. `aira_bench.outcomes` turns a `StepOutcome` into a step class.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal, Protocol
+
+WORKSPACE = PurePosixPath("/workspace")
+"""The step's writable folder and working directory inside every container."""
+
+Role = Literal["agent", "fit", "judge", "prepare", "probe"]
+EndReason = Literal["exited", "timeout", "out_of_memory"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Hard caps of one container. All of them are enforced by the kernel, none by the code inside."""
+
+    memory_mib: int = 4096
+    """Memory for processes, equal to the swap limit. The workspace, /tmp and /dev/shm are granted on top."""
+    workspace_mib: int = 512
+    tmp_mib: int = 256
+    shm_mib: int = 64
+    pids: int = 512
+    open_files: int = 4096
+    cpus: tuple[int, ...] | None = None
+    """Host cores the container is pinned to; None leaves all of them."""
+    gpu_uuid: str | None = None
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A host folder shown inside the container. The source must be owned by the orchestrator."""
+
+    source: Path
+    target: PurePosixPath
+    writable: bool = False
+    """True only for preparation containers, which run a task author's trusted scripts."""
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """Everything the engine is told about a container. No agent-made string is ever part of it."""
+
+    image: str
+    role: Role
+    run_id: str
+    """Label under which a crashed orchestrator's leftovers are found and removed."""
+    limits: Limits = field(default_factory=Limits)
+    mounts: tuple[Mount, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Added to the fixed environment. Names must be upper-case and trusted."""
+
+
+@dataclass(frozen=True)
+class CapturedOutput:
+    """A stream's beginning and end. The middle is dropped, but counted and hashed."""
+
+    head: bytes
+    tail: bytes
+    """Empty when everything fitted into `head`."""
+    total_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A regular file copied out of a dead container."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RejectedArtifact:
+    """A declared file that was absent or not acceptable; `reason` is safe to print."""
+
+    name: str
+    reason: Literal["missing", "not a regular file", "too large", "unreadable"]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ArtifactRequest:
+    """A file to copy out by name: a relative path without `..`, with a size cap."""
+
+    name: str
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What the engine saw. `exit_code` is None when the container was killed at its deadline."""
+
+    ended: EndReason
+    exit_code: int | None
+    wall_s: float
+    """From handing over the files to the death of the container's last process."""
+    stdout: CapturedOutput
+    stderr: CapturedOutput
+    artifacts: Mapping[str, Artifact | RejectedArtifact]
+    peak_memory_mib: float | None
+
+
+class PreparedContainer(Protocol):
+    """A started container that waits for its files. Used once."""
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        files: Mapping[str, bytes],
+        timeout_s: float,
+        artifacts: Sequence[ArtifactRequest],
+        destination: Path,
+    ) -> StepOutcome:
+        """Write `files` into the workspace, run `command` there, copy `artifacts` into `destination`.
+
+        At `timeout_s` the container is killed from outside. Artifacts are read after its death only, through
+        no link, regular files only, each under its cap.
+
+        Raises:
+            SandboxError: the engine failed; the step has no outcome.
+        """
+        ...
+
+    def close(self) -> None:
+        """Remove the container, its reader and its workspace. Safe to call twice and at any moment."""
+        ...
+
+
+class Sandbox(Protocol):
+    """An engine that makes containers."""
+
+    def prepare(self, spec: ContainerSpec) -> PreparedContainer:
+        """Create and start a container that waits for its files.
+
+        Raises:
+            PrerequisiteError: the engine or the image is not there.
+            SandboxError: the engine failed.
+        """
+        ...
+
+    def sweep(self, run_id: str) -> int:
+        """Remove whatever an earlier process left under `run_id`; return how many containers went."""
+        ...

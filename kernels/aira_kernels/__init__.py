@@ -1,0 +1,1 @@
+"""Neural-network primitives of the search space and the models built from them."""
