@@ -1,0 +1,44 @@
+"""Agents that always submit the same code: one that does nothing, and one that submits a file of the user's."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aira_bench.agents.protocol import Brief, Proposal, Situation
+from aira_bench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class NoopAgent:
+    """Submits nothing: the floor of every board, and the measure of the harness's own time."""
+
+    name: str = "noop"
+    default_scaffold: str = "one-shot"
+
+    def propose(self, brief: Brief, situation: Situation) -> Proposal:
+        """An empty solution."""
+        return Proposal("", "Do nothing.")
+
+
+@dataclass(frozen=True)
+class SolutionFileAgent:
+    """Submits a solution file unchanged, at every step."""
+
+    name: str
+    code: str
+    default_scaffold: str = "one-shot"
+
+    @classmethod
+    def load(cls, path: Path) -> "SolutionFileAgent":
+        """Read the file.
+
+        Raises:
+            UsageError: it is not there or not UTF-8 text.
+        """
+        try:
+            return cls(name=f"script:{path.name}", code=path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"The solution file {path} cannot be read: {error}.") from error
+
+    def propose(self, brief: Brief, situation: Situation) -> Proposal:
+        """The file."""
+        return Proposal(self.code, f"The file {self.name.removeprefix('script:')}.")

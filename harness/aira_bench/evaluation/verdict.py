@@ -1,0 +1,91 @@
+"""What a judge can say about a submission, and how its printed words become that.
+
+Only the judge's own output is read here, never an agent's. The score block is the last one printed, because a task's
+script may echo parts of a submission before it.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aira_bench.errors import SandboxError
+
+MARKER = "--- EVALUATION RESULT ---"
+_BLOCK = re.compile(r"\s*(\{[^{}]*\})")
+
+
+class Report(BaseModel):
+    """`--report-file` of a task that has one (docs/architecture.md)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = Field(alias="schema", ge=1, le=1)
+    canonical: str | None = None
+    validation: float | None = Field(default=None, allow_inf_nan=False)
+    test: float = Field(allow_inf_nan=False)
+    details: dict[str, Any] = Field(default_factory=dict)
+    evaluator_version: str
+    seed_set: str
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A valid submission."""
+
+    test: float
+    validation: float | None
+    canonical: str | None
+    evaluator_version: str
+    seconds: float
+    details: dict[str, Any] = field(default_factory=dict)
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An invalid submission; `reason` is one line, written by trusted code."""
+
+    reason: str
+    seconds: float = 0.0
+
+
+Verdict = Scored | Refused
+
+
+def parse_score_block(text: str, metric: str) -> float:
+    """The number under `metric` in the last score block of `text`.
+
+    Raises:
+        ValueError: no block, other keys, or a number that is not finite.
+    """
+    at = text.rfind(MARKER)
+    match = _BLOCK.match(text, at + len(MARKER)) if at >= 0 else None
+    if match is None:
+        raise ValueError("no score block was printed")
+    try:
+        values = json.loads(match.group(1), parse_constant=float)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the score block is not JSON: {error.msg}") from error
+    if list(values) != [metric]:
+        raise ValueError(f"the score block has keys {list(values)}, expected only {metric!r}")
+    value = values[metric]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"the score {metric} is {value!r}, expected a finite number")
+    return float(value)
+
+
+def parse_report(data: bytes) -> Report:
+    """Check a report file.
+
+    Raises:
+        SandboxError: the evaluator wrote something else; that is its defect, never the submission's.
+    """
+    try:
+        return Report.model_validate_json(data)
+    except ValidationError as error:
+        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:200]}") from error

@@ -1,0 +1,208 @@
+"""Boards: rows of agents, from the journals and trusted scores of run folders.
+
+A board is split into sections that never mix: task, profile, data, evaluator image, seed set and hardware class. A row
+is one agent with its scaffold, fitness source and budget. A seed that was run twice counts once, the newest complete
+run first.
+
+Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out that only
+infrastructure kept from a result. Validation and test: of the submitted node. Best test: the best test score of any
+step, what the search met but did not necessarily choose. Spread: sample standard deviation over seeds (n - 1).
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aira_bench.runs.folder import RunFolder, SeedFolder
+from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
+from aira_bench.runs.manifest import Manifest
+from aira_bench.runs.node import Node
+
+
+@dataclass(frozen=True)
+class Section:
+    """What all rows of one table share."""
+
+    task: str
+    metric: str
+    lower_is_better: bool
+    profile: str
+    hardware: str
+    evaluator: str
+    data: str
+    seed_set: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What tells one row of a section from another."""
+
+    agent: str
+    scaffold: str
+    fitness: str
+    steps: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One seed, ended or not."""
+
+    seed: int
+    created: str
+    ended: bool
+    steps: int
+    valid_steps: int
+    infra_errors: int
+    wall_s: float
+    submitted: int | None
+    validation: float | None
+    test: float | None
+    best_test: float | None
+    claimed: float | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation of what `count` seeds gave."""
+
+    mean: float
+    deviation: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a board."""
+
+    entry: Entry
+    seeds: int
+    ended: int
+    valid_submission_rate: float | None
+    valid_step_rate: float | None
+    validation: Spread | None
+    test: Spread | None
+    best_test: Spread | None
+    claimed: Spread | None
+    steps: int
+    wall_s: float
+    infra_errors: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """A section and its rows, best mean test score first."""
+
+    section: Section
+    rows: tuple[Row, ...]
+
+
+def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
+    """Read journal and scores of one seed.
+
+    Raises:
+        RunStateError: either is damaged.
+    """
+    events, _, _ = read_events(folder.journal)
+    nodes = {event.node.step: event.node for event in events if isinstance(event, StepEnded)}
+    ended = events[-1] if events and isinstance(events[-1], SeedEnded) else None
+    scores = {step: score for step, score in folder.scores.read().items() if step in nodes}
+    chosen = ended.submitted if ended else None
+    score = scores.get(chosen) if chosen is not None else None
+    pick = min if manifest.lower_is_better else max
+    return SeedResult(
+        seed=seed,
+        created=manifest.created,
+        ended=ended is not None,
+        steps=len(nodes),
+        valid_steps=sum(node.is_valid for node in nodes.values()),
+        infra_errors=_infra_errors(nodes.values()),
+        wall_s=sum(node.timings.total_s for node in nodes.values()),
+        submitted=chosen,
+        validation=score.validation if score else None,
+        test=score.test if score else None,
+        best_test=pick((score.test for score in scores.values()), default=None),
+        claimed=nodes[chosen].claimed if chosen is not None else None,
+    )
+
+
+def _infra_errors(nodes: Iterable[Node]) -> int:
+    return sum(node.step_class == "infra_error" for node in nodes)
+
+
+def build_tables(runs: Sequence[RunFolder]) -> list[Table]:
+    """Boards of all sections found in `runs`.
+
+    Raises:
+        RunStateError: a manifest, journal or score file is damaged.
+    """
+    found: dict[Section, dict[Entry, dict[int, SeedResult]]] = defaultdict(lambda: defaultdict(dict))
+    for run in runs:
+        manifest = run.manifest
+        results = found[_section(manifest)][_entry(manifest)]
+        for seed in manifest.plan.seeds:
+            result = read_seed(run.seed(seed), seed, manifest)
+            known = results.get(seed)
+            if known is None or (result.ended, result.created) > (known.ended, known.created):
+                results[seed] = result
+    return [_table(section, entries) for section, entries in sorted(found.items(), key=lambda item: str(item[0]))]
+
+
+def _section(manifest: Manifest) -> Section:
+    plan = manifest.plan
+    return Section(
+        task=manifest.task_title,
+        metric=manifest.metric,
+        lower_is_better=manifest.lower_is_better,
+        profile=plan.profile,
+        hardware=manifest.hardware_class,
+        evaluator=manifest.images["evaluator"],
+        data=f"{manifest.task_sha256[:12]}-{manifest.data['hidden']['sha256'][:12]}",
+        seed_set=plan.seed_set,
+    )
+
+
+def _entry(manifest: Manifest) -> Entry:
+    plan = manifest.plan
+    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours)
+
+
+def _table(section: Section, entries: dict[Entry, dict[int, SeedResult]]) -> Table:
+    rows = [_row(entry, list(results.values())) for entry, results in entries.items()]
+    sign = 1.0 if section.lower_is_better else -1.0
+    rows.sort(key=lambda row: (row.test is None, sign * row.test.mean if row.test else 0.0, str(row.entry)))
+    return Table(section, tuple(rows))
+
+
+def _row(entry: Entry, results: list[SeedResult]) -> Row:
+    ended = [result for result in results if result.ended]
+    judged = [result for result in ended if result.steps == 0 or result.steps > result.infra_errors]
+    steps = sum(result.steps - result.infra_errors for result in results)
+    return Row(
+        entry=entry,
+        seeds=len(results),
+        ended=len(ended),
+        valid_submission_rate=_share(sum(result.submitted is not None for result in judged), len(judged)),
+        valid_step_rate=_share(sum(result.valid_steps for result in results), steps),
+        validation=spread(result.validation for result in ended),
+        test=spread(result.test for result in ended),
+        best_test=spread(result.best_test for result in ended),
+        claimed=spread(result.claimed for result in ended),
+        steps=steps,
+        wall_s=sum(result.wall_s for result in results),
+        infra_errors=sum(result.infra_errors for result in results),
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Mean and sample standard deviation of the known values; None without any."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    deviation = statistics.stdev(known) if len(known) > 1 else None
+    return Spread(statistics.fmean(known), deviation, len(known))

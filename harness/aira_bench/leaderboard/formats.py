@@ -1,0 +1,135 @@
+"""Boards as flat records, CSV, JSON, Markdown and terminal tables. All formats show the same columns."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aira_bench.files import write_atomically
+from aira_bench.leaderboard.board import Row, Spread, Table
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+
+def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """One flat dictionary a row; unknown values are None, never 0."""
+    return [_record(table, row) for table in tables for row in table.rows]
+
+
+def _record(table: Table, row: Row) -> dict[str, Any]:
+    record: dict[str, Any] = asdict(table.section) | asdict(row.entry)
+    record |= {
+        "seeds": row.seeds,
+        "seeds_ended": row.ended,
+        "valid_submission_rate": row.valid_submission_rate,
+        "valid_step_rate": row.valid_step_rate,
+        "steps_taken": row.steps,
+        "infra_errors": row.infra_errors,
+        "wall_s": round(row.wall_s, 3),
+    }
+    for name in ("validation", "test", "best_test", "claimed"):
+        value: Spread | None = getattr(row, name)
+        record |= {f"{name}_mean": value.mean if value else None, f"{name}_sd": value.deviation if value else None}
+    return record
+
+
+def write_board(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Write `leaderboard.csv`, `.json` and `.md` into `folder`; return their paths."""
+    texts = {"csv": to_csv(tables), "json": to_json(tables), "md": to_markdown(tables)}
+    paths = []
+    for suffix, text in texts.items():
+        path = folder / f"leaderboard.{suffix}"
+        write_atomically(path, text.encode())
+        paths.append(path)
+    return paths
+
+
+def to_json(tables: Sequence[Table]) -> str:
+    """An array of records."""
+    return json.dumps(records(tables), indent=2, allow_nan=False) + "\n"
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """A header and one line a row; unknown values are empty."""
+    rows = records(tables)
+    stream = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return stream.getvalue()
+
+
+HEADERS = (
+    "agent", "scaffold", "seeds", "valid submissions", "validation", "test", "best test met", "steps", "valid steps",
+    "wall time",
+)  # fmt: skip
+
+
+def heading(table: Table) -> str:
+    """One line that says what the rows of a table have in common."""
+    section = table.section
+    direction = "lower is better" if section.lower_is_better else "higher is better"
+    return f"{section.task} - {section.metric}, {direction} - profile {section.profile} - {section.hardware}"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as text under `HEADERS`."""
+    entry = row.entry
+    agent = entry.agent if entry.fitness == "hidden" else f"{entry.agent} (claimed fitness)"
+    seeds = str(row.seeds) if row.ended == row.seeds else f"{row.ended} of {row.seeds}"
+    errors = f" +{row.infra_errors} infra" if row.infra_errors else ""
+    return (
+        agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
+        _spread(row.best_test), f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s),
+    )  # fmt: skip
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    """A heading and a pipe table for each section."""
+    parts = []
+    for table in tables:
+        lines = [_pipes(HEADERS), _pipes(["---"] * len(HEADERS)), *(_pipes(cells(row)) for row in table.rows)]
+        parts.append(f"## {heading(table)}\n\nEvaluator `{table.section.evaluator}`\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts) or "No runs.\n"
+
+
+def _pipes(values: Sequence[str]) -> str:
+    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+
+
+def to_terminal(table: Table) -> "RichTable":
+    """A table for rich."""
+    from rich.table import Table as RichTable  # rich stays out of start-up
+    from rich.text import Text
+
+    shown = RichTable(title=Text(heading(table)), title_justify="left")
+    for index, header in enumerate(HEADERS):
+        shown.add_column(header, justify="left" if index < 2 else "right")
+    for row in table.rows:
+        shown.add_row(*(Text(cell) for cell in cells(row)))
+    return shown
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _spread(value: Spread | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value.mean:.4f}" + ("" if value.deviation is None else f" +- {value.deviation:.4f}")
+
+
+def duration(seconds: float) -> str:
+    """`43 s`, `5 min 3 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

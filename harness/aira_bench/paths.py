@@ -1,0 +1,43 @@
+"""Where things lie on the host.
+
+`AIRA_HOME` (default: `$XDG_DATA_HOME/aira-bench`) holds data and caches, which can be made again. Run folders are
+results and lie under `AIRA_RUNS` (default: `./runs`).
+
+Not covered: the layout inside a run folder (`aira_bench.runs.folder`) and inside the store of one task
+(`aira_bench.tasks.store`).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class HostPaths:
+    """The two roots everything else hangs on."""
+
+    home: Path
+    runs: Path
+
+    @property
+    def raw_data(self) -> Path:
+        """Raw datasets as `<dataset id>/<config>`, the layout upstream tasks expect."""
+        return self.home / "raw"
+
+    @property
+    def tasks(self) -> Path:
+        """Prepared data of every task."""
+        return self.home / "tasks"
+
+    @property
+    def scores(self) -> Path:
+        """The score cache."""
+        return self.home / "scores"
+
+
+def host_paths(runs: Path | None = None) -> HostPaths:
+    """Roots from the environment; `runs` overrides its variable."""
+    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    home = Path(os.environ.get("AIRA_HOME") or Path(data_home) / "aira-bench")
+    chosen = runs or Path(os.environ.get("AIRA_RUNS") or "runs")
+    return HostPaths(home=home.absolute(), runs=chosen.absolute())

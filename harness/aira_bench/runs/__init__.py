@@ -1,0 +1,1 @@
+"""A run: its nodes, journal, folder, budgets and the loop that drives it."""

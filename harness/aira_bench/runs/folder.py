@@ -1,0 +1,143 @@
+"""The folder of a run.
+
+<runs>/<name>/
+    manifest.json            plan and provenance, written once
+    lock                     held by the process that works on the run
+    agent.py                 the user's solution file, for `script:` agents
+    seeds/<seed>/
+        journal.jsonl        what policies are functions of
+        nodes/<step>/        solution.py, artifact, claimed number, printed output
+        hidden/scores.jsonl  trusted scores; hidden/<step>/ the judge's reports. Never read by the search
+"""
+
+import fcntl
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from aira_bench.agents.protocol import StepFiles
+from aira_bench.errors import RunStateError, UsageError
+from aira_bench.runs.manifest import Manifest, read_manifest
+from aira_bench.runs.scores import ScoreFile
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class SeedFolder:
+    """Files of one seed."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """The journal file."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def scores(self) -> ScoreFile:
+        """Trusted scores."""
+        return ScoreFile(self.path / "hidden" / "scores.jsonl")
+
+    def node(self, step: int) -> Path:
+        """What the agent made in one step."""
+        return self.path / "nodes" / f"{step:04d}"
+
+    def verdict(self, step: int) -> Path:
+        """What the judge wrote about one step."""
+        return self.path / "hidden" / f"{step:04d}"
+
+    def read_step(self, step: int) -> StepFiles:
+        """Code and escaped output of a finished step."""
+        texts = [
+            path.read_text(encoding="utf-8") if path.exists() else ""
+            for path in (self.node(step) / name for name in ("solution.py", "stdout.txt", "stderr.txt"))
+        ]
+        return StepFiles(*texts)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Manifest:
+        """The run's manifest, read anew."""
+        return read_manifest(self.path / "manifest.json")
+
+    @property
+    def agent_file(self) -> Path:
+        """Copy of a `script:` agent's solution file."""
+        return self.path / "agent.py"
+
+    def seed(self, seed: int) -> SeedFolder:
+        """Folder of one seed."""
+        return SeedFolder(self.path / "seeds" / str(seed))
+
+    def lock(self) -> int:
+        """Take the run for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            RunStateError: another live process has it.
+        """
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise RunStateError(
+                f"Run {self.path.name} is being worked on by another process.",
+                hint=f"aira-bench status {self.path.name}",
+            ) from error
+        return descriptor
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a process works on the run now."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+
+def new_run(runs: Path, name: str) -> RunFolder:
+    """Make the folder of a new run.
+
+    Raises:
+        UsageError: the name is not a plain file name, or is taken.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot name a run: letters, digits, '.', '_' and '-' only.")
+    path = runs / name
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UsageError(f"A run named {name!r} exists in {runs}.", hint=f"aira-bench resume {name}") from error
+    return RunFolder(path)
+
+
+def find_run(runs: Path, name: str) -> RunFolder:
+    """The run of that name, or at that path.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for path in (runs / name, Path(name)):
+        if (path / "manifest.json").is_file():
+            return RunFolder(path.resolve())
+    raise UsageError(f"No run {name!r} in {runs}.", hint="aira-bench status")
+
+
+def list_runs(runs: Path) -> list[RunFolder]:
+    """Every run in a folder, by name."""
+    return [RunFolder(path.parent) for path in sorted(runs.glob("*/manifest.json"))]

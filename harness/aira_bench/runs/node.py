@@ -1,0 +1,79 @@
+"""What one step of a search is remembered by.
+
+A `Node` is all that policies and prompts ever see of a step. It holds no test score: those lie in a file of their
+own (`aira_bench.runs.scores`) that nothing on the search's side reads.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Operator = Literal["draft", "improve", "debug", "crossover"]
+StepClass = Literal["valid", "buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation", "infra_error"]
+FAILED: frozenset[StepClass] = frozenset({"buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation"})
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds a step spent in each of its phases, recorded apart."""
+
+    propose_s: float = 0.0
+    execute_s: float = 0.0
+    evaluate_s: float = 0.0
+    total_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """One finished step. `fitness` drives the search: hidden validation, rounded, or the agent's own claim."""
+
+    step: int
+    operator: Operator
+    parents: tuple[int, ...]
+    step_class: StepClass
+    reason: str
+    """One line for a failed step, empty for a valid one."""
+    fitness: float | None
+    claimed: float | None
+    code_sha256: str
+    artifact_sha256: str | None
+    plan: str = ""
+    summary: str = ""
+    canonical: str | None = None
+    """The submission in normal form, where the task has one."""
+    attempts: int = 1
+    """Above 1 when infrastructure failed and the step was tried again."""
+    timings: Timings = field(default_factory=Timings)
+
+    @property
+    def is_valid(self) -> bool:
+        """The evaluator accepted the submission."""
+        return self.step_class == "valid"
+
+    @property
+    def is_buggy(self) -> bool:
+        """The solution failed by its own fault; infrastructure errors are neither buggy nor valid."""
+        return self.step_class in FAILED
+
+
+Journal = Sequence[Node]
+"""Finished steps in order; what policies are functions of."""
+
+
+def best_node(nodes: Journal, *, lower_is_better: bool) -> Node | None:
+    """The valid node of best fitness; ties keep the earliest, and non-finite fitness never wins.
+
+    A valid node without any fitness stands below every node that has one.
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    best: Node | None = None
+    best_key = -math.inf
+    for node in nodes:
+        if not node.is_valid:
+            continue
+        known = node.fitness is not None and math.isfinite(node.fitness)
+        key = sign * node.fitness if known and node.fitness is not None else -math.inf
+        if best is None or key > best_key:
+            best, best_key = node, key
+    return best

@@ -1,0 +1,74 @@
+"""Trusted scores of one seed, in a file the search never reads.
+
+The loop appends here and hands policies and agents only `Node.fitness`. Boards and reports read both files.
+One JSON object a line; a step evaluated again after a crash overrides its earlier line.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from aira_bench.errors import RunStateError
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class TrustedScore:
+    """What the judge found for one step. `validation` is None where a task has no hidden validation split."""
+
+    step: int
+    test: float
+    validation: float | None
+    evaluator_version: str
+    image: str
+    seconds: float
+    """What the evaluation cost when it was made; a cached score keeps its first cost."""
+    cached: bool = False
+
+
+_SCORE = TypeAdapter(TrustedScore)
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """`scores.jsonl` of one seed."""
+
+    path: Path
+
+    def append(self, score: TrustedScore) -> None:
+        """Add one score and force it to disk."""
+        line = json.dumps(asdict(score), allow_nan=False, separators=(",", ":")) + "\n"
+        with self.path.open("ab") as stream:
+            if stream.tell() and not _ends_with_newline(self.path):
+                stream.write(b"\n")
+            stream.write(line.encode("ascii"))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def read(self) -> dict[int, TrustedScore]:
+        """Scores by step.
+
+        Raises:
+            RunStateError: a line other than a torn one is not a score.
+        """
+        if not self.path.exists():
+            return {}
+        scores: dict[int, TrustedScore] = {}
+        for number, line in enumerate(self.path.read_bytes().splitlines(), start=1):
+            try:
+                score = _SCORE.validate_python(json.loads(line))
+            except json.JSONDecodeError:
+                continue  # torn by a crash: its step is evaluated again on resume
+            except ValidationError as error:
+                raise RunStateError(f"{self.path} line {number} is not a score.") from error
+            scores[score.step] = score
+        return scores
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"

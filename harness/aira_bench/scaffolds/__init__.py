@@ -1,0 +1,1 @@
+"""Scaffolds: pure policies that decide what an agent does next."""

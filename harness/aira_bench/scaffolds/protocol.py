@@ -1,0 +1,48 @@
+"""What a scaffold is: a pure function from what happened and a generator to what happens next."""
+
+import random
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from aira_bench.runs.node import Journal
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Start a new solution from nothing."""
+
+    operator: Literal["draft"] = "draft"
+    parents: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Improve:
+    """Make a valid solution better; `parents` holds its step."""
+
+    parents: tuple[int]
+    operator: Literal["improve"] = "improve"
+
+
+@dataclass(frozen=True)
+class Debug:
+    """Repair a failed solution; `parents` holds its step."""
+
+    parents: tuple[int]
+    operator: Literal["debug"] = "debug"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The scaffold is done before its budget is."""
+
+
+Proposing = Draft | Improve | Debug
+Action = Proposing | Stop
+
+
+class Policy(Protocol):
+    """A scaffold. It keeps no state: the same journal and generator give the same action."""
+
+    def next(self, journal: Journal, rng: random.Random) -> Action:
+        """What to do after the steps in `journal`."""
+        ...

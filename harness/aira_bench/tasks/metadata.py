@@ -1,0 +1,182 @@
+"""The schema of a task folder's `metadata.yaml`.
+
+The upstream AIRS-Bench keys are read with all the variation the published folders show: a requirement list given
+as one string, a scoring column that is a string or a list, a shape written as text. On top comes one optional
+`aira:` block for what is ours. Unknown keys are errors, so that a misspelt budget cannot pass silently.
+
+Not covered: whether the scripts beside the file work; `aira_bench.tasks.preparation` finds that out by running them.
+"""
+
+import ast
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    model_validator,
+)
+
+from aira_bench.errors import TaskError
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _as_list(value: Any) -> Any:  # noqa: ANN401
+    return [value] if isinstance(value, str) else value
+
+
+def _as_shape(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError) as error:
+            raise ValueError(f"not a shape: {value!r}") from error
+    return [value] if isinstance(value, int) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Positive = Annotated[int, Field(gt=0)]
+Shape = Annotated[tuple[Positive, ...], BeforeValidator(_as_shape)]
+
+
+class StateOfTheArt(_Schema):
+    """A published score to compare with."""
+
+    sota_paper_title: str | None = None
+    sota_paper_url: str
+    sota_score: float
+    sota_year: int | None = None
+    sota_venue: str | None = None
+    sota_notes: str | None = None
+
+
+class LoggingInfo(_Schema):
+    """What the task is about, and how its score is read."""
+
+    name: str
+    dataset: str
+    config: Names
+    category: str
+    research_problem: str
+    output_type: str | None = None
+    train_split: str
+    test_split: str
+    input_columns: Names
+    scoring_column: Names
+    shape: Shape | None = None
+    metric: str
+    additional_metrics: str | None = None
+    custom_gold_labels: StrictBool
+    custom_rad_class: StrictBool
+    sota: tuple[StateOfTheArt, ...]
+    dataset_paper_url: str
+    estimated_worst_score: float | None = None
+    optimal_score: float | None = None
+
+
+class ArtifactSpec(_Schema):
+    """The file a solution has to leave behind."""
+
+    name: str = Field(default="submission.csv", pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+    kind: Literal["csv", "architecture", "module", "script"] = "csv"
+    max_kib: int = Field(default=65536, gt=0)
+    layers: int = Field(default=16, gt=0)
+    primitives: tuple[Literal["M", "mA", "Mb"], ...] = ()
+
+
+class Profile(_Schema):
+    """Budgets and caps of one profile. Sizes of data and models are the task scripts' own business."""
+
+    steps: int = Field(default=500, gt=0)
+    hours: float = Field(default=24.0, gt=0)
+    step_timeout_s: float = Field(default=14400, gt=0)
+    evaluation_timeout_s: float = Field(default=14400, gt=0)
+    memory_mib: int = Field(default=8192, gt=0)
+    workspace_mib: int = Field(default=2048, gt=0)
+
+
+class AiraBlock(_Schema):
+    """What aira-bench adds to the upstream format; every field has a default that fits an upstream folder."""
+
+    aliases: tuple[str, ...] = ()
+    artifact: ArtifactSpec = ArtifactSpec()
+    report: bool = False
+    """`evaluate.py` takes `--report-file` and writes validation and test scores there."""
+    hidden_validation: bool = False
+    """The report's `validation` comes from data no agent sees, so it may drive a search."""
+    evaluator: Literal["torch", "jax", "any"] = "any"
+    fitness_decimals: int = Field(default=4, ge=1, le=12)
+    """Digits of the hidden validation score that a search gets to see."""
+    profiles: dict[Literal["paper", "cpu"], Profile] = Field(
+        default_factory=lambda: {"paper": Profile(), "cpu": Profile(steps=8, hours=1.0)}
+    )
+
+    @model_validator(mode="after")
+    def _hidden_validation_needs_a_report(self) -> "AiraBlock":
+        if self.hidden_validation and not self.report:
+            raise ValueError("hidden_validation: true needs report: true")
+        if not self.profiles:
+            raise ValueError("profiles: at least one is needed")
+        return self
+
+
+class TaskMetadata(_Schema):
+    """A whole `metadata.yaml`."""
+
+    metric_lower_is_better: StrictBool
+    file_export_globs: Names
+    container_python_requirements: Names = ()
+    evaluate_container_python_requirements: Names = ()
+    prepare_code_python_requirements: Names = ()
+    logging_info: LoggingInfo
+    aira: AiraBlock = AiraBlock()
+
+    @model_validator(mode="after")
+    def _one_exported_artifact(self) -> "TaskMetadata":
+        if self.aira.artifact.name not in self.file_export_globs:
+            raise ValueError(
+                f"file_export_globs {list(self.file_export_globs)} does not name the artifact "
+                f"{self.aira.artifact.name!r} (set aira.artifact.name)"
+            )
+        return self
+
+
+def read_metadata(path: Path) -> TaskMetadata:
+    """Parse and check one `metadata.yaml`.
+
+    Raises:
+        TaskError: the file is missing, is not YAML, or breaks the schema; the message names key and value.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TaskError(f"{path} is missing: a task folder needs a metadata.yaml.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise TaskError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(raw, dict):
+        raise TaskError(f"{path} holds {type(raw).__name__}, expected a mapping of keys.")
+    try:
+        return TaskMetadata.model_validate(raw)
+    except ValidationError as error:
+        raise TaskError(f"{path}: {describe_validation_error(error)}") from error
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """One line for a pydantic error: where, what is wrong, what was seen."""
+    parts = []
+    for item in error.errors(include_url=False)[:3]:
+        where = ".".join(str(part) for part in item["loc"]) or "the whole file"
+        seen = "" if item["type"] == "missing" else f" (seen: {str(item['input'])[:80]!r})"
+        parts.append(f"{where}: {item['msg']}{seen}")
+    more = error.error_count() - len(parts)
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "") + "."

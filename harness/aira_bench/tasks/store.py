@@ -1,0 +1,70 @@
+"""The data store of one task in one profile.
+
+    <AIRA_HOME>/tasks/<task name>/<profile>-<hash>/
+        public/     what agent containers see, read-only
+        hidden/     labelled data; only judge containers ever mount it (host mode 0700 above it)
+        ready.json  written last: hashes and sizes of both halves
+
+The hash covers the task folder and where the raw data came from, so an edited task never meets old data.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aira_bench.paths import HostPaths
+from aira_bench.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Folders of one prepared (or yet unprepared) task."""
+
+    folder: Path
+
+    @property
+    def public(self) -> Path:
+        """What agents see under `/workspace/data`."""
+        return self.folder / "public"
+
+    @property
+    def hidden(self) -> Path:
+        """What judges see under `/hidden`."""
+        return self.folder / "hidden"
+
+    @property
+    def marker(self) -> Path:
+        """Present once both halves are whole."""
+        return self.folder / "ready.json"
+
+    @property
+    def ready(self) -> bool:
+        """Whether preparation finished."""
+        return self.marker.is_file()
+
+    def hashes(self) -> dict[str, Any]:
+        """What preparation recorded about this data."""
+        recorded = json.loads(self.marker.read_text(encoding="utf-8"))
+        assert isinstance(recorded, dict)
+        return recorded
+
+
+def task_data(paths: HostPaths, task: Task, profile: str, raw: Path) -> TaskData:
+    """The store of `task` in `profile` with raw data taken from `raw`."""
+    key = hashlib.sha256(f"{task.sha256}\0{raw}".encode()).hexdigest()[:12]
+    return TaskData(paths.tasks / task.name / f"{profile}-{key}")
+
+
+def hash_tree(folder: Path) -> tuple[str, int]:
+    """Hash over names and bytes of all files below `folder`, and their total size in bytes."""
+    digest, total = hashlib.sha256(), 0
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.is_symlink():
+            continue
+        with path.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        total += path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest(), total

@@ -1,0 +1,122 @@
+"""A loaded task and where tasks are found.
+
+A task is a folder. It is named by its folder name, by an alias, or by a path. Its hash covers every file in it, so
+scores of two versions of a task never meet.
+
+Not covered: making data (`preparation`) and scoring (`aira_bench.evaluation`).
+"""
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from aira_bench.bundled import bundled_folder
+from aira_bench.errors import TaskError, UsageError
+from aira_bench.tasks.metadata import Profile, TaskMetadata, read_metadata
+
+SCRIPTS = ("prepare.py", "evaluate_prepare.py", "evaluate.py")
+DESCRIPTION = "project_description.md"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task folder, checked."""
+
+    folder: Path
+    metadata: TaskMetadata
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is the task's name upstream."""
+        return self.metadata.logging_info.name
+
+    @property
+    def title(self) -> str:
+        """The shortest name a user may type."""
+        return self.metadata.aira.aliases[0] if self.metadata.aira.aliases else self.name
+
+    @property
+    def metric(self) -> str:
+        """Name of the score `evaluate.py` prints."""
+        return self.metadata.logging_info.metric
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Direction of the score."""
+        return self.metadata.metric_lower_is_better
+
+    @property
+    def description(self) -> str:
+        """The text agents read."""
+        return (self.folder / DESCRIPTION).read_text(encoding="utf-8")
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash over names and bytes of every file of the folder, caches left out."""
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.rglob("*")):
+            relative = path.relative_to(self.folder)
+            if path.is_file() and "__pycache__" not in relative.parts and ".git" not in relative.parts:
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest.update(f"{relative.as_posix()}\0{content}\n".encode())
+        return digest.hexdigest()
+
+    def profile(self, name: str) -> Profile:
+        """Budgets and caps of a profile.
+
+        Raises:
+            UsageError: the task has no such profile.
+        """
+        for key, profile in self.metadata.aira.profiles.items():
+            if key == name:
+                return profile
+        known = ", ".join(self.metadata.aira.profiles)
+        raise UsageError(f"Task {self.title} has no profile {name!r}; it has: {known}.")
+
+
+def load_task(folder: Path) -> Task:
+    """Load and check a task folder.
+
+    Raises:
+        TaskError: a file is missing, or the metadata breaks the schema.
+    """
+    folder = folder.resolve()
+    metadata = read_metadata(folder / "metadata.yaml")
+    missing = [name for name in (*SCRIPTS, DESCRIPTION) if not (folder / name).is_file()]
+    if missing:
+        raise TaskError(f"{folder} is not a whole task folder: {', '.join(missing)} missing.")
+    if metadata.logging_info.name != folder.name:
+        raise TaskError(
+            f"{folder / 'metadata.yaml'}: logging_info.name is {metadata.logging_info.name!r}, "
+            f"expected the folder's name {folder.name!r}."
+        )
+    return Task(folder, metadata)
+
+
+def shipped_tasks() -> list[Task]:
+    """Every task folder that comes with this installation, by name."""
+    root = bundled_folder("tasks")
+    return [load_task(path.parent) for path in sorted(root.glob("*/metadata.yaml"))]
+
+
+def find_task(name: str) -> Task:
+    """The task of that alias, folder name or path.
+
+    Raises:
+        UsageError: nothing has that name; the message offers the nearest.
+        TaskError: the folder is there but broken.
+    """
+    if "/" in name or Path(name).is_dir():
+        path = Path(name)
+        if not path.is_dir():
+            raise UsageError(f"No task folder at {name}.", hint="aira-bench tasks")
+        return load_task(path)
+    tasks = shipped_tasks()
+    names = {key: task for task in tasks for key in (task.name, *task.metadata.aira.aliases)}
+    if name in names:
+        return names[name]
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    guess = f" Did you mean {close[0]!r}?" if close else ""
+    raise UsageError(f"Unknown task {name!r}.{guess}", hint="aira-bench tasks")
