@@ -1,0 +1,86 @@
+"""What a synthetic token task is: sequences in, labels out, drawn from a generator that the caller passes.
+
+The six tasks are those of MAD (Poli et al. 2024, "Mechanistic Design and Scaling of Hybrid Architectures");
+they live in `recall` and `copying`. Shapes: N examples, L positions. Not covered: difficulty sweeps; each
+task object is one setting.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tokens = NDArray[np.int16]
+
+IGNORED = -100
+"""Label of a position that counts neither in the loss nor in the score."""
+
+Backbone = Literal["language_model", "autoencoder"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sequences with two sets of labels, all three of shape (N, L)."""
+
+    inputs: Tokens
+    targets: Tokens
+    """Labels of the training loss."""
+    scored: Tokens
+    """Labels of the score. They differ from `targets` in the recall tasks, which train on every next token
+    and are scored on the recalled values alone."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            array = getattr(self, field.name)
+            if array.ndim != 2 or array.shape != self.inputs.shape or array.dtype != np.int16:
+                raise ValueError(f"{field.name}: {array.dtype} {array.shape}, expected int16 {self.inputs.shape}")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, indices: NDArray[np.intp]) -> "Examples":
+        """The examples at `indices`, in that order."""
+        return Examples(self.inputs[indices], self.targets[indices], self.scored[indices])
+
+
+Corpus = dict[str, Examples]
+"""One split of all tasks, by task name."""
+
+
+class SyntheticTask(Protocol):
+    """One task at one setting."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids, special ones included."""
+        ...
+
+    @property
+    def model_length(self) -> int:
+        """Positions of the sequences the model sees."""
+        ...
+
+    @property
+    def backbone(self) -> Backbone:
+        """Which of the two models is trained on it."""
+        ...
+
+    def generate(self, examples: int, rng: np.random.Generator, *, probing: bool) -> Examples:
+        """Draw examples. `probing` asks for the held-out distribution where a task has one of its own."""
+        ...
+
+
+def next_token_examples(sequence_NL: NDArray[np.int64], scored_NL: NDArray[np.bool_]) -> Examples:
+    """Shift sequences of length L into inputs and labels of length L - 1.
+
+    Args:
+        sequence_NL: token ids.
+        scored_NL: True where the token itself is to be recalled.
+    """
+    following = sequence_NL[:, 1:].astype(np.int16)
+    return Examples(
+        inputs=sequence_NL[:, :-1].astype(np.int16),
+        targets=following,
+        scored=np.where(scored_NL[:, 1:], following, np.int16(IGNORED)),
+    )

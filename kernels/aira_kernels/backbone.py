@@ -1,0 +1,120 @@
+"""The models that an architecture becomes: a language model and the compression task's autoencoder.
+
+Both are pre-norm residual stacks after MAD-lab (Poli et al. 2024): x = x + layer(norm(x)), token embeddings
+drawn from N(0, 0.02), no positional embedding. The norm is LayerNorm; MAD-lab's two entry points disagree
+between it and RMSNorm (docs/mad.md).
+
+Shape suffixes: B batch, L length, D width, V vocabulary. Not covered: dropout, weight tying, loss functions.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from aira_kernels.attention import CausalSelfAttention
+from aira_kernels.initialization import embedding, linear, redraw_linears
+from aira_kernels.mamba2 import Mamba2
+from aira_kernels.mlp import ReluMlp
+from aira_kernels.sizes import BlockSizes
+
+EMBEDDING_STD = 0.02
+AUTOENCODER_STD = 0.02
+SINUSOID_BASE = 10_000.0
+
+PRIMITIVES: dict[str, Callable[..., nn.Module]] = {"M": ReluMlp, "mA": CausalSelfAttention, "Mb": Mamba2}
+
+
+class ResidualStack(nn.Module):
+    """The architecture's layers, each behind a LayerNorm and beside a residual path."""
+
+    def __init__(self, architecture: Sequence[str], sizes: BlockSizes, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(sizes.width) for _ in architecture)
+        self.layers = nn.ModuleList(PRIMITIVES[symbol](sizes, generator=generator) for symbol in architecture)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Map (B, L, D) to (B, L, D)."""
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            x_BLD = x_BLD + layer(norm(x_BLD))
+        return x_BLD
+
+
+class LanguageModel(nn.Module):
+    """Embedding, stack, norm and an untied head with bias.
+
+    Args:
+        architecture: canonical symbols, one a layer.
+        vocabulary: number of token ids V.
+        sizes: sizes of the primitives.
+        generator: source of all initial weights, on the CPU.
+    """
+
+    def __init__(
+        self, architecture: Sequence[str], vocabulary: int, sizes: BlockSizes, *, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.embed = embedding(vocabulary, sizes.width, std=EMBEDDING_STD, generator=generator)
+        self.stack = ResidualStack(architecture, sizes, generator=generator)
+        self.norm = nn.LayerNorm(sizes.width)
+        self.head = linear(sizes.width, vocabulary, bias=True, generator=generator)
+
+    def forward(self, tokens_BL: Tensor) -> Tensor:
+        """Map token ids (B, L) to logits (B, L, V)."""
+        logits: Tensor = self.head(self.norm(self.stack(self.embed(tokens_BL))))
+        return logits
+
+
+class AutoEncoder(nn.Module):
+    """Squeezes a sequence into the encoding of its last position, then decodes every position from it.
+
+    The encoder is the architecture's stack. The decoder adds sinusoidal positions to the single encoding and is an
+    MLP of two layers at the model's width. All linear weights are drawn from N(0, 0.02) with zero biases.
+
+    Args:
+        architecture: canonical symbols, one a layer.
+        vocabulary: number of token ids V.
+        length: the exact number of positions L.
+        sizes: sizes of the primitives.
+        generator: source of all initial weights, on the CPU.
+    """
+
+    def __init__(
+        self,
+        architecture: Sequence[str],
+        vocabulary: int,
+        length: int,
+        sizes: BlockSizes,
+        *,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        width = sizes.width
+        self.embed = embedding(vocabulary, width, std=EMBEDDING_STD, generator=generator)
+        self.stack = ResidualStack(architecture, sizes, generator=generator)
+        hidden: list[nn.Module] = []
+        for _ in range(2):
+            hidden += [nn.LayerNorm(width), linear(width, width, bias=True, generator=generator), nn.GELU()]
+        self.decoder = nn.Sequential(*hidden)
+        self.norm = nn.LayerNorm(width)
+        self.head = linear(width, vocabulary, bias=True, generator=generator)
+        self.positions_LD: Tensor
+        self.register_buffer("positions_LD", sinusoids(length, width), persistent=False)
+        redraw_linears(self, std=AUTOENCODER_STD, generator=generator)
+
+    def forward(self, tokens_BL: Tensor) -> Tensor:
+        """Map token ids (B, L) to logits (B, L, V)."""
+        encoding_BD = self.stack(self.embed(tokens_BL))[:, -1]
+        logits: Tensor = self.head(self.norm(self.decoder(encoding_BD[:, None] + self.positions_LD)))
+        return logits
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """The table (L, D) of Vaswani et al. (2017): sines at even features, cosines at odd ones."""
+    position = torch.arange(length, dtype=torch.float32)[:, None]
+    frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(SINUSOID_BASE) / width))
+    table = torch.zeros(length, width)
+    table[:, 0::2] = torch.sin(position * frequency)
+    table[:, 1::2] = torch.cos(position * frequency)[:, : width // 2]
+    return table

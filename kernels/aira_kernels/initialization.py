@@ -1,0 +1,38 @@
+"""Layers whose initial weights come from a generator that the caller passes.
+
+`torch.nn` draws from the process's global generator; here nothing does, so that two models built in one process
+do not depend on each other. Not covered: initial values that belong to one primitive (see `mamba2`).
+"""
+
+import math
+
+import torch
+from torch import nn
+
+
+def linear(in_features: int, out_features: int, *, bias: bool, generator: torch.Generator) -> nn.Linear:
+    """A linear layer with torch's default distribution: weights and bias uniform in +-1/sqrt(in_features)."""
+    layer = nn.Linear(in_features, out_features, bias=bias, device="meta").to_empty(device="cpu")
+    bound = 1 / math.sqrt(in_features)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+    return layer
+
+
+def embedding(vocabulary: int, width: int, *, std: float, generator: torch.Generator) -> nn.Embedding:
+    """An embedding table drawn from a normal distribution of mean 0."""
+    table = nn.Embedding(vocabulary, width, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        table.weight.normal_(0.0, std, generator=generator)
+    return table
+
+
+def redraw_linears(module: nn.Module, *, std: float, generator: torch.Generator) -> None:
+    """Redraw every linear weight inside `module` from a normal distribution and zero the biases."""
+    with torch.no_grad():
+        for child in module.modules():
+            if isinstance(child, nn.Linear):
+                child.weight.normal_(0.0, std, generator=generator)
+                if child.bias is not None:
+                    child.bias.zero_()
