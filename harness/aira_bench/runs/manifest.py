@@ -19,7 +19,6 @@ from aira_bench.errors import RunStateError
 from aira_bench.hardware import Hardware
 from aira_bench.tasks.metadata import describe_validation_error
 
-SCHEMA = 1
 _RECORDED_PACKAGES = ("docker", "pydantic", "rich", "anthropic", "google-genai", "openai", "tenacity", "jinja2")
 
 
@@ -51,7 +50,7 @@ class RunPlan(_Record):
 class Manifest(_Record):
     """The plan and all that a reader needs to trust or repeat it."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1] = 1
     run_id: str
     created: str
     aira_bench: str

@@ -85,7 +85,7 @@ class LoggingInfo(_Schema):
 class ArtifactSpec(_Schema):
     """The file a solution has to leave behind."""
 
-    name: str = Field(default="submission.csv", pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+    name: str = Field(default="submission.csv", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")
     kind: Literal["csv", "architecture", "module", "script"] = "csv"
     max_kib: int = Field(default=65536, gt=0)
     layers: int = Field(default=16, gt=0)
@@ -103,6 +103,10 @@ class Profile(_Schema):
     workspace_mib: int = Field(default=2048, gt=0)
 
 
+ProfileName = Literal["paper", "cpu"]
+_UPSTREAM_PROFILES: dict[ProfileName, Profile] = {"paper": Profile(), "cpu": Profile(steps=8, hours=1.0)}
+
+
 class AiraBlock(_Schema):
     """What aira-bench adds to the upstream format; every field has a default that fits an upstream folder."""
 
@@ -115,9 +119,7 @@ class AiraBlock(_Schema):
     evaluator: Literal["torch", "jax", "any"] = "any"
     fitness_decimals: int = Field(default=4, ge=1, le=12)
     """Digits of the hidden validation score that a search gets to see."""
-    profiles: dict[Literal["paper", "cpu"], Profile] = Field(
-        default_factory=lambda: {"paper": Profile(), "cpu": Profile(steps=8, hours=1.0)}
-    )
+    profiles: dict[ProfileName, Profile] = Field(default_factory=lambda: dict(_UPSTREAM_PROFILES))
 
     @model_validator(mode="after")
     def _hidden_validation_needs_a_report(self) -> "AiraBlock":

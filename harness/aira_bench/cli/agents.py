@@ -1,0 +1,36 @@
+"""`aira-bench agents`: who can be sent into a search."""
+
+import argparse
+import json
+
+from aira_bench.cli.options import SUB_FORMAT, add_json
+
+_EPILOG = """example:
+  aira-bench agents
+"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "agents", help="list agents", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="List agents and what is missing to use each.",
+    )  # fmt: skip
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """List the agents."""
+    from aira_bench.agents.catalog import agent_rows
+    from aira_bench.cli.tables import print_rows
+
+    rows = [
+        {"agent": row.name, "kind": row.kind, "what it is": row.description, "missing": list(row.missing)}
+        for row in agent_rows()
+    ]
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print_rows(rows, empty="No agents are installed.")
+    return 0

@@ -1,0 +1,42 @@
+"""`aira-bench doctor`: what is missing on this machine, and whether its sandbox holds."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json
+
+_EPILOG = """example:
+  aira-bench doctor --profile cpu
+
+exit status: 0 if runs of that profile can start, 1 if a check failed
+"""
+_MARKS = {"ok": "ok", "warning": "--", "failed": "FAILED"}
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "doctor", help="check this machine", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Check Docker, disk, GPU, keys, images and data, and probe the sandbox with production options.",
+    )  # fmt: skip
+    parser.add_argument("--profile", choices=PROFILES, default="cpu", help="profile to check for (default: cpu)")
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print findings as they come; 1 if any failed."""
+    from aira_bench.doctor import examine
+    from aira_bench.paths import host_paths
+
+    findings = []
+    for finding in examine(host_paths(), args.profile, lambda text: print(text, file=sys.stderr)):
+        findings.append(finding)
+        if not args.json:
+            mend = f"\n         mend: {finding.mend}" if finding.mend else ""
+            print(f"{_MARKS[finding.state]:>6}  {finding.check}: {finding.seen}{mend}", flush=True)
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    return int(any(finding.state == "failed" for finding in findings))

@@ -1,0 +1,38 @@
+"""Builds the `Host` a command works with: engine, sandbox, hardware, paths, and the terminal's notes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aira_bench.paths import HostPaths, host_paths
+from aira_bench.world import SystemWorld
+
+if TYPE_CHECKING:
+    from aira_bench.images.ensure import ImageSet
+    from aira_bench.runs.launch import Host
+
+
+def raw_folder(paths: HostPaths, chosen: Path | None) -> Path:
+    """Where raw data lies: the user's choice, made absolute, or the store's own folder."""
+    return chosen.absolute() if chosen else paths.raw_data
+
+
+def connect_host(runs: Path | None, note: Callable[[str], None]) -> "Host":
+    """Connect to the container engine.
+
+    Raises:
+        PrerequisiteError: no engine answers.
+    """
+    from aira_bench.docker_engine import DockerEngine
+    from aira_bench.hardware import this_machine
+    from aira_bench.images.ensure import ensure_images
+    from aira_bench.runs.launch import Host
+    from aira_bench.sandbox.docker_sandbox import DockerSandbox
+
+    engine = DockerEngine.connect()
+
+    def build(flavour: str) -> "ImageSet":
+        note(f"images ({flavour})")
+        return ensure_images(flavour, engine, note)
+
+    return Host(host_paths(runs), DockerSandbox(engine), SystemWorld(), this_machine(), build)

@@ -1,0 +1,51 @@
+"""`aira-bench leaderboard`: the board of all runs."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+
+_EPILOG = """examples:
+  aira-bench leaderboard
+  aira-bench leaderboard my-run other-run --out results
+"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "leaderboard", help="build the board from runs", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Build the board from runs' journals; print it and write it as CSV, JSON and Markdown.",
+    )  # fmt: skip
+    parser.add_argument("runs_wanted", nargs="*", metavar="RUN", help="names or folders of runs (default: all)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: the folder of runs)")
+    add_runs_folder(parser)
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Build, write and print the board."""
+    from aira_bench.errors import UsageError
+    from aira_bench.leaderboard.board import build_tables
+    from aira_bench.leaderboard.formats import to_json, to_terminal, write_board
+    from aira_bench.paths import host_paths
+    from aira_bench.runs.folder import find_run, list_runs
+
+    folder = host_paths(args.runs).runs
+    runs = [find_run(folder, name) for name in args.runs_wanted] if args.runs_wanted else list_runs(folder)
+    if not runs:
+        raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")
+    tables = build_tables(runs)
+    written = write_board(tables, args.out or folder)
+    if args.json:
+        print(to_json(tables), end="")
+        return 0
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for table in tables:
+        console.print(to_terminal(table))
+    print("written: " + ", ".join(map(str, written)), file=sys.stderr)
+    return 0

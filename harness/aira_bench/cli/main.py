@@ -1,0 +1,86 @@
+"""Parses the command line and turns errors into one line and an exit status.
+
+Exit status: 0 done; 1 a check or comparison failed; 2 wrong usage; 3 the machine lacks something; 4 a task folder is
+broken; 5 the container engine failed; 6 a run folder cannot be used; 7 a model provider refused; 8 a budget is used
+up; 130 stopped by Ctrl-C or SIGTERM, resumable.
+
+Commands import what they need when they are called: `--help` must stay under 0.2 s.
+"""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from aira_bench import __version__
+from aira_bench.cli import agents, doctor, images, leaderboard, prepare, resume, run, status, tasks
+from aira_bench.errors import AiraError, PrerequisiteError
+
+COMMANDS = (run, resume, status, leaderboard, tasks, agents, prepare, images, doctor)
+STOPPED = 130
+_EPILOG = """examples:
+  aira-bench doctor
+  aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2
+  aira-bench leaderboard
+
+exit status: 0 done, 1 a check failed, 2 usage, 3 missing prerequisite, 4 broken task, 5 engine failure,
+6 unusable run folder, 7 model provider, 8 budget used up, 130 stopped (resumable)
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and end with the next command."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"aira-bench: error: {message}. Try: {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(
+        prog="aira-bench",
+        description="Benchmark LLM agents that discover neural architectures, in containers.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"aira-bench {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    for command in COMMANDS:
+        command.register(commands)
+    return parser
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    args = build_parser().parse_args(arguments)
+    try:
+        status: int = args.handle(args)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("aira-bench: stopped.", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except AiraError as error:
+        return _report(error)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        return _report(PrerequisiteError(f"The disk is full{where}; nothing written before is lost.", hint="df -h"))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _report(error: AiraError) -> int:
+    print(f"aira-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return error.exit_code

@@ -1,0 +1,47 @@
+"""`aira-bench prepare`: build images and make a task's data ahead of a run."""
+
+import argparse
+import json
+from pathlib import Path
+
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_profile
+
+_EPILOG = """examples:
+  aira-bench prepare mad-2p --profile cpu
+  aira-bench prepare path/to/TaskFolder --raw path/to/raw
+
+A run prepares what is missing by itself; this command does it ahead.
+"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "prepare", help="make a task's data", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Run a task's preparation scripts in containers and store public and hidden data.",
+    )  # fmt: skip
+    parser.add_argument("task", metavar="TASK", help="a task's name or the path of a task folder")
+    add_profile(parser)
+    parser.add_argument("--raw", type=Path, metavar="DIR", help="raw datasets, as <dataset id>/<config>")
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Prepare the task and say what there is."""
+    from aira_bench.cli.display import RunDisplay
+    from aira_bench.cli.host import connect_host, raw_folder
+    from aira_bench.runs.launch import prepare
+    from aira_bench.tasks.task import find_task
+
+    task = find_task(args.task)
+    display = RunDisplay((), 0, quiet=args.json)
+    host = connect_host(None, display.note)
+    prepared = prepare(host, task, args.profile, raw_folder(host.paths, args.raw), display.note)
+    hashes = prepared.data.hashes()
+    if args.json:
+        print(json.dumps({"task": task.name, "profile": args.profile, "public": str(prepared.data.public)} | hashes))
+    else:
+        sizes = ", ".join(f"{half} {entry['bytes'] / 2**20:.1f} MiB" for half, entry in hashes.items())
+        print(f"{task.title} ({args.profile}) is ready: {sizes}. Agents see {prepared.data.public}")
+    return 0

@@ -1,0 +1,39 @@
+"""`aira-bench resume`: go on with a stopped or killed run."""
+
+import argparse
+
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+
+_EPILOG = """example:
+  aira-bench resume evolution-mad-2p-cpu-20260101-120000
+
+Finished steps are kept; a step that was in flight is taken again, with the same proposal.
+"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "resume", help="go on with a stopped run", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Go on with a run from its journals.",
+    )  # fmt: skip
+    parser.add_argument("run", metavar="RUN", help="name or folder of a run (aira-bench status)")
+    add_runs_folder(parser)
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Resume and show the board."""
+    from aira_bench.cli.display import RunDisplay
+    from aira_bench.cli.host import connect_host
+    from aira_bench.cli.run import finish
+    from aira_bench.paths import host_paths
+    from aira_bench.runs.folder import find_run
+    from aira_bench.runs.launch import resume
+
+    folder = find_run(host_paths(args.runs).runs, args.run)
+    plan = folder.manifest.plan
+    display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
+    host = connect_host(args.runs, display.note)
+    return finish(lambda: resume(host, folder, display.note, display.watch), display, args.run, as_json=args.json)

@@ -1,0 +1,139 @@
+"""`aira-bench run`: a new run, from plan to board."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aira_bench.cli.options import (
+    SUB_FORMAT,
+    add_json,
+    add_profile,
+    add_runs_folder,
+    positive_float,
+    positive_int,
+    seed_list,
+)
+
+if TYPE_CHECKING:
+    from aira_bench.runs.folder import RunFolder
+    from aira_bench.runs.manifest import RunPlan
+
+_EPILOG = """examples:
+  aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6
+  aira-bench run --agent random --task mad-3p --profile cpu --seeds 10 --concurrency 2 --name random-3p
+  aira-bench run --agent script:solution.py --task path/to/TaskFolder --raw path/to/raw --fitness claimed
+
+Ctrl-C stops cleanly; `aira-bench resume NAME` goes on.
+"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "run", help="run an agent on a task", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Run an agent on a task, score every submission in judge containers, show the board.",
+    )  # fmt: skip
+    parser.add_argument("--agent", required=True, help="an agent's name (aira-bench agents) or script:FILE.py")
+    parser.add_argument("--task", required=True, help="a task's name (aira-bench tasks) or the path of a task folder")
+    add_profile(parser)
+    parser.add_argument(
+        "--seeds", type=seed_list, default=(0,), metavar="N|A,B", help="how many, or which (default: 1)"
+    )
+    parser.add_argument("--steps", type=positive_int, help="step budget of a seed (default: the profile's)")
+    parser.add_argument("--hours", type=positive_float, help="time budget of a seed (default: the profile's)")
+    parser.add_argument("--step-timeout", type=positive_float, metavar="SECONDS", help="cap on one solution")
+    parser.add_argument(
+        "--scaffold", help=f"one of {', '.join(SCAFFOLD_NAMES)} (default: the agent's)"
+    )
+    parser.add_argument(
+        "--fitness", choices=("hidden", "claimed"), default="hidden",
+        help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",
+    )  # fmt: skip
+    parser.add_argument("--concurrency", type=positive_int, help="steps at a time (default: one a core or GPU)")
+    parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
+    parser.add_argument("--raw", type=Path, metavar="DIR", help="raw datasets, as <dataset id>/<config>")
+    parser.add_argument("--seed-set", choices=("search", "final"), default="search", help=argparse.SUPPRESS)
+    parser.add_argument("--no-score-cache", action="store_true", help="score again what was scored before")
+    parser.add_argument("--print-config", action="store_true", help="print the plan as JSON and stop")
+    add_runs_folder(parser)
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Plan, run, and show what came of it."""
+    from aira_bench.cli.display import RunDisplay
+    from aira_bench.cli.host import connect_host
+    from aira_bench.runs.launch import start
+
+    plan = _plan(args)
+    if args.print_config:
+        print(plan.model_dump_json(indent=2))
+        return 0
+    display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
+    host = connect_host(args.runs, display.note)
+    return finish(lambda: start(host, plan, display.note, display.watch), display, plan.name, as_json=args.json)
+
+
+def finish(work: Any, display: Any, name: str, *, as_json: bool) -> int:  # noqa: ANN401
+    """Do the work under the live display; on success show the board, on a stop how to go on."""
+    from aira_bench.runs.loop import Stopped
+
+    try:
+        with display.live():
+            folder = work()
+    except (Stopped, KeyboardInterrupt):
+        print(f"aira-bench: stopped. Go on with: aira-bench resume {name}", file=sys.stderr)
+        return 130
+    show_board(folder, as_json=as_json)
+    return 0
+
+
+def show_board(folder: "RunFolder", *, as_json: bool) -> None:
+    """The run's own board and the next commands to type."""
+    from aira_bench.leaderboard.board import build_tables
+    from aira_bench.leaderboard.formats import records, to_terminal
+
+    tables = build_tables([folder])
+    if as_json:
+        print(json.dumps({"run": folder.path.name, "path": str(folder.path), "board": records(tables)}, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for table in tables:
+        console.print(to_terminal(table))
+    console.print(f"Run folder: {folder.path}", soft_wrap=True)
+    console.print("Next: ", end="")
+    console.print(f"aira-bench status {folder.path.name}   aira-bench leaderboard   aira-bench run --help")
+
+
+def _plan(args: argparse.Namespace) -> "RunPlan":
+    from aira_bench.agents.catalog import find_agent
+    from aira_bench.cli.host import raw_folder
+    from aira_bench.paths import host_paths
+    from aira_bench.runs.plan import default_concurrency, default_name, make_plan
+    from aira_bench.tasks.task import find_task
+    from aira_bench.world import SystemWorld
+
+    agent, task = find_agent(args.agent), find_task(args.task)
+    return make_plan(
+        agent=agent,
+        agent_argument=args.agent,
+        task=task,
+        task_argument=str(task.folder) if "/" in args.task else task.title,
+        profile=args.profile,
+        scaffold=args.scaffold or agent.default_scaffold,
+        fitness=args.fitness,
+        seeds=args.seeds,
+        steps=args.steps,
+        hours=args.hours,
+        step_timeout_s=args.step_timeout,
+        concurrency=args.concurrency or default_concurrency(args.profile, len(args.seeds)),
+        name=args.name or default_name(agent, task, args.profile, SystemWorld()),
+        raw=raw_folder(host_paths(), args.raw),
+        seed_set=args.seed_set,
+        score_cache=not args.no_score_cache,
+    )

@@ -1,0 +1,95 @@
+"""`aira-bench status`: what runs there are, and how far each seed is."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+
+if TYPE_CHECKING:
+    from aira_bench.runs.folder import RunFolder
+
+_EPILOG = """examples:
+  aira-bench status
+  aira-bench status my-run
+"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "status", help="show runs and their progress", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="List runs, or show the seeds and steps of one.",
+    )  # fmt: skip
+    parser.add_argument("run", nargs="?", metavar="RUN", help="name or folder of a run; without it, all runs")
+    add_runs_folder(parser)
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Show all runs or one."""
+    from aira_bench.paths import host_paths
+    from aira_bench.runs.folder import find_run, list_runs
+
+    runs = host_paths(args.runs).runs
+    if args.run is None:
+        _show([_summary(folder) for folder in list_runs(runs)], args, empty=f"No runs in {runs}.")
+    else:
+        folder = find_run(runs, args.run)
+        _show(_steps(folder), args, empty="No step is finished yet.")
+    return 0
+
+
+def _summary(folder: "RunFolder") -> dict[str, Any]:
+    from aira_bench.leaderboard.board import read_seed
+
+    manifest = folder.manifest
+    plan = manifest.plan
+    seeds = [read_seed(folder.seed(seed), seed, manifest) for seed in plan.seeds]
+    ended = sum(seed.ended for seed in seeds)
+    state = "running" if folder.is_live else "finished" if ended == len(seeds) else "stopped"
+    return {
+        "run": folder.path.name,
+        "state": state,
+        "agent": plan.agent,
+        "task": manifest.task_title,
+        "profile": plan.profile,
+        "seeds": f"{ended}/{len(seeds)}",
+        "steps": sum(seed.steps for seed in seeds),
+        "valid": sum(seed.valid_steps for seed in seeds),
+        "infra errors": sum(seed.infra_errors for seed in seeds),
+    }
+
+
+def _steps(folder: "RunFolder") -> list[dict[str, Any]]:
+    from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
+
+    rows = []
+    for seed in folder.manifest.plan.seeds:
+        events = read_events(folder.seed(seed).journal)[0]
+        chosen = {event.submitted for event in events if isinstance(event, SeedEnded)}
+        for node in (event.node for event in events if isinstance(event, StepEnded)):
+            rows.append(
+                {
+                    "seed": seed,
+                    "step": node.step,
+                    "operator": node.operator,
+                    "parents": list(node.parents),
+                    "class": node.step_class,
+                    "fitness": node.fitness,
+                    "seconds": round(node.timings.total_s, 2),
+                    "submitted": node.step in chosen,
+                    "reason": node.reason,
+                }
+            )
+    return rows
+
+
+def _show(rows: list[dict[str, Any]], args: argparse.Namespace, *, empty: str) -> None:
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return
+    from aira_bench.cli.tables import print_rows
+
+    print_rows(rows, empty=empty)

@@ -1,0 +1,112 @@
+"""Checks a machine before it runs anything, each failure with the command that mends it.
+
+A failed check means runs cannot start or cannot be trusted; a warning means some of them cannot.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aira_bench.docker_engine import DockerEngine
+from aira_bench.errors import AiraError, PrerequisiteError
+from aira_bench.hardware import this_machine
+from aira_bench.images.ensure import planned_images
+from aira_bench.paths import HostPaths
+from aira_bench.runs.launch import flavour_for
+from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.sandbox.probe import probe
+from aira_bench.tasks.store import task_data
+from aira_bench.tasks.task import shipped_tasks
+
+MIN_FREE_GIB = 10.0
+KEYS = ("ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENAI_API_KEY")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    check: str
+    state: Literal["ok", "warning", "failed"]
+    seen: str
+    mend: str = ""
+
+
+def examine(paths: HostPaths, profile: str, note: Callable[[str], None]) -> Iterator[Finding]:
+    """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
+    yield _disk("disk for data and caches", paths.home)
+    yield _gpu()
+    yield from _keys()
+    try:
+        engine = DockerEngine.connect()
+    except PrerequisiteError as error:
+        yield Finding("container engine", "failed", error.message, error.hint or "")
+        return
+    info = engine.info()
+    yield Finding("container engine", "ok", f"Docker {info.version}, cgroup v{info.cgroup_version}")
+    if Path(info.root_dir).exists():
+        yield _disk("disk for images", Path(info.root_dir))
+    flavour = flavour_for(profile, this_machine())
+    missing = [tag for tag in planned_images(flavour) if not engine.image_exists(tag)]
+    build = f"aira-bench images build --flavour {flavour}"
+    if missing:
+        yield Finding(f"images ({flavour})", "failed", f"not built: {', '.join(missing)}", build)
+    else:
+        yield Finding(f"images ({flavour})", "ok", "built from what is installed")
+        yield from _sandbox(engine, planned_images(flavour)[0], note)
+    yield from _data(paths, profile)
+
+
+def _disk(name: str, folder: Path) -> Finding:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free_gib = shutil.disk_usage(existing).free / 2**30
+    seen = f"{free_gib:.1f} GiB free in {existing}"
+    if free_gib < MIN_FREE_GIB:
+        return Finding(
+            name, "failed", f"{seen}, expected {MIN_FREE_GIB:.0f}", "free space, or point AIRA_HOME elsewhere"
+        )
+    return Finding(name, "ok", seen)
+
+
+def _gpu() -> Finding:
+    gpus = this_machine().gpus
+    if gpus:
+        return Finding("GPU", "ok", ", ".join(f"{gpu.name} ({gpu.memory_mib} MiB)" for gpu in gpus))
+    return Finding("GPU", "warning", "none seen by nvidia-smi", "use --profile cpu, or install the NVIDIA driver")
+
+
+def _keys() -> Iterator[Finding]:
+    for name in KEYS:
+        if os.environ.get(name):
+            yield Finding(name, "ok", "set")
+        else:
+            yield Finding(name, "warning", "not set", f"export {name}=... (only for agents that use it)")
+
+
+def _sandbox(engine: DockerEngine, image: str, note: Callable[[str], None]) -> Iterator[Finding]:
+    note("probing the sandbox")
+    try:
+        checks = probe(DockerSandbox(engine), image)
+    except AiraError as error:
+        yield Finding("sandbox", "failed", error.message, error.hint or "see SECURITY.md")
+        return
+    for check in checks:
+        seen = check.seen if check.ok else f"{check.seen}, expected {check.expected}"
+        yield Finding(
+            f"sandbox: {check.name}", "ok" if check.ok else "failed", seen, "" if check.ok else "see SECURITY.md"
+        )
+
+
+def _data(paths: HostPaths, profile: str) -> Iterator[Finding]:
+    for task in shipped_tasks():
+        if profile not in task.metadata.aira.profiles:
+            continue
+        name = f"data: {task.title} ({profile})"
+        if task_data(paths, task, profile, paths.raw_data).ready:
+            yield Finding(name, "ok", "prepared")
+        else:
+            mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"
+            yield Finding(name, "warning", "not prepared", mend)

@@ -1,0 +1,75 @@
+"""Fills a run plan from what the user typed, the task's profile and the machine."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from aira_bench.agents.protocol import Agent, FitnessSource
+from aira_bench.errors import UsageError
+from aira_bench.hardware import this_machine, usable_cores
+from aira_bench.runs.manifest import RunPlan
+from aira_bench.scaffolds.catalog import make_scaffold
+from aira_bench.tasks.task import Task
+from aira_bench.world import World
+
+
+def make_plan(
+    *,
+    agent: Agent,
+    agent_argument: str,
+    task: Task,
+    task_argument: str,
+    profile: Literal["paper", "cpu"],
+    scaffold: str,
+    fitness: FitnessSource,
+    seeds: tuple[int, ...],
+    steps: int | None,
+    hours: float | None,
+    step_timeout_s: float | None,
+    concurrency: int,
+    name: str,
+    raw: Path,
+    seed_set: Literal["search", "final"],
+    score_cache: bool,
+) -> RunPlan:
+    """The plan of a run, its gaps filled from the task's profile.
+
+    Raises:
+        UsageError: scaffold, fitness and task do not go together.
+    """
+    budget = task.profile(profile)
+    make_scaffold(scaffold, steps=steps or budget.steps, lower_is_better=task.lower_is_better)
+    if fitness == "hidden" and not task.metadata.aira.hidden_validation:
+        raise UsageError(
+            f"Task {task.title} has no hidden validation data, so nothing hidden can drive the search.",
+            hint=f"aira-bench run --agent {agent_argument} --task {task_argument} --fitness claimed",
+        )
+    return RunPlan(
+        name=name,
+        agent=agent_argument,
+        task=task_argument,
+        profile=profile,
+        scaffold=scaffold,
+        fitness=fitness,
+        seeds=seeds,
+        steps=steps or budget.steps,
+        hours=hours or budget.hours,
+        step_timeout_s=min(step_timeout_s or budget.step_timeout_s, (hours or budget.hours) * 3600),
+        evaluation_timeout_s=budget.evaluation_timeout_s,
+        concurrency=concurrency,
+        seed_set=seed_set,
+        score_cache=score_cache,
+        raw=str(raw),
+    )
+
+
+def default_concurrency(profile: str, seeds: int) -> int:
+    """One step a GPU for the paper profile on a GPU machine, else one a core; never more than seeds."""
+    gpus = len(this_machine().gpus) if profile == "paper" else 0
+    return max(1, min(seeds, gpus or len(usable_cores())))
+
+
+def default_name(agent: Agent, task: Task, profile: str, world: World) -> str:
+    """Agent, task, profile and time, as one file name."""
+    name = f"{agent.name}-{task.title}-{profile}-{world.now():%Y%m%d-%H%M%S}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:100]

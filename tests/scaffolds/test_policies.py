@@ -1,0 +1,144 @@
+"""Policies as pure functions: properties over random journals, and the published traces."""
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aira_bench.runs.node import Node, StepClass, best_node
+from aira_bench.scaffolds.catalog import SCAFFOLDS, make_scaffold
+from aira_bench.scaffolds.greedy import Greedy, debug_depth
+from aira_bench.scaffolds.one_shot import OneShot
+from aira_bench.scaffolds.protocol import Debug, Draft, Improve, Policy, Stop
+from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
+
+Result = tuple[StepClass, float | None]
+
+
+def node_after(action: Draft | Improve | Debug, step: int, result: Result) -> Node:
+    step_class, fitness = result
+    return Node(step, action.operator, action.parents, step_class, "", fitness, None, "0" * 64, None)
+
+
+def play(policy: Policy, results: list[Result], seed: int = 0) -> list[Node]:
+    """Let a policy act on prescribed results until they run out or it stops."""
+    nodes: list[Node] = []
+    for step, result in enumerate(results, start=1):
+        action = policy.next(nodes, random.Random(f"{seed}/{step}"))
+        if isinstance(action, Stop):
+            break
+        nodes.append(node_after(action, step, result))
+    return nodes
+
+
+def valid(fitness: float | None) -> Result:
+    return ("valid", fitness)
+
+
+BUG: Result = ("buggy", None)
+LOST: Result = ("infra_error", None)
+
+fitnesses = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
+results = st.lists(
+    st.one_of(
+        st.tuples(st.just("valid"), fitnesses),
+        st.tuples(st.sampled_from(["buggy", "timeout", "out_of_memory", "invalid_submission", "infra_error"]), st.none()),
+    ),
+    max_size=60,
+)
+
+
+def test_published_trace_of_the_greedy_search() -> None:
+    nodes = play(Greedy(), [valid(0.1), valid(0.2), valid(0.2), BUG, valid(0.15), valid(0.1), valid(0.3), valid(0.1)])
+    assert [node.operator for node in nodes] == ["draft"] * 5 + ["debug", "improve", "improve"]
+    assert nodes[5].parents == (4,)
+    assert nodes[6].parents == (2,), "ties keep the earliest"
+    assert nodes[7].parents == (7,)
+
+
+def test_a_search_that_only_fails_debugs_each_chain_to_the_depth_limit_and_then_drafts() -> None:
+    policy = Greedy(drafts=2, max_debug_depth=3)
+    nodes = play(policy, [BUG] * 12)
+    by_step = {node.step: node for node in nodes}
+    assert [node.operator for node in nodes] == ["draft"] * 2 + ["debug"] * 8 + ["draft", "debug"]
+    assert max(debug_depth(node, by_step) for node in nodes) == 4, "a leaf at the limit may still be debugged"
+
+
+@given(results, st.integers(1, 7), st.integers(0, 4), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_greedy_properties(outcomes: list[Result], drafts: int, depth: int, lower: bool) -> None:
+    policy = Greedy(drafts=drafts, max_debug_depth=depth, lower_is_better=lower)
+    nodes = play(policy, outcomes)
+    for index, node in enumerate(nodes):
+        before = nodes[:index]
+        by_step = {earlier.step: earlier for earlier in before}
+        quota = sum(earlier.operator == "draft" and earlier.step_class != "infra_error" for earlier in before)
+        if node.operator == "improve":
+            best = best_node(before, lower_is_better=lower)
+            assert best is not None
+            assert node.parents == (best.step,)
+            assert quota >= drafts
+        if node.operator == "debug":
+            parent = by_step[node.parents[0]]
+            assert parent.is_buggy
+            assert debug_depth(parent, by_step) <= depth
+            children = [child for child in before if child.parents == node.parents and child.step_class != "infra_error"]
+            assert not children, "a failed node gets one debug child"
+        if node.operator == "draft" and quota >= drafts:
+            assert not any(earlier.is_valid for earlier in before)
+    failed_drafts = [node for node in nodes if node.operator == "draft"]
+    assert len([node for node in failed_drafts if node.step_class != "infra_error"]) <= max(drafts, len(nodes))
+
+
+@given(results, st.booleans())
+def test_the_best_node_is_finite_and_the_earliest_of_its_fitness(outcomes: list[Result], lower: bool) -> None:
+    nodes = [node_after(Draft(), step, result) for step, result in enumerate(outcomes, start=1)]
+    best = best_node(nodes, lower_is_better=lower)
+    finite = [node for node in nodes if node.is_valid and node.fitness is not None and math.isfinite(node.fitness)]
+    if not finite:
+        assert best == next((node for node in nodes if node.is_valid), None)
+        return
+    assert best in finite
+    wanted = (min if lower else max)(node.fitness for node in finite if node.fitness is not None)
+    assert best is not None
+    assert best.fitness == wanted
+    assert best.step == min(node.step for node in finite if node.fitness == wanted)
+
+
+@pytest.mark.parametrize("name", list(SCAFFOLDS))
+@given(outcomes=results, seed=st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_policies_are_pure_functions(name: str, outcomes: list[Result], seed: int) -> None:
+    policy = make_scaffold(name, steps=20, lower_is_better=False)
+    nodes = play(policy, outcomes, seed)
+    for index in range(len(nodes)):
+        copy = [replace(node) for node in nodes[:index]]
+        again = policy.next(copy, random.Random(f"{seed}/{index + 1}"))
+        assert not isinstance(again, Stop)
+        assert (again.operator, again.parents) == (nodes[index].operator, nodes[index].parents)
+
+
+def test_one_shot_drafts_once_and_again_only_after_lost_infrastructure() -> None:
+    assert len(play(OneShot(), [BUG, BUG])) == 1
+    assert [node.step_class for node in play(OneShot(), [LOST, valid(1.0), valid(2.0)])] == ["infra_error", "valid"]
+
+
+@given(results)
+@settings(max_examples=100, deadline=None)
+def test_regularized_evolution_only_breeds_from_the_youngest(outcomes: list[Result]) -> None:
+    policy = RegularizedEvolution(population=4, tournament=2)
+    nodes = play(policy, outcomes)
+    for index, node in enumerate(nodes):
+        living = [earlier.step for earlier in nodes[:index] if earlier.is_valid][-4:]
+        assert (node.operator == "improve") == (len(living) == 4)
+        assert set(node.parents) <= set(living)
+
+
+@given(st.integers(1, 1000))
+def test_sizes_derived_from_a_budget_leave_room_to_evolve(steps: int) -> None:
+    policy = RegularizedEvolution.for_budget(steps, lower_is_better=False)
+    assert 2 <= policy.tournament <= policy.population
+    assert policy.population < steps or steps <= 3
