@@ -26,6 +26,7 @@ from aira_evaluator.compose.splits import (
     PUBLIC_TRAIN_SEED,
     DataError,
     Manifest,
+    SplitName,
     draw_corpus,
     read_split,
     write_split,
@@ -42,6 +43,7 @@ METRIC = "Accuracy"
 SUBMISSION = "submission.csv"
 RESULT_MARKER = "--- EVALUATION RESULT ---"
 REPORT_SCHEMA = 1
+SEED_SETS = ("search", "final")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class HiddenSeeds:
     validation: int
     test: int
     training: int
+    """Of the judge's initial weights and order of examples."""
+
+    def by_split(self) -> dict[SplitName, int]:
+        """The seeds of the hidden data."""
+        return {"validation": self.validation, "test": self.test}
 
 
 def prepare(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:
@@ -67,26 +74,23 @@ def prepare(primitives: Sequence[str], arguments: Sequence[str] | None = None) -
 def evaluate_prepare(
     primitives: Sequence[str], hidden: Mapping[str, HiddenSeeds], arguments: Sequence[str] | None = None
 ) -> int:
-    """Write the train split and the labelled hidden splits, and copy the submission beside them.
+    """Write the train split and the labelled hidden splits of every seed set, and copy the submission beside them.
 
-    The submission is copied where `--agent-log-dir` is given; it must be there then.
+    A hidden split of a seed set is `<agent data mount>/<split>_with_labels/<seed set>`. The submission is copied where
+    `--agent-log-dir` is given; it must be there then.
     """
     options = _folder_options("Write the labelled hidden splits.", arguments)
     mount: Path = options.agent_data_mount_dir
     try:
         _check_folders(options)
         profile = _profile()
-        seed_set = os.environ.get("AIRA_SEED_SET", "search")
-        if seed_set not in hidden:
-            raise DataError(f"AIRA_SEED_SET is {seed_set!r}, expected one of {', '.join(hidden)}")
-        seeds = hidden[seed_set]
         if options.agent_log_dir is not None:
             shutil.copyfile(options.agent_log_dir / SUBMISSION, mount / SUBMISSION, follow_symlinks=False)
         _write_train(mount, profile, primitives)
-        for split, seed in (("validation", seeds.validation), ("test", seeds.test)):
-            manifest = Manifest(profile.name, split, tuple(primitives), seed_set, seeds.training)
-            corpus = draw_corpus(profile, "validation" if split == "validation" else "test", seed)
-            write_split(mount / f"{split}_with_labels", corpus, manifest)
+        for seed_set, seeds in hidden.items():
+            for split, seed in seeds.by_split().items():
+                manifest = Manifest(profile.name, split, tuple(primitives), seed_set, seeds.training)
+                write_split(_hidden_folder(mount, split, seed_set), draw_corpus(profile, split, seed), manifest)
     except (DataError, OSError) as error:
         return _failed("evaluate_prepare", error)
     return 0
@@ -95,7 +99,7 @@ def evaluate_prepare(
 def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:
     """Train the submitted architecture once, print its test score, and report both hidden scores.
 
-    Reads `./data/train`, `./data/validation_with_labels` and `./data/test_with_labels`.
+    Reads `./data/train` and, of the seed set in force, `./data/validation_with_labels` and `./data/test_with_labels`.
     """
     parser = argparse.ArgumentParser(description="Train and score a submitted architecture.")
     parser.add_argument("--submission-file", type=Path, default=Path(SUBMISSION))
@@ -120,14 +124,14 @@ def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) 
 
 
 def _score(architecture: Architecture, data: Path) -> dict[str, object]:
+    profile, seed_set = _profile(), os.environ.get("AIRA_SEED_SET", "search")
     train_corpus, _ = read_split(data / "train")
-    validation_corpus, _ = read_split(data / "validation_with_labels")
-    test_corpus, manifest = read_split(data / "test_with_labels")
-    profile = _profile()
+    validation_corpus, _ = read_split(_hidden_folder(data, "validation", seed_set))
+    test_corpus, manifest = read_split(_hidden_folder(data, "test", seed_set))
     if manifest.profile != profile.name:
         raise DataError(f"the data is of profile {manifest.profile}, AIRA_PROFILE asks for {profile.name}")
     if manifest.training_seed is None:
-        raise DataError("test_with_labels names no training seed; run evaluate_prepare.py again")
+        raise DataError("the hidden test split names no training seed; run evaluate_prepare.py again")
 
     from aira_evaluator.compose.scoring import choose_device, make_deterministic, train_and_score
 
@@ -148,7 +152,7 @@ def _score(architecture: Architecture, data: Path) -> dict[str, object]:
         "test": scores["test"].accuracy,
         "details": {split: score.details() for split, score in scores.items()},
         "evaluator_version": EVALUATOR_VERSION,
-        "seed_set": manifest.seed_set,
+        "seed_set": seed_set,
     }
 
 
@@ -161,6 +165,12 @@ def _read_submission(path: Path, primitives: Sequence[str]) -> Architecture:
     except OSError as error:
         raise SubmissionError(f"cannot be read: {error.strerror}") from None
     return parse_submission(data, primitives)
+
+
+def _hidden_folder(data: Path, split: SplitName, seed_set: str) -> Path:
+    if seed_set not in SEED_SETS:
+        raise DataError(f"AIRA_SEED_SET is {seed_set!r}, expected one of {', '.join(SEED_SETS)}")
+    return data / f"{split}_with_labels" / seed_set
 
 
 def _write_train(mount: Path, profile: Profile, primitives: Sequence[str]) -> None:

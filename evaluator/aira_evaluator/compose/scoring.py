@@ -1,6 +1,6 @@
 """From an architecture to its scores: one training a task, any number of held-out splits.
 
-The score of a split is the mean over the six tasks of the macro accuracy; micro is recorded beside it. Not
+The score of a split is the mean over the six tasks of the micro accuracy; macro is recorded beside it. Not
 covered: reading files (`splits`), reading submissions (`aira_kernels.architecture`).
 """
 
