@@ -1,0 +1,38 @@
+"""Seconds to rebuild a board from 200 runs of 500 steps (generated journals); the bar is 5 s.
+
+    python bench/board_rebuild.py
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from generated_runs import manifest, write_run
+
+from aira_bench.leaderboard.board import build_tables
+from aira_bench.leaderboard.formats import to_json
+from aira_bench.runs.folder import list_runs
+
+RUNS, STEPS, REPEATS = 200, 500, 3
+
+
+def main() -> None:
+    """Generate the runs, then read them several times."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for index in range(RUNS):
+            write_run(folder, manifest(f"run-{index}", seeds=(index,), steps=STEPS, agent=f"agent-{index % 10}"))
+        size_mib = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+        times_s = []
+        for _ in range(REPEATS):
+            start_s = time.perf_counter()
+            to_json(build_tables(list_runs(folder)))
+            times_s.append(time.perf_counter() - start_s)
+        print(f"{RUNS} runs x {STEPS} steps, {size_mib:.0f} MiB: best {min(times_s):.2f} s of {REPEATS}")
+
+
+if __name__ == "__main__":
+    main()

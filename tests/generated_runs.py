@@ -1,0 +1,59 @@
+"""Run folders as the loop writes them, generated without containers, for tests and benchmarks of readers."""
+
+import random
+from pathlib import Path
+
+from aira_bench.files import write_json
+from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.journal import JournalFile, SeedEnded, StepEnded, StepStarted
+from aira_bench.runs.manifest import Manifest, RunPlan
+from aira_bench.runs.node import Node, Timings, best_node
+from aira_bench.runs.scores import TrustedScore
+
+
+def manifest(name: str, *, seeds: tuple[int, ...], steps: int, agent: str = "evolution", **changes: object) -> Manifest:
+    """A manifest with plausible values; `changes` override fields."""
+    plan = RunPlan(
+        name=name, agent=agent, task="mad-2p", profile="cpu", scaffold="greedy", fitness="hidden", seeds=seeds,
+        steps=steps, hours=1.0, step_timeout_s=60.0, evaluation_timeout_s=60.0, concurrency=1, raw="/raw",
+    )  # fmt: skip
+    values: dict[str, object] = {
+        "run_id": "0" * 12, "created": "2026-01-01T00:00:00+00:00", "aira_bench": "0", "plan": plan,
+        "task_name": "NeuralArchitectureSearchMAD2PrimitivesAccuracy", "task_title": "mad-2p", "metric": "Accuracy",
+        "lower_is_better": False, "task_sha256": "a" * 64, "data": {"hidden": {"sha256": "b" * 64, "bytes": 1}},
+        "images": {"agent": "agent:1", "evaluator": "evaluator:1"}, "packages": {}, "python": "3.11", "host": "host",
+        "hardware": {}, "hardware_class": "test processor", "source_revision": None, "isolation": {},
+    }  # fmt: skip
+    return Manifest.model_validate(values | changes)
+
+
+def write_run(runs: Path, record: Manifest, *, invalid_share: float = 0.2, end: bool = True) -> RunFolder:
+    """Write a run of random results; the seed decides them."""
+    folder = RunFolder(runs / record.plan.name)
+    write_json(folder.path / "manifest.json", record.model_dump(mode="json"))
+    for seed in record.plan.seeds:
+        rng = random.Random(f"{record.plan.name}/{seed}")
+        place = folder.seed(seed)
+        (place.path / "hidden").mkdir(parents=True)
+        journal = JournalFile(place.journal)
+        for step in range(1, record.plan.steps + 1):
+            journal.append(StepStarted(step, "t"))
+            valid = rng.random() >= invalid_share
+            score = TrustedScore(step, rng.random(), rng.random(), "1", "evaluator:1", 1.0)
+            fitness = round(score.validation or 0.0, 4) if valid else None
+            if valid:
+                place.scores.append(score)
+            journal.append(
+                StepEnded(
+                    Node(
+                        step, "draft", (), "valid" if valid else "buggy", "", fitness, None, "c" * 64, None,
+                        timings=Timings(0.1, 0.2, 0.7, 1.0),
+                    ),
+                    "t",
+                )
+            )  # fmt: skip
+        best = best_node(journal.nodes, lower_is_better=record.lower_is_better)
+        if end:
+            journal.append(SeedEnded("steps", best.step if best else None, "t"))
+        journal.close()
+    return folder

@@ -1,0 +1,107 @@
+"""Boards from run folders on disk."""
+
+import csv
+import io
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+from generated_runs import manifest, write_run
+
+from aira_bench.errors import RunStateError
+from aira_bench.leaderboard.board import build_tables, spread
+from aira_bench.leaderboard.formats import duration, records, to_csv, to_json, to_markdown, write_board
+
+
+def test_a_row_holds_what_the_journals_and_scores_say(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1, 2), steps=10))
+    (table,) = build_tables([run])
+    (row,) = table.rows
+    submitted = {}
+    for seed in (0, 1, 2):
+        scores = run.seed(seed).scores.read()
+        best = max(scores.values(), key=lambda score: round(score.validation or 0, 4))
+        submitted[seed] = best
+        assert row.best_test is not None
+    assert row.valid_submission_rate == 1.0
+    assert row.test is not None
+    assert row.test.mean == pytest.approx(statistics.fmean(score.test for score in submitted.values()))
+    assert row.test.deviation == pytest.approx(statistics.stdev(score.test for score in submitted.values()))
+    assert row.steps == 30
+    assert row.wall_s == pytest.approx(30.0)
+
+
+def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(tmp_path: Path) -> None:
+    good = manifest("good", seeds=(0,), steps=5)
+    bad = manifest("bad", seeds=(1,), steps=5)
+    runs = [write_run(tmp_path, good, invalid_share=0.0), write_run(tmp_path, bad, invalid_share=1.1)]
+    (row,) = build_tables(runs)[0].rows
+    assert row.valid_submission_rate == 0.5
+    assert row.test is not None
+    assert row.test.count == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hardware_class": "another"},
+        {"task_sha256": "f" * 64},
+        {"images": {"agent": "agent:1", "evaluator": "evaluator:2"}},
+        {"data": {"hidden": {"sha256": "e" * 64, "bytes": 1}}},
+    ],
+)
+def test_what_must_not_be_compared_is_in_another_table(tmp_path: Path, change: dict[str, object]) -> None:
+    runs = [
+        write_run(tmp_path, manifest("a", seeds=(0,), steps=2)),
+        write_run(tmp_path, manifest("b", seeds=(1,), steps=2, **change)),
+    ]
+    assert [len(table.rows) for table in build_tables(runs)] == [1, 1]
+
+
+def test_a_seed_run_twice_counts_once_and_an_ended_one_wins(tmp_path: Path) -> None:
+    first = write_run(tmp_path, manifest("first", seeds=(0,), steps=4))
+    later = manifest("later", seeds=(0,), steps=4, created="2026-02-01T00:00:00+00:00")
+    second = write_run(tmp_path, later, end=False)
+    (row,) = build_tables([first, second])[0].rows
+    assert (row.seeds, row.ended) == (1, 1)
+
+
+def test_a_score_of_a_step_that_is_not_in_the_journal_is_ignored(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0,), steps=3), invalid_share=0.0)
+    scores = run.seed(0).scores
+    before = build_tables([run])
+    known = scores.read()[1]
+    scores.append(type(known)(99, 1.0, 1.0, "1", "evaluator:1", 1.0))
+    assert build_tables([run]) == before
+
+
+def test_a_damaged_journal_stops_the_board_with_its_name(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0,), steps=3))
+    path = run.seed(0).journal
+    path.write_bytes(path.read_bytes().replace(b'"steps"', b'"hours"'))
+    with pytest.raises(RunStateError, match="journal.jsonl"):
+        build_tables([run])
+
+
+def test_all_formats_say_the_same(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, manifest(name, seeds=(0, 1), steps=4, agent=name)) for name in ("a", "b")]
+    tables = build_tables(runs)
+    as_json = json.loads(to_json(tables))
+    as_csv = list(csv.DictReader(io.StringIO(to_csv(tables))))
+    assert [row["agent"] for row in as_json] == [row["agent"] for row in as_csv]
+    assert [row["test_mean"] for row in as_json] == [float(row["test_mean"]) for row in as_csv]
+    assert to_markdown(tables).count("\n| ") == 2 + len(as_json)
+    assert as_json == records(tables)
+    assert sorted(path.suffix for path in write_board(tables, tmp_path)) == [".csv", ".json", ".md"]
+
+
+def test_spread_of_one_value_has_no_deviation() -> None:
+    one = spread([None, 2.0])
+    assert one is not None
+    assert (one.mean, one.deviation, one.count) == (2.0, None, 1)
+    assert spread([None]) is None
+
+
+def test_durations_are_short() -> None:
+    assert [duration(value) for value in (3.21, 43.2, 303, 7800)] == ["3.2 s", "43 s", "5 min 3 s", "2 h 10 min"]
