@@ -1,0 +1,394 @@
+"""A thin typed layer over the Docker Engine API; the only module that imports the Docker SDK.
+
+Every call has a deadline and every failure becomes one of our errors: `PrerequisiteError` where the machine lacks
+something a person can mend, `SandboxError` where the engine failed at its work.
+
+Not covered: what a container may do (`aira_bench.sandbox.hardening`) and which images there are
+(`aira_bench.images`). A pull is bounded by the engine's own network timeouts, not by ours.
+"""
+
+import contextlib
+import json
+import math
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.utils import kwargs_from_env, parse_repository_tag
+
+from aira_bench.errors import PrerequisiteError, SandboxError
+
+CALL_TIMEOUT_S = 60
+"""Longest silence of the engine within one call."""
+BUILD_TIMEOUT_S = 1800
+"""Longest silence of one build step."""
+_POOL_SIZE = 64
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """One tag of a local image."""
+
+    tag: str
+    id: str
+    size_bytes: int
+    created: datetime
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What the engine says about itself and its machine."""
+
+    version: str
+    cgroup_version: int
+    root_dir: str
+    cpus: int
+    memory_mib: int
+    gpu_runtimes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ContainerInfo:
+    """One container found by label."""
+
+    id: str
+    state: str
+    labels: Mapping[str, str]
+
+
+class Attachment:
+    """A container's standard streams as one socket, opened before the container starts."""
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - the SDK returns a SocketIO or a TLS socket, untyped
+        # The SDK object is kept: closing it closes the HTTP response that owns the descriptor.
+        self._stream = stream
+        self._socket = cast("socket.socket | ssl.SSLSocket", getattr(stream, "_sock", stream))
+
+    def send(self, data: bytes, timeout_s: float) -> None:
+        """Write all of `data` to the container's standard input.
+
+        Raises:
+            TimeoutError: it was not taken within `timeout_s`.
+            OSError: the container or the engine is gone.
+        """
+        self._socket.settimeout(timeout_s)
+        self._socket.sendall(data)
+
+    def receive(self, max_bytes: int = 65536) -> bytes:
+        """Next bytes of the multiplexed output, empty at its end or when the connection is lost. Blocks."""
+        try:
+            return self._socket.recv(max_bytes)
+        except TimeoutError:
+            raise
+        except OSError:
+            return b""
+
+    def set_timeout(self, timeout_s: float | None) -> None:
+        """Bound every later `receive`; None waits for ever."""
+        self._socket.settimeout(timeout_s)
+
+    def close(self) -> None:
+        """End the connection and wake a blocked `receive`. Safe to call twice."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._stream.close()
+
+
+class DockerEngine:
+    """One connection to a Docker daemon, usable from several threads."""
+
+    def __init__(self, api: docker.APIClient) -> None:
+        self._api = api
+
+    @classmethod
+    def connect(cls, timeout_s: int = CALL_TIMEOUT_S) -> "DockerEngine":
+        """Connect to the daemon at DOCKER_HOST, or at the default socket.
+
+        Raises:
+            PrerequisiteError: no daemon answers, or this user may not use its socket.
+        """
+        try:
+            settings = kwargs_from_env()
+            api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **settings)
+        except (DockerException, requests.RequestException, OSError) as error:
+            raise _unreachable(error) from error
+        return cls(api)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
+    def info(self) -> EngineInfo:
+        """Version and resources of the engine's machine."""
+        with _engine_call("describe itself"):
+            info = self._api.info()
+        return EngineInfo(
+            version=str(info["ServerVersion"]),
+            cgroup_version=int(info.get("CgroupVersion", "1")),
+            root_dir=str(info["DockerRootDir"]),
+            cpus=int(info["NCPU"]),
+            memory_mib=int(info["MemTotal"]) // 2**20,
+            gpu_runtimes=tuple(sorted(name for name in info.get("Runtimes") or {} if "nvidia" in name)),
+        )
+
+    # Images
+
+    def image_exists(self, tag: str) -> bool:
+        """Whether a local image has this tag."""
+        try:
+            with _engine_call(f"look for image {tag}"):
+                self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
+        except NotFound:
+            return False
+        return True
+
+    def list_images(self, label: str) -> list[ImageInfo]:
+        """All tagged local images carrying `label` (a name, or `name=value`), newest first."""
+        with _engine_call("list images"):
+            found = self._api.images(filters={"label": [label]})
+        images = [
+            ImageInfo(
+                tag=tag,
+                id=str(image["Id"]),
+                size_bytes=int(image["Size"]),
+                created=datetime.fromtimestamp(int(image["Created"]), UTC),
+                labels=dict(image.get("Labels") or {}),
+            )
+            for image in found
+            for tag in image.get("RepoTags") or []
+            if tag != "<none>:<none>"
+        ]
+        return sorted(images, key=lambda image: image.created, reverse=True)
+
+    def pull(self, reference: str, on_line: Callable[[str], None]) -> None:
+        """Fetch an image from its registry, telling progress line by line.
+
+        Raises:
+            PrerequisiteError: no registry answers, or it does not have the image.
+        """
+        repository, tag = parse_repository_tag(reference)
+        try:
+            with _engine_call(f"pull {reference}", missing_is_error=True):
+                _follow(self._api.pull(repository, tag=tag or "latest", stream=True, decode=True), on_line)
+        except (SandboxError, _StreamError) as error:
+            raise PrerequisiteError(
+                f"Image {reference} could not be pulled: {error}", hint=f"docker pull {reference}"
+            ) from error
+
+    def import_root(self, tar_path: Path, tag: str, labels: Mapping[str, str]) -> None:
+        """Make an image of one layer from a tar archive of a root file system.
+
+        Raises:
+            PrerequisiteError: the engine refused the archive.
+        """
+        repository, version = parse_repository_tag(tag)
+        changes = [f"LABEL {json.dumps(name)}={json.dumps(value)}" for name, value in sorted(labels.items())]
+        try:
+            with _engine_call(f"import {tar_path.name}"):
+                answer = self._api.import_image(str(tar_path), repository=repository, tag=version, changes=changes)
+                _follow((json.loads(line) for line in answer.splitlines() if line.strip()), lambda _: None)
+        except (SandboxError, _StreamError) as error:
+            raise PrerequisiteError(f"Image {tag} could not be imported: {error}", hint="docker info") from error
+
+    def build(
+        self,
+        context: Path,
+        dockerfile: str,
+        target: str,
+        tag: str,
+        labels: Mapping[str, str],
+        build_args: Mapping[str, str],
+        on_line: Callable[[str], None],
+        *,
+        network: str = "none",
+    ) -> None:
+        """Build `target` of `context`/`dockerfile`. Build steps have no network unless `network` says otherwise.
+
+        Raises:
+            PrerequisiteError: a build step failed; the message carries the engine's reason.
+        """
+        try:
+            with _engine_call(f"build {tag}", missing_is_error=True):
+                lines = self._api.build(
+                    path=str(context),
+                    dockerfile=dockerfile,
+                    target=target,
+                    tag=tag,
+                    labels=dict(labels),
+                    buildargs=dict(build_args),
+                    network_mode=network,
+                    timeout=BUILD_TIMEOUT_S,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                )
+                _follow(lines, on_line)
+        except (SandboxError, _StreamError) as error:
+            raise PrerequisiteError(f"Image {tag} could not be built: {error}", hint="aira-bench doctor") from error
+
+    def remove_image(self, tag: str) -> None:
+        """Remove a tag, and the image with its last tag. A tag that is not there is no error."""
+        with contextlib.suppress(NotFound), _engine_call(f"remove image {tag}"):
+            self._api.remove_image(tag)
+
+    def tag_image(self, source: str, tag: str) -> None:
+        """Give the image `source` another tag.
+
+        Raises:
+            PrerequisiteError: there is no image `source`.
+        """
+        repository, version = parse_repository_tag(tag)
+        try:
+            with _engine_call(f"tag {source} as {tag}"):
+                self._api.tag(source, repository, tag=version)
+        except NotFound as error:
+            raise PrerequisiteError(f"There is no image {source} to tag as {tag}.", hint="docker images") from error
+
+    # Containers
+
+    def create_volume(self, name: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        """Create a volume of the local driver."""
+        with _engine_call("create a workspace volume", missing_is_error=True):
+            self._api.create_volume(name, driver="local", driver_opts=dict(options), labels=dict(labels))
+
+    def create_container(self, name: str, config: Mapping[str, Any]) -> str:
+        """Create a container from a request body of the Engine API; return its id.
+
+        Raises:
+            PrerequisiteError: the image is not there.
+        """
+        image = config["Image"]
+        try:
+            with _engine_call("create a container"):
+                created = self._api.create_container_from_config(dict(config), name)  # type: ignore[no-untyped-call]
+                return str(created["Id"])
+        except ImageNotFound as error:
+            raise PrerequisiteError(f"There is no image {image}.", hint="aira-bench images build") from error
+        except NotFound as error:
+            raise SandboxError(f"Docker could not create a container of {image}: {error.explanation}") from error
+
+    def attach(self, container_id: str) -> Attachment:
+        """Open the standard streams. Call before `start_container`, so that nothing is missed."""
+        with _engine_call("attach to a container", missing_is_error=True):
+            parameters = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            return Attachment(self._api.attach_socket(container_id, params=parameters))
+
+    def start_container(self, container_id: str) -> None:
+        """Start a created container."""
+        with _engine_call("start a container", missing_is_error=True):
+            self._api.start(container_id)
+
+    def wait_container(self, container_id: str, timeout_s: float) -> int:
+        """Wait for a container's end; return its exit code.
+
+        Raises:
+            SandboxError: it is still up after `timeout_s`, or is gone.
+        """
+        with _engine_call("wait for a container to end", missing_is_error=True):
+            return int(self._api.wait(container_id, timeout=math.ceil(timeout_s))["StatusCode"])
+
+    def kill_container(self, container_id: str) -> None:
+        """Kill every process of a container. One that has ended or is gone is no error."""
+        try:
+            with _engine_call("kill a container"):
+                self._api.kill(container_id)
+        except NotFound:
+            return
+        except _Conflict:
+            return
+
+    def inspect_container(self, container_id: str) -> dict[str, Any]:
+        """The engine's own description of a container."""
+        with _engine_call("inspect a container", missing_is_error=True):
+            return cast("dict[str, Any]", self._api.inspect_container(container_id))
+
+    def remove_container(self, container_id: str) -> None:
+        """Kill and remove a container with its anonymous volumes. One that is gone is no error."""
+        try:
+            with _engine_call("remove a container"):
+                self._api.remove_container(container_id, v=True, force=True)
+        except NotFound:
+            return
+        except _Conflict:  # its removal is already under way
+            return
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume that no container uses. One that is gone is no error."""
+        with contextlib.suppress(NotFound), _engine_call("remove a workspace volume"):
+            self._api.remove_volume(name)
+
+    def containers(self, label: str) -> list[ContainerInfo]:
+        """All containers, running or not, carrying `label` (a name, or `name=value`)."""
+        with _engine_call("list containers"):
+            found = self._api.containers(all=True, filters={"label": [label]})
+        return [
+            ContainerInfo(str(container["Id"]), str(container["State"]), dict(container.get("Labels") or {}))
+            for container in found
+        ]
+
+    def volumes(self, label: str) -> list[str]:
+        """Names of all volumes carrying `label`."""
+        with _engine_call("list volumes"):
+            found = self._api.volumes(filters={"label": [label]})
+        return [str(volume["Name"]) for volume in found.get("Volumes") or []]
+
+
+class _StreamError(Exception):
+    """An error the engine reported within a stream that had begun well."""
+
+
+class _Conflict(SandboxError):
+    """The object is in a state that makes the call pointless."""
+
+
+def _follow(events: Iterable[Mapping[str, Any]], on_line: Callable[[str], None]) -> None:
+    for event in events:
+        if "error" in event:
+            raise _StreamError(str(event["error"]).strip())
+        text = event.get("stream") or " ".join(str(event[key]) for key in ("id", "status") if event.get(key))
+        for line in str(text).splitlines():
+            if line.strip():
+                on_line(line.rstrip())
+
+
+@contextlib.contextmanager
+def _engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]:
+    """Turn the SDK's exceptions into ours; `NotFound` passes unless `missing_is_error`."""
+    try:
+        yield
+    except NotFound as error:
+        if missing_is_error:
+            raise SandboxError(f"Docker could not {what}: {error.explanation}") from error
+        raise
+    except APIError as error:
+        reason = f"Docker could not {what}: {error.explanation or error}"
+        if error.response is not None and error.response.status_code == requests.codes.conflict:
+            raise _Conflict(reason) from error
+        raise SandboxError(reason) from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise SandboxError(
+            f"Docker could not {what}: no answer from the daemon ({error}).", hint="docker info"
+        ) from error
+
+
+def _unreachable(error: BaseException) -> PrerequisiteError:
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if any(isinstance(cause, PermissionError) or "Permission denied" in str(cause) for cause in causes):
+        return PrerequisiteError(
+            "Docker runs, but this user may not use its socket.",
+            hint='sudo usermod -aG docker "$USER" && newgrp docker',
+        )
+    return PrerequisiteError(f"No Docker daemon answers ({error}).", hint="sudo systemctl start docker")
