@@ -61,7 +61,9 @@ def test_a_report_is_read() -> None:
     assert parse_report(json.dumps(REPORT).encode()).validation == 0.5
 
 
-@pytest.mark.parametrize("change", [{"test": None}, {"extra": 1}, {"schema": 2}, {"validation": math.nan}, {"seconds": -1}])
+@pytest.mark.parametrize(
+    "change", [{"test": None}, {"extra": 1}, {"schema": 2}, {"validation": math.nan}, {"seconds": -1}]
+)
 def test_a_broken_report_is_the_evaluators_failure(change: dict[str, object]) -> None:
     with pytest.raises(SandboxError):
         parse_report(json.dumps(REPORT | change).encode())

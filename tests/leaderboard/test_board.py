@@ -7,11 +7,11 @@ import statistics
 from pathlib import Path
 
 import pytest
-from generated_runs import manifest, write_run
 
 from aira_bench.errors import RunStateError
 from aira_bench.leaderboard.board import build_tables, spread
 from aira_bench.leaderboard.formats import duration, records, to_csv, to_json, to_markdown, write_board
+from generated_runs import manifest, write_run
 
 
 def test_a_row_holds_what_the_journals_and_scores_say(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_damaged_journal_stops_the_board_with_its_name(tmp_path: Path) -> None
     run = write_run(tmp_path, manifest("a", seeds=(0,), steps=3))
     path = run.seed(0).journal
     path.write_bytes(path.read_bytes().replace(b'"steps"', b'"hours"'))
-    with pytest.raises(RunStateError, match="journal.jsonl"):
+    with pytest.raises(RunStateError, match=r"journal\.jsonl"):
         build_tables([run])
 
 

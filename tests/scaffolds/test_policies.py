@@ -45,7 +45,9 @@ fitnesses = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
 results = st.lists(
     st.one_of(
         st.tuples(st.just("valid"), fitnesses),
-        st.tuples(st.sampled_from(["buggy", "timeout", "out_of_memory", "invalid_submission", "infra_error"]), st.none()),
+        st.tuples(
+            st.sampled_from(["buggy", "timeout", "out_of_memory", "invalid_submission", "infra_error"]), st.none()
+        ),
     ),
     max_size=60,
 )
@@ -85,7 +87,9 @@ def test_greedy_properties(outcomes: list[Result], drafts: int, depth: int, lowe
             parent = by_step[node.parents[0]]
             assert parent.is_buggy
             assert debug_depth(parent, by_step) <= depth
-            children = [child for child in before if child.parents == node.parents and child.step_class != "infra_error"]
+            children = [
+                child for child in before if child.parents == node.parents and child.step_class != "infra_error"
+            ]
             assert not children, "a failed node gets one debug child"
         if node.operator == "draft" and quota >= drafts:
             assert not any(earlier.is_valid for earlier in before)

@@ -1,0 +1,128 @@
+"""Metadata of upstream folders with their published quirks, of our own, and broken ones."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aira_bench.errors import TaskError, UsageError
+from aira_bench.tasks.metadata import read_metadata
+from aira_bench.tasks.task import find_task, load_task, shipped_tasks
+
+FOLDER = Path(__file__).parents[1] / "folders" / "ParityClassificationAccuracy"
+
+
+def upstream() -> dict[str, Any]:
+    loaded = yaml.safe_load((FOLDER / "metadata.yaml").read_text())
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def write(folder: Path, values: object) -> Path:
+    path = folder / "metadata.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_an_upstream_folder_loads_without_a_block_of_ours() -> None:
+    task = load_task(FOLDER)
+    assert task.metadata.logging_info.shape == (200,)
+    assert task.metadata.prepare_code_python_requirements == ("-numpy",)
+    assert not task.metadata.aira.hidden_validation
+    assert task.profile("cpu").steps == 8
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [("(4906,)", (4906,)), ("(10000,1)", (10000, 1)), ("300,1", (300, 1)), ([5000, 5], (5000, 5)), (7, (7,))],
+)
+def test_shapes_are_read_in_every_published_spelling(tmp_path: Path, shape: object, expected: tuple[int, ...]) -> None:
+    values = upstream()
+    values["logging_info"]["shape"] = shape
+    assert read_metadata(write(tmp_path, values)).logging_info.shape == expected
+
+
+def test_the_other_published_variations_are_read(tmp_path: Path) -> None:
+    values = upstream()
+    values["logging_info"] |= {
+        "scoring_column": ["label_target"], "config": ["a", "b"], "additional_metrics": "MAPE, MAE",
+        "estimated_worst_score": 502962963078372,
+    }  # fmt: skip
+    del values["logging_info"]["output_type"]
+    values["prepare_code_python_requirements"] = ["pyext"]
+    info = read_metadata(write(tmp_path, values)).logging_info
+    assert info.scoring_column == ("label_target",)
+    assert info.config == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metric_lower_is_better": "yes"}, "metric_lower_is_better"),
+        ({"unknown_key": 1}, "unknown_key"),
+        ({"file_export_globs": ["model.py"]}, "submission.csv"),
+        ({"aira": {"steps": 5}}, "aira.steps"),
+        ({"aira": {"hidden_validation": True}}, "needs report"),
+        ({"aira": {"profiles": {"cpu": {"steps": 0}}}}, "greater than 0"),
+        ({"aira": {"artifact": {"name": "../x"}}}, "artifact.name"),
+        ({"logging_info": {}}, "logging_info.name"),
+    ],
+)
+def test_broken_metadata_is_one_line_that_names_the_key(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = write(tmp_path, upstream() | change)
+    with pytest.raises(TaskError, match=message) as caught:
+        read_metadata(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "a: [", "\x00"])
+def test_what_is_no_mapping_is_an_error_of_the_task(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metadata.yaml").write_text(text)
+    with pytest.raises(TaskError):
+        read_metadata(tmp_path / "metadata.yaml")
+
+
+keys = st.sampled_from(["metric_lower_is_better", "file_export_globs", "logging_info", "aira"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(key=keys, value=values)
+@settings(max_examples=100, deadline=None)
+def test_no_value_of_any_key_gets_past_the_schema_as_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: object
+) -> None:
+    path = write(tmp_path_factory.mktemp("task"), upstream() | {key: value})
+    with contextlib.suppress(TaskError):
+        read_metadata(path)
+
+
+def test_every_shipped_task_loads_and_is_found_by_alias_and_name() -> None:
+    tasks = shipped_tasks()
+    assert {"mad-2p", "mad-3p"} <= {task.title for task in tasks}
+    for task in tasks:
+        assert find_task(task.title).sha256 == find_task(task.name).sha256 == task.sha256
+
+
+def test_an_unknown_task_offers_the_nearest() -> None:
+    with pytest.raises(UsageError, match="mad-2p"):
+        find_task("mad2p")
+
+
+def test_any_change_of_a_file_changes_the_hash(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER.name
+    folder.mkdir()
+    for path in FOLDER.iterdir():
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    before = load_task(folder).sha256
+    assert before == load_task(FOLDER).sha256
+    (folder / "evaluate.py").write_text((folder / "evaluate.py").read_text() + "\n")
+    assert load_task(folder).sha256 != before
