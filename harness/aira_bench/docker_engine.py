@@ -287,14 +287,17 @@ class DockerEngine:
         with _engine_call("start a container", missing_is_error=True):
             self._api.start(container_id)
 
-    def wait_container(self, container_id: str, timeout_s: float) -> int:
-        """Wait for a container's end; return its exit code.
-
-        Raises:
-            SandboxError: it is still up after `timeout_s`, or is gone.
-        """
+    def wait_container(self, container_id: str, timeout_s: float) -> int | None:
+        """Wait for a container's end; return its exit code, or None if it is still up after `timeout_s`."""
         with _engine_call("wait for a container to end", missing_is_error=True):
-            return int(self._api.wait(container_id, timeout=math.ceil(timeout_s))["StatusCode"])
+            try:
+                return int(self._api.wait(container_id, timeout=math.ceil(timeout_s))["StatusCode"])
+            except requests.ConnectionError as error:
+                if isinstance(error, requests.Timeout) or "Read timed out" in str(error):
+                    return None
+                raise
+            except requests.Timeout:
+                return None
 
     def kill_container(self, container_id: str) -> None:
         """Kill every process of a container. One that has ended or is gone is no error."""

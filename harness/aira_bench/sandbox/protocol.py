@@ -10,7 +10,7 @@ Not covered: what the outcome means. `aira_bench.outcomes` turns a `StepOutcome`
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 WORKSPACE = PurePosixPath("/workspace")
 """The step's writable folder and working directory inside every container."""
@@ -131,6 +131,10 @@ class PreparedContainer(Protocol):
         Raises:
             SandboxError: the engine failed; the step has no outcome.
         """
+        ...
+
+    def inspect(self) -> Mapping[str, Any]:
+        """What the engine says it has set for the container, in the terms of Docker's inspection."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,145 @@
+"""Copies declared files out of a step's workspace through its reader container.
+
+The reader is another container of the same image, hardened alike, which sees the workspace read-only and runs
+only `inside/reader.py`. The step is dead when the first file is asked for, so nothing changes while it is read.
+Bytes go straight to a temporary file, are hashed on the way, and appear under their name only when complete.
+
+Not covered: what is in the files. A reader that breaks its protocol is a `SandboxError`.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from aira_bench.docker_engine import Attachment
+from aira_bench.errors import SandboxError
+from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, RejectedArtifact
+from aira_bench.sandbox.streams import STDOUT, FrameDecoder
+
+READ_TIMEOUT_S = 120.0
+"""Longest time for reading one artifact."""
+_MAX_LINE_BYTES = 4096
+
+
+class WorkspaceReader:
+    """The host's end of one reader container."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self._attachment = attachment
+        self._decoder = FrameDecoder()
+        self._pending = b""
+        self._errors = b""
+        self._deadline_s = 0.0
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait until the reader is up.
+
+        Raises:
+            SandboxError: it did not come up in time.
+        """
+        self._deadline_s = time.monotonic() + timeout_s
+        line = self._line()
+        if line != b"ready":
+            raise SandboxError(f"A workspace reader did not come up: {line!r}")
+
+    def copy(self, request: ArtifactRequest, destination: Path) -> Artifact | RejectedArtifact:
+        """Copy one file to `destination`/`request.name`, mode 0600; an older file of that name is gone in any case.
+
+        Raises:
+            SandboxError: the reader failed or went silent.
+            OSError: the host could not write the file.
+        """
+        target = destination / relative_path(request.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        self._deadline_s = time.monotonic() + READ_TIMEOUT_S
+        question = json.dumps({"name": request.name, "max_bytes": request.max_bytes}).encode() + b"\n"
+        try:
+            self._attachment.send(question, READ_TIMEOUT_S)
+        except OSError as error:
+            raise SandboxError(f"The workspace reader is gone ({error}).") from error
+        answer = self._answer()
+        if answer["status"] != "ok":
+            return RejectedArtifact(request.name, answer["status"], answer["detail"])
+        size_bytes = int(answer["size_bytes"])
+        if size_bytes > request.max_bytes:
+            raise SandboxError(f"The workspace reader offered {size_bytes} bytes, at most {request.max_bytes} allowed.")
+        return Artifact(request.name, target, size_bytes, self._store(size_bytes, target))
+
+    def close(self) -> None:
+        """Let go of the reader, which then ends by itself."""
+        self._attachment.close()
+
+    def _store(self, size_bytes: int, target: Path) -> str:
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        digest = hashlib.sha256()
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                for piece in self._bytes(size_bytes):
+                    digest.update(piece)
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return digest.hexdigest()
+
+    def _answer(self) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = json.loads(self._line())
+        except ValueError as error:
+            raise SandboxError(f"The workspace reader gave no answer: {self._errors[-300:]!r}") from error
+        return answer
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._pending:
+            if len(self._pending) > _MAX_LINE_BYTES:
+                raise SandboxError("The workspace reader broke its protocol.")
+            self._receive()
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+    def _bytes(self, size_bytes: int) -> Iterator[bytes]:
+        while size_bytes:
+            if not self._pending:
+                self._receive()
+            piece, self._pending = self._pending[:size_bytes], self._pending[size_bytes:]
+            size_bytes -= len(piece)
+            yield piece
+
+    def _receive(self) -> None:
+        left_s = self._deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise SandboxError("The workspace reader went silent.", hint="docker info")
+        self._attachment.set_timeout(left_s)
+        try:
+            data = self._attachment.receive()
+        except TimeoutError as error:
+            raise SandboxError("The workspace reader went silent.", hint="docker info") from error
+        if not data:
+            raise SandboxError(f"The workspace reader is gone: {self._errors[-300:]!r}")
+        for stream, piece in self._decoder.feed(data):
+            if stream == STDOUT:
+                self._pending += piece
+            else:
+                self._errors = (self._errors + piece)[-_MAX_LINE_BYTES:]
+
+
+def relative_path(name: str) -> PurePosixPath:
+    """`name` as a plain relative path.
+
+    Raises:
+        ValueError: it is absolute, empty, or has a `.` or `..` component.
+    """
+    parts = name.split("/")
+    if "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{name!r} is not a plain relative path")
+    return PurePosixPath(name)

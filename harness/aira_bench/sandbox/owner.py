@@ -1,0 +1,40 @@
+"""Names the orchestrator process that made a container, so that leftovers are told from a live run's containers.
+
+A process is known by its machine's boot, its pid namespace, its number and its start time, so that neither a reused
+number nor an orchestrator in another container or on another machine is mistaken for a dead one.
+
+Not covered: orchestrators on machines without /proc.
+"""
+
+import os
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def this_process() -> str:
+    """The owner label of containers made by this process."""
+    return f"{_place()}/{os.getpid()}/{_start_ticks(os.getpid())}"
+
+
+def is_dead(owner: str) -> bool:
+    """Whether the labelled process ran here and is certainly gone. What cannot be judged from here is not dead."""
+    place, _, process = owner.rpartition("/")
+    place, _, number = place.rpartition("/")
+    if place != _place() or not number.isdigit():
+        return False
+    try:
+        return str(_start_ticks(int(number))) != process
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def _place() -> str:
+    boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    namespace = (_PROC / "self/ns/pid").readlink()
+    return f"{boot}/{namespace}"
+
+
+def _start_ticks(pid: int) -> int:
+    # The command name before the last parenthesis may hold spaces; the start time is field 22 of the line.
+    return int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])

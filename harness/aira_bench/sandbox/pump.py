@@ -1,0 +1,74 @@
+"""Drains an attached step container in a thread, from before its start until its end.
+
+The container's first two lines are its bootstrap's: `ready` when it waits for its files, `begin` just before it
+becomes the command. They are written before untrusted code exists and are not part of the captured output.
+
+Not covered: deadlines, which belong to whoever waits for `ended`.
+"""
+
+import threading
+
+from aira_bench.docker_engine import Attachment
+from aira_bench.sandbox.protocol import CapturedOutput
+from aira_bench.sandbox.streams import STDOUT, FrameDecoder, OutputRecorder
+
+READY = b"ready\n"
+BEGIN = b"begin\n"
+
+
+class OutputPump:
+    """Reads for ever, so that a container never blocks on its output and the host never holds much of it."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        """Start draining."""
+        self.ready = threading.Event()
+        """The container waits for its files, or is gone: see `is_waiting`."""
+        self.ended = threading.Event()
+        """The output is at its end: nothing in the container holds it open any more."""
+        self._attachment = attachment
+        self._preamble = b""
+        self._stdout = OutputRecorder()
+        self._stderr = OutputRecorder()
+        self._thread = threading.Thread(target=self._drain, name="container-output", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the bootstrap came up and has not lost its output since."""
+        return self._preamble.startswith(READY) and not self.ended.is_set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether all files arrived and the command was begun."""
+        return self._preamble == READY + BEGIN
+
+    def captured(self) -> tuple[CapturedOutput, CapturedOutput]:
+        """Standard output and standard error, once `ended`."""
+        return self._stdout.captured(), self._stderr.captured()
+
+    def close(self, timeout_s: float) -> bool:
+        """Wait for the end of the output, then let go of it; False if something still held it open."""
+        complete = self.ended.wait(timeout_s)
+        self._attachment.close()
+        self._thread.join(timeout_s)
+        return complete
+
+    def _drain(self) -> None:
+        decoder = FrameDecoder()
+        try:
+            while data := self._attachment.receive():
+                for stream, piece in decoder.feed(data):
+                    self._take(stream, piece)
+        finally:
+            self.ended.set()
+            self.ready.set()
+
+    def _take(self, stream: int, piece: bytes) -> None:
+        if stream != STDOUT:
+            self._stderr.write(piece)
+            return
+        missing = len(READY) + len(BEGIN) - len(self._preamble)
+        self._preamble += piece[:missing]
+        if len(self._preamble) >= len(READY):
+            self.ready.set()
+        self._stdout.write(piece[missing:])
