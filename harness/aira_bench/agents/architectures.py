@@ -26,9 +26,9 @@ Path("{artifact}").write_text('architecture\\n"' + ARCHITECTURE + '"\\n', encodi
 print("submitted", ARCHITECTURE)
 '''
 _VALIDATION = """
-from aira_evaluator.compose.validate import validate
+from aira_evaluator.compose.validate import main
 
-print("claimed", validate(ARCHITECTURE, "data"))
+main(["--architecture", ARCHITECTURE, "--data", "data"])
 """
 
 

@@ -15,6 +15,7 @@ from aira_bench.cli.options import (
     positive_int,
     seed_list,
 )
+from aira_bench.scaffolds.catalog import SCAFFOLDS
 
 if TYPE_CHECKING:
     from aira_bench.runs.folder import RunFolder
@@ -44,9 +45,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--steps", type=positive_int, help="step budget of a seed (default: the profile's)")
     parser.add_argument("--hours", type=positive_float, help="time budget of a seed (default: the profile's)")
     parser.add_argument("--step-timeout", type=positive_float, metavar="SECONDS", help="cap on one solution")
-    parser.add_argument(
-        "--scaffold", help=f"one of {', '.join(SCAFFOLD_NAMES)} (default: the agent's)"
-    )
+    parser.add_argument("--scaffold", help=f"one of {', '.join(SCAFFOLDS)} (default: the agent's)")
     parser.add_argument(
         "--fitness", choices=("hidden", "claimed"), default="hidden",
         help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",

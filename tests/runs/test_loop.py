@@ -1,0 +1,325 @@
+"""The loop with an engine of our own: retries, stops, budgets, and resuming after a kill at any moment.
+
+The engine here is a plain in-process `Sandbox`, so that thousands of steps and every kind of failure can be played;
+tests/test_end_to_end.py drives the same loop with real containers.
+"""
+
+import hashlib
+import json
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aira_bench.agents.architectures import EvolutionAgent
+from aira_bench.agents.protocol import Brief
+from aira_bench.errors import SandboxError
+from aira_bench.evaluation.cache import ScoreCache
+from aira_bench.evaluation.judge import Judge
+from aira_bench.evaluation.verdict import MARKER
+from aira_bench.runs.folder import SeedFolder
+from aira_bench.runs.journal import read_events
+from aira_bench.runs.loop import Session, Stopped, run_seed
+from aira_bench.runs.manifest import RunPlan
+from aira_bench.runs.node import Node
+from aira_bench.runs.slots import SlotPool
+from aira_bench.sandbox.protocol import (
+    Artifact,
+    ArtifactRequest,
+    CapturedOutput,
+    ContainerSpec,
+    RejectedArtifact,
+    StepOutcome,
+)
+from aira_bench.scaffolds.catalog import make_scaffold
+from aira_bench.tasks.store import TaskData
+from aira_bench.tasks.task import find_task
+
+TASK = find_task("mad-2p")
+
+
+def captured(text: bytes) -> CapturedOutput:
+    return CapturedOutput(text, b"", len(text), hashlib.sha256(text).hexdigest())
+
+
+@dataclass
+class Clock:
+    """Time that passes only when something is said to take time."""
+
+    now_s: float = 0.0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.now_s, UTC)
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def new_id(self) -> str:
+        return "0" * 12
+
+    def host_name(self) -> str:
+        return "test"
+
+
+@dataclass
+class InProcessContainer:
+    engine: "InProcessEngine"
+    spec: ContainerSpec
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        files: Mapping[str, bytes],
+        timeout_s: float,
+        artifacts: Sequence[ArtifactRequest],
+        destination: Path,
+    ) -> StepOutcome:
+        self.engine.before_run(self.spec)
+        role, clock = self.spec.role, self.engine.clock
+        took_s = self.engine.seconds[role]
+        if took_s > timeout_s:
+            clock.now_s += timeout_s
+            rejected = {request.name: RejectedArtifact(request.name, "missing") for request in artifacts}
+            return StepOutcome("timeout", None, timeout_s, captured(b""), captured(b""), rejected, None)
+        clock.now_s += took_s
+        if command[-1] == "pass":
+            return StepOutcome("exited", 0, 0.0, captured(b""), captured(b""), {}, None)
+        made = self._solve(files["solution.py"]) if role == "agent" else self._judge(files["data/submission.csv"])
+        stdout = made.pop("stdout", b"")
+        found: dict[str, Artifact | RejectedArtifact] = {}
+        for request in artifacts:
+            if request.name in made:
+                path = destination / request.name
+                path.write_bytes(made[request.name])
+                found[request.name] = Artifact(request.name, path, path.stat().st_size, "0")
+            else:
+                found[request.name] = RejectedArtifact(request.name, "missing")
+        return StepOutcome("exited", 0, took_s, captured(stdout), captured(b""), found, None)
+
+    def _solve(self, code: bytes) -> dict[str, bytes]:
+        line = next(line for line in code.decode().splitlines() if line.startswith("ARCHITECTURE"))
+        return {"submission.csv": f"architecture\n{line.split(' = ')[1]}\n".encode()}
+
+    def _judge(self, submission: bytes) -> dict[str, bytes]:
+        canonical = submission.decode().splitlines()[1].strip('"')
+        test = random.Random(canonical).random()
+        report = {"schema": 1, "canonical": canonical, "validation": round(test * 0.9, 6), "test": test,
+                  "evaluator_version": "1", "seed_set": "search", "seconds": 1.0}  # fmt: skip
+        block = f"{MARKER}\n{json.dumps({'Accuracy': test})}\n"
+        return {"report.json": json.dumps(report).encode(), "stdout": block.encode()}
+
+    def close(self) -> None:
+        self.engine.open -= 1
+
+
+@dataclass
+class InProcessEngine:
+    """Runs architecture solutions without containers; `fails` says which calls the engine breaks on."""
+
+    clock: Clock
+    fails: Callable[[int, ContainerSpec], bool] = lambda call, spec: False
+    seconds: dict[str, float] = field(default_factory=lambda: {"agent": 1.0, "judge": 10.0})
+    calls: int = 0
+    open: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def prepare(self, spec: ContainerSpec) -> InProcessContainer:
+        with self.lock:
+            self.open += 1
+        return InProcessContainer(self, spec)
+
+    def before_run(self, spec: ContainerSpec) -> None:
+        self.calls += 1
+        if self.fails(self.calls, spec):
+            raise SandboxError("the engine broke")
+
+    def sweep(self, run_id: str) -> int:
+        return 0
+
+
+def session(
+    tmp: Path,
+    engine: InProcessEngine,
+    *,
+    steps: int = 6,
+    hours: float = 10.0,
+    cache: bool = True,
+    scaffold: str = "greedy",
+) -> Session:
+    plan = RunPlan(
+        name="t", agent="evolution", task="mad-2p", profile="cpu", scaffold=scaffold, fitness="hidden", seeds=(0,),
+        steps=steps, hours=hours, step_timeout_s=100.0, evaluation_timeout_s=100.0, concurrency=1, raw="/raw",
+    )  # fmt: skip
+    spec = TASK.metadata.aira.artifact
+    brief = Brief("mad-2p", "", spec, "Accuracy", False, "cpu", "hidden", 100.0, 1024)
+    judge = Judge(TASK, "cpu", TaskData(tmp), tmp, "judge:1")
+    specs = [(ContainerSpec("agent:1", "agent", "r"), ContainerSpec("judge:1", "judge", "r"))]
+    return Session(
+        plan=plan, brief=brief, agent=EvolutionAgent(),
+        policy=make_scaffold(scaffold, steps=steps, lower_is_better=False), judge=judge,
+        cache=ScoreCache(tmp / "scores", ("t",)) if cache else None, slots=SlotPool(engine, specs),
+        world=engine.clock, watch=lambda progress: None,
+    )  # fmt: skip
+
+
+def tree(folder: SeedFolder) -> list[tuple[object, ...]]:
+    """A journal without its times."""
+    nodes = [event.node for event in read_events(folder.journal)[0] if hasattr(event, "node")]
+    return [(n.step, n.operator, n.parents, n.step_class, n.fitness, n.code_sha256, n.canonical) for n in nodes]
+
+
+def play(tmp: Path, engine: InProcessEngine, seed: int = 0, **options: object) -> SeedFolder:
+    folder = SeedFolder(tmp / "seed")
+    active = session(tmp, engine, **options)  # type: ignore[arg-type]
+    try:
+        run_seed(active, folder, seed)
+    finally:
+        active.slots.close()
+    assert engine.open == 0, "every container is closed"
+    return folder
+
+
+def test_a_seed_runs_exactly_its_steps_and_submits_the_best_by_validation(tmp_path: Path) -> None:
+    folder = play(tmp_path, InProcessEngine(Clock()), steps=7)
+    events = read_events(folder.journal)[0]
+    scores = folder.scores.read()
+    assert len(tree(folder)) == 7
+    assert len(scores) == 7
+    best = max(scores.values(), key=lambda score: score.validation or 0)
+    assert events[-1].submitted == best.step  # type: ignore[union-attr]
+
+
+def test_the_journal_holds_no_test_score(tmp_path: Path) -> None:
+    folder = play(tmp_path, InProcessEngine(Clock()))
+    text = folder.journal.read_text()
+    for score in folder.scores.read().values():
+        assert str(score.test) not in text
+        assert str(score.test)[:8] not in text
+
+
+@pytest.mark.parametrize("scaffold", ["greedy", "regularized-evolution"])
+@given(kill_at=st.integers(1, 24), cut=st.integers(0, 200))
+@settings(max_examples=25, deadline=None)
+def test_a_run_killed_anywhere_resumes_to_the_tree_of_an_undisturbed_one(
+    tmp_path_factory: pytest.TempPathFactory, scaffold: str, kill_at: int, cut: int
+) -> None:
+    whole = play(tmp_path_factory.mktemp("whole"), InProcessEngine(Clock()), scaffold=scaffold)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(call: int, spec: ContainerSpec) -> bool:
+        if call == kill_at:
+            raise Killed
+        return False
+
+    broken = tmp_path_factory.mktemp("broken")
+    try:
+        play(broken, InProcessEngine(Clock(), kill), scaffold=scaffold)
+    except Killed:
+        journal = SeedFolder(broken / "seed").journal
+        journal.write_bytes(journal.read_bytes()[: max(0, journal.stat().st_size - cut)])
+    again = play(broken, InProcessEngine(Clock()), scaffold=scaffold)
+    assert tree(again) == tree(whole)
+    assert {step: score.test for step, score in again.scores.read().items()} == {
+        step: score.test for step, score in whole.scores.read().items()
+    }
+
+
+def test_different_seeds_take_different_paths(tmp_path: Path) -> None:
+    one = play(tmp_path / "1", InProcessEngine(Clock()), seed=1)
+    two = play(tmp_path / "2", InProcessEngine(Clock()), seed=2)
+    assert tree(one) != tree(two)
+
+
+def test_infrastructure_is_retried_and_the_tree_does_not_notice(tmp_path: Path) -> None:
+    calm = play(tmp_path / "calm", InProcessEngine(Clock()))
+    flaky = play(tmp_path / "flaky", InProcessEngine(Clock(), lambda call, spec: call % 4 == 0))
+    assert tree(calm) == tree(flaky)
+    attempts = [event.node.attempts for event in read_events(flaky.journal)[0] if hasattr(event, "node")]
+    assert max(attempts) > 1
+
+
+def test_a_dead_engine_halts_the_seed_without_a_node_and_can_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError):
+        play(tmp_path, InProcessEngine(Clock(), lambda call, spec: call > 2))
+    assert len(tree(SeedFolder(tmp_path / "seed"))) == 1
+    assert len(tree(play(tmp_path, InProcessEngine(Clock())))) == 6
+
+
+def test_a_step_that_alone_breaks_the_engine_is_an_infrastructure_error_and_no_score(tmp_path: Path) -> None:
+    folder = play(tmp_path, InProcessEngine(Clock(), lambda call, spec: call in {3, 4, 5}))
+    classes = [row[3] for row in tree(folder)]
+    assert classes.count("infra_error") == 1
+    assert len(folder.scores.read()) == 5
+
+
+def test_no_step_overshoots_the_hours(tmp_path: Path) -> None:
+    clock = Clock()
+    folder = play(tmp_path, InProcessEngine(clock), steps=500, hours=100 / 3600)
+    events = read_events(folder.journal)[0]
+    assert events[-1].why == "hours"  # type: ignore[union-attr]
+    assert clock.now_s <= 100
+    assert len(tree(folder)) == 9
+
+
+def test_a_timeout_is_the_steps_own_and_the_search_goes_on(tmp_path: Path) -> None:
+    engine = InProcessEngine(Clock(), seconds={"agent": 200.0, "judge": 1.0})
+    folder = play(tmp_path, engine, steps=3)
+    assert [row[3] for row in tree(folder)] == ["timeout"] * 3
+    assert not folder.scores.read()
+
+
+def test_a_known_architecture_is_scored_once(tmp_path: Path) -> None:
+    engine = InProcessEngine(Clock())
+    first = play(tmp_path, engine)
+    (tmp_path / "seed").rename(tmp_path / "before")
+    calls = engine.calls
+    again = play(tmp_path, engine)
+    assert engine.calls - calls == 6, "only the solutions ran"
+    assert tree(again) == tree(SeedFolder(tmp_path / "before"))
+    assert all(score.cached for score in again.scores.read().values())
+    assert first.path == again.path
+
+
+def test_a_stop_keeps_what_is_done_and_takes_no_half_step(tmp_path: Path) -> None:
+    engine = InProcessEngine(Clock())
+    active = session(tmp_path, engine)
+
+    def stop_at_four(call: int, spec: ContainerSpec) -> bool:
+        if call == 4:
+            active.stop.set()
+        return False
+
+    engine.fails = stop_at_four
+    folder = SeedFolder(tmp_path / "seed")
+    with pytest.raises(Stopped):
+        run_seed(active, folder, 0)
+    active.slots.close()
+    assert len(tree(folder)) == 1
+    assert engine.open == 0
+
+
+def test_a_judge_that_reads_another_architecture_is_an_infrastructure_error(tmp_path: Path) -> None:
+    node = Node(1, "draft", (), "valid", "", 0.1, None, "0", "0")
+    assert node.is_valid
+    engine = InProcessEngine(Clock())
+
+    class Liar(InProcessContainer):
+        def _judge(self, submission: bytes) -> dict[str, bytes]:
+            return super()._judge(b'architecture\n"mA,mA"\n')
+
+    engine.prepare = lambda spec: Liar(engine, spec)  # type: ignore[method-assign]
+    active = session(tmp_path, engine, steps=1)
+    folder = SeedFolder(tmp_path / "seed")
+    run_seed(active, folder, 0)
+    active.slots.close()
+    assert [row[3] for row in tree(folder)] == ["infra_error"]
+    assert not folder.scores.read()
