@@ -12,6 +12,7 @@ import json
 import math
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ CALL_TIMEOUT_S = 60
 BUILD_TIMEOUT_S = 1800
 """Longest silence of one build step."""
 _POOL_SIZE = 64
+_RECEIVE_BYTES = 256 * 1024
+_TICK_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,9 @@ class Attachment:
         # The SDK object is kept: closing it closes the HTTP response that owns the descriptor.
         self._stream = stream
         self._socket = cast("socket.socket | ssl.SSLSocket", getattr(stream, "_sock", stream))
+        # One thread reads while another writes, and both share the socket's timeout: it is set once, to a tick
+        # after which each looks at its own deadline.
+        self._socket.settimeout(_TICK_S)
 
     def send(self, data: bytes, timeout_s: float) -> None:
         """Write all of `data` to the container's standard input.
@@ -79,21 +85,30 @@ class Attachment:
             TimeoutError: it was not taken within `timeout_s`.
             OSError: the container or the engine is gone.
         """
-        self._socket.settimeout(timeout_s)
-        self._socket.sendall(data)
+        deadline_s = time.monotonic() + timeout_s
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except TimeoutError:
+                if time.monotonic() >= deadline_s:
+                    raise
 
-    def receive(self, max_bytes: int = 65536) -> bytes:
-        """Next bytes of the multiplexed output, empty at its end or when the connection is lost. Blocks."""
-        try:
-            return self._socket.recv(max_bytes)
-        except TimeoutError:
-            raise
-        except OSError:
-            return b""
+    def receive(self, timeout_s: float = math.inf) -> bytes:
+        """Next bytes of the multiplexed output, empty at its end or when the connection is lost.
 
-    def set_timeout(self, timeout_s: float | None) -> None:
-        """Bound every later `receive`; None waits for ever."""
-        self._socket.settimeout(timeout_s)
+        Raises:
+            TimeoutError: nothing came within `timeout_s`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self._socket.recv(_RECEIVE_BYTES)
+            except TimeoutError:
+                if time.monotonic() >= deadline_s:
+                    raise
+            except OSError:
+                return b""
 
     def close(self) -> None:
         """End the connection and wake a blocked `receive`. Safe to call twice."""

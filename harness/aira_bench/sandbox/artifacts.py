@@ -119,9 +119,8 @@ class WorkspaceReader:
         left_s = self._deadline_s - time.monotonic()
         if left_s <= 0:
             raise SandboxError("The workspace reader went silent.", hint="docker info")
-        self._attachment.set_timeout(left_s)
         try:
-            data = self._attachment.receive()
+            data = self._attachment.receive(left_s)
         except TimeoutError as error:
             raise SandboxError("The workspace reader went silent.", hint="docker info") from error
         if not data:

@@ -1,0 +1,216 @@
+"""Asks a container, made with the production options, whether its walls stand. Run before anything else; fails closed.
+
+One container runs `inside/witness.py`, which tries what must not work; another ignores every signal and must die by
+its deadline. What the engine says it has set is compared too, so that a wall holds by design and not by luck.
+
+Not covered: the kernel behind the walls, GPUs, and host folders mounted by other roles. See SECURITY.md.
+"""
+
+import json
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aira_bench.errors import SandboxError
+from aira_bench.sandbox import hardening
+from aira_bench.sandbox.protocol import (
+    WORKSPACE,
+    Artifact,
+    ArtifactRequest,
+    ContainerSpec,
+    Limits,
+    PreparedContainer,
+    Sandbox,
+    StepOutcome,
+)
+
+LIMITS = Limits(memory_mib=96, workspace_mib=8, tmp_mib=8, shm_mib=8, pids=32, open_files=256)
+"""Small, so that meeting every cap takes little time; the code that sets them is every container's."""
+WITNESS_TIMEOUT_S = 60.0
+STUBBORN_TIMEOUT_S = 0.3
+KILL_WITHIN_S = 5.0
+_REPORT = ArtifactRequest("witness.json", 64 * 1024)
+_STUBBORN = """
+import os, signal, time
+for number in range(1, 65):
+    try: signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+if os.fork() == 0:
+    os.setsid()
+    os.fork()
+while True: time.sleep(1)
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property of the sandbox, as it was seen against as it must be."""
+
+    name: str
+    ok: bool
+    seen: str
+    expected: str
+
+
+def probe(sandbox: Sandbox, image: str) -> list[Check]:
+    """Check every property of containers of `image`; about two seconds.
+
+    Raises:
+        PrerequisiteError: the image is not there.
+        SandboxError: the engine failed, or a probe container could not do its work.
+    """
+    spec = ContainerSpec(image=image, role="probe", run_id=f"probe-{secrets.token_hex(6)}", limits=LIMITS)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        waiting = [pool.submit(_witness, sandbox, spec), pool.submit(_stubborn, sandbox, spec)]
+        errors = [error for future in waiting if (error := future.exception())]
+        if errors:
+            raise errors[0]
+        return [check for future in waiting for check in future.result()]
+
+
+def _witness(sandbox: Sandbox, spec: ContainerSpec) -> list[Check]:
+    container = sandbox.prepare(spec)
+    try:
+        settings = container.inspect()
+        with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder:
+            outcome = _run_witness(container, spec.limits, Path(folder))
+            report = outcome.artifacts[_REPORT.name]
+            if outcome.exit_code != 0 or not isinstance(report, Artifact):
+                raise SandboxError(f"The sandbox could not be probed: {outcome.stderr.head[-500:]!r}")
+            facts = json.loads(report.path.read_bytes())
+    finally:
+        container.close()
+    return [
+        *_network(facts),
+        *_privileges(facts),
+        *_file_systems(facts),
+        *_caps(facts, spec.limits),
+        *_surroundings(facts, spec),
+        *_settings(settings, spec),
+    ]
+
+
+def _run_witness(container: PreparedContainer, limits: Limits, folder: Path) -> StepOutcome:
+    granted_mib = limits.memory_mib + limits.workspace_mib + limits.tmp_mib + limits.shm_mib
+    numbers = (limits.workspace_mib, limits.tmp_mib, limits.shm_mib, limits.pids, granted_mib)
+    return container.run(
+        ["python3", "witness.py", *(str(number) for number in numbers)],
+        files={"witness.py": hardening.source("witness").encode()},
+        timeout_s=WITNESS_TIMEOUT_S,
+        artifacts=[_REPORT],
+        destination=folder,
+    )
+
+
+def _stubborn(sandbox: Sandbox, spec: ContainerSpec) -> list[Check]:
+    container = sandbox.prepare(spec)
+    try:
+        with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder:
+            outcome = container.run(
+                ["python3", "stubborn.py"],
+                files={"stubborn.py": _STUBBORN.encode()},
+                timeout_s=STUBBORN_TIMEOUT_S,
+                artifacts=(),
+                destination=Path(folder),
+            )
+    finally:
+        container.close()
+    over_s = outcome.wall_s - STUBBORN_TIMEOUT_S
+    seen = f"{outcome.ended}, dead {over_s:.1f} s after its deadline"
+    ok = outcome.ended == "timeout" and over_s < KILL_WITHIN_S
+    return [Check("deadline kills what ignores signals", ok, seen, f"timeout, dead within {KILL_WITHIN_S:.0f} s")]
+
+
+def _equal(name: str, seen: object, expected: object) -> Check:
+    return Check(name, seen == expected, str(seen), str(expected))
+
+
+def _refused(name: str, outcome: str, errors: tuple[str, ...] = ("EPERM", "ENOSYS")) -> Check:
+    return Check(name, outcome in errors, outcome, " or ".join(errors))
+
+
+def _network(facts: Mapping[str, Any]) -> Iterator[Check]:
+    yield _equal("network interfaces", facts["interfaces"], ["lo"])
+    yield _refused("connection to the outside", facts["connect"], ("ENETUNREACH",))
+    for family, outcome in facts["families"].items():
+        yield _refused(f"socket {family}", outcome, ("EPERM", "EAFNOSUPPORT") if family == "AF_ALG" else ("EPERM",))
+
+
+def _privileges(facts: Mapping[str, Any]) -> Iterator[Check]:
+    for call, outcome in facts["syscalls"].items():
+        yield _refused(f"system call {call}", outcome)
+    status = facts["status"]
+    for capabilities in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
+        yield _equal(capabilities, int(status[capabilities], 16), 0)
+    yield _equal("NoNewPrivs", status["NoNewPrivs"], "1")
+    yield _equal("Seccomp", status["Seccomp"], "2")
+    yield _equal("user and group ids", facts["ids"], [hardening.CONTAINER_UID] * 4)
+    foreign = set(facts["groups"]) - {hardening.CONTAINER_UID}
+    yield _equal("further groups", sorted(foreign), [])
+    yield _equal("oom_score_adj after lowering it", facts["oom_score_adj"], 500)
+
+
+def _file_systems(facts: Mapping[str, Any]) -> Iterator[Check]:
+    yield _equal("root is read-only", facts["root_read_only"], True)
+    for folder, outcome in facts["writes"].items():
+        yield _refused(f"write to {folder or '/'}", outcome, ("EROFS", "EACCES"))
+    yield _refused("write to kernel.core_pattern", facts["core_pattern"], ("EROFS", "EACCES", "EPERM"))
+    for folder in (str(WORKSPACE), "/tmp", "/dev/shm"):
+        options = set(facts["mounts"].get(folder, []))
+        yield _equal(f"{folder} mounted nosuid, nodev", sorted(options & {"nosuid", "nodev"}), ["nodev", "nosuid"])
+    yield _equal("sockets and hidden folders in sight", facts["present"], [])
+
+
+def _caps(facts: Mapping[str, Any], limits: Limits) -> Iterator[Check]:
+    caps = {
+        "workspace": (limits.workspace_mib, hardening.WORKSPACE_INODES),
+        "tmp": (limits.tmp_mib, hardening.TMP_INODES),
+    }
+    for name in ("workspace", "tmp", "shm"):
+        cap_mib = {"workspace": limits.workspace_mib, "tmp": limits.tmp_mib, "shm": limits.shm_mib}[name]
+        filled = facts[name]
+        seen = f"{filled['outcome']} at {filled['mib']:.2f} MiB"
+        ok = filled["outcome"] == "ENOSPC" and filled["mib"] <= cap_mib
+        yield Check(f"{name} size", ok, seen, f"ENOSPC at {cap_mib} MiB or before")
+        if name in caps:
+            yield _equal(f"{name} inodes", filled["inodes"], caps[name][1])
+    pids = facts["pids"]
+    ok = pids["outcome"] == "EAGAIN" and pids["children"] < limits.pids
+    yield Check("processes", ok, f"{pids['outcome']} at {pids['children']}", f"EAGAIN below {limits.pids}")
+    yield _equal("memory", facts["memory"], "killed by signal 9")
+    yield _equal("open files", facts["limits"]["nofile"], [limits.open_files] * 2)
+    yield _equal("core dumps", facts["limits"]["core"], [0, 0])
+    largest = max(limits.workspace_mib, limits.tmp_mib, limits.shm_mib) * 2**20
+    yield _equal("file size", facts["limits"]["fsize"], [largest] * 2)
+
+
+def _surroundings(facts: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Check]:
+    threads = int(facts["environment"].get("OMP_NUM_THREADS", "0"))
+    expected = hardening.environment(spec, threads)
+    seen = {name: value for name, value in facts["environment"].items() if name not in hardening.PASSED_ON}
+    strange = sorted({name for name, _ in seen.items() ^ expected.items()})
+    yield Check("environment", not strange, f"differs in {strange}" if strange else "as set", "as set")
+    yield Check(
+        "foreign processes", facts["processes"] <= 2, f"{facts['processes']} processes", "an init and the command"
+    )
+
+
+def _settings(inspected: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Check]:
+    host = inspected["HostConfig"]
+    expected = hardening.step_body(spec, "", 1)["HostConfig"]
+    for name in ("NetworkMode", "ReadonlyRootfs", "IpcMode", "Init", "PidsLimit", "Memory", "MemorySwap", "ShmSize"):
+        yield _equal(f"engine's {name}", host[name], expected[name])
+    yield _equal("engine's CapDrop", host["CapDrop"], ["ALL"])
+    yield _equal("engine's CapAdd", host["CapAdd"] or [], [])
+    yield _equal("engine's Privileged", host["Privileged"], False)
+    yield _equal("engine's PidMode", host["PidMode"], "")
+    yield _equal("engine's log driver", host["LogConfig"]["Type"], "none")
+    yield _equal("engine's devices", host["Devices"] or [], [])
+    profile = f"seccomp={hardening.seccomp_profile()}" in (host["SecurityOpt"] or [])
+    yield Check("engine's seccomp profile", profile, "ours" if profile else "another", "ours")
+    mounts = sorted(mount["Destination"] for mount in inspected["Mounts"])
+    yield _equal("engine's mounts", mounts, [str(WORKSPACE)])
