@@ -82,8 +82,7 @@ def parse_submission(data: bytes, primitives: Sequence[str] = SYMBOLS, layers: i
         SubmissionError: one line naming what is wrong and where.
     """
     header, row = _two_lines(data)
-    columns = [f"layer_{index}" for index in range(1, layers + 1)]
-    if [_unquoted(cell, 1) for cell in header.split(",")] == columns:
+    if _names_every_layer(header, layers):
         return _parse_columns(row, primitives, layers)
     name = _unquoted(header, 1)
     if _is_architecture(name):
@@ -93,8 +92,9 @@ def parse_submission(data: bytes, primitives: Sequence[str] = SYMBOLS, layers: i
             f"line 1: expected a header such as 'architecture' or the columns layer_1..layer_{layers}, "
             f"found {_shown(header)}"
         )
+    cell = _unquoted(row, 2)
     try:
-        return parse_architecture(_unquoted(row, 2), primitives, layers)
+        return parse_architecture(cell, primitives, layers)
     except SubmissionError as error:
         raise SubmissionError(f"line 2: {error}") from None
 
@@ -150,6 +150,12 @@ def _two_lines(data: bytes) -> tuple[str, str]:
         if not line.isprintable():
             raise SubmissionError(f"line {number}: unprintable character in {_shown(line)}")
     return lines[0], lines[1]
+
+
+def _names_every_layer(header: str, layers: int) -> bool:
+    cells = header.split(",")
+    names = [f"layer_{index}" for index in range(1, layers + 1)]
+    return len(cells) == layers and all(cell in (name, f'"{name}"') for cell, name in zip(cells, names, strict=True))
 
 
 def _parse_columns(row: str, primitives: Sequence[str], layers: int) -> Architecture:
