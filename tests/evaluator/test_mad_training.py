@@ -34,9 +34,7 @@ def _deterministic() -> None:
     make_deterministic()
 
 
-def _score(
-    symbols: tuple[str, ...], profile: Profile, seed: int = 0, splits: tuple[str, ...] = ("test",)
-) -> SplitScore:
+def _score(symbols: tuple[str, ...], profile: Profile, seed: int = 0, *, two_splits: bool = False) -> SplitScore:
     held_out: dict[str, Corpus] = {"test": draw_corpus(profile, "test", 2)}
     if two_splits:
         held_out["validation"] = draw_corpus(profile, "validation", 3)
