@@ -28,17 +28,17 @@ def open_beneath(root: str, name: str) -> int:
     *folders, last = name.split("/")
     if any(part in ("", ".", "..") for part in (*folders, last)):
         raise Refused("unreadable", "not a plain relative path")
-    folder = os.open(root, FLAGS | os.O_DIRECTORY)
+    opened: list[int] = []
     try:
+        opened.append(os.open(root, FLAGS | os.O_DIRECTORY))
         for part in folders:
-            inner = os.open(part, FLAGS | os.O_DIRECTORY, dir_fd=folder)
-            os.close(folder)
-            folder = inner
-        return os.open(last, FLAGS, dir_fd=folder)
+            opened.append(os.open(part, FLAGS | os.O_DIRECTORY, dir_fd=opened[-1]))
+        return os.open(last, FLAGS, dir_fd=opened[-1])
     except OSError as error:
         raise _refusal(error) from error
     finally:
-        os.close(folder)
+        for folder in opened:
+            os.close(folder)
 
 
 def _refusal(error: OSError) -> Refused:

@@ -1,0 +1,96 @@
+"""The probe passes on production containers and sees every wall that is taken away."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aira_bench.docker_engine import DockerEngine
+from aira_bench.errors import SandboxError
+from aira_bench.sandbox import hardening
+from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.sandbox.probe import Check, probe
+from aira_bench.sandbox.protocol import ContainerSpec
+
+pytestmark = pytest.mark.docker
+
+Body = dict[str, Any]
+
+
+def test_production_containers_pass_in_little_time(sandbox: DockerSandbox, image: str) -> None:
+    start_s = time.monotonic()
+    checks = probe(sandbox, image)
+    assert [check for check in checks if not check.ok] == []
+    assert len(checks) > 60
+    assert time.monotonic() - start_s < 10
+
+
+def change(**settings: object) -> Callable[[Body], None]:
+    return lambda body: body["HostConfig"].update(settings)
+
+
+def no_ulimit(name: str) -> Callable[[Body], None]:
+    def weaken(body: Body) -> None:
+        body["HostConfig"]["Ulimits"] = [limit for limit in body["HostConfig"]["Ulimits"] if limit["Name"] != name]
+
+    return weaken
+
+
+def mount(kind: str, source: str, target: str) -> Callable[[Body], None]:
+    extra = {"Type": kind, "Source": source, "Target": target}
+    return lambda body: body["HostConfig"]["Mounts"].append(extra)
+
+
+WEAKENED: dict[str, tuple[Callable[[Body], None], set[str]]] = {
+    "bridge": (change(NetworkMode="bridge"), {"network interfaces", "connection to the outside"}),
+    "writable root": (change(ReadonlyRootfs=False), {"root is read-only"}),
+    "no seccomp": (
+        change(SecurityOpt=["no-new-privileges", "seccomp=unconfined"]),
+        {"Seccomp", "system call ptrace", "system call unshare", "socket AF_NETLINK"},
+    ),
+    "engine's seccomp": (
+        change(SecurityOpt=["no-new-privileges"]),
+        {"system call ptrace", "socket AF_NETLINK", "engine's seccomp profile"},
+    ),
+    "capabilities": (change(CapDrop=[]), {"CapBnd", "engine's CapDrop"}),
+    "new privileges": (change(SecurityOpt=[f"seccomp={hardening.seccomp_profile()}"]), {"NoNewPrivs"}),
+    "no process cap": (change(PidsLimit=0), {"processes"}),
+    "no memory cap": (change(Memory=0, MemorySwap=0), {"memory"}),
+    "root's group": (lambda body: body.update(User="10001:0"), {"user and group ids"}),
+    "no tmp cap": (change(Tmpfs={"/tmp": "rw,mode=1777"}), {"tmp size", "tmp inodes"}),
+    "open files": (no_ulimit("nofile"), {"open files"}),
+    "core dumps": (no_ulimit("core"), {"core dumps"}),
+    "a hidden folder": (mount("bind", "/etc", "/hidden"), {"sockets and hidden folders in sight", "engine's mounts"}),
+    "host's processes": (change(PidMode="host"), {"foreign processes", "engine's PidMode"}),
+    "oom score": (change(OomScoreAdj=0), {"oom_score_adj after lowering it"}),
+}
+
+
+@pytest.mark.parametrize("name", WEAKENED)
+def test_a_missing_wall_is_seen(engine: DockerEngine, image: str, name: str) -> None:
+    weaken, expected = WEAKENED[name]
+
+    def step_body(spec: ContainerSpec, volume: str, threads: int) -> Body:
+        body = hardening.step_body(spec, volume, threads)
+        weaken(body)
+        return body
+
+    with DockerSandbox(engine, step_body) as weakened:
+        failed = {check.name for check in probe(weakened, image) if not check.ok}
+    assert expected <= failed
+
+
+def test_a_probe_that_cannot_work_fails_closed(engine: DockerEngine, image: str) -> None:
+    def step_body(spec: ContainerSpec, volume: str, threads: int) -> Body:
+        body = hardening.step_body(spec, volume, threads)
+        return body | {"Entrypoint": ["true"]}
+
+    with DockerSandbox(engine, step_body) as broken, pytest.raises(SandboxError, match="did not come up"):
+        probe(broken, image)
+
+
+def test_a_check_says_what_it_saw(sandbox: DockerSandbox, image: str) -> None:
+    checks = {check.name: check for check in probe(sandbox, image)}
+    assert checks["workspace size"].seen.startswith("ENOSPC")
+    assert checks["network interfaces"] == Check("network interfaces", True, "['lo']", "['lo']")
