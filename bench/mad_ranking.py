@@ -5,13 +5,14 @@
 Thirty architectures whose token mixers spread evenly from 0 to 16, at random places, are scored under two seed
 sets that share the public train data and nothing else: hidden data, initial weights and order of examples differ,
 as between `search` and `final`. Printed: Spearman's correlation between the two, each recall score of the stack
-without a mixer beside the best guess from the present token alone, and the wall time of whole `evaluate.py`
-processes. Not covered: agreement of the cpu profile's ranking with the paper profile's.
+without a mixer beside the best guess from the present token alone, and the time of whole `evaluate.py` processes.
+Not covered: agreement of the cpu profile's ranking with the paper profile's.
 """
 
 import argparse
 import csv
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -41,8 +42,8 @@ class Row(NamedTuple):
     mixers: int
     first: float
     second: float
-    seconds: float
-    """Mean time of a training of all six tasks and the scoring of one split, imports not counted."""
+    cpu_s: float
+    """Mean CPU time of a training of all six tasks and the scoring of one split, imports not counted."""
 
 
 def architectures(count: int, mixers: tuple[str, ...], rng: np.random.Generator) -> list[tuple[str, ...]]:
@@ -80,7 +81,7 @@ def score(architecture: tuple[str, ...], train: Corpus, test: Corpus, seed: int)
 def time_evaluations() -> None:
     """Time the whole judge command, imports included, on one core."""
     environment = {**os.environ, "AIRA_PROFILE": "cpu", "OMP_NUM_THREADS": "1"}
-    print(f"{'candidate':18}{'wall s':>8}  (evaluate.py as a process, both hidden splits)")
+    print(f"{'candidate':18}{'wall s':>8}{'CPU s':>8}  (evaluate.py as a process, both hidden splits)")
     for letters in TIMED:
         with tempfile.TemporaryDirectory() as folder:
             for name in ("raw", "data", "logs"):
@@ -88,9 +89,15 @@ def time_evaluations() -> None:
             (Path(folder) / "logs" / "submission.csv").write_text(f"architecture\n{letters}\n")
             places = ("--global-shared-data-dir", "raw", "--agent-data-mount-dir", "data", "--agent-log-dir", "logs")
             _script("evaluate_prepare.py", places, folder, environment)
-            started_s = time.perf_counter()
+            wall_s, cpu_s = time.perf_counter(), _children_cpu_s()
             _script("evaluate.py", ("--submission-file", "data/submission.csv"), folder, environment)
-            print(f"{letters:18}{time.perf_counter() - started_s:8.1f}", flush=True)
+            wall_s, cpu_s = time.perf_counter() - wall_s, _children_cpu_s() - cpu_s
+            print(f"{letters:18}{wall_s:8.1f}{cpu_s:8.1f}", flush=True)
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _script(name: str, arguments: tuple[str, ...], folder: str, environment: dict[str, str]) -> None:
@@ -112,11 +119,11 @@ def main() -> None:
     tests = [draw_corpus(CPU, "test", seed) for seed in (101, 202)]
     rows: list[Row] = []
     for candidate in candidates:
-        started_s = time.perf_counter()
+        started_s = time.process_time()
         pair = [score(candidate, train, test, seed) for test, seed in zip(tests, (303, 404), strict=True)]
-        seconds = (time.perf_counter() - started_s) / 2
+        cpu_s = (time.process_time() - started_s) / 2
         first, second = (result.accuracy for result in pair)
-        rows.append(Row(compact(candidate), LAYERS - candidate.count("M"), first, second, seconds))
+        rows.append(Row(compact(candidate), LAYERS - candidate.count("M"), first, second, cpu_s))
         print("{:18}{:3}{:8.4f}{:8.4f}{:7.1f} s".format(*rows[-1]), flush=True)
         if candidate.count("M") == LAYERS:
             for name in RECALL:

@@ -56,7 +56,7 @@ def train(
         # Summed on the device and read once an epoch: a read per step would stall an accelerator.
         total = torch.zeros((), device=device)
         for batch in torch.split(order, profile.batch_size):
-            total += _step(model, optimizer, inputs[batch], targets[batch])
+            total += training_step(model, optimizer, inputs[batch], targets[batch])
         if not bool(torch.isfinite(total)):
             raise Diverged
     return model
@@ -80,7 +80,8 @@ def predict(model: nn.Module, inputs: Tokens, *, device: torch.device) -> NDArra
     return predicted
 
 
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor) -> Tensor:
+def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor) -> Tensor:
+    """One optimizer step on ids and labels of shape (B, L); the batch's loss, detached and left on its device."""
     logits = model(inputs)
     loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
     optimizer.zero_grad(set_to_none=True)
