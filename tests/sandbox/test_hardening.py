@@ -8,7 +8,7 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount
+from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Role
 
 FORBIDDEN = {
     "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "userfaultfd", "bpf", "perf_event_open",
@@ -62,6 +62,15 @@ def test_a_gpu_is_asked_for_by_its_name_only() -> None:
 def test_fixed_variables_stay(name: str) -> None:
     with pytest.raises(SandboxError, match=name):
         hardening.environment(ContainerSpec("image", "agent", "run", environment={name: "x"}), 1)
+
+
+@pytest.mark.parametrize("role", ["agent", "fit", "judge", "probe"])
+def test_only_preparation_may_write_to_the_host(role: Role, tmp_path: Path) -> None:
+    mounts = (Mount(tmp_path, PurePosixPath("/output"), writable=True),)
+    with pytest.raises(SandboxError, match="cannot write to a host folder"):
+        hardening.step_body(ContainerSpec("image", role, "run", mounts=mounts), "volume", 1)
+    body = hardening.step_body(ContainerSpec("image", "prepare", "run", mounts=mounts), "volume", 1)
+    assert [mount["ReadOnly"] for mount in body["HostConfig"]["Mounts"]] == [False, False]
 
 
 def test_threads_follow_the_pinned_cores() -> None:

@@ -101,7 +101,12 @@ def environment(spec: ContainerSpec, threads: int) -> dict[str, str]:
 
 
 def step_body(spec: ContainerSpec, volume: str, threads: int) -> dict[str, Any]:
-    """Request body of a step container, whose first process is the bootstrap."""
+    """Request body of a step container, whose first process is the bootstrap.
+
+    Raises:
+        SandboxError: the spec would override a fixed variable, or have anything but preparation write to the host.
+        FileNotFoundError: a folder to mount is not there.
+    """
     limits = spec.limits
     granted_mib = limits.memory_mib + limits.workspace_mib + limits.tmp_mib + limits.shm_mib
     body = _body(spec, ["python3", "-I", "-S", "-c", source("bootstrap")])
@@ -113,7 +118,7 @@ def step_body(spec: ContainerSpec, volume: str, threads: int) -> dict[str, Any]:
         "PidsLimit": limits.pids,
         "ShmSize": limits.shm_mib * _MIB,
         "Tmpfs": {"/tmp": f"rw,nosuid,nodev,exec,size={limits.tmp_mib}m,nr_inodes={TMP_INODES},mode=1777"},
-        "Mounts": [_workspace(volume, read_only=False), *(_bind(mount) for mount in spec.mounts)],
+        "Mounts": [_workspace(volume, read_only=False), *(_bind(mount, spec.role) for mount in spec.mounts)],
     }
     host["Ulimits"].append(_ulimit("nofile", limits.open_files))
     if spec.role != "prepare":  # preparation writes data sets of any size into its bind mount
@@ -187,7 +192,9 @@ def _workspace(volume: str, *, read_only: bool) -> dict[str, Any]:
     }
 
 
-def _bind(mount: Mount) -> dict[str, Any]:
+def _bind(mount: Mount, role: Role) -> dict[str, Any]:
+    if mount.writable and role != "prepare":
+        raise SandboxError(f"A container of role {role} cannot write to a host folder ({mount.target}).")
     return {
         "Type": "bind",
         "Source": str(mount.source.resolve(strict=True)),

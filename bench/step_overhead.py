@@ -1,0 +1,102 @@
+"""The harness's own time per step against a bare `docker run` of the same image and program.
+
+The step is a solution that writes three bytes. Its critical path reaches from handing it over to having the outcome
+and the artifact on disk; preparing the container lies outside, as in a run, where the next container starts while
+the agent thinks. Both are timed in turn, so that a busy machine slows both. Prints Markdown; exit status 1 if the
+ratio of the medians is above `--at-most`.
+
+    python bench/step_overhead.py --image IMAGE --repeats 30
+
+Not covered: the time of agents, models and evaluators.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from aira_bench.docker_engine import DockerEngine
+from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits
+
+SOLUTION = "open('{folder}/submission.csv', 'w').write('mA\\n')"
+LIMITS = Limits(memory_mib=256, workspace_mib=64, tmp_mib=64)
+SUBMISSION = ArtifactRequest("submission.csv", 4096)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One repetition, in seconds."""
+
+    prepare_s: float
+    step_s: float
+    bare_s: float
+
+
+def time_step(sandbox: DockerSandbox, image: str, destination: Path) -> tuple[float, float]:
+    """Seconds to prepare a container, and of the critical path of a step in it."""
+    start_s = time.perf_counter()
+    container = sandbox.prepare(ContainerSpec(image, "agent", "bench-step-overhead", LIMITS))
+    prepared_s = time.perf_counter()
+    outcome = container.run(
+        ["python3", "solution.py"],
+        files={"solution.py": SOLUTION.format(folder=".").encode()},
+        timeout_s=60,
+        artifacts=[SUBMISSION],
+        destination=destination,
+    )
+    container.close()
+    end_s = time.perf_counter()
+    if outcome.exit_code != 0 or not isinstance(outcome.artifacts[SUBMISSION.name], Artifact):
+        raise SystemExit(f"the solution did not run: {outcome}")
+    sandbox.sweep("bench-step-overhead")  # its removal must not slow the bare run that follows
+    return prepared_s - start_s, end_s - prepared_s
+
+
+def time_bare(image: str) -> float:
+    """Seconds of `docker run` with no network and no other option."""
+    command = ["docker", "run", "--rm", "--network", "none", image, "python3", "-c", SOLUTION.format(folder="/tmp")]
+    start_s = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return time.perf_counter() - start_s
+
+
+def row(name: str, values_s: list[float]) -> str:
+    """Median, 10th and 90th percentile in milliseconds."""
+    deciles = [value_s * 1000 for value_s in statistics.quantiles(values_s, n=10)]
+    return f"| {name} | {statistics.median(values_s) * 1000:.0f} | {deciles[0]:.0f} | {deciles[-1]:.0f} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--image", required=True, help="tag of a local image with python3, see `aira-bench images list`"
+    )
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--at-most", type=float, default=0.5, help="ratio of medians that still passes")
+    options = parser.parse_args()
+    engine = DockerEngine.connect()
+    with DockerSandbox(engine) as sandbox, tempfile.TemporaryDirectory() as folder:
+        time_step(sandbox, options.image, Path(folder))  # the first one of each reads the image from disk
+        time_bare(options.image)
+        timings = []
+        for _ in range(options.repeats):
+            prepare_s, step_s = time_step(sandbox, options.image, Path(folder))
+            timings.append(Timing(prepare_s, step_s, time_bare(options.image)))
+    ratio = statistics.median(t.step_s for t in timings) / statistics.median(t.bare_s for t in timings)
+    info = engine.info()
+    print(f"Docker {info.version}, cgroup v{info.cgroup_version}, {info.cpus} cores, {options.repeats} repetitions.\n")
+    print("| | median ms | p10 | p90 |\n|---|---|---|---|")
+    print(row("step: hand-over to outcome, artifact on disk", [t.step_s for t in timings]))
+    print(row("bare `docker run --rm --network none`", [t.bare_s for t in timings]))
+    print(row("preparing a container (off the critical path)", [t.prepare_s for t in timings]))
+    print(f"\nRatio of the medians: {ratio:.2f} (at most {options.at_most}).")
+    return 0 if ratio <= options.at_most else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
