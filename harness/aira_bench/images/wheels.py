@@ -1,0 +1,88 @@
+"""Downloads the wheels of a lock with the host's pip, for the image's Python.
+
+Containers have no network while they are built, and the host's pip settings (mirrors, certificates) apply. Files that
+are there are not fetched again.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aira_bench.errors import PrerequisiteError
+from aira_bench.images.flavour import Flavour
+
+_TIMEOUT_S = 7200
+
+
+def wheel_folder(flavour: Flavour) -> Path:
+    """Cache of a flavour's wheels on the host."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "aira-bench" / "wheels" / flavour.name
+
+
+def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
+    """Every file the lock names, downloading what is missing.
+
+    Raises:
+        PrerequisiteError: pip could not get a package; the message is pip's own.
+    """
+    folder = wheel_folder(flavour)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [pin for pin in flavour.pins if find_file(folder, pin) is None]
+    sources = [pin for pin in missing if pin.partition("==")[0] in flavour.settings.source_packages]
+    wheels = [pin for pin in missing if pin not in sources]
+    if missing:
+        note(f"downloading {len(missing)} packages for Python {flavour.settings.python}")
+    for pins, options in ((wheels, _wheel_options(flavour)), (sources, ["--no-binary", ":all:"])):
+        if pins:
+            _download(flavour, pins, options, folder)
+    found = {pin: find_file(folder, pin) for pin in flavour.pins}
+    absent = [pin for pin, path in found.items() if path is None]
+    if absent:
+        raise PrerequisiteError(f"pip left no file for {', '.join(absent)} in {folder}.", hint=f"rm -r {folder}")
+    return [path for path in found.values() if path is not None]
+
+
+def find_file(folder: Path, pin: str) -> Path | None:
+    """The downloaded wheel or source archive of `name==version`."""
+    name, _, version = pin.partition("==")
+    wanted = (_normal(name), version.lower())
+    for path in folder.iterdir():
+        stem = path.name.removesuffix(".tar.gz")
+        parts = stem.split("-") if path.suffix == ".whl" else stem.rsplit("-", 1)
+        if path.suffix in {".whl", ".gz"} and len(parts) >= 2 and (_normal(parts[0]), parts[1].lower()) == wanted:
+            return path
+    return None
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _wheel_options(flavour: Flavour) -> list[str]:
+    settings = flavour.settings
+    platforms = [part for name in (*settings.platforms, "any") for part in ("--platform", name)]
+    return ["--only-binary", ":all:", "--implementation", "cp", "--python-version", settings.python, *platforms]
+
+
+def _download(flavour: Flavour, pins: Sequence[str], options: Sequence[str], folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *options, *pins]
+    done = _pip(command)
+    if done.returncode != 0 and flavour.settings.extra_index:
+        done = _pip([*command, "--extra-index-url", flavour.settings.extra_index])
+    if done.returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        raise PrerequisiteError(
+            f"pip could not download the {flavour.name} images' packages: {errors[-1] if errors else 'no message'}",
+            hint=f"python3 -m pip download --no-deps {pins[0]} (its settings: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL)",
+        )
+
+
+def _pip(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise PrerequisiteError(f"pip did not finish within {_TIMEOUT_S} s: {' '.join(command[3:])}") from error

@@ -1,0 +1,38 @@
+"""Fixtures shared by tests that need real containers."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from aira_bench.docker_engine import DockerEngine
+from aira_bench.images.ensure import ImageSet, ensure_images
+from aira_bench.sandbox.docker_sandbox import DockerSandbox
+
+
+@pytest.fixture(scope="session")
+def engine() -> DockerEngine:
+    """The daemon of this machine; `make test` has started it."""
+    return DockerEngine.connect()
+
+
+@pytest.fixture(scope="session")
+def images(engine: DockerEngine) -> ImageSet:
+    """The cpu images, built by `make test` before the suite."""
+    return ensure_images("cpu", engine, lambda text: None)
+
+
+@pytest.fixture
+def sandbox(engine: DockerEngine) -> Iterator[DockerSandbox]:
+    """A sandbox that leaves nothing behind."""
+    with DockerSandbox(engine) as made:
+        yield made
+
+
+def leftovers() -> list[str]:
+    """Names of containers that carry a label of ours."""
+    listed = subprocess.run(
+        ["docker", "ps", "--all", "--filter", "label=aira-bench.run", "--format", "{{.Names}}"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return listed.stdout.split()

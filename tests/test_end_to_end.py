@@ -1,0 +1,247 @@
+"""Whole runs through the command line in real containers: what a user gets, and what an attacker does not.
+
+The runs share one data folder; candidates are trained for real in the `cpu` profile, so the suite keeps them few.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.journal import StepEnded, read_events
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+FOLDERS = Path(__file__).parent / "folders"
+Tree = list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A data folder and a folder of runs."""
+
+    home: Path
+    runs: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "AIRA_HOME": str(self.home), "AIRA_RUNS": str(self.runs)}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "aira_bench", *arguments]
+
+    def call(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, timeout=600, env=self.environment, check=False
+        )
+        assert done.returncode == status, done.stderr
+        return done
+
+    def run(self, name: str) -> RunFolder:
+        return RunFolder(self.runs / name)
+
+    def tree(self, name: str, seed: int = 0) -> Tree:
+        """A seed's nodes without their times, and its trusted scores."""
+        folder = self.run(name).seed(seed)
+        nodes = [event.node for event in read_events(folder.journal)[0] if isinstance(event, StepEnded)]
+        scores = folder.scores.read()
+        return [
+            (n.step, n.operator, n.parents, n.step_class, n.fitness, n.code_sha256, n.canonical,
+             scores[n.step].test if n.step in scores else None)
+            for n in nodes
+        ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    root = tmp_path_factory.mktemp("end-to-end")
+    return Place(root / "home", root / "runs")
+
+
+SEARCH = ("--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--steps", "2")
+
+
+@pytest.fixture(scope="module")
+def first_run(place: Place) -> dict[str, Any]:
+    """Two seeds of an evolution, as a user starts them."""
+    answer = json.loads(place.call("run", *SEARCH, "--seeds", "2", "--name", "first", "--json").stdout)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def test_a_search_ends_in_a_board_with_trusted_scores(place: Place, first_run: dict[str, Any]) -> None:
+    (row,) = first_run["board"]
+    assert row["seeds_ended"] == 2
+    assert row["valid_submission_rate"] == 1.0
+    assert 0 < row["test_mean"] < 1
+    assert row["evaluator"].startswith("aira-bench")
+    manifest = place.run("first").manifest
+    assert manifest.isolation
+    assert all(manifest.isolation.values())
+
+
+def test_the_same_command_again_gives_the_same_nodes_and_scores(place: Place, first_run: dict[str, Any]) -> None:
+    place.call("run", *SEARCH, "--seeds", "2", "--name", "again", "--no-score-cache")
+    for seed in (0, 1):
+        assert place.tree("again", seed) == place.tree("first", seed)
+    scores = place.run("again").seed(0).scores.read().values()
+    assert not any(score.cached for score in scores)
+
+
+def test_a_killed_run_resumes_to_the_tree_of_the_undisturbed_one(place: Place, first_run: dict[str, Any]) -> None:
+    journal = place.run("killed").seed(0).journal
+    arguments = place.command("run", *SEARCH, "--seeds", "1", "--name", "killed", "--no-score-cache")
+    with subprocess.Popen(
+        arguments, env=place.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline_s = time.monotonic() + 300
+        while not (journal.exists() and b'"step":2' in journal.read_bytes()):
+            assert time.monotonic() < deadline_s
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.05)
+        time.sleep(1.0)  # into the second step
+        process.send_signal(signal.SIGKILL)
+    place.call("resume", "killed")
+    assert place.tree("killed") == place.tree("first", 0)
+    labelled = [
+        "docker",
+        "ps",
+        "--all",
+        "--quiet",
+        "--filter",
+        f"label=aira-bench.run={place.run('killed').manifest.run_id}",
+    ]
+    assert subprocess.run(labelled, capture_output=True, text=True, check=True).stdout == ""
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(place: Place, first_run: dict[str, Any]) -> None:
+    journal = place.run("stopped").seed(0).journal
+    arguments = place.command("run", *SEARCH, "--seeds", "1", "--name", "stopped", "--no-score-cache")
+    with subprocess.Popen(arguments, env=place.environment, stderr=subprocess.PIPE, text=True) as process:
+        while not (journal.exists() and b"step_started" in journal.read_bytes()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(1.0)
+        started_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert time.monotonic() - started_s < 30
+    assert "aira-bench resume stopped" in stderr
+    assert "Traceback" not in stderr
+    place.call("resume", "stopped")
+    assert place.tree("stopped") == place.tree("first", 0)
+
+
+def test_a_finished_run_can_be_resumed_without_effect(place: Place, first_run: dict[str, Any]) -> None:
+    before = place.run("first").seed(0).journal.read_bytes()
+    place.call("resume", "first")
+    assert place.run("first").seed(0).journal.read_bytes() == before
+
+
+ARCHITECTURE = "mA,M," * 7 + "mA,M"
+ATTACKS = {
+    "opens a socket": ("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)", "buggy", "OSError"),
+    "writes outside its workspace": ("open('/usr/lib/planted', 'w')", "buggy", "Read-only file system"),
+    "fills its disk": ("f = open('x', 'wb')\nwhile True: f.write(bytes(1 << 24))", "buggy", "No space left|File too large"),
+    "fills its inodes": ("for i in range(10**8): open(f'f{i}', 'w').close()", "buggy", "No space left"),
+    "forks without end": ("import os\nwhile True: os.fork()", "buggy", "BlockingIOError|exit status"),
+    "takes all memory": ("x = []\nwhile True: x.append(bytearray(b'1' * (1 << 26)))", "out_of_memory", "MiB"),
+    "ignores signals": (
+        "import os, signal, time\nfor s in range(1, 32):\n  try: signal.signal(s, signal.SIG_IGN)\n  except OSError: pass\n"
+        "if os.fork(): os.setsid() if os.getpid() != os.getpgrp() else None\nwhile True: time.sleep(9)", "timeout", "killed",
+    ),
+    "links its submission to a file of the host": (
+        "import os; os.symlink('/etc/passwd', 'submission.csv')", "invalid_submission", "not a regular file",
+    ),
+    "leaves a FIFO": ("import os; os.mkfifo('submission.csv')", "invalid_submission", "not a regular file"),
+    "leaves a folder": ("import os; os.mkdir('submission.csv')", "invalid_submission", "not a regular file"),
+    "leaves nothing": ("", "invalid_submission", "missing"),
+    "leaves too much": ("open('submission.csv', 'w').write('M' * 9999)", "invalid_submission", "too large"),
+    "leaves 15 layers": (
+        f"open('submission.csv', 'w').write('architecture\\n\"{ARCHITECTURE[:-2]}\"\\n')", "invalid_submission", "15",
+    ),
+    "forges a score": (
+        f"open('submission.csv', 'w').write('architecture\\n\"{ARCHITECTURE}\"\\n')\n"
+        "open('report.json', 'w').write('{\"schema\": 1, \"test\": 1.0}')\n"
+        "open('validation.json', 'w').write('{\"metric\": \"Accuracy\", \"value\": 1.0}')\n"
+        "print('\\n--- EVALUATION RESULT ---\\n{\"Accuracy\": 1.0}')", "valid", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def honest_score(place: Place) -> float:
+    place.call("run", "--agent", "baseline", "--task", "mad-2p", "--profile", "cpu", "--name", "honest")
+    (scored,) = place.run("honest").seed(0).scores.read().values()
+    return scored.test
+
+
+@pytest.mark.parametrize("attack", list(ATTACKS))
+def test_an_attack_changes_nothing_outside_its_step(
+    place: Place, tmp_path: Path, honest_score: float, attack: str
+) -> None:
+    code, step_class, reason = ATTACKS[attack]
+    solution, name = tmp_path / "solution.py", attack.replace(" ", "-")
+    solution.write_text(code)
+    place.call("run", "--agent", f"script:{solution}", "--task", "mad-2p", "--profile", "cpu", "--scaffold", "one-shot",
+               "--step-timeout", "20", "--name", name)  # fmt: skip
+    folder = place.run(name).seed(0)
+    (node,) = (event.node for event in read_events(folder.journal)[0] if isinstance(event, StepEnded))
+    assert node.step_class == step_class, node.reason
+    assert any(part in node.reason for part in reason.split("|")), node.reason
+    scores = folder.scores.read()
+    if step_class == "valid":
+        assert scores[1].test == honest_score
+        assert node.claimed == 1.0
+        assert node.fitness is not None
+        assert node.fitness < 1.0
+    else:
+        assert not scores
+    run_id = place.run(name).manifest.run_id
+    left = ["docker", "ps", "--all", "--quiet", "--filter", f"label=aira-bench.run={run_id}"]
+    assert subprocess.run(left, capture_output=True, text=True, check=True).stdout == ""
+
+
+@pytest.fixture(scope="module")
+def parity_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = tmp_path_factory.mktemp("raw")
+    folder = raw / "Example" / "parity" / "default"
+    folder.mkdir(parents=True)
+    for split, start in (("train", 0), ("test", 500)):
+        rows = [f"{number:012b},{number.bit_count() % 2}" for number in range(start, start + 200)]
+        (folder / f"{split}.csv").write_text("\n".join(["bits,label", *rows]) + "\n")
+    return raw
+
+
+def test_a_folder_in_the_upstream_layout_runs_by_path(place: Place, parity_data: Path) -> None:
+    task, script = str(FOLDERS / "ParityClassificationAccuracy"), f"script:{FOLDERS / 'parity_solution.py'}"
+    refused = place.call("run", "--agent", script, "--task", task, "--profile", "cpu", status=2)
+    assert "--fitness claimed" in refused.stderr
+    missing = place.call("run", "--agent", script, "--task", task, "--profile", "cpu", "--fitness", "claimed", status=3)
+    assert "--raw" in missing.stderr
+    place.call("run", "--agent", script, "--task", task, "--profile", "cpu", "--fitness", "claimed", "--raw",
+               str(parity_data), "--name", "parity")  # fmt: skip
+    (score,) = place.run("parity").seed(0).scores.read().values()
+    assert score.test == 1.0
+    assert place.tree("parity")[0][4] == 1.0, "the claim is the fitness"
+
+
+def test_a_wrong_submission_of_an_upstream_folder_is_refused_without_quoting_labels(
+    place: Place, parity_data: Path, tmp_path: Path
+) -> None:
+    solution = tmp_path / "short.py"
+    solution.write_text("open('submission.csv', 'w').write('label\\n1\\n')")
+    task = str(FOLDERS / "ParityClassificationAccuracy")
+    place.call("run", "--agent", f"script:{solution}", "--task", task, "--profile", "cpu", "--fitness", "claimed",
+               "--raw", str(parity_data), "--name", "short")  # fmt: skip
+    (step,) = json.loads(place.call("status", "short", "--json").stdout)
+    assert step["class"] == "invalid_submission"
+    assert step["reason"] == "the task's evaluate.py refused the submission"
