@@ -1,0 +1,73 @@
+"""Finds agent cards: shipped ones, the user's own, and any file by path.
+
+A user's card lies in `$XDG_CONFIG_HOME/aira-bench/agents/NAME.toml` (default `~/.config`) and hides a shipped one
+of the same name.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from aira_bench.cards.schema import Card
+from aira_bench.errors import UsageError
+
+_SHIPPED = Path(__file__).parent / "shipped"
+
+
+def user_folder(environ: Mapping[str, str]) -> Path:
+    """Where the user's own cards lie; it need not exist."""
+    config_home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or Path.home()) / ".config")
+    return Path(config_home) / "aira-bench" / "agents"
+
+
+def card_names(environ: Mapping[str, str]) -> list[str]:
+    """Every card that can be named, sorted."""
+    return sorted(_card_files(environ))
+
+
+def find_card(name: str, environ: Mapping[str, str]) -> Card:
+    """The card called `name`, or the one in the file `name` when that ends in `.toml`.
+
+    Raises:
+        UsageError: there is no such card, or it breaks the schema.
+    """
+    if name.endswith(".toml"):
+        return load_card(Path(name))
+    files = _card_files(environ)
+    if name in files:
+        return load_card(files[name])
+    close = difflib.get_close_matches(name, files, n=1, cutoff=0.5)
+    guess = f" Did you mean {close[0]!r}?" if close else f" Known cards: {', '.join(sorted(files))}."
+    raise UsageError(f"Unknown agent card {name!r}.{guess}", hint="aira-bench agents")
+
+
+def load_card(path: Path) -> Card:
+    """Read one card.
+
+    Raises:
+        UsageError: the file cannot be read, is no TOML, breaks the schema, or is named unlike its card.
+    """
+    try:
+        card = Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(
+            f"Cannot read the agent card {path}: {error.strerror or error}.", hint="aira-bench agents"
+        ) from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, entry['loc'])) or 'card'}: {entry['msg']}" for entry in error.errors()
+        )
+        raise UsageError(f"The agent card {path} is not valid: {problems}.", hint="aira-bench agents --help") from error
+    except ValueError as error:
+        raise UsageError(f"The agent card {path} is no TOML file: {error}.", hint="aira-bench agents --help") from error
+    if card.name != path.stem:
+        raise UsageError(f"The agent card {path} says name = {card.name!r}.", hint=f"mv {path} {card.name}.toml")
+    return card
+
+
+def _card_files(environ: Mapping[str, str]) -> dict[str, Path]:
+    folders = (_SHIPPED, user_folder(environ))
+    return {path.stem: path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.toml"))}

@@ -1,0 +1,175 @@
+"""The schema of an agent card: how one model is reached, what it accepts, what it costs.
+
+A fact that is not known is absent, and shown as unknown; in particular an absent price is never 0. Unknown keys
+are errors, so that a misspelt setting cannot be ignored.
+
+Which URL a card's calls go to, first match wins:
+1. the environment variable `AIRA_BASE_URL_<NAME>`: the card's name in capitals, other characters as `_`;
+2. the environment variable named by `base_url_variable`, usually the one the provider's own SDK reads;
+3. the card's `base_url`;
+4. the provider's public address; an `openai-compatible` server has none.
+
+Not covered: whether the provider knows the model; the first call finds that out.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError, model_validator
+
+ProviderName = Literal["anthropic", "google", "openai", "openai-compatible"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Positive = Annotated[int, Field(gt=0)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+PUBLIC_BASE_URLS: Mapping[ProviderName, str] = {
+    "anthropic": "https://api.anthropic.com",
+    "google": "https://generativelanguage.googleapis.com",
+    "openai": "https://api.openai.com/v1",
+}
+_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sampling(_Schema):
+    """How tokens are drawn. Absent values leave the provider's default."""
+
+    adjustable: bool = True
+    """False for models that refuse sampling parameters; a request's temperature is then not sent."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _values_need_a_model_that_takes_them(self) -> Self:
+        if not self.adjustable and (self.temperature, self.top_p) != (None, None):
+            raise ValueError("temperature and top_p cannot be set where adjustable = false")
+        return self
+
+
+class Reasoning(_Schema):
+    """How much a model thinks before it answers. Absent values leave the provider's default."""
+
+    effort: Effort | None = None
+    """OpenAI: reasoning effort. Google: thinking level. Anthropic: output effort."""
+    adaptive: bool = False
+    """Anthropic only: the model decides how long it thinks."""
+    budget_tokens: Positive | None = None
+    """Anthropic and Google only: the most tokens spent on thinking."""
+
+
+class Rates(_Schema):
+    """US dollars per million tokens."""
+
+    usd_per_mtok_input: Price | None = None
+    usd_per_mtok_cached_input: Price | None = None
+    usd_per_mtok_cache_write: Price | None = None
+    """Where writing a prompt to the cache costs more than reading it plainly; absent: it costs the same."""
+    usd_per_mtok_output: Price | None = None
+    """Reasoning tokens are billed as output by all four providers."""
+
+
+class LongPromptRates(Rates):
+    """Rates of a whole call whose prompt has more tokens than the threshold."""
+
+    above_input_tokens: Positive
+
+
+class Prices(Rates):
+    """Public list prices on a date."""
+
+    as_of: date
+    source: str
+    long_prompt: LongPromptRates | None = None
+
+
+class Card(_Schema):
+    """One model an agent can be built on."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
+    """What `--agent` takes."""
+    title: str
+    provider: ProviderName
+    model: Annotated[str, Field(min_length=1)]
+    """The provider's identifier of the model."""
+    key_variable: str | None = None
+    """The environment variable that holds the API key; absent for servers that ask for none."""
+    base_url: str | None = None
+    base_url_variable: str | None = None
+    context_tokens: Positive | None = None
+    """Prompt and answer together."""
+    max_output_tokens: Positive
+    """Asked for in every call, reasoning included; a cap on cost, at most what the model can produce."""
+    source: str | None = None
+    """Where the limits come from."""
+    sampling: Sampling = Sampling()
+    reasoning: Reasoning = Reasoning()
+    prices: Prices | None = None
+
+    @model_validator(mode="after")
+    def _settings_fit_the_provider(self) -> Self:
+        if self.key_variable is None and self.provider != "openai-compatible":
+            raise ValueError(f"provider {self.provider!r} needs key_variable")
+        if self.reasoning.adaptive and self.provider != "anthropic":
+            raise ValueError("reasoning.adaptive exists for provider 'anthropic' only")
+        if self.reasoning.budget_tokens is not None and self.provider not in ("anthropic", "google"):
+            raise ValueError("reasoning.budget_tokens exists for providers 'anthropic' and 'google' only")
+        if self.provider == "anthropic" and self.reasoning.budget_tokens is not None:
+            if self.reasoning.adaptive:
+                raise ValueError("reasoning.adaptive and reasoning.budget_tokens exclude each other")
+            if self.reasoning.budget_tokens >= self.max_output_tokens:
+                raise ValueError("reasoning.budget_tokens must be below max_output_tokens")
+        if self.base_url is not None:
+            check_url(self.base_url)
+        return self
+
+    @property
+    def url_override_variable(self) -> str:
+        """The environment variable that overrides this card's URL."""
+        return "AIRA_BASE_URL_" + re.sub(r"[^A-Z0-9]", "_", self.name.upper())
+
+
+def check_url(url: str) -> str:
+    """Return `url` if it is an http or https address.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        _URL.validate_python(url)
+    except ValidationError as error:
+        raise ValueError(f"not an http or https URL: {url!r}") from error
+    return url
+
+
+def resolve_base_url(card: Card, environ: Mapping[str, str]) -> str | None:
+    """The address `card`'s calls go to, or None when nothing names one.
+
+    Raises:
+        ValueError: an environment variable holds something that is no URL.
+    """
+    for variable in (card.url_override_variable, card.base_url_variable):
+        if variable and environ.get(variable):
+            try:
+                return check_url(environ[variable])
+            except ValueError as error:
+                raise ValueError(f"the environment variable {variable} is {error}") from error
+    return card.base_url or PUBLIC_BASE_URLS.get(card.provider)
+
+
+def missing_to_use(card: Card, environ: Mapping[str, str]) -> list[str]:
+    """What the user still has to do before this card works, as imperatives; empty when nothing is missing."""
+    missing = []
+    if card.key_variable and not environ.get(card.key_variable, "").strip():
+        missing.append(f"set {card.key_variable}")
+    try:
+        if resolve_base_url(card, environ) is None:
+            variable = card.base_url_variable or card.url_override_variable
+            missing.append(f"set {variable} to the URL of an OpenAI-compatible server that serves {card.model}")
+    except ValueError as error:
+        missing.append(f"mend the URL: {error}")
+    return missing

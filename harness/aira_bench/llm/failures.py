@@ -1,0 +1,113 @@
+"""What can go wrong between us and a provider, in four kinds that decide what happens next.
+
+`refused`: no repetition helps (key, permission, billing, unknown model, a setting the model does not take).
+`rate_limited`: ask again later, and let everybody else wait too.
+`transient`: ask again (overload, a server's error, a time-out, a dropped connection, a body nobody can read).
+`unanswerable`: a result of the prompt itself, a filter or its length; becomes a completion.
+
+HTTP statuses are classified here once for all providers; what only one of them does is in its module.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+from aira_bench.llm.protocol import FinishReason
+
+FailureKind = Literal["refused", "rate_limited", "transient", "unanswerable"]
+Culprit = Literal["key", "permission", "model", "billing", "request"]
+
+_OVERFLOW = re.compile(
+    r"prompt is too long"
+    r"|context[ _](length|window|size)"
+    r"|input token count.{0,80}exceeds"
+    r"|exceeds? the (maximum|available) .{0,40}(tokens|context|length)"
+    r"|longer than the model'?s"
+    r"|inputs? tokens \+ .?max_new_tokens",
+    re.IGNORECASE | re.DOTALL,
+)
+_FILTERED = re.compile(
+    r"content[ _](filter|policy|management)|usage polic|flagged as potentially violating", re.IGNORECASE
+)
+_NO_MONEY = re.compile(r"insufficient_quota|credit balance|billing", re.IGNORECASE)
+_BAD_KEY = re.compile(r"api[ _]key not valid|API_KEY_INVALID|api key expired", re.IGNORECASE)
+
+
+class ProviderFailure(Exception):
+    """One attempt failed. Never leaves `aira_bench.llm`."""
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        message: str,
+        *,
+        culprit: Culprit = "request",
+        finish_reason: FinishReason | None = None,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.culprit = culprit
+        self.finish_reason = finish_reason
+        """Set for `unanswerable` only."""
+        self.retry_after_s = retry_after_s
+        self.request_id = request_id
+
+
+def failure_of_status(
+    status: int, message: str, *, retry_after_s: float | None = None, request_id: str | None = None
+) -> ProviderFailure:
+    """Classify an HTTP error answer. `message` is all the provider said, its error code included."""
+    short = f"HTTP {status}: {shorten(message)}"
+    if status == 429 and not _NO_MONEY.search(message):
+        return ProviderFailure("rate_limited", short, retry_after_s=retry_after_s, request_id=request_id)
+    if status in (408, 409, 425) or status >= 500:
+        return ProviderFailure("transient", short, retry_after_s=retry_after_s, request_id=request_id)
+    finish_reason = _finish_of(status, message)
+    if finish_reason is not None:
+        return ProviderFailure("unanswerable", short, finish_reason=finish_reason, request_id=request_id)
+    return ProviderFailure("refused", short, culprit=_culprit(status, message), request_id=request_id)
+
+
+def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds a server asked us to wait, from `retry-after-ms` or `Retry-After` (RFC 9110, seconds or a date).
+
+    None when it did not ask, or in no form that can be read. `headers` must look names up without regard to case.
+    """
+    milliseconds, seconds = headers.get("retry-after-ms"), headers.get("retry-after")
+    for text, scale in ((milliseconds, 0.001), (seconds, 1.0)):
+        if text and re.fullmatch(r"\s*\d{1,9}(\.\d*)?\s*", text):
+            return float(text) * scale
+    if not seconds:
+        return None
+    try:
+        moment = parsedate_to_datetime(seconds)
+    except ValueError:
+        return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
+
+
+def shorten(text: str, limit: int = 300) -> str:
+    """One line of at most `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def _finish_of(status: int, message: str) -> FinishReason | None:
+    if status not in (400, 413, 422):
+        return None
+    if status == 413 or _OVERFLOW.search(message):
+        return "context_overflow"
+    return "content_filter" if _FILTERED.search(message) else None
+
+
+def _culprit(status: int, message: str) -> Culprit:
+    if status == 401 or (status in (400, 403) and _BAD_KEY.search(message)):
+        return "key"
+    if status in (402, 429) or (status in (400, 403) and _NO_MONEY.search(message)):
+        return "billing"
+    return {403: "permission", 404: "model"}.get(status, "request")  # type: ignore[return-value]

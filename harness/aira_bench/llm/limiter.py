@@ -1,0 +1,103 @@
+"""One gate for all calls of a run to a provider: how many may be under way, and when everybody has to wait.
+
+The number of places follows additive increase, multiplicative decrease: each round of successes adds one place, a
+rate limit halves them, at most once per cool-down, since calls that were under way together are refused together.
+A `Retry-After` closes the gate for all seeds, not only for the one that heard it.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aira_bench.world import SystemWorld, World
+
+
+@dataclass(frozen=True)
+class LimiterSettings:
+    """How the gate starts and moves."""
+
+    start: int = 8
+    most: int = 64
+    decrease: float = 0.5
+    cooldown_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.start <= self.most or not 0 < self.decrease < 1 or self.cooldown_s < 0:
+            raise ValueError(f"impossible limiter settings: {self}")
+
+
+class GateTimeout(Exception):
+    """No place came free before the deadline."""
+
+
+class AdaptiveLimiter:
+    """Thread-safe. Share one per run and provider."""
+
+    def __init__(self, settings: LimiterSettings | None = None, *, world: World | None = None) -> None:
+        self._settings = settings or LimiterSettings()
+        self._world = world or SystemWorld()
+        self._changed = threading.Condition()
+        self._limit = float(self._settings.start)
+        self._in_flight = 0
+        self._open_at_s = float("-inf")
+        self._calm_at_s = float("-inf")
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be under way at once, now."""
+        with self._changed:
+            return int(self._limit)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are under way."""
+        with self._changed:
+            return self._in_flight
+
+    @contextmanager
+    def place(self, deadline_at_s: float) -> Iterator[None]:
+        """Wait for a place and hold it for the length of one attempt.
+
+        Args:
+            deadline_at_s: a moment on the world's monotonic clock.
+
+        Raises:
+            GateTimeout: that moment came first.
+        """
+        self._enter(deadline_at_s)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._in_flight -= 1
+                self._changed.notify_all()
+
+    def succeeded(self) -> None:
+        """Record a call that was answered: `limit` of them add one place."""
+        with self._changed:
+            self._limit = min(float(self._settings.most), self._limit + 1.0 / self._limit)
+            self._changed.notify_all()
+
+    def rate_limited(self, retry_after_s: float | None) -> None:
+        """Record a refusal: fewer places, and a pause for all when the provider asked for one."""
+        with self._changed:
+            now_s = self._world.monotonic_s()
+            if now_s >= self._calm_at_s:
+                self._limit = max(1.0, self._limit * self._settings.decrease)
+                self._calm_at_s = now_s + self._settings.cooldown_s
+            if retry_after_s is not None:
+                self._open_at_s = max(self._open_at_s, now_s + retry_after_s)
+
+    def _enter(self, deadline_at_s: float) -> None:
+        with self._changed:
+            while True:
+                now_s = self._world.monotonic_s()
+                pause_s = self._open_at_s - now_s
+                if pause_s <= 0 and self._in_flight < int(self._limit):
+                    self._in_flight += 1
+                    return
+                if now_s >= deadline_at_s:
+                    raise GateTimeout
+                left_s = deadline_at_s - now_s
+                self._changed.wait(min(left_s, pause_s) if pause_s > 0 else left_s)

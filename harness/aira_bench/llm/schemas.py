@@ -1,0 +1,57 @@
+"""JSON schemas in the form that every provider's structured output takes.
+
+All of them want objects closed (`additionalProperties: false`); OpenAI's strict mode wants every property required
+as well. Callers write a property that may be absent as one that may be null.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aira_bench.llm.protocol import Json
+
+
+def closed_schema(schema: Mapping[str, Any]) -> Json:
+    """A copy in which every object that lists its properties allows no others."""
+    return {**_closed(json.loads(schema_text(schema)))}
+
+
+def is_strict(schema: Any) -> bool:  # noqa: ANN401
+    """True when every object in `schema` requires all of its properties."""
+    if isinstance(schema, list):
+        return all(is_strict(entry) for entry in schema)
+    if not isinstance(schema, dict):
+        return True
+    properties = schema.get("properties")
+    if isinstance(properties, dict) and set(properties) != set(schema.get("required", ())):
+        return False
+    return all(is_strict(entry) for entry in schema.values())
+
+
+def parse_object(text: str) -> Json | None:
+    """The JSON object `text` consists of, or None."""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def schema_text(schema: Mapping[str, Any]) -> str:
+    """The schema as JSON text."""
+    return json.dumps(dict(schema))
+
+
+def _closed(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, list):
+        return [_closed(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    closed = {key: _closed(entry) for key, entry in value.items()}
+    if isinstance(closed.get("properties"), dict) and closed.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
