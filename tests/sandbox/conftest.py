@@ -14,8 +14,10 @@ from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Mount, S
 
 
 @pytest.fixture(scope="session")
-def image() -> str:
-    return os.environ.get("AIRA_TEST_IMAGE", "proto-base:1")
+def image(request: pytest.FixtureRequest) -> str:
+    """The cpu agent image, or AIRA_TEST_IMAGE: any image with python3 and a shell."""
+    chosen = os.environ.get("AIRA_TEST_IMAGE")
+    return chosen if chosen else str(request.getfixturevalue("images").agent)
 
 
 @pytest.fixture(scope="session")

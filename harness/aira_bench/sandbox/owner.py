@@ -24,9 +24,15 @@ def is_dead(owner: str) -> bool:
     if place != _place() or not number.isdigit():
         return False
     try:
-        return str(_start_ticks(int(number))) != process
-    except (FileNotFoundError, ProcessLookupError):
+        os.kill(int(number), 0)
+    except ProcessLookupError:
         return True
+    except PermissionError:
+        pass  # another user's process, alive
+    try:
+        return str(_start_ticks(int(number))) != process
+    except FileNotFoundError:  # hidden from us, or gone in this very moment: the next sweep will know
+        return False
 
 
 def _place() -> str:
