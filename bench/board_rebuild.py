@@ -1,6 +1,6 @@
 """Seconds to rebuild a board from 200 runs of 500 steps (generated journals); the bar is 5 s.
 
-    python bench/board_rebuild.py
+python bench/board_rebuild.py
 """
 
 import sys

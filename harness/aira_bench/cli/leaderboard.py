@@ -29,7 +29,7 @@ def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.errors import UsageError
     from aira_bench.leaderboard.board import build_tables
-    from aira_bench.leaderboard.formats import to_json, to_terminal, write_board
+    from aira_bench.leaderboard.formats import print_tables, to_json, write_board
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run, list_runs
 
@@ -42,10 +42,6 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         print(to_json(tables), end="")
         return 0
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    for table in tables:
-        console.print(to_terminal(table))
+    print_tables(tables)
     print("written: " + ", ".join(map(str, written)), file=sys.stderr)
     return 0

@@ -93,20 +93,18 @@ def finish(work: Any, display: Any, name: str, *, as_json: bool) -> int:  # noqa
 def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     """The run's own board and the next commands to type."""
     from aira_bench.leaderboard.board import build_tables
-    from aira_bench.leaderboard.formats import records, to_terminal
+    from aira_bench.leaderboard.formats import print_tables, records
 
     tables = build_tables([folder])
     if as_json:
         print(json.dumps({"run": folder.path.name, "path": str(folder.path), "board": records(tables)}, indent=2))
         return
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    for table in tables:
-        console.print(to_terminal(table))
-    console.print(f"Run folder: {folder.path}", soft_wrap=True)
-    console.print("Next: ", end="")
-    console.print(f"aira-bench status {folder.path.name}   aira-bench leaderboard   aira-bench run --help")
+    print_tables(tables)
+    name = folder.path.name
+    print(f"\nRun folder: {folder.path}")
+    print(f"Next:  aira-bench status {name}      every step: class, fitness, why it failed")
+    print("       aira-bench leaderboard      all runs, also as CSV, JSON and Markdown")
+    print("       aira-bench run --help       other agents, tasks, scaffolds and budgets")
 
 
 def _plan(args: argparse.Namespace) -> "RunPlan":

@@ -29,7 +29,7 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "valid_step_rate": row.valid_step_rate,
         "steps_taken": row.steps,
         "infra_errors": row.infra_errors,
-        "wall_s": round(row.wall_s, 3),
+        "seed_seconds": round(row.wall_s, 3),
     }
     for name in ("validation", "test", "best_test", "claimed"):
         value: Spread | None = getattr(row, name)
@@ -64,10 +64,11 @@ def to_csv(tables: Sequence[Table]) -> str:
     return stream.getvalue()
 
 
-HEADERS = (
-    "agent", "scaffold", "seeds", "valid submissions", "validation", "test", "best test met", "steps", "valid steps",
-    "wall time",
-)  # fmt: skip
+HEADERS = ("agent", "scaffold", "seeds", "VSR", "validation", "test", "best test met", "steps", "valid steps", "time")
+LEGEND = (
+    "VSR: valid submission rate over seeds. Validation, test: of the submitted step, mean and standard deviation over "
+    "seeds. Best test met: best of all steps, not chosen by it. Time: summed over seeds."
+)
 
 
 def heading(table: Table) -> str:
@@ -95,7 +96,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         lines = [_pipes(HEADERS), _pipes(["---"] * len(HEADERS)), *(_pipes(cells(row)) for row in table.rows)]
         parts.append(f"## {heading(table)}\n\nEvaluator `{table.section.evaluator}`\n\n" + "\n".join(lines) + "\n")
-    return "\n".join(parts) or "No runs.\n"
+    return "\n".join([*parts, LEGEND + "\n"])
 
 
 def _pipes(values: Sequence[str]) -> str:
@@ -104,15 +105,28 @@ def _pipes(values: Sequence[str]) -> str:
 
 def to_terminal(table: Table) -> "RichTable":
     """A table for rich."""
-    from rich.table import Table as RichTable  # rich stays out of start-up
+    from rich import box  # rich stays out of start-up
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(title=Text(heading(table)), title_justify="left")
+    shown = RichTable(box=box.SIMPLE, title=Text(heading(table)), title_justify="left", pad_edge=False)
     for index, header in enumerate(HEADERS):
-        shown.add_column(header, justify="left" if index < 2 else "right")
+        shown.add_column(header, justify="left" if index < 2 else "right", no_wrap=True)
     for row in table.rows:
         shown.add_row(*(Text(cell) for cell in cells(row)))
     return shown
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Print tables and their legend; where nobody reads along, as wide as they need."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    for table in tables:
+        console.print(to_terminal(table))
+    console.print(LEGEND)
 
 
 def _rate(value: float | None) -> str:

@@ -1,0 +1,14 @@
+# The orchestrator as an image. It drives the host's Docker daemon, so its data folder must have the same path inside
+# and outside (the daemon resolves mounts on the host):
+#
+#   docker build -t aira-bench .
+#   docker run --rm -it -v /var/run/docker.sock:/var/run/docker.sock -v "$PWD/aira:$PWD/aira" \
+#       -e AIRA_HOME="$PWD/aira/home" -e AIRA_RUNS="$PWD/aira/runs" -e TMPDIR="$PWD/aira" \
+#       aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2
+#
+# Whoever may talk to that socket is root on the host: this image is for convenience, not for isolation.
+FROM python:3.11-slim-bookworm
+COPY . /source
+RUN pip install --no-cache-dir /source && rm -rf /source
+ENTRYPOINT ["aira-bench"]
+CMD ["--help"]

@@ -1,0 +1,64 @@
+# From a clean clone on Debian or Ubuntu with python3 and make:
+#   make demo    a small search in containers, ending in a board
+#   make test    the whole test suite
+# Both install what is missing and skip what is done.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6 --name demo
+CPU_TORCH := https://download.pytorch.org/whl/cpu
+
+.PHONY: help demo test check images doctor lock clean engine
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '2,4s/^# *//p' Makefile; echo "  make check   lint, format and types"; echo "  make images  build the cpu images"
+
+demo: $(VENV)/installed engine
+	@if [ -e runs/demo/manifest.json ]; then \
+	    echo "runs/demo exists: going on with it (make clean removes it)"; $(BIN)/aira-bench resume demo; \
+	else $(BIN)/aira-bench run $(DEMO); fi
+	@echo; echo "The command is $(BIN)/aira-bench; to call it by name:  source $(BIN)/activate"
+
+test: $(VENV)/installed engine images
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+images: $(VENV)/installed engine
+	$(BIN)/aira-bench images build
+
+doctor: $(VENV)/installed
+	$(BIN)/aira-bench doctor
+
+engine:
+	@sh images/docker-engine.sh
+
+# The second try is for machines whose pip settings know no CPU build of torch.
+$(VENV)/installed: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "python3 is $$($(PYTHON) -V 2>&1), expected 3.11 or newer. Type: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 3; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; } || \
+	    { echo "python3 cannot make virtual environments. Type: sudo apt-get install -y python3-venv" >&2; exit 3; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock || \
+	    $(BIN)/python -m pip install --quiet --requirement requirements-dev.lock --extra-index-url $(CPU_TORCH)
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The local version keeps pip from ever choosing a CUDA build of torch.
+lock: $(VENV)/installed
+	echo 'torch==2.13.0+cpu' >.torch.lock
+	UV_FIND_LINKS=$${UV_FIND_LINKS-$${PIP_FIND_LINKS-$(CPU_TORCH)/torch}} $(BIN)/uv pip compile --quiet --python-version 3.11 \
+	    --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --constraint .torch.lock --extra dev \
+	    --output-file requirements-dev.lock pyproject.toml
+	rm .torch.lock
+
+clean:
+	rm -rf $(VENV) runs/demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
