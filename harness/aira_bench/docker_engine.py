@@ -30,6 +30,8 @@ CALL_TIMEOUT_S = 60
 """Longest silence of the engine within one call."""
 BUILD_TIMEOUT_S = 1800
 """Longest silence of one build step."""
+REMOVAL_TIMEOUT_S = 10
+"""Longest time for a removal that is under way."""
 _POOL_SIZE = 64
 _RECEIVE_BYTES = 256 * 1024
 _TICK_S = 0.2
@@ -336,8 +338,20 @@ class DockerEngine:
                 self._api.remove_container(container_id, v=True, force=True)
         except NotFound:
             return
-        except _Conflict:  # its removal is already under way
-            return
+        except _Conflict:
+            self._await_removal(container_id)
+
+    def _await_removal(self, container_id: str) -> None:
+        """Wait for a removal that another caller has begun: until then its volume cannot be removed."""
+        deadline_s = time.monotonic() + REMOVAL_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            try:
+                with _engine_call("see a container removed"):
+                    self._api.inspect_container(container_id)
+            except NotFound:
+                return
+            time.sleep(0.05)
+        raise SandboxError(f"Docker did not remove container {container_id[:12]}.", hint="docker ps --all")
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume that no container uses. One that is gone is no error."""

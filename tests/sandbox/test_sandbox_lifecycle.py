@@ -123,6 +123,19 @@ def test_a_swept_step_has_no_outcome(
     assert left(engine, spec.run_id) == (0, 0)
 
 
+def test_sweeps_at_the_same_time_do_not_disturb_each_other(
+    sandbox: DockerSandbox, engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    containers = [sandbox.prepare(spec) for _ in range(3)]
+    others = [DockerSandbox(engine) for _ in range(3)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for sweep in [pool.submit(some.sweep, spec.run_id) for some in (sandbox, *others)]:
+            sweep.result(timeout=60)
+    for container in containers:
+        container.close()
+    assert left(engine, spec.run_id) == (0, 0)
+
+
 ORCHESTRATOR = """
 import sys
 from pathlib import Path

@@ -32,7 +32,7 @@ START_TIMEOUT_S = 60.0
 KILL_TIMEOUT_S = 10.0
 """From the kill to the end of the container; a process stuck in a driver is the machine's fault, not the step's."""
 _SIGKILL_EXIT_CODE = 137
-_OOM_NOTICE_S = 0.2
+_OOM_NOTICE_S, _OOM_POLL_S = 1.0, 0.05
 _FIRST_SAMPLE_S, _LAST_SAMPLE_S = 0.01, 1.0
 
 
@@ -167,8 +167,9 @@ class DockerStep:
         if not finished:
             return "timeout", None
         exit_code = int(state["ExitCode"])
-        if exit_code == _SIGKILL_EXIT_CODE and not state["OOMKilled"]:
-            time.sleep(_OOM_NOTICE_S)  # the engine learns of the kernel's kill by another way than of the death
+        notice_until_s = time.monotonic() + _OOM_NOTICE_S
+        while exit_code == _SIGKILL_EXIT_CODE and not state["OOMKilled"] and time.monotonic() < notice_until_s:
+            time.sleep(_OOM_POLL_S)  # the engine learns of the kernel's kill by another way than of the death
             state = self._state()
         # A child may be killed for memory and its parent go on to succeed: that step was not ended by it.
         return ("out_of_memory" if state["OOMKilled"] and exit_code != 0 else "exited"), exit_code
