@@ -1,0 +1,65 @@
+"""From an agent card to a model that can be called."""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+
+from aira_bench.cards.schema import Card, ProviderName, missing_to_use, resolve_base_url
+from aira_bench.errors import PrerequisiteError
+from aira_bench.llm.limiter import AdaptiveLimiter
+from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
+from aira_bench.llm.providers.anthropic_messages import AnthropicSession
+from aira_bench.llm.providers.google_generate import GoogleSession
+from aira_bench.llm.providers.openai_chat import OpenAIChatSession
+from aira_bench.llm.providers.openai_responses import OpenAIResponsesSession
+from aira_bench.llm.providers.protocol import Endpoint, Session
+from aira_bench.world import SystemWorld, World
+
+_SESSIONS: Mapping[ProviderName, Callable[[Endpoint], Session]] = {
+    "anthropic": AnthropicSession,
+    "google": GoogleSession,
+    "openai": OpenAIResponsesSession,
+    "openai-compatible": OpenAIChatSession,
+}
+
+
+def connect(
+    card: Card,
+    environ: Mapping[str, str],
+    *,
+    limiter: AdaptiveLimiter,
+    rng: random.Random,
+    world: World | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    policy: RetryPolicy | None = None,
+) -> ProviderModel:
+    """The card's model. Nothing is sent, and no SDK imported, before its first call.
+
+    Args:
+        environ: where the key and URL overrides are looked up.
+        limiter: shared by all seeds of a run that use this card.
+        rng: draws the jitter of waits; never the search's own generator.
+
+    Raises:
+        PrerequisiteError: the key or the URL is missing.
+    """
+    missing = missing_to_use(card, environ)
+    base_url = None if missing else resolve_base_url(card, environ)
+    if base_url is None:
+        variable = card.key_variable if card.key_variable and not environ.get(card.key_variable) else None
+        raise PrerequisiteError(
+            f"The agent {card.name!r} cannot be used yet: {'; '.join(missing)}.",
+            hint=f"export {variable or card.base_url_variable or card.url_override_variable}=...",
+        )
+    world = world or SystemWorld()
+    key = environ[card.key_variable].strip() if card.key_variable else None
+    endpoint = Endpoint(card=card, base_url=base_url, key=key, now=world.now)
+    return ProviderModel(
+        endpoint,
+        _SESSIONS[card.provider],
+        limiter=limiter,
+        world=world,
+        rng=rng,
+        sleep=sleep,
+        policy=policy or RetryPolicy(),
+    )

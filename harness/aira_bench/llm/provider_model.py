@@ -1,0 +1,180 @@
+"""A `Model` over a provider: one deadline for the whole call, repeated attempts, the shared gate, and the price.
+
+An attempt runs in a thread of its own, because the time-outs of HTTP clients bound one read and not an answer that
+drips in for ever; when an attempt overruns, its session is closed under it.
+"""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tenacity
+
+from aira_bench.errors import ModelError
+from aira_bench.llm.failures import ProviderFailure
+from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout
+from aira_bench.llm.pricing import call_cost_usd
+from aira_bench.llm.protocol import Completion, CompletionRequest, Usage
+from aira_bench.llm.providers.protocol import Answer, Endpoint, Session
+from aira_bench.llm.schemas import parse_object
+from aira_bench.world import World
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When and how often a call is repeated: exponential back-off with full jitter."""
+
+    max_attempts: int = 12
+    base_s: float = 1.0
+    cap_s: float = 60.0
+    attempt_timeout_s: float = 900.0
+    """After this long an attempt is given up and repeated, if the call's deadline allows."""
+
+
+class ProviderModel:
+    """Calls one card's model. Thread-safe if `sleep` is."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        open_session: Callable[[Endpoint], Session],
+        *,
+        limiter: AdaptiveLimiter,
+        world: World,
+        rng: random.Random,
+        sleep: Callable[[float], None],
+        policy: RetryPolicy,
+    ) -> None:
+        self._endpoint = endpoint
+        self._open_session = open_session
+        self._limiter = limiter
+        self._world = world
+        self._rng = rng
+        self._sleep = sleep
+        self._policy = policy
+
+    @property
+    def name(self) -> str:
+        """The card's name."""
+        return self._endpoint.card.name
+
+    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        """Answer `request` within `deadline_s` seconds, repeating attempts that failed for a passing reason.
+
+        Raises:
+            ModelError: the provider refused for good, or attempts or time ran out.
+        """
+        started_s = self._world.monotonic_s()
+        deadline_at_s = started_s + deadline_s
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_passing),
+            wait=self._wait_s,
+            stop=lambda state: self._is_over(state, deadline_at_s),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            answer = retrying(self._attempt, request, deadline_at_s)
+        except ProviderFailure as failure:
+            if failure.finish_reason is None:
+                raise self._error(failure, self._attempts(retrying), started_s) from failure
+            answer = Answer("", failure.finish_reason, self._endpoint.card.model, Usage(), failure.request_id)
+        except GateTimeout as error:
+            message = f"{self._who()} stayed behind its rate limit for all of {deadline_s:.0f} s."
+            raise ModelError(message, hint="resume the run with a lower --concurrency") from error
+        return self._completion(request, answer, self._attempts(retrying), started_s)
+
+    def _attempt(self, request: CompletionRequest, deadline_at_s: float) -> Answer:
+        with self._limiter.place(deadline_at_s):
+            left_s = deadline_at_s - self._world.monotonic_s()
+            try:
+                answer = self._timed_attempt(request, min(left_s, self._policy.attempt_timeout_s))
+            except ProviderFailure as failure:
+                if failure.kind == "rate_limited":
+                    self._limiter.rate_limited(failure.retry_after_s)
+                raise
+        self._limiter.succeeded()
+        return answer
+
+    def _timed_attempt(self, request: CompletionRequest, timeout_s: float) -> Answer:
+        outcome: list[Answer | BaseException] = []
+        session = self._open_session(self._endpoint)
+
+        def ask() -> None:
+            try:
+                outcome.append(session.ask(request, timeout_s=max(timeout_s, 0.001)))
+            except BaseException as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=ask, name=f"llm-{self.name}", daemon=True)
+        thread.start()
+        thread.join(max(timeout_s, 0.0))
+        session.close()
+        if not outcome:
+            raise ProviderFailure("transient", f"no complete answer within {timeout_s:.1f} s")
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    def _wait_s(self, state: tenacity.RetryCallState) -> float:
+        policy = self._policy
+        ceiling_s = min(policy.cap_s, policy.base_s * 2.0 ** (state.attempt_number - 1))
+        jittered_s = self._rng.uniform(0.0, ceiling_s)
+        error = state.outcome.exception() if state.outcome else None
+        asked_s = error.retry_after_s if isinstance(error, ProviderFailure) else None
+        # Jitter is added to a Retry-After, so that seeds told the same moment do not come back as one.
+        return jittered_s if asked_s is None else asked_s + min(jittered_s, policy.base_s)
+
+    def _is_over(self, state: tenacity.RetryCallState, deadline_at_s: float) -> bool:
+        if state.attempt_number >= self._policy.max_attempts:
+            return True
+        return self._world.monotonic_s() + state.upcoming_sleep >= deadline_at_s
+
+    def _attempts(self, retrying: tenacity.Retrying) -> int:
+        return int(retrying.statistics.get("attempt_number", 1))
+
+    def _completion(self, request: CompletionRequest, answer: Answer, attempts: int, started_s: float) -> Completion:
+        text = self._redact(answer.text)
+        return Completion(
+            text=text,
+            finish_reason=answer.finish_reason,
+            model_id=answer.model_id,
+            structured=None if request.schema is None else parse_object(text),
+            usage=answer.usage,
+            cost_usd=call_cost_usd(self._endpoint.card.prices, answer.usage),
+            latency_s=self._world.monotonic_s() - started_s,
+            request_id=answer.request_id,
+            attempts=attempts,
+        )
+
+    def _error(self, failure: ProviderFailure, attempts: int, started_s: float) -> ModelError:
+        card, said = self._endpoint.card, self._redact(failure.message)
+        if failure.kind != "refused":
+            spent_s = self._world.monotonic_s() - started_s
+            return ModelError(
+                f"{self._who()} gave no answer in {attempts} attempts and {spent_s:.0f} s; the last one: {said}.",
+                hint="aira-bench doctor, then aira-bench resume RUN",
+            )
+        reason, hint = {
+            "key": (f"rejected the key in {card.key_variable}", f"export {card.key_variable}=..."),
+            "permission": (
+                f"does not let the key in {card.key_variable} use {card.model!r}",
+                f"export {card.key_variable}=... with a key that may",
+            ),
+            "billing": (f"bills no more calls to the key in {card.key_variable}", "top up the account, then resume"),
+            "model": (f"does not know {card.model!r}, the card's field 'model'", "aira-bench agents"),
+            "request": ("rejected the request; see the card's [sampling] and [reasoning]", "aira-bench agents"),
+        }[failure.culprit]
+        return ModelError(f"{self._who()} {reason} ({said}).", hint=hint)
+
+    def _who(self) -> str:
+        return f"The model of agent {self.name!r} at {self._endpoint.base_url}"
+
+    def _redact(self, text: str) -> str:
+        key = self._endpoint.key
+        return text.replace(key, "[key removed]") if key else text
+
+
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, ProviderFailure) and error.kind in ("transient", "rate_limited")

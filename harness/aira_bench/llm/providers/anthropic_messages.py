@@ -1,0 +1,98 @@
+"""Anthropic's Messages API.
+
+The system prompt is marked for the prompt cache, since all calls of an operator share it. Structured output is the
+API's own output format. Not covered: streaming; an attempt is held open until the whole answer is there.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.providers.protocol import Answer, Endpoint, finish_reason_of, reading_body
+from aira_bench.llm.providers.sdk_errors import failure_of
+from aira_bench.llm.schemas import closed_schema
+
+if TYPE_CHECKING:
+    import anthropic
+
+_FINISH: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "refusal": "content_filter",
+    "model_context_window_exceeded": "context_overflow",
+}
+
+
+class AnthropicSession:
+    """One attempt over the `anthropic` SDK."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        import anthropic
+
+        self._endpoint = endpoint
+        self._client: anthropic.Anthropic = anthropic.Anthropic(
+            api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0
+        )
+
+    def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
+        """Send `request` once."""
+        import anthropic
+
+        body = _body(self._endpoint, request)
+        try:
+            message = self._client.messages.create(**body, timeout=timeout_s)
+        except Exception as error:
+            raise failure_of(error, anthropic, self._endpoint.now()) from error
+        with reading_body():
+            return _read(message)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.close()
+
+
+def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
+    card = endpoint.card
+    body: dict[str, Any] = {
+        "model": card.model,
+        "max_tokens": output_limit(card, request),
+        "messages": [{"role": message.role, "content": message.text} for message in request.messages],
+    }
+    if request.system:
+        body["system"] = [{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}]
+    sampling = endpoint.sampling(request)
+    for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
+        if value is not None:
+            body[name] = value
+    if card.reasoning.adaptive:
+        body["thinking"] = {"type": "adaptive"}
+    elif card.reasoning.budget_tokens is not None:
+        body["thinking"] = {"type": "enabled", "budget_tokens": card.reasoning.budget_tokens}
+    output: dict[str, Any] = {}
+    if card.reasoning.effort is not None:
+        output["effort"] = card.reasoning.effort
+    if request.schema is not None:
+        output["format"] = {"type": "json_schema", "schema": closed_schema(request.schema)}
+    if output:
+        body["output_config"] = output
+    return body
+
+
+def _read(message: "anthropic.types.Message") -> Answer:
+    usage = message.usage
+    read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    details = usage.output_tokens_details
+    return Answer(
+        text="".join(block.text for block in message.content if block.type == "text"),
+        finish_reason=finish_reason_of(message.stop_reason, _FINISH),
+        model_id=message.model,
+        usage=Usage(
+            input_tokens=usage.input_tokens + (read or 0) + (written or 0),
+            output_tokens=usage.output_tokens,
+            cached_tokens=read,
+            reasoning_tokens=details.thinking_tokens if details else None,
+            cache_write_tokens=written,
+        ),
+        request_id=message._request_id,
+    )

@@ -1,0 +1,166 @@
+"""Google's generateContent API (Gemini).
+
+Prompt caching is implicit there and shows in the token counts. Thinking tokens are counted apart from the answer's
+by the provider and billed as output; here they are part of the output.
+
+Not covered: Vertex AI, which signs in without an API key.
+"""
+
+import json
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from aira_bench.llm.failures import ProviderFailure, failure_of_status, parse_retry_after, shorten
+from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.providers.protocol import Answer, Endpoint, finish_reason_of, reading_body
+from aira_bench.llm.schemas import closed_schema
+
+if TYPE_CHECKING:
+    from google.genai import types
+    from google.genai.errors import APIError
+
+_API_VERSION = "v1beta"
+_FILTERS = ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION")
+_FINISH: dict[str, FinishReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    **dict.fromkeys(_FILTERS, "content_filter"),
+}
+
+
+class GoogleSession:
+    """One attempt over the `google-genai` SDK."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        from google import genai
+        from google.genai import types
+
+        self._endpoint = endpoint
+        self._client = genai.Client(
+            api_key=endpoint.key,
+            vertexai=False,
+            http_options=types.HttpOptions(
+                base_url=endpoint.base_url,
+                api_version=_API_VERSION,
+                retry_options=types.HttpRetryOptions(attempts=1),
+            ),
+        )
+
+    def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
+        """Send `request` once."""
+        from google.genai import errors, types
+
+        contents = [
+            types.Content(
+                role="model" if message.role == "assistant" else "user", parts=[types.Part(text=message.text)]
+            )
+            for message in request.messages
+        ]
+        config = types.GenerateContentConfig(
+            **_settings(self._endpoint, request),
+            http_options=types.HttpOptions(timeout=max(1, int(timeout_s * 1000))),
+        )
+        try:
+            response = self._client.models.generate_content(
+                model=self._endpoint.card.model, contents=list(contents), config=config
+            )
+        except errors.APIError as error:
+            raise _failure_of_status(error, self._endpoint.now()) from error
+        except Exception as error:
+            raise _failure_without_status(error) from error
+        with reading_body():
+            return _read(response, self._endpoint.card.model)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.close()
+
+
+def _settings(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
+    card, sampling = endpoint.card, endpoint.sampling(request)
+    settings: dict[str, Any] = {
+        "system_instruction": request.system or None,
+        "max_output_tokens": output_limit(card, request),
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+    }
+    thinking: dict[str, Any] = {}
+    if card.reasoning.effort is not None:
+        thinking["thinking_level"] = card.reasoning.effort
+    if card.reasoning.budget_tokens is not None:
+        thinking["thinking_budget"] = card.reasoning.budget_tokens
+    if thinking:
+        settings["thinking_config"] = thinking
+    if request.schema is not None:
+        settings["response_mime_type"] = "application/json"
+        settings["response_json_schema"] = closed_schema(request.schema)
+    return settings
+
+
+def _read(response: "types.GenerateContentResponse", asked_model: str) -> Answer:
+    feedback = response.prompt_feedback
+    if feedback is not None and feedback.block_reason is not None:
+        text, finish = "", "content_filter"
+    elif not response.candidates:
+        raise ProviderFailure("transient", "the answer has no candidates", request_id=response.response_id)
+    else:
+        candidate = response.candidates[0]
+        parts = (candidate.content.parts if candidate.content else None) or []
+        text = "".join(part.text for part in parts if part.text and not part.thought)
+        finish = finish_reason_of(candidate.finish_reason.value if candidate.finish_reason else None, _FINISH)
+    return Answer(
+        text=text,
+        finish_reason=finish,  # type: ignore[arg-type]
+        model_id=response.model_version or asked_model,
+        usage=_usage(response.usage_metadata),
+        request_id=response.response_id,
+    )
+
+
+def _usage(usage: "types.GenerateContentResponseUsageMetadata | None") -> Usage:
+    if usage is None:
+        return Usage()
+    counted = [count for count in (usage.candidates_token_count, usage.thoughts_token_count) if count is not None]
+    return Usage(
+        input_tokens=usage.prompt_token_count,
+        output_tokens=sum(counted) if counted else None,
+        cached_tokens=usage.cached_content_token_count,
+        reasoning_tokens=usage.thoughts_token_count,
+    )
+
+
+def _failure_of_status(error: "APIError", now: datetime) -> ProviderFailure:
+    headers = getattr(error.response, "headers", {})
+    asked_s = parse_retry_after(headers, now)
+    if asked_s is None:
+        asked_s = _retry_delay_s(error.details)
+    return failure_of_status(error.code, str(error), retry_after_s=asked_s)
+
+
+def _retry_delay_s(details: object) -> float | None:
+    """The wait in a `google.rpc.RetryInfo`, which stands in for a `Retry-After` header."""
+    error = details.get("error") if isinstance(details, dict) else None
+    entries = error.get("details") if isinstance(error, dict) else None
+    for entry in entries if isinstance(entries, list) else ():
+        delay = entry.get("retryDelay") if isinstance(entry, dict) else None
+        if isinstance(delay, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?s", delay):
+            return float(delay[:-1])
+    return None
+
+
+def _failure_without_status(error: Exception) -> ProviderFailure:
+    """Classify what is no HTTP error.
+
+    The SDK lets errors of its HTTP library through, which is `httpx` or `httpx2` by its version.
+    """
+    families = {(base.__module__.partition(".")[0], base.__name__) for base in type(error).__mro__}
+    if families & {("httpx", "TransportError"), ("httpx2", "TransportError")} or isinstance(error, OSError):
+        return ProviderFailure("transient", f"the connection failed: {shorten(str(error) or type(error).__name__)}")
+    unreadable = isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, ValidationError))
+    if unreadable or type(error).__name__ == "UnknownApiResponseError":
+        return ProviderFailure("transient", f"the answer's body is malformed: {shorten(str(error))}")
+    raise error

@@ -1,0 +1,113 @@
+"""OpenAI's Responses API.
+
+Answers are not stored at the provider. Prompt caching is automatic there; calls that share a system prompt name a
+common cache key, so that they meet the same cache.
+"""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from aira_bench.llm.failures import ProviderFailure
+from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.providers.protocol import SCHEMA_NAME, Answer, Endpoint, finish_reason_of, reading_body
+from aira_bench.llm.providers.sdk_errors import failure_of
+from aira_bench.llm.schemas import closed_schema, is_strict
+
+if TYPE_CHECKING:
+    from openai.types.responses import Response
+
+_INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_FAILED_BY_FILTER = ("invalid_prompt", "policy", "content_filter")
+
+
+class OpenAIResponsesSession:
+    """One attempt over the `openai` SDK."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        import openai
+
+        self._endpoint = endpoint
+        self._client = openai.OpenAI(api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0)
+
+    def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
+        """Send `request` once."""
+        import openai
+
+        body = _body(self._endpoint, request)
+        try:
+            response = self._client.responses.create(**body, timeout=timeout_s)
+        except Exception as error:
+            raise failure_of(error, openai, self._endpoint.now()) from error
+        with reading_body():
+            return _read(response)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.close()
+
+
+def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
+    card, sampling = endpoint.card, endpoint.sampling(request)
+    body: dict[str, Any] = {
+        "model": card.model,
+        "input": [{"role": message.role, "content": message.text} for message in request.messages],
+        "max_output_tokens": output_limit(card, request),
+        "store": False,
+    }
+    if request.system:
+        body["instructions"] = request.system
+        body["prompt_cache_key"] = hashlib.sha256(request.system.encode()).hexdigest()[:32]
+    if card.reasoning.effort is not None:
+        body["reasoning"] = {"effort": card.reasoning.effort}
+    if sampling.temperature is not None:
+        body["temperature"] = sampling.temperature
+    if sampling.top_p is not None:
+        body["top_p"] = sampling.top_p
+    if request.schema is not None:
+        schema = closed_schema(request.schema)
+        wanted = {"type": "json_schema", "name": SCHEMA_NAME, "schema": schema, "strict": is_strict(schema)}
+        body["text"] = {"format": wanted}
+    return body
+
+
+def _read(response: "Response") -> Answer:
+    if response.status == "failed":
+        raise _failure_inside(response)
+    usage = response.usage
+    cached = usage.input_tokens_details if usage else None
+    reasoning = usage.output_tokens_details if usage else None
+    return Answer(
+        text=response.output_text,
+        finish_reason=_finish(response),
+        model_id=response.model,
+        usage=Usage(
+            input_tokens=usage.input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            cached_tokens=cached.cached_tokens if cached else None,
+            reasoning_tokens=reasoning.reasoning_tokens if reasoning else None,
+        ),
+        request_id=response._request_id or response.id,
+    )
+
+
+def _finish(response: "Response") -> FinishReason:
+    if response.status == "incomplete":
+        details = response.incomplete_details
+        return finish_reason_of(details.reason if details else None, _INCOMPLETE)
+    contents = [part for item in response.output if item.type == "message" for part in item.content]
+    if any(part.type == "refusal" for part in contents):
+        return "content_filter"
+    return finish_reason_of(response.status, {"completed": "stop"})
+
+
+def _failure_inside(response: "Response") -> ProviderFailure:
+    """A failure reported in the body of a successful HTTP answer."""
+    error = response.error
+    code: str = error.code if error else "unknown"
+    message = f"{code}: {error.message if error else 'no reason given'}"
+    if code == "rate_limit_exceeded":
+        return ProviderFailure("rate_limited", message, request_id=response._request_id)
+    if any(word in code for word in _FAILED_BY_FILTER):
+        return ProviderFailure("unanswerable", message, finish_reason="content_filter", request_id=response._request_id)
+    return ProviderFailure("transient", message, request_id=response._request_id)

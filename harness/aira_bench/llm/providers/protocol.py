@@ -1,0 +1,86 @@
+"""What a provider does: answer one attempt, or say why not.
+
+Retries, deadlines, the gate and prices are `aira_bench.llm.provider_model`'s. A session serves one attempt, so that
+an attempt that overruns its deadline can be cut off by closing its session, without harm to other calls.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from aira_bench.cards.schema import Card
+from aira_bench.llm.failures import ProviderFailure
+from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.providers.settings import SamplingChoice
+
+SCHEMA_NAME = "answer"
+"""What providers that want a name for a schema are told."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a session goes and as whom."""
+
+    card: Card
+    base_url: str
+    key: str | None
+    now: Callable[[], datetime]
+
+    def sampling(self, request: CompletionRequest) -> SamplingChoice:
+        """The sampling settings that apply to `request`."""
+        return SamplingChoice.of(self.card, request)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one successful attempt brought."""
+
+    text: str
+    finish_reason: FinishReason
+    model_id: str
+    usage: Usage
+    request_id: str | None
+
+
+class Session(Protocol):
+    """A client for one attempt."""
+
+    def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
+        """Send `request` once.
+
+        Args:
+            timeout_s: the longest silence on the connection; the whole attempt is timed by the caller.
+
+        Raises:
+            ProviderFailure: anything went wrong.
+        """
+        ...
+
+    def close(self) -> None:
+        """Drop the connection, from any thread."""
+        ...
+
+
+def finish_reason_of(reason: object, known: Mapping[str, FinishReason]) -> FinishReason:
+    """Translate a provider's word for how an answer ended.
+
+    Raises:
+        ProviderFailure: transient, since an answer that ended in no known way is no answer.
+    """
+    if isinstance(reason, str) and reason in known:
+        return known[reason]
+    raise ProviderFailure("transient", f"the answer ended for the unknown reason {reason!r}")
+
+
+@contextmanager
+def reading_body() -> Iterator[None]:
+    """Turn any surprise in the body of an answer into a transient failure.
+
+    The SDKs build their objects without validation, so a body of the wrong shape shows only when it is read.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError) as error:
+        raise ProviderFailure("transient", f"the answer's body is malformed: {error}") from error

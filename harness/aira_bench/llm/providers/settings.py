@@ -1,0 +1,23 @@
+"""Which sampling settings a call sends: the request's where the model takes any, else the card's."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from aira_bench.cards.schema import Card
+from aira_bench.llm.protocol import CompletionRequest
+
+
+@dataclass(frozen=True)
+class SamplingChoice:
+    """None leaves the provider's default."""
+
+    temperature: float | None
+    top_p: float | None
+
+    @classmethod
+    def of(cls, card: Card, request: CompletionRequest) -> Self:
+        """Combine the request's temperature with the card."""
+        if not card.sampling.adjustable:
+            return cls(None, None)
+        temperature = card.sampling.temperature if request.temperature is None else request.temperature
+        return cls(temperature, card.sampling.top_p)

@@ -1,0 +1,174 @@
+"""Every request and answer of a run as JSON, and a model that answers from such records.
+
+A record holds the request, its digest, and the completion: no key, no header, no URL. A call that was answered
+before a crash is answered from its record afterwards, so that nothing is asked or paid for twice. Each record is
+written before its answer is used.
+
+Not covered: calls that failed; they have no answer to replay.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from aira_bench.errors import RunStateError
+from aira_bench.files import write_json
+from aira_bench.llm.protocol import Completion, CompletionRequest, Json, Model
+from aira_bench.llm.schemas import parse_object
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and its answer."""
+
+    request: CompletionRequest
+    completion: Completion
+
+    def to_json(self) -> Json:
+        """The recorded form."""
+        return {
+            "schema": SCHEMA,
+            "request_sha256": self.request.digest(),
+            "request": self.request.to_json(),
+            "completion": self.completion.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read the recorded form.
+
+        Raises:
+            RunStateError: another version, missing parts, or a request that does not match its digest.
+        """
+        if value.get("schema") != SCHEMA:
+            raise RunStateError(f"A model record has schema {value.get('schema')!r}, expected {SCHEMA}.")
+        if set(value) != {"schema", "request_sha256", "request", "completion"}:
+            raise RunStateError(f"A model record has the keys {sorted(value)}.")
+        exchange = cls(CompletionRequest.from_json(value["request"]), Completion.from_json(value["completion"]))
+        if exchange.request.digest() != value["request_sha256"]:
+            raise RunStateError("A model record was changed: its request does not have the digest it names.")
+        return exchange
+
+
+class RecordingModel:
+    """Records each call of `model` as `call_000.json`, `call_001.json`, ... in a folder, and reuses what is there.
+
+    One instance serves one node, whose calls come one after another.
+    """
+
+    def __init__(self, model: Model, folder: Path) -> None:
+        self._model = model
+        self._folder = folder
+        self._calls = 0
+
+    @property
+    def name(self) -> str:
+        """The inner model's name."""
+        return self._model.name
+
+    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        """The recorded answer to this call if there is one, else the model's, recorded.
+
+        Raises:
+            ModelError: the model refused.
+            RunStateError: the record is unreadable, or of another request.
+        """
+        path = self._folder / f"call_{self._calls:03d}.json"
+        if path.exists():
+            completion = _answer_of(read_exchange(path), request, path.name)
+        else:
+            completion = self._model.complete(request, deadline_s=deadline_s)
+            write_json(path, Exchange(request, completion).to_json())
+        self._calls += 1
+        return completion
+
+
+class RecordedModel:
+    """Answers from records, in their order, with no key and no network."""
+
+    def __init__(self, name: str, exchanges: Iterable[Exchange]) -> None:
+        self._name = name
+        self._exchanges = list(exchanges)
+        self._next = 0
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The name given."""
+        return self._name
+
+    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        """The next recorded answer.
+
+        Raises:
+            RunStateError: the records are used up, or the next one answers another request.
+        """
+        with self._lock:
+            number = self._next
+            if number >= len(self._exchanges):
+                raise RunStateError(
+                    f"The record of {self._name!r} has {len(self._exchanges)} calls, but another one was made.",
+                    hint="replay with the version and flags of the recorded run",
+                )
+            completion = _answer_of(self._exchanges[number], request, f"call {number}")
+            self._next = number + 1
+        return completion
+
+
+@dataclass(frozen=True)
+class ScriptedModel:
+    """A Python function in place of a model: for tests, and for people who write agents."""
+
+    name: str
+    answer: Callable[[CompletionRequest], Completion | str]
+
+    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        """What the function returns; plain text counts as a finished answer of unknown size and cost."""
+        reply = self.answer(request)
+        if isinstance(reply, Completion):
+            return reply
+        structured = None if request.schema is None else parse_object(reply)
+        return Completion(text=reply, finish_reason="stop", model_id=self.name, structured=structured)
+
+
+def read_exchange(path: Path) -> Exchange:
+    """Read one record.
+
+    Raises:
+        RunStateError: it cannot be read.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+        return Exchange.from_json(value)
+    except RunStateError as error:
+        raise RunStateError(f"{path}: {error.message}", hint=error.hint) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise RunStateError(f"The model record {path} cannot be read: {error}.") from error
+
+
+def read_exchanges(folder: Path) -> list[Exchange]:
+    """All records of a node's folder, in the order of the calls.
+
+    Raises:
+        RunStateError: one cannot be read.
+    """
+    return [read_exchange(path) for path in sorted(folder.glob("call_*.json"))]
+
+
+def _answer_of(exchange: Exchange, request: CompletionRequest, where: str) -> Completion:
+    seen, recorded = request.to_json(), exchange.request.to_json()
+    if seen != recorded:
+        changed = ", ".join(key for key in seen if seen[key] != recorded[key])
+        raise RunStateError(
+            f"The request differs from the recorded one in {changed} ({where}: {request.digest()[:12]} "
+            f"against {exchange.request.digest()[:12]}).",
+            hint="replay with the version and flags of the recorded run",
+        )
+    return exchange.completion
