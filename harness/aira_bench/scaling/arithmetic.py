@@ -1,0 +1,202 @@
+"""Parameters, training FLOPs and isoFLOP steps of full-size models, in exact integers.
+
+The formulas are those of the paper's appendix D (isoFLOP methodology). Its equations lost their symbols in the text at
+hand; they were recovered from the tables, and every step count of Tables 10 and 11 follows from them.
+
+Conventions: a product of m x n weights costs 2mn FLOPs a token forward and twice that backward, hence the factor 3;
+attention over 8,192 positions is not halved for causality; the embedding and the output head are not counted.
+Not covered: models at search size (width 128), whose sizes live with the kernels.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from aira_bench.errors import UsageError
+from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP
+
+Space = Literal["2-primitive", "3-primitive"]
+Rounding = Literal["nearest", "down"]
+
+SEQUENCE_TOKENS = 8192
+STEP_TOKENS = 524_288
+"""Tokens of one training step: 4 sequences of 8,192 on each of 16 data-parallel ranks."""
+VOCABULARY = 128_256
+FLOP_BUDGETS = (2 * 10**19, 4 * 10**19, 8 * 10**19, 2 * 10**20, 4 * 10**20)
+"""The columns of Tables 10 and 11."""
+ISOTOKEN_STEPS = 71_565
+"""Steps of the isoToken comparison, Tables 2, 3 and 7."""
+
+_CONVOLUTION_TAPS = 4
+_STATE_GROUPS = 1
+_MAMBA_HEAD_DIM = 64
+_TRAINING_PASSES = 3
+
+
+@dataclass(frozen=True)
+class LayerCounts:
+    """How many layers of each primitive a model has."""
+
+    attention: int
+    mlp: int
+    mamba: int = 0
+
+    @property
+    def layers(self) -> int:
+        """All layers."""
+        return self.attention + self.mlp + self.mamba
+
+    def __str__(self) -> str:
+        named = ((self.attention, "A"), (self.mlp, "M"), (self.mamba, "Mb"))
+        return " + ".join(f"{count} {symbol}" for count, symbol in named if count or symbol != "Mb")
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Width and block sizes of one scale in one search space (appendix D, isoFLOP methodology)."""
+
+    scale: str
+    space: Space
+    nominal_parameters: int
+    width: int
+    query_heads: int
+    head_dim: int
+    kv_heads: int
+    mlp_hidden: int
+    mamba_state: int
+
+    @property
+    def kv_width(self) -> int:
+        """Features of all key heads together; values have as many."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def mamba_inner(self) -> int:
+        """Inner features of Mamba-2, twice the width."""
+        return 2 * self.width
+
+    @property
+    def mamba_heads(self) -> int:
+        """Heads of Mamba-2, 64 features each."""
+        return self.mamba_inner // _MAMBA_HEAD_DIM
+
+    @property
+    def mamba_projection(self) -> int:
+        """Outputs of Mamba-2's input projection: gate, x, B, C and one time step a head."""
+        return 2 * self.mamba_inner + 2 * _STATE_GROUPS * self.mamba_state + self.mamba_heads
+
+    @property
+    def mamba_convolved(self) -> int:
+        """Channels under Mamba-2's convolution: x, B and C."""
+        return self.mamba_inner + 2 * _STATE_GROUPS * self.mamba_state
+
+
+def _sizes(space: Space, hidden: tuple[int, int, int]) -> tuple[ModelSize, ...]:
+    return (
+        ModelSize("350M", space, 350_000_000, 1536, 24, 64, 8, hidden[0], 128),
+        ModelSize("1B", space, 1_000_000_000, 2048, 32, 64, 8, hidden[1], 128),
+        ModelSize("3B", space, 3_000_000_000, 3072, 24, 128, 8, hidden[2], 256),
+    )
+
+
+# SwiGLU's hidden size is (8/3) x width x expansion; expansion 1.0, 1.5, 1.0 with two primitives and 1.5 with three.
+SIZES = _sizes("2-primitive", (4096, 8192, 8192)) + _sizes("3-primitive", (6144, 8192, 12288))
+SCALES = ("350M", "1B", "3B")
+
+
+def model_size(scale: str, space: Space) -> ModelSize:
+    """The sizes of one scale in one search space.
+
+    Raises:
+        UsageError: no such scale.
+    """
+    for size in SIZES:
+        if (size.scale, size.space) == (scale, space):
+            return size
+    raise UsageError(f"Unknown scale {scale!r}, expected one of {', '.join(SCALES)}.")
+
+
+def count_layers(pattern: Sequence[str]) -> LayerCounts:
+    """Layers of each primitive in a pattern of `mA`, `M` and `Mb`."""
+    counted = Counter(pattern)
+    return LayerCounts(counted[ATTENTION], counted[MLP], counted[MAMBA])
+
+
+def space_of(pattern: Iterable[str]) -> Space:
+    """The three-primitive space where the pattern has a Mamba layer, else the two-primitive one."""
+    return "3-primitive" if MAMBA in pattern else "2-primitive"
+
+
+def layer_parameters(symbol: str, size: ModelSize) -> int:
+    """Parameters of one layer with its pre-norm weight (Tables 8 and 9).
+
+    Attention is grouped-query without biases; the MLP is SwiGLU; Mamba-2 has its convolution with bias, three numbers
+    a head (A, D, time-step bias) and a gated norm.
+    """
+    width = size.width
+    if symbol == ATTENTION:
+        return 2 * width * width + 2 * width * size.kv_width + width
+    if symbol == MLP:
+        return 3 * width * size.mlp_hidden + width
+    if symbol != MAMBA:
+        raise ValueError(f"unknown symbol {symbol!r}")
+    convolution = (_CONVOLUTION_TAPS + 1) * size.mamba_convolved
+    gated_norm = size.mamba_inner
+    projections = width * size.mamba_projection + size.mamba_inner * width
+    return projections + convolution + 3 * size.mamba_heads + gated_norm + width
+
+
+def parameters(counts: LayerCounts, size: ModelSize) -> int:
+    """Parameters of a model without embeddings, with the final norm (first figure of Tables 8 and 9)."""
+    return (
+        counts.attention * layer_parameters(ATTENTION, size)
+        + counts.mlp * layer_parameters(MLP, size)
+        + counts.mamba * layer_parameters(MAMBA, size)
+        + size.width
+    )
+
+
+def parameters_with_embedding(counts: LayerCounts, size: ModelSize) -> int:
+    """Parameters with the embedding, which the output head shares (second figure of Tables 8 and 9)."""
+    return parameters(counts, size) + VOCABULARY * size.width
+
+
+def layer_flops_per_token(symbol: str, size: ModelSize) -> int:
+    """Training FLOPs of one layer a token (appendix D, equations 4 to 6)."""
+    width = size.width
+    if symbol == ATTENTION:
+        forward = 4 * width * width + 4 * width * size.kv_width + 4 * SEQUENCE_TOKENS * width
+    elif symbol == MLP:
+        forward = 6 * width * size.mlp_hidden
+    elif symbol == MAMBA:
+        projections = 2 * width * size.mamba_projection + 2 * size.mamba_inner * width
+        convolution = 2 * _CONVOLUTION_TAPS * size.mamba_convolved
+        forward = projections + convolution + 4 * size.mamba_inner * size.mamba_state
+    else:
+        raise ValueError(f"unknown symbol {symbol!r}")
+    return _TRAINING_PASSES * forward
+
+
+def flops_per_token(counts: LayerCounts, size: ModelSize) -> int:
+    """Training FLOPs of a model a token, embedding and head left out (equation 7 before the batch)."""
+    return (
+        counts.attention * layer_flops_per_token(ATTENTION, size)
+        + counts.mlp * layer_flops_per_token(MLP, size)
+        + counts.mamba * layer_flops_per_token(MAMBA, size)
+    )
+
+
+def isoflop_steps(counts: LayerCounts, size: ModelSize, budget_flops: int, rounding: Rounding = "nearest") -> int:
+    """Training steps of 524,288 tokens that a FLOP budget buys (Tables 10 and 11).
+
+    Args:
+        counts: layers of the model, at least one.
+        size: the scale.
+        budget_flops: training FLOPs in all.
+        rounding: Table 10 rounds to the nearest step, Table 11 down.
+    """
+    step_flops = STEP_TOKENS * flops_per_token(counts, size)
+    if step_flops == 0:
+        raise ValueError("a model without layers has no steps")
+    return (2 * budget_flops + step_flops) // (2 * step_flops) if rounding == "nearest" else budget_flops // step_flops
