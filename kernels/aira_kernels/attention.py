@@ -39,11 +39,13 @@ class RotaryTable(nn.Module):
         return torch.addcmul(x_BHLP * self.cosine_LP[:length], turned, self.sine_LP[:length])
 
     def _grow(self, length: int, like: Tensor) -> None:
-        exponent = torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim
-        angle = torch.arange(length, dtype=torch.float64)[:, None] * ROTARY_BASE**-exponent
-        both_halves = torch.cat((angle, angle), dim=-1)
-        self.cosine_LP = both_halves.cos().to(like)
-        self.sine_LP = both_halves.sin().to(like)
+        # A table grown while predicting must serve a later training, so it is never an inference tensor.
+        with torch.inference_mode(mode=False):
+            exponent = torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim
+            angle = torch.arange(length, dtype=torch.float64)[:, None] * ROTARY_BASE**-exponent
+            both_halves = torch.cat((angle, angle), dim=-1)
+            self.cosine_LP = both_halves.cos().to(device=like.device, dtype=like.dtype)
+            self.sine_LP = both_halves.sin().to(device=like.device, dtype=like.dtype)
 
 
 class CausalSelfAttention(nn.Module):

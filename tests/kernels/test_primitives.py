@@ -77,6 +77,15 @@ def test_rotary_turns_each_pair_by_its_own_frequency() -> None:
     assert turned[5].item() == pytest.approx(math.sin(angle))
 
 
+def test_attention_can_be_trained_after_predicting() -> None:
+    block = CausalSelfAttention(SMALL, generator=_generator())
+    with torch.inference_mode():
+        block(_random(1, 5, SMALL.width))
+    x = _random(1, 5, SMALL.width).requires_grad_()
+    (gradient,) = torch.autograd.grad(block(x).sum(), x)
+    assert gradient.abs().sum() > 0
+
+
 def test_attention_equals_the_textbook_formula() -> None:
     block = CausalSelfAttention(SMALL, generator=_generator()).double()
     x = _random(2, 7, SMALL.width).double()

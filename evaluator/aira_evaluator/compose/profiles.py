@@ -54,9 +54,10 @@ CPU = Profile(
         "in-context-recall": InContextRecall(vocabulary=8, length=16),
         "noisy-in-context-recall": InContextRecall(vocabulary=12, length=16, noise_vocabulary=4, noise_fraction=0.2),
         "fuzzy-in-context-recall": FuzzyInContextRecall(vocabulary=9, length=20, longest_key=2, longest_value=2),
-        "selective-copying": SelectiveCopying(vocabulary=8, length=16, copies=3),
+        "selective-copying": SelectiveCopying(vocabulary=8, length=20, copies=4),
         "compression": Compression(vocabulary=8, length=8),
-        "memorization": Memorization(vocabulary=64, length=8),
+        # Four times the paper's vocabulary: below it, any stack with a mixer knows the map by heart and none differ.
+        "memorization": Memorization(vocabulary=1024, length=8),
     },
     # Two heads of 16 rather than four of 8: attention's cost on a CPU is in its heads.
     sizes=BlockSizes(width=32, attention_head_dim=16, mamba_state=16),
