@@ -10,7 +10,7 @@ from small_steps import SMALL, SUBMISSION, RunCode
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Mount, StepOutcome
+from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Limits, Mount, StepOutcome
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +53,10 @@ def run_code(sandbox: DockerSandbox, image: str, run_id: str, tmp_path: Path) ->
         timeout_s: float = 30,
         artifacts: Sequence[ArtifactRequest] = (SUBMISSION,),
         mounts: tuple[Mount, ...] = (),
+        limits: Limits = SMALL,
         files: Mapping[str, bytes] | None = None,
     ) -> StepOutcome:
-        spec = ContainerSpec(image=image, role="agent", run_id=run_id, limits=SMALL, mounts=mounts)
+        spec = ContainerSpec(image=image, role="agent", run_id=run_id, limits=limits, mounts=mounts)
         container = sandbox.prepare(spec)
         try:
             return container.run(

@@ -90,13 +90,15 @@ def test_peak_memory_counts_what_the_step_held(run_code: RunCode) -> None:
     assert 40 < outcome.peak_memory_mib < 136
 
 
-def test_a_missing_image_and_a_missing_folder_say_so(
+def test_what_the_machine_lacks_is_said(
     sandbox: DockerSandbox, engine: DockerEngine, spec: ContainerSpec, tmp_path: Path
 ) -> None:
     with pytest.raises(PrerequisiteError, match="no image nosuch:1"):
         sandbox.prepare(replace(spec, image="nosuch:1"))
     with pytest.raises(PrerequisiteError, match="absent"):
         sandbox.prepare(replace(spec, mounts=(Mount(tmp_path / "absent", PurePosixPath("/task")),)))
+    with pytest.raises(PrerequisiteError, match="cannot grant 2000000000 open files"):
+        sandbox.prepare(replace(spec, limits=replace(spec.limits, open_files=2_000_000_000)))
     assert left(engine, spec.run_id) == (0, 0)
 
 

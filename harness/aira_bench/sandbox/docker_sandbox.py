@@ -53,7 +53,7 @@ class DockerSandbox:
         """Create and start a container that waits for its files.
 
         Raises:
-            PrerequisiteError: the image or a mount's source is not there.
+            PrerequisiteError: the image or a mount's source is not there, or the engine cannot grant a limit.
             SandboxError: the engine failed.
         """
         name = f"aira-{spec.role}-{secrets.token_hex(6)}"
@@ -62,20 +62,14 @@ class DockerSandbox:
         made: list[str] = []
         streams: list[Attachment] = []
         try:
-            threads = len(spec.limits.cpus) if spec.limits.cpus else self._cores
-            bodies = [self._step_body(spec, name, threads), hardening.reader_body(spec, name)]
-            for suffix, body in zip(("", "-reader"), bodies, strict=True):
-                made.append(self._engine.create_container(name + suffix, body))
-                streams.append(self._engine.attach(made[-1]))
-            for container in reversed(made):  # the reader first: it keeps the workspace
-                self._engine.start_container(container)
-            step = self._adopt(spec, StepContainers(made[0], made[1], name), (streams[0], streams[1]), threads)
+            step = self._start(spec, name, made, streams)
         except BaseException as error:
             for stream in streams:
                 stream.close()
             self._remove(made, name)
-            if isinstance(error, FileNotFoundError):
-                raise PrerequisiteError(f"A folder to mount is not there: {error.filename}.") from error
+            lacking = _lacking(error, spec)
+            if lacking is not None:
+                raise lacking from error
             raise
         try:
             step.wait_ready()
@@ -119,11 +113,18 @@ class DockerSandbox:
             step.close()
         self._join_removals()
 
-    def _adopt(
-        self, spec: ContainerSpec, containers: StepContainers, streams: tuple[Attachment, Attachment], threads: int
-    ) -> DockerStep:
-        names = [*hardening.environment(spec, threads), *hardening.PASSED_ON]
-        step = DockerStep(self._engine, containers, streams, spec.limits, names, self._discard)
+    def _start(self, spec: ContainerSpec, name: str, made: list[str], streams: list[Attachment]) -> DockerStep:
+        """Create, attach and start both containers; what came of it is in `made` and `streams` even on failure."""
+        threads = len(spec.limits.cpus) if spec.limits.cpus else self._cores
+        bodies = {name: self._step_body(spec, name, threads), f"{name}-reader": hardening.reader_body(spec, name)}
+        for container, body in bodies.items():
+            made.append(self._engine.create_container(container, body))
+            streams.append(self._engine.attach(made[-1]))
+        for identifier in reversed(made):  # the reader first: it keeps the workspace
+            self._engine.start_container(identifier)
+        variables = [*hardening.environment(spec, threads), *hardening.PASSED_ON]
+        containers = StepContainers(made[0], made[1], name)
+        step = DockerStep(self._engine, containers, (streams[0], streams[1]), spec.limits, variables, self._discard)
         with self._lock:
             self._live[step] = spec.run_id
         return step
@@ -160,6 +161,18 @@ class DockerSandbox:
             raise SandboxError(
                 f"{len(late)} containers were not removed in {REMOVAL_TIMEOUT_S:.0f} s.", hint="docker ps"
             )
+
+
+def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | None:
+    """The failures of a start that a person can mend, in words that say how."""
+    if isinstance(error, FileNotFoundError):
+        return PrerequisiteError(f"A folder to mount is not there: {error.filename}.")
+    if isinstance(error, SandboxError) and "rlimit" in error.message:
+        return PrerequisiteError(
+            f"Docker cannot grant {spec.limits.open_files} open files: its own hard limit is lower.",
+            hint="raise LimitNOFILE of docker.service",
+        )
+    return None
 
 
 @contextlib.contextmanager
