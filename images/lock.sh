@@ -2,7 +2,7 @@
 # Makes or checks the lock of a flavour:  images/lock.sh [--check] cpu|cuda
 #
 # Resolves from the registry's metadata without installing or downloading a wheel. --check takes the lock itself as the
-# request: if any pin contradicts another, or a package is missing, it fails; nothing is written.
+# request: if a pin contradicts another, a package is missing, or one has no wheel for the images' Python, it fails.
 set -eu
 check=no
 [ "${1-}" = --check ] && check=yes && shift
@@ -14,10 +14,7 @@ request=requirements.in
 [ "$check" = yes ] && request=requirements.lock
 result=$(mktemp)
 trap 'rm -f "$result"' EXIT
-settings=
-[ -f uv.toml ] && settings="--config-file uv.toml"
-# shellcheck disable=SC2086
-uv pip compile --quiet $settings --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+uv pip compile --quiet --config-file uv.toml --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
     --no-header --no-annotate --output-file "$result" "$request"
 if [ "$check" = yes ]; then
     grep -v '^#' requirements.lock | diff - "$result"
