@@ -87,7 +87,7 @@ def _tokens(text: str) -> Iterator[_Token]:
             continue
         match = _TOKEN.match(text, position)
         if match is None:
-            raise _error(position, f"{ascii(text[position])} is no symbol, count, separator or parenthesis")
+            raise _error(position, f"{text[position]!a} is no symbol, count, separator or parenthesis")
         assert match.lastgroup is not None, "every alternative of the token pattern is named"
         yield _Token(match.lastgroup, match.group(), position)
         position = match.end()
@@ -196,6 +196,4 @@ def _matching(letters: Pattern) -> list[list[int]]:
 
 def _repeats_shorter(matching: list[list[int]], start: int, period: int) -> bool:
     """Whether the unit of `period` layers at `start` is itself a repetition, which another period covers."""
-    return any(
-        period % part == 0 and matching[part][start] >= period - part for part in range(1, period // 2 + 1)
-    )
+    return any(period % part == 0 and matching[part][start] >= period - part for part in range(1, period // 2 + 1))

@@ -1,0 +1,54 @@
+"""Shows a report: a count a table and every cell that is not plainly reproduced, or all of it as JSON."""
+
+import json
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aira_bench.reproduce.cells import Report, Status
+
+_STYLES = {Status.REPRODUCED: "green", Status.ROUNDING: "cyan", Status.ERRATUM: "yellow", Status.MISMATCH: "bold red"}
+
+
+def report_json(report: Report) -> str:
+    """The whole report as one JSON object: `summary`, `cells`, `left_out`."""
+    summary = {table: {str(key): value for key, value in report.counts(table).items()} for table in report.tables}
+    document = {
+        "schema": 1,
+        "holds": report.holds,
+        "summary": summary,
+        "cells": [asdict(cell) for cell in report.cells],
+        "left_out": [asdict(claim) for claim in report.left_out],
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print counts, then what deserves reading."""
+    console.print(_summary(report))
+    noted = [cell for cell in report.cells if cell.status is not Status.REPRODUCED]
+    if noted:
+        table = Table(box=None, pad_edge=False, title="cells that did not come out as printed", title_justify="left")
+        for name in ("table", "row", "column", "published", "computed", "status", "reason"):
+            table.add_column(name, overflow="fold")
+        for cell in noted:
+            status = Text(str(cell.status), style=_STYLES[cell.status])
+            values = (cell.table, cell.row, cell.column, cell.published, cell.computed)
+            table.add_row(*map(Text, values), status, Text(cell.reason))
+        console.print(table)
+    for claim in report.left_out:
+        console.print(Text(f"not recomputable: {claim.row}: {claim.published} ({claim.reason})"))
+
+
+def _summary(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("table")
+    for status in Status:
+        table.add_column(str(status), justify="right", style=_STYLES[status])
+    table.add_column("cells", justify="right")
+    rows = [(name, report.counts(name)) for name in report.tables] + [("all", report.counts())]
+    for name, counts in rows:
+        table.add_row(name, *(str(counts[status]) for status in Status), str(sum(counts.values())))
+    return table

@@ -1,0 +1,50 @@
+"""Which tables can be recomputed, and the one function that does it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aira_bench.errors import UsageError
+from aira_bench.reproduce.averages import accuracy_cells, core_cells, headline_cells
+from aira_bench.reproduce.cells import Cell, LeftOut, Report
+from aira_bench.reproduce.patterns import pattern_cells
+from aira_bench.reproduce.steps import layer_cells, step_cells
+
+_Recomputed = tuple[list[Cell], list[LeftOut]]
+
+TABLES: dict[str, Callable[[Path | None], _Recomputed]] = {
+    "2": lambda folder: (accuracy_cells("2", folder), []),
+    "3": lambda folder: (accuracy_cells("3", folder), []),
+    "7": lambda folder: (core_cells(folder), []),
+    "8": lambda folder: (pattern_cells("8", folder), []),
+    "9": lambda folder: (pattern_cells("9", folder), []),
+    "10": lambda folder: (step_cells("10", folder), []),
+    "11": lambda folder: (step_cells("11", folder), []),
+    "layers": lambda folder: (layer_cells(folder), []),
+    "headline": headline_cells,
+}
+
+
+def reproduce(tables: Sequence[str] | None = None, folder: Path | None = None) -> Report:
+    """Recompute published tables from formulas and from each other.
+
+    Args:
+        tables: names among `TABLES`; None or empty for all.
+        folder: published CSV files, by default those that come with the product.
+
+    Raises:
+        UsageError: an unknown table.
+        PrerequisiteError: a published file is missing or damaged.
+    """
+    if unknown := [name for name in tables or () if name not in TABLES]:
+        raise UsageError(
+            f"Table {unknown[0]!r} cannot be recomputed, expected one of {', '.join(TABLES)}.",
+            hint="aira-bench reproduce 10 11",
+        )
+    cells: list[Cell] = []
+    left_out: list[LeftOut] = []
+    for name in TABLES:
+        if not tables or name in tables:
+            more, missing = TABLES[name](folder)
+            cells += more
+            left_out += missing
+    return Report(tuple(cells), tuple(left_out))
