@@ -1,10 +1,16 @@
-"""The base image: pulled, or made with debootstrap where no registry answers."""
+"""The base image: pulled, or made with debootstrap where no registry answers.
+
+What debootstrap installs comes from the mirror this host's own apt uses and is checked against Debian's keys.
+
+Not covered: a mirror reached through apt's proxy settings alone; debootstrap reads `http_proxy`.
+"""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
@@ -12,6 +18,7 @@ from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import LABEL, Debootstrap, Flavour
 
 _DEBIAN = "http://deb.debian.org/debian"
+_DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TIMEOUT_S = 1800
 _LEFT_OUT = ("./var/cache/apt", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/man", "./var/log")
 
@@ -44,44 +51,69 @@ def _debootstrap(recipe: Debootstrap, tag: str, flavour: str, engine: DockerEngi
             "The base image can neither be pulled (no registry answers) nor made (debootstrap needs root).",
             hint="sudo aira-bench images build",
         )
-    if shutil.which("debootstrap") is None:
+    # Without Debian's keys debootstrap only warns, and installs unchecked packages: on Ubuntu it comes without them.
+    if shutil.which("debootstrap") is None or not _DEBIAN_KEYS.exists():
         _run(["apt-get", "update", "-qq"], "apt-get update")
-        _run(["apt-get", "install", "-y", "-qq", "debootstrap"], "installing debootstrap")
+        _run(["apt-get", "install", "-y", "-qq", "debootstrap", "debian-archive-keyring"], "installing debootstrap")
     with tempfile.TemporaryDirectory(prefix="aira-base-") as temporary:
         root, archive = Path(temporary) / "root", Path(temporary) / "root.tar"
         included = ",".join(recipe.include)
-        _run(
-            ["debootstrap", "--variant=minbase", f"--include={included}", recipe.suite, str(root), debian_mirror()],
-            "debootstrap",
-        )
+        options = ["--variant=minbase", f"--keyring={_DEBIAN_KEYS}", f"--include={included}"]
+        _run(["debootstrap", *options, recipe.suite, str(root), debian_mirror()], "debootstrap")
         excluded = [f"--exclude={path}/*" for path in _LEFT_OUT]
         _run(["tar", "--directory", str(root), *excluded, "--create", "--file", str(archive), "."], "packing the base")
         engine.import_root(archive, tag, {LABEL: flavour})
 
 
 def debian_mirror(apt: Path = Path("/etc/apt"), release: Path = Path("/etc/os-release")) -> str:
-    """The Debian mirror this host uses, the official one if it is no Debian."""
-    if not release.exists() or "ID=debian" not in release.read_text(encoding="utf-8").split():
+    """The Debian mirror this host's apt is set to, the official one if the host is no Debian or names none."""
+    fields = dict(line.partition("=")[::2] for line in _lines(release))
+    if fields.get("ID", "").strip('"') != "debian":
         return _DEBIAN
-    for path in sorted(apt.glob("sources.list.d/*.sources")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.startswith("URIs:") and line.split()[1:]:
-                return line.split()[1]
+    # Other archives (Docker's, a vendor's) share the suite's name, but none has a component `main` under it.
+    suite = fields.get("VERSION_CODENAME", "").strip('"')
+    entries = [entry for path in sorted(apt.glob("sources.list.d/*.sources")) for entry in _stanzas(_lines(path))]
     for path in (apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))):
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        for line in lines:
-            words = [word for word in line.split() if "=" not in word and word not in {"[", "]"}]
-            if words[:1] == ["deb"] and len(words) > 2:
-                return words[1]
+        entries += [_one_line(line) for line in _lines(path)]
+    for uris, suites, components in entries:
+        if uris and suite in suites and "main" in components:
+            return uris[0]
     return _DEBIAN
+
+
+_Entry = tuple[list[str], list[str], list[str]]
+"""URIs, suites and components of one apt source."""
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
+def _stanzas(lines: Sequence[str]) -> Iterator[_Entry]:
+    """Entries of a `.sources` file (deb822): fields, a blank line between stanzas."""
+    fields: dict[str, list[str]] = {}
+    for line in [*lines, ""]:
+        name, colon, value = line.partition(":")
+        if colon and not line.startswith(("#", " ", "\t")):
+            fields[name.strip().lower()] = value.split()
+        elif not line.strip() and fields:
+            if "deb" in fields.get("types", []) and fields.get("enabled") != ["no"]:
+                yield fields.get("uris", []), fields.get("suites", []), fields.get("components", [])
+            fields = {}
+
+
+def _one_line(line: str) -> _Entry:
+    """Entry of a `.list` file: `deb [options] URI suite components...`."""
+    words = re.sub(r"\[[^]]*\]", " ", line.partition("#")[0]).split()
+    if words[:1] != ["deb"] or len(words) < 4:
+        return [], [], []
+    return [words[1]], [words[2]], words[3:]
 
 
 def _run(command: Sequence[str], what: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=environment
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PrerequisiteError(f"{what} failed: {error}") from error
     if done.returncode != 0:

@@ -83,7 +83,7 @@ def _build(
     def on_line(line: str) -> None:
         tail.append(line)
         if line.startswith("Step "):
-            note(line[:110])
+            note(line.partition("  ")[0][:90])
 
     labels = {LABEL: recipe.name, _TARGET_LABEL: target}
     try:

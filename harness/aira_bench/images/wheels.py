@@ -1,20 +1,26 @@
-"""Downloads the wheels of a lock with the host's pip, for the image's Python.
+"""Downloads the files of a lock with the host's pip, for the image's Python.
 
-Containers have no network while they are built, and the host's pip settings (mirrors, certificates) apply. Files that
-are there are not fetched again.
+Containers have no network while they are built, and the host's pip settings (mirrors, certificates) apply. A file
+appears under its own name only when it is whole, and files that are there are not fetched again: a download that was
+cut off goes on where it stopped, at the latest batch.
+
+Not covered: packages published as source only (`aira_bench.images.sources`).
 """
 
 import os
-import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import Flavour
+from aira_bench.images.sources import fetch_source, host_index, normal_name
 
-_TIMEOUT_S = 7200
+_TIMEOUT_S = 3600
+_BATCH = 10
+"""Packages one call of pip gets: enough that its start does not count, few enough to show progress."""
 
 
 def wheel_folder(flavour: Flavour) -> Path:
@@ -27,18 +33,20 @@ def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
     """Every file the lock names, downloading what is missing.
 
     Raises:
-        PrerequisiteError: pip could not get a package; the message is pip's own.
+        PrerequisiteError: a package could not be had; the message is pip's own.
     """
     folder = wheel_folder(flavour)
     folder.mkdir(parents=True, exist_ok=True)
     missing = [pin for pin in flavour.pins if find_file(folder, pin) is None]
     sources = [pin for pin in missing if pin.partition("==")[0] in flavour.settings.source_packages]
     wheels = [pin for pin in missing if pin not in sources]
-    if missing:
-        note(f"downloading {len(missing)} packages for Python {flavour.settings.python}")
-    for pins, options in ((wheels, _wheel_options(flavour)), (sources, ["--no-binary", ":all:"])):
-        if pins:
-            _download(flavour, pins, options, folder)
+    for start in range(0, len(wheels), _BATCH):
+        pins = wheels[start : start + _BATCH]
+        note(f"downloading packages {start + 1} to {start + len(pins)} of {len(missing)}: {', '.join(pins)}")
+        _download(flavour, pins, folder)
+    for pin in sources:
+        note(f"downloading the source of {pin}")
+        fetch_source(pin, host_index(), folder)
     found = {pin: find_file(folder, pin) for pin in flavour.pins}
     absent = [pin for pin, path in found.items() if path is None]
     if absent:
@@ -49,17 +57,13 @@ def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
 def find_file(folder: Path, pin: str) -> Path | None:
     """The downloaded wheel or source archive of `name==version`."""
     name, _, version = pin.partition("==")
-    wanted = (_normal(name), version.lower())
+    wanted = (normal_name(name), version.lower())
     for path in folder.iterdir():
         stem = path.name.removesuffix(".tar.gz")
         parts = stem.split("-") if path.suffix == ".whl" else stem.rsplit("-", 1)
-        if path.suffix in {".whl", ".gz"} and len(parts) >= 2 and (_normal(parts[0]), parts[1].lower()) == wanted:
+        if path.suffix in {".whl", ".gz"} and len(parts) >= 2 and (normal_name(parts[0]), parts[1].lower()) == wanted:
             return path
     return None
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _wheel_options(flavour: Flavour) -> list[str]:
@@ -68,17 +72,21 @@ def _wheel_options(flavour: Flavour) -> list[str]:
     return ["--only-binary", ":all:", "--implementation", "cp", "--python-version", settings.python, *platforms]
 
 
-def _download(flavour: Flavour, pins: Sequence[str], options: Sequence[str], folder: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *options, *pins]
-    done = _pip(command)
-    if done.returncode != 0 and flavour.settings.extra_index:
-        done = _pip([*command, "--extra-index-url", flavour.settings.extra_index])
-    if done.returncode != 0:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        raise PrerequisiteError(
-            f"pip could not download the {flavour.name} images' packages: {errors[-1] if errors else 'no message'}",
-            hint=f"python3 -m pip download --no-deps {pins[0]} (its settings: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL)",
-        )
+def _download(flavour: Flavour, pins: Sequence[str], folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as partial:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", partial]
+        command += [*_wheel_options(flavour), *pins]
+        done = _pip(command)
+        if done.returncode != 0 and flavour.settings.extra_index:
+            done = _pip([*command, "--extra-index-url", flavour.settings.extra_index])
+        if done.returncode != 0:
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+            raise PrerequisiteError(
+                f"pip could not download the {flavour.name} images' packages: {errors[-1] if errors else 'no message'}",
+                hint=f"python3 -m pip download --no-deps {pins[0]} (its settings: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL)",
+            )
+        for path in Path(partial).iterdir():
+            path.replace(folder / path.name)
 
 
 def _pip(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
