@@ -15,7 +15,7 @@ Not covered: whether the provider knows the model; the first call finds that out
 import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError, model_validator
 
@@ -28,6 +28,12 @@ PUBLIC_BASE_URLS: Mapping[ProviderName, str] = {
     "anthropic": "https://api.anthropic.com",
     "google": "https://generativelanguage.googleapis.com",
     "openai": "https://api.openai.com/v1",
+}
+_EFFORTS: Mapping[ProviderName, tuple[Effort, ...]] = {
+    "anthropic": ("low", "medium", "high", "xhigh", "max"),
+    "google": ("minimal", "low", "medium", "high", "xhigh"),
+    "openai": get_args(Effort),
+    "openai-compatible": get_args(Effort),
 }
 _URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
@@ -114,18 +120,24 @@ class Card(_Schema):
     def _settings_fit_the_provider(self) -> Self:
         if self.key_variable is None and self.provider != "openai-compatible":
             raise ValueError(f"provider {self.provider!r} needs key_variable")
+        self._check_reasoning()
+        if self.base_url is not None:
+            check_url(self.base_url)
+        return self
+
+    def _check_reasoning(self) -> None:
+        effort, known = self.reasoning.effort, _EFFORTS[self.provider]
+        if effort is not None and effort not in known:
+            raise ValueError(f"reasoning.effort {effort!r} is none that provider {self.provider!r} has: {known}")
         if self.reasoning.adaptive and self.provider != "anthropic":
             raise ValueError("reasoning.adaptive exists for provider 'anthropic' only")
         if self.reasoning.budget_tokens is not None and self.provider not in ("anthropic", "google"):
             raise ValueError("reasoning.budget_tokens exists for providers 'anthropic' and 'google' only")
-        if self.provider == "anthropic" and self.reasoning.budget_tokens is not None:
-            if self.reasoning.adaptive:
-                raise ValueError("reasoning.adaptive and reasoning.budget_tokens exclude each other")
-            if self.reasoning.budget_tokens >= self.max_output_tokens:
-                raise ValueError("reasoning.budget_tokens must be below max_output_tokens")
-        if self.base_url is not None:
-            check_url(self.base_url)
-        return self
+        budget = self.reasoning.budget_tokens
+        if budget is not None and (self.reasoning.adaptive or (effort is not None and self.provider == "google")):
+            raise ValueError("reasoning.budget_tokens excludes reasoning.adaptive, and with Google reasoning.effort")
+        if budget is not None and budget >= self.max_output_tokens:
+            raise ValueError("reasoning.budget_tokens must be below max_output_tokens")
 
     @property
     def url_override_variable(self) -> str:

@@ -31,6 +31,8 @@ _OVERFLOW = re.compile(
 _FILTERED = re.compile(
     r"content[ _](filter|policy|management)|usage polic|flagged as potentially violating", re.IGNORECASE
 )
+_SPENT_QUOTA = "insufficient_quota"
+"""The one code of a 429 that no waiting helps. Its text proves nothing: Google's says `billing` for a full minute."""
 _NO_MONEY = re.compile(r"insufficient_quota|credit balance|billing", re.IGNORECASE)
 _BAD_KEY = re.compile(r"api[ _]key not valid|API_KEY_INVALID|api key expired", re.IGNORECASE)
 
@@ -63,7 +65,7 @@ def failure_of_status(
 ) -> ProviderFailure:
     """Classify an HTTP error answer. `message` is all the provider said, its error code included."""
     short = f"HTTP {status}: {shorten(message)}"
-    if status == 429 and not _NO_MONEY.search(message):
+    if status == 429 and _SPENT_QUOTA not in message:
         return ProviderFailure("rate_limited", short, retry_after_s=retry_after_s, request_id=request_id)
     if status in (408, 409, 425) or status >= 500:
         return ProviderFailure("transient", short, retry_after_s=retry_after_s, request_id=request_id)

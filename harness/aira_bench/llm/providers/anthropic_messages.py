@@ -62,9 +62,9 @@ def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
     if request.system:
         body["system"] = [{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}]
     sampling = endpoint.sampling(request)
-    for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
-        if value is not None:
-            body[name] = value
+    chosen = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    # Newer SDKs have no such parameters, because newer models take none; the API still has both.
+    body["extra_body"] = {name: value for name, value in chosen.items() if value is not None}
     if card.reasoning.adaptive:
         body["thinking"] = {"type": "adaptive"}
     elif card.reasoning.budget_tokens is not None:

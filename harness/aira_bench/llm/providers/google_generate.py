@@ -81,6 +81,8 @@ class GoogleSession:
 
 
 def _settings(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
+    from google.genai import types
+
     card, sampling = endpoint.card, endpoint.sampling(request)
     settings: dict[str, Any] = {
         "system_instruction": request.system or None,
@@ -94,7 +96,7 @@ def _settings(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
     if card.reasoning.budget_tokens is not None:
         thinking["thinking_budget"] = card.reasoning.budget_tokens
     if thinking:
-        settings["thinking_config"] = thinking
+        settings["thinking_config"] = types.ThinkingConfig(**thinking)
     if request.schema is not None:
         settings["response_mime_type"] = "application/json"
         settings["response_json_schema"] = closed_schema(request.schema)

@@ -16,7 +16,7 @@ def failure_of(error: Exception, sdk: ModuleType, now: datetime) -> ProviderFail
     if isinstance(error, sdk.APIStatusError):
         return failure_of_status(
             error.status_code,
-            str(error),
+            f"{error} {getattr(error, 'code', None) or ''}".rstrip(),
             retry_after_s=parse_retry_after(error.response.headers, now),
             request_id=error.request_id,
         )

@@ -1,0 +1,145 @@
+"""Values survive their JSON form, records replay in order, and a changed request never gets an old answer."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aira_bench.errors import ModelError, RunStateError
+from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Usage
+from aira_bench.llm.recording import (
+    Exchange,
+    RecordedModel,
+    RecordingModel,
+    ScriptedModel,
+    read_exchange,
+    read_exchanges,
+)
+
+counts = st.none() | st.integers(0, 10**7)
+schemas = st.none() | st.dictionaries(st.text(), st.recursive(st.text() | st.booleans(), st.lists, max_leaves=4))
+requests = st.builds(
+    CompletionRequest,
+    system=st.text(),
+    messages=st.lists(st.builds(Message, st.sampled_from(["user", "assistant"]), st.text())).map(tuple),
+    max_output_tokens=st.none() | st.integers(1, 10**6),
+    schema=schemas,
+    temperature=st.none() | st.floats(0, 2),
+)
+completions = st.builds(
+    Completion,
+    text=st.text(),
+    finish_reason=st.sampled_from(["stop", "length", "content_filter", "context_overflow"]),
+    model_id=st.text(),
+    structured=schemas,
+    usage=st.builds(Usage, counts, counts, counts, counts, counts),
+    cost_usd=st.none() | st.floats(0, 1e6),
+    latency_s=st.floats(0, 1e6),
+    request_id=st.none() | st.text(),
+    attempts=st.integers(1, 99),
+)
+
+
+def ask(text: str) -> CompletionRequest:
+    return CompletionRequest("system", (Message("user", text),))
+
+
+def counting() -> tuple[ScriptedModel, list[str]]:
+    seen: list[str] = []
+
+    def answer(request: CompletionRequest) -> str:
+        seen.append(request.messages[-1].text)
+        return f"answer {len(seen)}"
+
+    return ScriptedModel("scripted", answer), seen
+
+
+@given(requests, completions)
+def test_an_exchange_survives_its_json_form(request: CompletionRequest, completion: Completion) -> None:
+    exchange = Exchange(request, completion)
+    back = Exchange.from_json(json.loads(json.dumps(exchange.to_json())))
+    assert back == exchange
+    assert back.request.digest() == request.digest()
+
+
+@given(requests, requests)
+def test_digests_are_equal_exactly_for_equal_requests(one: CompletionRequest, other: CompletionRequest) -> None:
+    assert (one.digest() == other.digest()) == (one.to_json() == other.to_json())
+
+
+def test_recorded_answers_come_back_without_the_model(tmp_path: Path) -> None:
+    model, seen = counting()
+    recording = RecordingModel(model, tmp_path)
+    first = [recording.complete(ask(text), deadline_s=1).text for text in ("a", "b", "c")]
+    replay = RecordedModel("replay", read_exchanges(tmp_path))
+    assert [replay.complete(ask(text), deadline_s=1).text for text in ("a", "b", "c")] == first
+    assert seen == ["a", "b", "c"]
+
+
+def test_after_a_crash_answers_that_exist_are_not_asked_for_again(tmp_path: Path) -> None:
+    model, seen = counting()
+    RecordingModel(model, tmp_path).complete(ask("a"), deadline_s=1)
+    resumed = RecordingModel(model, tmp_path)
+    assert [resumed.complete(ask(text), deadline_s=1).text for text in ("a", "b")] == ["answer 1", "answer 2"]
+    assert seen == ["a", "b"]
+
+
+def test_a_call_that_failed_leaves_no_record_and_can_be_made_again(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def answer(request: CompletionRequest) -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ModelError("the first call fails")
+        return "ok"
+
+    recording = RecordingModel(ScriptedModel("s", answer), tmp_path)
+    with pytest.raises(ModelError):
+        recording.complete(ask("a"), deadline_s=1)
+    assert list(tmp_path.iterdir()) == []
+    assert recording.complete(ask("a"), deadline_s=1).text == "ok"
+
+
+def test_another_request_is_refused_and_the_difference_named(tmp_path: Path) -> None:
+    model, _ = counting()
+    RecordingModel(model, tmp_path).complete(ask("a"), deadline_s=1)
+    with pytest.raises(RunStateError, match="differs from the recorded one in messages"):
+        RecordingModel(model, tmp_path).complete(ask("b"), deadline_s=1)
+    replay = RecordedModel("replay", read_exchanges(tmp_path))
+    with pytest.raises(RunStateError, match="in system"):
+        replay.complete(CompletionRequest("other", ask("a").messages), deadline_s=1)
+    assert replay.complete(ask("a"), deadline_s=1).text == "answer 1"
+    with pytest.raises(RunStateError, match="has 1 calls"):
+        replay.complete(ask("a"), deadline_s=1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "[]",
+        lambda text: text.replace('"schema": 1', '"schema": 99'),
+        lambda text: text.replace('"text": "a"', '"text": "z"'),
+        lambda text: text.replace('"attempts"', '"tries"'),
+        lambda text: text.replace('"stop"', '"halt"'),
+        lambda text: text.replace('"user"', '"root"'),
+        lambda text: text.replace('"usage": {', '"usage": 3, "x": {'),
+    ],
+)
+def test_a_damaged_record_is_named(damage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    model, _ = counting()
+    RecordingModel(model, tmp_path).complete(ask("a"), deadline_s=1)
+    path = tmp_path / "call_000.json"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(RunStateError, match=r"call_000\.json"):
+        read_exchange(path)
+
+
+def test_a_scripted_model_answers_with_text_objects_or_whole_completions() -> None:
+    request = CompletionRequest("", (Message("user", "x"),), schema={"type": "object"})
+    done = ScriptedModel("s", lambda _: '{"a": 1}').complete(request, deadline_s=1)
+    assert (done.structured, done.cost_usd, done.usage) == ({"a": 1}, None, Usage())
+    cut = Completion("x", "length", "s")
+    assert ScriptedModel("s", lambda _: cut).complete(request, deadline_s=1) is cut
