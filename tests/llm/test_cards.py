@@ -135,3 +135,8 @@ def test_a_variable_that_holds_no_url_is_named() -> None:
     (missing,) = missing_to_use(Card.model_validate(OWN), {"AIRA_BASE_URL_MINE": "localhost"})
     assert "AIRA_BASE_URL_MINE" in missing
     assert "'localhost'" in missing
+
+
+def test_a_key_that_no_header_can_carry_is_missing() -> None:
+    (missing,) = missing_to_use(Card.model_validate(CLOUD), {"MY_KEY": "caf\u00e9"})
+    assert "printable ASCII" in missing

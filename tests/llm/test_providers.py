@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import get_args
@@ -13,7 +14,7 @@ import pytest
 from aira_bench.cards.schema import Card
 from aira_bench.errors import ModelError, PrerequisiteError
 from aira_bench.llm.connect import connect
-from aira_bench.llm.limiter import AdaptiveLimiter
+from aira_bench.llm.limiter import AdaptiveLimiter, LimiterSettings
 from aira_bench.llm.protocol import CompletionRequest, Message
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
 from aira_bench.llm.recording import RecordingModel
@@ -69,10 +70,10 @@ def card_of(wire: Wire) -> Card:
     )
 
 
-def model_of(wire: Wire, server: WireServer, *, max_attempts: int = 4, card: Card | None = None) -> ProviderModel:
+def model_of(wire: Wire, server: WireServer, *, max_failures: int = 4, card: Card | None = None) -> ProviderModel:
     card = card or card_of(wire)
     environ = {"TEST_KEY": KEY, card.url_override_variable: server.base_url(wire)}
-    policy = RetryPolicy(max_attempts=max_attempts, base_s=0.01, cap_s=0.05)
+    policy = RetryPolicy(max_failures=max_failures, base_s=0.01, cap_s=0.05)
     return connect(card, environ, limiter=AdaptiveLimiter(), rng=random.Random(0), policy=policy)
 
 
@@ -239,6 +240,67 @@ def test_retries_end(wire: Wire, serve: Callable[..., WireServer]) -> None:
     with pytest.raises(ModelError, match=r"4 attempts.*for ever"):
         model_of(wire, server).complete(ASK, deadline_s=60)
     assert len(server.requests) == 4
+
+
+def test_rate_limits_do_not_use_up_the_retries(serve: Callable[..., WireServer]) -> None:
+    server = serve(faults_then(*[Fault(429, "slow down")] * 7))
+    assert model_of("openai", server).complete(ASK, deadline_s=60).attempts == 8
+
+
+def test_waits_grow_with_full_jitter_and_repeat_for_the_same_generator(serve: Callable[..., WireServer]) -> None:
+    server = serve(lambda request: Fault(500, "for ever"))
+    card = card_of("openai")
+    environ = {"TEST_KEY": KEY, card.url_override_variable: server.base_url("openai")}
+
+    def waits(seed: int) -> list[float]:
+        slept: list[float] = []
+        policy = RetryPolicy(max_failures=7, base_s=1.0, cap_s=8.0)
+        rng = random.Random(seed)
+        model = connect(card, environ, limiter=AdaptiveLimiter(), rng=rng, sleep=slept.append, policy=policy)
+        with pytest.raises(ModelError, match="7 attempts"):
+            model.complete(ASK, deadline_s=60)
+        return slept
+
+    first = waits(1)
+    assert first == waits(1) != waits(2)
+    assert all(0 <= wait <= ceiling for wait, ceiling in zip(first, [1, 2, 4, 8, 8, 8], strict=True))
+
+
+def test_seeds_that_share_a_gate_settle_below_a_servers_limit(serve: Callable[..., WireServer]) -> None:
+    allowed, lock, running, refused = 2, threading.Lock(), 0, 0
+
+    def brain(request: WireRequest) -> Reply | Fault:
+        nonlocal running, refused
+        with lock:
+            if running >= allowed:
+                refused += 1
+                return Fault(429, "slow down", headers={"retry-after-ms": "30"})
+            running += 1
+        time.sleep(0.05)
+        with lock:
+            running -= 1
+        return Reply("done")
+
+    server = serve(brain)
+    card = card_of("openai")
+    environ = {"TEST_KEY": KEY, card.url_override_variable: server.base_url("openai")}
+    limiter = AdaptiveLimiter(LimiterSettings(start=8, cooldown_s=0.05))
+    policy = RetryPolicy(base_s=0.02, cap_s=0.1)
+    answers: list[str] = []
+
+    def seed(number: int) -> None:
+        model = connect(card, environ, limiter=limiter, rng=random.Random(number), policy=policy)
+        answers.extend(model.complete(ASK, deadline_s=60).text for _ in range(4))
+
+    threads = [threading.Thread(target=seed, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["done"] * 32
+    assert refused > 0
+    assert limiter.limit < 8
+    assert limiter.in_flight == 0
 
 
 def test_an_answer_that_drips_in_is_cut_at_the_deadline(wire: Wire, serve: Callable[..., WireServer]) -> None:

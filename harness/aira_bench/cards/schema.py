@@ -176,8 +176,11 @@ def resolve_base_url(card: Card, environ: Mapping[str, str]) -> str | None:
 def missing_to_use(card: Card, environ: Mapping[str, str]) -> list[str]:
     """What the user still has to do before this card works, as imperatives; empty when nothing is missing."""
     missing = []
-    if card.key_variable and not environ.get(card.key_variable, "").strip():
+    key = environ.get(card.key_variable, "").strip() if card.key_variable else "none needed"
+    if not key:
         missing.append(f"set {card.key_variable}")
+    elif not (key.isascii() and key.isprintable()):
+        missing.append(f"set {card.key_variable} to a key of printable ASCII characters")
     try:
         if resolve_base_url(card, environ) is None:
             variable = card.base_url_variable or card.url_override_variable

@@ -25,11 +25,20 @@ from aira_bench.world import World
 class RetryPolicy:
     """When and how often a call is repeated: exponential back-off with full jitter."""
 
-    max_attempts: int = 12
+    max_failures: int = 10
+    """Passing failures after which a call is given up. Rate limits do not count; only the deadline ends those."""
     base_s: float = 1.0
     cap_s: float = 60.0
     attempt_timeout_s: float = 900.0
     """After this long an attempt is given up and repeated, if the call's deadline allows."""
+
+
+@dataclass
+class _Course:
+    """How one call goes."""
+
+    deadline_at_s: float
+    failures: int = 0
 
 
 class ProviderModel:
@@ -66,16 +75,16 @@ class ProviderModel:
             ModelError: the provider refused for good, or attempts or time ran out.
         """
         started_s = self._world.monotonic_s()
-        deadline_at_s = started_s + deadline_s
+        course = _Course(started_s + deadline_s)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
             wait=self._wait_s,
-            stop=lambda state: self._is_over(state, deadline_at_s),
+            stop=lambda state: self._is_over(state, course),
             sleep=self._sleep,
             reraise=True,
         )
         try:
-            answer = retrying(self._attempt, request, deadline_at_s)
+            answer = retrying(self._attempt, request, course)
         except ProviderFailure as failure:
             if failure.finish_reason is None:
                 raise self._error(failure, self._attempts(retrying), started_s) from failure
@@ -85,14 +94,16 @@ class ProviderModel:
             raise ModelError(message, hint="resume the run with a lower --concurrency") from error
         return self._completion(request, answer, self._attempts(retrying), started_s)
 
-    def _attempt(self, request: CompletionRequest, deadline_at_s: float) -> Answer:
-        with self._limiter.place(deadline_at_s):
-            left_s = deadline_at_s - self._world.monotonic_s()
+    def _attempt(self, request: CompletionRequest, course: _Course) -> Answer:
+        with self._limiter.place(course.deadline_at_s):
+            left_s = course.deadline_at_s - self._world.monotonic_s()
             try:
                 answer = self._timed_attempt(request, min(left_s, self._policy.attempt_timeout_s))
             except ProviderFailure as failure:
                 if failure.kind == "rate_limited":
                     self._limiter.rate_limited(failure.retry_after_s)
+                else:
+                    course.failures += 1
                 raise
         self._limiter.succeeded()
         return answer
@@ -108,9 +119,11 @@ class ProviderModel:
                 outcome.append(error)
 
         thread = threading.Thread(target=ask, name=f"llm-{self.name}", daemon=True)
-        thread.start()
-        thread.join(max(timeout_s, 0.0))
-        session.close()
+        try:
+            thread.start()
+            thread.join(max(timeout_s, 0.0))
+        finally:
+            session.close()
         if not outcome:
             raise ProviderFailure("transient", f"no complete answer within {timeout_s:.1f} s")
         if isinstance(outcome[0], BaseException):
@@ -126,10 +139,10 @@ class ProviderModel:
         # Jitter is added to a Retry-After, so that seeds told the same moment do not come back as one.
         return jittered_s if asked_s is None else asked_s + min(jittered_s, policy.base_s)
 
-    def _is_over(self, state: tenacity.RetryCallState, deadline_at_s: float) -> bool:
-        if state.attempt_number >= self._policy.max_attempts:
+    def _is_over(self, state: tenacity.RetryCallState, course: _Course) -> bool:
+        if course.failures >= self._policy.max_failures:
             return True
-        return self._world.monotonic_s() + state.upcoming_sleep >= deadline_at_s
+        return self._world.monotonic_s() + state.upcoming_sleep >= course.deadline_at_s
 
     def _attempts(self, retrying: tenacity.Retrying) -> int:
         return int(retrying.statistics.get("attempt_number", 1))
