@@ -10,10 +10,10 @@ root() { [ "$(id -u)" = 0 ]; }
 answers && exit 0
 if ! command -v docker >/dev/null || ! command -v dockerd >/dev/null; then
     if command -v docker >/dev/null && docker version 2>&1 | grep -qi 'permission denied'; then
-        fail "Docker runs, but this user may not use it. Type: sudo usermod -aG docker \"$USER\" && newgrp docker"
+        fail "Docker runs, but this user may not use it. Type: sudo usermod -aG docker \"\$USER\" && newgrp docker"
     fi
     command -v apt-get >/dev/null || fail "Docker is missing. Install Docker Engine for this system, then try again."
-    root || fail "Docker is missing. Type: sudo apt-get update && sudo apt-get install -y docker.io && sudo usermod -aG docker \"$USER\" && newgrp docker"
+    root || fail "Docker is missing. Type: sudo apt-get update && sudo apt-get install -y docker.io && sudo usermod -aG docker \"\$USER\" && newgrp docker"
     echo "docker-engine: installing docker.io" >&2
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
@@ -21,7 +21,7 @@ if ! command -v docker >/dev/null || ! command -v dockerd >/dev/null; then
     command -v docker >/dev/null || apt-get install -y -qq --no-install-recommends docker-cli >/dev/null
     answers && exit 0
 fi
-root || fail "no Docker daemon answers this user. Type: sudo systemctl start docker && sudo usermod -aG docker \"$USER\" && newgrp docker"
+root || fail "no Docker daemon answers this user. Type: sudo systemctl start docker && sudo usermod -aG docker \"\$USER\" && newgrp docker"
 echo "docker-engine: starting the daemon" >&2
 if [ -d /run/systemd/system ]; then
     systemctl start docker
