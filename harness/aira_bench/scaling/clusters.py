@@ -18,7 +18,7 @@ def cluster_scores(scores: Sequence[float], clusters: int, rng: random.Random) -
 
     Args:
         scores: finite numbers.
-        clusters: how many clusters, none of them empty.
+        clusters: how many clusters.
         rng: the only source of randomness.
 
     Raises:
@@ -56,10 +56,9 @@ def _lloyd(scores: Sequence[float], centres: list[float]) -> list[float]:
         groups: list[list[float]] = [[] for _ in centres]
         for score in scores:
             groups[_nearest(score, centres)].append(score)
-        # A centre that lost its last score stays where it is; the inertia of such an attempt is never the lowest.
-        centres = sorted(
-            statistics.fmean(group) if group else centre for group, centre in zip(groups, centres, strict=True)
-        )
+        # A centre that lost its last score starts anew at the score that is served worst.
+        worst = max(scores, key=lambda score: min(abs(score - centre) for centre in centres))
+        centres = sorted(statistics.fmean(group) if group else worst for group in groups)
     return centres
 
 

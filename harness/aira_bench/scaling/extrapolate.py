@@ -82,10 +82,10 @@ def parse_target(text: str) -> int:
     suffix = text[-1:].upper()
     number = text[:-1] if suffix in _SUFFIXES else text
     try:
-        value = Fraction(number) * _SUFFIXES.get(suffix, 1) if "/" not in number else Fraction(0)
+        value = float(number) * _SUFFIXES.get(suffix, 1)
     except ValueError:
-        value = Fraction(0)
-    if value < 1:
+        value = 0.0
+    if not 1 <= value < math.inf:
         raise UsageError(f"{text!r} is no scale, expected a number of parameters.", hint="--scale 1B")
     return round(value)
 

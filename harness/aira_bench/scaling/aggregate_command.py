@@ -1,0 +1,100 @@
+"""`aira-bench aggregate`: one pattern from the best architectures of runs."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aira_bench.scaling.aggregate import ScoredArchitecture, Voter
+
+_EPILOG = """examples:
+  aira-bench aggregate my-run other-run
+  aira-bench aggregate my-run --select clusters --condition 0 --picture votes.svg
+  aira-bench aggregate --scores scores.json --top 20 --decay 0.8 --json
+
+--split test ranks by test score, as the paper does; a test score that was selected on no longer estimates anything.
+"""
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "aggregate", help="vote one pattern from many runs", epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Collect scored architectures, select the best, and vote for a pattern layer by layer.",
+    )  # fmt: skip
+    parser.add_argument("runs_wanted", nargs="*", metavar="RUN", help="names or folders of runs")
+    parser.add_argument("--scores", type=Path, action="append", default=[], metavar="FILE", help="scores as JSON")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of runs (default: $AIRA_RUNS or ./runs)")
+    parser.add_argument("--split", choices=("validation", "test"), default="validation", help="default: validation")
+    parser.add_argument(
+        "--select", choices=("rank", "clusters"), default="rank",
+        help="rank: top K with decaying weights; clusters: best cluster of scores (default: rank)",
+    )  # fmt: skip
+    parser.add_argument("--top", type=int, default=20, metavar="K", help="architectures of each dataset (default: 20)")
+    parser.add_argument("--decay", default="0.8", metavar="X", help="weight of a rank over the one before (0.8)")
+    parser.add_argument("--clusters", type=int, default=3, metavar="K", help="clusters of scores (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the clustering (default: 0)")
+    parser.add_argument(
+        "--condition", type=int, choices=(0, 1, 2), action="append", metavar="C",
+        help="layers before that must agree: 0, 1 or 2; repeatable (default: all three)",
+    )  # fmt: skip
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="picture of the votes of the first condition")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Collect, select, vote and print."""
+    from rich.console import Console
+
+    from aira_bench.scaling.aggregate import CONDITIONS, vote
+    from aira_bench.scaling.notation import write_pattern
+    from aira_bench.scaling.pictures import votes_svg
+    from aira_bench.scaling.render import aggregation_json, print_aggregation
+
+    voters = _select(args, _collect(args))
+    aggregations = [vote(voters, condition) for condition in args.condition or CONDITIONS]
+    if args.picture:
+        first = aggregations[0]
+        caption = f"N{first.condition_layers} votes: {write_pattern(first.pattern)}"
+        args.picture.write_text(votes_svg(first.votes, caption), encoding="ascii")
+    if args.json:
+        print(aggregation_json(aggregations, voters), end="")
+    else:
+        print_aggregation(aggregations, voters, Console(highlight=False))
+    return 0
+
+
+def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
+    from aira_bench.errors import UsageError
+    from aira_bench.paths import host_paths
+    from aira_bench.runs.folder import find_run
+    from aira_bench.scaling.run_scores import collect_scores
+    from aira_bench.scaling.scores_file import read_scores
+
+    if not args.runs_wanted and not args.scores:
+        raise UsageError("Nothing to aggregate: name runs, or files with --scores.", hint="aira-bench status")
+    scored = [item for path in args.scores for item in read_scores(path)]
+    if args.runs_wanted:
+        folder = host_paths(args.runs).runs
+        scored += collect_scores([find_run(folder, name) for name in args.runs_wanted], args.split)
+    return scored
+
+
+def _select(args: argparse.Namespace, scored: "list[ScoredArchitecture]") -> "tuple[Voter, ...]":
+    import random
+    from fractions import Fraction
+
+    from aira_bench.errors import UsageError
+    from aira_bench.scaling.aggregate import select_by_clusters, select_by_rank
+
+    if args.select == "clusters":
+        return select_by_clusters(scored, random.Random(args.seed), clusters=args.clusters)
+    try:
+        decay = Fraction(args.decay)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(
+            f"{args.decay!r} is no decay, expected a number above 0 up to 1.", hint="--decay 0.8"
+        ) from error
+    return select_by_rank(scored, top=args.top, decay=decay)

@@ -1,0 +1,80 @@
+"""`aira-bench extrapolate`: grow a searched pattern to full size, with its arithmetic."""
+
+import argparse
+from pathlib import Path
+
+_EPILOG = """examples:
+  aira-bench extrapolate "5(2A-M)-A" --scale 1B
+  aira-bench extrapolate 2A-4M --scale 3B --method stack --gpu h100 --gpus 64
+  aira-bench extrapolate "5(2A-M)-A" --scale 1B --rounding ceil --picture strip.svg --json
+"""
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "extrapolate", help="grow a pattern to full size", epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Grow a pattern to a number of parameters; print layers, FLOPs, steps, and estimates of training.",
+    )  # fmt: skip
+    parser.add_argument("pattern", metavar="PATTERN", help='compact notation, such as "5(2A-M)-A"')
+    parser.add_argument("--scale", required=True, metavar="N", help="parameters without embedding: 350M, 1B, 3B, 1.5B")
+    parser.add_argument("--method", choices=("stretch", "stack"), default="stretch", help="default: stretch")
+    parser.add_argument(
+        "--rounding", choices=("fit", "ceil"), default="fit",
+        help="fit: trim to the target; ceil: every run rounded up, as published (default: fit)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--flops", action="append", metavar="FLOPS", help="training FLOPs to give steps for, such as 2e19; repeatable"
+    )
+    parser.add_argument("--gpu", default="h200", metavar="TYPE", help="a100-40gb a100-80gb h100 h200 l40s")
+    parser.add_argument("--gpus", type=int, default=16, metavar="N", help="GPUs that train it (default: 16)")
+    parser.add_argument(
+        "--utilization", type=float, default=0.4, metavar="X", help="share of peak reached (default: 0.4)"
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="write a strip picture of the layers")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Grow the pattern and print it."""
+    from rich.console import Console
+
+    from aira_bench.scaling.arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS
+    from aira_bench.scaling.extrapolate import extrapolate, parse_target
+    from aira_bench.scaling.notation import read_pattern
+    from aira_bench.scaling.pictures import strip_svg
+    from aira_bench.scaling.render import extrapolation_json, print_extrapolation
+    from aira_bench.scaling.training_cost import estimate_training, gpu_type
+
+    budgets = [_flops(text) for text in args.flops] if args.flops else FLOP_BUDGETS
+    model = extrapolate(
+        read_pattern(args.pattern), parse_target(args.scale), args.method,
+        rounding=args.rounding, budgets_flops=budgets,
+    )  # fmt: skip
+    steps = [budget.steps for budget in model.steps] + ([] if args.flops else [ISOTOKEN_STEPS])
+    gpu = gpu_type(args.gpu)
+    costs = [estimate_training(model, count, gpu, args.gpus, args.utilization) for count in steps]
+    if args.picture:
+        args.picture.write_text(strip_svg(model.pattern, f"{args.method} to {args.scale}"), encoding="ascii")
+    if args.json:
+        print(extrapolation_json(model, costs), end="")
+    else:
+        print_extrapolation(model, costs, Console(highlight=False))
+    return 0
+
+
+def _flops(text: str) -> int:
+    """`2e19` as an integer."""
+    import math
+
+    from aira_bench.errors import UsageError
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value < math.inf:
+        raise UsageError(f"{text!r} is no number of FLOPs.", hint="--flops 2e19")
+    return int(value)

@@ -1,0 +1,124 @@
+"""Shows extrapolations and aggregations as tables and as JSON. Not covered: pictures, see `pictures`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aira_bench.scaling.aggregate import Aggregation, Voter
+from aira_bench.scaling.arithmetic import STEP_TOKENS
+from aira_bench.scaling.extrapolate import Extrapolation
+from aira_bench.scaling.notation import write_pattern
+from aira_bench.scaling.training_cost import TrainingCost
+
+_BILLION = 10**9
+
+
+def extrapolation_json(model: Extrapolation, costs: Sequence[TrainingCost]) -> str:
+    """One JSON object with exact integers; estimates under `training`."""
+    document: dict[str, Any] = {
+        "schema": 1,
+        "base": write_pattern(model.base),
+        "method": model.method,
+        "rounding": model.rounding,
+        "target_parameters": model.target_parameters,
+        "factor": float(model.factor),
+        "size": asdict(model.size),
+        "pattern": write_pattern(model.pattern),
+        "pattern_layers": list(model.pattern),
+        "untrimmed_pattern": write_pattern(model.untrimmed),
+        "counts": {**asdict(model.counts), "layers": model.counts.layers},
+        "parameters": model.parameters,
+        "parameters_with_embedding": model.parameters_with_embedding,
+        "flops_per_token": model.flops_per_token,
+        "steps": [asdict(budget) for budget in model.steps],
+        "training": [{**asdict(cost), "memory_gib": cost.memory_gib, "fits": cost.fits} for cost in costs],
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def print_extrapolation(model: Extrapolation, costs: Sequence[TrainingCost], console: Console) -> None:
+    """The model, then steps, memory and time for each budget."""
+    size, counts = model.size, model.counts
+    facts = [
+        ("pattern", write_pattern(model.pattern)),
+        ("layers", f"{counts.layers}: {counts}"),
+        ("parameters", f"{model.parameters / _BILLION:.3f} B, {model.parameters_with_embedding / _BILLION:.3f} B "
+                       f"with embedding (target {model.target_parameters / _BILLION:.3f} B)"),
+        ("width", f"{size.width}, MLP hidden {size.mlp_hidden}, {size.query_heads} heads of {size.head_dim} "
+                  f"({size.scale} of the {size.space} space)"),
+        ("training FLOPs", f"{model.flops_per_token:.4g} a token"),
+        ("rule", f"{model.method} {write_pattern(model.base)} by {float(model.factor):.3f}, {model.rounding}"),
+    ]  # fmt: skip
+    if model.untrimmed != model.pattern:
+        facts.append(("before trimming", f"{write_pattern(model.untrimmed)} ({len(model.untrimmed)} layers)"))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in facts:
+        table.add_row(Text(name, style="bold"), Text(value))
+    console.print(table)
+    console.print(_costs_table(model, costs))
+
+
+def _costs_table(model: Extrapolation, costs: Sequence[TrainingCost]) -> Table:
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    first = costs[0]
+    table.title = f"estimates on {first.gpus} x {first.gpu.name} at {first.utilization:.0%} of peak"
+    for name in ("training FLOPs", "steps", "hours", "memory a GPU", "fits"):
+        table.add_column(name, justify="right")
+    for cost in costs:
+        flops = model.flops_per_token * STEP_TOKENS * cost.steps
+        memory = f"{cost.memory_gib:.0f} of {cost.gpu.memory_gib:.0f} GiB"
+        table.add_row(f"{flops:.3g}", f"{cost.steps:,}", f"{cost.hours:.1f}", memory, "yes" if cost.fits else "no")
+    return table
+
+
+def aggregation_json(aggregations: Sequence[Aggregation], voters: Sequence[Voter]) -> str:
+    """One JSON object: a pattern for each condition with its votes, and the voters."""
+    document = {
+        "schema": 1,
+        "patterns": [
+            {
+                "condition_layers": aggregation.condition_layers,
+                "pattern": write_pattern(aggregation.pattern),
+                "pattern_layers": list(aggregation.pattern),
+                "votes": [
+                    {**asdict(vote), "shares": {symbol: float(share) for symbol, share in vote.shares.items()}}
+                    for vote in aggregation.votes
+                ],
+            }
+            for aggregation in aggregations
+        ],
+        "voters": [
+            {**asdict(voter), "architecture": write_pattern(voter.architecture), "weight": float(voter.weight)}
+            for voter in voters
+        ],
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def print_aggregation(aggregations: Sequence[Aggregation], voters: Sequence[Voter], console: Console) -> None:
+    """Patterns, and the share of the winner in each layer."""
+    datasets = {voter.dataset for voter in voters}
+    console.print(Text(f"{len(voters)} voters from {len(datasets)} dataset{'s' if len(datasets) > 1 else ''}"))
+    table = Table(box=None, pad_edge=False)
+    for name in ("rule", "pattern", "least sure layer", "layers with a shortened condition"):
+        table.add_column(name)
+    for aggregation in aggregations:
+        shares = [float(vote.shares[vote.chosen]) for vote in aggregation.votes]
+        weakest = min(range(len(shares)), key=shares.__getitem__)
+        shortened = [
+            str(layer + 1)
+            for layer, vote in enumerate(aggregation.votes)
+            if vote.condition_layers < min(aggregation.condition_layers, layer)
+        ]
+        table.add_row(
+            f"N{aggregation.condition_layers}",
+            Text(write_pattern(aggregation.pattern)),
+            f"{weakest + 1}, {shares[weakest]:.0%} of votes",
+            ", ".join(shortened) or "none",
+        )
+    console.print(table)

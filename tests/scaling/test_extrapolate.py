@@ -1,0 +1,140 @@
+"""Stretch and stack against published patterns, and the estimates' orders of magnitude."""
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aira_bench.errors import UsageError
+from aira_bench.scaling.arithmetic import count_layers, layer_parameters, model_size
+from aira_bench.scaling.extrapolate import Method, extrapolate, parse_target
+from aira_bench.scaling.notation import SYMBOLS, read_pattern
+from aira_bench.scaling.pictures import strip_svg
+from aira_bench.scaling.training_cost import estimate_training, gpu_type
+
+_BASES = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=20).map(tuple)
+
+
+@pytest.mark.parametrize(
+    ("base", "scale", "published"),
+    [
+        ("2A5M2A3M1A3M", "350M", "3A-8M-3A-5M-2A-5M"),
+        ("2A5M2A3M1A3M", "1B", "4A-9M-4A-5M-2A-5M"),
+        ("2A5M2A3M1A3M", "3B", "7A-16M-7A-10M-4A-10M"),
+        ("5(2A-M)-A", "1B", "6A-3M-6A-3M-6A-3M-6A-3M-6A-3M-3A"),
+    ],
+)
+def test_ceil_gives_published_stretched_patterns(base: str, scale: str, published: str) -> None:
+    model = extrapolate(read_pattern(base), parse_target(scale), "stretch", rounding="ceil")
+    assert model.pattern == read_pattern(published)
+
+
+@pytest.mark.parametrize(
+    ("scale", "published"),
+    [("1B", "4(2A-4M)-A-2M"), ("3B", "8(2A-4M)-A-2M")],
+)
+def test_stack_with_fit_gives_published_composites(scale: str, published: str) -> None:
+    model = extrapolate(read_pattern("2A-4M"), parse_target(scale), "stack")
+    assert model.pattern == read_pattern(published)
+
+
+@given(_BASES, st.sampled_from(["stretch", "stack"]), st.integers(150_000_000, 5_000_000_000))
+def test_fit_comes_within_one_layer(base: tuple[str, ...], method: Method, target: int) -> None:
+    model = extrapolate(base, target, method)
+    largest = max(layer_parameters(symbol, model.size) for symbol in base)
+    assert abs(model.parameters - target) <= largest
+    assert model.counts == count_layers(model.pattern)
+    assert set(model.pattern) <= set(base)
+
+
+@given(_BASES, st.sampled_from(["stretch", "stack"]), st.integers(150_000_000, 5_000_000_000))
+def test_ceil_never_falls_short(base: tuple[str, ...], method: Method, target: int) -> None:
+    assert extrapolate(base, target, method, rounding="ceil").parameters >= target
+
+
+def test_a_base_of_the_target_size_stays_as_it_is() -> None:
+    base = read_pattern("16(A-M)")
+    size = model_size("1B", "2-primitive")
+    whole = sum(layer_parameters(symbol, size) for symbol in base) + size.width
+    assert extrapolate(base, whole, "stretch", size=size).pattern == base
+    assert extrapolate(base, whole, "stack", size=size).pattern == base
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1B", 10**9), ("350M", 350_000_000), ("1.5b", 1_500_000_000), ("42", 42), ("7k", 7000)]
+)
+def test_reads_targets(text: str, count: int) -> None:
+    assert parse_target(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "B", "1/2B", "-1B", "0", "nan", "infB", "1e999"])
+def test_refuses_other_targets(text: str) -> None:
+    with pytest.raises(UsageError, match="no scale"):
+        parse_target(text)
+
+
+@pytest.mark.parametrize("target", [1, 10**12])
+def test_refuses_targets_out_of_reach(target: int) -> None:
+    with pytest.raises(UsageError):
+        extrapolate(read_pattern("5(2A-M)-A"), target, "stretch")
+
+
+def test_training_cost_follows_from_its_assumptions() -> None:
+    model = extrapolate(read_pattern("16(A-M)"), 10**9, "stretch")
+    one = estimate_training(model, 1000, gpu_type("h100"), 1)
+    many = estimate_training(model, 1000, gpu_type("h100"), 16)
+    assert one.hours == pytest.approx(16 * many.hours)
+    assert one.hours * 3600 * 989e12 * 0.4 == pytest.approx(1000 * 524_288 * model.flops_per_token)
+    assert one.state_gib * 2**30 == pytest.approx(16 * model.parameters_with_embedding)
+    assert many.fits
+    assert not estimate_training(extrapolate(model.base, 3 * 10**9, "stack"), 1, gpu_type("l40s"), 1).fits
+
+
+@pytest.mark.parametrize(("gpus", "utilization"), [(0, 0.4), (65, 0.4), (8, 0.0), (8, 1.1)])
+def test_refuses_impossible_training(gpus: int, utilization: float) -> None:
+    model = extrapolate(read_pattern("A-M"), 10**9, "stretch")
+    with pytest.raises(UsageError):
+        estimate_training(model, 1, gpu_type("h200"), gpus, utilization)
+    with pytest.raises(UsageError, match="h200"):
+        gpu_type("abacus")
+
+
+def test_strip_has_a_box_for_each_layer() -> None:
+    pattern = read_pattern("40(A-M)-Mb")
+    root = ET.fromstring(strip_svg(pattern, "a <caption>"))
+    titles = [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert sum(title.startswith("layer ") for title in titles) == 81
+    assert titles[0].startswith("a <caption>")
+
+
+def test_importing_the_commands_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from aira_bench.scaling import extrapolate_command, aggregate_command;"
+        "from aira_bench.reproduce import command;"
+        "print(sorted({'rich', 'pydantic', 'torch', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_command_prints_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import argparse
+
+    from aira_bench.scaling import extrapolate_command
+
+    parser = argparse.ArgumentParser()
+    extrapolate_command.register(parser.add_subparsers())
+    picture = tmp_path / "strip.svg"
+    args = parser.parse_args(
+        ["extrapolate", "5(2A-M)-A", "--scale", "1B", "--flops", "4e20", "--json", "--picture", str(picture)]
+    )
+    assert args.handle(args) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert tuple(document["pattern_layers"]) == read_pattern(document["pattern"])
+    assert [row["budget_flops"] for row in document["steps"]] == [4 * 10**20]
+    assert picture.read_text().startswith("<svg")
