@@ -131,10 +131,11 @@ def test_the_url_is_looked_for_in_the_documented_order() -> None:
     assert resolve_base_url(Card.model_validate(OWN), {}) is None
 
 
-def test_a_variable_that_holds_no_url_is_named() -> None:
-    (missing,) = missing_to_use(Card.model_validate(OWN), {"AIRA_BASE_URL_MINE": "localhost"})
+@pytest.mark.parametrize("url", ["localhost", "localhost:8000", "ftp://host", "http://", "http://h:port", "http://[x"])
+def test_a_variable_that_holds_no_url_is_named(url: str) -> None:
+    (missing,) = missing_to_use(Card.model_validate(OWN), {"AIRA_BASE_URL_MINE": url})
     assert "AIRA_BASE_URL_MINE" in missing
-    assert "'localhost'" in missing
+    assert repr(url) in missing
 
 
 def test_a_key_that_no_header_can_carry_is_missing() -> None:

@@ -16,8 +16,9 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal, Self, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ProviderName = Literal["anthropic", "google", "openai", "openai-compatible"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -35,7 +36,6 @@ _EFFORTS: Mapping[ProviderName, tuple[Effort, ...]] = {
     "openai": get_args(Effort),
     "openai-compatible": get_args(Effort),
 }
-_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
 
 class _Schema(BaseModel):
@@ -152,9 +152,12 @@ def check_url(url: str) -> str:
         ValueError: it is not.
     """
     try:
-        _URL.validate_python(url)
-    except ValidationError as error:
-        raise ValueError(f"not an http or https URL: {url!r}") from error
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"not an http or https URL: {url!r}")
     return url
 
 
