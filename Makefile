@@ -3,10 +3,15 @@
 #   make test    the whole test suite
 # Both install what is missing and skip what is done.
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6 --name demo
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+# One line a package; sed, unlike grep, does not fail where there is none.
+SHORT := sed -u -n -e 's/^ *Downloading/  downloading/p' -e 's/^\(Installing collected packages\).*/  installing/p'
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 .PHONY: help demo test check images doctor lock clean engine
@@ -41,24 +46,27 @@ engine:
 # The second try is for machines whose pip settings know no CPU build of torch.
 $(VENV)/installed: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "python3 is $$($(PYTHON) -V 2>&1), expected 3.11 or newer. Type: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 3; }
+	    { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), expected 3.11 or newer. Type: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 3; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	    apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; } || \
 	    { echo "python3 cannot make virtual environments. Type: sudo apt-get install -y python3-venv" >&2; exit 3; }
-	@echo "making $(VENV)"
+	@echo "making $(VENV): $$(grep -c == requirements-dev.lock) packages, about 350 MB"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock || \
-	    $(BIN)/python -m pip install --quiet --requirement requirements-dev.lock --extra-index-url $(CPU_TORCH)
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) --requirement requirements-dev.lock | $(SHORT) || \
+	    { echo "once more, with the public index of CPU builds of torch" && \
+	    $(PIP) --requirement requirements-dev.lock --extra-index-url $(CPU_TORCH) | $(SHORT); }
+	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The local version keeps pip from ever choosing a CUDA build of torch.
 lock: $(VENV)/installed
+	for flavour in cpu cuda; do PATH="$(BIN):$$PATH" sh images/lock.sh $$flavour || exit; done
 	echo 'torch==2.13.0+cpu' >.torch.lock
 	UV_FIND_LINKS=$${UV_FIND_LINKS-$${PIP_FIND_LINKS-$(CPU_TORCH)/torch}} $(BIN)/uv pip compile --quiet --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --constraint .torch.lock --extra dev \
-	    --output-file requirements-dev.lock pyproject.toml
-	rm .torch.lock
+	    --output-file .dev.lock pyproject.toml
+	{ sed -n 1p requirements-dev.lock; cat .dev.lock; } >.new.lock && mv .new.lock requirements-dev.lock
+	rm .torch.lock .dev.lock
 
 clean:
 	rm -rf $(VENV) runs/demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
