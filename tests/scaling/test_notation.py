@@ -85,7 +85,7 @@ def test_any_pattern_round_trips(layers: list[str]) -> None:
 
 
 @st.composite
-def notations(draw: st.DrawFn, depth: int = 3) -> tuple[str, list[str]]:
+def notations(draw: st.DrawFn, depth: int = 2) -> tuple[str, list[str]]:
     """A text and, made beside it, the layers it stands for."""
     texts, layers = [], []
     for _ in range(draw(st.integers(1, 3))):
@@ -104,8 +104,8 @@ def notations(draw: st.DrawFn, depth: int = 3) -> tuple[str, list[str]]:
 @given(notations())
 def test_reads_what_a_text_was_made_from(made: tuple[str, list[str]]) -> None:
     text, layers = made
-    if len(layers) <= MAX_LAYERS:
-        assert read_pattern(text) == tuple(layers)
+    assert read_pattern(text) == tuple(layers)
+    if len(layers) <= 100:
         assert len(write_pattern(layers)) <= len(text.replace("S", "Mb"))
 
 

@@ -11,7 +11,10 @@ What the paper leaves open, decided here and written into the result:
 - datasets have equal weight: each dataset's weights add up to 1;
 - clusters are made per dataset, since scores of different datasets do not compare;
 - of symbols with equal votes, that of the best-ranked voter among them wins, then A before M before Mb;
-- where no voter matches the c layers before, the condition is shortened from its far end until one does.
+- near the start the condition is the i - 1 layers that there are.
+
+A condition is never empty: whoever voted for the symbol chosen last matched the layers before it, so has the c layers
+that the next vote asks for.
 
 Weights are exact fractions, so a tie is a tie on every machine. Not covered: where scores come from. Ranking by test
 score selects on test data; hidden validation scores exist for that.
@@ -67,7 +70,7 @@ class LayerVote:
     voters: int
     """How many voters matched the condition."""
     condition_layers: int
-    """Layers before this one that voters had to match: c, or fewer near the start or where none matched."""
+    """Layers before this one that voters had to match: c, or fewer near the start."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +154,8 @@ def vote(voters: Sequence[Voter], condition_layers: int = 0) -> Aggregation:
 
 
 def _vote_layer(voters: Sequence[Voter], layer: int, chosen: Sequence[str], condition: int) -> LayerVote:
-    while True:
-        wanted = tuple(chosen[layer - condition : layer])
-        matching = [voter for voter in voters if voter.architecture[layer - condition : layer] == wanted]
-        if matching:
-            break
-        condition -= 1
+    wanted = tuple(chosen[layer - condition : layer])
+    matching = [voter for voter in voters if voter.architecture[layer - condition : layer] == wanted]
     votes: dict[str, Fraction] = defaultdict(Fraction)
     best_rank: dict[str, int] = {}
     for voter in matching:

@@ -105,20 +105,14 @@ def print_aggregation(aggregations: Sequence[Aggregation], voters: Sequence[Vote
     datasets = {voter.dataset for voter in voters}
     console.print(Text(f"{len(voters)} voters from {len(datasets)} dataset{'s' if len(datasets) > 1 else ''}"))
     table = Table(box=None, pad_edge=False)
-    for name in ("rule", "pattern", "least sure layer", "layers with a shortened condition"):
+    for name in ("rule", "pattern", "least sure layer"):
         table.add_column(name)
     for aggregation in aggregations:
         shares = [float(vote.shares[vote.chosen]) for vote in aggregation.votes]
         weakest = min(range(len(shares)), key=shares.__getitem__)
-        shortened = [
-            str(layer + 1)
-            for layer, vote in enumerate(aggregation.votes)
-            if vote.condition_layers < min(aggregation.condition_layers, layer)
-        ]
         table.add_row(
             f"N{aggregation.condition_layers}",
             Text(write_pattern(aggregation.pattern)),
             f"{weakest + 1}, {shares[weakest]:.0%} of votes",
-            ", ".join(shortened) or "none",
         )
     console.print(table)
