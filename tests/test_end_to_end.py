@@ -150,13 +150,15 @@ ARCHITECTURE = "mA,M," * 7 + "mA,M"
 ATTACKS = {
     "opens a socket": ("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)", "buggy", "OSError"),
     "writes outside its workspace": ("open('/usr/lib/planted', 'w')", "buggy", "Read-only file system"),
-    "fills its disk": ("f = open('x', 'wb')\nwhile True: f.write(bytes(1 << 24))", "buggy", "No space left|File too large"),
+    "fills its disk": ("f = open('x', 'wb')\nwhile True: f.write(bytes(1 << 24))", "buggy", "No space|too large"),
     "fills its inodes": ("for i in range(10**8): open(f'f{i}', 'w').close()", "buggy", "No space left"),
     "forks without end": ("import os\nwhile True: os.fork()", "buggy", "BlockingIOError|exit status"),
-    "takes all memory": ("x = []\nwhile True: x.append(bytearray(b'1' * (1 << 26)))", "out_of_memory", "MiB"),
+    "takes all memory": (
+        "x = []\nwhile True:\n  x.append(bytearray(1 << 24)); x[-1][::4096] = b'1' * 4096", "out_of_memory", "MiB",
+    ),
     "ignores signals": (
-        "import os, signal, time\nfor s in range(1, 32):\n  try: signal.signal(s, signal.SIG_IGN)\n  except OSError: pass\n"
-        "if os.fork(): os.setsid() if os.getpid() != os.getpgrp() else None\nwhile True: time.sleep(9)", "timeout", "killed",
+        "import os, signal, time\nfor s in set(range(1, 32)) - {9, 19}: signal.signal(s, signal.SIG_IGN)\n"
+        "if os.fork() == 0: os.setsid(); os.fork()\nwhile True: time.sleep(9)", "timeout", "killed",
     ),
     "links its submission to a file of the host": (
         "import os; os.symlink('/etc/passwd', 'submission.csv')", "invalid_submission", "not a regular file",
@@ -192,7 +194,7 @@ def test_an_attack_changes_nothing_outside_its_step(
     solution, name = tmp_path / "solution.py", attack.replace(" ", "-")
     solution.write_text(code)
     place.call("run", "--agent", f"script:{solution}", "--task", "mad-2p", "--profile", "cpu", "--scaffold", "one-shot",
-               "--step-timeout", "20", "--name", name)  # fmt: skip
+               "--step-timeout", "8" if step_class == "timeout" else "120", "--name", name)  # fmt: skip
     folder = place.run(name).seed(0)
     (node,) = (event.node for event in read_events(folder.journal)[0] if isinstance(event, StepEnded))
     assert node.step_class == step_class, node.reason
@@ -215,6 +217,7 @@ def parity_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = tmp_path_factory.mktemp("raw")
     folder = raw / "Example" / "parity" / "default"
     folder.mkdir(parents=True)
+    raw.chmod(0o755)
     for split, start in (("train", 0), ("test", 500)):
         rows = [f"{number:012b},{number.bit_count() % 2}" for number in range(start, start + 200)]
         (folder / f"{split}.csv").write_text("\n".join(["bits,label", *rows]) + "\n")

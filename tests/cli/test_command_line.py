@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from generated_runs import manifest, write_run
 
 from aira_bench.cli.main import COMMANDS
+from generated_runs import manifest, write_run
 
 SAVED = Path(tempfile.gettempdir()) / f"aira-bench-test-{os.getpid()}"
 DEAD_ENGINE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
@@ -40,10 +40,10 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 def test_start_up_imports_nothing_heavy() -> None:
     code = (
         "import sys; from aira_bench.cli.main import build_parser; build_parser();"
-        "print([m for m in ('rich', 'docker', 'pydantic', 'yaml', 'torch', 'jax', 'anthropic', 'numpy') if m in sys.modules])"
+        "heavy = {'rich', 'docker', 'pydantic', 'yaml', 'torch', 'jax', 'anthropic', 'numpy'}; print(heavy & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -115,6 +116,9 @@ class InProcessContainer:
         block = f"{MARKER}\n{json.dumps({'Accuracy': test})}\n"
         return {"report.json": json.dumps(report).encode(), "stdout": block.encode()}
 
+    def inspect(self) -> Mapping[str, Any]:
+        return {}
+
     def close(self) -> None:
         self.engine.open -= 1
 
@@ -159,7 +163,7 @@ def session(
     )  # fmt: skip
     spec = TASK.metadata.aira.artifact
     brief = Brief("mad-2p", "", spec, "Accuracy", False, "cpu", "hidden", 100.0, 1024)
-    judge = Judge(TASK, "cpu", TaskData(tmp), tmp, "judge:1")
+    judge = Judge(TASK, "cpu", TaskData(tmp), "judge:1")
     specs = [(ContainerSpec("agent:1", "agent", "r"), ContainerSpec("judge:1", "judge", "r"))]
     return Session(
         plan=plan, brief=brief, agent=EvolutionAgent(),

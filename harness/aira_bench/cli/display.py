@@ -34,7 +34,7 @@ class RunDisplay:
     def note(self, text: str) -> None:
         """One line about a stage before the search."""
         elapsed_s = time.monotonic() - self._started_s
-        self._console.print(Text(f"[{elapsed_s:6.1f} s] {text}"))
+        self._console.print(Text(f"[{elapsed_s:6.1f} s] {text}"), soft_wrap=True)
 
     def watch(self, progress: Progress) -> None:
         """Take news of a seed; called from its thread."""

@@ -30,9 +30,13 @@ def connect_host(runs: Path | None, note: Callable[[str], None]) -> "Host":
     from aira_bench.sandbox.docker_sandbox import DockerSandbox
 
     engine = DockerEngine.connect()
+    sandbox = DockerSandbox(engine)
+    dead = sandbox.sweep_dead()
+    if dead:
+        note(f"removed {dead} containers that a crashed process of this machine had left")
 
     def build(flavour: str) -> "ImageSet":
         note(f"images ({flavour})")
         return ensure_images(flavour, engine, note)
 
-    return Host(host_paths(runs), DockerSandbox(engine), SystemWorld(), this_machine(), build)
+    return Host(host_paths(runs), sandbox, SystemWorld(), this_machine(), build)

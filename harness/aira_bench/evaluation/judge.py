@@ -43,7 +43,6 @@ class Judge:
     task: Task
     profile: str
     data: TaskData
-    raw: Path
     image: str
     seed_set: str = "search"
 
@@ -55,9 +54,8 @@ class Judge:
             run_id=run_id,
             limits=limits,
             mounts=(
-                Mount(self.task.folder, PurePosixPath("/task")),
+                Mount(self.data.task, PurePosixPath("/task")),
                 Mount(self.data.hidden, PurePosixPath("/hidden")),
-                Mount(self.raw, PurePosixPath("/raw")),
             ),
             environment={"AIRA_PROFILE": self.profile, "AIRA_SEED_SET": self.seed_set},
         )

@@ -41,7 +41,7 @@ from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Sandbox
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.store import TaskData, task_data
-from aira_bench.tasks.task import Task, find_task
+from aira_bench.tasks.task import DESCRIPTION, Task, find_task
 from aira_bench.world import World
 
 Note = Callable[[str], None]
@@ -65,7 +65,6 @@ class Prepared:
 
     task: Task
     data: TaskData
-    raw: Path
     images: ImageSet
 
 
@@ -83,7 +82,7 @@ def prepare(host: Host, task: Task, profile: str, raw: Path, note: Note) -> Prep
     prepare_task(
         task, profile, data, raw=raw, sandbox=host.sandbox, image=images.evaluator, world=host.world, note=note
     )
-    return Prepared(task, data, raw, images)
+    return Prepared(task, data, images)
 
 
 def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
@@ -221,7 +220,7 @@ def _slot_specs(
             limits=limits,
             mounts=(
                 Mount(prepared.data.public, PurePosixPath("/workspace/data")),
-                Mount(prepared.task.folder / "project_description.md", PurePosixPath("/task/project_description.md")),
+                Mount(prepared.data.task / DESCRIPTION, PurePosixPath("/task") / DESCRIPTION),
             ),
             environment={"AIRA_PROFILE": plan.profile},
         )
@@ -238,7 +237,7 @@ def _run_seeds(
     watch: Callable[[Progress], None],
 ) -> None:
     plan, task = manifest.plan, prepared.task
-    judge = Judge(task, plan.profile, prepared.data, prepared.raw, prepared.images.evaluator, plan.seed_set)
+    judge = Judge(task, plan.profile, prepared.data, prepared.images.evaluator, plan.seed_set)
     scope = (task.sha256, manifest.data["hidden"]["sha256"], plan.profile, plan.seed_set, judge.image)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
@@ -274,6 +273,7 @@ def _seed_threads(
         yield [pool.submit(run_seed, session, folder.seed(seed), seed) for seed in plan.seeds]
     except BaseException as error:
         session.stop.set()
+        session.slots.close()
         sandbox.sweep(run_id)
         if isinstance(error, KeyboardInterrupt):
             raise Stopped from None

@@ -45,14 +45,16 @@ def prepare_task(
     """
     if data.ready:
         return False
-    _check_raw_data(task, raw)
     raw.mkdir(parents=True, exist_ok=True)
+    _check_raw_data(task, raw)
     staging = data.folder.with_name(f".{data.folder.name}.{world.new_id()}")
     try:
+        shutil.copytree(task.folder, staging / "task", ignore=shutil.ignore_patterns("__pycache__", ".git"))
+        _make_readable(staging / "task")
         halves = {"public": "prepare.py", "hidden": "evaluate_prepare.py"}
         for half, script in halves.items():
             note(f"running {script}")
-            _make_half(task, profile, script, staging / half, raw, sandbox, image, world.new_id())
+            _make_half(task, profile, script, staging, half, raw, sandbox, image, world.new_id())
         artifact = task.metadata.aira.artifact.name
         (staging / "hidden" / artifact).unlink(missing_ok=True)
         marker = {half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half in halves}
@@ -71,17 +73,41 @@ def _check_raw_data(task: Task, raw: Path) -> None:
     if task.metadata.aira.report:
         return
     info = task.metadata.logging_info
-    if not (raw / info.dataset).is_dir():
+    folder = raw / info.dataset
+    if not folder.is_dir():
         raise PrerequisiteError(
-            f"Raw data of task {task.title} is missing: expected {raw / info.dataset}/<config>.",
+            f"Raw data of task {task.title} is missing: expected {folder}/<config>.",
             hint=f"aira-bench prepare {task.title} --raw DIR",
+        )
+    closed = next((path for path in (raw, folder, *folder.rglob("*")) if not _readable(path)), None)
+    if closed is not None:
+        raise PrerequisiteError(
+            f"Raw data {closed} is not readable for containers, which run as user {CONTAINER_UID}.",
+            hint=f"chmod -R a+rX {raw}",
         )
 
 
+def _readable(path: Path) -> bool:
+    """Containers run as the host's user, or as an unprivileged one where the host's is root."""
+    if os.geteuid() != 0:
+        return os.access(path, os.R_OK)
+    wanted = 0o005 if path.is_dir() else 0o004
+    return path.stat().st_mode & wanted == wanted
+
+
 def _make_half(
-    task: Task, profile: str, script: str, output: Path, raw: Path, sandbox: Sandbox, image: str, run_id: str
+    task: Task,
+    profile: str,
+    script: str,
+    staging: Path,
+    half: str,
+    raw: Path,
+    sandbox: Sandbox,
+    image: str,
+    run_id: str,
 ) -> None:
-    output.mkdir(parents=True)
+    output = staging / half
+    output.mkdir()
     if os.geteuid() == 0:
         os.chown(output, CONTAINER_UID, CONTAINER_UID)
     spec = ContainerSpec(
@@ -90,7 +116,7 @@ def _make_half(
         run_id=f"prepare-{run_id}",
         limits=Limits(memory_mib=task.profile(profile).memory_mib),
         mounts=(
-            Mount(task.folder, PurePosixPath("/task")),
+            Mount(staging / "task", PurePosixPath("/task")),
             Mount(raw, PurePosixPath("/raw")),
             Mount(output, PurePosixPath("/output"), writable=True),
         ),

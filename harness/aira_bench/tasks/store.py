@@ -1,6 +1,7 @@
 """The data store of one task in one profile.
 
     <AIRA_HOME>/tasks/<task name>/<profile>-<hash>/
+        task/       a copy of the task folder as it was prepared; what containers mount
         public/     what agent containers see, read-only
         hidden/     labelled data; only judge containers ever mount it (host mode 0700 above it)
         ready.json  written last: hashes and sizes of both halves
@@ -23,6 +24,11 @@ class TaskData:
     """Folders of one prepared (or yet unprepared) task."""
 
     folder: Path
+
+    @property
+    def task(self) -> Path:
+        """The task folder as it was prepared, readable for the containers' user."""
+        return self.folder / "task"
 
     @property
     def public(self) -> Path:
