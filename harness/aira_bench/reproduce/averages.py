@@ -1,4 +1,4 @@
-"""Tables 2, 3 and 7: averages over tasks; and the headline differences that follow from them.
+"""Tables 2, 3 and 7: averages over tasks.
 
 Accuracy is averaged over six tasks. WinoGrande has no normalized accuracy: most rows average the five that have one,
 some take WinoGrande's plain accuracy as a sixth. The definition that most rows of both tables follow is the tables';
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from aira_bench.reproduce.cells import Cell, LeftOut, Status, compare_decimal, decimal_text
+from aira_bench.reproduce.cells import Cell, Status, compare_decimal, decimal_text
 from aira_bench.reproduce.published import Row, read_table
 
 _TASKS = ("arc_c_acc", "arc_e_acc", "hellaswag_acc", "piqa_acc", "sciq_acc")
@@ -23,21 +23,15 @@ _CORE = (
     "copa", "coqa_f1", "lambada", "obqa_norm", "winogrande", "xwinograd", "agieval_lsat_ar_norm", "arc_c_norm",
     "arc_e_norm", "boolq", "commonsenseqa", "hellaswag_norm", "piqa_norm", "squadv2_f1",
 )  # fmt: skip
-_COLUMNS = ("architecture", *_WITH_WINOGRANDE, *_PLAIN, "avg_acc", "avg_acc_norm", "dclm_core")
+COLUMNS = ("architecture", *_WITH_WINOGRANDE, *_PLAIN, "avg_acc", "avg_acc_norm", "dclm_core")
 _SLACK = Fraction(1, 10)
 """Half a unit of the inputs and half a unit of the average, both of 0.1."""
-
-# claim -> (table, architecture) and (table, architecture) it is the difference of, in avg_acc_norm
-_DIFFERENCES = {
-    "AIRAformer-D over Llama 3.2, downstream accuracy": (("2", "AIRAf.-D (Str.)"), ("2", "Llama 3.2")),
-    "AIRAhybrid-D over Llama 3.2, downstream accuracy": (("3", "AIRAhybrid-D (Str.)"), ("2", "Llama 3.2")),
-}
 
 
 def accuracy_cells(table: str, folder: Path | None = None) -> list[Cell]:
     """The three averages of every row of Table `2` or `3`."""
-    rows = read_table(table, _COLUMNS, folder)
-    both = [row for name in ("2", "3") for row in read_table(name, _COLUMNS, folder)]
+    rows = read_table(table, COLUMNS, folder)
+    both = [row for name in ("2", "3") for row in read_table(name, COLUMNS, folder)]
     five, six = (sum(_agrees(row, tasks) for row in both) for tasks in (_NORMALIZED, _WITH_WINOGRANDE))
     usual, other = (_NORMALIZED, _WITH_WINOGRANDE) if five >= six else (_WITH_WINOGRANDE, _NORMALIZED)
     core = {_plain_name(row["architecture"]): row for row in _core_rows(folder)}
@@ -56,26 +50,6 @@ def core_cells(folder: Path | None = None) -> list[Cell]:
     return [
         _mean_cell("7", row["architecture"], "average", row["average"], _mean(row, _CORE)) for row in _core_rows(folder)
     ]
-
-
-def headline_cells(folder: Path | None = None) -> tuple[list[Cell], list[LeftOut]]:
-    """Headline differences of Tables 2 and 3, and the claims nothing published lets anyone recompute."""
-    averages = {
-        (table, row["architecture"]): Fraction(row["avg_acc_norm"])
-        for table in ("2", "3")
-        for row in read_table(table, _COLUMNS, folder)
-    }
-    cells, left_out = [], []
-    for row in read_table("headline", ("claim", "value", "unit", "follows_from"), folder):
-        claim, value = row["claim"], row["value"]
-        if claim not in _DIFFERENCES:
-            left_out.append(LeftOut("headline", claim, f"{value} {row['unit']}", row["follows_from"]))
-            continue
-        ours, theirs = _DIFFERENCES[claim]
-        status, text = compare_decimal(value, averages[ours] - averages[theirs], Fraction(0))
-        reason = "" if status is Status.REPRODUCED else f"the tables' averages differ by {text}"
-        cells.append(Cell("headline", claim, "difference", value, text, status, reason))
-    return cells, left_out
 
 
 def _core_rows(folder: Path | None) -> list[Row]:

@@ -10,11 +10,13 @@ from aira_bench.errors import PrerequisiteError
 FILES = {
     "2": "table02_isotoken_2prim.csv",
     "3": "table03_isotoken_3prim.csv",
+    "5": "table05_autoresearch_trajectories.csv",
     "7": "table07_dclm_core.csv",
     "8": "table08_patterns_2prim.csv",
     "9": "table09_patterns_3prim.csv",
     "10": "table10_isoflop_steps_2prim.csv",
     "11": "table11_isoflop_steps_3prim.csv",
+    "14": "table14_lra_best.csv",
     "headline": "headline_claims.csv",
 }
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aira_bench.errors import UsageError
-from aira_bench.reproduce.averages import accuracy_cells, core_cells, headline_cells
+from aira_bench.reproduce.averages import accuracy_cells, core_cells
 from aira_bench.reproduce.cells import Cell, LeftOut, Report
+from aira_bench.reproduce.headline import headline_cells
 from aira_bench.reproduce.patterns import pattern_cells
 from aira_bench.reproduce.steps import layer_cells, step_cells
 

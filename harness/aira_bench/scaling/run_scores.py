@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from aira_bench.errors import RunStateError, UsageError
+from aira_bench.errors import UsageError
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.journal import StepEnded, read_events
 from aira_bench.runs.manifest import Manifest
@@ -27,7 +27,8 @@ def collect_scores(runs: Sequence[RunFolder], split: Split = "validation") -> li
         split: hidden validation, or test. Selecting on test scores makes them useless as an estimate.
 
     Raises:
-        UsageError: a run has no scored architecture, or its task has no hidden validation.
+        UsageError: a run has no scored architecture, its task has no hidden validation, or its submissions are
+            something else than layers.
         RunStateError: a run's files are damaged.
     """
     scored: list[ScoredArchitecture] = []
@@ -75,7 +76,8 @@ def _pattern(canonical: str, run: RunFolder, seed: int, step: int) -> tuple[str,
     try:
         return read_pattern(canonical)
     except NotationError as error:
-        raise RunStateError(f"Run {run.path.name}, seed {seed}, step {step}: {error.message}") from error
+        where = f"Run {run.path.name}, seed {seed}, step {step}"
+        raise UsageError(f"{where}: the submission is no pattern of layers. {error.message}") from error
 
 
 def _value(score: TrustedScore, split: Split, run: RunFolder) -> float:

@@ -1,0 +1,75 @@
+"""Scores collected from run folders, written by the code that writes runs."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from aira_bench.errors import UsageError
+from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.journal import JournalFile, StepEnded, StepStarted
+from aira_bench.runs.node import Node
+from aira_bench.runs.scores import TrustedScore
+from aira_bench.scaling import aggregate_command
+from aira_bench.scaling.notation import read_pattern
+from aira_bench.scaling.run_scores import collect_scores
+from generated_runs import manifest, write_run
+
+
+def add_step(run: RunFolder, step: int, canonical: str | None, validation: float | None, test: float) -> None:
+    journal = JournalFile(run.seed(0).journal)
+    journal.append(StepStarted(step, "t"))
+    run.seed(0).scores.append(TrustedScore(step, test, validation, "1", "evaluator:1", 1.0))
+    node = Node(step, "draft", (), "valid", "", validation, None, "c" * 64, None, canonical=canonical)
+    journal.append(StepEnded(node, "t"))
+    journal.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """One seed with a step that has no architecture, and no end."""
+    return write_run(tmp_path, manifest("searched", seeds=(0, 1), steps=1), end=False)
+
+
+def test_collects_every_scored_step_with_the_split_asked_for(run: RunFolder) -> None:
+    add_step(run, 2, "mA,M,mA,M", 0.5, 0.4)
+    add_step(run, 3, "M,M,M,mA", 0.7, 0.2)
+    validation, test = collect_scores([run]), collect_scores([run], "test")
+    assert [(item.architecture, item.score) for item in validation] == [
+        (read_pattern("2(A-M)"), 0.5),
+        (read_pattern("3M-A"), 0.7),
+    ]
+    assert [item.score for item in test] == [0.4, 0.2]
+    assert len({item.dataset for item in validation}) == 1
+
+
+def test_other_data_is_another_dataset(run: RunFolder, tmp_path: Path) -> None:
+    other = write_run(tmp_path, manifest("other", seeds=(0,), steps=1, data={"hidden": {"sha256": "d"}}), end=False)
+    for folder in (run, other):
+        add_step(folder, 2, "mA,M", 0.5, 0.4)
+    assert len({item.dataset for item in collect_scores([run, other])}) == 2
+
+
+def test_runs_that_hold_no_architectures_are_refused(run: RunFolder) -> None:
+    with pytest.raises(UsageError, match="searched has no scored architecture"):
+        collect_scores([run])
+    add_step(run, 2, "some other answer", 0.5, 0.4)
+    with pytest.raises(UsageError, match="seed 0, step 2: the submission is no pattern"):
+        collect_scores([run])
+
+
+def test_a_task_without_hidden_validation_names_the_flag(run: RunFolder) -> None:
+    add_step(run, 2, "mA,M", None, 0.4)
+    with pytest.raises(UsageError, match="--split test"):
+        collect_scores([run])
+
+
+def test_command_aggregates_a_run_by_name(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    for step, (canonical, score) in enumerate([("mA,M,M", 0.9), ("M,M,M", 0.2)], start=2):
+        add_step(run, step, canonical, score, score)
+    parser = argparse.ArgumentParser()
+    aggregate_command.register(parser.add_subparsers())
+    args = parser.parse_args(["aggregate", "searched", "--runs", str(run.path.parent), "--json"])
+    assert args.handle(args) == 0
+    assert json.loads(capsys.readouterr().out)["patterns"][0]["pattern"] == "A-2M"
