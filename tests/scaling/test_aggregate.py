@@ -168,6 +168,8 @@ def test_command_reads_scores_and_writes_everything(tmp_path: Path, capsys: pyte
     assert [entry["condition_layers"] for entry in document["patterns"]] == [0, 1, 2]
     assert document["patterns"][0]["pattern"] == "5(2A-M)-A"
     ET.parse(picture)
+    with pytest.raises(UsageError, match="cannot be written"):
+        run_command("--scores", str(path), "--picture", str(tmp_path / "absent" / "votes.svg"))
     assert run_command("--scores", str(path), "--select", "clusters", "--condition", "0") == 0
     assert "5(2A-M)-A" in capsys.readouterr().out
 

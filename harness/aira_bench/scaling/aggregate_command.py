@@ -50,7 +50,7 @@ def handle(args: argparse.Namespace) -> int:
 
     from aira_bench.scaling.aggregate import CONDITIONS, vote
     from aira_bench.scaling.notation import write_pattern
-    from aira_bench.scaling.pictures import votes_svg
+    from aira_bench.scaling.pictures import votes_svg, write_picture
     from aira_bench.scaling.render import aggregation_json, print_aggregation
 
     voters = _select(args, _collect(args))
@@ -58,7 +58,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.picture:
         first = aggregations[0]
         caption = f"N{first.condition_layers} votes: {write_pattern(first.pattern)}"
-        args.picture.write_text(votes_svg(first.votes, caption), encoding="ascii")
+        write_picture(args.picture, votes_svg(first.votes, caption))
     if args.json:
         print(aggregation_json(aggregations, voters), end="")
     else:

@@ -44,7 +44,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.scaling.arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS
     from aira_bench.scaling.extrapolate import extrapolate, parse_target
     from aira_bench.scaling.notation import read_pattern
-    from aira_bench.scaling.pictures import strip_svg
+    from aira_bench.scaling.pictures import strip_svg, write_picture
     from aira_bench.scaling.render import extrapolation_json, print_extrapolation
     from aira_bench.scaling.training_cost import estimate_training, gpu_type
 
@@ -57,7 +57,7 @@ def handle(args: argparse.Namespace) -> int:
     gpu = gpu_type(args.gpu)
     costs = [estimate_training(model, count, gpu, args.gpus, args.utilization) for count in steps]
     if args.picture:
-        args.picture.write_text(strip_svg(model.pattern, f"{args.method} to {args.scale}"), encoding="ascii")
+        write_picture(args.picture, strip_svg(model.pattern, f"{args.method} to {args.scale}"))
     if args.json:
         print(extrapolation_json(model, costs), end="")
     else:

@@ -5,7 +5,9 @@ Every picture has a title for screen readers and letters beside colours. Not cov
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
+from aira_bench.errors import UsageError
 from aira_bench.scaling.aggregate import LayerVote
 from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP, SYMBOLS, write_pattern
 
@@ -48,6 +50,18 @@ def votes_svg(votes: Sequence[LayerVote], caption: str) -> str:
         parts.append(_text(x + 4, top + height + 14, str(index + 1)))
     width = max(2 * _MARGIN + len(votes) * bar, 420)
     return _document(width, top + height + 54, caption, parts)
+
+
+def write_picture(path: Path, svg: str) -> None:
+    """Write a picture.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        path.write_text(svg, encoding="ascii", errors="xmlcharrefreplace")
+    except OSError as error:
+        raise UsageError(f"The picture {path} cannot be written: {error.strerror}.") from error
 
 
 def _document(width: int, height: int, caption: str, parts: Sequence[str]) -> str:
