@@ -7,8 +7,13 @@
 #       aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2
 #
 # Whoever may talk to that socket is root on the host: this image is for convenience, not for isolation.
-FROM python:3.11-slim-bookworm
+ARG BASE=python:3.11.13-slim-bookworm
+FROM ${BASE} AS wheel
 COPY . /source
-RUN pip install --no-cache-dir /source && rm -rf /source
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /source && cp /source/requirements-dev.lock /wheels
+
+FROM ${BASE}
+COPY --from=wheel /wheels /wheels
+RUN pip install --no-cache-dir --constraint /wheels/requirements-dev.lock /wheels/*.whl
 ENTRYPOINT ["aira-bench"]
 CMD ["--help"]

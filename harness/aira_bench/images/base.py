@@ -38,7 +38,7 @@ def ensure_base(flavour: Flavour, engine: DockerEngine, note: Callable[[str], No
     except PrerequisiteError as error:
         if base.debootstrap is None:
             raise
-        note(f"no registry has it ({error.message[:80]}); making a base with debootstrap")
+        note(f"{error.message} Making the base with debootstrap, from Debian {base.debootstrap.suite}.")
         _debootstrap(base.debootstrap, tag, flavour.name, engine)
     else:
         engine.tag_image(base.pull, tag)
