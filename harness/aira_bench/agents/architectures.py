@@ -9,7 +9,7 @@ Not covered: the grammar. The judge parses submissions; `canonical` here is only
 import random
 from dataclasses import dataclass
 
-from aira_bench.agents.protocol import Brief, Proposal, Situation
+from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
 from aira_bench.runs.node import Journal
 
@@ -55,6 +55,11 @@ def mutate(rng: random.Random, parent: Architecture, primitives: tuple[str, ...]
     return tuple(child)
 
 
+def cross(rng: random.Random, first: Architecture, second: Architecture) -> Architecture:
+    """Each layer from either parent."""
+    return tuple(rng.choice(pair) for pair in zip(first, second, strict=True))
+
+
 def _seen(journal: Journal) -> set[str]:
     return {node.canonical for node in journal if node.canonical}
 
@@ -88,7 +93,7 @@ def _fresh_random(rng: random.Random, journal: Journal, primitives: tuple[str, .
 
 
 @dataclass(frozen=True)
-class RandomAgent:
+class RandomAgent(UnlookingAgent):
     """Uniform random architectures without repetition."""
 
     name: str = "random"
@@ -102,20 +107,22 @@ class RandomAgent:
 
 
 @dataclass(frozen=True)
-class EvolutionAgent:
+class EvolutionAgent(UnlookingAgent):
     """Drafts at random and improves by mutation; with its own scaffold this is regularized evolution."""
 
     name: str = "evolution"
     default_scaffold: str = "regularized-evolution"
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """A random architecture to draft or debug, a mutated parent to improve."""
+        """A random architecture to draft or debug, a mutated parent (or cross of two) otherwise."""
         primitives, layers = _search_space(brief, self.name)
         rng, journal = situation.rng, situation.journal
-        if situation.action.operator != "improve":
+        if situation.action.operator in {"draft", "debug"}:
             return write_solution(brief, _fresh_random(rng, journal, primitives, layers), "A random start.")
         step = situation.action.parents[0]
         parent = self._architecture(journal, step)
+        if situation.action.operator == "crossover":
+            parent = cross(rng, parent, self._architecture(journal, situation.action.parents[1]))
         seen, child = _seen(journal), parent
         for _ in range(_FRESH_TRIES):
             child = mutate(rng, child if canonical(child) in seen else parent, primitives)
@@ -131,7 +138,7 @@ class EvolutionAgent:
 
 
 @dataclass(frozen=True)
-class BaselineAgent:
+class BaselineAgent(UnlookingAgent):
     """Alternating attention and MLP, the pattern everybody starts from."""
 
     name: str = "baseline"

@@ -1,18 +1,28 @@
-"""Agents by name."""
+"""Agents by name: searchers, models on cards, files of the user's, and replays of recorded runs."""
 
+import ast
 import difflib
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.agents.architectures import BaselineAgent, EvolutionAgent, RandomAgent
 from aira_bench.agents.fixed_code import NoopAgent, SolutionFileAgent
+from aira_bench.agents.llm_agent import LlmAgent
+from aira_bench.agents.model_sources import Budgets, FunctionSource, ProviderSource, ReplaySource, load_function
 from aira_bench.agents.protocol import Agent
-from aira_bench.errors import UsageError
+from aira_bench.cards.catalog import card_names, find_card
+from aira_bench.cards.schema import missing_to_use
+from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.llm.recording import ScriptedModel
+from aira_bench.paths import HostPaths, host_paths
+from aira_bench.runs.folder import find_run
 
 SEARCHERS: Mapping[str, Agent] = {
     agent.name: agent for agent in (EvolutionAgent(), RandomAgent(), BaselineAgent(), NoopAgent())
 }
+FUNCTION_NAME = "answer"
 
 
 @dataclass(frozen=True)
@@ -22,28 +32,88 @@ class AgentRow:
     name: str
     kind: str
     description: str
+    prices: str = ""
     missing: tuple[str, ...] = ()
 
 
-def find_agent(name: str) -> Agent:
-    """The agent of that name, or of the solution file in `script:FILE.py`.
+@dataclass(frozen=True)
+class AgentOptions:
+    """What a run may ask of its agent."""
+
+    budgets: Budgets = field(default_factory=Budgets)
+    memory: bool = True
+
+
+def find_agent(name: str, options: AgentOptions | None = None, paths: HostPaths | None = None) -> Agent:
+    """The agent of that name.
+
+    `script:FILE.py` is a solution file, or a function in place of a model if the file defines `answer(request)`;
+    `replay:RUN` answers from a recorded run; anything else is a searcher or an agent card (by name or path).
 
     Raises:
-        UsageError: nothing has that name, or the file cannot be read.
+        UsageError: nothing has that name, or the file cannot be used.
+        PrerequisiteError: the card's key or URL is missing.
     """
+    options = options or AgentOptions()
     kind, _, rest = name.partition(":")
     if kind == "script" and rest:
-        return SolutionFileAgent.load(Path(rest))
+        return _from_file(Path(rest), options)
+    if kind == "replay" and rest:
+        return _replay(rest, options, paths or host_paths())
     if name in SEARCHERS:
         return SEARCHERS[name]
-    close = difflib.get_close_matches(name, SEARCHERS, n=1, cutoff=0.4)
-    guess = f" Did you mean {close[0]!r}?" if close else ""
-    raise UsageError(f"Unknown agent {name!r}.{guess}", hint="aira-bench agents")
+    if not name.endswith(".toml") and name not in card_names(os.environ):
+        known = [*SEARCHERS, *card_names(os.environ)]
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        raise UsageError(f"Unknown agent {name!r}.{guess}", hint="aira-bench agents")
+    return _from_card(name, options)
+
+
+def _from_card(name: str, options: AgentOptions) -> Agent:
+    card = find_card(name, os.environ)
+    try:
+        source = ProviderSource.open(card, os.environ, options.budgets)
+    except PrerequisiteError as error:
+        hint = f"{error.hint}   (without a key: --agent evolution, or --agent replay:RUN of a recorded run)"
+        raise PrerequisiteError(error.message, hint=hint) from error
+    return LlmAgent(card.name, source, memory=options.memory)
+
+
+def _from_file(path: Path, options: AgentOptions) -> Agent:
+    fixed = SolutionFileAgent.load(path)
+    try:
+        body = ast.parse(fixed.code).body
+    except (SyntaxError, ValueError):
+        body = []  # a broken solution is submitted like any other, and fails in its container
+    if not any(isinstance(item, ast.FunctionDef) and item.name == FUNCTION_NAME for item in body):
+        return fixed
+    return LlmAgent(fixed.name, FunctionSource(ScriptedModel(fixed.name, load_function(path))), memory=options.memory)
+
+
+def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
+    folder = find_run(paths.runs, run)
+    original = folder.manifest.plan.agent
+    if original in SEARCHERS or (original.startswith("script:") and not list(folder.path.glob("seeds/*/calls"))):
+        return SolutionFileAgent.load(folder.agent_file) if original.startswith("script:") else SEARCHERS[original]
+    return LlmAgent(original, ReplaySource(folder), memory=folder.manifest.plan.memory == "paper")
 
 
 def agent_rows() -> list[AgentRow]:
-    """Every agent that can be named."""
-    rows = [
-        AgentRow(agent.name, "searcher", (type(agent).__doc__ or "").splitlines()[0]) for agent in SEARCHERS.values()
+    """Every agent that can be named, with what is missing to use it."""
+    searchers = [AgentRow(agent.name, "searcher", (type(agent).__doc__ or "").splitlines()[0]) for agent in
+                 SEARCHERS.values()]  # fmt: skip
+    models = []
+    for name in card_names(os.environ):
+        card = find_card(name, os.environ)
+        price = "unknown"
+        if card.prices and card.prices.usd_per_mtok_input is not None and card.prices.usd_per_mtok_output is not None:
+            price = f"{card.prices.usd_per_mtok_input:g} / {card.prices.usd_per_mtok_output:g} ({card.prices.as_of})"
+        description = f"{card.title} ({card.provider}: {card.model})"
+        models.append(AgentRow(name, "model", description, price, tuple(missing_to_use(card, os.environ))))
+    others = [
+        AgentRow("script:FILE.py", "file", "Your solution file, or your answer(request) in place of a model."),
+        AgentRow("replay:RUN", "record", "The model calls of a recorded run, without key or network."),
+        AgentRow("path/to/card.toml", "model", "An agent card of your own."),
     ]
-    return [*rows, AgentRow("script:FILE.py", "file", "Submits a solution file of yours unchanged.")]
+    return [*searchers, *models, *others]

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_bench.agents.protocol import Brief, Proposal, Situation
+from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
 
 
 @dataclass(frozen=True)
-class NoopAgent:
+class NoopAgent(UnlookingAgent):
     """Submits nothing: the floor of every board, and the measure of the harness's own time."""
 
     name: str = "noop"
@@ -20,7 +20,7 @@ class NoopAgent:
 
 
 @dataclass(frozen=True)
-class SolutionFileAgent:
+class SolutionFileAgent(UnlookingAgent):
     """Submits a solution file unchanged, at every step."""
 
     name: str

@@ -1,15 +1,17 @@
 """The seam between a scaffold and whatever writes code: an LLM with prompts, or a classical searcher.
 
-An agent gets a situation and returns a `solution.py`. It sees finished steps without test scores, and draws all
-randomness from the generator it is given, so the same seed proposes the same code.
+An agent gets a situation and returns a `solution.py`; after the step it may say what was learned. It sees finished
+steps
+without test scores, and draws all randomness from the generator it is given, so the same seed proposes the same code.
 """
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
-from aira_bench.runs.node import Journal
+from aira_bench.runs.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 
@@ -29,6 +31,7 @@ class Brief:
     fitness: FitnessSource
     step_timeout_s: float
     memory_mib: int
+    data_preview: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Situation:
     rng: random.Random
     steps_left: int
     seconds_left: float
+    """By the journal alone, so that a resumed run asks the same."""
+    seed: int = 0
+    step: int = 0
+    calls: Path = Path("calls")
+    """Where this step's model calls are recorded."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,31 @@ class Proposal:
 
     code: str
     plan: str
+    changes: tuple[Change, ...] = ()
+    model_use: ModelUse = field(default_factory=ModelUse)
+    failure: str = ""
+    """Why there is no solution, when the agent had every chance to give one."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """How a solution ran, as an agent may see it; texts are escaped."""
+
+    code: str
+    ended: str
+    seconds: float
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What an agent makes of a step."""
+
+    is_bug: bool
+    summary: str
+    metric: float | None
+    model_use: ModelUse
 
 
 class Agent(Protocol):
@@ -74,5 +107,34 @@ class Agent(Protocol):
         ...
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """A solution for this situation."""
+        """A solution for this situation.
+
+        Raises:
+            ModelError: a provider refused for good.
+            BudgetExceeded: the next model call could break a hard budget.
+        """
         ...
+
+    def resume(self, calls: Mapping[int, Path]) -> None:
+        """Count what an earlier process of this run spent; `calls` are the seeds' folders of recorded calls."""
+        ...
+
+    def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
+        """What the step showed; None from agents that do not look.
+
+        Raises:
+            ModelError: the provider is not available.
+            BudgetExceeded: the next model call could break a hard budget.
+        """
+        ...
+
+
+class UnlookingAgent:
+    """Base of agents without a model, which learn from fitness alone and spend nothing."""
+
+    def resume(self, calls: Mapping[int, Path]) -> None:
+        """Nothing was spent."""
+
+    def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
+        """Nothing."""
+        return None

@@ -26,7 +26,13 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.tables import print_rows
 
     rows = [
-        {"agent": row.name, "kind": row.kind, "what it is": row.description, "missing": list(row.missing)}
+        {
+            "agent": row.name,
+            "kind": row.kind,
+            "what it is": row.description,
+            "USD per million tokens in / out": row.prices,
+            "missing": list(row.missing),
+        }
         for row in agent_rows()
     ]
     if args.json:

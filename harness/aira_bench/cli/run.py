@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from aira_bench.runs.folder import RunFolder
     from aira_bench.runs.manifest import RunPlan
 
+CAPS = ("max_cost_usd", "max_tokens", "seed_max_cost_usd", "seed_max_tokens")
 _EPILOG = """examples:
   aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6
   aira-bench run --agent random --task mad-3p --profile cpu --seeds 10 --concurrency 2 --name random-3p
+  aira-bench run --agent gemini3pro --task mad-2p --seeds 10 --max-cost-usd 50
+  aira-bench run --agent replay:my-run
   aira-bench run --agent script:solution.py --task path/to/TaskFolder --raw path/to/raw --fitness claimed
 
 Ctrl-C stops cleanly; `aira-bench resume NAME` goes on.
@@ -37,7 +40,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Run an agent on a task, score every submission in judge containers, show the board.",
     )  # fmt: skip
     parser.add_argument("--agent", required=True, help="an agent's name (aira-bench agents) or script:FILE.py")
-    parser.add_argument("--task", required=True, help="a task's name (aira-bench tasks) or the path of a task folder")
+    parser.add_argument("--task", help="a task's name (aira-bench tasks) or the path of a task folder")
     add_profile(parser)
     parser.add_argument(
         "--seeds", type=seed_list, default=(0,), metavar="N|A,B", help="how many, or which (default: 1)"
@@ -53,6 +56,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--concurrency", type=positive_int, help="steps at a time (default: one a core or GPU)")
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
     parser.add_argument("--raw", type=Path, metavar="DIR", help="raw datasets, as <dataset id>/<config>")
+    parser.add_argument("--max-cost-usd", type=positive_float, metavar="USD", help="hard cap on the run's model calls")
+    parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="hard cap on the run's model tokens")
+    parser.add_argument("--seed-max-cost-usd", type=positive_float, metavar="USD", help="the same for each seed")
+    parser.add_argument("--seed-max-tokens", type=positive_int, metavar="N", help="the same for each seed")
+    parser.add_argument("--memory", choices=("paper", "none"), default="paper", help="what prompts tell of other steps")
     parser.add_argument("--seed-set", choices=("search", "final"), default="search", help=argparse.SUPPRESS)
     parser.add_argument("--no-score-cache", action="store_true", help="score again what was scored before")
     parser.add_argument("--print-config", action="store_true", help="print the plan as JSON and stop")
@@ -110,12 +118,19 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
 def _plan(args: argparse.Namespace) -> "RunPlan":
     from aira_bench.agents.catalog import find_agent
     from aira_bench.cli.host import raw_folder
+    from aira_bench.errors import UsageError
     from aira_bench.paths import host_paths
-    from aira_bench.runs.plan import default_concurrency, default_name, make_plan
+    from aira_bench.runs.plan import agent_options, default_concurrency, default_name, make_plan
     from aira_bench.tasks.task import find_task
     from aira_bench.world import SystemWorld
 
-    agent, task = find_agent(args.agent), find_task(args.task)
+    if args.agent.startswith("replay:"):
+        return _replay_plan(args)
+    if args.task is None:
+        raise UsageError("--task is missing.", hint="aira-bench tasks")
+    caps = {name: getattr(args, name) for name in CAPS}
+    task = find_task(args.task)
+    agent = find_agent(args.agent, agent_options(args.memory, caps))
     return make_plan(
         agent=agent,
         agent_argument=args.agent,
@@ -133,4 +148,18 @@ def _plan(args: argparse.Namespace) -> "RunPlan":
         raw=raw_folder(host_paths(), args.raw),
         seed_set=args.seed_set,
         score_cache=not args.no_score_cache,
+        memory=args.memory,
+        caps=caps,
     )
+
+
+def _replay_plan(args: argparse.Namespace) -> "RunPlan":
+    """A replay is the recorded run's plan under another name."""
+    from aira_bench.paths import host_paths
+    from aira_bench.runs.folder import find_run
+    from aira_bench.world import SystemWorld
+
+    recorded = find_run(host_paths(args.runs).runs, args.agent.removeprefix("replay:")).manifest.plan
+    name = args.name or f"replay-{recorded.name[:60]}-{SystemWorld().now():%Y%m%d-%H%M%S}"
+    free = {"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None}
+    return recorded.model_copy(update={"agent": args.agent, "name": name} | free)

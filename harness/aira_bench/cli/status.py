@@ -43,11 +43,14 @@ def handle(args: argparse.Namespace) -> int:
 
 def _summary(folder: "RunFolder") -> dict[str, Any]:
     from aira_bench.leaderboard.board import read_seed
+    from aira_bench.leaderboard.formats import cost, tokens
+    from aira_bench.runs.node import ModelUse
 
     manifest = folder.manifest
     plan = manifest.plan
     seeds = [read_seed(folder.seed(seed), seed, manifest) for seed in plan.seeds]
     ended = sum(seed.ended for seed in seeds)
+    use = sum((seed.model_use for seed in seeds), ModelUse())
     state = "running" if folder.is_live else "finished" if ended == len(seeds) else "stopped"
     return {
         "run": folder.path.name,
@@ -59,6 +62,8 @@ def _summary(folder: "RunFolder") -> dict[str, Any]:
         "steps": sum(seed.steps for seed in seeds),
         "valid": sum(seed.valid_steps for seed in seeds),
         "infra errors": sum(seed.infra_errors for seed in seeds),
+        "tokens": tokens(use),
+        "cost": cost(use),
     }
 
 

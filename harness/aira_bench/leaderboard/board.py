@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from aira_bench.runs.folder import RunFolder, SeedFolder
 from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
 from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.node import Node
+from aira_bench.runs.node import ModelUse, Node
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class SeedResult:
     test: float | None
     best_test: float | None
     claimed: float | None
+    model_use: ModelUse
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Row:
     steps: int
     wall_s: float
     infra_errors: int
+    model_use: ModelUse
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
         test=score.test if score else None,
         best_test=pick((score.test for score in scores.values()), default=None),
         claimed=nodes[chosen].claimed if chosen is not None else None,
+        model_use=sum((node.model_use for node in nodes.values()), ModelUse()),
     )
 
 
@@ -192,6 +195,7 @@ def _row(entry: Entry, results: list[SeedResult]) -> Row:
         steps=steps,
         wall_s=sum(result.wall_s for result in results),
         infra_errors=sum(result.infra_errors for result in results),
+        model_use=sum((result.model_use for result in results), ModelUse()),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aira_bench.files import write_atomically
 from aira_bench.leaderboard.board import Row, Spread, Table
+from aira_bench.runs.node import ModelUse
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -30,6 +31,10 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "steps_taken": row.steps,
         "infra_errors": row.infra_errors,
         "seed_seconds": round(row.wall_s, 3),
+        "model_calls": row.model_use.calls,
+        "input_tokens": row.model_use.input_tokens,
+        "output_tokens": row.model_use.output_tokens,
+        "cost_usd": row.model_use.cost_usd,
     }
     for name in ("validation", "test", "best_test", "claimed"):
         value: Spread | None = getattr(row, name)
@@ -64,7 +69,20 @@ def to_csv(tables: Sequence[Table]) -> str:
     return stream.getvalue()
 
 
-HEADERS = ("agent", "scaffold", "seeds", "VSR", "validation", "test", "best test met", "steps", "valid steps", "time")
+HEADERS = (
+    "agent",
+    "scaffold",
+    "seeds",
+    "VSR",
+    "validation",
+    "test",
+    "best test met",
+    "steps",
+    "valid steps",
+    "time",
+    "tokens",
+    "cost",
+)
 LEGEND = (
     "VSR: valid submission rate over seeds. Validation, test: of the submitted step, mean and standard deviation over "
     "seeds. Best test met: best of all steps, not chosen by it. Time: summed over seeds."
@@ -87,6 +105,7 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _spread(row.best_test), f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s),
+        tokens(row.model_use), cost(row.model_use),
     )  # fmt: skip
 
 
@@ -137,6 +156,22 @@ def _spread(value: Spread | None) -> str:
     if value is None:
         return "-"
     return f"{value.mean:.4f}" + ("" if value.deviation is None else f" +- {value.deviation:.4f}")
+
+
+def tokens(use: ModelUse) -> str:
+    """Prompt and answer tokens together; `-` without a model, `unknown` where a provider did not count."""
+    if use.calls == 0:
+        return "-"
+    if use.input_tokens is None or use.output_tokens is None:
+        return "unknown"
+    return f"{use.input_tokens + use.output_tokens:,}"
+
+
+def cost(use: ModelUse) -> str:
+    """US dollars; `-` without a model, `unknown` where a price or a count is."""
+    if use.calls == 0:
+        return "-"
+    return "unknown" if use.cost_usd is None else f"${use.cost_usd:.4f}"
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@
     seeds/<seed>/
         journal.jsonl        what policies are functions of
         nodes/<step>/        solution.py, artifact, claimed number, printed output
+        calls/<step>/        every request to a model and its answer, without keys
         hidden/scores.jsonl  trusted scores; hidden/<step>/ the judge's reports. Never read by the search
 """
 
@@ -47,6 +48,10 @@ class SeedFolder:
     def verdict(self, step: int) -> Path:
         """What the judge wrote about one step."""
         return self.path / "hidden" / f"{step:04d}"
+
+    def calls(self, step: int) -> Path:
+        """Model calls of one step, asked and answered."""
+        return self.path / "calls" / f"{step:04d}"
 
     def read_step(self, step: int) -> StepFiles:
         """Code and escaped output of a finished step."""

@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from aira_bench.errors import RunStateError
 from aira_bench.runs.node import Node
 
-SeedEnd = Literal["steps", "hours", "policy"]
+SeedEnd = Literal["steps", "hours", "policy", "budget"]
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))

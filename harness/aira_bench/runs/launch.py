@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from aira_bench import __version__
 from aira_bench.agents.catalog import find_agent
-from aira_bench.agents.fixed_code import SolutionFileAgent
+from aira_bench.agents.data_preview import preview
+from aira_bench.agents.llm_agent import LlmAgent
+from aira_bench.agents.model_sources import ProviderSource
+from aira_bench.agents.prompting import prompt_hashes
 from aira_bench.agents.protocol import Agent, Brief
 from aira_bench.errors import PrerequisiteError, RunStateError, UsageError
 from aira_bench.evaluation.cache import ScoreCache
@@ -35,6 +39,7 @@ from aira_bench.runs.manifest import (
     software_versions,
     source_revision,
 )
+from aira_bench.runs.plan import agent_options
 from aira_bench.runs.slots import SlotPool, split_cores
 from aira_bench.sandbox.probe import probe
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Sandbox
@@ -93,15 +98,15 @@ def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], Non
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         Stopped: the user stopped it.
     """
-    task, agent = find_task(plan.task), find_agent(plan.agent)
+    task, agent = find_task(plan.task), _agent(host, plan)
     _check_plan(plan, task, agent)
     prepared = prepare(host, task, plan.profile, Path(plan.raw), note)
     note("probing the sandbox")
     isolation = _probe(host.sandbox, prepared.images.agent)
     folder = new_run(host.paths.runs, plan.name)
-    if isinstance(agent, SolutionFileAgent):
-        write_atomically(folder.agent_file, agent.code.encode())
-    manifest = _manifest(host, plan, prepared, isolation)
+    if plan.agent.startswith("script:"):
+        write_atomically(folder.agent_file, Path(plan.agent.removeprefix("script:")).read_bytes())
+    manifest = _manifest(host, plan, prepared, isolation, agent)
     write_json(folder.path / "manifest.json", manifest.model_dump(mode="json"))
     _run_seeds(host, folder, manifest, prepared, agent, watch)
     return folder
@@ -115,7 +120,8 @@ def resume(host: Host, folder: RunFolder, note: Note, watch: Callable[[Progress]
     """
     manifest = folder.manifest
     plan = manifest.plan
-    agent = SolutionFileAgent.load(folder.agent_file) if plan.agent.startswith("script:") else find_agent(plan.agent)
+    kept = f"script:{folder.agent_file}" if plan.agent.startswith("script:") else plan.agent
+    agent = _agent(host, plan.model_copy(update={"agent": kept}))
     prepared = prepare(host, find_task(plan.task), plan.profile, Path(plan.raw), note)
     now = {
         "task folder": (manifest.task_sha256, prepared.task.sha256),
@@ -132,6 +138,10 @@ def resume(host: Host, folder: RunFolder, note: Note, watch: Callable[[Progress]
     _probe(host.sandbox, prepared.images.agent)
     _run_seeds(host, folder, manifest, prepared, agent, watch)
     return folder
+
+
+def _agent(host: Host, plan: RunPlan) -> Agent:
+    return find_agent(plan.agent, agent_options(plan.memory, plan.model_dump()), host.paths)
 
 
 def _check_plan(plan: RunPlan, task: Task, agent: Agent) -> None:
@@ -160,7 +170,7 @@ def _image_names(images: ImageSet) -> dict[str, str]:
     return {"agent": images.agent, "evaluator": images.evaluator}
 
 
-def _manifest(host: Host, plan: RunPlan, prepared: Prepared, isolation: dict[str, bool]) -> Manifest:
+def _manifest(host: Host, plan: RunPlan, prepared: Prepared, isolation: dict[str, bool], agent: Agent) -> Manifest:
     task = prepared.task
     return Manifest(
         run_id=host.world.new_id(),
@@ -181,10 +191,18 @@ def _manifest(host: Host, plan: RunPlan, prepared: Prepared, isolation: dict[str
         hardware_class=host.hardware.label,
         source_revision=source_revision(),
         isolation=isolation,
+        prompts=prompt_hashes() if isinstance(agent, LlmAgent) else {},
+        card=_card(agent),
     )
 
 
-def _brief(manifest: Manifest, task: Task) -> Brief:
+def _card(agent: Agent) -> dict[str, Any] | None:
+    if isinstance(agent, LlmAgent) and isinstance(agent.source, ProviderSource):
+        return agent.source.card.model_dump(mode="json")
+    return None
+
+
+def _brief(manifest: Manifest, task: Task, data: TaskData) -> Brief:
     plan, profile = manifest.plan, task.profile(manifest.plan.profile)
     return Brief(
         task=task.title,
@@ -196,6 +214,7 @@ def _brief(manifest: Manifest, task: Task) -> Brief:
         fitness=plan.fitness,
         step_timeout_s=plan.step_timeout_s,
         memory_mib=profile.memory_mib,
+        data_preview=preview(data.public),
     )
 
 
@@ -247,7 +266,7 @@ def _run_seeds(
         stack.callback(slots.close)
         session = Session(
             plan=plan,
-            brief=_brief(manifest, task),
+            brief=_brief(manifest, task, prepared.data),
             agent=agent,
             policy=make_scaffold(plan.scaffold, steps=plan.steps, lower_is_better=task.lower_is_better),
             judge=judge,
@@ -256,6 +275,7 @@ def _run_seeds(
             world=host.world,
             watch=watch,
         )
+        agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
         with _seed_threads(session, folder, host.sandbox, manifest.run_id) as seeds:
             done, _ = wait(seeds, return_when=FIRST_EXCEPTION)
             for future in done:

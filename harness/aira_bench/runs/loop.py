@@ -4,7 +4,8 @@ Each step asks the policy what to do, the agent for code, a container to run it 
 one journal event. Randomness comes from (seed, step, purpose) alone, so a run that is killed and resumed, or typed
 twice, takes the same path.
 
-Infrastructure errors are retried and counted. A step that fails so `ATTEMPTS` times ends as `infra_error` if the
+Infrastructure errors are retried and counted. A phase that fails so `ATTEMPTS` times ends its step as
+`infra_error` if the
 engine still runs an empty step, else the seed halts and can be resumed; neither is ever a score.
 """
 
@@ -13,15 +14,16 @@ import random
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from aira_bench.agents.protocol import Agent, Brief, Proposal, Situation
-from aira_bench.errors import SandboxError
+from aira_bench.agents.protocol import Agent, Analysis, Brief, Proposal, Situation, StepReport
+from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache, host_canonical
 from aira_bench.evaluation.judge import Judge
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
-from aira_bench.output import display
+from aira_bench.output import display, printable
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.journal import JournalFile, SeedEnd, SeedEnded, StepEnded, StepStarted
 from aira_bench.runs.manifest import RunPlan
@@ -33,6 +35,7 @@ from aira_bench.sandbox.protocol import ArtifactRequest, StepOutcome
 from aira_bench.scaffolds.protocol import Policy, Proposing, Stop
 from aira_bench.world import World
 
+Result = TypeVar("Result")
 ATTEMPTS = 3
 _EMPTY_STEP_TIMEOUT_S = 60.0
 
@@ -133,6 +136,8 @@ def _take_step(session: Session, folder: SeedFolder, journal: JournalFile, seed:
         node = _Step(session, folder, journal, seed, step, action, clock).run()
     except OutOfTime:
         return _end(session, journal, "hours")
+    except BudgetExceeded:
+        return _end(session, journal, "budget")
     journal.append(StepEnded(node, session.world.now().isoformat()))
     best = best_node(journal.nodes, lower_is_better=session.brief.lower_is_better)
     label = node.step_class if node.fitness is None else f"{node.step_class} {node.fitness:.4f}"
@@ -143,6 +148,10 @@ def _take_step(session: Session, folder: SeedFolder, journal: JournalFile, seed:
 def _end(session: Session, journal: JournalFile, why: SeedEnd) -> None:
     best = best_node(journal.nodes, lower_is_better=session.brief.lower_is_better)
     journal.append(SeedEnded(why, best.step if best else None, session.world.now().isoformat()))
+
+
+class _InfrastructureFailed(Exception):
+    """A phase failed `ATTEMPTS` times on an engine that otherwise works."""
 
 
 @dataclass
@@ -156,58 +165,97 @@ class _Step:
     step: int
     action: Proposing
     clock: _Clock
-    propose_s: float = 0.0
+    attempts: int = 1
+    model_s: float = 0.0
     execute_s: float = 0.0
     evaluate_s: float = 0.0
 
     def run(self) -> Node:
         proposal = self._propose()
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return replace(self._try(proposal), attempts=attempt)
-            except SandboxError as error:
-                if self.session.stop.is_set():
-                    raise Stopped from error
-                self._tell(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}")
-                failure = error
-        self._check_engine(failure)
-        return self._node(proposal, "infra_error", failure.message, attempts=ATTEMPTS)
+        try:
+            if proposal.failure:
+                return self._node(proposal, "buggy", proposal.failure)
+            outcome, timeout_s = self._with_slot(lambda slot: self._execute(slot, proposal))
+            analysis = self._analyze(proposal, outcome)
+            return self._judged(proposal, outcome, timeout_s, analysis)
+        except _InfrastructureFailed as error:
+            return self._node(proposal, "infra_error", str(error))
 
-    def _propose(self) -> Proposal:
-        self._tell("waiting for the agent")
-        session, before_s = self.session, self.clock.used_s
-        situation = Situation(
+    def _situation(self) -> Situation:
+        return Situation(
             action=self.action,
             journal=self.journal.nodes,
             read_step=self.folder.read_step,
             rng=stream(self.seed, self.step, "agent"),
-            steps_left=session.plan.steps - self.step + 1,
-            seconds_left=self.clock.remaining_s,
+            steps_left=self.session.plan.steps - self.step + 1,
+            seconds_left=self.clock.left_s,
+            seed=self.seed,
+            step=self.step,
+            calls=self.folder.calls(self.step),
         )
-        proposal = session.agent.propose(session.brief, situation)
-        self.propose_s = self.clock.used_s - before_s
+
+    def _propose(self) -> Proposal:
+        self._tell("waiting for the agent")
+        before_s = self.clock.used_s
+        proposal = self.session.agent.propose(self.session.brief, self._situation())
+        self.model_s = self.clock.used_s - before_s
         node = self.folder.node(self.step)
         shutil.rmtree(node, ignore_errors=True)  # left by an attempt that a crash cut short
         node.mkdir(parents=True)
         (node / "solution.py").write_text(proposal.code, encoding="utf-8")
         return proposal
 
-    def _try(self, proposal: Proposal) -> Node:
-        with self.session.slots.slot() as slot:
-            self._check_stop()
-            outcome, timeout_s = self._execute(slot, proposal)
-            artifact = self.session.brief.artifact.name
-            claimed = claimed_value(outcome, self.session.brief.metric)
-            memory_mib = self.session.brief.memory_mib
-            failure = failure_of(outcome, artifact, timeout_s=timeout_s, memory_mib=memory_mib)
-            if failure is not None:
-                return self._node(proposal, failure.step_class, failure.reason, claimed=claimed)
-            submission = (self.folder.node(self.step) / artifact).read_bytes()
-            verdict = self._evaluate(slot, submission)
+    def _analyze(self, proposal: Proposal, outcome: StepOutcome) -> Analysis | None:
+        """What the agent makes of the outcome. An analysis that no budget is left for is left out."""
+        before_s = self.clock.used_s
+        ended = outcome.ended.replace("_", " ") if outcome.ended != "exited" else f"exit status {outcome.exit_code}"
+        files = self.folder.read_step(self.step)
+        report = StepReport(proposal.code, ended, outcome.wall_s, files.stdout, files.stderr)
+        try:
+            return self.session.agent.analyze(self.session.brief, self._situation(), report)
+        except BudgetExceeded:
+            return None
+        except ModelError as error:
+            raise _InfrastructureFailed(f"the analysis was not available: {error.message}") from error
+        finally:
+            self.model_s += self.clock.used_s - before_s
+
+    def _judged(self, proposal: Proposal, outcome: StepOutcome, timeout_s: float, analysis: Analysis | None) -> Node:
+        brief = self.session.brief
+        claimed = claimed_value(outcome, brief.metric)
+        if claimed is None and brief.fitness == "claimed" and analysis is not None:
+            claimed = analysis.metric
+        failure = failure_of(outcome, brief.artifact.name, timeout_s=timeout_s, memory_mib=brief.memory_mib)
+        if failure is not None:
+            return self._node(proposal, failure.step_class, failure.reason, claimed=claimed, analysis=analysis)
+        submission = (self.folder.node(self.step) / brief.artifact.name).read_bytes()
         digest = hashlib.sha256(submission).hexdigest()
+        verdict = self._with_slot(lambda slot: self._evaluate(slot, submission))
         if isinstance(verdict, Refused):
-            return self._node(proposal, "invalid_submission", verdict.reason, claimed=claimed, artifact_sha256=digest)
-        return self._scored(proposal, verdict, claimed, digest)
+            return self._node(
+                proposal,
+                "invalid_submission",
+                verdict.reason,
+                claimed=claimed,
+                artifact_sha256=digest,
+                analysis=analysis,
+            )
+        return self._scored(proposal, verdict, claimed, digest, analysis)
+
+    def _with_slot(self, work: Callable[[Slot], Result]) -> Result:
+        """Do one phase in a slot, again if infrastructure fails; slots are free while an agent thinks."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self.session.slots.slot() as slot:
+                    self._check_stop()
+                    return work(slot)
+            except SandboxError as error:
+                if self.session.stop.is_set():
+                    raise Stopped from error
+                self._tell(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}")
+                self.attempts, failure = self.attempts + 1, error
+        self._check_engine(failure)
+        raise _InfrastructureFailed(failure.message)
 
     def _execute(self, slot: Slot, proposal: Proposal) -> tuple[StepOutcome, float]:
         self._tell("running the solution")
@@ -266,20 +314,27 @@ class _Step:
                 session.cache.put(key, verdict)
         return verdict
 
-    def _scored(self, proposal: Proposal, scored: Scored, claimed: float | None, digest: str) -> Node:
+    def _scored(
+        self, proposal: Proposal, scored: Scored, claimed: float | None, digest: str, analysis: Analysis | None
+    ) -> Node:
         session = self.session
         trusted = TrustedScore(
             self.step, scored.test, scored.validation, scored.evaluator_version, session.judge.image, scored.seconds,
             scored.cached,
         )  # fmt: skip
-        self.folder.scores.append(trusted)
         fitness = claimed
         if session.brief.fitness == "hidden":
             assert scored.validation is not None, "checked when the run was planned and by the judge"
             fitness = round(scored.validation, session.judge.task.metadata.aira.fitness_decimals)
+        elif analysis is not None and analysis.is_bug:
+            # The paper's way: where the agent's own number steers, its own analysis may refuse that number.
+            reason = f"analysis: {analysis.summary[:300]}"
+            return self._node(proposal, "buggy", reason, claimed=claimed, artifact_sha256=digest, analysis=analysis)
+        self.folder.scores.append(trusted)
         return self._node(
-            proposal, "valid", "", fitness=fitness, claimed=claimed, artifact_sha256=digest, canonical=scored.canonical
-        )
+            proposal, "valid", "", fitness=fitness, claimed=claimed, artifact_sha256=digest,
+            canonical=scored.canonical, analysis=analysis,
+        )  # fmt: skip
 
     def _node(
         self,
@@ -291,7 +346,7 @@ class _Step:
         claimed: float | None = None,
         artifact_sha256: str | None = None,
         canonical: str | None = None,
-        attempts: int = 1,
+        analysis: Analysis | None = None,
     ) -> Node:
         return Node(
             step=self.step,
@@ -303,10 +358,13 @@ class _Step:
             claimed=claimed,
             code_sha256=hashlib.sha256(proposal.code.encode()).hexdigest(),
             artifact_sha256=artifact_sha256,
-            plan=proposal.plan,
+            plan=printable(proposal.plan),
+            summary=printable(analysis.summary) if analysis else "",
             canonical=canonical,
-            attempts=attempts,
-            timings=Timings(self.propose_s, self.execute_s, self.evaluate_s, self.clock.used_s),
+            attempts=self.attempts,
+            timings=Timings(self.model_s, self.execute_s, self.evaluate_s, self.clock.used_s),
+            model_use=proposal.model_use + analysis.model_use if analysis else proposal.model_use,
+            changes=proposal.changes,
         )
 
     def _check_engine(self, failure: SandboxError) -> None:

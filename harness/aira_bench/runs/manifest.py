@@ -45,6 +45,11 @@ class RunPlan(_Record):
     seed_set: Literal["search", "final"] = "search"
     score_cache: bool = True
     raw: str
+    memory: Literal["paper", "none"] = "paper"
+    max_cost_usd: float | None = Field(default=None, gt=0)
+    max_tokens: int | None = Field(default=None, gt=0)
+    seed_max_cost_usd: float | None = Field(default=None, gt=0)
+    seed_max_tokens: int | None = Field(default=None, gt=0)
 
 
 class Manifest(_Record):
@@ -68,6 +73,10 @@ class Manifest(_Record):
     hardware: dict[str, Any]
     hardware_class: str
     source_revision: str | None
+    prompts: dict[str, str] = {}
+    """Hash of each prompt file of an agent that has prompts."""
+    card: dict[str, Any] | None = None
+    """The agent card as it was used."""
     isolation: dict[str, bool]
     """Checks of the probe container before the first step; every one must hold."""
 

@@ -7,7 +7,7 @@ own (`aira_bench.runs.scores`) that nothing on the search's side reads.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 Operator = Literal["draft", "improve", "debug", "crossover"]
 StepClass = Literal["valid", "buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation", "infra_error"]
@@ -18,10 +18,46 @@ FAILED: frozenset[StepClass] = frozenset({"buggy", "invalid_submission", "timeou
 class Timings:
     """Seconds a step spent in each of its phases, recorded apart."""
 
-    propose_s: float = 0.0
+    model_s: float = 0.0
+    """Waiting for the agent: its model's answers, or its own thinking."""
     execute_s: float = 0.0
     evaluate_s: float = 0.0
     total_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """What a step asked of a language model, failed formats included. None: the provider or the card did not say."""
+
+    calls: int = 0
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    cost_usd: float | None = 0.0
+
+    def __add__(self, other: "ModelUse") -> "ModelUse":
+        """The sum; unknown plus anything is unknown."""
+        return ModelUse(
+            self.calls + other.calls,
+            _sum(self.input_tokens, other.input_tokens),
+            _sum(self.output_tokens, other.output_tokens),
+            _sum(self.cost_usd, other.cost_usd),
+        )
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _sum(a: Number | None, b: Number | None) -> Number | None:
+    return None if a is None or b is None else a + b
+
+
+@dataclass(frozen=True)
+class Change:
+    """One named edit of a parent's file."""
+
+    name: str
+    removed_lines: int
+    added_lines: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +81,9 @@ class Node:
     attempts: int = 1
     """Above 1 when infrastructure failed and the step was tried again."""
     timings: Timings = field(default_factory=Timings)
+    model_use: ModelUse = field(default_factory=ModelUse)
+    changes: tuple[Change, ...] = ()
+    """The edits an edit operator applied to its parent's file, in order."""
 
     @property
     def is_valid(self) -> bool:

@@ -1,10 +1,14 @@
 """Fills a run plan from what the user typed, the task's profile and the machine."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from aira_bench.agents.catalog import AgentOptions
+from aira_bench.agents.model_sources import Budgets
 from aira_bench.agents.protocol import Agent, FitnessSource
+from aira_bench.agents.spending import Caps
 from aira_bench.errors import UsageError
 from aira_bench.hardware import this_machine, usable_cores
 from aira_bench.runs.manifest import RunPlan
@@ -31,6 +35,8 @@ def make_plan(
     raw: Path,
     seed_set: Literal["search", "final"],
     score_cache: bool,
+    memory: Literal["paper", "none"],
+    caps: Mapping[str, Any],
 ) -> RunPlan:
     """The plan of a run, its gaps filled from the task's profile.
 
@@ -60,7 +66,16 @@ def make_plan(
         seed_set=seed_set,
         score_cache=score_cache,
         raw=str(raw),
+        memory=memory,
+        **caps,
     )
+
+
+def agent_options(plan_memory: str, caps: Mapping[str, Any]) -> AgentOptions:
+    """What a plan asks of its agent; `caps` hold the plan's four budget fields."""
+    run = Caps(caps["max_cost_usd"], caps["max_tokens"])
+    seed = Caps(caps["seed_max_cost_usd"], caps["seed_max_tokens"])
+    return AgentOptions(Budgets(run, seed), memory=plan_memory == "paper")
 
 
 def default_concurrency(profile: str, seeds: int) -> int:

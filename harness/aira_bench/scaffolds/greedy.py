@@ -23,6 +23,8 @@ class Greedy:
     max_debug_depth: int = 20
     """A failed leaf at this depth may still be debugged, so a chain holds one debug more."""
     lower_is_better: bool = False
+    edit: bool = False
+    """Improve and Debug edit the parent's file instead of writing a new one."""
 
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """Draft, debug a failed leaf, or improve the best."""
@@ -32,9 +34,9 @@ class Greedy:
             return Draft()
         leaves = self._debuggable(journal)
         if wants_debug and leaves:
-            return Debug((leaves[int(pick * len(leaves))].step,))
+            return Debug((leaves[int(pick * len(leaves))].step,), edit=self.edit)
         best = best_node(journal, lower_is_better=self.lower_is_better)
-        return Improve((best.step,)) if best else Draft()
+        return Improve((best.step,), edit=self.edit) if best else Draft()
 
     def _debuggable(self, journal: Journal) -> list[Node]:
         by_step = {node.step: node for node in journal}

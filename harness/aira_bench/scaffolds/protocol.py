@@ -17,18 +17,28 @@ class Draft:
 
 @dataclass(frozen=True)
 class Improve:
-    """Make a valid solution better; `parents` holds its step."""
+    """Make a valid solution better; `parents` holds its step. With `edit`, by named edits of its file."""
 
     parents: tuple[int]
+    edit: bool = False
     operator: Literal["improve"] = "improve"
 
 
 @dataclass(frozen=True)
 class Debug:
-    """Repair a failed solution; `parents` holds its step."""
+    """Repair a failed solution; `parents` holds its step. With `edit`, by named edits of its file."""
 
     parents: tuple[int]
+    edit: bool = False
     operator: Literal["debug"] = "debug"
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """Combine two valid solutions."""
+
+    parents: tuple[int, int]
+    operator: Literal["crossover"] = "crossover"
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Stop:
     """The scaffold is done before its budget is."""
 
 
-Proposing = Draft | Improve | Debug
+Proposing = Draft | Improve | Debug | Crossover
 Action = Proposing | Stop
 
 

@@ -1,0 +1,32 @@
+"""A short description of a task's public data for prompts: a tree with sizes, and how its text files begin."""
+
+import itertools
+from pathlib import Path
+
+from aira_bench.output import printable
+
+_MOST_FILES, _MOST_TEXTS, _TEXT_LINES, _LINE_CHARS = 60, 4, 6, 200
+_TEXT_SUFFIXES = {".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".py", ".yaml"}
+
+
+def preview(folder: Path, limit: int = 6000) -> str:
+    """Describe `folder` in at most `limit` characters, paths relative to `./data`."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    lines = [f"{path.relative_to(folder).as_posix()} ({_size(path)})" for path in files[:_MOST_FILES]]
+    if len(files) > _MOST_FILES:
+        lines.append(f"... and {len(files) - _MOST_FILES} more files")
+    texts = [path for path in files if path.suffix in _TEXT_SUFFIXES][:_MOST_TEXTS]
+    for path in texts:
+        lines.append(f"\n{path.relative_to(folder).as_posix()} begins:")
+        lines += [f"    {line}" for line in _beginning(path)]
+    return printable("\n".join(lines))[:limit]
+
+
+def _size(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size} B" if size < 1024 else f"{size / 1024:.1f} KiB" if size < 2**20 else f"{size / 2**20:.1f} MiB"
+
+
+def _beginning(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return [line[:_LINE_CHARS].rstrip("\n") for line in itertools.islice(stream, _TEXT_LINES)]

@@ -1,0 +1,52 @@
+"""Evolution with operators of an LLM: generations of drafts, improvements and crossovers.
+
+Generation 0 drafts; later generations pick parents from all valid nodes by a softmax over fitness scaled to [0, 1], and
+from the second generation after the drafts on, two parents are crossed half of the time. Failed individuals are
+debugged
+to a limit and then left out. One island; the public harness's migration between islands is off by default and has
+faults (specimens land in the wrong island), so it is not here.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+
+from aira_bench.runs.node import Journal, Node
+from aira_bench.scaffolds.greedy import debug_depth
+from aira_bench.scaffolds.protocol import Action, Crossover, Debug, Draft, Improve
+
+
+@dataclass(frozen=True)
+class Evolutionary:
+    """Defaults follow the paper's harness: 5 individuals a generation, crossover 0.5, debug depth 10."""
+
+    individuals: int = 5
+    crossover_probability: float = 0.5
+    temperature: float = 1.0
+    max_debug_depth: int = 10
+    lower_is_better: bool = False
+
+    def next(self, journal: Journal, rng: random.Random) -> Action:
+        """Debug the newest node if it failed, else breed the next individual."""
+        wants_crossover, kept = rng.random(), [node for node in journal if node.step_class != "infra_error"]
+        by_step = {node.step: node for node in kept}
+        if kept and kept[-1].is_buggy and debug_depth(kept[-1], by_step) < self.max_debug_depth:
+            return Debug((kept[-1].step,))
+        generation = sum(node.operator != "debug" for node in kept) // self.individuals
+        population = [
+            node for node in kept if node.is_valid and node.fitness is not None and math.isfinite(node.fitness)
+        ]
+        if generation == 0 or not population:
+            return Draft()
+        first = self._pick(population, rng)
+        if generation >= 2 and len(population) > 1 and wants_crossover < self.crossover_probability:
+            second = self._pick([node for node in population if node is not first], rng)
+            return Crossover((first.step, second.step))
+        return Improve((first.step,))
+
+    def _pick(self, population: list[Node], rng: random.Random) -> Node:
+        sign = -1.0 if self.lower_is_better else 1.0
+        values = [sign * (node.fitness or 0.0) for node in population]
+        low, high = min(values), max(values)
+        scaled = [0.5 if high == low else (value - low) / (high - low) for value in values]
+        return rng.choices(population, [math.exp(value / self.temperature) for value in scaled])[0]
