@@ -8,6 +8,7 @@ Not covered: decoding with a carried state, and weight-decay exemptions (trainin
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,9 +71,31 @@ class CausalConvolution(nn.Module):
 
     def forward(self, x_BLE: Tensor) -> Tensor:
         """Map (B, L, E) to (B, L, E); the last tap reads the present position."""
-        length = x_BLE.shape[1]
-        padded = functional.pad(x_BLE, (0, 0, self.taps - 1, 0))
-        out: Tensor = self.bias_E
-        for tap in range(self.taps):
-            out = torch.addcmul(out, padded[:, tap : tap + length], self.weight_TE[tap])
+        out: Tensor = _ShiftedAdds.apply(x_BLE, self.weight_TE, self.bias_E)  # type: ignore[no-untyped-call]
         return out
+
+
+class _ShiftedAdds(torch.autograd.Function):
+    """The convolution with its own backward pass: autograd's would write a zero-filled gradient for each shift."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BLE: Tensor, weight_TE: Tensor, bias_E: Tensor) -> Tensor:  # noqa: ANN401
+        taps, length = len(weight_TE), x_BLE.shape[1]
+        padded = functional.pad(x_BLE, (0, 0, taps - 1, 0))
+        ctx.save_for_backward(padded, weight_TE)
+        out = torch.addcmul(bias_E, padded[:, :length], weight_TE[0])
+        for tap in range(1, taps):
+            out.addcmul_(padded[:, tap : tap + length], weight_TE[tap])
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+        (grad_BLE,) = gradients
+        padded, weight_TE = ctx.saved_tensors
+        taps, length = len(weight_TE), grad_BLE.shape[1]
+        later = functional.pad(grad_BLE, (0, 0, 0, taps - 1))
+        grad_x = grad_BLE * weight_TE[-1]
+        for shift in range(1, taps):
+            grad_x.addcmul_(later[:, shift : shift + length], weight_TE[-1 - shift])
+        per_tap = [(grad_BLE * padded[:, tap : tap + length]).sum((0, 1)) for tap in range(taps)]
+        return grad_x, torch.stack(per_tap), grad_BLE.sum((0, 1))

@@ -110,6 +110,15 @@ def test_the_convolution_equals_torchs_depthwise_one() -> None:
     torch.testing.assert_close(ours(x), expected)
 
 
+@pytest.mark.parametrize("length", [1, 3, 9])
+def test_the_convolutions_gradients_are_those_of_finite_differences(length: int) -> None:
+    convolution = CausalConvolution(3, 4, generator=_generator()).double()
+    x = _random(2, length, 3).double().requires_grad_()
+    parameters = (convolution.weight_TE, convolution.bias_E)
+    # gradcheck perturbs its inputs in place, the parameters among them.
+    assert torch.autograd.gradcheck(lambda x, *_: convolution(x), (x, *parameters))
+
+
 def test_mamba_starts_with_the_published_ranges() -> None:
     block = Mamba2(BlockSizes(width=512), generator=_generator())
     step = functional.softplus(block.step_bias_H)
