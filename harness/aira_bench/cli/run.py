@@ -155,6 +155,7 @@ def _plan(args: argparse.Namespace) -> "RunPlan":
 
 def _replay_plan(args: argparse.Namespace) -> "RunPlan":
     """A replay is the recorded run's plan under another name."""
+    from aira_bench.cli.host import raw_folder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
     from aira_bench.world import SystemWorld
@@ -162,4 +163,6 @@ def _replay_plan(args: argparse.Namespace) -> "RunPlan":
     recorded = find_run(host_paths(args.runs).runs, args.agent.removeprefix("replay:")).manifest.plan
     name = args.name or f"replay-{recorded.name[:60]}-{SystemWorld().now():%Y%m%d-%H%M%S}"
     free = {"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None}
-    return recorded.model_copy(update={"agent": args.agent, "name": name} | free)
+    there = Path(recorded.raw) if Path(recorded.raw).is_dir() else None
+    raw = str(raw_folder(host_paths(), args.raw or there))
+    return recorded.model_copy(update={"agent": args.agent, "name": name, "raw": raw} | free)

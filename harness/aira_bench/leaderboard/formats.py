@@ -70,19 +70,9 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 
 HEADERS = (
-    "agent",
-    "scaffold",
-    "seeds",
-    "VSR",
-    "validation",
-    "test",
-    "best test met",
-    "steps",
-    "valid steps",
-    "time",
-    "tokens",
+    "agent", "scaffold", "seeds", "VSR", "validation", "test", "best test met", "steps", "valid steps", "time", "tokens",
     "cost",
-)
+)  # fmt: skip
 LEGEND = (
     "VSR: valid submission rate over seeds. Validation, test: of the submitted step, mean and standard deviation over "
     "seeds. Best test met: best of all steps, not chosen by it. Time: summed over seeds."
