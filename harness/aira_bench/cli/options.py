@@ -44,10 +44,10 @@ def positive_float(text: str) -> float:
 
 
 def seed_list(text: str) -> tuple[int, ...]:
-    """`10` stands for seeds 0 to 9, `3,5` for those two."""
+    """`10` stands for seeds 0 to 9, `3,5` for those two, `7,` for that one."""
     if "," not in text:
         return tuple(range(positive_int(text)))
-    parts = text.split(",")
+    parts = text.removesuffix(",").split(",")
     if not all(part.isascii() and part.isdigit() for part in parts) or len(set(map(int, parts))) != len(parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of distinct seeds such as 0,3,7")
     return tuple(map(int, parts))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _EPILOG = """examples:
   aira-bench status
   aira-bench status my-run
+  aira-bench status my-run --changes
 """
 
 
@@ -21,6 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "status", help="show runs and their progress", epilog=_EPILOG, formatter_class=SUB_FORMAT,
         description="List runs, or show the seeds and steps of one.",
     )  # fmt: skip
+    parser.add_argument("--changes", action="store_true", help="what each single named edit did to the fitness")
     parser.add_argument("run", nargs="?", metavar="RUN", help="name or folder of a run; without it, all runs")
     add_runs_folder(parser)
     add_json(parser)
@@ -37,7 +39,12 @@ def handle(args: argparse.Namespace) -> int:
         _show([_summary(folder) for folder in list_runs(runs)], args, empty=f"No runs in {runs}.")
     else:
         folder = find_run(runs, args.run)
-        _show(_steps(folder), args, empty="No step is finished yet.")
+        if args.changes:
+            _show(
+                _changes(folder), args, empty="No step is a valid edit of a valid step; greedy-edit makes them."
+            )
+        else:
+            _show(_steps(folder), args, empty="No step is finished yet.")
     return 0
 
 
@@ -89,6 +96,28 @@ def _steps(folder: "RunFolder") -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _changes(folder: "RunFolder") -> list[dict[str, Any]]:
+    from aira_bench.runs.attribution import attribute_changes
+    from aira_bench.runs.journal import StepEnded, read_events
+
+    return [
+        {
+            "seed": seed,
+            "step": effect.step,
+            "parent": effect.parent,
+            "changes": list(effect.changes),
+            "fitness before": effect.before,
+            "fitness after": effect.after,
+            "moved by": effect.after - effect.before,
+            "single": effect.single,
+        }
+        for seed in folder.manifest.plan.seeds
+        for effect in attribute_changes(
+            [event.node for event in read_events(folder.seed(seed).journal)[0] if isinstance(event, StepEnded)]
+        )
+    ]
 
 
 def _show(rows: list[dict[str, Any]], args: argparse.Namespace, *, empty: str) -> None:

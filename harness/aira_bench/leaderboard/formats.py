@@ -70,8 +70,8 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 
 HEADERS = (
-    "agent", "scaffold", "seeds", "VSR", "validation", "test", "best test met", "steps", "valid steps", "time", "tokens",
-    "cost",
+    "agent", "scaffold", "seeds", "VSR", "validation", "test", "best test met", "steps", "valid steps", "time",
+    "tokens", "cost",
 )  # fmt: skip
 LEGEND = (
     "VSR: valid submission rate over seeds. Validation, test: of the submitted step, mean and standard deviation over "

@@ -1,0 +1,72 @@
+"""Rules of the code base that no linter knows: who may import whom, how long modules are, what files may say."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {"aira_bench": "harness", "aira_evaluator": "evaluator", "aira_kernels": "kernels"}
+FORBIDDEN = {
+    "aira_bench": {"aira_evaluator", "aira_kernels", "torch", "jax", "numpy", "triton"},
+    "aira_evaluator": {"aira_bench"},
+    "aira_kernels": {"aira_bench", "aira_evaluator", "jax"},
+}
+
+
+def modules(package: str) -> Iterator[Path]:
+    yield from sorted((ROOT / PACKAGES[package] / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("package", list(PACKAGES))
+def test_packages_import_only_what_they_may(package: str) -> None:
+    for path in modules(package):
+        roots = {name.partition(".")[0] for name in imported(path)}
+        assert not roots & FORBIDDEN[package], path
+
+
+def test_the_docker_sdk_has_one_importer() -> None:
+    users = [
+        path.name
+        for path in modules("aira_bench")
+        if any(name.partition(".")[0] == "docker" for name in imported(path))
+    ]
+    assert users == ["docker_engine.py"]
+
+
+def test_nobody_but_the_entry_point_imports_the_command_line() -> None:
+    for path in modules("aira_bench"):
+        inside = "cli" in path.relative_to(ROOT / "harness" / "aira_bench").parts
+        if not inside and path.name != "__main__.py":
+            assert not any(name.startswith("aira_bench.cli") for name in imported(path)), path
+
+
+@pytest.mark.parametrize("package", list(PACKAGES))
+def test_modules_stay_short_enough_to_hold_in_the_head(package: str) -> None:
+    long = {str(path): lines for path in modules(package) if (lines := path.read_text().count("\n")) > 500}
+    assert not long
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for package in PACKAGES:
+        for path in modules(package):
+            assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_tracked_files_hold_no_caches_or_keys() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout; the wheel's content is checked by tests/images")
+    assert not [name for name in listed.stdout.splitlines() if "__pycache__" in name or name.endswith((".pyc", ".env"))]
