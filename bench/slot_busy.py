@@ -1,7 +1,7 @@
 """Share of the time one slot is busy while eight seeds wait for a scripted model; the bar is 0.95.
 
-The model takes 20 to 60 s an answer, scaled down twenty times; a solution runs three seconds. Next to it, the same seeds
-one after the other. Real containers, through the command line.
+The model takes 20 to 60 s an answer, scaled down twenty times; a solution runs three seconds. Next to it, the same
+seeds one after the other. Real containers, through the command line.
 
     python bench/slot_busy.py
 """
@@ -32,9 +32,10 @@ def answer(request):
 def play(folder: Path, name: str, seeds: str) -> tuple[float, float]:
     """Run seeds on one slot; return seconds of work and of wall clock."""
     runs = folder / "runs"
-    command = [sys.executable, "-m", "aira_bench", "run", "--agent", f"script:{folder / 'model.py'}", "--task", "mad-2p",
-               "--profile", "cpu", "--scaffold", "greedy", "--seeds", seeds, "--steps", str(STEPS), "--concurrency", "1",
-               "--name", name, "--json"]  # fmt: skip
+    model = f"script:{folder / 'model.py'}"
+    command = [sys.executable, "-m", "aira_bench", "run", "--agent", model, "--task", "mad-2p", "--profile", "cpu"]
+    command += ["--scaffold", "greedy", "--seeds", seeds, "--steps", str(STEPS), "--concurrency", "1"]
+    command += ["--name", name, "--json"]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "AIRA_RUNS": str(runs)})
     run = RunFolder(runs / name)
     work_s, moments = 0.0, []
