@@ -40,9 +40,7 @@ def handle(args: argparse.Namespace) -> int:
     else:
         folder = find_run(runs, args.run)
         if args.changes:
-            _show(
-                _changes(folder), args, empty="No step is a valid edit of a valid step; greedy-edit makes them."
-            )
+            _show(_changes(folder), args, empty="No step is a valid edit of a valid step; greedy-edit makes them.")
         else:
             _show(_steps(folder), args, empty="No step is finished yet.")
     return 0
