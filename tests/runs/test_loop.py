@@ -26,9 +26,10 @@ from aira_bench.evaluation.judge import Judge
 from aira_bench.evaluation.verdict import MARKER
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.journal import read_events
-from aira_bench.runs.loop import Session, Stopped, run_seed
+from aira_bench.runs.loop import run_seed
 from aira_bench.runs.manifest import RunPlan
 from aira_bench.runs.node import Node
+from aira_bench.runs.session import Session, Stopped
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.protocol import (
     Artifact,

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from aira_bench.runs.node import Node, StepClass, best_node
 from aira_bench.scaffolds.catalog import SCAFFOLDS, make_scaffold
+from aira_bench.scaffolds.evolutionary import Evolutionary
 from aira_bench.scaffolds.greedy import Greedy, debug_depth
+from aira_bench.scaffolds.mcts import MonteCarloTreeSearch
 from aira_bench.scaffolds.one_shot import OneShot
-from aira_bench.scaffolds.protocol import Debug, Draft, Improve, Policy, Stop
+from aira_bench.scaffolds.protocol import Draft, Policy, Proposing, Stop
 from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
 
 Result = tuple[StepClass, float | None]
 
 
-def node_after(action: Draft | Improve | Debug, step: int, result: Result) -> Node:
+def node_after(action: Proposing, step: int, result: Result) -> Node:
     step_class, fitness = result
     return Node(step, action.operator, action.parents, step_class, "", fitness, None, "0" * 64, None)
 
@@ -123,6 +125,50 @@ def test_policies_are_pure_functions(name: str, outcomes: list[Result], seed: in
         again = policy.next(copy, random.Random(f"{seed}/{index + 1}"))
         assert not isinstance(again, Stop)
         assert (again.operator, again.parents) == (nodes[index].operator, nodes[index].parents)
+
+
+@given(results, st.integers(1, 5), st.integers(0, 4))
+@settings(max_examples=150, deadline=None)
+def test_tree_search_expands_in_rows_and_never_walks_into_the_dead(
+    outcomes: list[Result], children: int, depth: int
+) -> None:
+    policy = MonteCarloTreeSearch(children=children, max_debug_depth=depth)
+    nodes = play(policy, outcomes)
+    for index, node in enumerate(nodes):
+        before = {earlier.step: earlier for earlier in nodes[:index]}
+        kept = [earlier for earlier in nodes[:index] if earlier.step_class != "infra_error"]
+        if node.operator == "improve":
+            parent = before[node.parents[0]]
+            assert parent.is_valid
+            assert parent.fitness is not None
+            assert math.isfinite(parent.fitness)
+            made = [other for other in kept if other.operator == "improve" and other.parents == node.parents]
+            assert len(made) < children
+        if node.operator == "debug":
+            assert node.parents == (kept[-1].step,), "a failure is debugged at once"
+            assert debug_depth(kept[-1], before) < depth
+
+
+def test_tree_search_prefers_the_better_subtree() -> None:
+    nodes = play(
+        MonteCarloTreeSearch(children=2, exploration=0.0), [valid(0.1), valid(0.9), valid(0.8), valid(0.7), valid(0.5)]
+    )
+    assert [node.parents for node in nodes] == [(), (), (2,), (2,), (3,)]
+
+
+@given(results)
+@settings(max_examples=100, deadline=None)
+def test_crossovers_begin_with_the_second_generation_and_join_two_valid_solutions(outcomes: list[Result]) -> None:
+    policy = Evolutionary(individuals=3, crossover_probability=1.0)
+    nodes = play(policy, outcomes)
+    by_step = {node.step: node for node in nodes}
+    bred = 0
+    for node in nodes:
+        if node.operator == "crossover":
+            assert bred >= 6
+            assert len(set(node.parents)) == 2
+            assert all(by_step[step].is_valid for step in node.parents)
+        bred += node.operator != "debug" and node.step_class != "infra_error"
 
 
 def test_one_shot_drafts_once_and_again_only_after_lost_infrastructure() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from aira_bench.agents.protocol import Situation
 from aira_bench.agents.spending import BudgetedModel, Caps, Ledger
 from aira_bench.cards.schema import Card
-from aira_bench.errors import RunStateError, UsageError
+from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.connect import connect
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.protocol import Completion, CompletionRequest, Model
@@ -126,14 +126,17 @@ class ReplaySource:
 
         Raises:
             RunStateError: the recorded run did something else at this step.
+            BudgetExceeded: the record ends before this step, which ends the seed.
         """
         recorded = self._node(situation)
         action = situation.action
-        if recorded is None or (recorded.operator, recorded.parents) != (action.operator, action.parents):
-            was = "nothing" if recorded is None else f"{recorded.operator} of {recorded.parents}"
+        if recorded is None:
+            raise BudgetExceeded(f"The record of seed {situation.seed} ends before step {situation.step}.")
+        if (recorded.operator, recorded.parents) != (action.operator, action.parents):
             raise RunStateError(
                 f"The replay took another path at seed {situation.seed} step {situation.step}: {action.operator} of "
-                f"{action.parents}, recorded was {was}. Scores or flags differ from the recorded run's."
+                f"{action.parents}, recorded was {recorded.operator} of {recorded.parents}. Scores or flags differ "
+                "from the recorded run's."
             )
         folder = self.run.seed(situation.seed).calls(situation.step) / operator
         answers = [exchange.completion for exchange in read_exchanges(folder)]

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from aira_bench.runs.loop import Progress
+from aira_bench.runs.session import Progress
 
 
 class RunDisplay:

@@ -86,7 +86,7 @@ def handle(args: argparse.Namespace) -> int:
 
 def finish(work: Any, display: Any, name: str, *, as_json: bool) -> int:  # noqa: ANN401
     """Do the work under the live display; on success show the board, on a stop how to go on."""
-    from aira_bench.runs.loop import Stopped
+    from aira_bench.runs.session import Stopped
 
     try:
         with display.live():

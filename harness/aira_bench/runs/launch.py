@@ -30,7 +30,7 @@ from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.folder import RunFolder, new_run
 from aira_bench.runs.journal import SeedEnded
-from aira_bench.runs.loop import Progress, Session, Stopped, run_seed
+from aira_bench.runs.loop import run_seed
 from aira_bench.runs.manifest import (
     Manifest,
     RunPlan,
@@ -40,6 +40,7 @@ from aira_bench.runs.manifest import (
     source_revision,
 )
 from aira_bench.runs.plan import agent_options
+from aira_bench.runs.session import Progress, Session, Stopped
 from aira_bench.runs.slots import SlotPool, split_cores
 from aira_bench.sandbox.probe import probe
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Sandbox
