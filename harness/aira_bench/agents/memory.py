@@ -19,6 +19,8 @@ class Remembered:
 
     step: int
     outcome: str
+    """Class and fitness, the harness's own words."""
+    reason: str
     plan: str
     summary: str
 
@@ -59,7 +61,7 @@ def _fit(nodes: Sequence[Node], limit: int) -> Memory:
     used = 0
     for node in nodes:
         entry = _entry(node)
-        used += len(entry.outcome) + len(entry.plan) + len(entry.summary) + 40
+        used += len(entry.outcome) + len(entry.reason) + len(entry.plan) + len(entry.summary) + 40
         if used > limit:
             break
         entries.append(entry)
@@ -68,5 +70,4 @@ def _fit(nodes: Sequence[Node], limit: int) -> Memory:
 
 def _entry(node: Node) -> Remembered:
     outcome = node.step_class if node.fitness is None else f"{node.step_class}, fitness {node.fitness:g}"
-    reason = f": {node.reason[:300]}" if node.reason else ""
-    return Remembered(node.step, outcome + reason, node.plan[:600], node.summary[:600])
+    return Remembered(node.step, outcome, node.reason[:300], node.plan[:600], node.summary[:600])
