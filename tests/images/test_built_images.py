@@ -7,8 +7,7 @@ import pytest
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.ensure import ImageSet, build_images
-from aira_bench.images.flavour import load_flavour
-from aira_bench.images.sources import normal_name
+from aira_bench.images.flavour import load_flavour, normal_name
 
 pytestmark = pytest.mark.docker
 

@@ -10,7 +10,7 @@ import pytest
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.images.ensure import planned_images
-from aira_bench.images.flavour import FLAVOURS, Flavour, load_flavour, package_files, package_folder
+from aira_bench.images.flavour import FLAVOURS, Flavour, lacking, load_flavour, package_files, package_folder
 
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9][0-9a-z.]*(\+cpu)?")
 SOURCE_ONLY = {"causal-conv1d", "flash-attn", "mamba-ssm"}
@@ -84,3 +84,16 @@ def test_only_known_packages_are_compiled() -> None:
     assert set(cuda.settings.source_packages) == SOURCE_ONLY
     assert {pin.partition("==")[0] for pin in cuda.pins} >= SOURCE_ONLY
     assert load_flavour("cpu").settings.source_packages == ()
+
+
+@pytest.mark.parametrize(
+    ("requirements", "lacked"),
+    [
+        (["numpy", "torch", "scikit-learn", "datasets==4.0.0", "Torch==2.13.0"], []),
+        (["sktime", "numpy"], ["sktime"]),
+        (["datasets==3.6.0", "torch[extra]>=2"], ["datasets==3.6.0"]),
+        (["-sktime", ""], []),
+    ],
+)
+def test_requirements_the_images_lack_are_named(requirements: list[str], lacked: list[str]) -> None:
+    assert lacking(load_flavour("cpu"), requirements) == lacked

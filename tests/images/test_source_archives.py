@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.errors import PrerequisiteError
-from aira_bench.images.sources import Link, fetch_source, normal_name, parse_page
+from aira_bench.images.flavour import normal_name
+from aira_bench.images.sources import Link, fetch_source, parse_page
 from aira_bench.images.wheels import find_file
 
 ARCHIVE = b"not really a tar archive" * 5000

@@ -6,7 +6,9 @@ packages copied in. Equal content has an equal tag on every machine, and a chang
 
 import hashlib
 import importlib.util
+import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,7 @@ FLAVOURS = ("cpu", "cuda")
 TARGETS = ("agent", "evaluator")
 PACKAGES = ("aira_kernels", "aira_evaluator")
 LABEL = "aira-bench.flavour"
+_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?")
 
 
 class _Schema(BaseModel):
@@ -123,6 +126,26 @@ def load_flavour(name: str) -> Flavour:
     if name not in FLAVOURS:
         raise UsageError(f"Unknown flavour {name!r}; there are: {', '.join(FLAVOURS)}.")
     return Flavour(name, bundled_folder("images") / name)
+
+
+def lacking(flavour: Flavour, requirements: Iterable[str]) -> list[str]:
+    """Those of a task's requirements that the images do not have, or have in another exact version."""
+    have = {normal_name(name): version for name, _, version in (pin.partition("==") for pin in flavour.pins)}
+    lacked = []
+    for requirement in requirements:
+        match = _REQUIREMENT.match(requirement.strip())
+        if match is None:
+            continue
+        version = have.get(normal_name(match[1]))
+        wanted = match[2]
+        if version is None or (wanted and version.partition("+")[0] != wanted):
+            lacked.append(requirement.strip())
+    return sorted(set(lacked))
+
+
+def normal_name(name: str) -> str:
+    """A package name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def package_folder(package: str) -> Path:

@@ -9,7 +9,6 @@ Not covered: packages with wheels (`aira_bench.images.wheels`), and indexes reac
 
 import hashlib
 import os
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 import requests
 
 from aira_bench.errors import PrerequisiteError
+from aira_bench.images.flavour import normal_name
 
 PUBLIC_INDEX = "https://pypi.org/simple"
 _TIMEOUT_S = 60
@@ -80,11 +80,6 @@ def parse_page(html: str, base_url: str) -> list[Link]:
         name = unquote(url.rpartition("/")[2])
         links.append(Link(url, name, fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else ""))
     return links
-
-
-def normal_name(name: str) -> str:
-    """A package's name as indexes spell it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class _Anchors(HTMLParser):

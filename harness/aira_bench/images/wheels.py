@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aira_bench.errors import PrerequisiteError
-from aira_bench.images.flavour import Flavour
-from aira_bench.images.sources import fetch_source, host_index, normal_name
+from aira_bench.images.flavour import Flavour, normal_name
+from aira_bench.images.sources import fetch_source, host_index
 
 _TIMEOUT_S = 3600
 _BATCH = 10

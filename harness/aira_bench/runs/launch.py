@@ -27,6 +27,7 @@ from aira_bench.evaluation.judge import Judge
 from aira_bench.files import write_atomically, write_json
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
+from aira_bench.images.flavour import lacking, load_flavour
 from aira_bench.paths import HostPaths
 from aira_bench.runs.folder import RunFolder, new_run
 from aira_bench.runs.journal import SeedEnded
@@ -83,6 +84,11 @@ def prepare(host: Host, task: Task, profile: str, raw: Path, note: Note) -> Prep
     """Build images and make data, skipping what is done."""
     task.profile(profile)
     images = host.build_images(flavour_for(profile, host.hardware))
+    flavour = load_flavour(flavour_for(profile, host.hardware))
+    wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
+    lacked = lacking(flavour, wanted)
+    if lacked:
+        note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
     data = task_data(host.paths, task, profile, raw)
     note(f"data of {task.title} ({profile})")
     prepare_task(
