@@ -17,7 +17,6 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import LABEL, Debootstrap, Flavour
 
-_DEBIAN = "http://deb.debian.org/debian"
 _DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TIMEOUT_S = 1800
 _LEFT_OUT = ("./var/cache/apt", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/man", "./var/log")
@@ -59,17 +58,18 @@ def _debootstrap(recipe: Debootstrap, tag: str, flavour: str, engine: DockerEngi
         root, archive = Path(temporary) / "root", Path(temporary) / "root.tar"
         included = ",".join(recipe.include)
         options = ["--variant=minbase", f"--keyring={_DEBIAN_KEYS}", f"--include={included}"]
-        _run(["debootstrap", *options, recipe.suite, str(root), debian_mirror()], "debootstrap")
+        mirror = debian_mirror()
+        _run(["debootstrap", *options, recipe.suite, str(root), *([mirror] if mirror else [])], "debootstrap")
         excluded = [f"--exclude={path}/*" for path in _LEFT_OUT]
         _run(["tar", "--directory", str(root), *excluded, "--create", "--file", str(archive), "."], "packing the base")
         engine.import_root(archive, tag, {LABEL: flavour})
 
 
-def debian_mirror(apt: Path = Path("/etc/apt"), release: Path = Path("/etc/os-release")) -> str:
-    """The Debian mirror this host's apt is set to, the official one if the host is no Debian or names none."""
+def debian_mirror(apt: Path = Path("/etc/apt"), release: Path = Path("/etc/os-release")) -> str | None:
+    """The Debian mirror this host's apt is set to; None (debootstrap's own choice) if it is no Debian or names none."""
     fields = dict(line.partition("=")[::2] for line in _lines(release))
     if fields.get("ID", "").strip('"') != "debian":
-        return _DEBIAN
+        return None
     # Other archives (Docker's, a vendor's) share the suite's name, but none has a component `main` under it.
     suite = fields.get("VERSION_CODENAME", "").strip('"')
     entries = [entry for path in sorted(apt.glob("sources.list.d/*.sources")) for entry in _stanzas(_lines(path))]
@@ -78,7 +78,7 @@ def debian_mirror(apt: Path = Path("/etc/apt"), release: Path = Path("/etc/os-re
     for uris, suites, components in entries:
         if uris and suite in suites and "main" in components:
             return uris[0]
-    return _DEBIAN
+    return None
 
 
 _Entry = tuple[list[str], list[str], list[str]]

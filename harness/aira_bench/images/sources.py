@@ -9,6 +9,7 @@ Not covered: packages with wheels (`aira_bench.images.wheels`), and indexes reac
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import requests
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import normal_name
 
-PUBLIC_INDEX = "https://pypi.org/simple"
+_PIP_DEFAULT = re.compile(r"Python\s+Package\s+Index\s+\(default\s+(\S+?)\)")
 _TIMEOUT_S = 60
 _ACCEPTED = {"Accept": "application/vnd.pypi.simple.v1+html, text/html;q=0.5"}
 _CHUNK_BYTES = 2**20
@@ -37,14 +38,27 @@ class Link:
 
 
 def host_index() -> str:
-    """The package index this host's pip is set to, the public one if it is set to none."""
+    """The package index this host's pip is set to, pip's own default if it is set to none.
+
+    Raises:
+        PrerequisiteError: pip names neither.
+    """
     if os.environ.get("PIP_INDEX_URL"):
         return os.environ["PIP_INDEX_URL"].rstrip("/")
     done = subprocess.run(
         [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
         capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
     )  # fmt: skip
-    return done.stdout.strip().rstrip("/") or PUBLIC_INDEX
+    if done.stdout.strip():
+        return done.stdout.strip().rstrip("/")
+    told = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--help"],
+        capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+    )  # fmt: skip
+    default = _PIP_DEFAULT.search(told.stdout)
+    if default is None:
+        raise PrerequisiteError("pip names no package index.", hint="export PIP_INDEX_URL=...")
+    return default[1].rstrip("/")
 
 
 def fetch_source(pin: str, index: str, folder: Path) -> Path:
