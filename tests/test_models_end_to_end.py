@@ -182,6 +182,30 @@ def test_a_python_function_takes_a_models_place(place: Place, tmp_path: Path) ->
     assert tree[0][6] == ",".join("M" * 16)
 
 
+EDITOR = """
+def answer(request):
+    text = request.messages[0].text
+    if request.schema:
+        return '{"is_bug": false, "summary": "ran", "metric": null}'
+    if "### change:" not in text:
+        return "```python\\nlayers = 'MMMMMMMMMMMMMMMM'\\nopen('submission.csv', 'w').write('architecture\\\\n' + layers)\\n```"
+    return (
+        "Attention.\\n### change: alternate\\n<<<<<<< SEARCH\\nlayers = 'MMMMMMMMMMMMMMMM'\\n=======\\n"
+        "layers = 'AMAMAMAMAMAMAMAM'\\n>>>>>>> REPLACE\\n"
+    )
+"""
+
+
+def test_a_named_edit_is_applied_scored_and_told(place: Place, tmp_path: Path) -> None:
+    file = tmp_path / "editor.py"
+    file.write_text(EDITOR)
+    place.call("run", "--agent", f"script:{file}", "--task", "mad-2p", "--profile", "cpu", "--scaffold", "greedy-edit",
+               "--steps", "6", "--name", "edits")  # fmt: skip
+    (change,) = json.loads(place.call("status", "edits", "--changes", "--json").stdout)
+    assert (change["step"], change["parent"], change["changes"], change["single"]) == (6, 1, ["alternate"], True)
+    assert change["moved by"] > 0
+
+
 def test_the_recorded_run_that_ships_with_the_tests_replays(place: Place) -> None:
     shutil.copytree(RECORDED, place.runs / "recorded")
     place.call("run", "--agent", "replay:recorded", "--name", "recorded-again")

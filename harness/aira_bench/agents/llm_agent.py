@@ -70,7 +70,7 @@ class LlmAgent:
         """Ask for a program, or for edits of the parent's."""
         model = self.source.model(situation, "propose")
         first = self._ask(brief, situation, model, self._remember(brief, situation))
-        if "longer than the model's context" in first.failure and self.memory:
+        if first.failure == _REFUSALS["context_overflow"] and self.memory:
             again = self._ask(brief, situation, model, Memory((), 0))
             return replace(again, model_use=first.model_use + again.model_use)
         return first
