@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aira_bench.cards.catalog import card_names, find_card
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.hardware import this_machine
@@ -22,7 +23,6 @@ from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import shipped_tasks
 
 MIN_FREE_GIB = 10.0
-KEYS = ("ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENAI_API_KEY")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def _gpu() -> Finding:
 
 
 def _keys() -> Iterator[Finding]:
-    for name in KEYS:
+    cards = [find_card(name, os.environ) for name in card_names(os.environ)]
+    for name in sorted({card.key_variable for card in cards if card.key_variable}):
         if os.environ.get(name):
             yield Finding(name, "ok", "set")
         else:

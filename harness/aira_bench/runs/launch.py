@@ -21,7 +21,7 @@ from aira_bench.agents.llm_agent import LlmAgent
 from aira_bench.agents.model_sources import ProviderSource
 from aira_bench.agents.prompting import prompt_hashes
 from aira_bench.agents.protocol import Agent, Brief
-from aira_bench.errors import PrerequisiteError, RunStateError, UsageError
+from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.judge import Judge
 from aira_bench.files import write_atomically, write_json
@@ -40,7 +40,7 @@ from aira_bench.runs.manifest import (
     software_versions,
     source_revision,
 )
-from aira_bench.runs.plan import agent_options
+from aira_bench.runs.plan import agent_options, check_plan
 from aira_bench.runs.session import Progress, Session, Stopped
 from aira_bench.runs.slots import SlotPool, split_cores
 from aira_bench.sandbox.probe import probe
@@ -106,7 +106,7 @@ def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], Non
         Stopped: the user stopped it.
     """
     task, agent = find_task(plan.task), _agent(host, plan)
-    _check_plan(plan, task, agent)
+    check_plan(plan, task)
     prepared = prepare(host, task, plan.profile, Path(plan.raw), note)
     note("probing the sandbox")
     isolation = _probe(host.sandbox, prepared.images.agent)
@@ -149,15 +149,6 @@ def resume(host: Host, folder: RunFolder, note: Note, watch: Callable[[Progress]
 
 def _agent(host: Host, plan: RunPlan) -> Agent:
     return find_agent(plan.agent, agent_options(plan.memory, plan.model_dump()), host.paths)
-
-
-def _check_plan(plan: RunPlan, task: Task, agent: Agent) -> None:
-    make_scaffold(plan.scaffold, steps=plan.steps, lower_is_better=task.lower_is_better)
-    if plan.fitness == "hidden" and not task.metadata.aira.hidden_validation:
-        raise UsageError(
-            f"Task {task.title} has no hidden validation data, so nothing hidden can drive the search.",
-            hint=f"aira-bench run --agent {agent.name} --task {plan.task} --fitness claimed",
-        )
 
 
 def _probe(sandbox: Sandbox, image: str) -> dict[str, bool]:

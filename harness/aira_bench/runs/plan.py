@@ -44,13 +44,7 @@ def make_plan(
         UsageError: scaffold, fitness and task do not go together.
     """
     budget = task.profile(profile)
-    make_scaffold(scaffold, steps=steps or budget.steps, lower_is_better=task.lower_is_better)
-    if fitness == "hidden" and not task.metadata.aira.hidden_validation:
-        raise UsageError(
-            f"Task {task.title} has no hidden validation data, so nothing hidden can drive the search.",
-            hint=f"aira-bench run --agent {agent_argument} --task {task_argument} --fitness claimed",
-        )
-    return RunPlan(
+    plan = RunPlan(
         name=name,
         agent=agent_argument,
         task=task_argument,
@@ -69,6 +63,22 @@ def make_plan(
         memory=memory,
         **caps,
     )
+    check_plan(plan, task)
+    return plan
+
+
+def check_plan(plan: RunPlan, task: Task) -> None:
+    """Whether scaffold, fitness and task go together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    make_scaffold(plan.scaffold, steps=plan.steps, lower_is_better=task.lower_is_better)
+    if plan.fitness == "hidden" and not task.metadata.aira.hidden_validation:
+        raise UsageError(
+            f"Task {task.title} has no hidden validation data, so nothing hidden can drive the search.",
+            hint=f"aira-bench run --agent {plan.agent} --task {plan.task} --fitness claimed",
+        )
 
 
 def agent_options(plan_memory: str, caps: Mapping[str, Any]) -> AgentOptions:
