@@ -50,7 +50,7 @@ $(VENV)/installed: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	    apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; } || \
 	    { echo "python3 cannot make virtual environments. Type: sudo apt-get install -y python3-venv" >&2; exit 3; }
-	@echo "making $(VENV): $$(grep -c == requirements-dev.lock) packages, about 350 MB"
+	@echo "making $(VENV): $$(grep -c == requirements-dev.lock) packages, about 900 MB"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --requirement requirements-dev.lock | $(SHORT) || \
 	    { echo "once more, with the public index of CPU builds of torch" && \
