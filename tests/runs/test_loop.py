@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from aira_bench.agents.architectures import EvolutionAgent
 from aira_bench.agents.protocol import Brief
 from aira_bench.errors import SandboxError
 from aira_bench.evaluation.cache import ScoreCache
-from aira_bench.evaluation.judge import Judge
+from aira_bench.evaluation.catalog import open_evaluator
+from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import MARKER
+from aira_bench.images.ensure import ImageSet
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.journal import read_events
 from aira_bench.runs.loop import run_seed
@@ -164,12 +167,12 @@ def session(
     )  # fmt: skip
     spec = TASK.metadata.aira.artifact
     brief = Brief("mad-2p", "", spec, "Accuracy", False, "cpu", "hidden", 100.0, 1024)
-    judge = Judge(TASK, "cpu", TaskData(tmp), "judge:1")
-    specs = [(ContainerSpec("agent:1", "agent", "r"), ContainerSpec("judge:1", "judge", "r"))]
+    evaluation = EvaluationSetting(TASK, "cpu", TaskData(tmp), ImageSet("agent:1", "judge:1"), "r")
+    slots = SlotPool(engine, [ContainerSpec("agent:1", "agent", "r")], partial(open_evaluator, evaluation))
     return Session(
         plan=plan, brief=brief, agent=EvolutionAgent(),
-        policy=make_scaffold(scaffold, steps=steps, lower_is_better=False), judge=judge,
-        cache=ScoreCache(tmp / "scores", ("t",)) if cache else None, slots=SlotPool(engine, specs),
+        policy=make_scaffold(scaffold, steps=steps, lower_is_better=False), evaluation=evaluation,
+        cache=ScoreCache(tmp / "scores", ("t",)) if cache else None, slots=slots,
         world=engine.clock, watch=lambda progress: None,
     )  # fmt: skip
 

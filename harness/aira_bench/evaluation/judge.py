@@ -1,16 +1,18 @@
 """Scores one submission in a judge container.
 
-The submission enters as one bounded file; a score leaves as the task's printed block and, where the task writes one,
-its report. The container mounts hidden data and the task folder, and no byte of agent code.
+What is judged enters as bounded files; a score leaves as the task's printed block and, where the task writes one, its
+report. The container mounts hidden data and the task folder, and no byte of agent code.
 
 Verdicts: exit status 0 with a good block is a score, 2 is a refusal (upstream contract); any other failure is the
 evaluation's own, an infrastructure error, except in upstream folders, whose scripts also crash on bad submissions.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from aira_bench.errors import SandboxError
+from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict, parse_report, parse_score_block
 from aira_bench.output import last_line, printable
 from aira_bench.sandbox.protocol import (
@@ -20,10 +22,10 @@ from aira_bench.sandbox.protocol import (
     Limits,
     Mount,
     PreparedContainer,
+    Sandbox,
     StepOutcome,
 )
-from aira_bench.tasks.store import TaskData
-from aira_bench.tasks.task import Task
+from aira_bench.sandbox.warm import WarmContainer
 
 _REPORT = ArtifactRequest("report.json", 1 << 20)
 # Shows the hidden data as ./data beside the submission, then becomes the task's evaluator.
@@ -36,92 +38,135 @@ os.execv(sys.executable, [sys.executable, "/task/evaluate.py", *sys.argv[1:]])
 """
 
 
-@dataclass(frozen=True)
-class Judge:
-    """Everything that stays the same from one evaluation of a run to the next."""
+class JudgeAlone:
+    """Scores submissions that are data: each in a judge container of its own, started ahead."""
 
-    task: Task
-    profile: str
-    data: TaskData
-    image: str
-    seed_set: str = "search"
+    def __init__(self, setting: EvaluationSetting, sandbox: Sandbox, limits: Limits, ahead: ThreadPoolExecutor) -> None:
+        """Begin starting the first judge container."""
+        self._setting = setting
+        self._judges = WarmContainer(sandbox, judge_spec(setting, limits), ahead)
 
-    def spec(self, run_id: str, limits: Limits) -> ContainerSpec:
-        """The container one evaluation runs in."""
-        return ContainerSpec(
-            image=self.image,
-            role="judge",
-            run_id=run_id,
-            limits=limits,
-            mounts=(
-                Mount(self.data.task, PurePosixPath("/task")),
-                Mount(self.data.hidden, PurePosixPath("/hidden")),
-            ),
-            environment={"AIRA_PROFILE": self.profile, "AIRA_SEED_SET": self.seed_set},
-        )
-
-    def evaluate(
-        self, submission: bytes, container: PreparedContainer, *, timeout_s: float, destination: Path
-    ) -> Verdict:
-        """Score `submission`; the evaluator's report and output are kept under `destination`.
-
-        Raises:
-            SandboxError: the engine or the evaluation itself failed; the submission has no verdict.
-        """
-        name = self.task.metadata.aira.artifact.name
-        reports = self.task.metadata.aira.report
-        arguments = ["--submission-file", f"./data/{name}", *(["--report-file", _REPORT.name] if reports else [])]
-        destination.mkdir(parents=True, exist_ok=True)
-        outcome = container.run(
-            ["python3", "-c", _ENTRY, *arguments],
-            files={f"data/{name}": submission},
-            timeout_s=timeout_s,
-            artifacts=[_REPORT] if reports else [],
-            destination=destination,
-        )
-        for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):
-            text = printable(output.head + output.tail)
-            (destination / f"{stream}.txt").write_text(text, encoding="utf-8")
-        return self._verdict(outcome)
-
-    def _verdict(self, outcome: StepOutcome) -> Verdict:
-        reports = self.task.metadata.aira.report
-        if outcome.ended != "exited":
-            raise SandboxError(f"The evaluation of {self.task.title} ended by {outcome.ended.replace('_', ' ')}.")
-        if outcome.exit_code == 2 or (outcome.exit_code != 0 and not reports):
-            return Refused(self._refusal(outcome), outcome.wall_s)
-        if outcome.exit_code != 0:
-            raise SandboxError(
-                f"The evaluation of {self.task.title} failed with exit status {outcome.exit_code}: "
-                f"{last_line(outcome.stderr) or 'no message'}"
-            )
+    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+        """Score one submission (`SubmissionEvaluator.evaluate`)."""
+        name = self._setting.task.metadata.aira.artifact.name
+        container = self._judges.take()
         try:
-            test = parse_score_block((outcome.stdout.head + outcome.stdout.tail).decode("utf-8", "replace"),
-                                     self.task.metric)  # fmt: skip
-        except ValueError as error:
-            if reports:
-                raise SandboxError(f"The evaluation of {self.task.title} gave no score: {error}.") from error
-            return Refused(str(error), outcome.wall_s)
-        if not reports:
-            return Scored(test, None, None, evaluator_version="task", seconds=outcome.wall_s)
-        return self._reported(outcome, test)
+            return judge(
+                self._setting, name, {name: submission}, container, timeout_s=timeout_s, destination=destination
+            )
+        finally:
+            container.close()
 
-    def _reported(self, outcome: StepOutcome, test: float) -> Scored:
-        file = outcome.artifacts[_REPORT.name]
-        if not isinstance(file, Artifact):
-            raise SandboxError(f"The evaluation of {self.task.title} left no report ({file.reason}).")
-        report = parse_report(file.path.read_bytes())
-        if report.test != test:
-            raise SandboxError(f"The evaluation printed {test} and reported {report.test}; they must be equal.")
-        if self.task.metadata.aira.hidden_validation and report.validation is None:
-            raise SandboxError(f"The evaluation of {self.task.title} reported no hidden validation score.")
-        return Scored(
-            test, report.validation, report.canonical, report.evaluator_version, report.seconds, dict(report.details)
+    def close(self) -> None:
+        """Remove the container started ahead."""
+        self._judges.close()
+
+
+def judge_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
+    """The container a judge runs in: the task folder and the hidden data, nothing of an agent's."""
+    return ContainerSpec(
+        image=setting.images.evaluator,
+        role="judge",
+        run_id=setting.run_id,
+        limits=limits,
+        mounts=(
+            Mount(setting.data.task, PurePosixPath("/task")),
+            Mount(setting.data.hidden, PurePosixPath("/hidden")),
+        ),
+        environment=setting.environment,
+    )
+
+
+def judge(
+    setting: EvaluationSetting,
+    submission: str,
+    files: Mapping[str, bytes],
+    container: PreparedContainer,
+    *,
+    timeout_s: float,
+    destination: Path,
+) -> Verdict:
+    """Run the task's `evaluate.py`; its report and output are kept under `destination`.
+
+    Args:
+        setting: of the run.
+        submission: which of the files `--submission-file` names.
+        files: what lies in `./data` beside the hidden data, by name.
+        container: a fresh one, made from `judge_spec`.
+        timeout_s: for the whole command.
+        destination: a host folder; made if absent.
+
+    Raises:
+        SandboxError: the engine or the evaluation itself failed; there is no verdict.
+    """
+    reports = setting.task.metadata.aira.report
+    arguments = ["--submission-file", f"./data/{submission}", *(["--report-file", _REPORT.name] if reports else [])]
+    destination.mkdir(parents=True, exist_ok=True)
+    outcome = container.run(
+        ["python3", "-c", _ENTRY, *arguments],
+        files={f"data/{name}": content for name, content in files.items()},
+        timeout_s=timeout_s,
+        artifacts=[_REPORT] if reports else [],
+        destination=destination,
+    )
+    for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):
+        text = printable(output.head + output.tail)
+        (destination / f"{stream}.txt").write_text(text, encoding="utf-8")
+    return read_verdict(setting, outcome)
+
+
+def read_verdict(setting: EvaluationSetting, outcome: StepOutcome) -> Verdict:
+    """What a judge's ending, score block and report say.
+
+    Raises:
+        SandboxError: the evaluation failed.
+    """
+    reports = setting.task.metadata.aira.report
+    if outcome.ended != "exited":
+        raise SandboxError(f"The evaluation of {setting.task.title} ended by {outcome.ended.replace('_', ' ')}.")
+    if outcome.exit_code == 2 or (outcome.exit_code != 0 and not reports):
+        return Refused(_refusal(setting, outcome), outcome.wall_s)
+    if outcome.exit_code != 0:
+        raise SandboxError(
+            f"The evaluation of {setting.task.title} failed with exit status {outcome.exit_code}: "
+            f"{last_line(outcome.stderr) or 'no message'}"
         )
+    try:
+        test = parse_score_block((outcome.stdout.head + outcome.stdout.tail).decode("utf-8", "replace"),
+                                 setting.task.metric)  # fmt: skip
+    except ValueError as error:
+        if reports:
+            raise SandboxError(f"The evaluation of {setting.task.title} gave no score: {error}.") from error
+        return Refused(str(error), outcome.wall_s)
+    if not reports:
+        return Scored(test, None, None, evaluator_version="task", seconds=outcome.wall_s)
+    return _reported(setting, outcome, test)
 
-    def _refusal(self, outcome: StepOutcome) -> str:
-        """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so they stay here."""
-        if not self.task.metadata.aira.report:
-            return "the task's evaluate.py refused the submission"
-        line = last_line(outcome.stderr) or "the submission cannot be read"
-        return line.split("error: ", 1)[-1]
+
+def _reported(setting: EvaluationSetting, outcome: StepOutcome, test: float) -> Scored:
+    file = outcome.artifacts[_REPORT.name]
+    if not isinstance(file, Artifact):
+        raise SandboxError(f"The evaluation of {setting.task.title} left no report ({file.reason}).")
+    report = parse_report(file.path.read_bytes())
+    if report.test != test:
+        raise SandboxError(f"The evaluation printed {test} and reported {report.test}; they must be equal.")
+    if setting.task.metadata.aira.hidden_validation and report.validation is None:
+        raise SandboxError(f"The evaluation of {setting.task.title} reported no hidden validation score.")
+    return Scored(
+        test,
+        report.validation,
+        report.canonical,
+        report.evaluator_version,
+        report.seconds,
+        dict(report.details),
+        claimed=report.claimed,
+        flags=report.flags,
+    )
+
+
+def _refusal(setting: EvaluationSetting, outcome: StepOutcome) -> str:
+    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so they stay here."""
+    if not setting.task.metadata.aira.report:
+        return "the task's evaluate.py refused the submission"
+    line = last_line(outcome.stderr) or "the submission cannot be read"
+    return line.split("error: ", 1)[-1]

@@ -8,13 +8,14 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aira_bench.errors import SandboxError
 
 MARKER = "--- EVALUATION RESULT ---"
+Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 _BLOCK = re.compile(r"\s*(\{[^{}]*\})")
 
 
@@ -27,6 +28,10 @@ class Report(BaseModel):
     canonical: str | None = None
     validation: float | None = Field(default=None, allow_inf_nan=False)
     test: float = Field(allow_inf_nan=False)
+    claimed: float | None = Field(default=None, allow_inf_nan=False)
+    """What the submission said of itself, where its own code computes a score."""
+    flags: tuple[Flag, ...] = ()
+    """What the evaluation's checks noticed about a valid submission."""
     details: dict[str, Any] = Field(default_factory=dict)
     evaluator_version: str
     seed_set: str
@@ -44,6 +49,8 @@ class Scored:
     seconds: float
     details: dict[str, Any] = field(default_factory=dict)
     cached: bool = False
+    claimed: float | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

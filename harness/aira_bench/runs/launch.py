@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +24,8 @@ from aira_bench.agents.prompting import prompt_hashes
 from aira_bench.agents.protocol import Agent, Brief
 from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.evaluation.cache import ScoreCache
-from aira_bench.evaluation.judge import Judge
+from aira_bench.evaluation.catalog import open_evaluator
+from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.files import write_atomically, write_json
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
@@ -216,13 +218,11 @@ def _brief(manifest: Manifest, task: Task, data: TaskData) -> Brief:
     )
 
 
-def _slot_specs(
-    host: Host, manifest: Manifest, prepared: Prepared, judge: Judge
-) -> list[tuple[ContainerSpec, ContainerSpec]]:
+def _agent_specs(host: Host, manifest: Manifest, prepared: Prepared) -> list[ContainerSpec]:
     plan, profile = manifest.plan, prepared.task.profile(manifest.plan.profile)
     gpus = host.hardware.gpus if flavour_for(plan.profile, host.hardware) == "cuda" else ()
     slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency
-    pairs = []
+    specs = []
     for index, cpus in enumerate(split_cores(usable_cores(), slots)):
         limits = Limits(
             memory_mib=profile.memory_mib,
@@ -230,7 +230,7 @@ def _slot_specs(
             cpus=cpus,
             gpu_uuid=gpus[index].uuid if gpus else None,
         )
-        agent = ContainerSpec(
+        spec = ContainerSpec(
             image=prepared.images.agent,
             role="agent",
             run_id=manifest.run_id,
@@ -241,8 +241,8 @@ def _slot_specs(
             ),
             environment={"AIRA_PROFILE": plan.profile},
         )
-        pairs.append((agent, judge.spec(manifest.run_id, limits)))
-    return pairs
+        specs.append(spec)
+    return specs
 
 
 def _run_seeds(
@@ -254,20 +254,22 @@ def _run_seeds(
     watch: Callable[[Progress], None],
 ) -> None:
     plan, task = manifest.plan, prepared.task
-    judge = Judge(task, plan.profile, prepared.data, prepared.images.evaluator, plan.seed_set)
-    scope = (task.sha256, manifest.data["hidden"]["sha256"], plan.profile, plan.seed_set, judge.image)
+    images = prepared.images
+    evaluation = EvaluationSetting(task, plan.profile, prepared.data, images, manifest.run_id, plan.seed_set)
+    scope = (task.sha256, manifest.data["hidden"]["sha256"], plan.profile, plan.seed_set, images.evaluator)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         host.sandbox.sweep(manifest.run_id)
         stack.callback(host.sandbox.sweep, manifest.run_id)
-        slots = SlotPool(host.sandbox, _slot_specs(host, manifest, prepared, judge))
+        agents = _agent_specs(host, manifest, prepared)
+        slots = SlotPool(host.sandbox, agents, partial(open_evaluator, evaluation))
         stack.callback(slots.close)
         session = Session(
             plan=plan,
             brief=_brief(manifest, task, prepared.data),
             agent=agent,
             policy=make_scaffold(plan.scaffold, steps=plan.steps, lower_is_better=task.lower_is_better),
-            judge=judge,
+            evaluation=evaluation,
             cache=ScoreCache(host.paths.scores, scope) if plan.score_cache else None,
             slots=slots,
             world=host.world,

@@ -27,6 +27,10 @@ class TrustedScore:
     seconds: float
     """What the evaluation cost when it was made; a cached score keeps its first cost."""
     cached: bool = False
+    claimed: float | None = None
+    """What the submission's own code computed, where it computes a score at all; never used to search or rank."""
+    flags: tuple[str, ...] = ()
+    """What the evaluation's checks noticed."""
 
 
 _SCORE = TypeAdapter(TrustedScore)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from aira_bench.agents.protocol import Agent, Brief
 from aira_bench.evaluation.cache import ScoreCache
-from aira_bench.evaluation.judge import Judge
+from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.runs.manifest import RunPlan
 from aira_bench.runs.slots import SlotPool
 from aira_bench.scaffolds.protocol import Policy
@@ -41,7 +41,7 @@ class Session:
     brief: Brief
     agent: Agent
     policy: Policy
-    judge: Judge
+    evaluation: EvaluationSetting
     cache: ScoreCache | None
     slots: SlotPool
     world: World

@@ -184,17 +184,14 @@ class Step:
         timeout_s = min(session.plan.evaluation_timeout_s, self.clock.remaining_s)
         if timeout_s <= 0:
             raise OutOfTime
-        container = slot.judge.take()
         try:
-            verdict = session.judge.evaluate(
-                submission, container, timeout_s=timeout_s, destination=self.folder.verdict(self.step)
+            verdict = slot.evaluator.evaluate(
+                submission, timeout_s=timeout_s, destination=self.folder.verdict(self.step)
             )
         except SandboxError:
             if self.clock.remaining_s <= 0:
                 raise OutOfTime from None
             raise
-        finally:
-            container.close()
         self._check_stop()
         self.evaluate_s = self.clock.used_s - before_s
         if isinstance(verdict, Scored):
@@ -208,14 +205,16 @@ class Step:
         self, proposal: Proposal, scored: Scored, claimed: float | None, digest: str, analysis: Analysis | None
     ) -> Node:
         session = self.session
+        image = session.evaluation.images.evaluator
         trusted = TrustedScore(
-            self.step, scored.test, scored.validation, scored.evaluator_version, session.judge.image, scored.seconds,
-            scored.cached,
+            self.step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
+            scored.claimed, scored.flags,
         )  # fmt: skip
+        claimed = claimed if scored.claimed is None else scored.claimed
         fitness = claimed
         if session.brief.fitness == "hidden":
             assert scored.validation is not None, "checked when the run was planned and by the judge"
-            fitness = round(scored.validation, session.judge.task.metadata.aira.fitness_decimals)
+            fitness = round(scored.validation, session.evaluation.task.metadata.aira.fitness_decimals)
         elif analysis is not None and analysis.is_bug:
             # The paper's way: where the agent's own number steers, its own analysis may refuse that number.
             reason = f"analysis: {analysis.summary[:300]}"

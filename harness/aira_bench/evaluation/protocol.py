@@ -1,0 +1,56 @@
+"""What scores submissions, whatever containers it needs for that.
+
+Architectures and CSV files are data: one judge container reads them (`judge`). A `model.py` and a `train.py` are code:
+a fit container meets them first, and the judge gets only what that container wrote. `catalog.open_evaluator` chooses
+by the kind of the task's artifact.
+
+Not covered: what a verdict does to a search (`aira_bench.runs.step`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from aira_bench.evaluation.verdict import Verdict
+from aira_bench.images.ensure import ImageSet
+from aira_bench.tasks.store import TaskData
+from aira_bench.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class EvaluationSetting:
+    """What all evaluations of a run have in common."""
+
+    task: Task
+    profile: str
+    data: TaskData
+    images: ImageSet
+    run_id: str
+    """Label of every container."""
+    seed_set: str = "search"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the task's own scripts are told in every container of an evaluation."""
+        return {"AIRA_PROFILE": self.profile, "AIRA_SEED_SET": self.seed_set}
+
+
+class SubmissionEvaluator(Protocol):
+    """Scores submissions one after the other in one slot."""
+
+    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+        """Score one submission; what the evaluation wrote is kept under `destination`.
+
+        Args:
+            submission: the artifact's bytes, no longer than the task admits.
+            timeout_s: for everything the evaluation does, kept from outside the containers.
+            destination: a host folder that no container sees; made if absent.
+
+        Raises:
+            SandboxError: the engine or the evaluation itself failed; the submission has no verdict.
+        """
+        ...
+
+    def close(self) -> None:
+        """Remove every container that is left. Safe to call twice and while an evaluation runs."""
+        ...

@@ -1,0 +1,51 @@
+"""A container of one spec that is always started ahead of its use.
+
+Not covered: containers whose spec depends on a submission; those are prepared when they are needed.
+"""
+
+import contextlib
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from aira_bench.errors import SandboxError
+from aira_bench.sandbox.protocol import ContainerSpec, PreparedContainer, Sandbox
+
+
+class WarmContainer:
+    """Keeps one container of a spec started ahead."""
+
+    def __init__(self, sandbox: Sandbox, spec: ContainerSpec, pool: ThreadPoolExecutor) -> None:
+        """Begin starting the first container."""
+        self._sandbox, self._spec, self._pool = sandbox, spec, pool
+        self._lock, self._closed = threading.Lock(), False
+        self._next: Future[PreparedContainer] | None = None
+        self._start_next()
+
+    def _start_next(self) -> None:
+        with self._lock:
+            if not self._closed and self._next is None:
+                self._next = self._pool.submit(self._sandbox.prepare, self._spec)
+
+    def take(self) -> PreparedContainer:
+        """The started container; the next one begins to start.
+
+        Raises:
+            PrerequisiteError: engine or image is gone.
+            SandboxError: the engine failed, and the next call tries afresh; or the pool is closed.
+        """
+        self._start_next()
+        with self._lock:
+            waiting, self._next = self._next, None
+        if waiting is None:
+            raise SandboxError("The run is being stopped.")
+        container = waiting.result()
+        self._start_next()
+        return container
+
+    def close(self) -> None:
+        """Remove a container that was started and not used; start no more."""
+        with self._lock:
+            waiting, self._next, self._closed = self._next, None, True
+        if waiting is not None and not waiting.cancel():
+            with contextlib.suppress(Exception):  # it never started: nothing to remove
+                waiting.result().close()
