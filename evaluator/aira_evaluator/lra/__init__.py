@@ -1,0 +1,1 @@
+"""Long Range Arena: modules written in JAX/Flax, trained from scratch and scored on hidden data."""
