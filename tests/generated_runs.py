@@ -15,7 +15,7 @@ def manifest(name: str, *, seeds: tuple[int, ...], steps: int, agent: str = "evo
     """A manifest with plausible values; `changes` override fields."""
     plan = RunPlan(
         name=name, agent=agent, task="mad-2p", profile="cpu", scaffold="greedy", fitness="hidden", seeds=seeds,
-        steps=steps, hours=1.0, step_timeout_s=60.0, evaluation_timeout_s=60.0, concurrency=1, raw="/raw",
+        steps=steps, hours=1.0, step_timeout_s=60.0, evaluation_timeout_s=60.0, concurrency=1,
     )  # fmt: skip
     values: dict[str, object] = {
         "run_id": "0" * 12, "created": "2026-01-01T00:00:00+00:00", "aira_bench": "0", "plan": plan,

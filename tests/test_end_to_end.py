@@ -189,8 +189,8 @@ def test_a_folder_in_the_upstream_layout_runs_by_path(place: Place, parity_data:
     refused = place.call("run", "--agent", script, "--task", task, "--profile", "cpu", status=2)
     assert "--fitness claimed" in refused.stderr
     missing = place.call("run", "--agent", script, "--task", task, "--profile", "cpu", "--fitness", "claimed", status=3)
-    assert "--raw" in missing.stderr
-    place.call("run", "--agent", script, "--task", task, "--profile", "cpu", "--fitness", "claimed", "--raw",
+    assert "--source" in missing.stderr
+    place.call("run", "--agent", script, "--task", task, "--profile", "cpu", "--fitness", "claimed", "--source",
                str(parity_data), "--name", "parity")  # fmt: skip
     (score,) = place.run("parity").seed(0).scores.read().values()
     assert score.test == 1.0
@@ -204,7 +204,7 @@ def test_a_wrong_submission_of_an_upstream_folder_is_refused_without_quoting_lab
     solution.write_text("open('submission.csv', 'w').write('label\\n1\\n')")
     task = str(FOLDERS / "ParityClassificationAccuracy")
     place.call("run", "--agent", f"script:{solution}", "--task", task, "--profile", "cpu", "--fitness", "claimed",
-               "--raw", str(parity_data), "--name", "short")  # fmt: skip
+               "--source", str(parity_data), "--name", "short")  # fmt: skip
     (step,) = json.loads(place.call("status", "short", "--json").stdout)
     assert step["class"] == "invalid_submission"
     assert step["reason"] == "the task's evaluate.py refused the submission"

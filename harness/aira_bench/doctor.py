@@ -106,7 +106,7 @@ def _data(paths: HostPaths, profile: str) -> Iterator[Finding]:
         if profile not in task.metadata.aira.profiles:
             continue
         name = f"data: {task.title} ({profile})"
-        if task_data(paths, task, profile, paths.raw_data).ready:
+        if task_data(paths, task, profile, None).ready:
             yield Finding(name, "ok", "prepared")
         else:
             mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"

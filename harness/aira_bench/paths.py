@@ -25,6 +25,11 @@ class HostPaths:
         return self.home / "raw"
 
     @property
+    def sources(self) -> Path:
+        """Downloaded public files, shared by the tasks that name them."""
+        return self.home / "sources"
+
+    @property
     def tasks(self) -> Path:
         """Prepared data of every task."""
         return self.home / "tasks"

@@ -34,7 +34,6 @@ def main() -> None:
         shutil.copytree(runs / RECORDED.name / "seeds/0/calls", RECORDED / "seeds/0/calls")
         manifest = json.loads((RECORDED / "manifest.json").read_text())
         manifest |= {"host": "recorded", "hardware": {}, "source_revision": None}
-        manifest["plan"]["raw"] = "/nonexistent/raw"
         (RECORDED / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 

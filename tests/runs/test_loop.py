@@ -163,7 +163,7 @@ def session(
 ) -> Session:
     plan = RunPlan(
         name="t", agent="evolution", task="mad-2p", profile="cpu", scaffold=scaffold, fitness="hidden", seeds=(0,),
-        steps=steps, hours=hours, step_timeout_s=100.0, evaluation_timeout_s=100.0, concurrency=1, raw="/raw",
+        steps=steps, hours=hours, step_timeout_s=100.0, evaluation_timeout_s=100.0, concurrency=1,
     )  # fmt: skip
     spec = TASK.metadata.aira.artifact
     brief = Brief("mad-2p", "", spec, "Accuracy", False, "cpu", "hidden", 100.0, 1024)

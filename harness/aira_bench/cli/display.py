@@ -1,4 +1,4 @@
-"""What a person sees while a run works: one line a stage, then a live row for each seed.
+"""What a person sees while a run works: one line a stage, bars of downloads, then a live row for each seed.
 
 Without a terminal every finished step is one plain line, so that logs of batch jobs stay readable. Everything goes to
 stderr: stdout is for results.
@@ -10,12 +10,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bars
+from rich.progress import TaskID as BarId
 from rich.table import Table
 from rich.text import Text
 
 from aira_bench.runs.session import Progress
+from aira_bench.tasks.download import Transfer
+
+PLAIN_SHARE = 0.1
+"""Without a terminal, a download is a line for each such share of it."""
 
 
 class RunDisplay:
@@ -29,7 +36,12 @@ class RunDisplay:
         self._best: dict[int, float] = {}
         self._last: dict[int, str] = {}
         self._started_s = time.monotonic()
-        self._live: Live | None = None
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+            TimeRemainingColumn(), console=self._console,
+        )  # fmt: skip
+        self._transfers: dict[str, BarId] = {}
+        self._told: dict[str, float] = {}
 
     def note(self, text: str) -> None:
         """One line about a stage before the search."""
@@ -47,6 +59,26 @@ class RunDisplay:
                 if not self._console.is_terminal:
                     self.note(f"seed {progress.seed} step {progress.step}/{self._steps}: {progress.last}")
 
+    def transfer(self, news: Transfer) -> None:
+        """Take news of a download."""
+        if not self._console.is_terminal:
+            self._tell(news)
+            return
+        with self._lock:
+            if news.name not in self._transfers:
+                self._transfers[news.name] = self._bars.add_task(news.name, total=news.total_bytes)
+            bar = self._transfers[news.name]
+            self._bars.update(bar, completed=news.done_bytes, total=news.total_bytes)
+            self._bars.update(bar, visible=news.done_bytes != news.total_bytes)
+
+    def _tell(self, news: Transfer) -> None:
+        share = news.done_bytes / news.total_bytes if news.total_bytes else 0.0
+        told = self._told.get(news.name)
+        if told is None or share - told >= PLAIN_SHARE or (share == 1.0 != told):
+            self._told[news.name] = share
+            total = f" of {news.total_bytes / 2**20:.1f}" if news.total_bytes else ""
+            self.note(f"{news.name}: {news.done_bytes / 2**20:.1f}{total} MiB")
+
     @contextmanager
     def live(self) -> Iterator[None]:
         """Keep the rows on screen while the block runs."""
@@ -56,8 +88,11 @@ class RunDisplay:
         with Live(self, console=self._console, refresh_per_second=4, transient=True):
             yield
 
-    def __rich__(self) -> Table:
-        """The rows as they stand now."""
+    def __rich__(self) -> Group:
+        """Bars and rows as they stand now."""
+        return Group(self._bars, self._table()) if self._rows else Group(self._bars)
+
+    def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, expand=False)
         columns: list[tuple[str, Any]] = [
             ("seed", "right"), ("step", "right"), ("best fitness", "right"), ("last step", "left"), ("now", "left"),

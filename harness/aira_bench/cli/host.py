@@ -4,21 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.paths import HostPaths, host_paths
+from aira_bench.paths import host_paths
 from aira_bench.world import SystemWorld
 
 if TYPE_CHECKING:
     from aira_bench.images.ensure import ImageSet
     from aira_bench.runs.launch import Host
+    from aira_bench.tasks.download import Transfer
 
 
-def raw_folder(paths: HostPaths, chosen: Path | None) -> Path:
-    """Where raw data lies: the user's choice, made absolute, or the store's own folder."""
-    return chosen.absolute() if chosen else paths.raw_data
-
-
-def connect_host(runs: Path | None, note: Callable[[str], None]) -> "Host":
-    """Connect to the container engine.
+def connect_host(runs: Path | None, note: Callable[[str], None], transfer: "Callable[[Transfer], None]") -> "Host":
+    """Connect to the container engine; `note` and `transfer` show what happens before the search.
 
     Raises:
         PrerequisiteError: no engine answers.
@@ -39,4 +35,4 @@ def connect_host(runs: Path | None, note: Callable[[str], None]) -> "Host":
         note(f"images ({flavour})")
         return ensure_images(flavour, engine, note)
 
-    return Host(host_paths(runs), sandbox, SystemWorld(), this_machine(), build)
+    return Host(host_paths(runs), sandbox, SystemWorld(), this_machine(), build, transfer)

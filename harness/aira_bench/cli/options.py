@@ -24,6 +24,15 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """`--source`: where raw data comes from."""
+    parser.add_argument(
+        "--source", metavar="DIR|synthetic",
+        help="raw data: files already on disk, or a generated stand-in that every score is marked with "
+        "(default: download public files)",
+    )  # fmt: skip
+
+
 def positive_int(text: str) -> int:
     """An integer above 0."""
     value = int(text) if text.isascii() and text.isdigit() else 0

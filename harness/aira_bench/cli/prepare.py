@@ -2,13 +2,13 @@
 
 import argparse
 import json
-from pathlib import Path
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_profile
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_profile, add_source
 
 _EPILOG = """examples:
   aira-bench prepare mad-2p --profile cpu
-  aira-bench prepare path/to/TaskFolder --raw path/to/raw
+  aira-bench prepare path/to/TaskFolder --source path/to/raw
+  aira-bench prepare babistories-2p --profile cpu --source synthetic
 
 A run prepares what is missing by itself; this command does it ahead.
 """
@@ -22,7 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument("task", metavar="TASK", help="a task's name or the path of a task folder")
     add_profile(parser)
-    parser.add_argument("--raw", type=Path, metavar="DIR", help="raw datasets, as <dataset id>/<config>")
+    add_source(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -30,18 +30,22 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Prepare the task and say what there is."""
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.host import connect_host, raw_folder
+    from aira_bench.cli.host import connect_host
     from aira_bench.runs.launch import prepare
+    from aira_bench.tasks.sources import choose_source
     from aira_bench.tasks.task import find_task
 
     task = find_task(args.task)
+    source = choose_source(task, args.source)
     display = RunDisplay((), 0, quiet=args.json)
-    host = connect_host(None, display.note)
-    prepared = prepare(host, task, args.profile, raw_folder(host.paths, args.raw), display.note)
+    host = connect_host(None, display.note, display.transfer)
+    with display.live():
+        prepared = prepare(host, task, args.profile, source, display.note)
     hashes = prepared.data.hashes()
     if args.json:
         print(json.dumps({"task": task.name, "profile": args.profile, "public": str(prepared.data.public)} | hashes))
     else:
-        sizes = ", ".join(f"{half} {entry['bytes'] / 2**20:.1f} MiB" for half, entry in hashes.items())
-        print(f"{task.title} ({args.profile}) is ready: {sizes}. Agents see {prepared.data.public}")
+        sizes = ", ".join(f"{half} {hashes[half]['bytes'] / 2**20:.1f} MiB" for half in ("public", "hidden"))
+        marked = ", SYNTHETIC data" if source.synthetic else ""
+        print(f"{task.title} ({args.profile}{marked}) is ready: {sizes}. Agents see {prepared.data.public}")
     return 0

@@ -35,5 +35,5 @@ def handle(args: argparse.Namespace) -> int:
     folder = find_run(host_paths(args.runs).runs, args.run)
     plan = folder.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
-    host = connect_host(args.runs, display.note)
+    host = connect_host(args.runs, display.note, display.transfer)
     return finish(lambda: resume(host, folder, display.note, display.watch), display, args.run, as_json=args.json)

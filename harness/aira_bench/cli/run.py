@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aira_bench.cli.options import (
@@ -11,6 +10,7 @@ from aira_bench.cli.options import (
     add_json,
     add_profile,
     add_runs_folder,
+    add_source,
     positive_float,
     positive_int,
     seed_list,
@@ -26,8 +26,9 @@ _EPILOG = """examples:
   aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6
   aira-bench run --agent random --task mad-3p --profile cpu --seeds 10 --concurrency 2 --name random-3p
   aira-bench run --agent gemini3pro --task mad-2p --seeds 10 --max-cost-usd 50
+  aira-bench run --agent random --task babistories-2p --profile cpu --source synthetic
   aira-bench run --agent replay:my-run
-  aira-bench run --agent script:solution.py --task path/to/TaskFolder --raw path/to/raw --fitness claimed
+  aira-bench run --agent script:solution.py --task path/to/TaskFolder --source path/to/raw --fitness claimed
 
 Ctrl-C stops cleanly; `aira-bench resume NAME` goes on.
 """
@@ -55,7 +56,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument("--concurrency", type=positive_int, help="steps at a time (default: one a core or GPU)")
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
-    parser.add_argument("--raw", type=Path, metavar="DIR", help="raw datasets, as <dataset id>/<config>")
+    add_source(parser)
     parser.add_argument("--max-cost-usd", type=positive_float, metavar="USD", help="hard cap on the run's model calls")
     parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="hard cap on the run's model tokens")
     parser.add_argument("--seed-max-cost-usd", type=positive_float, metavar="USD", help="the same for each seed")
@@ -80,7 +81,7 @@ def handle(args: argparse.Namespace) -> int:
         print(plan.model_dump_json(indent=2))
         return 0
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
-    host = connect_host(args.runs, display.note)
+    host = connect_host(args.runs, display.note, display.transfer)
     return finish(lambda: start(host, plan, display.note, display.watch), display, plan.name, as_json=args.json)
 
 
@@ -117,10 +118,9 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
 
 def _plan(args: argparse.Namespace) -> "RunPlan":
     from aira_bench.agents.catalog import find_agent
-    from aira_bench.cli.host import raw_folder
     from aira_bench.errors import UsageError
-    from aira_bench.paths import host_paths
     from aira_bench.runs.plan import agent_options, default_concurrency, default_name, make_plan
+    from aira_bench.tasks.sources import choose_source
     from aira_bench.tasks.task import find_task
     from aira_bench.world import SystemWorld
 
@@ -145,7 +145,7 @@ def _plan(args: argparse.Namespace) -> "RunPlan":
         step_timeout_s=args.step_timeout,
         concurrency=args.concurrency or default_concurrency(args.profile, len(args.seeds)),
         name=args.name or default_name(agent, task, args.profile, SystemWorld()),
-        raw=raw_folder(host_paths(), args.raw),
+        source=choose_source(task, args.source),
         seed_set=args.seed_set,
         score_cache=not args.no_score_cache,
         memory=args.memory,
@@ -155,7 +155,6 @@ def _plan(args: argparse.Namespace) -> "RunPlan":
 
 def _replay_plan(args: argparse.Namespace) -> "RunPlan":
     """A replay is the recorded run's plan under another name."""
-    from aira_bench.cli.host import raw_folder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
     from aira_bench.world import SystemWorld
@@ -163,6 +162,5 @@ def _replay_plan(args: argparse.Namespace) -> "RunPlan":
     recorded = find_run(host_paths(args.runs).runs, args.agent.removeprefix("replay:")).manifest.plan
     name = args.name or f"replay-{recorded.name[:60]}-{SystemWorld().now():%Y%m%d-%H%M%S}"
     free = {"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None}
-    there = Path(recorded.raw) if Path(recorded.raw).is_dir() else None
-    raw = str(raw_folder(host_paths(), args.raw or there))
-    return recorded.model_copy(update={"agent": args.agent, "name": name, "raw": raw} | free)
+    source = args.source or recorded.source
+    return recorded.model_copy(update={"agent": args.agent, "name": name, "source": source} | free)

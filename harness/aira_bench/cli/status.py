@@ -63,6 +63,7 @@ def _summary(folder: "RunFolder") -> dict[str, Any]:
         "agent": plan.agent,
         "task": manifest.task_title,
         "profile": plan.profile,
+        "synthetic": manifest.synthetic,
         "seeds": f"{ended}/{len(seeds)}",
         "steps": sum(seed.steps for seed in seeds),
         "valid": sum(seed.valid_steps for seed in seeds),

@@ -1,6 +1,7 @@
 """Boards: rows of agents, from the journals and trusted scores of run folders.
 
-A board is split into sections that never mix: task, profile, data, evaluator image, seed set and hardware class. A row
+A board is split into sections that never mix: task, profile, data (real or a synthetic stand-in), evaluator image, seed
+set and hardware class. A row
 is one agent with its scaffold, fitness source and budget. A seed that was run twice counts once, the newest complete
 run first.
 
@@ -32,6 +33,8 @@ class Section:
     evaluator: str
     data: str
     seed_set: str
+    synthetic: bool = False
+    """The data is a generated stand-in; nothing here is a result on the real data."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ def _section(manifest: Manifest) -> Section:
         evaluator=manifest.images["evaluator"],
         data=f"{manifest.task_sha256[:12]}-{manifest.data['hidden']['sha256'][:12]}",
         seed_set=plan.seed_set,
+        synthetic=manifest.synthetic,
     )
 
 

@@ -83,7 +83,8 @@ def heading(table: Table) -> str:
     """One line that says what the rows of a table have in common."""
     section = table.section
     direction = "lower is better" if section.lower_is_better else "higher is better"
-    return f"{section.task} - {section.metric}, {direction} - profile {section.profile} - {section.hardware}"
+    marked = " - SYNTHETIC DATA, no result on the real data" if section.synthetic else ""
+    return f"{section.task} - {section.metric}, {direction} - profile {section.profile} - {section.hardware}{marked}"
 
 
 def cells(row: Row) -> tuple[str, ...]:

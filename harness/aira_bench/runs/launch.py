@@ -48,7 +48,9 @@ from aira_bench.runs.slots import SlotPool, split_cores
 from aira_bench.sandbox.probe import probe
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Sandbox
 from aira_bench.scaffolds.catalog import make_scaffold
+from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
+from aira_bench.tasks.sources import DataSource, choose_source, provide_raw
 from aira_bench.tasks.store import TaskData, task_data
 from aira_bench.tasks.task import DESCRIPTION, Task, find_task
 from aira_bench.world import World
@@ -66,6 +68,8 @@ class Host:
     hardware: Hardware
     build_images: Callable[[str], ImageSet]
     """Makes sure the images of a flavour exist and names them."""
+    transfer: Callable[[Transfer], None] = lambda transfer: None
+    """Told how far a download is."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def flavour_for(profile: str, hardware: Hardware) -> str:
     return "cuda" if profile == "paper" and hardware.gpus else "cpu"
 
 
-def prepare(host: Host, task: Task, profile: str, raw: Path, note: Note) -> Prepared:
+def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
     """Build images and make data, skipping what is done."""
     task.profile(profile)
     images = host.build_images(flavour_for(profile, host.hardware))
@@ -91,10 +95,20 @@ def prepare(host: Host, task: Task, profile: str, raw: Path, note: Note) -> Prep
     lacked = lacking(flavour, wanted)
     if lacked:
         note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
-    data = task_data(host.paths, task, profile, raw)
+    data = task_data(host.paths, task, profile, source.argument)
     note(f"data of {task.title} ({profile})")
     prepare_task(
-        task, profile, data, raw=raw, sandbox=host.sandbox, image=images.evaluator, world=host.world, note=note
+        task,
+        profile,
+        data,
+        source=source,
+        provide=lambda empty: provide_raw(
+            task, profile, source, host.paths, empty=empty, note=note, watch=host.transfer
+        ),
+        sandbox=host.sandbox,
+        image=images.evaluator,
+        world=host.world,
+        note=note,
     )
     return Prepared(task, data, images)
 
@@ -109,7 +123,7 @@ def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], Non
     """
     task, agent = find_task(plan.task), _agent(host, plan)
     check_plan(plan, task)
-    prepared = prepare(host, task, plan.profile, Path(plan.raw), note)
+    prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
     note("probing the sandbox")
     isolation = _probe(host.sandbox, prepared.images.agent)
     folder = new_run(host.paths.runs, plan.name)
@@ -131,7 +145,8 @@ def resume(host: Host, folder: RunFolder, note: Note, watch: Callable[[Progress]
     plan = manifest.plan
     kept = f"script:{folder.agent_file}" if plan.agent.startswith("script:") else plan.agent
     agent = _agent(host, plan.model_copy(update={"agent": kept}))
-    prepared = prepare(host, find_task(plan.task), plan.profile, Path(plan.raw), note)
+    task = find_task(plan.task)
+    prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
     now = {
         "task folder": (manifest.task_sha256, prepared.task.sha256),
         "task data": (manifest.data, prepared.data.hashes()),
@@ -274,6 +289,7 @@ def _run_seeds(
             slots=slots,
             world=host.world,
             watch=watch,
+            synthetic=manifest.synthetic,
         )
         agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
         with _seed_threads(session, folder, host.sandbox, manifest.run_id) as seeds:

@@ -44,7 +44,8 @@ class RunPlan(_Record):
     concurrency: int = Field(gt=0)
     seed_set: Literal["search", "final"] = "search"
     score_cache: bool = True
-    raw: str
+    source: str | None = None
+    """Where raw data comes from, as `--source` names it; None for the task's own way."""
     memory: Literal["paper", "none"] = "paper"
     max_cost_usd: float | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
@@ -79,6 +80,11 @@ class Manifest(_Record):
     """The agent card as it was used."""
     isolation: dict[str, bool]
     """Checks of the probe container before the first step; every one must hold."""
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data is a generated stand-in, whose scores say nothing about the real data."""
+        return bool(self.data.get("synthetic", False))
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from aira_bench.agents.catalog import AgentOptions
@@ -13,6 +12,7 @@ from aira_bench.errors import UsageError
 from aira_bench.hardware import this_machine, usable_cores
 from aira_bench.runs.manifest import RunPlan
 from aira_bench.scaffolds.catalog import make_scaffold
+from aira_bench.tasks.sources import DataSource
 from aira_bench.tasks.task import Task
 from aira_bench.world import World
 
@@ -32,7 +32,7 @@ def make_plan(
     step_timeout_s: float | None,
     concurrency: int,
     name: str,
-    raw: Path,
+    source: DataSource,
     seed_set: Literal["search", "final"],
     score_cache: bool,
     memory: Literal["paper", "none"],
@@ -59,7 +59,7 @@ def make_plan(
         concurrency=concurrency,
         seed_set=seed_set,
         score_cache=score_cache,
-        raw=str(raw),
+        source=source.argument,
         memory=memory,
         **caps,
     )

@@ -31,6 +31,8 @@ class TrustedScore:
     """What the submission's own code computed, where it computes a score at all; never used to search or rank."""
     flags: tuple[str, ...] = ()
     """What the evaluation's checks noticed."""
+    synthetic: bool = False
+    """Scored on a generated stand-in for the task's data: not a result on the real data."""
 
 
 _SCORE = TypeAdapter(TrustedScore)

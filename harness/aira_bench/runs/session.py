@@ -46,6 +46,8 @@ class Session:
     slots: SlotPool
     world: World
     watch: Callable[[Progress], None]
+    synthetic: bool = False
+    """Scores are made on a generated stand-in for the task's data, and marked so."""
     stop: threading.Event = field(default_factory=threading.Event)
 
 

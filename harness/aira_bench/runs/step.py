@@ -208,7 +208,7 @@ class Step:
         image = session.evaluation.images.evaluator
         trusted = TrustedScore(
             self.step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
-            scored.claimed, scored.flags,
+            scored.claimed, scored.flags, session.synthetic,
         )  # fmt: skip
         claimed = claimed if scored.claimed is None else scored.claimed
         fitness = claimed

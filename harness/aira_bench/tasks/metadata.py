@@ -44,6 +44,7 @@ def _as_shape(value: Any) -> Any:  # noqa: ANN401
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 Positive = Annotated[int, Field(gt=0)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 Shape = Annotated[tuple[Positive, ...], BeforeValidator(_as_shape)]
 
 
@@ -104,6 +105,21 @@ class Profile(_Schema):
 
 
 ProfileName = Literal["paper", "cpu"]
+
+
+class PublicFile(_Schema):
+    """One file of public data, which preparation containers see as `/raw/<name>`."""
+
+    name: FileName
+    url: str = Field(pattern=r"^https?://[^\s]+$")
+    bytes: Positive | None = None
+    """Expected size; None where no trustworthy figure is known."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Expected hash; without one, the file is pinned to what the first download brought."""
+    profiles: tuple[ProfileName, ...] = ("paper", "cpu")
+    """Profiles that need the file."""
+
+
 _UPSTREAM_PROFILES: dict[ProfileName, Profile] = {"paper": Profile(), "cpu": Profile(steps=8, hours=1.0)}
 
 
@@ -120,6 +136,21 @@ class AiraBlock(_Schema):
     fitness_decimals: int = Field(default=4, ge=1, le=12)
     """Digits of the hidden validation score that a search gets to see."""
     profiles: dict[ProfileName, Profile] = Field(default_factory=lambda: dict(_UPSTREAM_PROFILES))
+    sources: tuple[PublicFile, ...] = ()
+    """Public files the data is made from. Without any, the task makes its data itself, or is an upstream folder."""
+    unpacked: Annotated[tuple[FileName, ...], BeforeValidator(_as_list)] = ()
+    """Names in a `--source` folder that stand in for all of `sources`, such as what the archives hold."""
+    synthetic: bool = False
+    """The scripts can generate a stand-in for `sources` (`--source synthetic`)."""
+
+    @model_validator(mode="after")
+    def _sources_are_distinct(self) -> "AiraBlock":
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            raise ValueError("sources: two files have one name")
+        if not self.sources and (self.synthetic or self.unpacked):
+            raise ValueError("synthetic and unpacked stand in for sources, and there are none")
+        return self
 
     @model_validator(mode="after")
     def _hidden_validation_needs_a_report(self) -> "AiraBlock":

@@ -4,7 +4,7 @@ Both scripts are the task author's and trusted, but they run fenced all the same
 they write is writable. `evaluate_prepare.py` copies a submission beside the labels, which at this time does not
 exist: it gets an empty one, and judges put the real one in its place.
 
-Not covered: downloading raw data. An upstream task finds it under `<raw>/<dataset id>/<config>`.
+Not covered: where raw data comes from (`sources`).
 """
 
 import json
@@ -12,15 +12,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from aira_bench.errors import PrerequisiteError, TaskError
+from aira_bench.errors import TaskError
 from aira_bench.output import last_line
+from aira_bench.sandbox.hardening import CONTAINER_UID
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Sandbox
+from aira_bench.tasks.sources import DataSource, RawData
 from aira_bench.tasks.store import TaskData, hash_tree
 from aira_bench.tasks.task import Task
 from aira_bench.world import World
 
-CONTAINER_UID = 10001
 TIMEOUT_S = 3600.0
 LOGS = "/workspace/logs"
 
@@ -30,7 +32,8 @@ def prepare_task(
     profile: str,
     data: TaskData,
     *,
-    raw: Path,
+    source: DataSource,
+    provide: Callable[[Path], RawData],
     sandbox: Sandbox,
     image: str,
     world: World,
@@ -38,29 +41,45 @@ def prepare_task(
 ) -> bool:
     """Make public and hidden data unless they are there; return whether anything was made.
 
+    Args:
+        task: the task, whose scripts are run.
+        profile: sizes of the data.
+        data: where it goes.
+        source: where raw data comes from; recorded.
+        provide: brings the raw data to disk; gets an empty folder to show where there is none.
+        sandbox: where the scripts run.
+        image: the evaluator image.
+        world: source of identifiers.
+        note: told about each stage.
+
     Raises:
-        PrerequisiteError: the raw data an upstream task needs is absent.
+        PrerequisiteError: the raw data is absent and cannot be had.
         TaskError: a script of the task failed.
         SandboxError: the container engine failed.
     """
     if data.ready:
         return False
-    raw.mkdir(parents=True, exist_ok=True)
-    _check_raw_data(task, raw)
     staging = data.folder.with_name(f".{data.folder.name}.{world.new_id()}")
     try:
+        empty = staging / "no-raw-data"
+        empty.mkdir(parents=True)
+        raw = provide(empty)
         shutil.copytree(task.folder, staging / "task", ignore=shutil.ignore_patterns("__pycache__", ".git"))
         _make_readable(staging / "task")
         halves = {"public": "prepare.py", "hidden": "evaluate_prepare.py"}
         for half, script in halves.items():
             note(f"running {script}")
-            _make_half(task, profile, script, staging, half, raw, sandbox, image, world.new_id())
+            spec = _half_spec(task, profile, staging, half, source, raw, image, world.new_id())
+            _make_half(task, script, staging / half, spec, sandbox)
         artifact = task.metadata.aira.artifact.name
         (staging / "hidden" / artifact).unlink(missing_ok=True)
-        marker = {half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half in halves}
+        empty.rmdir()
+        marker: dict[str, Any] = {
+            half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half in halves
+        }
+        marker |= {"synthetic": source.synthetic, "files": raw.files}
         (staging / "ready.json").write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
         staging.chmod(0o700)
-        data.folder.parent.mkdir(parents=True, exist_ok=True)
         if data.folder.exists():
             shutil.rmtree(data.folder)
         staging.rename(data.folder)
@@ -69,59 +88,27 @@ def prepare_task(
     return True
 
 
-def _check_raw_data(task: Task, raw: Path) -> None:
-    if task.metadata.aira.report:
-        return
-    info = task.metadata.logging_info
-    folder = raw / info.dataset
-    if not folder.is_dir():
-        raise PrerequisiteError(
-            f"Raw data of task {task.title} is missing: expected {folder}/<config>.",
-            hint=f"aira-bench prepare {task.title} --raw DIR",
-        )
-    closed = next((path for path in (raw, folder, *folder.rglob("*")) if not _readable(path)), None)
-    if closed is not None:
-        raise PrerequisiteError(
-            f"Raw data {closed} is not readable for containers, which run as user {CONTAINER_UID}.",
-            hint=f"chmod -R a+rX {raw}",
-        )
-
-
-def _readable(path: Path) -> bool:
-    """Containers run as the host's user, or as an unprivileged one where the host's is root."""
-    if os.geteuid() != 0:
-        return os.access(path, os.R_OK)
-    wanted = 0o005 if path.is_dir() else 0o004
-    return path.stat().st_mode & wanted == wanted
-
-
-def _make_half(
-    task: Task,
-    profile: str,
-    script: str,
-    staging: Path,
-    half: str,
-    raw: Path,
-    sandbox: Sandbox,
-    image: str,
-    run_id: str,
-) -> None:
-    output = staging / half
-    output.mkdir()
-    if os.geteuid() == 0:
-        os.chown(output, CONTAINER_UID, CONTAINER_UID)
-    spec = ContainerSpec(
+def _half_spec(
+    task: Task, profile: str, staging: Path, half: str, source: DataSource, raw: RawData, image: str, run_id: str
+) -> ContainerSpec:
+    return ContainerSpec(
         image=image,
         role="prepare",
         run_id=f"prepare-{run_id}",
         limits=Limits(memory_mib=task.profile(profile).memory_mib),
         mounts=(
             Mount(staging / "task", PurePosixPath("/task")),
-            Mount(raw, PurePosixPath("/raw")),
-            Mount(output, PurePosixPath("/output"), writable=True),
+            *raw.mounts,
+            Mount(staging / half, PurePosixPath("/output"), writable=True),
         ),
-        environment={"AIRA_PROFILE": profile},
+        environment={"AIRA_PROFILE": profile, "AIRA_DATA_SOURCE": source.kind},
     )
+
+
+def _make_half(task: Task, script: str, output: Path, spec: ContainerSpec, sandbox: Sandbox) -> None:
+    output.mkdir()
+    if os.geteuid() == 0:
+        os.chown(output, CONTAINER_UID, CONTAINER_UID)
     container = sandbox.prepare(spec)
     try:
         outcome = container.run(

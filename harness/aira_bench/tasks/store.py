@@ -4,9 +4,10 @@
         task/       a copy of the task folder as it was prepared; what containers mount
         public/     what agent containers see, read-only
         hidden/     labelled data; only judge containers ever mount it (host mode 0700 above it)
-        ready.json  written last: hashes and sizes of both halves
+        ready.json  written last: hashes and sizes of both halves, what they were made from, whether it is synthetic
 
-The hash covers the task folder and where the raw data came from, so an edited task never meets old data.
+The hash covers the task folder and where the raw data came from, so an edited task never meets old data, and a
+synthetic stand-in never meets the real thing.
 """
 
 import hashlib
@@ -50,6 +51,11 @@ class TaskData:
         """Whether preparation finished."""
         return self.marker.is_file()
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data is a generated stand-in for the public files."""
+        return bool(self.hashes().get("synthetic", False))
+
     def hashes(self) -> dict[str, Any]:
         """What preparation recorded about this data."""
         recorded = json.loads(self.marker.read_text(encoding="utf-8"))
@@ -57,9 +63,9 @@ class TaskData:
         return recorded
 
 
-def task_data(paths: HostPaths, task: Task, profile: str, raw: Path) -> TaskData:
-    """The store of `task` in `profile` with raw data taken from `raw`."""
-    key = hashlib.sha256(f"{task.sha256}\0{raw}".encode()).hexdigest()[:12]
+def task_data(paths: HostPaths, task: Task, profile: str, source: str | None) -> TaskData:
+    """The store of `task` in `profile` with raw data from `source`, as `--source` names it."""
+    key = hashlib.sha256(f"{task.sha256}\0{source}".encode()).hexdigest()[:12]
     return TaskData(paths.tasks / task.name / f"{profile}-{key}")
 
 

@@ -1,0 +1,195 @@
+"""Where a task's raw data comes from, and what preparation containers see of it under `/raw`.
+
+    --source synthetic   a stand-in that the task's own scripts generate; everything made from it is marked synthetic
+    --source DIR         files already on disk: the task's public files under their names, or, for a folder in the
+                         upstream layout, datasets as <dataset id>/<config>
+    (nothing)            the task's public files are downloaded; an upstream folder looks in `$AIRA_HOME/raw`
+
+Not covered: making data from it (`preparation`), and one transfer (`download`).
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.paths import HostPaths
+from aira_bench.sandbox.hardening import CONTAINER_UID
+from aira_bench.sandbox.protocol import Mount
+from aira_bench.tasks.download import StoredFile, Transfer, check_disk, fetch, stored_bytes
+from aira_bench.tasks.http_transfer import offered_bytes
+from aira_bench.tasks.metadata import PublicFile
+from aira_bench.tasks.store import hash_tree
+from aira_bench.tasks.task import Task
+
+SYNTHETIC = "synthetic"
+RAW = PurePosixPath("/raw")
+_ASK_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """The user's choice of `--source`."""
+
+    synthetic: bool = False
+    folder: Path | None = None
+
+    @property
+    def kind(self) -> str:
+        """`AIRA_DATA_SOURCE` in preparation containers."""
+        return SYNTHETIC if self.synthetic else "public"
+
+    @property
+    def argument(self) -> str | None:
+        """What a plan records and `--source` reads back."""
+        return SYNTHETIC if self.synthetic else str(self.folder) if self.folder else None
+
+
+@dataclass(frozen=True)
+class RawData:
+    """What a preparation container mounts, and what the files were."""
+
+    mounts: tuple[Mount, ...]
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Size in bytes and SHA-256 of each public file."""
+
+
+def choose_source(task: Task, chosen: str | None) -> DataSource:
+    """Read `--source`.
+
+    Raises:
+        UsageError: the task has no synthetic stand-in, or needs no data, or the folder is absent.
+    """
+    aira = task.metadata.aira
+    if chosen is None:
+        return DataSource()
+    if aira.report and not aira.sources:
+        raise UsageError(f"Task {task.title} makes its own data and takes no --source.")
+    if chosen == SYNTHETIC:
+        if not aira.synthetic:
+            raise UsageError(f"Task {task.title} has no synthetic stand-in for its data.", hint="--source DIR")
+        return DataSource(synthetic=True)
+    folder = Path(chosen).absolute()
+    if not folder.is_dir():
+        raise UsageError(f"--source {chosen} is neither a folder nor '{SYNTHETIC}'.")
+    return DataSource(folder=folder)
+
+
+def provide_raw(
+    task: Task,
+    profile: str,
+    source: DataSource,
+    paths: HostPaths,
+    *,
+    empty: Path,
+    note: Callable[[str], None],
+    watch: Callable[[Transfer], None],
+) -> RawData:
+    """Bring the raw data to disk, downloading what is missing. `empty` is a folder to show where there is none.
+
+    Raises:
+        PrerequisiteError: a file is absent, unreadable for containers, not what it should be, or cannot be fetched.
+    """
+    aira = task.metadata.aira
+    if not aira.report and not aira.sources:
+        folder = source.folder or paths.raw_data
+        _check_upstream(task, folder)
+        return RawData((Mount(folder, RAW),))
+    wanted = [file for file in aira.sources if profile in file.profiles]
+    if source.synthetic or not wanted:
+        return RawData((Mount(empty, RAW),))
+    if source.folder is not None:
+        return RawData((Mount(source.folder, RAW),), _check_folder(task, wanted, source.folder))
+    stored = _download_all(task, wanted, paths, note, watch)
+    return RawData(
+        tuple(Mount(file.path, RAW / file.name) for file in stored),
+        {file.name: {"bytes": file.bytes, "sha256": file.sha256} for file in stored},
+    )
+
+
+def download_folder(paths: HostPaths, file: PublicFile) -> Path:
+    """Where a public file is kept; tasks that name the same address share it."""
+    return paths.sources / hashlib.sha256(file.url.encode()).hexdigest()[:16]
+
+
+def _download_all(
+    task: Task,
+    wanted: Sequence[PublicFile],
+    paths: HostPaths,
+    note: Callable[[str], None],
+    watch: Callable[[Transfer], None],
+) -> list[StoredFile]:
+    missing = {file: stored_bytes(file, download_folder(paths, file)) for file in wanted}
+    missing = {file: here for file, here in missing.items() if not (download_folder(paths, file) / file.name).exists()}
+    if missing:
+        sizes = {file: file.bytes or offered_bytes(file.url, timeout_s=_ASK_TIMEOUT_S) for file in missing}
+        rest = sum(max((size or 0) - missing[file], 0) for file, size in sizes.items())
+        unknown = sum(size is None for size in sizes.values())
+        more = f", and {unknown} of unknown size" if unknown else ""
+        note(f"downloading {len(missing)} files of {task.title}: {rest / 2**20:.1f} MiB{more}, into {paths.sources}")
+        paths.sources.mkdir(parents=True, exist_ok=True)
+        check_disk(paths.sources, rest, f"The public data of {task.title}")
+    return [fetch(file, download_folder(paths, file), note=note, watch=watch) for file in wanted]
+
+
+def _check_folder(task: Task, wanted: Sequence[PublicFile], folder: Path) -> dict[str, dict[str, Any]]:
+    """Hashes of the files in a user's folder, checked where the task knows them."""
+    missing = [file.name for file in wanted if not (folder / file.name).is_file()]
+    unpacked = task.metadata.aira.unpacked
+    if missing and unpacked and all((folder / name).exists() for name in unpacked):
+        _check_readable([folder, *(path for name in unpacked for path in _below(folder / name))])
+        return {name: _measure(folder / name) for name in unpacked}
+    if missing:
+        instead = f", or {', '.join(unpacked)} in their place" if unpacked else ""
+        raise PrerequisiteError(
+            f"{folder} lacks {', '.join(missing)} of the public data of {task.title}{instead}.",
+            hint=f"aira-bench prepare {task.title}   (downloads it)",
+        )
+    _check_readable([folder, *(folder / file.name for file in wanted)])
+    measured = {file.name: _measure(folder / file.name) for file in wanted}
+    for file in wanted:
+        for what, expected in (("bytes", file.bytes), ("sha256", file.sha256)):
+            seen = measured[file.name][what]
+            if expected not in (None, seen):
+                raise PrerequisiteError(f"{folder / file.name} is another file: {what} {seen}, expected {expected}.")
+    return measured
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        sha256, size = hash_tree(path)
+        return {"bytes": size, "sha256": sha256}
+    with path.open("rb") as stream:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _below(path: Path) -> list[Path]:
+    return [path, *path.rglob("*")] if path.is_dir() else [path]
+
+
+def _check_upstream(task: Task, raw: Path) -> None:
+    folder = raw / task.metadata.logging_info.dataset
+    if not folder.is_dir():
+        raise PrerequisiteError(
+            f"Raw data of task {task.title} is missing: expected {folder}/<config>.",
+            hint=f"aira-bench prepare {task.title} --source DIR",
+        )
+    _check_readable((raw, folder, *folder.rglob("*")))
+
+
+def _check_readable(paths: Iterable[Path]) -> None:
+    """Containers run as the host's user, or as an unprivileged one where the host's is root."""
+    for path in paths:
+        if os.geteuid() != 0:
+            readable = os.access(path, os.R_OK)
+        else:
+            wanted = 0o005 if path.is_dir() else 0o004
+            readable = path.stat().st_mode & wanted == wanted
+        if not readable:
+            raise PrerequisiteError(
+                f"Raw data {path} is not readable for containers, which run as user {CONTAINER_UID}.",
+                hint=f"chmod -R a+rX {path.parent}",
+            )
