@@ -7,7 +7,8 @@ run first.
 
 Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out that only
 infrastructure kept from a result. Validation and test: of the submitted node. Best test: the best test score of any
-step, what the search met but did not necessarily choose. Spread: sample standard deviation over seeds (n - 1).
+step, what the search met but did not necessarily choose. Normalized: of the test score, 0 for a seed without a valid
+node (`normalized`). Spread: sample standard deviation over seeds (n - 1).
 """
 
 import statistics
@@ -15,10 +16,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.runs.folder import RunFolder, SeedFolder
 from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
 from aira_bench.runs.manifest import Manifest
 from aira_bench.runs.node import ModelUse, Node
+from aira_bench.runs.scores import TrustedScore
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class SeedResult:
     test: float | None
     best_test: float | None
     claimed: float | None
+    normalized: float | None
+    """Of the submitted node's test score; 0 for an ended seed without one; None where the task has no anchors."""
+    normalized_corrected: float | None
     model_use: ModelUse
 
 
@@ -89,6 +95,8 @@ class Row:
     test: Spread | None
     best_test: Spread | None
     claimed: Spread | None
+    normalized: Spread | None
+    normalized_corrected: Spread | None
     steps: int
     wall_s: float
     infra_errors: int
@@ -129,8 +137,14 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
         test=score.test if score else None,
         best_test=pick((score.test for score in scores.values()), default=None),
         claimed=nodes[chosen].claimed if chosen is not None else None,
+        normalized=_normalized(score, manifest, PUBLISHED),
+        normalized_corrected=_normalized(score, manifest, CORRECTED),
         model_use=sum((node.model_use for node in nodes.values()), ModelUse()),
     )
+
+
+def _normalized(score: TrustedScore | None, manifest: Manifest, label: str) -> float | None:
+    return normalized(score.test if score else None, manifest.anchors, label) if manifest.anchors else None
 
 
 def _infra_errors(nodes: Iterable[Node]) -> int:
@@ -196,6 +210,8 @@ def _row(entry: Entry, results: list[SeedResult]) -> Row:
         test=spread(result.test for result in ended),
         best_test=spread(result.best_test for result in ended),
         claimed=spread(result.claimed for result in ended),
+        normalized=spread(result.normalized for result in judged),
+        normalized_corrected=spread(result.normalized_corrected for result in judged),
         steps=steps,
         wall_s=sum(result.wall_s for result in results),
         infra_errors=sum(result.infra_errors for result in results),

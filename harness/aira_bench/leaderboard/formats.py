@@ -36,7 +36,7 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "output_tokens": row.model_use.output_tokens,
         "cost_usd": row.model_use.cost_usd,
     }
-    for name in ("validation", "test", "best_test", "claimed"):
+    for name in ("validation", "test", "best_test", "claimed", "normalized", "normalized_corrected"):
         value: Spread | None = getattr(row, name)
         record |= {f"{name}_mean": value.mean if value else None, f"{name}_sd": value.deviation if value else None}
     return record
@@ -70,12 +70,13 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 
 HEADERS = (
-    "agent", "scaffold", "seeds", "VSR", "validation", "test", "best test met", "steps", "valid steps", "time",
+    "agent", "scaffold", "seeds", "VSR", "validation", "test", "NS", "best test met", "steps", "valid steps", "time",
     "tokens", "cost",
 )  # fmt: skip
 LEGEND = (
     "VSR: valid submission rate over seeds. Validation, test: of the submitted step, mean and standard deviation over "
-    "seeds. Best test met: best of all steps, not chosen by it. Time: summed over seeds."
+    "seeds. NS: normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
+    "against a corrected figure). Best test met: best of all steps, not chosen by it. Time: summed over seeds."
 )
 
 
@@ -95,8 +96,8 @@ def cells(row: Row) -> tuple[str, ...]:
     errors = f" +{row.infra_errors} infra" if row.infra_errors else ""
     return (
         agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
-        _spread(row.best_test), f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s),
-        tokens(row.model_use), cost(row.model_use),
+        _normalized(row), _spread(row.best_test), f"{row.steps}{errors}", _rate(row.valid_step_rate),
+        duration(row.wall_s), tokens(row.model_use), cost(row.model_use),
     )  # fmt: skip
 
 
@@ -147,6 +148,13 @@ def _spread(value: Spread | None) -> str:
     if value is None:
         return "-"
     return f"{value.mean:.4f}" + ("" if value.deviation is None else f" +- {value.deviation:.4f}")
+
+
+def _normalized(row: Row) -> str:
+    if row.normalized is None:
+        return "-"
+    corrected = f" ({row.normalized_corrected.mean:.3f})" if row.normalized_corrected else ""
+    return f"{row.normalized.mean:.3f}{corrected}"
 
 
 def tokens(use: ModelUse) -> str:

@@ -25,6 +25,7 @@ from aira_bench.agents.protocol import Agent, Brief
 from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
+from aira_bench.evaluation.normalized import anchors_of
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.files import write_atomically, write_json
 from aira_bench.hardware import Hardware, usable_cores
@@ -196,6 +197,7 @@ def _manifest(host: Host, plan: RunPlan, prepared: Prepared, isolation: dict[str
         task_title=task.title,
         metric=task.metric,
         lower_is_better=task.lower_is_better,
+        anchors=anchors_of(task.metadata.logging_info, lower_is_better=task.lower_is_better),
         task_sha256=task.sha256,
         data=prepared.data.hashes(),
         images=_image_names(prepared.images),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aira_bench import __version__
 from aira_bench.errors import RunStateError
+from aira_bench.evaluation.normalized import Anchors
 from aira_bench.hardware import Hardware
 from aira_bench.tasks.metadata import describe_validation_error
 
@@ -65,6 +66,8 @@ class Manifest(_Record):
     task_title: str
     metric: str
     lower_is_better: bool
+    anchors: Anchors | None = None
+    """What normalized scores are measured against, as the task's metadata had it."""
     task_sha256: str
     data: dict[str, Any]
     images: dict[str, str]
