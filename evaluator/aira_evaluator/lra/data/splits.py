@@ -1,6 +1,6 @@
 """Storing and reading one split: a folder of flat arrays in numpy's format without pickles, read by memory map.
 
-    manifest.json   what the split is, and how many examples were left out as duplicates
+    manifest.json   what the split is, and how many examples were left out, and why
     symbols.npy     uint8 (S,), the symbols of all sequences end to end: bytes, or ListOps ids less one
     offsets.npy     int64 (M + 1,), where each of the M sequences starts; the last entry is S
     rows.npy        int32 (N, 1) or (N, 2), the sequences of each example
@@ -14,6 +14,7 @@ padding. Not covered: which examples a split holds (`build`).
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +49,8 @@ class SplitManifest:
     """`search` or `final` for hidden splits, None for public ones."""
     training_seed: int | None = None
     """Seed of the judge's training; only beside hidden data."""
-    left_out: dict[str, int] = field(default_factory=dict)
-    """Examples not taken into this split, by reason."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What preparing it counted: examples left out, by reason, and documents shared with the train split."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Split:
 def write_split(folder: Path, split: Split, manifest: SplitManifest) -> None:
     """Write a split; the manifest goes last, so that a folder with a manifest is complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "symbols": split.sequences.symbols,
         "offsets": split.sequences.offsets,
         "rows": split.rows,
@@ -114,7 +115,7 @@ def read_split(folder: Path) -> tuple[Split, SplitManifest]:
         DataError: naming the file and what is wrong with it.
     """
     manifest = read_manifest(folder)
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, dtype in _ARRAYS.items():
         path = folder / f"{name}.npy"
         try:
@@ -123,7 +124,7 @@ def read_split(folder: Path) -> tuple[Split, SplitManifest]:
             raise DataError(f"{path}: {error}") from None
         if arrays[name].dtype != dtype:
             raise DataError(f"{path}: {arrays[name].dtype}, expected {np.dtype(dtype)}")
-    split = Split(Sequences(arrays["symbols"], arrays["offsets"]), arrays["rows"], arrays["labels"])  # type: ignore[arg-type]
+    split = Split(Sequences(arrays["symbols"], arrays["offsets"]), arrays["rows"], arrays["labels"])
     _check(folder, split, manifest)
     return split, manifest
 

@@ -1,0 +1,79 @@
+"""Stand-ins for the IMDB reviews and the AAN pairs, in the same form, for machines that cannot download them.
+
+Texts are words drawn from a fixed small lexicon. What decides a label is far apart and its order matters:
+
+- Text: two marks, a third of the text or more apart, and two of a third kind anywhere. The class is which of the first
+  two comes first. The words of a text do not tell it; their order does.
+- Retrieval: a document opens with one of four words and closes, after at least half of its length, with one of four
+  others. A pair matches where both agree; a pair that does not match differs in one of the two.
+
+Scores on these say nothing about the real tasks; data made from them is marked synthetic everywhere. Not covered:
+natural language.
+"""
+
+import numpy as np
+
+from aira_evaluator.lra.data.pools import PoolBuilder
+
+_LETTERS = np.frombuffer(b"abcdefghijklmnoprstuvwy", np.uint8)
+_LEXICON_WORDS = 400
+_KINDS = 4
+FIRST_MARK, SECOND_MARK, DISTRACTOR = b"qx", b"qz", b"xq"
+OPENINGS = tuple(b"q%c" % letter for letter in b"aeio")
+CLOSINGS = tuple(b"x%c" % letter for letter in b"aeio")
+
+
+def add_texts(builder: PoolBuilder, count: int, length: int, rng: np.random.Generator) -> None:
+    """Add `count` labelled texts of three quarters of `length` to `length` bytes; classes are balanced by chance."""
+    lexicon = _lexicon()
+    for _ in range(count):
+        label = int(rng.integers(2))
+        words = _words(lexicon, length, rng)
+        early = int(rng.integers(0, len(words) // 2))
+        late = int(rng.integers(early + len(words) // 3, len(words)))
+        places = [place for place in range(len(words)) if place not in (early, late)]
+        for place in rng.choice(places, size=2, replace=False):
+            words[place] = DISTRACTOR
+        words[early], words[late] = (SECOND_MARK, FIRST_MARK) if label else (FIRST_MARK, SECOND_MARK)
+        builder.add([b" ".join(words)], label)
+
+
+def add_pairs(builder: PoolBuilder, count: int, length: int, rng: np.random.Generator) -> None:
+    """Add `count` labelled pairs of documents of three quarters of `length` to `length` bytes."""
+    lexicon = _lexicon()
+    for _ in range(count):
+        label = int(rng.integers(2))
+        first = rng.integers(0, _KINDS, 2)
+        second = first.copy()
+        if not label:
+            side = rng.integers(2)
+            second[side] = (first[side] + rng.integers(1, _KINDS)) % _KINDS
+        builder.add([_document(lexicon, kinds, length, rng) for kinds in (first, second)], label)
+
+
+def _document(lexicon: list[bytes], kinds: np.ndarray[tuple[int], np.dtype[np.int64]], length: int,
+              rng: np.random.Generator) -> bytes:  # fmt: skip
+    words = _words(lexicon, length, rng)
+    quarter = len(words) // 4
+    words[int(rng.integers(0, quarter))] = OPENINGS[kinds[0]]
+    words[int(rng.integers(3 * quarter, len(words)))] = CLOSINGS[kinds[1]]
+    return b" ".join(words)
+
+
+def _lexicon() -> list[bytes]:
+    """The same words in every split: a fixed seed."""
+    rng = np.random.default_rng(20260515)
+    return [rng.choice(_LETTERS, rng.integers(2, 7)).tobytes() for _ in range(_LEXICON_WORDS)]
+
+
+def _words(lexicon: list[bytes], length: int, rng: np.random.Generator) -> list[bytes]:
+    """Words that with single spaces fill at least three quarters of `length` bytes and at most `length`."""
+    target = int(rng.integers(3 * length // 4, length + 1))
+    words: list[bytes] = []
+    size = -1
+    for index in rng.integers(0, len(lexicon), target // 3 + 1):
+        if size + 1 + len(lexicon[index]) > target:
+            break
+        words.append(lexicon[index])
+        size += 1 + len(lexicon[index])
+    return words

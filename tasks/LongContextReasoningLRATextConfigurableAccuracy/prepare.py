@@ -1,0 +1,8 @@
+"""Write the public train and validation data of this task."""
+
+import sys
+
+from aira_evaluator.lra.data.commands import prepare
+
+if __name__ == "__main__":
+    sys.exit(prepare("text", configurable=True))
