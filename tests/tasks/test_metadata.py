@@ -104,6 +104,22 @@ def test_no_value_of_any_key_gets_past_the_schema_as_a_crash(
         read_metadata(path)
 
 
+def test_a_script_needs_an_outside_clock_in_every_profile(tmp_path: Path) -> None:
+    values = upstream()
+    values["file_export_globs"] = ["train.py"]
+    clock = {"budget_s": 25, "start_up_s": 20, "handover_mib": 256}
+    values["aira"] = {
+        "artifact": {"name": "train.py", "kind": "script"},
+        "profiles": {"paper": {"fit": clock}, "cpu": {}},
+    }
+    with pytest.raises(TaskError, match=r"profiles\.cpu\.fit: .* needs budget_s and start_up_s"):
+        read_metadata(write(tmp_path, values))
+    values["aira"]["profiles"]["cpu"] = {"fit": clock}
+    fit = read_metadata(write(tmp_path, values)).aira.profiles["cpu"].fit
+    assert fit is not None
+    assert (fit.budget_s, fit.start_up_s, fit.handover_mib) == (25, 20, 256)
+
+
 def test_every_shipped_task_loads_and_is_found_by_alias_and_name() -> None:
     tasks = shipped_tasks()
     assert {"mad-2p", "mad-3p"} <= {task.title for task in tasks}

@@ -93,6 +93,17 @@ class ArtifactSpec(_Schema):
     primitives: tuple[Literal["M", "mA", "Mb"], ...] = ()
 
 
+class FitClock(_Schema):
+    """The clock outside a submitted script: at `budget_s` + `start_up_s` its container is killed."""
+
+    budget_s: float = Field(gt=0)
+    """Seconds of training, which the script is told."""
+    start_up_s: float = Field(gt=0)
+    """One allowance for imports, compilation and handing the model over, equal for all."""
+    handover_mib: int = Field(default=2048, gt=0)
+    """Largest handed-over model."""
+
+
 class Profile(_Schema):
     """Budgets and caps of one profile. Sizes of data and models are the task scripts' own business."""
 
@@ -102,6 +113,8 @@ class Profile(_Schema):
     evaluation_timeout_s: float = Field(default=14400, gt=0)
     memory_mib: int = Field(default=8192, gt=0)
     workspace_mib: int = Field(default=2048, gt=0)
+    fit: FitClock | None = None
+    """For artifacts of kind `script`."""
 
 
 ProfileName = Literal["paper", "cpu"]
@@ -153,11 +166,14 @@ class AiraBlock(_Schema):
         return self
 
     @model_validator(mode="after")
-    def _hidden_validation_needs_a_report(self) -> "AiraBlock":
+    def _parts_fit_together(self) -> "AiraBlock":
         if self.hidden_validation and not self.report:
             raise ValueError("hidden_validation: true needs report: true")
         if not self.profiles:
             raise ValueError("profiles: at least one is needed")
+        unclocked = [name for name, profile in self.profiles.items() if profile.fit is None]
+        if self.artifact.kind == "script" and unclocked:
+            raise ValueError(f"profiles.{unclocked[0]}.fit: an artifact of kind script needs budget_s and start_up_s")
         return self
 
 
