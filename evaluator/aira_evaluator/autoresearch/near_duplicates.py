@@ -1,0 +1,84 @@
+"""Finds held-out documents that largely stand in other documents, by shared runs of tokens.
+
+A document is a near duplicate if at least half of its runs of 13 tokens occur in the reference documents (the length
+is that of the GPT-3 and later contamination checks). Runs are compared by 64-bit hashes. Memory grows with the
+held-out documents alone; reference documents pass by.
+
+Not covered: paraphrases, and duplicates inside one split.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from aira_evaluator.autoresearch.tokenizer import Tokens
+
+RUN_TOKENS = 13
+DUPLICATE_SHARE = 0.5
+_BLOCK_TOKENS = 1 << 21
+# Fixed odd multipliers: equal runs must have equal hashes in every process.
+_MULTIPLIERS = np.random.default_rng(20260513).integers(1, 2**63, size=RUN_TOKENS, dtype=np.uint64) * np.uint64(
+    2
+) + np.uint64(1)
+_END = np.full(RUN_TOKENS - 1, np.iinfo(np.uint16).max, dtype=np.uint16)
+
+
+def runs(tokens: Tokens) -> npt.NDArray[np.uint64]:
+    """Hashes of all runs of a document; one shorter than a run has one, filled up with an end mark."""
+    padded = np.concatenate([tokens, _END]) if len(tokens) < RUN_TOKENS else tokens
+    return _hashes(padded)
+
+
+def _hashes(tokens: Tokens) -> npt.NDArray[np.uint64]:
+    count = len(tokens) - RUN_TOKENS + 1
+    total = np.zeros(max(count, 0), dtype=np.uint64)
+    for place, multiplier in enumerate(_MULTIPLIERS):
+        total += (tokens[place : place + count].astype(np.uint64) + np.uint64(1)) * multiplier
+    return total
+
+
+class NearDuplicates:
+    """Held-out documents, and how much of each was seen in reference documents so far."""
+
+    def __init__(self, held_out: Sequence[Tokens]) -> None:
+        """Index the runs of the held-out documents."""
+        found = [runs(tokens) for tokens in held_out]
+        self._documents = np.repeat(np.arange(len(found)), [len(part) for part in found])
+        flat = np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
+        self._known, self._place = np.unique(flat, return_inverse=True)
+        self._seen = np.zeros(len(self._known), dtype=bool)
+        self._count = len(found)
+
+    def look_at(self, reference: Iterable[Tokens]) -> None:
+        """Mark the runs that stand in reference documents."""
+        if not len(self._known):
+            return
+        for block in _blocks(reference):
+            hashes = _hashes(block)
+            at = np.minimum(np.searchsorted(self._known, hashes), len(self._known) - 1)
+            self._seen[at[self._known[at] == hashes]] = True
+
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Of each held-out document, the share of its runs that were seen."""
+        seen = self._seen[self._place]
+        totals = np.bincount(self._documents, minlength=self._count)
+        return np.bincount(self._documents, weights=seen, minlength=self._count) / np.maximum(totals, 1)
+
+    def duplicates(self) -> npt.NDArray[np.bool_]:
+        """Which held-out documents are near duplicates of what was seen."""
+        return self.shares() >= DUPLICATE_SHARE
+
+
+def _blocks(documents: Iterable[Tokens]) -> Iterator[Tokens]:
+    """Documents one behind the other, an end mark after each, in blocks of bounded size."""
+    parts: list[Tokens] = []
+    size = 0
+    for tokens in documents:
+        parts += [tokens, _END]
+        size += len(tokens) + len(_END)
+        if size >= _BLOCK_TOKENS:
+            yield np.concatenate(parts)
+            parts, size = [], 0
+    if parts:
+        yield np.concatenate(parts)

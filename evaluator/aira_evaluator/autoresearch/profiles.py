@@ -1,0 +1,70 @@
+"""The two profiles of Autoresearch: `paper`, and `cpu`, the same script and code shrunk to half a minute on one core.
+
+Sequence length, vocabulary, budget and depth of `paper` are those of the public reference the paper builds on
+(paper, section 4.1 and Table 5); everything of `cpu` is our choice. Numbers of different profiles are never compared.
+
+Not covered: the audit's sizes and the start-up allowance, which belong to the judge, and a search's budgets, which
+are in the tasks' metadata.yaml.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that decides the data and the baseline script."""
+
+    name: str
+    sequence_length: int
+    """Tokens a model reads in one row, `MAX_SEQ_LEN` of a script."""
+    vocabulary: int
+    """Tokens in all, the beginning-of-document token included."""
+    time_budget_s: int
+    """Seconds of training, `TIME_BUDGET` of a script."""
+    public_validation_tokens: int
+    """Targets of the public number that `evaluate_bpb` returns, `EVAL_TOKENS` of a script."""
+    hidden_tokens: int
+    """At most so many targets in each hidden split of each seed set."""
+    tokenizer_characters: int
+    """About so many characters of public train text train the tokenizer, an equal share from each shard's start."""
+    held_out_characters: int
+    """About so many characters are read of each held-out shard."""
+    baseline: Mapping[str, int | str] = field(default_factory=dict)
+    """Constants of the baseline script that differ from the file in the task folder."""
+    public_corpus: bool = False
+    """The hidden text can be read elsewhere in the agent's container, so a score is no evidence of generalization."""
+
+
+PAPER = Profile(
+    name="paper",
+    sequence_length=2048,
+    vocabulary=8192,
+    time_budget_s=300,
+    # The reference evaluates on 40 batches of 2^19 tokens; an eighth of that costs a script 1 % of its budget.
+    public_validation_tokens=5 * 2**19,
+    hidden_tokens=2**22,
+    tokenizer_characters=250_000_000,
+    held_out_characters=60_000_000,
+)
+
+CPU = Profile(
+    name="cpu",
+    sequence_length=256,
+    vocabulary=2048,
+    time_budget_s=25,
+    public_validation_tokens=2**14,
+    hidden_tokens=2**15,
+    tokenizer_characters=2_000_000,
+    held_out_characters=4_000_000,
+    baseline={
+        "DEPTH": 2,
+        "HEAD_DIM": 32,
+        "DEVICE_BATCH_SIZE": 8,
+        "TOTAL_BATCH_SIZE": 2048,
+        "UNCOUNTED_STEPS": 0,
+    },
+    public_corpus=True,
+)
+
+PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (PAPER, CPU)}
