@@ -198,8 +198,8 @@ def _states(launch: _Launch, scratch: _Scratch, x: Tensor, b: Tensor, *, from_st
         x, b, *scratch.decays, states,
         launch.length, launch.heads, launch.groups, launch.features, launch.state, launch.chunks,
         *x.stride()[:3], *b.stride()[:3],
-        CHUNK=launch.tiles.chunk, BLOCK_P=launch.block_p, BLOCK_N=launch.tiles.block_n, FROM_START=from_start,
-        num_warps=4, **launch.types,
+        CHUNK=launch.tiles.chunk, BLOCK_Q=launch.tiles.block_q, BLOCK_P=launch.block_p, BLOCK_N=launch.tiles.block_n,
+        FROM_START=from_start, num_warps=4, **launch.types,
     )  # fmt: skip
     return states
 

@@ -86,7 +86,7 @@ def chunk_states(
     x_ptr, b_ptr, step_BKHQ_ptr, high_BKHQ_ptr, low_BKHQ_ptr, states_BKHPN_ptr,
     length, heads, groups, features, state, chunks,
     x_stride_b, x_stride_l, x_stride_h, b_stride_b, b_stride_l, b_stride_g,
-    CHUNK: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
+    CHUNK: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
     FROM_START: tl.constexpr, ACC: tl.constexpr, DOT: tl.constexpr, PRODUCT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """The sum over a chunk of weight_j x_j b_j^T, shape (P, N). One program a block of N, head and chunk.
@@ -100,22 +100,27 @@ def chunk_states(
     batch_chunk, head = chunk_head // heads, chunk_head % heads
     batch, chunk = batch_chunk // chunks, batch_chunk % chunks
     group = head // (heads // groups)
-    within, p = tl.arange(0, CHUNK), tl.arange(0, BLOCK_P)
-    n = (place % tiles) * BLOCK_N + tl.arange(0, BLOCK_N)
-    position = chunk * CHUNK + within
+    p, n = tl.arange(0, BLOCK_P), (place % tiles) * BLOCK_N + tl.arange(0, BLOCK_N)
     scratch = chunk_head * CHUNK
-    high, low = tl.load(high_BKHQ_ptr + scratch + within), tl.load(low_BKHQ_ptr + scratch + within)
-    if FROM_START:
-        weight = tl.exp(high + low)
-    else:
-        high_end = tl.load(high_BKHQ_ptr + scratch + CHUNK - 1)
-        low_end = tl.load(low_BKHQ_ptr + scratch + CHUNK - 1)
-        weight = tl.load(step_BKHQ_ptr + scratch + within) * tl.exp((high_end - high) + (low_end - low))
-    x_at = x_ptr + batch * x_stride_b + head * x_stride_h + position[None, :] * x_stride_l + p[:, None]
-    b_at = b_ptr + batch * b_stride_b + group * b_stride_g + position[:, None] * b_stride_l + n[None, :]
-    x = tl.load(x_at, mask=(position[None, :] < length) & (p[:, None] < features), other=0.0).to(ACC)
-    b = operand(tl.load(b_at, mask=(position[:, None] < length) & (n[None, :] < state), other=0.0), DOT, PRODUCT)
-    added = tl.dot(operand(x * weight[None, :], DOT, PRODUCT), b, input_precision=PRECISION, out_dtype=ACC)
+    high_end = tl.load(high_BKHQ_ptr + scratch + CHUNK - 1)
+    low_end = tl.load(low_BKHQ_ptr + scratch + CHUNK - 1)
+    x_head = x_ptr + batch * x_stride_b + head * x_stride_h + p[:, None]
+    b_group = b_ptr + batch * b_stride_b + group * b_stride_g + n[None, :]
+    added = tl.zeros((BLOCK_P, BLOCK_N), dtype=ACC)
+    for start in range(0, CHUNK, BLOCK_Q):
+        within = start + tl.arange(0, BLOCK_Q)
+        position = chunk * CHUNK + within
+        high, low = tl.load(high_BKHQ_ptr + scratch + within), tl.load(low_BKHQ_ptr + scratch + within)
+        if FROM_START:
+            weight = tl.exp(high + low)
+        else:
+            weight = tl.load(step_BKHQ_ptr + scratch + within) * tl.exp((high_end - high) + (low_end - low))
+        x_there = (position[None, :] < length) & (p[:, None] < features)
+        b_there = (position[:, None] < length) & (n[None, :] < state)
+        x = tl.load(x_head + position[None, :] * x_stride_l, mask=x_there, other=0.0).to(ACC)
+        b = operand(tl.load(b_group + position[:, None] * b_stride_l, mask=b_there, other=0.0), DOT, PRODUCT)
+        x = operand(x * weight[None, :], DOT, PRODUCT)
+        added += tl.dot(x, b, input_precision=PRECISION, out_dtype=ACC)
     out = chunk_head * features * state + p[:, None] * state + n[None, :]
     tl.store(states_BKHPN_ptr + out, added, mask=(p[:, None] < features) & (n[None, :] < state))
 
