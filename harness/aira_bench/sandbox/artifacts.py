@@ -66,10 +66,10 @@ class WorkspaceReader:
         answer = self._answer()
         if answer["status"] != "ok":
             return RejectedArtifact(request.name, answer["status"], answer["detail"])
-        size_bytes = int(answer["size_bytes"])
+        size_bytes, changed_s = int(answer["size_bytes"]), time.monotonic() - float(answer["age_s"])
         if size_bytes > request.max_bytes:
             raise SandboxError(f"The workspace reader offered {size_bytes} bytes, at most {request.max_bytes} allowed.")
-        return Artifact(request.name, target, size_bytes, self._store(size_bytes, target))
+        return Artifact(request.name, target, size_bytes, self._store(size_bytes, target), changed_s)
 
     def close(self) -> None:
         """Let go of the reader, which then ends by itself."""

@@ -59,6 +59,8 @@ class DockerSandbox:
         name = f"aira-{spec.role}-{secrets.token_hex(6)}"
         labels = hardening.labels(spec.run_id, spec.role)
         self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role), labels)
+        if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
+            self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
         made: list[str] = []
         streams: list[Attachment] = []
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.owner import this_process
-from aira_bench.sandbox.protocol import WORKSPACE, ContainerSpec, Limits, Mount, Role
+from aira_bench.sandbox.protocol import MEETING, WORKSPACE, ContainerSpec, Limits, Mount, Role
 
 RUN_LABEL = "aira-bench.run"
 ROLE_LABEL = "aira-bench.role"
@@ -21,6 +21,7 @@ OWNER_LABEL = "aira-bench.owner"
 CONTAINER_UID = 10001
 WORKSPACE_INODES = 32768
 TMP_INODES = 32768
+MEETING_INODES = 64
 READER_MEMORY_MIB = 64
 READER_PIDS = 16
 HOME = "/tmp/home"
@@ -58,6 +59,13 @@ def workspace_options(limits: Limits, role: Role) -> dict[str, str]:
     """Driver options of the workspace volume: a tmpfs, which unlike a bind mount has a size."""
     uid, gid = user(role)
     options = f"size={limits.workspace_mib}m,nr_inodes={WORKSPACE_INODES},uid={uid},gid={gid},mode=0700,nosuid,nodev"
+    return {"type": "tmpfs", "device": "tmpfs", "o": options}
+
+
+def meeting_options() -> dict[str, str]:
+    """Driver options of a meeting volume: judges write, others may only look up a socket's name."""
+    uid, gid = user("judge")
+    options = f"size=1m,nr_inodes={MEETING_INODES},uid={uid},gid={gid},mode=0711,nosuid,nodev,noexec"
     return {"type": "tmpfs", "device": "tmpfs", "o": options}
 
 
@@ -106,7 +114,8 @@ def step_body(spec: ContainerSpec, volume: str, threads: int) -> dict[str, Any]:
     """Request body of a step container, whose first process is the bootstrap.
 
     Raises:
-        SandboxError: the spec would override a fixed variable, or have anything but preparation write to the host.
+        SandboxError: the spec would override a fixed variable, have anything but preparation write to the host, or
+            let a role meet a judge that should not.
         FileNotFoundError: a folder to mount is not there.
     """
     limits = spec.limits
@@ -122,6 +131,8 @@ def step_body(spec: ContainerSpec, volume: str, threads: int) -> dict[str, Any]:
         "Tmpfs": {"/tmp": f"rw,nosuid,nodev,exec,size={limits.tmp_mib}m,nr_inodes={TMP_INODES},mode=1777"},
         "Mounts": [_workspace(volume, read_only=False), *(_bind(mount, spec.role) for mount in spec.mounts)],
     }
+    if spec.meeting is not None:
+        host["Mounts"].append(_meeting(spec.meeting, spec.role))
     host["Ulimits"].append(_ulimit("nofile", limits.open_files))
     if spec.role != "prepare":  # preparation writes data sets of any size into its bind mount
         host["Ulimits"].append(_ulimit("fsize", max(limits.workspace_mib, limits.tmp_mib, limits.shm_mib) * _MIB))
@@ -190,6 +201,18 @@ def _workspace(volume: str, *, read_only: bool) -> dict[str, Any]:
         "Source": volume,
         "Target": str(WORKSPACE),
         "ReadOnly": read_only,
+        "VolumeOptions": {"NoCopy": True},
+    }
+
+
+def _meeting(volume: str, role: Role) -> dict[str, Any]:
+    if role not in ("judge", "predict"):
+        raise SandboxError(f"A container of role {role} has nobody to meet.")
+    return {
+        "Type": "volume",
+        "Source": volume,
+        "Target": str(MEETING),
+        "ReadOnly": role != "judge",
         "VolumeOptions": {"NoCopy": True},
     }
 

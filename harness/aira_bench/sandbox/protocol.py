@@ -7,6 +7,7 @@ declared artifacts are copied out by name, everything else is discarded.
 Not covered: what the outcome means. `aira_bench.outcomes` turns a `StepOutcome` into a step class.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,10 @@ from typing import Any, Literal, Protocol
 WORKSPACE = PurePosixPath("/workspace")
 """The step's writable folder and working directory inside every container."""
 
-Role = Literal["agent", "fit", "judge", "prepare", "probe"]
+MEETING = PurePosixPath("/meeting")
+"""Where a judge leaves its sockets and predict containers find them."""
+
+Role = Literal["agent", "fit", "judge", "predict", "prepare", "probe"]
 EndReason = Literal["exited", "timeout", "out_of_memory"]
 
 
@@ -57,6 +61,9 @@ class ContainerSpec:
     mounts: tuple[Mount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to the fixed environment. Names must be upper-case and trusted."""
+    meeting: str | None = None
+    """Name of a small volume that is made if absent, labelled with `run_id`. A judge writes its sockets there, a
+    predict container sees it read-only; no other role may have one."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class Artifact:
     path: Path
     size_bytes: int
     sha256: str
+    changed_s: float = math.nan
+    """When the kernel last saw it change, on the host's monotonic clock. Nothing in the container can set this."""
 
 
 @dataclass(frozen=True)

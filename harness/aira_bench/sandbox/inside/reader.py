@@ -1,7 +1,8 @@
 """Program of a step's reader container: hands out named regular files of the workspace after the step's death.
 
 Requests are lines of JSON, `{"name": "logs/submission.csv", "max_bytes": 4096}`. The answer is a line of JSON,
-`{"status": "ok", "size_bytes": 12}` followed by that many bytes, or a refusal with a `detail` of our own words.
+`{"status": "ok", "size_bytes": 12, "age_s": 0.5}` followed by that many bytes, or a refusal with a `detail` of our own
+words. The age counts from the last change of the inode, which unlike the modification time nobody can set.
 Files are opened component by component, so that no link is followed and nothing outside the root is met, and
 without blocking, so that a FIFO cannot hold us.
 
@@ -13,6 +14,7 @@ import json
 import os
 import stat
 import sys
+import time
 from typing import BinaryIO
 
 CHUNK_BYTES = 1 << 20
@@ -72,7 +74,9 @@ def answer(root: str, name: str, max_bytes: int, output: BinaryIO) -> None:
         descriptor = open_beneath(root, name)
         try:
             size_bytes = check(descriptor, max_bytes)
-            output.write(json.dumps({"status": "ok", "size_bytes": size_bytes}).encode() + b"\n")
+            age_s = time.time() - os.fstat(descriptor).st_ctime
+            found = {"status": "ok", "size_bytes": size_bytes, "age_s": age_s}
+            output.write(json.dumps(found).encode() + b"\n")
             while size_bytes:
                 chunk = os.read(descriptor, min(size_bytes, CHUNK_BYTES))
                 if not chunk:
