@@ -13,18 +13,20 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from aira_evaluator.compose.profiles import PAPER
 from aira_evaluator.compose.scoring import make_deterministic
-from aira_evaluator.compose.training import build_model, training_step
+from aira_evaluator.compose.training import begin_training
 from aira_kernels.architecture import parse_architecture
 
 TASK = "in-context-recall"
 ARCHITECTURE = parse_architecture("AMAMAMAMAMAMAMAM")
 MATRIX = 1024
+MOST_STEPS = 1000
 
 
 def step_flop(batch: int, length: int, width: int, vocabulary: int) -> float:
@@ -42,13 +44,12 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def make_step(batch: int) -> Callable[[], object]:
-    """A closure that takes one optimizer step at this batch size."""
-    task = PAPER.tasks[TASK]
-    model = build_model(ARCHITECTURE, task, PAPER, generator=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PAPER.learning_rate, weight_decay=0.0, fused=True)
+    """A closure that takes one optimizer step at this batch size, always on the next examples of the order."""
+    profile = replace(PAPER, batch_size=batch, train_examples=batch, epochs=MOST_STEPS)
+    task = profile.tasks[TASK]
     drawn = task.generate(batch, np.random.default_rng(0), probing=False)
-    inputs, targets = (torch.from_numpy(array.astype(np.int64)) for array in (drawn.inputs, drawn.targets))
-    return lambda: training_step(model, optimizer, inputs, targets)
+    training = begin_training(ARCHITECTURE, task, drawn, profile, seed=0, device=torch.device("cpu"))
+    return lambda: training.step(batch)
 
 
 def main() -> None:

@@ -1,27 +1,26 @@
-"""Training one architecture on one task, and predicting with it.
+"""The beginning and the end of a training: model, data and order on a device; guesses of the trained model.
 
 AdamW at a constant rate, no weight decay, no early stopping: MAD-lab stops on its test accuracy, which would
 select on the very numbers reported here. All randomness comes from the `seed` argument, so the same inputs
-give the same weights on the same machine and thread count. Not covered: mixed precision, several devices.
+give the same weights on the same machine and thread count. Not covered: the steps between
+(`steps`, `fitting`), several devices.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from aira_evaluator.compose.profiles import Profile
-from aira_evaluator.compose.synthetic import IGNORED, Examples, SyntheticTask, Tokens
+from aira_evaluator.compose.steps import Diverged, Epochs, TaskTraining, to_device
+from aira_evaluator.compose.synthetic import Examples, SyntheticTask, Tokens
 from aira_kernels.backbone import AutoEncoder, LanguageModel
 
-_PREDICTION_BATCH = 256
-
-
-class Diverged(Exception):
-    """A loss or a logit is not finite; the architecture gets the worst score on this task."""
+_PREDICTION_BATCH = {"cpu": 256, "cuda": 2048}
+"""Sequences predicted at once. Rounding may depend on it, so it is fixed for each kind of device."""
 
 
 def build_model(
@@ -33,7 +32,7 @@ def build_model(
     return LanguageModel(architecture, task.vocabulary, profile.sizes, generator=generator)
 
 
-def train(
+def begin_training(
     architecture: Sequence[str],
     task: SyntheticTask,
     examples: Examples,
@@ -41,54 +40,43 @@ def train(
     *,
     seed: int,
     device: torch.device,
-) -> nn.Module:
-    """Train from scratch and return the model after the last epoch.
-
-    Raises:
-        Diverged: an epoch's loss is not finite.
-    """
+) -> TaskTraining:
+    """A training with its model, data and order of examples on the device, before its first step."""
     generator = torch.Generator().manual_seed(seed)
-    model = build_model(architecture, task, profile, generator=generator).to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=profile.learning_rate, weight_decay=0.0, fused=True)
-    inputs, targets = _to_device(examples.inputs, device), _to_device(examples.targets, device)
-    for _ in range(profile.epochs):
-        order = torch.randperm(len(examples), generator=generator).to(device)
-        # Summed on the device and read once an epoch: a read per step would stall an accelerator.
-        total = torch.zeros((), device=device)
-        for batch in torch.split(order, profile.batch_size):
-            total += training_step(model, optimizer, inputs[batch], targets[batch])
-        if not bool(torch.isfinite(total)):
+    model = build_model(architecture, task, profile, generator=generator).to(device)
+    epochs = Epochs(len(examples), profile.batch_size, profile.epochs)
+    return TaskTraining(model, examples, epochs, learning_rate=profile.learning_rate, generator=generator)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Guesses that may still be on their way."""
+
+    tokens: Tensor
+    """The likeliest token at every position, shape (N, L)."""
+    finite: Tensor
+    """Whether every logit was finite."""
+
+    def result(self) -> NDArray[np.int64]:
+        """Wait for the guesses.
+
+        Raises:
+            Diverged: a logit is not finite.
+        """
+        if not bool(self.finite):
             raise Diverged
-    return model
+        guesses: NDArray[np.int64] = self.tokens.cpu().numpy()
+        return guesses
 
 
-def predict(model: nn.Module, inputs: Tokens, *, device: torch.device) -> NDArray[np.int64]:
-    """The likeliest token at every position, shape (N, L).
-
-    Raises:
-        Diverged: a logit is not finite.
-    """
+def start_prediction(model: nn.Module, inputs: Tokens, *, device: torch.device) -> Prediction:
+    """Start predicting the token at every position of `inputs`, shape (N, L), without waiting for the device."""
     model.eval()
-    guesses = []
+    guesses: list[Tensor] = []
+    finite = torch.ones((), dtype=torch.bool, device=device)
     with torch.inference_mode():
-        for batch in torch.split(_to_device(inputs, device), _PREDICTION_BATCH):
+        for batch in torch.split(to_device(inputs, device), _PREDICTION_BATCH[device.type]):
             logits = model(batch)
-            if not bool(torch.isfinite(logits).all()):
-                raise Diverged
-            guesses.append(logits.argmax(dim=-1).cpu())
-    predicted: NDArray[np.int64] = torch.cat(guesses).numpy()
-    return predicted
-
-
-def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor) -> Tensor:
-    """One optimizer step on ids and labels of shape (B, L); the batch's loss, detached and left on its device."""
-    logits = model(inputs)
-    loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach()
-
-
-def _to_device(tokens: Tokens, device: torch.device) -> Tensor:
-    return torch.from_numpy(tokens.astype(np.int64)).to(device)
+            finite = finite & torch.isfinite(logits).all()
+            guesses.append(logits.argmax(dim=-1))
+        return Prediction(torch.cat(guesses), finite)
