@@ -28,7 +28,7 @@ CLIMBMIX_HIDDEN: dict[str, HiddenSplit] = {
     "shard_06541.parquet": "test",
 }
 _PASSAGE_CHARACTERS = 300
-_LIBRARY_CHARACTERS = 5_000_000
+_LIBRARY_CHARACTERS = 4_000_000
 _HELD_OUT_PERCENT, _VAL_PERCENT = 32, 4
 _SKIPPED_FOLDERS = {
     # No text: tables of characters, generated topics, other people's packages, tests that distributions leave out.

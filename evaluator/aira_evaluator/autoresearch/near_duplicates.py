@@ -26,8 +26,7 @@ _END = np.full(RUN_TOKENS - 1, np.iinfo(np.uint16).max, dtype=np.uint16)
 
 def runs(tokens: Tokens) -> npt.NDArray[np.uint64]:
     """Hashes of all runs of a document; one shorter than a run has one, filled up with an end mark."""
-    padded = np.concatenate([tokens, _END]) if len(tokens) < RUN_TOKENS else tokens
-    return _hashes(padded)
+    return _hashes(tokens if len(tokens) >= RUN_TOKENS else np.concatenate([tokens, _END])[:RUN_TOKENS])
 
 
 def _hashes(tokens: Tokens) -> npt.NDArray[np.uint64]:

@@ -113,6 +113,7 @@ def write_public(profile: Profile, corpus: Corpus, folder: Path) -> None:
         "sequence_length": profile.sequence_length,
         "vocabulary": tokenizer.get_vocab_size(),
         "time_budget_s": profile.time_budget_s,
+        "start_up_s": profile.start_up_s,
         "validation_tokens": profile.public_validation_tokens,
         "tokenizer_sha256": tokenizer.sha256,
         "splits": {name: count.describe() for name, count in counts.items()},
@@ -185,19 +186,26 @@ def train_tokenizer(profile: Profile, corpus: Corpus) -> Tokenizer:
 def _draw_lots(
     profile: Profile, corpus: Corpus, tokenizer: Tokenizer, hidden_seeds: Mapping[str, int]
 ) -> dict[tuple[str, HiddenSplit], list[Encoded]]:
-    """Hidden documents by seed set and split, each lot in an order that only its seed tells."""
-    names = list(hidden_seeds)
-    key = hashlib.sha256(repr([hidden_seeds[name] for name in names]).encode()).digest()
-    lots: dict[tuple[str, HiddenSplit], list[Encoded]] = {
-        (name, split): [] for name in names for split in HIDDEN_SPLITS
-    }
+    """Hidden documents by seed set and split, each lot in an order that only its seed tells.
+
+    Groups of documents come in a secret order, each to the lot that has least so far of those it may go to.
+    """
+    groups: dict[str, list[Encoded]] = {}
     for shard in corpus.shards("hidden"):
         for entry in _encode(shard, tokenizer, profile):
-            drawn = int.from_bytes(_keyed(key, entry.document.group)[:8], "big")
-            split = entry.document.fixed_split or HIDDEN_SPLITS[drawn % 2]
-            lots[names[drawn // 2 % len(names)], split].append(entry)
-    for (name, _), lot in lots.items():
-        own = hidden_seeds[name].to_bytes(16, "big", signed=True)
+            groups.setdefault(entry.document.group, []).append(entry)
+    key = hashlib.sha256(repr(list(hidden_seeds.values())).encode()).digest()
+    lots: dict[tuple[str, HiddenSplit], list[Encoded]] = {
+        (name, split): [] for name in hidden_seeds for split in HIDDEN_SPLITS
+    }
+    sizes = dict.fromkeys(lots, 0)
+    for name in sorted(groups, key=lambda name: _keyed(key, name)):
+        group = groups[name]
+        chosen = min((lot for lot in lots if group[0].document.fixed_split in (None, lot[1])), key=sizes.__getitem__)
+        lots[chosen] += group
+        sizes[chosen] += sum(len(entry.tokens) for entry in group)
+    for (seed_set, _), lot in lots.items():
+        own = hidden_seeds[seed_set].to_bytes(16, "big", signed=True)
         lot.sort(key=lambda entry: _keyed(own, entry.document.group + "\0" + entry.document.text))
     return lots
 

@@ -1,0 +1,8 @@
+"""Print the bits per byte of what the submitted script trained, measured from its logits on hidden text."""
+
+import sys
+
+from aira_evaluator.autoresearch.commands import evaluate
+
+if __name__ == "__main__":
+    sys.exit(evaluate())

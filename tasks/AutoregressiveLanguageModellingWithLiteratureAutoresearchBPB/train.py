@@ -1,0 +1,1 @@
+../AutoregressiveLanguageModellingAutoresearchBPB/train.py

@@ -1,0 +1,72 @@
+"""The tokenizer: nothing is lost, every byte is counted once, and training twice gives one tokenizer."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aira_evaluator.autoresearch.tokenizer import Tokenizer, byte_alphabet
+
+TEXTS = [
+    "def parse(line):\n    return line.strip().split(',')\n",
+    "The quick brown fox jumps over the lazy dog. The dog sleeps.\n" * 3,
+    "Grüße aus Köln, 東京 and Ελλάδα 🙂🙃\n",
+    "    for index in range(10):\n        print(index)\n" * 4,
+]
+TRAINED = Tokenizer.train(TEXTS, 300)
+any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+
+
+@given(any_text)
+def test_a_text_comes_back_from_its_tokens_and_its_bytes_are_counted_once(text: str) -> None:
+    (ids,) = TRAINED.encode_documents([text])
+    assert TRAINED.byte_lengths()[ids].sum() == len(text.encode())
+    assert TRAINED.decode(ids.tolist()) == text
+    assert TRAINED.encode(text) == ids.tolist()
+
+
+@given(any_text)
+def test_no_text_spells_the_beginning_of_a_document(text: str) -> None:
+    bos = TRAINED.get_bos_token_id()
+    encoded = TRAINED.encode([text, f"<|bos|>{text}<|endoftext|>"])
+    assert not any(bos in ids for ids in encoded if isinstance(ids, list))
+    assert TRAINED.encode(text, prepend=bos)[0] == bos
+
+
+def test_a_fragment_of_a_character_counts_its_own_bytes() -> None:
+    """By decoding, each of the four would count as the three bytes of U+FFFD."""
+    untrained = Tokenizer.train([], 257)
+    (ids,) = untrained.encode_documents(["🙂"])
+    assert untrained.byte_lengths()[ids].tolist() == [1, 1, 1, 1]
+    assert untrained.decode(ids[:2].tolist()) == "�"
+
+
+def test_the_byte_alphabet_is_one_to_one() -> None:
+    assert sorted(byte_alphabet().values()) == list(range(256))
+    assert byte_alphabet()["Ġ"] == ord(" ")
+    assert byte_alphabet()["Ċ"] == ord("\n")
+
+
+def test_the_vocabulary_ends_with_the_only_token_without_bytes() -> None:
+    lengths = TRAINED.byte_lengths()
+    assert TRAINED.get_vocab_size() == len(lengths) == 300
+    assert np.flatnonzero(lengths == 0).tolist() == [TRAINED.get_bos_token_id()] == [299]
+
+
+@pytest.mark.parametrize("order", [TEXTS[::-1], [text for text in TEXTS for _ in range(2)]])
+def test_training_is_decided_by_counts_alone(order: list[str]) -> None:
+    again = Tokenizer.train(order, 300)
+    doubled = Tokenizer.train([*TEXTS, *TEXTS], 300)
+    assert again.sha256 == (TRAINED.sha256 if len(order) == len(TEXTS) else doubled.sha256)
+
+
+def test_it_is_saved_without_pickle_and_loaded_unchanged(tmp_path: Path) -> None:
+    TRAINED.save(tmp_path)
+    vocabulary = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
+    assert len(vocabulary) == 299
+    loaded = Tokenizer.from_directory(tmp_path)
+    assert loaded.sha256 == TRAINED.sha256
+    assert (np.load(tmp_path / "token_bytes.npy", allow_pickle=False) == loaded.byte_lengths()).all()
