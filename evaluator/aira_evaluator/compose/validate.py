@@ -12,12 +12,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aira_evaluator.compose import commands as mad
 from aira_evaluator.compose.profiles import PROFILES
 from aira_evaluator.compose.splits import DataError, read_split
+from aira_evaluator.compose.text import commands as text
+from aira_evaluator.compose.text.tokens import is_text_split, read_text_split
 from aira_kernels.architecture import SubmissionError, parse_architecture
 
-METRIC = "Accuracy"
 TRAIN_SHARE = 0.7
+
+
+def metric(data: Path) -> str:
+    """Name of the number that `validate` returns for a data folder."""
+    return text.METRIC if is_text_split(data / "train") else mad.METRIC
 
 
 def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
@@ -29,12 +36,15 @@ def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
         seed: decides initial weights and the order of examples.
 
     Returns:
-        Mean accuracy over the six tasks, in [0, 1].
+        MAD tasks: mean accuracy over the six tasks, in [0, 1]. Text tasks: loss in nats a token, lower is better,
+        over at most as many windows as a hidden split has.
 
     Raises:
         SubmissionError: the architecture cannot be read.
         DataError: the data cannot be read.
     """
+    if is_text_split(data / "train"):
+        return _validate_text(architecture, data, seed)
     import numpy as np
 
     from aira_evaluator.compose.scoring import choose_device, make_deterministic, train_and_score
@@ -53,6 +63,22 @@ def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
     return scores["validation"].accuracy
 
 
+def _validate_text(architecture: str, data: Path, seed: int) -> float:
+    from aira_evaluator.compose.scoring import choose_device, make_deterministic
+    from aira_evaluator.compose.text.scoring import train_and_score
+
+    windows, manifest = read_text_split(data / "train")
+    symbols = parse_architecture(architecture, manifest.primitives)
+    profile = text.text_profile(manifest)
+    cut = round(TRAIN_SHARE * len(windows))
+    rest = windows.part(cut, min(len(windows), cut + profile.hidden_windows))
+    make_deterministic()
+    losses = train_and_score(
+        symbols, profile, windows.part(0, cut), {"validation": rest}, seed=seed, device=choose_device()
+    )
+    return losses["validation"].loss
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: print the number and write it to `validation.json`."""
     parser = argparse.ArgumentParser(prog="python -m aira_evaluator.compose.validate", description=__doc__)
@@ -66,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SubmissionError, DataError) as error:
         print(f"validate: {error}", file=sys.stderr)
         return 2
-    options.output.write_text(json.dumps({"metric": METRIC, "value": value}) + "\n", encoding="ascii")
-    print(f"{METRIC} {value:.4f}")
+    options.output.write_text(json.dumps({"metric": metric(options.data), "value": value}) + "\n", encoding="ascii")
+    print(f"{metric(options.data)} {value:.4f}")
     return 0
 
 

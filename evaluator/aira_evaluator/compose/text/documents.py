@@ -1,0 +1,121 @@
+"""Documents of public text sets, read one at a time from the files as they are published.
+
+JSON lines (an object with a `text`, or the text itself as a JSON string), plain or packed by gzip or Zstandard, parquet
+with a `text` column, and 7z archives of such files. Anything damaged is one `DataError` that names file and place.
+Memory is one document, one row group's batch or one decompression window. Not covered: cleaning of texts.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from aira_evaluator.compose.splits import DataError
+from aira_evaluator.compose.text.seven_zip import read_members
+
+CHUNK_BYTES = 1 << 20
+LONGEST_LINE_BYTES = 64 << 20
+_PARQUET_ROWS = 256
+
+
+def read_documents(paths: Sequence[Path]) -> Iterator[str]:
+    """Texts of all files, in order. Volumes of one 7z archive (`.7z.001` and on) count as one file.
+
+    Raises:
+        DataError: a file is absent, of an unknown kind, or damaged.
+    """
+    volumes = [path for path in paths if ".7z" in path.name]
+    if volumes:
+        for name, chunks in read_members(volumes):
+            yield from _json_lines(chunks, f"{volumes[0].name}: {name}")
+    for path in paths:
+        if path in volumes:
+            continue
+        try:
+            yield from _read_file(path)
+        except OSError as error:
+            raise DataError(f"{path.name}: {error.strerror or error}") from None
+
+
+def _read_file(path: Path) -> Iterator[str]:
+    if path.suffix == ".parquet":
+        yield from _parquet(path)
+    elif path.suffix == ".gz":
+        yield from _json_lines(_gunzip(path), path.name)
+    elif path.suffix in {".zst", ".zstd"}:
+        yield from _json_lines(_unzstd(path), path.name)
+    elif path.suffix in {".jsonl", ".json", ".txt"}:
+        with path.open("rb") as file:
+            yield from _json_lines(iter(lambda: file.read(CHUNK_BYTES), b""), path.name)
+    else:
+        raise DataError(f"{path.name}: an unknown kind of file")
+
+
+def _json_lines(chunks: Iterable[bytes], name: str) -> Iterator[str]:
+    for number, line in enumerate(_lines(chunks, name), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{name}: line {number} is not JSON: {error}") from None
+        text = value.get("text") if isinstance(value, dict) else value
+        if not isinstance(text, str):
+            raise DataError(f"{name}: line {number} holds no text")
+        # JSON can spell half of a surrogate pair, which no text file can hold.
+        yield text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _lines(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
+        yield from whole
+        if len(rest) > LONGEST_LINE_BYTES:
+            raise DataError(f"{name}: a line of more than {LONGEST_LINE_BYTES >> 20} MiB")
+    if rest:
+        yield rest
+
+
+def _gunzip(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path, "rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path.name}: truncated or damaged: {error}") from None
+
+
+def _unzstd(path: Path) -> Iterator[bytes]:
+    import zstandard
+
+    frame = None
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                while chunk:
+                    frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                    yield frame.decompress(chunk)
+                    chunk, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+    except zstandard.ZstdError as error:
+        raise DataError(f"{path.name}: truncated or damaged: {error}") from None
+    if frame is not None:
+        raise DataError(f"{path.name}: truncated: it ends in the middle of a Zstandard frame")
+
+
+def _parquet(path: Path) -> Iterator[str]:
+    import pyarrow  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            if "text" not in file.schema_arrow.names:
+                raise DataError(f"{path.name}: no column 'text' among {', '.join(file.schema_arrow.names)}")
+            for batch in file.iter_batches(_PARQUET_ROWS, columns=["text"]):
+                for number, value in enumerate(batch.column(0).to_pylist(), start=1):
+                    if not isinstance(value, str):
+                        raise DataError(f"{path.name}: row {number} of a batch holds no text")
+                    yield value
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path.name}: truncated or damaged: {' '.join(str(error).split())[:200]}") from None

@@ -1,0 +1,8 @@
+"""Write the public train data of this task."""
+
+import sys
+
+from aira_evaluator.compose.text.commands import prepare
+
+if __name__ == "__main__":
+    sys.exit(prepare("babistories", primitives=("M", "mA")))
