@@ -1,0 +1,122 @@
+"""`evaluate.py` of the Autoresearch tasks: judge the model that two predict containers serve, and report.
+
+The host has run the submission against its outside clock before, left what it recorded in `./data/fit.json`, and will
+start the predict containers while this runs. `train.py` is neither read nor run here.
+
+Command line, printed result and exit statuses are those of AIRS-Bench, besides `--report-file` and `--meeting`. Profile
+and seed set come from the environment (`AIRA_PROFILE`, default `paper`; `AIRA_SEED_SET`, default `search`).
+
+Exit statuses: 0 a score was printed, 1 a failure of the evaluation, 2 the submission has no valid score.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aira_evaluator import EVALUATOR_VERSION
+from aira_evaluator.autoresearch.byte_lengths import byte_table_sha256
+from aira_evaluator.autoresearch.conversation import PredictorFailed
+from aira_evaluator.autoresearch.corpus import DataError
+from aira_evaluator.autoresearch.hidden import HiddenSet, read_hidden
+from aira_evaluator.autoresearch.judging import Judgement, judge, secret_rng
+from aira_evaluator.autoresearch.rules import RULES
+
+METRIC = "BPB"
+RESULT_MARKER = "--- EVALUATION RESULT ---"
+REPORT_SCHEMA = 1
+FIT_FILE = "fit.json"
+_SCRIPT = "train.py"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the host recorded of the training."""
+
+    handover_sha256: str
+    claimed: float | None
+    seconds: Mapping[str, float | None]
+
+
+def evaluate(arguments: Sequence[str] | None = None) -> int:
+    """Judge one served model, print its test score, and report both hidden scores."""
+    parser = argparse.ArgumentParser(description="Judge a served model.")
+    parser.add_argument("--submission-file", type=Path, default=Path(_SCRIPT), help="named in messages, never read")
+    parser.add_argument("--report-file", type=Path, default=None, help="also write a JSON report there")
+    parser.add_argument("--meeting", type=Path, default=Path("/meeting"), help="folder for the predictors' sockets")
+    options = parser.parse_args(arguments)
+    started_s = time.monotonic()
+    try:
+        report = score(Path("data"), options.meeting)
+    except PredictorFailed as error:
+        print(f"{options.submission_file.name}: error: {error}", file=sys.stderr)
+        return 2
+    except (DataError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    report["seconds"] = round(time.monotonic() - started_s, 3)
+    if options.report_file is not None:
+        options.report_file.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="ascii")
+    print(RESULT_MARKER)
+    print(json.dumps({METRIC: report["test"]}, indent=2, allow_nan=False))
+    return 0
+
+
+def score(data: Path, meeting: Path) -> dict[str, Any]:
+    """The report but for its `seconds`.
+
+    Raises:
+        PredictorFailed: the model gave no usable answer.
+        DataError: hidden data or the host's record is missing or damaged.
+        TimeoutError: a predict container did not come up.
+    """
+    profile, seed_set = os.environ.get("AIRA_PROFILE", "paper"), os.environ.get("AIRA_SEED_SET", "search")
+    rules = RULES.get(profile)
+    if rules is None or seed_set not in rules.probes:
+        raise DataError(f"AIRA_PROFILE is {profile!r} and AIRA_SEED_SET {seed_set!r}; there are no rules for them")
+    if not meeting.is_dir():
+        raise DataError(
+            f"there is no folder {meeting} to meet predictors in: this task is scored by `aira-bench run`, "
+            "which serves the trained model from containers of its own"
+        )
+    fit, hidden = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile)
+    rng = secret_rng(hidden.seed, fit.handover_sha256)
+    return _report(fit, hidden, judge(meeting, hidden.rows, rules, seed_set, rng), seed_set)
+
+
+def _report(fit: Fit, hidden: HiddenSet, found: Judgement, seed_set: str) -> dict[str, Any]:
+    validation, test = found.splits["validation"], found.splits["test"]
+    return {
+        "schema": REPORT_SCHEMA,
+        "validation": validation.bpb,
+        "test": test.bpb,
+        "claimed": fit.claimed,
+        "flags": list(found.flags),
+        "details": {
+            "validation": validation.details(),
+            "test": test.details(),
+            "differences": {name: dict(summary) for name, summary in found.differences.items()},
+            "claimed_less_trusted": None if fit.claimed is None else fit.claimed - validation.bpb,
+            "seconds": {**fit.seconds, **found.seconds},
+            "handover_sha256": fit.handover_sha256,
+            "byte_table_sha256": byte_table_sha256(hidden.rows.lengths),
+            "public_corpus": hidden.public_corpus,
+        },
+        "evaluator_version": EVALUATOR_VERSION,
+        "seed_set": seed_set,
+    }
+
+
+def _read_fit(path: Path) -> Fit:
+    try:
+        record = json.loads(path.read_text(encoding="ascii"))
+        return Fit(str(record["handover_sha256"]), record["claimed"], dict(record["seconds"]))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {path}: this task is scored by `aira-bench run`") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not the host's record of a training: {error!r}") from error

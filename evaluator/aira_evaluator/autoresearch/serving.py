@@ -1,0 +1,145 @@
+"""The program of a predict container: loads a handed-over model and answers a judge's requests for logits.
+
+    python -m aira_evaluator.autoresearch.serving --handover FILE --socket PATH
+
+It connects before it loads, so that a model which never returns from loading is a silence the judge can time. From
+the loading on, this process belongs to the submission: nothing here protects anything, and the judge believes nothing
+but the numbers in the ring.
+
+Exit statuses: 0 the judge hung up, 1 no judge was there.
+"""
+
+import argparse
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aira_evaluator.autoresearch.conversation import ANSWER, READY_NUMBER, REQUEST, Kind, Status, greet
+from aira_evaluator.autoresearch.handover import Handed, load
+from aira_evaluator.autoresearch.ring import Ring
+
+_CONNECT_TIMEOUT_S = 60.0
+_POLL_S = 0.02
+
+
+class NoLogits(Exception):
+    """The model's output has no logits where they are looked for."""
+
+
+def logits_of(output: Any, rows: int, tokens: int, vocabulary: int) -> torch.Tensor:  # noqa: ANN401
+    """The logits in what `model(x)` returned: the output itself, its first item, or its `.logits`.
+
+    A head wider than the vocabulary, padded for speed, is cut to it.
+
+    Raises:
+        NoLogits: there is no floating-point tensor of shape (rows, tokens, at least vocabulary).
+    """
+    if isinstance(output, tuple | list) and output:
+        output = output[0]
+    elif isinstance(getattr(output, "logits", None), torch.Tensor):
+        output = output.logits
+    fits = (
+        isinstance(output, torch.Tensor)
+        and output.is_floating_point()
+        and output.dim() == 3
+        and tuple(output.shape[:2]) == (rows, tokens)
+        and output.shape[2] >= vocabulary
+    )
+    if not fits:
+        raise NoLogits
+    logits: torch.Tensor = output[..., :vocabulary]
+    return logits
+
+
+class Server:
+    """A loaded model and the ring it writes to."""
+
+    def __init__(self, handed: Handed, ring: Ring, device: torch.device) -> None:
+        self._handed, self._ring, self._device = handed, ring, device
+        torch.set_float32_matmul_precision(handed.ambience.matmul_precision)
+
+    def answer(self, kind: Kind, slot: int, windows: int) -> None:
+        """Fill a slot with the logits of its first windows.
+
+        Raises:
+            NoLogits: the model returned something else.
+            Exception: whatever the model raises.
+        """
+        shape, ambience = self._ring.shape, self._handed.ambience
+        x = self._ring.windows(slot)[:windows].to(self._device, torch.int64)
+        autocast = torch.autocast(self._device.type, dtype=ambience.autocast_dtype, enabled=ambience.autocast)
+        with torch.inference_mode(), autocast:
+            logits = logits_of(self._handed.model(x), windows, shape.tokens, shape.vocabulary)
+            if kind is Kind.ONE_POSITION:
+                at = self._ring.positions(slot)[:windows].to(self._device, torch.int64)
+                logits = logits[torch.arange(windows, device=self._device), at]
+            vectors = logits.reshape(-1, shape.vocabulary)
+            self._ring.logits(slot, len(vectors)).copy_(vectors)
+
+
+def serve(stream: socket.socket, handover: Path, device: torch.device) -> None:
+    """Load the model and answer until the judge hangs up."""
+    ring = greet(stream)
+    try:
+        server = Server(load(handover, device), ring, device)
+    except BaseException:
+        stream.send(ANSWER.pack(READY_NUMBER, Status.LOAD_FAILED))
+        raise
+    stream.send(ANSWER.pack(READY_NUMBER, Status.DONE))
+    while message := stream.recv(REQUEST.size):
+        number, kind, slot, windows = REQUEST.unpack(message)
+        stream.send(ANSWER.pack(number, _attempt(server, Kind(kind), slot, windows)))
+
+
+def _attempt(server: Server, kind: Kind, slot: int, windows: int) -> Status:
+    try:
+        server.answer(kind, slot, windows)
+    except NoLogits:
+        return Status.NO_LOGITS
+    except (torch.OutOfMemoryError, MemoryError):
+        return Status.OUT_OF_MEMORY
+    except Exception as error:
+        print(f"model(x) raised {type(error).__name__}: {error}", file=sys.stderr)
+        return Status.CALL_FAILED
+    return Status.DONE
+
+
+def _connect(path: Path) -> socket.socket:
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    deadline_s = time.monotonic() + _CONNECT_TIMEOUT_S
+    while True:
+        try:
+            stream.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError, PermissionError):  # not yet there, open or ours to use
+            if time.monotonic() >= deadline_s:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return stream
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve one judge."""
+    parser = argparse.ArgumentParser(description="Serve the logits of a handed-over model to a judge.")
+    parser.add_argument("--handover", type=Path, required=True)
+    parser.add_argument("--socket", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    try:
+        stream = _connect(options.socket)
+    except OSError as error:
+        print(f"no judge at {options.socket}: {error}", file=sys.stderr)
+        return 1
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with stream, suppress(ConnectionError):  # the judge may hang up in the middle of an answer
+        serve(stream, options.handover, device)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""Logits to nats, shared memory, and a judge's patience with predictors that break every rule of the conversation."""
+
+import contextlib
+import fcntl
+import math
+import multiprocessing
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from served_models import BOS, RULES, TOKENS, VOCABULARY, draw_rows
+
+from aira_evaluator.autoresearch import conversation
+from aira_evaluator.autoresearch.conversation import ANSWER, READY_NUMBER, Deadlines, Kind, PredictorFailed, Status
+from aira_evaluator.autoresearch.nats import bits_per_byte, negative_log_likelihoods
+from aira_evaluator.autoresearch.passes import Batch, answers
+from aira_evaluator.autoresearch.ring import Ring, RingShape, create, rows_that_fit
+from aira_evaluator.autoresearch.serving import NoLogits, logits_of
+
+SHAPE = RingShape(slots=2, rows=3, tokens=4, vocabulary=5)
+PATIENCE = Deadlines(connect_s=5, load_s=1, request_s=1, serving_s=3)
+
+
+@given(
+    logits=st.lists(st.lists(st.floats(-80, 80, width=32), min_size=7, max_size=7), min_size=1, max_size=5),
+    target=st.integers(0, 6),
+)
+def test_nats_are_the_softmax_of_the_whole_vector(logits: list[list[float]], target: int) -> None:
+    vectors = torch.tensor(logits, dtype=torch.float32)
+    targets = torch.full((len(vectors),), target)
+    exact = torch.nn.functional.cross_entropy(vectors.double(), targets, reduction="none")
+    assert torch.allclose(negative_log_likelihoods(vectors, targets).double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_long_inputs_are_scored_in_pieces_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, targets = torch.randn(1000, 11), torch.randint(0, 11, (1000,))
+    whole = negative_log_likelihoods(vectors, targets)
+    monkeypatch.setattr("aira_evaluator.autoresearch.nats.CHUNK_BYTES", 4 * 11 * 7)
+    assert torch.equal(negative_log_likelihoods(vectors, targets), whole)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [(0, 0), (4, 2), (9, 5)])
+def test_one_logit_that_is_not_finite_spoils_everything(bad: float, place: tuple[int, int]) -> None:
+    vectors = torch.randn(10, 6)
+    vectors[place] = bad
+    with pytest.raises(PredictorFailed, match="not all finite"):
+        negative_log_likelihoods(vectors, torch.ones(10, dtype=torch.int64))
+
+
+def test_a_probability_of_zero_is_refused() -> None:
+    vectors = torch.tensor([[3e38, -3e38]])
+    with pytest.raises(PredictorFailed, match="probability is zero"):
+        negative_log_likelihoods(vectors, torch.tensor([1]))
+
+
+def _flicker(descriptor: int) -> None:
+    """Write vectors of -50 and of +50 in turn, for ever."""
+    logits = Ring(descriptor, SHAPE).logits(0, SHAPE.rows * SHAPE.tokens)
+    while True:
+        logits.fill_(-50.0)
+        logits.fill_(50.0)
+
+
+def test_a_predictor_that_writes_while_the_judge_reads_cannot_split_a_vector_from_its_normalizer() -> None:
+    descriptor = create(SHAPE)
+    writer = multiprocessing.get_context("fork").Process(target=_flicker, args=(descriptor,), daemon=True)
+    writer.start()
+    try:
+        logits = Ring(descriptor, SHAPE).logits(0, SHAPE.rows * SHAPE.tokens)
+        targets = torch.zeros(len(logits), dtype=torch.int64)
+        until_s, seen = time.monotonic() + 1.0, []
+        while time.monotonic() < until_s:
+            seen.append(negative_log_likelihoods(logits, targets))
+        nats = torch.cat(seen)
+    finally:
+        writer.kill()
+        writer.join()
+        os.close(descriptor)
+    assert len(nats) > 1000
+    assert nats.min() >= 0  # whatever mixture was read, it was normalized as it was read
+
+
+def test_bits_per_byte() -> None:
+    assert bits_per_byte(math.log(2) * 30, 10) == pytest.approx(3.0)
+
+
+def test_a_judges_memory_is_sealed_at_the_size_it_chose() -> None:
+    descriptor = create(SHAPE)
+    try:
+        assert os.fstat(descriptor).st_size == SHAPE.size_bytes
+        for size_bytes in (0, SHAPE.size_bytes - 1, SHAPE.size_bytes + 1):
+            with pytest.raises(PermissionError):
+                os.ftruncate(descriptor, size_bytes)
+        with pytest.raises(PermissionError):
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    finally:
+        os.close(descriptor)
+
+
+@given(slots=st.integers(1, 3), rows=st.integers(1, 4), tokens=st.integers(1, 9), vocabulary=st.integers(1, 2000))
+@settings(max_examples=40)
+def test_no_part_of_a_ring_overlaps_another(slots: int, rows: int, tokens: int, vocabulary: int) -> None:
+    shape = RingShape(slots, rows, tokens, vocabulary)
+    descriptor = create(shape)
+    ring = Ring(descriptor, shape)
+    os.close(descriptor)
+    parts = [
+        part for slot in range(slots)
+        for part in (ring.windows(slot), ring.positions(slot), ring.logits(slot, rows * tokens))
+    ]  # fmt: skip
+    for number, part in enumerate(parts):
+        part.fill_(number)
+    assert all((part == number).all() for number, part in enumerate(parts))
+
+
+def test_a_ring_refuses_places_it_does_not_have() -> None:
+    descriptor = create(SHAPE)
+    ring = Ring(descriptor, SHAPE)
+    os.close(descriptor)
+    for count in (0, SHAPE.rows * SHAPE.tokens + 1):
+        with pytest.raises(ValueError, match="do not fit"):
+            ring.logits(0, count)
+    with pytest.raises(ValueError, match="no slot 2"):
+        ring.windows(2)
+
+
+@given(size=st.integers(1, 4096), tokens=st.integers(1, 4096), vocabulary=st.integers(2, 60_000))
+def test_a_ring_stays_within_its_size_or_has_one_row(size: int, tokens: int, vocabulary: int) -> None:
+    rows = rows_that_fit(size, 2, tokens, vocabulary)
+    assert rows == 1 or 2 * rows * tokens * vocabulary * 4 <= size << 20
+
+
+def test_the_documented_forms_of_output_are_accepted_and_no_others() -> None:
+    logits = torch.randn(2, 3, 5)
+    for output in (logits, (logits, None), [logits], SimpleNamespace(logits=logits), torch.cat([logits, logits], 2)):
+        assert torch.equal(logits_of(output, 2, 3, 5), logits)
+    for output in (None, 1.0, (), logits[0], logits[:, :2], logits[..., :4], logits.long(), {"logits": logits}):
+        with pytest.raises(NoLogits):
+            logits_of(output, 2, 3, 5)
+
+
+Behaviour = Callable[[socket.socket], object]
+
+
+def meet(path: Path, behaviour: Behaviour) -> threading.Thread:
+    """Connect to a judge and behave; the connection is closed when `behaviour` returns."""
+
+    def run() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stream:
+            while True:
+                try:
+                    stream.connect(str(path))
+                    break
+                except (FileNotFoundError, ConnectionRefusedError):
+                    time.sleep(0.01)
+            behaviour(stream)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def ready(stream: socket.socket) -> Ring:
+    ring = conversation.greet(stream)
+    stream.send(ANSWER.pack(READY_NUMBER, Status.DONE))
+    return ring
+
+
+def wait_for_request(stream: socket.socket) -> None:
+    ready(stream)
+    stream.recv(64)
+
+
+def answering(message: bytes) -> Behaviour:
+    def behave(stream: socket.socket) -> None:
+        wait_for_request(stream)
+        stream.send(message)
+        stream.recv(64)
+
+    return behave
+
+
+def cannot_load(stream: socket.socket) -> None:
+    conversation.greet(stream)
+    stream.send(ANSWER.pack(READY_NUMBER, Status.LOAD_FAILED))
+
+
+BREACHES: dict[str, tuple[Behaviour, str]] = {
+    "silent at once": (lambda stream: time.sleep(2), "gave no answer within 1 s"),
+    "gone at once": (lambda stream: None, "ended early"),
+    "cannot load": (cannot_load, "could not be loaded"),
+    "silent when asked": (lambda stream: (wait_for_request(stream), time.sleep(2)), "gave no answer within 1 s"),
+    "gone when asked": (wait_for_request, "ended early"),
+    "the wrong number": (answering(ANSWER.pack(7, Status.DONE)), "broke the protocol"),
+    "an unknown status": (answering(ANSWER.pack(1, 99)), "broke the protocol"),
+    "a long message": (answering(b"x" * 4000), "broke the protocol"),
+    "a short message": (answering(b"x"), "broke the protocol"),
+    "an exception": (answering(ANSWER.pack(1, Status.CALL_FAILED)), "raised an exception"),
+    "no logits": (answering(ANSWER.pack(1, Status.NO_LOGITS)), "must return logits"),
+    "out of memory": (answering(ANSWER.pack(1, Status.OUT_OF_MEMORY)), "ran out of memory"),
+}
+
+
+@pytest.mark.parametrize("breach", list(BREACHES))
+def test_every_breach_is_the_submissions_failure_within_the_deadline(breach: str, tmp_path: Path) -> None:
+    behaviour, reason = BREACHES[breach]
+    path = tmp_path / "here"
+    meet(path, behaviour)
+    batch = Batch(torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 4, dtype=torch.int64))
+    started_s = time.monotonic()
+    with (
+        pytest.raises(PredictorFailed, match=reason),
+        conversation.accepted(path, SHAPE, PATIENCE) as connection,
+    ):
+        list(answers(connection, [batch]))
+    assert time.monotonic() - started_s < 3
+    assert not path.exists()
+
+
+def test_descriptors_sent_to_a_judge_do_not_arrive(tmp_path: Path) -> None:
+    sent, path = tmp_path / "sent", tmp_path / "here"
+
+    def behave(stream: socket.socket) -> None:
+        wait_for_request(stream)
+        with sent.open("wb") as file:
+            socket.send_fds(stream, [ANSWER.pack(1, Status.DONE)], [file.fileno()] * 20)
+            stream.recv(64)
+
+    meet(path, behave)
+    with conversation.accepted(path, SHAPE, PATIENCE) as connection:
+        connection.wait(connection.ask(Kind.EVERY_POSITION, 0, 1))
+        links = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
+        assert links.count(str(sent)) == 1  # the sender's own
+
+
+def test_slow_answers_add_up_to_one_deadline(tmp_path: Path) -> None:
+    def slow(stream: socket.socket) -> None:
+        ready(stream)
+        with contextlib.suppress(BrokenPipeError):
+            for number in range(1, 100):
+                time.sleep(0.3)
+                stream.send(ANSWER.pack(number, Status.DONE))
+
+    path = tmp_path / "here"
+    meet(path, slow)
+    batch = Batch(torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 4, dtype=torch.int64))
+    with (
+        pytest.raises(PredictorFailed, match=r"longer than 3 s|no answer within"),
+        conversation.accepted(path, SHAPE, PATIENCE) as connection,
+    ):
+        list(answers(connection, [batch] * 50))
+
+
+def test_nobody_coming_is_not_the_submissions_failure(tmp_path: Path) -> None:
+    deadlines = Deadlines(connect_s=0.2, load_s=1, request_s=1, serving_s=1)
+    with pytest.raises(TimeoutError), conversation.accepted(tmp_path / "here", SHAPE, deadlines):
+        pass
+
+
+def test_answers_come_in_order_while_the_next_slot_is_being_filled(tmp_path: Path) -> None:
+    """A predictor that answers with its window's first token shows which request each answer belongs to."""
+    shape = RingShape(slots=2, rows=4, tokens=TOKENS, vocabulary=VOCABULARY)
+
+    def echo(stream: socket.socket) -> None:
+        ring = ready(stream)
+        while message := stream.recv(conversation.REQUEST.size):
+            number, kind, slot, rows = conversation.REQUEST.unpack(message)
+            assert kind == Kind.ONE_POSITION
+            at = ring.positions(slot)[:rows].long()
+            named = ring.windows(slot)[:rows].long().gather(1, at[:, None])
+            ring.logits(slot, rows).copy_(30.0 * torch.nn.functional.one_hot(named[:, 0], VOCABULARY))
+            stream.send(ANSWER.pack(number, Status.DONE))
+
+    path, rng = tmp_path / "here", np.random.default_rng(0)
+    windows = torch.from_numpy(draw_rows(40, 3)[:, :-1].astype(np.int32))
+    positions = torch.from_numpy(rng.integers(0, TOKENS, 40).astype(np.int32))
+    targets = windows.long().gather(1, positions.long()[:, None])[:, 0]
+    parts = [slice(start, start + 4) for start in range(0, 40, 4)]
+    meet(path, echo)
+    with conversation.accepted(path, shape, RULES.deadlines) as connection:
+        batches = [Batch(windows[part], targets[part], positions[part]) for part in parts]
+        found = torch.cat(list(answers(connection, batches)))
+    assert (found < 1e-6).all()
+    assert (targets != BOS).any()
