@@ -1,0 +1,361 @@
+"""What scripts import, the baseline script and its parts, a script in the reference's style, and agents' validation."""
+
+import ast
+import importlib.util
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from aira_evaluator.autoresearch.handover import HANDOVER_FILE, load
+from aira_evaluator.autoresearch.script_constants import set_constants
+from autoresearch_folders import PLAIN
+
+SUMMARY = (
+    *("val_bpb", "training_seconds", "total_seconds", "peak_vram_mb", "mfu_percent", "total_tokens_M", "num_steps"),
+    *("num_params_M", "depth"),
+)
+
+
+@pytest.fixture(scope="module")
+def public(prepared: Path) -> Path:
+    return prepared / "public" / "data"
+
+
+@pytest.fixture(scope="module")
+def prepare(public: Path) -> Iterator[ModuleType]:
+    """The module scripts know as `prepare`, over the cpu profile's data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRA_DATA", str(public))
+        spec = importlib.util.spec_from_file_location("prepare", public / "prepare.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, "prepare", module)
+        spec.loader.exec_module(module)
+        yield module
+
+
+class Uniform(nn.Module):
+    """Knows nothing: every token is as likely. `share` scales the loss it admits to."""
+
+    def __init__(self, vocabulary: int, share: float = 1.0) -> None:
+        super().__init__()
+        self.logits, self.share = nn.Parameter(torch.zeros(vocabulary)), share
+
+    def forward(self, idx: torch.Tensor, targets: torch.Tensor | None = None, reduction: str = "mean") -> torch.Tensor:
+        logits = self.logits.expand(*idx.shape, -1)
+        if targets is None:
+            return logits
+        return self.share * F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
+
+
+# What scripts import -------------------------------------------------------------------------------------------------
+
+
+def test_batches_are_rows_and_the_same_rows_one_token_later(prepare: ModuleType) -> None:
+    tokenizer = prepare.Tokenizer.from_directory()
+    for length in (prepare.MAX_SEQ_LEN, 40):
+        x, y, epoch = next(prepare.make_dataloader(tokenizer, 3, length, "train"))
+        assert x.shape == y.shape == (3, length)
+        assert x.dtype == y.dtype == torch.int64
+        assert (x[:, 1:] == y[:, :-1]).all()
+        assert (x[:, 0] == tokenizer.get_bos_token_id()).all()
+        assert epoch == 1
+
+
+def test_a_split_begins_again_when_it_is_through(prepare: ModuleType, public: Path) -> None:
+    tokens = json.loads((public / "manifest.json").read_text())["splits"]["val"]["tokens"]
+    loader = prepare.make_dataloader(prepare.Tokenizer.from_directory(), 4, 256, "val", buffer_size=20)
+    epochs = [epoch for _, _, epoch in itertools.islice(loader, 2 * tokens // 1024)]
+    assert epochs[0] == 1
+    assert epochs[-1] >= 2
+    assert epochs == sorted(epochs)
+
+
+def test_only_two_splits_and_one_tokenizer_fit_the_data(prepare: ModuleType) -> None:
+    tokenizer = prepare.Tokenizer.from_directory()
+    with pytest.raises(ValueError, match="split is 'test', expected 'train' or 'val'"):
+        next(prepare.make_dataloader(tokenizer, 1, 8, "test"))
+    other = SimpleNamespace(get_vocab_size=lambda: 77)
+    with pytest.raises(ValueError, match="the tokenizer has 77 tokens, the data was made with 2048"):
+        next(prepare.make_dataloader(other, 1, 8, "train"))
+
+
+def test_the_claim_is_the_models_own_loss_over_the_bytes_of_the_text(
+    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tokenizer = prepare.Tokenizer.from_directory()
+    claimed = prepare.evaluate_bpb(Uniform(prepare.VOCAB_SIZE), tokenizer, 8)
+    lengths, targets = prepare.get_token_bytes(), []
+    batches = prepare.make_dataloader(tokenizer, 8, prepare.MAX_SEQ_LEN, "val")
+    for _, y, _ in itertools.islice(batches, prepare.EVAL_TOKENS // (8 * prepare.MAX_SEQ_LEN)):
+        targets.append(y.flatten())
+    counted = lengths[torch.cat(targets)]
+    assert claimed == pytest.approx(math.log2(prepare.VOCAB_SIZE) * int((counted > 0).sum()) / int(counted.sum()))
+    assert json.loads((tmp_path / "validation.json").read_text()) == {"metric": "BPB", "value": claimed}
+    # Whoever admits to half of its loss claims half of it: this is why a claim is no score.
+    assert prepare.evaluate_bpb(Uniform(prepare.VOCAB_SIZE, 0.5), tokenizer, 8) == pytest.approx(claimed / 2)
+    loaded = load(tmp_path / HANDOVER_FILE, torch.device("cpu")).model
+    assert loaded(torch.zeros(1, 5, dtype=torch.int64)).shape == (1, 5, prepare.VOCAB_SIZE)
+
+
+def test_a_claim_that_is_no_number_is_not_written(
+    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    claimed = prepare.evaluate_bpb(Uniform(prepare.VOCAB_SIZE, math.nan), prepare.Tokenizer.from_directory(), 8)
+    assert math.isnan(claimed)
+    assert not (tmp_path / "validation.json").exists()
+    assert (tmp_path / HANDOVER_FILE).exists()
+
+
+# Parts of the baseline -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def baseline(prepare: ModuleType) -> SimpleNamespace:
+    """Constants, classes and functions of the baseline, without the training below them."""
+    tree = ast.parse((PLAIN / "train.py").read_text())
+    kept = (ast.Import, ast.ImportFrom, ast.Try, ast.ClassDef, ast.FunctionDef)
+    tree.body = [
+        node for node in tree.body
+        if isinstance(node, kept) or (isinstance(node, ast.Assign) and not isinstance(node.value, ast.Call))
+        if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple))
+    ]  # fmt: skip
+    tree.body = [node for node in tree.body if not _names(node) - _defined_before(tree, node)]
+    found: dict[str, Any] = {"__name__": "baseline"}
+    sys.modules["baseline"] = ModuleType("baseline")
+    exec(compile(tree, "train.py", "exec"), found)
+    return SimpleNamespace(**found)
+
+
+def _names(node: ast.stmt) -> set[str]:
+    return (
+        {part.id for part in ast.walk(node.value) if isinstance(part, ast.Name)}
+        if isinstance(node, ast.Assign)
+        else set()
+    )
+
+
+def _defined_before(tree: ast.Module, node: ast.stmt) -> set[str]:
+    before = tree.body[: tree.body.index(node)]
+    return {
+        target.id
+        for other in before
+        if isinstance(other, ast.Assign)
+        for target in other.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def small(baseline: SimpleNamespace, **changes: object) -> nn.Module:
+    sizes = {"vocab_size": 50, "sequence_len": 24, "n_layer": 4, "n_head": 2, "n_embd": 16, "window_pattern": "SSSL"}
+    torch.manual_seed(0)
+    model: nn.Module = baseline.GPT(baseline.GPTConfig(**{**sizes, **changes}))
+    for parameter in model.parameters():  # zero matrices at the start would hide what flows through them
+        nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def direct_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int) -> torch.Tensor:
+    """Attention written out. All [B, T, H, D]."""
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.size(-1))
+    length = q.size(1)
+    for query, key in itertools.product(range(length), range(length)):
+        if key > query or query - key > window:
+            scores[:, :, query, key] = -math.inf
+    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v)
+
+
+@pytest.mark.parametrize("window", [0, 1, 5, 11, 12, 100])
+def test_attention_sees_itself_and_the_window_before_it(baseline: SimpleNamespace, window: int) -> None:
+    torch.manual_seed(window)
+    q, k, v = (torch.randn(2, 12, 3, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    ours, direct = baseline.attend(q, k, v, window), direct_attention(q, k, v, window)
+    torch.testing.assert_close(ours, direct)
+    weights = torch.randn_like(ours)
+    for one, other in zip(
+        torch.autograd.grad((ours * weights).sum(), (q, k, v), retain_graph=True),
+        torch.autograd.grad((direct * weights).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="flash-attn needs a CUDA device")
+@pytest.mark.parametrize("window", [1, 64, 256])
+def test_flash_attention_has_the_same_mask(baseline: SimpleNamespace, window: int) -> None:
+    if baseline.flash_attn_func is None:
+        pytest.skip("flash-attn is not installed")
+    q, k, v = (torch.randn(2, 256, 4, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+    expected = direct_attention(*(part.float() for part in (q, k, v)), window)
+    torch.testing.assert_close(baseline.attend(q, k, v, window).float(), expected, atol=3e-2, rtol=3e-2)
+
+
+def test_logits_depend_on_earlier_tokens_alone_and_on_them_all(baseline: SimpleNamespace) -> None:
+    model = small(baseline)
+    tokens = torch.randint(0, 50, (1, 24))
+    before = model(tokens)
+    for changed in (0, 9, 23):
+        other = tokens.clone()
+        other[0, changed] = (other[0, changed] + 1) % 50
+        moved = (model(other) - before).abs().amax(-1)[0] > 1e-6
+        assert not moved[:changed].any()
+        assert moved[changed:].all(), "the last layer sees all of the context"
+
+
+def test_windows_follow_the_pattern_and_the_last_layer_sees_all(baseline: SimpleNamespace) -> None:
+    assert baseline.window_sizes(small(baseline, n_layer=6).config) == [12, 12, 12, 24, 12, 24]
+
+
+def test_a_prefix_alone_gives_the_logits_of_the_whole_row(baseline: SimpleNamespace) -> None:
+    model, tokens = small(baseline), torch.randint(0, 50, (2, 24))
+    whole = model(tokens)
+    for length in (1, 7, 23):
+        torch.testing.assert_close(model(tokens[:, :length]), whole[:, :length], atol=1e-5, rtol=1e-4)
+
+
+def test_the_paper_profile_has_the_references_size(baseline: SimpleNamespace) -> None:
+    """Depth 8, aspect 64, heads of 128 and 8,192 tokens: 50.3 million parameters in the reference's published output."""
+    assert (baseline.DEPTH, baseline.ASPECT_RATIO, baseline.HEAD_DIM) == (8, 64, 128)
+    with torch.device("meta"):
+        model = baseline.GPT(baseline.GPTConfig(8192, 2048, 8, 4, 512, baseline.WINDOW_PATTERN))
+    assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(50.3e6, rel=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 48, 16), (2, 16, 64)])
+def test_muon_applies_nearly_orthogonal_updates(baseline: SimpleNamespace, shape: tuple[int, int, int]) -> None:
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    singular = torch.linalg.svdvals(baseline.orthogonalize(gradient, 5))
+    assert singular.min() > 0.3
+    assert singular.max() < 1.3
+    left, _, right = torch.linalg.svd(gradient, full_matrices=False)
+    aligned = torch.einsum("nij,nij->n", baseline.orthogonalize(gradient, 5), left @ right)
+    assert (aligned > 0.8 * min(shape[1:])).all(), "the singular vectors stay"
+
+
+def test_the_rate_rises_stays_and_falls_with_the_share_of_the_budget(baseline: SimpleNamespace) -> None:
+    rates = [baseline.lr_multiplier(progress) for progress in np.linspace(0, 1, 101)]
+    assert rates[0] == rates[50] == 1.0
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[100] == 0.0
+    assert rates == sorted(rates, reverse=True)
+
+
+# Whole scripts -------------------------------------------------------------------------------------------------------
+
+
+def in_folder(script: Path, public: Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as a fit container does: beside prepare.py, with ./data."""
+    shutil.copyfile(script, folder / "train.py")
+    shutil.copyfile(public / "prepare.py", folder / "prepare.py")
+    (folder / "data").symlink_to(public)
+    return subprocess.run(
+        [sys.executable, "train.py"], cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def summary(output: str) -> dict[str, float]:
+    block = output.rpartition("---\n")[2]
+    return {name: float(value) for name, value in re.findall(r"^(\w+): +([\d.]+)$", block, re.MULTILINE)}
+
+
+def test_the_baseline_learns_within_its_budget_and_hands_its_model_over(public: Path, tmp_path: Path) -> None:
+    finished = in_folder(public / "train.py", public, tmp_path, AIRA_TIME_BUDGET_S="4")
+    assert finished.returncode == 0, finished.stderr
+    found = summary(finished.stdout)
+    assert tuple(found) == SUMMARY
+    assert found["val_bpb"] < 3.3, "a uniform guess costs about 3.5"
+    assert 4 <= found["training_seconds"] < 10
+    assert found["total_tokens_M"] == pytest.approx(found["num_steps"] * 2048 / 1e6, abs=1e-3)
+    assert found["depth"] == 2
+    assert json.loads((tmp_path / "validation.json").read_text())["value"] == pytest.approx(found["val_bpb"], abs=1e-6)
+    loaded = load(tmp_path / HANDOVER_FILE, torch.device("cpu"))
+    logits = loaded.model(torch.zeros(1, 9, dtype=torch.int64))
+    assert logits.shape == (1, 9, 2048)
+    assert logits.abs().max() <= 15
+
+
+def test_a_script_in_the_references_style_runs_unchanged(public: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "folders" / "reference_style_train.py"
+    finished = in_folder(script, public, tmp_path, AIRA_TIME_BUDGET_S="1")
+    assert finished.returncode == 0, finished.stderr
+    assert 0 < summary(finished.stdout)["val_bpb"] < 4
+    loaded = load(tmp_path / HANDOVER_FILE, torch.device("cpu"))
+    assert loaded.ambience.autocast, "its bfloat16 embedding meets float32 matrices outside an autocast block"
+
+
+# Agents' own validation ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hurried(public: Path, tmp_path: Path) -> Path:
+    """The public data with a clock of 5 seconds in all."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in public.iterdir():
+        (data / path.name).symlink_to(path)
+    manifest = json.loads((public / "manifest.json").read_text())
+    (data / "manifest.json").unlink()
+    (data / "manifest.json").write_text(json.dumps({**manifest, "time_budget_s": 1, "start_up_s": 4}))
+    return data
+
+
+def validated(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    (folder / "mine.py").write_text(code)
+    command = [sys.executable, "-m", "aira_evaluator.autoresearch.validate", "--script", "mine.py", "--data", "data"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+CLAIMING = 'import json\njson.dump({"metric": "BPB", "value": 1.25}, open("validation.json", "w"))\n'
+
+
+def test_validation_keeps_the_claim_and_nothing_else(hurried: Path, tmp_path: Path) -> None:
+    finished = validated(tmp_path, CLAIMING + "print('trained')")
+    assert (finished.returncode, finished.stdout) == (0, "trained\nBPB 1.2500\n")
+    assert json.loads((tmp_path / "validation.json").read_text())["value"] == 1.25
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "mine.py", "validation.json"}
+
+
+def test_validation_says_why_there_is_no_claim(hurried: Path, tmp_path: Path) -> None:
+    finished = validated(tmp_path, "raise SystemExit(3)")
+    assert finished.returncode == 2
+    assert finished.stderr == "validate: mine.py ended with exit status 3 without a completed evaluate_bpb\n"
+
+
+def test_validation_ends_at_the_outside_clock_and_keeps_what_was_claimed_before(hurried: Path, tmp_path: Path) -> None:
+    stubborn = "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nos.fork()\ntime.sleep(99)\n"
+    finished = validated(tmp_path, CLAIMING + stubborn)
+    assert (finished.returncode, finished.stdout) == (0, "BPB 1.2500\n")
+
+
+# Constants -----------------------------------------------------------------------------------------------------------
+
+
+def test_constants_are_set_without_touching_anything_else() -> None:
+    source = '# é\nA = 1; B = "é"  # kept\nC = -3\n\ndef f():\n    A = 5\n'
+    assert set_constants(source, {"B": "SL", "A": 22, "C": 0.5}) == (
+        "# é\nA = 22; B = 'SL'  # kept\nC = 0.5\n\ndef f():\n    A = 5\n"
+    )
+    assert set_constants(source, {}) == source
+    for wrong, name in ((source, "D"), ("A = 1\nA = 2\n", "A")):
+        with pytest.raises(ValueError, match=f"not assigned exactly once at the top level: {name}"):
+            set_constants(wrong, {name: 1})
