@@ -32,7 +32,12 @@ def test_the_bootstrap_writes_what_the_host_handed_over(
 
 
 def test_a_cut_hand_over_is_an_error(tmp_path: Path) -> None:
-    header: bootstrap.Header = {"command": ["x"], "environment": [], "files": [(str(tmp_path / "a"), 10)]}
+    header: bootstrap.Header = {
+        "command": ["x"],
+        "environment": [],
+        "converse": False,
+        "files": [(str(tmp_path / "a"), 10)],
+    }
     with pytest.raises(EOFError, match="5 of 10 bytes"):
         bootstrap.write_files(header, io.BytesIO(b"12345"))
 

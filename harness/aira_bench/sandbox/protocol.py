@@ -120,6 +120,19 @@ class StepOutcome:
     peak_memory_mib: float | None
 
 
+class Conversation(Protocol):
+    """A command that stays and answers requests, one at a time."""
+
+    def ask(self, request: bytes, *, timeout_s: float) -> bytes:
+        """Send one request and wait for its answer. The container is killed if that fails in any way.
+
+        Raises:
+            SandboxError: no answer in time, an inadmissible one, or the conversation broke before.
+            ValueError: the request is longer than messages may be.
+        """
+        ...
+
+
 class PreparedContainer(Protocol):
     """A started container that waits for its files. Used once."""
 
@@ -139,6 +152,25 @@ class PreparedContainer(Protocol):
 
         Raises:
             SandboxError: the engine failed; the step has no outcome.
+        """
+        ...
+
+    def converse(
+        self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float
+    ) -> Conversation:
+        """Write `files`, begin `command` and wait for its greeting; it then answers requests until `close`.
+
+        For trusted commands: what stays between requests is theirs to keep apart. Messages are framed as
+        `aira_bench.sandbox.conversation` says, on standard input and output.
+
+        Args:
+            command: runs in the workspace.
+            files: as in `run`.
+            most_bytes: largest message either way.
+            timeout_s: until the greeting.
+
+        Raises:
+            SandboxError: the engine failed, or no greeting came in time.
         """
         ...
 

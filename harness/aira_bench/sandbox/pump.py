@@ -9,6 +9,7 @@ Not covered: deadlines, which belong to whoever waits for `ended`.
 import threading
 
 from aira_bench.docker_engine import Attachment
+from aira_bench.sandbox.conversation import Answers
 from aira_bench.sandbox.protocol import CapturedOutput
 from aira_bench.sandbox.streams import STDOUT, FrameDecoder, OutputRecorder
 
@@ -29,6 +30,7 @@ class OutputPump:
         self._preamble = b""
         self._stdout = OutputRecorder()
         self._stderr = OutputRecorder()
+        self._answers: Answers | None = None
         self._thread = threading.Thread(target=self._drain, name="container-output", daemon=True)
         self._thread.start()
 
@@ -41,6 +43,10 @@ class OutputPump:
     def has_begun(self) -> bool:
         """Whether all files arrived and the command was begun."""
         return self._preamble == READY + BEGIN
+
+    def divert(self, answers: Answers) -> None:
+        """Give standard output to a conversation instead of recording it. To be called before the hand-over."""
+        self._answers = answers
 
     def captured(self) -> tuple[CapturedOutput, CapturedOutput]:
         """Standard output and standard error, once `ended`."""
@@ -62,6 +68,8 @@ class OutputPump:
         finally:
             self.ended.set()
             self.ready.set()
+            if self._answers is not None:
+                self._answers.end()
 
     def _take(self, stream: int, piece: bytes) -> None:
         if stream != STDOUT:
@@ -71,4 +79,4 @@ class OutputPump:
         self._preamble += piece[:missing]
         if len(self._preamble) >= len(READY):
             self.ready.set()
-        self._stdout.write(piece[missing:])
+        (self._answers or self._stdout).write(piece[missing:])

@@ -1,11 +1,14 @@
 """One step in a prepared Docker container: hand over files, wait, kill at the deadline, read what was left.
 
+Or, for trusted commands only, a conversation (`conversation`) instead of the wait.
+
 The clock is the host's monotonic one and the kill comes from the engine, so nothing in the container has a say in
 when it ends. Files are read after its death only.
 
 Not covered: what the outcome means, and the removal of containers, which the sandbox does behind our back.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -16,7 +19,9 @@ from typing import Any
 
 from aira_bench.docker_engine import Attachment, DockerEngine
 from aira_bench.errors import SandboxError
+from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import WorkspaceReader, relative_path
+from aira_bench.sandbox.conversation import Answers, DockerConversation
 from aira_bench.sandbox.peak_memory import PeakMemory
 from aira_bench.sandbox.protocol import (
     Artifact,
@@ -101,12 +106,7 @@ class DockerStep:
             SandboxError: the engine failed, the container was swept away, or this one was used before.
             ValueError: a name is not a plain relative path.
         """
-        if self._used:
-            raise SandboxError("A prepared container runs one step only.")
-        self._used = True
-        message = hand_over(command, files, self._environment)
-        if len(message) > self._limits.workspace_mib * 2**20:
-            raise SandboxError(f"The files take {len(message)} bytes, the workspace {self._limits.workspace_mib} MiB.")
+        message = self._use(command, files, converse=False)
         start_s = time.monotonic()
         finished = self._execute(message, start_s + timeout_s)
         wall_s = time.monotonic() - start_s
@@ -115,6 +115,30 @@ class DockerStep:
         stdout, stderr = self._pump.captured()
         peak = self._peak_memory.mib if self._peak_memory else None
         return StepOutcome(ended, exit_code, wall_s, stdout, stderr, copied, peak)
+
+    def converse(
+        self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float
+    ) -> DockerConversation:
+        """Write `files`, begin `command` and keep its standard input open for requests (`PreparedContainer.converse`).
+
+        Raises:
+            SandboxError: the engine failed, no greeting came in time, or this one was used before.
+            ValueError: a name is not a plain relative path.
+        """
+        message = self._use(command, files, converse=True)
+        answers = Answers(most_bytes)
+        answers.expect()
+        self._pump.divert(answers)
+        deadline_s = time.monotonic() + timeout_s
+        try:
+            self._attachment.send(message, timeout_s)
+        except OSError as error:
+            raise SandboxError(f"A container was lost before its conversation began ({error}).") from error
+        conversation = DockerConversation(
+            self._attachment.send, answers, most_bytes, self._kill_quietly, self._last_words
+        )
+        conversation.greeting(max(deadline_s - time.monotonic(), 0.001))
+        return conversation
 
     def close(self) -> None:
         """Have containers and workspace removed behind our back. Safe to call twice and at any moment."""
@@ -128,6 +152,23 @@ class DockerStep:
         """Let go of the streams; both containers then read the end of their input."""
         self._attachment.close()
         self._reader.close()
+
+    def _use(self, command: Sequence[str], files: Mapping[str, bytes], *, converse: bool) -> bytes:
+        if self._used:
+            raise SandboxError("A prepared container runs one step only.")
+        self._used = True
+        message = hand_over(command, files, self._environment, converse=converse)
+        if len(message) > self._limits.workspace_mib * 2**20:
+            raise SandboxError(f"The files take {len(message)} bytes, the workspace {self._limits.workspace_mib} MiB.")
+        return message
+
+    def _kill_quietly(self) -> None:
+        with contextlib.suppress(SandboxError):  # the failure that led here is the one to tell; removal follows
+            self._engine.kill_container(self.containers.step)
+
+    def _last_words(self) -> str:
+        words = last_line(self._pump.captured()[1])
+        return f"Its last words: {words}" if words else ""
 
     def _execute(self, message: bytes, deadline_s: float) -> bool:
         """Hand over and wait until every process is dead; False where that took a kill."""
@@ -189,8 +230,12 @@ class DockerStep:
             raise SandboxError(f"{request.name} could not be written to {destination}: {error}") from error
 
 
-def hand_over(command: Sequence[str], files: Mapping[str, bytes], environment: Sequence[str]) -> bytes:
+def hand_over(
+    command: Sequence[str], files: Mapping[str, bytes], environment: Sequence[str], *, converse: bool = False
+) -> bytes:
     """The bootstrap's input: one line of JSON, then the files' bytes in its order.
+
+    With `converse` the command inherits what follows on standard input; else it reads nothing.
 
     Raises:
         ValueError: a file name is not a plain relative path, or there is no command.
@@ -200,6 +245,7 @@ def hand_over(command: Sequence[str], files: Mapping[str, bytes], environment: S
     header = {
         "command": list(command),
         "environment": list(environment),
+        "converse": converse,
         "files": [(str(relative_path(name)), len(data)) for name, data in files.items()],
     }
     return json.dumps(header).encode() + b"\n" + b"".join(files.values())

@@ -16,10 +16,14 @@ CHUNK_BYTES = 1 << 20
 
 
 class Header(TypedDict):
-    """What the host asks for; `files` holds names and sizes in bytes, `environment` the names to keep."""
+    """What the host asks for; `files` holds names and sizes in bytes, `environment` the names to keep.
+
+    With `converse` the command inherits standard input, on which the host sends requests once it was greeted.
+    """
 
     command: list[str]
     environment: list[str]
+    converse: bool
     files: list[tuple[str, int]]
 
 
@@ -50,9 +54,10 @@ def main() -> None:
     environment = {name: os.environ[name] for name in header["environment"] if name in os.environ}
     os.makedirs(environment.get("HOME", "/tmp"), exist_ok=True)  # noqa: PTH103
     write_files(header, sys.stdin.buffer)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    if not header["converse"]:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
     os.write(1, b"begin\n")
     os.execvpe(header["command"][0], header["command"], environment)
 

@@ -1,0 +1,159 @@
+"""Requests and answers between the host and a command that stays: one at a time, framed, and bounded both ways.
+
+A message is four bytes of big-endian length and that many bytes of payload. The command greets with one message when it
+is ready; after that it may speak only when asked, and exactly once. Anything else (a longer message than admitted, a
+second one, a word out of turn, silence beyond the deadline, an end) breaks the conversation for good: the container is
+killed and every later request fails. So nothing of one request can be taken for the answer to another.
+
+Not covered: what the messages say. Standard error is captured like a step's.
+"""
+
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+from aira_bench.errors import SandboxError
+
+_LENGTH = struct.Struct(">I")
+
+
+def framed(payload: bytes) -> bytes:
+    """A message as it travels."""
+    return _LENGTH.pack(len(payload)) + payload
+
+
+class Answers:
+    """Takes a command's output, from the draining thread, and hands out one message per `expect`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        """Admit payloads of up to `most_bytes`."""
+        self._most_bytes = most_bytes
+        self._changed = threading.Condition()
+        self._pending = b""
+        self._expecting = False
+        self._broken = ""
+
+    def expect(self) -> None:
+        """Open the door for one message.
+
+        Raises:
+            SandboxError: the conversation broke before.
+        """
+        with self._changed:
+            self._raise_if_broken()
+            self._expecting = True
+
+    def write(self, data: bytes) -> None:
+        """Take the output's next bytes; never more is kept than one admissible message."""
+        with self._changed:
+            if self._broken or not data:
+                return
+            if not self._expecting:
+                self._break("it spoke without being asked")
+                return
+            self._pending += data
+            if len(self._pending) < _LENGTH.size:
+                return
+            announced = _LENGTH.unpack_from(self._pending)[0]
+            if announced > self._most_bytes:
+                self._break(f"it announced {announced} bytes, at most {self._most_bytes} are admitted")
+            elif len(self._pending) > _LENGTH.size + announced:
+                self._break("it said more than one message")
+            else:
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """The output is at its end."""
+        with self._changed:
+            if not self._broken:
+                self._break("it ended")
+
+    def wait(self, deadline_s: float) -> bytes:
+        """The expected message, by a deadline on the monotonic clock.
+
+        Raises:
+            SandboxError: the conversation is broken.
+            TimeoutError: it is not complete in time; the conversation is broken from now on.
+        """
+        with self._changed:
+            while not self._is_complete():
+                self._raise_if_broken()
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    self._break("it did not answer in time")
+                    raise TimeoutError
+                self._changed.wait(left_s)
+            self._raise_if_broken()
+            message, self._pending, self._expecting = self._pending[_LENGTH.size :], b"", False
+            return message
+
+    def _is_complete(self) -> bool:
+        if self._broken or len(self._pending) < _LENGTH.size:
+            return False
+        return len(self._pending) == _LENGTH.size + int(_LENGTH.unpack_from(self._pending)[0])
+
+    def _break(self, why: str) -> None:
+        self._broken, self._pending = why, b""
+        self._changed.notify_all()
+
+    def _raise_if_broken(self) -> None:
+        if self._broken:
+            raise SandboxError(f"A conversation with a container broke: {self._broken}.")
+
+
+class DockerConversation:
+    """The host's end of one conversation. `kill` ends the container; it is called at the first failure."""
+
+    def __init__(
+        self,
+        send: Callable[[bytes, float], None],
+        answers: Answers,
+        most_bytes: int,
+        kill: Callable[[], None],
+        last_words: Callable[[], str],
+    ) -> None:
+        self._send, self._answers, self._most_bytes = send, answers, most_bytes
+        self._kill, self._last_words = kill, last_words
+
+    def greeting(self, timeout_s: float) -> bytes:
+        """The message the command begins with. The door for it was opened before the command ran.
+
+        Raises:
+            SandboxError: none came in time.
+        """
+        return self._await(time.monotonic() + timeout_s, lambda: None)
+
+    def ask(self, request: bytes, *, timeout_s: float) -> bytes:
+        """Send one request and wait for its answer; the container is killed if that fails in any way.
+
+        Raises:
+            SandboxError: the conversation broke, now or before.
+            ValueError: the request is longer than messages may be.
+        """
+        if len(request) > self._most_bytes:
+            raise ValueError(f"a request of {len(request)} bytes, at most {self._most_bytes} are admitted")
+        deadline_s = time.monotonic() + timeout_s
+
+        def send() -> None:
+            self._answers.expect()
+            self._send(framed(request), max(deadline_s - time.monotonic(), 0.001))
+
+        return self._await(deadline_s, send)
+
+    def _await(self, deadline_s: float, send: Callable[[], None]) -> bytes:
+        try:
+            send()
+            return self._answers.wait(deadline_s)
+        except TimeoutError as error:
+            self._kill()
+            raise SandboxError("A container did not answer in time and was killed.") from error
+        except OSError as error:
+            self._kill()
+            raise SandboxError(f"A container was lost in a conversation ({error}).") from error
+        except SandboxError as error:
+            self._kill()
+            raise SandboxError(f"{error.message} {self._last_words()}".rstrip()) from error
+        except BaseException:  # interrupted: an answer that still comes must never meet another request
+            self._kill()
+            raise
