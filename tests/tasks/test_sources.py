@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
 import yaml
@@ -46,7 +45,7 @@ def task_with(folder: Path, aira: dict[str, object]) -> Task:
     return load_task(place)
 
 
-def text_task(folder: Path, url: str = "http://127.0.0.1:1/x", **changes: Any) -> Task:
+def text_task(folder: Path, url: str = "http://127.0.0.1:1/x", **changes: str | int) -> Task:
     files = [
         {"name": "a.txt", "url": url} | changes,
         {"name": "big.txt", "url": url + "?big", "profiles": ["paper"]},
@@ -110,7 +109,7 @@ def test_unpacked_files_stand_in_for_archives(tmp_path: Path, paths: HostPaths) 
 
 
 @pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"bytes": 5}])
-def test_another_file_under_the_right_name_is_refused(tmp_path: Path, paths: HostPaths, change: dict[str, Any]) -> None:
+def test_another_file_under_the_right_name_is_refused(tmp_path: Path, paths: HostPaths, change: dict[str, str | int]) -> None:
     task, folder = text_task(tmp_path / "task", **change), tmp_path / "mine"
     folder.mkdir()
     folder.chmod(0o755)
