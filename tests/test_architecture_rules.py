@@ -10,10 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"aira_bench": "harness", "aira_evaluator": "evaluator", "aira_kernels": "kernels"}
 FORBIDDEN = {
-    "aira_bench": {"aira_evaluator", "aira_kernels", "torch", "jax", "numpy", "triton"},
+    "aira_bench": {"aira_evaluator", "aira_kernels", "torch", "botorch", "gpytorch", "jax", "numpy", "triton"},
     "aira_evaluator": {"aira_bench"},
     "aira_kernels": {"aira_bench", "aira_evaluator", "jax"},
 }
+
+BAYES_PROCESS = ROOT / "harness" / "aira_bench" / "agents" / "bayes_process.py"
+PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}}
+"""docs/decisions/0007-bayes-in-its-own-process.md"""
 
 
 def modules(package: str) -> Iterator[Path]:
@@ -26,7 +30,7 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
@@ -34,7 +38,14 @@ def imported(path: Path) -> set[str]:
 def test_packages_import_only_what_they_may(package: str) -> None:
     for path in modules(package):
         roots = {name.partition(".")[0] for name in imported(path)}
-        assert not roots & FORBIDDEN[package], path
+        assert not roots & (FORBIDDEN[package] - PERMITTED.get(path, set())), path
+
+
+def test_the_module_that_imports_botorch_is_imported_by_nobody() -> None:
+    assert BAYES_PROCESS.is_file()
+    for package in PACKAGES:
+        for path in modules(package):
+            assert not any(name.startswith("aira_bench.agents.bayes_process") for name in imported(path)), path
 
 
 def test_the_docker_sdk_has_one_importer() -> None:

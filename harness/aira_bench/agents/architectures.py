@@ -7,6 +7,7 @@ Not covered: the grammar. The judge parses submissions; `canonical` here is only
 """
 
 import random
+import re
 from dataclasses import dataclass
 
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
@@ -72,7 +73,18 @@ def write_solution(brief: Brief, architecture: Architecture, plan: str) -> Propo
     return Proposal(code, plan)
 
 
-def _search_space(brief: Brief, agent: str) -> tuple[tuple[str, ...], int]:
+def written_architecture(code: str) -> Architecture | None:
+    """The architecture that a `solution.py` of `write_solution` submits; None for any other code."""
+    found = re.search(r'^ARCHITECTURE = "([A-Za-z,]+)"$', code, re.MULTILINE)
+    return tuple(found[1].split(",")) if found else None
+
+
+def search_space(brief: Brief, agent: str) -> tuple[tuple[str, ...], int]:
+    """Primitives and layers of the task's architectures.
+
+    Raises:
+        UsageError: the task wants something else.
+    """
     if brief.artifact.kind != "architecture":
         raise UsageError(
             f"Agent {agent} searches architectures, but task {brief.task} wants {brief.artifact.name} "
@@ -101,7 +113,7 @@ class RandomAgent(UnlookingAgent):
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """A random architecture, whatever the action."""
-        primitives, layers = _search_space(brief, self.name)
+        primitives, layers = search_space(brief, self.name)
         architecture = _fresh_random(situation.rng, situation.journal, primitives, layers)
         return write_solution(brief, architecture, "A uniformly random architecture.")
 
@@ -115,7 +127,7 @@ class EvolutionAgent(UnlookingAgent):
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """A random architecture to draft or debug, a mutated parent (or cross of two) otherwise."""
-        primitives, layers = _search_space(brief, self.name)
+        primitives, layers = search_space(brief, self.name)
         rng, journal = situation.rng, situation.journal
         if situation.action.operator in {"draft", "debug"}:
             return write_solution(brief, _fresh_random(rng, journal, primitives, layers), "A random start.")
@@ -146,7 +158,7 @@ class BaselineAgent(UnlookingAgent):
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """`mA,M,mA,M,...`, whatever the action."""
-        primitives, layers = _search_space(brief, self.name)
+        primitives, layers = search_space(brief, self.name)
         pair = ("mA", "M") if {"mA", "M"} <= set(primitives) else primitives[:2]
         architecture = tuple(pair[layer % len(pair)] for layer in range(layers))
         return write_solution(brief, architecture, "Alternating attention and MLP.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.agents.architectures import BaselineAgent, EvolutionAgent, RandomAgent
+from aira_bench.agents.bayes import BayesAgent, IncrementalBayesAgent, check_extra, missing_extra
 from aira_bench.agents.fixed_code import NoopAgent, SolutionFileAgent
 from aira_bench.agents.llm_agent import LlmAgent
 from aira_bench.agents.model_sources import Budgets, FunctionSource, ProviderSource, ReplaySource, load_function
@@ -20,8 +21,11 @@ from aira_bench.paths import HostPaths, host_paths
 from aira_bench.runs.folder import find_run
 
 SEARCHERS: Mapping[str, Agent] = {
-    agent.name: agent for agent in (EvolutionAgent(), RandomAgent(), BaselineAgent(), NoopAgent())
-}
+    agent.name: agent
+    for agent in (
+        EvolutionAgent(), BayesAgent(), IncrementalBayesAgent(), RandomAgent(), BaselineAgent(), NoopAgent(),
+    )
+}  # fmt: skip
 FUNCTION_NAME = "answer"
 
 
@@ -52,7 +56,7 @@ def find_agent(name: str, options: AgentOptions | None = None, paths: HostPaths 
 
     Raises:
         UsageError: nothing has that name, or the file cannot be used.
-        PrerequisiteError: the card's key or URL is missing.
+        PrerequisiteError: the card's key or URL is missing, or the package a searcher needs.
     """
     options = options or AgentOptions()
     kind, _, rest = name.partition(":")
@@ -61,13 +65,20 @@ def find_agent(name: str, options: AgentOptions | None = None, paths: HostPaths 
     if kind == "replay" and rest:
         return _replay(rest, options, paths or host_paths())
     if name in SEARCHERS:
-        return SEARCHERS[name]
+        return _searcher(name)
     if not name.endswith(".toml") and name not in card_names(os.environ):
         known = [*SEARCHERS, *card_names(os.environ)]
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         guess = f" Did you mean {close[0]!r}?" if close else ""
         raise UsageError(f"Unknown agent {name!r}.{guess}", hint="aira-bench agents")
     return _from_card(name, options)
+
+
+def _searcher(name: str) -> Agent:
+    agent = SEARCHERS[name]
+    if isinstance(agent, BayesAgent):
+        check_extra(name)
+    return agent
 
 
 def _from_card(name: str, options: AgentOptions) -> Agent:
@@ -95,14 +106,19 @@ def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
     folder = find_run(paths.runs, run)
     original = folder.manifest.plan.agent
     if original in SEARCHERS or (original.startswith("script:") and not list(folder.path.glob("seeds/*/calls"))):
-        return SolutionFileAgent.load(folder.agent_file) if original.startswith("script:") else SEARCHERS[original]
+        return SolutionFileAgent.load(folder.agent_file) if original.startswith("script:") else _searcher(original)
     return LlmAgent(original, ReplaySource(folder), memory=folder.manifest.plan.memory == "paper")
 
 
 def agent_rows() -> list[AgentRow]:
     """Every agent that can be named, with what is missing to use it."""
-    searchers = [AgentRow(agent.name, "searcher", (type(agent).__doc__ or "").splitlines()[0]) for agent in
-                 SEARCHERS.values()]  # fmt: skip
+    searchers = [
+        AgentRow(
+            agent.name, "searcher", (type(agent).__doc__ or "").splitlines()[0],
+            missing=missing_extra() if isinstance(agent, BayesAgent) else (),
+        )
+        for agent in SEARCHERS.values()
+    ]  # fmt: skip
     models = []
     for name in card_names(os.environ):
         card = find_card(name, os.environ)
