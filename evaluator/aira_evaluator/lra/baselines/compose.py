@@ -5,12 +5,16 @@ module learns.
 """
 
 import ast
+from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
-from aira_evaluator.lra.baselines.genome import Genome
-from aira_evaluator.lra.contract import ModuleContract
+from aira_evaluator.lra.baselines.genome import Genome, read_genome
+from aira_evaluator.lra.contract import CONTRACTS, MODULE_FILE, ModuleContract
+from aira_evaluator.lra.data.splits import read_manifest
 from aira_evaluator.lra.hyperparameters import CONSTANTS
-from aira_evaluator.lra.profiles import LraProfile
+from aira_evaluator.lra.profiles import PROFILES, LraProfile
 
 _PARTS = "aira_evaluator.lra.baselines.parts"
 _IMPORTS = "import jax\nimport jax.numpy as jnp\nfrom flax import linen as nn\n"
@@ -56,6 +60,28 @@ def compose(genome: Genome, contract: ModuleContract, profile: LraProfile, *, co
         _body(head),
     ]
     return "\n\n".join(pieces)
+
+
+def model_source(genome: Genome, data: Path) -> str:
+    """The `model.py` of a genome for the task and profile whose train split is in `data`.
+
+    Raises:
+        DataError: there is no split to read the task from.
+        ValueError: the genome has factors, and the task's hyper-parameters are fixed.
+    """
+    manifest = read_manifest(data / "train")
+    profile = PROFILES[manifest.profile, manifest.task]
+    return compose(genome, CONTRACTS[manifest.task], profile, configurable=manifest.configurable)
+
+
+def write_model(plain: Mapping[str, Any], data: Path = Path("data"), output: Path = Path(MODULE_FILE)) -> None:
+    """Write the `model.py` of a genome given as plain data.
+
+    Raises:
+        DataError: there is no split to read the task from.
+        ValueError: the genome has an unknown key or value, or factors where hyper-parameters are fixed.
+    """
+    output.write_text(model_source(read_genome(plain), data), encoding="ascii")
 
 
 def _hyperparameter_lines(genome: Genome, profile: LraProfile) -> str:
