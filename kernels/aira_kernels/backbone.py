@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from aira_kernels.attention import CausalSelfAttention
+from aira_kernels.backend import Backend
 from aira_kernels.initialization import embedding, linear, redraw_linears
 from aira_kernels.mamba2 import Mamba2
 from aira_kernels.mlp import ReluMlp
@@ -29,10 +30,14 @@ PRIMITIVES: dict[str, Callable[..., nn.Module]] = {"M": ReluMlp, "mA": CausalSel
 class ResidualStack(nn.Module):
     """The architecture's layers, each behind a LayerNorm and beside a residual path."""
 
-    def __init__(self, architecture: Sequence[str], sizes: BlockSizes, *, generator: torch.Generator) -> None:
+    def __init__(
+        self, architecture: Sequence[str], sizes: BlockSizes, *, generator: torch.Generator, backend: Backend = "auto"
+    ) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(sizes.width) for _ in architecture)
-        self.layers = nn.ModuleList(PRIMITIVES[symbol](sizes, generator=generator) for symbol in architecture)
+        self.layers = nn.ModuleList(
+            PRIMITIVES[symbol](sizes, generator=generator, backend=backend) for symbol in architecture
+        )
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map (B, L, D) to (B, L, D)."""
@@ -49,14 +54,21 @@ class LanguageModel(nn.Module):
         vocabulary: number of token ids V.
         sizes: sizes of the primitives.
         generator: source of all initial weights, on the CPU.
+        backend: who computes attention, scan, convolution and norm inside the primitives (`aira_kernels.backend`).
     """
 
     def __init__(
-        self, architecture: Sequence[str], vocabulary: int, sizes: BlockSizes, *, generator: torch.Generator
+        self,
+        architecture: Sequence[str],
+        vocabulary: int,
+        sizes: BlockSizes,
+        *,
+        generator: torch.Generator,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         self.embed = embedding(vocabulary, sizes.width, std=EMBEDDING_STD, generator=generator)
-        self.stack = ResidualStack(architecture, sizes, generator=generator)
+        self.stack = ResidualStack(architecture, sizes, generator=generator, backend=backend)
         self.norm = nn.LayerNorm(sizes.width)
         self.head = linear(sizes.width, vocabulary, bias=True, generator=generator)
 
@@ -78,6 +90,7 @@ class AutoEncoder(nn.Module):
         length: the exact number of positions L.
         sizes: sizes of the primitives.
         generator: source of all initial weights, on the CPU.
+        backend: who computes attention, scan, convolution and norm inside the primitives (`aira_kernels.backend`).
     """
 
     def __init__(
@@ -88,11 +101,12 @@ class AutoEncoder(nn.Module):
         sizes: BlockSizes,
         *,
         generator: torch.Generator,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         width = sizes.width
         self.embed = embedding(vocabulary, width, std=EMBEDDING_STD, generator=generator)
-        self.stack = ResidualStack(architecture, sizes, generator=generator)
+        self.stack = ResidualStack(architecture, sizes, generator=generator, backend=backend)
         hidden: list[nn.Module] = []
         for _ in range(2):
             hidden += [nn.LayerNorm(width), linear(width, width, bias=True, generator=generator), nn.GELU()]

@@ -10,9 +10,16 @@ import torch
 from torch import nn
 
 
-def linear(in_features: int, out_features: int, *, bias: bool, generator: torch.Generator) -> nn.Linear:
+def linear(
+    in_features: int,
+    out_features: int,
+    *,
+    bias: bool,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> nn.Linear:
     """A linear layer with torch's default distribution: weights and bias uniform in +-1/sqrt(in_features)."""
-    layer = nn.Linear(in_features, out_features, bias=bias, device="meta").to_empty(device="cpu")
+    layer = nn.Linear(in_features, out_features, bias=bias, device="meta").to_empty(device=device)
     bound = 1 / math.sqrt(in_features)
     with torch.no_grad():
         for parameter in layer.parameters():
@@ -20,9 +27,11 @@ def linear(in_features: int, out_features: int, *, bias: bool, generator: torch.
     return layer
 
 
-def embedding(vocabulary: int, width: int, *, std: float, generator: torch.Generator) -> nn.Embedding:
+def embedding(
+    vocabulary: int, width: int, *, std: float, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> nn.Embedding:
     """An embedding table drawn from a normal distribution of mean 0."""
-    table = nn.Embedding(vocabulary, width, device="meta").to_empty(device="cpu")
+    table = nn.Embedding(vocabulary, width, device="meta").to_empty(device=device)
     with torch.no_grad():
         table.weight.normal_(0.0, std, generator=generator)
     return table

@@ -1,20 +1,26 @@
-"""Primitive M: the two-layer ReLU MLP, applied to each position alone.
+"""Primitive M, applied to each position alone: ReLU with two layers at search size, SwiGLU at full size.
 
-Shape suffixes: B batch, L length, D width. Not covered: gated variants.
+Both are matrix products with an elementwise function between: every backend computes them alike.
+Shape suffixes: B batch, L length, D width. Not covered: mixtures of experts.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aira_kernels.backend import Backend
 from aira_kernels.initialization import linear
+from aira_kernels.scales import ScaleSizes
 from aira_kernels.sizes import BlockSizes
 
 
 class ReluMlp(nn.Module):
-    """Linear, ReLU, linear, without biases; hidden size 4 D by default (131,072 parameters at D = 128)."""
+    """Linear, ReLU, linear, without biases; hidden size 4 D by default (131,072 parameters at D = 128).
 
-    def __init__(self, sizes: BlockSizes, *, generator: torch.Generator) -> None:
+    It takes a backend as the other primitives do, and has no use for it.
+    """
+
+    def __init__(self, sizes: BlockSizes, *, generator: torch.Generator, backend: Backend = "auto") -> None:
         super().__init__()
         self.expand = linear(sizes.width, sizes.mlp_hidden, bias=False, generator=generator)
         self.contract = linear(sizes.mlp_hidden, sizes.width, bias=False, generator=generator)
@@ -22,4 +28,30 @@ class ReluMlp(nn.Module):
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map (B, L, D) to (B, L, D), position by position."""
         out: Tensor = self.contract(functional.relu(self.expand(x_BLD), inplace=True))
+        return out
+
+
+class SwigluMlp(nn.Module):
+    """down(silu(gate(x)) * up(x)), without biases (Shazeer 2020; the paper's appendix D): 3 D h parameters.
+
+    It takes a backend as the other primitives do, and has no use for it.
+    """
+
+    def __init__(
+        self,
+        sizes: ScaleSizes,
+        *,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        # Gate and up in one matrix: one product reads x once.
+        self.expand = linear(sizes.width, 2 * sizes.mlp_hidden, bias=False, generator=generator, device=device)
+        self.contract = linear(sizes.mlp_hidden, sizes.width, bias=False, generator=generator, device=device)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Map (B, L, D) to (B, L, D), position by position."""
+        gate, up = self.expand(x_BLD).chunk(2, dim=-1)
+        out: Tensor = self.contract(functional.silu(gate) * up)
         return out

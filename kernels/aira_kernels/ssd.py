@@ -4,11 +4,11 @@ Per head, with state h of shape (P, N) and h_0 = 0:
 
     h_t = exp(dt_t a) h_{t-1} + dt_t x_t b_t^T,        y_t = h_t c_t
 
-Shape suffixes: B batch, L length, K chunks, Q positions of a chunk (two axes: Q to, R from), H heads, P
-features of a head, N state. One group: b and c are shared by the heads. The method is that of Dao and Gu,
-"Transformers are SSMs" (2024), section 6.
+Shape suffixes: B batch, L length, K chunks, Q positions of a chunk (two axes: Q to, R from), H heads, G groups,
+P features of a head, N state. `ssd_chunked` and `ssd_sequential` have one group: b and c are shared by the heads. The
+method is that of Dao and Gu, "Transformers are SSMs" (2024), section 6.
 
-Not covered: an initial state, variable lengths in a batch, fused GPU kernels. Decays are differences of
+Not covered: an initial state, variable lengths in a batch; GPU kernels are in `fused.scan`. Decays are differences of
 cumulative sums inside a chunk; in float32 they lose digits once a chunk's summed |dt a| passes about 1e4.
 """
 
@@ -49,6 +49,40 @@ def ssd_chunked(x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLN: Tensor, c_BL
     if split[1] > 1:
         y_BKHQP = y_BKHQP + _between_chunks(weighted_BKHQP, log_decay_BKHQ, b_BKQN, c_BKQN)
     return y_BKHQP.transpose(2, 3).flatten(1, 2)[:, :length]
+
+
+def ssd_reference(
+    x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLGN: Tensor, c_BLGN: Tensor, skip_H: Tensor, chunk: int
+) -> Tensor:
+    """The chunked scan for any number of groups, plus the skip D x: the reference of the backends' "scan".
+
+    Args:
+        x_BLHP: inputs.
+        dt_BLH: positive step sizes.
+        a_H: negative decay rates.
+        b_BLGN: input maps; the H / G heads of a group, neighbours, share one.
+        c_BLGN: output maps.
+        skip_H: factor of the direct path.
+        chunk: positions a chunk, at least 1.
+
+    Returns:
+        y of shape (B, L, H, P).
+
+    Raises:
+        ValueError: the groups do not divide the heads.
+    """
+    heads, groups = x_BLHP.shape[2], b_BLGN.shape[2]
+    if heads % groups:
+        raise ValueError(f"{heads} heads in {groups} groups: expected groups that divide the heads")
+    if groups == 1:
+        y_BLHP = ssd_chunked(x_BLHP, dt_BLH, a_H, b_BLGN.squeeze(2), c_BLGN.squeeze(2), chunk)
+    else:
+        each = heads // groups
+        steps, rates = torch.split(dt_BLH, each, 2), torch.split(a_H, each)
+        maps = zip(b_BLGN.unbind(2), c_BLGN.unbind(2), strict=True)
+        by_group = zip(torch.split(x_BLHP, each, 2), steps, rates, maps, strict=True)
+        y_BLHP = torch.cat([ssd_chunked(x, dt, a, b, c, chunk) for x, dt, a, (b, c) in by_group], dim=2)
+    return torch.addcmul(y_BLHP, x_BLHP, skip_H[:, None])
 
 
 def _within_chunks(weighted_BKHQP: Tensor, log_decay_BKHQ: Tensor, b_BKQN: Tensor, c_BKQN: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """What the launches share: accumulator types, dot precision, tile sizes.
 
 Tiles are a function of shapes and types alone. Timing candidates while running, as `triton.autotune` does, would let a
-stopwatch choose the order of sums, and with it the last digits of a score; `bench/kernels.py --tune` times the candidates
-once, by hand.
+stopwatch choose the order of sums, and with it the last digits of a score; `bench/kernels.py --tune` times a bounded
+list of them, by hand.
 """
 
 from typing import Any
@@ -16,9 +16,8 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _NAMES = {torch.float16: tl.float16, torch.bfloat16: tl.bfloat16, torch.float32: tl.float32, torch.float64: tl.float64}
 
 
-
-@triton.jit
-def operand(x: tl.tensor, DOT: tl.constexpr, PRODUCT: tl.constexpr) -> tl.tensor:  # noqa: N803
+@triton.jit  # type: ignore[untyped-decorator]
+def operand(x: tl.tensor, DOT: tl.constexpr, PRODUCT: tl.constexpr) -> tl.tensor:
     """`x` as an operand of a product: rounded to DOT, held as PRODUCT."""
     return x.to(DOT).to(PRODUCT)
 

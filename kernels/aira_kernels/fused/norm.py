@@ -2,8 +2,8 @@
 
     y = weight u / sqrt(mean(u^2) + epsilon),   u = x,  or  u = x silu(gate)
 
-The gated form is Mamba-2's (Dao and Gu 2024, section 7): the gate comes before the norm. A program walks its own rows, so
-that the weight's gradient is a sum of few parts in fixed order and needs no atomics. Not covered: norms of groups of
+The gated form is Mamba-2's (Dao and Gu 2024, section 7): the gate comes before the norm. Backward, a program walks its
+own rows, so that the weight's gradient is a sum of few parts in fixed order and needs no atomics. Not covered: norms of groups of
 features, biases, rows of more than 16,384 features, second derivatives.
 """
 
@@ -11,67 +11,14 @@ from typing import Any
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
+from aira_kernels.fused import norm_kernels
 from aira_kernels.fused.launch import accumulator, last_axis_dense, power_of_two, triton_type
 
 LARGEST_WIDTH = 16_384
 _ROW_PROGRAMS = 512
-"""Programs of the backward pass at most, and so parts of the weight's gradient: about four for each processor of a H100."""
-
-
-@triton.jit
-def normalize(
-    x_ptr, gate_ptr, weight_ptr, y_ptr, scale_ptr, width, x_stride, gate_stride, epsilon,
-    BLOCK: tl.constexpr, GATED: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """One row a program: y, contiguous, and 1 / sqrt(mean(u^2) + epsilon)."""
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    there = column < width
-    u = tl.load(x_ptr + row * x_stride + column, mask=there, other=0.0).to(ACC)
-    if GATED:
-        gate = tl.load(gate_ptr + row * gate_stride + column, mask=there, other=0.0).to(ACC)
-        u *= gate / (1.0 + tl.exp(-gate))
-    scale = 1.0 / tl.sqrt(tl.sum(u * u, axis=0) / width + epsilon)
-    weight = tl.load(weight_ptr + column, mask=there, other=0.0).to(ACC)
-    tl.store(y_ptr + row * width + column, u * scale * weight, mask=there)
-    tl.store(scale_ptr + row, scale)
-
-
-@triton.jit
-def normalize_backward(
-    grad_ptr, x_ptr, gate_ptr, weight_ptr, scale_ptr, dx_ptr, dgate_ptr, dweight_ptr,
-    rows, width, rows_each, x_stride, gate_stride,
-    BLOCK: tl.constexpr, GATED: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """Gradients of x and gate, contiguous, and one part of the weight's for the `rows_each` rows of this program."""
-    part = tl.program_id(0)
-    column = tl.arange(0, BLOCK)
-    there = column < width
-    weight = tl.load(weight_ptr + column, mask=there, other=0.0).to(ACC)
-    dweight = tl.zeros((BLOCK,), dtype=ACC)
-    for index in range(part * rows_each, tl.minimum((part + 1) * rows_each, rows)):
-        row = tl.cast(index, tl.int64)
-        u = tl.load(x_ptr + row * x_stride + column, mask=there, other=0.0).to(ACC)
-        grad = tl.load(grad_ptr + row * width + column, mask=there, other=0.0).to(ACC)
-        scale = tl.load(scale_ptr + row)
-        if GATED:
-            x = u
-            gate = tl.load(gate_ptr + row * gate_stride + column, mask=there, other=0.0).to(ACC)
-            sigmoid = 1.0 / (1.0 + tl.exp(-gate))
-            u = x * gate * sigmoid
-        normed = u * scale
-        dweight += grad * normed
-        weighted = grad * weight
-        du = scale * (weighted - normed * (tl.sum(weighted * normed, axis=0) / width))
-        if GATED:
-            dgate = du * x * sigmoid * (1.0 + gate * (1.0 - sigmoid))
-            tl.store(dgate_ptr + row * width + column, dgate, mask=there)
-            du *= gate * sigmoid
-        tl.store(dx_ptr + row * width + column, du, mask=there)
-    tl.store(dweight_ptr + part * width + column, dweight, mask=there)
+"""Programs of the backward pass at most, and parts of the weight's gradient: about four a processor of an H100."""
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float, gate: Tensor | None = None) -> Tensor:
@@ -114,7 +61,7 @@ def _forward(x: Tensor, gate: Tensor | None, weight: Tensor, epsilon: float) -> 
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     scale = torch.empty(rows, dtype=accumulator(x.dtype), device=x.device)
     block = power_of_two(width)
-    normalize[(rows,)](
+    norm_kernels.normalize[(rows,)](
         x, gated, weight, y, scale, width, x.stride(0), gated.stride(0), epsilon,
         BLOCK=block, GATED=gate is not None, ACC=triton_type(scale.dtype), num_warps=_warps(block),
     )  # fmt: skip
@@ -139,7 +86,7 @@ def _backward(
     parts = triton.cdiv(rows, rows_each)
     dweight = torch.empty(parts, width, dtype=scale.dtype, device=x.device)
     block = power_of_two(width)
-    normalize_backward[(parts,)](
+    norm_kernels.normalize_backward[(parts,)](
         grad, x, gated, dense_weight, scale, dx, dgate, dweight, rows, width, rows_each, x.stride(0), gated.stride(0),
         BLOCK=block, GATED=gate is not None, ACC=triton_type(scale.dtype), num_warps=_warps(block),
     )  # fmt: skip
@@ -147,10 +94,12 @@ def _backward(
 
 
 @_backward.register_fake
-def _(
-    grad: Tensor, x: Tensor, gate: Tensor | None, weight: Tensor, scale: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(0) if gate is None else gate.new_empty(gate.shape), weight.new_empty(weight.shape)
+def _(grad: Tensor, x: Tensor, gate: Tensor | None, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        x.new_empty(x.shape),
+        x.new_empty(0) if gate is None else gate.new_empty(gate.shape),
+        weight.new_empty(weight.shape),
+    )
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401

@@ -16,6 +16,10 @@ heads of a chunk run together and share its maps in L2. Offsets of whole tensors
 or float64 for float64 inputs. Not covered: an initial state, other than float inputs.
 """
 
+# Triton reads these functions itself: their arguments are pointers and numbers, or constants where marked.
+# ruff: noqa: ANN001, ANN201
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
 import triton
 import triton.language as tl
 

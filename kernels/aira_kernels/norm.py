@@ -1,0 +1,24 @@
+"""The RMS norm of the full-size models, as a layer.
+
+Shape suffixes: D width. Not covered: the gated norm, which is inside Mamba-2; biases.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from aira_kernels.backend import Backend, norm
+
+EPSILON = 1e-5
+
+
+class RmsNorm(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) times a weight a feature, which starts at 1."""
+
+    def __init__(self, width: int, *, device: torch.device | str = "cpu", backend: Backend = "auto") -> None:
+        super().__init__()
+        self.backend = backend
+        self.weight_D = nn.Parameter(torch.ones(width, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize the last axis, of D features."""
+        return norm(self.backend, x, self.weight_D, EPSILON)
