@@ -32,6 +32,8 @@ class Brief:
     step_timeout_s: float
     memory_mib: int
     data_preview: str = ""
+    public: Path = Path("data")
+    """The public data on the host."""
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,7 @@ def _brief(manifest: Manifest, task: Task, data: TaskData) -> Brief:
         step_timeout_s=plan.step_timeout_s,
         memory_mib=profile.memory_mib,
         data_preview=preview(data.public),
+        public=data.public,
     )
 
 

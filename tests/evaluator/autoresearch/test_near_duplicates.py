@@ -1,7 +1,7 @@
 """Near duplicates across splits: what is found, and what is left alone."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_evaluator.autoresearch.near_duplicates import RUN_TOKENS, NearDuplicates
@@ -31,6 +31,7 @@ def exact_share(document: Tokens, reference: list[Tokens]) -> float:
     return sum(run in known for run in own) / len(own)
 
 
+@settings(deadline=None)
 @given(st.lists(tokens, max_size=6), st.lists(tokens, max_size=6))
 def test_shares_are_those_of_a_direct_comparison(held_out: list[Tokens], reference: list[Tokens]) -> None:
     found = NearDuplicates(held_out)

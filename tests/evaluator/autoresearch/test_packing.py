@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_evaluator.autoresearch.packing import pack
@@ -27,6 +27,7 @@ def cut(row: Tokens) -> list[list[int]]:
     return [row[start + 1 : end].tolist() for start, end in itertools.pairwise(places)]
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 40), max_size=60),
     row_tokens=st.integers(2, 50),
@@ -50,6 +51,7 @@ def test_rows_hold_whole_documents_but_for_the_last(lengths: list[int], row_toke
     assert len(set(used)) == len(used), "no document is used twice"
 
 
+@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=60), waiting=st.integers(1, 20))
 def test_a_document_is_cropped_only_if_no_waiting_one_fits(lengths: list[int], waiting: int) -> None:
     """With all documents waiting, a crop means that every document left was longer than the room."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_evaluator.autoresearch.tokenizer import Tokenizer, byte_alphabet
@@ -20,6 +20,7 @@ TRAINED = Tokenizer.train(TEXTS, 300)
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
+@settings(deadline=None)
 @given(any_text)
 def test_a_text_comes_back_from_its_tokens_and_its_bytes_are_counted_once(text: str) -> None:
     (ids,) = TRAINED.encode_documents([text])
@@ -28,6 +29,7 @@ def test_a_text_comes_back_from_its_tokens_and_its_bytes_are_counted_once(text: 
     assert TRAINED.encode(text) == ids.tolist()
 
 
+@settings(deadline=None)
 @given(any_text)
 def test_no_text_spells_the_beginning_of_a_document(text: str) -> None:
     bos = TRAINED.get_bos_token_id()

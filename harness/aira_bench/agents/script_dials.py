@@ -1,0 +1,183 @@
+"""The dials of a training script: literals assigned to top-level names, found and set by its syntax tree.
+
+A dial is a name of `DIALS` that the script assigns exactly once, at the top level, to a literal on one line. Setting
+one replaces that literal and nothing else, so comments, layout and everything unknown stay as they are.
+
+Not covered: whether the new values make sense together; a script that fails for it is a failed step.
+"""
+
+import ast
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Value = int | float | str
+Values = Mapping[str, Value]
+Draw = Callable[[random.Random, Value], Value]
+
+
+@dataclass(frozen=True)
+class _Place:
+    line: int
+    start: int
+    end: int
+    """Columns in UTF-8 bytes, as `ast` counts them."""
+    value: Value
+
+
+def read_dials(source: str) -> dict[str, Value]:
+    """The dials of a script and their values, in the order of `DIALS`; empty if it does not parse."""
+    places = _places(source)
+    return {name: places[name].value for name in DIALS if name in places}
+
+
+def set_dials(source: str, values: Values) -> str:
+    """The script with some of its dials set.
+
+    Raises:
+        KeyError: the script has no such dial.
+    """
+    places = _places(source)
+    lines = source.encode().splitlines(keepends=True)
+    # The last place comes first, so that setting one moves none that is still to come.
+    for name in sorted(values, key=lambda name: (places[name].line, places[name].start), reverse=True):
+        place = places[name]
+        line = lines[place.line]
+        lines[place.line] = line[: place.start] + repr(values[name]).encode() + line[place.end :]
+    return b"".join(lines).decode()
+
+
+def mutate_dials(rng: random.Random, values: Values, count: int) -> dict[str, Value]:
+    """New values for up to `count` randomly chosen dials, each different from before; dials that hang together move
+    together."""
+    changed: dict[str, Value] = {}
+    for name in rng.sample(sorted(values), min(count, len(values))):
+        if name in changed:
+            continue
+        if name in _BATCH and values.keys() >= _BATCH:
+            changed |= _mutate_batch(rng, values)
+            continue
+        drawn = DIALS[name](rng, values[name])
+        if drawn != values[name]:
+            changed[name] = drawn
+    return changed
+
+
+def _places(source: str) -> dict[str, _Place]:
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return {}
+    found: dict[str, list[ast.expr]] = {}
+    for statement in body:
+        if isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(statement.value)
+    places = {}
+    for name, nodes in found.items():
+        node = nodes[0]
+        value = _literal(node)
+        if len(nodes) == 1 and value is not None and node.lineno == node.end_lineno and node.end_col_offset is not None:
+            places[name] = _Place(node.lineno - 1, node.col_offset, node.end_col_offset, value)
+    return places
+
+
+def _literal(node: ast.expr) -> Value | None:
+    """The value of a literal number or text, of a sign before one, or of a power such as 2**19."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        base, exponent = _literal(node.left), _literal(node.right)
+        if isinstance(base, int) and isinstance(exponent, int) and abs(base) <= 10 and 0 <= exponent <= 32:
+            return int(base**exponent)
+        return None
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+
+
+# How each dial moves -------------------------------------------------------------------------------------------------
+
+
+def _whole_number(low: int, high: int, step: int) -> Draw:
+    """Up to `step` more or less."""
+
+    def draw(rng: random.Random, value: Value) -> Value:
+        near = [new for new in range(int(value) - step, int(value) + step + 1) if low <= new <= high and new != value]
+        return rng.choice(near) if near else value
+
+    return draw
+
+
+def _neighbour(*choices: Value) -> Draw:
+    """The next larger or smaller of fixed choices."""
+
+    def draw(rng: random.Random, value: Value) -> Value:
+        ordered = sorted({*choices, value}, key=float)
+        at = ordered.index(value)
+        return rng.choice([ordered[near] for near in (at - 1, at + 1) if 0 <= near < len(ordered)])
+
+    return draw
+
+
+def _scaled(factor: float) -> Draw:
+    """Times or divided by up to `factor`, rounded to two digits; from 0 to a small number."""
+
+    def draw(rng: random.Random, value: Value) -> Value:
+        scaled = float(value) * math.exp(rng.uniform(-1, 1) * math.log(factor)) if value else 0.1
+        return float(f"{scaled:.2g}")
+
+    return draw
+
+
+def _pattern(symbols: str, longest: int) -> Draw:
+    """One symbol changed, added or taken away."""
+
+    def draw(rng: random.Random, value: Value) -> Value:
+        pattern = list(str(value))
+        move = rng.choice(["change", "add", "remove"])
+        if move == "add" and len(pattern) < longest:
+            pattern.insert(rng.randrange(len(pattern) + 1), rng.choice(symbols))
+        elif move == "remove" and len(pattern) > 1:
+            pattern.pop(rng.randrange(len(pattern)))
+        elif pattern:
+            at = rng.randrange(len(pattern))
+            pattern[at] = rng.choice([symbol for symbol in symbols if symbol != pattern[at]])
+        return "".join(pattern)
+
+    return draw
+
+
+_BATCH = {"TOTAL_BATCH_SIZE", "DEVICE_BATCH_SIZE"}
+
+
+def _mutate_batch(rng: random.Random, values: Values) -> dict[str, Value]:
+    """Twice the tokens of a step in more forward passes, or half of them in smaller ones: both always divide."""
+    total, rows = int(values["TOTAL_BATCH_SIZE"]), int(values["DEVICE_BATCH_SIZE"])
+    if rows % 2 or total % 2 or rng.random() < 0.5:
+        return {"TOTAL_BATCH_SIZE": 2 * total}
+    return {"TOTAL_BATCH_SIZE": total // 2, "DEVICE_BATCH_SIZE": rows // 2}
+
+
+DIALS: Mapping[str, Draw] = {
+    "DEPTH": _whole_number(1, 24, 2),
+    "ASPECT_RATIO": _neighbour(32, 40, 48, 56, 64, 72, 80, 96, 112, 128),
+    "HEAD_DIM": _neighbour(16, 32, 64, 128, 256),
+    "WINDOW_PATTERN": _pattern("SL", 8),
+    "SOFTCAP": _neighbour(8.0, 10.0, 12.0, 15.0, 18.0, 20.0, 30.0),
+    "ROTARY_BASE": _neighbour(500.0, 2000.0, 10000.0, 50000.0, 200000.0),
+    "TOTAL_BATCH_SIZE": lambda rng, value: value,
+    "DEVICE_BATCH_SIZE": lambda rng, value: value,
+    "EMBEDDING_LR": _scaled(2.0),
+    "UNEMBEDDING_LR": _scaled(2.0),
+    "MATRIX_LR": _scaled(2.0),
+    "WEIGHT_DECAY": _scaled(2.0),
+    "MUON_MOMENTUM": _neighbour(0.8, 0.85, 0.9, 0.95, 0.97),
+    "NS_STEPS": _whole_number(2, 7, 1),
+    "WARMUP_RATIO": _neighbour(0.0, 0.02, 0.05, 0.1),
+    "WARMDOWN_RATIO": _neighbour(0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0),
+    "FINAL_LR_FRAC": _neighbour(0.0, 0.01, 0.05, 0.1, 0.2),
+}
+"""Admitted dials and how a mutation moves each. The names are the baseline's, and common in scripts like it."""
