@@ -1,0 +1,105 @@
+"""Scores a whole family of architectures once, so that searchers can be compared in seconds.
+
+    python bench/architecture_table.py --output bench/tables/mad_2p_cpu
+
+The family: 16 layers of M and mA in nine runs of lengths 2 2 2 2 2 2 2 1 1, every run of one kind, which makes 512
+architectures closed under a change of one run. Each is trained once on the cpu profile (six MAD tasks, one seed) and
+scored on two held-out splits. Data seeds are this table's own; hidden seeds of the tasks stay where they are. Rows
+are appended as they are made, in a seeded order, and a second call goes on where the first one stopped.
+
+Not covered: comparing searchers on the table (`bench/searchers.py`), noise between training seeds.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aira_evaluator import EVALUATOR_VERSION
+from aira_evaluator.compose.profiles import CPU
+from aira_evaluator.compose.scoring import make_deterministic, train_and_score
+from aira_evaluator.compose.splits import PUBLIC_TRAIN_SEED, draw_corpus
+
+RUN_LENGTHS = (2, 2, 2, 2, 2, 2, 2, 1, 1)
+PRIMITIVES = ("M", "mA")
+VALIDATION_SEED, TEST_SEED, TRAINING_SEED, ORDER_SEED = 1101, 1202, 1303, 1404
+COLUMNS = ("architecture", "validation", "test", "cpu_s")
+
+
+def family() -> list[tuple[str, ...]]:
+    """Every architecture of the family, in counting order."""
+    return [
+        tuple(itertools.chain.from_iterable([symbol] * run for symbol, run in zip(chosen, RUN_LENGTHS, strict=True)))
+        for chosen in itertools.product(PRIMITIVES, repeat=len(RUN_LENGTHS))
+    ]
+
+
+def manifest() -> dict[str, object]:
+    """What a reader must know to make the table again."""
+    return {
+        "task": "mad-2p",
+        "profile": CPU.name,
+        "primitives": PRIMITIVES,
+        "run_lengths": RUN_LENGTHS,
+        "seeds": {
+            "train": PUBLIC_TRAIN_SEED, "validation": VALIDATION_SEED, "test": TEST_SEED,
+            "training": TRAINING_SEED, "order": ORDER_SEED,
+        },
+        "evaluator_version": EVALUATOR_VERSION,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": 1,
+        "columns": COLUMNS,
+    }  # fmt: skip
+
+
+def finished(table: Path) -> set[str]:
+    """Architectures that already have a row; a row cut short by a kill is dropped from the file."""
+    if not table.exists():
+        return set()
+    lines = table.read_text(encoding="ascii").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) != len(lines):
+        table.write_text("".join(whole), encoding="ascii")
+    return {row["architecture"] for row in csv.DictReader(whole)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder of manifest.json and scores.csv")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    table = options.output / "scores.csv"
+    done = finished(table)
+    make_deterministic()
+    (options.output / "manifest.json").write_text(json.dumps(manifest(), indent=2) + "\n", encoding="ascii")
+    candidates = family()
+    np.random.default_rng(ORDER_SEED).shuffle(candidates)
+    train = draw_corpus(CPU, "train", PUBLIC_TRAIN_SEED)
+    held_out = {
+        "validation": draw_corpus(CPU, "validation", VALIDATION_SEED),
+        "test": draw_corpus(CPU, "test", TEST_SEED),
+    }
+    if not done:
+        table.write_text(",".join(COLUMNS) + "\n", encoding="ascii")
+    for number, candidate in enumerate(tuple(str(symbol) for symbol in row) for row in candidates):
+        name = "-".join(candidate)
+        if name in done:
+            continue
+        started_s = time.process_time()
+        scores = train_and_score(candidate, CPU, train, held_out, seed=TRAINING_SEED, device=torch.device("cpu"))
+        cpu_s = time.process_time() - started_s
+        row = f"{name},{scores['validation'].accuracy:.6f},{scores['test'].accuracy:.6f},{cpu_s:.1f}"
+        with table.open("a", encoding="ascii") as file:
+            file.write(row + "\n")
+        print(f"{number + 1}/{len(candidates)} {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
