@@ -1,0 +1,166 @@
+"""Scores architectures, one after the other, with a judge that stays in its container (docs/decisions/0006).
+
+An architecture is data, and so short a language that the host knows its normal form; a judge that gets nothing else can
+serve many candidates and keep what is the same for all of them, imports above all. The container is the one every
+judgement runs in, with the same walls, and the script it runs for each request is the task's own, so verdicts are read
+by the same code. What the host cannot bring into normal form goes to a fresh container, as it would without this.
+
+The container is thrown away, and the next request gets a new one, after every failure: silence beyond the deadline, an
+early end, a message that is not the awaited answer, an exit status other than 0.
+
+Not covered: submissions that are code, and GPUs that an agent's container uses too (`may_stay`).
+"""
+
+import hashlib
+import json
+import secrets
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from aira_bench.bundled import bundled_folder
+from aira_bench.errors import SandboxError
+from aira_bench.evaluation.cache import host_canonical
+from aira_bench.evaluation.judge import judge, judge_spec, read_verdict
+from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.verdict import Scored, Verdict
+from aira_bench.files import write_atomically
+from aira_bench.output import printable
+from aira_bench.sandbox.protocol import (
+    Artifact,
+    CapturedOutput,
+    Conversation,
+    Limits,
+    PreparedContainer,
+    RejectedArtifact,
+    Sandbox,
+    StepOutcome,
+)
+from aira_bench.sandbox.warm import WarmContainer
+from aira_bench.tasks.task import Task
+
+REPORT = "report.json"
+MOST_BYTES = 1 << 20
+"""Largest message either way."""
+_COMMAND = ("python3", "-m", "aira_evaluator.compose.resident", "--script", "/task/evaluate.py", "--hidden", "/hidden")
+
+
+class _Answer(BaseModel):
+    """What the resident judge says (aira_evaluator.compose.resident)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    status: int
+    stdout: str
+    stderr: str
+    report: str | None
+
+
+def may_stay(task: Task, limits: Limits) -> bool:
+    """Whether a judge of this task may stay between submissions in a slot with these limits.
+
+    Only for tasks that come with the product, whose scripts are known to keep nothing between runs. Not on a GPU that
+    an agent's container uses in between: GPUs are given to one container at a time, and memory of a judge that waits
+    would lie on it.
+    """
+    shipped = task.folder.is_relative_to(bundled_folder("tasks").resolve())
+    return shipped and task.metadata.aira.artifact.kind == "architecture" and limits.gpu_uuid is None
+
+
+class ResidentJudge:
+    """Scores architectures with a judge that stays; one slot's `SubmissionEvaluator`."""
+
+    def __init__(self, setting: EvaluationSetting, sandbox: Sandbox, limits: Limits, ahead: ThreadPoolExecutor) -> None:
+        """Begin starting the first judge container; the judge in it starts with the first submission."""
+        self._setting = setting
+        self._containers = WarmContainer(sandbox, judge_spec(setting, limits), ahead)
+        self._lock, self._closed = threading.Lock(), False
+        self._open: PreparedContainer | None = None
+        self._conversation: Conversation | None = None
+
+    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+        """Score one submission (`SubmissionEvaluator.evaluate`)."""
+        artifact = self._setting.task.metadata.aira.artifact
+        canonical = host_canonical(artifact, submission)
+        if canonical is None:
+            return self._in_fresh_container(submission, timeout_s, destination)
+        destination.mkdir(parents=True, exist_ok=True)
+        start_s = time.monotonic()
+        try:
+            conversation = self._conversation or self._begin(timeout_s)
+            answer = self._ask(conversation, canonical, start_s + timeout_s - time.monotonic())
+            verdict = read_verdict(self._setting, _outcome(answer, time.monotonic() - start_s, destination))
+            if isinstance(verdict, Scored) and verdict.canonical != canonical:
+                raise SandboxError(f"The resident judge scored {verdict.canonical!r}, asked was {canonical!r}.")
+        except BaseException:
+            self._dismiss()
+            raise
+        if answer.status != 0:
+            self._dismiss()
+        return verdict
+
+    def close(self) -> None:
+        """Remove the container that stays and the one started ahead."""
+        with self._lock:
+            self._closed = True
+        self._containers.close()
+        self._dismiss()
+
+    def _begin(self, timeout_s: float) -> Conversation:
+        container = self._containers.take()
+        with self._lock:
+            self._open = container
+            if self._closed:
+                raise SandboxError("The run is being stopped.")
+        self._conversation = container.converse(_COMMAND, files={}, most_bytes=MOST_BYTES, timeout_s=timeout_s)
+        return self._conversation
+
+    def _ask(self, conversation: Conversation, canonical: str, timeout_s: float) -> _Answer:
+        name = secrets.token_hex(8)
+        request = json.dumps({"id": name, "architecture": canonical}).encode()
+        try:
+            answer = _Answer.model_validate_json(conversation.ask(request, timeout_s=timeout_s))
+        except ValidationError as error:
+            raise SandboxError(f"The resident judge's answer is broken: {str(error.errors()[0])[:200]}") from error
+        if answer.id != name:
+            raise SandboxError("The resident judge answered another request than it was asked.")
+        return answer
+
+    def _in_fresh_container(self, submission: bytes, timeout_s: float, destination: Path) -> Verdict:
+        name = self._setting.task.metadata.aira.artifact.name
+        container = self._containers.take()
+        try:
+            return judge(
+                self._setting, name, {name: submission}, container, timeout_s=timeout_s, destination=destination
+            )
+        finally:
+            container.close()
+
+    def _dismiss(self) -> None:
+        self._conversation = None
+        with self._lock:
+            container, self._open = self._open, None
+        if container is not None:
+            container.close()
+
+
+def _outcome(answer: _Answer, wall_s: float, destination: Path) -> StepOutcome:
+    """The answer in the terms of a judge's own container, with its files where that leaves them."""
+    for stream, text in (("stdout", answer.stdout), ("stderr", answer.stderr)):
+        (destination / f"{stream}.txt").write_text(printable(text.encode()), encoding="utf-8")
+    found: Artifact | RejectedArtifact = RejectedArtifact(REPORT, "missing")
+    if answer.report is not None:
+        data = answer.report.encode()
+        write_atomically(destination / REPORT, data)
+        found = Artifact(REPORT, destination / REPORT, len(data), hashlib.sha256(data).hexdigest())
+    stdout, stderr = _captured(answer.stdout), _captured(answer.stderr)
+    return StepOutcome("exited", answer.status, wall_s, stdout, stderr, {REPORT: found}, None)
+
+
+def _captured(text: str) -> CapturedOutput:
+    data = text.encode()
+    return CapturedOutput(data, b"", len(data), hashlib.sha256(data).hexdigest())
