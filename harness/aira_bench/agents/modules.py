@@ -186,9 +186,7 @@ class ModuleEvolution(UnlookingAgent):
         start = cross(space.rng, parents[0], parents[1]) if len(parents) == 2 else parents[0]
         # Mutations pile up only where the neighbourhood of the parent is exhausted.
         child = space.fresh(lambda last: mutate(space.rng, last or start, configurable=space.configurable))
-        plan = (
-            f"Steps {steps[0]} and {steps[1]} crossed and mutated." if len(steps) == 2 else f"Step {steps[0]} mutated."
-        )
+        crossed = f"Steps {steps[0]} and {steps[1]} crossed, then mutated." if len(steps) == 2 else ""
         return write_solution(brief, child, crossed or f"Step {steps[0]} mutated.")
 
 
