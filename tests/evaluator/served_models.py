@@ -18,7 +18,6 @@ from torch import nn
 from torch.nn import functional
 
 from aira_evaluator.autoresearch import serving
-from aira_evaluator.autoresearch.conversation import Deadlines
 from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over
 from aira_evaluator.autoresearch.hidden import HiddenRows
 from aira_evaluator.autoresearch.judging import PREFIX_SOCKET, ROWS_SOCKET, Judgement, judge, secret_rng
@@ -32,8 +31,10 @@ RULES = Rules(
     splices=64,
     requeries=32,
     ring_mib=1,
-    deadlines=Deadlines(connect_s=20, load_s=20, request_s=20, serving_s=60),
+    load_s=30,
+    request_s=30,
 )
+LIFETIME_S = 60.0
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -214,7 +215,7 @@ def score(model: nn.Module, folder: Path, hidden: HiddenRows | None = None, *, s
     folder.mkdir(exist_ok=True)
     hand_over(model, folder)
     with predictors(folder / HANDOVER_FILE, folder):
-        return judge(folder, hidden or hidden_rows(), RULES, "search", secret_rng(seed, ""))
+        return judge(folder, hidden or hidden_rows(), RULES, "search", secret_rng(seed, ""), LIFETIME_S)
 
 
 def true_bpb(hidden: HiddenRows, split: str) -> float:

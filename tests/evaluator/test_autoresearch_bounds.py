@@ -27,23 +27,23 @@ def everywhere(nats: Floats, rng: np.random.Generator) -> Floats:
 
 
 def at_random(share: float) -> Callable[[Floats, np.random.Generator], Floats]:
-    return lambda nats, rng: nats * (rng.random(POPULATION) < share)
+    return lambda nats, rng: np.where(rng.random(POPULATION) < share, nats, 0.0)
 
 
 def at_the_dearest(share: float) -> Callable[[Floats, np.random.Generator], Floats]:
     def gain(nats: Floats, rng: np.random.Generator) -> Floats:
-        return nats * (nats >= np.quantile(nats, 1 - share))
+        return np.where(nats >= np.quantile(nats, 1 - share), nats, 0.0)
 
     return gain
 
 
 def a_little_everywhere(nats: Floats, rng: np.random.Generator) -> Floats:
-    return np.minimum(nats, 0.03)
+    return np.asarray(np.minimum(nats, 0.03))
 
 
 def worse_elsewhere(nats: Floats, rng: np.random.Generator) -> Floats:
     """Gains at some positions, pays at others: only the sum counts."""
-    return nats * (rng.random(POPULATION) < 0.1) - 0.2 * (rng.random(POPULATION) < 0.5)
+    return np.where(rng.random(POPULATION) < 0.1, nats, 0.0) - np.where(rng.random(POPULATION) < 0.5, 0.2, 0.0)
 
 
 def audit(nats: Floats, gains: Floats, noise: float, rng: np.random.Generator) -> Charge:

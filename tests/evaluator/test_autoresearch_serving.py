@@ -17,7 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served_models import BOS, RULES, TOKENS, VOCABULARY, draw_rows
+from served_models import BOS, TOKENS, VOCABULARY, draw_rows
 
 from aira_evaluator.autoresearch import conversation
 from aira_evaluator.autoresearch.conversation import ANSWER, READY_NUMBER, Deadlines, Kind, PredictorFailed, Status
@@ -142,11 +142,12 @@ def test_a_ring_stays_within_its_size_or_has_one_row(size: int, tokens: int, voc
 
 def test_the_documented_forms_of_output_are_accepted_and_no_others() -> None:
     logits = torch.randn(2, 3, 5)
-    for output in (logits, (logits, None), [logits], SimpleNamespace(logits=logits), torch.cat([logits, logits], 2)):
+    accepted: list[object] = [logits, (logits, None), [logits], SimpleNamespace(logits=logits)]
+    for output in [*accepted, torch.cat([logits, logits], 2)]:
         assert torch.equal(logits_of(output, 2, 3, 5), logits)
-    for output in (None, 1.0, (), logits[0], logits[:, :2], logits[..., :4], logits.long(), {"logits": logits}):
+    for other in (None, 1.0, (), logits[0], logits[:, :2], logits[..., :4], logits.long(), {"logits": logits}):
         with pytest.raises(NoLogits):
-            logits_of(output, 2, 3, 5)
+            logits_of(other, 2, 3, 5)
 
 
 Behaviour = Callable[[socket.socket], object]
@@ -190,6 +191,11 @@ def answering(message: bytes) -> Behaviour:
     return behave
 
 
+def silent_when_asked(stream: socket.socket) -> None:
+    wait_for_request(stream)
+    time.sleep(2)
+
+
 def cannot_load(stream: socket.socket) -> None:
     conversation.greet(stream)
     stream.send(ANSWER.pack(READY_NUMBER, Status.LOAD_FAILED))
@@ -199,7 +205,7 @@ BREACHES: dict[str, tuple[Behaviour, str]] = {
     "silent at once": (lambda stream: time.sleep(2), "gave no answer within 1 s"),
     "gone at once": (lambda stream: None, "ended early"),
     "cannot load": (cannot_load, "could not be loaded"),
-    "silent when asked": (lambda stream: (wait_for_request(stream), time.sleep(2)), "gave no answer within 1 s"),
+    "silent when asked": (silent_when_asked, "gave no answer within 1 s"),
     "gone when asked": (wait_for_request, "ended early"),
     "the wrong number": (answering(ANSWER.pack(7, Status.DONE)), "broke the protocol"),
     "an unknown status": (answering(ANSWER.pack(1, 99)), "broke the protocol"),
@@ -287,7 +293,7 @@ def test_answers_come_in_order_while_the_next_slot_is_being_filled(tmp_path: Pat
     targets = windows.long().gather(1, positions.long()[:, None])[:, 0]
     parts = [slice(start, start + 4) for start in range(0, 40, 4)]
     meet(path, echo)
-    with conversation.accepted(path, shape, RULES.deadlines) as connection:
+    with conversation.accepted(path, shape, PATIENCE) as connection:
         batches = [Batch(windows[part], targets[part], positions[part]) for part in parts]
         found = torch.cat(list(answers(connection, batches)))
     assert (found < 1e-6).all()

@@ -36,8 +36,7 @@ def upper_mean_bound(values: npt.NDArray[np.float64], largest: float, confidence
 
     def wealth_log(mean: float) -> float:
         logs = np.log1p(np.maximum(stakes * (mean - clipped[None, :]), -1 + 1e-12)).sum(axis=1)
-        total: float = np.logaddexp.reduce(logs)
-        return total - math.log(len(logs))
+        return float(np.logaddexp.reduce(logs) - math.log(len(logs)))
 
     needed = -math.log(1 - confidence)
     low, high = 0.0, largest
@@ -54,4 +53,4 @@ def unseen_fraction(sampled: int, confidence: float) -> float:
 
     About 3 / `sampled` at 95 %.
     """
-    return 1.0 - (1.0 - confidence) ** (1.0 / sampled)
+    return 1.0 - math.pow(1.0 - confidence, 1.0 / sampled)

@@ -40,6 +40,8 @@ class Fit:
 
     handover_sha256: str
     claimed: float | None
+    serving_s: float
+    """After which the host ends a predict container."""
     seconds: Mapping[str, float | None]
 
 
@@ -86,7 +88,8 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
         )
     fit, hidden = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile)
     rng = secret_rng(hidden.seed, fit.handover_sha256)
-    return _report(fit, hidden, judge(meeting, hidden.rows, rules, seed_set, rng), seed_set)
+    found = judge(meeting, hidden.rows, rules, seed_set, rng, fit.serving_s)
+    return _report(fit, hidden, found, seed_set)
 
 
 def _report(fit: Fit, hidden: HiddenSet, found: Judgement, seed_set: str) -> dict[str, Any]:
@@ -115,7 +118,9 @@ def _report(fit: Fit, hidden: HiddenSet, found: Judgement, seed_set: str) -> dic
 def _read_fit(path: Path) -> Fit:
     try:
         record = json.loads(path.read_text(encoding="ascii"))
-        return Fit(str(record["handover_sha256"]), record["claimed"], dict(record["seconds"]))
+        return Fit(
+            str(record["handover_sha256"]), record["claimed"], float(record["serving_s"]), dict(record["seconds"])
+        )
     except FileNotFoundError as error:
         raise DataError(f"there is no {path}: this task is scored by `aira-bench run`") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -96,7 +96,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
 
     def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401
-        if isinstance(obj, torch._dynamo.eval_frame.OptimizedModule):
+        # Asked of loaded modules: importing the compiler takes seconds of a script's budget, which may not use it.
+        compiler = sys.modules.get("torch._dynamo.eval_frame")
+        if compiler is not None and isinstance(obj, compiler.OptimizedModule):
             return _same, (obj._orig_mod,)
         if isinstance(obj, types.FunctionType) and hasattr(obj, "_torchdynamo_orig_callable"):
             return _same, (obj._torchdynamo_orig_callable,)

@@ -29,7 +29,7 @@ from aira_evaluator.autoresearch.audit import (
     draw_probes,
     largest_possible_gain,
 )
-from aira_evaluator.autoresearch.conversation import Connection, accepted
+from aira_evaluator.autoresearch.conversation import Connection, Deadlines, accepted
 from aira_evaluator.autoresearch.hidden import HiddenRows
 from aira_evaluator.autoresearch.nats import bits_per_byte
 from aira_evaluator.autoresearch.passes import Batch, answers
@@ -41,6 +41,8 @@ ROWS_SOCKET = "rows.sock"
 LOOKS_AHEAD = "looks_ahead"
 SUFFIX_DEPENDENT = "depends_on_suffix"
 COMPANY_DEPENDENT = "depends_on_company"
+_START_S = 60.0
+"""For starting a container and its interpreter on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,18 @@ def secret_rng(seed: int, handover_sha256: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def judge(folder: Path, hidden: HiddenRows, rules: Rules, seed_set: str, rng: np.random.Generator) -> Judgement:
+def judge(
+    folder: Path, hidden: HiddenRows, rules: Rules, seed_set: str, rng: np.random.Generator, lifetime_s: float
+) -> Judgement:
     """Score the model behind the two predictors that will connect in `folder`.
+
+    Args:
+        folder: where the sockets will be.
+        hidden: rows and byte lengths.
+        rules: sizes, tolerances, deadlines.
+        seed_set: decides how many probes there are.
+        rng: behind everything that is drawn; see `secret_rng`.
+        lifetime_s: after which the host ends a predictor. The second can come that late, if the first will not go.
 
     Raises:
         PredictorFailed: the model gave no usable answer; the submission is invalid.
@@ -94,13 +106,14 @@ def judge(folder: Path, hidden: HiddenRows, rules: Rules, seed_set: str, rng: np
     """
     rows = min(rules.most_rows, rows_that_fit(rules.ring_mib, rules.slots, hidden.tokens, hidden.vocabulary))
     shape = RingShape(rules.slots, rows, hidden.tokens, hidden.vocabulary)
+    deadlines = Deadlines(lifetime_s + _START_S, rules.load_s, rules.request_s, lifetime_s)
     clock = _Clock()
     probes = {split: draw_probes(hidden, split, rules.probes[seed_set], rng) for split in hidden.splits}
-    with accepted(folder / PREFIX_SOCKET, shape, rules.deadlines) as connection:
+    with accepted(folder / PREFIX_SOCKET, shape, deadlines) as connection:
         clock.lap("load")
         by_prefix = {split: ask_prefixes(connection, hidden, probes[split], rng) for split in hidden.splits}
         clock.lap("prefixes")
-    with accepted(folder / ROWS_SOCKET, shape, rules.deadlines) as connection:
+    with accepted(folder / ROWS_SOCKET, shape, deadlines) as connection:
         clock.lap("load_again")
         parallel = parallel_pass(connection, hidden, rng)
         clock.lap("rows")

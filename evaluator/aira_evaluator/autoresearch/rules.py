@@ -1,6 +1,7 @@
 """How large an audit is, what it tolerates, and how long a served model may take; docs/autoresearch.md has the reasons.
 
-Not covered: sizes of data and budgets of training (`profiles`, the tasks' metadata.yaml).
+Not covered: sizes of data (`profiles`), budgets of training and how long a predict container lives in all (the tasks'
+metadata.yaml).
 """
 
 from collections.abc import Mapping
@@ -8,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from aira_evaluator.autoresearch.conversation import Deadlines
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,10 @@ class Rules:
     requeries: int
     """Rows, over both splits, that are asked again unchanged."""
     ring_mib: int
-    deadlines: Deadlines
+    load_s: float
+    """From a predictor's connecting to its model's being ready."""
+    request_s: float
+    """For one answer."""
     tolerance: Tolerance = Tolerance()
     slots: int = 2
     confidence: float = 0.95
@@ -55,7 +57,8 @@ PAPER = Rules(
     splices=512,
     requeries=64,
     ring_mib=1024,
-    deadlines=Deadlines(connect_s=300, load_s=300, request_s=300, serving_s=1800),
+    load_s=300,
+    request_s=300,
 )
 
 CPU = Rules(
@@ -63,7 +66,8 @@ CPU = Rules(
     splices=128,
     requeries=64,
     ring_mib=128,
-    deadlines=Deadlines(connect_s=120, load_s=60, request_s=60, serving_s=240),
+    load_s=60,
+    request_s=60,
 )
 
 RULES: Mapping[str, Rules] = {"paper": PAPER, "cpu": CPU}

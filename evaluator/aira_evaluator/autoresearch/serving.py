@@ -24,7 +24,7 @@ from aira_evaluator.autoresearch.conversation import ANSWER, READY_NUMBER, REQUE
 from aira_evaluator.autoresearch.handover import Handed, load
 from aira_evaluator.autoresearch.ring import Ring
 
-_CONNECT_TIMEOUT_S = 60.0
+_CONNECT_TIMEOUT_S = 300.0
 _POLL_S = 0.02
 
 

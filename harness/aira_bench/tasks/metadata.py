@@ -94,7 +94,7 @@ class ArtifactSpec(_Schema):
 
 
 class FitClock(_Schema):
-    """The clock outside a submitted script: at `budget_s` + `start_up_s` its container is killed."""
+    """The clocks outside a submitted script: at `budget_s` + `start_up_s` its container is killed."""
 
     budget_s: float = Field(gt=0)
     """Seconds of training, which the script is told."""
@@ -102,6 +102,8 @@ class FitClock(_Schema):
     """One allowance for imports, compilation and handing the model over, equal for all."""
     handover_mib: int = Field(default=2048, gt=0)
     """Largest handed-over model."""
+    serving_s: float = Field(default=1800, gt=0)
+    """For loading the model and answering a judge, in each of the two containers that do."""
 
 
 class Profile(_Schema):

@@ -1,0 +1,211 @@
+"""Scores a `train.py`: runs it against an outside clock, then has a judge question the model it left behind.
+
+Four containers an evaluation. *Fit* runs the script on the public data and is killed at its deadline; the last model
+it handed over by then counts, whatever else happened. *Judge* owns the hidden tokens and never sees the model's file.
+Two *predict* containers load that file, one after the other, and answer the judge's questions over a socket: the
+first sees prefixes only, and is dead before the second, which sees whole rows, is started.
+
+Nothing that the script or the model prints is read here, except that a failed script's last line is quoted to the
+agent; it ran on public data.
+
+Not covered: the questions and the score (`aira_evaluator.autoresearch`).
+"""
+
+import json
+import math
+import secrets
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from aira_bench.errors import SandboxError, TaskError
+from aira_bench.evaluation.judge import judge, judge_spec
+from aira_bench.evaluation.predictors import HANDOVER_FILE, Predictors, predict_spec
+from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.output import last_line, printable
+from aira_bench.runs.outcomes import CLAIM, claimed_value
+from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Mount, Sandbox, StepOutcome
+from aira_bench.sandbox.warm import WarmContainer
+from aira_bench.tasks.metadata import FitClock
+
+SHIM = "prepare.py"
+BEGAN = ArtifactRequest("training_began", 64)
+"""Left by the shim when it deals the first training batch; only the time of its making is read."""
+FIT_FILE = "fit.json"
+
+
+@dataclass(frozen=True)
+class Handover:
+    """A model's file on the host, and the record of its making."""
+
+    folder: Path
+    record: bytes
+    """`fit.json`, as the judge reads it."""
+
+
+class ServedScript:
+    """Scores scripts one after the other in one slot; containers that need no submission are started ahead."""
+
+    def __init__(self, setting: EvaluationSetting, sandbox: Sandbox, limits: Limits, ahead: ThreadPoolExecutor) -> None:
+        """Begin starting the first fit and judge containers.
+
+        Raises:
+            TaskError: the task names no clock for its profile.
+        """
+        clock = setting.task.profile(setting.profile).fit
+        if clock is None:
+            raise TaskError(f"Task {setting.task.title} has no aira.profiles.{setting.profile}.fit in its metadata.")
+        self._setting, self._sandbox, self._limits, self._clock = setting, sandbox, limits, clock
+        self._meeting = f"aira-meeting-{secrets.token_hex(6)}"
+        self._fits = WarmContainer(sandbox, fit_spec(setting, limits, clock), ahead)
+        # The judge computes on the slot's cores while the model computes on its GPU.
+        judging = replace(judge_spec(setting, replace(limits, gpu_uuid=None)), meeting=self._meeting)
+        self._judges = WarmContainer(sandbox, judging, ahead)
+        self._lock = threading.Lock()
+        self._predictors: Predictors | None = None
+
+    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+        """Score one script (`SubmissionEvaluator.evaluate`)."""
+        ends_s = time.monotonic() + timeout_s
+        destination.mkdir(parents=True, exist_ok=True)
+        folder = destination / "handover"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)  # predict containers run as another user
+        try:
+            made = self._fit(submission, folder, timeout_s)
+            if isinstance(made, Refused):
+                return made
+            return self._serve(submission, made, ends_s, destination)
+        finally:
+            (folder / HANDOVER_FILE).unlink(missing_ok=True)  # hundreds of MB; its hash is in the report
+
+    def close(self) -> None:
+        """Remove every container that is left."""
+        self._fits.close()
+        self._judges.close()
+        with self._lock:
+            if self._predictors is not None:
+                self._predictors.stop()
+
+    def _fit(self, submission: bytes, folder: Path, timeout_s: float) -> Handover | Refused:
+        clock, metadata = self._clock, self._setting.task.metadata
+        allowed_s = clock.budget_s + clock.start_up_s
+        shim = (self._setting.data.public / SHIM).read_bytes()
+        container = self._fits.take()
+        started_s = time.monotonic()
+        try:
+            outcome = container.run(
+                ["python3", metadata.aira.artifact.name],
+                files={metadata.aira.artifact.name: submission, SHIM: shim},
+                timeout_s=min(allowed_s, timeout_s),
+                artifacts=[BEGAN, CLAIM, ArtifactRequest(HANDOVER_FILE, clock.handover_mib << 20)],
+                destination=folder,
+            )
+        finally:
+            container.close()
+        for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):
+            text = printable(output.head + output.tail)
+            (folder / f"fit_{stream}.txt").write_text(text, encoding="utf-8")
+        model = outcome.artifacts[HANDOVER_FILE]
+        if not isinstance(model, Artifact):
+            if outcome.ended == "timeout" and timeout_s < allowed_s:
+                raise SandboxError("The evaluation's time was over before the script's.")
+            detail = f": {model.detail}" if model.detail else ""
+            return Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
+        model.path.chmod(0o644)
+        record = {
+            "handover_sha256": model.sha256,
+            "claimed": claimed_value(outcome, self._setting.task.metric),
+            "serving_s": clock.serving_s,
+            "seconds": fit_seconds(outcome, started_s),
+        }
+        return Handover(folder, json.dumps(record, allow_nan=False).encode("ascii"))
+
+    def _without_model(self, outcome: StepOutcome, file: str) -> str:
+        name, clock = self._setting.task.metadata.aira.artifact.name, self._clock
+        if outcome.ended == "timeout":
+            return (
+                f"{name} was killed after {clock.budget_s + clock.start_up_s:.0f} s (budget {clock.budget_s:.0f} s, "
+                f"start-up allowance {clock.start_up_s:.0f} s) and had handed no model over: call evaluate_bpb earlier"
+            )
+        if outcome.ended == "out_of_memory":
+            return f"{name} was killed above {self._limits.memory_mib} MiB of memory and had handed no model over"
+        if file != "missing":
+            return f"the handed-over model cannot be used: {file}"
+        if outcome.exit_code != 0:
+            return f"{name} ended with exit status {outcome.exit_code}: {last_line(outcome.stderr) or 'no message'}"
+        return f"{name} ended without handing a model over: it must call evaluate_bpb(model, ...)"
+
+    def _serve(self, submission: bytes, made: Handover, ends_s: float, destination: Path) -> Verdict:
+        container = self._judges.take()
+        spec = predict_spec(self._setting, self._limits, made.folder, self._meeting)
+        predictors = Predictors(self._sandbox, spec, self._clock.serving_s, destination, on_failure=container.close)
+        with self._lock:
+            self._predictors = predictors
+        name = self._setting.task.metadata.aira.artifact.name
+        try:
+            predictors.start()
+            verdict = judge(
+                self._setting,
+                name,
+                {name: submission, FIT_FILE: made.record},
+                container,
+                timeout_s=max(ends_s - time.monotonic(), 1.0),
+                destination=destination,
+            )
+        except SandboxError:
+            predictors.stop()
+            if predictors.failure is not None:
+                raise predictors.failure from None
+            raise
+        finally:
+            predictors.stop()
+            container.close()
+        if predictors.failure is not None:
+            raise predictors.failure
+        return self._explained(verdict, predictors)
+
+    def _explained(self, verdict: Verdict, predictors: Predictors) -> Verdict:
+        """A refusal in the engine's words where the engine ended the predictor that the judge missed."""
+        if isinstance(verdict, Scored):
+            return verdict
+        if "out_of_memory" in predictors.endings:
+            reason = f"the model was killed above {self._limits.memory_mib} MiB of memory while it was served"
+        elif "timeout" in predictors.endings:
+            reason = f"serving the model took longer than {self._clock.serving_s:.0f} s"
+        else:
+            return verdict
+        return Refused(reason, verdict.seconds)
+
+
+def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> ContainerSpec:
+    """The container a script trains in: public data, no other."""
+    return ContainerSpec(
+        image=setting.images.agent,
+        role="fit",
+        run_id=setting.run_id,
+        limits=limits,
+        mounts=(Mount(setting.data.public, PurePosixPath("/workspace/data")),),
+        environment={"AIRA_PROFILE": setting.profile, "AIRA_TIME_BUDGET_S": f"{clock.budget_s:g}"},
+    )
+
+
+def fit_seconds(outcome: StepOutcome, started_s: float) -> dict[str, float | None]:
+    """Start-up, training, and everything, by clocks that the script has no hand on.
+
+    Start-up ends with the first training batch, training with the last hand-over; None where there was no such file.
+    A script can make either file early or late. It cannot change when the kernel says it did.
+    """
+    began, model = outcome.artifacts[BEGAN.name], outcome.artifacts[HANDOVER_FILE]
+    start_up_s = began.changed_s - started_s if isinstance(began, Artifact) else math.nan
+    until_model_s = model.changed_s - started_s if isinstance(model, Artifact) else math.nan
+    seconds = {
+        "start_up": start_up_s,
+        "training": until_model_s - start_up_s,
+        "until_handed_over": until_model_s,
+        "fit": outcome.wall_s,
+    }
+    return {name: round(value, 3) if math.isfinite(value) else None for name, value in seconds.items()}
