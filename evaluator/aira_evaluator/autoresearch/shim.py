@@ -39,6 +39,8 @@ VOCAB_SIZE: int = _MANIFEST["vocabulary"]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 STARTED_S = time.monotonic()
 CLAIM_FILE = Path("validation.json")
+BEGAN_FILE = Path("training_began")
+"""Made with the first training batch, so that the host can tell start-up from training by the kernel's clock."""
 
 
 class Tokenizer(tokenization.Tokenizer):
@@ -81,6 +83,8 @@ def make_dataloader(
         if DEVICE.type == "cuda":
             batch = batch.pin_memory()
         batch = batch.to(DEVICE, non_blocking=True)
+        if split == "train" and not BEGAN_FILE.exists():
+            BEGAN_FILE.touch()
         yield batch[:, :-1].contiguous(), batch[:, 1:].contiguous(), documents.epoch
 
 

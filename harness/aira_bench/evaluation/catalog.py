@@ -6,8 +6,8 @@ from aira_bench.errors import TaskError
 from aira_bench.evaluation.judge import JudgeAlone
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.resident import ResidentJudge, may_stay
-from aira_bench.evaluation.traced_module import TracedModule
 from aira_bench.evaluation.served_script import ServedScript
+from aira_bench.evaluation.traced_module import TracedModule
 from aira_bench.sandbox.protocol import Limits, Sandbox
 
 
