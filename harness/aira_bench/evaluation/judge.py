@@ -86,6 +86,27 @@ def judge(
     timeout_s: float,
     destination: Path,
 ) -> Verdict:
+    """Run the task's `evaluate.py` and read its verdict.
+
+    The arguments are those of `run_judge`.
+
+    Raises:
+        SandboxError: the engine or the evaluation itself failed; there is no verdict.
+    """
+    return read_verdict(
+        setting, run_judge(setting, submission, files, container, timeout_s=timeout_s, destination=destination)
+    )
+
+
+def run_judge(
+    setting: EvaluationSetting,
+    submission: str,
+    files: Mapping[str, bytes],
+    container: PreparedContainer,
+    *,
+    timeout_s: float,
+    destination: Path,
+) -> StepOutcome:
     """Run the task's `evaluate.py`; its report and output are kept under `destination`.
 
     Args:
@@ -97,7 +118,7 @@ def judge(
         destination: a host folder; made if absent.
 
     Raises:
-        SandboxError: the engine or the evaluation itself failed; there is no verdict.
+        SandboxError: the engine failed.
     """
     reports = setting.task.metadata.aira.report
     arguments = ["--submission-file", f"./data/{submission}", *(["--report-file", _REPORT.name] if reports else [])]
@@ -112,7 +133,7 @@ def judge(
     for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):
         text = printable(output.head + output.tail)
         (destination / f"{stream}.txt").write_text(text, encoding="utf-8")
-    return read_verdict(setting, outcome)
+    return outcome
 
 
 def read_verdict(setting: EvaluationSetting, outcome: StepOutcome) -> Verdict:

@@ -1,0 +1,233 @@
+"""Reads one traced graph: an allow-list over StableHLO, and a form that is ours before anything compiles it.
+
+A graph is bytes an agent's process wrote. They are parsed in a context that knows no dialect but StableHLO and `func`,
+walked operation by operation, and printed and serialized anew without locations or names of results; only that new
+form reaches the compiler. Refused are: every operation, attribute or type that is not listed here, hence host
+callbacks, custom calls, infeed and outfeed, send and receive, collectives, hidden random state, tokens and dynamic
+shapes; constants beyond a cap; recursion; and too many operations.
+
+Not covered: whether shapes fit the task (`functions`); running time, which has a deadline outside; and defects of the
+bytecode parser itself, whose process therefore has no network, no rights and no way back but one bounded report.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax import export
+from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import stablehlo
+
+from aira_evaluator.lra.bundle import RefusedError
+
+MAX_OPERATIONS = 100_000
+MAX_CONSTANT_BYTES = 8 << 20
+"""Of all constants of one graph that are not one repeated value."""
+MAX_VALUES = 8192
+"""Arguments or results of a graph."""
+_MAGIC = b"ML\xefR"
+_DTYPES = {
+    "f32": "float32", "bf16": "bfloat16", "f16": "float16", "i1": "bool",
+    "i8": "int8", "i16": "int16", "i32": "int32", "ui8": "uint8", "ui16": "uint16", "ui32": "uint32",
+    "complex<f32>": "complex64",
+}  # fmt: skip
+"""What may cross a graph's border. Inside, 64-bit integers also occur, as indices."""
+_STABLEHLO = {
+    "abs", "add", "and", "atan2", "bitcast_convert", "broadcast_in_dim", "case", "cbrt", "ceil", "clamp", "compare",
+    "complex", "composite", "concatenate", "constant", "convert", "convolution", "cosine", "count_leading_zeros",
+    "divide", "dot_general", "dynamic_slice", "dynamic_update_slice", "exponential", "exponential_minus_one", "fft",
+    "floor", "gather", "if", "imag", "iota", "is_finite", "log", "log_plus_one", "logistic", "map", "maximum",
+    "minimum", "multiply", "negate", "not", "optimization_barrier", "or", "pad", "popcnt", "power", "real", "reduce",
+    "reduce_precision", "reduce_window", "remainder", "reshape", "return", "reverse", "rng_bit_generator",
+    "round_nearest_afz", "round_nearest_even", "rsqrt", "scatter", "select", "select_and_scatter", "shift_left",
+    "shift_right_arithmetic", "shift_right_logical", "sign", "sine", "slice", "sort", "sqrt", "subtract", "tan",
+    "tanh", "transpose", "triangular_solve", "while", "xor",
+}  # fmt: skip
+_OPERATIONS = {f"stablehlo.{name}" for name in _STABLEHLO} | {"builtin.module", "func.func", "func.return", "func.call"}
+_MODULE_ATTRIBUTES = {
+    "jax.uses_shape_polymorphism": "false",
+    "mhlo.num_partitions": "1 : i32",
+    "mhlo.num_replicas": "1 : i32",
+}
+
+
+@dataclass(frozen=True)
+class ArrayType:
+    """Shape and dtype of an argument or a result."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def abstract(self) -> jax.ShapeDtypeStruct:
+        """The same for tracing."""
+        return jax.ShapeDtypeStruct(self.shape, self.dtype)  # type: ignore[no-untyped-call]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph that passed."""
+
+    name: str
+    arguments: tuple[ArrayType, ...]
+    results: tuple[ArrayType, ...]
+    module: ir.Module
+
+    @property
+    def functions(self) -> dict[str, ir.Operation]:
+        """The operations `func.func` by name; `main` is the graph."""
+        return _functions(self.module)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the normal form."""
+        return hashlib.sha256(_text(self.module).encode()).hexdigest()
+
+    def function(self, platform: str) -> Callable[..., tuple[jax.Array, ...]]:
+        """A traceable function of flat arguments that runs the graph."""
+
+        def stand_in(*_: jax.Array) -> tuple[jax.Array, ...]:
+            return tuple(jnp.zeros(result.shape, result.dtype) for result in self.results)
+
+        # An export of our own with the same types, whose module is then replaced: calling conventions stay JAX's.
+        template = export.export(jax.jit(stand_in, keep_unused=True), platforms=[platform])
+        exported = template(*(array.abstract for array in self.arguments))
+        with self.module.context:
+            passed = ir.Module.parse(_text(self.module))  # a copy, as serializing changes the module it is given
+            code = stablehlo.serialize_portable_artifact(passed, stablehlo.get_current_version())
+        call: Callable[..., tuple[jax.Array, ...]] = replace(exported, mlir_module_serialized=code, _get_vjp=None).call
+        return call
+
+
+def read_graph(name: str, data: bytes) -> Graph:
+    """Parse and check a graph.
+
+    Args:
+        name: for messages.
+        data: a portable artifact of StableHLO, as `jax.export` makes.
+
+    Raises:
+        RefusedError: naming the graph and the first thing in it that is not admitted.
+    """
+    if not data.startswith(_MAGIC):
+        raise RefusedError(f"{name}: not serialized StableHLO")
+    context = ir.Context()
+    stablehlo.register_dialect(context)
+    with context:
+        try:
+            module = stablehlo.deserialize_portable_artifact(context, data)
+            _check_module(name, module)
+            normal = ir.Module.parse(_text(module))
+        except (ValueError, ir.MLIRError):
+            raise RefusedError(f"{name}: not StableHLO that can be parsed without other dialects") from None
+        main = _functions(normal).get("main")
+        if main is None:
+            raise RefusedError(f"{name}: no function main")
+        signature = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
+        arguments, results = (_array_types(name, types) for types in (signature.inputs, signature.results))
+    return Graph(name, arguments, results, normal)
+
+
+def _text(module: ir.Module) -> str:
+    return str(module.operation.get_asm(enable_debug_info=False))
+
+
+def _functions(module: ir.Module) -> dict[str, ir.Operation]:
+    functions = [each.operation for each in module.body.operations]
+    return {ir.StringAttr(function.attributes["sym_name"]).value: function for function in functions}
+
+
+def _array_types(name: str, types: Sequence[ir.Type]) -> tuple[ArrayType, ...]:
+    if len(types) > MAX_VALUES:
+        raise RefusedError(f"{name}: {len(types)} arguments or results, at most {MAX_VALUES}")
+    arrays = []
+    for given in types:
+        if not isinstance(given, ir.RankedTensorType) or not given.has_static_shape:
+            raise RefusedError(f"{name}: an argument or result without a static shape")
+        dtype = _DTYPES.get(str(given.element_type))
+        if dtype is None:
+            raise RefusedError(f"{name}: an argument or result of type {str(given.element_type)[:20]}")
+        arrays.append(ArrayType(tuple(given.shape), dtype))
+    return tuple(arrays)
+
+
+def _check_module(name: str, module: ir.Module) -> None:
+    """Raise `RefusedError` for the first operation, attribute or constant that is not admitted."""
+    seen = constant_bytes = 0
+    calls: dict[str, set[str]] = {}
+    pending: list[tuple[ir.Operation, str]] = [(module.operation, "")]
+    while pending:
+        operation, within = pending.pop()
+        seen += 1
+        if seen > MAX_OPERATIONS:
+            raise RefusedError(f"{name}: more than {MAX_OPERATIONS:,} operations")
+        _check_operation(name, operation)
+        if operation.name == "func.func":
+            within = ir.StringAttr(operation.attributes["sym_name"]).value
+            calls.setdefault(within, set())
+        for reference in ("callee", "decomposition"):
+            if reference in operation.attributes:
+                calls.setdefault(within, set()).add(ir.FlatSymbolRefAttr(operation.attributes[reference]).value)
+        if operation.name == "stablehlo.constant":
+            constant_bytes += _constant_bytes(name, operation)
+            if constant_bytes > MAX_CONSTANT_BYTES:
+                raise RefusedError(f"{name}: constants of more than {MAX_CONSTANT_BYTES >> 20} MiB")
+        pending += [(child.operation, within) for region in operation.regions for block in region for child in block]
+    if _recursive(calls):
+        raise RefusedError(f"{name}: a function calls itself")
+
+
+def _check_operation(name: str, operation: ir.Operation) -> None:
+    if operation.name not in _OPERATIONS:
+        called = ""
+        if operation.name == "stablehlo.custom_call" and "call_target_name" in operation.attributes:
+            called = f" of {str(operation.attributes['call_target_name'])[:60]}"
+        raise RefusedError(f"{name}: operation {operation.name[:60]}{called} is not admitted")
+    for attribute in operation.attributes:
+        value = operation.attributes[attribute]
+        known = operation.name == "builtin.module" and _MODULE_ATTRIBUTES.get(attribute) == str(value)
+        # Attributes of an operation's own have no dot; those with one are hints to compilers and runtimes.
+        if "." in attribute and not known:
+            raise RefusedError(f"{name}: attribute {attribute[:60]} is not admitted")
+        if attribute in ("arg_attrs", "res_attrs"):
+            for each in map(ir.DictAttr, ir.ArrayAttr(value)):
+                if len(each) > ("jax.result_info" in each):
+                    raise RefusedError(f"{name}: attributes of arguments or results are not admitted")
+    if operation.name == "stablehlo.composite" and not str(operation.attributes["name"]).startswith('"chlo.'):
+        raise RefusedError(f"{name}: composite {str(operation.attributes['name'])[:60]} is not admitted")
+
+
+def _constant_bytes(name: str, operation: ir.Operation) -> int:
+    value = operation.attributes["value"]
+    if not isinstance(value, ir.DenseElementsAttr):
+        raise RefusedError(f"{name}: a constant that is not stored in place")
+    if value.is_splat:
+        return 0
+    given = ir.RankedTensorType(value.type)
+    return prod(given.shape) * _element_bytes(given.element_type)
+
+
+def _element_bytes(element: ir.Type) -> int:
+    if isinstance(element, ir.ComplexType):
+        return 2 * _element_bytes(element.element_type)
+    if isinstance(element, ir.IntegerType | ir.FloatType):
+        return -(-element.width // 8)
+    return 8
+
+
+def _recursive(calls: dict[str, set[str]]) -> bool:
+    """Whether some function reaches itself; names without a function are the parser's to refuse."""
+    done: set[str] = set()
+    remaining = dict(calls)
+    while ready := [function for function, callees in remaining.items() if callees & calls.keys() <= done]:
+        done |= set(ready)
+        for function in ready:
+            del remaining[function]
+    return bool(remaining)
