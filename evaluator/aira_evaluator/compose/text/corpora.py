@@ -60,7 +60,7 @@ def _paper(**changes: object) -> TextProfile:
 def _cpu() -> TextProfile:
     return TextProfile(
         name="cpu", sizes=_CPU_SIZES, vocabulary=512, length=64, train_windows=4096, hidden_windows=384,
-        held_out_share=0.4, epochs=1, batch_size=16, learning_rate=3e-3, tokenizer_documents=2000,
+        held_out_share=0.4, epochs=1, batch_size=16, learning_rate=5e-3, tokenizer_documents=2000,
         synthetic_documents=6000,
     )  # fmt: skip
 
