@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aira_bench.agents.catalog import find_agent
 from aira_bench.agents.protocol import Agent, Brief, Proposal, Situation, StepFiles
 from aira_bench.agents.script_dials import DIALS, mutate_dials, read_dials, set_dials
 from aira_bench.agents.scripts import RandomScript, ScriptBaseline, ScriptEvolution, submitted_script
@@ -85,8 +86,8 @@ def test_setting_dials_changes_their_literals_and_nothing_else() -> None:
         set_dials(SCRIPT, {"SOFTCAP": 3.0})
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(), st.integers(1, 20))
+@settings(deadline=None, max_examples=15)
+@given(st.integers(), st.integers(1, 10))
 def test_any_chain_of_mutations_keeps_a_script_whole_and_its_batches_dividing(seed: int, generations: int) -> None:
     rng, script = random.Random(seed), BASELINE
     for _ in range(generations):
@@ -163,3 +164,14 @@ def test_the_same_seed_proposes_the_same_and_another_task_is_refused(brief: Brie
     architecture = replace(brief, artifact=ArtifactSpec(kind="architecture"))
     with pytest.raises(UsageError, match="starts from a script in the public data, and task autoresearch has none"):
         agent.propose(architecture, situation(Draft(), [], {}))
+
+
+def test_a_name_stands_for_the_searcher_of_the_tasks_artifact(brief: Brief) -> None:
+    named = find_agent("evolution")
+    assert named.default_scaffold == "regularized-evolution"
+    assert named.propose(brief, situation(Draft(), [], {})) == ScriptEvolution().propose(
+        brief, situation(Draft(), [], {})
+    )
+    csv = replace(brief, artifact=ArtifactSpec(name="submission.csv", kind="csv"))
+    with pytest.raises(UsageError, match=r"knows submissions of the kinds .*script, but task autoresearch wants .*csv"):
+        named.propose(csv, situation(Draft(), [], {}))

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from aira_bench.agents.architectures import BaselineAgent, EvolutionAgent, RandomAgent
 from aira_bench.agents.bayes import BayesAgent, IncrementalBayesAgent, check_extra, missing_extra
+from aira_bench.agents.by_artifact import ByArtifact
 from aira_bench.agents.fixed_code import NoopAgent, SolutionFileAgent
 from aira_bench.agents.llm_agent import LlmAgent
 from aira_bench.agents.model_sources import Budgets, FunctionSource, ProviderSource, ReplaySource, load_function
+from aira_bench.agents.modules import ModuleEvolution, RandomModules, ReferenceModule
 from aira_bench.agents.protocol import Agent
+from aira_bench.agents.scripts import RandomScript, ScriptBaseline, ScriptEvolution
 from aira_bench.cards.catalog import card_names, find_card
 from aira_bench.cards.schema import missing_to_use
 from aira_bench.errors import PrerequisiteError, UsageError
@@ -23,9 +26,26 @@ from aira_bench.runs.folder import find_run
 SEARCHERS: Mapping[str, Agent] = {
     agent.name: agent
     for agent in (
-        EvolutionAgent(), BayesAgent(), IncrementalBayesAgent(), RandomAgent(), BaselineAgent(), NoopAgent(),
+        ByArtifact(
+            "evolution",
+            "Mutates what did best: layers, a module's mechanisms, or the dials of a script.",
+            {"architecture": EvolutionAgent(), "module": ModuleEvolution(), "script": ScriptEvolution()},
+        ),
+        BayesAgent(),
+        IncrementalBayesAgent(),
+        ByArtifact(
+            "random",
+            "Draws architectures, modules, or a script's dials at random.",
+            {"architecture": RandomAgent(), "module": RandomModules(), "script": RandomScript()},
+        ),
+        ByArtifact(
+            "baseline",
+            "Submits what everybody starts from: alternating layers, the reference module, or the task's script.",
+            {"architecture": BaselineAgent(), "module": ReferenceModule(), "script": ScriptBaseline()},
+        ),
+        NoopAgent(),
     )
-}  # fmt: skip
+}
 FUNCTION_NAME = "answer"
 
 
@@ -110,11 +130,15 @@ def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
     return LlmAgent(original, ReplaySource(folder), memory=folder.manifest.plan.memory == "paper")
 
 
+def _description(agent: Agent) -> str:
+    return agent.description if isinstance(agent, ByArtifact) else (type(agent).__doc__ or "").splitlines()[0]
+
+
 def agent_rows() -> list[AgentRow]:
     """Every agent that can be named, with what is missing to use it."""
     searchers = [
         AgentRow(
-            agent.name, "searcher", (type(agent).__doc__ or "").splitlines()[0],
+            agent.name, "searcher", _description(agent),
             missing=missing_extra() if isinstance(agent, BayesAgent) else (),
         )
         for agent in SEARCHERS.values()
