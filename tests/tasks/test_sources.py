@@ -45,9 +45,11 @@ def task_with(folder: Path, aira: dict[str, object]) -> Task:
     return load_task(place)
 
 
-def text_task(folder: Path, url: str = "http://127.0.0.1:1/x", **changes: str | int) -> Task:
-    files = [
-        {"name": "a.txt", "url": url} | changes,
+def text_task(
+    folder: Path, url: str = "http://127.0.0.1:1/x", *, sha256: str | None = None, size: int | None = None
+) -> Task:
+    files: list[dict[str, object]] = [
+        {"name": "a.txt", "url": url, "sha256": sha256, "bytes": size},
         {"name": "big.txt", "url": url + "?big", "profiles": ["paper"]},
     ]
     return task_with(folder, {"sources": files, "unpacked": ["train.txt"], "synthetic": True})
@@ -83,7 +85,7 @@ def test_a_download_that_cannot_fit_is_refused_before_it_starts(
     server: FileServer, tmp_path: Path, paths: HostPaths
 ) -> None:
     with pytest.raises(PrerequisiteError, match="are free"):
-        provide(text_task(tmp_path, server.url, bytes=1 << 60), DataSource(), paths)
+        provide(text_task(tmp_path, server.url, size=1 << 60), DataSource(), paths)
     assert not server.requests
 
 
@@ -109,7 +111,9 @@ def test_unpacked_files_stand_in_for_archives(tmp_path: Path, paths: HostPaths) 
 
 
 @pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"bytes": 5}])
-def test_another_file_under_the_right_name_is_refused(tmp_path: Path, paths: HostPaths, change: dict[str, str | int]) -> None:
+def test_another_file_under_the_right_name_is_refused(
+    tmp_path: Path, paths: HostPaths, change: dict[str, str | int]
+) -> None:
     task, folder = text_task(tmp_path / "task", **change), tmp_path / "mine"
     folder.mkdir()
     folder.chmod(0o755)
