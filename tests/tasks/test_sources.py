@@ -110,11 +110,11 @@ def test_unpacked_files_stand_in_for_archives(tmp_path: Path, paths: HostPaths) 
     assert raw.files == {"train.txt": {"bytes": len(CONTENT), "sha256": SHA256}}
 
 
-@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"bytes": 5}])
+@pytest.mark.parametrize(("sha256", "size"), [("0" * 64, None), (None, 5)])
 def test_another_file_under_the_right_name_is_refused(
-    tmp_path: Path, paths: HostPaths, change: dict[str, str | int]
+    tmp_path: Path, paths: HostPaths, sha256: str | None, size: int | None
 ) -> None:
-    task, folder = text_task(tmp_path / "task", **change), tmp_path / "mine"
+    task, folder = text_task(tmp_path / "task", sha256=sha256, size=size), tmp_path / "mine"
     folder.mkdir()
     folder.chmod(0o755)
     (folder / "a.txt").write_bytes(CONTENT)
