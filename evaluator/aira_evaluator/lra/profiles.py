@@ -159,7 +159,7 @@ CPU_TEXT = _cpu(
 CPU_RETRIEVAL = _cpu(
     "retrieval",
     Hyperparameters(
-        seq_len=256, learning_rate=2e-3, batch_size=16, train_steps=300, num_layers=2, num_heads=4, emb_dim=32,
+        seq_len=128, learning_rate=2e-3, batch_size=32, train_steps=500, num_layers=2, num_heads=4, emb_dim=32,
         qkv_dim=32, mlp_dim=64, weight_decay=0.01, warmup_steps=50, eval_frequency=100,
     ),
     SplitSizes(train=8000, validation=500, hidden_validation=500, hidden_test=500),

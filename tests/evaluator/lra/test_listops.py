@@ -140,8 +140,12 @@ def test_operators_are_uniform_and_arguments_cover_their_range() -> None:
         assert count / sum(operators.values()) == pytest.approx(0.25, abs=0.02)
 
 
-def _digest(seed: int, workers: int, count: int = 900) -> str:
-    split, _ = draw_expressions(CPU, count, seed, set(), workers=workers)
+RARE = ListOpsShape(max_depth=4, max_arguments=5, longer_than=36, shorter_than=48)
+
+
+def _digest(seed: int, workers: int) -> str:
+    """Of as many expressions as take more chunks than are drawn before other processes are started."""
+    split, _ = draw_expressions(RARE, 900, seed, set(), workers=workers)
     arrays = (split.sequences.symbols, split.sequences.offsets, split.rows, split.labels)
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 

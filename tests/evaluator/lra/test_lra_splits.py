@@ -170,11 +170,14 @@ def test_a_synthetic_pair_matches_where_opening_and_closing_agree(tmp_path: Path
         kinds = []
         for document in pair:
             words = document.split(b" ")
-            (opening,), (closing,) = ([word for word in words if word in marks] for marks in (OPENINGS, CLOSINGS))
-            assert words.index(closing) - words.index(opening) >= len(words) // 2
-            kinds.append((opening, closing))
-        agreeing = sum(a == b for a, b in zip(*kinds, strict=True))
-        assert agreeing == (2 if label else 1)
+            openings, closings = ([word for word in words if word in marks] for marks in (OPENINGS, CLOSINGS))
+            assert len(openings) == len(closings) == 3
+            last_opening = max(place for place, word in enumerate(words) if word == openings[0])
+            assert words.index(closings[0]) - last_opening >= len(words) // 2 - 1
+            kinds.append((set(openings), set(closings)))
+        assert label == (kinds[0] == kinds[1])
+        assert all(len(marks) == 1 for marks in kinds[0] + kinds[1])
+    assert 60 < split.labels.sum() < 140
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=6), st.integers(1, 24))

@@ -32,6 +32,8 @@ CLOSE = FIRST_OPERATOR + len(OPERATORS)
 _WORDS = (*(str(digit) for digit in range(10)), *OPERATORS, "]")
 _OPERATOR_PROBABILITY = 0.25
 _CHUNK_DRAWS = 8192
+_CHUNKS_BEFORE_WORKERS = 24
+"""Small splits are done before another process would have started."""
 _Integers = NDArray[np.int64]
 
 
@@ -192,19 +194,18 @@ def draw_expressions(
 
 def _chunks(shape: ListOpsShape, seed: int, workers: int) -> Iterator[Chunk]:
     """Chunks 0, 1, 2, ... without end, drawn ahead by other processes where there are several workers."""
-    if workers == 1:
-        number = 0
-        while True:
-            yield draw_chunk(shape, seed, number)
-            number += 1
+    number = 0
+    while workers == 1 or number < _CHUNKS_BEFORE_WORKERS:
+        yield draw_chunk(shape, seed, number)
+        number += 1
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        ahead: deque[Future[Chunk]] = deque(pool.submit(draw_chunk, shape, seed, n) for n in range(2 * workers))
-        number = len(ahead)
+        ahead = deque[Future[Chunk]]()
         try:
             while True:
+                while len(ahead) < 2 * workers:
+                    ahead.append(pool.submit(draw_chunk, shape, seed, number))
+                    number += 1
                 yield ahead.popleft().result()
-                ahead.append(pool.submit(draw_chunk, shape, seed, number))
-                number += 1
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -4,8 +4,8 @@ Texts are words drawn from a fixed small lexicon. What decides a label is far ap
 
 - Text: two marks, a third of the text or more apart, and two of a third kind anywhere. The class is which of the first
   two comes first. The words of a text do not tell it; their order does.
-- Retrieval: a document opens with one of four words and closes, after at least half of its length, with one of four
-  others. A pair matches where both agree; a pair that does not match differs in one of the two.
+- Retrieval: three words in the first quarter of a document are one of four openings, three in its last quarter one of
+  four closings. A pair matches where both agree; one that does not match differs in either or both.
 
 Scores on these say nothing about the real tasks; data made from them is marked synthetic everywhere. Not covered:
 natural language.
@@ -18,6 +18,7 @@ from aira_evaluator.lra.data.pools import PoolBuilder
 _LETTERS = np.frombuffer(b"abcdefghijklmnoprstuvwy", np.uint8)
 _LEXICON_WORDS = 400
 _KINDS = 4
+_REPETITIONS = 3
 FIRST_MARK, SECOND_MARK, DISTRACTOR = b"qx", b"qz", b"xq"
 OPENINGS = tuple(b"q%c" % letter for letter in b"aeio")
 CLOSINGS = tuple(b"x%c" % letter for letter in b"aeio")
@@ -43,20 +44,17 @@ def add_pairs(builder: PoolBuilder, count: int, length: int, rng: np.random.Gene
     lexicon = _lexicon()
     for _ in range(count):
         label = int(rng.integers(2))
-        first = rng.integers(0, _KINDS, 2)
-        second = first.copy()
-        if not label:
-            side = rng.integers(2)
-            second[side] = (first[side] + rng.integers(1, _KINDS)) % _KINDS
-        builder.add([_document(lexicon, kinds, length, rng) for kinds in (first, second)], label)
+        first = int(rng.integers(_KINDS * _KINDS))
+        second = first if label else (first + int(rng.integers(1, _KINDS * _KINDS))) % (_KINDS * _KINDS)
+        builder.add([_document(lexicon, kind, length, rng) for kind in (first, second)], label)
 
 
-def _document(lexicon: list[bytes], kinds: np.ndarray[tuple[int], np.dtype[np.int64]], length: int,
-              rng: np.random.Generator) -> bytes:  # fmt: skip
+def _document(lexicon: list[bytes], kind: int, length: int, rng: np.random.Generator) -> bytes:
     words = _words(lexicon, length, rng)
     quarter = len(words) // 4
-    words[int(rng.integers(0, quarter))] = OPENINGS[kinds[0]]
-    words[int(rng.integers(3 * quarter, len(words)))] = CLOSINGS[kinds[1]]
+    for mark, start in ((OPENINGS[kind // _KINDS], 0), (CLOSINGS[kind % _KINDS], len(words) - quarter)):
+        for place in rng.choice(quarter, _REPETITIONS, replace=False):
+            words[start + int(place)] = mark
     return b" ".join(words)
 
 
