@@ -13,7 +13,6 @@ import ast
 import json
 import pprint
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,18 +138,22 @@ class _Space:
             frozenset(_key(genome) for genome in genomes if genome is not None),
         )
 
-    def fresh(self, draw: Callable[[Genome | None], Genome]) -> Genome:
-        """A genome not seen before, where `draw`, given the last try, easily yields one."""
-        genome: Genome | None = None
+    def random(self) -> Genome:
+        """A random genome, unseen where the space still easily yields one."""
         for _ in range(_FRESH_TRIES):
-            genome = draw(genome)
+            genome = random_genome(self.rng, self.layers, configurable=self.configurable)
             if _key(genome) not in self.seen:
                 break
-        assert genome is not None
         return genome
 
-    def random(self) -> Genome:
-        return self.fresh(lambda _: random_genome(self.rng, self.layers, configurable=self.configurable))
+    def mutant(self, start: Genome) -> Genome:
+        """An unseen neighbour of `start`; where those are exhausted, mutations pile up."""
+        child = start
+        for attempt in range(_FRESH_TRIES):
+            child = mutate(self.rng, start if attempt < _FRESH_TRIES // 2 else child, configurable=self.configurable)
+            if _key(child) not in self.seen:
+                break
+        return child
 
 
 def _key(genome: Genome) -> str:
@@ -184,8 +187,7 @@ class ModuleEvolution(UnlookingAgent):
         steps = situation.action.parents
         parents = [_genome_of(situation, step) for step in steps]
         start = cross(space.rng, parents[0], parents[1]) if len(parents) == 2 else parents[0]
-        # Mutations pile up only where the neighbourhood of the parent is exhausted.
-        child = space.fresh(lambda last: mutate(space.rng, last or start, configurable=space.configurable))
+        child = space.mutant(start)
         crossed = f"Steps {steps[0]} and {steps[1]} crossed, then mutated." if len(steps) == 2 else ""
         return write_solution(brief, child, crossed or f"Step {steps[0]} mutated.")
 
