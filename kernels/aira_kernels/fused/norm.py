@@ -3,8 +3,8 @@
     y = weight u / sqrt(mean(u^2) + epsilon),   u = x,  or  u = x silu(gate)
 
 The gated form is Mamba-2's (Dao and Gu 2024, section 7): the gate comes before the norm. Backward, a program walks its
-own rows, so that the weight's gradient is a sum of few parts in fixed order and needs no atomics. Not covered: norms of groups of
-features, biases, rows of more than 16,384 features, second derivatives.
+own rows, so that the weight's gradient is a sum of few parts in fixed order and needs no atomics.
+Not covered: norms of groups of features, biases, rows of more than 16,384 features, second derivatives.
 """
 
 from typing import Any
@@ -109,7 +109,9 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
     ctx.save_for_backward(x, gate, weight, output[1])
 
 
-def _differentiate(ctx: Any, grad: Tensor, _scale_grad: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+def _differentiate(ctx: Any, grad: Tensor | None, _scale_grad: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    if grad is None:  # Nobody uses y.
+        return None, None, None, None
     dx, dgate, dweight = _backward(grad, *ctx.saved_tensors)
     return dx, dgate if ctx.gated else None, dweight, None
 
