@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from aira_bench import __version__
-from aira_bench.cli import agents, doctor, images, leaderboard, prepare, resume, run, status, tasks
+from aira_bench.cli import agents, analyze, doctor, images, leaderboard, prepare, resume, run, status, tasks
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.reproduce import command as reproduce
 from aira_bench.scaling import aggregate_command as aggregate
@@ -25,6 +25,7 @@ from aira_bench.scaling import extrapolate_command as extrapolate
 
 COMMANDS = (
     run, resume, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate, extrapolate,
+    analyze,
 )  # fmt: skip
 STOPPED = 130
 _EPILOG = """examples:

@@ -1,0 +1,1 @@
+"""What agents change in training scripts, and what it does: features of scripts, improvement steps, tables."""

@@ -1,0 +1,100 @@
+"""Improvement steps of a run, and which features each of them changed.
+
+An improvement step is a valid step with a better fitness than every earlier one of its seed; the first valid step of a
+seed is its start and no improvement. `parent`: a step is compared with the step it was made from, and a draft, which
+has none, with the best step before it. `best`: always with the best step before it, as the paper does.
+
+Not covered: noise. A script trained twice gives two scores, so small differences may be luck.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aira_bench.analysis.evidence import Scalar
+from aira_bench.analysis.features import changed_features, extract_features
+from aira_bench.errors import RunStateError, UsageError
+from aira_bench.runs.folder import RunFolder, SeedFolder
+from aira_bench.runs.journal import StepEnded, read_events
+from aira_bench.runs.node import Node
+
+Against = Literal["parent", "best"]
+SCRIPT = "train.py"
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """One improvement step."""
+
+    run: str
+    seed: int
+    step: int
+    against: int
+    """The step it is compared with."""
+    delta: float
+    """How much better its fitness is; above 0 whichever way the metric points."""
+    changed: dict[str, tuple[Scalar, Scalar]]
+    """Features that differ, with the value before and after."""
+    parsed: bool
+    """Whether both scripts were read by their syntax trees."""
+
+    @property
+    def solo(self) -> bool:
+        """Whether a single feature changed."""
+        return len(self.changed) == 1
+
+
+def run_improvements(folder: RunFolder, against: Against) -> list[Improvement]:
+    """All improvement steps of a run, in order.
+
+    Raises:
+        UsageError: the run's submissions are no training scripts.
+        RunStateError: a script of a valid step is missing.
+    """
+    manifest, found = folder.manifest, []
+    for seed in manifest.plan.seeds:
+        nodes = [event.node for event in read_events(folder.seed(seed).journal)[0] if isinstance(event, StepEnded)]
+        valid = [node for node in nodes if node.is_valid]
+        if valid and not (folder.seed(seed).node(valid[0].step) / SCRIPT).is_file():
+            raise UsageError(
+                f"Run {folder.path.name} is a search on {manifest.task_title}, whose submissions are no {SCRIPT}.",
+                hint="aira-bench tasks",
+            )
+        for node, other in improvement_steps(nodes, lower_is_better=manifest.lower_is_better, against=against):
+            assert node.fitness is not None
+            assert other.fitness is not None
+            before, after = (extract_features(_script(folder.seed(seed), step)) for step in (other.step, node.step))
+            delta = other.fitness - node.fitness if manifest.lower_is_better else node.fitness - other.fitness
+            changed = changed_features(before, after)
+            parsed = before.parsed and after.parsed
+            found.append(Improvement(folder.path.name, seed, node.step, other.step, delta, changed, parsed))
+    return found
+
+
+def improvement_steps(nodes: Sequence[Node], *, lower_is_better: bool, against: Against) -> Iterator[tuple[Node, Node]]:
+    """Each improvement step with the step it is compared with.
+
+    A parent without a fitness of its own cannot be compared with: the best step before stands in.
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    by_step = {node.step: node for node in nodes}
+    best: Node | None = None
+    for node in nodes:
+        if not node.is_valid or node.fitness is None:
+            continue
+        if best is None or best.fitness is None:
+            best = node
+        elif sign * node.fitness > sign * best.fitness:
+            parent = by_step.get(node.parents[0]) if node.parents and against == "parent" else None
+            usable = parent is not None and parent.is_valid and parent.fitness is not None
+            yield node, parent if usable and parent is not None else best
+            best = node
+
+
+def _script(folder: SeedFolder, step: int) -> str:
+    path: Path = folder.node(step) / SCRIPT
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise RunStateError(f"{path} of a valid step cannot be read: {error.strerror}.") from error
