@@ -1,0 +1,98 @@
+"""Which encoding of architectures lets a Gaussian process predict the scores of unseen ones?
+
+    python bench/surrogate_encodings.py --table bench/tables/mad_2p_cpu --rows 94
+
+Fits the surrogate of `bayes` and three others on random rows of the table and predicts the rest. The rows stand in a
+random order, so the first 94 are a sample; the encoding of `bayes` was chosen on them, before any search was compared.
+Printed: means over the splits of Spearman's correlation and of the log density of a held-out score (in units of the
+training rows' standard deviation).
+
+Not covered: how well a search does with each; `bench/searchers.py` compares searchers.
+"""
+
+import argparse
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from botorch.fit import fit_gpytorch_mll
+from botorch.models.gp_regression import SingleTaskGP
+from botorch.models.kernels.categorical import CategoricalKernel
+from botorch.models.transforms.outcome import Standardize
+from gpytorch.kernels import Kernel, RBFKernel, ScaleKernel  # type: ignore[import-untyped]
+from gpytorch.mlls import ExactMarginalLogLikelihood  # type: ignore[import-untyped]
+from gpytorch.priors import GammaPrior, LogNormalPrior  # type: ignore[import-untyped]
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
+
+from aira_bench.agents.bayes_process import CompositionKernel
+from searchers import Table
+
+SPLITS, SPLIT_SEED, TRAINED_ON = 12, 1606, (10, 20, 50)
+
+
+def kernels(layers: int) -> dict[str, Callable[[], Kernel]]:
+    """With two primitives, a stack's codes are its one-hot code but for a factor that the lengthscale takes in."""
+    scale = math.sqrt(2) + math.log(layers) / 2
+
+    def one_hot(lengthscales: int | None) -> Kernel:
+        return RBFKernel(ard_num_dims=lengthscales, lengthscale_prior=LogNormalPrior(scale, math.sqrt(3)))
+
+    return {
+        "composition by depth, RBF (bayes)": lambda: CompositionKernel(layers, 2),
+        "one-hot, RBF": lambda: one_hot(None),
+        "one-hot, RBF, a lengthscale a layer": lambda: one_hot(layers),
+        "Hamming, a lengthscale a layer": lambda: ScaleKernel(
+            CategoricalKernel(ard_num_dims=layers, lengthscale_prior=GammaPrior(3.0, 6.0)),
+            outputscale_prior=GammaPrior(2.0, 0.15),
+        ),
+    }
+
+
+def predict(kernel: Kernel, codes: torch.Tensor, values: torch.Tensor, trained: int) -> tuple[float, float]:
+    """Spearman's correlation and mean log density of the rows after the first `trained`."""
+    model = SingleTaskGP(codes[:trained], values[:trained], covar_module=kernel, outcome_transform=Standardize(m=1))
+    fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+    truth = values[trained:].squeeze(-1)
+    with torch.no_grad():
+        posterior = model.posterior(codes[trained:], observation_noise=True)
+        mean, variance = posterior.mean.squeeze(-1), posterior.variance.squeeze(-1)
+        density = (
+            -0.5 * ((truth - mean) ** 2 / variance + (2 * math.pi * variance).log()) + values[:trained].std().log()
+        )
+    return float(spearmanr(mean.numpy(), truth.numpy()).statistic), float(density.mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=None, help="the first so many rows; default: all")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", module="botorch")
+    table = Table.load(options.table)
+    rows = table.rows[: options.rows]
+    codes = torch.tensor(
+        [[table.primitives.index(symbol) for symbol in row.architecture] for row in rows], dtype=torch.float64
+    )
+    values = torch.tensor([[row.validation] for row in rows], dtype=torch.float64)
+    print(
+        f"{len(rows)} rows, {SPLITS} splits\n\n| encoding and kernel | "
+        + " | ".join(f"{n} rows" for n in TRAINED_ON)
+        + " |"
+    )
+    print("|---" * (1 + len(TRAINED_ON)) + "|")
+    for name, make in kernels(codes.shape[1]).items():
+        cells = []
+        for trained in TRAINED_ON:
+            rng = np.random.default_rng(SPLIT_SEED)
+            orders = [torch.from_numpy(rng.permutation(len(rows))) for _ in range(SPLITS)]
+            scores = np.mean([predict(make(), codes[order], values[order], trained) for order in orders], axis=0)
+            cells.append(f"{scores[0]:.2f}, {scores[1]:+.2f}")
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
