@@ -51,6 +51,23 @@ def test_other_data_is_another_dataset(run: RunFolder, tmp_path: Path) -> None:
     assert len({item.dataset for item in collect_scores([run, other])}) == 2
 
 
+def test_synthetic_runs_vote_among_themselves_alone_and_say_so(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"hidden": {"sha256": "b" * 64, "bytes": 1}, "synthetic": True}
+    other = write_run(tmp_path, manifest("made-up", seeds=(0,), steps=1, data=data), end=False)
+    for folder in (run, other):
+        add_step(folder, 2, "mA,M", 0.5, 0.4)
+    assert [item.dataset.startswith("SYNTHETIC DATA") for item in collect_scores([other])] == [True]
+    with pytest.raises(UsageError, match=r"synthetic data \(made-up\) and on real data"):
+        collect_scores([run, other])
+    parser = argparse.ArgumentParser()
+    aggregate_command.register(parser.add_subparsers())
+    args = parser.parse_args(["aggregate", "made-up", "--runs", str(tmp_path), "--json"])
+    assert args.handle(args) == 0
+    assert "SYNTHETIC" in capsys.readouterr().err
+
+
 def test_runs_that_hold_no_architectures_are_refused(run: RunFolder) -> None:
     with pytest.raises(UsageError, match="searched has no scored architecture"):
         collect_scores([run])

@@ -1,6 +1,7 @@
 """`aira-bench aggregate`: one pattern from the best architectures of runs."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,10 @@ def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
     scored = [item for path in args.scores for item in read_scores(path)]
     if args.runs_wanted:
         folder = host_paths(args.runs).runs
-        scored += collect_scores([find_run(folder, name) for name in args.runs_wanted], args.split)
+        runs = [find_run(folder, name) for name in args.runs_wanted]
+        if any(run.manifest.synthetic for run in runs):
+            print("SYNTHETIC DATA: this pattern says nothing about the real data.", file=sys.stderr)
+        scored += collect_scores(runs, args.split)
     return scored
 
 

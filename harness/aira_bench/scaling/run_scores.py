@@ -27,11 +27,17 @@ def collect_scores(runs: Sequence[RunFolder], split: Split = "validation") -> li
         split: hidden validation, or test. Selecting on test scores makes them useless as an estimate.
 
     Raises:
-        UsageError: a run has no scored architecture, its task has no hidden validation, or its submissions are
-            something else than layers.
+        UsageError: a run has no scored architecture, its task has no hidden validation, its submissions are something
+            else than layers, or some of the runs are on synthetic data and some are not.
         RunStateError: a run's files are damaged.
     """
     scored: list[ScoredArchitecture] = []
+    synthetic = [run.path.name for run in runs if run.manifest.synthetic]
+    if synthetic and len(synthetic) < len(runs):
+        raise UsageError(
+            f"Runs on synthetic data ({', '.join(synthetic)}) and on real data do not vote together.",
+            hint="aira-bench status",
+        )
     for run in runs:
         found = _collect_run(run, split)
         if not found:
@@ -69,7 +75,8 @@ def _collect_run(run: RunFolder, split: Split) -> list[ScoredArchitecture]:
 def _dataset(manifest: Manifest, score: TrustedScore) -> str:
     data = json.dumps(manifest.data, sort_keys=True, separators=(",", ":"))
     plan = manifest.plan
-    return f"{manifest.task_name}, profile {plan.profile}, {score.image}, seeds {plan.seed_set}, data {data}"
+    marked = "SYNTHETIC DATA, " if manifest.synthetic else ""
+    return f"{marked}{manifest.task_name}, profile {plan.profile}, {score.image}, seeds {plan.seed_set}, data {data}"
 
 
 def _pattern(canonical: str, run: RunFolder, seed: int, step: int) -> tuple[str, ...]:
