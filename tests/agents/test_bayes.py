@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aira_bench.agents.architectures import canonical, written_architecture
+from aira_bench.agents.architectures import canonical, random_architecture, written_architecture
 from aira_bench.agents.bayes import BayesAgent, IncrementalBayesAgent, ask_process
 from aira_bench.agents.bayes_problem import ProposalRequest
 from aira_bench.agents.bayes_process import propose
@@ -19,6 +19,8 @@ from aira_bench.runs.node import Node, StepClass
 from aira_bench.runs.session import stream
 from aira_bench.scaffolds.protocol import Draft
 from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.task import find_task
+from aira_kernels.architecture import parse_submission
 
 Architecture = tuple[str, ...]
 Score = Callable[[Architecture], float | None]
@@ -65,6 +67,26 @@ def test_proposals_move_to_what_scores_well(agent: BayesAgent, lower: bool) -> N
     assert len(set(found)) == len(found)
     assert sum(late) / len(late) < 4.5
     assert min(late) <= 2
+
+
+@pytest.mark.parametrize("alias", ["mad-2p", "mad-3p", "babistories-2p", "dclm-2p"])
+def test_every_compose_task_gets_a_submission_that_its_judge_reads(alias: str, tmp_path: Path) -> None:
+    task = find_task(alias)
+    spec = task.metadata.aira.artifact
+    rng = random.Random(1)
+    journal = [
+        Node(step, "draft", (), "valid", "", float(step), None, "", None,
+             canonical=canonical(random_architecture(rng, spec.primitives, spec.layers)))
+        for step in range(1, 9)
+    ]  # fmt: skip
+    about = Brief(alias, "", spec, task.metric, task.lower_is_better, "cpu", "hidden", 60.0, 1024)
+    situation = Situation(Draft(), journal, lambda step: StepFiles("", "", ""), rng, 12, 1e3)
+    proposal = BayesAgent(ask=propose).propose(about, situation)
+    assert "qLogNEI after 8 scores" in proposal.plan
+    subprocess.run([sys.executable, "-c", proposal.code], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    submitted = parse_submission((tmp_path / spec.name).read_bytes(), spec.primitives, spec.layers)
+    assert submitted == written_architecture(proposal.code)
+    assert canonical(submitted) not in {node.canonical for node in journal}
 
 
 def test_every_architecture_of_a_small_space_is_tried_once_and_then_no_more() -> None:
