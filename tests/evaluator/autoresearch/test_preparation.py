@@ -170,7 +170,11 @@ def test_the_sources_of_both_tasks_are_the_shards_that_are_read() -> None:
 def test_the_description_with_literature_is_the_other_one_and_a_section() -> None:
     plain, literature = ((folder / "project_description.md").read_text() for folder in (PLAIN, LITERATURE))
     before, _, rest = literature.partition("\n### Literature\n")
-    assert before + rest[rest.index("\n## Data\n") :] == plain
+    section, _, after = rest.partition("\n## Data\n")
+    assert f"{before}\n## Data\n{after}" == plain
+    papers = [json.loads(line) for line in (LITERATURE / "pwc" / "task_info.jsonl").read_text().splitlines()]
+    listed = [f"- {paper['title']}" + (f" (`{Path(paper['code']).name}`)" if paper["code"] else "") for paper in papers]
+    assert [line for line in section.splitlines() if line.startswith("- ")] == listed
 
 
 # ClimbMix ------------------------------------------------------------------------------------------------------------
