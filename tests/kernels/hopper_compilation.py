@@ -1,0 +1,110 @@
+"""Compiles every kernel launch of a few calls for an H100 (sm_90), on a machine without a GPU; prints one JSON line each.
+
+    python tests/kernels/hopper_compilation.py
+
+Triton asks its driver only for the target and then compiles; a driver that answers "sm_90" and a `run` that stops before
+the launch suffice. The tensors stay on the CPU and are never computed. What is printed: the kernel, what it was called
+for, bytes of shared memory, registers and spilled bytes by the assembler's own report, and whether it uses the tensor
+cores of Hopper. It says that kernels fit the chip, nothing about their speed.
+"""
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.runtime.jit import JITFunction
+
+from aira_kernels.fused.convolution import causal_convolution_silu
+from aira_kernels.fused.norm import rms_norm
+from aira_kernels.fused.scan import ssd_scan
+
+TARGET = GPUTarget("cuda", 90, 32)
+
+
+class HopperDriver:
+    """Answers as an H100 would, as far as compilation asks."""
+
+    def get_current_target(self) -> GPUTarget:
+        return TARGET
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, _device: int = 0) -> int:
+        return 0
+
+
+def assembler() -> str:
+    """The assembler Triton uses for this target."""
+    from triton.backends.nvidia import compiler
+
+    found = compiler.get_ptxas(TARGET.arch)
+    return str(found.path if hasattr(found, "path") else found[0])
+
+
+def leaf(*shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(shape, dtype=dtype, requires_grad=True)
+
+
+def calls() -> Iterator[tuple[str, Any]]:
+    """Mamba-2's operations at the sizes of the 1B and 3B models and of the MAD evaluator."""
+    full, half = torch.float32, torch.bfloat16
+    for name, dtype, state in (("scan 1B bf16", half, 128), ("scan 3B bf16", half, 256), ("scan MAD fp32", full, 64)):
+        x, maps = leaf(1, 256, 4, 64, dtype=dtype), [leaf(1, 256, 1, state, dtype=dtype) for _ in range(2)]
+        numbers = [leaf(*shape, dtype=full) for shape in ((1, 256, 4), (4,), (4,))]
+        yield name, ssd_scan(x, numbers[0], numbers[1], *maps, numbers[2])
+    for name, dtype, width in (("norm 3B bf16", half, 6144), ("norm MAD fp32", full, 256)):
+        x, gate, weight = leaf(8, width, dtype=dtype), leaf(8, width, dtype=dtype), leaf(width, dtype=full)
+        yield name, rms_norm(x, weight, 1e-5, gate)
+        yield f"plain {name}", rms_norm(x, weight, 1e-5)
+    for name, dtype, channels in (("convolution 1B bf16", half, 4352), ("convolution MAD fp32", full, 384)):
+        x, weight, bias = leaf(1, 64, channels, dtype=dtype), leaf(4, channels, dtype=full), leaf(channels, dtype=full)
+        yield name, causal_convolution_silu(x, weight, bias)
+
+
+def describe(kernel: Any) -> dict[str, object]:  # noqa: ANN401
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
+        file.write(kernel.asm["ptx"])
+        file.flush()
+        command = [assembler(), "--verbose", "--gpu-name=sm_90a", file.name, "--output-file", "/dev/null"]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    registers, spilled = re.search(r"Used (\d+) registers", report), re.search(r"(\d+) bytes spill stores", report)
+    if registers is None or spilled is None:
+        raise SystemExit(f"the assembler's report has changed: {report}")
+    return {
+        "shared_bytes": kernel.metadata.shared,
+        "warps": kernel.metadata.num_warps,
+        "registers": int(registers[1]),
+        "spilled_bytes": int(spilled[1]),
+        "tensor_cores": "wgmma" in kernel.asm["ptx"],
+    }
+
+
+def main() -> None:
+    compiled: dict[int, tuple[str, Any]] = {}
+    original = JITFunction.run
+
+    def compile_only(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:  # noqa: ANN401
+        kernel = original(self, *arguments, grid=grid, warmup=True, **options)
+        kernel = kernel.result() if hasattr(kernel, "result") else kernel
+        compiled.setdefault(id(kernel), (self.__name__, kernel))
+        return kernel
+
+    triton.runtime.driver.set_active(HopperDriver())
+    JITFunction.run = compile_only
+    for name, output in calls():
+        output.sum().backward()
+        for kernel_name, kernel in compiled.values():
+            print(json.dumps({"kernel": kernel_name, "call": name} | describe(kernel)))
+        compiled.clear()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Full-size models: parameters against the host's formulas, the blocks against the textbook, patterns."""
+
+import math
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from aira_bench.errors import UsageError
+from aira_bench.scaling import arithmetic, notation
+from aira_kernels.attention import GroupedQueryAttention
+from aira_kernels.large import LargeLanguageModel, build_large
+from aira_kernels.mamba2 import Mamba2
+from aira_kernels.mlp import SwigluMlp
+from aira_kernels.norm import RmsNorm
+from aira_kernels.pattern import MAX_LAYERS, PatternError, parse_pattern
+from aira_kernels.scales import SCALES, SEQUENCE_TOKENS, VOCABULARY, ScaleSizes, scale_sizes
+
+TINY = ScaleSizes("tiny", 64, 4, 16, 96, 8, kv_heads=2, mamba_head_dim=32, mamba_chunk=4)
+PUBLISHED = ("16(A-M)", "5(2A-M)-A", "2(3A-4(M-A)-5M)", "8(Mb-M)-Mb", "2Mb-M-3A", "SSMASSMASSMASSMM")
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("pattern", PUBLISHED)
+def test_parameters_are_the_formulas_to_the_last_one(pattern: str, scale: str) -> None:
+    model = build_large(pattern, scale, generator=_generator(), device="meta")
+    layers = notation.read_pattern(pattern)
+    size = arithmetic.model_size(scale, arithmetic.space_of(layers))
+    counts = arithmetic.count_layers(layers)
+    assert _count(model) == arithmetic.parameters_with_embedding(counts, size)
+    assert _count(model) - model.embed.weight.numel() == arithmetic.parameters(counts, size)
+    for symbol, norm, layer in zip(layers, model.norms, model.layers, strict=True):
+        assert _count(norm) + _count(layer) == arithmetic.layer_parameters(symbol, size)
+
+
+@pytest.mark.parametrize(("scale", "parameters"), [("350M", 14_642_576), ("1B", 25_847_232), ("3B", 58_530_592)])
+def test_a_mamba_block_has_the_published_number_of_parameters(scale: str, parameters: int) -> None:
+    assert _count(Mamba2(scale_sizes(scale, ("Mb",)), generator=_generator(), device="meta")) == parameters
+
+
+def test_sizes_are_the_hosts() -> None:
+    assert (VOCABULARY, SEQUENCE_TOKENS) == (arithmetic.VOCABULARY, arithmetic.SEQUENCE_TOKENS)
+    for size in arithmetic.SIZES:
+        ours = scale_sizes(size.scale, ("Mb",) if size.space == "3-primitive" else ("M",))
+        for name in ("width", "query_heads", "head_dim", "kv_heads", "kv_width", "mlp_hidden", "mamba_state"):
+            assert getattr(ours, name) == getattr(size, name), (size.scale, name)
+        assert (ours.mamba_inner, ours.mamba_heads) == (size.mamba_inner, size.mamba_heads)
+
+
+@pytest.mark.parametrize("symbol", ["M", "mA", "Mb"])
+@pytest.mark.parametrize("length", [1, 9])
+def test_no_position_reads_a_later_one(symbol: str, length: int) -> None:
+    model = LargeLanguageModel((symbol,), TINY, generator=_generator(), vocabulary=11).double()
+    x = torch.randn(2, length, TINY.width, generator=_generator(1), dtype=torch.float64).requires_grad_()
+    y = model.layers[0](x)
+    assert y.shape == x.shape
+    for position in range(length):
+        (gradient,) = torch.autograd.grad(y[:, position].sum(), x, retain_graph=True)
+        assert torch.equal(gradient[:, position + 1 :], torch.zeros_like(gradient[:, position + 1 :]))
+
+
+def test_grouped_attention_equals_the_textbook_formula() -> None:
+    block = GroupedQueryAttention(TINY, generator=_generator()).double()
+    x = torch.randn(2, 7, TINY.width, generator=_generator(1), dtype=torch.float64)
+    query, key, value = block.project_in(x).view(2, 7, 8, 16).transpose(1, 2).split((4, 2, 2), dim=1)
+    # The block turns in float32, as it does for 16-bit types; the angles here are exact.
+    angle = torch.arange(7.0)[:, None] * 500_000.0 ** (-torch.arange(0, 16, 2) / 16)
+    turn = torch.polar(torch.ones_like(angle), angle)
+    query, key = (
+        torch.view_as_real(torch.complex(*part.float().chunk(2, dim=-1)) * turn).transpose(-1, -2).flatten(-2).double()
+        for part in (query, key)
+    )
+    heads = []
+    for head in range(4):
+        scores = query[:, head] @ key[:, head // 2].transpose(-1, -2) / 4
+        scores = scores.masked_fill(torch.ones(7, 7, dtype=torch.bool).triu(1), float("-inf"))
+        heads.append(scores.softmax(-1) @ value[:, head // 2])
+    expected = block.project_out(torch.cat(heads, dim=-1))
+    torch.testing.assert_close(block(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_swiglu_and_rms_norm_equal_their_formulas() -> None:
+    mlp = SwigluMlp(TINY, generator=_generator())
+    x = torch.randn(3, TINY.width, generator=_generator(1))
+    gate, up = mlp.expand.weight.chunk(2)
+    expected = (functional.silu(x @ gate.T) * (x @ up.T)) @ mlp.contract.weight.T
+    torch.testing.assert_close(mlp(x), expected)
+    norm = RmsNorm(TINY.width)
+    with torch.no_grad():
+        norm.weight_D.uniform_(generator=_generator(2))
+    torch.testing.assert_close(norm(x), x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight_D)
+
+
+def test_the_model_reads_its_head_from_the_embedding() -> None:
+    model = LargeLanguageModel(("mA", "Mb", "M"), TINY, generator=_generator(), vocabulary=11)
+    tokens = torch.randint(0, 11, (2, 10), generator=_generator())
+    logits = model(tokens)
+    assert logits.shape == (2, 10, 11)
+    torch.testing.assert_close(logits, model.hidden(tokens) @ model.embed.weight.T)
+    changed = tokens.clone()
+    changed[:, 6:] = 0
+    torch.testing.assert_close(logits[:, :6], model(changed)[:, :6])
+
+
+def test_bfloat16_stays_near_float32_and_turns_positions_exactly() -> None:
+    block = GroupedQueryAttention(TINY, generator=_generator())
+    x = torch.randn(1, 300, TINY.width, generator=_generator(1))
+    exact = block(x)
+    rounded = block.bfloat16()(x.bfloat16())
+    assert rounded.dtype == torch.bfloat16
+    assert block.rotary.cosine_LP.dtype == torch.float32
+    assert (rounded.float() - exact).abs().max() < 0.03 * exact.abs().max()
+
+
+def test_initial_weights_come_from_the_generator_alone_and_shrink_with_depth() -> None:
+    before = torch.random.get_rng_state()
+    first, second = (
+        LargeLanguageModel(("mA", "Mb", "M", "M") * 2, TINY, generator=_generator(5), vocabulary=11) for _ in range(2)
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    for ours, same in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(ours, same)
+    for layer, last in ((0, "project_out"), (1, "project_out"), (2, "contract")):
+        weight = getattr(first.layers[layer], last).weight
+        assert weight.std().item() == pytest.approx(0.02 / math.sqrt(16), rel=0.1)
+    assert first.layers[0].project_in.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+patterns = st.recursive(
+    st.sampled_from(("A", "mA", "M", "Mb", "S")),
+    lambda inner: st.one_of(
+        st.tuples(st.integers(1, 5), inner).map(lambda pair: f"{pair[0]}({pair[1]})"),
+        st.tuples(inner, st.sampled_from(("-", "+", ",", "", " - ")), inner).map("".join),
+    ),
+    max_leaves=12,
+)
+
+
+@given(patterns)
+def test_patterns_read_as_the_host_reads_them(text: str) -> None:
+    try:
+        expected = notation.read_pattern(text)
+    except UsageError:
+        with pytest.raises(PatternError):
+            parse_pattern(text)
+    else:
+        assert parse_pattern(text) == expected
+
+
+@given(st.text(alphabet="AmMbS()0123-+, \tx", max_size=24))
+def test_any_text_is_read_as_the_host_reads_it(text: str) -> None:
+    try:
+        expected = notation.read_pattern(text)
+    except UsageError:
+        with pytest.raises(PatternError):
+            parse_pattern(text)
+    else:
+        assert parse_pattern(text) == expected
+
+
+@pytest.mark.parametrize("layers", [("A", "M") * 8, ("mA",) * 3, ("Mb", "M")])
+def test_what_the_host_writes_is_read_back(layers: tuple[str, ...]) -> None:
+    pattern = tuple({"A": "mA"}.get(symbol, symbol) for symbol in layers)
+    assert parse_pattern(notation.write_pattern(pattern)) == pattern
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "character 1: expected a symbol or '(', found the end"),
+        ("AxM", "character 2: 'x' is no symbol"),
+        ("2(A-M", "expected ')'"),
+        ("A)", "character 2: ')' closes nothing"),
+        ("A-", "found the end"),
+        (f"{MAX_LAYERS + 1}A", "more than 1024 layers"),
+        ("1000(A)1000M", "more than 1024 layers"),
+        ("(" * 33 + "A" + ")" * 33, "more than 32 parentheses"),
+    ],
+)
+def test_what_is_no_pattern_is_refused(text: str, message: str) -> None:
+    with pytest.raises(PatternError, match=re.escape(message)):
+        parse_pattern(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head_dim": 8}, "do not make width"),
+        ({"kv_heads": 3}, "key-value heads"),
+        ({"mamba_head_dim": 48}, "multiple of 48"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(change: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ScaleSizes(
+            **{
+                "scale": "x",
+                "width": 64,
+                "query_heads": 4,
+                "head_dim": 16,
+                "mlp_hidden": 8,
+                "mamba_state": 8,
+                "kv_heads": 2,
+            }
+            | change
+        )  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="350M, 1B, 3B"):
+        scale_sizes("7B", ("M",))
