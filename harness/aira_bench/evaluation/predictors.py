@@ -27,6 +27,8 @@ from aira_bench.sandbox.protocol import (
 HANDOVER_FILE = "handover.bin"
 SOCKETS = ("prefixes.sock", "rows.sock")
 """Where the judge waits for the first and for the second predictor (aira_evaluator.autoresearch.judging)."""
+TAKING_TURNS = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Judge and predictor share cores: threads of the one that waits must not spin on them."""
 _HANDOVER_FOLDER = PurePosixPath("/handover")
 
 
@@ -38,7 +40,7 @@ def predict_spec(setting: EvaluationSetting, limits: Limits, handover: Path, mee
         run_id=setting.run_id,
         limits=limits,
         mounts=(Mount(handover / HANDOVER_FILE, _HANDOVER_FOLDER / HANDOVER_FILE),),
-        environment={"AIRA_PROFILE": setting.profile},
+        environment={"AIRA_PROFILE": setting.profile, **TAKING_TURNS},
         meeting=meeting,
     )
 

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from aira_bench.errors import SandboxError, TaskError
 from aira_bench.evaluation.judge import judge, judge_spec
-from aira_bench.evaluation.predictors import HANDOVER_FILE, Predictors, predict_spec
+from aira_bench.evaluation.predictors import HANDOVER_FILE, TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.output import last_line, printable
@@ -61,8 +61,9 @@ class ServedScript:
         self._setting, self._sandbox, self._limits, self._clock = setting, sandbox, limits, clock
         self._meeting = f"aira-meeting-{secrets.token_hex(6)}"
         self._fits = WarmContainer(sandbox, fit_spec(setting, limits, clock), ahead)
-        # The judge computes on the slot's cores while the model computes on its GPU.
-        judging = replace(judge_spec(setting, replace(limits, gpu_uuid=None)), meeting=self._meeting)
+        # The judge computes on the slot's cores while the model computes on its GPU, or on the same cores in turn.
+        alone = judge_spec(setting, replace(limits, gpu_uuid=None))
+        judging = replace(alone, meeting=self._meeting, environment={**alone.environment, **TAKING_TURNS})
         self._judges = WarmContainer(sandbox, judging, ahead)
         self._lock = threading.Lock()
         self._predictors: Predictors | None = None
