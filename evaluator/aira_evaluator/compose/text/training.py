@@ -28,20 +28,18 @@ class _Batches:
 
     def __init__(self, windows: Windows, device: torch.device) -> None:
         self._stream, self._length, self._device = windows.tokens(), windows.length, device
-        self._offsets = np.arange(windows.length + 1)
+        self._offsets = torch.arange(windows.length + 1, device=device)
         self._resident: Tensor | None = None
         if device.type != "cpu":
             self._resident = torch.from_numpy(self._stream.astype(np.int32)).to(device)
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, each (B, L), of the windows `rows`, which are on the CPU."""
+        """Inputs and targets, each (B, L), of the windows `rows`, which are on the device."""
+        places = rows[:, None] * self._length + self._offsets
         if self._resident is None:
-            tokens = torch.from_numpy(
-                self._stream[rows.numpy()[:, None] * self._length + self._offsets].astype(np.int64)
-            )
+            tokens = torch.from_numpy(self._stream[places.numpy()].astype(np.int64))
         else:
-            first = rows.to(self._device, non_blocking=True)[:, None] * self._length
-            tokens = self._resident[first + torch.from_numpy(self._offsets).to(self._device)].long()
+            tokens = self._resident[places].long()
         return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
 
@@ -59,7 +57,8 @@ def train(
     batches = _Batches(windows, device)
     for _ in range(profile.epochs):
         total = torch.zeros((), device=device)
-        for rows in torch.split(torch.randperm(len(windows), generator=generator), profile.batch_size):
+        order = torch.randperm(len(windows), generator=generator).to(device)
+        for rows in torch.split(order, profile.batch_size):
             total += training_step(model, optimizer, *batches.take(rows))
         if not bool(torch.isfinite(total)):
             raise Diverged
@@ -77,7 +76,7 @@ def mean_loss(model: nn.Module, windows: Windows, profile: TextProfile, *, devic
     at_once = max(1, _LOGITS_AT_ONCE // (profile.length * profile.vocabulary))
     total = torch.zeros((), dtype=torch.float64, device=device)
     with torch.inference_mode():
-        for rows in torch.split(torch.arange(len(windows)), at_once):
+        for rows in torch.split(torch.arange(len(windows), device=device), at_once):
             inputs, targets = batches.take(rows)
             losses = functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="none")
             total += losses.double().sum()
