@@ -231,7 +231,7 @@ def test_in_containers_it_scores_as_a_fresh_judge_does_and_survives_its_own_deat
     run_id = f"test-{secrets.token_hex(6)}"
     where = replace(setting(tmp_path, run_id, images), data=data)
 
-    def score(judge: JudgeAlone | ResidentJudge, architecture: str, timeout_s: float = 120) -> object:
+    def score(judge: JudgeAlone | ResidentJudge, architecture: str, timeout_s: float = 600) -> object:
         verdict = judge.evaluate(submission(architecture), timeout_s=timeout_s, destination=tmp_path / "kept")
         assert isinstance(verdict, Scored)
         return verdict.test, verdict.validation, verdict.canonical, verdict.details
