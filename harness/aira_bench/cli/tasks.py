@@ -29,11 +29,11 @@ def handle(args: argparse.Namespace) -> int:
     rows = [
         {
             "alias": task.title,
-            "name": task.name,
             "artifact": task.metadata.aira.artifact.name,
             "metric": task.metric,
             "better": "lower" if task.lower_is_better else "higher",
             "profiles": list(task.metadata.aira.profiles),
+            "name": task.name,
         }
         for task in shipped_tasks()
     ]
