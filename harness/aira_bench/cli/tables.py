@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-
 _WIDE = 240
 
 
