@@ -1,6 +1,7 @@
 """Run folders as the loop writes them, generated without containers, for tests and benchmarks of readers."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 from aira_bench.files import write_json
@@ -27,8 +28,16 @@ def manifest(name: str, *, seeds: tuple[int, ...], steps: int, agent: str = "evo
     return Manifest.model_validate(values | changes)
 
 
-def write_run(runs: Path, record: Manifest, *, invalid_share: float = 0.2, end: bool = True) -> RunFolder:
-    """Write a run of random results; the seed decides them."""
+def write_run(
+    runs: Path,
+    record: Manifest,
+    *,
+    invalid_share: float = 0.2,
+    end: bool = True,
+    claims: Mapping[int, float] | None = None,
+    flags: Mapping[int, tuple[str, ...]] | None = None,
+) -> RunFolder:
+    """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed."""
     folder = RunFolder(runs / record.plan.name)
     write_json(folder.path / "manifest.json", record.model_dump(mode="json"))
     for seed in record.plan.seeds:
@@ -39,14 +48,17 @@ def write_run(runs: Path, record: Manifest, *, invalid_share: float = 0.2, end: 
         for step in range(1, record.plan.steps + 1):
             journal.append(StepStarted(step, "t"))
             valid = rng.random() >= invalid_share
-            score = TrustedScore(step, rng.random(), rng.random(), "1", "evaluator:1", 1.0)
+            test, trusted = rng.random(), rng.random()
+            claimed = trusted + claims[seed] if claims else None
+            found = (flags or {}).get(seed, ())
+            score = TrustedScore(step, test, trusted, "1", "evaluator:1", 1.0, False, claimed, found)
             fitness = round(score.validation or 0.0, 4) if valid else None
             if valid:
                 place.scores.append(score)
             journal.append(
                 StepEnded(
                     Node(
-                        step, "draft", (), "valid" if valid else "buggy", "", fitness, None, "c" * 64, None,
+                        step, "draft", (), "valid" if valid else "buggy", "", fitness, claimed, "c" * 64, None,
                         timings=Timings(0.1, 0.2, 0.7, 1.0),
                     ),
                     "t",

@@ -32,6 +32,31 @@ def test_a_row_holds_what_the_journals_and_scores_say(tmp_path: Path) -> None:
     assert row.wall_s == pytest.approx(30.0)
 
 
+def test_what_submissions_claim_stands_beside_what_they_earned(tmp_path: Path) -> None:
+    """Two seeds of a script task: one honest, one that claims 0.05 too little and is flagged."""
+    record = manifest("scripts", seeds=(0, 1), steps=1, metric="BPB", lower_is_better=True)
+    run = write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.0, 1: -0.05}, flags={1: ("looks_ahead",)})
+    (table,) = build_tables([run])
+    (row,) = table.rows
+    assert row.claimed_less_trusted is not None
+    assert row.claimed_less_trusted.mean == pytest.approx(-0.025)
+    assert row.flagged == 1
+    shown = to_markdown([table])
+    assert "| claimed - trusted |" in shown
+    assert "| -0.0250 +- 0.0354 (1 flagged) |" in shown
+    (flat,) = records([table])
+    assert flat["claimed_less_trusted_mean"] == pytest.approx(-0.025)
+    assert flat["seeds_flagged"] == 1
+
+
+def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:
+    (table,) = build_tables([write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0)])
+    shown = to_markdown([table]).splitlines()
+    pipes = {line.count("|") for line in shown if line.startswith("|")}
+    assert len(pipes) == 1
+    assert "| claimed - trusted |" not in "\n".join(shown)
+
+
 def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(tmp_path: Path) -> None:
     good = manifest("good", seeds=(0,), steps=5)
     bad = manifest("bad", seeds=(1,), steps=5)

@@ -6,9 +6,10 @@ is one agent with its scaffold, fitness source and budget. A seed that was run t
 run first.
 
 Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out that only
-infrastructure kept from a result. Validation and test: of the submitted node. Best test: the best test score of any
-step, what the search met but did not necessarily choose. Normalized: of the test score, 0 for a seed without a valid
-node (`normalized`). Spread: sample standard deviation over seeds (n - 1).
+infrastructure kept from a result. Validation and test: of the submitted node. Claimed less trusted: its own number less
+its trusted validation score; of scripts that score themselves, what they say too much. Best test: the best test score
+of any step, what the search met but did not necessarily choose. Normalized: of the test score, 0 for a seed without a
+valid node (`normalized`). Spread: sample standard deviation over seeds (n - 1).
 """
 
 import statistics
@@ -67,6 +68,10 @@ class SeedResult:
     test: float | None
     best_test: float | None
     claimed: float | None
+    claimed_less_trusted: float | None
+    """Against the trusted validation score, which is of other data than the claim."""
+    flagged: bool
+    """The judge's checks noticed something about the submitted node."""
     normalized: float | None
     """Of the submitted node's test score; 0 for an ended seed without one; None where the task has no anchors."""
     normalized_corrected: float | None
@@ -95,6 +100,9 @@ class Row:
     test: Spread | None
     best_test: Spread | None
     claimed: Spread | None
+    claimed_less_trusted: Spread | None
+    flagged: int
+    """Seeds whose submitted node is flagged."""
     normalized: Spread | None
     normalized_corrected: Spread | None
     steps: int
@@ -123,6 +131,8 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
     scores = {step: score for step, score in folder.scores.read().items() if step in nodes}
     chosen = ended.submitted if ended else None
     score = scores.get(chosen) if chosen is not None else None
+    claimed = nodes[chosen].claimed if chosen is not None else None
+    trusted = score.validation if score else None
     pick = min if manifest.lower_is_better else max
     return SeedResult(
         seed=seed,
@@ -133,10 +143,12 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
         infra_errors=_infra_errors(nodes.values()),
         wall_s=sum(node.timings.total_s for node in nodes.values()),
         submitted=chosen,
-        validation=score.validation if score else None,
+        validation=trusted,
         test=score.test if score else None,
         best_test=pick((score.test for score in scores.values()), default=None),
-        claimed=nodes[chosen].claimed if chosen is not None else None,
+        claimed=claimed,
+        claimed_less_trusted=claimed - trusted if claimed is not None and trusted is not None else None,
+        flagged=bool(score and score.flags),
         normalized=_normalized(score, manifest, PUBLISHED),
         normalized_corrected=_normalized(score, manifest, CORRECTED),
         model_use=sum((node.model_use for node in nodes.values()), ModelUse()),
@@ -210,6 +222,8 @@ def _row(entry: Entry, results: list[SeedResult]) -> Row:
         test=spread(result.test for result in ended),
         best_test=spread(result.best_test for result in ended),
         claimed=spread(result.claimed for result in ended),
+        claimed_less_trusted=spread(result.claimed_less_trusted for result in ended),
+        flagged=sum(result.flagged for result in ended),
         normalized=spread(result.normalized for result in judged),
         normalized_corrected=spread(result.normalized_corrected for result in judged),
         steps=steps,

@@ -1,4 +1,7 @@
-"""Boards as flat records, CSV, JSON, Markdown and terminal tables. All formats show the same columns."""
+"""Boards as flat records, CSV, JSON, Markdown and terminal tables.
+
+All formats show the same columns, but tables for people leave out claims where no row has one.
+"""
 
 import csv
 import io
@@ -30,13 +33,14 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "valid_step_rate": row.valid_step_rate,
         "steps_taken": row.steps,
         "infra_errors": row.infra_errors,
+        "seeds_flagged": row.flagged,
         "seed_seconds": round(row.wall_s, 3),
         "model_calls": row.model_use.calls,
         "input_tokens": row.model_use.input_tokens,
         "output_tokens": row.model_use.output_tokens,
         "cost_usd": row.model_use.cost_usd,
     }
-    for name in ("validation", "test", "best_test", "claimed", "normalized", "normalized_corrected"):
+    for name in SPREADS:
         value: Spread | None = getattr(row, name)
         record |= {f"{name}_mean": value.mean if value else None, f"{name}_sd": value.deviation if value else None}
     return record
@@ -69,14 +73,17 @@ def to_csv(tables: Sequence[Table]) -> str:
     return stream.getvalue()
 
 
+SPREADS = ("validation", "test", "best_test", "claimed", "claimed_less_trusted", "normalized", "normalized_corrected")
 HEADERS = (
-    "agent", "scaffold", "seeds", "VSR", "validation", "test", "NS", "best test met", "steps", "valid steps", "time",
-    "tokens", "cost",
+    "agent", "scaffold", "seeds", "VSR", "validation", "test", "claimed - trusted", "NS", "best test met", "steps",
+    "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
+_CLAIMS = HEADERS.index("claimed - trusted")
 LEGEND = (
     "VSR: valid submission rate over seeds. Validation, test: of the submitted step, mean and standard deviation over "
     "seeds. NS: normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
-    "against a corrected figure). Best test met: best of all steps, not chosen by it. Time: summed over seeds."
+    "against a corrected figure). Claimed - trusted: the submission's own number less trusted validation, and how many "
+    "seeds' submissions the judge flagged. Best test met: best of all steps, not chosen by it. Time: summed over seeds."
 )
 
 
@@ -96,7 +103,7 @@ def cells(row: Row) -> tuple[str, ...]:
     errors = f" +{row.infra_errors} infra" if row.infra_errors else ""
     return (
         agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
-        _normalized(row), _spread(row.best_test), f"{row.steps}{errors}", _rate(row.valid_step_rate),
+        _claims(row), _normalized(row), _spread(row.best_test), f"{row.steps}{errors}", _rate(row.valid_step_rate),
         duration(row.wall_s), tokens(row.model_use), cost(row.model_use),
     )  # fmt: skip
 
@@ -105,7 +112,8 @@ def to_markdown(tables: Sequence[Table]) -> str:
     """A heading and a pipe table for each section."""
     parts = []
     for table in tables:
-        lines = [_pipes(HEADERS), _pipes(["---"] * len(HEADERS)), *(_pipes(cells(row)) for row in table.rows)]
+        headers, *rows = _columns(table)
+        lines = [_pipes(headers), _pipes(["---"] * len(headers)), *map(_pipes, rows)]
         parts.append(f"## {heading(table)}\n\nEvaluator `{table.section.evaluator}`\n\n" + "\n".join(lines) + "\n")
     return "\n".join([*parts, LEGEND + "\n"])
 
@@ -121,10 +129,11 @@ def to_terminal(table: Table) -> "RichTable":
     from rich.text import Text
 
     shown = RichTable(box=box.SIMPLE, title=Text(heading(table)), title_justify="left", pad_edge=False)
-    for index, header in enumerate(HEADERS):
+    headers, *rows = _columns(table)
+    for index, header in enumerate(headers):
         shown.add_column(header, justify="left" if index < 2 else "right", no_wrap=True)
-    for row in table.rows:
-        shown.add_row(*(Text(cell) for cell in cells(row)))
+    for row in rows:
+        shown.add_row(*(Text(cell) for cell in row))
     return shown
 
 
@@ -148,6 +157,20 @@ def _spread(value: Spread | None) -> str:
     if value is None:
         return "-"
     return f"{value.mean:.4f}" + ("" if value.deviation is None else f" +- {value.deviation:.4f}")
+
+
+def _claims(row: Row) -> str:
+    if row.claimed_less_trusted is None and not row.flagged:
+        return "-"
+    return _spread(row.claimed_less_trusted) + (f" ({row.flagged} flagged)" if row.flagged else "")
+
+
+def _columns(table: Table) -> list[tuple[str, ...]]:
+    """Headers, then rows; without the column of claims where it would be empty."""
+    lines = [HEADERS, *(cells(row) for row in table.rows)]
+    if any(line[_CLAIMS] != "-" for line in lines[1:]):
+        return lines
+    return [line[:_CLAIMS] + line[_CLAIMS + 1 :] for line in lines]
 
 
 def _normalized(row: Row) -> str:
