@@ -29,6 +29,7 @@ from pathlib import Path
 
 import torch
 
+from aira_evaluator.compose.blocks import CompiledBlocks
 from aira_evaluator.compose.fitting import Candidate, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.profiles import PROFILES, Profile
 from aira_evaluator.compose.scoring import make_deterministic
@@ -37,7 +38,12 @@ from aira_kernels.architecture import Architecture, canonical, compact, parse_ar
 from eager_loop import EagerLoop
 
 TASK_FOLDER = Path(__file__).resolve().parents[1] / "tasks" / "NeuralArchitectureSearchMAD3PrimitivesMbAccuracy"
-GPU_VARIANTS = ("eager, GPU", "ours step by step, GPU", "ours with graphs, GPU")
+GPU_VARIANTS = (
+    "eager, 2 workers, GPU",
+    "ours step by step, GPU",
+    "ours with graphs and compiled blocks, GPU",
+    "ours with graphs, GPU",
+)
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,21 @@ def variants(profile: Profile) -> Mapping[str, Callable[[Architecture], object]]
     def eager(device: torch.device, *, workers: int, each_epoch: bool) -> Callable[[Architecture], object]:
         return lambda layers: EagerLoop(profile, device, workers, each_epoch).run(layers, train, test, 0)
 
-    def ours(device: torch.device, *, graphs: bool) -> Callable[[Architecture], object]:
+    def ours(
+        device: torch.device, *, graphs: bool, blocks: CompiledBlocks | None = None
+    ) -> Callable[[Architecture], object]:
         fit = fit_concurrently if graphs else fit_in_turn
-        return lambda layers: list(fit(Candidate(layers, profile, train, 0, device), {"test": test}, lambda name: None))
+        return lambda layers: list(
+            fit(Candidate(layers, profile, train, 0, device, blocks), {"test": test}, lambda name: None)
+        )
 
     if torch.cuda.is_available():
-        made = (eager(gpu, workers=2, each_epoch=True), ours(gpu, graphs=False), ours(gpu, graphs=True))
+        made = (
+            eager(gpu, workers=2, each_epoch=True),
+            ours(gpu, graphs=False),
+            ours(gpu, graphs=True, blocks=CompiledBlocks()),
+            ours(gpu, graphs=True),
+        )
         return dict(zip(GPU_VARIANTS, made, strict=True))
     return {
         "eager, 0 workers": eager(cpu, workers=0, each_epoch=True),

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aira_evaluator.compose.blocks import CompiledBlocks
 from aira_evaluator.compose.graphs import WARM_UP_EPOCHS, GraphedSteps
 from aira_evaluator.compose.profiles import Profile
 from aira_evaluator.compose.schedule import run_epochs, run_interleaved
-from aira_evaluator.compose.steps import Diverged, TaskTraining
+from aira_evaluator.compose.steps import Diverged, TaskTraining, to_device
 from aira_evaluator.compose.synthetic import Corpus
 from aira_evaluator.compose.training import Prediction, begin_training, start_prediction
 
@@ -33,15 +34,20 @@ class Candidate:
     train_corpus: Corpus
     seed: int
     device: torch.device
+    blocks: CompiledBlocks | None = None
+    """Train with compiled blocks, which changes scores; no judge does."""
 
     def begin(self, name: str) -> TaskTraining:
         """The training on one task, before its first step. Tasks get independent streams of the seed."""
         index = list(self.profile.tasks).index(name)
         task_seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        return begin_training(
+        training = begin_training(
             self.architecture, self.profile.tasks[name], self.train_corpus[name], self.profile,
             seed=task_seed, device=self.device,
         )  # fmt: skip
+        if self.blocks is not None:
+            self.blocks.adopt(training.model, to_device(self.train_corpus[name].inputs[:1], self.device))
+        return training
 
 
 def fit_in_turn(
