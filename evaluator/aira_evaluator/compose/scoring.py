@@ -53,8 +53,9 @@ def make_deterministic() -> None:
     # What `torch.use_deterministic_algorithms(True)` sets, without importing the compiler as that does: over a second.
     torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
+    if torch.cuda.is_available():  # elsewhere the setting would let some processors round as well
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
 
 
 def choose_device() -> torch.device:
