@@ -54,19 +54,20 @@ def leaf(*shape: int, dtype: torch.dtype) -> Tensor:
 
 
 def calls() -> Iterator[tuple[str, Any]]:
-    """Mamba-2's operations at the sizes of the 1B and 3B models and of the MAD evaluator."""
+    """Mamba-2's operations in the full-size models' bfloat16 and the MAD evaluator's float32.
+
+    The scan's state is an argument and not a constant: 3B, with 256, runs the kernels of 1B.
+    """
     full, half = torch.float32, torch.bfloat16
-    for name, dtype, state in (("scan 1B bf16", half, 128), ("scan 3B bf16", half, 256), ("scan MAD fp32", full, 64)):
+    for name, dtype, state in (("scan 1B bf16", half, 128), ("scan MAD fp32", full, 64)):
         x, maps = leaf(1, 256, 4, 64, dtype=dtype), [leaf(1, 256, 1, state, dtype=dtype) for _ in range(2)]
         numbers = [leaf(*shape, dtype=full) for shape in ((1, 256, 4), (4,), (4,))]
         yield name, ssd_scan(x, numbers[0], numbers[1], *maps, numbers[2])
     for name, dtype, width in (("norm 3B bf16", half, 6144), ("norm MAD fp32", full, 256)):
         x, gate, weight = leaf(8, width, dtype=dtype), leaf(8, width, dtype=dtype), leaf(width, dtype=full)
         yield name, rms_norm(x, weight, 1e-5, gate)
-        yield f"plain {name}", rms_norm(x, weight, 1e-5)
-    for name, dtype, channels in (("convolution 1B bf16", half, 4352), ("convolution MAD fp32", full, 384)):
-        x, weight, bias = leaf(1, 64, channels, dtype=dtype), leaf(4, channels, dtype=full), leaf(channels, dtype=full)
-        yield name, causal_convolution_silu(x, weight, bias)
+    x, weight, bias = leaf(1, 64, 4352, dtype=half), leaf(4, 4352, dtype=full), leaf(4352, dtype=full)
+    yield "convolution 1B bf16", causal_convolution_silu(x, weight, bias)
 
 
 def describe(kernel: Any) -> dict[str, object]:  # noqa: ANN401

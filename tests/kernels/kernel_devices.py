@@ -5,6 +5,9 @@ import os
 import pytest
 import torch
 
+OPERATOR_CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor")
+"""Of `torch.library.opcheck`; what its slow last check covers, test_fused_blocks.py does on a whole model."""
+
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_comparison import assert_equal_to, normal, results
-from kernel_devices import INTERPRETED, kernel_device
+from kernel_devices import INTERPRETED, OPERATOR_CHECKS, kernel_device
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,7 +13,7 @@ DEVICE = kernel_device()
 
 from aira_kernels.fused.convolution import causal_convolution_silu  # noqa: E402
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("fresh_memory_is_no_number")]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 
 
@@ -73,7 +73,9 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 def test_torch_accepts_the_operators() -> None:
     leaves = [tensor.requires_grad_() for tensor in _inputs(1, 6, 4, dtype=torch.float32)]
-    torch.library.opcheck(torch.ops.aira_kernels.causal_convolution_silu.default, tuple(leaves))
+    torch.library.opcheck(
+        torch.ops.aira_kernels.causal_convolution_silu.default, tuple(leaves), test_utils=OPERATOR_CHECKS
+    )
 
 
 @pytest.mark.parametrize(
