@@ -157,10 +157,12 @@ def _replay_plan(args: argparse.Namespace) -> "RunPlan":
     """A replay is the recorded run's plan under another name."""
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
+    from aira_bench.tasks.sources import choose_source
+    from aira_bench.tasks.task import find_task
     from aira_bench.world import SystemWorld
 
     recorded = find_run(host_paths(args.runs).runs, args.agent.removeprefix("replay:")).manifest.plan
     name = args.name or f"replay-{recorded.name[:60]}-{SystemWorld().now():%Y%m%d-%H%M%S}"
     free = {"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None}
-    source = args.source or recorded.source
+    source = choose_source(find_task(recorded.task), args.source or recorded.source).argument
     return recorded.model_copy(update={"agent": args.agent, "name": name, "source": source} | free)
