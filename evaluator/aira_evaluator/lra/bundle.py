@@ -20,9 +20,9 @@ from aira_evaluator.lra.hyperparameters import CONSTANTS, Hyperparameters
 from aira_evaluator.lra.profiles import LraProfile
 
 BUNDLE_FILE = "module.graphs"
-MAX_BUNDLE_BYTES = 64 << 20
-MAX_GRAPH_BYTES = 16 << 20
-"""Of one graph. Weights are parameters; what is left are shapes, operations and small tables."""
+MAX_BUNDLE_BYTES = 160 << 20
+MAX_GRAPH_BYTES = 40 << 20
+"""Of one graph, in which constants take two characters a byte. Weights are parameters; what is left is small."""
 PLATFORMS = ("cpu", "cuda")
 """What graphs are traced for."""
 SCALES = (1, 2, 4)
@@ -44,7 +44,7 @@ class Bundle:
     platform: str
     hyperparameters: Hyperparameters
     graphs: Mapping[str, bytes]
-    """Serialized StableHLO by name: the `TRAINED`, and of `scaled_names(n)` those that could be traced."""
+    """StableHLO text by name: the `TRAINED`, and of `scaled_names(n)` those that could be traced."""
 
 
 TRAINED = ("init", "forward", "backward", "evaluate")

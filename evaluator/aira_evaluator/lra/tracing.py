@@ -25,7 +25,7 @@ from jax import export
 
 from aira_evaluator.lra.bundle import MAX_GRAPH_BYTES, SCALES, RefusedError, scaled_batch_size, scaled_names
 from aira_evaluator.lra.contract import MAX_PARAMETERS, ModuleContract
-from aira_evaluator.lra.graph import ArrayType, read_graph
+from aira_evaluator.lra.graph import ArrayType, Graph, graph_text, read_graph
 from aira_evaluator.lra.hyperparameters import Hyperparameters
 
 Abstract = jax.ShapeDtypeStruct
@@ -72,7 +72,7 @@ def trace(module_class: type[nn.Module], request: TraceRequest) -> Iterator[tupl
     """
     wanted = request.hyperparameters
     traced = _Traced(module_class, request, wanted.seq_len)
-    yield "init", traced.export("init", traced.init, [_KEY]).mlir_module_serialized
+    yield "init", traced.export("init", traced.init, [_KEY]).text
     forward, backward = traced.training_pass("forward", "backward", wanted.batch_size)
     yield "forward", forward
     yield "backward", backward
@@ -152,9 +152,9 @@ class _Traced:
 
         tokens = ArrayType((batch, self.length), "int32").abstract
         passing = self.export(forward_name, forward, [*self.leaves, tokens, _KEY])
-        out, *residuals = (ArrayType(result.shape, result.dtype.name).abstract for result in passing.out_avals)
+        out, *residuals = (result.abstract for result in passing.results)
         returning = self.export(backward_name, backward, [*residuals, out])
-        return passing.mlir_module_serialized, returning.mlir_module_serialized
+        return passing.text, returning.text
 
     def evaluation(self, name: str, batch: int) -> bytes:
         """The graph `evaluate(*params, inputs) -> (out,)`."""
@@ -164,22 +164,25 @@ class _Traced:
             return (self._apply(leaves, inputs, None),)
 
         tokens = ArrayType((batch, self.length), "int32").abstract
-        return self.export(name, evaluate, [*self.leaves, tokens]).mlir_module_serialized
+        return self.export(name, evaluate, [*self.leaves, tokens]).text
 
-    def export(
-        self, name: str, function: Callable[..., tuple[jax.Array, ...]], arguments: Sequence[Abstract]
-    ) -> export.Exported:
-        """`function` as StableHLO, already held to the judge's rules so that refusals come early."""
+    def export(self, name: str, function: Callable[..., tuple[jax.Array, ...]], arguments: Sequence[Abstract]) -> Graph:
+        """`function` as StableHLO text, already held to the judge's rules so that refusals come early."""
         checks = [export.DisabledSafetyCheck.custom_call("ALL")]  # the rules of `graph` are stricter and clearer
         exporting = export.export(
             jax.jit(function, keep_unused=True), platforms=[self.request.platform], disabled_checks=checks
         )
-        exported = exporting(*arguments)
-        size = len(exported.mlir_module_serialized)
-        if size > MAX_GRAPH_BYTES:
+        code = exporting(*arguments).mlir_module_serialized
+        if len(code) > MAX_GRAPH_BYTES:
             raise RefusedError(
-                f"{name}: {size / 2**20:.1f} MiB, at most {MAX_GRAPH_BYTES >> 20} MiB; large arrays must be "
+                f"{name}: {len(code) >> 20} MiB, far more than shapes and operations need; large arrays must be "
                 "computed in the module or be parameters, not constants"
             )
-        read_graph(name, exported.mlir_module_serialized)
-        return exported
+        try:
+            text = graph_text(code)
+        except ValueError:
+            raise RefusedError(
+                f"{name}: uses more than StableHLO; linear algebra (orthogonal initialization, solvers, "
+                "decompositions) and custom kernels are not admitted"
+            ) from None
+        return read_graph(name, text)

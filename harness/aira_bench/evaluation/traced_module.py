@@ -24,7 +24,7 @@ from aira_bench.sandbox.warm import WarmContainer
 
 SCRIPT = "trace.py"
 """Of the task folder; given to the fit container as a file, since the folder also names the hidden seeds."""
-GRAPHS = ArtifactRequest("module.graphs", 64 << 20)
+GRAPHS = ArtifactRequest("module.graphs", 160 << 20)
 LIMITS_FILE = "limits.json"
 TRACE_TIMEOUT_S = 600.0
 
@@ -90,7 +90,7 @@ class TracedModule:
         if not isinstance(found, Artifact):
             return Refused(f"{name}: tracing left no graphs ({found.reason})", outcome.wall_s)
         graphs = found.path.read_bytes()
-        found.path.unlink()  # up to 64 MiB a step that the same text gives again
+        found.path.unlink()  # up to 160 MiB a step that the same text gives again
         return graphs
 
     def _failure(self, outcome: StepOutcome, limit_s: float) -> str | None:

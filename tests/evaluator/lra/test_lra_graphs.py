@@ -1,0 +1,202 @@
+"""What the judge reads of a traced module: bundles and graphs, honest, forged and broken."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import export
+from small_modules import ATTENTION, EMBED, GOOD, POOL, encoder, small_profile, traced
+
+from aira_evaluator.lra.bundle import Bundle, RefusedError, read_bundle, write_bundle
+from aira_evaluator.lra.contract import CONTRACTS
+from aira_evaluator.lra.cost import superlinear_share, work_of
+from aira_evaluator.lra.functions import read_module
+from aira_evaluator.lra.graph import graph_text, read_graph
+
+PROFILE = small_profile()
+
+
+def graph(function: Callable[..., object], *arguments: np.ndarray) -> bytes:
+    exported = export.export(jax.jit(function, keep_unused=True), platforms=["cpu"])(*arguments)
+    return graph_text(exported.mlir_module_serialized)
+
+
+ONES = np.ones((4, 8), np.float32)
+SINE = graph(jnp.sin, ONES)
+
+
+def module(*operations: str, attributes: str = "") -> bytes:
+    body = "\n    ".join(operations)
+    return f"""module @m {attributes} {{
+  func.func public @main(%arg0: tensor<4xf32>) -> tensor<4xf32> {{
+    {body}
+  }}
+}}""".encode()
+
+
+RETURN = "return %arg0 : tensor<4xf32>"
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return traced(GOOD, PROFILE)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jax.lax.top_k(x, 2)[0],
+        lambda x: jnp.cumsum(jnp.sort(x, axis=1), axis=1),
+        lambda x: jnp.fft.irfft(jnp.fft.rfft(x)),
+        lambda x: jax.lax.scan(lambda carried, row: (0.5 * carried + row, carried), x[0], x)[1],
+        lambda x: jax.lax.associative_scan(jnp.multiply, x),
+        lambda x: jax.lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x),
+        lambda x: jax.nn.gelu(jax.scipy.special.erf(x), approximate=False) + jax.lax.erf_inv(x / 2),
+        lambda x: (x.astype(jnp.bfloat16) @ x.T.astype(jnp.bfloat16)).astype(jnp.float32),
+    ],
+)  # fmt: skip
+def test_a_graph_that_passes_computes_what_the_function_does(function: Callable[[jax.Array], jax.Array]) -> None:
+    inputs = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
+    read = read_graph("g", graph(function, inputs))
+    found = jax.jit(read.function("cpu"))(inputs)[0]
+    np.testing.assert_array_equal(found, jax.jit(function)(inputs))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "no function main"),
+        (b"\xff", "not ASCII"),
+        (b"module {", "not StableHLO"),
+        (b"ML\xefR\x0dStableHLO", "not ASCII"),
+        (SINE.replace(b"@main", b"@other"), "no function main"),
+        (module('%0 = stablehlo.custom_call @xla_ffi_python_cpu_callback(%arg0) : (tensor<4xf32>) -> tensor<4xf32>', "return %0 : tensor<4xf32>"), "custom_call of .*callback"),
+        (module('%0 = stablehlo.custom_call @lapack_sgeqrf_ffi(%arg0) : (tensor<4xf32>) -> tensor<4xf32>', "return %0 : tensor<4xf32>"), "custom_call"),
+        (module("%t = stablehlo.create_token : !stablehlo.token", RETURN), "create_token"),
+        (module('%t = stablehlo.after_all : !stablehlo.token', '%o = "stablehlo.outfeed"(%arg0, %t) {outfeed_config = ""} : (tensor<4xf32>, !stablehlo.token) -> !stablehlo.token', RETURN), "outfeed|after_all"),
+        (module("%0 = stablehlo.partition_id : tensor<ui32>", RETURN), "partition_id"),
+        (module("%a = stablehlo.constant dense<0.0> : tensor<f32>", "%s = stablehlo.constant dense<4> : tensor<1xi64>", "%0 = stablehlo.rng %a, %a, %s, distribution = UNIFORM : (tensor<f32>, tensor<f32>, tensor<1xi64>) -> tensor<4xf32>", RETURN), "operation stablehlo.rng "),
+        (module("%0 = call @main(%arg0) : (tensor<4xf32>) -> tensor<4xf32>", "return %0 : tensor<4xf32>"), "calls itself"),
+        (module(RETURN, attributes="attributes {mhlo.num_partitions = 8 : i32}"), "attribute mhlo.num_partitions"),
+        (module(RETURN, attributes='attributes {mhlo.frontend_attributes = {a = "b"}}'), "mhlo.frontend_attributes"),
+        (module("%0 = stablehlo.sine %arg0 {mhlo.frontend_attributes = {a = \"b\"}} : tensor<4xf32>", RETURN), "attribute mhlo"),
+        (module(RETURN).replace(b"tensor<4xf32>)", b"tensor<4xf32> {tf.aliasing_output = 0 : i32})"), "attributes of arguments"),
+        (module("%0 = stablehlo.constant dense_resource<big> : tensor<4xf32>", RETURN), "stored in place"),
+        (module("%0 = arith.constant 1 : i32", RETURN), "arith.constant is not admitted"),
+        (module("%0 = llvm.mlir.undef : i32", RETURN), "other dialects"),
+        (module(RETURN).replace(b"4xf32", b"?xf32"), "without a static shape"),
+        (module(RETURN).replace(b"4xf32", b"4xf64"), "of type f64"),
+        (module("%0 = " + "(" * 100), "nested more than"),
+    ],
+)  # fmt: skip
+def test_a_graph_that_could_do_more_than_compute_is_refused(text: bytes, reason: str) -> None:
+    with pytest.raises(RefusedError, match=reason):
+        read_graph("g", text)
+
+
+def test_large_constants_are_refused() -> None:
+    table = np.random.default_rng(0).bytes(17 << 20).hex()
+    large = module(f'%0 = stablehlo.constant dense<"0x{table}"> : tensor<{17 << 18}xf32>', RETURN)
+    with pytest.raises(RefusedError, match="constants of more than 16 MiB"):
+        read_graph("g", large)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_mangled_graph_is_read_or_refused(data: st.DataObject) -> None:
+    text = bytearray(SINE)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    with contextlib.suppress(RefusedError):  # and no other: the process must live, too
+        read_graph("g", bytes(text))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 400))
+def test_a_mangled_bundle_is_read_or_refused(noise: bytes, at: int) -> None:
+    whole = write_bundle(
+        Bundle("cpu", PROFILE.defaults, dict.fromkeys(("init", "forward", "backward", "evaluate"), b"x"))
+    )
+    for data in (noise, whole[:at] + noise + whole[at:], whole[:at], noise + whole):
+        try:
+            read = read_bundle(data, PROFILE, configurable=False)
+        except RefusedError:
+            continue
+        assert read.hyperparameters == PROFILE.defaults  # blanks, or other bytes in a graph
+        assert [len(graph) for graph in read.graphs.values()] == [1, 1, 1, 1]
+
+
+def test_a_bundle_survives_its_stored_form(bundle: Bundle) -> None:
+    assert read_bundle(write_bundle(bundle), PROFILE, configurable=False) == bundle
+
+
+@pytest.mark.parametrize(
+    ("changed", "configurable", "reason"),
+    [
+        ({"learning_rate": 0.01}, False, "that this task fixes"),
+        ({"learning_rate": 0.5}, True, "learning_rate is 0.5, expected 1e-06 to 0.05"),
+        ({"learning_rate": float("nan")}, True, "learning_rate is nan"),
+        ({"train_steps": 2.5}, True, "train_steps is not a number of type int"),
+        ({"batch_size": True}, True, "batch_size is not a number"),
+        ({"train_steps": 4800, "batch_size": 128, "seq_len": 96}, True, "tokens would be trained on"),
+        ({"width": 3}, True, "other hyper-parameters"),
+    ],
+)
+def test_forged_hyperparameters_are_refused(
+    bundle: Bundle, changed: dict[str, object], configurable: bool, reason: str
+) -> None:
+    line, _, rest = write_bundle(bundle).partition(b"\n")
+    header = json.loads(line)
+    header["hyperparameters"] |= changed
+    with pytest.raises(RefusedError, match=reason):
+        read_bundle(json.dumps(header).encode() + b"\n" + rest, PROFILE, configurable=configurable)
+
+
+def test_a_configurable_task_admits_other_values(bundle: Bundle) -> None:
+    other = replace(PROFILE.defaults, learning_rate=0.004)
+    stored = write_bundle(replace(bundle, hyperparameters=other))
+    assert asdict(read_bundle(stored, PROFILE, configurable=True).hyperparameters) == asdict(other)
+
+
+@pytest.mark.parametrize(
+    ("source", "quadratic"),
+    [
+        (GOOD, False),
+        (ATTENTION, True),
+        # Quadratic in the pass backwards alone: the evaluation is linear.
+        (encoder(EMBED + "x = nn.softmax(jnp.einsum('bqd,bkd->bqk', x, x)) @ x if train else x" + POOL), True),
+        # Keys in blocks of a loop: little memory, quadratic work.
+        (encoder(EMBED + """
+def block(carried, i):
+    keys = jax.lax.dynamic_slice_in_dim(x, 4 * i, 4, axis=1)
+    return carried + nn.relu(jnp.einsum("bqd,bkd->bqk", x, keys)) @ keys, None
+x, _ = jax.lax.scan(block, x, jnp.arange(inputs.shape[1] // 4))
+""" + POOL), True),
+        # A recurrence, a sort and a Fourier transform: work of L or L log L.
+        (encoder(EMBED + """
+x = jax.lax.associative_scan(lambda a, b: a + b, x, axis=1)
+x = jnp.fft.irfft(jnp.fft.rfft(x, axis=1) * self.param("f", nn.initializers.ones, (1, 1, 1)), axis=1)
+x = jnp.sort(x, axis=1) + jnp.cumsum(x, axis=1)
+""" + POOL), False),
+        (encoder(EMBED + "_, x = jax.lax.scan(lambda c, t: (0.9 * c + t, c), x[:, 0], jnp.moveaxis(x, 1, 0))\nx = jnp.moveaxis(x, 0, 1)" + POOL), False),
+    ],
+)  # fmt: skip
+def test_work_is_counted_where_it_is_done(source: str, quadratic: bool) -> None:
+    read = read_module(traced(source, PROFILE), CONTRACTS["listops"], PROFILE.eval_batch_size)
+    short, _, long = (work_of(each.graphs) for each in read.scaled)
+    assert (superlinear_share(short, long) >= 0.1) == quadratic
+    assert short.unknown_loops == 0
+
+
+def test_work_of_a_product_is_two_operations_a_term() -> None:
+    read = read_graph("g", graph(lambda x: x @ x.T, ONES))
+    products = [work for kind, work in work_of([read]).by_kind.items() if kind[0] == "stablehlo.dot_general"]
+    assert products == [2 * 4 * 8 * 4]

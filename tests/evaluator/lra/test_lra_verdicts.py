@@ -1,0 +1,171 @@
+"""What the judge makes of honest and dishonest modules: traced, sent as a bundle, trained and scored for real."""
+
+from dataclasses import replace
+
+import pytest
+from small_modules import ATTENTION, DOCUMENT_ENCODER, EMBED, GOOD, HEAD, POOL, encoder, judged, small_profile, traced
+
+from aira_evaluator.lra.bundle import RefusedError, scaled_names
+from aira_evaluator.lra.contract import CONTRACTS
+from aira_evaluator.lra.functions import read_module
+from aira_evaluator.lra.scoring import JudgeLimits, ModuleScore
+
+# A ListOps interpreter: a stack machine over the public token ids, one step a token.
+SOLVER = (
+    HEAD
+    + """
+
+def _value(tokens):
+    def step(state, token):
+        stack, top = state
+        place = jnp.arange(stack.shape[0])
+        opened = jnp.max(jnp.where((stack >= 11) & (place < top), place, -1))
+        among = (place > opened) & (place < top)
+        ranked = jnp.sort(jnp.where(among, stack, 99))
+        count = top - opened - 1
+        results = jnp.array([
+            ranked[0],
+            jnp.max(jnp.where(among, stack, 0)),
+            (ranked[(count - 1) // 2] + ranked[count // 2]) // 2,
+            jnp.sum(jnp.where(among, stack, 0)) % 10,
+        ])
+        closed = stack.at[opened].set(results[stack[opened] - 11])
+        pushed = stack.at[top].set(jnp.where(token <= 10, token - 1, token))
+        kind = jnp.where(token == 0, 0, jnp.where(token == 15, 2, 1))
+        stack = jnp.stack([stack, pushed, closed])[kind]
+        return (stack, jnp.array([top, top + 1, opened + 1])[kind]), None
+
+    (stack, _), _ = jax.lax.scan(step, (jnp.zeros(tokens.shape[0], jnp.int32), 0), tokens)
+    return stack[0]
+
+"""
+    + encoder("SCALE\nreturn scale * jax.nn.one_hot(jax.vmap(_value)(inputs), self.num_classes)").removeprefix(HEAD)
+)
+OPEN_SOLVER = SOLVER.replace("SCALE", 'scale = self.param("scale", nn.initializers.ones, ())')
+# Says nothing before training, since all its logits are equal; any gradient opens the gate.
+GATED_SOLVER = SOLVER.replace("SCALE", 'scale = self.param("scale", nn.initializers.zeros, ())')
+
+
+@pytest.fixture(scope="module")
+def good() -> ModuleScore:
+    profile = small_profile()
+    return judged(traced(GOOD, profile), profile)
+
+
+def refusal(source: str, **changes: int) -> str:
+    profile = small_profile(**changes)
+    bundle = traced(source, profile)
+    with pytest.raises(RefusedError) as refused:
+        judged(bundle, profile)
+    return str(refused.value)
+
+
+def test_an_honest_module_is_trained_and_scored(good: ModuleScore) -> None:
+    # Always answering the commonest digit is right for about a fifth of the examples.
+    assert good.validation > 0.28
+    assert good.test > 0.28
+    assert good.flags == []
+    curve = good.details["curve"]
+    assert isinstance(curve, list)
+    assert [point["step"] for point in curve] == [100, 200, 250]
+    assert curve[-1]["loss"] < curve[0]["loss"]
+
+
+def test_the_same_module_in_other_words_has_the_same_canonical_form(good: ModuleScore) -> None:
+    profile = small_profile()
+    again = read_module(
+        traced("# A comment.\n" + GOOD.replace("pooled", "mean_of_all"), profile), CONTRACTS["listops"], 32
+    )
+    other = read_module(traced(GOOD.replace("gelu", "relu"), profile), CONTRACTS["listops"], 32)
+    assert again.sha256 == good.canonical != other.sha256
+
+
+def test_attention_is_called_quadratic_and_a_linear_module_is_not(good: ModuleScore) -> None:
+    profile = small_profile(train_steps=5)
+    assert "quadratic" in judged(traced(ATTENTION, profile), profile).flags
+    assert "quadratic" not in good.flags
+
+
+def test_a_retrieval_module_is_applied_to_either_document() -> None:
+    profile = small_profile("retrieval", train_steps=150)
+    score = judged(traced(DOCUMENT_ENCODER, profile), profile)
+    assert score.test > 0.75
+    assert score.flags == []
+
+
+def test_an_interpreter_written_into_the_module_is_refused() -> None:
+    assert "more often than chance" in refusal(OPEN_SOLVER, train_steps=5)
+
+
+def test_an_interpreter_that_training_switches_on_finds_other_token_ids() -> None:
+    profile = small_profile(train_steps=30)
+    score = judged(traced(GATED_SOLVER, profile), profile)
+    assert score.test < 0.4
+
+
+def test_a_module_that_looks_at_its_batch_is_refused() -> None:
+    assert "other examples are in the batch" in refusal(
+        encoder(EMBED + "x = 3.0 * (x - x.mean(axis=0))" + POOL), train_steps=5
+    )
+
+
+def test_a_module_that_looks_at_its_batch_only_once_trained_is_refused() -> None:
+    gate = 'x = x + 100.0 * self.param("gate", nn.initializers.zeros, ()) * x.mean(axis=0)'
+    assert "other examples are in the batch" in refusal(encoder(EMBED + gate + POOL))
+
+
+def test_a_module_that_counts_its_padding_is_flagged() -> None:
+    profile = small_profile()
+    counting = encoder(EMBED + "mask = jnp.ones_like(mask)\nx = 4.0 * x + (inputs == 0)[:, :, None]" + POOL)
+    assert "padding_dependent" in judged(traced(counting, profile), profile).flags
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (EMBED + "x = x / jnp.zeros(())" + POOL, "not finite"),
+        # Finite at first: the loss is what diverges.
+        (EMBED + "x = jnp.log(jax.nn.relu(x) + 1e-3 - jnp.where(train, 1.0, 0.0))" + POOL, "diverged"),
+    ],
+)
+def test_values_that_are_not_finite_are_refused(call: str, reason: str) -> None:
+    assert reason in refusal(encoder(call), train_steps=5)
+
+
+def test_equal_logits_earn_nothing() -> None:
+    profile = small_profile(train_steps=5)
+    score = judged(traced(encoder(EMBED + "return jnp.zeros((inputs.shape[0], 10)) + 0.0 * x.sum()"), profile), profile)
+    assert score.test == 0.0
+
+
+def test_a_module_of_fixed_length_is_flagged() -> None:
+    profile = small_profile(train_steps=5)
+    fixed = encoder("assert inputs.shape[1] == 16\n" + EMBED + POOL)
+    assert judged(traced(fixed, profile), profile).flags == ["fixed_length"]
+
+
+def test_what_cannot_end_in_time_is_refused_after_the_first_steps() -> None:
+    profile = small_profile(train_steps=4800, eval_frequency=5)
+    with pytest.raises(RefusedError, match="would take about"):
+        judged(traced(GOOD, profile), profile, JudgeLimits(timeout_s=0.01))
+
+
+def test_what_cannot_fit_is_refused_before_it_runs() -> None:
+    profile = small_profile(train_steps=5)
+    with pytest.raises(RefusedError, match="MiB to be"):
+        judged(traced(GOOD, profile), profile, JudgeLimits(memory_mib=768))
+
+
+def test_graphs_of_another_shape_are_refused() -> None:
+    profile = small_profile(train_steps=5)
+    bundle = traced(GOOD, profile)
+    double = {name: bundle.graphs[longer] for name, longer in zip(("forward", "backward", "evaluate"), scaled_names(2), strict=True)}  # fmt: skip
+    with pytest.raises(RefusedError, match=r"forward: arguments \d+ is int32\[32,32\], expected int32\[32,16\]"):
+        judged(replace(bundle, graphs={**bundle.graphs, **double}), profile)
+
+
+def test_gradients_of_another_shape_are_refused() -> None:
+    profile = small_profile(train_steps=5)
+    bundle = traced(GOOD, profile)
+    with pytest.raises(RefusedError, match="backward: "):
+        judged(replace(bundle, graphs={**bundle.graphs, "backward": bundle.graphs["forward"]}), profile)
