@@ -34,6 +34,7 @@ from aira_evaluator.compose.fitting import Candidate, fit_concurrently, fit_in_t
 from aira_evaluator.compose.profiles import PROFILES, Profile
 from aira_evaluator.compose.scoring import make_deterministic
 from aira_evaluator.compose.splits import draw_corpus
+from aira_evaluator.compose.synthetic import Corpus
 from aira_kernels.architecture import Architecture, canonical, compact, parse_architecture
 from eager_loop import EagerLoop
 
@@ -101,6 +102,8 @@ def variants(profile: Profile) -> Mapping[str, Callable[[Architecture], object]]
 def compare_loops(profile: Profile, candidates: list[Architecture], rounds: int) -> None:
     """Print the table of training loops."""
     ways = variants(profile)
+    # What a process spends once, such as importing the optimizers, is no loop's.
+    EagerLoop(replace(profile, epochs=1), torch.device("cpu")).run(("M",), *_few(profile), 0)
     costs: dict[tuple[Architecture, str], list[Cost]] = {}
     for _ in range(rounds):
         for layers in candidates:
@@ -127,6 +130,11 @@ def compare_loops(profile: Profile, candidates: list[Architecture], rounds: int)
         if not on_gpu:
             for name in GPU_VARIANTS:
                 print(f"| {compact(layers)} | {name} | not measured: no CUDA device | | | |")
+
+
+def _few(profile: Profile) -> tuple[Corpus, Corpus]:
+    few = replace(profile, train_examples=4, test_examples=4)
+    return draw_corpus(few, "train", 1), draw_corpus(few, "test", 2)
 
 
 def _seconds(cost: Cost, *, on_gpu: bool) -> float:
