@@ -158,9 +158,14 @@ def test_the_baseline_is_the_reference_transformer() -> None:
     assert evaluators.read_genome(genome) == evaluators.PRESETS["transformer"]
 
 
+def test_a_claiming_solution_validates_with_the_evaluators_code() -> None:
+    claiming = propose("baseline", replace(FIXED, fitness="claimed"), Draft(), [], 0).code
+    assert "aira_evaluator.lra.validate" in claiming
+    assert "aira_evaluator.lra.validate" not in propose("baseline", FIXED, Draft(), [], 0).code
+    assert read_genome(claiming) == read_genome(propose("baseline", FIXED, Draft(), [], 0).code)
+
+
 def test_what_these_agents_cannot_do_is_said() -> None:
-    with pytest.raises(UsageError, match="claims no score of its own"):
-        propose("evolution", replace(FIXED, fitness="claimed"), Draft(), [], 0)
     with pytest.raises(UsageError, match="no modules for profile huge"):
         propose("random", replace(FIXED, profile="huge"), Draft(), [], 0)
 

@@ -3,10 +3,11 @@
 They search genomes: a mechanism a layer, feed-forward, positions and pooling, and, where a task's hyper-parameters may
 be set, factors on their defaults. Their `solution.py` holds the genome as a literal and has the evaluator's package,
 which every agent image has, write the `model.py`; so the host knows neither jax nor sizes. Genomes of earlier
-steps are read back from their solutions.
+steps are read back from their solutions. Under `--fitness claimed` the solution also trains on the public data, with
+the evaluator's own code, to have a number to claim.
 
 Not covered: code of the mechanisms (`aira_evaluator.lra.baselines`), whose names are repeated here and held equal by a
-test; numbers to claim, so these agents need a task with hidden validation data.
+test.
 """
 
 import ast
@@ -48,6 +49,13 @@ GENOME = {genome}
 write_model(GENOME)
 print("wrote {artifact} of", GENOME)
 '''
+_VALIDATION = """
+import sys
+
+from aira_evaluator.lra.validate import main
+
+sys.exit(main(["--model", "{artifact}", "--data", "data"]))
+"""
 
 
 def random_genome(rng: random.Random, layers: int, *, configurable: bool) -> Genome:
@@ -99,7 +107,10 @@ def cross(rng: random.Random, first: Genome, second: Genome) -> Genome:
 def write_solution(brief: Brief, genome: Genome, plan: str) -> Proposal:
     """The `solution.py` that submits the module of `genome`."""
     literal = pprint.pformat(genome, width=100, sort_dicts=False)
-    return Proposal(_SOLUTION.format(plan=plan, genome=literal, artifact=brief.artifact.name), plan)
+    code = _SOLUTION.format(plan=plan, genome=literal, artifact=brief.artifact.name)
+    if brief.fitness == "claimed":
+        code += _VALIDATION.format(artifact=brief.artifact.name)
+    return Proposal(code, plan)
 
 
 def read_genome(code: str) -> Genome | None:
@@ -128,8 +139,6 @@ class _Space:
     def of(cls, brief: Brief, situation: Situation, agent: str) -> "_Space":
         if brief.profile not in PATTERN_LAYERS:
             raise UsageError(f"Agent {agent} knows no modules for profile {brief.profile} of task {brief.task}.")
-        if brief.fitness != "hidden":
-            raise UsageError(f"Agent {agent} claims no score of its own on task {brief.task}.", hint="--fitness hidden")
         genomes = (read_genome(situation.read_step(node.step).code) for node in situation.journal)
         return cls(
             PATTERN_LAYERS[brief.profile],
