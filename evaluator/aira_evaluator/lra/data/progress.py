@@ -11,14 +11,14 @@ class ProgressBar:
 
     def __init__(self, label: str, total: int, stream: TextIO | None = None) -> None:
         self._label = label
-        self._total = max(total, 1)
+        self._total = total
         self._stream = stream or sys.stderr
         self._shown = -1
 
     def __call__(self, done: int) -> None:
         """Show progress where it has visibly moved since the last call."""
         terminal = self._stream.isatty()
-        reached = done * (_CELLS if terminal else 10) // self._total
+        reached = done * (_CELLS if terminal else 10) // max(self._total, 1)
         if reached == self._shown:
             return
         self._shown = reached
