@@ -61,7 +61,7 @@ def test_data_is_made_from_a_download_a_folder_or_nothing(place: Place, server: 
     for source in ((), ("--source", str(mine)), ("--source", "synthetic"), ()):
         done = place.call("prepare", folder, "--profile", "cpu", *source, "--json")
         made[source] = json.loads(done.stdout)
-    texts = {source: (Path(entry["public"]) / "text.txt").read_text() for source, entry in made.items()}
+    texts = {source: (Path(entry["path"]) / "text.txt").read_text() for source, entry in made.items()}
     assert texts == {
         (): "public: public text\n",
         ("--source", str(mine)): "public: my text\n",

@@ -43,7 +43,7 @@ def handle(args: argparse.Namespace) -> int:
         prepared = prepare(host, task, args.profile, source, display.note)
     hashes = prepared.data.hashes()
     if args.json:
-        print(json.dumps({"task": task.name, "profile": args.profile, "public": str(prepared.data.public)} | hashes))
+        print(json.dumps({"task": task.name, "profile": args.profile, "path": str(prepared.data.public)} | hashes))
     else:
         sizes = ", ".join(f"{half} {hashes[half]['bytes'] / 2**20:.1f} MiB" for half in ("public", "hidden"))
         marked = ", SYNTHETIC data" if source.synthetic else ""
