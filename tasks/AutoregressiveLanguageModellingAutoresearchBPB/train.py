@@ -199,6 +199,8 @@ class GPT(nn.Module):
             T = idx.size(1)
             cos, sin = self.cos[:T], self.sin[:T]
             x = norm(self.embedding(idx))
+            if idx.is_cuda:
+                x = x.bfloat16()  # the residual stream, half of the memory of activations
             for layer, block in enumerate(self.blocks):
                 name = str(layer)
                 value = self.value_embeddings[name](idx) if name in self.value_embeddings else None

@@ -11,7 +11,6 @@ over.
 import json
 import math
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -37,7 +36,6 @@ EVAL_TOKENS: int = _MANIFEST["validation_tokens"]
 """Targets that `evaluate_bpb` averages over."""
 VOCAB_SIZE: int = _MANIFEST["vocabulary"]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-STARTED_S = time.monotonic()
 CLAIM_FILE = Path("validation.json")
 BEGAN_FILE = Path("training_began")
 """Made with the first training batch, so that the host can tell start-up from training by the kernel's clock."""
