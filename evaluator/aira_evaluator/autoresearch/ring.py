@@ -60,6 +60,11 @@ class Ring:
         self.shape = shape
         self._map = mmap.mmap(descriptor, shape.size_bytes)
 
+    @property
+    def address(self) -> int:
+        """Where the mapping begins in this process."""
+        return int(torch.frombuffer(self._map, dtype=torch.uint8).data_ptr())
+
     def windows(self, slot: int) -> torch.Tensor:
         """Token windows, int32 [rows, tokens]."""
         shape = self.shape

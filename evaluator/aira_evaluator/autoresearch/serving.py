@@ -63,6 +63,9 @@ class Server:
     def __init__(self, handed: Handed, ring: Ring, device: torch.device) -> None:
         self._handed, self._ring, self._device = handed, ring, device
         torch.set_float32_matmul_precision(handed.ambience.matmul_precision)
+        if device.type == "cuda":
+            # Locked pages take a device's copies several times as fast. A driver that refuses costs only that.
+            torch.cuda.cudart().cudaHostRegister(ring.address, ring.shape.size_bytes, 0)
 
     def answer(self, kind: Kind, slot: int, windows: int) -> None:
         """Fill a slot with the logits of its first windows.
