@@ -65,7 +65,8 @@ class Server:
         torch.set_float32_matmul_precision(handed.ambience.matmul_precision)
         if device.type == "cuda":
             # Locked pages take a device's copies several times as fast. A driver that refuses costs only that.
-            torch.cuda.cudart().cudaHostRegister(ring.address, ring.shape.size_bytes, 0)
+            runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+            runtime.cudaHostRegister(ring.address, ring.shape.size_bytes, 0)
 
     def answer(self, kind: Kind, slot: int, windows: int) -> None:
         """Fill a slot with the logits of its first windows.
