@@ -39,6 +39,8 @@ PUBLISHED_BEST = {"text": 0.9053, "listops": 0.6379, "retrieval": 0.9176}
 _CHECKED_EXAMPLES = 256
 _PROCESS_BYTES = 768 << 20
 """What the judge needs besides the arrays of a program."""
+_PROBE_STEPS = 5
+"""Timed before the rest of the first stretch is begun."""
 _SLACK = 1.25
 """Factor by which a projected time may exceed the limit before the training is refused."""
 
@@ -205,13 +207,12 @@ class _Judge:
         public = np.arange(self._contract.vocab_size, dtype=np.uint16)
         inputs = token_inputs(split, self._wanted.seq_len, public, _CHECKED_EXAMPLES)
         labels = split.labels[:_CHECKED_EXAMPLES]
-        draws = [self._start(key).weights for key in self._keys[2:]]
-        logits = [require_finite(self._evaluator.logits(weights, inputs)) for weights in draws]
-        chance = check_chance(logits, labels)
+        drawn = (self._start(key).weights for key in self._keys[2:])  # one at a time: they may be large
+        chance = check_chance([require_finite(self._evaluator.logits(weights, inputs)) for weights in drawn], labels)
         chance.refuse_knowledge()
         if chance.off_chance:
             self._flags.append("informed_at_init")
-        self._check_company(draws[0], inputs)
+        self._check_company(self._first.weights, inputs)
         self._clock.lap("checking")
         return chance.details()
 
@@ -243,12 +244,14 @@ class _Judge:
         labels = self._splits.validation.labels[: self._profile.eval_subset]
         state, curve = self._first, []
         for first, stop in stretches(wanted.train_steps, wanted.eval_frequency):
-            state = program(state, Span(jnp.int32(first), jnp.int32(stop), order), examples, self._keys[1])
-            loss = float(state.loss_sum) / (stop - first)
-            step_s = self._clock.lap("training") / (stop - first)
+            spans = [(first, stop)] if first else [(0, min(_PROBE_STEPS, stop)), (min(_PROBE_STEPS, stop), stop)]
+            for begin, end in spans:
+                state = program(state, Span(jnp.int32(begin), jnp.int32(end), order), examples, self._keys[1])
+                loss = float(state.loss_sum) / (stop - first)
+                step_s = self._clock.lap("training") / max(1, end - begin)
+                self._clock.require(step_s * (wanted.train_steps - end))
             if not np.isfinite(loss):
                 raise RefusedError(f"the training diverged: the loss is {loss} at step {stop}")
-            self._clock.require(step_s * (wanted.train_steps - stop))
             state = state._replace(loss_sum=jnp.zeros((), jnp.float32))
             logits = require_finite(self._evaluator.logits(state.weights, subset))
             curve.append({"step": stop, "loss": rounded(loss), "accuracy": rounded(accuracy(logits, labels))})

@@ -130,7 +130,10 @@ class Trainer:
     def start(self, key: jax.Array) -> TrainingState:
         """The state before the first step."""
         module_key, head_key = jax.random.split(key)
-        weights = self.functions.init(module_key), self.head.init(head_key)
+        return self.begin((self.functions.init(module_key), self.head.init(head_key)))
+
+    def begin(self, weights: Weights) -> TrainingState:
+        """The state before the first step from given weights."""
         return TrainingState(weights, self.optimizer.init(weights), jnp.zeros((), jnp.float32))
 
     def step(

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from small_modules import EMBED, POOL, encoder, small_profile, small_splits, traced
 
 from aira_evaluator.lra.baselines.compose import compose
 from aira_evaluator.lra.baselines.genome import PRESETS
 from aira_evaluator.lra.checks import check_chance, check_company, other_company
 from aira_evaluator.lra.contract import CONTRACTS
-from aira_evaluator.lra.evaluation import accuracy, predictions
+from aira_evaluator.lra.evaluation import Logits, accuracy, predictions
 from aira_evaluator.lra.functions import ModuleFunctions, Parameters, Residuals, read_module
 from aira_evaluator.lra.heads import NoHead, PairHead
 from aira_evaluator.lra.hyperparameters import Hyperparameters
@@ -28,6 +29,7 @@ from aira_evaluator.lra.training import (
     Span,
     Trainer,
     TrainingState,
+    Weights,
     draw_order,
     learning_rate,
     mean_loss,
@@ -54,7 +56,7 @@ def direct_functions(source: str, wanted: Hyperparameters) -> ModuleFunctions:
     def variables(key: jax.Array) -> Mapping[str, Any]:
         return dict(instance.init({"params": key}, tokens, train=False))
 
-    tree = jax.tree.structure(jax.eval_shape(variables, jax.random.PRNGKey(0))["params"])
+    tree: Any = jax.tree.structure(jax.eval_shape(variables, jax.random.PRNGKey(0))["params"])
     structures: list[Any] = []
 
     def forward(parameters: Parameters, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, Residuals]:
@@ -69,7 +71,8 @@ def direct_functions(source: str, wanted: Hyperparameters) -> ModuleFunctions:
         return out, tuple(residuals)
 
     def backward(residuals: Residuals, cotangent: jax.Array) -> Parameters:
-        (gradients,) = structures[-1].unflatten(residuals)(cotangent)
+        pullback: Any = structures[-1].unflatten(residuals)
+        (gradients,) = pullback(cotangent)
         return tuple(gradients)
 
     def evaluate(parameters: Parameters, inputs: jax.Array) -> jax.Array:
@@ -86,9 +89,9 @@ def train_50_steps(functions: ModuleFunctions, wanted: Hyperparameters, paramete
     examples = Examples(jnp.asarray(tokens), jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
     order = jnp.asarray(draw_order(np.random.default_rng(3), len(split), wanted.batch_size, 50))
     trainer = Trainer(functions, NoHead(), optimizer_of(wanted))
-    weights = (parameters, {})
-    state = TrainingState(weights, trainer.optimizer.init(weights), jnp.zeros(()))
-    return jax.jit(trainer.run)(state, Span(0, 50, order), examples, jax.random.PRNGKey(5))
+    state = trainer.begin((parameters, {}))
+    trained: TrainingState = jax.jit(trainer.run)(state, Span(0, 50, order), examples, jax.random.PRNGKey(5))
+    return trained
 
 
 @pytest.mark.parametrize("name", ["transformer", "dropping"])
@@ -113,7 +116,8 @@ def test_the_rate_rises_to_its_peak_and_falls_with_the_root_of_time() -> None:
 
 def test_the_optimizer_is_adam_with_decoupled_decay() -> None:
     optimizer = AdamW(peak=0.1, warmup_steps=1, weight_decay=0.5)
-    weights, gradients = ((jnp.array([2.0, -3.0]),), {}), ((jnp.array([0.25, -4.0]),), {})
+    weights: Weights = ((jnp.array([2.0, -3.0]),), {})
+    gradients: Weights = ((jnp.array([0.25, -4.0]),), {})
     moved, moments = optimizer.update(jnp.asarray(1), weights, gradients, optimizer.init(weights))
     # The first step of Adam has length one in every coordinate; the decay comes on top.
     np.testing.assert_allclose(moved[0][0], [2.0 - 0.1 * (1 + 1.0), -3.0 - 0.1 * (-1 - 1.5)], rtol=1e-6)
@@ -172,8 +176,9 @@ def test_ties_are_wrong() -> None:
     assert accuracy(logits, np.array([0, 0, 0])) == pytest.approx(1 / 3)
 
 
-def _answers(classes: np.ndarray) -> np.ndarray:
-    return np.eye(4, dtype=np.float32)[classes]
+def _answers(classes: NDArray[np.int64]) -> Logits:
+    logits: Logits = np.eye(4, dtype=np.float32)[classes]
+    return logits
 
 
 @settings(deadline=None)
@@ -210,6 +215,6 @@ def test_company_keeps_half_of_the_batch_and_adds_others() -> None:
 def test_company_is_refused_for_answers_and_flagged_for_values() -> None:
     together = np.array([[1.0, 0.9], [5.0, 0.0]], dtype=np.float32)
     assert not check_company(together, together + 1e-6)
-    assert check_company(together, together + np.float32([[0.05, 0.0], [0.0, 0.0]]))
+    assert check_company(together, together + np.array([[0.05, 0.0], [0.0, 0.0]], dtype=np.float32))
     with pytest.raises(Exception, match="other examples"):
         check_company(together, together[:, ::-1])

@@ -53,7 +53,7 @@ def good() -> ModuleScore:
 
 
 def refusal(source: str, **changes: int) -> str:
-    profile = small_profile(**changes)
+    profile = small_profile("listops", **changes)
     bundle = traced(source, profile)
     with pytest.raises(RefusedError) as refused:
         judged(bundle, profile)

@@ -1,0 +1,223 @@
+"""Submissions of `model.py` through real fit and judge containers."""
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from aira_bench.errors import SandboxError, TaskError
+from aira_bench.evaluation.judge import judge_spec
+from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.traced_module import GRAPHS, LIMITS_FILE, TracedModule, fit_spec
+from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
+from aira_bench.images.ensure import ImageSet
+from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.sandbox.protocol import ContainerSpec, Limits, PreparedContainer
+from aira_bench.tasks.store import TaskData
+from aira_bench.tasks.task import Task, find_task
+from aira_evaluator.lra import bundle, commands
+from aira_evaluator.lra.data.listops import draw_expressions
+from aira_evaluator.lra.data.splits import SplitManifest, write_split
+from aira_evaluator.lra.profiles import CPU_LISTOPS
+
+LIMITS = Limits(memory_mib=2048, workspace_mib=512)
+SMALL = """
+import flax.linen as nn
+import jax.numpy as jnp
+
+SEQ_LEN = 16
+BATCH_SIZE = 8
+NUM_TRAIN_STEPS = 20
+EMB_DIM = 16
+
+
+class CustomEncoder(nn.Module):
+    vocab_size: int
+    num_classes: int
+    emb_dim: int
+    qkv_dim: int
+    mlp_dim: int
+    num_layers: int
+    num_heads: int
+    max_len: int
+    dropout_rate: float
+
+    @nn.compact
+    def __call__(self, inputs, *, train):
+        mask = (inputs > 0)[:, :, None]
+        x = nn.Embed(self.vocab_size, self.emb_dim)(inputs) * mask
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return nn.Dense(self.num_classes)(x.sum(axis=1) / mask.sum(axis=1))
+"""
+# Everything a process can do to look finished, still be at work, or have a word in the score.
+NOISY = f"""
+import os, sys, threading, time
+print('''{MARKER}''')
+print('{{"Accuracy": 1.0}}')
+open("report.json", "w").write('{{"schema": 1, "test": 1.0}}')
+open("limits.json", "w").write('{{"timeout_s": null}}')
+os.makedirs("data/test_with_labels", exist_ok=True)
+if os.fork() == 0:
+    os.setsid()
+    while True:
+        time.sleep(60)
+threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+{SMALL}
+"""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One evaluator of small data, and where its evaluations write."""
+
+    evaluator: TracedModule
+    folder: Path
+
+    def __call__(self, source: str, timeout_s: float = 3600.0) -> Verdict:
+        return self.evaluator.evaluate(source.encode(), timeout_s=timeout_s, destination=self.folder / "verdict")
+
+    def refusal(self, source: str) -> str:
+        verdict = self(source)
+        assert isinstance(verdict, Refused), verdict
+        assert "\n" not in verdict.reason
+        return verdict.reason
+
+
+def small_data(folder: Path, task: Task) -> TaskData:
+    data = TaskData(folder)
+    shutil.copytree(task.folder, data.task)
+    shape = replace(CPU_LISTOPS.listops, longer_than=4, shorter_than=16) if CPU_LISTOPS.listops else None
+    assert shape is not None
+    seen: set[bytes] = set()
+    for number, name in enumerate(("train", "validation_with_labels/search", "test_with_labels/search")):
+        split, _ = draw_expressions(shape, 300, 100 + number, seen)
+        manifest = SplitManifest("cpu", "listops", name.partition("_")[0], "generated", True, "search", 5)
+        write_split(data.hidden / name, split, manifest)
+    return data
+
+
+def setting_of(task: Task, data: TaskData, images: ImageSet) -> EvaluationSetting:
+    return EvaluationSetting(task, "cpu", data, images, f"test-{secrets.token_hex(4)}")
+
+
+def within(task: Task, evaluation_timeout_s: float) -> Task:
+    """The task with another deadline for evaluations."""
+    aira = task.metadata.aira
+    profile = aira.profiles["cpu"].model_copy(update={"evaluation_timeout_s": evaluation_timeout_s})
+    changed = aira.model_copy(update={"profiles": {**aira.profiles, "cpu": profile}})
+    return replace(task, metadata=task.metadata.model_copy(update={"aira": changed}))
+
+
+@pytest.fixture
+def ahead() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def setting(tmp_path: Path, images: ImageSet) -> EvaluationSetting:
+    task = find_task("lra-listops-conf")
+    return setting_of(task, small_data(tmp_path / "task", task), images)
+
+
+@pytest.fixture
+def judged(
+    setting: EvaluationSetting, sandbox: DockerSandbox, ahead: ThreadPoolExecutor, tmp_path: Path
+) -> Iterator[Judged]:
+    evaluator = TracedModule(setting, sandbox, LIMITS, ahead)
+    yield Judged(evaluator, tmp_path)
+    evaluator.close()
+
+
+def test_host_and_evaluator_mean_the_same_files() -> None:
+    assert (GRAPHS.name, GRAPHS.max_bytes) == (bundle.BUNDLE_FILE, bundle.MAX_BUNDLE_BYTES)
+    assert LIMITS_FILE == commands.LIMITS_FILE
+
+
+@pytest.mark.docker
+def test_a_module_is_scored_and_its_noise_ignored(judged: Judged) -> None:
+    scored = judged(NOISY)
+    assert isinstance(scored, Scored), scored
+    assert scored.validation is not None
+    assert 0 < scored.test < 0.6
+    assert scored.details["hyperparameters"]["train_steps"] == 20
+    assert not list(judged.folder.rglob(GRAPHS.name))
+
+
+@pytest.mark.docker
+def test_submissions_that_leave_no_module_are_refused(judged: Judged) -> None:
+    assert "SyntaxError" in judged.refusal("def f(:")
+    assert "LR is 3, expected" in judged.refusal("LR = 3.0\n" + SMALL)
+    assert judged.refusal("import os; os._exit(0)") == "model.py: tracing left no graphs (missing)"
+    link = "import os\nos.symlink('/etc/passwd', 'module.graphs')\nos._exit(0)"
+    assert judged.refusal(link) == "model.py: tracing left no graphs (not a regular file)"
+    assert "exit status 7: no message" in judged.refusal("import os; os._exit(7)")
+
+
+@pytest.mark.docker
+def test_forged_graphs_are_the_judges_to_refuse(judged: Judged) -> None:
+    program = bundle.write_bundle(
+        bundle.Bundle("cpu", CPU_LISTOPS.defaults, dict.fromkeys(bundle.TRAINED, b"module { }"))
+    )
+    forged = f"import os\nopen('module.graphs', 'wb').write({program!r})\nos._exit(0)"
+    assert judged.refusal(forged) == "model.py: init: no function main"
+
+
+@pytest.mark.docker
+def test_a_submission_that_fills_the_memory_is_refused(judged: Judged) -> None:
+    assert "more than 2048 MiB" in judged.refusal("hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 26))")
+
+
+@pytest.mark.docker
+def test_a_submission_that_sleeps_is_refused_unless_the_run_was_short_of_time(
+    setting: EvaluationSetting, sandbox: DockerSandbox, ahead: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    evaluator = TracedModule(replace(setting, task=within(setting.task, 6.0)), sandbox, LIMITS, ahead)
+    judged = Judged(evaluator, tmp_path)
+    try:
+        verdict = judged("import time; time.sleep(3600)", timeout_s=6.0)
+        assert verdict == Refused("model.py: tracing did not end within 6 s", verdict.seconds)
+        assert verdict.seconds < 60
+        with pytest.raises(SandboxError, match="time of the run ended"):
+            judged("import time; time.sleep(3600)", timeout_s=2.0)
+    finally:
+        evaluator.close()
+
+
+@pytest.mark.docker
+def test_a_fit_container_is_shown_nothing_and_a_judge_no_submission(
+    setting: EvaluationSetting, sandbox: DockerSandbox
+) -> None:
+    shown = {}
+    for spec in (fit_spec(setting, replace(LIMITS, gpu_uuid="GPU-0")), judge_spec(setting, LIMITS)):
+        container = sandbox.prepare(spec)
+        inspected = container.inspect()
+        container.close()
+        assert inspected["HostConfig"]["NetworkMode"] == "none"
+        assert not inspected["HostConfig"]["DeviceRequests"]
+        shown[spec.role] = {mount["Destination"]: mount for mount in inspected["Mounts"]}
+    assert set(shown["fit"]) == {"/workspace"}
+    assert set(shown["judge"]) == {"/workspace", "/task", "/hidden"}
+    assert not any(mount["RW"] for target, mount in shown["judge"].items() if target != "/workspace")
+    names = {path.name for path in setting.data.folder.rglob("*")}
+    assert "model.py" not in names
+
+
+def test_a_task_without_a_tracing_script_is_a_task_error(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    task = find_task("lra-listops-conf")
+    with pytest.raises(TaskError, match=r"no readable trace\.py"):
+        TracedModule(setting_of(task, TaskData(tmp_path), ImageSet("a:1", "b:1")), _NoSandbox(), LIMITS, ahead)
+
+
+class _NoSandbox:
+    """Never reached."""
+
+    def prepare(self, spec: ContainerSpec) -> PreparedContainer:
+        raise AssertionError
+
+    def sweep(self, run_id: str) -> int:
+        raise AssertionError
