@@ -44,7 +44,7 @@ class RotaryTable(nn.Module):
 
     def _grow(self, length: int, like: Tensor) -> None:
         # A table grown while predicting must serve a later training, so it is never an inference tensor.
-        with torch.inference_mode(mode=False):
+        with torch.inference_mode(False):
             exponent = torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim
             angle = torch.arange(length, dtype=torch.float64)[:, None] * self.base**-exponent
             cosine = torch.cat((angle.cos(), angle.cos()), dim=-1)

@@ -119,10 +119,14 @@ def choose(operation: Operation, backend: Backend, device_type: str, dtype: torc
     return _made[key]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _taken(operation: Operation, backend: Backend, device_type: str, dtype: torch.dtype) -> str:
     """A name, so that `torch.compile` can take it for a constant and trace into what bears it."""
     return choose(operation, backend, device_type, dtype).taken
+
+
+# What torch.compiler.assume_constant_result sets; calling that would load the compiler, which takes over a second, into
+# every process that never compiles. A test holds that tracing still heeds it.
+_taken._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _decide(operation: Operation, backend: Backend, device_type: str, dtype: torch.dtype) -> Choice:

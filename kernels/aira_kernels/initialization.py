@@ -10,6 +10,17 @@ import torch
 from torch import nn
 
 
+class _UndrawnLinear(nn.Linear):
+    """A linear layer without initial values.
+
+    Making it on the `meta` device and moving it, as `torch.nn.utils.skip_init` does, would load torch's compiler: a second
+    and a half for every process that builds a model.
+    """
+
+    def reset_parameters(self) -> None:
+        """Leave the weights to whoever asked for the layer."""
+
+
 def linear(
     in_features: int,
     out_features: int,
@@ -19,7 +30,7 @@ def linear(
     device: torch.device | str = "cpu",
 ) -> nn.Linear:
     """A linear layer with torch's default distribution: weights and bias uniform in +-1/sqrt(in_features)."""
-    layer = nn.Linear(in_features, out_features, bias=bias, device="meta").to_empty(device=device)
+    layer = _UndrawnLinear(in_features, out_features, bias=bias, device=device)
     bound = 1 / math.sqrt(in_features)
     with torch.no_grad():
         for parameter in layer.parameters():
@@ -31,7 +42,7 @@ def embedding(
     vocabulary: int, width: int, *, std: float, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> nn.Embedding:
     """An embedding table drawn from a normal distribution of mean 0."""
-    table = nn.Embedding(vocabulary, width, device="meta").to_empty(device=device)
+    table = nn.Embedding(vocabulary, width, _weight=torch.empty(vocabulary, width, device=device))
     with torch.no_grad():
         table.weight.normal_(0.0, std, generator=generator)
     return table

@@ -72,9 +72,12 @@ def test_auto_passes_over_what_fails_or_differs_and_records_it(monkeypatch: pyte
     def fails(*_: object) -> Tensor:
         raise OSError("undefined symbol: x")
 
-    candidates = lambda *_: iter([("mamba_ssm", None), ("triton", None), ("other", "not today"), ("reference", None)])  # noqa: E731
-    norms = backend._IMPLEMENTATIONS["norm"] | {"mamba_ssm": fails, "triton": lambda x, weight, *_: x * weight}
-    monkeypatch.setattr(backend, "_candidates", candidates)
+    order = [("mamba_ssm", None), ("triton", None), ("other", "not today"), ("reference", None)]
+    norms = backend._IMPLEMENTATIONS["norm"] | {
+        "mamba_ssm": fails,
+        "triton": lambda x, weight, _epsilon, gate: x * weight * gate,
+    }
+    monkeypatch.setattr(backend, "_candidates", lambda *_: iter(order))
     monkeypatch.setattr(backend, "_made", {})
     monkeypatch.setitem(backend._IMPLEMENTATIONS, "norm", norms)
     made = choose("norm", "auto", "cpu", FLOAT)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gpu
 VOCABULARY = 11
 SMALL = BlockSizes(width=32, attention_head_dim=8, mamba_head_dim=32, mamba_state=8, mamba_chunk=4)
 LARGE = ScaleSizes("tiny", 64, 4, 16, 96, 16, kv_heads=2, mamba_head_dim=32, mamba_chunk=16)
-TOKENS = torch.randint(0, VOCABULARY, (1, 19), generator=torch.Generator().manual_seed(3)).to(DEVICE)
+TOKENS = torch.randint(0, VOCABULARY, (1, 11), generator=torch.Generator().manual_seed(3)).to(DEVICE)
 
 
 def _model(size: str, backend: Backend) -> nn.Module:

@@ -128,7 +128,7 @@ def test_offsets_past_32_bits_reach_the_right_numbers(monkeypatch: pytest.Monkey
     assert torch.equal(ssd_scan(distant, dt, a, b, c, skip), ssd_scan(x, dt, a, b, c, skip))
 
 
-@settings(max_examples=4 if INTERPRETED else 60, deadline=None, derandomize=True)
+@settings(max_examples=3 if INTERPRETED else 60, deadline=None, derandomize=True)
 @given(
     st.integers(1, 2), st.integers(1, 24), st.integers(1, 2), st.integers(1, 2), st.integers(1, 9), st.integers(1, 18),
     st.sampled_from((16, 128)), st.sampled_from((1e-3, 1.0, 50.0)),
@@ -147,8 +147,8 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 def test_two_calls_give_the_same_digits() -> None:
-    inputs = _inputs(1, 20, 4, 8, 2, 8, dtype=torch.float32)
-    direction = normal(1, 20, 4, 8)
+    inputs = _inputs(1, 20, 2, 8, 1, 8, dtype=torch.float32)
+    direction = normal(1, 20, 2, 8)
     for first, second in zip(*(results(_scan(16), inputs, direction) for _ in range(2)), strict=True):
         assert torch.equal(first, second)
 

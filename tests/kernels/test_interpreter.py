@@ -1,31 +1,31 @@
-"""The tests of the Triton kernels on a CPU: each module in a process of its own, in Triton's interpreter.
+"""The tests of the Triton kernels on a CPU: once more, in a process where Triton interprets.
 
-Triton decides at import whether to interpret, so the tests cannot share this process. The interpreter's times say
+Triton decides at import whether to interpret, so these tests cannot share this process. The interpreter's times say
 nothing about a GPU's.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-MODULES = sorted(path.name for path in Path(__file__).parent.glob("test_fused_*.py"))
+FOLDER = Path(__file__).parent
+MODULES = ["test_fused_blocks.py", "test_fused_convolution.py", "test_fused_norm.py", "test_fused_scan.py"]
 
 
-def test_there_are_kernels_to_test() -> None:
-    assert MODULES == ["test_fused_blocks.py", "test_fused_convolution.py", "test_fused_norm.py", "test_fused_scan.py"]
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("module", MODULES)
-def test_the_kernels_pass_in_the_interpreter(module: str) -> None:
+@pytest.mark.timeout(1800)
+def test_the_kernels_pass_in_the_interpreter() -> None:
+    assert sorted(path.name for path in FOLDER.glob("test_fused_*.py")) == MODULES
     finished = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", Path(__file__).parent / module],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(FOLDER / module for module in MODULES)],
         env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stdout[-6000:] + finished.stderr[-2000:]
-    assert " passed" in finished.stdout
-    assert "skipped" not in finished.stdout
+    # At two levels of quiet, the last line is dots and a percentage: neither a skip nor an empty session passes.
+    outcomes = "".join(re.findall(r"^([.sxXFE]+) *\[ *[0-9]+%\]$", finished.stdout, flags=re.MULTILINE))
+    assert len(outcomes) > 60, finished.stdout[-2000:]
+    assert set(outcomes) == {"."}, finished.stdout[-2000:]
