@@ -2,8 +2,8 @@
 
 Texts are words drawn from a fixed small lexicon. What decides a label is far apart and its order matters:
 
-- Text: two marks, a third of the text or more apart, and two of a third kind anywhere. The class is which of the first
-  two comes first. The words of a text do not tell it; their order does.
+- Text: two marks, three times each in a row, their rows a third of the text or more apart, and a third mark anywhere.
+  The class is which of the first two comes first. The words of a text do not tell it; their order does.
 - Retrieval: three words in the first quarter of a document are one of four openings, three in its last quarter one of
   four closings. A pair matches where both agree; one that does not match differs in either or both.
 
@@ -30,12 +30,12 @@ def add_texts(builder: PoolBuilder, count: int, length: int, rng: np.random.Gene
     for _ in range(count):
         label = int(rng.integers(2))
         words = _words(lexicon, length, rng)
-        early = int(rng.integers(0, len(words) // 2))
-        late = int(rng.integers(early + len(words) // 3, len(words)))
-        places = [place for place in range(len(words)) if place not in (early, late)]
-        for place in rng.choice(places, size=2, replace=False):
-            words[place] = DISTRACTOR
-        words[early], words[late] = (SECOND_MARK, FIRST_MARK) if label else (FIRST_MARK, SECOND_MARK)
+        early = int(rng.integers(0, len(words) // 2 - _REPETITIONS))
+        late = int(rng.integers(early + len(words) // 3, len(words) - _REPETITIONS + 1))
+        first, second = (SECOND_MARK, FIRST_MARK) if label else (FIRST_MARK, SECOND_MARK)
+        anywhere = int(rng.integers(0, len(words) - _REPETITIONS + 1))
+        for start, mark in ((anywhere, DISTRACTOR), (early, first), (late, second)):
+            words[start : start + _REPETITIONS] = [mark] * _REPETITIONS
         builder.add([b" ".join(words)], label)
 
 
