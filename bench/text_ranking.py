@@ -70,6 +70,7 @@ def main() -> None:
     symbols = {"A": "mA", "M": "M"}
     candidates = architectures(options.architectures, ("mA",), np.random.default_rng(20260515))
     candidates += [tuple(symbols[letter] for letter in order) for order in ORDERS]
+    candidates = list(dict.fromkeys(candidates))
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
