@@ -26,8 +26,10 @@ demo: $(VENV)/installed engine
 	else $(BIN)/aira-bench run $(DEMO); fi
 	@echo; echo "The command is $(BIN)/aira-bench; to call it by name:  source $(BIN)/activate"
 
+# What needs no containers runs on all cores; containers are tested one after the other, since tests count them.
 test: $(VENV)/installed engine images
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto
+	$(BIN)/python -m pytest -m docker
 
 check: $(VENV)/installed
 	$(BIN)/ruff check
