@@ -79,7 +79,7 @@ class ServedScript:
             made = self._fit(submission, folder, timeout_s)
             if isinstance(made, Refused):
                 return made
-            return self._serve(submission, made, ends_s, destination)
+            return self._serve(made, ends_s, destination)
         finally:
             (folder / HANDOVER_FILE).unlink(missing_ok=True)  # hundreds of MB; its hash is in the report
 
@@ -140,7 +140,7 @@ class ServedScript:
             return f"{name} ended with exit status {outcome.exit_code}: {last_line(outcome.stderr) or 'no message'}"
         return f"{name} ended without handing a model over: it must call evaluate_bpb(model, ...)"
 
-    def _serve(self, submission: bytes, made: Handover, ends_s: float, destination: Path) -> Verdict:
+    def _serve(self, made: Handover, ends_s: float, destination: Path) -> Verdict:
         container = self._judges.take()
         spec = predict_spec(self._setting, self._limits, made.folder, self._meeting)
         predictors = Predictors(self._sandbox, spec, self._clock.serving_s, destination, on_failure=container.close)
@@ -152,7 +152,7 @@ class ServedScript:
             verdict = judge(
                 self._setting,
                 name,
-                {name: submission, FIT_FILE: made.record},
+                {name: b"", FIT_FILE: made.record},  # the upstream layout wants the file; nobody reads it
                 container,
                 timeout_s=max(ends_s - time.monotonic(), 1.0),
                 destination=destination,
