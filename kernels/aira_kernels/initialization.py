@@ -13,8 +13,8 @@ from torch import nn
 class _UndrawnLinear(nn.Linear):
     """A linear layer without initial values.
 
-    Making it on the `meta` device and moving it, as `torch.nn.utils.skip_init` does, would load torch's compiler: a second
-    and a half for every process that builds a model.
+    Making it on the `meta` device and moving it, as `torch.nn.utils.skip_init` does, would load torch's compiler: over
+    a second for every process that builds a model.
     """
 
     def reset_parameters(self) -> None:

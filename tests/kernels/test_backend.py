@@ -145,18 +145,10 @@ def test_probing_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_the_cpu_path_starts_without_triton() -> None:
+def test_the_cpu_path_starts_without_triton_and_without_the_compiler() -> None:
     code = (
         "import sys, torch; from aira_kernels.backbone import LanguageModel; from aira_kernels.sizes import BlockSizes\n"
         "model = LanguageModel(('Mb', 'mA'), 8, BlockSizes(), generator=torch.Generator())\n"
-        "model(torch.zeros(1, 4, dtype=torch.long)); sys.exit('triton' in sys.modules)"
+        "model(torch.zeros(1, 4, dtype=torch.long)); sys.exit(bool({'triton', 'torch._dynamo'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize("symbols", [("Mb", "M", "mA")])
-def test_a_model_on_the_default_backend_traces_into_one_graph(symbols: tuple[str, ...]) -> None:
-    model = LanguageModel(symbols, 12, SMALL, generator=_generator())
-    tokens = torch.arange(12)[None]
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(tokens), model(tokens))
