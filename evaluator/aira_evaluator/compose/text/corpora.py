@@ -49,12 +49,20 @@ class Corpus:
         raise DataError(f"the raw data of {self.name} lacks {', '.join(missing)}")
 
 
-def _paper(**changes: object) -> TextProfile:
-    values: dict[str, object] = {
-        "name": "paper", "sizes": BlockSizes(), "length": 512, "hidden_windows": 9275, "learning_rate": 5e-4,
-        "tokenizer_documents": 100_000, "synthetic_documents": 100_000,
-    }  # fmt: skip
-    return TextProfile(**{**values, **changes})  # type: ignore[arg-type]
+def _paper(
+    *,
+    vocabulary: int,
+    train_windows: int,
+    held_out_share: float,
+    epochs: int,
+    batch_size: int,
+    synthetic_documents: int,
+) -> TextProfile:
+    return TextProfile(
+        name="paper", sizes=BlockSizes(), vocabulary=vocabulary, length=512, train_windows=train_windows,
+        hidden_windows=9275, held_out_share=held_out_share, epochs=epochs, batch_size=batch_size, learning_rate=5e-4,
+        tokenizer_documents=100_000, synthetic_documents=synthetic_documents,
+    )  # fmt: skip
 
 
 def _cpu(learning_rate: float) -> TextProfile:
@@ -71,7 +79,14 @@ BABISTORIES = Corpus(
     unpacked=("traindataset.txt", "valdataset.txt"),
     style="stories",
     profiles={
-        "paper": _paper(vocabulary=4096, train_windows=927_158, held_out_share=0.05, epochs=1, batch_size=128),
+        "paper": _paper(
+            vocabulary=4096,
+            train_windows=927_158,
+            held_out_share=0.05,
+            epochs=1,
+            batch_size=128,
+            synthetic_documents=3_200_000,
+        ),  # fmt: skip
         "cpu": _cpu(learning_rate=5e-3),
     },
 )
@@ -81,7 +96,14 @@ DCLM = Corpus(
     unpacked=("shard_00000000_processed.jsonl",),
     style="pages",
     profiles={
-        "paper": _paper(vocabulary=8192, train_windows=10_000, held_out_share=0.4, epochs=4, batch_size=32),
+        "paper": _paper(
+            vocabulary=8192,
+            train_windows=10_000,
+            held_out_share=0.4,
+            epochs=4,
+            batch_size=32,
+            synthetic_documents=400_000,
+        ),  # fmt: skip
         # At 5e-3 the seeds' noise is as large as the differences between stacks.
         "cpu": _cpu(learning_rate=3e-3),
     },
