@@ -86,7 +86,7 @@ BABISTORIES = Corpus(
             epochs=1,
             batch_size=128,
             synthetic_documents=3_200_000,
-        ),  # fmt: skip
+        ),
         "cpu": _cpu(learning_rate=5e-3),
     },
 )
@@ -103,7 +103,7 @@ DCLM = Corpus(
             epochs=4,
             batch_size=32,
             synthetic_documents=400_000,
-        ),  # fmt: skip
+        ),
         # At 5e-3 the seeds' noise is as large as the differences between stacks.
         "cpu": _cpu(learning_rate=3e-3),
     },
