@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from file_server import FileServer, Trick, serve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.tasks.download import Patience, StoredFile, Transfer, check_disk, fetch
 from aira_bench.tasks.metadata import PublicFile
+from file_server import FileServer, Trick, serve
 
 CONTENT = random.Random(1).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
