@@ -1,7 +1,7 @@
 """A tiny language with a known best predictor, models of it that cheat in every way we know, and processes to serve them.
 
 A predictor process is forked from the test's own, so that it need not import torch again; nothing it does reaches the
-test but what it writes to the ring.
+test but what it writes to the ring. On a machine with a GPU, predictors serve from it.
 """
 
 import math
@@ -132,7 +132,7 @@ class LookAheadOnNaturalSuffixes(LookAhead):
 
     def may_look(self, x: torch.Tensor) -> torch.Tensor:
         typical = torch.gather(functional.log_softmax(self.table, dim=1)[x[:, :-1]], 2, x[:, 1:, None]).squeeze(2)
-        rest = typical.flip(1).cumsum(1).flip(1) / torch.arange(x.shape[1] - 1, 0, -1)
+        rest = typical.flip(1).cumsum(1).flip(1) / torch.arange(x.shape[1] - 1, 0, -1, device=x.device)
         return rest > -math.log(VOCABULARY)
 
 
@@ -140,7 +140,7 @@ class RareLookAhead(LookAhead):
     """Reads ahead at about one position in thirty."""
 
     def may_look(self, x: torch.Tensor) -> torch.Tensor:
-        return ((x[:, :-1] * 31 + torch.arange(x.shape[1] - 1) * 17) % 30) == 0
+        return ((x[:, :-1] * 31 + torch.arange(x.shape[1] - 1, device=x.device) * 17) % 30) == 0
 
 
 class Memorizer(LookAhead):
