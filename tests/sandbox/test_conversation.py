@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox.conversation import Answers, framed
+from aira_bench.sandbox.conversation import Answers, DockerConversation, framed
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import ContainerSpec, Conversation
 
@@ -86,6 +86,21 @@ def test_an_answer_wakes_whoever_waits() -> None:
     started_s = time.monotonic()
     assert wait(some, 30) == b"yes"
     assert time.monotonic() - started_s < 10
+
+
+def test_an_interrupted_request_ends_the_conversation() -> None:
+    some, killed = Answers(MOST), []
+
+    def interrupt(data: bytes, timeout_s: float) -> None:
+        some.write(framed(b"an answer on its way"))
+        raise KeyboardInterrupt
+
+    conversation = DockerConversation(interrupt, some, MOST, lambda: killed.append(1), str)
+    with pytest.raises(KeyboardInterrupt):
+        conversation.ask(b"first", timeout_s=1)
+    assert killed == [1]
+    with pytest.raises(SandboxError, match="broke"):
+        conversation.ask(b"second", timeout_s=1)
 
 
 COMMAND = """

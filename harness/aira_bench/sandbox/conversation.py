@@ -88,6 +88,12 @@ class Answers:
             message, self._pending, self._expecting = self._pending[_LENGTH.size :], b"", False
             return message
 
+    @property
+    def taken(self) -> bool:
+        """Whether the last expected message was handed out, and nothing is expected now."""
+        with self._changed:
+            return not self._expecting and not self._broken
+
     def _is_complete(self) -> bool:
         if self._broken or len(self._pending) < _LENGTH.size:
             return False
@@ -146,14 +152,13 @@ class DockerConversation:
             send()
             return self._answers.wait(deadline_s)
         except TimeoutError as error:
-            self._kill()
             raise SandboxError("A container did not answer in time and was killed.") from error
         except OSError as error:
-            self._kill()
             raise SandboxError(f"A container was lost in a conversation ({error}).") from error
         except SandboxError as error:
-            self._kill()
             raise SandboxError(f"{error.message} {self._last_words()}".rstrip()) from error
-        except BaseException:  # interrupted: an answer that still comes must never meet another request
-            self._kill()
-            raise
+        finally:
+            # Also when interrupted: an answer that still comes must never meet another request.
+            if not self._answers.taken:
+                self._answers.end()
+                self._kill()
