@@ -209,6 +209,23 @@ def test_a_container_converses_once(sandbox: DockerSandbox, spec: ContainerSpec,
         container.close()
 
 
+@pytest.mark.docker
+def test_a_container_that_died_while_it_waited_is_noticed_at_once(
+    sandbox: DockerSandbox, engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    container = sandbox.prepare(spec)
+    try:
+        for info in engine.containers(f"aira-bench.run={spec.run_id}"):
+            engine.kill_container(info.id)
+        time.sleep(1)
+        started_s = time.monotonic()
+        with pytest.raises(SandboxError, match=r"it ended|was lost"):
+            container.converse(["true"], files={}, most_bytes=99, timeout_s=600)
+        assert time.monotonic() - started_s < 60
+    finally:
+        container.close()
+
+
 def _states(engine: DockerEngine, spec: ContainerSpec) -> list[str]:
     deadline_s = time.monotonic() + 10
     while True:

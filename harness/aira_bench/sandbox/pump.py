@@ -47,6 +47,8 @@ class OutputPump:
     def divert(self, answers: Answers) -> None:
         """Give standard output to a conversation instead of recording it. To be called before the hand-over."""
         self._answers = answers
+        if self.ended.is_set():  # the container died while it waited: nobody is left to tell the conversation
+            answers.end()
 
     def captured(self) -> tuple[CapturedOutput, CapturedOutput]:
         """Standard output and standard error, once `ended`."""
