@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
-from file_server import FileServer, serve
 
 from aira_bench.errors import PrerequisiteError, TaskError, UsageError
 from aira_bench.paths import HostPaths
@@ -16,6 +15,7 @@ from aira_bench.tasks.metadata import read_metadata
 from aira_bench.tasks.sources import DataSource, RawData, choose_source, download_folder, provide_raw
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, find_task, load_task
+from file_server import FileServer, serve
 
 PARITY = Path(__file__).parents[1] / "folders" / "ParityClassificationAccuracy"
 CONTENT = b"public text\n" * 1000
