@@ -101,6 +101,7 @@ def test_auto_on_a_gpu_prefers_packages_then_our_kernels() -> None:
 
 def test_auto_passes_over_packages_where_digits_must_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "find_spec", lambda name: object())
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
     assert backend._package_obstacle("mamba_ssm", "auto", "cuda") is None
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
     assert "not reproducible" in str(backend._package_obstacle("mamba_ssm", "auto", "cuda"))
