@@ -5,9 +5,10 @@
 
 Every searcher is the shipped agent under its default scaffold, asked step by step as a run asks it. What it proposes is
 mapped to the nearest row that it has not had yet, by Hamming distance; a generator of the seed and step breaks ties.
-The rule is the same for all. A searcher sees the row's validation score; the test score is only looked up. Written
-beside the table: searchers.csv (best so far of each seed), searchers.svg (means), and on standard output the table of
-paired differences to `random`. --summarize makes the last two again from searchers.csv.
+The rule is the same for all; one searcher more, `bayes` told the rows, shows what the rule costs. A searcher sees the
+row's validation score; the test score is only looked up. Written beside the table: searchers.csv (best so far of each
+seed) and searchers.svg (means); printed: means and paired differences to `random`. --summarize makes the picture and
+the text again from searchers.csv.
 
 Not covered: architectures that are not in the table, noise between trainings of one architecture.
 """
@@ -27,6 +28,7 @@ from scipy.stats import wilcoxon  # type: ignore[import-untyped]
 
 from aira_bench.agents.architectures import EvolutionAgent, RandomAgent, canonical, written_architecture
 from aira_bench.agents.bayes import BayesAgent, IncrementalBayesAgent
+from aira_bench.agents.bayes_problem import Evaluation, Search, Space
 from aira_bench.agents.protocol import Agent, Brief, Situation, StepFiles
 from aira_bench.runs.node import Node
 from aira_bench.runs.session import stream
@@ -40,7 +42,8 @@ RECORDED = tuple(range(5, EVALUATIONS + 1, 5))
 RESAMPLES, BOOTSTRAP_SEED = 10_000, 1505
 FITNESS_DECIMALS = 4
 """As many as the task shows a search."""
-_COLORS = {"random": "#888888", "evolution": "#1b7837", "bayes": "#2166ac", "bayes:incremental": "#b2182b"}
+_COLORS = {"random": "#888888", "evolution": "#1b7837", "bayes": "#2166ac", "bayes:incremental": "#b2182b",
+           "bayes, told the rows": "#67a9cf"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,29 @@ class Difference(NamedTuple):
     """Wilcoxon's signed-rank test, two-sided, Holm-adjusted within the score."""
 
 
-def searchers() -> dict[str, Agent]:
+@dataclass(frozen=True)
+class RowsBayesAgent(BayesAgent):
+    """One-shot `bayes` told which rows there are: shows what mapping its proposals to rows costs it."""
+
+    name: str = "bayes, told the rows"
+    table: Table | None = None
+
+    def search(self, space: Space, steps: int, history: Sequence[Evaluation]) -> Search:
+        """All rows of the table."""
+        assert self.table is not None, "given where it is made"
+        codes = {symbol: str(index) for index, symbol in enumerate(self.table.primitives)}
+        rows = tuple("".join(codes[symbol] for symbol in row.architecture) for row in self.table.rows)
+        return Search("the rows", rows, super().search(space, steps, history).design)
+
+
+def searchers(table: Table) -> dict[str, Agent]:
     """Everything that is compared; BoTorch is imported here rather than in a process a proposal."""
     from aira_bench.agents.bayes_process import propose
 
-    agents: list[Agent] = [RandomAgent(), EvolutionAgent(), BayesAgent(ask=propose), IncrementalBayesAgent(ask=propose)]
+    agents: list[Agent] = [
+        RandomAgent(), EvolutionAgent(), BayesAgent(ask=propose), IncrementalBayesAgent(ask=propose),
+        RowsBayesAgent(ask=propose, table=table),
+    ]  # fmt: skip
     return {agent.name: agent for agent in agents}
 
 
@@ -252,16 +273,17 @@ def read(path: Path) -> list[Best]:
 
 
 def report(table: Table, bests: Sequence[Best], tell: Callable[[str], None] = print) -> None:
-    """Means, then paired differences, as Markdown."""
-    top = max(table.rows, key=lambda row: row.validation)
-    tell(f"{len(table.rows)} rows; best by validation: {top.validation:.4f} (test {top.test:.4f})\n")
-    tell("| searcher | " + " | ".join(f"validation at {n} | test at {n}" for n in COMPARED) + " |")
-    tell("|---" * (1 + 2 * len(COMPARED)) + "|")
+    """Means and how many seeds met one of the two best rows, then paired differences, as Markdown."""
+    second = sorted(row.validation for row in table.rows)[-2]
+    columns = [f"validation at {n} | test | seeds with a best row" for n in COMPARED]
+    tell("| searcher | " + " | ".join(columns) + " |")
+    tell("|---" * (1 + 3 * len(COMPARED)) + "|")
     for name in dict.fromkeys(best.searcher for best in bests):
         cells = []
         for count in COMPARED:
             of = [best for best in bests if best.searcher == name and best.evaluations == count]
-            cells += [f"{np.mean([b.validation for b in of]):.4f}", f"{np.mean([b.test for b in of]):.4f}"]
+            found = sum(b.validation >= second for b in of)
+            cells += [f"{np.mean([b.validation for b in of]):.4f} | {np.mean([b.test for b in of]):.4f} | {found}"]
         tell(f"| {name} | " + " | ".join(cells) + " |")
     tell(f"\n| minus {BASELINE} | score | evaluations | difference, 95 % | better / worse seeds | p (Holm) |")
     tell("|---" * 6 + "|")
@@ -274,18 +296,21 @@ def report(table: Table, bests: Sequence[Best], tell: Callable[[str], None] = pr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True, help="folder of manifest.json and scores.csv")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--only", default=None, help="run this searcher and keep the stored results of the others")
     parser.add_argument("--summarize", action="store_true", help="run nothing; read searchers.csv")
     options = parser.parse_args()
     table, results = Table.load(options.table), options.table / "searchers.csv"
-    if not options.summarize:
-        bests: list[Best] = []
-        for name, agent in searchers().items():
-            started_s = time.process_time()
-            for seed in range(1, options.seeds + 1):
-                bests += best_so_far(name, seed, search(table, agent, seed, EVALUATIONS), RECORDED)
-            print(f"{name}: {time.process_time() - started_s:.0f} s of CPU", flush=True)
-        write(results, bests)
+    agents = {} if options.summarize else searchers(table)
+    if options.only and options.only not in agents:
+        parser.error(f"no searcher {options.only!r}; there are: {', '.join(agents)}")
+    stored = read(results) if options.summarize or options.only else []
+    for name in [options.only] if options.only else list(agents):
+        started_s = time.process_time()
+        stored = [best for best in stored if best.searcher != name]
+        for seed in range(1, SEEDS + 1):
+            stored += best_so_far(name, seed, search(table, agents[name], seed, EVALUATIONS), RECORDED)
+        print(f"{name}: {time.process_time() - started_s:.0f} s of CPU", flush=True)
+        write(results, stored)
     bests = read(results)
     top = max(row.validation for row in table.rows)
     (options.table / "searchers.svg").write_text(chart(bests, top), encoding="ascii")
