@@ -20,7 +20,19 @@ from aira_bench.evaluation.normalized import Anchors
 from aira_bench.hardware import Hardware
 from aira_bench.tasks.metadata import describe_validation_error
 
-_RECORDED_PACKAGES = ("docker", "pydantic", "rich", "anthropic", "google-genai", "openai", "tenacity", "jinja2")
+_RECORDED_PACKAGES = (
+    "docker",
+    "pydantic",
+    "rich",
+    "anthropic",
+    "google-genai",
+    "openai",
+    "tenacity",
+    "jinja2",
+    "botorch",
+    "gpytorch",
+    "torch",
+)
 
 
 class _Record(BaseModel):
