@@ -138,3 +138,19 @@ def test_command_prints_json(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert tuple(document["pattern_layers"]) == read_pattern(document["pattern"])
     assert [row["budget_flops"] for row in document["steps"]] == [4 * 10**20]
     assert picture.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(("pattern", "layers"), [("15A", 15), ("5(2A-M)", 15), ("3(A-M)-A", 7)])
+def test_command_refuses_a_pattern_that_lost_a_layer(pattern: str, layers: int) -> None:
+    import argparse
+
+    from aira_bench.errors import UsageError
+    from aira_bench.scaling import extrapolate_command
+
+    parser = argparse.ArgumentParser()
+    extrapolate_command.register(parser.add_subparsers())
+    args = parser.parse_args(["extrapolate", pattern, "--scale", "1B"])
+    with pytest.raises(UsageError, match=f"has {layers} layers, expected 16 or 6"):
+        args.handle(args)
+    meant = parser.parse_args(["extrapolate", pattern, "--scale", "1B", "--base-layers", str(layers), "--json"])
+    assert meant.handle(meant) == 0

@@ -2,12 +2,19 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aira_bench.scaling.notation import Pattern
 
 _EPILOG = """examples:
   aira-bench extrapolate "5(2A-M)-A" --scale 1B
   aira-bench extrapolate 2A-4M --scale 3B --method stack --gpu h100 --gpus 64
   aira-bench extrapolate "5(2A-M)-A" --scale 1B --rounding ceil --picture strip.svg --json
 """
+
+
+BASE_LAYERS = (16, 6)
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,6 +30,10 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--rounding", choices=("fit", "ceil"), default="fit",
         help="fit: trim to the target; ceil: every run rounded up, as published (default: fit)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--base-layers", type=int, metavar="N",
+        help="layers the pattern must have (default: 16, a searched architecture, or 6, a Composer base)",
     )  # fmt: skip
     parser.add_argument(
         "--flops", action="append", metavar="FLOPS", help="training FLOPs to give steps for, such as 2e19; repeatable"
@@ -43,14 +54,13 @@ def handle(args: argparse.Namespace) -> int:
 
     from aira_bench.scaling.arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS
     from aira_bench.scaling.extrapolate import extrapolate, parse_target
-    from aira_bench.scaling.notation import read_pattern
     from aira_bench.scaling.pictures import strip_svg, write_picture
     from aira_bench.scaling.render import extrapolation_json, print_extrapolation
     from aira_bench.scaling.training_cost import estimate_training, gpu_type
 
     budgets = [_flops(text) for text in args.flops] if args.flops else FLOP_BUDGETS
     model = extrapolate(
-        read_pattern(args.pattern), parse_target(args.scale), args.method,
+        _base(args.pattern, args.base_layers), parse_target(args.scale), args.method,
         rounding=args.rounding, budgets_flops=budgets,
     )  # fmt: skip
     steps = [budget.steps for budget in model.steps] + ([] if args.flops else [ISOTOKEN_STEPS])
@@ -63,6 +73,22 @@ def handle(args: argparse.Namespace) -> int:
     else:
         print_extrapolation(model, costs, Console(highlight=False))
     return 0
+
+
+def _base(text: str, layers: int | None) -> "Pattern":
+    """The pattern, whose number of layers must be the expected one: a lost layer changes every figure."""
+    from aira_bench.errors import UsageError
+    from aira_bench.scaling.notation import read_pattern
+
+    pattern = read_pattern(text)
+    expected = BASE_LAYERS if layers is None else (layers,)
+    if len(pattern) not in expected:
+        wanted = " or ".join(map(str, expected))
+        raise UsageError(
+            f"The pattern {text!r} has {len(pattern)} layers, expected {wanted}.",
+            hint=f"aira-bench extrapolate {text!r} --scale N --base-layers {len(pattern)}   (if that is meant)",
+        )
+    return pattern
 
 
 def _flops(text: str) -> int:
