@@ -28,8 +28,9 @@ CLIMBMIX_HIDDEN: dict[str, HiddenSplit] = {
     "shard_06541.parquet": "test",
 }
 _PASSAGE_CHARACTERS = 300
-_LIBRARY_CHARACTERS = 4_000_000
-_HELD_OUT_PERCENT, _VAL_PERCENT = 32, 4
+_HELD_OUT_PERCENT, _VAL_PERCENT = 30, 10
+_FILE_PASSAGES = 40
+"""At most of one file: a long and monotonous one would make its split unlike the others."""
 _SKIPPED_FOLDERS = {
     # No text: tables of characters, generated topics, other people's packages, tests that distributions leave out.
     *("__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "encodings"),
@@ -153,37 +154,30 @@ class StandardLibrary:
         return [LibraryShard(self.root, part, tuple(paths))]
 
     def _files(self) -> list[str]:
-        """Relative paths in an order that is fixed but has nothing to do with the names, up to a total size."""
-        found = [
-            path.relative_to(self.root).as_posix()
-            for path in self.root.rglob("*.py")
-            if path.is_file() and not _SKIPPED_FOLDERS & set(path.relative_to(self.root).parts)
-        ]
-        taken, total = [], 0
-        for name in sorted(found, key=public_order):
-            if total < _LIBRARY_CHARACTERS:
-                total += (self.root / name).stat().st_size
-                taken.append(name)
-        return taken
+        """Relative paths, sorted."""
+        found = (path for path in self.root.rglob("*.py") if path.is_file())
+        relative = (path.relative_to(self.root) for path in found)
+        return sorted(path.as_posix() for path in relative if not _SKIPPED_FOLDERS & set(path.parts))
 
 
 @dataclass(frozen=True)
 class LibraryShard:
-    """The passages of some files, shuffled."""
+    """Passages of some files, shuffled."""
 
     root: Path
     name: str
     paths: tuple[str, ...]
 
     def batches(self) -> Iterator[list[Document]]:
-        """All passages at once; files that are not UTF-8 are left out."""
+        """All passages at once, of a long file only some; files that are not UTF-8 are left out."""
         documents = []
         for path in self.paths:
             try:
                 text = (self.root / path).read_text(encoding="utf-8")
             except UnicodeDecodeError:
                 continue
-            documents += [Document(passage, path) for passage in passages(text)]
+            chosen = sorted(passages(text), key=public_order)[:_FILE_PASSAGES]
+            documents += [Document(passage, path) for passage in chosen]
         yield sorted(documents, key=lambda document: public_order(document.text))
 
 

@@ -60,7 +60,7 @@ CPU = Profile(
     public_validation_tokens=2**14,
     hidden_tokens=2**15,
     tokenizer_characters=2_000_000,
-    held_out_characters=4_000_000,
+    held_out_characters=8_000_000,
     baseline={
         "DEPTH": 2,
         "HEAD_DIM": 32,

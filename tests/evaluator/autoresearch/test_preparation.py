@@ -259,6 +259,15 @@ def test_passages_joined_are_the_text() -> None:
         assert all(part.endswith("\n") for part in cut[:-1])
 
 
+def test_a_long_file_gives_no_more_than_its_share(tmp_path: Path) -> None:
+    block = "".join(f"line_{number} = {number}\n" for number in range(30)) + "\n"
+    (tmp_path / "long.py").write_text("".join(f"# {number}\n{block}" for number in range(500)))
+    (shard,) = StandardLibrary(tmp_path).shards(library_part("long.py"))
+    (documents,) = shard.batches()
+    assert len(documents) == len({document.text for document in documents}) == 40
+    assert all(len(document.text) >= 300 for document in documents)
+
+
 def test_files_of_the_library_come_to_one_part_each(tmp_path: Path) -> None:
     for number in range(200):
         (tmp_path / f"module_{number}.py").write_text(f"# module {number}\n")
