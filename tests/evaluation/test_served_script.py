@@ -29,7 +29,7 @@ from aira_bench.sandbox.protocol import Limits
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
 from aira_evaluator.autoresearch.handover import hand_over
-from aira_evaluator.autoresearch.tokenizer import Tokenizer
+from aira_evaluator.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.docker
 

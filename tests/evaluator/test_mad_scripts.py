@@ -13,7 +13,8 @@ import pytest
 
 import aira_evaluator.compose
 from aira_evaluator.compose.profiles import CPU
-from aira_evaluator.compose.splits import DataError, Manifest, read_split, write_split
+from aira_evaluator.compose.splits import Manifest, read_split, write_split
+from aira_evaluator.manifests import DataError
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
 TWO = TASKS / "NeuralArchitectureSearchMAD2PrimitivesAccuracy"

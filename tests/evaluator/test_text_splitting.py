@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.autoresearch.tokenizer import Tokenizer
-from aira_evaluator.compose.splits import DataError
 from aira_evaluator.compose.text.corpora import BABISTORIES, DCLM
 from aira_evaluator.compose.text.grammar import Style, synthetic_documents
 from aira_evaluator.compose.text.profiles import TextProfile
@@ -37,8 +35,10 @@ from aira_evaluator.compose.text.tokens import (
     Windows,
     read_stream,
     read_text_split,
-    write_manifest,
+    write_text_manifest,
 )
+from aira_evaluator.manifests import DataError
+from aira_evaluator.text.tokenizer import Tokenizer
 
 PARTS: list[Part] = [(seed_set, split) for seed_set in ("search", "final") for split in ("validation", "test")]
 SMALL = replace(
@@ -178,7 +178,7 @@ def test_a_split_that_is_not_whole_is_named(tmp_path: Path) -> None:
     np.arange(9, dtype="<u2").tofile(tmp_path / TOKENS)
     with pytest.raises(DataError, match=r"manifest\.json"):
         read_text_split(tmp_path)
-    write_manifest(tmp_path, _manifest(tokens=9, windows=2))
+    write_text_manifest(tmp_path, _manifest(tokens=9, windows=2))
     windows, manifest = read_text_split(tmp_path)
     assert (len(windows), manifest.source) == (2, "synthetic")
     (tmp_path / TOKENS).write_bytes((tmp_path / TOKENS).read_bytes()[:-1])

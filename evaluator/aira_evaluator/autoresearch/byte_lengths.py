@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from aira_evaluator.autoresearch.tokenizer import BYTES_FILE, TOKENIZER_FILE, byte_alphabet
+from aira_evaluator.text.tokenizer import BYTES_FILE, TOKENIZER_FILE, byte_alphabet
 
 Lengths = npt.NDArray[np.int64]
 

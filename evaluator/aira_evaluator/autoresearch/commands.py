@@ -22,10 +22,10 @@ from typing import Any
 from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.autoresearch.byte_lengths import byte_table_sha256
 from aira_evaluator.autoresearch.conversation import PredictorFailed
-from aira_evaluator.autoresearch.corpus import DataError
 from aira_evaluator.autoresearch.hidden import HiddenSet, read_hidden
 from aira_evaluator.autoresearch.judging import Judgement, judge, secret_rng
 from aira_evaluator.autoresearch.rules import RULES
+from aira_evaluator.manifests import DataError
 
 METRIC = "BPB"
 RESULT_MARKER = "--- EVALUATION RESULT ---"

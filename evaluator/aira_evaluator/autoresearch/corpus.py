@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from aira_evaluator.autoresearch.profiles import Profile
+from aira_evaluator.manifests import DataError
 
 Part = Literal["train", "val", "hidden"]
 HiddenSplit = Literal["validation", "test"]
@@ -36,10 +37,6 @@ _SKIPPED_FOLDERS = {
     *("__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "encodings"),
     *("pydoc_data", "turtledemo", "ensurepip"),
 }
-
-
-class DataError(Exception):
-    """Raw data is missing or is not what it should be. The message is one line."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aira_evaluator.autoresearch.byte_lengths import ByteTableError, Lengths, read_byte_lengths
-from aira_evaluator.autoresearch.corpus import DataError
+from aira_evaluator.manifests import DataError
 
 SPLITS = ("validation", "test")
 Rows = npt.NDArray[np.uint16]

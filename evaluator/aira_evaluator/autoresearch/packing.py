@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from aira_evaluator.autoresearch.tokenizer import Tokens
+from aira_evaluator.text.tokenizer import Tokens
 
 WAITING = 1000
 """Documents held ready to fill a row."""

@@ -31,13 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from aira_evaluator.autoresearch.corpus import Corpus, DataError, Document, HiddenSplit, Shard, open_corpus
-from aira_evaluator.autoresearch.near_duplicates import NearDuplicates
+from aira_evaluator.autoresearch.corpus import Corpus, Document, HiddenSplit, Shard, open_corpus
 from aira_evaluator.autoresearch.packing import pack
 from aira_evaluator.autoresearch.profiles import PROFILES, Profile
 from aira_evaluator.autoresearch.script_constants import set_constants
 from aira_evaluator.autoresearch.token_store import write_shard
-from aira_evaluator.autoresearch.tokenizer import Tokenizer, Tokens
+from aira_evaluator.manifests import DataError
+from aira_evaluator.text.contained import NearDuplicates
+from aira_evaluator.text.tokenizer import Tokenizer, Tokens
 
 SUBMISSION = "train.py"
 LITERATURE = "pwc"

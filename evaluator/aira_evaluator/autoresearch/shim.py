@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from aira_evaluator.autoresearch import handover
-from aira_evaluator.autoresearch import tokenizer as tokenization
 from aira_evaluator.autoresearch.packing import WAITING, pack
 from aira_evaluator.autoresearch.token_store import open_split
+from aira_evaluator.text import tokenizer as tokenization
 
 DATA_DIR = Path(os.environ.get("AIRA_DATA", "data")).resolve()
 TOKENIZER_DIR = DATA_DIR / "tokenizer"

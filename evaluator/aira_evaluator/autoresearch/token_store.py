@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from aira_evaluator.autoresearch.tokenizer import Tokens
+from aira_evaluator.text.tokenizer import Tokens
 
 
 def write_shard(folder: Path, name: str, documents: Sequence[Tokens]) -> None:

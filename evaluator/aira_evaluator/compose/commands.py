@@ -1,7 +1,7 @@
 """The three scripts of a MAD task folder, as functions: `prepare`, `evaluate_prepare`, `evaluate`.
 
 What differs between task folders (primitives, hidden seeds) is passed in by the folder's scripts. No torch is imported
-before the scoring. Command line and exit statuses: `aira_evaluator.compose.scripts`.
+before the scoring. Command line and exit statuses: `aira_evaluator.scripts` and `aira_evaluator.compose.scripts`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,24 +9,16 @@ from pathlib import Path
 
 from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.compose.profiles import PROFILES, Profile
-from aira_evaluator.compose.scripts import (
-    REPORT_SCHEMA,
+from aira_evaluator.compose.scripts import REPORT_SCHEMA, SUBMISSION, Report, evaluate_script
+from aira_evaluator.compose.splits import PUBLIC_TRAIN_SEED, Manifest, draw_corpus, read_split, write_split
+from aira_evaluator.manifests import DataError
+from aira_evaluator.scripts import (
     HiddenSeeds,
-    Report,
     evaluate_prepare_script,
-    evaluate_script,
     hidden_folder,
     prepare_script,
     profile_in_force,
     seed_set_in_force,
-)
-from aira_evaluator.compose.splits import (
-    PUBLIC_TRAIN_SEED,
-    DataError,
-    Manifest,
-    draw_corpus,
-    read_split,
-    write_split,
 )
 from aira_kernels.architecture import Architecture, canonical
 
@@ -58,7 +50,7 @@ def evaluate_prepare(
                 manifest = Manifest(profile.name, split, tuple(primitives), seed_set, seeds.training)
                 write_split(hidden_folder(mount, split, seed_set), draw_corpus(profile, split, seed), manifest)
 
-    return evaluate_prepare_script("Write the labelled hidden splits.", write, arguments)
+    return evaluate_prepare_script("Write the labelled hidden splits.", SUBMISSION, write, arguments)
 
 
 def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:

@@ -6,8 +6,7 @@ split is here; seeds of hidden splits are passed in by `evaluate_prepare.py` and
 which agents can read. Not covered: compression of files, partial reads.
 """
 
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -15,16 +14,12 @@ import numpy as np
 
 from aira_evaluator.compose.profiles import PROFILES, Profile
 from aira_evaluator.compose.synthetic import Corpus, Examples
+from aira_evaluator.manifests import MANIFEST, DataError, read_manifest, write_manifest
 
 PUBLIC_TRAIN_SEED = 20260515
-MANIFEST = "manifest.json"
 _SCHEMA = 1
 
 SplitName = Literal["train", "validation", "test"]
-
-
-class DataError(Exception):
-    """A split's folder is absent, incomplete or made for something else; one printable line."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +56,7 @@ def write_split(folder: Path, corpus: Corpus, manifest: Manifest) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for field in fields(examples):
             np.save(folder / name / f"{field.name}.npy", getattr(examples, field.name), allow_pickle=False)
-    text = json.dumps({"schema": _SCHEMA, **asdict(manifest)}, indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="ascii")
+    write_manifest(folder, manifest, _SCHEMA)
 
 
 def read_split(folder: Path) -> tuple[Corpus, Manifest]:
@@ -71,7 +65,10 @@ def read_split(folder: Path) -> tuple[Corpus, Manifest]:
     Raises:
         DataError: naming the file and what is wrong with it.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, Manifest, _SCHEMA)
+    if manifest.profile not in PROFILES:
+        known = ", ".join(PROFILES)
+        raise DataError(f"{folder / MANIFEST}: unknown profile {manifest.profile!r}, expected one of {known}")
     profile = PROFILES[manifest.profile]
     corpus: Corpus = {}
     for name, task in profile.tasks.items():
@@ -87,24 +84,3 @@ def read_split(folder: Path) -> tuple[Corpus, Manifest]:
             found = corpus[name].inputs.shape[1]
             raise DataError(f"{folder / name}: sequences of {found} tokens, expected {task.model_length}")
     return corpus, manifest
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read a split's manifest.
-
-    Raises:
-        DataError: the manifest is absent or not one of ours.
-    """
-    path = folder / MANIFEST
-    try:
-        entries = json.loads(path.read_text(encoding="ascii"))
-        if entries.pop("schema") != _SCHEMA:
-            raise DataError(f"{path}: expected schema {_SCHEMA}; prepare the data again")
-        manifest = Manifest(**{**entries, "primitives": tuple(entries["primitives"])})
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a manifest of a split: {error}") from None
-    if manifest.profile not in PROFILES:
-        raise DataError(f"{path}: unknown profile {manifest.profile!r}, expected one of {', '.join(PROFILES)}")
-    return manifest

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from aira_evaluator.compose import commands as mad
 from aira_evaluator.compose.profiles import PROFILES
-from aira_evaluator.compose.splits import DataError, read_split
+from aira_evaluator.compose.splits import read_split
 from aira_evaluator.compose.text import commands as text
 from aira_evaluator.compose.text.tokens import is_text_split, read_text_split
+from aira_evaluator.manifests import DataError
 from aira_kernels.architecture import SubmissionError, parse_architecture
 
 TRAIN_SHARE = 0.7

@@ -31,9 +31,10 @@ from aira_evaluator.lra.bundle import (
     write_bundle,
 )
 from aira_evaluator.lra.contract import CONTRACTS, MAX_SOURCE_BYTES, MODULE_FILE, TaskName
-from aira_evaluator.lra.data.splits import DataError, SplitManifest, read_split
+from aira_evaluator.lra.data.splits import SplitManifest, read_split
 from aira_evaluator.lra.hyperparameters import ConstantsError, Hyperparameters, read_hyperparameters
 from aira_evaluator.lra.profiles import PROFILES, LraProfile
+from aira_evaluator.manifests import DataError
 
 METRIC = "Accuracy"
 RESULT_MARKER = "--- EVALUATION RESULT ---"

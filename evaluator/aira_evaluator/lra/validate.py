@@ -16,9 +16,10 @@ from pathlib import Path
 
 from aira_evaluator.lra.bundle import Bundle, RefusedError
 from aira_evaluator.lra.contract import CONTRACTS, MODULE_FILE
-from aira_evaluator.lra.data.splits import DataError, read_split
+from aira_evaluator.lra.data.splits import read_split
 from aira_evaluator.lra.hyperparameters import ConstantsError, read_hyperparameters
 from aira_evaluator.lra.profiles import PROFILES
+from aira_evaluator.manifests import DataError
 
 METRIC = "Accuracy"
 

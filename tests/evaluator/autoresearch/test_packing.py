@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_evaluator.autoresearch.packing import pack
-from aira_evaluator.autoresearch.tokenizer import Tokens
+from aira_evaluator.text.tokenizer import Tokens
 
 BOS = 999
 

@@ -17,11 +17,12 @@ from pyarrow import parquet
 
 import aira_evaluator
 from aira_evaluator.autoresearch import corpus as corpora
-from aira_evaluator.autoresearch.corpus import ClimbMix, DataError, StandardLibrary, library_part, passages
+from aira_evaluator.autoresearch.corpus import ClimbMix, StandardLibrary, library_part, passages
 from aira_evaluator.autoresearch.preparation import write_hidden, write_public
 from aira_evaluator.autoresearch.profiles import CPU, PAPER, PROFILES
 from aira_evaluator.autoresearch.token_store import open_split
-from aira_evaluator.autoresearch.tokenizer import Tokenizer
+from aira_evaluator.manifests import DataError
+from aira_evaluator.text.tokenizer import Tokenizer
 from autoresearch_folders import LITERATURE, PLAIN, run_script
 
 SMALL = replace(

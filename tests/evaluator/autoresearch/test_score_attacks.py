@@ -28,7 +28,7 @@ from aira_evaluator.autoresearch.conversation import Deadlines, PredictorFailed,
 from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over
 from aira_evaluator.autoresearch.judging import COMPANY_DEPENDENT, LOOKS_AHEAD, SUFFIX_DEPENDENT, Judgement
 from aira_evaluator.autoresearch.ring import RingShape
-from aira_evaluator.autoresearch.tokenizer import Tokenizer
+from aira_evaluator.text.tokenizer import Tokenizer
 
 HIDDEN = served.hidden_rows()
 SPLITS = ("validation", "test")

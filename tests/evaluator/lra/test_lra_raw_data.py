@@ -8,7 +8,8 @@ from raw_archives import pair_line, pairs, prose, release, reviews, write_archiv
 
 from aira_evaluator.lra.data import aan, imdb
 from aira_evaluator.lra.data.pools import PoolBuilder, take
-from aira_evaluator.lra.data.splits import MAX_SYMBOLS, DataError, Split
+from aira_evaluator.lra.data.splits import MAX_SYMBOLS, Split
+from aira_evaluator.manifests import DataError
 
 
 def read(raw: Path, task: str) -> tuple[dict[str, Split], dict[str, int]]:

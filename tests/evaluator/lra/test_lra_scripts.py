@@ -11,7 +11,7 @@ from raw_archives import release, reviews, write_archive
 
 import aira_evaluator
 from aira_evaluator.lra.data import aan, imdb
-from aira_evaluator.lra.data.splits import read_manifest, read_split
+from aira_evaluator.lra.data.splits import read_split, read_split_manifest
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
 NAMES = ("Text", "ListOps", "Retrieval")
@@ -51,7 +51,7 @@ def test_agents_get_public_splits_and_judges_the_same_train_split(folder: Path, 
             contents.add(hidden.sequences.symbols.tobytes())
             seeds.add(manifest.training_seed)
     assert (len(contents), len(seeds)) == (4, 2)
-    manifest = read_manifest(agent / "data" / "train")
+    manifest = read_split_manifest(agent / "data" / "train")
     assert manifest.training_seed is None
     assert manifest.configurable == ("Configurable" in folder.name)
     assert manifest.source == ("generated" if "ListOps" in folder.name else "synthetic")

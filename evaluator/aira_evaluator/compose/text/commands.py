@@ -2,7 +2,7 @@
 
 `AIRA_DATA_SOURCE` (`public`, the default, or `synthetic`) says what the text is; every manifest and report carries it.
 The tokenizer is trained twice, by both preparations, because neither sees what the other wrote. It is deterministic.
-Command line and exit statuses: `aira_evaluator.compose.scripts`.
+Command line and exit statuses: `aira_evaluator.scripts` and `aira_evaluator.compose.scripts`.
 """
 
 import hashlib
@@ -12,23 +12,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from aira_evaluator import EVALUATOR_VERSION
-from aira_evaluator.autoresearch.tokenizer import Tokenizer
-from aira_evaluator.compose.scripts import (
-    REPORT_SCHEMA,
+from aira_evaluator.compose.scripts import REPORT_SCHEMA, SUBMISSION, Report, evaluate_script
+from aira_evaluator.compose.text.corpora import CORPORA, PUBLIC, Corpus
+from aira_evaluator.compose.text.profiles import TextProfile
+from aira_evaluator.compose.text.splitting import Documents, Part, Split, train_tokenizer, write_hidden, write_train
+from aira_evaluator.compose.text.tokens import TOKENS, TextManifest, read_text_split, write_text_manifest
+from aira_evaluator.manifests import DataError
+from aira_evaluator.scripts import (
     HiddenSeeds,
-    Report,
     evaluate_prepare_script,
-    evaluate_script,
     hidden_folder,
     prepare_script,
     profile_in_force,
     seed_set_in_force,
 )
-from aira_evaluator.compose.splits import DataError
-from aira_evaluator.compose.text.corpora import CORPORA, PUBLIC, Corpus
-from aira_evaluator.compose.text.profiles import TextProfile
-from aira_evaluator.compose.text.splitting import Documents, Part, Split, train_tokenizer, write_hidden, write_train
-from aira_evaluator.compose.text.tokens import TOKENS, TextManifest, read_text_split, write_manifest
+from aira_evaluator.text.tokenizer import Tokenizer
 from aira_kernels.architecture import Architecture, canonical
 
 __all__ = ["HiddenSeeds", "evaluate", "evaluate_prepare", "prepare"]
@@ -61,7 +59,7 @@ def evaluate_prepare(
         tokenizer = preparation.write_train(mount)
         preparation.write_hidden(mount, tokenizer, hidden)
 
-    return evaluate_prepare_script("Write the hidden splits.", write, arguments)
+    return evaluate_prepare_script("Write the hidden splits.", SUBMISSION, write, arguments)
 
 
 def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:
@@ -115,7 +113,7 @@ class _Preparation:
         training_seed: int | None = None,
     ) -> None:
         length = self._profile.length
-        write_manifest(
+        write_text_manifest(
             folder,
             TextManifest(
                 corpus=self._corpus.name,

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_evaluator.compose.splits import DataError
-from aira_evaluator.compose.text.documents import read_documents
 from aira_evaluator.compose.text.grammar import Style, synthetic_documents
 from aira_evaluator.compose.text.profiles import CorpusName, TextProfile
+from aira_evaluator.manifests import DataError
+from aira_evaluator.text.documents import read_documents
 from aira_kernels.sizes import BlockSizes
 
 SYNTHETIC = "synthetic"

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from aira_evaluator.autoresearch.near_duplicates import NearDuplicates
-from aira_evaluator.autoresearch.tokenizer import Tokenizer
-from aira_evaluator.compose.splits import DataError
 from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.tokens import TOKENS, Stream, StreamWriter, read_stream
+from aira_evaluator.manifests import DataError
+from aira_evaluator.text.contained import NearDuplicates
+from aira_evaluator.text.tokenizer import Tokenizer
 
 Documents = Callable[[], Iterator[str]]
 """All documents of a corpus, from the first, at every call."""

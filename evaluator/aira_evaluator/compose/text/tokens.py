@@ -9,15 +9,14 @@ first of the stream is predicted once. Files are mapped, not read. Not covered: 
 """
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aira_evaluator.compose.splits import MANIFEST, DataError
+from aira_evaluator.manifests import DataError, read_manifest, write_manifest
 
 TOKENS = "tokens.bin"
 _SCHEMA = 1
@@ -107,10 +106,9 @@ class StreamWriter:
         self.documents += bool(part)
 
 
-def write_manifest(folder: Path, manifest: TextManifest) -> None:
+def write_text_manifest(folder: Path, manifest: TextManifest) -> None:
     """Write `manifest.json`: from now on the split is whole."""
-    text = json.dumps({"schema": _SCHEMA, **asdict(manifest)}, indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="ascii")
+    write_manifest(folder, manifest, _SCHEMA)
 
 
 def is_text_split(folder: Path) -> bool:
@@ -124,16 +122,7 @@ def read_text_split(folder: Path) -> tuple[Windows, TextManifest]:
     Raises:
         DataError: naming the file and what is wrong with it.
     """
-    path = folder / MANIFEST
-    try:
-        entries = json.loads(path.read_text(encoding="ascii"))
-        if entries.pop("schema") != _SCHEMA:
-            raise DataError(f"{path}: expected schema {_SCHEMA}; prepare the data again")
-        manifest = TextManifest(**{**entries, "primitives": tuple(entries["primitives"])})
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a manifest of a split of text: {error}") from None
+    manifest = read_manifest(folder, TextManifest, _SCHEMA)
     stream = _map(folder / TOKENS, manifest)
     return Windows(stream, manifest.length, 0, manifest.windows), manifest
 
@@ -145,8 +134,7 @@ def _map(path: Path, manifest: TextManifest) -> Stream:
         raise DataError(f"{path}: {error.strerror or error}") from None
     if size != manifest.tokens * _DTYPE.itemsize or manifest.windows * manifest.length >= manifest.tokens:
         raise DataError(f"{path}: {size} bytes, expected {manifest.tokens} tokens of {_DTYPE.itemsize} bytes")
-    stream: Stream = np.memmap(path, _DTYPE, mode="r")
-    return stream
+    return read_stream(path)
 
 
 def read_stream(path: Path) -> Stream:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aira_evaluator.lra.baselines.compose import model_source
 from aira_evaluator.lra.baselines.genome import PRESETS, read_genome
-from aira_evaluator.lra.data.splits import DataError
+from aira_evaluator.manifests import DataError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from aira_evaluator.lra.baselines.genome import Genome, read_genome
 from aira_evaluator.lra.contract import CONTRACTS, MODULE_FILE, ModuleContract
-from aira_evaluator.lra.data.splits import read_manifest
+from aira_evaluator.lra.data.splits import read_split_manifest
 from aira_evaluator.lra.hyperparameters import CONSTANTS
 from aira_evaluator.lra.profiles import PROFILES, LraProfile
 
@@ -69,7 +69,7 @@ def model_source(genome: Genome, data: Path) -> str:
         DataError: there is no split to read the task from.
         ValueError: the genome has factors, and the task's hyper-parameters are fixed.
     """
-    manifest = read_manifest(data / "train")
+    manifest = read_split_manifest(data / "train")
     profile = PROFILES[manifest.profile, manifest.task]
     return compose(genome, CONTRACTS[manifest.task], profile, configurable=manifest.configurable)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aira_evaluator.lra.data.pools import PoolBuilder
-from aira_evaluator.lra.data.splits import DataError
+from aira_evaluator.manifests import DataError
 
 ARCHIVE = "lra_release.gz"
 FILES = {part: f"new_aan_pairs.{part}.tsv" for part in ("train", "eval", "test")}

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from aira_evaluator.lra.data import aan, imdb, synthetic
 from aira_evaluator.lra.data.listops import draw_expressions
-from aira_evaluator.lra.data.near_duplicates import near_duplicate_classes
 from aira_evaluator.lra.data.pools import PoolBuilder, take
 from aira_evaluator.lra.data.progress import ProgressBar
-from aira_evaluator.lra.data.splits import DataError, Split
+from aira_evaluator.lra.data.splits import Split
 from aira_evaluator.lra.profiles import LraProfile
+from aira_evaluator.manifests import DataError
+from aira_evaluator.text.similar import near_duplicate_classes
 
 PUBLIC_TRAIN_SEED = 20260516
 PUBLIC_VALIDATION_SEED = 20260517

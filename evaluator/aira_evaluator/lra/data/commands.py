@@ -27,8 +27,9 @@ from aira_evaluator.lra.data.build import (
     public_pools,
     synthetic_pool,
 )
-from aira_evaluator.lra.data.splits import DataError, SplitManifest, write_split
+from aira_evaluator.lra.data.splits import SplitManifest, write_split
 from aira_evaluator.lra.profiles import PROFILES, LraProfile
+from aira_evaluator.manifests import DataError
 
 SOURCES = ("public", "synthetic")
 _SYNTHETIC_TRAIN_EXAMPLES = 25_000

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aira_evaluator.lra.data.pools import PoolBuilder
-from aira_evaluator.lra.data.splits import DataError
+from aira_evaluator.manifests import DataError
 
 ARCHIVE = "aclImdb_v1.tar.gz"
 FOLDER = "aclImdb"

@@ -11,8 +11,7 @@ for, and once, however many pairs of Retrieval a document is part of. A token id
 padding. Not covered: which examples a split holds (`build`).
 """
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,12 @@ from numpy.typing import NDArray
 
 from aira_evaluator.lra.contract import CONTRACTS, PADDING_ID, TaskName
 from aira_evaluator.lra.profiles import PROFILES
+from aira_evaluator.manifests import MANIFEST, DataError, read_manifest, write_manifest
 
-MANIFEST = "manifest.json"
 MAX_SYMBOLS = 8192
 """Symbols kept of a sequence: the longest `SEQ_LEN` any task admits."""
 _SCHEMA = 1
 _ARRAYS = {"symbols": np.uint8, "offsets": np.int64, "rows": np.int32, "labels": np.uint8}
-
-
-class DataError(Exception):
-    """A split or a raw file is absent, incomplete or made for something else; one printable line."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +99,7 @@ def write_split(folder: Path, split: Split, manifest: SplitManifest) -> None:
         if arrays[name].dtype != dtype:
             raise ValueError(f"{name}: {arrays[name].dtype}, expected {np.dtype(dtype)}")
         np.save(folder / f"{name}.npy", arrays[name], allow_pickle=False)
-    text = json.dumps({"schema": _SCHEMA, **asdict(manifest)}, indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="ascii")
+    write_manifest(folder, manifest, _SCHEMA)
 
 
 def read_split(folder: Path) -> tuple[Split, SplitManifest]:
@@ -114,7 +108,7 @@ def read_split(folder: Path) -> tuple[Split, SplitManifest]:
     Raises:
         DataError: naming the file and what is wrong with it.
     """
-    manifest = read_manifest(folder)
+    manifest = read_split_manifest(folder)
     arrays: dict[str, NDArray[Any]] = {}
     for name, dtype in _ARRAYS.items():
         path = folder / f"{name}.npy"
@@ -149,22 +143,13 @@ def _check(folder: Path, split: Split, manifest: SplitManifest) -> None:
         raise DataError(f"{folder}: {problem}; prepare the data again")
 
 
-def read_manifest(folder: Path) -> SplitManifest:
+def read_split_manifest(folder: Path) -> SplitManifest:
     """Read a split's manifest.
 
     Raises:
         DataError: the manifest is absent or not one of ours.
     """
-    path = folder / MANIFEST
-    try:
-        entries = json.loads(path.read_text(encoding="ascii"))
-        if entries.pop("schema") != _SCHEMA:
-            raise DataError(f"{path}: expected schema {_SCHEMA}; prepare the data again")
-        manifest = SplitManifest(**entries)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a manifest of a split: {error}") from None
+    manifest = read_manifest(folder, SplitManifest, _SCHEMA)
     if (manifest.profile, manifest.task) not in PROFILES:
-        raise DataError(f"{path}: unknown profile {manifest.profile!r} of task {manifest.task!r}")
+        raise DataError(f"{folder / MANIFEST}: unknown profile {manifest.profile!r} of task {manifest.task!r}")
     return manifest

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from aira_evaluator.autoresearch.tokenizer import Tokens
+from aira_evaluator.text.tokenizer import Tokens
 
 RUN_TOKENS = 13
 DUPLICATE_SHARE = 0.5

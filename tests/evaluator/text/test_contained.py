@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.autoresearch.near_duplicates import RUN_TOKENS, NearDuplicates
-from aira_evaluator.autoresearch.tokenizer import Tokens
+from aira_evaluator.text.contained import RUN_TOKENS, NearDuplicates
+from aira_evaluator.text.tokenizer import Tokens
 
 tokens = st.lists(st.integers(0, 50), min_size=1, max_size=60).map(lambda ids: np.array(ids, dtype=np.uint16))
 

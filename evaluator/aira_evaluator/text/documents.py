@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from aira_evaluator.compose.splits import DataError
-from aira_evaluator.compose.text.seven_zip import read_members
+from aira_evaluator.manifests import DataError
+from aira_evaluator.text.seven_zip import read_members
 
 CHUNK_BYTES = 1 << 20
 LONGEST_LINE_BYTES = 64 << 20

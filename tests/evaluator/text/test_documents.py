@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from aira_evaluator.compose.splits import DataError
-from aira_evaluator.compose.text.documents import read_documents
+from aira_evaluator.manifests import DataError
+from aira_evaluator.text.documents import read_documents
 
 # Made by `7z a -mtm=off -mx=1` of p7zip 16.02 from two files of JSON strings: three texts, packed by LZMA2.
 ARCHIVE = base64.b64decode(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.autoresearch.tokenizer import Tokenizer, byte_alphabet
+from aira_evaluator.text.tokenizer import Tokenizer, byte_alphabet
 
 TEXTS = [
     "def parse(line):\n    return line.strip().split(',')\n",

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.lra.data.near_duplicates import SIMILARITY, near_duplicate_classes, shingle_hashes, similarity
+from aira_evaluator.text.similar import SIMILARITY, near_duplicate_classes, shingle_hashes, similarity
 
 WORDS = [f"{a}{b}ing" for a in "bcdfglmprst" for b in ("a", "e", "i", "o", "u")]
 
