@@ -1,7 +1,8 @@
 """What the preparing scripts of all task folders share: arguments, folders, the submission's copy, settings, failures.
 
 Command line and exit statuses are those of AIRS-Bench. The profile and the seed set come from the environment
-(`AIRA_PROFILE`, default `paper`; `AIRA_SEED_SET`, default `search`). Nothing heavy is imported here.
+(`AIRA_PROFILE`, default `paper`; `AIRA_SEED_SET`, default `search`), and so does the source of the data where a task
+has two (`AIRA_DATA_SOURCE`, default `public`). Nothing heavy is imported here.
 
 Exit statuses: 0 done, 1 a failure (folders, data, settings), 2 a wrong command line. Not covered: which data is
 written, and `evaluate.py`.
@@ -19,6 +20,7 @@ from typing import Literal
 from aira_evaluator.manifests import DataError
 
 SEED_SETS = ("search", "final")
+SOURCES = ("public", "synthetic")
 HiddenSplit = Literal["validation", "test"]
 Write = Callable[[Path, Path], None]
 """Called with the folder of raw data and the one to write to; may raise DataError or OSError."""
@@ -87,6 +89,18 @@ def profile_in_force(known: Iterable[str]) -> str:
     return name
 
 
+def source_in_force() -> str:
+    """`AIRA_DATA_SOURCE`: `public` raw data, or a generated stand-in for it.
+
+    Raises:
+        DataError: there is no such source.
+    """
+    name = os.environ.get("AIRA_DATA_SOURCE", SOURCES[0])
+    if name not in SOURCES:
+        raise DataError(f"AIRA_DATA_SOURCE is {name!r}, expected one of {', '.join(SOURCES)}")
+    return name
+
+
 def seed_set_in_force() -> str:
     """`AIRA_SEED_SET`.
 
@@ -99,7 +113,7 @@ def seed_set_in_force() -> str:
     return name
 
 
-def hidden_folder(data: Path, split: HiddenSplit, seed_set: str) -> Path:
+def hidden_folder(data: Path, split: str, seed_set: str) -> Path:
     """Where a hidden split of a seed set lies."""
     return data / f"{split}_with_labels" / seed_set
 

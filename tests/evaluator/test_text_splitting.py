@@ -198,8 +198,8 @@ def test_a_synthetic_document_depends_on_seed_and_place_alone(style: Style) -> N
 def test_a_corpus_without_its_files_says_which(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"babistories lacks babistories-dataset\.7z\.001"):
         BABISTORIES.documents(tmp_path, "public", SMALL)
-    with pytest.raises(DataError, match="AIRA_DATA_SOURCE is 'real'"):
-        DCLM.documents(tmp_path, "real", SMALL)
+    with pytest.raises(DataError, match="dclm lacks shard_00000000_processed"):
+        DCLM.documents(tmp_path, "public", SMALL)
 
 
 def test_unpacked_files_are_read_in_place_of_the_archive(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from typing import Literal, Protocol
 
 from aira_evaluator.autoresearch.profiles import Profile
 from aira_evaluator.manifests import DataError
+from aira_evaluator.scripts import HiddenSplit
+from aira_evaluator.text.parquet import read_rows
 
 Part = Literal["train", "val", "hidden"]
-HiddenSplit = Literal["validation", "test"]
 
 CLIMBMIX_TRAIN = tuple(f"shard_{index:05d}.parquet" for index in range(10))
 CLIMBMIX_VAL = "shard_06542.parquet"
@@ -28,6 +29,7 @@ CLIMBMIX_HIDDEN: dict[str, HiddenSplit] = {
     "shard_06540.parquet": "validation",
     "shard_06541.parquet": "test",
 }
+_PARQUET_ROWS = 1024
 _PASSAGE_CHARACTERS = 300
 _HELD_OUT_PERCENT, _VAL_PERCENT = 30, 10
 _FILE_PASSAGES = 40
@@ -102,7 +104,7 @@ class ClimbMix:
 
 @dataclass(frozen=True)
 class ParquetShard:
-    """One parquet file with a column `text`; a row group at a time is in memory."""
+    """One parquet file with a column `text`."""
 
     path: Path
     split: HiddenSplit | None = None
@@ -113,25 +115,17 @@ class ParquetShard:
         return self.path.stem
 
     def batches(self) -> Iterator[list[Document]]:
-        """One batch a row group; rows without text are left out.
+        """Rows without text are left out.
 
         Raises:
             DataError: the file is truncated, or has no such column.
         """
-        import pyarrow  # type: ignore[import-untyped]
-        from pyarrow import parquet
-
-        try:
-            with parquet.ParquetFile(self.path) as file:
-                for group in range(file.num_row_groups):
-                    texts = file.read_row_group(group, columns=["text"]).column("text").to_pylist()
-                    yield [
-                        Document(text, f"{self.name}/{group}/{row}", self.split)
-                        for row, text in enumerate(texts)
-                        if text
-                    ]
-        except (pyarrow.ArrowException, OSError, KeyError) as error:
-            raise DataError(f"{self.path.name} cannot be read as parquet with a column text: {_line(error)}") from error
+        for rows in read_rows(self.path, _PARQUET_ROWS):
+            yield [
+                Document(text, f"{self.name}/{rows.group}/{row}", self.split)
+                for row, text in enumerate(rows.texts, start=rows.first)
+                if text
+            ]
 
 
 @dataclass(frozen=True)
@@ -207,7 +201,3 @@ def passages(text: str, characters: int = _PASSAGE_CHARACTERS) -> list[str]:
     if cuts[-1] != len(lines):
         cuts.append(len(lines))
     return ["".join(lines[start:end]) for start, end in pairwise(cuts)]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

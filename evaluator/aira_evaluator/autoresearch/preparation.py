@@ -15,15 +15,12 @@ What judges see:
     <seed set>/manifest.json               rows, targets, bytes of the targets' text, removed near duplicates, hashes
     tokenizer/                             the same files again, made anew from the same text
 
-Command line and exit statuses are those of AIRS-Bench. The profile comes from `AIRA_PROFILE`. No torch is imported.
+Command line, settings and exit statuses: `aira_evaluator.scripts`. No torch is imported.
 """
 
-import argparse
 import hashlib
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +28,14 @@ from typing import Any
 
 import numpy as np
 
-from aira_evaluator.autoresearch.corpus import Corpus, Document, HiddenSplit, Shard, open_corpus
+from aira_evaluator.autoresearch.corpus import Corpus, Document, Part, Shard, open_corpus
 from aira_evaluator.autoresearch.packing import pack
 from aira_evaluator.autoresearch.profiles import PROFILES, Profile
 from aira_evaluator.autoresearch.script_constants import set_constants
 from aira_evaluator.autoresearch.token_store import write_shard
 from aira_evaluator.manifests import DataError
-from aira_evaluator.text.contained import NearDuplicates
+from aira_evaluator.scripts import HiddenSplit, evaluate_prepare_script, prepare_script, profile_in_force
+from aira_evaluator.text.contained import NearDuplicates, keep_fresh
 from aira_evaluator.text.tokenizer import Tokenizer, Tokens
 
 SUBMISSION = "train.py"
@@ -45,6 +43,7 @@ LITERATURE = "pwc"
 SCHEMA = 1
 HIDDEN_SPLITS: tuple[HiddenSplit, ...] = ("validation", "test")
 _TEXT_BATCH = 1024
+_PUBLIC_PARTS: tuple[Part, ...] = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,13 @@ class Encoded:
 
 def prepare(task_folder: Path, arguments: Sequence[str] | None = None) -> int:
     """Write everything agents see to `<agent data mount>`."""
-    options = _folder_options("Write the public data.", arguments)
-    try:
-        profile = _checked(options)
-        write_public(profile, open_corpus(profile, options.global_shared_data_dir), options.agent_data_mount_dir)
-        _write_scripts(profile, task_folder, options.agent_data_mount_dir)
-    except (DataError, OSError) as error:
-        return _failed("prepare", error)
-    return 0
+
+    def write(raw: Path, mount: Path) -> None:
+        profile = _profile()
+        write_public(profile, open_corpus(profile, raw), mount)
+        _write_scripts(profile, task_folder, mount)
+
+    return prepare_script("Write the public data.", write, arguments)
 
 
 def evaluate_prepare(hidden_seeds: Mapping[str, int], arguments: Sequence[str] | None = None) -> int:
@@ -74,16 +72,12 @@ def evaluate_prepare(hidden_seeds: Mapping[str, int], arguments: Sequence[str] |
         hidden_seeds: the secret seed of each seed set. Together they also say which hidden documents serve which set.
         arguments: the command line, `sys.argv` if None.
     """
-    options = _folder_options("Write the hidden data.", arguments)
-    mount: Path = options.agent_data_mount_dir
-    try:
-        profile = _checked(options)
-        if options.agent_log_dir is not None:
-            shutil.copyfile(options.agent_log_dir / SUBMISSION, mount / SUBMISSION, follow_symlinks=False)
-        write_hidden(profile, open_corpus(profile, options.global_shared_data_dir), mount, hidden_seeds)
-    except (DataError, OSError) as error:
-        return _failed("evaluate_prepare", error)
-    return 0
+
+    def write(raw: Path, mount: Path) -> None:
+        profile = _profile()
+        write_hidden(profile, open_corpus(profile, raw), mount, hidden_seeds)
+
+    return evaluate_prepare_script("Write the hidden data.", SUBMISSION, write, arguments)
 
 
 def write_public(profile: Profile, corpus: Corpus, folder: Path) -> None:
@@ -134,19 +128,12 @@ def write_hidden(profile: Profile, corpus: Corpus, folder: Path, hidden_seeds: M
     tokenizer = train_tokenizer(profile, corpus)
     tokenizer.save(folder / "tokenizer")
     lots = _draw_lots(profile, corpus, tokenizer, hidden_seeds)
-    public = NearDuplicates([entry.tokens for lot in lots.values() for entry in lot])
-    for part in ("train", "val"):
-        for shard in corpus.shards(part):
-            public.look_at(entry.tokens for entry in _encode(shard, tokenizer, profile if part == "val" else None))
-    near_public = iter(public.duplicates())
-    earlier: list[Tokens] = []
+    fresh = keep_fresh(
+        {name: [entry.tokens for entry in lot] for name, lot in lots.items()},
+        (tokens for part in _PUBLIC_PARTS for tokens in _public_tokens(part, profile, corpus, tokenizer)),
+    )
     manifests: dict[str, dict[str, Any]] = {name: {} for name in hidden_seeds}
-    for (seed_set, split), lot in lots.items():
-        entries = [entry.tokens for entry in lot if not next(near_public)]
-        among = NearDuplicates(entries)
-        among.look_at(earlier)
-        kept = [tokens for tokens, near in zip(entries, among.duplicates(), strict=True) if not near]
-        earlier += kept
+    for (seed_set, split), kept in fresh.items():
         rows = _hidden_rows(kept, profile, tokenizer.get_bos_token_id())
         if not len(rows):
             raise DataError(f"too little hidden text for a single row of {split} ({seed_set})")
@@ -154,7 +141,7 @@ def write_hidden(profile: Profile, corpus: Corpus, folder: Path, hidden_seeds: M
         np.save(folder / seed_set / f"{split}.npy", rows)
         manifests[seed_set][split] = {
             "documents": len(kept),
-            "near_duplicates_removed": len(lot) - len(kept),
+            "near_duplicates_removed": len(lots[seed_set, split]) - len(kept),
             "rows": len(rows),
             "targets": rows[:, 1:].size,
             "bytes": int(tokenizer.byte_lengths()[rows[:, 1:]].sum()),
@@ -236,6 +223,11 @@ def _encode(shard: Shard, tokenizer: Tokenizer, held_out: Profile | None = None)
                     yield Encoded(tokens, document)
 
 
+def _public_tokens(part: Part, profile: Profile, corpus: Corpus, tokenizer: Tokenizer) -> Iterator[Tokens]:
+    for shard in corpus.shards(part):
+        yield from (entry.tokens for entry in _encode(shard, tokenizer, profile if part == "val" else None))
+
+
 def _limited(shard: Shard, characters: int) -> Iterator[list[Document]]:
     """Batches of a shard until about `characters` were read."""
     for batch in shard.batches():
@@ -295,24 +287,5 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="ascii")
 
 
-def _folder_options(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--global-shared-data-dir", type=Path, required=True, help="public files, where there are any")
-    parser.add_argument("--agent-data-mount-dir", type=Path, required=True, help="where the data is written")
-    parser.add_argument("--agent-log-dir", type=Path, default=None, help="where the agent left its submission")
-    return parser.parse_args(arguments)
-
-
-def _checked(options: argparse.Namespace) -> Profile:
-    for folder in (options.global_shared_data_dir, options.agent_data_mount_dir, options.agent_log_dir):
-        if folder is not None and not folder.is_dir():
-            raise DataError(f"{folder} is not an existing directory")
-    name = os.environ.get("AIRA_PROFILE", "paper")
-    if name not in PROFILES:
-        raise DataError(f"AIRA_PROFILE is {name!r}, expected one of {', '.join(PROFILES)}")
-    return PROFILES[name]
-
-
-def _failed(command: str, error: Exception) -> int:
-    print(f"{command}: {error}", file=sys.stderr)
-    return 1
+def _profile() -> Profile:
+    return PROFILES[profile_in_force(PROFILES)]

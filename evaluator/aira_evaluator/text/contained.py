@@ -1,13 +1,17 @@
-"""Finds held-out documents that largely stand in other documents, by shared runs of tokens.
+"""Finds held-out documents that largely stand in other documents, by shared runs of tokens: Compose, Autoresearch.
 
 A document is a near duplicate if at least half of its runs of 13 tokens occur in the reference documents (the length
 is that of the GPT-3 and later contamination checks). Runs are compared by 64-bit hashes. Memory grows with the
 held-out documents alone; reference documents pass by.
 
+Why not `similar`: it compares whole texts both ways and has to see all of them again. A held-out story that stands
+inside a long train document is no match there and is one here, and train text is too long to be kept.
+
 Not covered: paraphrases, and duplicates inside one split.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +25,7 @@ _BLOCK_TOKENS = 1 << 21
 _MULTIPLIERS = np.random.default_rng(20260513).integers(1, 2**63, size=RUN_TOKENS, dtype=np.uint64) * np.uint64(
     2
 ) + np.uint64(1)
+Lot = TypeVar("Lot", bound=Hashable)
 _END = np.full(RUN_TOKENS - 1, np.iinfo(np.uint16).max, dtype=np.uint16)
 
 
@@ -67,6 +72,25 @@ class NearDuplicates:
     def duplicates(self) -> npt.NDArray[np.bool_]:
         """Which held-out documents are near duplicates of what was seen."""
         return self.shares() >= DUPLICATE_SHARE
+
+
+def keep_fresh(lots: Mapping[Lot, Sequence[Tokens]], public: Iterable[Tokens]) -> dict[Lot, list[Tokens]]:
+    """What is left of each lot of held-out documents without near duplicates of public text and of earlier lots.
+
+    Args:
+        lots: documents without marks, by name; the order of the names is the order of the lots.
+        public: documents that agents see, gone through once.
+    """
+    seen = NearDuplicates([tokens for documents in lots.values() for tokens in documents])
+    seen.look_at(public)
+    near_public = iter(seen.duplicates())
+    kept: dict[Lot, list[Tokens]] = {}
+    for lot, documents in lots.items():
+        fresh = [tokens for tokens in documents if not next(near_public)]
+        among = NearDuplicates(fresh)
+        among.look_at(tokens for earlier in kept.values() for tokens in earlier)
+        kept[lot] = [tokens for tokens, near in zip(fresh, among.duplicates(), strict=True) if not near]
+    return kept
 
 
 def _blocks(documents: Iterable[Tokens]) -> Iterator[Tokens]:

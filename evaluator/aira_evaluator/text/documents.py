@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from aira_evaluator.manifests import DataError
+from aira_evaluator.text.parquet import read_rows
 from aira_evaluator.text.seven_zip import read_members
 
 CHUNK_BYTES = 1 << 20
@@ -105,17 +106,8 @@ def _unzstd(path: Path) -> Iterator[bytes]:
 
 
 def _parquet(path: Path) -> Iterator[str]:
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            if "text" not in file.schema_arrow.names:
-                raise DataError(f"{path.name}: no column 'text' among {', '.join(file.schema_arrow.names)}")
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=["text"]):
-                for number, value in enumerate(batch.column(0).to_pylist(), start=1):
-                    if not isinstance(value, str):
-                        raise DataError(f"{path.name}: row {number} of a batch holds no text")
-                    yield value
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path.name}: truncated or damaged: {' '.join(str(error).split())[:200]}") from None
+    for rows in read_rows(path, _PARQUET_ROWS):
+        for number, text in enumerate(rows.texts, start=rows.first):
+            if text is None:
+                raise DataError(f"{path.name}: row {number} of row group {rows.group} holds no text")
+            yield text

@@ -1,9 +1,12 @@
-"""Classes of nearly equal texts: MinHash over byte shingles, banded, every candidate pair verified exactly.
+"""Classes of nearly equal texts, for the Long Range Arena: MinHash over byte shingles, candidates verified exactly.
 
 A text's shingles are its windows of 12 bytes after lower-casing ASCII and collapsing white space. Two texts are near
 duplicates where the Jaccard similarity of their shingle sets is at least 0.8; classes are the connected components.
 64 minima in 16 bands of 4 bring a pair of similarity 0.8 to verification with probability 0.9998, one of 0.5 with
 0.64. Texts are hashed one at a time; kept are 256 bytes a text.
+
+Why not `contained`: an example of Retrieval is a pair of documents, and pairs repeat where both documents do, in either
+order. That needs classes of all documents, those inside one pool included, and texts here are bytes, not tokens.
 
 Not covered: paraphrases, and one text inside a much longer one, whose similarity is low.
 """

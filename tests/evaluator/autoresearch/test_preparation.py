@@ -240,7 +240,7 @@ def test_a_truncated_shard_is_one_clear_line(shards: Path, tmp_path: Path) -> No
     broken.write_bytes(broken.read_bytes()[:-100])
     finished = run_script(PLAIN / "prepare.py", tmp_path / "run", profile="paper")
     assert finished.returncode == 1
-    assert "shard_00003.parquet cannot be read as parquet with a column text" in finished.stderr.splitlines()[-1]
+    assert "shard_00003.parquet: truncated or damaged" in finished.stderr.splitlines()[-1]
     broken.unlink()
     finished = run_script(PLAIN / "prepare.py", tmp_path / "run", profile="paper")
     assert finished.stderr.splitlines()[-1].endswith(

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.text.contained import RUN_TOKENS, NearDuplicates
+from aira_evaluator.text.contained import DUPLICATE_SHARE, RUN_TOKENS, NearDuplicates, keep_fresh
 from aira_evaluator.text.tokenizer import Tokens
 
 tokens = st.lists(st.integers(0, 50), min_size=1, max_size=60).map(lambda ids: np.array(ids, dtype=np.uint16))
@@ -55,3 +55,28 @@ def test_blocks_of_the_reference_do_not_change_what_is_found() -> None:
     for document in reference:
         apart.look_at([document])
     assert together.shares().tolist() == apart.shares().tolist() == [1.0] * 5
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(tokens, max_size=4), max_size=3), st.lists(tokens, max_size=4))
+def test_what_is_kept_is_near_to_nothing_public_and_to_nothing_kept_before(
+    lots: list[list[Tokens]], public: list[Tokens]
+) -> None:
+    earlier: list[Tokens] = []
+    for place, kept in keep_fresh(dict(enumerate(lots)), iter(public)).items():
+        expected = [
+            document
+            for document in lots[place]
+            if exact_share(document, public) < DUPLICATE_SHARE and exact_share(document, earlier) < DUPLICATE_SHARE
+        ]
+        assert [document.tolist() for document in kept] == [document.tolist() for document in expected]
+        earlier += kept
+
+
+def test_a_document_of_two_lots_stays_in_the_first() -> None:
+    one, two, shown = (np.random.default_rng(seed).integers(0, 2000, 60).astype(np.uint16) for seed in range(3))
+    kept = keep_fresh({"a": [one, shown], "b": [two, one]}, [shown])
+    assert {lot: [document.tolist() for document in documents] for lot, documents in kept.items()} == {
+        "a": [one.tolist()],
+        "b": [two.tolist()],
+    }

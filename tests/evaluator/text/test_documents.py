@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from aira_evaluator.manifests import DataError
 from aira_evaluator.text.documents import read_documents
+from aira_evaluator.text.parquet import read_rows
 
 # Made by `7z a -mtm=off -mx=1` of p7zip 16.02 from two files of JSON strings: three texts, packed by LZMA2.
 ARCHIVE = base64.b64decode(
@@ -108,6 +109,23 @@ def test_a_parquet_file_without_text_says_what_it_has(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"title": ["a"]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="no column 'text' among title"):
         list(read_documents([tmp_path / "a.parquet"]))
+    parquet.write_table(pyarrow.table({"text": [7]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="column 'text' is of int64"):
+        list(read_documents([tmp_path / "a.parquet"]))
+    parquet.write_table(pyarrow.table({"text": ["a", "b", None]}), tmp_path / "a.parquet", row_group_size=2)
+    with pytest.raises(DataError, match="row 0 of row group 1 holds no text"):
+        list(read_documents([tmp_path / "a.parquet"]))
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_rows_of_parquet_come_in_order_and_know_their_group(tmp_path: Path, most: int) -> None:
+    texts = [f"text {number}" if number % 5 else None for number in range(23)]
+    parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet", row_group_size=10)
+    batches = list(read_rows(tmp_path / "a.parquet", most))
+    assert [text for rows in batches for text in rows.texts] == texts
+    assert all(len(rows.texts) <= most for rows in batches)
+    places = [(rows.group, rows.first + place) for rows in batches for place in range(len(rows.texts))]
+    assert places == [divmod(number, 10) for number in range(23)]
 
 
 def test_half_a_surrogate_pair_becomes_something_a_file_can_hold(tmp_path: Path) -> None:

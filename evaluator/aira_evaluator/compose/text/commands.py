@@ -6,14 +6,13 @@ Command line and exit statuses: `aira_evaluator.scripts` and `aira_evaluator.com
 """
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.compose.scripts import REPORT_SCHEMA, SUBMISSION, Report, evaluate_script
-from aira_evaluator.compose.text.corpora import CORPORA, PUBLIC, Corpus
+from aira_evaluator.compose.text.corpora import CORPORA, Corpus
 from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.splitting import Documents, Part, Split, train_tokenizer, write_hidden, write_train
 from aira_evaluator.compose.text.tokens import TOKENS, TextManifest, read_text_split, write_text_manifest
@@ -25,6 +24,7 @@ from aira_evaluator.scripts import (
     prepare_script,
     profile_in_force,
     seed_set_in_force,
+    source_in_force,
 )
 from aira_evaluator.text.tokenizer import Tokenizer
 from aira_kernels.architecture import Architecture, canonical
@@ -73,7 +73,7 @@ class _Preparation:
     def __init__(self, corpus: Corpus, primitives: Sequence[str], raw: Path) -> None:
         self._corpus, self._primitives = corpus, tuple(primitives)
         self._profile: TextProfile = corpus.profiles[profile_in_force(corpus.profiles)]
-        self._source = os.environ.get("AIRA_DATA_SOURCE", PUBLIC)
+        self._source = source_in_force()
         self._documents: Documents = lambda: corpus.documents(raw, self._source, self._profile)
 
     def write_train(self, mount: Path) -> Tokenizer:

@@ -13,8 +13,6 @@ from aira_evaluator.manifests import DataError
 from aira_evaluator.text.documents import read_documents
 from aira_kernels.sizes import BlockSizes
 
-SYNTHETIC = "synthetic"
-PUBLIC = "public"
 _SYNTHETIC_SEED = 20260515
 _CPU_SIZES = BlockSizes(width=32, attention_head_dim=16, mamba_state=16)
 
@@ -36,12 +34,10 @@ class Corpus:
         """All texts, in the same order at every call.
 
         Raises:
-            DataError: the files are absent or damaged, or the source is unknown.
+            DataError: the files are absent or damaged.
         """
-        if source == SYNTHETIC:
+        if source == "synthetic":
             return synthetic_documents(self.style, profile.synthetic_documents, _SYNTHETIC_SEED)
-        if source != PUBLIC:
-            raise DataError(f"AIRA_DATA_SOURCE is {source!r}, expected {PUBLIC} or {SYNTHETIC}")
         for names in (self.files, self.unpacked):
             if names and all((raw / name).is_file() for name in names):
                 return read_documents([raw / name for name in names])

@@ -19,7 +19,7 @@ import numpy as np
 from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.tokens import TOKENS, Stream, StreamWriter, read_stream
 from aira_evaluator.manifests import DataError
-from aira_evaluator.text.contained import NearDuplicates
+from aira_evaluator.text.contained import keep_fresh
 from aira_evaluator.text.tokenizer import Tokenizer
 
 Documents = Callable[[], Iterator[str]]
@@ -157,20 +157,14 @@ def write_hidden(
     """
     wanted = profile.hidden_windows * profile.length + 1
     held_out = _collect(documents, tokenizer, profile, list(folders), key, SPARE * wanted)
-    reference = [document for found in held_out.values() for document in found.documents]
-    duplicates = NearDuplicates(reference)
-    duplicates.look_at(split_documents(read_stream(train), tokenizer.get_bos_token_id()))
-    near_train = iter(duplicates.duplicates())
-    written: dict[Part, Split] = {}
-    earlier: list[Stream] = []
-    for part, found in held_out.items():
-        fresh = [document for document in found.documents if not next(near_train)]
-        among = NearDuplicates(fresh)
-        among.look_at(earlier)
-        kept = [document for document, near in zip(fresh, among.duplicates(), strict=True) if not near]
-        written[part] = _write(kept, folders[part], wanted, len(found.documents) - len(kept), part, profile)
-        earlier += kept
-    return written
+    kept = keep_fresh(
+        {part: found.documents for part, found in held_out.items()},
+        split_documents(read_stream(train), tokenizer.get_bos_token_id()),
+    )
+    return {
+        part: _write(kept[part], folders[part], wanted, len(found.documents) - len(kept[part]), part, profile)
+        for part, found in held_out.items()
+    }
 
 
 def split_documents(stream: Stream, mark: int) -> Iterator[Stream]:

@@ -2,7 +2,7 @@
 
 Order decides: the public train split is taken as it comes, and every later split loses what an earlier one holds.
 `train`, public `validation`, then the hidden splits. Duplicates are exact for ListOps. For Text an example repeats
-another where their texts are near duplicates (`near_duplicates`); for Retrieval where both documents of one pair are
+another where their texts are near duplicates (`text.similar`); for Retrieval where both documents of one pair are
 near duplicates of the other's, in either order. AAN's official parts share documents, as published results do; pairs
 are counted by how many of their documents the train data knows, and kept.
 
@@ -14,7 +14,6 @@ Not covered: folders and command lines (`commands`).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,23 +25,13 @@ from aira_evaluator.lra.data.progress import ProgressBar
 from aira_evaluator.lra.data.splits import Split
 from aira_evaluator.lra.profiles import LraProfile
 from aira_evaluator.manifests import DataError
+from aira_evaluator.scripts import HiddenSeeds as HiddenSeeds  # task folders import it from here
 from aira_evaluator.text.similar import near_duplicate_classes
 
 PUBLIC_TRAIN_SEED = 20260516
 PUBLIC_VALIDATION_SEED = 20260517
 PUBLIC_ORDER_SEED = 20260518
 _FEWEST_EXAMPLES = 50
-SeedSet = Literal["search", "final"]
-
-
-@dataclass(frozen=True)
-class HiddenSeeds:
-    """One seed set: the seeds that agents must not know."""
-
-    validation: int
-    test: int
-    training: int
-    """Of the judge's initial weights, order of examples and dropout."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,11 @@
 """`prepare.py` and `evaluate_prepare.py` of the six task folders, as functions.
 
-Command line and exit statuses are those of AIRS-Bench: 0 done, 1 a failure, 2 a wrong command line. The profile and the
-source of the data come from the environment (`AIRA_PROFILE`, default `paper`; `AIRA_DATA_SOURCE`, default `public`).
 What differs between task folders (task, whether hyper-parameters may be set, hidden seeds) is passed in by the
-folder's scripts. Not covered: scoring (`aira_evaluator.lra.commands`).
+folder's scripts. Command line, settings and exit statuses: `aira_evaluator.scripts`. Not covered: scoring
+(`aira_evaluator.lra.commands`).
 """
 
-import argparse
 import os
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +14,6 @@ from aira_evaluator.lra.data.build import (
     PUBLIC_TRAIN_SEED,
     PUBLIC_VALIDATION_SEED,
     Counted,
-    HiddenSeeds,
     HiddenSplits,
     carve_hidden,
     carve_public,
@@ -29,26 +24,30 @@ from aira_evaluator.lra.data.build import (
 )
 from aira_evaluator.lra.data.splits import SplitManifest, write_split
 from aira_evaluator.lra.profiles import PROFILES, LraProfile
-from aira_evaluator.manifests import DataError
+from aira_evaluator.scripts import (
+    HiddenSeeds,
+    evaluate_prepare_script,
+    hidden_folder,
+    prepare_script,
+    profile_in_force,
+    source_in_force,
+)
 
-SOURCES = ("public", "synthetic")
 _SYNTHETIC_TRAIN_EXAMPLES = 25_000
 """Where a profile takes all the public train data there is."""
 
 
 def prepare(task: TaskName, *, configurable: bool, arguments: Sequence[str] | None = None) -> int:
     """Write the public `train` and `validation` splits into the agent's data folder."""
-    options = _options("Write the public splits.", arguments)
-    try:
-        _check_folders(options)
+
+    def write(raw: Path, mount: Path) -> None:
         profile, source = _settings(task)
-        public, _ = _make(profile, source, options, hidden=None)
+        public, _ = _make(profile, source, raw, mount, hidden=None)
         for name, made in public.items():
-            _write(options.agent_data_mount_dir / name, made, SplitManifest(
+            _write(mount / name, made, SplitManifest(
                 profile.name, task, name, source, configurable, counts=made.counts))  # fmt: skip
-    except (DataError, OSError) as error:
-        return _failed("prepare", error)
-    return 0
+
+    return prepare_script("Write the public splits.", write, arguments)
 
 
 def evaluate_prepare(
@@ -60,34 +59,27 @@ def evaluate_prepare(
 ) -> int:
     """Write the train split and the labelled hidden splits of every seed set, and copy the submission beside them.
 
-    A hidden split of a seed set is `<agent data mount>/<split>_with_labels/<seed set>`. The submission is copied where
-    `--agent-log-dir` is given; it must be there then.
+    A hidden split of a seed set is `<agent data mount>/<split>_with_labels/<seed set>`.
     """
-    options = _options("Write the labelled hidden splits.", arguments)
-    mount: Path = options.agent_data_mount_dir
-    try:
-        _check_folders(options)
+
+    def write(raw: Path, mount: Path) -> None:
         profile, source = _settings(task)
-        if options.agent_log_dir is not None:
-            shutil.copyfile(options.agent_log_dir / MODULE_FILE, mount / MODULE_FILE, follow_symlinks=False)
-        public, made = _make(profile, source, options, hidden)
+        public, made = _make(profile, source, raw, mount, hidden)
         train = SplitManifest(profile.name, task, "train", source, configurable, counts=public["train"].counts)
         _write(mount / "train", public["train"], train)
         for (seed_set, split), part in made.items():
             manifest = SplitManifest(
                 profile.name, task, split, source, configurable, seed_set, hidden[seed_set].training, part.counts
             )
-            _write(mount / f"{split}_with_labels" / seed_set, part, manifest)
-    except (DataError, OSError) as error:
-        return _failed("evaluate_prepare", error)
-    return 0
+            _write(hidden_folder(mount, split, seed_set), part, manifest)
+
+    return evaluate_prepare_script("Write the labelled hidden splits.", MODULE_FILE, write, arguments)
 
 
 def _make(
-    profile: LraProfile, source: str, options: argparse.Namespace, hidden: Mapping[str, HiddenSeeds] | None
+    profile: LraProfile, source: str, raw: Path, scratch: Path, hidden: Mapping[str, HiddenSeeds] | None
 ) -> tuple[dict[str, Counted], HiddenSplits]:
     """Public splits, and hidden ones where seeds are given."""
-    raw, scratch = options.global_shared_data_dir, options.agent_data_mount_dir
     if profile.task == "listops":
         workers, seen = len(os.sched_getaffinity(0)), set[bytes]()
         public = listops_public(profile, workers=workers, seen=seen)
@@ -126,29 +118,5 @@ def _write(folder: Path, made: Counted, manifest: SplitManifest) -> None:
 
 
 def _settings(task: TaskName) -> tuple[LraProfile, str]:
-    name, source = os.environ.get("AIRA_PROFILE", "paper"), os.environ.get("AIRA_DATA_SOURCE", "public")
-    if (name, task) not in PROFILES:
-        known = ", ".join(sorted({profile for profile, _ in PROFILES}))
-        raise DataError(f"AIRA_PROFILE is {name!r}, expected one of {known}")
-    if source not in SOURCES:
-        raise DataError(f"AIRA_DATA_SOURCE is {source!r}, expected one of {', '.join(SOURCES)}")
+    name, source = profile_in_force(sorted({profile for profile, _ in PROFILES})), source_in_force()
     return PROFILES[name, task], "generated" if task == "listops" else source
-
-
-def _options(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--global-shared-data-dir", type=Path, required=True, help="the public files")
-    parser.add_argument("--agent-data-mount-dir", type=Path, required=True, help="where the splits are written")
-    parser.add_argument("--agent-log-dir", type=Path, default=None, help="where the agent left its submission")
-    return parser.parse_args(arguments)
-
-
-def _check_folders(options: argparse.Namespace) -> None:
-    for folder in (options.global_shared_data_dir, options.agent_data_mount_dir, options.agent_log_dir):
-        if folder is not None and not folder.is_dir():
-            raise DataError(f"{folder} is not an existing directory")
-
-
-def _failed(command: str, error: Exception) -> int:
-    print(f"{command}: {error}", file=sys.stderr)
-    return 1
