@@ -28,9 +28,10 @@ from torch.nn import functional
 
 from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over, load
 from aira_evaluator.autoresearch.hidden import HiddenRows, read_hidden
-from aira_evaluator.autoresearch.judging import PREFIX_SOCKET, ROWS_SOCKET, Judgement, judge, secret_rng
+from aira_evaluator.autoresearch.judging import PREFIX_SOCKET, ROWS_SOCKET, Judgement, Meeting, judge, secret_rng
 from aira_evaluator.autoresearch.rules import RULES
 
+TICKETS = ("first", "second")
 LIFETIME_S = 1800.0
 
 
@@ -205,10 +206,10 @@ def served(folder: Path) -> Iterator[None]:
     """Both predictors, one after the other."""
 
     def run() -> None:
-        for name in (PREFIX_SOCKET, ROWS_SOCKET):
+        for name, ticket in zip((PREFIX_SOCKET, ROWS_SOCKET), TICKETS, strict=True):
             subprocess.run(
                 [sys.executable, "-m", "aira_evaluator.autoresearch.serving",
-                 "--handover", str(folder / HANDOVER_FILE), "--socket", str(folder / name)],
+                 "--handover", str(folder / HANDOVER_FILE), "--socket", str(folder / name), "--ticket", ticket],
                 check=False,
             )  # fmt: skip
 
@@ -224,7 +225,7 @@ def trusted(model: Trick, hidden: HiddenRows, seed: int, profile: str) -> Judgem
         folder = Path(name)
         hand_over(model, folder)
         with served(folder):
-            return judge(folder, hidden, RULES[profile], "search", secret_rng(seed, ""), LIFETIME_S)
+            return judge(Meeting(folder, TICKETS), hidden, RULES[profile], "search", secret_rng(seed, ""), LIFETIME_S)
 
 
 def main() -> None:

@@ -58,10 +58,11 @@ def main() -> None:
         hand_over(Constant(options.vocabulary), Path(name))
         socket = Path(name) / "socket"
         predictor = multiprocessing.get_context("fork").Process(
-            target=serving.main, args=(["--handover", str(Path(name) / HANDOVER_FILE), "--socket", str(socket)],)
+            target=serving.main,
+            args=(["--handover", str(Path(name) / HANDOVER_FILE), "--socket", str(socket), "--ticket", "bench"],),
         )
         predictor.start()
-        with accepted(socket, shape, Deadlines(60, 60, 600, 600)) as connection:
+        with accepted(socket, "bench", shape, Deadlines(60, 60, 600, 600)) as connection:
             list(answers(connection, batches[:2]))  # touches every page of both slots
             wall_s, cpu_s = time.perf_counter(), time.process_time()
             list(answers(connection, batches))

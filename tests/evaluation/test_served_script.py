@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 TASK = ROOT / "tasks" / "AutoregressiveLanguageModellingAutoresearchBPB"
 LIMITS = Limits(memory_mib=2048, workspace_mib=160, tmp_mib=64, shm_mib=16)
 ROWS, TOKENS, VOCABULARY = 16, 24, 280
+TICKETS = ("of the first", "of the second")
 LAST_STEPS_S = 30.0
 """From the fit container's deadline to a verdict, on a busy machine, is less."""
 
@@ -281,7 +282,7 @@ def test_predictors_live_no_longer_than_they_may(place: Place) -> None:
     """They find no judge here, and wait: so would one that ignores a judge who has hung up."""
     (place.folder / HANDOVER_FILE).write_bytes(b"")
     spec = predict_spec(place.setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
-    predictors = Predictors(place.sandbox, spec, 2.0, place.folder, on_failure=lambda: None)
+    predictors = Predictors(place.sandbox, spec, TICKETS, 2.0, place.folder, on_failure=lambda: None)
     predictors.start()
     deadline_s = time.monotonic() + LAST_STEPS_S
     while len(predictors.endings) < 2 and time.monotonic() < deadline_s:
@@ -294,7 +295,7 @@ def test_predictors_live_no_longer_than_they_may(place: Place) -> None:
 def test_stopped_predictors_are_gone_and_nobodys_failure(place: Place) -> None:
     (place.folder / HANDOVER_FILE).write_bytes(b"")
     spec = predict_spec(place.setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
-    predictors = Predictors(place.sandbox, spec, 60.0, place.folder, on_failure=lambda: None)
+    predictors = Predictors(place.sandbox, spec, TICKETS, 60.0, place.folder, on_failure=lambda: None)
     predictors.start()
     time.sleep(1.0)
     predictors.stop()
@@ -308,7 +309,7 @@ def test_an_engine_that_cannot_start_a_predictor_is_the_engines_failure(place: P
     )
     called: list[bool] = []
     spec = predict_spec(setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
-    predictors = Predictors(place.sandbox, spec, 2.0, place.folder, on_failure=lambda: called.append(True))
+    predictors = Predictors(place.sandbox, spec, TICKETS, 2.0, place.folder, on_failure=lambda: called.append(True))
     predictors.start()
     predictors.stop()
     assert isinstance(predictors.failure, AiraError) or predictors.endings == []

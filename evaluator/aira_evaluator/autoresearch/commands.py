@@ -23,7 +23,7 @@ from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.autoresearch.byte_lengths import byte_table_sha256
 from aira_evaluator.autoresearch.conversation import PredictorFailed
 from aira_evaluator.autoresearch.hidden import HiddenSet, read_hidden
-from aira_evaluator.autoresearch.judging import Judgement, judge, secret_rng
+from aira_evaluator.autoresearch.judging import Judgement, Meeting, judge, secret_rng
 from aira_evaluator.autoresearch.rules import RULES
 from aira_evaluator.manifests import DataError
 
@@ -42,6 +42,8 @@ class Fit:
     claimed: float | None
     serving_s: float
     """After which the host ends a predict container."""
+    tickets: tuple[str, str]
+    """By which the judge knows the first and the second predictor."""
     seconds: Mapping[str, float | None]
 
 
@@ -88,7 +90,7 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
         )
     fit, hidden = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile)
     rng = secret_rng(hidden.seed, fit.handover_sha256)
-    found = judge(meeting, hidden.rows, rules, seed_set, rng, fit.serving_s)
+    found = judge(Meeting(meeting, fit.tickets), hidden.rows, rules, seed_set, rng, fit.serving_s)
     return _report(fit, hidden, found, seed_set)
 
 
@@ -118,8 +120,13 @@ def _report(fit: Fit, hidden: HiddenSet, found: Judgement, seed_set: str) -> dic
 def _read_fit(path: Path) -> Fit:
     try:
         record = json.loads(path.read_text(encoding="ascii"))
+        first, second = map(str, record["tickets"])
         return Fit(
-            str(record["handover_sha256"]), record["claimed"], float(record["serving_s"]), dict(record["seconds"])
+            handover_sha256=str(record["handover_sha256"]),
+            claimed=record["claimed"],
+            serving_s=float(record["serving_s"]),
+            tickets=(first, second),
+            seconds=dict(record["seconds"]),
         )
     except FileNotFoundError as error:
         raise DataError(f"there is no {path}: this task is scored by `aira-bench run`") from error

@@ -1,7 +1,9 @@
 """How a judge asks a predict container for logits: fixed-size messages over a socket, data in shared memory.
 
 The judge listens on a socket in a folder that the predict container sees read-only, accepts one connection and takes
-the socket away. It sends a hello with the ring's descriptor; the predictor answers ready once its model is loaded.
+the socket away. Whoever connects shows a ticket first, which the host gave to one predictor alone: a predictor that was
+hung up on can still reach the socket of the next one. The judge sends a hello with the ring's descriptor; the predictor
+answers ready once its model is loaded.
 Then every request names a slot and a number of windows, and every answer repeats the request's number with a status.
 Statuses are a closed list: no text crosses over, so neither can anything a model was shown.
 
@@ -11,6 +13,7 @@ submission's failure, never the evaluation's.
 Not covered: what is asked for and why (`passes`), and who may reach the socket, which is the sandbox's business.
 """
 
+import hmac
 import os
 import socket
 import struct
@@ -30,6 +33,8 @@ REQUEST = struct.Struct("<4I")
 ANSWER = struct.Struct("<2I")
 """Number, status."""
 READY_NUMBER = 0xFFFFFFFF
+_TICKET_S = 10.0
+"""For showing a ticket once connected; a predictor does so before it loads anything."""
 
 
 class Kind(IntEnum):
@@ -111,14 +116,14 @@ class Connection:
 
 
 @contextmanager
-def accepted(path: Path, shape: RingShape, deadlines: Deadlines) -> Iterator[Connection]:
-    """Listen at `path`, accept one predictor, and wait until its model is loaded.
+def accepted(path: Path, ticket: str, shape: RingShape, deadlines: Deadlines) -> Iterator[Connection]:
+    """Listen at `path`, accept the predictor that shows `ticket`, and wait until its model is loaded.
 
     Raises:
         TimeoutError: nobody connected: the predict container did not come up.
         PredictorFailed: the model could not be loaded in time.
     """
-    with _accept(path, deadlines.connect_s) as stream:
+    with _accept(path, ticket.encode("ascii"), deadlines.connect_s) as stream:
         descriptor = create(shape)
         try:
             ring = Ring(descriptor, shape)
@@ -132,12 +137,13 @@ def accepted(path: Path, shape: RingShape, deadlines: Deadlines) -> Iterator[Con
         yield Connection(stream, ring, deadlines)
 
 
-def greet(stream: socket.socket) -> Ring:
-    """The predictor's half of a connection: take the hello and map its ring.
+def greet(stream: socket.socket, ticket: str) -> Ring:
+    """The predictor's half of a connection: show the ticket, take the hello and map its ring.
 
     Raises:
         ConnectionError: the other side is no judge.
     """
+    stream.send(ticket.encode("ascii"))
     message, descriptors, _, _ = socket.recv_fds(stream, HELLO.size, 1)
     if len(message) != HELLO.size or len(descriptors) != 1:
         raise ConnectionError("no hello came")
@@ -150,18 +156,31 @@ def greet(stream: socket.socket) -> Ring:
         os.close(descriptors[0])
 
 
-def _accept(path: Path, timeout_s: float) -> socket.socket:
+def _accept(path: Path, ticket: bytes, timeout_s: float) -> socket.socket:
+    ends_s = time.monotonic() + timeout_s
     path.unlink(missing_ok=True)  # of an evaluation that was cut short
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(path))
         path.chmod(0o666)  # the predict container runs as another user
         listener.listen(1)
-        listener.settimeout(timeout_s)
         try:
-            stream, _ = listener.accept()
+            while True:
+                listener.settimeout(max(ends_s - time.monotonic(), 0.001))
+                stream, _ = listener.accept()
+                if _shows(stream, ticket):
+                    return stream
+                stream.close()
         finally:
             path.unlink(missing_ok=True)
-        return stream
+
+
+def _shows(stream: socket.socket, ticket: bytes) -> bool:
+    stream.settimeout(_TICKET_S)
+    try:
+        shown = stream.recv(len(ticket) + 1)
+    except OSError:  # silence, or gone
+        return False
+    return hmac.compare_digest(shown, ticket)
 
 
 def _receive_status(stream: socket.socket, number: int, timeout_s: float) -> None:

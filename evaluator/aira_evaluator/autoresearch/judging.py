@@ -1,7 +1,8 @@
 """The trusted score of a served model: prefixes first, in a container of their own, then the parallel pass.
 
 Two predict containers connect one after the other, at two sockets. The first sees prefixes only and is gone before
-the second sees whole rows, so nothing that remembers rows can have answered for prefixes.
+the second sees whole rows: nothing that remembers rows can have answered for prefixes, and nothing that knows which
+prefixes were asked for answers for rows. Tickets keep a first one that will not go from answering for the second.
 
     score = (nats of the parallel pass + scored tokens * charge) / (ln 2 * bytes)
 
@@ -43,6 +44,16 @@ SUFFIX_DEPENDENT = "depends_on_suffix"
 COMPANY_DEPENDENT = "depends_on_company"
 _START_S = 60.0
 """For starting a container and its interpreter on a busy machine."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where predictors connect, and how they are told apart."""
+
+    folder: Path
+    """Where the sockets will be."""
+    tickets: tuple[str, str]
+    """Which the host gave to the first and to the second predictor, and to nobody else."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +99,12 @@ def secret_rng(seed: int, handover_sha256: str) -> np.random.Generator:
 
 
 def judge(
-    folder: Path, hidden: HiddenRows, rules: Rules, seed_set: str, rng: np.random.Generator, lifetime_s: float
+    meeting: Meeting, hidden: HiddenRows, rules: Rules, seed_set: str, rng: np.random.Generator, lifetime_s: float
 ) -> Judgement:
-    """Score the model behind the two predictors that will connect in `folder`.
+    """Score the model behind the two predictors that will connect.
 
     Args:
-        folder: where the sockets will be.
+        meeting: with those two.
         hidden: rows and byte lengths.
         rules: sizes, tolerances, deadlines.
         seed_set: decides how many probes there are.
@@ -109,11 +120,11 @@ def judge(
     deadlines = Deadlines(lifetime_s + _START_S, rules.load_s, rules.request_s, lifetime_s)
     clock = _Clock()
     probes = {split: draw_probes(hidden, split, rules.probes[seed_set], rng) for split in hidden.splits}
-    with accepted(folder / PREFIX_SOCKET, shape, deadlines) as connection:
+    with accepted(meeting.folder / PREFIX_SOCKET, meeting.tickets[0], shape, deadlines) as connection:
         clock.lap("load")
         by_prefix = {split: ask_prefixes(connection, hidden, probes[split], rng) for split in hidden.splits}
         clock.lap("prefixes")
-    with accepted(folder / ROWS_SOCKET, shape, deadlines) as connection:
+    with accepted(meeting.folder / ROWS_SOCKET, meeting.tickets[1], shape, deadlines) as connection:
         clock.lap("load_again")
         parallel = parallel_pass(connection, hidden, rng)
         clock.lap("rows")

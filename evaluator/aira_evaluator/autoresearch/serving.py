@@ -1,6 +1,6 @@
 """The program of a predict container: loads a handed-over model and answers a judge's requests for logits.
 
-    python -m aira_evaluator.autoresearch.serving --handover FILE --socket PATH
+    python -m aira_evaluator.autoresearch.serving --handover FILE --socket PATH --ticket HEX
 
 It connects before it loads, so that a model which never returns from loading is a silence the judge can time. From
 the loading on, this process belongs to the submission: nothing here protects anything, and the judge believes nothing
@@ -87,9 +87,9 @@ class Server:
             self._ring.logits(slot, len(vectors)).copy_(vectors)
 
 
-def serve(stream: socket.socket, handover: Path, device: torch.device) -> None:
+def serve(stream: socket.socket, ticket: str, handover: Path, device: torch.device) -> None:
     """Load the model and answer until the judge hangs up."""
-    ring = greet(stream)
+    ring = greet(stream, ticket)
     try:
         server = Server(load(handover, device), ring, device)
     except BaseException:
@@ -133,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Serve the logits of a handed-over model to a judge.")
     parser.add_argument("--handover", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument("--ticket", required=True, help="tells the judge whose turn it is")
     options = parser.parse_args(arguments)
     try:
         stream = _connect(options.socket)
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with stream, suppress(ConnectionError):  # the judge may hang up in the middle of an answer
-        serve(stream, options.handover, device)
+        serve(stream, options.ticket, options.handover, device)
     return 0
 
 

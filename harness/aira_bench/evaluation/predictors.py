@@ -52,16 +52,21 @@ class Predictors:
         self,
         sandbox: Sandbox,
         spec: ContainerSpec,
+        tickets: tuple[str, str],
         lifetime_s: float,
         destination: Path,
         on_failure: Callable[[], None],
     ) -> None:
-        """`on_failure` is called, from another thread, if the engine fails: nobody need wait for a predictor then."""
+        """Each predictor is told its own ticket alone.
+
+        `on_failure` is called, from another thread, if the engine fails: nobody need wait for a predictor then.
+        """
         self.failure: AiraError | None = None
         """The engine's, if it failed before `stop`."""
         self.endings: list[EndReason] = []
         """Of the predictors that ended before `stop`."""
         self._sandbox, self._spec, self._lifetime_s = sandbox, spec, lifetime_s
+        self._tickets = tickets
         self._destination, self._on_failure = destination, on_failure
         self._lock = threading.Lock()
         self._stopped = False
@@ -83,9 +88,9 @@ class Predictors:
             self._thread.join()
 
     def _run(self) -> None:
-        for number, name in enumerate(SOCKETS, start=1):
+        for number, (name, ticket) in enumerate(zip(SOCKETS, self._tickets, strict=True), start=1):
             try:
-                if not self._serve(name, self._destination / f"predict_{number}.txt"):
+                if not self._serve(name, ticket, self._destination / f"predict_{number}.txt"):
                     return
             except AiraError as error:
                 with self._lock:
@@ -95,7 +100,7 @@ class Predictors:
                     self._on_failure()
                 return
 
-    def _serve(self, socket: str, log: Path) -> bool:
+    def _serve(self, socket: str, ticket: str, log: Path) -> bool:
         """Run one predictor to its end; False if it was stopped."""
         with self._lock:
             if self._stopped:
@@ -108,7 +113,8 @@ class Predictors:
                 return False
             outcome = container.run(
                 ["python3", "-m", "aira_evaluator.autoresearch.serving",
-                 "--handover", str(_HANDOVER_FOLDER / HANDOVER_FILE), "--socket", str(MEETING / socket)],
+                 "--handover", str(_HANDOVER_FOLDER / HANDOVER_FILE), "--socket", str(MEETING / socket),
+                 "--ticket", ticket],
                 files={},
                 timeout_s=self._lifetime_s,
                 artifacts=[],

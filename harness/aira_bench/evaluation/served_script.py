@@ -42,6 +42,8 @@ class Handover:
     """A model's file on the host, and the record of its making."""
 
     folder: Path
+    tickets: tuple[str, str]
+    """Which the two predictors show the judge."""
     record: bytes
     """`fit.json`, as the judge reads it."""
 
@@ -117,13 +119,15 @@ class ServedScript:
             detail = f": {model.detail}" if model.detail else ""
             return Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
         model.path.chmod(0o644)
+        tickets = (secrets.token_hex(32), secrets.token_hex(32))
         record = {
+            "tickets": tickets,
             "handover_sha256": model.sha256,
             "claimed": claimed_value(outcome, self._setting.task.metric),
             "serving_s": clock.serving_s,
             "seconds": fit_seconds(outcome, started_s),
         }
-        return Handover(folder, json.dumps(record, allow_nan=False).encode("ascii"))
+        return Handover(folder, tickets, json.dumps(record, allow_nan=False).encode("ascii"))
 
     def _without_model(self, outcome: StepOutcome, file: str) -> str:
         name, clock = self._setting.task.metadata.aira.artifact.name, self._clock
@@ -143,7 +147,9 @@ class ServedScript:
     def _serve(self, made: Handover, ends_s: float, destination: Path) -> Verdict:
         container = self._judges.take()
         spec = predict_spec(self._setting, self._limits, made.folder, self._meeting)
-        predictors = Predictors(self._sandbox, spec, self._clock.serving_s, destination, on_failure=container.close)
+        predictors = Predictors(
+            self._sandbox, spec, made.tickets, self._clock.serving_s, destination, on_failure=container.close
+        )
         with self._lock:
             self._predictors = predictors
         name = self._setting.task.metadata.aira.artifact.name

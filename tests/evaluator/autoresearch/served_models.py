@@ -6,9 +6,11 @@ test but what it writes to the ring. On a machine with a GPU, predictors serve f
 
 import math
 import multiprocessing
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -17,10 +19,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from aira_evaluator.autoresearch import serving
-from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over
+from aira_evaluator.autoresearch import conversation, serving
+from aira_evaluator.autoresearch.handover import HANDOVER_FILE, Ambience, Handed, hand_over
 from aira_evaluator.autoresearch.hidden import HiddenRows
-from aira_evaluator.autoresearch.judging import PREFIX_SOCKET, ROWS_SOCKET, Judgement, judge, secret_rng
+from aira_evaluator.autoresearch.judging import PREFIX_SOCKET, ROWS_SOCKET, Judgement, Meeting, judge, secret_rng
 from aira_evaluator.autoresearch.rules import Rules
 
 VOCABULARY = 48
@@ -35,6 +37,9 @@ RULES = Rules(
     request_s=30,
 )
 LIFETIME_S = 60.0
+TICKETS = ("of the first", "of the second")
+PLAIN = Ambience(autocast=False, autocast_dtype=torch.bfloat16, matmul_precision="highest")
+CPU = torch.device("cpu")
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -170,6 +175,61 @@ class BatchAdaptor(Bigram):
         return super().logits(x) + 0.5 * torch.log(counts)
 
 
+class Impostor(Bigram):
+    """Stays when the judge hangs up and offers itself at the second predictor's door, where it knows all probes.
+
+    It would look ahead wherever it was not asked by prefix. Alive it tries for `TRIES_S`.
+    """
+
+    TRIES_S = 5.0
+
+    def __init__(self, door: Path) -> None:
+        super().__init__()
+        self.door, self.asked = door, set[tuple[int, ...]]()
+        self.waits = False
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.waits:
+            self.waits = True
+            threading.Thread(target=self.pose, daemon=False).start()
+        self.asked |= {tuple(_without_filling(row)) for row in x.tolist()}
+        return super().logits(x)
+
+    def pose(self) -> None:
+        until_s = time.monotonic() + self.TRIES_S
+        while time.monotonic() < until_s:
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stream:
+                stream.connect(str(self.door))
+                server = serving.Server(Handed(_Informed(self), PLAIN), conversation.greet(stream, TICKETS[0]), CPU)
+                stream.send(conversation.ANSWER.pack(conversation.READY_NUMBER, conversation.Status.DONE))
+                while message := stream.recv(conversation.REQUEST.size):
+                    number, kind, slot, windows = conversation.REQUEST.unpack(message)
+                    server.answer(conversation.Kind(kind), slot, windows)
+                    stream.send(conversation.ANSWER.pack(number, conversation.Status.DONE))
+            time.sleep(0.005)
+
+
+class _Informed(LookAhead):
+    """Looks ahead where it was not asked before."""
+
+    def __init__(self, impostor: Impostor) -> None:
+        super().__init__()
+        self.asked = impostor.asked
+
+    def may_look(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.tolist()
+        unknown = [[tuple(row[: at + 1]) not in self.asked for at in range(len(row) - 1)] for row in rows]
+        return torch.tensor(unknown)
+
+
+def _without_filling(row: list[int]) -> list[int]:
+    """A probe's prefix, whose window is filled up with its first token."""
+    length = len(row)
+    while length > 1 and row[length - 1] == row[0]:
+        length -= 1
+    return row[:length]
+
+
 class RareNan(Bigram):
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         logits = super().logits(x).clone()
@@ -177,11 +237,10 @@ class RareNan(Bigram):
         return logits
 
 
-def process(handover: Path, socket: Path) -> BaseProcess:
+def process(handover: Path, door: Path, ticket: str = TICKETS[0]) -> BaseProcess:
     """A started predictor."""
-    started = _FORK.Process(
-        target=serving.main, args=(["--handover", str(handover), "--socket", str(socket)],), daemon=True
-    )
+    arguments = ["--handover", str(handover), "--socket", str(door), "--ticket", ticket]
+    started = _FORK.Process(target=serving.main, args=(arguments,), daemon=True)
     started.start()
     return started
 
@@ -193,9 +252,9 @@ def predictors(handover: Path, meeting: Path) -> Iterator[None]:
     stopped = threading.Event()
 
     def run() -> None:
-        for name in (PREFIX_SOCKET, ROWS_SOCKET):
+        for name, ticket in zip((PREFIX_SOCKET, ROWS_SOCKET), TICKETS, strict=True):
             if not stopped.is_set():
-                running.append(process(handover, meeting / name))
+                running.append(process(handover, meeting / name, ticket))
                 running[-1].join()
 
     thread = threading.Thread(target=run, daemon=True)
@@ -215,7 +274,8 @@ def score(model: nn.Module, folder: Path, hidden: HiddenRows | None = None, *, s
     folder.mkdir(exist_ok=True)
     hand_over(model, folder)
     with predictors(folder / HANDOVER_FILE, folder):
-        return judge(folder, hidden or hidden_rows(), RULES, "search", secret_rng(seed, ""), LIFETIME_S)
+        meeting = Meeting(folder, TICKETS)
+        return judge(meeting, hidden or hidden_rows(), RULES, "search", secret_rng(seed, ""), LIFETIME_S)
 
 
 def true_bpb(hidden: HiddenRows, split: str) -> float:

@@ -27,6 +27,7 @@ from aira_evaluator.autoresearch.ring import Ring, RingShape, create, rows_that_
 from aira_evaluator.autoresearch.serving import NoLogits, logits_of
 
 SHAPE = RingShape(slots=2, rows=3, tokens=4, vocabulary=5)
+TICKET = "of the one that is awaited"
 PATIENCE = Deadlines(connect_s=5, load_s=1, request_s=1, serving_s=3)
 
 
@@ -172,7 +173,7 @@ def meet(path: Path, behaviour: Behaviour) -> threading.Thread:
 
 
 def ready(stream: socket.socket) -> Ring:
-    ring = conversation.greet(stream)
+    ring = conversation.greet(stream, TICKET)
     stream.send(ANSWER.pack(READY_NUMBER, Status.DONE))
     return ring
 
@@ -197,13 +198,18 @@ def silent_when_asked(stream: socket.socket) -> None:
 
 
 def cannot_load(stream: socket.socket) -> None:
-    conversation.greet(stream)
+    conversation.greet(stream, TICKET)
     stream.send(ANSWER.pack(READY_NUMBER, Status.LOAD_FAILED))
 
 
+def silent_once_greeted(stream: socket.socket) -> None:
+    conversation.greet(stream, TICKET)
+    time.sleep(2)
+
+
 BREACHES: dict[str, tuple[Behaviour, str]] = {
-    "silent at once": (lambda stream: time.sleep(2), "gave no answer within 1 s"),
-    "gone at once": (lambda stream: None, "ended early"),
+    "silent at once": (silent_once_greeted, "gave no answer within 1 s"),
+    "gone at once": (lambda stream: conversation.greet(stream, TICKET), "ended early"),
     "cannot load": (cannot_load, "could not be loaded"),
     "silent when asked": (silent_when_asked, "gave no answer within 1 s"),
     "gone when asked": (wait_for_request, "ended early"),
@@ -226,11 +232,34 @@ def test_every_breach_is_the_submissions_failure_within_the_deadline(breach: str
     started_s = time.monotonic()
     with (
         pytest.raises(PredictorFailed, match=reason),
-        conversation.accepted(path, SHAPE, PATIENCE) as connection,
+        conversation.accepted(path, TICKET, SHAPE, PATIENCE) as connection,
     ):
         list(answers(connection, [batch]))
     assert time.monotonic() - started_s < 3
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "shown", [b"of another", TICKET.encode() + b"!", TICKET[:-1].encode(), b"", None], ids=lambda shown: repr(shown)
+)
+def test_visitors_without_the_ticket_are_sent_away_unheard(
+    shown: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "_TICKET_S", 0.2)
+    path, heard = tmp_path / "here", []
+
+    def visit(stream: socket.socket) -> None:
+        if shown is not None:
+            stream.send(shown)
+        heard.append(stream.recv(64))
+
+    def visit_before_the_one_that_is_awaited() -> None:
+        meet(path, visit).join()
+        meet(path, wait_for_request)
+
+    threading.Thread(target=visit_before_the_one_that_is_awaited, daemon=True).start()
+    with conversation.accepted(path, TICKET, SHAPE, PATIENCE):
+        assert heard == [b""]
 
 
 def test_descriptors_sent_to_a_judge_do_not_arrive(tmp_path: Path) -> None:
@@ -243,7 +272,7 @@ def test_descriptors_sent_to_a_judge_do_not_arrive(tmp_path: Path) -> None:
             stream.recv(64)
 
     meet(path, behave)
-    with conversation.accepted(path, SHAPE, PATIENCE) as connection:
+    with conversation.accepted(path, TICKET, SHAPE, PATIENCE) as connection:
         connection.wait(connection.ask(Kind.EVERY_POSITION, 0, 1))
         links = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
         assert links.count(str(sent)) == 1  # the sender's own
@@ -262,14 +291,14 @@ def test_slow_answers_add_up_to_one_deadline(tmp_path: Path) -> None:
     batch = Batch(torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 4, dtype=torch.int64))
     with (
         pytest.raises(PredictorFailed, match=r"longer than 3 s|no answer within"),
-        conversation.accepted(path, SHAPE, PATIENCE) as connection,
+        conversation.accepted(path, TICKET, SHAPE, PATIENCE) as connection,
     ):
         list(answers(connection, [batch] * 50))
 
 
 def test_nobody_coming_is_not_the_submissions_failure(tmp_path: Path) -> None:
     deadlines = Deadlines(connect_s=0.2, load_s=1, request_s=1, serving_s=1)
-    with pytest.raises(TimeoutError), conversation.accepted(tmp_path / "here", SHAPE, deadlines):
+    with pytest.raises(TimeoutError), conversation.accepted(tmp_path / "here", TICKET, SHAPE, deadlines):
         pass
 
 
@@ -293,7 +322,7 @@ def test_answers_come_in_order_while_the_next_slot_is_being_filled(tmp_path: Pat
     targets = windows.long().gather(1, positions.long()[:, None])[:, 0]
     parts = [slice(start, start + 4) for start in range(0, 40, 4)]
     meet(path, echo)
-    with conversation.accepted(path, shape, PATIENCE) as connection:
+    with conversation.accepted(path, TICKET, shape, PATIENCE) as connection:
         batches = [Batch(windows[part], targets[part], positions[part]) for part in parts]
         found = torch.cat(list(answers(connection, batches)))
     assert (found < 1e-6).all()

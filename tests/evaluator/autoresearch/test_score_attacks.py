@@ -102,13 +102,20 @@ def test_a_memorizer_would_pass_if_its_prefixes_were_asked_last(honest: Judgemen
     rng = judging.secret_rng(5, "")
     shape = RingShape(2, 8, hidden.tokens, hidden.vocabulary)
     predictor = served.process(tmp_path / HANDOVER_FILE, tmp_path / "here")
-    with accepted(tmp_path / "here", shape, Deadlines(60, 60, 60, 60)) as connection:
+    with accepted(tmp_path / "here", served.TICKETS[0], shape, Deadlines(60, 60, 60, 60)) as connection:
         probes = draw_probes(hidden, "validation", 200, rng)
         parallel = judging.parallel_pass(connection, hidden, rng)
         by_prefix = ask_prefixes(connection, hidden, probes, rng)
     predictor.join()
     gains = by_prefix.astype(np.float64) - parallel[probes.rows, probes.positions]
     assert not rules.tolerance.is_exceeded(gains)
+
+
+def test_the_first_predictor_cannot_answer_for_the_second(honest: Judgement, tmp_path: Path) -> None:
+    found = served.score(served.Impostor(tmp_path / "m" / judging.ROWS_SOCKET), tmp_path / "m", HIDDEN)
+    assert found.flags == ()
+    for split in SPLITS:
+        assert found.splits[split].bpb == pytest.approx(honest.splits[split].bpb, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -165,13 +172,13 @@ def leave_mark(mark: Path) -> None:
 
 
 def test_a_pickle_that_runs_code_runs_it_outside_the_judge_and_is_no_model(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
+    mark, meeting = tmp_path / "mark", judging.Meeting(tmp_path, served.TICKETS)
     (tmp_path / HANDOVER_FILE).write_bytes(pickle.dumps(RunsCode(mark)))
     with (
         pytest.raises(PredictorFailed, match="could not be loaded"),
         served.predictors(tmp_path / HANDOVER_FILE, tmp_path),
     ):
-        judging.judge(tmp_path, HIDDEN, served.RULES, "search", judging.secret_rng(5, ""), served.LIFETIME_S)
+        judging.judge(meeting, HIDDEN, served.RULES, "search", judging.secret_rng(5, ""), served.LIFETIME_S)
     assert int(mark.read_text()) != os.getpid()
 
 
@@ -212,7 +219,9 @@ def write_data(folder: Path, *, rows: int = 24) -> Tokenizer:
     manifest = {"profile": "cpu", "seed": 11, "public_corpus": True, "splits": splits}
     (folder / "search" / "manifest.json").write_text(json.dumps(manifest))
     seconds = {"total": 31.5, "start_up": 4.0}
-    record = {"handover_sha256": "ab", "claimed": 1.25, "serving_s": 60, "seconds": seconds}
+    record = {
+        "handover_sha256": "ab", "claimed": 1.25, "serving_s": 60, "seconds": seconds, "tickets": served.TICKETS,
+    }  # fmt: skip
     (folder / "fit.json").write_text(json.dumps(record))
     return tokenizer
 
