@@ -82,6 +82,19 @@ def test_what_cannot_be_had_leaves_nothing_behind(place: Place, server: FileServ
     assert not [path for path in (place.home / "tasks").rglob("*") if path.is_file()]
 
 
+def test_a_script_that_takes_too_long_is_killed_and_the_message_names_the_key(place: Place, tmp_path: Path) -> None:
+    folder = text_folder(tmp_path, "http://127.0.0.1:9/never-asked")
+    metadata = yaml.safe_load((folder / "metadata.yaml").read_text())
+    metadata["aira"]["profiles"] = {"cpu": {"prepare_timeout_s": 1.5}}
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(metadata))
+    (folder / "prepare.py").write_text("import time\ntime.sleep(600)\n")
+    failed = place.call("prepare", str(folder), "--profile", "cpu", "--source", "synthetic", status=4)
+    (last,) = failed.stderr.splitlines()[-1:]
+    assert f"{PARITY.name}/prepare.py did not end within 1.5 s" in last
+    assert "aira.profiles.cpu.prepare_timeout_s" in last
+    assert not [path for path in (place.home / "tasks").rglob("*") if path.is_file()]
+
+
 def test_a_text_task_runs_on_its_stand_in_and_says_so(place: Place) -> None:
     answer = json.loads(
         place.call("run", "--agent", "baseline", "--task", "babistories-2p", "--profile", "cpu", "--source", "synthetic",

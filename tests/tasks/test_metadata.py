@@ -34,6 +34,7 @@ def test_an_upstream_folder_loads_without_a_block_of_ours() -> None:
     assert task.metadata.prepare_code_python_requirements == ("-numpy",)
     assert not task.metadata.aira.hidden_validation
     assert task.profile("cpu").steps == 8
+    assert task.profile("paper").prepare_timeout_s == 14400
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,8 @@ def test_the_other_published_variations_are_read(tmp_path: Path) -> None:
         ({"aira": {"steps": 5}}, "aira.steps"),
         ({"aira": {"hidden_validation": True}}, "needs report"),
         ({"aira": {"profiles": {"cpu": {"steps": 0}}}}, "greater than 0"),
+        ({"aira": {"profiles": {"cpu": {"prepare_timeout_s": 0}}}}, "prepare_timeout_s.*greater than 0"),
+        ({"aira": {"profiles": {"cpu": {"prepare_timeout": 60}}}}, "prepare_timeout: Extra inputs"),
         ({"aira": {"artifact": {"name": "../x"}}}, "artifact.name"),
         ({"logging_info": {}}, "logging_info.name"),
     ],

@@ -113,6 +113,8 @@ class Profile(_Schema):
     hours: float = Field(default=24.0, gt=0)
     step_timeout_s: float = Field(default=14400, gt=0)
     evaluation_timeout_s: float = Field(default=14400, gt=0)
+    prepare_timeout_s: float = Field(default=14400, gt=0)
+    """For each of the two preparing scripts; it only has to end what hangs."""
     memory_mib: int = Field(default=8192, gt=0)
     workspace_mib: int = Field(default=2048, gt=0)
     fit: FitClock | None = None

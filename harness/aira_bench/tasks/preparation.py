@@ -23,7 +23,6 @@ from aira_bench.tasks.store import TaskData, hash_tree
 from aira_bench.tasks.task import Task
 from aira_bench.world import World
 
-TIMEOUT_S = 3600.0
 LOGS = "/workspace/logs"
 
 
@@ -70,7 +69,7 @@ def prepare_task(
         for half, script in halves.items():
             note(f"running {script}")
             spec = _half_spec(task, profile, staging, half, source, raw, image, world.new_id())
-            _make_half(task, script, staging / half, spec, sandbox)
+            _make_half(task, profile, script, staging / half, spec, sandbox)
         artifact = task.metadata.aira.artifact.name
         (staging / "hidden" / artifact).unlink(missing_ok=True)
         empty.rmdir()
@@ -105,7 +104,8 @@ def _half_spec(
     )
 
 
-def _make_half(task: Task, script: str, output: Path, spec: ContainerSpec, sandbox: Sandbox) -> None:
+def _make_half(task: Task, profile: str, script: str, output: Path, spec: ContainerSpec, sandbox: Sandbox) -> None:
+    timeout_s = task.profile(profile).prepare_timeout_s
     output.mkdir()
     if os.geteuid() == 0:
         os.chown(output, CONTAINER_UID, CONTAINER_UID)
@@ -115,12 +115,17 @@ def _make_half(task: Task, script: str, output: Path, spec: ContainerSpec, sandb
             ["python3", f"/task/{script}", "--global-shared-data-dir", "/raw",
              "--agent-data-mount-dir", "/output", "--agent-log-dir", LOGS],
             files={f"logs/{task.metadata.aira.artifact.name}": b""},
-            timeout_s=TIMEOUT_S,
+            timeout_s=timeout_s,
             artifacts=(),
             destination=output,
         )  # fmt: skip
     finally:
         container.close()
+    if outcome.ended == "timeout":
+        raise TaskError(
+            f"{task.name}/{script} did not end within {timeout_s:g} s; "
+            f"aira.profiles.{profile}.prepare_timeout_s in {task.folder / 'metadata.yaml'} says how long it may take."
+        )
     if outcome.ended != "exited" or outcome.exit_code != 0:
         ended = f"exit status {outcome.exit_code}" if outcome.ended == "exited" else outcome.ended.replace("_", " ")
         raise TaskError(f"{task.name}/{script} failed ({ended}): {last_line(outcome.stderr) or 'no message'}")
