@@ -36,7 +36,17 @@ from aira_evaluator.lra.functions import ModuleFunctions, read_module
 from aira_evaluator.lra.heads import NoHead
 from aira_evaluator.lra.profiles import PROFILES
 from aira_evaluator.lra.tracing import TraceRequest, load_module_class, trace
-from aira_evaluator.lra.training import Examples, Span, Trainer, Weights, draw_order, mean_loss, optimizer_of, stretches
+from aira_evaluator.lra.training import (
+    Examples,
+    Moments,
+    Span,
+    Trainer,
+    Weights,
+    draw_order,
+    mean_loss,
+    optimizer_of,
+    stretches,
+)
 
 CONTRACT = CONTRACTS["listops"]
 PUBLIC_EVAL_FREQUENCY = 50
@@ -141,12 +151,13 @@ class Bench:
         """Seconds of all steps in compiled stretches, with the judge's evaluations between them or not."""
         subset, answers = self._inputs[: self._profile.eval_subset], self._answers[: self._profile.eval_subset]
         order = jnp.asarray(self._order)
-        trainer = Trainer(loop.functions, NoHead(), optimizer_of(self._wanted))
+        trainer, optimizer = Trainer(loop.functions, NoHead()), optimizer_of(self._wanted)
         state = trainer.begin(self._weights())
         _await(state)
         started_s = _clock()
         for first, stop in stretches(self._steps, self._wanted.eval_frequency):
-            state = loop.run(trainer, state, Span(jnp.int32(first), jnp.int32(stop), order), self._examples, self._key)
+            span = Span(jnp.int32(first), jnp.int32(stop), order)
+            state = loop.run(trainer, state, span, self._examples, self._key, optimizer)
             _await(state)
             if evaluating:
                 accuracy(loop.evaluator.logits(state.weights, subset), answers)
@@ -154,9 +165,8 @@ class Bench:
 
     def plain(self, evaluating: bool) -> float:
         """Seconds of all steps dispatched one by one, with whole evaluations or not."""
-        optimizer = optimizer_of(self._wanted)
         weights = self._weights()
-        moments = optimizer.init(weights)
+        moments = Moments.of(weights)
         _await(moments)
         started_s = _clock()
         for step, batch in enumerate(self._order):

@@ -178,7 +178,7 @@ class _Judge:
         """Of the training, of its dropout, and of the untrained draws."""
         self._ids = secret_ids(profile.task, self._contract.vocab_size, self._ids_rng)
         head = head_of(self._contract, self._wanted)
-        self._trainer = Trainer(module.functions, head, optimizer_of(self._wanted))
+        self._trainer = Trainer(module.functions, head)
         # Drawing parameters runs a few times and compiles longer than it runs: optimizing it would cost more.
         options = {"xla_backend_optimization_level": 0} if self._platform == "cpu" else None
         self._start = jax.jit(self._trainer.start, compiler_options=options)
@@ -231,10 +231,11 @@ class _Judge:
         wanted, train = self._wanted, self._splits.train
         order = jnp.asarray(draw_order(self._order_rng, len(train), wanted.batch_size, wanted.train_steps))
         examples = self._on_device(train)
+        optimizer = optimizer_of(wanted)
         loop = jax.jit(self._trainer.run, donate_argnums=0)
         self._note(f"compiling the training of {self._module.parameter_count:,} parameters")
         span = Span(jnp.int32(0), jnp.int32(0), order)
-        program = loop.lower(self._first, span, examples, self._keys[1]).compile()
+        program = loop.lower(self._first, span, examples, self._keys[1], optimizer).compile()
         planned = program.memory_analysis()
         if planned is not None:
             needed = planned.temp_size_in_bytes + planned.argument_size_in_bytes
@@ -246,7 +247,8 @@ class _Judge:
         for first, stop in stretches(wanted.train_steps, wanted.eval_frequency):
             spans = [(first, stop)] if first else [(0, min(_PROBE_STEPS, stop)), (min(_PROBE_STEPS, stop), stop)]
             for begin, end in spans:
-                state = program(state, Span(jnp.int32(begin), jnp.int32(end), order), examples, self._keys[1])
+                span = Span(jnp.int32(begin), jnp.int32(end), order)
+                state = program(state, span, examples, self._keys[1], optimizer)
                 loss = float(state.loss_sum) / (stop - first)
                 step_s = self._clock.lap("training") / max(1, end - begin)
                 self._clock.require(step_s * (wanted.train_steps - end))

@@ -12,7 +12,7 @@ Not covered: whether what was trained may be trusted (`checks`), and scores (`sc
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from aira_evaluator.lra.hyperparameters import Hyperparameters
 
 Values = TypeVar("Values")
 Weights = tuple[Parameters, HeadParameters]
+Scalar = jax.Array | float
 BETA1, BETA2, EPSILON = 0.9, 0.98, 1e-9
 
 
@@ -39,9 +40,9 @@ class Examples(NamedTuple):
     """int32 (N,)"""
 
 
-def learning_rate(step: jax.Array, peak: float, warmup_steps: int) -> jax.Array:
+def learning_rate(step: jax.Array, peak: Scalar, warmup_steps: Scalar) -> jax.Array:
     """The rate of a step, counted from 1."""
-    t, w = jnp.asarray(step, jnp.float32), float(warmup_steps)
+    t, w = jnp.asarray(step, jnp.float32), jnp.asarray(warmup_steps, jnp.float32)
     rate: jax.Array = peak * jnp.minimum(1.0, t / w) * jnp.sqrt(w / jnp.maximum(t, w))
     return rate
 
@@ -52,18 +53,21 @@ class Moments(NamedTuple):
     first: Weights
     second: Weights
 
-
-@dataclass(frozen=True)
-class AdamW:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019) under the task's schedule."""
-
-    peak: float
-    warmup_steps: int
-    weight_decay: float
-
-    def init(self, weights: Weights) -> Moments:
+    @classmethod
+    def of(cls, weights: Weights) -> Self:
         """Both means at zero."""
-        return Moments(jax.tree.map(jnp.zeros_like, weights), jax.tree.map(jnp.zeros_like, weights))
+        return cls(jax.tree.map(jnp.zeros_like, weights), jax.tree.map(jnp.zeros_like, weights))
+
+
+class AdamW(NamedTuple):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019) under the task's schedule.
+
+    An argument of the compiled loop, so that modules which differ in these numbers alone share a program.
+    """
+
+    peak: Scalar
+    warmup_steps: Scalar
+    weight_decay: Scalar
 
     def update(
         self, step: jax.Array, weights: Weights, gradients: Weights, moments: Moments
@@ -85,7 +89,7 @@ class AdamW:
 
 def optimizer_of(wanted: Hyperparameters) -> AdamW:
     """The optimizer of a training."""
-    return AdamW(wanted.learning_rate, wanted.warmup_steps, wanted.weight_decay)
+    return AdamW(*(jnp.float32(each) for each in (wanted.learning_rate, wanted.warmup_steps, wanted.weight_decay)))
 
 
 class TrainingState(NamedTuple):
@@ -125,7 +129,6 @@ class Trainer:
 
     functions: ModuleFunctions
     head: Head
-    optimizer: AdamW
 
     def start(self, key: jax.Array) -> TrainingState:
         """The state before the first step."""
@@ -134,10 +137,16 @@ class Trainer:
 
     def begin(self, weights: Weights) -> TrainingState:
         """The state before the first step from given weights."""
-        return TrainingState(weights, self.optimizer.init(weights), jnp.zeros((), jnp.float32))
+        return TrainingState(weights, Moments.of(weights), jnp.zeros((), jnp.float32))
 
     def step(
-        self, step: jax.Array, state: TrainingState, order: jax.Array, examples: Examples, key: jax.Array
+        self,
+        step: jax.Array,
+        state: TrainingState,
+        order: jax.Array,
+        examples: Examples,
+        key: jax.Array,
+        optimizer: AdamW,
     ) -> TrainingState:
         """One optimizer step on the examples `order[step]`."""
         parameters, head_parameters = state.weights
@@ -158,7 +167,7 @@ class Trainer:
             self._backward(residuals, cotangent) for (_, residuals), cotangent in zip(passes, cotangents, strict=True)
         ]
         gradients = tuple(sum(each[1:], start=each[0]) for each in zip(*by_document, strict=True))
-        weights, moments = self.optimizer.update(step + 1, state.weights, (gradients, head_gradients), state.moments)
+        weights, moments = optimizer.update(step + 1, state.weights, (gradients, head_gradients), state.moments)
         return TrainingState(weights, moments, state.loss_sum + loss)
 
     def _forward(self, parameters: Parameters, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, Residuals]:
@@ -167,11 +176,13 @@ class Trainer:
     def _backward(self, residuals: Residuals, cotangent: jax.Array) -> Parameters:
         return _sealed(self.functions.backward(*_sealed((residuals, cotangent))))
 
-    def run(self, state: TrainingState, span: Span, examples: Examples, key: jax.Array) -> TrainingState:
+    def run(
+        self, state: TrainingState, span: Span, examples: Examples, key: jax.Array, optimizer: AdamW
+    ) -> TrainingState:
         """All steps of a span, as one loop to be compiled once: its bounds are arguments."""
 
         def step(index: jax.Array, carried: TrainingState) -> TrainingState:
-            return self.step(index, carried, span.order, examples, key)
+            return self.step(index, carried, span.order, examples, key, optimizer)
 
         trained: TrainingState = jax.lax.fori_loop(span.first, span.stop, step, state)
         return trained

@@ -26,6 +26,7 @@ from aira_evaluator.lra.scoring import secret_ids
 from aira_evaluator.lra.training import (
     AdamW,
     Examples,
+    Moments,
     Span,
     Trainer,
     TrainingState,
@@ -88,9 +89,9 @@ def train_50_steps(functions: ModuleFunctions, wanted: Hyperparameters, paramete
     tokens = split.sequences.token_ids(wanted.seq_len)
     examples = Examples(jnp.asarray(tokens), jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
     order = jnp.asarray(draw_order(np.random.default_rng(3), len(split), wanted.batch_size, 50))
-    trainer = Trainer(functions, NoHead(), optimizer_of(wanted))
-    state = trainer.begin((parameters, {}))
-    trained: TrainingState = jax.jit(trainer.run)(state, Span(0, 50, order), examples, jax.random.PRNGKey(5))
+    trainer = Trainer(functions, NoHead())
+    state, span, key = trainer.begin((parameters, {})), Span(0, 50, order), jax.random.PRNGKey(5)
+    trained: TrainingState = jax.jit(trainer.run)(state, span, examples, key, optimizer_of(wanted))
     return trained
 
 
@@ -118,7 +119,7 @@ def test_the_optimizer_is_adam_with_decoupled_decay() -> None:
     optimizer = AdamW(peak=0.1, warmup_steps=1, weight_decay=0.5)
     weights: Weights = ((jnp.array([2.0, -3.0]),), {})
     gradients: Weights = ((jnp.array([0.25, -4.0]),), {})
-    moved, moments = optimizer.update(jnp.asarray(1), weights, gradients, optimizer.init(weights))
+    moved, moments = optimizer.update(jnp.asarray(1), weights, gradients, Moments.of(weights))
     # The first step of Adam has length one in every coordinate; the decay comes on top.
     np.testing.assert_allclose(moved[0][0], [2.0 - 0.1 * (1 + 1.0), -3.0 - 0.1 * (-1 - 1.5)], rtol=1e-6)
     moved, _ = optimizer.update(jnp.asarray(2), moved, ((jnp.zeros(2),), {}), moments)
