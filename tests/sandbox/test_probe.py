@@ -1,5 +1,6 @@
 """The probe passes on production containers and sees every wall that is taken away."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -88,6 +89,48 @@ def test_a_probe_that_cannot_work_fails_closed(engine: DockerEngine, image: str)
 
     with DockerSandbox(engine, step_body) as broken, pytest.raises(SandboxError, match="did not come up"):
         probe(broken, image)
+
+
+SILENT = "import os, time; os.write(1, b'ready\\n'); os.read(0, 1); os.write(1, b'begin\\n'); time.sleep(600)"
+"""A container that comes up, takes its files and answers nothing, as on a machine without a free core."""
+
+
+class Bodies:
+    """Production containers but for the first few, which answer nothing."""
+
+    def __init__(self, silent: int) -> None:
+        self.silent = silent
+        self.made = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, spec: ContainerSpec, volume: str, threads: int) -> Body:
+        body = hardening.step_body(spec, volume, threads)
+        with self._lock:
+            self.made += 1
+            return body | {"Entrypoint": ["python3", "-c", SILENT], "Cmd": []} if self.made <= self.silent else body
+
+
+def test_a_container_that_answers_nothing_is_asked_again_by_another_one(engine: DockerEngine, image: str) -> None:
+    bodies = Bodies(silent=2)  # the two that begin at once: the witness, and the one that must be killed anyway
+    with DockerSandbox(engine, bodies) as sandbox:
+        checks = probe(sandbox, image, witness_timeout_s=6)
+    assert [check for check in checks if not check.ok] == []
+    assert len(checks) > 60
+    assert bodies.made == 3
+
+
+def test_a_machine_that_never_answers_is_told_so_in_one_line_with_a_next_command(
+    engine: DockerEngine, image: str
+) -> None:
+    bodies = Bodies(silent=99)
+    with DockerSandbox(engine, bodies) as sandbox, pytest.raises(SandboxError) as caught:
+        probe(sandbox, image, witness_timeout_s=1)
+    assert bodies.made == 3, "the witness twice, and the one that must be killed"
+    message = str(caught.value)
+    assert "ended by timeout after 1 s and said nothing; expected a report within 1 s" in message
+    assert message.endswith("Try: docker stats --no-stream")
+    assert "\n" not in message
+    assert "b''" not in message
 
 
 def test_a_check_says_what_it_saw(sandbox: DockerSandbox, image: str) -> None:

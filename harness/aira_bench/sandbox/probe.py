@@ -1,7 +1,8 @@
 """Asks a container, made with the production options, whether its walls stand. Run before anything else; fails closed.
 
 One container runs `inside/witness.py`, which tries what must not work; another ignores every signal and must die by
-its deadline. What the engine says it has set is compared too, so that a wall holds by design and not by luck.
+its deadline. What the engine says it has set is compared too, so that a wall holds by design and not by luck. A
+container that gives no answer is asked once more, by another one: on a busy machine that says nothing about walls.
 
 Not covered: the kernel behind the walls, GPUs, and host folders mounted by other roles. See SECURITY.md.
 """
@@ -9,13 +10,16 @@ Not covered: the kernel behind the walls, GPUs, and host folders mounted by othe
 import json
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tenacity
+
 from aira_bench.errors import SandboxError
+from aira_bench.output import last_line
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.protocol import (
     WORKSPACE,
@@ -31,6 +35,7 @@ from aira_bench.sandbox.protocol import (
 LIMITS = Limits(memory_mib=96, workspace_mib=8, tmp_mib=8, shm_mib=8, pids=32, open_files=256)
 """Small, so that meeting every cap takes little time; the code that sets them is every container's."""
 WITNESS_TIMEOUT_S = 60.0
+ATTEMPTS = 2
 STUBBORN_TIMEOUT_S = 0.3
 KILL_WITHIN_S = 5.0
 _REPORT = ArtifactRequest("witness.json", 64 * 1024)
@@ -56,31 +61,42 @@ class Check:
     expected: str
 
 
-def probe(sandbox: Sandbox, image: str) -> list[Check]:
+def probe(sandbox: Sandbox, image: str, *, witness_timeout_s: float = WITNESS_TIMEOUT_S) -> list[Check]:
     """Check every property of containers of `image`; about two seconds.
 
     Raises:
         PrerequisiteError: the image is not there.
-        SandboxError: the engine failed, or a probe container could not do its work.
+        SandboxError: twice the engine failed, or a probe container could not do its work.
     """
     spec = ContainerSpec(image=image, role="probe", run_id=f"probe-{secrets.token_hex(6)}", limits=LIMITS)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting = [pool.submit(_witness, sandbox, spec), pool.submit(_stubborn, sandbox, spec)]
+        waiting = [
+            pool.submit(_asked_again, lambda: _witness(sandbox, spec, witness_timeout_s)),
+            pool.submit(_asked_again, lambda: _stubborn(sandbox, spec)),
+        ]
         errors = [error for future in waiting if (error := future.exception())]
         if errors:
             raise errors[0]
         return [check for future in waiting for check in future.result()]
 
 
-def _witness(sandbox: Sandbox, spec: ContainerSpec) -> list[Check]:
+def _asked_again(ask: Callable[[], list[Check]]) -> list[Check]:
+    """A wall that does not stand is an answer, and never asked for again."""
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS), retry=tenacity.retry_if_exception_type(SandboxError), reraise=True
+    )
+    return retrying(ask)
+
+
+def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float) -> list[Check]:
     container = sandbox.prepare(spec)
     try:
         settings = container.inspect()
         with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder:
-            outcome = _run_witness(container, spec.limits, Path(folder))
+            outcome = _run_witness(container, spec.limits, Path(folder), timeout_s)
             report = outcome.artifacts[_REPORT.name]
             if outcome.exit_code != 0 or not isinstance(report, Artifact):
-                raise SandboxError(f"The sandbox could not be probed: {outcome.stderr.head[-500:]!r}")
+                raise _no_answer(outcome, timeout_s)
             facts = json.loads(report.path.read_bytes())
     finally:
         container.close()
@@ -94,13 +110,24 @@ def _witness(sandbox: Sandbox, spec: ContainerSpec) -> list[Check]:
     ]
 
 
-def _run_witness(container: PreparedContainer, limits: Limits, folder: Path) -> StepOutcome:
+def _no_answer(outcome: StepOutcome, timeout_s: float) -> SandboxError:
+    ended = f"exit status {outcome.exit_code}" if outcome.ended == "exited" else outcome.ended.replace("_", " ")
+    said = last_line(outcome.stderr)
+    return SandboxError(
+        f"The sandbox could not be probed: the probe container ended by {ended} after {outcome.wall_s:.0f} s and "
+        + (f"said: {said}; " if said else "said nothing; ")
+        + f"expected a report within {timeout_s:.0f} s (tried {ATTEMPTS} times). A busy machine may answer later.",
+        hint="docker stats --no-stream",
+    )
+
+
+def _run_witness(container: PreparedContainer, limits: Limits, folder: Path, timeout_s: float) -> StepOutcome:
     granted_mib = limits.memory_mib + limits.workspace_mib + limits.tmp_mib + limits.shm_mib
     numbers = (limits.workspace_mib, limits.tmp_mib, limits.shm_mib, limits.pids, granted_mib)
     return container.run(
         ["python3", "witness.py", *(str(number) for number in numbers)],
         files={"witness.py": hardening.source("witness").encode()},
-        timeout_s=WITNESS_TIMEOUT_S,
+        timeout_s=timeout_s,
         artifacts=[_REPORT],
         destination=folder,
     )
