@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aira_bench.errors import SandboxError, TaskError
+from aira_bench.evaluation.compiled_programs import CompiledPrograms
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.traced_module import GRAPHS, LIMITS_FILE, TracedModule, fit_spec
@@ -146,6 +147,42 @@ def test_a_module_is_scored_and_its_noise_ignored(judged: Judged) -> None:
     assert 0 < scored.test < 0.6
     assert scored.details["hyperparameters"]["train_steps"] == 20
     assert not list(judged.folder.rglob(GRAPHS.name))
+
+
+@pytest.mark.docker
+def test_modules_that_differ_in_rates_alone_share_their_programs(
+    setting: EvaluationSetting, sandbox: DockerSandbox, ahead: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    store = CompiledPrograms(tmp_path / "compiled")
+    alone = TracedModule(setting, sandbox, LIMITS, ahead)
+    sharing = TracedModule(replace(setting, programs=store), sandbox, LIMITS, ahead)
+    try:
+        first = Judged(sharing, tmp_path)(SMALL)
+        (kept,) = store.folder.iterdir()
+        written_ns = kept.stat().st_ctime_ns
+        second = Judged(sharing, tmp_path)(f"LEARNING_RATE = 0.01\n{SMALL}")
+        expected = Judged(alone, tmp_path)(f"LEARNING_RATE = 0.01\n{SMALL}")
+    finally:
+        alone.close()
+        sharing.close()
+    assert isinstance(first, Scored), first
+    assert isinstance(second, Scored), second
+    assert isinstance(expected, Scored), expected
+    assert list(store.folder.iterdir()) == [kept]
+    assert kept.stat().st_ctime_ns > written_ns
+    assert second.details["seconds"]["compiling"] < first.details["seconds"]["compiling"] / 2
+    assert (second.validation, second.test, second.flags) == (expected.validation, expected.test, expected.flags)
+    assert second.details["curve"] == expected.details["curve"] != first.details["curve"]
+    planned = [
+        {
+            scale: each["temporary_mib"]
+            for scale, each in scored.details["growth"].items()
+            if scale != "superlinear_share"
+        }
+        for scored in (second, expected)
+    ]
+    assert planned[0] == planned[1], "the compiler's plan of memory comes with the program"
+    assert not list(tmp_path.rglob("programs.tar")), "moved, not copied"
 
 
 @pytest.mark.docker

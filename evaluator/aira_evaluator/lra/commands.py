@@ -34,6 +34,7 @@ from aira_evaluator.lra.contract import CONTRACTS, MAX_SOURCE_BYTES, MODULE_FILE
 from aira_evaluator.lra.data.splits import SplitManifest, read_split
 from aira_evaluator.lra.hyperparameters import ConstantsError, Hyperparameters, read_hyperparameters
 from aira_evaluator.lra.profiles import PROFILES, LraProfile
+from aira_evaluator.lra.programs import carried_programs
 from aira_evaluator.manifests import DataError
 
 METRIC = "Accuracy"
@@ -64,7 +65,7 @@ def trace(task: TaskName, *, configurable: bool, arguments: Sequence[str] | None
     except (RefusedError, ConstantsError) as error:
         return _failed(MODULE_FILE, error, 2)
     except Exception as error:  # the submission's, of any kind
-        return _failed(MODULE_FILE, f"{type(error).__name__}: {error}", 2)
+        return _failed(MODULE_FILE, failure(error, options.model_file), 2)
     return 0
 
 
@@ -76,13 +77,15 @@ def evaluate(task: TaskName, *, configurable: bool, arguments: Sequence[str] | N
     parser = argparse.ArgumentParser(description="Train and score a traced model.py.")
     parser.add_argument("--submission-file", type=Path, default=Path(BUNDLE_FILE))
     parser.add_argument("--report-file", type=Path, default=None, help="also write a JSON report there")
+    parser.add_argument("--programs-file", type=Path, default=None, help="compiled programs, read if there and left")
     options = parser.parse_args(arguments)
     started_s = time.monotonic()
     try:
         profile = _profile(task)
         data = _read_file(options.submission_file, MAX_BUNDLE_BYTES)
         bundle = read_bundle(data, profile, configurable=configurable)
-        report = _scored(bundle, profile, Path("data"), options.submission_file.parent / LIMITS_FILE, started_s)
+        with carried_programs(options.programs_file):
+            report = _scored(bundle, profile, Path("data"), options.submission_file.parent / LIMITS_FILE, started_s)
     except RefusedError as error:
         return _failed(MODULE_FILE, error, 2)
     except (DataError, OSError) as error:

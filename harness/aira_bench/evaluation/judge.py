@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from aira_bench.errors import SandboxError
+from aira_bench.evaluation.compiled_programs import PROGRAMS
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict, parse_report, parse_score_block
 from aira_bench.output import last_line, printable
@@ -106,6 +107,7 @@ def run_judge(
     *,
     timeout_s: float,
     destination: Path,
+    programs: bytes | None = None,
 ) -> StepOutcome:
     """Run the task's `evaluate.py`; its report and output are kept under `destination`.
 
@@ -116,18 +118,27 @@ def run_judge(
         container: a fresh one, made from `judge_spec`.
         timeout_s: for the whole command.
         destination: a host folder; made if absent.
+        programs: compiled programs of an earlier judge, or empty; then those of this one are copied out as well.
 
     Raises:
         SandboxError: the engine failed.
     """
-    reports = setting.task.metadata.aira.report
-    arguments = ["--submission-file", f"./data/{submission}", *(["--report-file", _REPORT.name] if reports else [])]
+    arguments = ["--submission-file", f"./data/{submission}"]
+    entering = {f"data/{name}": content for name, content in files.items()}
+    artifacts = []
+    if setting.task.metadata.aira.report:
+        arguments += ["--report-file", _REPORT.name]
+        artifacts.append(_REPORT)
+    if programs is not None:
+        arguments += ["--programs-file", PROGRAMS.name]
+        artifacts.append(PROGRAMS)
+        entering |= {PROGRAMS.name: programs} if programs else {}
     destination.mkdir(parents=True, exist_ok=True)
     outcome = container.run(
         ["python3", "-c", _ENTRY, *arguments],
-        files={f"data/{name}": content for name, content in files.items()},
+        files=entering,
         timeout_s=timeout_s,
-        artifacts=[_REPORT] if reports else [],
+        artifacts=artifacts,
         destination=destination,
     )
     for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from aira_bench.evaluation.compiled_programs import CompiledPrograms
 from aira_bench.evaluation.verdict import Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.tasks.store import TaskData
@@ -28,6 +29,8 @@ class EvaluationSetting:
     run_id: str
     """Label of every container."""
     seed_set: str = "search"
+    programs: CompiledPrograms | None = None
+    """Where judges that compile leave their programs to each other; None: nowhere."""
 
     @property
     def environment(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aira_bench.errors import SandboxError, TaskError
+from aira_bench.evaluation.compiled_programs import PROGRAMS
 from aira_bench.evaluation.judge import judge_spec, read_verdict, run_judge
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Verdict
@@ -112,6 +113,7 @@ class TracedModule:
             raise SandboxError("The time of the run ended before a traced submission was judged.")
         name, memory_mib = self._setting.task.metadata.aira.artifact.name, self._limits.memory_mib
         limits = {"timeout_s": timeout_s if whole else None, "memory_mib": memory_mib}
+        store = self._setting.programs
         container = self._judges.take()
         try:
             outcome = run_judge(
@@ -121,9 +123,13 @@ class TracedModule:
                 container,
                 timeout_s=timeout_s,
                 destination=destination,
+                programs=None if store is None else store.get(graphs) or b"",
             )
         finally:
             container.close()
+        left = outcome.artifacts.get(PROGRAMS.name)
+        if store is not None and isinstance(left, Artifact):
+            store.put(graphs, left.path)
         if outcome.ended == "timeout" and whole:
             return Refused(f"{name}: training and scoring did not end within {timeout_s:.0f} s", outcome.wall_s)
         if outcome.ended == "out_of_memory":

@@ -2,6 +2,7 @@
 
 <runs>/<name>/
     manifest.json            plan and provenance, written once
+    compiled/                programs judges left to each other, while the run lasts
     lock                     held by the process that works on the run
     agent.py                 the user's solution file, for `script:` agents
     seeds/<seed>/
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from aira_bench.agents.protocol import StepFiles
 from aira_bench.errors import RunStateError, UsageError
+from aira_bench.evaluation.compiled_programs import CompiledPrograms
 from aira_bench.runs.manifest import Manifest, read_manifest
 from aira_bench.runs.scores import ScoreFile
 
@@ -77,6 +79,11 @@ class RunFolder:
     def agent_file(self) -> Path:
         """Copy of a `script:` agent's solution file."""
         return self.path / "agent.py"
+
+    @property
+    def compiled(self) -> CompiledPrograms:
+        """Compiled programs of this run's judges."""
+        return CompiledPrograms(self.path / "compiled")
 
     def seed(self, seed: int) -> SeedFolder:
         """Folder of one seed."""

@@ -273,7 +273,9 @@ def _run_seeds(
 ) -> None:
     plan, task = manifest.plan, prepared.task
     images = prepared.images
-    evaluation = EvaluationSetting(task, plan.profile, prepared.data, images, manifest.run_id, plan.seed_set)
+    evaluation = EvaluationSetting(
+        task, plan.profile, prepared.data, images, manifest.run_id, plan.seed_set, folder.compiled
+    )
     scope = (task.sha256, manifest.data["hidden"]["sha256"], plan.profile, plan.seed_set, images.evaluator)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
@@ -299,6 +301,7 @@ def _run_seeds(
             done, _ = wait(seeds, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
+        folder.compiled.clear()
 
 
 @contextlib.contextmanager
