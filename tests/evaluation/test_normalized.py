@@ -81,3 +81,12 @@ def test_a_board_counts_failed_seeds_as_nought_and_shows_both_figures(tmp_path: 
     assert record["normalized_mean"] == row.normalized.mean
     assert record["normalized_corrected_mean"] < record["normalized_mean"] or record["normalized_mean"] == 0.0
     assert "(" in cells(row)[HEADERS.index("NS")]
+
+
+def test_scores_on_a_stand_in_are_measured_against_nothing(tmp_path: Path) -> None:
+    record = manifest(
+        "made-up", seeds=(0,), steps=2, anchors=RETRIEVAL, data={"hidden": {"sha256": "b" * 64}, "synthetic": True}
+    )
+    (row,) = build_tables([write_run(tmp_path, record, invalid_share=0.0)])[0].rows
+    assert row.test is not None
+    assert (row.normalized, row.normalized_corrected) == (None, None)

@@ -10,7 +10,7 @@ import pytest
 
 from aira_bench.errors import RunStateError
 from aira_bench.leaderboard.board import build_tables, spread
-from aira_bench.leaderboard.formats import duration, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.leaderboard.formats import duration, print_tables, records, to_csv, to_json, to_markdown, write_board
 from generated_runs import manifest, write_run
 
 
@@ -43,7 +43,7 @@ def test_what_submissions_claim_stands_beside_what_they_earned(tmp_path: Path) -
     assert row.flagged == 1
     shown = to_markdown([table])
     assert "| claimed - trusted |" in shown
-    assert "| -0.0250 +- 0.0354 (1 flagged) |" in shown
+    assert "| -0.0250 +- 0.0354 | 1 |" in shown
     (flat,) = records([table])
     assert flat["claimed_less_trusted_mean"] == pytest.approx(-0.025)
     assert flat["seeds_flagged"] == 1
@@ -54,7 +54,24 @@ def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:
     shown = to_markdown([table]).splitlines()
     pipes = {line.count("|") for line in shown if line.startswith("|")}
     assert len(pipes) == 1
-    assert "| claimed - trusted |" not in "\n".join(shown)
+    for absent in ("laimed - trusted", "lagged", "tokens", "cost", "NS"):
+        assert absent not in "\n".join(shown)
+    assert "Best test met: best of all steps" in shown[-1]
+
+
+@pytest.mark.parametrize("columns", [None, 100])
+def test_no_cell_of_a_printed_board_is_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int | None
+) -> None:
+    if columns is not None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", str(columns))
+    record = manifest("scripts", seeds=(0, 1), steps=3, metric="BPB", lower_is_better=True)
+    print_tables(build_tables([write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.0, 1: -0.05})]))
+    shown = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert "-0.0250" in shown
+    assert "0.0354" in shown
 
 
 def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(tmp_path: Path) -> None:

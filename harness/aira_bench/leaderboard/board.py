@@ -73,7 +73,8 @@ class SeedResult:
     flagged: bool
     """The judge's checks noticed something about the submitted node."""
     normalized: float | None
-    """Of the submitted node's test score; 0 for an ended seed without one; None where the task has no anchors."""
+    """Of the submitted node's test score; 0 for an ended seed without one; None where the task has no anchors, and on
+    synthetic data, which no published figure is about."""
     normalized_corrected: float | None
     model_use: ModelUse
 
@@ -156,7 +157,9 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
 
 
 def _normalized(score: TrustedScore | None, manifest: Manifest, label: str) -> float | None:
-    return normalized(score.test if score else None, manifest.anchors, label) if manifest.anchors else None
+    if manifest.anchors is None or manifest.synthetic:
+        return None
+    return normalized(score.test if score else None, manifest.anchors, label)
 
 
 def _infra_errors(nodes: Iterable[Node]) -> int:

@@ -1,6 +1,7 @@
 """Boards as flat records, CSV, JSON, Markdown and terminal tables.
 
-All formats show the same columns, but tables for people leave out claims where no row has one.
+CSV and JSON have every column. Tables for people leave out columns in which no row has anything, and explain those
+that are left.
 """
 
 import csv
@@ -75,16 +76,20 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 SPREADS = ("validation", "test", "best_test", "claimed", "claimed_less_trusted", "normalized", "normalized_corrected")
 HEADERS = (
-    "agent", "scaffold", "seeds", "VSR", "validation", "test", "claimed - trusted", "NS", "best test met", "steps",
-    "valid steps", "time", "tokens", "cost",
+    "agent", "scaffold", "seeds", "VSR", "validation", "test", "claimed - trusted", "flagged", "NS", "best test met",
+    "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
-_CLAIMS = HEADERS.index("claimed - trusted")
-LEGEND = (
-    "VSR: valid submission rate over seeds. Validation, test: of the submitted step, mean and standard deviation over "
-    "seeds. NS: normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
-    "against a corrected figure). Claimed - trusted: the submission's own number less trusted validation, and how many "
-    "seeds' submissions the judge flagged. Best test met: best of all steps, not chosen by it. Time: summed over seeds."
-)
+_WIDE = 240
+_EXPLAINED = {
+    "VSR": "valid submission rate over seeds.",
+    "validation": "of the submitted step, like test; mean and standard deviation over seeds.",
+    "claimed - trusted": "the submission's own number less trusted validation.",
+    "flagged": "seeds whose submission the judge's checks noticed something about.",
+    "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
+    "against a corrected figure). Published figures are of the paper's sizes.",
+    "best test met": "best of all steps, not chosen by it.",
+    "time": "summed over seeds.",
+}
 
 
 def heading(table: Table) -> str:
@@ -103,8 +108,9 @@ def cells(row: Row) -> tuple[str, ...]:
     errors = f" +{row.infra_errors} infra" if row.infra_errors else ""
     return (
         agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
-        _claims(row), _normalized(row), _spread(row.best_test), f"{row.steps}{errors}", _rate(row.valid_step_rate),
-        duration(row.wall_s), tokens(row.model_use), cost(row.model_use),
+        _spread(row.claimed_less_trusted), str(row.flagged or "-"), _normalized(row), _spread(row.best_test),
+        f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s), tokens(row.model_use),
+        cost(row.model_use),
     )  # fmt: skip
 
 
@@ -115,7 +121,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
         headers, *rows = _columns(table)
         lines = [_pipes(headers), _pipes(["---"] * len(headers)), *map(_pipes, rows)]
         parts.append(f"## {heading(table)}\n\nEvaluator `{table.section.evaluator}`\n\n" + "\n".join(lines) + "\n")
-    return "\n".join([*parts, LEGEND + "\n"])
+    return "\n".join([*parts, legend(tables) + "\n"])
 
 
 def _pipes(values: Sequence[str]) -> str:
@@ -123,15 +129,16 @@ def _pipes(values: Sequence[str]) -> str:
 
 
 def to_terminal(table: Table) -> "RichTable":
-    """A table for rich."""
+    """A table for rich, without its heading."""
     from rich import box  # rich stays out of start-up
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(box=box.SIMPLE, title=Text(heading(table)), title_justify="left", pad_edge=False)
+    shown = RichTable(box=box.SIMPLE, pad_edge=False)
     headers, *rows = _columns(table)
     for index, header in enumerate(headers):
-        shown.add_column(header, justify="left" if index < 2 else "right", no_wrap=True)
+        # Long headers stand on two lines, so that a board fits an ordinary window.
+        shown.add_column("\n".join(header.rsplit(" ", 1)), justify="left" if index < 2 else "right", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     return shown
@@ -143,10 +150,19 @@ def print_tables(tables: Sequence[Table]) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console = Console(highlight=False, width=_WIDE)
     for table in tables:
+        console.print(heading(table), markup=False, style="bold", soft_wrap=not console.is_terminal)
         console.print(to_terminal(table))
-    console.print(LEGEND)
+    if tables:
+        console.print(legend(tables), soft_wrap=not console.is_terminal)
+
+
+def legend(tables: Sequence[Table]) -> str:
+    """What the columns mean that any of the tables shows."""
+    shown = {header for table in tables for header in _columns(table)[0]}
+    lines = (f"{name[0].upper()}{name[1:]}: {text}" for name, text in _EXPLAINED.items() if name in shown)
+    return " ".join(lines)
 
 
 def _rate(value: float | None) -> str:
@@ -159,18 +175,11 @@ def _spread(value: Spread | None) -> str:
     return f"{value.mean:.4f}" + ("" if value.deviation is None else f" +- {value.deviation:.4f}")
 
 
-def _claims(row: Row) -> str:
-    if row.claimed_less_trusted is None and not row.flagged:
-        return "-"
-    return _spread(row.claimed_less_trusted) + (f" ({row.flagged} flagged)" if row.flagged else "")
-
-
 def _columns(table: Table) -> list[tuple[str, ...]]:
-    """Headers, then rows; without the column of claims where it would be empty."""
-    lines = [HEADERS, *(cells(row) for row in table.rows)]
-    if any(line[_CLAIMS] != "-" for line in lines[1:]):
-        return lines
-    return [line[:_CLAIMS] + line[_CLAIMS + 1 :] for line in lines]
+    """Headers, then rows; without the columns in which no row has anything."""
+    rows = [cells(row) for row in table.rows]
+    kept = [index for index in range(len(HEADERS)) if any(row[index] != "-" for row in rows)]
+    return [tuple(line[index] for index in kept) for line in (HEADERS, *rows)]
 
 
 def _normalized(row: Row) -> str:
