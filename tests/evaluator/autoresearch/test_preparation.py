@@ -57,16 +57,17 @@ def text_of(root: Path) -> str:
 def test_agents_find_data_tokenizer_script_and_literature(prepared: Path) -> None:
     public = prepared / "public/data"
     assert {path.name for path in public.iterdir()} == {
-        *("manifest.json", "train", "val", "tokenizer", "train.py", "prepare.py", "pwc")
+        *("manifest.json", "train", "val", "tokenizer", "train.py", "prepare.py", "kernels.py", "pwc")
     }
     assert (public / "pwc" / "task_info.jsonl").is_file()
-    assert (public / "prepare.py").read_text() == (
-        Path(aira_evaluator.__file__).parent / "autoresearch" / "shim.py"
-    ).read_text()
+    modules = Path(aira_evaluator.__file__).parent / "autoresearch"
+    assert (public / "prepare.py").read_text() == (modules / "shim.py").read_text()
+    assert (public / "kernels.py").read_text() == (modules / "offline_kernels.py").read_text()
     sizes = manifest(public)
     assert (sizes["sequence_length"], sizes["vocabulary"], sizes["time_budget_s"]) == (256, 2048, 25)
     assert sizes["splits"]["train"]["tokens"] > 500_000
     assert sizes["splits"]["val"]["tokens"] > CPU.public_validation_tokens
+    assert CPU.public_validation_tokens == CPU.hidden_tokens, "claims are of as many rows, since early rows are easier"
 
 
 def test_the_baseline_is_the_task_folders_script_with_the_dials_of_the_profile(prepared: Path) -> None:
