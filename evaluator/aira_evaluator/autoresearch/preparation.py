@@ -6,7 +6,7 @@ What agents see:
     train/, val/                       tokenized documents (`token_store`), near duplicates of train removed from val
     tokenizer/tokenizer.json           trained on train alone; token_bytes.npy, bytes of each token from its merges
     train.py                           the baseline script, its dials set to the profile
-    prepare.py                         what scripts import (`shim`)
+    prepare.py, kernels.py             what scripts import (`shim`, `offline_kernels`)
     pwc/                               papers and code, where the task has them
 
 What judges see:
@@ -134,7 +134,8 @@ def write_hidden(profile: Profile, corpus: Corpus, folder: Path, hidden_seeds: M
     )
     manifests: dict[str, dict[str, Any]] = {name: {} for name in hidden_seeds}
     for (seed_set, split), kept in fresh.items():
-        rows = _hidden_rows(kept, profile, tokenizer.get_bos_token_id())
+        targets = profile.final_hidden_tokens if seed_set == "final" else profile.hidden_tokens
+        rows = _hidden_rows(kept, profile, tokenizer.get_bos_token_id(), targets)
         if not len(rows):
             raise DataError(f"too little hidden text for a single row of {split} ({seed_set})")
         (folder / seed_set).mkdir(exist_ok=True)
@@ -202,8 +203,8 @@ def _keyed(key: bytes, name: str) -> bytes:
     return hashlib.blake2b(name.encode(), key=key[:64]).digest()
 
 
-def _hidden_rows(documents: Iterable[Tokens], profile: Profile, bos: int) -> Tokens:
-    most = profile.hidden_tokens // profile.sequence_length
+def _hidden_rows(documents: Iterable[Tokens], profile: Profile, bos: int, targets: int) -> Tokens:
+    most = targets // profile.sequence_length
     rows = [row for row, _ in zip(pack(documents, profile.sequence_length + 1, bos), range(most), strict=False)]
     return np.stack(rows) if rows else np.zeros((0, profile.sequence_length + 1), dtype=np.uint16)
 
@@ -278,7 +279,8 @@ def _write_scripts(profile: Profile, task_folder: Path, mount: Path) -> None:
     """The baseline with the profile's dials, what scripts import, and the literature where there is any."""
     baseline = (task_folder / SUBMISSION).read_text(encoding="utf-8")
     (mount / SUBMISSION).write_text(set_constants(baseline, profile.baseline), encoding="utf-8")
-    shutil.copyfile(Path(__file__).with_name("shim.py"), mount / "prepare.py")
+    for module, name in (("shim.py", "prepare.py"), ("offline_kernels.py", "kernels.py")):
+        shutil.copyfile(Path(__file__).with_name(module), mount / name)
     if (task_folder / LITERATURE).is_dir():
         shutil.copytree(task_folder / LITERATURE, mount / LITERATURE, ignore=shutil.ignore_patterns("__pycache__"))
 

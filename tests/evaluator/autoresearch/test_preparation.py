@@ -26,7 +26,7 @@ from aira_evaluator.text.tokenizer import Tokenizer
 from autoresearch_folders import LITERATURE, PLAIN, run_script
 
 SMALL = replace(
-    PAPER, sequence_length=32, vocabulary=300, public_validation_tokens=256, hidden_tokens=640,
+    PAPER, sequence_length=32, vocabulary=300, public_validation_tokens=256, hidden_tokens=640, final_hidden_tokens=1280,
     tokenizer_characters=20_000, held_out_characters=8_000,
 )  # fmt: skip
 
@@ -130,6 +130,15 @@ def test_the_two_tasks_hide_different_rows(tmp_path: Path, few_files: StandardLi
         write_hidden(SMALL, few_files, tmp_path / folder.name, seeds_of(folder))
     hashes = [manifest(tmp_path / folder.name / "search")["splits"]["test"]["sha256"] for folder in (PLAIN, LITERATURE)]
     assert len(set(hashes)) == 2
+
+
+def test_what_scores_once_scores_on_more_text(tmp_path: Path, few_files: StandardLibrary) -> None:
+    write_hidden(SMALL, few_files, tmp_path, seeds_of(PLAIN))
+    targets = {
+        seed_set: [split["targets"] for split in manifest(tmp_path / seed_set)["splits"].values()]
+        for seed_set in ("search", "final")
+    }
+    assert targets == {"search": [640, 640], "final": [1280, 1280]}
 
 
 def test_no_hidden_seed_is_in_what_agents_can_read(prepared: Path) -> None:
