@@ -58,8 +58,8 @@ _REASONS = {
     Status.LOAD_FAILED: "the handed-over model could not be loaded in a fresh process",
     Status.CALL_FAILED: "model(x) raised an exception for int64 token ids x of shape (rows, sequence length)",
     Status.NO_LOGITS: (
-        "model(x) must return logits of shape (rows, sequence length, vocabulary), or a tuple that begins with them, "
-        "or an object with .logits"
+        "model(x) must return logits of shape (rows, sequence length, vocabulary), alone or in a tuple, a dict or an "
+        "object's .logits"
     ),
     Status.OUT_OF_MEMORY: "the model ran out of memory while it was served",
 }

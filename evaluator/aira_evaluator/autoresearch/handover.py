@@ -1,25 +1,28 @@
 """Hands a trained model from the script that made it to the containers that serve it.
 
-`hand_over` runs in the fit container, inside the submission's own process; `load` runs in predict containers only. The
-file is a pickle, so whoever loads it executes it: the host copies it as bytes and the judge never sees it. Classes of
-the script and of files beside it travel by value, so nobody needs to import the script to serve its model.
+A model is a torch module, or any other callable: a function over averaged weights, say. `hand_over` runs in the fit
+container, inside the submission's own process; `load` runs in predict containers only. The file is a pickle, so whoever
+loads it executes it: the host copies it as bytes and the judge never sees it. Classes of the script and of files beside
+it travel by value (`by_value`), so nobody needs to import the script to serve its model.
 
 Not covered: optimizers, data loaders and anything else a model does not reach by itself.
 """
 
 import contextlib
+import io
 import os
 import pickle
 import sys
-import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 import torch
 from torch import nn
+
+from aira_evaluator.autoresearch.by_value import Pickler
 
 HANDOVER_FILE = "handover.bin"
 _SCHEMA = 1
@@ -36,6 +39,26 @@ class Ambience:
     autocast: bool
     autocast_dtype: torch.dtype
     matmul_precision: str
+    default_dtype: torch.dtype = torch.float32
+    default_device: str = "cpu"
+
+    def settle(self) -> None:
+        """Take over what holds for the whole process."""
+        torch.set_float32_matmul_precision(self.matmul_precision)
+        torch.set_default_dtype(self.default_dtype)
+
+    @contextlib.contextmanager
+    def entered(self, device: torch.device) -> Iterator[None]:
+        """Take over the rest while a model computes on `device`, without gradients.
+
+        As in the script there are none, not as in `torch.inference_mode`: a model may switch them on for itself.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.autocast(device.type, dtype=self.autocast_dtype, enabled=self.autocast))
+            if torch.device(self.default_device).type == device.type != "cpu":
+                stack.enter_context(torch.device(self.default_device))
+            yield
 
 
 @dataclass(frozen=True)
@@ -46,31 +69,60 @@ class Handed:
     ambience: Ambience
 
 
-def hand_over(model: nn.Module, folder: Path = Path()) -> Path:
+def hand_over(model: Callable[..., Any], folder: Path = Path()) -> Path:
     """Write `model` to `folder`/handover.bin, whole or not at all; a later call replaces an earlier one's file.
 
-    Wrappers of `torch.compile` are left out: predict containers run the plain model. Autocast and the precision of
-    matrix products, as they stand at the call, go along, since scripts evaluate inside an autocast block.
+    Wrappers of `torch.compile` are left out: predict containers run the plain model. Autocast, the precision of matrix
+    products and the default type and device of new tensors go along as they stand at the call, since scripts evaluate
+    inside an autocast block.
 
     Raises:
-        HandoverError: something the model reaches cannot be pickled.
+        HandoverError: something the model reaches cannot be pickled. The message names it where it can be found.
         OSError: the file cannot be written.
     """
     target = folder / HANDOVER_FILE
     temporary = folder / f".{HANDOVER_FILE}.{os.getpid()}.tmp"
+    module = model if isinstance(model, nn.Module) else _Called(model)
     try:
         with temporary.open("wb") as file, _modules_by_value(folder):
-            payload = {"schema": _SCHEMA, "model": model, "ambience": _ambience(model)}
             try:
-                _Pickler(file).dump(payload)
-            except (pickle.PicklingError, TypeError, AttributeError, NotImplementedError, RecursionError) as error:
-                raise HandoverError(f"the model cannot be pickled: {error}") from error
+                Pickler(file).dump({"schema": _SCHEMA, "model": module, "ambience": _ambience(module)})
+            except OSError:
+                raise
+            except Exception as error:  # whatever the reduction of any object of the script raises
+                raise HandoverError(
+                    f"the model cannot be pickled: {error}{_culprit(module)}. Keep generators, locks, open files, "
+                    "streams and loggers out of what the model reaches"
+                ) from error
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+class _Called(nn.Module):
+    """A callable that is no module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401
+        return self.function(*arguments, **keywords)
+
+
+def _culprit(model: nn.Module) -> str:
+    """Where the model holds what cannot be pickled; empty if it is nowhere in its attributes."""
+    for path, part in model.named_modules():
+        kept = {name: value for name, value in vars(part).items() if name not in ("_modules", "_parameters")}
+        for name, value in kept.items():
+            try:
+                Pickler(io.BytesIO()).dump(value)
+            except Exception:  # the reason has been given; the search is for the place
+                return f" (in attribute {f'{path}.{name}'.lstrip('.')} of the model)"
+    return ""
 
 
 def load(path: Path, device: torch.device) -> Handed:
@@ -89,33 +141,15 @@ def load(path: Path, device: torch.device) -> Handed:
     return Handed(model.to(device).eval(), ambience)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Leaves out what `torch.compile` wraps around modules and functions."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-
-    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401
-        # Asked of loaded modules: importing the compiler takes seconds of a script's budget, which may not use it.
-        compiler = sys.modules.get("torch._dynamo.eval_frame")
-        if compiler is not None and isinstance(obj, compiler.OptimizedModule):
-            return _same, (obj._orig_mod,)
-        if isinstance(obj, types.FunctionType) and hasattr(obj, "_torchdynamo_orig_callable"):
-            return _same, (obj._torchdynamo_orig_callable,)
-        return super().reducer_override(obj)
-
-
-def _same(wrapped: Any) -> Any:  # noqa: ANN401
-    return wrapped
-
-
 def _ambience(model: nn.Module) -> Ambience:
-    first = next(model.parameters(), None)
-    device_type = first.device.type if first is not None else "cpu"
+    usual = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device_type = next((parameter.device for parameter in model.parameters()), usual).type
     return Ambience(
         autocast=torch.is_autocast_enabled(device_type),
         autocast_dtype=torch.get_autocast_dtype(device_type),
         matmul_precision=torch.get_float32_matmul_precision(),
+        default_dtype=torch.get_default_dtype(),
+        default_device=str(torch.get_default_device()),
     )
 
 

@@ -13,7 +13,7 @@ import argparse
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,28 +33,40 @@ class NoLogits(Exception):
 
 
 def logits_of(output: Any, rows: int, tokens: int, vocabulary: int) -> torch.Tensor:  # noqa: ANN401
-    """The logits in what `model(x)` returned: the output itself, its first item, or its `.logits`.
+    """The logits in what `model(x)` returned: the output itself, its `.logits`, or the first of its items that fits.
 
     A head wider than the vocabulary, padded for speed, is cut to it.
 
     Raises:
-        NoLogits: there is no floating-point tensor of shape (rows, tokens, at least vocabulary).
+        NoLogits: there is no floating-point tensor of shape (rows, tokens, at least vocabulary). The message says what
+            there is.
     """
-    if isinstance(output, tuple | list) and output:
-        output = output[0]
-    elif isinstance(getattr(output, "logits", None), torch.Tensor):
-        output = output.logits
-    fits = (
-        isinstance(output, torch.Tensor)
-        and output.is_floating_point()
-        and output.dim() == 3
-        and tuple(output.shape[:2]) == (rows, tokens)
-        and output.shape[2] >= vocabulary
-    )
-    if not fits:
-        raise NoLogits
-    logits: torch.Tensor = output[..., :vocabulary]
-    return logits
+    for candidate in _candidates(output):
+        if (
+            isinstance(candidate, torch.Tensor)
+            and candidate.is_floating_point()
+            and candidate.dim() == 3
+            and tuple(candidate.shape[:2]) == (rows, tokens)
+            and candidate.shape[2] >= vocabulary
+        ):
+            return candidate[..., :vocabulary]
+    raise NoLogits(f"it returned {_described(output)}")
+
+
+def _candidates(output: Any) -> Iterable[Any]:  # noqa: ANN401
+    if isinstance(output, Mapping):
+        return [output.get("logits"), *output.values()]
+    if isinstance(output, tuple | list):
+        return output
+    return output, getattr(output, "logits", None)
+
+
+def _described(output: Any) -> str:  # noqa: ANN401
+    if isinstance(output, torch.Tensor):
+        return f"{str(output.dtype).removeprefix('torch.')} of shape {tuple(output.shape)}"
+    if isinstance(output, tuple | list):
+        return f"{type(output).__name__} of ({', '.join(map(_described, output))})"
+    return f"a {type(output).__name__}"
 
 
 class Server:
@@ -62,7 +74,7 @@ class Server:
 
     def __init__(self, handed: Handed, ring: Ring, device: torch.device) -> None:
         self._handed, self._ring, self._device = handed, ring, device
-        torch.set_float32_matmul_precision(handed.ambience.matmul_precision)
+        handed.ambience.settle()
         if device.type == "cuda":
             # Locked pages take a device's copies several times as fast. A driver that refuses costs only that.
             runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
@@ -77,8 +89,7 @@ class Server:
         """
         shape, ambience = self._ring.shape, self._handed.ambience
         x = self._ring.windows(slot)[:windows].to(self._device, torch.int64)
-        autocast = torch.autocast(self._device.type, dtype=ambience.autocast_dtype, enabled=ambience.autocast)
-        with torch.inference_mode(), autocast:
+        with ambience.entered(self._device):
             logits = logits_of(self._handed.model(x), windows, shape.tokens, shape.vocabulary)
             if kind is Kind.ONE_POSITION:
                 at = self._ring.positions(slot)[:windows].to(self._device, torch.int64)
@@ -104,7 +115,8 @@ def serve(stream: socket.socket, ticket: str, handover: Path, device: torch.devi
 def _attempt(server: Server, kind: Kind, slot: int, windows: int) -> Status:
     try:
         server.answer(kind, slot, windows)
-    except NoLogits:
+    except NoLogits as error:
+        print(f"model(x) gave no logits: {error}", file=sys.stderr)
         return Status.NO_LOGITS
     except (torch.OutOfMemoryError, MemoryError):
         return Status.OUT_OF_MEMORY

@@ -143,10 +143,11 @@ def test_a_ring_stays_within_its_size_or_has_one_row(size: int, tokens: int, voc
 
 def test_the_documented_forms_of_output_are_accepted_and_no_others() -> None:
     logits = torch.randn(2, 3, 5)
-    accepted: list[object] = [logits, (logits, None), [logits], SimpleNamespace(logits=logits)]
+    accepted: list[object] = [logits, (logits, None), [logits], SimpleNamespace(logits=logits), {"logits": logits}]
+    accepted += [(torch.tensor(1.5), logits), {"hidden": logits[0], "out": logits}]
     for output in [*accepted, torch.cat([logits, logits], 2)]:
         assert torch.equal(logits_of(output, 2, 3, 5), logits)
-    for other in (None, 1.0, (), logits[0], logits[:, :2], logits[..., :4], logits.long(), {"logits": logits}):
+    for other in (None, 1.0, (), logits[0], logits[:, :2], logits[..., :4], logits.long(), {"logits": logits[0]}):
         with pytest.raises(NoLogits):
             logits_of(other, 2, 3, 5)
 
