@@ -217,6 +217,7 @@ def place(image: str, sandbox: DockerSandbox, tmp_path: Path, request: pytest.Fi
     data.public.mkdir()
     data.hidden.mkdir()
     (data.public / "prepare.py").write_text(SHIM)
+    (data.public / "kernels.py").touch()
     write_hidden(data.hidden)
     run_id = f"test-{secrets.token_hex(6)}"
     setting = EvaluationSetting(load_task(data.task), "cpu", data, ImageSet(image, image), run_id)

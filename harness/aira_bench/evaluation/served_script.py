@@ -31,7 +31,8 @@ from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.metadata import FitClock
 
-SHIM = "prepare.py"
+COMPANIONS = ("prepare.py", "kernels.py")
+"""Public files that lie beside the script when it runs."""
 BEGAN = ArtifactRequest("training_began", 64)
 """Left by the shim when it deals the first training batch; only the time of its making is read."""
 FIT_FILE = "fit.json"
@@ -96,13 +97,13 @@ class ServedScript:
     def _fit(self, submission: bytes, folder: Path, timeout_s: float) -> Handover | Refused:
         clock, metadata = self._clock, self._setting.task.metadata
         allowed_s = clock.budget_s + clock.start_up_s
-        shim = (self._setting.data.public / SHIM).read_bytes()
+        companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANIONS}
         container = self._fits.take()
         started_s = time.monotonic()
         try:
             outcome = container.run(
                 ["python3", metadata.aira.artifact.name],
-                files={metadata.aira.artifact.name: submission, SHIM: shim},
+                files={metadata.aira.artifact.name: submission, **companions},
                 timeout_s=min(allowed_s, timeout_s),
                 artifacts=[BEGAN, CLAIM, ArtifactRequest(HANDOVER_FILE, clock.handover_mib << 20)],
                 destination=folder,

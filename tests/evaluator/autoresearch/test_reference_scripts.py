@@ -15,13 +15,14 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aira_evaluator.autoresearch.handover import HANDOVER_FILE, load
+from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over, load
 from aira_evaluator.autoresearch.script_constants import set_constants
 from autoresearch_folders import PLAIN
 
@@ -37,10 +38,11 @@ def public(prepared: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prepare(public: Path) -> Iterator[ModuleType]:
+def imported(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The module scripts know as `prepare`, over the cpu profile's data."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRA_DATA", str(public))
+        patch.chdir(tmp_path_factory.mktemp("script"))
         spec = importlib.util.spec_from_file_location("prepare", public / "prepare.py")
         assert spec is not None
         assert spec.loader is not None
@@ -48,6 +50,13 @@ def prepare(public: Path) -> Iterator[ModuleType]:
         patch.setitem(sys.modules, "prepare", module)
         spec.loader.exec_module(module)
         yield module
+
+
+@pytest.fixture
+def prepare(imported: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The same, as of a script that was started in `tmp_path`."""
+    monkeypatch.setattr(imported, "FOLDER", tmp_path)
+    return imported
 
 
 class Uniform(nn.Module):
@@ -62,6 +71,22 @@ class Uniform(nn.Module):
         if targets is None:
             return logits
         return self.share * F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
+
+
+class FixedBatch(Uniform):
+    """Knows one number of rows."""
+
+    def __init__(self, vocabulary: int, rows: int) -> None:
+        super().__init__(vocabulary)
+        self.rows = rows
+
+    def forward(self, idx: torch.Tensor, targets: torch.Tensor | None = None, reduction: str = "mean") -> torch.Tensor:
+        return super().forward(idx.view(self.rows, 256), targets, reduction)
+
+
+class Unloadable(nn.Module):
+    def __setstate__(self, state: object) -> None:
+        raise RuntimeError("not here")
 
 
 # What scripts import -------------------------------------------------------------------------------------------------
@@ -96,10 +121,7 @@ def test_only_two_splits_and_one_tokenizer_fit_the_data(prepare: ModuleType) -> 
         next(prepare.make_dataloader(other, 1, 8, "train"))
 
 
-def test_the_claim_is_the_models_own_loss_over_the_bytes_of_the_text(
-    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_claim_is_the_models_own_loss_over_the_bytes_of_the_text(prepare: ModuleType, tmp_path: Path) -> None:
     tokenizer = prepare.Tokenizer.from_directory()
     claimed = prepare.evaluate_bpb(Uniform(prepare.VOCAB_SIZE), tokenizer, 8)
     lengths, targets = prepare.get_token_bytes(), []
@@ -115,10 +137,7 @@ def test_the_claim_is_the_models_own_loss_over_the_bytes_of_the_text(
     assert loaded(torch.zeros(1, 5, dtype=torch.int64)).shape == (1, 5, prepare.VOCAB_SIZE)
 
 
-def test_a_claim_that_is_no_number_is_not_written(
-    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_claim_that_is_no_number_is_not_written(prepare: ModuleType, tmp_path: Path) -> None:
     claimed = prepare.evaluate_bpb(Uniform(prepare.VOCAB_SIZE, math.nan), prepare.Tokenizer.from_directory(), 8)
     assert math.isnan(claimed)
     assert not (tmp_path / "validation.json").exists()
@@ -129,7 +148,7 @@ def test_a_claim_that_is_no_number_is_not_written(
 
 
 @pytest.fixture(scope="module")
-def baseline(prepare: ModuleType) -> SimpleNamespace:
+def baseline(imported: ModuleType) -> SimpleNamespace:
     """Constants, classes and functions of the baseline, without the training below them."""
     tree = ast.parse((PLAIN / "train.py").read_text())
     kept = (ast.Import, ast.ImportFrom, ast.Try, ast.ClassDef, ast.FunctionDef)
@@ -265,7 +284,8 @@ def test_the_rate_rises_stays_and_falls_with_the_share_of_the_budget(baseline: S
 def in_folder(script: Path, public: Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script as a fit container does: beside prepare.py, with ./data."""
     shutil.copyfile(script, folder / "train.py")
-    shutil.copyfile(public / "prepare.py", folder / "prepare.py")
+    for name in ("prepare.py", "kernels.py"):
+        shutil.copyfile(public / name, folder / name)
     (folder / "data").symlink_to(public)
     return subprocess.run(
         [sys.executable, "train.py"], cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
@@ -316,7 +336,18 @@ def hurried(public: Path, tmp_path: Path) -> Path:
     manifest = json.loads((public / "manifest.json").read_text())
     (data / "manifest.json").unlink()
     (data / "manifest.json").write_text(json.dumps({**manifest, "time_budget_s": 1, "start_up_s": 4}))
+    leave(Uniform(manifest["vocabulary"]), tmp_path)
     return data
+
+
+def leave(model: nn.Module, folder: Path) -> None:
+    """Hand over a model of this module to processes that cannot import it."""
+    here = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(here)
+    try:
+        hand_over(model, folder).rename(folder / "handed.bin")
+    finally:
+        cloudpickle.unregister_pickle_by_value(here)
 
 
 def validated(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
@@ -325,14 +356,37 @@ def validated(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-CLAIMING = 'import json\njson.dump({"metric": "BPB", "value": 1.25}, open("validation.json", "w"))\n'
+CLAIMING = """
+import json, shutil
+json.dump({"metric": "BPB", "value": 1.25}, open("validation.json", "w"))
+shutil.copyfile("../handed.bin", "handover.bin")
+"""
 
 
 def test_validation_keeps_the_claim_and_nothing_else(hurried: Path, tmp_path: Path) -> None:
     finished = validated(tmp_path, CLAIMING + "print('trained')")
     assert (finished.returncode, finished.stdout) == (0, "trained\nBPB 1.2500\n")
     assert json.loads((tmp_path / "validation.json").read_text())["value"] == 1.25
-    assert {path.name for path in tmp_path.iterdir()} == {"data", "mine.py", "validation.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "handed.bin", "mine.py", "validation.json"}
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (nn.Embedding(2048, 5), "model(x) must return logits (1, 256, 2048) for x (1, 256); it returned float32 of"),
+        (FixedBatch(2048, 8), "the loaded model(x) raised RuntimeError: shape '[8, 256]' is invalid"),
+        (Unloadable(), "its model cannot be loaded in a process without the script (RuntimeError: not here)"),
+    ],
+)
+def test_validation_finds_models_that_cannot_be_served(
+    hurried: Path, tmp_path: Path, model: nn.Module, reason: str
+) -> None:
+    leave(model, tmp_path)
+    finished = validated(tmp_path, CLAIMING)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith(f"validate: mine.py was trained, but cannot be scored: {reason}")
+    assert finished.stderr.count("\n") == 1
+    assert not (tmp_path / "validation.json").exists()
 
 
 def test_validation_says_why_there_is_no_claim(hurried: Path, tmp_path: Path) -> None:
