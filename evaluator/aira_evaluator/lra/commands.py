@@ -32,6 +32,7 @@ from aira_evaluator.lra.bundle import (
 )
 from aira_evaluator.lra.contract import CONTRACTS, MAX_SOURCE_BYTES, MODULE_FILE, TaskName
 from aira_evaluator.lra.data.splits import SplitManifest, read_split
+from aira_evaluator.lra.failures import failure
 from aira_evaluator.lra.hyperparameters import ConstantsError, Hyperparameters, read_hyperparameters
 from aira_evaluator.lra.profiles import PROFILES, LraProfile
 from aira_evaluator.lra.programs import carried_programs
