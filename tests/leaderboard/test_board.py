@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from aira_bench.errors import RunStateError
 from aira_bench.leaderboard.board import build_tables, spread
@@ -59,19 +60,20 @@ def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:
     assert "Best test met: best of all steps" in shown[-1]
 
 
-@pytest.mark.parametrize("columns", [None, 100])
+@pytest.mark.parametrize("columns", [None, 160, 80])
 def test_no_cell_of_a_printed_board_is_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int | None
 ) -> None:
     if columns is not None:
         monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", str(columns))
     record = manifest("scripts", seeds=(0, 1), steps=3, metric="BPB", lower_is_better=True)
     print_tables(build_tables([write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.0, 1: -0.05})]))
-    shown = capsys.readouterr().out
+    shown = Text.from_ansi(capsys.readouterr().out).plain
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown
-    assert "-0.0250" in shown
-    assert "0.0354" in shown
+    assert "-0.0250 +- 0.0354" in shown
+    assert columns is None or all(len(line) <= columns for line in shown.splitlines())
 
 
 def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def to_terminal(table: Table) -> "RichTable":
     headers, *rows = _columns(table)
     for index, header in enumerate(headers):
         # Long headers stand on two lines, so that a board fits an ordinary window.
-        shown.add_column("\n".join(header.rsplit(" ", 1)), justify="left" if index < 2 else "right", overflow="fold")
+        shown.add_column("\n".join(header.rsplit(" ", 1)), justify="left" if index < 2 else "right", no_wrap=True)
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     return shown
@@ -153,9 +153,28 @@ def print_tables(tables: Sequence[Table]) -> None:
         console = Console(highlight=False, width=_WIDE)
     for table in tables:
         console.print(heading(table), markup=False, style="bold", soft_wrap=not console.is_terminal)
-        console.print(to_terminal(table))
+        shown = to_terminal(table)
+        natural = console.measure(shown, options=console.options.update(max_width=_WIDE))
+        if natural.maximum <= console.width:
+            console.print(shown)
+        else:
+            console.print(stacked(table, console.width), markup=False)
     if tables:
         console.print(legend(tables), soft_wrap=not console.is_terminal)
+
+
+def stacked(table: Table, width: int) -> str:
+    """The same rows as paragraphs of `column value`, for windows a table does not fit into."""
+    headers, *rows = _columns(table)
+    paragraphs = []
+    for row in rows:
+        lines = [""]
+        for item in (f"{header} {cell}" for header, cell in zip(headers[2:], row[2:], strict=True)):
+            if lines[-1] and len(lines[-1]) + len(item) + 3 > width:
+                lines.append("")
+            lines[-1] += ("   " if lines[-1] else "  ") + item
+        paragraphs.append("\n".join([f"{row[0]}, {row[1]}", *lines]))
+    return "\n".join(["", *paragraphs, ""])
 
 
 def legend(tables: Sequence[Table]) -> str:
