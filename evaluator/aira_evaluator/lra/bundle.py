@@ -11,7 +11,6 @@ Not covered: what the graphs say (`graph`), and whether they fit the task (`func
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -120,8 +119,8 @@ def _hyperparameters(values: object, profile: LraProfile, *, configurable: bool)
         if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
             raise RefusedError(f"hyper-parameter {name} is not a number of type {kind.__name__}")
         low, high = profile.ranges[name]
-        if not (math.isfinite(value) and low <= value <= high):
-            raise RefusedError(f"hyper-parameter {name} is {value:g}, expected {low:g} to {high:g}")
+        if not low <= value <= high:  # nor is a NaN; integers of JSON may be beyond any float
+            raise RefusedError(f"hyper-parameter {name} is {str(value)[:20]}, expected {low:g} to {high:g}")
     typed: dict[str, Any] = {name: kind(values[name]) for name, kind in fields.items()}
     chosen = Hyperparameters(**typed)
     if not configurable and chosen != profile.defaults:

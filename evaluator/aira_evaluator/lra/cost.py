@@ -17,7 +17,7 @@ from math import log2, prod
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
 
-from aira_evaluator.lra.graph import Graph
+from aira_evaluator.lra.graph import REFERENCES, Graph
 
 Kind = tuple[str, ...]
 SUPERLINEAR_FROM = 8.0
@@ -77,9 +77,8 @@ class _Counter:
 
     def _operation(self, operation: ir.Operation) -> Counter[Kind]:
         name = operation.name
-        for reference in ("callee", "decomposition"):
-            if reference in operation.attributes:
-                return self.function(ir.FlatSymbolRefAttr(operation.attributes[reference]).value)
+        if name in REFERENCES:
+            return self.function(ir.FlatSymbolRefAttr(operation.attributes[REFERENCES[name]]).value)
         if name == "stablehlo.while":
             trips = _trips(operation)
             self.unknown_loops += trips is None

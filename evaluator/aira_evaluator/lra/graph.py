@@ -3,7 +3,9 @@
 A graph is ASCII text an agent's process wrote. It is parsed in a context that knows no dialect but StableHLO and
 `func`, walked operation by operation, and only what was walked reaches the compiler. Refused are: every operation,
 attribute or type that is not listed here, hence host callbacks, custom calls, infeed and outfeed, send and receive,
-collectives, hidden random state, tokens and dynamic shapes; constants beyond a cap; recursion; and too many operations.
+collectives, hidden random state, tokens and dynamic shapes; functions without a body; constants and arrays beyond a
+cap; recursion; and too many operations. What the compiler trusts and should not is changed: sorts are made stable, as
+an unstable one whose comparison is no order reads and writes beyond its array.
 
 Text, because the parser of the binary form trusts its input: of 900 exports with a few bytes changed, two made it
 crash; of 2,400 texts changed likewise, none did.
@@ -14,9 +16,10 @@ native parser and compiler, whose process therefore has no network, no rights an
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from math import prod
 
 import jax
@@ -32,8 +35,15 @@ MAX_CONSTANT_BYTES = 16 << 20
 """Of all constants of one graph that are not one repeated value."""
 MAX_VALUES = 8192
 """Arguments or results of a graph."""
+MAX_ARRAY_BYTES = 1 << 40
+"""Of one array. The compiler multiplies dimensions without looking at overflows."""
 _MAX_NESTING = 64
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|->|[(){}\[\]<>]')
+_MAX_CALL_DEPTH = 100
+"""Of functions and regions within each other, over all calls."""
+# Possessive, and to the end where a string is not closed: so that every character is looked at once.
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|->|[(){}\[\]<>]', re.DOTALL)
+REFERENCES = {"func.call": "callee", "stablehlo.composite": "decomposition"}
+"""Operations that run a function, and which of their attributes names it."""
 _DTYPES = {
     "f32": "float32", "bf16": "bfloat16", "f16": "float16", "i1": "bool",
     "i8": "int8", "i16": "int16", "i32": "int32", "ui8": "uint8", "ui16": "uint16", "ui32": "uint32",
@@ -137,6 +147,8 @@ def read_graph(name: str, data: bytes) -> Graph:
         raise RefusedError(f"{name}: not ASCII") from None
     if _nesting(text) > _MAX_NESTING:
         raise RefusedError(f"{name}: brackets are nested more than {_MAX_NESTING} deep")
+    if "//" in text:  # a quotation mark in a comment would hide brackets from the count above
+        raise RefusedError(f"{name}: comments are not admitted")
     if "dialect_resources" in text or "dense_resource" in text:
         raise RefusedError(f"{name}: constants must be stored in place")
     with _context():
@@ -199,29 +211,70 @@ def _array_types(name: str, types: Sequence[ir.Type]) -> tuple[ArrayType, ...]:
 
 
 def _check_module(name: str, module: ir.Module) -> None:
-    """Raise `RefusedError` for the first operation, attribute or constant that is not admitted."""
+    """Raise `RefusedError` for the first operation, attribute, type or constant that is not admitted."""
     seen = constant_bytes = 0
-    calls: dict[str, set[str]] = {}
-    pending: list[tuple[ir.Operation, str]] = [(module.operation, "")]
+    calls: dict[str, dict[str, int]] = {}
+    pending: list[tuple[ir.Operation, str, int]] = [(module.operation, "", 0)]
     while pending:
-        operation, within = pending.pop()
+        operation, within, level = pending.pop()
         seen += 1
         if seen > MAX_OPERATIONS:
             raise RefusedError(f"{name}: more than {MAX_OPERATIONS:,} operations")
         _check_operation(name, operation)
+        _check_place(name, operation, within, level)
         if operation.name == "func.func":
-            within = ir.StringAttr(operation.attributes["sym_name"]).value
-            calls.setdefault(within, set())
-        for reference in ("callee", "decomposition"):
-            if reference in operation.attributes:
-                calls.setdefault(within, set()).add(ir.FlatSymbolRefAttr(operation.attributes[reference]).value)
+            within, level = ir.StringAttr(operation.attributes["sym_name"]).value, 0
+            calls.setdefault(within, {})
+        if operation.name in REFERENCES:
+            called = ir.FlatSymbolRefAttr(operation.attributes[REFERENCES[operation.name]]).value
+            calls[within][called] = max(level, calls[within].get(called, 0))
+        if operation.name == "stablehlo.sort":
+            operation.attributes["is_stable"] = ir.BoolAttr.get(True)
         if operation.name == "stablehlo.constant":
             constant_bytes += _constant_bytes(operation)
             if constant_bytes > MAX_CONSTANT_BYTES:
                 raise RefusedError(f"{name}: constants of more than {MAX_CONSTANT_BYTES >> 20} MiB")
-        pending += [(child.operation, within) for region in operation.regions for block in region for child in block]
-    if _recursive(calls):
-        raise RefusedError(f"{name}: a function calls itself")
+        blocks = [block for region in operation.regions for block in region]
+        _check_types(name, [*operation.results, *(argument for block in blocks for argument in block.arguments)])
+        pending += [(child.operation, within, level + 1) for block in blocks for child in block]
+    _check_calls(name, calls)
+
+
+def _check_place(name: str, operation: ir.Operation, within: str, level: int) -> None:
+    """A module holds functions with bodies, and functions hold everything else."""
+    expected = "builtin.module" if level == 0 else "func.func" if not within else ""
+    if operation.name in ("builtin.module", "func.func") or expected:
+        if operation.name != expected:
+            raise RefusedError(f"{name}: operation {operation.name[:60]} is not admitted there")
+        if not any(len(region.blocks) for region in operation.regions):
+            raise RefusedError(f"{name}: a function without a body")
+
+
+def _check_types(name: str, values: "Sequence[ir.Value[ir.Type]]") -> None:
+    for value in values:
+        given = value.type
+        if not isinstance(given, ir.RankedTensorType) or not given.has_static_shape or given.encoding is not None:
+            raise RefusedError(f"{name}: a value of type {str(given)[:40]}, expected an array of static shape")
+        if prod(given.shape) * _element_bytes(given.element_type) > MAX_ARRAY_BYTES:
+            raise RefusedError(f"{name}: an array of more than {MAX_ARRAY_BYTES >> 30} GiB")
+
+
+def _check_calls(name: str, calls: Mapping[str, Mapping[str, int]]) -> None:
+    """Raise if a function reaches itself, or calls go too deep: compilers recurse on them.
+
+    Args:
+        name: for messages.
+        calls: for each function the functions it calls, and the regions around the deepest call.
+    """
+    depth: dict[str, int] = {}
+    try:
+        for function in TopologicalSorter(calls).static_order():
+            deepest = [level + depth[called] for called, level in calls[function].items()]
+            depth[function] = 1 + max(deepest, default=0)
+    except CycleError:
+        raise RefusedError(f"{name}: a function calls itself") from None
+    if max(depth.values(), default=0) > _MAX_CALL_DEPTH:
+        raise RefusedError(f"{name}: calls go more than {_MAX_CALL_DEPTH} deep")
 
 
 def _check_operation(name: str, operation: ir.Operation) -> None:
@@ -258,14 +311,3 @@ def _element_bytes(element: ir.Type) -> int:
     if isinstance(element, ir.IntegerType | ir.FloatType):
         return -(-element.width // 8)
     return 8
-
-
-def _recursive(calls: dict[str, set[str]]) -> bool:
-    """Whether some function reaches itself; names without a function are the parser's to refuse."""
-    done: set[str] = set()
-    remaining = dict(calls)
-    while ready := [function for function, callees in remaining.items() if callees & calls.keys() <= done]:
-        done |= set(ready)
-        for function in ready:
-            del remaining[function]
-    return bool(remaining)

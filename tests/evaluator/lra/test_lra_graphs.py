@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
@@ -32,9 +33,10 @@ ONES = np.ones((4, 8), np.float32)
 SINE = graph(jnp.sin, ONES)
 
 
-def module(*operations: str, attributes: str = "") -> bytes:
+def module(*operations: str, attributes: str = "", before: str = "") -> bytes:
     body = "\n    ".join(operations)
     return f"""module @m {attributes} {{
+  {before}
   func.func public @main(%arg0: tensor<4xf32>) -> tensor<4xf32> {{
     {body}
   }}
@@ -91,14 +93,56 @@ def test_a_graph_that_passes_computes_what_the_function_does(function: Callable[
         (module("%0 = stablehlo.constant dense_resource<big> : tensor<4xf32>", RETURN), "stored in place"),
         (module("%0 = arith.constant 1 : i32", RETURN), "arith.constant is not admitted"),
         (module("%0 = llvm.mlir.undef : i32", RETURN), "other dialects"),
-        (module(RETURN).replace(b"4xf32", b"?xf32"), "without a static shape"),
+        (module(RETURN).replace(b"4xf32", b"?xf32"), "expected an array of static shape"),
         (module(RETURN).replace(b"4xf32", b"4xf64"), "of type f64"),
         (module("%0 = " + "(" * 100), "nested more than"),
+        (b'// "\n' + module("%0 = " + "[" * 10**6) + b'\n// "', "comments are not admitted"),
+        (module(RETURN, before="%0 = stablehlo.constant dense<1.0> : tensor<f32>"), "stablehlo.constant is not admitted there"),
+        (module(RETURN, before="module { }"), "builtin.module is not admitted there"),
+        (module("%0 = call @f(%arg0) : (tensor<4xf32>) -> tensor<4xf32>", "return %0 : tensor<4xf32>", before="func.func private @f(tensor<4xf32>) -> tensor<4xf32>"), "without a body"),
+        (b"module { func.func private @main(tensor<4xf32>) -> tensor<4xf32> }", "without a body"),
+        (module("%0 = stablehlo.abs %arg0 : (tensor<4xf32>) -> tensor<?xf32>", RETURN), r"type tensor<\?xf32>"),
+        (module("%0 = stablehlo.iota dim = 0 : tensor<4294967296x4294967296xf32>", RETURN), "array of more than 1024 GiB"),
+        (module("%0 = call @f0(%arg0) : (tensor<4xf32>) -> tensor<4xf32>", "return %0 : tensor<4xf32>", before="\n".join(
+            f"func.func private @f{n}(%a: tensor<4xf32>) -> tensor<4xf32> {{ %0 = call @f{n + 1}(%a) : (tensor<4xf32>) -> tensor<4xf32>\n return %0 : tensor<4xf32> }}"
+            for n in range(2000)) + "\nfunc.func private @f2000(%a: tensor<4xf32>) -> tensor<4xf32> { return %a : tensor<4xf32> }"), "more than 100 deep"),
     ],
 )  # fmt: skip
 def test_a_graph_that_could_do_more_than_compute_is_refused(text: bytes, reason: str) -> None:
     with pytest.raises(RefusedError, match=reason):
         read_graph("g", text)
+
+
+def test_quotation_marks_without_end_are_refused_at_once() -> None:
+    started_s = time.monotonic()
+    for text in (b'"\\' * 10**6, b'"' + b'\\"' * 10**6, b'"' * 10**6):
+        with pytest.raises(RefusedError):
+            read_graph("g", text)
+    assert time.monotonic() - started_s < 30  # a quadratic search takes hours
+
+
+def test_attributes_that_only_look_like_calls_are_no_calls() -> None:
+    read = read_graph("g", module("%0 = stablehlo.abs %arg0 {callee = @nobody} : tensor<4xf32>", RETURN))
+    assert work_of([read]).total == 4
+
+
+@pytest.mark.parametrize(
+    "compare", ["%c = stablehlo.constant dense<true> : tensor<i1>", "%c = stablehlo.compare NE, %a, %b : (tensor<f32>, tensor<f32>) -> tensor<i1>"]
+)  # fmt: skip
+def test_a_sort_by_what_is_no_order_stays_within_its_array(compare: str) -> None:
+    """Unstable, these end the process or never end."""
+    sort = f"""%0 = "stablehlo.sort"(%arg0) <{{dimension = 0 : i64, is_stable = false}}> ({{
+      ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+        {compare}
+        stablehlo.return %c : tensor<i1>
+      }}) : (tensor<4xf32>) -> tensor<4xf32>"""
+    text = module(sort, "return %0 : tensor<4xf32>").replace(b"4xf32", b"100000xf32")
+    inputs = np.random.default_rng(0).normal(size=100_000).astype(np.float32)
+    read = read_graph("g", text)
+    assert b"is_stable = true" in read.text
+    assert b"is_stable = false" not in read.text
+    found = np.asarray(jax.jit(read.function("cpu"))(inputs)[0])
+    np.testing.assert_array_equal(np.sort(found), np.sort(inputs))
 
 
 def test_large_constants_are_refused() -> None:
@@ -144,6 +188,8 @@ def test_a_bundle_survives_its_stored_form(bundle: Bundle) -> None:
         ({"learning_rate": 0.01}, False, "that this task fixes"),
         ({"learning_rate": 0.5}, True, "learning_rate is 0.5, expected 1e-06 to 0.05"),
         ({"learning_rate": float("nan")}, True, "learning_rate is nan"),
+        ({"train_steps": 10**400}, True, "train_steps is 1000000"),
+        ({"learning_rate": -(10**400)}, False, "learning_rate is -1000000"),
         ({"train_steps": 2.5}, True, "train_steps is not a number of type int"),
         ({"batch_size": True}, True, "batch_size is not a number"),
         ({"train_steps": 4800, "batch_size": 128, "seq_len": 96}, True, "tokens would be trained on"),
