@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
@@ -9,6 +10,7 @@ from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
 if TYPE_CHECKING:
     from aira_bench.runs.folder import RunFolder
 
+_MAY_BE_EMPTY = ("claimed", "claimed - trusted", "flags", "reason")
 _EPILOG = """examples:
   aira-bench status
   aira-bench status my-run
@@ -42,7 +44,7 @@ def handle(args: argparse.Namespace) -> int:
         if args.changes:
             _show(_changes(folder), args, empty="No step is a valid edit of a valid step; greedy-edit makes them.")
         else:
-            _show(_steps(folder), args, empty="No step is finished yet.")
+            _show(_steps(folder), args, empty="No step is finished yet.", optional=_MAY_BE_EMPTY)
     return 0
 
 
@@ -79,8 +81,11 @@ def _steps(folder: "RunFolder") -> list[dict[str, Any]]:
     rows = []
     for seed in folder.manifest.plan.seeds:
         events = read_events(folder.seed(seed).journal)[0]
+        scores = folder.seed(seed).scores.read()
         chosen = {event.submitted for event in events if isinstance(event, SeedEnded)}
         for node in (event.node for event in events if isinstance(event, StepEnded)):
+            score = scores.get(node.step)
+            trusted = score.validation if score else None
             rows.append(
                 {
                     "seed": seed,
@@ -89,6 +94,9 @@ def _steps(folder: "RunFolder") -> list[dict[str, Any]]:
                     "parents": list(node.parents),
                     "class": node.step_class,
                     "fitness": node.fitness,
+                    "claimed": node.claimed,
+                    "claimed - trusted": None if node.claimed is None or trusted is None else node.claimed - trusted,
+                    "flags": list(score.flags) if score else [],
                     "seconds": round(node.timings.total_s, 2),
                     "submitted": node.step in chosen,
                     "reason": node.reason,
@@ -119,10 +127,10 @@ def _changes(folder: "RunFolder") -> list[dict[str, Any]]:
     ]
 
 
-def _show(rows: list[dict[str, Any]], args: argparse.Namespace, *, empty: str) -> None:
+def _show(rows: list[dict[str, Any]], args: argparse.Namespace, *, empty: str, optional: Collection[str] = ()) -> None:
     if args.json:
         print(json.dumps(rows, indent=2))
         return
     from aira_bench.cli.tables import print_rows
 
-    print_rows(rows, empty=empty)
+    print_rows(rows, empty=empty, optional=optional)

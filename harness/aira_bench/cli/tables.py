@@ -1,13 +1,19 @@
 """Plain tables for commands that list things."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 _WIDE = 240
 
 
-def print_rows(rows: Sequence[dict[str, Any]], *, empty: str) -> None:
-    """Print dictionaries of the same keys as a table; `empty` instead of an empty one."""
+def print_rows(rows: Sequence[dict[str, Any]], *, empty: str, optional: Collection[str] = ()) -> None:
+    """Print dictionaries of the same keys as a table.
+
+    Args:
+        rows: what to print.
+        empty: printed where there are none.
+        optional: columns left out where no row has anything in them.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -19,13 +25,26 @@ def print_rows(rows: Sequence[dict[str, Any]], *, empty: str) -> None:
         console.print(Text(empty), soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False)
-    for index, (name, value) in enumerate(rows[0].items()):
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    columns = {name: _texts([row[name] for row in rows]) for name in rows[0]}
+    shown = [name for name, cells in columns.items() if name not in optional or set(cells) - {"", "-"}]
+    for index, name in enumerate(shown):
+        numeric = any(_is_number(row[name]) for row in rows)
         # The first column is what one types: never broken.
         table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0)
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    for cells in zip(*(columns[name] for name in shown), strict=True):
+        table.add_row(*map(Text, cells))
     console.print(table)
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """A column's cells; its fractions have as many decimals as the longest needs, at most four."""
+    fractions = [f"{value:.4f}".rstrip("0").partition(".")[2] for value in values if isinstance(value, float)]
+    decimals = max(map(len, fractions), default=0)
+    return [f"{value:.{decimals}f}" if isinstance(value, float) else _cell(value) for value in values]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _cell(value: Any) -> str:  # noqa: ANN401
@@ -33,6 +52,4 @@ def _cell(value: Any) -> str:  # noqa: ANN401
         return "-"
     if isinstance(value, bool):
         return "yes" if value else ""
-    if isinstance(value, float):
-        return f"{value:.4f}".rstrip("0").rstrip(".")
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
