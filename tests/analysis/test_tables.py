@@ -154,7 +154,7 @@ def test_a_run_is_analyzed_from_its_folder(place: Place) -> None:
 
 def test_tables_are_printed_for_people(place: Place) -> None:
     printed = place.call("analyze", "searched", "searched").stdout
-    assert "6 improvement steps, 2 of them by a single feature" in printed
+    assert "improvement steps: 6, by a single feature: 2" in printed
     for text in ("by feature", "by toggle", "add only", "by category", "Attention pattern", "window_pattern"):
         assert text in printed
 

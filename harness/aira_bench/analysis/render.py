@@ -21,7 +21,7 @@ def print_tables(tables: Tables, console: Console) -> None:
     """Print all tables that have rows, and what they leave out."""
     steps = len(tables.improvements)
     solo = sum(step.solo for step in tables.improvements)
-    console.print(Text(f"{steps} improvement steps, {solo} of them by a single feature"))
+    console.print(Text(f"improvement steps: {steps}, by a single feature: {solo}"))
     if not steps:
         return
     _print(console, "by feature", [asdict(row) for row in tables.features])
@@ -29,9 +29,9 @@ def print_tables(tables: Tables, console: Console) -> None:
     _print(console, "by category", [asdict(row) for row in tables.categories])
     _print(console, "kinds of MLP", [asdict(row) for row in tables.mlp_transitions])
     if tables.unattributed:
-        console.print(Text(f"{tables.unattributed} steps changed none of the 27 features"))
+        console.print(Text(f"steps that changed none of the 27 features: {tables.unattributed}"))
     if tables.read_as_text:
-        console.print(Text(f"{tables.read_as_text} steps hold a script that did not parse and was read as text"))
+        console.print(Text(f"steps with a script that did not parse and was read as text: {tables.read_as_text}"))
 
 
 def _print(console: Console, title: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -31,13 +31,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Analyze the runs and print tables."""
-    from rich.console import Console
-
     from aira_bench.analysis.improvements import run_improvements
     from aira_bench.analysis.render import print_tables, tables_json
     from aira_bench.analysis.tables import make_tables
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
+    from aira_bench.terminal import results_console
 
     runs = host_paths(args.runs).runs
     improvements = [step for name in args.names for step in run_improvements(find_run(runs, name), args.against)]
@@ -45,5 +44,5 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         print(tables_json(tables), end="")
     else:
-        print_tables(tables, Console(highlight=False))
+        print_tables(tables, results_console())
     return 0

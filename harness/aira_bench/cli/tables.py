@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-_WIDE = 240
+from aira_bench.terminal import results_console
 
 
 def print_rows(rows: Sequence[dict[str, Any]], *, empty: str, optional: Collection[str] = ()) -> None:
@@ -14,13 +14,10 @@ def print_rows(rows: Sequence[dict[str, Any]], *, empty: str, optional: Collecti
         empty: printed where there are none.
         optional: columns left out where no row has anything in them.
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    if not console.is_terminal:  # nobody's window is too narrow: one line a row, for grep and files
-        console = Console(highlight=False, width=_WIDE)
+    console = results_console()
     if not rows:
         console.print(Text(empty), soft_wrap=True)
         return

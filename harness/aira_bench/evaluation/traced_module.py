@@ -9,6 +9,7 @@ Not covered: whether the graphs are admissible, which is the judge's to check (`
 """
 
 import json
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,6 +29,11 @@ SCRIPT = "trace.py"
 GRAPHS = ArtifactRequest("module.graphs", 160 << 20)
 LIMITS_FILE = "limits.json"
 TRACE_TIMEOUT_S = 600.0
+_CRASHES = frozenset(
+    128 + number for number in (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
+)
+"""Exit statuses of a process that ended by a fault of its own. What a judge runs is our code and the submission's
+graphs, the same every time: another attempt would end like this one."""
 
 
 class TracedModule:
@@ -134,6 +140,8 @@ class TracedModule:
             return Refused(f"{name}: training and scoring did not end within {timeout_s:.0f} s", outcome.wall_s)
         if outcome.ended == "out_of_memory":
             return Refused(f"{name}: compiling or training needs more than {memory_mib} MiB of memory", outcome.wall_s)
+        if outcome.exit_code in _CRASHES:
+            return Refused(f"{name}: its graphs crash the compiler; they may be too long", outcome.wall_s)
         return read_verdict(self._setting, outcome)
 
 

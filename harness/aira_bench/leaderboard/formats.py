@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aira_bench.files import write_atomically
 from aira_bench.leaderboard.board import Row, Spread, Table
 from aira_bench.runs.node import ModelUse
+from aira_bench.terminal import results_console
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -79,7 +80,7 @@ HEADERS = (
     "agent", "scaffold", "seeds", "VSR", "validation", "test", "claimed - trusted", "flagged", "NS", "best test met",
     "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
-_WIDE = 240
+_WIDEST = 240
 _EXPLAINED = {
     "VSR": "valid submission rate over seeds.",
     "validation": "of the submitted step, like test; mean and standard deviation over seeds.",
@@ -146,15 +147,11 @@ def to_terminal(table: Table) -> "RichTable":
 
 def print_tables(tables: Sequence[Table]) -> None:
     """Print tables and their legend; where nobody reads along, as wide as they need."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDE)
+    console = results_console()
     for table in tables:
         console.print(heading(table), markup=False, style="bold", soft_wrap=not console.is_terminal)
         shown = to_terminal(table)
-        natural = console.measure(shown, options=console.options.update(max_width=_WIDE))
+        natural = console.measure(shown, options=console.options.update(max_width=_WIDEST))
         if natural.maximum <= console.width:
             console.print(shown)
         else:

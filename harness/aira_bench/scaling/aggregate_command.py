@@ -47,12 +47,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def handle(args: argparse.Namespace) -> int:
     """Collect, select, vote and print."""
-    from rich.console import Console
-
     from aira_bench.scaling.aggregate import CONDITIONS, vote
     from aira_bench.scaling.notation import write_pattern
     from aira_bench.scaling.pictures import votes_svg, write_picture
     from aira_bench.scaling.render import aggregation_json, print_aggregation
+    from aira_bench.terminal import results_console
 
     voters = _select(args, _collect(args))
     aggregations = [vote(voters, condition) for condition in args.condition or CONDITIONS]
@@ -63,7 +62,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         print(aggregation_json(aggregations, voters), end="")
     else:
-        print_aggregation(aggregations, voters, Console(highlight=False))
+        print_aggregation(aggregations, voters, results_console())
     return 0
 
 

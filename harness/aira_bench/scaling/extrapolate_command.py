@@ -50,13 +50,12 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def handle(args: argparse.Namespace) -> int:
     """Grow the pattern and print it."""
-    from rich.console import Console
-
     from aira_bench.scaling.arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS
     from aira_bench.scaling.extrapolate import extrapolate, parse_target
     from aira_bench.scaling.pictures import strip_svg, write_picture
     from aira_bench.scaling.render import extrapolation_json, print_extrapolation
     from aira_bench.scaling.training_cost import estimate_training, gpu_type
+    from aira_bench.terminal import results_console
 
     budgets = [_flops(text) for text in args.flops] if args.flops else FLOP_BUDGETS
     model = extrapolate(
@@ -71,7 +70,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         print(extrapolation_json(model, costs), end="")
     else:
-        print_extrapolation(model, costs, Console(highlight=False))
+        print_extrapolation(model, costs, results_console())
     return 0
 
 
