@@ -10,10 +10,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over, load
+from aira_evaluator.autoresearch.handover import HANDOVER_FILE, HandoverError, hand_over, load
 from aira_evaluator.autoresearch.script_constants import set_constants
 from autoresearch_folders import PLAIN
 
@@ -142,6 +142,90 @@ def test_a_claim_that_is_no_number_is_not_written(prepare: ModuleType, tmp_path:
     assert math.isnan(claimed)
     assert not (tmp_path / "validation.json").exists()
     assert (tmp_path / HANDOVER_FILE).exists()
+
+
+def test_batches_go_where_ports_to_other_hardware_ask_for_them(prepare: ModuleType) -> None:
+    tokenizer = prepare.Tokenizer.from_directory()
+    x, y, _ = next(prepare.make_dataloader(tokenizer, 2, 8, "train", device="meta"))
+    assert (x.device.type, y.device.type) == ("meta", "meta")
+    x, _, _ = next(prepare.make_dataloader(tokenizer, 2, 8, "train"))
+    assert x.device.type == prepare.get_device().type == prepare.DEVICE.type
+    model, device = Uniform(prepare.VOCAB_SIZE).to(prepare.DEVICE), prepare.get_device()
+    assert prepare.evaluate_bpb(model, tokenizer, 8, device=device) == prepare.evaluate_bpb(model, tokenizer, 8)
+
+
+def test_names_have_the_types_that_the_reference_gives_them(prepare: ModuleType) -> None:
+    assert isinstance(prepare.DATA_DIR, str)
+    assert isinstance(prepare.TOKENIZER_DIR, str)
+    assert f"{prepare.TIME_BUDGET:d}" == "25"
+    tokenizer = prepare.Tokenizer.from_directory(tokenizer_dir=prepare.TOKENIZER_DIR)
+    bos = tokenizer.bos_token_id
+    assert bos == tokenizer.get_bos_token_id() == tokenizer.enc.n_vocab - 1
+    text = "def f(x):\n    return x\n"
+    ids = tokenizer.enc.encode_ordinary(text)
+    assert tokenizer.encode(text, prepend=bos, num_threads=4) == [bos, *ids]
+    assert tokenizer.encode([text], num_threads=4) == tokenizer.enc.encode_ordinary_batch([text]) == [ids]
+    assert tokenizer.enc.decode(ids) == text
+
+
+class LogitsAndMeanLoss(Uniform):
+    """Its loss cannot be asked for target by target."""
+
+    def forward(self, idx: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:  # type: ignore[override]
+        return super().forward(idx, targets)
+
+
+def test_a_model_without_losses_by_target_claims_the_cross_entropy_of_its_logits(prepare: ModuleType) -> None:
+    tokenizer = prepare.Tokenizer.from_directory()
+    expected = prepare.evaluate_bpb(Uniform(prepare.VOCAB_SIZE), tokenizer, 8)
+    assert prepare.evaluate_bpb(LogitsAndMeanLoss(prepare.VOCAB_SIZE), tokenizer, 8) == pytest.approx(expected)
+
+
+def test_a_model_that_needs_targets_is_refused_at_once_and_the_earlier_one_stays(
+    prepare: ModuleType, tmp_path: Path
+) -> None:
+    tokenizer, model = prepare.Tokenizer.from_directory(), Uniform(prepare.VOCAB_SIZE)
+    prepare.evaluate_bpb(model, tokenizer, 8)
+    before = (tmp_path / HANDOVER_FILE).read_bytes()
+
+    def loss_alone(x: torch.Tensor, y: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+        return model(x, y, reduction)
+
+    def broken(x: torch.Tensor, y: torch.Tensor | None = None, reduction: str = "mean") -> torch.Tensor:
+        return model(x)[:, :-1]
+
+    asked = r"model\(x\) must return logits of shape \(1, 256, 2048\) for int64 token ids x of shape \(1, 256\), since"
+    with pytest.raises(HandoverError, match=asked + r".* raised TypeError: .*missing 1 required .* argument: 'y'"):
+        prepare.evaluate_bpb(loss_alone, tokenizer, 8)
+    with pytest.raises(HandoverError, match=asked + r".*; it returned float32 of shape \(1, 255, 2048\)"):
+        prepare.evaluate_bpb(broken, tokenizer, 8)
+    assert (tmp_path / HANDOVER_FILE).read_bytes() == before
+
+
+def test_asking_for_logits_compiles_nothing(prepare: ModuleType) -> None:
+    """With `dynamic=False` every new shape would cost a script tens of seconds."""
+    rows: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., torch.Tensor]:
+        rows.extend(part.shape[0] for part in inputs if part.dtype is torch.int64)
+        return cast(Callable[..., torch.Tensor], graph.forward)
+
+    model = torch.compile(Uniform(prepare.VOCAB_SIZE), backend=backend, dynamic=False)
+    prepare.evaluate_bpb(model, prepare.Tokenizer.from_directory(), 8)
+    assert set(rows) == {8}
+
+
+def test_results_are_left_where_the_script_was_started(
+    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    tokenizer = prepare.Tokenizer.from_directory()
+    next(prepare.make_dataloader(tokenizer, 1, 8, "train"))
+    prepare.evaluate_bpb(Uniform(prepare.VOCAB_SIZE), tokenizer, 8)
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"elsewhere", HANDOVER_FILE, "training_began", "validation.json"}
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 # Parts of the baseline -----------------------------------------------------------------------------------------------
@@ -321,6 +405,66 @@ def test_a_script_in_the_references_style_runs_unchanged(public: Path, tmp_path:
     assert 0 < summary(finished.stdout)["val_bpb"] < 4
     loaded = load(tmp_path / HANDOVER_FILE, torch.device("cpu"))
     assert loaded.ambience.autocast, "its bfloat16 embedding meets float32 matrices outside an autocast block"
+
+
+PORT = """
+import os
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+@torch.compile(dynamic=False, fullgraph=True)
+def early(x):
+    return x + 1
+
+early(torch.ones(1)) if os.environ["PATH"] else None
+from kernels import get_kernel
+fa3 = get_kernel("kernels-community/flash-attn3").flash_attn_interface
+from prepare import MAX_SEQ_LEN, Tokenizer, evaluate_bpb, get_device, make_dataloader
+
+@torch.compile(dynamic=False, fullgraph=True)
+def step(parameter, gradient):
+    parameter.sub_(0.1 * gradient)
+
+class Attention(nn.Module):
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, 16).bfloat16()
+        self.head = nn.Linear(16, vocabulary)
+    def forward(self, idx, targets=None, reduction="mean"):
+        x = early(self.embed(idx)) - 1
+        heads = x.view(*idx.shape, 2, 8)
+        x = x + fa3.flash_attn_func(heads, heads, heads, causal=True, window_size=(MAX_SEQ_LEN // 2, 0)).flatten(2)
+        logits = self.head(x).float()
+        if targets is None:
+            return logits
+        return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1), reduction=reduction)
+
+if __name__ == "__main__":
+    device = get_device()
+    tokenizer = Tokenizer.from_directory()
+    model = Attention(tokenizer.get_vocab_size()).to(device)
+    model = torch.compile(model, dynamic=False)
+    x, y, _ = next(make_dataloader(tokenizer, 4, MAX_SEQ_LEN, "train", device=device))
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        model(x, y).backward()
+        with torch.no_grad():
+            step(model.head.weight, model.head.weight.grad)
+        os.chdir("/")
+        print("---")
+        print(f"val_bpb: {evaluate_bpb(model, tokenizer, 8):.4f}")
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch.compile needs no C++ compiler for a GPU")
+def test_a_port_that_compiles_runs_where_there_is_no_compiler(public: Path, tmp_path: Path) -> None:
+    (tmp_path / "port.py").write_text(PORT)
+    (tmp_path / "run").mkdir()
+    finished = in_folder(tmp_path / "port.py", public, tmp_path / "run", PATH="")
+    assert finished.returncode == 0, finished.stderr
+    assert "prepare: there is no g++ here, so torch.compile leaves code as it is\n" in finished.stderr
+    assert 3 < summary(finished.stdout)["val_bpb"] < 5
+    assert load(tmp_path / "run" / HANDOVER_FILE, torch.device("cpu")).ambience.autocast
 
 
 # Agents' own validation ----------------------------------------------------------------------------------------------
