@@ -72,6 +72,46 @@ def test_a_value_is_a_constant_field_or_keyword(name: str, source: str, value: S
     assert values(source)[name] == value
 
 
+CONFIG = (
+    "@dataclass\nclass GPTConfig:\n    n_kv_head: int = 6\n    n_layer: int = 12\n    use_value_embeds: bool = True\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [("n_kv_head=2", 2), ("n_kv_head=num_heads", "num_heads"), ("n_kv_head=num_heads // 2", "num_heads // 2"), ("", 6)],
+)
+def test_what_a_script_makes_its_config_with_comes_before_the_fields_default(arguments: str, value: Scalar) -> None:
+    found = values(f"{CONFIG}config = GPTConfig(vocab_size=vocab, {arguments})\nother = Norm(n_kv_head=9)")
+    assert (found["n_kv_head"], found["depth"]) == (value, 12)
+
+
+def test_a_toggle_that_a_config_is_made_without_is_off() -> None:
+    source = f"{CONFIG}config = GPTConfig(use_value_embeds=%s)\nself.value_embeds = nn.ModuleList()"
+    assert values(source % "True")["value_embeds"] is True
+    assert values(source % "False")["value_embeds"] is False
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'DEPTH = int(os.environ.get("DEPTH", "8"))',
+        'DEPTH = int(os.getenv("DEPTH", 8))',
+        "DEPTH, WIDTH = 8, 512",
+        'if __name__ == "__main__":\n    DEPTH = 8',
+        "try:\n    DEPTH: int = 8\nexcept ImportError:\n    DEPTH = 2",
+        "WIDTH = DEPTH = 8",
+    ],
+)
+def test_a_constant_is_found_however_a_script_assigns_it(source: str) -> None:
+    assert values(source)["depth"] == 8
+
+
+@pytest.mark.parametrize("source", ['DEPTH = int("eight")', "DEPTH = int(x)", "DEPTH, WIDTH = sizes()", "DEPTH = f(8)"])
+def test_what_is_no_constant_has_no_value(source: str) -> None:
+    assert values(source)["depth"] is None
+
+
 def test_a_constant_at_the_top_comes_before_a_keyword_of_the_same_name() -> None:
     assert values("opt = AdamW(p, weight_decay=0.0)\nWEIGHT_DECAY = 0.2")["weight_decay"] == 0.2
 
@@ -113,7 +153,7 @@ TOGGLES = {
     "label_smoothing": ["F.cross_entropy(a, b, label_smoothing=0.1)", "L = 0.05\nF.cross_entropy(a, b, label_smoothing=L)"],
     "z_loss": ["loss = loss + 1e-4 * logits.logsumexp(-1).square().mean()", "loss += w * torch.logsumexp(l, -1) ** 2", "Z_LOSS = 1e-4\nuse(Z_LOSS)"],
     "grad_clipping": ["torch.nn.utils.clip_grad_norm_(p, 1.0)"],
-    "ema": ["ema_model.update(model)", "class EMA:\n    pass"],
+    "ema": ["ema_model.update(model)", "class EMA:\n    pass", "EMA_DECAY = 0.99\nuse(EMA_DECAY)", "if use_ema:\n    update()"],
     "token_corruption": ["x = corrupt(x, TOKEN_DROP)", "x = token_dropout(x)"],
     "agc": ["adaptive_grad_clip(p)", "agc(p)"],
     "curriculum": ["T = seq_len_schedule(step)", "CURRICULUM = True\nuse(CURRICULUM)"],
@@ -136,6 +176,7 @@ def test_a_toggle_is_on_where_it_is_used_and_nothing_else_changes(name: str, sou
         ("value_embeds", "USE_VALUE_EMBEDS = False\nif USE_VALUE_EMBEDS:\n    v = v + value_embeds(x)"),
         ("attn_dropout", "F.scaled_dot_product_attention(q, k, v, dropout_p=0.0)"),
         ("ema", "schema = remaining(emacs)"),
+        ("ema", "ema_beta = 0.9\nloss_ema = ema_beta * loss_ema + (1 - ema_beta) * loss"),
         ("z_loss", "loss = torch.logsumexp(l, -1)"),
         ("pos_loss_weight", "z_loss_weight = 0.1\nuse(z_loss_weight)"),
     ],
@@ -153,6 +194,11 @@ def test_a_script_that_does_not_parse_is_read_as_text_and_says_so() -> None:
     assert not any(found.values[name] for name in ("ema", "z_loss", "agc"))
     assert "mlp_type" not in found.values
     assert "mlp_type" not in changed_features(extract_features(PLAIN), found)
+
+
+def test_an_expression_too_deep_to_follow_is_read_as_text() -> None:
+    found = extract_features(f"WIDTH = {'+'.join(['1'] * 3000)}\nDEPTH = 4\n")
+    assert found.values["depth"] == 4
 
 
 @settings(deadline=None)

@@ -27,7 +27,9 @@ class Evidence:
     parsed: bool
     """Whether the syntax tree was used."""
     constants: Mapping[str, Scalar]
-    """Values of literals by name, as written: of top-level assignments, then of class fields and keyword arguments."""
+    """Values by name, as written: of top-level assignments, then of the keyword arguments that make an object of one of
+    the script's classes, then of other class fields and keyword arguments. All are of literals, except that the second
+    sort has the text of an expression that is no constant, since the field's default is not in force there."""
     identifiers: frozenset[str]
     """Every name that code uses, in snake case."""
     keywords: tuple[tuple[str, str, Scalar], ...] = ()
@@ -38,10 +40,9 @@ class Evidence:
 def read_evidence(source: str) -> Evidence:
     """Read a script, parsed if it can be."""
     try:
-        tree = ast.parse(source)
+        return _from_tree(ast.parse(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return _from_text(source)
-    return _from_tree(tree)
 
 
 def snake_case(name: str) -> str:
@@ -59,41 +60,61 @@ def dotted_name(node: ast.expr) -> str:
 
 def _from_tree(tree: ast.Module) -> Evidence:
     top = dict(_assigned(tree.body, {}))
+    fields = {node.name: dict(_assigned(node.body, top)) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     inner: dict[str, Scalar] = {}
+    for assigned in fields.values():
+        inner = {**assigned, **inner}
+    made: dict[str, Scalar] = {}
     keywords: list[tuple[str, str, Scalar]] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            for name, value in _assigned(node.body, top):
-                inner.setdefault(name, value)
-        elif isinstance(node, ast.Call):
-            for keyword in node.keywords:
-                if keyword.arg is not None:
-                    value = fold(keyword.value, top)
-                    keywords.append((dotted_name(node.func), keyword.arg, value))
-                    if not is_unknown(value):
-                        inner.setdefault(keyword.arg, value)
-    constants = top | {name: value for name, value in inner.items() if name not in top}
+    for node, keyword in _keyword_arguments(tree):
+        called, name, value = dotted_name(node.func), str(keyword.arg), fold(keyword.value, top)
+        keywords.append((called, name, value))
+        if name in fields.get(called, {}):
+            made.setdefault(name, ast.unparse(keyword.value) if is_unknown(value) else value)
+        elif not is_unknown(value):
+            inner.setdefault(name, value)
+    constants: dict[str, Scalar] = {}
+    for found in (top, made, inner):  # readers take the first of several spellings of a name
+        constants |= {name: value for name, value in found.items() if name not in constants}
     return Evidence(True, constants, frozenset(map(snake_case, _identifiers(tree))), tuple(keywords), tree)
+
+
+def _keyword_arguments(tree: ast.Module) -> Iterator[tuple[ast.Call, ast.keyword]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield from ((node, keyword) for keyword in node.keywords if keyword.arg is not None)
 
 
 def _assigned(body: list[ast.stmt], known: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar]]:
     """Names and values of assignments of constants, in order; a later one sees the earlier ones."""
     scope = dict(known)
+    for target, value in _assignments(body):
+        folded = fold(value, scope)
+        if isinstance(target, ast.Name) and not is_unknown(folded):
+            scope[target.id] = folded
+            yield target.id, folded
+
+
+def _assignments(body: list[ast.stmt]) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Targets and values of a body, `A, B = 1, 2` taken apart; of `if` and `try`, what is first."""
     for statement in body:
-        targets: list[ast.expr] = []
         if isinstance(statement, ast.Assign):
-            targets, value = statement.targets, statement.value
+            for target in statement.targets:
+                if isinstance(target, ast.Tuple | ast.List) and isinstance(statement.value, ast.Tuple | ast.List):
+                    yield from zip(target.elts, statement.value.elts, strict=False)
+                else:
+                    yield target, statement.value
         elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            targets, value = [statement.target], statement.value
-        for target in targets:
-            folded = fold(value, scope)
-            if isinstance(target, ast.Name) and not is_unknown(folded):
-                scope[target.id] = folded
-                yield target.id, folded
+            yield statement.target, statement.value
+        elif isinstance(statement, ast.If | ast.Try | ast.With):
+            yield from _assignments(statement.body)
 
 
 def fold(node: ast.expr, known: Mapping[str, Scalar]) -> Scalar:
-    """The value of an expression of literals, known names and arithmetic; NaN if it is anything else."""
+    """The value of an expression of literals, known names and arithmetic; NaN if it is anything else.
+
+    A setting that the environment may change, as `int(os.environ.get("DEPTH", 8))`, has its default.
+    """
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, bool | int | float | str | None) else math.nan
     if isinstance(node, ast.Name):
@@ -105,7 +126,25 @@ def fold(node: ast.expr, known: Mapping[str, Scalar]) -> Scalar:
         left, right = fold(node.left, known), fold(node.right, known)
         if isinstance(left, int | float) and isinstance(right, int | float):
             return _arithmetic(node.op, left, right)
+    return _called(node, known) if isinstance(node, ast.Call) else math.nan
+
+
+def _called(node: ast.Call, known: Mapping[str, Scalar]) -> Scalar:
+    name = ast.unparse(node.func)
+    if name in ("os.environ.get", "environ.get", "os.getenv", "getenv") and len(node.args) == 2:
+        return fold(node.args[1], known)
+    if name in ("int", "float", "str") and len(node.args) == 1:
+        value = fold(node.args[0], known)
+        if isinstance(value, int | float | str) and not is_unknown(value):
+            return _cast(name, value)
     return math.nan
+
+
+def _cast(name: str, value: float | str) -> Scalar:
+    try:
+        return int(value) if name == "int" else float(value) if name == "float" else str(value)
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def _arithmetic(operator: ast.operator, left: float, right: float) -> float:

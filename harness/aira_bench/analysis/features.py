@@ -134,7 +134,9 @@ def _features() -> Iterator[Feature]:
         ("z_loss", regular, _toggle(r"z_?loss(?:es)?", squares_a_log_sum_exp)),
         ("grad_clipping", regular, _toggle(
             r"clip_grad(?:_norm|_value)?|(?<!adaptive_)grad(?:ient)?_clip(?:ping)?|max_grad_norm")),
-        ("ema", regular, _toggle(r"ema|averaged_model")),
+        ("ema", regular, _toggle(
+            r"ema_(?:model|params?|weights?|state|decay|shadow|net|copy|update|start|every|step\w*|momentum)"
+            r"|(?:use|model|weights?|params?)_ema|averaged_model|(?<!loss_)ema(?=$)")),
         ("token_corruption", regular, _toggle(
             r"token_(?:corrupt\w*|drop(?:out)?|noise|mask\w*)|corrupt(?:ion)?|corrupt_prob")),
         ("agc", regular, _toggle(r"agc|adaptive_(?:grad(?:ient)?_)?clip\w*")),
