@@ -40,13 +40,20 @@ def _places(submission: bool = True) -> list[str]:
     return ["--global-shared-data-dir", "raw", "--agent-data-mount-dir", "data", *logs]
 
 
+def _keep_few(train: Path, count: int = 96) -> None:
+    """Leave the first examples of a prepared train split: what a score is worth is tested elsewhere."""
+    corpus, manifest = read_split(train)
+    write_split(train, {name: examples.take(np.arange(count)) for name, examples in corpus.items()}, manifest)
+
+
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
-    """The whole way of one submission: hidden data, training, score."""
+    """The whole way of one submission: hidden data, a short training, score."""
     root = _folders(tmp_path_factory.mktemp("judge"))
     (root / "logs" / "submission.csv").write_text(f"architecture\n{'M' * 16}\n")
     prepared = _python(TWO / "evaluate_prepare.py", *_places(), cwd=root)
     assert prepared.returncode == 0, prepared.stderr
+    _keep_few(root / "data" / "train")
     arguments = ("--submission-file", "./data/submission.csv", "--report-file", "report.json")
     return root, _python(TWO / "evaluate.py", *arguments, cwd=root)
 
@@ -175,6 +182,7 @@ def test_preparing_data_imports_no_torch(tmp_path: Path) -> None:
 def test_an_agent_validates_with_the_same_code(tmp_path: Path) -> None:
     _folders(tmp_path)
     assert _python(TWO / "prepare.py", *_places(), cwd=tmp_path).returncode == 0
+    _keep_few(tmp_path / "data" / "train")
     command = ("-m", "aira_evaluator.compose.validate", "--architecture")
     finished = _python(*command, "M" * 16, "--data", "data", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import yaml
 
 import aira_evaluator.compose
 from aira_evaluator.compose.text.corpora import CORPORA
+from aira_evaluator.compose.text.tokens import TOKENS, read_text_split, write_text_manifest
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
 STORIES = TASKS / "NeuralArchitectureSearchBabiStories2PrimitivesLoss"
@@ -35,6 +38,14 @@ def _places(root: Path, *, submission: bool = False) -> list[str]:
     return ["--global-shared-data-dir", "raw", "--agent-data-mount-dir", "data", *logs]
 
 
+def _keep_few(train: Path, windows: int = 768) -> None:
+    """Leave the first windows of a prepared train split: what a loss is worth is tested elsewhere."""
+    kept, manifest = read_text_split(train)
+    stream = kept.part(0, windows).tokens().tobytes()
+    (train / TOKENS).write_bytes(stream)
+    write_text_manifest(train, replace(manifest, windows=windows, tokens=len(stream) // 2))
+
+
 @pytest.fixture(scope="module")
 def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("judge")
@@ -47,7 +58,10 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def judged(hidden: Path) -> Finished:
-    """The whole way of one submission: hidden data, training, score."""
+    """The whole way of one submission: hidden data, a short training, score."""
+    whole, short = hidden / "whole", hidden / "data" / "train"
+    shutil.copytree(short, whole)
+    _keep_few(short)
     arguments = ("--submission-file", "./data/submission.csv", "--report-file", "report.json")
     return _python(STORIES / "evaluate.py", *arguments, cwd=hidden)
 
@@ -106,12 +120,13 @@ def test_data_made_at_different_times_does_not_mix(hidden: Path, tmp_path: Path)
     assert "is not of this train split" in finished.stderr
 
 
-def test_an_agent_validates_on_the_public_half(hidden: Path, tmp_path: Path) -> None:
+def test_an_agent_validates_on_the_public_half(hidden: Path, judged: Finished, tmp_path: Path) -> None:
     assert _python(STORIES / "prepare.py", *_places(tmp_path), cwd=tmp_path).returncode == 0
     names = {path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.*")}
     assert names == {"train/manifest.json", "train/tokens.bin", "train/tokenizer.json", "train/token_bytes.npy"}
     for name in names:
-        assert (tmp_path / "data" / name).read_bytes() == (hidden / "data" / name).read_bytes()
+        assert (tmp_path / "data" / name).read_bytes() == (hidden / name.replace("train", "whole")).read_bytes()
+    _keep_few(tmp_path / "data" / "train")
     finished = _python("-m", "aira_evaluator.compose.validate", "--architecture", "M" * 16, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     claimed = json.loads((tmp_path / "validation.json").read_text())
