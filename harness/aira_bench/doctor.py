@@ -16,7 +16,7 @@ from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.hardware import this_machine
 from aira_bench.images.ensure import planned_images
 from aira_bench.paths import HostPaths
-from aira_bench.runs.launch import flavour_for
+from aira_bench.runs.host import flavour_for
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.probe import probe
 from aira_bench.tasks.store import task_data

@@ -10,8 +10,9 @@ import pytest
 from rich.text import Text
 
 from aira_bench.errors import RunStateError
-from aira_bench.leaderboard.board import build_tables, spread
+from aira_bench.leaderboard.board import Spread, build_tables, spread
 from aira_bench.leaderboard.formats import duration, print_tables, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.runs.scores import TrustedScore
 from generated_runs import manifest, write_run
 
 
@@ -48,6 +49,20 @@ def test_what_submissions_claim_stands_beside_what_they_earned(tmp_path: Path) -
     (flat,) = records([table])
     assert flat["claimed_less_trusted_mean"] == pytest.approx(-0.025)
     assert flat["seeds_flagged"] == 1
+
+
+def test_confirmed_scores_stand_beside_those_of_the_search_and_say_how_many_they_are(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=3), invalid_share=0.0)
+    submitted = run.seed(1).submitted
+    assert submitted is not None
+    (table,) = build_tables([run])
+    assert "confirmed" not in to_markdown([table])
+    run.seed(1).confirmed.append(TrustedScore(submitted, 0.4321, 0.4, "1", "judge:1", 2.0))
+    run.seed(0).confirmed.append(TrustedScore(99, 0.9, 0.9, "1", "judge:1", 2.0))
+    (table,) = build_tables([run])
+    assert table.rows[0].confirmed == Spread(0.4321, None, 1), "of the submitted step alone"
+    assert "| 0.4321 (1 of 2) |" in to_markdown([table])
+    assert records([table])[0]["confirmed_mean"] == 0.4321
 
 
 def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:

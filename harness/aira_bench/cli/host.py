@@ -9,7 +9,7 @@ from aira_bench.world import SystemWorld
 
 if TYPE_CHECKING:
     from aira_bench.images.ensure import ImageSet
-    from aira_bench.runs.launch import Host
+    from aira_bench.runs.host import Host
     from aira_bench.tasks.download import Transfer
 
 
@@ -22,7 +22,7 @@ def connect_host(runs: Path | None, note: Callable[[str], None], transfer: "Call
     from aira_bench.docker_engine import DockerEngine
     from aira_bench.hardware import this_machine
     from aira_bench.images.ensure import ensure_images
-    from aira_bench.runs.launch import Host
+    from aira_bench.runs.host import Host
     from aira_bench.sandbox.docker_sandbox import DockerSandbox
 
     engine = DockerEngine.connect()

@@ -17,15 +17,15 @@ from types import FrameType
 from typing import NoReturn
 
 from aira_bench import __version__
-from aira_bench.cli import agents, analyze, doctor, images, leaderboard, prepare, resume, run, status, tasks
+from aira_bench.cli import agents, analyze, confirm, doctor, images, leaderboard, prepare, resume, run, status, tasks
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.reproduce import command as reproduce
 from aira_bench.scaling import aggregate_command as aggregate
 from aira_bench.scaling import extrapolate_command as extrapolate
 
 COMMANDS = (
-    run, resume, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate, extrapolate,
-    analyze,
+    run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
+    extrapolate, analyze,
 )  # fmt: skip
 STOPPED = 130
 _EPILOG = """examples:

@@ -62,7 +62,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--seed-max-cost-usd", type=positive_float, metavar="USD", help="the same for each seed")
     parser.add_argument("--seed-max-tokens", type=positive_int, metavar="N", help="the same for each seed")
     parser.add_argument("--memory", choices=("paper", "none"), default="paper", help="what prompts tell of other steps")
-    parser.add_argument("--seed-set", choices=("search", "final"), default="search", help=argparse.SUPPRESS)
     parser.add_argument("--no-score-cache", action="store_true", help="score again what was scored before")
     parser.add_argument("--print-config", action="store_true", help="print the plan as JSON and stop")
     add_runs_folder(parser)
@@ -112,6 +111,7 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     name = folder.path.name
     print(f"\nRun folder: {folder.path}")
     print(f"Next:  aira-bench status {name}      every step: class, fitness, why it failed")
+    print(f"       aira-bench confirm {name}      its submissions once more, on fresh hidden data")
     print("       aira-bench leaderboard      all runs, also as CSV, JSON and Markdown")
     print("       aira-bench run --help       other agents, tasks, scaffolds and budgets")
 
@@ -146,7 +146,6 @@ def _plan(args: argparse.Namespace) -> "RunPlan":
         concurrency=args.concurrency or default_concurrency(args.profile, len(args.seeds)),
         name=args.name or default_name(agent, task, args.profile, SystemWorld()),
         source=choose_source(task, args.source),
-        seed_set=args.seed_set,
         score_cache=not args.no_score_cache,
         memory=args.memory,
         caps=caps,

@@ -142,7 +142,8 @@ class ServedScript:
         if file != "missing":
             return f"the handed-over model cannot be used: {file}"
         if outcome.exit_code != 0:
-            return f"{name} ended with exit status {outcome.exit_code}: {last_line(outcome.stderr) or 'no message'}"
+            said = last_line(outcome.stderr) or last_line(outcome.stdout) or "no message"
+            return f"{name} ended with exit status {outcome.exit_code}: {said}"
         return f"{name} ended without handing a model over: it must call evaluate_bpb(model, ...)"
 
     def _serve(self, made: Handover, ends_s: float, destination: Path) -> Verdict:

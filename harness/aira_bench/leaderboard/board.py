@@ -67,6 +67,8 @@ class SeedResult:
     validation: float | None
     test: float | None
     best_test: float | None
+    confirmed: float | None
+    """Test score of the submitted node on the seed set `final`, if the run was confirmed."""
     claimed: float | None
     claimed_less_trusted: float | None
     """Against the trusted validation score, which is of other data than the claim."""
@@ -100,6 +102,7 @@ class Row:
     validation: Spread | None
     test: Spread | None
     best_test: Spread | None
+    confirmed: Spread | None
     claimed: Spread | None
     claimed_less_trusted: Spread | None
     flagged: int
@@ -132,6 +135,7 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
     scores = {step: score for step, score in folder.scores.read().items() if step in nodes}
     chosen = ended.submitted if ended else None
     score = scores.get(chosen) if chosen is not None else None
+    confirmed = folder.confirmed.read().get(chosen) if chosen is not None else None
     claimed = nodes[chosen].claimed if chosen is not None else None
     trusted = score.validation if score else None
     pick = min if manifest.lower_is_better else max
@@ -147,6 +151,7 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
         validation=trusted,
         test=score.test if score else None,
         best_test=pick((score.test for score in scores.values()), default=None),
+        confirmed=confirmed.test if confirmed else None,
         claimed=claimed,
         claimed_less_trusted=claimed - trusted if claimed is not None and trusted is not None else None,
         flagged=bool(score and score.flags),
@@ -224,6 +229,7 @@ def _row(entry: Entry, results: list[SeedResult]) -> Row:
         validation=spread(result.validation for result in ended),
         test=spread(result.test for result in ended),
         best_test=spread(result.best_test for result in ended),
+        confirmed=spread(result.confirmed for result in ended),
         claimed=spread(result.claimed for result in ended),
         claimed_less_trusted=spread(result.claimed_less_trusted for result in ended),
         flagged=sum(result.flagged for result in ended),

@@ -75,15 +75,25 @@ def to_csv(tables: Sequence[Table]) -> str:
     return stream.getvalue()
 
 
-SPREADS = ("validation", "test", "best_test", "claimed", "claimed_less_trusted", "normalized", "normalized_corrected")
+SPREADS = (
+    "validation",
+    "test",
+    "best_test",
+    "confirmed",
+    "claimed",
+    "claimed_less_trusted",
+    "normalized",
+    "normalized_corrected",
+)
 HEADERS = (
-    "agent", "scaffold", "seeds", "VSR", "validation", "test", "claimed - trusted", "flagged", "NS", "best test met",
-    "steps", "valid steps", "time", "tokens", "cost",
+    "agent", "scaffold", "seeds", "VSR", "validation", "test", "confirmed", "claimed - trusted", "flagged", "NS",
+    "best test met", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
 _WIDEST = 240
 _EXPLAINED = {
     "VSR": "valid submission rate over seeds.",
     "validation": "of the submitted step, like test; mean and standard deviation over seeds.",
+    "confirmed": "test score of a fresh evaluation on hidden data and seeds that no search has seen.",
     "claimed - trusted": "the submission's own number less trusted validation.",
     "flagged": "seeds whose submission the judge's checks noticed something about.",
     "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
@@ -109,6 +119,7 @@ def cells(row: Row) -> tuple[str, ...]:
     errors = f" +{row.infra_errors} infra" if row.infra_errors else ""
     return (
         agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
+        _confirmed(row),
         _spread(row.claimed_less_trusted), str(row.flagged or "-"), _normalized(row), _spread(row.best_test),
         f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s), tokens(row.model_use),
         cost(row.model_use),
@@ -196,6 +207,12 @@ def _columns(table: Table) -> list[tuple[str, ...]]:
     rows = [cells(row) for row in table.rows]
     kept = [index for index in range(len(HEADERS)) if any(row[index] != "-" for row in rows)]
     return [tuple(line[index] for index in kept) for line in (HEADERS, *rows)]
+
+
+def _confirmed(row: Row) -> str:
+    """The figure, and of how many seeds it is where that is not all of those with a test score."""
+    known, all_seeds = row.confirmed.count if row.confirmed else 0, row.test.count if row.test else 0
+    return _spread(row.confirmed) + (f" ({known} of {all_seeds})" if 0 < known < all_seeds else "")
 
 
 def _normalized(row: Row) -> str:

@@ -10,6 +10,7 @@
         nodes/<step>/        solution.py, artifact, claimed number, printed output
         calls/<step>/        every request to a model and its answer, without keys
         hidden/scores.jsonl  trusted scores; hidden/<step>/ the judge's reports. Never read by the search
+        hidden/confirmed.jsonl   scores on the seed set `final`; hidden/confirmed/<step>/ their reports
 """
 
 import fcntl
@@ -21,6 +22,7 @@ from pathlib import Path
 from aira_bench.agents.protocol import StepFiles
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.evaluation.compiled_programs import CompiledPrograms
+from aira_bench.runs.journal import SeedEnded, read_events
 from aira_bench.runs.manifest import Manifest, read_manifest
 from aira_bench.runs.scores import ScoreFile
 
@@ -50,6 +52,21 @@ class SeedFolder:
     def verdict(self, step: int) -> Path:
         """What the judge wrote about one step."""
         return self.path / "hidden" / f"{step:04d}"
+
+    @property
+    def confirmed(self) -> ScoreFile:
+        """Trusted scores on the seed set `final`, of what the seed submitted."""
+        return ScoreFile(self.path / "hidden" / "confirmed.jsonl")
+
+    def confirmation(self, step: int) -> Path:
+        """What the judge wrote when it confirmed one step."""
+        return self.path / "hidden" / "confirmed" / f"{step:04d}"
+
+    @property
+    def submitted(self) -> int | None:
+        """The step the ended seed submitted; None where there is none."""
+        events = read_events(self.journal)[0]
+        return events[-1].submitted if events and isinstance(events[-1], SeedEnded) else None
 
     def calls(self, step: int) -> Path:
         """Model calls of one step, asked and answered."""

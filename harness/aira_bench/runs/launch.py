@@ -1,16 +1,14 @@
-"""From a plan to finished seeds: images, data, the isolation probe, the manifest, and the seeds' threads.
+"""From a plan to finished seeds: the manifest, and the seeds' threads.
 
-`start` and `resume` differ only in where the plan comes from. Everything a step needs is checked before the first
-step: a machine whose sandbox fails its probe runs nothing.
+`start` and `resume` differ only in where the plan comes from.
 
-Not covered: more than one machine.
+Not covered: what a run stands on (`host`), and scoring what it submitted once more (`confirm`).
 """
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,17 +20,22 @@ from aira_bench.agents.llm_agent import LlmAgent
 from aira_bench.agents.model_sources import ProviderSource
 from aira_bench.agents.prompting import prompt_hashes
 from aira_bench.agents.protocol import Agent, Brief
-from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.normalized import anchors_of
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.files import write_atomically, write_json
-from aira_bench.hardware import Hardware, usable_cores
-from aira_bench.images.ensure import ImageSet
-from aira_bench.images.flavour import lacking, load_flavour
-from aira_bench.paths import HostPaths
 from aira_bench.runs.folder import RunFolder, new_run
+from aira_bench.runs.host import (
+    Host,
+    Note,
+    Prepared,
+    image_names,
+    prepare,
+    require_isolation,
+    require_unchanged,
+    slot_limits,
+)
 from aira_bench.runs.journal import SeedEnded
 from aira_bench.runs.loop import run_seed
 from aira_bench.runs.manifest import (
@@ -45,73 +48,12 @@ from aira_bench.runs.manifest import (
 )
 from aira_bench.runs.plan import agent_options, check_plan
 from aira_bench.runs.session import Progress, Session, Stopped
-from aira_bench.runs.slots import SlotPool, split_cores
-from aira_bench.sandbox.probe import probe
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Sandbox
+from aira_bench.runs.slots import SlotPool
+from aira_bench.sandbox.protocol import ContainerSpec, Mount, Sandbox
 from aira_bench.scaffolds.catalog import make_scaffold
-from aira_bench.tasks.download import Transfer
-from aira_bench.tasks.preparation import prepare_task
-from aira_bench.tasks.sources import DataSource, choose_source, provide_raw
-from aira_bench.tasks.store import TaskData, task_data
+from aira_bench.tasks.sources import choose_source
+from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import DESCRIPTION, Task, find_task
-from aira_bench.world import World
-
-Note = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Host:
-    """What a launch needs of the machine."""
-
-    paths: HostPaths
-    sandbox: Sandbox
-    world: World
-    hardware: Hardware
-    build_images: Callable[[str], ImageSet]
-    """Makes sure the images of a flavour exist and names them."""
-    transfer: Callable[[Transfer], None] = lambda transfer: None
-    """Told how far a download is."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A task whose images and data are ready."""
-
-    task: Task
-    data: TaskData
-    images: ImageSet
-
-
-def flavour_for(profile: str, hardware: Hardware) -> str:
-    """`cuda` for the paper profile on a machine with a GPU, else `cpu`."""
-    return "cuda" if profile == "paper" and hardware.gpus else "cpu"
-
-
-def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
-    """Build images and make data, skipping what is done."""
-    task.profile(profile)
-    images = host.build_images(flavour_for(profile, host.hardware))
-    flavour = load_flavour(flavour_for(profile, host.hardware))
-    wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
-    lacked = lacking(flavour, wanted)
-    if lacked:
-        note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
-    data = task_data(host.paths, task, profile, source.argument)
-    note(f"data of {task.title} ({profile})")
-    prepare_task(
-        task,
-        profile,
-        data,
-        source=source,
-        provide=lambda empty: provide_raw(
-            task, profile, source, host.paths, empty=empty, note=note, watch=host.transfer
-        ),
-        sandbox=host.sandbox,
-        image=images.evaluator,
-        world=host.world,
-        note=note,
-    )
-    return Prepared(task, data, images)
 
 
 def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
@@ -126,7 +68,7 @@ def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], Non
     check_plan(plan, task)
     prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
     note("probing the sandbox")
-    isolation = _probe(host.sandbox, prepared.images.agent)
+    isolation = require_isolation(host.sandbox, prepared.images.agent)
     folder = new_run(host.paths.runs, plan.name)
     if plan.agent.startswith("script:"):
         write_atomically(folder.agent_file, Path(plan.agent.removeprefix("script:")).read_bytes())
@@ -148,42 +90,15 @@ def resume(host: Host, folder: RunFolder, note: Note, watch: Callable[[Progress]
     agent = _agent(host, plan.model_copy(update={"agent": kept}))
     task = find_task(plan.task)
     prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
-    now = {
-        "task folder": (manifest.task_sha256, prepared.task.sha256),
-        "task data": (manifest.data, prepared.data.hashes()),
-        "images": (manifest.images, _image_names(prepared.images)),
-    }
-    for what, (then, today) in now.items():
-        if then != today:
-            raise RunStateError(
-                f"Run {folder.path.name} cannot go on: the {what} changed since it began ({then} then, {today} now).",
-                hint=f"aira-bench run --agent {plan.agent} --task {plan.task} --profile {plan.profile}",
-            )
+    require_unchanged(folder, manifest, prepared)
     note("probing the sandbox")
-    _probe(host.sandbox, prepared.images.agent)
+    require_isolation(host.sandbox, prepared.images.agent)
     _run_seeds(host, folder, manifest, prepared, agent, watch)
     return folder
 
 
 def _agent(host: Host, plan: RunPlan) -> Agent:
     return find_agent(plan.agent, agent_options(plan.memory, plan.model_dump()), host.paths)
-
-
-def _probe(sandbox: Sandbox, image: str) -> dict[str, bool]:
-    checks = probe(sandbox, image)
-    broken = [check for check in checks if not check.ok]
-    if broken:
-        first = broken[0]
-        raise PrerequisiteError(
-            f"The sandbox does not hold on this machine: {first.name}: seen {first.seen}, expected {first.expected}"
-            + (f" (and {len(broken) - 1} more)." if len(broken) > 1 else "."),
-            hint="aira-bench doctor",
-        )
-    return {check.name: check.ok for check in checks}
-
-
-def _image_names(images: ImageSet) -> dict[str, str]:
-    return {"agent": images.agent, "evaluator": images.evaluator}
 
 
 def _manifest(host: Host, plan: RunPlan, prepared: Prepared, isolation: dict[str, bool], agent: Agent) -> Manifest:
@@ -200,7 +115,7 @@ def _manifest(host: Host, plan: RunPlan, prepared: Prepared, isolation: dict[str
         anchors=anchors_of(task.metadata.logging_info, lower_is_better=task.lower_is_better),
         task_sha256=task.sha256,
         data=prepared.data.hashes(),
-        images=_image_names(prepared.images),
+        images=image_names(prepared.images),
         packages=software_versions(),
         python=python_version(),
         host=host.world.host_name(),
@@ -237,17 +152,8 @@ def _brief(manifest: Manifest, task: Task, data: TaskData) -> Brief:
 
 
 def _agent_specs(host: Host, manifest: Manifest, prepared: Prepared) -> list[ContainerSpec]:
-    plan, profile = manifest.plan, prepared.task.profile(manifest.plan.profile)
-    gpus = host.hardware.gpus if flavour_for(plan.profile, host.hardware) == "cuda" else ()
-    slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency
     specs = []
-    for index, cpus in enumerate(split_cores(usable_cores(), slots)):
-        limits = Limits(
-            memory_mib=profile.memory_mib,
-            workspace_mib=profile.workspace_mib,
-            cpus=cpus,
-            gpu_uuid=gpus[index].uuid if gpus else None,
-        )
+    for limits in slot_limits(host, manifest, prepared):
         spec = ContainerSpec(
             image=prepared.images.agent,
             role="agent",
@@ -257,7 +163,7 @@ def _agent_specs(host: Host, manifest: Manifest, prepared: Prepared) -> list[Con
                 Mount(prepared.data.public, PurePosixPath("/workspace/data")),
                 Mount(prepared.data.task / DESCRIPTION, PurePosixPath("/task") / DESCRIPTION),
             ),
-            environment={"AIRA_PROFILE": plan.profile},
+            environment={"AIRA_PROFILE": manifest.plan.profile},
         )
         specs.append(spec)
     return specs

@@ -1,0 +1,42 @@
+"""`aira-bench confirm`: score what a run submitted on fresh hidden data."""
+
+import argparse
+
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+
+_EPILOG = """example:
+  aira-bench confirm evolution-mad-2p-cpu-20260101-120000
+
+A search picks by hidden validation, so its winner owes something to luck. This evaluates the submitted step of every
+seed from nothing, on hidden data and training seeds of which the search has seen none, and adds the column
+`confirmed` to the board. Exit status 1 if a submission is refused this time.
+"""
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "confirm", help="score what a run submitted on fresh hidden data", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Score the submissions of a finished run once more, on data no search has seen.",
+    )  # fmt: skip
+    parser.add_argument("run", metavar="RUN", help="name or folder of a run (aira-bench status)")
+    add_runs_folder(parser)
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Confirm and show the board."""
+    from aira_bench.cli.display import RunDisplay
+    from aira_bench.cli.host import connect_host
+    from aira_bench.cli.run import show_board
+    from aira_bench.paths import host_paths
+    from aira_bench.runs.confirm import confirm
+    from aira_bench.runs.folder import find_run
+
+    folder = find_run(host_paths(args.runs).runs, args.run)
+    plan = folder.manifest.plan
+    display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
+    refused = confirm(connect_host(args.runs, display.note, display.transfer), folder, display.note)
+    show_board(folder, as_json=args.json)
+    return 1 if refused else 0

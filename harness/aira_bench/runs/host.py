@@ -1,0 +1,139 @@
+"""What a run stands on: the machine, a task with its images and data, and a sandbox that holds.
+
+Searches (`launch`) and confirmations (`confirm`) begin here. Everything a step needs is checked before the first
+step: a machine whose sandbox fails its probe runs nothing.
+
+Not covered: more than one machine.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aira_bench.errors import PrerequisiteError, RunStateError
+from aira_bench.hardware import Hardware, usable_cores
+from aira_bench.images.ensure import ImageSet
+from aira_bench.images.flavour import lacking, load_flavour
+from aira_bench.paths import HostPaths
+from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.manifest import Manifest
+from aira_bench.runs.slots import split_cores
+from aira_bench.sandbox.probe import probe
+from aira_bench.sandbox.protocol import Limits, Sandbox
+from aira_bench.tasks.download import Transfer
+from aira_bench.tasks.preparation import prepare_task
+from aira_bench.tasks.sources import DataSource, provide_raw
+from aira_bench.tasks.store import TaskData, task_data
+from aira_bench.tasks.task import Task
+from aira_bench.world import World
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a launch needs of the machine."""
+
+    paths: HostPaths
+    sandbox: Sandbox
+    world: World
+    hardware: Hardware
+    build_images: Callable[[str], ImageSet]
+    """Makes sure the images of a flavour exist and names them."""
+    transfer: Callable[[Transfer], None] = lambda transfer: None
+    """Told how far a download is."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task whose images and data are ready."""
+
+    task: Task
+    data: TaskData
+    images: ImageSet
+
+
+def flavour_for(profile: str, hardware: Hardware) -> str:
+    """`cuda` for the paper profile on a machine with a GPU, else `cpu`."""
+    return "cuda" if profile == "paper" and hardware.gpus else "cpu"
+
+
+def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
+    """Build images and make data, skipping what is done."""
+    task.profile(profile)
+    images = host.build_images(flavour_for(profile, host.hardware))
+    flavour = load_flavour(flavour_for(profile, host.hardware))
+    wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
+    lacked = lacking(flavour, wanted)
+    if lacked:
+        note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
+    data = task_data(host.paths, task, profile, source.argument)
+    note(f"data of {task.title} ({profile})")
+    prepare_task(
+        task,
+        profile,
+        data,
+        source=source,
+        provide=lambda empty: provide_raw(
+            task, profile, source, host.paths, empty=empty, note=note, watch=host.transfer
+        ),
+        sandbox=host.sandbox,
+        image=images.evaluator,
+        world=host.world,
+        note=note,
+    )
+    return Prepared(task, data, images)
+
+
+def require_unchanged(folder: RunFolder, manifest: Manifest, prepared: Prepared) -> None:
+    """Raises RunStateError unless task, data and images are those the run began with."""
+    plan = manifest.plan
+    now = {
+        "task folder": (manifest.task_sha256, prepared.task.sha256),
+        "task data": (manifest.data, prepared.data.hashes()),
+        "images": (manifest.images, image_names(prepared.images)),
+    }
+    for what, (then, today) in now.items():
+        if then != today:
+            raise RunStateError(
+                f"Run {folder.path.name} cannot go on: the {what} changed since it began ({then} then, {today} now).",
+                hint=f"aira-bench run --agent {plan.agent} --task {plan.task} --profile {plan.profile}",
+            )
+
+
+def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
+    """Probe the sandbox with an image; the record of its checks.
+
+    Raises:
+        PrerequisiteError: one of them fails.
+    """
+    checks = probe(sandbox, image)
+    broken = [check for check in checks if not check.ok]
+    if broken:
+        first = broken[0]
+        raise PrerequisiteError(
+            f"The sandbox does not hold on this machine: {first.name}: seen {first.seen}, expected {first.expected}"
+            + (f" (and {len(broken) - 1} more)." if len(broken) > 1 else "."),
+            hint="aira-bench doctor",
+        )
+    return {check.name: check.ok for check in checks}
+
+
+def image_names(images: ImageSet) -> dict[str, str]:
+    """As manifests name them."""
+    return {"agent": images.agent, "evaluator": images.evaluator}
+
+
+def slot_limits(host: Host, manifest: Manifest, prepared: Prepared) -> list[Limits]:
+    """What the containers of each slot may use."""
+    plan, profile = manifest.plan, prepared.task.profile(manifest.plan.profile)
+    gpus = host.hardware.gpus if flavour_for(plan.profile, host.hardware) == "cuda" else ()
+    slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency
+    return [
+        Limits(
+            memory_mib=profile.memory_mib,
+            workspace_mib=profile.workspace_mib,
+            cpus=cpus,
+            gpu_uuid=gpus[index].uuid if gpus else None,
+        )
+        for index, cpus in enumerate(split_cores(usable_cores(), slots))
+    ]
