@@ -263,6 +263,7 @@ def test_a_script_that_is_too_slow_is_told_its_clock(place: Place) -> None:
 def test_other_ways_to_leave_no_model_are_told_apart(place: Place) -> None:
     for script, reason in {
         "raise SystemExit('no such layer')": "exit status 1: no such layer",
+        "print('loss 7', end=chr(13)); print('FAIL'); exit(1)": "exit status 1: FAIL",
         "open('handover.bin', 'wb').truncate(17 << 20)": "too large",
         "import os; os.symlink('/etc/passwd', 'handover.bin')": "not a regular file",
     }.items():

@@ -92,4 +92,5 @@ def test_long_output_keeps_both_ends_and_counts_the_gap() -> None:
 
 def test_the_last_line_is_found_and_cut() -> None:
     assert last_line(CapturedOutput(b"first\nlast \n\n", b"", 13, "")) == "last"
+    assert last_line(CapturedOutput(b"step 1\rstep 2\rFAIL\r\n", b"", 21, "")) == "FAIL"
     assert len(last_line(CapturedOutput(b"x" * 999, b"", 999, ""))) == 300

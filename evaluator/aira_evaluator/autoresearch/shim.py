@@ -56,7 +56,7 @@ def _run_eagerly_without_compiler() -> None:
     compiler = os.environ.get("CXX", "g++")
     if DEVICE.type != "cpu" or shutil.which(compiler) is not None:
         return
-    print(f"prepare: there is no {compiler} here, so torch.compile leaves code as it is", file=sys.stderr)
+    print(f"prepare: there is no {compiler} here, so torch.compile leaves code as it is", flush=True)
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     if "torch._dynamo" in sys.modules:  # the script has compiled something before it imported this
         torch.compiler.set_stance("force_eager")

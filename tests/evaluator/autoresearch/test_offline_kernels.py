@@ -53,6 +53,15 @@ def test_queries_in_float32_meet_values_in_bfloat16() -> None:
     assert FLASH.flash_attn_func(q, q, q.bfloat16(), causal=True).dtype is torch.bfloat16
 
 
+def test_a_compiler_can_follow_a_call_to_its_end() -> None:
+    def attend(q: torch.Tensor) -> torch.Tensor:
+        return FLASH.flash_attn_func(q, q, q, causal=True, window_size=(3, 0))
+
+    q = torch.randn(1, 8, 2, 4)
+    compiled = torch.compile(attend, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(q), attend(q))
+
+
 def test_other_kernels_cannot_be_had() -> None:
     with pytest.raises(RuntimeError, match="no network here to fetch kernels-community/activation from; only flash"):
         get_kernel("kernels-community/activation")
