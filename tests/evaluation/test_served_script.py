@@ -329,3 +329,14 @@ def test_a_task_without_a_clock_is_refused(place: Place) -> None:
     )
     with ThreadPoolExecutor(1) as ahead, pytest.raises(TaskError, match=r"no aira\.profiles\.cpu\.fit"):
         ServedScript(setting, place.sandbox, LIMITS, ahead)
+
+
+def test_data_of_an_earlier_version_is_refused_before_anything_runs(place: Place) -> None:
+    (place.setting.data.public / "kernels.py").unlink()
+    with (
+        ThreadPoolExecutor(1) as ahead,
+        pytest.raises(TaskError, match=r"has no kernels\.py: another version") as raised,
+    ):
+        ServedScript(place.setting, place.sandbox, LIMITS, ahead)
+    assert raised.value.hint is not None
+    assert raised.value.hint.startswith(f"rm -r {place.setting.data.folder} ")

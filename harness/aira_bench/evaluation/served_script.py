@@ -56,11 +56,17 @@ class ServedScript:
         """Begin starting the first fit and judge containers.
 
         Raises:
-            TaskError: the task names no clock for its profile.
+            TaskError: the task names no clock for its profile, or its data lacks what lies beside a script.
         """
         clock = setting.task.profile(setting.profile).fit
         if clock is None:
             raise TaskError(f"Task {setting.task.title} has no aira.profiles.{setting.profile}.fit in its metadata.")
+        missing = [name for name in COMPANIONS if not (setting.data.public / name).is_file()]
+        if missing:
+            raise TaskError(
+                f"The public data of {setting.task.title} has no {', '.join(missing)}: another version prepared it.",
+                hint=f"rm -r {setting.data.folder}   (the next run prepares it again)",
+            )
         self._setting, self._sandbox, self._limits, self._clock = setting, sandbox, limits, clock
         self._meeting = f"aira-meeting-{secrets.token_hex(6)}"
         self._fits = WarmContainer(sandbox, fit_spec(setting, limits, clock), ahead)
