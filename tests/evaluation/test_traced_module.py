@@ -204,6 +204,63 @@ def test_forged_graphs_are_the_judges_to_refuse(judged: Judged) -> None:
     assert judged.refusal(forged) == "model.py: init: no function main"
 
 
+# Writes its own bundle: a module of one parameter, whose untrained value INIT computes.
+FORGED = """
+import os
+from dataclasses import replace
+from aira_evaluator.lra.bundle import Bundle, write_bundle
+from aira_evaluator.lra.profiles import CPU_LISTOPS
+
+def graph(arguments, result, steps="", value="%out"):
+    zeros = f"%out = stablehlo.constant dense<0.0> : {result}"
+    body = f"{zeros}\\n{steps}\\nreturn {value} : {result}"
+    return f"module {{ func.func public @main({arguments}) -> {result} {{ {body} }} }}".encode()
+
+wanted = CPU_LISTOPS.defaults
+values, key = "tensor<4xf32>", "tensor<2xui32>"
+out, tokens = (f"tensor<{wanted.batch_size}x{shape}>" for shape in ("10xf32", f"{wanted.seq_len}xi32"))
+scored, texts = (f"tensor<{CPU_LISTOPS.eval_batch_size}x{shape}>" for shape in ("10xf32", f"{wanted.seq_len}xi32"))
+graphs = {
+    "init": graph(f"%k: {key}", values, INIT),
+    "forward": graph(f"%p: {values}, %x: {tokens}, %k: {key}", out),
+    "backward": graph(f"%c: {out}", values),
+    "evaluate": graph(f"%p: {values}, %x: {texts}", scored),
+}
+open("module.graphs", "wb").write(write_bundle(Bundle(PLATFORM, wanted, graphs)))
+os._exit(0)
+"""
+UNTYPED = (
+    '"%s = stablehlo.constant dense<7> : tensor<7xui8>\\n%a, %b = stablehlo.rng_bit_generator %s, algorithm = PHILOX : '
+    '(tensor<7xui8>) -> (tensor<7xui8>, tensor<4xui32>)\\n%c = stablehlo.convert %b : (tensor<4xui32>) -> tensor<4xf32>", "%c"'
+)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("init", "platform", "reason"),
+    [
+        ('""', "cuda", "was traced for cuda, and this judge runs on cpu"),
+        (UNTYPED, "cpu", "the compiler does not take its graphs: INVALID_ARGUMENT"),
+    ],
+    ids=["other platform", "no program"],
+)
+def test_graphs_that_cannot_be_run_are_the_submissions_failure_and_nobody_elses(
+    judged: Judged, init: str, platform: str, reason: str
+) -> None:
+    assert reason in judged.refusal(FORGED.replace("INIT", init).replace("PLATFORM", repr(platform)))
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("fault", ["SIGSEGV", "SIGABRT"])
+def test_graphs_that_crash_the_judge_are_refused_and_not_tried_again(
+    fault: str, setting: EvaluationSetting, judged: Judged
+) -> None:
+    """We know no such graph that is admitted, so the judge's script is one that crashes."""
+    script = setting.data.task / "evaluate.py"
+    script.write_text(f"import os, signal; os.kill(os.getpid(), signal.{fault})")
+    assert judged.refusal(SMALL) == "model.py: its graphs crash the compiler; they may be too long"
+
+
 @pytest.mark.docker
 def test_a_submission_that_fills_the_memory_is_refused(judged: Judged) -> None:
     assert "more than 2048 MiB" in judged.refusal("hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 26))")

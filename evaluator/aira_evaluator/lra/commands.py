@@ -44,6 +44,8 @@ REPORT_SCHEMA = 1
 LIMITS_FILE = "limits.json"
 """Beside the submission, from the host: `{"timeout_s": 300, "memory_mib": 3072}`. May be absent."""
 SEED_SETS = ("search", "final")
+_FAULTS_OF_GRAPHS = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED")
+"""XLA's words for what no other device would do either."""
 
 
 def trace(task: TaskName, *, configurable: bool, arguments: Sequence[str] | None = None) -> int:
@@ -138,12 +140,19 @@ def _scored(bundle: Bundle, profile: LraProfile, data: Path, limits_file: Path, 
 
     here = "cpu" if jax.default_backend() == "cpu" else "cuda"
     if here != bundle.platform:
-        raise DataError(f"the module was traced for {bundle.platform}, and this judge runs on {here}")
+        raise RefusedError(f"the module was traced for {bundle.platform}, and this judge runs on {here}")
 
     limits = JudgeLimits(**json.loads(limits_file.read_text())) if limits_file.exists() else JudgeLimits()
-    score = score_module(
-        bundle, profile, Splits(train, validation, test), seed=seed, limits=limits, started_s=started_s, note=_note()
-    )
+    try:
+        score = score_module(
+            bundle, profile, Splits(train, validation, test), seed=seed, limits=limits, started_s=started_s,
+            note=_note(),
+        )  # fmt: skip
+    except jax.errors.JaxRuntimeError as error:
+        kind, _, told = str(error).partition(":")
+        if here != "cpu" and kind not in _FAULTS_OF_GRAPHS:
+            raise  # a device may fail by itself
+        raise RefusedError(f"the compiler does not take its graphs: {kind}: {told.strip()[:200]}") from None
     return {
         "schema": REPORT_SCHEMA,
         "canonical": score.canonical,
