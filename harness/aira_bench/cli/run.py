@@ -111,7 +111,8 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     name = folder.path.name
     print(f"\nRun folder: {folder.path}")
     print(f"Next:  aira-bench status {name}      every step: class, fitness, why it failed")
-    print(f"       aira-bench confirm {name}      its submissions once more, on fresh hidden data")
+    if any(row.validation and not row.confirmed for table in tables for row in table.rows):
+        print(f"       aira-bench confirm {name}      its submissions once more, on fresh hidden data")
     print("       aira-bench leaderboard      all runs, also as CSV, JSON and Markdown")
     print("       aira-bench run --help       other agents, tasks, scaffolds and budgets")
 
