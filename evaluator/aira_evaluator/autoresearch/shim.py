@@ -218,8 +218,8 @@ def _check_logits(model: Callable[..., Any], x: torch.Tensor) -> None:
     except Exception as error:
         seen = str(error) if isinstance(error, NoLogits) else f"it raised {type(error).__name__}: {error}"
         raise handover.HandoverError(
-            f"model(x) must return logits of shape {(*x.shape, VOCAB_SIZE)} for int64 token ids x of shape "
-            f"{tuple(x.shape)}, since the judge sends no targets; {seen}"
+            f"model(x) must return logits {(*x.shape, VOCAB_SIZE)} for token ids x {tuple(x.shape)}; {seen}. The judge "
+            "sends no targets: give them a default of None"
         ) from error
 
 
