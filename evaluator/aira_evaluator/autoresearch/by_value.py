@@ -99,7 +99,7 @@ def _load_scripted(saved: bytes) -> Any:  # noqa: ANN401
 
 def _kernel(obj: object) -> Reduced | None:
     triton = sys.modules.get("triton.runtime.jit")
-    if triton is None or not isinstance(obj, triton.JITFunction) or not _is_by_value(obj.fn):
+    if triton is None or not isinstance(obj, triton.JITFunction):
         return None
     known = inspect.signature(triton.jit).parameters
     options = {name: getattr(obj, name, None) for name in _KERNEL_OPTIONS if name in known}
