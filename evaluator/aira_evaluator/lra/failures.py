@@ -9,24 +9,25 @@ import traceback
 from pathlib import Path
 
 _BOILERPLATE = re.compile(
-    r"\s*(The error occurred while tracing|This concrete value was not available|This value became a tracer"
-    r"|See https?://|\(https?://\S*flax\.errors).*",
+    r"\.?\s*(The error occurred while tracing|This concrete value was not available|This value became a tracer"
+    r"|The problem arose with|It arose in|See https?://|\(https?://\S*flax\.errors).*",
     re.DOTALL,
 )
-_TRACED_VALUE = "shapes and Python branches may not depend on values (jnp.where, lax.cond, masks)"
-_RULES = {
-    "ConcretizationTypeError": _TRACED_VALUE,
-    "InvalidRngError": "the one random stream is dropout, present when train is true",
-    "ModuleNotFoundError": "only jax, flax, numpy, optax and the standard library are there",
-    "NonConcreteBooleanIndexError": _TRACED_VALUE,
-    "TracerArrayConversionError": "use jnp, not numpy, on traced values",
-    "TracerBoolConversionError": _TRACED_VALUE,
-    "TracerIntegerConversionError": _TRACED_VALUE,
-}
-"""By type of error: what the author has run into."""
+_CALLBACKS = "host callbacks (jax.debug.print, pure_callback) are not admitted"
+_RULES = (
+    (
+        "Concretization|TracerBool|TracerInteger|NonConcreteBoolean",
+        "shapes and Python branches may not depend on values: use jnp.where, lax.cond, masks",
+    ),
+    ("TracerArrayConversion", "use jnp, not numpy, on traced values"),
+    ("InvalidRng", "the one random stream is dropout, present when train is true"),
+    ("ModuleNotFound", "there are jax, flax, numpy, optax and the standard library"),
+    ("serialization of host_callbacks", _CALLBACKS),
+)
+"""By what an error says: which rule of ours the author has run into."""
 _CUSTOM_CALL = re.compile(r'custom_call\s*@"?([\w.$]+)|call_target_name = "([^"]+)')
 _CALLS = (
-    ("callback", "host callbacks (jax.debug.print, pure_callback) are not admitted"),
+    ("callback", _CALLBACKS),
     (
         "lapack|solver|gesvd|geqp",
         "of linear algebra only QR, LU, Cholesky, triangular solves and eigh are admitted: no svd, pinv, lstsq, eig; "
@@ -42,9 +43,9 @@ def failure(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     place = f"line {lines[-1]}: " if lines else ""
-    kind = type(error).__name__
-    rule = f"; {_RULES[kind]}" if kind in _RULES else ""
-    return f"{place}{kind}: {_BOILERPLATE.sub('', str(error))}{rule}"
+    said = f"{type(error).__name__}: {error}"
+    rules = [rule for pattern, rule in _RULES if re.search(pattern, said)]
+    return "; ".join([place + _BOILERPLATE.sub("", said), *rules[:1]])
 
 
 def foreign_call(module: str) -> str | None:
