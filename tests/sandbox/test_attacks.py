@@ -308,6 +308,22 @@ def test_the_exit_code_is_the_solution_s(run_code: RunCode) -> None:
     assert (outcome.ended, outcome.exit_code) == ("exited", 3)
 
 
+def test_pages_of_the_image_cannot_be_dropped_as_a_message_to_the_next_step(run_code: RunCode) -> None:
+    """Which pages of a shared file are in memory outlives a step, and anybody can count the faults that tell."""
+    outcome = run_code(
+        """
+import ctypes, errno, os, sys
+file = os.open(sys.executable, os.O_RDONLY)
+library = ctypes.CDLL(None, use_errno=True)
+for advice in (os.POSIX_FADV_WILLNEED, os.POSIX_FADV_DONTNEED, os.POSIX_FADV_DONTNEED | 1 << 32):
+    failed = library.syscall(221, file, 0, 0, ctypes.c_long(advice)) if os.uname().machine == "x86_64" \
+        else library.syscall(223, file, 0, 0, ctypes.c_long(advice))
+    print(errno.errorcode[ctypes.get_errno()] if failed else "allowed")
+"""
+    )
+    assert outcome.stdout.head == b"allowed\nEPERM\nEPERM\n", outcome.stderr.head
+
+
 def test_new_namespaces_and_debugging_are_refused(run_code: RunCode) -> None:
     outcome = run_code(
         """
