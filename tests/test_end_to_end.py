@@ -1,19 +1,23 @@
 """Whole runs through the command line in real containers: what a user gets, and what an attacker does not.
 
-The runs share one data folder; candidates are trained for real in the `cpu` profile, so the suite keeps them few.
+The runs share one data folder; candidates are trained for real in the `cpu` profile, on little data, and kept few.
 """
 
 import json
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aira_bench.runs.journal import StepEnded, read_events
+from aira_bench.runs.node import Node
+from aira_bench.runs.scores import TrustedScore
 from place import Place
+from small_mad import small_mad
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 FOLDERS = Path(__file__).parent / "folders"
@@ -25,13 +29,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(root / "home", root / "runs")
 
 
-SEARCH = ("--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--steps", "2")
+@pytest.fixture(scope="module")
+def mad(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Options that name the task."""
+    return ("--task", str(small_mad(tmp_path_factory.mktemp("task"))), "--profile", "cpu")
 
 
 @pytest.fixture(scope="module")
-def first_run(place: Place) -> dict[str, Any]:
+def search(mad: tuple[str, ...]) -> tuple[str, ...]:
+    return ("--agent", "evolution", *mad, "--steps", "2")
+
+
+@pytest.fixture(scope="module")
+def first_run(place: Place, search: tuple[str, ...]) -> dict[str, Any]:
     """Two seeds of an evolution, as a user starts them."""
-    answer = json.loads(place.call("run", *SEARCH, "--seeds", "2", "--name", "first", "--json").stdout)
+    answer = json.loads(place.call("run", *search, "--seeds", "2", "--name", "first", "--json").stdout)
     assert isinstance(answer, dict)
     return answer
 
@@ -47,17 +59,37 @@ def test_a_search_ends_in_a_board_with_trusted_scores(place: Place, first_run: d
     assert all(manifest.isolation.values())
 
 
-def test_the_same_command_again_gives_the_same_nodes_and_scores(place: Place, first_run: dict[str, Any]) -> None:
-    place.call("run", *SEARCH, "--seeds", "2", "--name", "again", "--no-score-cache")
+def test_the_same_command_again_gives_the_same_nodes_and_scores(
+    place: Place, search: tuple[str, ...], first_run: dict[str, Any]
+) -> None:
+    place.call("run", *search, "--seeds", "2", "--name", "again", "--no-score-cache")
     for seed in (0, 1):
         assert place.tree("again", seed) == place.tree("first", seed)
     scores = place.run("again").seed(0).scores.read().values()
     assert not any(score.cached for score in scores)
 
 
-def test_a_killed_run_resumes_to_the_tree_of_the_undisturbed_one(place: Place, first_run: dict[str, Any]) -> None:
+def test_what_was_submitted_is_confirmed_on_data_the_search_has_not_seen(
+    place: Place, first_run: dict[str, Any]
+) -> None:
+    (row,) = json.loads(place.call("confirm", "first", "--json").stdout)["board"]
+    assert row["test_mean"] == first_run["board"][0]["test_mean"]
+    assert 0 < row["confirmed_mean"] < 1
+    assert row["confirmed_mean"] != row["test_mean"]
+    seed = place.run("first").seed(0)
+    assert seed.submitted is not None
+    report = json.loads((seed.confirmation(seed.submitted) / "report.json").read_text())
+    assert report["seed_set"] == "final"
+    again = place.call("confirm", "first")
+    assert "scoring" not in again.stderr, "what is confirmed is not scored twice"
+    assert "confirmed" in again.stdout
+
+
+def test_a_killed_run_resumes_to_the_tree_of_the_undisturbed_one(
+    place: Place, search: tuple[str, ...], first_run: dict[str, Any]
+) -> None:
     journal = place.run("killed").seed(0).journal
-    arguments = place.command("run", *SEARCH, "--seeds", "1", "--name", "killed", "--no-score-cache")
+    arguments = place.command("run", *search, "--seeds", "1", "--name", "killed", "--no-score-cache")
     with subprocess.Popen(
         arguments, env=place.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -66,8 +98,9 @@ def test_a_killed_run_resumes_to_the_tree_of_the_undisturbed_one(place: Place, f
             assert time.monotonic() < deadline_s
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.05)
-        time.sleep(1.0)  # into the second step
+        time.sleep(0.5)  # into the second step
         process.send_signal(signal.SIGKILL)
+    assert len(steps_of(journal)) == 1, "killed within the second step"
     place.call("resume", "killed")
     assert place.tree("killed") == place.tree("first", 0)
     labelled = [
@@ -81,14 +114,16 @@ def test_a_killed_run_resumes_to_the_tree_of_the_undisturbed_one(place: Place, f
     assert subprocess.run(labelled, capture_output=True, text=True, check=True).stdout == ""
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(place: Place, first_run: dict[str, Any]) -> None:
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
+    place: Place, search: tuple[str, ...], first_run: dict[str, Any]
+) -> None:
     journal = place.run("stopped").seed(0).journal
-    arguments = place.command("run", *SEARCH, "--seeds", "1", "--name", "stopped", "--no-score-cache")
+    arguments = place.command("run", *search, "--seeds", "1", "--name", "stopped", "--no-score-cache")
     with subprocess.Popen(arguments, env=place.environment, stderr=subprocess.PIPE, text=True) as process:
         while not (journal.exists() and b"step_started" in journal.read_bytes()):
             assert process.poll() is None
             time.sleep(0.05)
-        time.sleep(1.0)
+        time.sleep(0.5)
         started_s = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
@@ -98,6 +133,10 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(place: Place, first_run: dic
     assert "Traceback" not in stderr
     place.call("resume", "stopped")
     assert place.tree("stopped") == place.tree("first", 0)
+
+
+def steps_of(journal: Path) -> list[Node]:
+    return [event.node for event in read_events(journal)[0] if isinstance(event, StepEnded)]
 
 
 def test_a_finished_run_can_be_resumed_without_effect(place: Place, first_run: dict[str, Any]) -> None:
@@ -125,7 +164,7 @@ ATTACKS = {
     ),
     "leaves a FIFO": ("import os; os.mkfifo('submission.csv')", "invalid_submission", "not a regular file"),
     "leaves a folder": ("import os; os.mkdir('submission.csv')", "invalid_submission", "not a regular file"),
-    "leaves nothing": ("", "invalid_submission", "missing"),
+    "leaves nothing": ("pass", "invalid_submission", "missing"),
     "leaves too much": ("open('submission.csv', 'w').write('M' * 9999)", "invalid_submission", "too large"),
     "leaves 15 layers": (
         f"open('submission.csv', 'w').write('architecture\\n\"{ARCHITECTURE[:-2]}\"\\n')", "invalid_submission", "15",
@@ -139,37 +178,64 @@ ATTACKS = {
 }  # fmt: skip
 
 
+# One after the other in one run, as a hostile model would: none must reach the steps after it.
+HOSTILE = """
+PROGRAMS = iter({programs!r})
+
+
+def answer(request):
+    if request.schema:
+        return '{{"is_bug": false, "summary": "all is well", "metric": 1.0}}'
+    return "```python\\n" + next(PROGRAMS) + "\\n```"
+"""
+
+
 @pytest.fixture(scope="module")
-def honest_score(place: Place) -> float:
-    place.call("run", "--agent", "baseline", "--task", "mad-2p", "--profile", "cpu", "--name", "honest")
+def honest_score(place: Place, mad: tuple[str, ...]) -> float:
+    place.call("run", "--agent", "baseline", *mad, "--name", "honest")
     (scored,) = place.run("honest").seed(0).scores.read().values()
     return scored.test
 
 
+@pytest.fixture(scope="module")
+def attacked(
+    place: Place, mad: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, tuple[Node, TrustedScore | None]]]:
+    """What became of each attack: its node, and its score where it got one."""
+    folder = tmp_path_factory.mktemp("attacks")
+    slow = [name for name, (_, step_class, _) in ATTACKS.items() if step_class == "timeout"]
+    ended: dict[str, tuple[Node, TrustedScore | None]] = {}
+    for run, names, timeout_s in (("slow", slow, 8), ("hostile", [n for n in ATTACKS if n not in slow], 120)):
+        agent = folder / f"{run}.py"
+        agent.write_text(HOSTILE.format(programs=[ATTACKS[name][0] for name in names]))
+        place.call("run", "--agent", f"script:{agent}", *mad, "--steps", str(len(names)), "--step-timeout",
+                   str(timeout_s), "--name", run)  # fmt: skip
+        scores = place.run(run).seed(0).scores.read()
+        nodes = steps_of(place.run(run).seed(0).journal)
+        ended |= {name: (node, scores.get(node.step)) for name, node in zip(names, nodes, strict=True)}
+    yield ended
+    for run in ("slow", "hostile"):
+        label = f"label=aira-bench.run={place.run(run).manifest.run_id}"
+        left = ["docker", "ps", "--all", "--quiet", "--filter", label]
+        assert subprocess.run(left, capture_output=True, text=True, check=True).stdout == ""
+
+
 @pytest.mark.parametrize("attack", list(ATTACKS))
 def test_an_attack_changes_nothing_outside_its_step(
-    place: Place, tmp_path: Path, honest_score: float, attack: str
+    attacked: dict[str, tuple[Node, TrustedScore | None]], honest_score: float, attack: str
 ) -> None:
-    code, step_class, reason = ATTACKS[attack]
-    solution, name = tmp_path / "solution.py", attack.replace(" ", "-")
-    solution.write_text(code)
-    place.call("run", "--agent", f"script:{solution}", "--task", "mad-2p", "--profile", "cpu", "--scaffold", "one-shot",
-               "--step-timeout", "8" if step_class == "timeout" else "120", "--name", name)  # fmt: skip
-    folder = place.run(name).seed(0)
-    (node,) = (event.node for event in read_events(folder.journal)[0] if isinstance(event, StepEnded))
+    _, step_class, reason = ATTACKS[attack]
+    node, score = attacked[attack]
     assert node.step_class == step_class, node.reason
     assert any(part in node.reason for part in reason.split("|")), node.reason
-    scores = folder.scores.read()
     if step_class == "valid":
-        assert scores[1].test == honest_score
+        assert score is not None
+        assert score.test == honest_score
         assert node.claimed == 1.0
         assert node.fitness is not None
         assert node.fitness < 1.0
     else:
-        assert not scores
-    run_id = place.run(name).manifest.run_id
-    left = ["docker", "ps", "--all", "--quiet", "--filter", f"label=aira-bench.run={run_id}"]
-    assert subprocess.run(left, capture_output=True, text=True, check=True).stdout == ""
+        assert score is None
 
 
 @pytest.fixture(scope="module")
