@@ -93,6 +93,8 @@ class Connection:
         self._deadlines = deadlines
         self._number = 0
         self._ends_s = time.monotonic() + deadlines.serving_s
+        self.waited_s = 0.0
+        """For this predictor, its loading included."""
 
     def ask(self, kind: Kind, slot: int, windows: int) -> int:
         """Send a request; returns its number. Its windows must be in the ring already."""
@@ -112,7 +114,20 @@ class Connection:
         left_s = self._ends_s - time.monotonic()
         if left_s <= 0:
             raise PredictorFailed(f"serving the model took longer than {self._deadlines.serving_s:.0f} s")
-        _receive_status(self._stream, number, min(self._deadlines.request_s, left_s))
+        self._hear(number, min(self._deadlines.request_s, left_s))
+
+    def wait_until_loaded(self) -> None:
+        """Wait until the model is loaded.
+
+        Raises:
+            PredictorFailed: it is not in time.
+        """
+        self._hear(READY_NUMBER, self._deadlines.load_s)
+
+    def _hear(self, number: int, timeout_s: float) -> None:
+        asked_s = time.monotonic()
+        _receive_status(self._stream, number, timeout_s)
+        self.waited_s += time.monotonic() - asked_s
 
 
 @contextmanager
@@ -133,8 +148,9 @@ def accepted(path: Path, ticket: str, shape: RingShape, deadlines: Deadlines) ->
             raise PredictorFailed("the process that served the model ended early") from error
         finally:
             os.close(descriptor)
-        _receive_status(stream, READY_NUMBER, deadlines.load_s)
-        yield Connection(stream, ring, deadlines)
+        connection = Connection(stream, ring, deadlines)
+        connection.wait_until_loaded()
+        yield connection
 
 
 def greet(stream: socket.socket, ticket: str) -> Ring:

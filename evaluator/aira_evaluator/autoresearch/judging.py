@@ -42,6 +42,7 @@ ROWS_SOCKET = "rows.sock"
 LOOKS_AHEAD = "looks_ahead"
 SUFFIX_DEPENDENT = "depends_on_suffix"
 COMPANY_DEPENDENT = "depends_on_company"
+SLOW = "slow_to_serve"
 _START_S = 60.0
 """For starting a container and its interpreter on a busy machine."""
 
@@ -124,6 +125,7 @@ def judge(
         clock.lap("load")
         by_prefix = {split: ask_prefixes(connection, hidden, probes[split], rng) for split in hidden.splits}
         clock.lap("prefixes")
+        prompt = is_prompt(connection.waited_s, sum(map(len, probes.values())), rules)
     with accepted(meeting.folder / ROWS_SOCKET, meeting.tickets[1], shape, deadlines) as connection:
         clock.lap("load_again")
         parallel = parallel_pass(connection, hidden, rng)
@@ -140,7 +142,7 @@ def judge(
             split: _result(hidden, split, parallel, charge(by_prefix[split], in_parallel[split], possible, rules))
             for split in hidden.splits
         },
-        flags=flags_of(checks, rules),
+        flags=(*flags_of(checks, rules), *([] if prompt else [SLOW])),
         differences={name: _summary(found, rules.tolerance.drift) for name, found in checks.items()},
         seconds=clock.laps,
     )
@@ -163,6 +165,15 @@ def flags_of(checks: Mapping[str, Floats], rules: Rules) -> tuple[str, ...]:
     fired = {name for name, found in checks.items() if rules.tolerance.is_exceeded(found)}
     meanings = {LOOKS_AHEAD: {"prefix"}, SUFFIX_DEPENDENT: {"cut", "before_cut"}, COMPANY_DEPENDENT: {"again"}}
     return tuple(flag for flag, names in meanings.items() if fired & names)
+
+
+def is_prompt(waited_s: float, probes: int, rules: Rules) -> bool:
+    """Whether a predictor of prefixes took no longer than one that only serves.
+
+    It is code with a deadline of its own: it could bring training data along and train until it must answer. The one
+    of rows need not be timed, since no score is better than what was predicted for prefixes.
+    """
+    return waited_s <= rules.prompt_s + rules.prompt_probe_s * probes
 
 
 def _result(hidden: HiddenRows, split: str, parallel: npt.NDArray[np.float32], audit: Charge) -> SplitResult:

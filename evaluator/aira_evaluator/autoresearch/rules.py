@@ -45,6 +45,10 @@ class Rules:
     """From a predictor's connecting to its model's being ready."""
     request_s: float
     """For one answer."""
+    prompt_s: float
+    prompt_probe_s: float
+    """A model that needs more than these, once and for each probe, to load and answer for prefixes is flagged: it may
+    have gone on training."""
     tolerance: Tolerance = Tolerance()
     slots: int = 2
     confidence: float = 0.95
@@ -57,8 +61,10 @@ PAPER = Rules(
     splices=512,
     requeries=64,
     ring_mib=1024,
-    load_s=300,
-    request_s=300,
+    load_s=120,
+    request_s=120,
+    prompt_s=60,
+    prompt_probe_s=0.01,
 )
 
 CPU = Rules(
@@ -66,8 +72,10 @@ CPU = Rules(
     splices=128,
     requeries=64,
     ring_mib=128,
-    load_s=60,
-    request_s=60,
+    load_s=30,
+    request_s=30,
+    prompt_s=20,
+    prompt_probe_s=0.02,
 )
 
 RULES: Mapping[str, Rules] = {"paper": PAPER, "cpu": CPU}

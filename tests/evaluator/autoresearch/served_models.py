@@ -35,6 +35,8 @@ RULES = Rules(
     ring_mib=1,
     load_s=30,
     request_s=30,
+    prompt_s=30,
+    prompt_probe_s=0.0,
 )
 LIFETIME_S = 60.0
 TICKETS = ("of the first", "of the second")
@@ -230,6 +232,22 @@ def _without_filling(row: list[int]) -> list[int]:
     return row[:length]
 
 
+class Loiterer(Bigram):
+    """Does something else before it answers, once."""
+
+    IDLES_S = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = True
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        if self.waits:
+            self.waits = False
+            time.sleep(self.IDLES_S)
+        return super().logits(x)
+
+
 class RareNan(Bigram):
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         logits = super().logits(x).clone()
@@ -269,13 +287,15 @@ def predictors(handover: Path, meeting: Path) -> Iterator[None]:
             thread.join(0.05)
 
 
-def score(model: nn.Module, folder: Path, hidden: HiddenRows | None = None, *, seed: int = 5) -> Judgement:
+def score(
+    model: nn.Module, folder: Path, hidden: HiddenRows | None = None, *, seed: int = 5, rules: Rules = RULES
+) -> Judgement:
     """Hand `model` over, serve it twice, judge it."""
     folder.mkdir(exist_ok=True)
     hand_over(model, folder)
     with predictors(folder / HANDOVER_FILE, folder):
         meeting = Meeting(folder, TICKETS)
-        return judge(meeting, hidden or hidden_rows(), RULES, "search", secret_rng(seed, ""), LIFETIME_S)
+        return judge(meeting, hidden or hidden_rows(), rules, "search", secret_rng(seed, ""), LIFETIME_S)
 
 
 def true_bpb(hidden: HiddenRows, split: str) -> float:

@@ -118,6 +118,18 @@ def test_the_first_predictor_cannot_answer_for_the_second(honest: Judgement, tmp
         assert found.splits[split].bpb == pytest.approx(honest.splits[split].bpb, abs=1e-6)
 
 
+def test_a_model_that_takes_its_time_before_it_answers_is_flagged(tmp_path: Path) -> None:
+    rules = replace(served.RULES, prompt_s=served.Loiterer.IDLES_S)
+    assert judging.SLOW in served.score(served.Loiterer(), tmp_path / "m", HIDDEN, rules=rules).flags
+
+
+@pytest.mark.parametrize("waits", [1.0, 30.0])
+def test_time_to_serve_is_allowed_for_every_probe(waits: float) -> None:
+    rules = replace(served.RULES, prompt_s=20.0, prompt_probe_s=0.02)
+    assert judging.is_prompt(waits, 800, rules)
+    assert not judging.is_prompt(waits + 36.0, 800, rules)
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_secret_order_does_not_move_an_honest_score(seed: int, honest: Judgement, tmp_path: Path) -> None:
     found = served.score(served.Bigram(), tmp_path / "m", HIDDEN, seed=seed)
