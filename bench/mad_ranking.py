@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,14 +37,14 @@ TIMED = ("M" * 16, "AM" * 8, "A" * 16, "SMAM" * 4, "S" * 16)
 
 
 class Row(NamedTuple):
-    """One architecture's scores under both seed sets."""
+    """One architecture's scores, or losses, under both seed sets."""
 
     architecture: str
     mixers: int
     first: float
     second: float
     cpu_s: float
-    """Mean CPU time of a training of all six tasks and the scoring of one split, imports not counted."""
+    """Mean CPU time of a training and the scoring of one split, imports not counted."""
 
 
 def architectures(count: int, mixers: tuple[str, ...], rng: np.random.Generator) -> list[tuple[str, ...]]:
@@ -62,6 +63,19 @@ def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
         return np.array([(values < value).sum() + ((values == value).sum() - 1) / 2 for value in values])
 
     return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
+
+
+def report(rows: Sequence[Row], output: Path | None) -> None:
+    """Print how alike both seed sets rank, and write all rows to `output` where there is one."""
+    table = np.array([(row.first, row.second) for row in rows])
+    mixed = table[[row.mixers > 0 for row in rows]]
+    print(f"Spearman, all {len(table)}: {spearman(*table.T):.3f}")
+    print(f"Spearman, with at least one mixer ({len(mixed)}): {spearman(*mixed.T):.3f}")
+    if output is not None:
+        with output.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(Row._fields)
+            writer.writerows(rows)
 
 
 def present_token_ceiling(examples: Examples) -> float:
@@ -129,15 +143,7 @@ def main() -> None:
             for name in RECALL:
                 ceiling = present_token_ceiling(tests[0][name])
                 print(f"  {name}: {pair[0].tasks[name].micro:.3f}, best guess without mixing {ceiling:.3f}")
-    table = np.array([(row.first, row.second) for row in rows])
-    mixed = table[[row.mixers > 0 for row in rows]]
-    print(f"Spearman, all {len(table)}: {spearman(*table.T):.3f}")
-    print(f"Spearman, with at least one mixer ({len(mixed)}): {spearman(*mixed.T):.3f}")
-    if options.output is not None:
-        with options.output.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(Row._fields)
-            writer.writerows(rows)
+    report(rows, options.output)
     time_evaluations()
 
 

@@ -9,12 +9,10 @@ two, and CPU time. Not covered: the real text, and agreement with the paper prof
 """
 
 import argparse
-import csv
 import os
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,22 +21,11 @@ from aira_evaluator.compose.text.commands import HiddenSeeds, evaluate_prepare, 
 from aira_evaluator.compose.text.corpora import CORPORA
 from aira_evaluator.compose.text.tokens import Windows, read_text_split
 from aira_kernels.architecture import LAYERS, compact
-from mad_ranking import architectures, spearman
+from mad_ranking import Row, architectures, report
 
 ORDERS = ("AM" * 8, "A" * 8 + "M" * 8, "M" * 8 + "A" * 8, "A" * 16)
 # Two seed sets of this benchmark's own; the tasks' hidden seeds stay where they are.
 SEEDS = {"search": HiddenSeeds(101, 202, 303), "final": HiddenSeeds(404, 505, 606)}
-
-
-class Row(NamedTuple):
-    """One architecture's losses under both seed sets."""
-
-    architecture: str
-    mixers: int
-    first: float
-    second: float
-    cpu_s: float
-    """Mean CPU time of a training and the scoring of one split, imports not counted."""
 
 
 def prepared(corpus: str, folder: Path) -> None:
@@ -86,15 +73,7 @@ def main() -> None:
             cpu_s = (time.process_time() - started_s) / 2
             rows.append(Row(compact(candidate), LAYERS - candidate.count("M"), first, second, cpu_s))
             print("{:18}{:3}{:8.4f}{:8.4f}{:7.1f} s".format(*rows[-1]), flush=True)
-    table = np.array([(row.first, row.second) for row in rows])
-    mixed = table[[row.mixers > 0 for row in rows]]
-    print(f"Spearman, all {len(table)}: {spearman(*table.T):.3f}")
-    print(f"Spearman, with at least one mixer ({len(mixed)}): {spearman(*mixed.T):.3f}")
-    if options.output is not None:
-        with options.output.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(Row._fields)
-            writer.writerows(rows)
+    report(rows, options.output)
 
 
 if __name__ == "__main__":
