@@ -1,6 +1,6 @@
 """Language models searching through the command line: real SDKs, a local server that speaks their formats, real containers.
 
-The scripted brain answers with few architectures, so that most scores come from the cache.
+The scripted brain answers with few architectures, so that most scores come from the cache, and the task has little data.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ import pytest
 from aira_bench.agents.model_sources import recorded_completions
 from llm.wire_server import Reply, WireRequest, WireServer
 from place import Place
+from small_mad import small_mad
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 KEY = "sk-very-secret-0123456789"
@@ -52,6 +53,7 @@ def brain(request: WireRequest) -> Reply:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     root = tmp_path_factory.mktemp("models")
+    small_mad(root)
     return Place(root / "home", root / "runs")
 
 
@@ -69,20 +71,25 @@ def settings(card: str, server: WireServer) -> dict[str, str]:
     }
 
 
-SEARCH = ("--task", "mad-2p", "--profile", "cpu", "--steps", "8")
+def search(place: Place, steps: int = 8) -> tuple[str, ...]:
+    (task,) = place.home.parent.glob("Neural*")
+    return ("--task", str(task), "--profile", "cpu", "--steps", str(steps))
 
 
-@pytest.mark.parametrize("card", list(PROVIDERS))
-def test_a_greedy_search_by_each_provider_runs_to_its_budget(place: Place, server: WireServer, card: str) -> None:
+@pytest.mark.parametrize(("card", "seeds"), [(card, 2 if card == "gemini3pro" else 1) for card in PROVIDERS])
+def test_a_greedy_search_by_each_provider_runs_to_its_budget(
+    place: Place, server: WireServer, card: str, seeds: int
+) -> None:
     answer = place.call(
-        "run", "--agent", card, *SEARCH, "--seeds", "2", "--name", card, "--json", **settings(card, server)
-    )
+        "run", "--agent", card, *search(place), "--seeds", str(seeds), "--name", card, "--json",
+        **settings(card, server),
+    )  # fmt: skip
     (row,) = json.loads(answer.stdout)["board"]
-    assert row["seeds_ended"] == 2
+    assert row["seeds_ended"] == seeds
     assert row["valid_submission_rate"] == 1.0
     assert row["input_tokens"] > 0
     assert (row["cost_usd"] is None) == (card == "gpt-oss-20b"), "an unknown price is unknown, never 0"
-    for seed in (0, 1):
+    for seed in range(seeds):
         tree = place.tree(card, seed)
         assert len(tree) == 8
         assert [row[1] for row in tree[:5]] == ["draft"] * 5
@@ -98,7 +105,7 @@ def test_a_greedy_search_by_each_provider_runs_to_its_budget(place: Place, serve
 
 def test_a_replay_needs_no_key_and_gives_the_same_tree(place: Place, server: WireServer) -> None:
     if not place.run("gemini3pro").path.exists():
-        test_a_greedy_search_by_each_provider_runs_to_its_budget(place, server, "gemini3pro")
+        test_a_greedy_search_by_each_provider_runs_to_its_budget(place, server, "gemini3pro", 2)
     place.call("run", "--agent", "replay:gemini3pro", "--name", "replayed")
     for seed in (0, 1):
         assert place.tree("replayed", seed) == place.tree("gemini3pro", seed)
@@ -122,7 +129,7 @@ def test_a_run_killed_in_a_call_asks_for_nothing_twice(place: Place) -> None:
 
     with WireServer(slow) as server:
         variables = settings("gpt5", server)
-        arguments = place.command("run", "--agent", "gpt5", *SEARCH, "--name", "cut")
+        arguments = place.command("run", "--agent", "gpt5", *search(place), "--name", "cut")
         calls = place.run("cut").seed(0).path / "calls"
         with subprocess.Popen(
             arguments, env={**place.environment, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -139,7 +146,7 @@ def test_a_run_killed_in_a_call_asks_for_nothing_twice(place: Place) -> None:
 
 def test_without_a_key_a_run_stops_at_once_and_says_what_to_do(place: Place) -> None:
     started_s = time.monotonic()
-    done = place.call("run", "--agent", "gemini3pro", *SEARCH, status=3)
+    done = place.call("run", "--agent", "gemini3pro", *search(place), status=3)
     assert time.monotonic() - started_s < 5, "a smoke check; under a second on an idle machine"
     (line,) = done.stderr.strip().splitlines()
     for part in ("GEMINI_API_KEY", "--agent evolution", "replay:"):
@@ -154,7 +161,7 @@ def test_a_budget_ends_the_seeds_and_is_never_passed(place: Place, server: WireS
         'as_of = 2026-01-01\nsource = "a test"\n'
     )
     for name, cap in (("tokens", ("--max-tokens", "15000")), ("dollars", ("--max-cost-usd", "0.015"))):
-        place.call("run", "--agent", str(card), *SEARCH, "--steps", "40", "--seeds", "2", "--name", name, *cap,
+        place.call("run", "--agent", str(card), *search(place, 40), "--seeds", "2", "--name", name, *cap,
                    AIRA_BASE_URL_SMALL=server.base_url("openai-compatible"))  # fmt: skip
         use = [item for seed in (0, 1) for item in recorded_completions(place.run(name).seed(seed).path / "calls")]
         spent = sum((item.usage.input_tokens or 0) + (item.usage.output_tokens or 0) for item in use)
@@ -174,9 +181,7 @@ def test_a_python_function_takes_a_models_place(place: Place, tmp_path: Path) ->
         "    program = \"open('submission.csv', 'w').write('architecture\\\\n\" + 'M' * 16 + \"\\\\n')\"\n"
         "    return 'All MLP.\\n```python\\n' + program + '\\n```'\n"
     )
-    place.call(
-        "run", "--agent", f"script:{file}", "--task", "mad-2p", "--profile", "cpu", "--steps", "2", "--name", "mine"
-    )
+    place.call("run", "--agent", f"script:{file}", *search(place, 2), "--name", "mine")
     tree = place.tree("mine")
     assert [row[3] for row in tree] == ["valid", "valid"]
     assert tree[0][6] == ",".join("M" * 16)
@@ -199,8 +204,7 @@ def answer(request):
 def test_a_named_edit_is_applied_scored_and_told(place: Place, tmp_path: Path) -> None:
     file = tmp_path / "editor.py"
     file.write_text(EDITOR)
-    place.call("run", "--agent", f"script:{file}", "--task", "mad-2p", "--profile", "cpu", "--scaffold", "greedy-edit",
-               "--steps", "6", "--name", "edits")  # fmt: skip
+    place.call("run", "--agent", f"script:{file}", *search(place, 6), "--scaffold", "greedy-edit", "--name", "edits")
     (change,) = json.loads(place.call("status", "edits", "--changes", "--json").stdout)
     assert (change["step"], change["parent"], change["changes"], change["single"]) == (6, 1, ["alternate"], True)
     assert change["moved by"] > 0

@@ -18,7 +18,8 @@ from pyarrow import parquet
 import aira_evaluator
 from aira_evaluator.autoresearch import corpus as corpora
 from aira_evaluator.autoresearch.corpus import ClimbMix, StandardLibrary, library_part, passages
-from aira_evaluator.autoresearch.preparation import write_hidden, write_public
+from aira_evaluator.autoresearch.hidden_lots import write_hidden
+from aira_evaluator.autoresearch.preparation import write_public
 from aira_evaluator.autoresearch.profiles import CPU, PAPER, PROFILES
 from aira_evaluator.autoresearch.token_store import open_split
 from aira_evaluator.manifests import DataError
