@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ import pytest
 import yaml
 
 from aira_bench.errors import AiraError, TaskError
+from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.predictors import HANDOVER_FILE, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.evaluation.served_script import ServedScript
+from aira_bench.evaluation.served_script import ServedScript, fit_spec
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import Limits
+from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
 from aira_evaluator.autoresearch.handover import hand_over
@@ -66,6 +68,33 @@ class Net(nn.Module):
         a, b = torch.arange(280.0)[:, None], torch.arange(280.0)[None]
         return (3 * torch.sin(self.slope * a + 0.3 * b))[x]
 """
+STAYING = (
+    MODEL
+    + """
+def knock():
+    import socket, time
+    ours = open("/proc/self/cmdline", "rb").read().split(b"\\0")
+    ticket = ours[ours.index(b"--ticket") + 1]
+    for _ in range(400):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stream:
+            try:
+                stream.connect("/meeting/rows.sock")
+                stream.send(ticket)
+                print("let in" if stream.recv(64) else "sent away", flush=True)
+            except OSError:
+                pass
+        time.sleep(0.01)
+
+class Staying(Net):
+    def forward(self, x):
+        import threading
+        if not hasattr(self, "stays"):
+            self.stays = True
+            threading.Thread(target=knock, daemon=False).start()
+        return super().forward(x)
+"""
+)
+"""The first predictor, told to go, knocks at the second's door with its own ticket."""
 BEGIN = """
 import os, signal, sys, time
 import prepare
@@ -103,6 +132,28 @@ if os.fork() == 0:
         while True:
             prepare.evaluate_bpb(MODEL, None, 8)
     os._exit(0)
+"""
+HIDING = """
+import ctypes
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        libc = ctypes.CDLL(None)
+        libc.prctl(15, b"kworker/0:1", 0, 0, 0)  # another name
+        libc.prctl(1, 0, 0, 0, 0)  # no signal when the parent dies
+        libc.prctl(36, 1, 0, 0, 0)  # adopts orphans
+        for number in range(1, 65):
+            try:
+                signal.signal(number, signal.SIG_IGN)
+            except (OSError, ValueError):
+                pass
+        os.chdir("/workspace"), os.closerange(0, 3)
+        while True:
+            prepare.evaluate_bpb(MODEL, None, 8)
+            time.sleep(0.01)
+    os._exit(0)
+while True:
+    signal.pause()
 """
 HOSTILE = """
 import os, socket, sys
@@ -182,12 +233,12 @@ def write_hidden(folder: Path) -> None:
     (folder / "search" / "manifest.json").write_text(json.dumps(manifest))
 
 
-def pickled_model() -> str:
-    """`MODEL` handed over, in base64. Its class belongs to no module that anybody could import."""
+def pickled_model(source: str = MODEL, name: str = "Net") -> str:
+    """A model handed over, in base64. Its class belongs to no module that anybody could import."""
     namespace: dict[str, Any] = {"__name__": "script_of_an_agent"}
-    exec(MODEL, namespace)
+    exec(source, namespace)
     with tempfile.TemporaryDirectory() as folder:
-        return base64.b64encode(hand_over(namespace["Net"](), Path(folder)).read_bytes()).decode()
+        return base64.b64encode(hand_over(namespace[name](), Path(folder)).read_bytes()).decode()
 
 
 def true_bpb(hidden: Path, split: str) -> float:
@@ -243,6 +294,42 @@ def test_a_script_that_fights_its_clock_its_sandbox_and_its_judge_gets_its_hones
     assert not (place.folder / "verdict" / "handover" / HANDOVER_FILE).exists()
     printed = (place.folder / "verdict" / "handover" / "fit_stdout.txt").read_text()
     assert printed.count("refused 30") == 2  # the data is read-only
+
+
+def test_a_trainer_that_hides_hands_nothing_over_after_the_deadline(place: Place) -> None:
+    verdict = place.evaluate(BEGIN % pickled_model() + HIDING)
+    assert isinstance(verdict, Scored), verdict
+    seconds = verdict.details["seconds"]
+    assert 3.0 < seconds["until_handed_over"] <= seconds["fit"] + 0.5
+    assert 4.0 <= seconds["fit"] < 12.0
+
+
+def test_the_first_predictor_is_not_let_in_when_the_second_is_awaited(place: Place) -> None:
+    verdict = place.evaluate(BEGIN % pickled_model(STAYING, "Staying") + "prepare.evaluate_bpb(MODEL, None, 8)")
+    assert isinstance(verdict, Scored), verdict
+    assert verdict.test == pytest.approx(true_bpb(place.setting.data.hidden, "test"), abs=1e-5)
+    printed = (place.folder / "verdict" / "predict_1.txt").read_text()
+    assert "sent away" in printed
+    assert "let in" not in printed
+
+
+def test_judge_and_predictors_see_what_they_need_and_no_more(place: Place) -> None:
+    (place.folder / HANDOVER_FILE).write_bytes(b"")
+    meeting = f"aira-meeting-{secrets.token_hex(6)}"
+    seen: dict[str, dict[str, bool]] = {}
+    for spec in (
+        fit_spec(place.setting, LIMITS, FitClock(budget_s=2, start_up_s=2)),
+        replace(judge_spec(place.setting, LIMITS), meeting=meeting),
+        predict_spec(place.setting, LIMITS, place.folder, meeting),
+    ):
+        container = place.sandbox.prepare(spec)
+        seen[spec.role] = {mount["Destination"]: mount["RW"] for mount in container.inspect()["Mounts"]}
+        container.close()
+    assert seen == {
+        "fit": {"/workspace": True, "/workspace/data": False},
+        "judge": {"/workspace": True, "/task": False, "/hidden": False, "/meeting": True},
+        "predict": {"/workspace": True, "/handover/handover.bin": False, "/meeting": False},
+    }
 
 
 @pytest.mark.parametrize("place", [{"budget_s": 60, "start_up_s": 60}], indirect=True)
