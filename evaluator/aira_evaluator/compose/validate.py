@@ -46,12 +46,13 @@ def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
     """
     if is_text_split(data / "train"):
         return _validate_text(architecture, data, seed)
+    corpus, manifest = read_split(data / "train")
+    symbols = parse_architecture(architecture, manifest.primitives)
+
     import numpy as np
 
     from aira_evaluator.compose.scoring import choose_device, make_deterministic, train_and_score
 
-    corpus, manifest = read_split(data / "train")
-    symbols = parse_architecture(architecture, manifest.primitives)
     fit, rest = {}, {}
     for name, examples in corpus.items():
         cut = round(TRAIN_SHARE * len(examples))
@@ -65,11 +66,12 @@ def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
 
 
 def _validate_text(architecture: str, data: Path, seed: int) -> float:
+    windows, manifest = read_text_split(data / "train")
+    symbols = parse_architecture(architecture, manifest.primitives)
+
     from aira_evaluator.compose.scoring import choose_device, make_deterministic
     from aira_evaluator.compose.text.scoring import train_and_score
 
-    windows, manifest = read_text_split(data / "train")
-    symbols = parse_architecture(architecture, manifest.primitives)
     profile = text.text_profile(manifest)
     cut = round(TRAIN_SHARE * len(windows))
     rest = windows.part(cut, min(len(windows), cut + profile.hidden_windows))
