@@ -157,9 +157,9 @@ def evaluate_bpb(
     """Hand the model over to the judge, and return the bits per byte it claims for itself on the public val split.
 
     The claim sums what `model(x, y, reduction="none")` returns over targets that stand for at least one byte, as the
-    public reference does; for a model whose `forward` takes no `reduction`, the cross-entropy of `model(x)`. It is
-    shown beside the trusted score and decides nothing. May be called again while training goes on; the last model
-    handed over before the deadline counts.
+    public reference does; for a model that has no losses by target, the cross-entropy of `model(x)`. It is shown beside
+    the trusted score and decides nothing. May be called again while training goes on; the last model handed over before
+    the deadline counts.
 
     Args:
         model: called as above here; the judge calls `model(x)`, which returns logits [batch, length, vocabulary].
@@ -191,10 +191,17 @@ def evaluate_bpb(
 
 def _losses(model: Callable[..., Any], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     if _takes_reduction(model):
-        losses: torch.Tensor = model(x, y, reduction="none")
-        return losses
+        found = model(x, y, reduction="none")
+        parts = found if isinstance(found, tuple | list) else (found,)  # auxiliary losses may lie beside it
+        losses: torch.Tensor | None = next((part for part in parts if _is_by_target(part, y)), None)
+        if losses is not None:
+            return losses
     logits = logits_of(model(x), x.shape[0], x.shape[1], VOCAB_SIZE)
     return functional.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none")
+
+
+def _is_by_target(part: object, y: torch.Tensor) -> bool:
+    return isinstance(part, torch.Tensor) and part.is_floating_point() and part.numel() == y.numel()
 
 
 def _takes_reduction(model: Callable[..., Any]) -> bool:

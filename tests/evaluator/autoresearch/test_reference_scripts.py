@@ -175,10 +175,19 @@ class LogitsAndMeanLoss(Uniform):
         return super().forward(idx, targets)
 
 
-def test_a_model_without_losses_by_target_claims_the_cross_entropy_of_its_logits(prepare: ModuleType) -> None:
-    tokenizer = prepare.Tokenizer.from_directory()
-    expected = prepare.evaluate_bpb(Uniform(prepare.VOCAB_SIZE), tokenizer, 8)
-    assert prepare.evaluate_bpb(LogitsAndMeanLoss(prepare.VOCAB_SIZE), tokenizer, 8) == pytest.approx(expected)
+def test_a_claim_is_found_among_other_outputs_or_made_from_logits(prepare: ModuleType) -> None:
+    tokenizer, model = prepare.Tokenizer.from_directory(), Uniform(prepare.VOCAB_SIZE, 0.5)
+    half = prepare.evaluate_bpb(model, tokenizer, 8)
+
+    def with_auxiliary_losses(x: torch.Tensor, y: torch.Tensor | None = None, reduction: str = "mean") -> object:
+        return model(x) if y is None else (torch.zeros(1), model(x, y, reduction), None)
+
+    def with_logits_and_mean(x: torch.Tensor, y: torch.Tensor | None = None, reduction: str = "mean") -> object:
+        return model(x), None if y is None else model(x, y)
+
+    assert prepare.evaluate_bpb(with_auxiliary_losses, tokenizer, 8) == half
+    assert prepare.evaluate_bpb(with_logits_and_mean, tokenizer, 8) == pytest.approx(2 * half)
+    assert prepare.evaluate_bpb(LogitsAndMeanLoss(prepare.VOCAB_SIZE), tokenizer, 8) == pytest.approx(2 * half)
 
 
 def test_a_model_that_needs_targets_is_refused_at_once_and_the_earlier_one_stays(
