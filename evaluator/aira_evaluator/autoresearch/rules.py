@@ -74,7 +74,7 @@ CPU = Rules(
     ring_mib=128,
     load_s=30,
     request_s=30,
-    prompt_s=20,
+    prompt_s=60,  # other processes on the same cores are the rule
     prompt_probe_s=0.02,
 )
 

@@ -42,6 +42,28 @@ def test_nats_are_the_softmax_of_the_whole_vector(logits: list[list[float]], tar
     assert torch.allclose(negative_log_likelihoods(vectors, targets).double(), exact, rtol=1e-5, atol=1e-5)
 
 
+@given(tail=st.floats(8, 25), base=st.sampled_from([0.0, 1e4, -1e4, 1e30]))
+@settings(max_examples=60, deadline=None)
+def test_vectors_made_for_their_rounding_gain_next_to_nothing(tail: float, base: float) -> None:
+    """One token is likely, and all others so unlikely that sums in float32 lose some of them."""
+    vectors = torch.full((1, 8192), -tail)
+    vectors[0, 0] = 0.0
+    vectors += base
+    exact = -torch.log_softmax(vectors.double(), dim=1)[0, 0]
+    assert negative_log_likelihoods(vectors, torch.zeros(1, dtype=torch.int64)).double() > exact - 5e-5
+
+
+@given(kinds=st.lists(st.sampled_from([0.0, 1e-42, 3e38, -3e38, 88.0, -1e4]), min_size=7, max_size=7))
+def test_strange_but_finite_scores_are_probabilities_or_refused(kinds: list[float]) -> None:
+    vectors = torch.tensor([kinds] * 7, dtype=torch.float32)
+    try:
+        nats = negative_log_likelihoods(vectors, torch.arange(7))
+    except PredictorFailed:
+        return
+    assert (nats >= 0).all()
+    assert torch.exp(-nats.double()).sum() == pytest.approx(1.0, abs=1e-5)
+
+
 def test_long_inputs_are_scored_in_pieces_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, targets = torch.randn(1000, 11), torch.randint(0, 11, (1000,))
     whole = negative_log_likelihoods(vectors, targets)
