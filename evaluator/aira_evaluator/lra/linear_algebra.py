@@ -32,26 +32,28 @@ _SWEEPS = 12
 
 def use_stablehlo() -> None:
     """Replace the lowering of JAX's linear algebra in this process."""
-    rules: dict[Primitive, tuple[_Rule, tuple[int, ...]]] = {
-        linalg.qr_p: (qr, (2,)),
-        linalg.householder_product_p: (householder_product, (2, 1)),
-        linalg.lu_p: (lu, (2,)),
-        linalg.lu_pivots_to_permutation_p: (permutation_of_pivots, (1,)),
-        linalg.cholesky_p: (cholesky, (2,)),
-        linalg.eigh_p: (eigh, (2,)),
+    rules: dict[Primitive, tuple[_Rule, tuple[int, ...], tuple[str, ...]]] = {
+        linalg.qr_p: (qr, (2,), ("pivoting", "full_matrices", "use_magma")),
+        linalg.householder_product_p: (householder_product, (2, 1), ()),
+        linalg.lu_p: (lu, (2,), ()),
+        linalg.cholesky_p: (cholesky, (2,), ()),
+        linalg.eigh_p: (eigh, (2,), ("lower", "sort_eigenvalues", "subset_by_index", "algorithm")),
     }
     for platform in PLATFORMS:
-        for primitive, (rule, ranks) in rules.items():
-            lowering = mlir.lower_fun(_over_batches(rule, ranks), multiple_results=primitive.multiple_results)
-            # One function for all matrices of a shape: a recurrent model has a dozen of them.
-            mlir.register_lowering(primitive, lowering, platform=platform, inline=False)
+        for primitive, (rule, ranks, settings) in rules.items():
+            # Jitted, so that a graph has one function for all matrices of a shape: recurrent models have dozens.
+            batched = jax.jit(_over_batches(rule, ranks), static_argnames=settings)
+            lowering = mlir.lower_fun(batched, multiple_results=primitive.multiple_results)
+            mlir.register_lowering(primitive, lowering, platform=platform)
         mlir.register_lowering(linalg.triangular_solve_p, _triangular_solve, platform=platform)
 
 
 def qr(
-    matrix: jax.Array, *, pivoting: bool, full_matrices: bool, use_magma: bool | None
+    matrix: jax.Array, *, full_matrices: bool, pivoting: bool = False, use_magma: bool | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """Q and R of a matrix (M, N) by Householder reflections: (M, K) and (K, N), where K is min(M, N), or M if full.
+
+    `use_magma` is ignored. Settings with a default are not passed by every version of JAX.
 
     Raises:
         NotImplementedError: columns are to be exchanged.
@@ -117,27 +119,21 @@ def lu(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     rows, columns = jnp.arange(matrix.shape[0]), jnp.arange(matrix.shape[1])
     count = min(matrix.shape)
 
-    def eliminate(k: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        array, pivots = state
+    def eliminate(k: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        array, pivots, order = state
         column = array[:, k]
         pivot = jnp.argmax(jnp.where(rows >= k, jnp.abs(jnp.real(column)) + jnp.abs(jnp.imag(column)), -1))
-        array = array.at[jnp.array([k, pivot])].set(array[jnp.array([pivot, k])])
+        here, there = jnp.array([k, pivot]), jnp.array([pivot, k])
+        array, order = array.at[here].set(array[there]), order.at[here].set(order[there])
         column = array[:, k]
         factors = jnp.where((rows > k) & (column[k] != 0), column / jnp.where(column[k] == 0, 1, column[k]), 0)
         array = array - factors[:, None] * jnp.where(columns > k, array[k], 0)[None]
-        return array.at[:, k].set(jnp.where(rows > k, factors, column)), pivots.at[k].set(pivot.astype(jnp.int32))
+        array = array.at[:, k].set(jnp.where(rows > k, factors, column))
+        return array, pivots.at[k].set(pivot.astype(jnp.int32)), order
 
-    array, pivots = lax.fori_loop(0, count, eliminate, (matrix, jnp.zeros(count, jnp.int32)))
-    return array, pivots, permutation_of_pivots(pivots, permutation_size=matrix.shape[0])[0]
-
-
-def permutation_of_pivots(pivots: jax.Array, *, permutation_size: int) -> tuple[jax.Array]:
-    """The order of rows (M,) that exchanging row k with row `pivots[k]`, one after the other, makes."""
-
-    def exchange(k: jax.Array, order: jax.Array) -> jax.Array:
-        return order.at[jnp.array([k, pivots[k]])].set(order[jnp.array([pivots[k], k])])
-
-    return (lax.fori_loop(0, pivots.shape[0], exchange, jnp.arange(permutation_size, dtype=jnp.int32)),)
+    start = (matrix, jnp.zeros(count, jnp.int32), jnp.arange(matrix.shape[0], dtype=jnp.int32))
+    array, pivots, order = lax.fori_loop(0, count, eliminate, start)
+    return array, pivots, order
 
 
 def cholesky(matrix: jax.Array) -> tuple[jax.Array]:
@@ -155,7 +151,12 @@ def cholesky(matrix: jax.Array) -> tuple[jax.Array]:
 
 
 def eigh(
-    matrix: jax.Array, *, lower: bool, sort_eigenvalues: bool, subset_by_index: object, algorithm: object
+    matrix: jax.Array,
+    *,
+    lower: bool,
+    sort_eigenvalues: bool = True,
+    subset_by_index: object = None,
+    algorithm: object = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Eigenvectors (N, N), in columns, and ascending eigenvalues (N,) of a Hermitian matrix, by Jacobi's rotations.
 

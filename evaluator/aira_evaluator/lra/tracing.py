@@ -13,7 +13,6 @@ Not covered: how long tracing may take and what the process may do; the containe
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -73,6 +72,7 @@ def trace(module_class: type[nn.Module], request: TraceRequest) -> Iterator[tupl
     Raises:
         RefusedError: the module breaks its contract. What the module itself raises passes through.
     """
+    _restore_settings()
     use_stablehlo()
     wanted = request.hyperparameters
     traced = _Traced(module_class, request, wanted.seq_len)
@@ -107,8 +107,7 @@ class _Traced:
     def __post_init__(self) -> None:
         contract, wanted = self.request.contract, self.request.hyperparameters
         self.module = self.module_class(**contract.constructor_arguments(wanted, max_len=self.length))
-        with _settings():
-            variables = jax.eval_shape(self._variables, _KEY)
+        variables = jax.eval_shape(self._variables, _KEY)
         if others := sorted(set(variables) - {"params"}):
             raise RefusedError(
                 f"the module has the collection {others[0]}, expected only params: no state is carried between steps "
@@ -184,8 +183,7 @@ class _Traced:
         exporting = export.export(
             jax.jit(function, keep_unused=True), platforms=[self.request.platform], disabled_checks=checks
         )
-        with _settings():
-            exported = exporting(*arguments)
+        exported = exporting(*arguments)
         code = exported.mlir_module_serialized
         if len(code) > MAX_GRAPH_BYTES:
             raise RefusedError(
@@ -201,8 +199,7 @@ class _Traced:
             raise RefusedError(f"{name}: calls {called}" if called else f"{name}: uses more than StableHLO") from None
 
 
-@contextmanager
-def _settings() -> Iterator[None]:
-    """JAX as the judge has it, whatever the module's text has set: 32 bits, and keys of two words."""
-    with jax.enable_x64(False), jax.default_prng_impl("threefry2x32"):
-        yield
+def _restore_settings() -> None:
+    """Set JAX as the judge has it, whatever importing the module has set: 32 bits, and keys of two words."""
+    jax.config.update("jax_enable_x64", False)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_default_prng_impl", "threefry2x32")  # type: ignore[no-untyped-call]
