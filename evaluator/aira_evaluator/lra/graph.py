@@ -42,6 +42,7 @@ _MAX_CALL_DEPTH = 100
 """Of functions and regions within each other, over all calls."""
 # Possessive, and to the end where a string is not closed: so that every character is looked at once.
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|->|[(){}\[\]<>]', re.DOTALL)
+_LARGE_INDEX = re.compile(r"#\d{5,}")
 REFERENCES = {"func.call": "callee", "stablehlo.composite": "decomposition"}
 """Operations that run a function, and which of their attributes names it."""
 _DTYPES = {
@@ -149,6 +150,8 @@ def read_graph(name: str, data: bytes) -> Graph:
         raise RefusedError(f"{name}: brackets are nested more than {_MAX_NESTING} deep")
     if "//" in text:  # a quotation mark in a comment would hide brackets from the count above
         raise RefusedError(f"{name}: comments are not admitted")
+    if _LARGE_INDEX.search(text):  # the parser makes room for all results up to the one that is named
+        raise RefusedError(f"{name}: names a result beyond {MAX_VALUES}")
     if "dialect_resources" in text or "dense_resource" in text:
         raise RefusedError(f"{name}: constants must be stored in place")
     with _context():
@@ -160,7 +163,7 @@ def read_graph(name: str, data: bytes) -> Graph:
                 raise RefusedError(f"{name}: no function main")
             signature = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
             arguments, results = (_array_types(name, types) for types in (signature.inputs, signature.results))
-        except (ValueError, TypeError, RuntimeError, ir.MLIRError):
+        except (ValueError, TypeError, RuntimeError, MemoryError, ir.MLIRError):  # memory: of an array it only names
             raise RefusedError(f"{name}: not StableHLO, or StableHLO that needs other dialects") from None
     return Graph(name, arguments, results, module)
 

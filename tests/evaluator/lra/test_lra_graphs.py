@@ -98,6 +98,7 @@ def test_a_graph_that_passes_computes_what_the_function_does(function: Callable[
         (module("%0 = " + "(" * 100), "nested more than"),
         (b'// "\n' + module("%0 = " + "[" * 10**6) + b'\n// "', "comments are not admitted"),
         (module(RETURN, before="%0 = stablehlo.constant dense<1.0> : tensor<f32>"), "stablehlo.constant is not admitted there"),
+        (module("%0 = stablehlo.abs %arg0#2147483647 : tensor<4xf32>", RETURN), "names a result beyond"),
         (module(RETURN, before="module { }"), "builtin.module is not admitted there"),
         (module("%0 = call @f(%arg0) : (tensor<4xf32>) -> tensor<4xf32>", "return %0 : tensor<4xf32>", before="func.func private @f(tensor<4xf32>) -> tensor<4xf32>"), "without a body"),
         (b"module { func.func private @main(tensor<4xf32>) -> tensor<4xf32> }", "without a body"),
