@@ -50,14 +50,15 @@ def examine(paths: HostPaths, profile: str, note: Callable[[str], None]) -> Iter
     if Path(info.root_dir).exists():
         yield _disk("disk for images", Path(info.root_dir))
     flavour = flavour_for(profile, this_machine())
-    missing = [tag for tag in planned_images(flavour) if not engine.image_exists(tag)]
+    agent, evaluator = planned_images(flavour)
+    missing = [tag for tag in (agent, evaluator) if not engine.image_exists(tag)]
     build = f"aira-bench images build --flavour {flavour}"
     if missing:
         yield Finding(f"images ({flavour})", "failed", f"not built: {', '.join(missing)}", build)
     else:
         yield Finding(f"images ({flavour})", "ok", "built from what is installed")
-        yield from _sandbox(engine, planned_images(flavour)[0], note)
-    yield from _data(paths, profile)
+        yield from _sandbox(engine, agent, note)
+    yield from _data(paths, profile, evaluator)
 
 
 def _disk(name: str, folder: Path) -> Finding:
@@ -101,12 +102,12 @@ def _sandbox(engine: DockerEngine, image: str, note: Callable[[str], None]) -> I
         yield Finding("sandbox", "ok", f"all {len(checks)} properties hold, from no network to a deadline that kills")
 
 
-def _data(paths: HostPaths, profile: str) -> Iterator[Finding]:
+def _data(paths: HostPaths, profile: str, evaluator: str) -> Iterator[Finding]:
     for task in shipped_tasks():
         if profile not in task.metadata.aira.profiles:
             continue
         name = f"data: {task.title} ({profile})"
-        if task_data(paths, task, profile, None).ready:
+        if task_data(paths, task, profile, source=None, image=evaluator).ready:
             yield Finding(name, "ok", "prepared")
         else:
             mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"

@@ -140,10 +140,14 @@ def test_synthetic_data_needs_no_file(tmp_path: Path, paths: HostPaths) -> None:
     assert raw.files == {}
 
 
-def test_the_store_keeps_sources_apart(tmp_path: Path, paths: HostPaths) -> None:
+def test_the_store_keeps_sources_and_versions_apart(tmp_path: Path, paths: HostPaths) -> None:
     task = text_task(tmp_path)
-    folders = {task_data(paths, task, "cpu", source).folder for source in (None, "synthetic", "/some/folder")}
-    assert len(folders) == 3
+    folders = {
+        task_data(paths, task, "cpu", source=source, image=image).folder
+        for source in (None, "synthetic", "/some/folder")
+        for image in ("evaluator:1", "evaluator:2")
+    }
+    assert len(folders) == 6
 
 
 def test_a_choice_that_makes_no_sense_is_refused(tmp_path: Path) -> None:

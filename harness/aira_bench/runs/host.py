@@ -66,7 +66,7 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
     lacked = lacking(flavour, wanted)
     if lacked:
         note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
-    data = task_data(host.paths, task, profile, source.argument)
+    data = task_data(host.paths, task, profile, source=source.argument, image=images.evaluator)
     note(f"data of {task.title} ({profile})")
     prepare_task(
         task,

@@ -6,8 +6,8 @@
         hidden/     labelled data; only judge containers ever mount it (host mode 0700 above it)
         ready.json  written last: hashes and sizes of both halves, what they were made from, whether it is synthetic
 
-The hash covers the task folder and where the raw data came from, so an edited task never meets old data, and a
-synthetic stand-in never meets the real thing.
+The hash covers the task folder, the image whose code prepares it, and where the raw data came from. So neither an
+edited task nor another version of us meets old data, and a synthetic stand-in never meets the real thing.
 """
 
 import hashlib
@@ -63,9 +63,9 @@ class TaskData:
         return recorded
 
 
-def task_data(paths: HostPaths, task: Task, profile: str, source: str | None) -> TaskData:
-    """The store of `task` in `profile` with raw data from `source`, as `--source` names it."""
-    key = hashlib.sha256(f"{task.sha256}\0{source}".encode()).hexdigest()[:12]
+def task_data(paths: HostPaths, task: Task, profile: str, *, source: str | None, image: str) -> TaskData:
+    """The store of `task` in `profile` with raw data from `source`, as `--source` names it, prepared in `image`."""
+    key = hashlib.sha256(f"{task.sha256}\0{image}\0{source}".encode()).hexdigest()[:12]
     return TaskData(paths.tasks / task.name / f"{profile}-{key}")
 
 
