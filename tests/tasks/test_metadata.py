@@ -1,6 +1,7 @@
 """Metadata of upstream folders with their published quirks, of our own, and broken ones."""
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from aira_bench.errors import TaskError, UsageError
 from aira_bench.tasks.metadata import read_metadata
-from aira_bench.tasks.task import find_task, load_task, shipped_tasks
+from aira_bench.tasks.task import Task, find_task, load_task, shipped_tasks
 
 FOLDER = Path(__file__).parents[1] / "folders" / "ParityClassificationAccuracy"
 
@@ -145,3 +146,9 @@ def test_any_change_of_a_file_changes_the_hash(tmp_path: Path) -> None:
     assert before == load_task(FOLDER).sha256
     (folder / "evaluate.py").write_text((folder / "evaluate.py").read_text() + "\n")
     assert load_task(folder).sha256 != before
+
+
+@pytest.mark.parametrize("task", shipped_tasks(), ids=lambda task: task.title)
+def test_descriptions_tell_agents_the_size_that_is_enforced(task: Task) -> None:
+    told = re.findall(r"at most (\d+) KiB", task.description)
+    assert set(told) <= {str(task.metadata.aira.artifact.max_kib)}
