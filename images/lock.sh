@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes or checks the lock of a flavour:  images/lock.sh [--check] cpu|cuda
+# Makes or checks the lock of a flavour:  images/lock.sh [--check] cpu|cuda|cuda-jax
 #
 # Resolves from the registry's metadata without installing or downloading a wheel. --check takes the lock itself as the
 # request: if a pin contradicts another, a package is missing, or one has no wheel for the images' Python, it fails.
 set -eu
 check=no
 [ "${1-}" = --check ] && check=yes && shift
-case "${1-}" in cpu | cuda) ;; *) echo "usage: images/lock.sh [--check] cpu|cuda" >&2; exit 2 ;; esac
+case "${1-}" in cpu | cuda | cuda-jax) ;; *) echo "usage: images/lock.sh [--check] cpu|cuda|cuda-jax" >&2; exit 2 ;; esac
 cd "$(dirname "$0")/$1"
 UV_FIND_LINKS=${UV_FIND_LINKS-${PIP_FIND_LINKS-https://download.pytorch.org/whl/cpu/torch}}
 export UV_FIND_LINKS

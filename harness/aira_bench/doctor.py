@@ -20,7 +20,7 @@ from aira_bench.runs.host import flavour_for
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.probe import probe
 from aira_bench.tasks.store import task_data
-from aira_bench.tasks.task import shipped_tasks
+from aira_bench.tasks.task import Task, shipped_tasks
 
 MIN_FREE_GIB = 10.0
 
@@ -49,16 +49,22 @@ def examine(paths: HostPaths, profile: str, note: Callable[[str], None]) -> Iter
     yield Finding("container engine", "ok", f"Docker {info.version}, cgroup v{info.cgroup_version}")
     if Path(info.root_dir).exists():
         yield _disk("disk for images", Path(info.root_dir))
-    flavour = flavour_for(profile, this_machine())
-    agent, evaluator = planned_images(flavour)
-    missing = [tag for tag in (agent, evaluator) if not engine.image_exists(tag)]
-    build = f"aira-bench images build --flavour {flavour}"
-    if missing:
-        yield Finding(f"images ({flavour})", "failed", f"not built: {', '.join(missing)}", build)
+    tasks = [task for task in shipped_tasks() if profile in task.metadata.aira.profiles]
+    flavours = [flavour_for(task, profile, this_machine()) for task in tasks]
+    for flavour in sorted(set(flavours)):
+        yield from _images(engine, flavour, note)
+    for task, flavour in zip(tasks, flavours, strict=True):
+        yield _data(paths, task, profile, planned_images(flavour)[1])
+
+
+def _images(engine: DockerEngine, flavour: str, note: Callable[[str], None]) -> Iterator[Finding]:
+    name, images = f"images ({flavour})", planned_images(flavour)
+    if missing := [tag for tag in images if not engine.image_exists(tag)]:
+        build = f"aira-bench images build --flavour {flavour}"
+        yield Finding(name, "failed", f"not built: {', '.join(missing)}", build)
     else:
-        yield Finding(f"images ({flavour})", "ok", "built from what is installed")
-        yield from _sandbox(engine, agent, note)
-    yield from _data(paths, profile, evaluator)
+        yield Finding(name, "ok", "built from what is installed")
+        yield from _sandbox(engine, images[0], note)
 
 
 def _disk(name: str, folder: Path) -> Finding:
@@ -102,13 +108,9 @@ def _sandbox(engine: DockerEngine, image: str, note: Callable[[str], None]) -> I
         yield Finding("sandbox", "ok", f"all {len(checks)} properties hold, from no network to a deadline that kills")
 
 
-def _data(paths: HostPaths, profile: str, evaluator: str) -> Iterator[Finding]:
-    for task in shipped_tasks():
-        if profile not in task.metadata.aira.profiles:
-            continue
-        name = f"data: {task.title} ({profile})"
-        if task_data(paths, task, profile, source=None, image=evaluator).ready:
-            yield Finding(name, "ok", "prepared")
-        else:
-            mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"
-            yield Finding(name, "warning", "not prepared", mend)
+def _data(paths: HostPaths, task: Task, profile: str, evaluator: str) -> Finding:
+    name = f"data: {task.title} ({profile})"
+    if task_data(paths, task, profile, source=None, image=evaluator).ready:
+        return Finding(name, "ok", "prepared")
+    mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"
+    return Finding(name, "warning", "not prepared", mend)

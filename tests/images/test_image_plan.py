@@ -9,8 +9,11 @@ import pytest
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.hardware import Gpu, Hardware
 from aira_bench.images.ensure import planned_images
 from aira_bench.images.flavour import FLAVOURS, Flavour, lacking, load_flavour, package_files, package_folder
+from aira_bench.runs.host import flavour_for
+from aira_bench.tasks.task import Task, shipped_tasks
 
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9][0-9a-z.]*(\+cpu)?")
 SOURCE_ONLY = {"causal-conv1d", "flash-attn", "mamba-ssm"}
@@ -70,13 +73,32 @@ def test_locks_name_one_exact_version_of_every_package(name: str) -> None:
     names = [pin.partition("==")[0] for pin in pins]
     assert len(set(names)) == len(names)
     asked = (load_flavour(name).folder / "requirements.in").read_text().splitlines()
-    assert {line for line in asked if "==" in line and not line.startswith("#")} <= set(pins)
+    exact = {re.sub(r"\[.*\]", "", line) for line in asked if "==" in line and not line.startswith("#")}
+    assert exact <= set(pins)
 
 
 def test_cpu_images_cannot_get_a_cuda_torch() -> None:
     pins = load_flavour("cpu").pins
     assert any(re.fullmatch(r"torch==.*\+cpu", pin) for pin in pins)
     assert not any(pin.startswith(("nvidia-", "triton")) for pin in pins)
+
+
+def test_tasks_in_jax_run_on_the_versions_they_are_tested_with() -> None:
+    cpu, cuda = (dict(pin.split("==") for pin in load_flavour(name).pins) for name in ("cpu", "cuda-jax"))
+    assert {name: cuda[name] for name in ("jax", "jaxlib", "flax", "optax")} == {
+        name: cpu[name] for name in ("jax", "jaxlib", "flax", "optax")
+    }
+    assert not {"torch", "triton"} & set(cuda), "torch wants other versions of CUDA's libraries"
+
+
+@pytest.mark.parametrize("task", shipped_tasks(), ids=lambda task: task.title)
+def test_a_tasks_images_have_what_it_asks_for(task: Task) -> None:
+    gpu = Hardware("a processor", 8, 65536, (Gpu("a GPU", "GPU-0", 81920),))
+    flavours = {flavour_for(task, "paper", gpu), flavour_for(task, "cpu", gpu)}
+    assert flavours == {"cpu", "cuda-jax" if task.title.startswith("lra-") else "cuda"}
+    asked = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
+    for flavour in flavours:
+        assert lacking(load_flavour(flavour), asked) == []
 
 
 def test_only_known_packages_are_compiled() -> None:

@@ -20,7 +20,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Build the container images, only what changed, or list what is there.",
     )  # fmt: skip
     parser.add_argument("action", choices=("build", "list"), help="build what is missing, or list what is there")
-    parser.add_argument("--flavour", choices=("cpu", "cuda"), default="cpu", help="which images (default: cpu)")
+    flavours = ("cpu", "cuda", "cuda-jax")  # of `images.flavour`, whose import would slow every --help down
+    parser.add_argument("--flavour", choices=flavours, default="cpu", help="which images (default: cpu)")
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -31,14 +32,14 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.tables import print_rows
     from aira_bench.docker_engine import DockerEngine
     from aira_bench.images.ensure import build_images, planned_images
-    from aira_bench.images.flavour import LABEL
+    from aira_bench.images.flavour import FLAVOURS, LABEL
 
     engine = DockerEngine.connect()
     if args.action == "build":
         note = RunDisplay((), 0, quiet=args.json).note
         rows = [asdict(built) for built in build_images(args.flavour, engine, note)]
     else:
-        wanted = {tag for flavour in ("cpu", "cuda") for tag in planned_images(flavour)}
+        wanted = {tag for flavour in FLAVOURS for tag in planned_images(flavour)}
         rows = [
             {"tag": image.tag, "size_mib": image.size_bytes / 2**20, "created": image.created.isoformat(" ", "minutes"),
              "current": image.tag in wanted}

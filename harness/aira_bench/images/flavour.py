@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import PrerequisiteError, UsageError
 
-FLAVOURS = ("cpu", "cuda")
+FLAVOURS = ("cpu", "cuda", "cuda-jax")
 TARGETS = ("agent", "evaluator")
 PACKAGES = ("aira_kernels", "aira_evaluator")
 LABEL = "aira-bench.flavour"

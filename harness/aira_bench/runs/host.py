@@ -52,16 +52,18 @@ class Prepared:
     images: ImageSet
 
 
-def flavour_for(profile: str, hardware: Hardware) -> str:
-    """`cuda` for the paper profile on a machine with a GPU, else `cpu`."""
-    return "cuda" if profile == "paper" and hardware.gpus else "cpu"
+def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
+    """Which images: for the paper profile on a machine with a GPU those for the task's framework, else `cpu`."""
+    if profile != "paper" or not hardware.gpus:
+        return "cpu"
+    return "cuda-jax" if task.metadata.aira.evaluator == "jax" else "cuda"
 
 
 def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
     """Build images and make data, skipping what is done."""
     task.profile(profile)
-    images = host.build_images(flavour_for(profile, host.hardware))
-    flavour = load_flavour(flavour_for(profile, host.hardware))
+    flavour = load_flavour(flavour_for(task, profile, host.hardware))
+    images = host.build_images(flavour.name)
     wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
     lacked = lacking(flavour, wanted)
     if lacked:
@@ -126,7 +128,7 @@ def image_names(images: ImageSet) -> dict[str, str]:
 def slot_limits(host: Host, manifest: Manifest, prepared: Prepared) -> list[Limits]:
     """What the containers of each slot may use."""
     plan, profile = manifest.plan, prepared.task.profile(manifest.plan.profile)
-    gpus = host.hardware.gpus if flavour_for(plan.profile, host.hardware) == "cuda" else ()
+    gpus = host.hardware.gpus if plan.profile == "paper" else ()
     slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency
     return [
         Limits(
