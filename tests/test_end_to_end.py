@@ -119,7 +119,11 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
 ) -> None:
     journal = place.run("stopped").seed(0).journal
     arguments = place.command("run", *search, "--seeds", "1", "--name", "stopped", "--no-score-cache")
-    with subprocess.Popen(arguments, env=place.environment, stderr=subprocess.PIPE, text=True) as process:
+    # A shell that started the tests in the background had them ignore Ctrl-C, and children would inherit that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(arguments, env=place.environment, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, inherited)
+    with process:
         while not (journal.exists() and b"step_started" in journal.read_bytes()):
             assert process.poll() is None
             time.sleep(0.05)
