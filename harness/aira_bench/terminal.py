@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-_WIDE = 240
+WIDE = 240
+"""Columns of a table at its widest."""
 
 
 def results_console() -> "Console":
@@ -16,4 +17,4 @@ def results_console() -> "Console":
     from rich.console import Console  # rich stays out of start-up
 
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDE)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aira_bench.files import write_atomically
 from aira_bench.leaderboard.board import Row, Spread, Table
 from aira_bench.runs.node import ModelUse
-from aira_bench.terminal import results_console
+from aira_bench.terminal import WIDE, results_console
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -89,7 +89,6 @@ HEADERS = (
     "agent", "scaffold", "seeds", "VSR", "validation", "test", "confirmed", "claimed - trusted", "flagged", "NS",
     "best test met", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
-_WIDEST = 240
 _EXPLAINED = {
     "VSR": "valid submission rate over seeds.",
     "validation": "of the submitted step, like test; mean and standard deviation over seeds.",
@@ -162,7 +161,7 @@ def print_tables(tables: Sequence[Table]) -> None:
     for table in tables:
         console.print(heading(table), markup=False, style="bold", soft_wrap=not console.is_terminal)
         shown = to_terminal(table)
-        natural = console.measure(shown, options=console.options.update(max_width=_WIDEST))
+        natural = console.measure(shown, options=console.options.update(max_width=WIDE))
         if natural.maximum <= console.width:
             console.print(shown)
         else:

@@ -9,7 +9,6 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.l
 
 import contextlib
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,8 +17,8 @@ from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Verdict
 from aira_bench.runs.folder import RunFolder, SeedFolder
-from aira_bench.runs.host import Host, Note, Prepared, prepare, require_isolation, require_unchanged, slot_limits
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.runs.host import Host, Note, prepare, require_isolation, require_unchanged, slot_limits
+from aira_bench.runs.scores import trusted_score
 from aira_bench.runs.step import ATTEMPTS
 from aira_bench.tasks.sources import choose_source
 from aira_bench.tasks.task import find_task
@@ -72,7 +71,8 @@ def confirm(host: Host, folder: RunFolder, note: Note) -> list[Submitted]:
             note(f"seed {each.seed} step {each.step}: scoring once more")
             verdict = _evaluated(evaluator, each, task.metadata.aira.artifact.name, plan.evaluation_timeout_s, note)
             if isinstance(verdict, Scored):
-                each.folder.confirmed.append(_trusted(each, verdict, prepared, synthetic=manifest.synthetic))
+                image = prepared.images.evaluator
+                each.folder.confirmed.append(trusted_score(each.step, verdict, image, synthetic=manifest.synthetic))
             else:
                 note(f"seed {each.seed} step {each.step}: refused: {verdict.reason}")
                 refused.append(each)
@@ -90,7 +90,7 @@ def _submitted(folder: RunFolder) -> list[Submitted]:
 
 
 def _evaluated(
-    evaluator: SubmissionEvaluator, submitted: Submitted, artifact: str, timeout_s: float, note: Callable[[str], None]
+    evaluator: SubmissionEvaluator, submitted: Submitted, artifact: str, timeout_s: float, note: Note
 ) -> Verdict:
     """The verdict, tried again where infrastructure fails."""
     path = submitted.folder.node(submitted.step) / artifact
@@ -106,10 +106,3 @@ def _evaluated(
             note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
             failure = error
     raise failure
-
-
-def _trusted(submitted: Submitted, scored: Scored, prepared: Prepared, *, synthetic: bool) -> TrustedScore:
-    return TrustedScore(
-        submitted.step, scored.test, scored.validation, scored.evaluator_version, prepared.images.evaluator,
-        scored.seconds, scored.cached, scored.claimed, scored.flags, synthetic,
-    )  # fmt: skip

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from aira_bench.errors import RunStateError
+from aira_bench.evaluation.verdict import Scored
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -36,6 +37,14 @@ class TrustedScore:
 
 
 _SCORE = TypeAdapter(TrustedScore)
+
+
+def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> TrustedScore:
+    """What is kept of a verdict; `image` is the evaluator's."""
+    return TrustedScore(
+        step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
+        scored.claimed, scored.flags, synthetic,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

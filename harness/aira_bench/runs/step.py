@@ -20,7 +20,7 @@ from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.journal import JournalFile
 from aira_bench.runs.node import Node, StepClass, Timings
 from aira_bench.runs.outcomes import CLAIM, claimed_value, failure_of
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.runs.scores import trusted_score
 from aira_bench.runs.session import Clock, OutOfTime, Progress, Session, Stopped, stream
 from aira_bench.runs.slots import Slot
 from aira_bench.sandbox.protocol import ArtifactRequest, StepOutcome
@@ -206,10 +206,7 @@ class Step:
     ) -> Node:
         session = self.session
         image = session.evaluation.images.evaluator
-        trusted = TrustedScore(
-            self.step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
-            scored.claimed, scored.flags, session.synthetic,
-        )  # fmt: skip
+        trusted = trusted_score(self.step, scored, image, synthetic=session.synthetic)
         claimed = claimed if scored.claimed is None else scored.claimed
         fitness = claimed
         if session.brief.fitness == "hidden":
