@@ -83,3 +83,10 @@ def test_a_broken_report_is_the_evaluators_failure(change: dict[str, object]) ->
 )
 def test_the_host_knows_only_common_spellings(data: bytes, canonical: str | None) -> None:
     assert host_canonical(SPEC, data) == canonical
+
+
+def test_a_report_that_does_not_rank_a_score_names_a_flag_for_it() -> None:
+    named = REPORT | {"flags": ["hard_wired"], "unranked": ["hard_wired"]}
+    assert parse_report(json.dumps(named).encode()).unranked == ("hard_wired",)
+    with pytest.raises(SandboxError, match="hard_wired"):
+        parse_report(json.dumps(REPORT | {"unranked": ["hard_wired"]}).encode())

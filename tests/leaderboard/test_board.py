@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,36 @@ def test_confirmed_scores_stand_beside_those_of_the_search_and_say_how_many_they
     assert table.rows[0].confirmed == Spread(0.4321, None, 1), "of the submitted step alone"
     assert "| 0.4321 (1 of 2) |" in to_markdown([table])
     assert records([table])[0]["confirmed_mean"] == 0.4321
+
+
+def test_standard_errors_of_estimated_scores_stand_beside_their_mean(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1), invalid_share=0.0)
+    for seed, error in ((0, 0.03), (1, 0.04)):
+        scores = run.seed(seed).scores
+        scores.append(replace(scores.read()[1], test=0.5, test_standard_error=error, validation_standard_error=None))
+    (table,) = build_tables([run])
+    assert table.rows[0].test == Spread(0.5, 0.0, 2, pytest.approx(0.025))
+    assert table.rows[0].validation is not None
+    assert table.rows[0].validation.standard_error is None
+    assert "| 0.5000 +- 0.0000 (0.0250) |" in to_markdown([table])
+    assert records([table])[0]["test_standard_error"] == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("found_by", ["search", "confirmation"])
+def test_an_unranked_submission_counts_as_none_and_enters_no_mean(tmp_path: Path, found_by: str) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1), invalid_share=0.0)
+    place = run.seed(0)
+    score = place.scores.read()[1]
+    file = place.scores if found_by == "search" else place.confirmed
+    file.append(replace(score, test=1.0, flags=("hard_wired",), unranked=("hard_wired",)))
+    (table,) = build_tables([run])
+    (row,) = table.rows
+    other = run.seed(1).scores.read()[1]
+    assert row.test == Spread(other.test, None, 1)
+    assert row.best_test is not None
+    assert row.best_test.mean < 1.0
+    assert (row.unranked, row.valid_submission_rate, row.confirmed) == (1, 0.5, None)
+    assert "unranked" in to_markdown([table])
 
 
 def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import MARKER
 from aira_bench.images.ensure import ImageSet
 from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.journal import read_events
+from aira_bench.runs.journal import StepEnded, read_events
 from aira_bench.runs.loop import run_seed
 from aira_bench.runs.manifest import RunPlan
 from aira_bench.runs.node import Node
@@ -356,3 +356,31 @@ def test_a_judge_that_reads_another_architecture_is_an_infrastructure_error(tmp_
     active.slots.close()
     assert [row[3] for row in tree(folder)] == ["infra_error"]
     assert not folder.scores.read()
+
+
+def test_an_unranked_score_is_kept_and_takes_no_part_in_the_search(tmp_path: Path) -> None:
+    """Every second candidate is disqualified by the judge: it is scored, never submitted, and best in neither list."""
+
+    class Disqualifying(InProcessContainer):
+        def _judge(self, submission: bytes) -> dict[str, bytes]:
+            made = super()._judge(submission)
+            report = json.loads(made["report.json"])
+            if len(report["canonical"]) % 2:
+                report |= {"flags": ["custom_gradient"], "unranked": ["custom_gradient"]}
+            return made | {"report.json": json.dumps(report).encode()}
+
+    class Engine(InProcessEngine):
+        def prepare(self, spec: ContainerSpec) -> InProcessContainer:
+            with self.lock:
+                self.open += 1
+            return Disqualifying(self, spec)
+
+    folder = play(tmp_path, Engine(Clock()), steps=12)
+    events = read_events(folder.journal)[0]
+    nodes = {event.node.step: event.node for event in events if isinstance(event, StepEnded)}
+    scores = folder.scores.read()
+    out = [node for node in nodes.values() if node.step_class == "rule_violation"]
+    assert 0 < len(out) < len(nodes)
+    assert all(node.fitness is None and "custom_gradient" in node.reason for node in out)
+    assert all(scores[node.step].unranked == ("custom_gradient",) for node in out), "the score is kept"
+    assert folder.submitted in {node.step for node in nodes.values() if node.step_class == "valid"}

@@ -69,5 +69,4 @@ def _fit(nodes: Sequence[Node], limit: int) -> Memory:
 
 
 def _entry(node: Node) -> Remembered:
-    outcome = node.step_class if node.fitness is None else f"{node.step_class}, fitness {node.fitness:g}"
-    return Remembered(node.step, outcome, node.reason[:300], node.plan[:600], node.summary[:600])
+    return Remembered(node.step, node.outcome, node.reason[:300], node.plan[:600], node.summary[:600])

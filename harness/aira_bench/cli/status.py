@@ -10,7 +10,7 @@ from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
 if TYPE_CHECKING:
     from aira_bench.runs.folder import RunFolder
 
-_MAY_BE_EMPTY = ("claimed", "claimed - trusted", "flags", "reason")
+_MAY_BE_EMPTY = ("standard error", "claimed", "claimed - trusted", "flags", "unranked", "reason")
 _EPILOG = """examples:
   aira-bench status
   aira-bench status my-run
@@ -94,9 +94,11 @@ def _steps(folder: "RunFolder") -> list[dict[str, Any]]:
                     "parents": list(node.parents),
                     "class": node.step_class,
                     "fitness": node.fitness,
+                    "standard error": node.fitness_standard_error,
                     "claimed": node.claimed,
                     "claimed - trusted": None if node.claimed is None or trusted is None else node.claimed - trusted,
                     "flags": list(score.flags) if score else [],
+                    "unranked": list(score.unranked) if score else [],
                     "seconds": round(node.timings.total_s, 2),
                     "submitted": node.step in chosen,
                     "reason": node.reason,

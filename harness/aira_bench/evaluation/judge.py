@@ -193,6 +193,9 @@ def _reported(setting: EvaluationSetting, outcome: StepOutcome, test: float) -> 
         dict(report.details),
         claimed=report.claimed,
         flags=report.flags,
+        unranked=report.unranked,
+        validation_standard_error=report.validation_standard_error,
+        test_standard_error=report.test_standard_error,
     )
 
 

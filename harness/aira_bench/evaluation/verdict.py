@@ -8,14 +8,16 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aira_bench.errors import SandboxError
 
 MARKER = "--- EVALUATION RESULT ---"
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+StandardError = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
+"""Of an estimated score, in the score's own unit; None where a score is computed, not estimated."""
 _BLOCK = re.compile(r"\s*(\{[^{}]*\})")
 
 
@@ -28,14 +30,24 @@ class Report(BaseModel):
     canonical: str | None = None
     validation: float | None = Field(default=None, allow_inf_nan=False)
     test: float = Field(allow_inf_nan=False)
+    validation_standard_error: StandardError = None
+    test_standard_error: StandardError = None
     claimed: float | None = Field(default=None, allow_inf_nan=False)
     """What the submission said of itself, where its own code computes a score."""
     flags: tuple[Flag, ...] = ()
     """What the evaluation's checks noticed about a valid submission."""
+    unranked: tuple[Flag, ...] = ()
+    """Those of `flags` for which the score takes part in neither search nor ranking; it is still shown."""
     details: dict[str, Any] = Field(default_factory=dict)
     evaluator_version: str
     seed_set: str
     seconds: float = Field(ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _unranked_are_flags(self) -> Self:
+        if unknown := sorted(set(self.unranked) - set(self.flags)):
+            raise ValueError(f"unranked for {', '.join(unknown)}, which no flag names")
+        return self
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,10 @@ class Scored:
     cached: bool = False
     claimed: float | None = None
     flags: tuple[str, ...] = ()
+    unranked: tuple[str, ...] = ()
+    """Those of `flags` for which the score takes part in neither search nor ranking."""
+    validation_standard_error: float | None = None
+    test_standard_error: float | None = None
 
 
 @dataclass(frozen=True)

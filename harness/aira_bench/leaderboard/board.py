@@ -9,13 +9,19 @@ Definitions. Valid submission rate: seeds that submitted a valid node over seeds
 infrastructure kept from a result. Validation and test: of the submitted node. Claimed less trusted: its own number less
 its trusted validation score; of scripts that score themselves, what they say too much. Best test: the best test score
 of any step, what the search met but did not necessarily choose. Normalized: of the test score, 0 for a seed without a
-valid node (`normalized`). Spread: sample standard deviation over seeds (n - 1).
+valid node (`normalized`). Spread: sample standard deviation over seeds (n - 1). Standard error: of the mean, from what
+each seed's score is estimated with; it holds nothing of the luck of training.
+
+Unranked: a submission that was scored, but for which the judge or a confirmation found a reason not to rank it. It
+counts as no valid submission, and its scores enter no mean and no best.
 """
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.runs.folder import RunFolder, SeedFolder
@@ -74,6 +80,11 @@ class SeedResult:
     """Against the trusted validation score, which is of other data than the claim."""
     flagged: bool
     """The judge's checks noticed something about the submitted node."""
+    unranked: tuple[str, ...]
+    """Why the submitted node is not ranked, found by the search's judge or by a confirmation; empty if it is."""
+    validation_standard_error: float | None
+    test_standard_error: float | None
+    confirmed_standard_error: float | None
     normalized: float | None
     """Of the submitted node's test score; 0 for an ended seed without one; None where the task has no anchors, and on
     synthetic data, which no published figure is about."""
@@ -88,6 +99,8 @@ class Spread:
     mean: float
     deviation: float | None
     count: int
+    standard_error: float | None = None
+    """Of the mean, where every value is an estimate that states its own."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,8 @@ class Row:
     claimed_less_trusted: Spread | None
     flagged: int
     """Seeds whose submitted node is flagged."""
+    unranked: int
+    """Seeds whose submitted node is not ranked."""
     normalized: Spread | None
     normalized_corrected: Spread | None
     steps: int
@@ -138,6 +153,9 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
     confirmed = folder.confirmed.read().get(chosen) if chosen is not None else None
     claimed = nodes[chosen].claimed if chosen is not None else None
     trusted = score.validation if score else None
+    unranked = tuple(dict.fromkeys(name for found in (score, confirmed) if found for name in found.unranked))
+    out = {chosen} if unranked else set()
+    ranked = {step: found for step, found in scores.items() if step not in out and not found.unranked}
     pick = min if manifest.lower_is_better else max
     return SeedResult(
         seed=seed,
@@ -150,13 +168,17 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
         submitted=chosen,
         validation=trusted,
         test=score.test if score else None,
-        best_test=pick((score.test for score in scores.values()), default=None),
+        best_test=pick((found.test for found in ranked.values()), default=None),
         confirmed=confirmed.test if confirmed else None,
         claimed=claimed,
         claimed_less_trusted=claimed - trusted if claimed is not None and trusted is not None else None,
         flagged=bool(score and score.flags),
-        normalized=_normalized(score, manifest, PUBLISHED),
-        normalized_corrected=_normalized(score, manifest, CORRECTED),
+        unranked=unranked,
+        validation_standard_error=score.validation_standard_error if score else None,
+        test_standard_error=score.test_standard_error if score else None,
+        confirmed_standard_error=confirmed.test_standard_error if confirmed else None,
+        normalized=_normalized(None if unranked else score, manifest, PUBLISHED),
+        normalized_corrected=_normalized(None if unranked else score, manifest, CORRECTED),
         model_use=sum((node.model_use for node in nodes.values()), ModelUse()),
     )
 
@@ -218,21 +240,29 @@ def _table(section: Section, entries: dict[Entry, dict[int, SeedResult]]) -> Tab
 
 def _row(entry: Entry, results: list[SeedResult]) -> Row:
     ended = [result for result in results if result.ended]
+    ranked = [result for result in ended if not result.unranked]
     judged = [result for result in ended if result.steps == 0 or result.steps > result.infra_errors]
     steps = sum(result.steps - result.infra_errors for result in results)
     return Row(
         entry=entry,
         seeds=len(results),
         ended=len(ended),
-        valid_submission_rate=_share(sum(result.submitted is not None for result in judged), len(judged)),
+        valid_submission_rate=_share(
+            sum(result.submitted is not None and not result.unranked for result in judged), len(judged)
+        ),
         valid_step_rate=_share(sum(result.valid_steps for result in results), steps),
-        validation=spread(result.validation for result in ended),
-        test=spread(result.test for result in ended),
+        validation=spread(
+            (result.validation for result in ranked), (result.validation_standard_error for result in ranked)
+        ),
+        test=spread((result.test for result in ranked), (result.test_standard_error for result in ranked)),
         best_test=spread(result.best_test for result in ended),
-        confirmed=spread(result.confirmed for result in ended),
+        confirmed=spread(
+            (result.confirmed for result in ranked), (result.confirmed_standard_error for result in ranked)
+        ),
         claimed=spread(result.claimed for result in ended),
         claimed_less_trusted=spread(result.claimed_less_trusted for result in ended),
         flagged=sum(result.flagged for result in ended),
+        unranked=sum(bool(result.unranked) for result in ended),
         normalized=spread(result.normalized for result in judged),
         normalized_corrected=spread(result.normalized_corrected for result in judged),
         steps=steps,
@@ -246,10 +276,20 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def spread(values: Iterable[float | None]) -> Spread | None:
-    """Mean and sample standard deviation of the known values; None without any."""
-    known = [value for value in values if value is not None]
-    if not known:
+def spread(values: Iterable[float | None], standard_errors: Iterable[float | None] = ()) -> Spread | None:
+    """Mean and sample standard deviation of the known values; None without any.
+
+    `standard_errors` are the values' own, in the same order. The questions behind different seeds' scores are drawn
+    independently, so their squares add up.
+    """
+    pairs = [(value, error) for value, error in zip_longest(values, standard_errors) if value is not None]
+    if not pairs:
         return None
-    deviation = statistics.stdev(known) if len(known) > 1 else None
-    return Spread(statistics.fmean(known), deviation, len(known))
+    known = [value for value, _ in pairs]
+    errors = [error for _, error in pairs if error is not None]
+    return Spread(
+        statistics.fmean(known),
+        statistics.stdev(known) if len(known) > 1 else None,
+        len(known),
+        math.hypot(*errors) / len(known) if len(errors) == len(known) else None,
+    )

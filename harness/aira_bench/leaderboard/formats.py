@@ -36,6 +36,7 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "steps_taken": row.steps,
         "infra_errors": row.infra_errors,
         "seeds_flagged": row.flagged,
+        "seeds_unranked": row.unranked,
         "seed_seconds": round(row.wall_s, 3),
         "model_calls": row.model_use.calls,
         "input_tokens": row.model_use.input_tokens,
@@ -45,6 +46,8 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
     for name in SPREADS:
         value: Spread | None = getattr(row, name)
         record |= {f"{name}_mean": value.mean if value else None, f"{name}_sd": value.deviation if value else None}
+        if name in ESTIMATED:
+            record[f"{name}_standard_error"] = value.standard_error if value else None
     return record
 
 
@@ -85,16 +88,21 @@ SPREADS = (
     "normalized",
     "normalized_corrected",
 )
+ESTIMATED = ("validation", "test", "confirmed")
+"""Spreads whose values may be estimates, with a standard error of their own."""
 HEADERS = (
-    "agent", "scaffold", "seeds", "VSR", "validation", "test", "confirmed", "claimed - trusted", "flagged", "NS",
-    "best test met", "steps", "valid steps", "time", "tokens", "cost",
+    "agent", "scaffold", "seeds", "VSR", "validation", "test", "confirmed", "claimed - trusted", "flagged", "unranked",
+    "NS", "best test met", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
 _EXPLAINED = {
     "VSR": "valid submission rate over seeds.",
-    "validation": "of the submitted step, like test; mean and standard deviation over seeds.",
+    "validation": "of the submitted step, like test; mean and standard deviation over seeds; in brackets, where scores "
+    "are estimates, the standard error of that mean, without the luck of training.",
     "confirmed": "test score of a fresh evaluation on hidden data and seeds that no search has seen.",
     "claimed - trusted": "the submission's own number less trusted validation.",
     "flagged": "seeds whose submission the judge's checks noticed something about.",
+    "unranked": "seeds whose submission a control disqualifies (aira-bench status names it); in no mean, and no valid "
+    "submission.",
     "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
     "against a corrected figure). Published figures are of the paper's sizes.",
     "best test met": "best of all steps, not chosen by it.",
@@ -119,7 +127,8 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _confirmed(row),
-        _spread(row.claimed_less_trusted), str(row.flagged or "-"), _normalized(row), _spread(row.best_test),
+        _spread(row.claimed_less_trusted), str(row.flagged or "-"), str(row.unranked or "-"),
+        _normalized(row), _spread(row.best_test),
         f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s), tokens(row.model_use),
         cost(row.model_use),
     )  # fmt: skip
@@ -198,7 +207,8 @@ def _rate(value: float | None) -> str:
 def _spread(value: Spread | None) -> str:
     if value is None:
         return "-"
-    return f"{value.mean:.4f}" + ("" if value.deviation is None else f" +- {value.deviation:.4f}")
+    deviation = "" if value.deviation is None else f" +- {value.deviation:.4f}"
+    return f"{value.mean:.4f}{deviation}" + ("" if value.standard_error is None else f" ({value.standard_error:.4f})")
 
 
 def _columns(table: Table) -> list[tuple[str, ...]]:

@@ -84,11 +84,21 @@ class Node:
     model_use: ModelUse = field(default_factory=ModelUse)
     changes: tuple[Change, ...] = ()
     """The edits an edit operator applied to its parent's file, in order."""
+    fitness_standard_error: float | None = None
+    """Of the fitness, where that is estimated; a difference within it says nothing."""
 
     @property
     def is_valid(self) -> bool:
         """The evaluator accepted the submission."""
         return self.step_class == "valid"
+
+    @property
+    def outcome(self) -> str:
+        """The step's class and, where it has one, its fitness with its standard error."""
+        if self.fitness is None:
+            return self.step_class
+        error = self.fitness_standard_error
+        return f"{self.step_class}, fitness {self.fitness:g}" + ("" if error is None else f" +- {error:.2g}")
 
     @property
     def is_buggy(self) -> bool:

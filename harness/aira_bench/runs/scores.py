@@ -34,6 +34,11 @@ class TrustedScore:
     """What the evaluation's checks noticed."""
     synthetic: bool = False
     """Scored on a generated stand-in for the task's data: not a result on the real data."""
+    unranked: tuple[str, ...] = ()
+    """Those of `flags` for which the score is shown, but neither steers a search nor ranks."""
+    validation_standard_error: float | None = None
+    """Of an estimated score, in its unit; None where the score is computed, not estimated."""
+    test_standard_error: float | None = None
 
 
 _SCORE = TypeAdapter(TrustedScore)
@@ -43,7 +48,8 @@ def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> 
     """What is kept of a verdict; `image` is the evaluator's."""
     return TrustedScore(
         step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
-        scored.claimed, scored.flags, synthetic,
+        scored.claimed, scored.flags, synthetic, scored.unranked, scored.validation_standard_error,
+        scored.test_standard_error,
     )  # fmt: skip
 
 

@@ -209,7 +209,16 @@ class Step:
         trusted = trusted_score(self.step, scored, image, synthetic=session.synthetic)
         claimed = claimed if scored.claimed is None else scored.claimed
         fitness = claimed
+        if scored.unranked:
+            self.folder.scores.append(trusted)
+            reason = f"scored, but out of the search: {', '.join(scored.unranked)}"
+            return self._node(
+                proposal, "rule_violation", reason, claimed=claimed, artifact_sha256=digest, analysis=analysis,
+                canonical=scored.canonical,
+            )  # fmt: skip
+        standard_error = None
         if session.brief.fitness == "hidden":
+            standard_error = scored.validation_standard_error
             assert scored.validation is not None, "checked when the run was planned and by the judge"
             fitness = round(scored.validation, session.evaluation.task.metadata.aira.fitness_decimals)
         elif analysis is not None and analysis.is_bug:
@@ -219,7 +228,7 @@ class Step:
         self.folder.scores.append(trusted)
         return self._node(
             proposal, "valid", "", fitness=fitness, claimed=claimed, artifact_sha256=digest,
-            canonical=scored.canonical, analysis=analysis,
+            canonical=scored.canonical, analysis=analysis, standard_error=standard_error,
         )  # fmt: skip
 
     def _node(
@@ -233,6 +242,7 @@ class Step:
         artifact_sha256: str | None = None,
         canonical: str | None = None,
         analysis: Analysis | None = None,
+        standard_error: float | None = None,
     ) -> Node:
         return Node(
             step=self.step,
@@ -251,6 +261,7 @@ class Step:
             timings=Timings(self.model_s, self.execute_s, self.evaluate_s, self.clock.used_s),
             model_use=proposal.model_use + analysis.model_use if analysis else proposal.model_use,
             changes=proposal.changes,
+            fitness_standard_error=standard_error,
         )
 
     def _check_engine(self, failure: SandboxError) -> None:

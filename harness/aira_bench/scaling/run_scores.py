@@ -61,6 +61,8 @@ def _collect_run(run: RunFolder, split: Split) -> list[ScoredArchitecture]:
             if not isinstance(event, StepEnded) or event.node.canonical is None or event.node.step not in scores:
                 continue
             score = scores[event.node.step]
+            if score.unranked:
+                continue
             scored.append(
                 ScoredArchitecture(
                     dataset=_dataset(manifest, score),
