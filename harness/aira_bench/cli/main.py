@@ -17,7 +17,21 @@ from types import FrameType
 from typing import NoReturn
 
 from aira_bench import __version__
-from aira_bench.cli import agents, analyze, confirm, doctor, images, leaderboard, prepare, resume, run, status, tasks
+from aira_bench.cli import (
+    agents,
+    analyze,
+    confirm,
+    doctor,
+    images,
+    key,
+    leaderboard,
+    prepare,
+    resume,
+    run,
+    status,
+    tasks,
+)
+from aira_bench.cli.options import report
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.reproduce import command as reproduce
 from aira_bench.scaling import aggregate_command as aggregate
@@ -25,7 +39,7 @@ from aira_bench.scaling import extrapolate_command as extrapolate
 
 COMMANDS = (
     run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
-    extrapolate, analyze,
+    extrapolate, analyze, key,
 )  # fmt: skip
 STOPPED = 130
 _EPILOG = """examples:
@@ -88,5 +102,5 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _report(error: AiraError) -> int:
-    print(f"aira-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+    report(error)
     return error.exit_code

@@ -1,7 +1,13 @@
 """Options and argument types that several commands share."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aira_bench.errors import AiraError
 
 SUB_FORMAT = argparse.RawDescriptionHelpFormatter
 PROFILES = ("paper", "cpu")
@@ -31,6 +37,18 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="raw data: files already on disk, or a generated stand-in that every score is marked with "
         "(default: download public files)",
     )  # fmt: skip
+
+
+def report_faults(faults: Sequence["AiraError"]) -> int:
+    """One line for each run that was left out; the exit status that says so, 0 if there is none."""
+    for fault in faults:
+        report(fault)
+    return faults[0].exit_code if faults else 0
+
+
+def report(error: "AiraError") -> None:
+    """One line on stderr."""
+    print(f"aira-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def positive_int(text: str) -> int:
