@@ -27,6 +27,7 @@ from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import MARKER
 from aira_bench.images.ensure import ImageSet
+from aira_bench.keys import MachineKey
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.journal import StepEnded, read_events
 from aira_bench.runs.loop import run_seed
@@ -197,7 +198,7 @@ def session(
     return Session(
         plan=plan, brief=brief, agent=EvolutionAgent(),
         policy=make_scaffold(scaffold, steps=steps, lower_is_better=False), evaluation=evaluation,
-        cache=ScoreCache(tmp / "scores", ("t",)) if cache else None, slots=slots,
+        cache=ScoreCache(tmp / "scores", ("t",), MachineKey(bytes(32))) if cache else None, slots=slots,
         world=engine.clock, watch=lambda progress: None,
     )  # fmt: skip
 

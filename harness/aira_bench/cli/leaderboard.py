@@ -4,11 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
 
 _EPILOG = """examples:
   aira-bench leaderboard
   aira-bench leaderboard my-run other-run --out results
+
+A run that cannot be read, or whose files disagree with its record, is left out: one line says which and why, and the
+exit status is 6.
 """
 
 
@@ -28,20 +31,26 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.errors import UsageError
-    from aira_bench.leaderboard.board import build_tables
+    from aira_bench.keys import KeyFolder
+    from aira_bench.leaderboard.board import tables_of
     from aira_bench.leaderboard.formats import print_tables, to_json, write_board
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run, list_runs
+    from aira_bench.runs.record import read_runs
 
-    folder = host_paths(args.runs).runs
+    paths = host_paths(args.runs)
+    folder, ring = paths.runs, KeyFolder(paths.keys).ring()
     runs = [find_run(folder, name) for name in args.runs_wanted] if args.runs_wanted else list_runs(folder)
     if not runs:
         raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")
-    tables = build_tables(runs)
+    records, faults = read_runs(runs, ring)
+    if not records:
+        return report_faults(faults)
+    tables = tables_of(records, ring)
     written = write_board(tables, args.out or folder)
     if args.json:
         print(to_json(tables), end="")
-        return 0
-    print_tables(tables)
-    print("written: " + ", ".join(map(str, written)), file=sys.stderr)
-    return 0
+    else:
+        print_tables(tables)
+        print("written: " + ", ".join(map(str, written)), file=sys.stderr)
+    return report_faults(faults)
