@@ -77,7 +77,9 @@ def open_file(root: Path, name: str | PurePosixPath, *, owned: bool = False) -> 
         FileNotFoundError: there is no such file.
         Unacceptable: a part is a link or no folder, or the file is not regular or cannot be opened.
     """
-    *folders, last = PurePosixPath(name).parts
+    *folders, last = parts = PurePosixPath(name).parts
+    if ".." in parts or PurePosixPath(name).is_absolute():
+        raise Unacceptable("its path leads out of its folder")
     with contextlib.ExitStack() as stack:
         try:
             at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

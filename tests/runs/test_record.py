@@ -14,10 +14,12 @@ from aira_bench.errors import RunStateError
 from aira_bench.keys import KeyRing, MachineKey
 from aira_bench.leaderboard.board import build_tables
 from aira_bench.leaderboard.formats import records, to_markdown
+from aira_bench.runs.confirmations import add_confirmation
 from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.record import read_resumable, read_run, read_runs
+from aira_bench.runs.record import read_run, read_runs
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import Keeper
+from aira_bench.runs.trust import read_resumable
 from generated_runs import LONG_AGO, manifest, write_run
 
 KEY, OTHER = MachineKey(b"1" * 32), MachineKey(b"2" * 32)
@@ -40,7 +42,7 @@ def confirmed(folder: RunFolder, key: MachineKey = KEY) -> None:
     assert node is not None
     assert node.artifact_sha256 is not None
     keeper = Keeper(folder, key, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO)
-    keeper.confirm(0, node.artifact_sha256, TrustedScore(node.step, 0.4, 0.4, "1", "judge:1", 2.0))
+    add_confirmation(keeper, 0, node.artifact_sha256, TrustedScore(node.step, 0.4, 0.4, "1", "judge:1", 2.0))
 
 
 def fault(folder: RunFolder, ring: KeyRing = RING) -> str:

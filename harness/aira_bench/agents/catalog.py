@@ -22,7 +22,7 @@ from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.paths import HostPaths, host_paths
 from aira_bench.runs.folder import find_run
-from aira_bench.runs.record import require_plain
+from aira_bench.runs.trust import require_plain
 
 SEARCHERS: Mapping[str, Agent] = {
     agent.name: agent

@@ -160,7 +160,8 @@ def _replay_plan(args: argparse.Namespace) -> "RunPlan":
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
-    from aira_bench.runs.record import read_run, require_known_task
+    from aira_bench.runs.record import read_run
+    from aira_bench.runs.trust import require_known_task
     from aira_bench.tasks.sources import choose_source
     from aira_bench.tasks.task import find_task
     from aira_bench.world import SystemWorld

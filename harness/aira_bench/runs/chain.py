@@ -26,6 +26,7 @@ MOST_LINE_BYTES = 16 * 2**20
 _LINE = re.compile(rb'\{"chain":"([0-9a-f]{64})",(?:"signature":"([A-Za-z0-9_-]{128})",)?"body":')
 _LINE_1 = re.compile(rb'\{"chain":"([0-9a-f]{16})","body":')
 _GENESIS = {1: "0" * 16, 2: "0" * 64}
+UNSIGNED = b'"event":"step_started"}'
 _PURPOSE = b"aira-bench record 2\n"
 
 
@@ -89,6 +90,19 @@ def read_chain(data: bytes) -> Chain:
         if signer is None:
             raise Broken(signed[0], "its signature does not hold")
     return Chain(version, tuple(bodies), seal, whole, signer, signed[0] if signed else 0)
+
+
+def require_signed(chain: Chain) -> None:
+    """Whether every line that is signed when it is written still is: only marks of begun steps may follow the last.
+
+    Raises:
+        Unacceptable: a signature is missing.
+    """
+    if chain.version == 1:
+        raise Unacceptable("it is of version 1, without signatures, in a run that is signed")
+    for number, body in enumerate(chain.bodies[chain.vouched :], start=chain.vouched + 1):
+        if not body.endswith(UNSIGNED):
+            raise Unacceptable(f"line {number} has no signature")
 
 
 class ChainWriter:

@@ -18,6 +18,7 @@ from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Verdict
 from aira_bench.files import Unacceptable, read_file
+from aira_bench.runs.confirmations import add_confirmation
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.host import Host, Note, prepare, require_isolation, require_unchanged, slot_limits
 from aira_bench.runs.record import RunRecord
@@ -81,7 +82,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
             if isinstance(verdict, Scored):
                 score = trusted_score(each.step, verdict, prepared.images.evaluator, synthetic=manifest.synthetic)
-                keeper.confirm(each.seed, each.artifact_sha256, score)
+                add_confirmation(keeper, each.seed, each.artifact_sha256, score)
             else:
                 note(f"seed {each.seed} step {each.step}: refused: {verdict.reason}")
                 refused.append(each)

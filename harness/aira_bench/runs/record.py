@@ -19,29 +19,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aira_bench.errors import RunStateError
-from aira_bench.files import Unacceptable, foreign_entries, hash_file, naming, read_file
+from aira_bench.files import Unacceptable, naming, read_file
 from aira_bench.keys import KeyRing
-from aira_bench.runs.chain import MOST_BYTES, Chain, read_chain
+from aira_bench.runs.chain import MOST_BYTES, Chain, read_chain, require_signed
+from aira_bench.runs.confirmations import read_confirmations
 from aira_bench.runs.folder import RunFolder, SeedFolder
 from aira_bench.runs.journal import JournalContent, SeedEnded, SeedOpened, StepEnded, read_journal, score_hashes
 from aira_bench.runs.manifest import Manifest, load_manifest
 from aira_bench.runs.node import Node, best_node
 from aira_bench.runs.scores import TrustedScore
-from aira_bench.runs.sealing import (
-    MOST_FILE_BYTES,
-    ConfirmationOpened,
-    Confirmed,
-    RunEnded,
-    RunOpened,
-    SeedSeal,
-    decode_confirmations,
-    decode_run,
-    files_below,
-)
+from aira_bench.runs.sealing import RunEnded, RunOpened, SeedSeal, decode_run, require_files
 
 Depth = Literal["records", "submitted", "all"]
 """Whose files are hashed: nobody's, those of submitted steps, or those of every step."""
-MOST_ENTRIES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -118,81 +108,6 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
     return RunRecord(folder, manifest, digest, seeds, chain.signer, ended is not None)
 
 
-def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> RunRecord:
-    """Read a run that is to go on: its agent and task will run, and its record goes on under this machine's key.
-
-    Args:
-        folder: the run.
-        ring: the keys this machine knows.
-        trust_agent: the user vouches for a run that nobody has signed.
-
-    Raises:
-        RunStateError: it cannot be read; it is signed by a key that is not trusted, or unsigned and not vouched for; it
-            holds what is no plain file; or its agent's file is not the one it began with.
-    """
-    record = read_run(folder, ring, "all")
-    for signer in record.signers:
-        if signer is not None and not ring.trusts(signer):
-            raise RunStateError(
-                f"Run {record.name} is {ring.describe(signer)}: its agent and task are that key owner's.",
-                hint=f"aira-bench key trust {signer}",
-            )
-    if None in record.signers and not trust_agent:
-        raise RunStateError(
-            f"Run {record.name} is unsigned: nothing says whose code its agent, card and task are. If you know:",
-            hint=f"aira-bench resume {record.name} --trust-agent",
-        )
-    require_plain(folder)
-    expected = record.manifest.agent_file_sha256
-    try:
-        if expected is not None and hash_file(folder.path, "agent.py", MOST_FILE_BYTES) != expected:
-            raise Unacceptable("it was replaced: its hash is not the one in the manifest")
-    except FileNotFoundError:
-        raise RunStateError(f"Run {record.name}: agent.py is missing.") from None
-    except Unacceptable as error:
-        raise RunStateError(f"Run {record.name}: agent.py: {error}.") from error
-    return record
-
-
-def read_confirmable(folder: RunFolder, ring: KeyRing) -> RunRecord:
-    """Read a run whose submissions are to be scored once more: its task will run, and confirmations are written to it.
-
-    Raises:
-        RunStateError: it cannot be read, holds what is no plain file, or its task is a stranger's folder.
-    """
-    record = read_run(folder, ring, "all")
-    require_known_task(record, ring)
-    require_plain(folder)
-    return record
-
-
-def require_known_task(record: RunRecord, ring: KeyRing) -> None:
-    """Whether the task a run names may be opened: a folder's scripts run, so a stranger must not choose it.
-
-    Raises:
-        RunStateError: it is a folder, and the run is not signed by a trusted key.
-    """
-    task = record.manifest.plan.task
-    if "/" in task and not all(map(ring.trusts, record.signers)):
-        raise RunStateError(
-            f"Run {record.name} is {record.describe_signer(ring)}, and its task is the folder {task}, whose scripts "
-            "would run with hidden data."
-        )
-
-
-def require_plain(folder: RunFolder) -> None:
-    """Whether a run holds nothing but folders and regular files, so that nothing written to it lands elsewhere.
-
-    Raises:
-        RunStateError: it holds something else.
-    """
-    try:
-        for found in foreign_entries(folder.path, MOST_ENTRIES):
-            raise Unacceptable(f"{found}, which no run has")
-    except Unacceptable as error:
-        raise RunStateError(f"Run {folder.path.name}: {error}.") from error
-
-
 def read_runs(
     folders: Sequence[RunFolder], ring: KeyRing, depth: Depth = "submitted"
 ) -> tuple[list[RunRecord], list[RunStateError]]:
@@ -224,7 +139,7 @@ def _read_run_events(folder: RunFolder, manifest: Manifest, digest: str) -> tupl
         events = decode_run(chain)
         if not events or not isinstance(events[0], RunOpened) or len(events) > 2:
             raise Unacceptable("it is not the beginning of one run and perhaps its end")
-        _require_signed(chain)
+        require_signed(chain)
         if events[0].manifest_sha256 != digest:
             raise Unacceptable("manifest.json was changed: its hash is not the one the run was opened with")
         if events[0].run_id != manifest.run_id:
@@ -246,7 +161,7 @@ def _read_seed(
             if seal is not None:
                 _require_sealed(chain, seal)
             if manifest.schema_version != 1 and chain.bodies:
-                _require_signed(chain)
+                require_signed(chain)
                 _require_opening(content, SeedOpened(manifest.run_id, seed, digest, ""))
             elif chain.version != 1 and chain.bodies:
                 raise Unacceptable("it is signed, but the manifest is of schema 1, which is not")
@@ -258,7 +173,7 @@ def _read_seed(
             else:
                 scores = {step: score for step, score in place.scores.read_unbound().items() if step <= len(nodes)}
         with naming("hidden/confirmed.jsonl"):
-            confirmed = _read_confirmed(place, manifest, seed, chain, nodes, ring)
+            confirmed = read_confirmations(place, manifest.run_id, seed, chain, nodes, ring, hash_all=depth == "all")
         if signed:
             _check_files(place, content, ended, depth)
         return SeedRecord(seed, place, nodes, ended, scores, confirmed, len(chain.bodies), chain.seal, chain.signer)
@@ -269,15 +184,6 @@ def _require_sealed(chain: Chain, seal: SeedSeal) -> None:
         raise Unacceptable(f"it has {len(chain.bodies)} whole lines, the run's end record says {seal.lines}")
     if chain.seal != seal.seal:
         raise Unacceptable("its last link is not the one in the run's end record")
-
-
-def _require_signed(chain: Chain) -> None:
-    """Every line that vouches for itself is signed; only marks of begun steps may follow the last signature."""
-    if chain.version == 1:
-        raise Unacceptable("it is of version 1, without signatures, in a run that is signed")
-    for number, body in enumerate(chain.bodies[chain.vouched :], start=chain.vouched + 1):
-        if not body.endswith(b'"event":"step_started"}'):
-            raise Unacceptable(f"line {number} has no signature")
 
 
 def _require_opening(content: JournalContent, expected: SeedOpened) -> None:
@@ -323,62 +229,4 @@ def _check_files(place: SeedFolder, content: JournalContent, ended: SeedEnded | 
     for event in content.events:
         if isinstance(event, StepEnded) and (depth == "all" or (ended and ended.submitted == event.node.step)):
             with naming(f"step {event.node.step}"):
-                _require_files(place, event.files, place.step_folders(event.node.step))
-
-
-def _require_files(place: SeedFolder, expected: Mapping[str, str], folders: Sequence[str]) -> None:
-    for name, digest in expected.items():
-        if not name.startswith(tuple(f"{folder}/" for folder in folders)):
-            raise Unacceptable(f"{name} is recorded with it, but is not its file")
-        with naming(name):
-            try:
-                found = hash_file(place.path, name, MOST_FILE_BYTES)
-            except FileNotFoundError:
-                raise Unacceptable("it is missing") from None
-            if found != digest:
-                raise Unacceptable("it was replaced: its hash is not the recorded one")
-    for name in files_below(place.path, folders):
-        if name not in expected:
-            raise Unacceptable(f"{name} was not there when the step was recorded")
-
-
-def _read_confirmed(
-    place: SeedFolder, manifest: Manifest, seed: int, journal: Chain, nodes: Sequence[Node], ring: KeyRing
-) -> dict[int, TrustedScore]:
-    chain, lines = _confirmation_lines(place)
-    if chain is None:
-        if journal.version == 2 and journal.bodies and place.confirmed.path.exists():
-            raise Unacceptable("it is unsigned, in a run that is signed")
-        return {step: score for step, score in place.confirmed.read_unbound().items() if step <= len(nodes)}
-    if not lines:
-        return {}
-    _require_signed(chain)
-    first, *rest = lines
-    if not isinstance(first, ConfirmationOpened):
-        raise Unacceptable("it does not begin with the line that says whose it is")
-    if (first.run_id, first.seed, first.journal) != (manifest.run_id, seed, journal.seal):
-        raise Unacceptable("it was copied, or the journal was changed since: it confirms another journal")
-    if chain.signer != journal.signer and not ring.trusts(chain.signer):
-        raise Unacceptable(f"it is {ring.describe(chain.signer)}")
-    scores: dict[int, TrustedScore] = {}
-    for number, line in enumerate(rest, start=2):
-        if not isinstance(line, Confirmed) or not 1 <= line.score.step <= len(nodes):
-            raise Unacceptable(f"line {number} confirms no step of the seed")
-        if line.artifact_sha256 != nodes[line.score.step - 1].artifact_sha256:
-            raise Unacceptable(f"line {number} confirms another artifact than step {line.score.step} has")
-        if line.score.step in scores:
-            raise Unacceptable(f"line {number} confirms step {line.score.step} once more")
-        scores[line.score.step] = line.score
-    return scores
-
-
-def _confirmation_lines(place: SeedFolder) -> tuple[Chain | None, list[ConfirmationOpened | Confirmed]]:
-    """The chain of confirmations; None where the file is of the time before chains."""
-    try:
-        data = read_file(place.path, "hidden/confirmed.jsonl", MOST_BYTES)
-    except FileNotFoundError:
-        return read_chain(b""), []
-    if data.startswith(b'{"step"'):
-        return None, []
-    chain = read_chain(data)
-    return chain, decode_confirmations(chain)
+                require_files(place, event.files, place.step_folders(event.node.step))

@@ -1,13 +1,13 @@
-"""Writes what vouches for a run: its record, what a seed's journal begins and a step ends with, and confirmations.
+"""Writes what vouches for a run: its record, and what a seed's journal begins and a step ends with.
 
-Not covered: reading and checking any of it (`aira_bench.runs.record`).
+Not covered: whether all of it agrees (`aira_bench.runs.record`), and confirmations (`aira_bench.runs.confirmations`).
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -15,14 +15,13 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from aira_bench.files import Unacceptable, hash_file, parse_json, read_file, write_atomically
+from aira_bench.files import Unacceptable, hash_file, naming, parse_json, read_file, write_atomically
 from aira_bench.keys import MachineKey
 from aira_bench.runs.chain import MOST_BYTES, Broken, Chain, ChainWriter, read_chain
 from aira_bench.runs.folder import RunFolder, SeedFolder
 from aira_bench.runs.journal import JournalFile, SeedOpened, StepEnded, read_journal
 from aira_bench.runs.manifest import Manifest, encode_manifest
 from aira_bench.runs.node import Node
-from aira_bench.runs.scores import TrustedScore
 
 MOST_FILE_BYTES = 2**32
 Event = TypeVar("Event")
@@ -57,35 +56,8 @@ class RunEnded:
     event: Literal["run_ended"] = "run_ended"
 
 
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class ConfirmationOpened:
-    """The first line of a seed's confirmations."""
-
-    run_id: str
-    seed: int
-    journal: str
-    """The seal of the seed's journal."""
-    at: str
-    schema: Literal[2] = 2
-    event: Literal["confirmation_opened"] = "confirmation_opened"
-
-
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Confirmed:
-    """A score of a submitted step on the seed set `final`."""
-
-    artifact_sha256: str
-    score: TrustedScore
-    at: str
-    files: dict[str, str] = field(default_factory=dict)
-    event: Literal["confirmed"] = "confirmed"
-
-
 _RUN_EVENT: TypeAdapter[RunOpened | RunEnded] = TypeAdapter(
     Annotated[RunOpened | RunEnded, Field(discriminator="event")]
-)
-_CONFIRMATION: TypeAdapter[ConfirmationOpened | Confirmed] = TypeAdapter(
-    Annotated[ConfirmationOpened | Confirmed, Field(discriminator="event")]
 )
 
 
@@ -95,19 +67,15 @@ def decode_run(chain: Chain) -> list[RunOpened | RunEnded]:
     Raises:
         Broken: a line is no such event.
     """
-    return _decode(chain, _RUN_EVENT)
+    return decode(chain, _RUN_EVENT)
 
 
-def decode_confirmations(chain: Chain) -> list[ConfirmationOpened | Confirmed]:
-    """Events of a seed's confirmations.
+def decode(chain: Chain, adapter: TypeAdapter[Event]) -> list[Event]:
+    """The events of a chain.
 
     Raises:
-        Broken: a line is no such event.
+        Broken: a line is none of the adapter's.
     """
-    return _decode(chain, _CONFIRMATION)
-
-
-def _decode(chain: Chain, adapter: TypeAdapter[Event]) -> list[Event]:
     events = []
     for number, body in enumerate(chain.bodies, start=1):
         try:
@@ -132,32 +100,23 @@ class Keeper:
 
     def journal(self, seed: int) -> JournalFile:
         """The journal of a seed, begun if it was not."""
-        opening = SeedOpened(self.run_id, seed, self.manifest_sha256, self._at())
+        opening = SeedOpened(self.run_id, seed, self.manifest_sha256, self.at())
         return JournalFile(self.folder.seed(seed).journal, self.key, opening)
 
     def close(self, seeds: Sequence[int]) -> None:
         """Record that every seed has ended, unless that is recorded."""
-        with self._chain(self.folder.path, "record.jsonl") as (found, append):
+        with self.chain(self.folder.path, "record.jsonl") as (found, append):
             if any(isinstance(event, RunEnded) for event in decode_run(found)):
                 return
             seals = []
             for seed in seeds:
                 chain = read_journal(self.folder.path, f"seeds/{seed}/journal.jsonl").chain
                 seals.append(SeedSeal(seed, len(chain.bodies), chain.seal))
-            append(RunEnded(tuple(seals), self._at()))
-
-    def confirm(self, seed: int, artifact_sha256: str, score: TrustedScore) -> None:
-        """Record a score of what a seed submitted."""
-        place = self.folder.seed(seed)
-        journal = read_journal(self.folder.path, f"seeds/{seed}/journal.jsonl").chain
-        with self._chain(place.path, "hidden/confirmed.jsonl") as (found, append):
-            if not found.bodies:
-                append(ConfirmationOpened(self.run_id, seed, journal.seal, self._at()))
-            files = hash_files(place, [place.confirmation_folder(score.step)])
-            append(Confirmed(artifact_sha256, score, self._at(), files))
+            append(RunEnded(tuple(seals), self.at()))
 
     @contextmanager
-    def _chain(self, root: Path, name: str) -> Iterator[tuple[Chain, Callable[[object], None]]]:
+    def chain(self, root: Path, name: str) -> Iterator[tuple[Chain, Callable[[object], None]]]:
+        """What stands in the chain `name` below `root`, and a function that appends a signed event to it."""
         try:
             found = read_chain(read_file(root, name, MOST_BYTES))
         except FileNotFoundError:
@@ -168,7 +127,8 @@ class Keeper:
         finally:
             writer.close()
 
-    def _at(self) -> str:
+    def at(self) -> str:
+        """The time, for an event."""
         return self.now().isoformat()
 
 
@@ -181,7 +141,7 @@ def open_run(folder: RunFolder, manifest: Manifest, key: MachineKey, now: Callab
     data = encode_manifest(manifest)
     digest = hashlib.sha256(data).hexdigest()
     keeper = Keeper(folder, key, manifest.run_id, digest, now)
-    with keeper._chain(folder.path, "record.jsonl") as (_, append):
+    with keeper.chain(folder.path, "record.jsonl") as (_, append):
         append(RunOpened(manifest.run_id, digest, now().isoformat()))
     write_atomically(folder.path / "manifest.json", data)
     return keeper
@@ -204,3 +164,24 @@ def files_below(root: Path, folders: Sequence[str]) -> Iterator[str]:
         for path in sorted((root / folder).rglob("*")):
             if path.is_symlink() or not path.is_dir():
                 yield str(path.relative_to(root))
+
+
+def require_files(place: SeedFolder, expected: Mapping[str, str], folders: Sequence[str]) -> None:
+    """Whether the folders hold the expected files, by name and hash, and no others.
+
+    Raises:
+        Unacceptable: a file is missing, replaced, or one too many.
+    """
+    for name, digest in expected.items():
+        if not name.startswith(tuple(f"{folder}/" for folder in folders)):
+            raise Unacceptable(f"{name} is recorded with it, but is not its file")
+        with naming(name):
+            try:
+                found = hash_file(place.path, name, MOST_FILE_BYTES)
+            except FileNotFoundError:
+                raise Unacceptable("it is missing") from None
+            if found != digest:
+                raise Unacceptable("it was replaced: its hash is not the recorded one")
+    for name in files_below(place.path, folders):
+        if name not in expected:
+            raise Unacceptable(f"{name} was not there when the step was recorded")
