@@ -30,7 +30,7 @@ from aira_bench.agents.bayes_problem import (
 )
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import ModelError, PrerequisiteError
-from aira_bench.output import printable
+from aira_bench.escaping import printable
 
 EXTRA = "aira-bench[bayes]"
 DEADLINE_S = 300.0

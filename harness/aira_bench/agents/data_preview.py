@@ -6,7 +6,7 @@ Python files at the top of the folder are programs the agent starts from or impo
 import itertools
 from pathlib import Path
 
-from aira_bench.output import printable
+from aira_bench.escaping import printable
 
 _MOST_FILES, _MOST_TEXTS, _TEXT_LINES, _LINE_CHARS = 60, 4, 6, 200
 _MOST_PROGRAM_CHARS = 65536

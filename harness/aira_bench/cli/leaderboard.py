@@ -1,7 +1,6 @@
 """`aira-bench leaderboard`: the board of all runs."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
@@ -29,9 +28,10 @@ def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.errors import UsageError
     from aira_bench.leaderboard.board import build_tables
-    from aira_bench.leaderboard.formats import print_tables, to_json, write_board
+    from aira_bench.leaderboard.formats import print_tables, records, write_board
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run, list_runs
+    from aira_bench.terminal import say_json, tell
 
     folder = host_paths(args.runs).runs
     runs = [find_run(folder, name) for name in args.runs_wanted] if args.runs_wanted else list_runs(folder)
@@ -40,8 +40,8 @@ def handle(args: argparse.Namespace) -> int:
     tables = build_tables(runs)
     written = write_board(tables, args.out or folder)
     if args.json:
-        print(to_json(tables), end="")
+        say_json(records(tables))
         return 0
     print_tables(tables)
-    print("written: " + ", ".join(map(str, written)), file=sys.stderr)
+    tell("written: " + ", ".join(map(str, written)))
     return 0

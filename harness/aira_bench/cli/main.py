@@ -19,9 +19,11 @@ from typing import NoReturn
 from aira_bench import __version__
 from aira_bench.cli import agents, analyze, confirm, doctor, images, leaderboard, prepare, resume, run, status, tasks
 from aira_bench.errors import AiraError, PrerequisiteError
+from aira_bench.escaping import one_line
 from aira_bench.reproduce import command as reproduce
 from aira_bench.scaling import aggregate_command as aggregate
 from aira_bench.scaling import extrapolate_command as extrapolate
+from aira_bench.terminal import tell, tolerate_any_text
 
 COMMANDS = (
     run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
@@ -42,7 +44,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and end with the next command."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"aira-bench: error: {message}. Try: {self.prog} --help\n")
+        self.exit(2, f"aira-bench: error: {one_line(message)}. Try: {self.prog} --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,13 +65,14 @@ def build_parser() -> argparse.ArgumentParser:
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return its exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
+    tolerate_any_text()
     args = build_parser().parse_args(arguments)
     try:
         status: int = args.handle(args)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("aira-bench: stopped.", file=sys.stderr)
+        tell("aira-bench: stopped.")
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -88,5 +91,6 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _report(error: AiraError) -> int:
-    print(f"aira-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+    message, hint = (one_line(" ".join(text.split())) for text in (error.message, error.hint or ""))
+    tell(f"aira-bench: error: {message}" + (f" Try: {hint}" if hint else ""))
     return error.exit_code

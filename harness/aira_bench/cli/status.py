@@ -1,7 +1,6 @@
 """`aira-bench status`: what runs there are, and how far each seed is."""
 
 import argparse
-import json
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -130,9 +129,11 @@ def _changes(folder: "RunFolder") -> list[dict[str, Any]]:
 
 
 def _show(rows: list[dict[str, Any]], args: argparse.Namespace, *, empty: str, optional: Collection[str] = ()) -> None:
-    if args.json:
-        print(json.dumps(rows, indent=2))
-        return
     from aira_bench.cli.tables import print_rows
+    from aira_bench.terminal import say_json
+
+    if args.json:
+        say_json(rows)
+        return
 
     print_rows(rows, empty=empty, optional=optional)

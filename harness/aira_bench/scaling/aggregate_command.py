@@ -1,7 +1,6 @@
 """`aira-bench aggregate`: one pattern from the best architectures of runs."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +49,8 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.scaling.aggregate import CONDITIONS, vote
     from aira_bench.scaling.notation import write_pattern
     from aira_bench.scaling.pictures import votes_svg, write_picture
-    from aira_bench.scaling.render import aggregation_json, print_aggregation
-    from aira_bench.terminal import results_console
+    from aira_bench.scaling.render import aggregation_record, print_aggregation
+    from aira_bench.terminal import results_console, say_json
 
     voters = _select(args, _collect(args))
     aggregations = [vote(voters, condition) for condition in args.condition or CONDITIONS]
@@ -60,7 +59,7 @@ def handle(args: argparse.Namespace) -> int:
         caption = f"N{first.condition_layers} votes: {write_pattern(first.pattern)}"
         write_picture(args.picture, votes_svg(first.votes, caption))
     if args.json:
-        print(aggregation_json(aggregations, voters), end="")
+        say_json(aggregation_record(aggregations, voters), indent=1)
     else:
         print_aggregation(aggregations, voters, results_console())
     return 0
@@ -72,6 +71,7 @@ def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
     from aira_bench.runs.folder import find_run
     from aira_bench.scaling.run_scores import collect_scores
     from aira_bench.scaling.scores_file import read_scores
+    from aira_bench.terminal import tell
 
     if not args.runs_wanted and not args.scores:
         raise UsageError("Nothing to aggregate: name runs, or files with --scores.", hint="aira-bench status")
@@ -80,7 +80,7 @@ def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
         folder = host_paths(args.runs).runs
         runs = [find_run(folder, name) for name in args.runs_wanted]
         if any(run.manifest.synthetic for run in runs):
-            print("SYNTHETIC DATA: this pattern says nothing about the real data.", file=sys.stderr)
+            tell("SYNTHETIC DATA: this pattern says nothing about the real data.")
         scored += collect_scores(runs, args.split)
     return scored
 
