@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES
 from aira_bench.analysis.evidence import Scalar
-from aira_bench.analysis.features import changed_features, extract_features
+from aira_bench.analysis.features import FeatureVector, changed_features
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.runs.folder import RunFolder, SeedFolder
 from aira_bench.runs.journal import StepEnded, read_events
@@ -38,6 +40,8 @@ class Improvement:
     """Features that differ, with the value before and after."""
     parsed: bool
     """Whether both scripts were read by their syntax trees."""
+    read: bool = True
+    """Whether both scripts could be read at all, in time and within bounds."""
 
     @property
     def solo(self) -> bool:
@@ -61,14 +65,17 @@ def run_improvements(folder: RunFolder, against: Against) -> list[Improvement]:
                 f"Run {folder.path.name} is a search on {manifest.task_title}, whose submissions are no {SCRIPT}.",
                 hint="aira-bench tasks",
             )
-        for node, other in improvement_steps(nodes, lower_is_better=manifest.lower_is_better, against=against):
+        pairs = list(improvement_steps(nodes, lower_is_better=manifest.lower_is_better, against=against))
+        vectors = _vectors(folder.seed(seed), sorted({node.step for pair in pairs for node in pair}))
+        for node, other in pairs:
             assert node.fitness is not None
             assert other.fitness is not None
-            before, after = (extract_features(_script(folder.seed(seed), step)) for step in (other.step, node.step))
+            before, after = vectors[other.step], vectors[node.step]
             delta = other.fitness - node.fitness if manifest.lower_is_better else node.fitness - other.fitness
             changed = changed_features(before, after)
             parsed = before.parsed and after.parsed
-            found.append(Improvement(folder.path.name, seed, node.step, other.step, delta, changed, parsed))
+            read = bool(before.values and after.values)
+            found.append(Improvement(folder.path.name, seed, node.step, other.step, delta, changed, parsed, read))
     return found
 
 
@@ -92,9 +99,19 @@ def improvement_steps(nodes: Sequence[Node], *, lower_is_better: bool, against: 
             best = node
 
 
+def _vectors(folder: SeedFolder, steps: Sequence[int]) -> dict[int, FeatureVector]:
+    """Features of the scripts of these steps; no values where one could not be read."""
+    answers = read_in_process("features", [_script(folder, step) for step in steps])
+    unread = FeatureVector(False, {})
+    vectors = (unread if isinstance(answer, NotRead) else FeatureVector(**answer) for answer in answers)
+    return dict(zip(steps, vectors, strict=True))
+
+
 def _script(folder: SeedFolder, step: int) -> str:
+    """The script; of one that is too long, only so much that its reader sees that it is."""
     path: Path = folder.node(step) / SCRIPT
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as file:
+            return file.read(LONGEST_CODE_BYTES + 1).decode("utf-8", "replace")
     except OSError as error:
         raise RunStateError(f"{path} of a valid step cannot be read: {error.strerror}.") from error

@@ -31,6 +31,8 @@ def print_tables(tables: Tables, console: Console) -> None:
         console.print(cell(f"steps that changed none of the 27 features: {tables.unattributed}"))
     if tables.read_as_text:
         console.print(cell(f"steps with a script that did not parse and was read as text: {tables.read_as_text}"))
+    if tables.not_read:
+        console.print(cell(f"steps with a script that could not be read in time or is too large: {tables.not_read}"))
 
 
 def _print(console: Console, title: str, rows: Sequence[dict[str, Any]]) -> None:
