@@ -30,6 +30,10 @@ COMMANDS = (
     extrapolate, analyze,
 )  # fmt: skip
 STOPPED = 130
+_STATES_OF_FILES = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EIO,
+    errno.EEXIST,
+}  # fmt: skip
 _EPILOG = """examples:
   aira-bench doctor
   aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2
@@ -80,14 +84,25 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except AiraError as error:
         return _report(error)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        return _report(PrerequisiteError(f"The disk is full{where}; nothing written before is lost.", hint="df -h"))
+        return _report(_of_the_machine(error))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _of_the_machine(error: OSError) -> PrerequisiteError:
+    """What the file system says, as an error of ours.
+
+    Raises:
+        OSError: `error` itself, if no state of the machine explains it: a defect of ours.
+    """
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        where = f" while writing {error.filename}" if error.filename else ""
+        return PrerequisiteError(f"The disk is full{where}; nothing written before is lost.", hint="df -h")
+    if error.errno in _STATES_OF_FILES and error.filename:
+        return PrerequisiteError(f"{error.filename}: {error.strerror}.", hint="another path, or ls -ld on this one")
+    raise error
 
 
 def _report(error: AiraError) -> int:

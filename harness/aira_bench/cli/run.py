@@ -9,9 +9,12 @@ from aira_bench.cli.options import (
     add_profile,
     add_runs_folder,
     add_source,
+    hours,
     positive_float,
     positive_int,
+    seconds,
     seed_list,
+    step_count,
 )
 from aira_bench.scaffolds.catalog import SCAFFOLDS
 
@@ -44,9 +47,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--seeds", type=seed_list, default=(0,), metavar="N|A,B", help="how many, or which (default: 1)"
     )
-    parser.add_argument("--steps", type=positive_int, help="step budget of a seed (default: the profile's)")
-    parser.add_argument("--hours", type=positive_float, help="time budget of a seed (default: the profile's)")
-    parser.add_argument("--step-timeout", type=positive_float, metavar="SECONDS", help="cap on one solution")
+    parser.add_argument("--steps", type=step_count, help="step budget of a seed (default: the profile's)")
+    parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's)")
+    parser.add_argument("--step-timeout", type=seconds, metavar="SECONDS", help="cap on one solution")
     parser.add_argument("--scaffold", help=f"one of {', '.join(SCAFFOLDS)} (default: the agent's)")
     parser.add_argument(
         "--fitness", choices=("hidden", "claimed"), default="hidden",

@@ -95,7 +95,7 @@ def _select(args: argparse.Namespace, scored: "list[ScoredArchitecture]") -> "tu
     if args.select == "clusters":
         return select_by_clusters(scored, random.Random(args.seed), clusters=args.clusters)
     try:
-        decay = Fraction(args.decay)
+        decay = Fraction(args.decay if len(args.decay) <= 12 and "e" not in args.decay.lower() else "")
     except (ValueError, ZeroDivisionError) as error:
         raise UsageError(
             f"{args.decay!r} is no decay, expected a number above 0 up to 1.", hint="--decay 0.8"
