@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from typing import Any, NoReturn
 MOST_DIGITS = 18
 """Of a whole number in JSON: what fits 63 bits."""
 MOST_DEPTH = 64
+_HALF = re.compile("[\ud800-\udfff]")
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -200,6 +202,14 @@ def _check_depth(value: object) -> None:
         if not level:
             return
     raise Unacceptable(f"its JSON is nested deeper than {MOST_DEPTH}")
+
+
+def spell_half_surrogates(data: bytes) -> bytes:
+    """JSON with halves of surrogate pairs, which are no characters, spelt out in its texts as `\\ud800`."""
+    if b"\\ud" not in data and b"\\uD" not in data:
+        return data
+    text = json.dumps(parse_json(data), ensure_ascii=False)
+    return _HALF.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text).encode()
 
 
 def _whole(digits: str) -> int:

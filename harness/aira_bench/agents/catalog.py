@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aira_bench.agent_code.syntax import UnreadableCode, parse_any
 from aira_bench.agents.architectures import BaselineAgent, EvolutionAgent, RandomAgent
 from aira_bench.agents.bayes import BayesAgent, IncrementalBayesAgent, check_extra, missing_extra
 from aira_bench.agents.by_artifact import ByArtifact
@@ -115,8 +116,8 @@ def _from_card(name: str, options: AgentOptions) -> Agent:
 def _from_file(path: Path, options: AgentOptions) -> Agent:
     fixed = SolutionFileAgent.load(path)
     try:
-        body = ast.parse(fixed.code).body
-    except (SyntaxError, ValueError):
+        body = parse_any(fixed.code).body
+    except UnreadableCode:
         body = []  # a broken solution is submitted like any other, and fails in its container
     if not any(isinstance(item, ast.FunctionDef) and item.name == FUNCTION_NAME for item in body):
         return fixed

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES
 from aira_bench.analysis.evidence import Scalar
-from aira_bench.analysis.features import changed_features, extract_features
+from aira_bench.analysis.features import FeatureVector, changed_features
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.files import Unacceptable, read_file
 from aira_bench.runs.folder import SeedFolder
@@ -39,6 +41,8 @@ class Improvement:
     """Features that differ, with the value before and after."""
     parsed: bool
     """Whether both scripts were read by their syntax trees."""
+    read: bool = True
+    """Whether both scripts could be read at all, in time and within bounds."""
 
     @property
     def solo(self) -> bool:
@@ -51,7 +55,7 @@ def run_improvements(run: RunRecord, against: Against) -> list[Improvement]:
 
     Raises:
         UsageError: the run's submissions are no training scripts.
-        RunStateError: a script of a valid step cannot be read: it is missing.
+        RunStateError: a script of a valid step is missing.
     """
     manifest, found = run.manifest, []
     for seed in run.seeds:
@@ -61,14 +65,17 @@ def run_improvements(run: RunRecord, against: Against) -> list[Improvement]:
                 f"Run {run.name} is a search on {manifest.task_title}, whose submissions are no {SCRIPT}.",
                 hint="aira-bench tasks",
             )
-        for node, other in improvement_steps(seed.nodes, lower_is_better=manifest.lower_is_better, against=against):
+        pairs = list(improvement_steps(seed.nodes, lower_is_better=manifest.lower_is_better, against=against))
+        vectors = _vectors(seed.folder, sorted({node.step for pair in pairs for node in pair}))
+        for node, other in pairs:
             assert node.fitness is not None
             assert other.fitness is not None
-            before, after = (extract_features(_script(seed.folder, step)) for step in (other.step, node.step))
+            before, after = vectors[other.step], vectors[node.step]
             delta = other.fitness - node.fitness if manifest.lower_is_better else node.fitness - other.fitness
             changed = changed_features(before, after)
             parsed = before.parsed and after.parsed
-            found.append(Improvement(run.name, seed.seed, node.step, other.step, delta, changed, parsed))
+            read = bool(before.values and after.values)
+            found.append(Improvement(run.name, seed.seed, node.step, other.step, delta, changed, parsed, read))
     return found
 
 
@@ -92,11 +99,21 @@ def improvement_steps(nodes: Sequence[Node], *, lower_is_better: bool, against: 
             best = node
 
 
+def _vectors(folder: SeedFolder, steps: Sequence[int]) -> dict[int, FeatureVector]:
+    """Features of the scripts of these steps; no values where one could not be read."""
+    answers = read_in_process("features", [_script(folder, step) for step in steps])
+    unread = FeatureVector(False, {})
+    vectors = (unread if isinstance(answer, NotRead) else FeatureVector(**answer) for answer in answers)
+    return dict(zip(steps, vectors, strict=True))
+
+
 def _script(folder: SeedFolder, step: int) -> str:
+    """The script; of one that is too long, only so much that its reader sees that it is."""
     path = folder.node(step) / SCRIPT
     try:
-        return read_file(folder.path, str(path.relative_to(folder.path)), MOST_BYTES).decode("utf-8", "replace")
+        data = read_file(folder.path, str(path.relative_to(folder.path)), MOST_BYTES)
     except FileNotFoundError as error:
         raise RunStateError(f"{path} of a valid step cannot be read: it is missing.") from error
     except Unacceptable as error:
         raise RunStateError(f"{path} of a valid step cannot be read: {error}.") from error
+    return data[: LONGEST_CODE_BYTES + 1].decode("utf-8", "replace")

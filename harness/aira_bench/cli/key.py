@@ -1,8 +1,6 @@
 """`aira-bench key`: the key that signs this machine's records, and the keys it trusts."""
 
 import argparse
-import json
-import sys
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import SUB_FORMAT, add_json
@@ -42,6 +40,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder, parse_public, short
     from aira_bench.paths import host_paths
+    from aira_bench.terminal import say, tell
 
     folder = KeyFolder(host_paths().keys)
     if (args.public is not None) != (args.action in {"trust", "forget"}):
@@ -49,24 +48,27 @@ def handle(args: argparse.Namespace) -> int:
     if args.action == "show":
         _show(folder, as_json=args.json)
     elif args.action == "export":
-        print(f"ed25519:{folder.machine_key().public}")
+        say(f"ed25519:{folder.machine_key().public}")
     elif args.action == "trust":
         public = parse_public(args.public)
         folder.trust(public)
-        print(f"Records signed by {short(public)} are trusted from now on.", file=sys.stderr)
+        tell(f"Records signed by {short(public)} are trusted from now on.")
     else:
         public = parse_public(args.public)
         folder.forget(public)
-        print(f"Records signed by {short(public)} are no longer trusted.", file=sys.stderr)
+        tell(f"Records signed by {short(public)} are no longer trusted.")
     return 0
 
 
 def _show(folder: "KeyFolder", *, as_json: bool) -> None:
+    from aira_bench.terminal import say, say_json
+
     own = folder.machine_key().public
     trusted = sorted(folder.ring().trusted)
     if as_json:
-        print(json.dumps({"folder": str(folder.path), "public": own, "trusted": trusted}, indent=2))
+        say_json({"folder": str(folder.path), "public": own, "trusted": trusted})
         return
-    print(f"This machine: ed25519:{own}\nIts private key lies in {folder.path}, readable by you alone.")
+    say(f"This machine: ed25519:{own}")
+    say(f"Its private key lies in {folder.path}, readable by you alone.")
     for public in trusted:
-        print(f"Trusted:      ed25519:{public}")
+        say(f"Trusted:      ed25519:{public}")

@@ -1,7 +1,6 @@
 """`aira-bench leaderboard`: the board of all runs."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
@@ -33,24 +32,25 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
     from aira_bench.leaderboard.board import tables_of
-    from aira_bench.leaderboard.formats import print_tables, to_json, write_board
+    from aira_bench.leaderboard.formats import print_tables, records, write_board
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run, list_runs
     from aira_bench.runs.record import read_runs
+    from aira_bench.terminal import say_json, tell
 
     paths = host_paths(args.runs)
     folder, ring = paths.runs, KeyFolder(paths.keys).ring()
     runs = [find_run(folder, name) for name in args.runs_wanted] if args.runs_wanted else list_runs(folder)
     if not runs:
         raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")
-    records, faults = read_runs(runs, ring)
-    if not records:
+    found, faults = read_runs(runs, ring)
+    if not found:
         return report_faults(faults)
-    tables = tables_of(records, ring)
+    tables = tables_of(found, ring)
     written = write_board(tables, args.out or folder)
     if args.json:
-        print(to_json(tables), end="")
+        say_json(records(tables))
     else:
         print_tables(tables)
-        print("written: " + ", ".join(map(str, written)), file=sys.stderr)
+        tell("written: " + ", ".join(map(str, written)))
     return report_faults(faults)

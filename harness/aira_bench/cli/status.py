@@ -1,8 +1,6 @@
 """`aira-bench status`: what runs there are, and how far each seed is."""
 
 import argparse
-import json
-import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +40,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run, list_runs
     from aira_bench.runs.record import read_run, read_runs
+    from aira_bench.terminal import tell
 
     paths = host_paths(args.runs)
     ring = KeyFolder(paths.keys).ring()
@@ -55,7 +54,7 @@ def handle(args: argparse.Namespace) -> int:
     else:
         _show(_steps(record), args, empty="No step is finished yet.", optional=_MAY_BE_EMPTY)
     if not args.json:
-        print(f"Record: {record.describe_signer(ring)}, {_state(record)}", file=sys.stderr)
+        tell(f"Record: {record.describe_signer(ring)}, {_state(record)}")
     return 0
 
 
@@ -139,9 +138,11 @@ def _changes(record: "RunRecord") -> list[dict[str, Any]]:
 
 
 def _show(rows: list[dict[str, Any]], args: argparse.Namespace, *, empty: str, optional: Collection[str] = ()) -> None:
-    if args.json:
-        print(json.dumps(rows, indent=2))
-        return
     from aira_bench.cli.tables import print_rows
+    from aira_bench.terminal import say_json
+
+    if args.json:
+        say_json(rows)
+        return
 
     print_rows(rows, empty=empty, optional=optional)

@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from aira_bench.errors import SandboxError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.compiled_programs import PROGRAMS
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict, parse_report, parse_score_block
-from aira_bench.output import last_line, printable
+from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import (
     Artifact,
     ArtifactRequest,

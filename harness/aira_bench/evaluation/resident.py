@@ -23,12 +23,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import SandboxError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.cache import host_canonical
 from aira_bench.evaluation.judge import judge, judge_spec, read_verdict
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Scored, Verdict
 from aira_bench.files import write_atomically
-from aira_bench.output import printable
 from aira_bench.sandbox.protocol import (
     Artifact,
     CapturedOutput,

@@ -16,11 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from aira_bench.errors import SandboxError, TaskError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.compiled_programs import PROGRAMS
 from aira_bench.evaluation.judge import judge_spec, read_verdict, run_judge
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Verdict
-from aira_bench.output import last_line, printable
+from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Sandbox, StepOutcome
 from aira_bench.sandbox.warm import WarmContainer
 

@@ -6,17 +6,17 @@ that are left.
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aira_bench.escaping import csv_cell, json_text, markdown, one_line
 from aira_bench.files import write_atomically
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.leaderboard.board import Row, Spread, Table
 from aira_bench.runs.node import ModelUse
-from aira_bench.terminal import WIDE, results_console
+from aira_bench.terminal import WIDE, cell, paragraph, results_console
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -67,7 +67,7 @@ def write_board(tables: Sequence[Table], folder: Path) -> list[Path]:
 
 def to_json(tables: Sequence[Table]) -> str:
     """An array of records."""
-    return json.dumps(records(tables), indent=2, allow_nan=False) + "\n"
+    return json_text(records(tables)) + "\n"
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -77,7 +77,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     if rows:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return stream.getvalue()
 
 
@@ -149,19 +149,22 @@ def to_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         headers, *rows = _columns(table)
         lines = [_pipes(headers), _pipes(["---"] * len(headers)), *map(_pipes, rows)]
-        parts.append(f"## {heading(table)}\n\nEvaluator `{table.section.evaluator}`\n\n" + "\n".join(lines) + "\n")
+        parts.append(
+            f"## {markdown(heading(table))}\n\nEvaluator {markdown(table.section.evaluator)}\n\n"
+            + "\n".join(lines)
+            + "\n"
+        )
     return "\n".join([*parts, legend(tables) + "\n"])
 
 
 def _pipes(values: Sequence[str]) -> str:
-    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+    return "| " + " | ".join(map(markdown, values)) + " |"
 
 
 def to_terminal(table: Table) -> "RichTable":
     """A table for rich, without its heading."""
     from rich import box  # rich stays out of start-up
     from rich.table import Table as RichTable
-    from rich.text import Text
 
     shown = RichTable(box=box.SIMPLE, pad_edge=False)
     headers, *rows = _columns(table)
@@ -169,7 +172,7 @@ def to_terminal(table: Table) -> "RichTable":
         # Long headers stand on two lines, so that a board fits an ordinary window.
         shown.add_column("\n".join(header.rsplit(" ", 1)), justify="left" if index < 2 else "right", no_wrap=True)
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*map(cell, row))
     return shown
 
 
@@ -177,15 +180,15 @@ def print_tables(tables: Sequence[Table]) -> None:
     """Print tables and their legend; where nobody reads along, as wide as they need."""
     console = results_console()
     for table in tables:
-        console.print(heading(table), markup=False, style="bold", soft_wrap=not console.is_terminal)
+        console.print(cell(heading(table), "bold"), soft_wrap=not console.is_terminal)
         shown = to_terminal(table)
         natural = console.measure(shown, options=console.options.update(max_width=WIDE))
         if natural.maximum <= console.width:
             console.print(shown)
         else:
-            console.print(stacked(table, console.width), markup=False)
+            console.print(paragraph(stacked(table, console.width)))
     if tables:
-        console.print(legend(tables), soft_wrap=not console.is_terminal)
+        console.print(paragraph(legend(tables)), soft_wrap=not console.is_terminal)
 
 
 def stacked(table: Table, width: int) -> str:
@@ -194,11 +197,11 @@ def stacked(table: Table, width: int) -> str:
     paragraphs = []
     for row in rows:
         lines = [""]
-        for item in (f"{header} {cell}" for header, cell in zip(headers[2:], row[2:], strict=True)):
+        for item in (one_line(f"{header} {value}") for header, value in zip(headers[2:], row[2:], strict=True)):
             if lines[-1] and len(lines[-1]) + len(item) + 3 > width:
                 lines.append("")
             lines[-1] += ("   " if lines[-1] else "  ") + item
-        paragraphs.append("\n".join([f"{row[0]}, {row[1]}", *lines]))
+        paragraphs.append("\n".join([one_line(f"{row[0]}, {row[1]}"), *lines]))
     return "\n".join(["", *paragraphs, ""])
 
 

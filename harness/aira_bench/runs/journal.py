@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from aira_bench.errors import RunStateError
-from aira_bench.files import Unacceptable, parse_json, read_file
+from aira_bench.files import Unacceptable, parse_json, read_file, spell_half_surrogates
 from aira_bench.keys import MachineKey
 from aira_bench.runs.chain import MOST_BYTES, Broken, Chain, ChainWriter, read_chain
 from aira_bench.runs.node import Node
@@ -96,7 +96,7 @@ def read_journal(root: Path, name: str | PurePosixPath) -> JournalContent:
     for number, body in enumerate(chain.bodies, start=1):
         try:
             parse_json(body)  # refuses what pydantic takes: keys twice, numbers without bounds
-            event = _EVENT.validate_json(body, strict=True)
+            event = _EVENT.validate_json(spell_half_surrogates(body), strict=True)
             _check_numbers(event)
         except ValidationError as error:
             raise Broken(number, str(error.errors()[0]["msg"])[:120]) from error

@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from aira_bench.agents.protocol import Analysis, Proposal, Situation, StepReport
 from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.cache import host_canonical
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
-from aira_bench.output import display, printable
+from aira_bench.output import display
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.journal import JournalFile
 from aira_bench.runs.node import Node, StepClass, Timings
