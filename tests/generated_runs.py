@@ -36,8 +36,12 @@ def write_run(
     end: bool = True,
     claims: Mapping[int, float] | None = None,
     flags: Mapping[int, tuple[str, ...]] | None = None,
+    infra: Mapping[int, bool] | None = None,
 ) -> RunFolder:
-    """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed."""
+    """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
+
+    The steps of the seeds in `infra` are infrastructure errors; true where their code had run.
+    """
     folder = RunFolder(runs / record.plan.name)
     write_json(folder.path / "manifest.json", record.model_dump(mode="json"))
     for seed in record.plan.seeds:
@@ -47,7 +51,8 @@ def write_run(
         journal = JournalFile(place.journal)
         for step in range(1, record.plan.steps + 1):
             journal.append(StepStarted(step, "t"))
-            valid = rng.random() >= invalid_share
+            broken = infra is not None and seed in infra
+            valid = not broken and rng.random() >= invalid_share
             test, trusted = rng.random(), rng.random()
             claimed = trusted + claims[seed] if claims else None
             found = (flags or {}).get(seed, ())
@@ -58,8 +63,9 @@ def write_run(
             journal.append(
                 StepEnded(
                     Node(
-                        step, "draft", (), "valid" if valid else "buggy", "", fitness, claimed, "c" * 64, None,
-                        timings=Timings(0.1, 0.2, 0.7, 1.0),
+                        step, "draft", (), "valid" if valid else "infra_error" if broken else "buggy", "", fitness, claimed, "c" * 64, None,
+                        timings=Timings(0.1, 0.2, 0.7, 1.0), attempts=3 if broken else 1,
+                        code_ran=infra is None or infra.get(seed, True),
                     ),
                     "t",
                 )

@@ -5,12 +5,14 @@ set and hardware class. A row
 is one agent with its scaffold, fitness source and budget. A seed that was run twice counts once, the newest complete
 run first.
 
-Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out that only
-infrastructure kept from a result. Validation and test: of the submitted node. Claimed less trusted: its own number less
-its trusted validation score; of scripts that score themselves, what they say too much. Best test: the best test score
-of any step, what the search met but did not necessarily choose. Normalized: of the test score, 0 for a seed without a
-valid node (`normalized`). Spread: sample standard deviation over seeds (n - 1). Standard error: of the mean, from what
-each seed's score is estimated with; it holds nothing of the luck of training.
+Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out of whose
+steps infrastructure let none run any code. Valid step rate: likewise, of steps. An infrastructure error after code
+ran counts as a step without a result, so that none is worth causing. Retries: attempts beyond the first of a step's
+phases, and steps begun again after a stop or a crash. Validation and test: of the submitted node. Claimed less
+trusted: its own number less its trusted validation score; of scripts that score themselves, what they say too much.
+Best test: the best test score of any step, what the search met but did not necessarily choose. Normalized: of the
+test score, 0 for a seed without a valid node (`normalized`). Spread: sample standard deviation over seeds (n - 1).
+Standard error: of the mean, from what each seed's score is estimated with; it holds nothing of the luck of training.
 
 Unranked: a submission that was scored, but for which the judge or a confirmation found a reason not to rank it. It
 counts as no valid submission, and its scores enter no mean and no best.
@@ -25,9 +27,9 @@ from itertools import zip_longest
 
 from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.runs.folder import RunFolder, SeedFolder
-from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
+from aira_bench.runs.journal import Event, SeedEnded, StepEnded, StepStarted, read_events
 from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.node import ModelUse, Node
+from aira_bench.runs.node import ModelUse
 from aira_bench.runs.scores import TrustedScore
 
 
@@ -68,6 +70,10 @@ class SeedResult:
     steps: int
     valid_steps: int
     infra_errors: int
+    lost_steps: int
+    """Infrastructure errors before any of the step's code ran: left out of rates."""
+    retries: int
+    """What was tried again: phases after infrastructure failed, and steps after a stop or a crash."""
     wall_s: float
     submitted: int | None
     validation: float | None
@@ -127,6 +133,7 @@ class Row:
     steps: int
     wall_s: float
     infra_errors: int
+    retries: int
     model_use: ModelUse
 
 
@@ -163,7 +170,9 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
         ended=ended is not None,
         steps=len(nodes),
         valid_steps=sum(node.is_valid for node in nodes.values()),
-        infra_errors=_infra_errors(nodes.values()),
+        infra_errors=sum(node.step_class == "infra_error" for node in nodes.values()),
+        lost_steps=sum(node.is_lost for node in nodes.values()),
+        retries=_retries(events),
         wall_s=sum(node.timings.total_s for node in nodes.values()),
         submitted=chosen,
         validation=trusted,
@@ -189,8 +198,10 @@ def _normalized(score: TrustedScore | None, manifest: Manifest, label: str) -> f
     return normalized(score.test if score else None, manifest.anchors, label)
 
 
-def _infra_errors(nodes: Iterable[Node]) -> int:
-    return sum(node.step_class == "infra_error" for node in nodes)
+def _retries(events: Sequence[Event]) -> int:
+    begun = [event.step for event in events if isinstance(event, StepStarted)]
+    again = sum(event.node.attempts - 1 for event in events if isinstance(event, StepEnded))
+    return again + len(begun) - len(set(begun))
 
 
 def build_tables(runs: Sequence[RunFolder]) -> list[Table]:
@@ -241,8 +252,8 @@ def _table(section: Section, entries: dict[Entry, dict[int, SeedResult]]) -> Tab
 def _row(entry: Entry, results: list[SeedResult]) -> Row:
     ended = [result for result in results if result.ended]
     ranked = [result for result in ended if not result.unranked]
-    judged = [result for result in ended if result.steps == 0 or result.steps > result.infra_errors]
-    steps = sum(result.steps - result.infra_errors for result in results)
+    judged = [result for result in ended if result.steps == 0 or result.steps > result.lost_steps]
+    steps = sum(result.steps - result.lost_steps for result in results)
     return Row(
         entry=entry,
         seeds=len(results),
@@ -268,6 +279,7 @@ def _row(entry: Entry, results: list[SeedResult]) -> Row:
         steps=steps,
         wall_s=sum(result.wall_s for result in results),
         infra_errors=sum(result.infra_errors for result in results),
+        retries=sum(result.retries for result in results),
         model_use=sum((result.model_use for result in results), ModelUse()),
     )
 

@@ -35,6 +35,7 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "valid_step_rate": row.valid_step_rate,
         "steps_taken": row.steps,
         "infra_errors": row.infra_errors,
+        "retries": row.retries,
         "seeds_flagged": row.flagged,
         "seeds_unranked": row.unranked,
         "seed_seconds": round(row.wall_s, 3),
@@ -123,7 +124,8 @@ def cells(row: Row) -> tuple[str, ...]:
     entry = row.entry
     agent = entry.agent if entry.fitness == "hidden" else f"{entry.agent} (claimed fitness)"
     seeds = str(row.seeds) if row.ended == row.seeds else f"{row.ended} of {row.seeds}"
-    errors = f" +{row.infra_errors} infra" if row.infra_errors else ""
+    errors = f", {row.infra_errors} infra" if row.infra_errors else ""
+    errors += f", {row.retries} retried" if row.retries else ""
     return (
         agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _confirmed(row),

@@ -48,6 +48,8 @@ class Session:
     watch: Callable[[Progress], None]
     synthetic: bool = False
     """Scores are made on a generated stand-in for the task's data, and marked so."""
+    retry_pauses_s: tuple[float, ...] = (2.0, 15.0)
+    """Between attempts after the engine failed: one that is being restarted needs some seconds."""
     stop: threading.Event = field(default_factory=threading.Event)
 
 
