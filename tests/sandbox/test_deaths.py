@@ -13,9 +13,20 @@ from pathlib import Path
 import pytest
 from small_steps import SMALL, SUBMISSION, RunCode
 
+from aira_bench.agents.fixed_code import SolutionFileAgent
+from aira_bench.agents.protocol import Brief
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.verdict import Verdict
+from aira_bench.files import write_json
+from aira_bench.images.ensure import ImageSet
+from aira_bench.leaderboard.board import build_tables
+from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import failure_of
+from aira_bench.runs.session import Session
+from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox import step as step_module
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import (
@@ -28,6 +39,11 @@ from aira_bench.sandbox.protocol import (
     StepOutcome,
 )
 from aira_bench.sandbox.step import DockerStep
+from aira_bench.scaffolds.one_shot import OneShot
+from aira_bench.tasks.store import TaskData
+from aira_bench.tasks.task import find_task
+from aira_bench.world import SystemWorld
+from generated_runs import manifest
 
 pytestmark = pytest.mark.docker
 
@@ -72,6 +88,48 @@ def test_a_kill_at_the_deadline_is_a_timeout_however_long_dying_takes(
     assert (outcome.ended, outcome.exit_code) == ("timeout", None)
     assert outcome.wall_s >= 4.0
     assert isinstance(outcome.artifacts["submission.csv"], Artifact), "read when it was dead"
+
+
+class NoEvaluator:
+    """No submission is expected."""
+
+    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+        raise AssertionError("there is nothing to evaluate")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_slow_death_counts_against_the_agent_and_buys_no_second_draft(
+    slow: SlowDeaths, spec: ContainerSpec, tmp_path: Path
+) -> None:
+    slow.dying_s = 3.0
+    record = manifest("slow", seeds=(0,), steps=5, agent="script:slow.py")
+    run = RunFolder(tmp_path / "slow")
+    write_json(run.path / "manifest.json", record.model_dump(mode="json"))
+    plan = record.plan.model_copy(update={"scaffold": "one-shot", "step_timeout_s": 1.0})
+    task = find_task("mad-2p")
+    with DockerSandbox(slow) as sandbox:
+        slots = SlotPool(sandbox, [spec], lambda *_: NoEvaluator())
+        session = Session(
+            plan=plan,
+            brief=Brief("mad-2p", "", task.metadata.aira.artifact, "Accuracy", False, "cpu", "hidden", 1.0, 96),
+            agent=SolutionFileAgent("script:slow.py", WRITE_AND_STAY),
+            policy=OneShot(),
+            evaluation=EvaluationSetting(
+                task, "cpu", TaskData(tmp_path), ImageSet(spec.image, spec.image), spec.run_id
+            ),
+            cache=None,
+            slots=slots,
+            world=SystemWorld(),
+            watch=lambda progress: None,
+        )
+        ended = run_seed(session, run.seed(0), 0)
+        slots.close()
+    assert (ended.why, ended.submitted) == ("policy", None)
+    (table,) = build_tables([run])
+    (row,) = table.rows
+    assert (row.valid_submission_rate, row.steps, row.infra_errors, row.retries) == (0.0, 1, 0, 0)
 
 
 def test_what_never_dies_is_a_timeout_too_and_nothing_is_started_beside_it(
