@@ -138,7 +138,7 @@ def test_what_never_dies_is_a_timeout_too_and_nothing_is_started_beside_it(
     slow.dying_s = 6.0
     monkeypatch.setattr(step_module, "DEATH_TIMEOUT_S", 1.0)
     with DockerSandbox(slow) as sandbox:
-        container = sandbox.prepare(spec)
+        container, ahead = sandbox.prepare(spec), sandbox.prepare(spec)
         monkeypatch.setattr(sandbox, "_remove", lambda containers, volume: None)
         outcome = solve(container, WRITE_AND_STAY, tmp_path)
         container.close()
@@ -148,6 +148,8 @@ def test_what_never_dies_is_a_timeout_too_and_nothing_is_started_beside_it(
         assert rejected.reason == "missing"
         with pytest.raises(PrerequisiteError, match="was killed and has not died"):
             sandbox.prepare(spec)
+        with pytest.raises(SandboxError, match="swept away"):
+            solve(ahead, "pass", tmp_path)
         time.sleep(6.0)
         sandbox.prepare(spec).close()
         sandbox.sweep(spec.run_id)
