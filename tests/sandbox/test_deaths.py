@@ -162,7 +162,7 @@ def test_page_tables_without_end_are_a_lack_of_memory(run_code: RunCode) -> None
 import ctypes, mmap, time
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages
 open("submission.csv", "w").write("mA")
-held = mmap.mmap(-1, 1 << 37, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
+held = mmap.mmap(-1, 1 << 38, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
 for at in range(0, len(held), 2 << 20): held[at]
 time.sleep(600)
 """,
@@ -173,7 +173,7 @@ time.sleep(600)
         pytest.skip("the engine's control groups cannot be seen from here")
     failure = failure_of(outcome, "submission.csv", timeout_s=60, memory_mib=1024)
     assert failure is not None
-    assert (failure.step_class, failure.reason) == ("out_of_memory", "killed above 192 MiB of kernel memory")
+    assert (failure.step_class, failure.reason) == ("out_of_memory", "killed above 384 MiB of kernel memory")
     assert outcome.wall_s < 50
 
 
