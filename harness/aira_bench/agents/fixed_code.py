@@ -5,6 +5,9 @@ from pathlib import Path
 
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
+from aira_bench.small_files import read_small_text
+
+_LARGEST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class SolutionFileAgent(UnlookingAgent):
         """Read the file.
 
         Raises:
-            UsageError: it is not there or not UTF-8 text.
+            UsageError: it is not there, no plain file, too large, or not UTF-8 text.
         """
         try:
-            return cls(name=f"script:{path.name}", code=path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"The solution file {path} cannot be read: {error}.") from error
+            return cls(name=f"script:{path.name}", code=read_small_text(path, _LARGEST_BYTES))
+        except OSError as error:
+            raise UsageError(f"The solution file {path} cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise UsageError(f"The solution file {path} {error}.") from error
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """The file."""

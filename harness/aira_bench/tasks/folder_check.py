@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from aira_bench.errors import TaskError
+from aira_bench.small_files import read_small_text
 
 IGNORED = ("__pycache__", ".git")
 """Neither copied nor hashed."""
@@ -62,21 +63,13 @@ def read_text(path: Path) -> str:
         TaskError: it is absent, no plain file, too large, or no UTF-8.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise TaskError(f"{path} is no plain file.")
-            data = file.read(LARGEST_TEXT_BYTES + 1)
+        return read_small_text(path, LARGEST_TEXT_BYTES, follow_links=False)
     except FileNotFoundError as error:
         raise TaskError(f"{path} is missing: a task folder needs it.") from error
     except OSError as error:
         raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(data) > LARGEST_TEXT_BYTES:
-        raise TaskError(f"{path} is larger than {LARGEST_TEXT_BYTES >> 10} KiB.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path} is not UTF-8: byte {error.start} is {data[error.start]:#04x}.") from error
+    except ValueError as error:
+        raise TaskError(f"{path} {error}.") from error
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":
