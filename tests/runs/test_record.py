@@ -20,6 +20,7 @@ from aira_bench.runs.record import read_run, read_runs
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import Keeper
 from aira_bench.runs.trust import read_resumable
+from aira_bench.runs.witness import Witness
 from generated_runs import LONG_AGO, manifest, write_run
 
 KEY, OTHER = MachineKey(b"1" * 32), MachineKey(b"2" * 32)
@@ -36,12 +37,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return finished(tmp_path_factory.mktemp("runs"), seeds=(0, 1))
 
 
-def confirmed(folder: RunFolder, key: MachineKey = KEY) -> None:
+def confirmed(folder: RunFolder, key: MachineKey = KEY, seen: Path | None = None) -> None:
     record = read_run(folder, KeyRing(key.public))
     node = record.seeds[0].submitted
     assert node is not None
     assert node.artifact_sha256 is not None
-    keeper = Keeper(folder, key, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO)
+    keeper = Keeper(folder, key, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO, Witness(seen))
     add_confirmation(keeper, 0, node.artifact_sha256, TrustedScore(node.step, 0.4, 0.4, "1", "judge:1", 2.0))
 
 
@@ -344,3 +345,49 @@ def test_an_agents_file_is_the_one_the_run_began_with(tmp_path: Path) -> None:
     folder.agent_file.symlink_to("/etc/hostname")
     with pytest.raises(RunStateError, match=r"agent\.py: a link, which no run has"):
         read_resumable(folder, RING, trust_agent=False)
+
+
+def remembered(tmp_path: Path, name: str = "a") -> tuple[RunFolder, KeyRing]:
+    """A finished run that this machine remembers to have recorded."""
+    seen = tmp_path / "seen"
+    folder = write_run(tmp_path / "runs", manifest(name, seeds=(0, 1), steps=3), invalid_share=0.0, key=KEY, seen=seen)
+    return folder, KeyRing(KEY.public, frozenset(), seen)
+
+
+@pytest.mark.parametrize("lines", [1, 2, 5])
+def test_where_it_was_recorded_a_run_cut_back_to_an_unfinished_one_is_named(tmp_path: Path, lines: int) -> None:
+    folder, ring = remembered(tmp_path)
+    cut_last_line(folder.path / "record.jsonl")
+    assert read_run(folder, RING).closed is False, "elsewhere it passes for one that was stopped"
+    assert "record.jsonl: it has 1 whole lines, but 2 were written here: its end was cut" in fault(folder, ring)
+    assert ring.seen is not None
+    (ring.seen / read_run(folder, RING).manifest.run_id / "record").unlink()
+    for _ in range(lines):
+        cut_last_line(folder.seed(1).journal)
+    assert "seed 1: journal.jsonl: it has" in fault(folder, ring)
+    assert "were written here: its end was cut" in fault(folder, ring)
+
+
+def test_where_it_was_recorded_a_run_without_its_signatures_is_named(tmp_path: Path) -> None:
+    folder, ring = remembered(tmp_path)
+    old = write_run(tmp_path / "old", manifest("a", seeds=(0, 1), steps=3), invalid_share=0.0)
+    assert read_run(old, RING).describe_signer(RING) == "unsigned"
+    assert "record.jsonl: it has 0 whole lines, but 2 were written here" in fault(old, ring)
+    assert read_run(folder, ring).closed
+
+
+def test_confirmations_cut_off_are_named_where_they_were_made(tmp_path: Path) -> None:
+    folder, ring = remembered(tmp_path)
+    confirmed(folder, seen=ring.seen)
+    (folder.seed(0).path / "hidden" / "confirmed.jsonl").unlink()
+    assert "hidden/confirmed.jsonl: it has 0 whole lines, but 2 were written here" in fault(folder, ring)
+
+
+def test_boards_count_runs_that_were_deleted(tmp_path: Path) -> None:
+    flagged, ring = remembered(tmp_path, "flagged")
+    again, _ = remembered(tmp_path, "again")
+    shutil.rmtree(flagged.path)
+    (table,) = build_tables([again], ring)
+    (row,) = table.rows
+    assert (dict(row.runs_by_seed), row.runs_not_shown) == ({0: 2, 1: 2}, 2)
+    assert "0 x2, 1 x2" in to_markdown([table])

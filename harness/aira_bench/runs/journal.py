@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, parse_json, read_file, spell_half_surrogates
 from aira_bench.keys import MachineKey
-from aira_bench.runs.chain import MOST_BYTES, Broken, Chain, ChainWriter, read_chain
+from aira_bench.runs.chain import MOST_BYTES, Broken, Chain, ChainWriter, Noted, read_chain
 from aira_bench.runs.node import Node
 
 SeedEnd = Literal["steps", "hours", "policy", "budget"]
@@ -141,7 +141,9 @@ def _read(path: Path) -> JournalContent:
 class JournalFile:
     """Appends events of one seed; opening it cuts a torn last line."""
 
-    def __init__(self, path: Path, key: MachineKey | None = None, opening: SeedOpened | None = None) -> None:
+    def __init__(
+        self, path: Path, key: MachineKey | None = None, opening: SeedOpened | None = None, noted: Noted | None = None
+    ) -> None:
         """Open for appending. A new journal begins with `opening`, signed; without a key it is unsigned.
 
         Raises:
@@ -152,7 +154,7 @@ class JournalFile:
         self.events = list(content.events)
         if key is None and self.events and content.chain.version != 1:
             raise RunStateError(f"{path} is signed and cannot be continued without a key.")
-        self._writer = ChainWriter(path, content.chain, key)
+        self._writer = ChainWriter(path, content.chain, key, noted)
         if key is not None and opening is not None and not self.events:
             self.append(opening)
 

@@ -29,6 +29,7 @@ from aira_bench.runs.manifest import Manifest, load_manifest
 from aira_bench.runs.node import Node, best_node
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import RunEnded, RunOpened, SeedSeal, decode_run, require_files
+from aira_bench.runs.witness import RECORD, Witness, journal_name
 
 Depth = Literal["records", "submitted", "all"]
 """Whose files are hashed: nobody's, those of submitted steps, or those of every step."""
@@ -96,7 +97,7 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
     """
     try:
         manifest, digest = load_manifest(folder.path)
-        chain, ended = _read_run_events(folder, manifest, digest)
+        chain, ended = _read_run_events(folder, manifest, digest, ring)
         seals = {seal.seed: seal for seal in ended.seeds} if ended else {}
         if ended and sorted(seals) != sorted(manifest.plan.seeds):
             raise Unacceptable("the end record does not list the seeds of the plan")
@@ -128,14 +129,18 @@ def read_runs(
     return list(records.values()), faults
 
 
-def _read_run_events(folder: RunFolder, manifest: Manifest, digest: str) -> tuple[Chain, RunEnded | None]:
+def _read_run_events(
+    folder: RunFolder, manifest: Manifest, digest: str, ring: KeyRing
+) -> tuple[Chain, RunEnded | None]:
     with naming("record.jsonl"):
         try:
             chain = read_chain(read_file(folder.path, "record.jsonl", MOST_BYTES))
         except FileNotFoundError:
             if manifest.schema_version == 1:
+                Witness(ring.seen).check(manifest.run_id, RECORD, None)
                 return read_chain(b""), None
             raise Unacceptable("it is missing, and only runs of schema 1 have none") from None
+        Witness(ring.seen).check(manifest.run_id, RECORD, chain)
         events = decode_run(chain)
         if not events or not isinstance(events[0], RunOpened) or len(events) > 2:
             raise Unacceptable("it is not the beginning of one run and perhaps its end")
@@ -160,6 +165,7 @@ def _read_seed(
             chain = content.chain
             if seal is not None:
                 _require_sealed(chain, seal)
+            Witness(ring.seen).check(manifest.run_id, journal_name(seed), chain)
             if manifest.schema_version != 1 and chain.bodies:
                 require_signed(chain)
                 _require_opening(content, SeedOpened(manifest.run_id, seed, digest, ""))
