@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_bench.errors import RunStateError
@@ -26,6 +26,8 @@ from generated_runs import LONG_AGO, manifest, write_run
 KEY, OTHER = MachineKey(b"1" * 32), MachineKey(b"2" * 32)
 RING = KeyRing(KEY.public)
 FILES = ("seeds/0/journal.jsonl", "seeds/0/hidden/scores.jsonl", "manifest.json", "seeds/0/nodes/0002/submission.csv")
+REMEMBERED = ("record.jsonl", "seeds/0/hidden/confirmed.jsonl")
+"""Files whose last lines somebody elsewhere may lack."""
 
 
 def finished(runs: Path, name: str = "a", seeds: tuple[int, ...] = (0,), key: MachineKey = KEY) -> RunFolder:
@@ -61,10 +63,18 @@ def test_an_untouched_run_is_signed_here_and_finished(original: RunFolder) -> No
     assert read_resumable(original, RING, trust_agent=False) == record
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, KeyRing]:
+    """A confirmed run that this machine remembers to have recorded."""
+    folder, ring = remembered(tmp_path_factory.mktemp("known"))
+    confirmed(folder, seen=ring.seen)
+    return folder, ring
+
+
 @st.composite
 def changes(draw: st.DrawFn) -> tuple[str, str, int, int, int]:
     kind = draw(st.sampled_from(["edit", "delete line", "double line", "swap lines", "cut", "insert", "remove file"]))
-    return draw(st.sampled_from(FILES)), kind, *(draw(st.integers(0, 10**6)) for _ in range(3))  # type: ignore[return-value]
+    return draw(st.sampled_from(FILES + REMEMBERED)), kind, *(draw(st.integers(0, 10**6)) for _ in range(3))  # type: ignore[return-value]
 
 
 def changed(data: bytes, kind: str, a: int, b: int, value: int) -> bytes | None:
@@ -87,31 +97,40 @@ def changed(data: bytes, kind: str, a: int, b: int, value: int) -> bytes | None:
     return data[: a % len(data)] if kind == "cut" else None
 
 
-@given(change=changes())
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_change_to_a_finished_run_is_named(
-    change: tuple[str, str, int, int, int], original: RunFolder, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def change_and_read(folder: RunFolder, change: tuple[str, str, int, int, int], ring: KeyRing) -> None:
+    """One change to a file of a finished run is one line that names run, seed and file."""
     name, kind, *numbers = change
-    path = original.path / name
+    path = folder.path / name
     data = path.read_bytes()
     new = changed(data, kind, *numbers)
     if new == data:
         return
     try:
         path.unlink() if new is None else path.write_bytes(new)
-        said = fault(original)
+        said = fault(folder, ring)
     finally:
         path.write_bytes(data)
     assert said.startswith("Run a: ")
     assert "\n" not in said
-    if name == "manifest.json":
-        assert "manifest.json" in said
-    elif name.endswith("submission.csv"):
-        assert "seed 0: step 2: nodes/0002/submission.csv" in said
-    else:
+    assert path.name in said
+    if name.startswith("seeds"):
         assert "seed 0: " in said
-        assert path.name in said
+    if name.endswith("submission.csv"):
+        assert "step 2: nodes/0002/submission.csv" in said
+
+
+@given(change=changes().filter(lambda change: change[0] in FILES))
+@settings(max_examples=300, deadline=None)
+def test_any_change_to_a_finished_run_is_named(change: tuple[str, str, int, int, int], original: RunFolder) -> None:
+    change_and_read(original, change, RING)
+
+
+@given(change=changes())
+@settings(max_examples=300, deadline=None)
+def test_where_it_was_recorded_any_change_to_any_chain_is_named(
+    change: tuple[str, str, int, int, int], known: tuple[RunFolder, KeyRing]
+) -> None:
+    change_and_read(known[0], change, known[1])
 
 
 def test_every_byte_at_which_a_journal_can_be_cut_is_named(original: RunFolder) -> None:
