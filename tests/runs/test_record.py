@@ -103,8 +103,8 @@ def change_and_read(folder: RunFolder, change: tuple[str, str, int, int, int], r
     path = folder.path / name
     data = path.read_bytes()
     new = changed(data, kind, *numbers)
-    if new == data:
-        return
+    if new == data or (name == REMEMBERED[1] and new is not None and new.startswith(data)):
+        return  # what follows the last line of a chain that can go on was torn by a crash
     try:
         path.unlink() if new is None else path.write_bytes(new)
         said = fault(folder, ring)
@@ -410,3 +410,17 @@ def test_boards_count_runs_that_were_deleted(tmp_path: Path) -> None:
     (row,) = table.rows
     assert (dict(row.runs_by_seed), row.runs_not_shown) == ({0: 2, 1: 2}, 2)
     assert "0 x2, 1 x2" in to_markdown([table])
+
+
+def test_a_run_of_the_version_before_reads_as_it_did(tmp_path: Path) -> None:
+    folder = RunFolder(Path(__file__).resolve().parents[1] / "recorded" / "greedy-mad-2p")
+    record = read_run(folder, RING, "all")
+    assert (record.describe_signer(RING), record.manifest.schema_version) == ("unsigned", 1)
+    (row,) = build_tables([folder], RING)[0].rows
+    assert row.steps == 8
+    bodies = [json.loads(line)["body"] for line in folder.seed(0).journal.read_text().splitlines()]
+    submitted = bodies[-1]["submitted"]
+    scores = [json.loads(line) for line in folder.seed(0).scores.path.read_text().splitlines()]
+    (expected,) = [score["test"] for score in scores if score["step"] == submitted]
+    assert row.test is not None
+    assert row.test.mean == expected

@@ -42,6 +42,8 @@ class Chain:
     """Link and signature of each line."""
     whole_bytes: int
     """Bytes of the whole lines; what follows is torn."""
+    torn: bool
+    """Whether something follows."""
     signer: str | None
     """The public key that signed the last signed line, and with it all before; None without any."""
     vouched: int
@@ -99,7 +101,7 @@ def read_chain(data: bytes) -> Chain:
         signer = signer_of(signed[2], _PURPOSE + signed[1].encode("ascii"))
         if signer is None:
             raise Broken(signed[0], "its signature does not hold")
-    return Chain(version, tuple(bodies), tuple(seals), whole, signer, signed[0] if signed else 0)
+    return Chain(version, tuple(bodies), tuple(seals), whole, whole < len(data), signer, signed[0] if signed else 0)
 
 
 def require_signed(chain: Chain) -> None:

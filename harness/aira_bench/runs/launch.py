@@ -101,6 +101,7 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
     require_isolation(host.sandbox, prepared.images.agent)
     kept = f"script:{folder.agent_file}" if plan.agent.startswith("script:") else plan.agent
     agent = _agent(host, plan.model_copy(update={"agent": kept}))
+    folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
     keeper = None
     if manifest.schema_version != 1:
         keeper = host.keeper(record)

@@ -152,6 +152,8 @@ def _read_run_events(
         ended = events[1] if len(events) > 1 else None
         if ended is not None and not isinstance(ended, RunEnded):
             raise Unacceptable("the run was opened twice")
+        if ended is not None and chain.torn:
+            raise Unacceptable("something follows the run's end")
         return chain, ended
 
 
@@ -161,7 +163,7 @@ def _read_seed(
     with naming(f"seed {seed}"):
         place = folder.seed(seed)
         with naming("journal.jsonl"):
-            content = read_journal(folder.path, f"seeds/{seed}/journal.jsonl")
+            content = read_journal(folder.path, f"seeds/{seed}/journal.jsonl", ring)
             chain = content.chain
             if seal is not None:
                 _require_sealed(chain, seal)
@@ -175,7 +177,9 @@ def _read_seed(
         signed = bool(chain.bodies) and chain.version == 2
         with naming("hidden/scores.jsonl"):
             if signed:
-                scores = place.scores.read_bound(score_hashes(content.events), more=ended is None)
+                scores = place.scores.read_bound(
+                    score_hashes(content.events), more=ended is None, ours=ring.trusts(chain.signer)
+                )
             else:
                 scores = {step: score for step, score in place.scores.read_unbound().items() if step <= len(nodes)}
         with naming("hidden/confirmed.jsonl"):
@@ -217,6 +221,8 @@ def _search(content: JournalContent, manifest: Manifest) -> tuple[tuple[Node, ..
             if event.node.step != len(nodes) + 1:
                 raise Unacceptable(f"line {number} is step {event.node.step}, expected {len(nodes) + 1}")
             nodes.append(event.node)
+    if ended is not None and content.chain.torn:
+        raise Unacceptable("something follows the seed's end")
     if len(nodes) > manifest.plan.steps:
         raise Unacceptable(f"it has {len(nodes)} steps, the plan has {manifest.plan.steps}")
     if ended is not None:
