@@ -46,10 +46,12 @@ def write_run(
     key: MachineKey | None = None,
     artifacts: bool = True,
     seen: Path | None = None,
+    infra: Mapping[int, bool] | None = None,
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
 
     With a key the run is signed, and each step leaves an artifact; without one it is as versions up to 0.1 wrote it.
+    The steps of the seeds in `infra` are infrastructure errors; true where their code had run.
     """
     folder = RunFolder(runs / record.plan.name)
     keeper = None
@@ -65,7 +67,8 @@ def write_run(
         journal = keeper.journal(seed) if keeper else JournalFile(place.journal)
         for step in range(1, record.plan.steps + 1):
             journal.append(StepStarted(step, "t"))
-            valid = rng.random() >= invalid_share
+            broken = infra is not None and seed in infra
+            valid = not broken and rng.random() >= invalid_share
             test, trusted = rng.random(), rng.random()
             claimed = trusted + claims[seed] if claims else None
             found = (flags or {}).get(seed, ())
@@ -78,9 +81,10 @@ def write_run(
                 place.node(step).mkdir(parents=True)
                 (place.node(step) / "submission.csv").write_bytes(artifact)
             node = Node(
-                step, "draft", (), "valid" if valid else "buggy", "", fitness, claimed, "c" * 64,
-                hashlib.sha256(artifact).hexdigest() if valid and keeper else None,
-                timings=Timings(0.1, 0.2, 0.7, 1.0),
+                step, "draft", (), "valid" if valid else "infra_error" if broken else "buggy", "", fitness, claimed,
+                "c" * 64, hashlib.sha256(artifact).hexdigest() if valid and keeper else None,
+                timings=Timings(0.1, 0.2, 0.7, 1.0), attempts=3 if broken else 1,
+                code_ran=infra is None or infra.get(seed, True),
             )  # fmt: skip
             journal.append(step_ended(place, node, "t") if keeper else StepEnded(node, "t"))
         best = best_node(journal.nodes, lower_is_better=record.lower_is_better)

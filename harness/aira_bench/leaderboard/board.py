@@ -5,12 +5,14 @@ set and hardware class. A row
 is one agent with its scaffold, fitness source, budget, and whoever signed the runs. A seed that was run more than once
 counts once, with the first run in which it ended; the row says how often it was run.
 
-Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out that only
-infrastructure kept from a result. Validation and test: of the submitted node. Claimed less trusted: its own number less
-its trusted validation score; of scripts that score themselves, what they say too much. Best test: the best test score
-of any step, what the search met but did not necessarily choose. Normalized: of the test score, 0 for a seed without a
-valid node (`normalized`). Spread: sample standard deviation over seeds (n - 1). Standard error: of the mean, from what
-each seed's score is estimated with; it holds nothing of the luck of training.
+Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out of whose
+steps infrastructure let none run any code. Valid step rate: likewise, of steps. An infrastructure error after code
+ran counts as a step without a result, so that none is worth causing. Retries: attempts beyond the first of a step's
+phases, and steps begun again after a stop or a crash. Validation and test: of the submitted node. Claimed less
+trusted: its own number less its trusted validation score; of scripts that score themselves, what they say too much.
+Best test: the best test score of any step, what the search met but did not necessarily choose. Normalized: of the
+test score, 0 for a seed without a valid node (`normalized`). Spread: sample standard deviation over seeds (n - 1).
+Standard error: of the mean, from what each seed's score is estimated with; it holds nothing of the luck of training.
 
 Unranked: a submission that was scored, but for which the judge or a confirmation found a reason not to rank it. It
 counts as no valid submission, and its scores enter no mean and no best.
@@ -27,7 +29,7 @@ from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.node import ModelUse, Node
+from aira_bench.runs.node import ModelUse
 from aira_bench.runs.record import RunRecord, SeedRecord, read_run
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.witness import Witness
@@ -72,8 +74,10 @@ class SeedResult:
     steps: int
     valid_steps: int
     infra_errors: int
-    repeats: int
-    """Attempts at steps beyond the first of each."""
+    lost_steps: int
+    """Infrastructure errors before any of the step's code ran: left out of rates."""
+    retries: int
+    """What was tried again: phases after infrastructure failed, and steps after a stop or a crash."""
     wall_s: float
     submitted: int | None
     validation: float | None
@@ -133,8 +137,7 @@ class Row:
     steps: int
     wall_s: float
     infra_errors: int
-    repeats: int
-    """Attempts at steps beyond the first of each, after infrastructure failed."""
+    retries: int
     runs_by_seed: Mapping[int, int]
     """How many runs began each seed, those read and those that this machine recorded. One of them counts."""
     runs_not_shown: int
@@ -168,8 +171,9 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
         ended=ended is not None,
         steps=len(nodes),
         valid_steps=sum(node.is_valid for node in nodes.values()),
-        infra_errors=_infra_errors(nodes.values()),
-        repeats=sum(node.attempts - 1 for node in nodes.values()),
+        infra_errors=sum(node.step_class == "infra_error" for node in nodes.values()),
+        lost_steps=sum(node.is_lost for node in nodes.values()),
+        retries=sum(node.attempts - 1 for node in nodes.values()) + record.restarts,
         wall_s=sum(node.timings.total_s for node in nodes.values()),
         submitted=chosen,
         validation=trusted,
@@ -193,10 +197,6 @@ def _normalized(score: TrustedScore | None, manifest: Manifest, label: str) -> f
     if manifest.anchors is None or manifest.synthetic:
         return None
     return normalized(score.test if score else None, manifest.anchors, label)
-
-
-def _infra_errors(nodes: Iterable[Node]) -> int:
-    return sum(node.step_class == "infra_error" for node in nodes)
 
 
 def build_tables(runs: Sequence[RunFolder], ring: KeyRing | None = None) -> list[Table]:
@@ -263,8 +263,8 @@ def _row(entry: Entry, runs: Mapping[int, list[SeedResult]], unseen: Mapping[int
     results = [min(each, key=lambda result: (not result.ended, result.created)) for each in runs.values()]
     ended = [result for result in results if result.ended]
     ranked = [result for result in ended if not result.unranked]
-    judged = [result for result in ended if result.steps == 0 or result.steps > result.infra_errors]
-    steps = sum(result.steps - result.infra_errors for result in results)
+    judged = [result for result in ended if result.steps == 0 or result.steps > result.lost_steps]
+    steps = sum(result.steps - result.lost_steps for result in results)
     return Row(
         entry=entry,
         seeds=len(results),
@@ -290,7 +290,7 @@ def _row(entry: Entry, runs: Mapping[int, list[SeedResult]], unseen: Mapping[int
         steps=steps,
         wall_s=sum(result.wall_s for result in results),
         infra_errors=sum(result.infra_errors for result in results),
-        repeats=sum(result.repeats for result in results),
+        retries=sum(result.retries for result in results),
         runs_by_seed={seed: len(each) + unseen[seed] for seed, each in runs.items()},
         runs_not_shown=sum(unseen.values()),
         model_use=sum((result.model_use for result in results), ModelUse()),

@@ -36,7 +36,7 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "valid_step_rate": row.valid_step_rate,
         "steps_taken": row.steps,
         "infra_errors": row.infra_errors,
-        "step_repeats": row.repeats,
+        "retries": row.retries,
         "runs_by_seed": " ".join(f"{seed}:{count}" for seed, count in sorted(row.runs_by_seed.items())),
         "seeds_flagged": row.flagged,
         "seeds_unranked": row.unranked,
@@ -132,15 +132,15 @@ def cells(row: Row) -> tuple[str, ...]:
     entry = row.entry
     agent = entry.agent if entry.fitness == "hidden" else f"{entry.agent} (claimed fitness)"
     seeds = str(row.seeds) if row.ended == row.seeds else f"{row.ended} of {row.seeds}"
-    errors = f" +{row.infra_errors} infra" if row.infra_errors else ""
-    repeats = f" +{row.repeats} again" if row.repeats else ""
+    errors = f", {row.infra_errors} infra" if row.infra_errors else ""
+    errors += f", {row.retries} retried" if row.retries else ""
     return (
         agent, entry.scaffold, seeds, _run_again(row), "-" if entry.record == SIGNED_HERE else entry.record,
         _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _confirmed(row),
         _spread(row.claimed_less_trusted), str(row.flagged or "-"), str(row.unranked or "-"),
         _normalized(row), _spread(row.best_test),
-        f"{row.steps}{errors}{repeats}", _rate(row.valid_step_rate), duration(row.wall_s), tokens(row.model_use),
+        f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s), tokens(row.model_use),
         cost(row.model_use),
     )  # fmt: skip
 

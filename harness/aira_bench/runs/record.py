@@ -24,7 +24,15 @@ from aira_bench.keys import KeyRing
 from aira_bench.runs.chain import MOST_BYTES, Chain, read_chain, require_signed
 from aira_bench.runs.confirmations import read_confirmations
 from aira_bench.runs.folder import RunFolder, SeedFolder
-from aira_bench.runs.journal import JournalContent, SeedEnded, SeedOpened, StepEnded, read_journal, score_hashes
+from aira_bench.runs.journal import (
+    JournalContent,
+    SeedEnded,
+    SeedOpened,
+    StepEnded,
+    StepStarted,
+    read_journal,
+    score_hashes,
+)
 from aira_bench.runs.manifest import Manifest, load_manifest
 from aira_bench.runs.node import Node, best_node
 from aira_bench.runs.scores import TrustedScore
@@ -48,6 +56,8 @@ class SeedRecord:
     lines: int
     seal: str
     signer: str | None
+    restarts: int = 0
+    """Steps begun again, after a stop or a crash."""
 
     @property
     def submitted(self) -> Node | None:
@@ -186,7 +196,24 @@ def _read_seed(
             confirmed = read_confirmations(place, manifest.run_id, seed, chain, nodes, ring, hash_all=depth == "all")
         if signed:
             _check_files(place, content, ended, depth)
-        return SeedRecord(seed, place, nodes, ended, scores, confirmed, len(chain.bodies), chain.seal, chain.signer)
+        return SeedRecord(
+            seed,
+            place,
+            nodes,
+            ended,
+            scores,
+            confirmed,
+            len(chain.bodies),
+            chain.seal,
+            chain.signer,
+            _restarts(content),
+        )
+
+
+def _restarts(content: JournalContent) -> int:
+    """How many of a journal's steps were begun again."""
+    begun = [event.step for event in content.events if isinstance(event, StepStarted)]
+    return len(begun) - len(set(begun))
 
 
 def _require_sealed(chain: Chain, seal: SeedSeal) -> None:

@@ -51,6 +51,8 @@ class Session:
     """Scores are made on a generated stand-in for the task's data, and marked so."""
     keeper: Keeper | None = None
     """Signs the record; None goes on with one that is unsigned."""
+    retry_pauses_s: tuple[float, ...] = (2.0, 15.0)
+    """Between attempts after the engine failed: one that is being restarted needs some seconds."""
     stop: threading.Event = field(default_factory=threading.Event)
 
 
