@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -424,3 +425,19 @@ def test_a_run_of_the_version_before_reads_as_it_did(tmp_path: Path) -> None:
     (expected,) = [score["test"] for score in scores if score["step"] == submitted]
     assert row.test is not None
     assert row.test.mean == expected
+
+
+@pytest.mark.timeout(120)
+def test_a_run_that_is_being_written_is_never_accused(tmp_path: Path) -> None:
+    """Journal, scores and the machine's memory grow while a reader reads."""
+    seen, steps = tmp_path / "seen", 120
+    record, ring = manifest("live", seeds=(0,), steps=steps), KeyRing(KEY.public, frozenset(), seen)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write_run, tmp_path, record, invalid_share=0.0, key=KEY, seen=seen)
+        taken = set()
+        while not written.done():
+            if (tmp_path / "live" / "manifest.json").exists():
+                taken.add(len(read_run(RunFolder(tmp_path / "live"), ring, "all").seeds[0].nodes))
+        written.result()
+    assert len(taken) > 1, "it was read while it grew"
+    assert read_run(RunFolder(tmp_path / "live"), ring, "all").closed

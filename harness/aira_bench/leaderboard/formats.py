@@ -114,7 +114,7 @@ _EXPLAINED = {
     "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
     "against a corrected figure). Published figures are of the paper's sizes.",
     "best test met": "best of all steps, not chosen by it.",
-    "steps": "taken; `infra` were lost to infrastructure, `again` are attempts at steps beyond the first of each.",
+    "steps": "taken; `infra` were lost to infrastructure, `retried` are attempts beyond the first of each.",
     "time": "summed over seeds.",
 }
 

@@ -82,8 +82,9 @@ def read_confirmations(
     Raises:
         Unacceptable: it does not hold, or belongs to something else, or a stranger signed it.
     """
+    remembered = Witness(ring.seen).recall(run_id, confirmed_name(seed))
     chain, lines = _confirmation_lines(place)
-    Witness(ring.seen).check(run_id, confirmed_name(seed), chain)
+    remembered.check(chain)
     if chain is None:
         if journal.version == 2 and journal.bodies and place.confirmed.path.exists():
             raise Unacceptable("it is unsigned, in a run that is signed")

@@ -143,14 +143,15 @@ def _read_run_events(
     folder: RunFolder, manifest: Manifest, digest: str, ring: KeyRing
 ) -> tuple[Chain, RunEnded | None]:
     with naming("record.jsonl"):
+        remembered = Witness(ring.seen).recall(manifest.run_id, RECORD)
         try:
             chain = read_chain(read_file(folder.path, "record.jsonl", MOST_BYTES))
         except FileNotFoundError:
             if manifest.schema_version == 1:
-                Witness(ring.seen).check(manifest.run_id, RECORD, None)
+                remembered.check(None)
                 return read_chain(b""), None
             raise Unacceptable("it is missing, and only runs of schema 1 have none") from None
-        Witness(ring.seen).check(manifest.run_id, RECORD, chain)
+        remembered.check(chain)
         events = decode_run(chain)
         if not events or not isinstance(events[0], RunOpened) or len(events) > 2:
             raise Unacceptable("it is not the beginning of one run and perhaps its end")
@@ -173,11 +174,12 @@ def _read_seed(
     with naming(f"seed {seed}"):
         place = folder.seed(seed)
         with naming("journal.jsonl"):
+            remembered = Witness(ring.seen).recall(manifest.run_id, journal_name(seed))
             content = read_journal(folder.path, f"seeds/{seed}/journal.jsonl", ring)
             chain = content.chain
             if seal is not None:
                 _require_sealed(chain, seal)
-            Witness(ring.seen).check(manifest.run_id, journal_name(seed), chain)
+            remembered.check(chain)
             if manifest.schema_version != 1 and chain.bodies:
                 require_signed(chain)
                 _require_opening(content, SeedOpened(manifest.run_id, seed, digest, ""))

@@ -20,6 +20,26 @@ _NOTE = re.compile(r"(\d{1,12}) ([0-9A-Za-z_-]{1,200})\n")
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """How far a chain had come when this machine last wrote to it."""
+
+    lines: int = 0
+    seal: str = ""
+
+    def check(self, found: Chain | None) -> None:
+        """Whether a chain is at least as long, and the same up to there; None is no chain at all.
+
+        Raises:
+            Unacceptable: it is shorter, or another.
+        """
+        seals = found.seals if found else ()
+        if len(seals) < self.lines:
+            raise Unacceptable(f"it has {len(seals)} whole lines, but {self.lines} were written here: its end was cut")
+        if self.lines and seals[self.lines - 1] != self.seal:
+            raise Unacceptable(f"line {self.lines} is not the one that was written here")
+
+
+@dataclass(frozen=True)
 class Witness:
     """The memory of one machine."""
 
@@ -36,23 +56,15 @@ class Witness:
         if self.path is not None:
             write_atomically(self.path / run_id / chain, f"{lines} {seal}\n".encode(), mode=0o600)
 
-    def check(self, run_id: str, chain: str, found: Chain | None) -> None:
-        """Whether a chain is at least as long as it was left, and the same up to there; None is no chain at all.
-
-        Raises:
-            Unacceptable: it is shorter, or another.
-        """
+    def recall(self, run_id: str, chain: str) -> Remembered:
+        """What is remembered of a chain. Ask before reading the chain, which may be growing."""
         if self.path is None:
-            return
+            return Remembered()
         try:
             note = _NOTE.fullmatch(read_file(self.path, f"{run_id}/{chain}", 1000, owned=True).decode("ascii"))
         except (FileNotFoundError, Unacceptable, UnicodeDecodeError):
-            return  # of a run recorded elsewhere
-        lines, seals = int(note[1]) if note else 0, found.seals if found else ()
-        if len(seals) < lines:
-            raise Unacceptable(f"it has {len(seals)} whole lines, but {lines} were written here: its end was cut")
-        if note and lines and seals[lines - 1] != note[2]:
-            raise Unacceptable(f"line {lines} is not the one that was written here")
+            return Remembered()  # of a run recorded elsewhere
+        return Remembered(int(note[1]), note[2]) if note else Remembered()
 
     def unseen(self, seen: Container[str]) -> Iterator[tuple[Manifest, list[int]]]:
         """Manifests of runs recorded here other than `seen`, by run id, and the seeds that each began."""
