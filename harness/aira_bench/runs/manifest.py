@@ -23,7 +23,7 @@ from aira_bench.hardware import Hardware
 from aira_bench.tasks.metadata import describe_validation_error
 
 MOST_BYTES = 4 * 2**20
-MOST_SEEDS = 10_000
+MOST_SEEDS = 1_000
 _RECORDED_PACKAGES = (
     "cryptography",
     "docker",
