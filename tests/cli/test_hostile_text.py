@@ -13,6 +13,7 @@ import pytest
 
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import ModelError
+from aira_bench.files import write_json
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.journal import JournalFile, StepEnded, StepStarted
 from aira_bench.runs.manifest import RunPlan
@@ -34,6 +35,8 @@ def hostile_run(runs: Path, name: str = "hostile") -> RunFolder:
     )  # fmt: skip
     plan = RunPlan.model_validate(record.plan.model_dump() | {"agent": LONG, "scaffold": WRITABLE, "steps": 1})
     folder = write_run(runs, record.model_copy(update={"plan": plan}), invalid_share=0.0, end=False)
+    longer = record.model_copy(update={"plan": plan.model_copy(update={"steps": 3})})
+    write_json(folder.path / "manifest.json", longer.model_dump(mode="json"))
     journal = JournalFile(folder.seed(0).journal)
     for step, parents in ((2, (1,)), (3, (2,))):
         changes = (Change(WHOLE, 1, 1), Change(ESCAPE, 1, 1)) if step == 3 else (Change(OVERRIDE, 1, 1),)
@@ -128,7 +131,9 @@ def test_no_command_shows_anything_raw(place: Path, capsys: pytest.CaptureFixtur
 
 def test_boards_in_files_hold_no_markup_and_no_formulas(place: Path) -> None:
     for name, agent in enumerate(HOSTILE):
-        record = manifest("plain", seeds=(0,), steps=1, task_title=agent.encode("utf-8", "ignore").decode())
+        record = manifest(
+            "plain", seeds=(0,), steps=1, run_id=f"{name:012x}", task_title=agent.encode("utf-8", "ignore").decode()
+        )
         plan = RunPlan.model_validate(record.plan.model_dump() | {"agent": agent.encode("utf-8", "ignore").decode()})
         write_run(place / "runs", record.model_copy(update={"plan": plan}), invalid_share=0.0)
         (place / "runs" / "plain").rename(place / "runs" / f"run-{name}")

@@ -23,6 +23,7 @@ from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.paths import HostPaths, host_paths
 from aira_bench.runs.folder import find_run
+from aira_bench.runs.trust import require_plain
 
 SEARCHERS: Mapping[str, Agent] = {
     agent.name: agent
@@ -125,10 +126,13 @@ def _from_file(path: Path, options: AgentOptions) -> Agent:
 
 def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
     folder = find_run(paths.runs, run)
-    original = folder.manifest.plan.agent
-    if original in SEARCHERS or (original.startswith("script:") and not list(folder.path.glob("seeds/*/calls"))):
-        return SolutionFileAgent.load(folder.agent_file) if original.startswith("script:") else _searcher(original)
-    return LlmAgent(original, ReplaySource(folder), memory=folder.manifest.plan.memory == "paper")
+    require_plain(folder)
+    plan = folder.manifest.plan
+    if plan.agent.startswith("script:") and not list(folder.path.glob("seeds/*/calls")):
+        return SolutionFileAgent.load(folder.agent_file)  # never runs but in a container
+    if plan.agent in SEARCHERS:
+        return _searcher(plan.agent)
+    return LlmAgent(plan.agent, ReplaySource(folder), memory=plan.memory == "paper")
 
 
 def _description(agent: Agent) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
-from aira_bench.small_files import read_small_text
+from aira_bench.files import Unacceptable, read_file
 
-_LARGEST_BYTES = 16 << 20
+MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,13 @@ class SolutionFileAgent(UnlookingAgent):
         """Read the file.
 
         Raises:
-            UsageError: it is not there, no plain file, too large, or not UTF-8 text.
+            UsageError: it is not there or not UTF-8 text.
         """
         try:
-            return cls(name=f"script:{path.name}", code=read_small_text(path, _LARGEST_BYTES))
-        except OSError as error:
-            raise UsageError(f"The solution file {path} cannot be read: {error.strerror}.") from error
-        except ValueError as error:
-            raise UsageError(f"The solution file {path} {error}.") from error
+            code = read_file(path.resolve().parent, path.resolve().name, MOST_BYTES).decode("utf-8")
+            return cls(name=f"script:{path.name}", code=code)
+        except (OSError, Unacceptable, UnicodeDecodeError) as error:
+            raise UsageError(f"The solution file {path} cannot be read: {error}.") from error
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """The file."""

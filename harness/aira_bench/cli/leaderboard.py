@@ -3,11 +3,14 @@
 import argparse
 from pathlib import Path
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
 
 _EPILOG = """examples:
   aira-bench leaderboard
   aira-bench leaderboard my-run other-run --out results
+
+A run that cannot be read, or whose files disagree with its record, is left out: one line says which and why, and the
+exit status is 6.
 """
 
 
@@ -27,21 +30,27 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.errors import UsageError
-    from aira_bench.leaderboard.board import build_tables
+    from aira_bench.keys import KeyFolder
+    from aira_bench.leaderboard.board import tables_of
     from aira_bench.leaderboard.formats import print_tables, records, write_board
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run, list_runs
+    from aira_bench.runs.record import read_runs
     from aira_bench.terminal import say_json, tell
 
-    folder = host_paths(args.runs).runs
+    paths = host_paths(args.runs)
+    folder, ring = paths.runs, KeyFolder(paths.keys).ring()
     runs = [find_run(folder, name) for name in args.runs_wanted] if args.runs_wanted else list_runs(folder)
     if not runs:
         raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")
-    tables = build_tables(runs)
+    found, faults = read_runs(runs, ring)
+    if not found:
+        return report_faults(faults)
+    tables = tables_of(found, ring)
     written = write_board(tables, args.out or folder)
     if args.json:
         say_json(records(tables))
-        return 0
-    print_tables(tables)
-    tell("written: " + ", ".join(map(str, written)))
-    return 0
+    else:
+        print_tables(tables)
+        tell("written: " + ", ".join(map(str, written)))
+    return report_faults(faults)

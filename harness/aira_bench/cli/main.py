@@ -17,7 +17,21 @@ from types import FrameType
 from typing import NoReturn
 
 from aira_bench import __version__
-from aira_bench.cli import agents, analyze, confirm, doctor, images, leaderboard, prepare, resume, run, status, tasks
+from aira_bench.cli import (
+    agents,
+    analyze,
+    confirm,
+    doctor,
+    images,
+    key,
+    leaderboard,
+    prepare,
+    resume,
+    run,
+    status,
+    tasks,
+)
+from aira_bench.cli.options import report
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.escaping import one_line
 from aira_bench.reproduce import command as reproduce
@@ -27,7 +41,7 @@ from aira_bench.terminal import tell, tolerate_any_text
 
 COMMANDS = (
     run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
-    extrapolate, analyze,
+    extrapolate, analyze, key,
 )  # fmt: skip
 STOPPED = 130
 _STATES_OF_FILES = {
@@ -106,6 +120,5 @@ def _of_the_machine(error: OSError) -> PrerequisiteError:
 
 
 def _report(error: AiraError) -> int:
-    message, hint = (one_line(" ".join(text.split())) for text in (error.message, error.hint or ""))
-    tell(f"aira-bench: error: {message}" + (f" Try: {hint}" if hint else ""))
+    report(error)
     return error.exit_code

@@ -1,7 +1,15 @@
 """Options and argument types that several commands share."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aira_bench.escaping import one_line
+from aira_bench.terminal import tell
+
+if TYPE_CHECKING:
+    from aira_bench.errors import AiraError
 
 SUB_FORMAT = argparse.RawDescriptionHelpFormatter
 PROFILES = ("paper", "cpu")
@@ -40,6 +48,19 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="raw data: files already on disk, or a generated stand-in that every score is marked with "
         "(default: download public files)",
     )  # fmt: skip
+
+
+def report_faults(faults: Sequence["AiraError"]) -> int:
+    """One line for each run that was left out; the exit status that says so, 0 if there is none."""
+    for fault in faults:
+        report(fault)
+    return faults[0].exit_code if faults else 0
+
+
+def report(error: "AiraError") -> None:
+    """What went wrong and the next command, as one line on stderr."""
+    message, hint = (one_line(" ".join(text.split())) for text in (error.message, error.hint or ""))
+    tell(f"aira-bench: error: {message}" + (f" Try: {hint}" if hint else ""))
 
 
 def positive_int(text: str) -> int:

@@ -103,11 +103,13 @@ def finish(work: Any, display: Any, name: str, *, as_json: bool) -> int:  # noqa
 
 def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     """The run's own board and the next commands to type."""
+    from aira_bench.keys import KeyFolder
     from aira_bench.leaderboard.board import build_tables
     from aira_bench.leaderboard.formats import print_tables, records
+    from aira_bench.paths import host_paths
     from aira_bench.terminal import say, say_json
 
-    tables = build_tables([folder])
+    tables = build_tables([folder], KeyFolder(host_paths().keys).ring())
     if as_json:
         say_json({"run": folder.path.name, "path": str(folder.path), "board": records(tables)})
         return
@@ -160,13 +162,20 @@ def _plan(args: argparse.Namespace) -> "RunPlan":
 
 def _replay_plan(args: argparse.Namespace) -> "RunPlan":
     """A replay is the recorded run's plan under another name."""
+    from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
+    from aira_bench.runs.record import read_run
+    from aira_bench.runs.trust import require_known_task
     from aira_bench.tasks.sources import choose_source
     from aira_bench.tasks.task import find_task
     from aira_bench.world import SystemWorld
 
-    recorded = find_run(host_paths(args.runs).runs, args.agent.removeprefix("replay:")).manifest.plan
+    paths = host_paths(args.runs)
+    ring = KeyFolder(paths.keys).ring()
+    record = read_run(find_run(paths.runs, args.agent.removeprefix("replay:")), ring, "all")
+    require_known_task(record, ring)
+    recorded = record.manifest.plan
     name = args.name or f"replay-{recorded.name[:60]}-{SystemWorld().now():%Y%m%d-%H%M%S}"
     free = {"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None}
     source = choose_source(find_task(recorded.task), args.source or recorded.source).argument

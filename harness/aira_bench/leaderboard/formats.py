@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aira_bench.escaping import csv_cell, json_text, markdown, one_line
 from aira_bench.files import write_atomically
+from aira_bench.keys import SIGNED_HERE
 from aira_bench.leaderboard.board import Row, Spread, Table
 from aira_bench.runs.node import ModelUse
 from aira_bench.terminal import WIDE, cell, paragraph, results_console
@@ -35,6 +36,8 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "valid_step_rate": row.valid_step_rate,
         "steps_taken": row.steps,
         "infra_errors": row.infra_errors,
+        "retries": row.retries,
+        "runs_by_seed": " ".join(f"{seed}:{count}" for seed, count in sorted(row.runs_by_seed.items())),
         "seeds_flagged": row.flagged,
         "seeds_unranked": row.unranked,
         "seed_seconds": round(row.wall_s, 3),
@@ -91,10 +94,13 @@ SPREADS = (
 ESTIMATED = ("validation", "test", "confirmed")
 """Spreads whose values may be estimates, with a standard error of their own."""
 HEADERS = (
-    "agent", "scaffold", "seeds", "VSR", "validation", "test", "confirmed", "claimed - trusted", "flagged", "unranked",
+    "agent", "scaffold", "seeds", "run again", "record", "VSR", "validation", "test", "confirmed",
+    "claimed - trusted", "flagged", "unranked",
     "NS", "best test met", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
 _EXPLAINED = {
+    "run again": "seeds that more than one of these runs began, and how often; the first run in which it ended counts.",
+    "record": "who signed the runs, where that is not this machine.",
     "VSR": "valid submission rate over seeds.",
     "validation": "of the submitted step, like test; mean and standard deviation over seeds; in brackets, where scores "
     "are estimates, the standard error of that mean, without the luck of training.",
@@ -106,6 +112,7 @@ _EXPLAINED = {
     "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
     "against a corrected figure). Published figures are of the paper's sizes.",
     "best test met": "best of all steps, not chosen by it.",
+    "steps": "taken; `infra` were lost to infrastructure, `again` are attempts at steps beyond the first of each.",
     "time": "summed over seeds.",
 }
 
@@ -123,9 +130,11 @@ def cells(row: Row) -> tuple[str, ...]:
     entry = row.entry
     agent = entry.agent if entry.fitness == "hidden" else f"{entry.agent} (claimed fitness)"
     seeds = str(row.seeds) if row.ended == row.seeds else f"{row.ended} of {row.seeds}"
-    errors = f" +{row.infra_errors} infra" if row.infra_errors else ""
+    errors = f", {row.infra_errors} infra" if row.infra_errors else ""
+    errors += f", {row.retries} retried" if row.retries else ""
     return (
-        agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
+        agent, entry.scaffold, seeds, _run_again(row), "-" if entry.record == SIGNED_HERE else entry.record,
+        _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _confirmed(row),
         _spread(row.claimed_less_trusted), str(row.flagged or "-"), str(row.unranked or "-"),
         _normalized(row), _spread(row.best_test),
@@ -205,6 +214,11 @@ def legend(tables: Sequence[Table]) -> str:
 
 def _rate(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _run_again(row: Row) -> str:
+    again = [f"{seed} x{count}" for seed, count in sorted(row.runs_by_seed.items()) if count > 1]
+    return ", ".join(again[:3]) + (f" and {len(again) - 3} more" if len(again) > 3 else "") or "-"
 
 
 def _spread(value: Spread | None) -> str:

@@ -67,8 +67,10 @@ def handle(args: argparse.Namespace) -> int:
 
 def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
     from aira_bench.errors import UsageError
+    from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
+    from aira_bench.runs.record import read_run
     from aira_bench.scaling.run_scores import collect_scores
     from aira_bench.scaling.scores_file import read_scores
     from aira_bench.terminal import tell
@@ -77,8 +79,9 @@ def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
         raise UsageError("Nothing to aggregate: name runs, or files with --scores.", hint="aira-bench status")
     scored = [item for path in args.scores for item in read_scores(path)]
     if args.runs_wanted:
-        folder = host_paths(args.runs).runs
-        runs = [find_run(folder, name) for name in args.runs_wanted]
+        paths = host_paths(args.runs)
+        ring = KeyFolder(paths.keys).ring()
+        runs = [read_run(find_run(paths.runs, name), ring) for name in args.runs_wanted]
         if any(run.manifest.synthetic for run in runs):
             tell("SYNTHETIC DATA: this pattern says nothing about the real data.")
         scored += collect_scores(runs, args.split)

@@ -12,9 +12,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from aira_bench.errors import UsageError
+from aira_bench.files import Unacceptable, read_file
 from aira_bench.scaling.aggregate import ScoredArchitecture
 from aira_bench.scaling.notation import NotationError, read_pattern
-from aira_bench.small_files import read_small_text
 
 _LARGEST_BYTES = 64 << 20
 
@@ -42,15 +42,15 @@ def read_scores(path: Path) -> list[ScoredArchitecture]:
         UsageError: the file cannot be read, breaks the layout above, or holds an unreadable pattern.
     """
     try:
-        document = _Document.model_validate_json(read_small_text(path, _LARGEST_BYTES))
+        document = _Document.model_validate_json(read_file(path.resolve().parent, path.resolve().name, _LARGEST_BYTES))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except Unacceptable as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UsageError(f"{path} holds no scores: {where}: {first['msg']}.") from error
-    except ValueError as error:
-        raise UsageError(f"{path} {error}.") from error
     scored = []
     for index, entry in enumerate(document.architectures):
         try:

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from aira_bench.errors import TaskError
-from aira_bench.small_files import read_small_text
+from aira_bench.files import Unacceptable, kind_of, read_file
 
 IGNORED = ("__pycache__", ".git")
 """Neither copied nor hashed."""
@@ -19,13 +19,6 @@ MOST_FILES = 10_000
 DEEPEST = 16
 LARGEST_BYTES = 2 << 30
 LARGEST_TEXT_BYTES = 256 << 10
-_KINDS = {
-    stat.S_IFLNK: "a link",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def check_folder(folder: Path) -> None:
@@ -46,8 +39,7 @@ def check_folder(folder: Path) -> None:
             if kind == stat.S_IFDIR:
                 waiting.append((Path(entry.path), depth + 1))
             elif kind != stat.S_IFREG:
-                seen = _KINDS.get(kind, "no file")
-                raise TaskError(f"{entry.path} is {seen}; a task folder holds plain files and folders only.")
+                raise TaskError(f"{entry.path} is {kind_of(kind)}; a task folder holds plain files and folders only.")
             else:
                 total += status.st_size
             if count > MOST_FILES:
@@ -63,13 +55,13 @@ def read_text(path: Path) -> str:
         TaskError: it is absent, no plain file, too large, or no UTF-8.
     """
     try:
-        return read_small_text(path, LARGEST_TEXT_BYTES, follow_links=False)
+        return read_file(path.parent, path.name, LARGEST_TEXT_BYTES).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise TaskError(f"{path} is missing: a task folder needs it.") from error
-    except OSError as error:
-        raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise TaskError(f"{path} {error}.") from error
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{path} is not UTF-8: byte {error.start} cannot be read.") from error
+    except Unacceptable as error:
+        raise TaskError(f"{path} cannot be read: {error}.") from error
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":
