@@ -32,6 +32,11 @@ class Unacceptable(ValueError):
     """A file is not what a reader of it takes; the text is the reason, without the file's name."""
 
 
+def reason(error: OSError | Unacceptable) -> str:
+    """Why a file could not be read, without its name."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 @contextlib.contextmanager
 def naming(what: str) -> Iterator[None]:
     """Put `what` before the reason of an `Unacceptable` raised inside."""
@@ -112,6 +117,26 @@ def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: 
     """
     with open_file(root, name, owned=owned) as descriptor:
         return b"".join(_pieces(descriptor, most_bytes))
+
+
+def read_text(path: Path, most_bytes: int, *, follow_links: bool = True) -> str:
+    """The text of a regular file, a byte order mark left out.
+
+    Args:
+        path: chosen by whoever calls, so links on the way to it are followed.
+        most_bytes: the largest that is read.
+        follow_links: whether the file itself may be a link.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Unacceptable: `open_file` refuses it, it is larger, or no UTF-8.
+    """
+    place = Path(os.path.realpath(path)) if follow_links else path
+    data = read_file(place.parent, place.name, most_bytes)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unacceptable(f"it is not UTF-8: byte {error.start} is {data[error.start]:#04x}") from None
 
 
 def hash_file(root: Path, name: str | PurePosixPath, most_bytes: int) -> str:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from aira_bench.cards.schema import Card
 from aira_bench.errors import UsageError
-from aira_bench.files import Unacceptable, read_file
+from aira_bench.files import Unacceptable, read_text, reason
 
 _SHIPPED = Path(__file__).parent / "shipped"
 _LARGEST_BYTES = 64 << 10
@@ -53,13 +53,9 @@ def load_card(path: Path) -> Card:
         UsageError: the file cannot be read, is no TOML, breaks the schema, or is named unlike its card.
     """
     try:
-        card = Card.model_validate(tomllib.loads(_read(path)))
-    except Unacceptable as error:
-        raise UsageError(f"Cannot read the agent card {path}: {error}.", hint="aira-bench agents") from error
-    except OSError as error:
-        raise UsageError(
-            f"Cannot read the agent card {path}: {error.strerror or error}.", hint="aira-bench agents"
-        ) from error
+        card = Card.model_validate(tomllib.loads(read_text(path, _LARGEST_BYTES)))
+    except (OSError, Unacceptable) as error:
+        raise UsageError(f"Cannot read the agent card {path}: {reason(error)}.", hint="aira-bench agents") from error
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, entry['loc'])) or 'card'}: {entry['msg']}" for entry in error.errors()
@@ -70,12 +66,6 @@ def load_card(path: Path) -> Card:
     if card.name != path.stem:
         raise UsageError(f"The agent card {path} says name = {card.name!r}.", hint=f"mv {path} {card.name}.toml")
     return card
-
-
-def _read(path: Path) -> str:
-    """A card may be a link; what it leads to must be a file."""
-    file = path.resolve()
-    return read_file(file.parent, file.name, _LARGEST_BYTES).decode("utf-8-sig")
 
 
 def _card_files(environ: Mapping[str, str]) -> dict[str, Path]:

@@ -40,6 +40,7 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "runs_by_seed": " ".join(f"{seed}:{count}" for seed, count in sorted(row.runs_by_seed.items())),
         "seeds_flagged": row.flagged,
         "seeds_unranked": row.unranked,
+        "runs_not_shown": row.runs_not_shown,
         "seed_seconds": round(row.wall_s, 3),
         "model_calls": row.model_use.calls,
         "input_tokens": row.model_use.input_tokens,
@@ -99,7 +100,8 @@ HEADERS = (
     "NS", "best test met", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
 _EXPLAINED = {
-    "run again": "seeds that more than one of these runs began, and how often; the first run in which it ended counts.",
+    "run again": "seeds begun more than once, and how often, runs recorded here that are not shown included; of those "
+    "shown, the first in which the seed ended counts.",
     "record": "who signed the runs, where that is not this machine.",
     "VSR": "valid submission rate over seeds.",
     "validation": "of the submitted step, like test; mean and standard deviation over seeds; in brackets, where scores "
@@ -112,7 +114,7 @@ _EXPLAINED = {
     "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
     "against a corrected figure). Published figures are of the paper's sizes.",
     "best test met": "best of all steps, not chosen by it.",
-    "steps": "taken; `infra` were lost to infrastructure, `again` are attempts at steps beyond the first of each.",
+    "steps": "taken; `infra` were lost to infrastructure, `retried` are attempts beyond the first of each.",
     "time": "summed over seeds.",
 }
 

@@ -23,7 +23,6 @@ from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.host import Host, Note, prepare, require_isolation, require_unchanged, slot_limits
 from aira_bench.runs.record import RunRecord
 from aira_bench.runs.scores import trusted_score
-from aira_bench.runs.sealing import Keeper
 from aira_bench.runs.step import ATTEMPTS
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.sources import choose_source
@@ -75,7 +74,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
         evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, manifest, prepared)[0], ahead)
         stack.callback(evaluator.close)
-        keeper = Keeper(folder, host.keys.machine_key(), manifest.run_id, record.manifest_sha256, host.world.now)
+        keeper = host.keeper(record)
         refused = []
         for each in waiting:
             note(f"seed {each.seed} step {each.step}: scoring once more")

@@ -52,6 +52,7 @@ from aira_bench.runs.record import RunRecord
 from aira_bench.runs.sealing import Keeper, open_run
 from aira_bench.runs.session import Progress, Session, Stopped
 from aira_bench.runs.slots import SlotPool
+from aira_bench.runs.witness import Witness
 from aira_bench.sandbox.protocol import ContainerSpec, Mount, Sandbox
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.sources import choose_source
@@ -78,7 +79,7 @@ def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], Non
     if agent_file is not None:
         write_atomically(folder.agent_file, agent_file)
     manifest = _manifest(host, plan, prepared, isolation, agent, agent_file)
-    keeper = open_run(folder, manifest, key, host.world.now)
+    keeper = open_run(folder, manifest, key, host.world.now, Witness(host.keys.seen))
     _run_seeds(host, folder, manifest, prepared, agent, watch, keeper)
     return folder
 
@@ -100,9 +101,10 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
     require_isolation(host.sandbox, prepared.images.agent)
     kept = f"script:{folder.agent_file}" if plan.agent.startswith("script:") else plan.agent
     agent = _agent(host, plan.model_copy(update={"agent": kept}))
+    folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
     keeper = None
     if manifest.schema_version != 1:
-        keeper = Keeper(folder, host.keys.machine_key(), manifest.run_id, record.manifest_sha256, host.world.now)
+        keeper = host.keeper(record)
     _run_seeds(host, folder, manifest, prepared, agent, watch, keeper)
     return folder
 

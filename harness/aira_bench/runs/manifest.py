@@ -23,7 +23,7 @@ from aira_bench.hardware import Hardware
 from aira_bench.tasks.metadata import describe_validation_error
 
 MOST_BYTES = 4 * 2**20
-MOST_SEEDS = 10_000
+MOST_SEEDS = 1_000
 _RECORDED_PACKAGES = (
     "cryptography",
     "docker",
@@ -95,7 +95,7 @@ class Manifest(_Record):
 
     schema_version: Literal[1, 2] = 2
     """1 until aira-bench 0.1: a run without signatures."""
-    run_id: str
+    run_id: str = Field(pattern=r"^[0-9a-f]{1,32}$")
     created: str
     aira_bench: str
     plan: RunPlan

@@ -10,8 +10,8 @@ import os
 import stat
 from pathlib import Path
 
+from aira_bench import files
 from aira_bench.errors import TaskError
-from aira_bench.files import Unacceptable, kind_of, read_file
 
 IGNORED = ("__pycache__", ".git")
 """Neither copied nor hashed."""
@@ -39,7 +39,8 @@ def check_folder(folder: Path) -> None:
             if kind == stat.S_IFDIR:
                 waiting.append((Path(entry.path), depth + 1))
             elif kind != stat.S_IFREG:
-                raise TaskError(f"{entry.path} is {kind_of(kind)}; a task folder holds plain files and folders only.")
+                seen = files.kind_of(kind)
+                raise TaskError(f"{entry.path} is {seen}; a task folder holds plain files and folders only.")
             else:
                 total += status.st_size
             if count > MOST_FILES:
@@ -55,13 +56,11 @@ def read_text(path: Path) -> str:
         TaskError: it is absent, no plain file, too large, or no UTF-8.
     """
     try:
-        return read_file(path.parent, path.name, LARGEST_TEXT_BYTES).decode("utf-8-sig")
+        return files.read_text(path, LARGEST_TEXT_BYTES, follow_links=False)
     except FileNotFoundError as error:
         raise TaskError(f"{path} is missing: a task folder needs it.") from error
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path} is not UTF-8: byte {error.start} cannot be read.") from error
-    except Unacceptable as error:
-        raise TaskError(f"{path} cannot be read: {error}.") from error
+    except (OSError, files.Unacceptable) as error:
+        raise TaskError(f"{path} cannot be read: {files.reason(error)}.") from error
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":
