@@ -16,7 +16,7 @@ from aira_bench.files import write_atomically
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.leaderboard.board import Row, Spread, Table
 from aira_bench.runs.node import ModelUse
-from aira_bench.terminal import WIDE, cell, paragraph, results_console
+from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -182,7 +182,7 @@ def print_tables(tables: Sequence[Table]) -> None:
     """Print tables and their legend; where nobody reads along, as wide as they need."""
     console = results_console()
     for table in tables:
-        console.print(cell(heading(table), "bold"), soft_wrap=not console.is_terminal)
+        console.print(line(heading(table), "bold"), soft_wrap=not console.is_terminal)
         shown = to_terminal(table)
         natural = console.measure(shown, options=console.options.update(max_width=WIDE))
         if natural.maximum <= console.width:
