@@ -5,6 +5,9 @@ from pathlib import Path
 
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
+from aira_bench.files import Unacceptable, read_file
+
+MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,9 @@ class SolutionFileAgent(UnlookingAgent):
             UsageError: it is not there or not UTF-8 text.
         """
         try:
-            return cls(name=f"script:{path.name}", code=path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+            code = read_file(path.resolve().parent, path.resolve().name, MOST_BYTES).decode("utf-8")
+            return cls(name=f"script:{path.name}", code=code)
+        except (OSError, Unacceptable, UnicodeDecodeError) as error:
             raise UsageError(f"The solution file {path} cannot be read: {error}.") from error
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:

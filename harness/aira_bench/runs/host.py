@@ -13,6 +13,7 @@ from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.images.flavour import lacking, load_flavour
+from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.manifest import Manifest
@@ -41,6 +42,11 @@ class Host:
     """Makes sure the images of a flavour exist and names them."""
     transfer: Callable[[Transfer], None] = lambda transfer: None
     """Told how far a download is."""
+
+    @property
+    def keys(self) -> KeyFolder:
+        """The machine's key, and those it trusts."""
+        return KeyFolder(self.paths.keys)
 
 
 @dataclass(frozen=True)
