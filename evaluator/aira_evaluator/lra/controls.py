@@ -148,14 +148,18 @@ class ControlVerdict:
             found.append((what, excess, max(_MARGINS[kind], _STANDARD_ERRORS * error)))
         return found
 
+    @property
+    def remarks(self) -> list[str]:
+        """The comparisons in words, one line each."""
+        return [f"{what} by {excess:.4f}, allowed {margin:.4f}" for what, excess, margin in self.comparisons]
+
     def details(self) -> dict[str, object]:
         """Plain values for a report."""
         trainings = [
             {"task": each.told, "accuracy": rounded(each.accuracy), "chance": rounded(each.chance)}
             for each in self.results
         ]
-        told = [f"{what} by {excess:.4f}, allowed {margin:.4f}" for what, excess, margin in self.comparisons]
-        return {"hard_wired": self.hard_wired, "comparisons": told, "trainings": trainings}
+        return {"hard_wired": self.hard_wired, "comparisons": self.remarks, "trainings": trainings}
 
 
 def _error(share: float, examples: int) -> float:

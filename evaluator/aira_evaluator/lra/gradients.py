@@ -135,6 +135,12 @@ class GradientReport:
         """Whether the submission's gradient is not, or was nowhere found to be, that of its function."""
         return not self.derived or not all(each.agrees for each in self.comparisons)
 
+    @property
+    def remark(self) -> str:
+        """Why the gradient is custom, in one printable line."""
+        reason = self.reason or "backward is not the derivative of forward at parameters of the training"
+        return f"gradient: {reason}".encode("ascii", "replace").decode("ascii")[:300]
+
     def details(self) -> dict[str, object]:
         """Plain values for a report; differences that are not finite are told as such."""
         shown = [

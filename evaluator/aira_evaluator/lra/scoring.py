@@ -64,6 +64,8 @@ class ModuleScore:
     unranked: list[str]
     """Flags for which the score takes no part in search and ranking."""
     details: dict[str, object] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    """The figures that controls compared, in words."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +313,10 @@ class _Judge:
             "seconds": {name: round(used_s, 2) for name, used_s in self._clock.used_s.items()},
         }
         unranked = [gradients.FLAG] if self._gradient.custom else []
-        return ModuleScore(scores["validation"], scores["test"], self._module.sha256, self._flags, unranked, details)
+        remarks = [self._gradient.remark] if self._gradient.custom else []
+        return ModuleScore(
+            scores["validation"], scores["test"], self._module.sha256, self._flags, unranked, details, remarks
+        )
 
     def control(self, score: ModuleScore) -> None:
         """Train on the control tasks, and flag a score that stands on the real one alone.
@@ -329,6 +334,7 @@ class _Judge:
             results.append(ControlResult.of(control, require_finite(self._evaluator.logits(weights, inputs))))
         verdict = ControlVerdict(score.test, len(test), results)
         score.details["controls"] = verdict.details()
+        score.remarks += verdict.remarks
         score.details["seconds"] = {name: round(used_s, 2) for name, used_s in self._clock.used_s.items()}
         if verdict.hard_wired:
             score.flags.append(controls.FLAG)
