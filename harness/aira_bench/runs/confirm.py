@@ -82,6 +82,8 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             if isinstance(verdict, Scored):
                 score = trusted_score(each.step, verdict, prepared.images.evaluator, synthetic=manifest.synthetic)
                 add_confirmation(keeper, each.seed, each.artifact_sha256, score)
+                for remark in verdict.remarks:
+                    note(f"seed {each.seed} step {each.step}: {remark}")
             else:
                 note(f"seed {each.seed} step {each.step}: refused: {verdict.reason}")
                 refused.append(each)
