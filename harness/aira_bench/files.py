@@ -3,8 +3,12 @@
 import json
 import os
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+ATTEMPT = "attempt_"
+"""Names of folders that hold what a failed attempt left."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -25,3 +29,14 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
     """Write indented JSON atomically. Non-finite numbers are refused."""
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def set_aside(folder: Path, besides: Collection[str] = ()) -> None:
+    """Move everything in `folder` but names in `besides` and earlier attempts into its next `attempt_<n>`."""
+    left = [path for path in folder.iterdir() if not path.name.startswith(ATTEMPT) and path.name not in besides]
+    if left:
+        earlier = [path for path in folder.iterdir() if path.name.startswith(ATTEMPT)]
+        aside = folder / f"{ATTEMPT}{len(earlier) + 1}"
+        aside.mkdir()
+        for path in left:
+            path.rename(aside / path.name)

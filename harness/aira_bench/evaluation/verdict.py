@@ -67,6 +67,8 @@ class Scored:
     """Those of `flags` for which the score takes part in neither search nor ranking."""
     validation_standard_error: float | None = None
     test_standard_error: float | None = None
+    attempts: int = 1
+    """How often it was evaluated for that, because infrastructure failed."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Refused:
 
     reason: str
     seconds: float = 0.0
+    attempts: int = 1
+    """As of a valid one."""
 
 
 Verdict = Scored | Refused

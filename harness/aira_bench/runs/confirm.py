@@ -12,10 +12,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from aira_bench.errors import RunStateError, SandboxError, UsageError
+from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Verdict
+from aira_bench.files import set_aside
 from aira_bench.runs.folder import RunFolder, SeedFolder
 from aira_bench.runs.host import Host, Note, prepare, require_isolation, require_unchanged, slot_limits
 from aira_bench.runs.scores import trusted_score
@@ -99,9 +100,13 @@ def _evaluated(
     except OSError as error:
         raise RunStateError(f"{path} cannot be read: {error.strerror}.") from error
     destination = submitted.folder.confirmation(submitted.step)
+    destination.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, ATTEMPTS + 1):
+        set_aside(destination)
         try:
             return evaluator.evaluate(submission, timeout_s=timeout_s, destination=destination)
+        except AskedInVain:
+            raise
         except SandboxError as error:
             note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
             failure = error

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from aira_bench.agents.protocol import Analysis, Proposal, Situation, StepReport
-from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
+from aira_bench.errors import AskedInVain, BudgetExceeded, ModelError, SandboxError
 from aira_bench.evaluation.cache import host_canonical
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.files import set_aside
 from aira_bench.output import display, printable
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.journal import JournalFile
@@ -144,6 +145,9 @@ class Step:
                     raise Stopped from error
                 self._tell(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}")
                 self.attempts, failure = self.attempts + 1, error
+                if isinstance(error, AskedInVain):  # it has tried again itself; doing it all again would train anew
+                    self.attempts += error.attempts - 1
+                    break
         self._check_engine(failure)
         raise _InfrastructureFailed(failure.message)
 
@@ -184,16 +188,18 @@ class Step:
         timeout_s = min(session.plan.evaluation_timeout_s, self.clock.remaining_s)
         if timeout_s <= 0:
             raise OutOfTime
+        destination = self.folder.verdict(self.step)
+        destination.mkdir(parents=True, exist_ok=True)
+        set_aside(destination)
         try:
-            verdict = slot.evaluator.evaluate(
-                submission, timeout_s=timeout_s, destination=self.folder.verdict(self.step)
-            )
+            verdict = slot.evaluator.evaluate(submission, timeout_s=timeout_s, destination=destination)
         except SandboxError:
             if self.clock.remaining_s <= 0:
                 raise OutOfTime from None
             raise
         self._check_stop()
         self.evaluate_s = self.clock.used_s - before_s
+        self.attempts += verdict.attempts - 1
         if isinstance(verdict, Scored):
             if canonical is not None and verdict.canonical != canonical:
                 raise SandboxError(f"The judge read {verdict.canonical!r} where the host read {canonical!r}.")

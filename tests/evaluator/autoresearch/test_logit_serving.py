@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from aira_evaluator.autoresearch.passes import Batch, answers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from served_models import BOS, TOKENS, VOCABULARY, draw_rows
@@ -22,7 +23,6 @@ from served_models import BOS, TOKENS, VOCABULARY, draw_rows
 from aira_evaluator.autoresearch import conversation
 from aira_evaluator.autoresearch.conversation import ANSWER, READY_NUMBER, Deadlines, Kind, PredictorFailed, Status
 from aira_evaluator.autoresearch.nats import bits_per_byte, negative_log_likelihoods
-from aira_evaluator.autoresearch.passes import Batch, answers
 from aira_evaluator.autoresearch.ring import Ring, RingShape, create, rows_that_fit
 from aira_evaluator.autoresearch.serving import NoLogits, logits_of
 
