@@ -7,6 +7,9 @@ what our references say of target i, known for all N (`references`), Xbar their 
     A = (1/K) sum_s x_i x_i'     beta = A^-1 (1/K) sum_s x_i y_i     e_i = y_i - x_i' beta
     mean = Xbar' beta = (1/K) sum_s g_i y_i,     g_i = 1 + (Xbar - xbar_s)' A^-1 x_i
 
+A cost above 40 nats counts as 40: one that a model can make as large as it likes, times a weight below zero, would be a
+score as low as it likes. A weight below zero, which K >= 1,000 all but excludes, counts as zero.
+
 The references need not be right, nor causal: whatever they say is averaged over all N without error, and only what
 they leave unexplained is sampled. The bytes are known and never sampled.
 
@@ -33,6 +36,9 @@ Floats = npt.NDArray[np.float64]
 LEAST_QUESTIONS = 1000
 """Below, normal intervals cover too little for models whose rare predictions cost far more than the rest."""
 
+COST_CAP_NATS = 40.0
+"""More than twice what a guess among 2^28 tokens costs; whoever lets a target cost more saves nothing elsewhere."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -44,6 +50,8 @@ class Estimate:
     """Of `bpb`; `bpb` +- 1.96 of it covers the exhaustive score in 95 % of draws."""
     plain_bpb: float
     """From the mean of the answers alone, without references: less precise, for comparison."""
+    lowest_weight: float
+    """The smallest g."""
     questions: int
     targets: int
     """Scored ones of the split, N."""
@@ -70,18 +78,21 @@ def estimate(questions: Questions, nats: Floats, references: References, least: 
         raise ValueError(f"{nats.shape} answers to {count} questions")
     if count < min(least, references.targets):
         raise ValueError(f"{count} questions are too few for an interval that covers, expected {least} or more")
+    nats = np.minimum(nats, COST_CAP_NATS)
     known = references.at(questions.row, questions.position)
     inverse = np.linalg.pinv(known.T @ known / count, hermitian=True)  # references may say the same
     beta = inverse @ (known.T @ nats / count)
     residuals = nats - known @ beta
     weights = 1 + known @ inverse @ (references.mean - known.mean(axis=0))
     leverages = np.clip(np.einsum("ij,jk,ik->i", known, inverse, known) / count, 0, 0.5)
+    lowest, weights = float(weights.min()), np.maximum(weights, 0)
     terms = weights * residuals / (count * np.sqrt(1 - leverages))
     to_bpb = references.targets / (math.log(2) * references.bytes)
     return Estimate(
-        bpb=float(references.mean @ beta) * to_bpb,
+        bpb=float(weights @ nats) / count * to_bpb,
         standard_error=math.sqrt(_variance(questions, terms)) * to_bpb,
         plain_bpb=float(nats.mean()) * to_bpb,
+        lowest_weight=lowest,
         questions=count,
         targets=references.targets,
         bytes=references.bytes,

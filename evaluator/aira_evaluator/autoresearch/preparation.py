@@ -78,7 +78,7 @@ def evaluate_prepare(
         profile = _profile()
         corpus = open_corpus(profile, raw)
         with tempfile.TemporaryDirectory(prefix=".public-", dir=mount) as name:
-            public = Path(name).resolve()  # references are trained in folders of their own
+            public = Path(name)
             write_public(profile, corpus, public)
             _write_scripts(profile, task_folder, public)
             budgets_s = profile.reference_budgets_s if reference_budgets_s is None else reference_budgets_s

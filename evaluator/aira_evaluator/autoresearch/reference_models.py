@@ -9,8 +9,10 @@ Not covered: storing what they say (`hidden_lots`), and its use (`estimator`).
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ from aira_evaluator.manifests import DataError
 from aira_evaluator.text.tokenizer import Tokenizer, Tokens
 
 _BASELINE = "train.py"
+COMPANIONS = ("prepare.py", "kernels.py")
+"""What the baseline imports from beside it."""
 _SEED_LINE = "torch.manual_seed(42)"
 _LOGITS = 1 << 26
 """Logits in memory at once, about: what 64 rows of the cpu profile have, and 4 of the paper's."""
@@ -77,20 +81,19 @@ def _trained(public: Path, number: int, budget_s: float) -> Handed:
     source = (public / _BASELINE).read_text(encoding="utf-8")
     if source.count(_SEED_LINE) != 1:
         raise DataError(f"{_BASELINE} does not hold the line {_SEED_LINE} once, so references would have one seed")
-    folder = public / f"reference-{number}"
-    folder.mkdir()
-    script = public / f"reference_{number}.py"  # beside prepare.py, which it imports
-    script.write_text(source.replace(_SEED_LINE, f"torch.manual_seed({42 + number})"), encoding="utf-8")
-    environment = {**os.environ, "AIRA_DATA": str(public), "AIRA_TIME_BUDGET_S": str(budget_s)}
-    ended = subprocess.run(
-        [sys.executable, script], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if ended.returncode != 0:
-        last = (ended.stderr.strip() or ended.stdout.strip() or "no message").splitlines()[-1]
-        raise DataError(f"the baseline did not train as a reference (exit status {ended.returncode}): {last}")
-    handed = load(folder / HANDOVER_FILE, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    (folder / HANDOVER_FILE).unlink()
-    return handed
+    with tempfile.TemporaryDirectory(prefix="reference-", dir=public) as name:  # not in /tmp, which may be small
+        folder = Path(name)
+        for companion in COMPANIONS:
+            shutil.copyfile(public / companion, folder / companion)
+        (folder / _BASELINE).write_text(source.replace(_SEED_LINE, f"torch.manual_seed({42 + number})"), "utf-8")
+        ended = subprocess.run(
+            [sys.executable, _BASELINE], cwd=folder, capture_output=True, text=True, check=False,
+            env={**os.environ, "AIRA_DATA": str(public.resolve()), "AIRA_TIME_BUDGET_S": str(budget_s)},
+        )  # fmt: skip
+        if ended.returncode != 0:
+            last = (ended.stderr.strip() or ended.stdout.strip() or "no message").splitlines()[-1]
+            raise DataError(f"the baseline did not train as a reference (exit status {ended.returncode}): {last}")
+        return load(folder / HANDOVER_FILE, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _passes(
