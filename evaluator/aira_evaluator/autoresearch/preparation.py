@@ -82,7 +82,7 @@ def evaluate_prepare(
             write_public(profile, corpus, public)
             _write_scripts(profile, task_folder, public)
             budgets_s = profile.reference_budgets_s if reference_budgets_s is None else reference_budgets_s
-            references = train_references(public, budgets_s)
+            references = train_references(public, budgets_s, on_gpu=profile.trains_on_gpu)
             write_hidden(profile, corpus, public, mount, hidden_seeds, references.describe)
 
     return evaluate_prepare_script("Write the hidden data.", SUBMISSION, write, arguments)

@@ -47,6 +47,8 @@ class Profile:
     """About so many are read of each hidden shard."""
     baseline: Mapping[str, int | str] = field(default_factory=dict)
     """Constants of the baseline script that differ from the file in the task folder."""
+    trains_on_gpu: bool = False
+    """The baseline is of a size that a CPU cannot train, so neither can references be."""
     public_corpus: bool = False
     """The hidden text can be read elsewhere in the agent's container, so a score is no evidence of generalization."""
 
@@ -68,6 +70,7 @@ PAPER = Profile(
     tokenizer_characters=250_000_000,
     val_characters=60_000_000,
     hidden_characters=300_000_000,
+    trains_on_gpu=True,
 )
 
 CPU = Profile(

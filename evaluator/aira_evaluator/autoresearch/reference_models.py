@@ -60,16 +60,22 @@ class ReferenceModels:
         return found
 
 
-def train_references(public: Path, budgets_s: tuple[float, ...]) -> ReferenceModels:
+def train_references(public: Path, budgets_s: tuple[float, ...], *, on_gpu: bool = False) -> ReferenceModels:
     """Train one baseline for each budget, on a GPU if there is one.
 
     Args:
         public: a whole public half: tokens, tokenizer, baseline script and what it imports.
         budgets_s: seconds of training; the last is the longest.
+        on_gpu: the baseline is of a size that nothing else can train.
 
     Raises:
         DataError: the baseline does not run here.
     """
+    if on_gpu and budgets_s and not torch.cuda.is_available():
+        raise DataError(
+            f"reference models of this profile train for {sum(budgets_s) / 60:.0f} minutes on a GPU, and there is none "
+            "here; profile cpu needs none"
+        )
     vocabulary = Tokenizer.from_directory(public / "tokenizer").get_vocab_size()
     documents = (tokens for shard in open_split(public / "train") for tokens in shard.documents())
     baselines = tuple(_trained(public, number, budget_s) for number, budget_s in enumerate(budgets_s))

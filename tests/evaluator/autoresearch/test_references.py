@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from aira_evaluator.autoresearch.ngram import CachedBigram, earlier
+from aira_evaluator.autoresearch.profiles import PAPER
 from aira_evaluator.autoresearch.reference_models import ReferenceModels, train_references
 from aira_evaluator.autoresearch.references import References
 from aira_evaluator.manifests import DataError
@@ -71,6 +72,12 @@ def test_a_baseline_that_does_not_train_is_one_line(prepared: Path, tmp_path: Pa
     script.write_text(script.read_text() + "\ntorch.manual_seed(42)\n")
     with pytest.raises(DataError, match=r"did not train as a reference \(exit status 1\): no luck"):
         train_references(public, (0.2,))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_of_the_paper_profile_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="train for 26 minutes on a GPU, and there is none here"):
+        train_references(tmp_path, PAPER.reference_budgets_s, on_gpu=PAPER.trains_on_gpu)
 
 
 def test_what_is_known_of_a_split_is_of_its_scored_targets(ngram: CachedBigram) -> None:
