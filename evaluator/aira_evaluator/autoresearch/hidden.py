@@ -5,7 +5,7 @@ Not covered: making them (`hidden_lots`).
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,69 +20,6 @@ from aira_evaluator.manifests import MANIFEST, DataError
 SCHEMA = 2
 SPLITS = ("validation", "test")
 Rows = npt.NDArray[np.uint16]
-
-
-@dataclass(frozen=True)
-class HiddenRows:
-    """All rows of all splits of one seed set, the splits one after the other.
-
-    A row of T + 1 tokens is a window of T and, shifted by one, its T targets. Targets of no bytes (beginnings of
-    documents) are predicted and not scored.
-    """
-
-    rows: Rows
-    """[rows, T + 1]."""
-    lengths: Lengths
-    """Bytes of each token."""
-    splits: Mapping[str, slice]
-    """Which rows are whose."""
-
-    @classmethod
-    def join(cls, splits: Mapping[str, Rows], lengths: Lengths) -> "HiddenRows":
-        """Put splits together.
-
-        Raises:
-            ValueError: rows of different lengths, no rows, or tokens that the table does not know.
-        """
-        shapes = {name: rows.shape for name, rows in splits.items()}
-        if len({shape[1:] for shape in shapes.values()}) != 1 or any(len(shape) != 2 for shape in shapes.values()):
-            raise ValueError(f"splits have different rows: {shapes}")
-        if not all(rows.size and rows.shape[1] > 1 for rows in splits.values()):
-            raise ValueError(f"a split has no rows: {shapes}")
-        rows = np.concatenate(list(splits.values()))
-        if rows.max() >= len(lengths):
-            raise ValueError(f"token {rows.max()} is not in the table of {len(lengths)} byte lengths")
-        places, start = {}, 0
-        for name, part in splits.items():
-            places[name] = slice(start, start + len(part))
-            start += len(part)
-        return cls(rows, lengths, places)
-
-    @property
-    def tokens(self) -> int:
-        """Length T of a window."""
-        return int(self.rows.shape[1]) - 1
-
-    @property
-    def vocabulary(self) -> int:
-        """How many tokens there are."""
-        return len(self.lengths)
-
-    def windows(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """Inputs of some rows, int32 [n, T]."""
-        return self.rows[indices, :-1].astype(np.int32)
-
-    def targets(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Targets of some rows, int64 [n, T]."""
-        return self.rows[indices, 1:].astype(np.int64)
-
-    def is_scored(self) -> npt.NDArray[np.bool_]:
-        """Which targets count, [rows, T]."""
-        return self.lengths[self.rows[:, 1:]] > 0
-
-    def scored_bytes(self, split: str) -> int:
-        """Bytes of a split's scored targets."""
-        return int(self.lengths[self.rows[self.splits[split], 1:]].sum())
 
 
 @dataclass(frozen=True)
@@ -128,8 +65,6 @@ class HiddenSet:
     """Decides what is asked."""
     public_corpus: bool
     """The text can be read elsewhere in an agent's container."""
-    rows: HiddenRows
-    seed: int
 
 
 def write_split(folder: Path, rows: SplitRows, references: References) -> dict[str, Any]:
@@ -184,8 +119,6 @@ def read_hidden(data: Path, seed_set: str, profile: str) -> HiddenSet:
         references={name: references for name, (_, references) in read.items()},
         secret=str(manifest["seed"]).encode(),
         public_corpus=bool(manifest["public_corpus"]),
-        rows=HiddenRows.join({name: rows.tokens for name, (rows, _) in read.items()}, lengths),
-        seed=int(manifest["seed"]),
     )
 
 
