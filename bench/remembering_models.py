@@ -103,14 +103,20 @@ class InFiles(Rememberer):
 
 
 class InDentries(Rememberer):
-    """In the kernel's memory of names that were looked up and not found; read by how long a look-up takes."""
+    """In the kernel's memory of names that were looked up and not found; read by how long a look-up takes.
+
+    Two models that share a `salt` read each other's names, whenever they are served.
+    """
+
+    def __init__(self, model: nn.Module, folder: Path, salt: str = "") -> None:
+        super().__init__(model, folder)
+        self.salt = salt or os.urandom(6).hex()
 
     def put_bit(self, place: int) -> None:
-        with suppress(OSError):
-            os.stat(f"/usr/lib/{place:x}")
+        _stat_ns(f"/usr/lib/{self.salt}{place:x}")
 
     def has_bit(self, place: int) -> bool:
-        return _stat_ns(f"/usr/lib/{place:x}") < _dentry_threshold_ns()
+        return _stat_ns(f"/usr/lib/{self.salt}{place:x}") < _dentry_threshold_ns()
 
 
 def _stat_ns(name: str) -> int:

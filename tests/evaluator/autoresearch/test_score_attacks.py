@@ -34,7 +34,7 @@ from aira_evaluator.text.tokenizer import Tokenizer
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench"))
 
 from cheating_models import CHEATS
-from remembering_models import MEMORIES
+from remembering_models import MEMORIES, InDentries
 
 HIDDEN = served.hidden_set()
 SPLITS = ("validation", "test")
