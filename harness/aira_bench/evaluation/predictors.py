@@ -70,7 +70,7 @@ class Predictors:
         self._sockets = sockets
         self._destination, self._on_failure = destination, on_failure
         self._lock = threading.Lock()
-        self._stopped = False
+        self._enough = self._stopped = False
         self._running: PreparedContainer | None = None
         self._thread = threading.Thread(target=self._run, name="predictors", daemon=True)
 
@@ -78,8 +78,11 @@ class Predictors:
         """Begin with the first."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End whichever runs, start none, and wait for that. Safe to call twice."""
+    def stop(self, grace_s: float = 0.0) -> None:
+        """Start no more, end whichever still runs after `grace_s`, and wait for that. Safe to call twice."""
+        self._enough = True
+        if self._thread.ident is not None:
+            self._thread.join(grace_s)
         with self._lock:
             self._stopped = True
             running = self._running
@@ -104,7 +107,7 @@ class Predictors:
     def _serve(self, socket: str, ends_s: float, log: Path) -> bool:
         """Run one predictor to its end; False if there is no use for another."""
         with self._lock:
-            if self._stopped:
+            if self._enough:
                 return False
             self._running, self.was_serving = None, False
         container = self._sandbox.prepare(self._spec)

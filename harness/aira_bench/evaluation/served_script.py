@@ -45,6 +45,7 @@ FIT_FILE = "fit.json"
 ATTEMPTS = 3
 """How often one hand-over is asked, if infrastructure fails."""
 _EMPTY_STEP_TIMEOUT_S = 60.0
+_ENDING_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ class ServedScript:
                 return replace(self._serve(made, ends_s, destination), attempts=attempt)
             except SandboxError as error:
                 failure = error
+            (destination / "failure.txt").write_text(f"{failure}\n", encoding="utf-8")
             if self._closed or time.monotonic() >= ends_s:
                 break
             if attempt < ATTEMPTS:
@@ -206,7 +208,7 @@ class ServedScript:
                 raise predictors.failure or error from None
             verdict = Refused("")  # the judge was ended, since no predictor would come any more; explained below
         finally:
-            predictors.stop()
+            predictors.stop(_ENDING_S)  # how it ended by itself says whose failure a refusal is
             container.close()
         if predictors.failure is not None:
             raise predictors.failure
