@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aira_evaluator.autoresearch.estimator import COST_CAP_NATS, LEAST_QUESTIONS, Estimate, estimate
 from aira_evaluator.autoresearch.hidden import SplitRows
+from aira_evaluator.autoresearch.profiles import PROFILES
 from aira_evaluator.autoresearch.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.references import References
 
@@ -159,6 +160,12 @@ def test_costs_without_limit_buy_no_score_below_the_honest_one() -> None:
     assert min(one.lowest_weight for one in found) < 0, "so few questions are needed for this to show"
     assert min(one.bpb for one in found) > 0.5 * census(np.where(dear, 0, nats))
     assert max(one.bpb for one in found) < 10
+
+
+def test_both_profiles_ask_enough() -> None:
+    for profile in PROFILES.values():
+        assert set(profile.questions) == {"search", "final"}
+        assert LEAST_QUESTIONS <= profile.questions["search"] < profile.questions["final"]
 
 
 def test_too_few_questions_or_answers_are_refused() -> None:
