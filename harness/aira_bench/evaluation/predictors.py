@@ -61,9 +61,7 @@ class Predictors:
         `on_failure` is called, from another thread, if no predictor will come any more: nobody need wait for one then.
         """
         self.failure: AiraError | None = None
-        """Why a container was lost before `stop`."""
-        self.was_serving = False
-        """Whether that container had begun to run the submission's code, which may be what lost it."""
+        """Why a container was lost before `stop`; a `StepLost` if it had begun to serve."""
         self.endings: list[EndReason] = []
         """Of the predictors that ended before `stop`."""
         self._sandbox, self._spec, self._lifetime_s = sandbox, spec, lifetime_s
@@ -109,14 +107,13 @@ class Predictors:
         with self._lock:
             if self._enough:
                 return False
-            self._running, self.was_serving = None, False
+            self._running = None
         container = self._sandbox.prepare(self._spec)
         with self._lock:
             self._running = None if self._stopped else container
         try:
             if self._running is None:
                 return False
-            self.was_serving = True
             outcome = container.run(
                 ["python3", "-m", "aira_evaluator.autoresearch.serving",
                  "--handover", str(_HANDOVER_FOLDER / HANDOVER_FILE), "--socket", str(MEETING / socket)],
