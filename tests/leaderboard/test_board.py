@@ -132,6 +132,19 @@ def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(
     assert row.test.count == 1
 
 
+def test_infrastructure_errors_after_code_ran_count_in_every_rate_and_others_in_none(tmp_path: Path) -> None:
+    record = manifest("a", seeds=(0, 1, 2), steps=2)
+    (table,) = build_tables([write_run(tmp_path, record, invalid_share=0.0, infra={1: True, 2: False})])
+    (row,) = table.rows
+    assert row.valid_submission_rate == 0.5
+    assert row.valid_step_rate == 0.5
+    assert (row.steps, row.infra_errors, row.retries) == (4, 4, 8)
+    assert "| 4, 4 infra, 8 retried |" in to_markdown([table])
+    alone = manifest("b", seeds=(1,), steps=1, agent="breaks its sandbox")
+    (other,) = build_tables([write_run(tmp_path, alone, infra={1: True})])[0].rows
+    assert other.valid_submission_rate == 0.0, "as an honest failure has"
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -42,7 +42,7 @@ CPU = Rules(
     load_s=30,
     request_s=30,
     answer_s=20,  # other processes on the same cores are the rule
-    question_s=0.02,
+    question_s=0.03,
 )
 
 RULES: Mapping[str, Rules] = {"paper": PAPER, "cpu": CPU}

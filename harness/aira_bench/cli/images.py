@@ -1,7 +1,6 @@
 """`aira-bench images build|list`: the container images and what they cost."""
 
 import argparse
-import json
 from dataclasses import asdict
 
 from aira_bench.cli.options import SUB_FORMAT, add_json
@@ -33,6 +32,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.docker_engine import DockerEngine
     from aira_bench.images.ensure import build_images, planned_images
     from aira_bench.images.flavour import FLAVOURS, LABEL
+    from aira_bench.terminal import say_json
 
     engine = DockerEngine.connect()
     if args.action == "build":
@@ -46,7 +46,7 @@ def handle(args: argparse.Namespace) -> int:
             for image in engine.list_images(LABEL)
         ]  # fmt: skip
     if args.json:
-        print(json.dumps(rows, indent=2))
+        say_json(rows)
     else:
         print_rows(rows, empty="No images are built. Try: aira-bench images build")
     return 0

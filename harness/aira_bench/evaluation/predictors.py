@@ -61,16 +61,14 @@ class Predictors:
         `on_failure` is called, from another thread, if no predictor will come any more: nobody need wait for one then.
         """
         self.failure: AiraError | None = None
-        """Why a container was lost before `stop`."""
-        self.was_serving = False
-        """Whether that container had begun to run the submission's code, which may be what lost it."""
+        """Why a container was lost before `stop`; a `StepLost` if it had begun to serve."""
         self.endings: list[EndReason] = []
         """Of the predictors that ended before `stop`."""
         self._sandbox, self._spec, self._lifetime_s = sandbox, spec, lifetime_s
         self._sockets = sockets
         self._destination, self._on_failure = destination, on_failure
         self._lock = threading.Lock()
-        self._stopped = False
+        self._enough = self._stopped = False
         self._running: PreparedContainer | None = None
         self._thread = threading.Thread(target=self._run, name="predictors", daemon=True)
 
@@ -78,8 +76,11 @@ class Predictors:
         """Begin with the first."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End whichever runs, start none, and wait for that. Safe to call twice."""
+    def stop(self, grace_s: float = 0.0) -> None:
+        """Start no more, end whichever still runs after `grace_s`, and wait for that. Safe to call twice."""
+        self._enough = True
+        if self._thread.ident is not None:
+            self._thread.join(grace_s)
         with self._lock:
             self._stopped = True
             running = self._running
@@ -104,16 +105,15 @@ class Predictors:
     def _serve(self, socket: str, ends_s: float, log: Path) -> bool:
         """Run one predictor to its end; False if there is no use for another."""
         with self._lock:
-            if self._stopped:
+            if self._enough:
                 return False
-            self._running, self.was_serving = None, False
+            self._running = None
         container = self._sandbox.prepare(self._spec)
         with self._lock:
             self._running = None if self._stopped else container
         try:
             if self._running is None:
                 return False
-            self.was_serving = True
             outcome = container.run(
                 ["python3", "-m", "aira_evaluator.autoresearch.serving",
                  "--handover", str(_HANDOVER_FOLDER / HANDOVER_FILE), "--socket", str(MEETING / socket)],

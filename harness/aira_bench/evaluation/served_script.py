@@ -26,14 +26,24 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aira_bench.errors import AiraError, AskedInVain, SandboxError, TaskError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.judge import judge, judge_spec
 from aira_bench.evaluation.predictors import HANDOVER_FILE, TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
-from aira_bench.files import set_aside
-from aira_bench.output import last_line, printable
+from aira_bench.output import last_line
+from aira_bench.runs.attempts import keep_attempt
 from aira_bench.runs.outcomes import CLAIM, claimed_value
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Mount, Sandbox, StepOutcome
+from aira_bench.sandbox.protocol import (
+    Artifact,
+    ArtifactRequest,
+    ContainerSpec,
+    Limits,
+    Mount,
+    Sandbox,
+    StepLost,
+    StepOutcome,
+)
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.metadata import FitClock
 
@@ -45,6 +55,7 @@ FIT_FILE = "fit.json"
 ATTEMPTS = 3
 """How often one hand-over is asked, if infrastructure fails."""
 _EMPTY_STEP_TIMEOUT_S = 60.0
+_ENDING_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -170,12 +181,11 @@ class ServedScript:
                 return replace(self._serve(made, ends_s, destination), attempts=attempt)
             except SandboxError as error:
                 failure = error
+            keep_attempt(destination, f"asked-{attempt}", failure, staying=(made.folder.name,))
             if self._closed or time.monotonic() >= ends_s:
                 break
-            if attempt < ATTEMPTS:
-                set_aside(destination, besides=(made.folder.name,))
-        lost = self._predictors
-        if lost and lost.failure and lost.was_serving and self._engine_works(destination):
+        lost = self._predictors is not None and self._predictors.failure is failure and isinstance(failure, StepLost)
+        if lost and self._engine_works(destination):
             return Refused(f"the container that served the model was lost {attempt} times", attempts=attempt)
         raise AskedInVain(failure.message, hint=failure.hint, attempts=attempt) from failure
 
@@ -206,7 +216,7 @@ class ServedScript:
                 raise predictors.failure or error from None
             verdict = Refused("")  # the judge was ended, since no predictor would come any more; explained below
         finally:
-            predictors.stop()
+            predictors.stop(_ENDING_S)  # how it ended by itself says whose failure a refusal is
             container.close()
         if predictors.failure is not None:
             raise predictors.failure
