@@ -97,6 +97,25 @@ def test_an_unranked_submission_counts_as_none_and_enters_no_mean(tmp_path: Path
     assert "unranked" in to_markdown([table])
 
 
+def test_a_score_above_the_best_published_waits_for_its_confirmation(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1), invalid_share=0.0)
+    place = run.seed(0)
+    score = replace(place.scores.read()[1], test=1.0, flags=("above_published_best",))
+    place.scores.append(score)
+    other = run.seed(1).scores.read()[1]
+    (row,) = build_tables([run])[0].rows
+    assert row.test == Spread(other.test, None, 1)
+    assert (row.awaiting, row.unranked, row.valid_submission_rate) == (1, 0, 1.0)
+    assert row.best_test is not None
+    assert row.best_test.mean < 1.0
+    assert "Awaits confirm: seeds whose submission scored above" in to_markdown(build_tables([run]))
+    place.confirmed.append(score)
+    (row,) = build_tables([run])[0].rows
+    assert row.awaiting == 0
+    assert row.test is not None
+    assert row.test.count == 2
+
+
 def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:
     (table,) = build_tables([write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0)])
     shown = to_markdown([table]).splitlines()
