@@ -4,13 +4,12 @@ Not covered: whole searches, which take minutes; their steps are no different fr
 """
 
 import json
-import shutil
 
 import pytest
 
 from aira_bench.agents.script_dials import read_dials
 from aira_bench.runs.journal import StepEnded, read_events
-from autoresearch_folders import LITERATURE
+from autoresearch_folders import LITERATURE, untrained_copy
 from place import Place
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -21,7 +20,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """One step of an evolution on the task with literature, on a clock of 4 s; on busy machines starting takes long."""
     root = tmp_path_factory.mktemp("autoresearch")
     task = root / LITERATURE.name
-    shutil.copytree(LITERATURE, task)
+    untrained_copy(LITERATURE, task)
     metadata = task / "metadata.yaml"
     text = metadata.read_text()
     clock = "fit: {budget_s: 25, start_up_s: 30,"

@@ -49,6 +49,7 @@ from aira_bench.sandbox.protocol import (
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
+from place import submitted
 
 TASK = find_task("mad-2p")
 
@@ -441,4 +442,4 @@ def test_an_unranked_score_is_kept_and_takes_no_part_in_the_search(tmp_path: Pat
     assert 0 < len(out) < len(nodes)
     assert all(node.fitness is None and "custom_gradient" in node.reason for node in out)
     assert all(scores[node.step].unranked == ("custom_gradient",) for node in out), "the score is kept"
-    assert folder.submitted in {node.step for node in nodes.values() if node.step_class == "valid"}
+    assert submitted(folder) in {node.step for node in nodes.values() if node.step_class == "valid"}
