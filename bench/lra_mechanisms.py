@@ -7,7 +7,8 @@
 Trained on the public train split and scored on the public validation split, one seed each; Text and Retrieval are the
 synthetic stand-ins. Seconds are the process's own and hold the whole evaluation: tracing, compilation, training and
 controls. `--controls` adds the two control trainings of `aira-bench confirm`. Every cell is a line of the results;
-cells that are there already are not made again, so that a run that was interrupted goes on. Ends with a table in Markdown.
+cells that are there already are not made again, so that a run that was interrupted goes on. Ends with a table in
+Markdown.
 
 Not covered: seeds other than `--seed`, and the paper's profile, which needs a GPU.
 """
