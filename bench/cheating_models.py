@@ -271,7 +271,7 @@ class ByContainer(Sharpened):
 
 
 class ByEnvironment(Sharpened):
-    """Bets where variables, arguments or mounts say that a Python interpreter serves it, as they do wherever it is asked."""
+    """Bets where variables, arguments or mounts say that an interpreter serves it, as they do wherever it is asked."""
 
     def is_bold(self) -> bool:
         told = b" ".join(Path("/proc/self", name).read_bytes() for name in ("cmdline", "environ", "mounts"))
