@@ -224,9 +224,9 @@ def main() -> None:
     parser.add_argument("--budget-s", type=float, default=25.0, help="of the middle baseline")
     parser.add_argument("--questions", type=int, nargs="*", default=[1_000, 2_000, 5_000, 20_000])
     parser.add_argument("--draws", type=int, default=200)
-    parser.add_argument("--prefix-rows", type=int, default=24, help="of these all targets are asked for by prefix")
+    parser.add_argument("--prefix-rows", type=int, default=8, help="of these all targets are asked for by prefix")
     parser.add_argument("--learning", action="store_true", help="measure what rows teach about rows instead")
-    parser.add_argument("--kept", type=Path, default=None, help="file of exhaustive nats: written, or read if there")
+    parser.add_argument("--kept", type=Path, default=None, help="folder of exhaustive nats: written, or read if there")
     options = parser.parse_args()
     rows, references = all_lots(options.hidden, 1.0)
     vocabulary, tokens, public = len(rows.lengths), rows.tokens.shape[1] - 1, options.public.resolve()
@@ -243,12 +243,15 @@ def main() -> None:
     if options.learning:
         report_learning(makers["baseline"](), options.hidden)
         return
-    if options.kept is not None and options.kept.is_file():
-        models = dict(np.load(options.kept))
-    else:
-        models = {name: exhaustive(make(), rows.tokens, options.prefix_rows) for name, make in makers.items()}
-        if options.kept is not None:
-            np.savez(options.kept, **models)
+    models: dict[str, Floats] = {}
+    for name, make in makers.items():
+        kept = None if options.kept is None else options.kept / f"{name}.npy"
+        if kept is None or not kept.is_file():
+            models[name] = exhaustive(make(), rows.tokens, options.prefix_rows)
+            if kept is not None:
+                np.save(kept, models[name])
+        else:
+            models[name] = np.load(kept)
     report(rows, references, models, options.questions, options.draws)
     report(*all_lots(options.hidden, 0.25), models, options.questions, options.draws)
 
