@@ -181,7 +181,7 @@ class ServedScript:
                 return replace(self._serve(made, ends_s, destination), attempts=attempt)
             except SandboxError as error:
                 failure = error
-            keep_attempt(destination, f"asked-{attempt}", failure, staying=(made.folder.name,))
+            keep_attempt(destination, failure, besides=[made.folder.name])
             if self._closed or time.monotonic() >= ends_s:
                 break
         lost = self._predictors is not None and self._predictors.failure is failure and isinstance(failure, StepLost)

@@ -83,6 +83,8 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             if isinstance(verdict, Scored):
                 score = trusted_score(each.step, verdict, prepared.images.evaluator, synthetic=manifest.synthetic)
                 add_confirmation(keeper, each.seed, each.artifact_sha256, score)
+                for remark in verdict.remarks:
+                    note(f"seed {each.seed} step {each.step}: {remark}")
             else:
                 note(f"seed {each.seed} step {each.step}: refused: {verdict.reason}")
                 refused.append(each)
@@ -112,7 +114,7 @@ def _evaluated(
         except SandboxError as error:
             note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
             failure = error
-            keep_attempt(destination, str(attempt), failure)
+            keep_attempt(destination, failure)
             if isinstance(error, AskedInVain):
                 break
     raise failure

@@ -31,6 +31,7 @@ from aira_bench.scaffolds.protocol import Proposing
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
+SOLUTION = "solution.py"
 _EMPTY_STEP_TIMEOUT_S = 60.0
 
 
@@ -99,9 +100,9 @@ class Step:
         self.model_s = self.clock.used_s - before_s
         node = self.folder.node(self.step)
         if node.exists():  # of an attempt that a crash or a stop cut short
-            keep_attempt(node, "cut", staying=())
+            keep_attempt(node)
         node.mkdir(parents=True, exist_ok=True)
-        (node / "solution.py").write_text(proposal.code, encoding="utf-8")
+        (node / SOLUTION).write_text(proposal.code, encoding="utf-8")
         return proposal
 
     def _analyze(self, proposal: Proposal, outcome: StepOutcome) -> Analysis | None:
@@ -155,7 +156,7 @@ class Step:
                     raise Stopped from error
                 failure = error
             self.code_ran = self.code_ran or isinstance(failure, StepLost)
-            keep_attempt(folder, str(attempt), failure)
+            keep_attempt(folder, failure, besides=[SOLUTION])
             self._tell(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}")
             if isinstance(failure, AskedInVain):  # it has tried again itself; all again would train anew
                 self.attempts += failure.attempts - 1
@@ -177,8 +178,8 @@ class Step:
         container = slot.agent.take()
         try:
             outcome = container.run(
-                ["python3", "solution.py"],
-                files={"solution.py": proposal.code.encode()},
+                ["python3", SOLUTION],
+                files={SOLUTION: proposal.code.encode()},
                 timeout_s=timeout_s,
                 artifacts=[ArtifactRequest(brief.artifact.name, brief.artifact.max_kib * 1024), CLAIM],
                 destination=node,

@@ -154,6 +154,8 @@ class DockerSandbox:
                 return
             if step.is_undead:
                 self._undead.append(step.containers.step)
+                for other in self._live:
+                    other.retire()
             removal = self._removals.submit(self._remove_step, step)
             self._removing.add(removal)
         removal.add_done_callback(self._forget)

@@ -187,6 +187,11 @@ class DockerStep:
         """Mark the step as swept away: whatever it still yields is no outcome."""
         self._swept.set()
 
+    def retire(self) -> None:
+        """Let a step that was not begun begin no more; one that runs goes on."""
+        if not self._used:
+            self.sweep()
+
     def release(self) -> None:
         """Let go of the streams; both containers then read the end of their input."""
         self._attachment.close()
@@ -196,6 +201,7 @@ class DockerStep:
         if self._used:
             raise SandboxError("A prepared container runs one step only.")
         self._used = True
+        self._require_unswept()
         message = hand_over(command, files, self._environment, converse=converse)
         taken = sum(_PAGE_BYTES * -(-len(data) // _PAGE_BYTES) for data in files.values())
         if files and taken + _HEADROOM_BYTES > self._limits.workspace_mib << 20:
@@ -298,7 +304,7 @@ class DockerStep:
 
     def _require_unswept(self) -> None:
         if self._swept.is_set():
-            raise SandboxError("The container was swept away while its step ran.")
+            raise SandboxError("The container was swept away before its step had ended.")
 
     def _copy(self, request: ArtifactRequest, destination: Path, ending: _Ending) -> Artifact | RejectedArtifact:
         if not ending.dead:

@@ -180,6 +180,8 @@ class AiraBlock(_Schema):
     fitness_decimals: int = Field(default=4, ge=1, le=12)
     """Digits of the hidden validation score that a search gets to see."""
     profiles: dict[ProfileName, Profile] = Field(default_factory=lambda: dict(_UPSTREAM_PROFILES))
+    admits: tuple[Literal["custom_gradient"], ...] = ()
+    """Flags that would keep a score out of search and ranking, and do not in this task."""
     sources: tuple[PublicFile, ...] = ()
     """Public files the data is made from. Without any, the task makes its data itself, or is an upstream folder."""
     unpacked: Annotated[tuple[FileName, ...], BeforeValidator(_as_list)] = ()
