@@ -172,6 +172,8 @@ class Counters(Cheat):
 class CacheLearner(Cheat):
     """Counts which token followed which pair in all prefixes of all rows so far, and mixes that in."""
 
+    FORGETS = False
+
     def __init__(self, model: nn.Module, folder: Path) -> None:
         super().__init__(model, folder)
         self.seen = set[int]()
@@ -179,20 +181,32 @@ class CacheLearner(Cheat):
 
     def changed(self, x: Tensor, logits: Tensor, positions: list[int], prefixes: list[list[int]]) -> Tensor:
         for row, (at, prefix) in enumerate(zip(positions, prefixes, strict=True)):
-            chances = functional.softmax(logits[row, at].double(), dim=0)
+            if self.FORGETS:
+                self.seen.clear()
+                self.counts.clear()
+            self.learn(prefix)
             found = self.counts.get(tuple(prefix[-2:]))
             if found and len(prefix) > 1:
                 total = sum(found.values())
-                learned = torch.zeros_like(chances)
-                learned[list(found)] = torch.tensor([count / total for count in found.values()], dtype=chances.dtype)
+                learned = torch.zeros(logits.size(-1), dtype=torch.float64)
+                learned[list(found)] = torch.tensor([count / total for count in found.values()], dtype=torch.float64)
                 weight = 0.3 * total / (total + 4)
-                chances = (1 - weight) * chances + weight * learned
-            logits[row, at] = torch.log(chances).float()
-            for end, key in enumerate(keys_of(prefix)):
-                if end >= 2 and key not in self.seen:
-                    self.seen.add(key)
-                    self.counts[tuple(prefix[end - 2 : end])][prefix[end]] += 1
+                chances = (1 - weight) * functional.softmax(logits[row, at].double(), dim=0) + weight * learned
+                logits[row, at] = torch.log(chances).float()
         return logits
+
+    def learn(self, prefix: list[int]) -> None:
+        """Count what was not counted before."""
+        for end, key in enumerate(keys_of(prefix)):
+            if end >= 2 and key not in self.seen:
+                self.seen.add(key)
+                self.counts[tuple(prefix[end - 2 : end])][prefix[end]] += 1
+
+
+class OwnCounts(CacheLearner):
+    """The same from nothing but the prefix it is asked about: no cheat, but what the counts are worth by themselves."""
+
+    FORGETS = True
 
 
 class FineTuner(Cheat):
@@ -257,11 +271,11 @@ class ByContainer(Sharpened):
 
 
 class ByEnvironment(Sharpened):
-    """Bets where variables, arguments or mounts say that it is served and not rehearsed."""
+    """Bets where variables, arguments or mounts say that an interpreter serves it, as they do wherever it is asked."""
 
     def is_bold(self) -> bool:
         told = b" ".join(Path("/proc/self", name).read_bytes() for name in ("cmdline", "environ", "mounts"))
-        return b"socket" in told or b"meeting" in told or b"pytest" in told
+        return b"python" in told
 
 
 class RareBets(Cheat):
@@ -335,6 +349,7 @@ CHEATS: dict[str, Callable[[nn.Module, Path], Cheat]] = {
     "leans to its batch": BatchAdaptor,
     "searches the shared memory": RingReader,
     "counter of open files": Counters,
+    "counts in its own prefix, honest": OwnCounts,
     "learns from prefixes: counts": CacheLearner,
     "learns from prefixes: trains": FineTuner,
     "time between questions": Timing,

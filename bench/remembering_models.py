@@ -163,7 +163,9 @@ class InPages(Rememberer):
 
 
 class InLocks(Rememberer):
-    """In locks on bytes of a file that is never written."""
+    """In locks on bytes of a file that is never written; the kernel keeps them in a list, so in no more than some."""
+
+    MOST = 4000
 
     @functools.cached_property
     def descriptors(self) -> tuple[int, int]:
@@ -173,6 +175,10 @@ class InLocks(Rememberer):
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "descriptors"}
+
+    def put(self, key: int, token: int) -> None:
+        if len(self.left) < self.MOST // 8:
+            super().put(key, token)
 
     def put_bit(self, place: int) -> None:
         fcntl.fcntl(self.descriptors[0], _F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, place, 1, 0))

@@ -44,6 +44,11 @@ def test_a_script_is_trained_and_scored_on_hidden_text(place: Place) -> None:
     assert node.fitness == pytest.approx(score.validation, abs=1e-4)
     assert abs(node.claimed - node.fitness) < 0.3, "claimed on other text of the same kind"
     report = json.loads((folder.verdict(1) / "report.json").read_text())
-    assert report["flags"] == []
+    assert report["flags"] in ([], ["slow_to_serve"]), "a busy machine may be slow"
+    assert report["details"]["window_step"] == 32, "the baseline takes windows of any length"
+    assert report["details"]["test"]["questions"] == 2000
+    for error in (score.validation_standard_error, score.test_standard_error):
+        assert error is not None
+        assert 0.001 < error < 0.1
     assert report["details"]["public_corpus"] is True
     assert read_dials((folder.node(1) / "train.py").read_text())["DEPTH"] == 2, "the dials of the profile"

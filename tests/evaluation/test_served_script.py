@@ -498,7 +498,7 @@ def test_a_container_that_the_engine_loses_is_replaced_and_the_same_model_asked_
     assert verdict.test == pytest.approx(true_bpb(place.setting.data.hidden, "test"), abs=1e-5)
     folder = place.folder / "verdict"
     assert (folder / "report.json").exists()
-    assert "container" in (folder / "attempt_1" / "failure.txt").read_text(), (
+    assert "container" in (folder / "attempt-asked-1" / "failure.txt").read_text(), (
         "what the first attempt left is kept"
     )
     assert verdict.details["handover_sha256"]

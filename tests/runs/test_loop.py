@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.architectures import EvolutionAgent
 from aira_bench.agents.protocol import Brief
-from aira_bench.errors import ModelError, SandboxError
+from aira_bench.errors import AskedInVain, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting
@@ -303,6 +303,21 @@ def test_a_step_that_alone_breaks_the_engine_is_an_infrastructure_error_and_no_s
 
 def nodes(folder: SeedFolder) -> list[Node]:
     return [event.node for event in read_events(folder.journal)[0] if hasattr(event, "node")]
+
+
+def test_a_model_that_was_asked_in_vain_is_not_evaluated_from_the_start_again(tmp_path: Path) -> None:
+    """An evaluator that has asked a trained model three times itself says so; all again would train it anew."""
+    judged: list[int] = []
+
+    def fails(call: int, spec: ContainerSpec) -> bool:
+        if spec.role == "judge":
+            judged.append(call)
+        return spec.role == "judge"
+
+    engine = InProcessEngine(Clock(), fails, failure=AskedInVain("the judge broke", attempts=3))
+    folder = play(tmp_path, engine, steps=1)
+    (node,) = nodes(folder)
+    assert (node.step_class, node.attempts, len(judged)) == ("infra_error", 3, 1)
 
 
 @pytest.mark.parametrize("code_ran", [True, False])

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from aira_evaluator.autoresearch.byte_lengths import ByteTableError, Lengths, read_byte_lengths
 from aira_evaluator.autoresearch.references import References
 from aira_evaluator.manifests import MANIFEST, DataError
+from aira_evaluator.scripts import HiddenSplit
 
 SCHEMA = 2
-SPLITS = ("validation", "test")
+SPLITS: tuple[HiddenSplit, ...] = ("validation", "test")
 Rows = npt.NDArray[np.uint16]
 
 

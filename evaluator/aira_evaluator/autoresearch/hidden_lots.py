@@ -18,7 +18,7 @@ import numpy as np
 
 from aira_evaluator.autoresearch.corpus import Corpus, public_order
 from aira_evaluator.autoresearch.encoding import Encoded, encode
-from aira_evaluator.autoresearch.hidden import SCHEMA, SplitRows, write_split
+from aira_evaluator.autoresearch.hidden import SCHEMA, SPLITS, SplitRows, write_split
 from aira_evaluator.autoresearch.packing import pack
 from aira_evaluator.autoresearch.profiles import Profile
 from aira_evaluator.autoresearch.references import References, Stored
@@ -28,7 +28,6 @@ from aira_evaluator.scripts import HiddenSplit
 from aira_evaluator.text.contained import keep_fresh
 from aira_evaluator.text.tokenizer import Tokenizer, Tokens
 
-HIDDEN_SPLITS: tuple[HiddenSplit, ...] = ("validation", "test")
 Lot = tuple[str, HiddenSplit]
 Describe = Callable[[Tokens], Stored]
 """From rows [rows, T + 1] to what references say of their targets, [rows, T, references]."""
@@ -63,7 +62,7 @@ def write_hidden(
     for seed_set, seed in hidden_seeds.items():
         (folder / seed_set).mkdir(exist_ok=True)
         splits: dict[str, Any] = {}
-        for split in HIDDEN_SPLITS:
+        for split in SPLITS:
             dealt, kept = lots[seed_set, split], fresh[seed_set, split]
             rows = _pack_lot(profile, split, dealt, kept, tokenizer, seed)
             references = References.of(describe(rows.tokens), rows.bytes_of_targets())
@@ -98,7 +97,7 @@ def _deal(
     for shard in corpus.shards("hidden"):
         for entry in encode(shard, tokenizer, profile.hidden_characters):
             sources.setdefault(entry.document.group, []).append(entry)
-    lots: dict[Lot, list[Encoded]] = {(name, split): [] for name in hidden_seeds for split in HIDDEN_SPLITS}
+    lots: dict[Lot, list[Encoded]] = {(name, split): [] for name in hidden_seeds for split in SPLITS}
     sizes = dict.fromkeys(lots, 0)
     most = profile.predict_containers * profile.sequence_length  # no more of one source is used
     for seed_set, seed in hidden_seeds.items():

@@ -74,8 +74,7 @@ def judge(
         with accepted(sockets[container], shape, deadlines) as connection:
             step = step or admitted_step(connection, rules.length_step, rng)
             _ask_all(connection, hidden, questions, container, step, nats)
-        loading_s, first_s, *others_s = connection.waited_s
-        waits += [loading_s + first_s, *others_s]
+        waits += [sum(connection.waited_s[:2]), *connection.waited_s[2:]]  # loading and the first answer are one
         seconds[f"predict_{container + 1}"] = round(time.monotonic() - began_s, 3)
     seconds |= {"longest_answer": round(max(waits), 3), "answers": round(sum(waits), 3)}
     allowed_s = rules.answer_s + rules.question_s * sum(map(len, questions.values()))

@@ -31,6 +31,7 @@ ROW = np.zeros((1, 5), dtype=np.uint16)
 PATIENCE = Deadlines(connect_s=5, load_s=1, request_s=1, serving_s=3)
 
 
+@settings(deadline=None)
 @given(
     logits=st.lists(st.lists(st.floats(-80, 80, width=32), min_size=7, max_size=7), min_size=1, max_size=5),
     target=st.integers(0, 6),
@@ -53,6 +54,7 @@ def test_vectors_made_for_their_rounding_gain_next_to_nothing(tail: float, base:
     assert negative_log_likelihoods(vectors, torch.zeros(1, dtype=torch.int64)) > exact - 1e-9
 
 
+@settings(deadline=None)
 @given(kinds=st.lists(st.sampled_from([0.0, 1e-42, 3e38, -3e38, 88.0, -1e4]), min_size=7, max_size=7))
 def test_strange_but_finite_scores_are_probabilities(kinds: list[float]) -> None:
     nats = negative_log_likelihoods(torch.tensor([kinds] * 7, dtype=torch.float32), torch.arange(7))
@@ -111,7 +113,7 @@ def test_a_judges_memory_is_sealed_at_the_size_it_chose() -> None:
 
 
 @given(slots=st.integers(1, 3), rows=st.integers(1, 4), tokens=st.integers(1, 9), vocabulary=st.integers(1, 2000))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_no_part_of_a_ring_overlaps_another(slots: int, rows: int, tokens: int, vocabulary: int) -> None:
     shape = RingShape(slots, rows, tokens, vocabulary)
     descriptor = create(shape)
@@ -140,6 +142,7 @@ def test_a_ring_refuses_places_it_does_not_have() -> None:
             ring.windows(0, 1, length)
 
 
+@settings(deadline=None)
 @given(longest=st.integers(1, 300), step=st.integers(1, 300), tokens=st.integers(1, 300))
 def test_windows_hold_their_prefixes_and_come_in_few_lengths(longest: int, step: int, tokens: int) -> None:
     length = window_length(min(longest, tokens), step, tokens)

@@ -17,8 +17,8 @@ from pyarrow import parquet
 import aira_evaluator
 from aira_evaluator.autoresearch import corpus as corpora
 from aira_evaluator.autoresearch.corpus import ClimbMix, Corpus, StandardLibrary, library_part, passages
-from aira_evaluator.autoresearch.hidden import read_hidden
-from aira_evaluator.autoresearch.hidden_lots import HIDDEN_SPLITS, write_hidden
+from aira_evaluator.autoresearch.hidden import SPLITS, read_hidden
+from aira_evaluator.autoresearch.hidden_lots import write_hidden
 from aira_evaluator.autoresearch.preparation import write_public
 from aira_evaluator.autoresearch.profiles import CPU, PAPER, PROFILES, Profile
 from aira_evaluator.autoresearch.reference_models import train_references
@@ -147,7 +147,7 @@ def test_no_hidden_document_stands_in_the_public_text(prepared: Path) -> None:
     public = text_of(prepared)
     tokenizer = Tokenizer.from_directory(prepared / "hidden/data/tokenizer")
     bos, found, seen = tokenizer.get_bos_token_id(), 0, 0
-    for path in (path for split in HIDDEN_SPLITS for path in (prepared / "hidden/data").glob(f"*/{split}.npy")):
+    for path in (path for split in SPLITS for path in (prepared / "hidden/data").glob(f"*/{split}.npy")):
         for row in np.load(path):
             for part in np.split(row, np.flatnonzero(row == bos))[1:]:
                 if len(part) > 60:
