@@ -57,7 +57,17 @@ class EngineInfo:
     root_dir: str
     cpus: int
     memory_mib: int
-    gpu_runtimes: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    """Names of the container runtimes it can start."""
+
+
+@dataclass(frozen=True)
+class ImageDetails:
+    """What a local image consists of."""
+
+    layers: tuple[str, ...]
+    environment: Mapping[str, str]
+    """Variables that its containers begin with."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,7 @@ class DockerEngine:
             root_dir=str(info["DockerRootDir"]),
             cpus=int(info["NCPU"]),
             memory_mib=int(info["MemTotal"]) // 2**20,
-            gpu_runtimes=tuple(sorted(name for name in info.get("Runtimes") or {} if "nvidia" in name)),
+            runtimes=tuple(sorted(info.get("Runtimes") or {})),
         )
 
     # Images
@@ -167,6 +177,23 @@ class DockerEngine:
         except NotFound:
             return False
         return True
+
+    def inspect_image(self, tag: str) -> ImageDetails:
+        """What the image of that tag consists of.
+
+        Raises:
+            PrerequisiteError: there is none.
+        """
+        try:
+            with _engine_call(f"inspect image {tag}"):
+                found = self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
+        except NotFound as error:
+            raise PrerequisiteError(f"There is no image {tag}.", hint="aira-bench images build") from error
+        pairs = (line.partition("=") for line in found["Config"].get("Env") or [])
+        return ImageDetails(
+            layers=tuple(str(layer) for layer in found["RootFS"].get("Layers") or []),
+            environment={name: value for name, _, value in pairs},
+        )
 
     def list_images(self, label: str) -> list[ImageInfo]:
         """All tagged local images carrying `label` (a name, or `name=value`), newest first."""
@@ -367,11 +394,16 @@ class DockerEngine:
             for container in found
         ]
 
-    def volumes(self, label: str) -> list[str]:
-        """Names of all volumes carrying `label`."""
+    def volumes(self, label: str) -> dict[str, Mapping[str, str]]:
+        """Labels of all volumes carrying `label`, by the volumes' names."""
         with _engine_call("list volumes"):
             found = self._api.volumes(filters={"label": [label]})
-        return [str(volume["Name"]) for volume in found.get("Volumes") or []]
+        return {str(volume["Name"]): dict(volume.get("Labels") or {}) for volume in found.get("Volumes") or []}
+
+    def volume_folder(self, name: str) -> str:
+        """Where a volume lies on the engine's machine."""
+        with _engine_call(f"inspect volume {name}", missing_is_error=True):
+            return str(self._api.inspect_volume(name)["Mountpoint"])
 
 
 class _StreamError(Exception):

@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import asdict
 
-from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json
+from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json, add_runtime
 
 _EPILOG = """example:
   aira-bench doctor --profile cpu
@@ -22,6 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Check Docker, disk, GPU, keys, images and data, and probe the sandbox with production options.",
     )  # fmt: skip
     parser.add_argument("--profile", choices=PROFILES, default="cpu", help="profile to check for (default: cpu)")
+    add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -32,7 +33,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.paths import host_paths
 
     findings = []
-    for finding in examine(host_paths(), args.profile, lambda text: print(text, file=sys.stderr)):
+    for finding in examine(host_paths(), args.profile, args.runtime, lambda text: print(text, file=sys.stderr)):
         findings.append(finding)
         if not args.json:
             mend = f"\n         mend: {finding.mend}" if finding.mend else ""

@@ -2,7 +2,7 @@
 
 import argparse
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_runtime
 
 _EPILOG = """example:
   aira-bench resume evolution-mad-2p-cpu-20260101-120000
@@ -19,6 +19,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument("run", metavar="RUN", help="name or folder of a run (aira-bench status)")
     add_runs_folder(parser)
+    add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -35,5 +36,5 @@ def handle(args: argparse.Namespace) -> int:
     folder = find_run(host_paths(args.runs).runs, args.run)
     plan = folder.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
-    host = connect_host(args.runs, display.note, display.transfer)
+    host = connect_host(args.runs, args.runtime, display.note, display.transfer)
     return finish(lambda: resume(host, folder, display.note, display.watch), display, args.run, as_json=args.json)

@@ -1,9 +1,8 @@
 """Boards: rows of agents, from the journals and trusted scores of run folders.
 
 A board is split into sections that never mix: task, profile, data (real or a synthetic stand-in), evaluator image, seed
-set and hardware class. A row
-is one agent with its scaffold, fitness source and budget. A seed that was run twice counts once, the newest complete
-run first.
+set and hardware class. A row is one agent with its scaffold, fitness source, budget and isolation. A seed that was run
+twice counts once, the newest complete run first.
 
 Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out that only
 infrastructure kept from a result. Validation and test: of the submitted node. Claimed less trusted: its own number less
@@ -56,6 +55,8 @@ class Entry:
     fitness: str
     steps: int
     hours: float
+    isolation: str = "shared"
+    """The least that separated its containers of untrusted code from others (`Manifest.isolation_word`)."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def _section(manifest: Manifest) -> Section:
 
 def _entry(manifest: Manifest) -> Entry:
     plan = manifest.plan
-    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours)
+    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours, manifest.isolation_word)
 
 
 def _table(section: Section, entries: dict[Entry, dict[int, SeedResult]]) -> Table:

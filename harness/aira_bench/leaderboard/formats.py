@@ -92,7 +92,7 @@ ESTIMATED = ("validation", "test", "confirmed")
 """Spreads whose values may be estimates, with a standard error of their own."""
 HEADERS = (
     "agent", "scaffold", "seeds", "VSR", "validation", "test", "confirmed", "claimed - trusted", "flagged", "unranked",
-    "NS", "best test met", "steps", "valid steps", "time", "tokens", "cost",
+    "NS", "best test met", "isolation", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
 _EXPLAINED = {
     "VSR": "valid submission rate over seeds.",
@@ -106,6 +106,7 @@ _EXPLAINED = {
     "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
     "against a corrected figure). Published figures are of the paper's sizes.",
     "best test met": "best of all steps, not chosen by it.",
+    "isolation": "what kept containers of untrusted code from reading what others left in the kernel (SECURITY.md).",
     "time": "summed over seeds.",
 }
 
@@ -128,7 +129,7 @@ def cells(row: Row) -> tuple[str, ...]:
         agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _confirmed(row),
         _spread(row.claimed_less_trusted), str(row.flagged or "-"), str(row.unranked or "-"),
-        _normalized(row), _spread(row.best_test),
+        _normalized(row), _spread(row.best_test), entry.isolation,
         f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s), tokens(row.model_use),
         cost(row.model_use),
     )  # fmt: skip

@@ -30,9 +30,12 @@ from aira_bench.runs.host import (
     Host,
     Note,
     Prepared,
+    gives_gpus,
     image_names,
+    isolation_of,
     prepare,
     require_isolation,
+    require_no_weaker,
     require_unchanged,
     slot_limits,
 )
@@ -67,12 +70,13 @@ def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], Non
     task, agent = find_task(plan.task), _agent(host, plan)
     check_plan(plan, task)
     prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
+    found = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, plan.profile), note=note)
     note("probing the sandbox")
     isolation = require_isolation(host.sandbox, prepared.images.agent)
     folder = new_run(host.paths.runs, plan.name)
     if plan.agent.startswith("script:"):
         write_atomically(folder.agent_file, Path(plan.agent.removeprefix("script:")).read_bytes())
-    manifest = _manifest(host, plan, prepared, isolation, agent)
+    manifest = _manifest(host, plan, prepared, isolation, agent).model_copy(update={"isolation_of": found})
     write_json(folder.path / "manifest.json", manifest.model_dump(mode="json"))
     _run_seeds(host, folder, manifest, prepared, agent, watch)
     return folder
@@ -91,6 +95,8 @@ def resume(host: Host, folder: RunFolder, note: Note, watch: Callable[[Progress]
     task = find_task(plan.task)
     prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
     require_unchanged(folder, manifest, prepared)
+    found = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, plan.profile), note=note)
+    require_no_weaker(folder, manifest, found)
     note("probing the sandbox")
     require_isolation(host.sandbox, prepared.images.agent)
     _run_seeds(host, folder, manifest, prepared, agent, watch)
@@ -160,7 +166,11 @@ def _agent_specs(host: Host, manifest: Manifest, prepared: Prepared) -> list[Con
             run_id=manifest.run_id,
             limits=limits,
             mounts=(
-                Mount(prepared.data.public, PurePosixPath("/workspace/data")),
+                Mount(
+                    prepared.data.public,
+                    PurePosixPath("/workspace/data"),
+                    content=str(manifest.data["public"]["sha256"]),
+                ),
                 Mount(prepared.data.task / DESCRIPTION, PurePosixPath("/task") / DESCRIPTION),
             ),
             environment={"AIRA_PROFILE": manifest.plan.profile},

@@ -12,7 +12,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,16 @@ from aira_bench.sandbox.protocol import (
     ContainerSpec,
     Limits,
     PreparedContainer,
+    Role,
     Sandbox,
     StepOutcome,
 )
+from aira_bench.sandbox.trees import BARE_IMAGE, OPTIONS
 
 LIMITS = Limits(memory_mib=96, workspace_mib=8, tmp_mib=8, shm_mib=8, pids=32, open_files=256)
 """Small, so that meeting every cap takes little time; the code that sets them is every container's."""
+OWN_KERNEL_PIDS = 256
+"""A runtime that brings a kernel (gVisor, Kata) starts dozens of threads of its own, which count."""
 WITNESS_TIMEOUT_S = 60.0
 ATTEMPTS = 2
 STUBBORN_TIMEOUT_S = 0.3
@@ -61,14 +65,24 @@ class Check:
     expected: str
 
 
-def probe(sandbox: Sandbox, image: str, *, witness_timeout_s: float = WITNESS_TIMEOUT_S) -> list[Check]:
+def probe(
+    sandbox: Sandbox, image: str, *, role: Role = "probe", witness_timeout_s: float = WITNESS_TIMEOUT_S
+) -> list[Check]:
     """Check every property of containers of `image`; about two seconds.
+
+    Args:
+        sandbox: makes the containers.
+        image: of agents or evaluators.
+        role: `probe` stands for agent and fit; predict containers may have a runtime of their own.
+        witness_timeout_s: until a container must have answered.
 
     Raises:
         PrerequisiteError: the image is not there.
         SandboxError: twice the engine failed, or a probe container could not do its work.
     """
-    spec = ContainerSpec(image=image, role="probe", run_id=f"probe-{secrets.token_hex(6)}", limits=LIMITS)
+    own_kernel = sandbox.isolation(image, role, gpu=False).word == "own kernel"
+    limits = replace(LIMITS, pids=OWN_KERNEL_PIDS) if own_kernel else LIMITS
+    spec = ContainerSpec(image=image, role=role, run_id=f"probe-{secrets.token_hex(6)}", limits=limits)
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting = [
             pool.submit(_asked_again, lambda: _witness(sandbox, spec, witness_timeout_s)),
@@ -78,6 +92,20 @@ def probe(sandbox: Sandbox, image: str, *, witness_timeout_s: float = WITNESS_TI
         if errors:
             raise errors[0]
         return [check for future in waiting for check in future.result()]
+
+
+def probe_all(sandbox: Sandbox, image: str) -> list[Check]:
+    """`probe`, and once more for predict containers where they have a runtime that others have not.
+
+    Raises:
+        PrerequisiteError: the image is not there.
+        SandboxError: as `probe`.
+    """
+    checks = probe(sandbox, image)
+    if sandbox.isolation(image, "predict", gpu=False) == sandbox.isolation(image, "probe", gpu=False):
+        return checks
+    special = probe(sandbox, image, role="predict")
+    return [*checks, *(replace(check, name=f"predict: {check.name}") for check in special)]
 
 
 def _asked_again(ask: Callable[[], list[Check]]) -> list[Check]:
@@ -104,6 +132,7 @@ def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float) -> list[Ch
         *_network(facts),
         *_privileges(facts),
         *_file_systems(facts),
+        *_trees(facts, settings),
         *_caps(facts, spec.limits),
         *_surroundings(facts, spec),
         *_settings(settings, spec),
@@ -184,12 +213,30 @@ def _privileges(facts: Mapping[str, Any]) -> Iterator[Check]:
 def _file_systems(facts: Mapping[str, Any]) -> Iterator[Check]:
     yield _equal("root is read-only", facts["root_read_only"], True)
     for folder, outcome in facts["writes"].items():
-        yield _refused(f"write to {folder or '/'}", outcome, ("EROFS", "EACCES"))
+        # Where file trees stand in for the image, a folder that nothing needs is not there.
+        yield _refused(f"write to {folder or '/'}", outcome, ("EROFS", "EACCES", "ENOENT"))
     yield _refused("write to kernel.core_pattern", facts["core_pattern"], ("EROFS", "EACCES", "EPERM"))
     for folder in (str(WORKSPACE), "/tmp", "/dev/shm"):
         options = set(facts["mounts"].get(folder, []))
         yield _equal(f"{folder} mounted nosuid, nodev", sorted(options & {"nosuid", "nodev"}), ["nodev", "nosuid"])
     yield _equal("sockets and hidden folders in sight", facts["present"], [])
+
+
+def _trees(facts: Mapping[str, Any], inspected: Mapping[str, Any]) -> Iterator[Check]:
+    for target in _tree_targets(inspected):
+        options = set(facts["mounts"].get(target, []))
+        lacking = sorted(set(OPTIONS) - options)
+        yield Check(
+            f"{target} is a file system of its own", not lacking, f"lacks {lacking}" if lacking else "yes", "yes"
+        )
+
+
+def _tree_targets(inspected: Mapping[str, Any]) -> list[str]:
+    """Where a container has file trees of its own; an image without layers comes with them alone."""
+    if inspected["Config"]["Image"] != BARE_IMAGE:
+        return []
+    name = str(inspected["Name"]).lstrip("/")
+    return [mount["Destination"] for mount in inspected["Mounts"] if mount.get("Name", "").startswith(f"{name}-")]
 
 
 def _caps(facts: Mapping[str, Any], limits: Limits) -> Iterator[Check]:
@@ -240,4 +287,4 @@ def _settings(inspected: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Che
     profile = f"seccomp={hardening.seccomp_profile()}" in (host["SecurityOpt"] or [])
     yield Check("engine's seccomp profile", profile, "ours" if profile else "another", "ours")
     mounts = sorted(mount["Destination"] for mount in inspected["Mounts"])
-    yield _equal("engine's mounts", mounts, [str(WORKSPACE)])
+    yield _equal("engine's mounts", mounts, sorted([str(WORKSPACE), *_tree_targets(inspected)]))

@@ -48,6 +48,8 @@ class StepContainers:
     step: str
     reader: str
     volume: str
+    trees: tuple[str, ...] = ()
+    """Volumes with file trees of the step's own."""
 
 
 class DockerStep:
@@ -61,8 +63,12 @@ class DockerStep:
         limits: Limits,
         environment: Sequence[str],
         discard: Callable[["DockerStep"], None],
+        settle: Callable[[], None],
     ) -> None:
-        """Take over started containers; `streams` are those of step and reader, in this order."""
+        """Take over started containers; `streams` are those of step and reader, in this order.
+
+        `settle` returns when nothing is left of other containers that this one must not find.
+        """
         self.containers = containers
         self._engine = engine
         self._limits = limits
@@ -71,7 +77,8 @@ class DockerStep:
         self._pump = OutputPump(streams[0])
         self._attachment = streams[0]
         self._reader = WorkspaceReader(streams[1])
-        self._used = False
+        self._settle = settle
+        self._used = self._is_dead = False
         self._swept = threading.Event()
         self._peak_memory: PeakMemory | None = None
 
@@ -111,6 +118,7 @@ class DockerStep:
         finished = self._execute(message, start_s + timeout_s)
         wall_s = time.monotonic() - start_s
         ended, exit_code = self._end(finished)
+        self._is_dead = True
         copied = {request.name: self._copy(request, destination) for request in artifacts}
         stdout, stderr = self._pump.captured()
         peak = self._peak_memory.mib if self._peak_memory else None
@@ -160,7 +168,18 @@ class DockerStep:
         message = hand_over(command, files, self._environment, converse=converse)
         if len(message) > self._limits.workspace_mib * 2**20:
             raise SandboxError(f"The files take {len(message)} bytes, the workspace {self._limits.workspace_mib} MiB.")
+        self._settle()
         return message
+
+    @property
+    def was_used(self) -> bool:
+        """Whether a command may have run in it."""
+        return self._used
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its last process is known to be dead."""
+        return self._is_dead
 
     def _kill_quietly(self) -> None:
         with contextlib.suppress(SandboxError):  # the failure that led here is the one to tell; removal follows
