@@ -1,6 +1,8 @@
 """The `Sandbox` made of Docker containers.
 
-Each step gets a fresh workspace, a step container and a reader container, all started ahead of time. They are
+Each step gets a fresh workspace, a step container and a reader container, all started ahead of time. An untrusted
+container is named after its user id, and as the engine takes no name twice, no two have the same user, whoever made
+them: one that a crash left keeps its own until it is removed. Containers are
 removed by a thread of the sandbox's own, off the step's critical path; the interpreter does not exit before it is
 done, and what a killed orchestrator leaves is found by its labels.
 
@@ -9,22 +11,28 @@ Not covered: images, and how many containers a machine bears at once.
 
 import contextlib
 import logging
+import os
 import secrets
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from aira_bench.docker_engine import Attachment, DockerEngine
+from aira_bench.docker_engine import Attachment, Conflict, DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError, SandboxError
-from aira_bench.sandbox import hardening
+from aira_bench.paths import host_paths
+from aira_bench.sandbox import hardening, kernel_files
+from aira_bench.sandbox.hardening import Place
 from aira_bench.sandbox.owner import is_dead
 from aira_bench.sandbox.protocol import ContainerSpec
 from aira_bench.sandbox.step import DockerStep, StepContainers
 
 REMOVAL_TIMEOUT_S = 60.0
-StepBody = Callable[[ContainerSpec, str, int], dict[str, Any]]
+USER_ATTEMPTS = 20
+StepBody = Callable[[ContainerSpec, Place], dict[str, Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -56,23 +64,41 @@ class DockerSandbox:
             PrerequisiteError: the image or a mount's source is not there, or the engine cannot grant a limit.
             SandboxError: the engine failed.
         """
+        if hardening.is_trusted(spec.role):
+            return self._prepare(spec, uid=None)
+        for _ in range(USER_ATTEMPTS):
+            uid = secrets.choice(hardening.UNTRUSTED_UIDS)
+            if uid != os.geteuid():
+                with contextlib.suppress(Conflict):  # another container has this user
+                    return self._prepare(spec, uid)
+        raise SandboxError(
+            f"No user was free for a container in {USER_ATTEMPTS} attempts.",
+            hint=f"docker ps --all --filter label={hardening.RUN_LABEL}",
+        )
+
+    def _prepare(self, spec: ContainerSpec, uid: int | None) -> DockerStep:
         name = f"aira-{spec.role}-{secrets.token_hex(6)}"
+        threads = len(spec.limits.cpus) if spec.limits.cpus else self._cores
         labels = hardening.labels(spec.run_id, spec.role)
-        self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role), labels)
-        if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
-            self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
         made: list[str] = []
         streams: list[Attachment] = []
-        try:
-            step = self._start(spec, name, made, streams)
-        except BaseException as error:
-            for stream in streams:
-                stream.close()
-            self._remove(made, name)
-            lacking = _lacking(error, spec)
-            if lacking is not None:
-                raise lacking from error
-            raise
+        with contextlib.ExitStack() as stack:
+            place = Place(name, threads)
+            if uid is not None:
+                place = Place(name, threads, uid, stack.enter_context(_kernel_files(spec)))
+            self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role, place), labels)
+            if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
+                self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
+            try:
+                step = self._start(spec, place, made, streams)
+            except BaseException as error:
+                for stream in streams:
+                    stream.close()
+                self._remove(list(reversed(made)), name)
+                lacking = _lacking(error, spec)
+                if lacking is not None:
+                    raise lacking from error
+                raise
         try:
             step.wait_ready()
         except BaseException:
@@ -115,17 +141,20 @@ class DockerSandbox:
             step.close()
         self._join_removals()
 
-    def _start(self, spec: ContainerSpec, name: str, made: list[str], streams: list[Attachment]) -> DockerStep:
+    def _start(self, spec: ContainerSpec, place: Place, made: list[str], streams: list[Attachment]) -> DockerStep:
         """Create, attach and start both containers; what came of it is in `made` and `streams` even on failure."""
-        threads = len(spec.limits.cpus) if spec.limits.cpus else self._cores
-        bodies = {name: self._step_body(spec, name, threads), f"{name}-reader": hardening.reader_body(spec, name)}
+        name = place.volume if hardening.is_trusted(spec.role) else f"aira-user-{place.uid}"
+        bodies = {
+            name: self._step_body(spec, place),
+            f"{place.volume}-reader": hardening.reader_body(spec, place),
+        }
         for container, body in bodies.items():
             made.append(self._engine.create_container(container, body))
             streams.append(self._engine.attach(made[-1]))
         for identifier in reversed(made):  # the reader first: it keeps the workspace
             self._engine.start_container(identifier)
-        variables = [*hardening.environment(spec, threads), *hardening.PASSED_ON]
-        containers = StepContainers(made[0], made[1], name)
+        variables = [*hardening.environment(spec, place.threads), *hardening.PASSED_ON]
+        containers = StepContainers(made[0], made[1], place.volume)
         step = DockerStep(self._engine, containers, (streams[0], streams[1]), spec.limits, variables, self._discard)
         with self._lock:
             self._live[step] = spec.run_id
@@ -145,7 +174,8 @@ class DockerSandbox:
 
     def _remove_step(self, step: DockerStep) -> None:
         step.release()
-        self._remove([step.containers.step, step.containers.reader], step.containers.volume)
+        # The step last: its name keeps the user that the reader has too.
+        self._remove([step.containers.reader, step.containers.step], step.containers.volume)
 
     def _remove(self, containers: list[str], volume: str) -> None:
         """Remove what can be removed; the labels let a later sweep have the rest."""
@@ -163,6 +193,16 @@ class DockerSandbox:
             raise SandboxError(
                 f"{len(late)} containers were not removed in {REMOVAL_TIMEOUT_S:.0f} s.", hint="docker ps"
             )
+
+
+@contextlib.contextmanager
+def _kernel_files(spec: ContainerSpec) -> Iterator[Path]:
+    """One container's files in place of the kernel's; bound at its start, they need no name after it."""
+    folder = host_paths().home / "containers"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kernel-files-", dir=folder) as made:
+        kernel_files.write_stand_ins(Path(made), hardening.granted_mib(spec.limits))
+        yield Path(made)
 
 
 def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | None:
