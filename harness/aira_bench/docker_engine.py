@@ -308,6 +308,7 @@ class DockerEngine:
         """Create a container from a request body of the Engine API; return its id.
 
         Raises:
+            Conflict: another container has the name.
             PrerequisiteError: the image is not there.
         """
         image = config["Image"]
@@ -350,7 +351,7 @@ class DockerEngine:
                 self._api.kill(container_id)
         except NotFound:
             return
-        except _Conflict:
+        except Conflict:
             return
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
@@ -365,7 +366,7 @@ class DockerEngine:
                 self._api.remove_container(container_id, v=True, force=True)
         except NotFound:
             return
-        except _Conflict:
+        except Conflict:
             self._await_removal(container_id)
 
     def _await_removal(self, container_id: str) -> None:
@@ -410,8 +411,8 @@ class _StreamError(Exception):
     """An error the engine reported within a stream that had begun well."""
 
 
-class _Conflict(SandboxError):
-    """The object is in a state that makes the call pointless."""
+class Conflict(SandboxError):
+    """The name is taken, or the object is in a state that makes the call pointless."""
 
 
 def _follow(events: Iterable[Mapping[str, Any]], on_line: Callable[[str], None]) -> None:
@@ -436,7 +437,7 @@ def _engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]
     except APIError as error:
         reason = f"Docker could not {what}: {error.explanation or error}"
         if error.response is not None and error.response.status_code == requests.codes.conflict:
-            raise _Conflict(reason) from error
+            raise Conflict(reason) from error
         raise SandboxError(reason) from error
     except (DockerException, requests.RequestException, OSError) as error:
         raise SandboxError(

@@ -1,38 +1,40 @@
 """The `Sandbox` made of Docker containers.
 
-Each step gets a fresh workspace, a step container and a reader container, all started ahead of time. They are
+Each step gets a fresh workspace, a step container and a reader container, all started ahead of time. An untrusted
+container is named after its user id, and as the engine takes no name twice, no two have the same user, whoever made
+them: one that a crash left keeps its own until it is removed. Containers are
 removed by a thread of the sandbox's own, off the step's critical path; the interpreter does not exit before it is
 done, and what a killed orchestrator leaves is found by its labels.
-
-Containers of untrusted code get what separates them best on this machine (`isolation`): a runtime with a kernel of its
-own, file trees of their own (`trees`), or an ordinary image whose remembered names are freed behind them (`caches`).
 
 Not covered: images, and how many containers a machine bears at once.
 """
 
 import contextlib
 import logging
+import os
 import secrets
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from aira_bench.docker_engine import Attachment, DockerEngine
+from aira_bench.docker_engine import Attachment, Conflict, DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError, SandboxError
-from aira_bench.sandbox import hardening
-from aira_bench.sandbox.caches import Caches
-from aira_bench.sandbox.isolation import UNTRUSTED, brings_kernel
-from aira_bench.sandbox.keeper import Keeper
+from aira_bench.paths import host_paths
+from aira_bench.sandbox import hardening, kernel_files
+from aira_bench.sandbox.hardening import Place
 from aira_bench.sandbox.owner import is_dead
 from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Role
+from aira_bench.sandbox.separation import Own, Separation, volumes_of
 from aira_bench.sandbox.step import DockerStep, StepContainers
-from aira_bench.sandbox.trees import ImageTrees, OwnTrees, Tree, dress, tree_mount, volume_of, without_data
 
 REMOVAL_TIMEOUT_S = 60.0
-StepBody = Callable[[ContainerSpec, str, int], dict[str, Any]]
+USER_ATTEMPTS = 20
+StepBody = Callable[[ContainerSpec, Place], dict[str, Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -61,18 +63,8 @@ class DockerSandbox:
         """
         self._engine = engine
         self._step_body = step_body
-        info = engine.info()
-        self._cores = info.cpus
-        if runtime is not None and runtime not in info.runtimes:
-            raise PrerequisiteError(
-                f"Docker has no runtime {runtime!r}; it has: {', '.join(info.runtimes)}.",
-                hint="docker info --format '{{json .Runtimes}}'   (docs/isolation.md says how to add one)",
-            )
-        self._runtime = runtime
-        self._kernels = tuple(name for name in info.runtimes if brings_kernel(name))
-        self._keeper = Keeper(engine)
-        self._trees = OwnTrees(engine, self._keeper) if own_trees else None
-        self._caches = Caches(engine, self._keeper, self._trees.heads if self._trees else list)
+        self._separation = Separation(engine, runtime, own_trees=own_trees)
+        self._cores = engine.info().cpus
         self._removals = ThreadPoolExecutor(max_workers=1, thread_name_prefix="container-removal")
         self._lock = threading.Lock()
         self._live: dict[DockerStep, ContainerSpec] = {}
@@ -93,28 +85,43 @@ class DockerSandbox:
             PrerequisiteError: the image or a mount's source is not there, or the engine cannot grant a limit.
             SandboxError: the engine failed.
         """
+        if hardening.is_trusted(spec.role):
+            return self._prepare(spec, uid=None)
+        for _ in range(USER_ATTEMPTS):
+            uid = secrets.choice(hardening.UNTRUSTED_UIDS)
+            if uid != os.geteuid():
+                with contextlib.suppress(Conflict):  # another container has this user
+                    return self._prepare(spec, uid)
+        raise SandboxError(
+            f"No user was free for a container in {USER_ATTEMPTS} attempts.",
+            hint=f"docker ps --all --filter label={hardening.RUN_LABEL}",
+        )
+
+    def _prepare(self, spec: ContainerSpec, uid: int | None) -> DockerStep:
         name = f"aira-{spec.role}-{secrets.token_hex(6)}"
-        image, data = self._own_trees(spec)
+        threads = len(spec.limits.cpus) if spec.limits.cpus else self._cores
         labels = hardening.labels(spec.run_id, spec.role)
-        self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role), labels)
-        if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
-            self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
-        trees = (*image.trees, *data)
+        own = self._separation.own(spec)
         made: list[str] = []
         streams: list[Attachment] = []
-        try:
-            for tree in trees:
-                assert self._trees is not None
-                self._engine.create_volume(volume_of(name, tree), self._trees.volume_options(tree), labels)
-            step = self._start(spec, name, (image, data), made, streams)
-        except BaseException as error:
-            for stream in streams:
-                stream.close()
-            self._remove(made, [name, *(volume_of(name, tree) for tree in trees)])
-            lacking = _lacking(error, spec)
-            if lacking is not None:
-                raise lacking from error
-            raise
+        with contextlib.ExitStack() as stack:
+            place = Place(name, threads)
+            if uid is not None:
+                place = Place(name, threads, uid, stack.enter_context(_kernel_files(spec)))
+            self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role, place), labels)
+            if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
+                self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
+            try:
+                self._separation.make_volumes(own, name, labels)
+                step = self._start(spec, place, own, made, streams)
+            except BaseException as error:
+                for stream in streams:
+                    stream.close()
+                self._remove(list(reversed(made)), [name, *volumes_of(own, name)])
+                lacking = _lacking(error, spec)
+                if lacking is not None:
+                    raise lacking from error
+                raise
         try:
             step.wait_ready()
         except BaseException:
@@ -145,27 +152,19 @@ class DockerSandbox:
     def sweep_dead(self) -> int:
         """Remove what orchestrators of this machine left that are certainly dead; return how many containers went."""
         containers = self._engine.containers(hardening.OWNER_LABEL)
-        found = [item.labels for item in containers] + list(self._engine.volumes(hardening.OWNER_LABEL).values())
         for item in containers:  # trusted containers belong to no run, and end by themselves unless they hang
             if hardening.RUN_LABEL not in item.labels and is_dead(item.labels[hardening.OWNER_LABEL]):
                 self._engine.remove_container(item.id)
-        found = [labels for labels in found if hardening.RUN_LABEL in labels]
+        volumes = self._engine.volumes(hardening.OWNER_LABEL)
+        found = [labels for labels in (*(item.labels for item in containers), *volumes.values())
+                 if hardening.RUN_LABEL in labels]  # fmt: skip
         runs = {labels[hardening.RUN_LABEL] for labels in found if is_dead(labels[hardening.OWNER_LABEL])}
         live = {labels[hardening.RUN_LABEL] for labels in found if not is_dead(labels[hardening.OWNER_LABEL])}
         return sum(self.sweep(run_id) for run_id in sorted(runs - live))
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
         """What separates containers of `image` in `role` (`Sandbox.isolation`)."""
-        runtime = self._runtime_of(role, gpu=gpu)
-        if runtime is not None and brings_kernel(runtime):
-            return Isolation("own kernel", f"runtime {runtime}")
-        trees = self._image_trees(image, gpu=gpu)
-        lacking = self._keeper.lacking(image)
-        if trees.trees:
-            return Isolation("own trees", "file systems of each container's own (EROFS)")
-        if not lacking:
-            return Isolation("dropped caches", f"no file trees of their own: {trees.reason}")
-        return Isolation("shared", f"no file trees of their own: {trees.reason}; caches cannot be freed: {lacking}")
+        return self._separation.isolation(image, role, gpu=gpu)
 
     def close(self) -> None:
         """Remove every container of ours, and wait until that is done."""
@@ -174,77 +173,29 @@ class DockerSandbox:
         for step in left:
             step.close()
         self._join_removals()
-        self._caches.close()
-        self._keeper.close()
-
-    def _runtime_of(self, role: Role, *, gpu: bool) -> str | None:
-        """Which runtime a container gets; None for the engine's own. GPUs are known to the engine's own only."""
-        if gpu or role not in (*UNTRUSTED, "probe"):
-            return None
-        if self._runtime is None and role == "predict":  # it sees hidden data
-            return next(iter(self._kernels), None)
-        return self._runtime
-
-    def _image_trees(self, image: str, *, gpu: bool) -> ImageTrees:
-        if self._trees is None:
-            return ImageTrees((), {}, "they are switched off")
-        if gpu:
-            return ImageTrees((), {}, "the engine puts a GPU's driver into the ordinary image")
-        return self._trees.of_image(image)
-
-    def _own_trees(self, spec: ContainerSpec) -> tuple[ImageTrees, tuple[Tree, ...]]:
-        """What a container gets of its own: trees of the image, and of the data folders it sees."""
-        if spec.role not in (*UNTRUSTED, "probe"):
-            return ImageTrees((), {}), ()
-        image = self._image_trees(spec.image, gpu=spec.limits.gpu_uuid is not None)
-        folders = [mount for mount in spec.mounts if mount.content is not None]
-        if image.trees and self._trees is not None:
-            return image, tuple(self._trees.of_data(mount, spec.image) for mount in folders)
-        self._caches.read_first(spec.image)
-        for mount in folders:
-            self._caches.read_first(spec.image, mount)
-        return image, ()
+        self._separation.close()
 
     def _start(
-        self,
-        spec: ContainerSpec,
-        name: str,
-        own: tuple[ImageTrees, tuple[Tree, ...]],
-        made: list[str],
-        streams: list[Attachment],
+        self, spec: ContainerSpec, place: Place, own: Own, made: list[str], streams: list[Attachment]
     ) -> DockerStep:
         """Create, attach and start both containers; what came of it is in `made` and `streams` even on failure."""
-        threads = len(spec.limits.cpus) if spec.limits.cpus else self._cores
-        bodies = {name: self._body(spec, name, threads, own), f"{name}-reader": hardening.reader_body(spec, name)}
+        name = place.volume if hardening.is_trusted(spec.role) else f"aira-user-{place.uid}"
+        body = self._step_body(self._separation.shared(spec, own), place)
+        self._separation.dress(body, spec, own, place.volume)
+        bodies = {name: body, f"{place.volume}-reader": hardening.reader_body(spec, place)}
         for container, body in bodies.items():
             made.append(self._engine.create_container(container, body))
             streams.append(self._engine.attach(made[-1]))
         for identifier in reversed(made):  # the reader first: it keeps the workspace
             self._engine.start_container(identifier)
-        variables = [*hardening.environment(spec, threads), *hardening.PASSED_ON]
-        volumes = tuple(volume_of(name, tree) for tree in (*own[0].trees, *own[1]))
-        containers = StepContainers(made[0], made[1], name, volumes)
-        step = DockerStep(
-            self._engine, containers, (streams[0], streams[1]), spec.limits, variables, self._discard,
-            partial(self._caches.settle, spec.image),
-        )  # fmt: skip
+        variables = [*hardening.environment(spec, place.threads), *hardening.PASSED_ON]
+        containers = StepContainers(made[0], made[1], place.volume, volumes_of(own, place.volume))
+        settle = partial(self._separation.settle, spec)
+        both = (streams[0], streams[1])
+        step = DockerStep(self._engine, containers, both, spec.limits, variables, self._discard, settle)
         with self._lock:
             self._live[step] = spec
         return step
-
-    def _body(
-        self, spec: ContainerSpec, name: str, threads: int, own: tuple[ImageTrees, tuple[Tree, ...]]
-    ) -> dict[str, Any]:
-        """The request of a step's container, with all that is its own."""
-        image, data = own
-        body = self._step_body(without_data(spec) if image.trees else spec, name, threads)
-        runtime = self._runtime_of(spec.role, gpu=spec.limits.gpu_uuid is not None)
-        if runtime is not None:
-            body["HostConfig"]["Runtime"] = runtime
-        if image.trees:
-            dress(body, image)
-            body["HostConfig"]["Mounts"] += [tree_mount(name, tree) for tree in (*image.trees, *data)]
-        return body
 
     def _discard(self, step: DockerStep) -> None:
         with self._lock:
@@ -254,9 +205,9 @@ class DockerSandbox:
             removal = self._removals.submit(self._remove_step, step)
             self._removing.add(removal)
         removal.add_done_callback(self._forget)
-        if step.was_used and spec.role in UNTRUSTED:
-            drop = spec.role == "predict" or not step.containers.trees
-            self._caches.soil(spec.image, (lambda: None) if step.is_dead else removal.result, drop=drop)
+        if step.was_used:
+            await_death = (lambda: None) if step.is_dead else removal.result
+            self._separation.clean_behind(spec, await_death, trees=bool(step.containers.trees))
 
     def _forget(self, removal: Future[None]) -> None:
         with self._lock:
@@ -264,8 +215,9 @@ class DockerSandbox:
 
     def _remove_step(self, step: DockerStep) -> None:
         step.release()
+        # The step last: its name keeps the user that the reader has too.
         containers = step.containers
-        self._remove([containers.step, containers.reader], [containers.volume, *containers.trees])
+        self._remove([containers.reader, containers.step], [containers.volume, *containers.trees])
 
     def _remove(self, containers: list[str], volumes: list[str]) -> None:
         """Remove what can be removed; the labels let a later sweep have the rest."""
@@ -284,6 +236,16 @@ class DockerSandbox:
             raise SandboxError(
                 f"{len(late)} containers were not removed in {REMOVAL_TIMEOUT_S:.0f} s.", hint="docker ps"
             )
+
+
+@contextlib.contextmanager
+def _kernel_files(spec: ContainerSpec) -> Iterator[Path]:
+    """One container's files in place of the kernel's; bound at its start, they need no name after it."""
+    folder = host_paths().home / "containers"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kernel-files-", dir=folder) as made:
+        kernel_files.write_stand_ins(Path(made), hardening.granted_mib(spec.limits))
+        yield Path(made)
 
 
 def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | None:

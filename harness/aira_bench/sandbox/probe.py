@@ -20,7 +20,7 @@ import tenacity
 
 from aira_bench.errors import SandboxError
 from aira_bench.output import last_line
-from aira_bench.sandbox import hardening
+from aira_bench.sandbox import hardening, kernel_files
 from aira_bench.sandbox.protocol import (
     WORKSPACE,
     Artifact,
@@ -131,6 +131,7 @@ def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float) -> list[Ch
     return [
         *_network(facts),
         *_privileges(facts),
+        *_channels(facts),
         *_file_systems(facts),
         *_trees(facts, settings),
         *_caps(facts, spec.limits),
@@ -151,7 +152,7 @@ def _no_answer(outcome: StepOutcome, timeout_s: float) -> SandboxError:
 
 
 def _run_witness(container: PreparedContainer, limits: Limits, folder: Path, timeout_s: float) -> StepOutcome:
-    granted_mib = limits.memory_mib + limits.workspace_mib + limits.tmp_mib + limits.shm_mib
+    granted_mib = hardening.granted_mib(limits)
     numbers = (limits.workspace_mib, limits.tmp_mib, limits.shm_mib, limits.pids, granted_mib)
     return container.run(
         ["python3", "witness.py", *(str(number) for number in numbers)],
@@ -191,7 +192,7 @@ def _refused(name: str, outcome: str, errors: tuple[str, ...] = ("EPERM", "ENOSY
 
 def _network(facts: Mapping[str, Any]) -> Iterator[Check]:
     yield _equal("network interfaces", facts["interfaces"], ["lo"])
-    yield _refused("connection to the outside", facts["connect"], ("ENETUNREACH",))
+    yield _refused("connection to the outside", facts["connect"], ("ENETUNREACH", "EPERM"))
     for family, outcome in facts["families"].items():
         yield _refused(f"socket {family}", outcome, ("EPERM", "EAFNOSUPPORT") if family == "AF_ALG" else ("EPERM",))
 
@@ -204,10 +205,24 @@ def _privileges(facts: Mapping[str, Any]) -> Iterator[Check]:
         yield _equal(capabilities, int(status[capabilities], 16), 0)
     yield _equal("NoNewPrivs", status["NoNewPrivs"], "1")
     yield _equal("Seccomp", status["Seccomp"], "2")
-    yield _equal("user and group ids", facts["ids"], [hardening.CONTAINER_UID] * 4)
-    foreign = set(facts["groups"]) - {hardening.CONTAINER_UID}
-    yield _equal("further groups", sorted(foreign), [])
+    own = facts["ids"][0]
+    expected = f"four times one of {hardening.UNTRUSTED_UIDS.start} to {hardening.UNTRUSTED_UIDS.stop - 1}"
+    yield Check(
+        "user and group ids", {*facts["ids"]} == {own} and own in hardening.UNTRUSTED_UIDS, str(facts["ids"]), expected
+    )
+    yield _equal("further groups", sorted(set(facts["groups"]) - {own}), [])
     yield _equal("oom_score_adj after lowering it", facts["oom_score_adj"], 500)
+
+
+def _channels(facts: Mapping[str, Any]) -> Iterator[Check]:
+    """Walls against messages to other containers, as far as one container can tell (`aira_bench.sandbox.channels`)."""
+    yield _equal("a lock that another holds has no effect", facts["locks"]["flock held by another"], "allowed")
+    yield _refused("asking for locks", facts["locks"]["asking for locks"])
+    yield _refused("a socket's number", facts["cookie"])
+    yield _refused("a new terminal", facts["terminal"], ("ENOENT", "ENXIO", "ENODEV"))
+    yield _equal("counters of the machine in sight", facts["counters"], [])
+    replaced = [target for target in kernel_files.REPLACED if target in facts["mounts"]]
+    yield _equal("files in place of the kernel's", replaced, [*kernel_files.REPLACED])
 
 
 def _file_systems(facts: Mapping[str, Any]) -> Iterator[Check]:
@@ -215,7 +230,7 @@ def _file_systems(facts: Mapping[str, Any]) -> Iterator[Check]:
     for folder, outcome in facts["writes"].items():
         # Where file trees stand in for the image, a folder that nothing needs is not there.
         yield _refused(f"write to {folder or '/'}", outcome, ("EROFS", "EACCES", "ENOENT"))
-    yield _refused("write to kernel.core_pattern", facts["core_pattern"], ("EROFS", "EACCES", "EPERM"))
+    yield _refused("write to kernel.core_pattern", facts["core_pattern"], ("EROFS", "EACCES", "EPERM", "ENOENT"))
     for folder in (str(WORKSPACE), "/tmp", "/dev/shm"):
         options = set(facts["mounts"].get(folder, []))
         yield _equal(f"{folder} mounted nosuid, nodev", sorted(options & {"nosuid", "nodev"}), ["nodev", "nosuid"])
@@ -235,8 +250,8 @@ def _tree_targets(inspected: Mapping[str, Any]) -> list[str]:
     """Where a container has file trees of its own; an image without layers comes with them alone."""
     if inspected["Config"]["Image"] != BARE_IMAGE:
         return []
-    name = str(inspected["Name"]).lstrip("/")
-    return [mount["Destination"] for mount in inspected["Mounts"] if mount.get("Name", "").startswith(f"{name}-")]
+    names = {mount["Destination"]: str(mount.get("Name", "")) for mount in inspected["Mounts"]}
+    return [target for target, name in names.items() if name.startswith(f"{names[str(WORKSPACE)]}-")]
 
 
 def _caps(facts: Mapping[str, Any], limits: Limits) -> Iterator[Check]:
@@ -275,7 +290,7 @@ def _surroundings(facts: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Che
 
 def _settings(inspected: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Check]:
     host = inspected["HostConfig"]
-    expected = hardening.step_body(spec, "", 1)["HostConfig"]
+    expected = hardening.step_body(spec, hardening.Place("", 1))["HostConfig"]
     for name in ("NetworkMode", "ReadonlyRootfs", "IpcMode", "Init", "PidsLimit", "Memory", "MemorySwap", "ShmSize"):
         yield _equal(f"engine's {name}", host[name], expected[name])
     yield _equal("engine's CapDrop", host["CapDrop"], ["ALL"])
@@ -284,7 +299,11 @@ def _settings(inspected: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Che
     yield _equal("engine's PidMode", host["PidMode"], "")
     yield _equal("engine's log driver", host["LogConfig"]["Type"], "none")
     yield _equal("engine's devices", host["Devices"] or [], [])
-    profile = f"seccomp={hardening.seccomp_profile()}" in (host["SecurityOpt"] or [])
+    profile = hardening.seccomp(spec) in (host["SecurityOpt"] or [])
     yield Check("engine's seccomp profile", profile, "ours" if profile else "another", "ours")
     mounts = sorted(mount["Destination"] for mount in inspected["Mounts"])
-    yield _equal("engine's mounts", mounts, sorted([str(WORKSPACE), *_tree_targets(inspected)]))
+    mounted = [*kernel_files.REPLACED, *(mount["Target"] for mount in expected["Mounts"])]
+    yield _equal("engine's mounts", mounts, sorted([*mounted, *_tree_targets(inspected)]))
+    for name in ("MaskedPaths", "ReadonlyPaths"):
+        missing = sorted(set(expected[name]) - set(host[name] or []))
+        yield _equal(f"missing of the engine's {name}", missing, [])

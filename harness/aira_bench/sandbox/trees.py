@@ -166,7 +166,7 @@ class OwnTrees:
         targets = [tree.target for tree in found.trees]
         body: dict[str, Any] = {
             "Entrypoint": ["python3", "-I", "-S", "-c", _TEST.replace("{targets}", repr(targets))],
-            "User": f"{hardening.CONTAINER_UID}:{hardening.CONTAINER_UID}",
+            "User": f"{hardening.TRUSTED_UID}:{hardening.TRUSTED_UID}",
             "WorkingDir": "/",
             "AttachStdout": False,
             "AttachStderr": False,
