@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aira_bench.docker_engine import DockerEngine
+from aira_bench.docker_engine import DockerEngine, ImageDetails
 from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.keeper import STORE, Keeper, store_mount
@@ -86,8 +86,7 @@ class OwnTrees:
             key = self._keys.get(image)
             if key is None:
                 details = self._engine.inspect_image(image)
-                # Images of equal layers, like an agent's and its evaluator's, share files.
-                key = self._keys[image] = key_of([*details.layers, *sorted(details.environment.items())])
+                key = self._keys[image] = image_key(details)
                 if key not in self._images:
                     self._images[key] = self._tried(key, image, details.environment)
             return self._images[key]
@@ -216,6 +215,11 @@ def dress(body: dict[str, Any], found: ImageTrees) -> None:
 def without_data(spec: ContainerSpec) -> ContainerSpec:
     """The spec less the folders that it gets as trees."""
     return replace(spec, mounts=tuple(mount for mount in spec.mounts if mount.content is None))
+
+
+def image_key(details: ImageDetails) -> str:
+    """The key of an image's files. Images of equal layers, like an agent's and its evaluator's, share them."""
+    return key_of([*details.layers, *sorted(details.environment.items())])
 
 
 def key_of(contents: Sequence[object]) -> str:
