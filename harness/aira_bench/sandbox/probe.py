@@ -8,11 +8,14 @@ Not covered: the kernel behind the walls, GPUs, and host folders mounted by othe
 """
 
 import json
+import platform
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,12 @@ LIMITS = Limits(memory_mib=96, workspace_mib=8, tmp_mib=8, shm_mib=8, pids=32, o
 """Small, so that meeting every cap takes little time; the code that sets them is every container's."""
 OWN_KERNEL_PIDS = 256
 """A runtime that brings a kernel (gVisor, Kata) starts dozens of threads of its own, which count."""
+OF_A_SHARED_KERNEL = re.compile(
+    r"socket |system call |NoNewPrivs|Seccomp|CapAmb|oom_score_adj|root is|.* mounted nosuid|.* of its own$|tmp inodes"
+    r"|processes$|memory$|a lock|asking for|a socket's|a new terminal|counters|files in place"
+)
+"""Checks that ask the kernel which containers share. One of a container's own answers as it likes: what it allows
+reaches nobody else, and a container that takes too much ends whole, which is tried instead (`_bombs`)."""
 WITNESS_TIMEOUT_S = 60.0
 ATTEMPTS = 2
 STUBBORN_TIMEOUT_S = 0.3
@@ -53,6 +62,11 @@ if os.fork() == 0:
     os.fork()
 while True: time.sleep(1)
 """
+
+_BOMBS = {
+    "a fork bomb ends": "import sys, witness; sys.exit(witness.fork_until_refused(4096)['outcome'] != 'allowed')",
+    "taking memory ends": "import witness; witness.hog_memory(4096)",
+}
 
 
 @dataclass(frozen=True)
@@ -83,11 +97,14 @@ def probe(
     own_kernel = sandbox.isolation(image, role, gpu=False).word == "own kernel"
     limits = replace(LIMITS, pids=OWN_KERNEL_PIDS) if own_kernel else LIMITS
     spec = ContainerSpec(image=image, role=role, run_id=f"probe-{secrets.token_hex(6)}", limits=limits)
+    asked = [
+        lambda: _witness(sandbox, spec, witness_timeout_s, own_kernel=own_kernel),
+        lambda: _stubborn(sandbox, spec),
+    ]
+    if own_kernel:
+        asked += [partial(_bomb, sandbox, spec, name, code) for name, code in _BOMBS.items()]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting = [
-            pool.submit(_asked_again, lambda: _witness(sandbox, spec, witness_timeout_s)),
-            pool.submit(_asked_again, lambda: _stubborn(sandbox, spec)),
-        ]
+        waiting = [pool.submit(_asked_again, ask) for ask in asked]
         errors = [error for future in waiting if (error := future.exception())]
         if errors:
             raise errors[0]
@@ -116,19 +133,21 @@ def _asked_again(ask: Callable[[], list[Check]]) -> list[Check]:
     return retrying(ask)
 
 
-def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float) -> list[Check]:
+def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float, *, own_kernel: bool) -> list[Check]:
     container = sandbox.prepare(spec)
     try:
         settings = container.inspect()
         with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder:
-            outcome = _run_witness(container, spec.limits, Path(folder), timeout_s)
+            # Where the kernel is the container's own, reaching for more than it has would end the witness.
+            most = (0, 0) if own_kernel else (spec.limits.pids, hardening.granted_mib(spec.limits))
+            outcome = _run_witness(container, spec.limits, most, Path(folder), timeout_s)
             report = outcome.artifacts[_REPORT.name]
             if outcome.exit_code != 0 or not isinstance(report, Artifact):
                 raise _no_answer(outcome, timeout_s)
             facts = json.loads(report.path.read_bytes())
     finally:
         container.close()
-    return [
+    checks = [
         *_network(facts),
         *_privileges(facts),
         *_channels(facts),
@@ -138,6 +157,30 @@ def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float) -> list[Ch
         *_surroundings(facts, spec),
         *_settings(settings, spec),
     ]
+    if not own_kernel:
+        return checks
+    here = [platform.release(), platform.version()]
+    kernel = Check("kernel of its own", facts["kernel"] != here, " ".join(facts["kernel"]), "not this machine's")
+    return [kernel, *(check for check in checks if not OF_A_SHARED_KERNEL.match(check.name))]
+
+
+def _bomb(sandbox: Sandbox, spec: ContainerSpec, name: str, code: str) -> list[Check]:
+    """Let a container with a kernel of its own take without end; its limits must end it, or refuse."""
+    container = sandbox.prepare(spec)
+    try:
+        with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder:
+            outcome = container.run(
+                ["python3", "-c", code],
+                files={"witness.py": hardening.source("witness").encode()},
+                timeout_s=WITNESS_TIMEOUT_S,
+                artifacts=(),
+                destination=Path(folder),
+            )
+    finally:
+        container.close()
+    seen = f"{outcome.ended}, exit status {outcome.exit_code}"
+    ok = outcome.ended == "out_of_memory" or outcome.exit_code not in (0, None)
+    return [Check(name, ok, seen, "an end by its limits")]
 
 
 def _no_answer(outcome: StepOutcome, timeout_s: float) -> SandboxError:
@@ -151,9 +194,10 @@ def _no_answer(outcome: StepOutcome, timeout_s: float) -> SandboxError:
     )
 
 
-def _run_witness(container: PreparedContainer, limits: Limits, folder: Path, timeout_s: float) -> StepOutcome:
-    granted_mib = hardening.granted_mib(limits)
-    numbers = (limits.workspace_mib, limits.tmp_mib, limits.shm_mib, limits.pids, granted_mib)
+def _run_witness(
+    container: PreparedContainer, limits: Limits, most: tuple[int, int], folder: Path, timeout_s: float
+) -> StepOutcome:
+    numbers = (limits.workspace_mib, limits.tmp_mib, limits.shm_mib, *most)
     return container.run(
         ["python3", "witness.py", *(str(number) for number in numbers)],
         files={"witness.py": hardening.source("witness").encode()},
@@ -192,7 +236,7 @@ def _refused(name: str, outcome: str, errors: tuple[str, ...] = ("EPERM", "ENOSY
 
 def _network(facts: Mapping[str, Any]) -> Iterator[Check]:
     yield _equal("network interfaces", facts["interfaces"], ["lo"])
-    yield _refused("connection to the outside", facts["connect"], ("ENETUNREACH", "EPERM"))
+    yield _refused("connection to the outside", facts["connect"], ("ENETUNREACH", "EHOSTUNREACH", "EPERM"))
     for family, outcome in facts["families"].items():
         yield _refused(f"socket {family}", outcome, ("EPERM", "EAFNOSUPPORT") if family == "AF_ALG" else ("EPERM",))
 
@@ -202,9 +246,9 @@ def _privileges(facts: Mapping[str, Any]) -> Iterator[Check]:
         yield _refused(f"system call {call}", outcome)
     status = facts["status"]
     for capabilities in ("CapEff", "CapPrm", "CapBnd", "CapAmb"):
-        yield _equal(capabilities, int(status[capabilities], 16), 0)
-    yield _equal("NoNewPrivs", status["NoNewPrivs"], "1")
-    yield _equal("Seccomp", status["Seccomp"], "2")
+        yield _equal(capabilities, int(status.get(capabilities, "-1"), 16), 0)
+    yield _equal("NoNewPrivs", status.get("NoNewPrivs"), "1")
+    yield _equal("Seccomp", status.get("Seccomp"), "2")
     own = facts["ids"][0]
     expected = f"four times one of {hardening.UNTRUSTED_UIDS.start} to {hardening.UNTRUSTED_UIDS.stop - 1}"
     yield Check(

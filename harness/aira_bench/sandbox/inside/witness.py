@@ -237,6 +237,7 @@ def create_file(path: str) -> None:
 def witness(workspace_mib: int, tmp_mib: int, shm_mib: int, pids: int, memory_mib: int) -> dict[str, object]:
     """Everything seen."""
     return {
+        "kernel": list(os.uname()[2:4]),
         "environment": dict(os.environ),
         "interfaces": interfaces(),
         "locks": locks(),
