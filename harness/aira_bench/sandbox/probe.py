@@ -63,6 +63,30 @@ if os.fork() == 0:
 while True: time.sleep(1)
 """
 
+_MEETING_TIMEOUT_S = 30.0
+_JUDGE = """
+import os, socket
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind("/meeting/probe")
+os.chmod("/meeting/probe", 0o666)
+listener.listen(1)
+listener.settimeout(20)
+listener.accept()[0].send(b"word")
+"""
+_PREDICTOR = """
+import socket, time
+stream = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+for attempt in range(100):
+    try:
+        stream.connect("/meeting/probe")
+        break
+    except OSError as error:
+        failure = error
+        time.sleep(0.1)
+else:
+    raise failure
+assert stream.recv(64) == b"word"
+"""
 _BOMBS = {
     "a fork bomb ends": "import sys, witness; sys.exit(witness.fork_until_refused(4096)['outcome'] != 'allowed')",
     "taking memory ends": "import witness; witness.hog_memory(4096)",
@@ -121,8 +145,35 @@ def probe_all(sandbox: Sandbox, image: str) -> list[Check]:
     checks = probe(sandbox, image)
     if sandbox.isolation(image, "predict", gpu=False) == sandbox.isolation(image, "probe", gpu=False):
         return checks
-    special = probe(sandbox, image, role="predict")
+    special = [*probe(sandbox, image, role="predict"), *_asked_again(lambda: _meets(sandbox, image))]
     return [*checks, *(replace(check, name=f"predict: {check.name}") for check in special)]
+
+
+def _meets(sandbox: Sandbox, image: str) -> list[Check]:
+    """Whether a predict container reaches a judge's socket: a runtime may have to be told to let it."""
+    limits = replace(LIMITS, pids=OWN_KERNEL_PIDS)
+    run_id = f"probe-{secrets.token_hex(6)}"
+    spec = ContainerSpec(image=image, role="judge", run_id=run_id, limits=limits, meeting=f"aira-meeting-{run_id}")
+    with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder, ThreadPoolExecutor(max_workers=1) as pool:
+        run = partial(_run_code, sandbox, destination=Path(folder))
+        judge = pool.submit(run, spec, _JUDGE)
+        predicted = run(replace(spec, role="predict"), _PREDICTOR)
+        judged = judge.result()
+    sandbox.sweep(run_id)
+    said = last_line(predicted.stderr) or last_line(judged.stderr) or "nothing"
+    ok = predicted.exit_code == judged.exit_code == 0
+    expected = "its word (docs/isolation.md; --runtime runc does without this runtime)"
+    return [Check("a judge's socket is reached", ok, "its word" if ok else said, expected)]
+
+
+def _run_code(sandbox: Sandbox, spec: ContainerSpec, code: str, *, destination: Path) -> StepOutcome:
+    container = sandbox.prepare(spec)
+    try:
+        return container.run(
+            ["python3", "-c", code], files={}, timeout_s=_MEETING_TIMEOUT_S, artifacts=(), destination=destination
+        )
+    finally:
+        container.close()
 
 
 def _asked_again(ask: Callable[[], list[Check]]) -> list[Check]:
