@@ -1,15 +1,22 @@
 """Run folders as the loop writes them, generated without containers, for tests and benchmarks of readers."""
 
+import hashlib
 import random
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from aira_bench.files import write_json
+from aira_bench.keys import MachineKey
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.journal import JournalFile, SeedEnded, StepEnded, StepStarted
 from aira_bench.runs.manifest import Manifest, RunPlan
 from aira_bench.runs.node import Node, Timings, best_node
 from aira_bench.runs.scores import TrustedScore
+from aira_bench.runs.sealing import open_run, step_ended
+from aira_bench.runs.witness import Witness
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def manifest(name: str, *, seeds: tuple[int, ...], steps: int, agent: str = "evolution", **changes: object) -> Manifest:
@@ -19,7 +26,7 @@ def manifest(name: str, *, seeds: tuple[int, ...], steps: int, agent: str = "evo
         steps=steps, hours=1.0, step_timeout_s=60.0, evaluation_timeout_s=60.0, concurrency=1,
     )  # fmt: skip
     values: dict[str, object] = {
-        "run_id": "0" * 12, "created": "2026-01-01T00:00:00+00:00", "aira_bench": "0", "plan": plan,
+        "run_id": hashlib.sha256(name.encode()).hexdigest()[:12], "schema_version": 1, "created": "2026-01-01T00:00:00+00:00", "aira_bench": "0", "plan": plan,
         "task_name": "NeuralArchitectureSearchMAD2PrimitivesAccuracy", "task_title": "mad-2p", "metric": "Accuracy",
         "lower_is_better": False, "task_sha256": "a" * 64, "data": {"hidden": {"sha256": "b" * 64, "bytes": 1}},
         "images": {"agent": "agent:1", "evaluator": "evaluator:1"}, "packages": {}, "python": "3.11", "host": "host",
@@ -36,18 +43,32 @@ def write_run(
     end: bool = True,
     claims: Mapping[int, float] | None = None,
     flags: Mapping[int, tuple[str, ...]] | None = None,
+    key: MachineKey | None = None,
+    artifacts: bool = True,
+    seen: Path | None = None,
+    infra: Mapping[int, bool] | None = None,
 ) -> RunFolder:
-    """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed."""
+    """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
+
+    With a key the run is signed, and each step leaves an artifact; without one it is as versions up to 0.1 wrote it.
+    The steps of the seeds in `infra` are infrastructure errors; true where their code had run.
+    """
     folder = RunFolder(runs / record.plan.name)
-    write_json(folder.path / "manifest.json", record.model_dump(mode="json"))
+    keeper = None
+    if key is None:
+        write_json(folder.path / "manifest.json", record.model_dump(mode="json"))
+    else:
+        folder.path.mkdir(parents=True)
+        keeper = open_run(folder, record.model_copy(update={"schema_version": 2}), key, lambda: LONG_AGO, Witness(seen))
     for seed in record.plan.seeds:
         rng = random.Random(f"{record.plan.name}/{seed}")
         place = folder.seed(seed)
         (place.path / "hidden").mkdir(parents=True)
-        journal = JournalFile(place.journal)
+        journal = keeper.journal(seed) if keeper else JournalFile(place.journal)
         for step in range(1, record.plan.steps + 1):
             journal.append(StepStarted(step, "t"))
-            valid = rng.random() >= invalid_share
+            broken = infra is not None and seed in infra
+            valid = not broken and rng.random() >= invalid_share
             test, trusted = rng.random(), rng.random()
             claimed = trusted + claims[seed] if claims else None
             found = (flags or {}).get(seed, ())
@@ -55,17 +76,21 @@ def write_run(
             fitness = round(score.validation or 0.0, 4) if valid else None
             if valid:
                 place.scores.append(score)
-            journal.append(
-                StepEnded(
-                    Node(
-                        step, "draft", (), "valid" if valid else "buggy", "", fitness, claimed, "c" * 64, None,
-                        timings=Timings(0.1, 0.2, 0.7, 1.0),
-                    ),
-                    "t",
-                )
+            artifact = f"{score.test}\n".encode()
+            if keeper and artifacts:
+                place.node(step).mkdir(parents=True)
+                (place.node(step) / "submission.csv").write_bytes(artifact)
+            node = Node(
+                step, "draft", (), "valid" if valid else "infra_error" if broken else "buggy", "", fitness, claimed,
+                "c" * 64, hashlib.sha256(artifact).hexdigest() if valid and keeper else None,
+                timings=Timings(0.1, 0.2, 0.7, 1.0), attempts=3 if broken else 1,
+                code_ran=infra is None or infra.get(seed, True),
             )  # fmt: skip
+            journal.append(step_ended(place, node, "t") if keeper else StepEnded(node, "t"))
         best = best_node(journal.nodes, lower_is_better=record.lower_is_better)
         if end:
             journal.append(SeedEnded("steps", best.step if best else None, "t"))
         journal.close()
+    if keeper and end:
+        keeper.close(record.plan.seeds)
     return folder

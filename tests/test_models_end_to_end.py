@@ -65,7 +65,8 @@ def server() -> Iterator[WireServer]:
 
 def settings(card: str, server: WireServer) -> dict[str, str]:
     """Environment of a run against the local server."""
-    return {
+    keys = ",".join(f"{name}=127.0.0.1" for name in PROVIDERS[card] if name.endswith("KEY"))
+    return {"AIRA_ALLOW_KEY": keys} | {
         name: server.base_url(value) if name.endswith("URL") or "BASE_URL" in name else value  # type: ignore[arg-type]
         for name, value in PROVIDERS[card].items()
     }

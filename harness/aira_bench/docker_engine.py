@@ -30,11 +30,12 @@ CALL_TIMEOUT_S = 60
 """Longest silence of the engine within one call."""
 BUILD_TIMEOUT_S = 1800
 """Longest silence of one build step."""
-REMOVAL_TIMEOUT_S = 10
-"""Longest time for a removal that is under way."""
+REMOVAL_TIMEOUT_S = 60
+"""Longest time for a removal: a container with much memory to give back is killed long before it is dead."""
 _POOL_SIZE = 64
 _RECEIVE_BYTES = 256 * 1024
 _TICK_S = 0.2
+_DEATH_POLL_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,10 @@ class Attachment:
         """End the connection and wake a blocked `receive`. Safe to call twice."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError):
-            self._stream.close()
+        # The SDK's stream only counts itself out; the descriptor is the socket's, and would wait for a collection.
+        for end in (self._stream, self._socket):
+            with contextlib.suppress(OSError):
+                end.close()
 
 
 class DockerEngine:
@@ -345,41 +348,66 @@ class DockerEngine:
                 return None
 
     def kill_container(self, container_id: str) -> None:
-        """Kill every process of a container. One that has ended or is gone is no error."""
-        try:
-            with _engine_call("kill a container"):
-                self._api.kill(container_id)
-        except NotFound:
-            return
-        except Conflict:
-            return
+        """Send SIGKILL to every process of a container. One that has ended or is gone is no error.
+
+        The engine answers when the container is dead, or after some seconds that it has not died yet; a container
+        with much memory to give back takes longer. Neither is an error: `wait_container` says when it is dead.
+
+        Raises:
+            SandboxError: the engine cannot be reached.
+        """
+        with contextlib.suppress(NotFound, Conflict, _NotDone), _engine_call("kill a container"):
+            self._api.kill(container_id)
+
+    def was_killed_by_hand(self, container_id: str, kills: int) -> bool:
+        """Whether the engine was told to signal a container oftener than the `kills` times that the caller did.
+
+        Signals that processes inside send each other never pass the engine, so nothing inside can feign this.
+        """
+        with _engine_call("look through its events", missing_is_error=True):
+            events = self._api.events(
+                since=0,
+                until=int(time.time()) + 1,
+                filters={"container": container_id, "type": "container", "event": "kill"},
+                decode=True,
+            )
+            return sum(1 for _ in events) > kills
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
         """The engine's own description of a container."""
         with _engine_call("inspect a container", missing_is_error=True):
             return cast("dict[str, Any]", self._api.inspect_container(container_id))
 
-    def remove_container(self, container_id: str) -> None:
-        """Kill and remove a container with its anonymous volumes. One that is gone is no error."""
-        try:
-            with _engine_call("remove a container"):
-                self._api.remove_container(container_id, v=True, force=True)
-        except NotFound:
-            return
-        except Conflict:
-            self._await_removal(container_id)
+    def find_container(self, container_id: str) -> dict[str, Any] | None:
+        """The engine's own description of a container, None if there is none."""
+        with contextlib.suppress(NotFound), _engine_call("look for a container"):
+            return cast("dict[str, Any]", self._api.inspect_container(container_id))
+        return None
 
-    def _await_removal(self, container_id: str) -> None:
-        """Wait for a removal that another caller has begun: until then its volume cannot be removed."""
+    def remove_container(self, container_id: str) -> None:
+        """Kill and remove a container with its anonymous volumes, waiting for its death. One that is gone is no error.
+
+        Raises:
+            SandboxError: it is still there after `REMOVAL_TIMEOUT_S`, or the engine cannot be reached.
+        """
         deadline_s = time.monotonic() + REMOVAL_TIMEOUT_S
-        while time.monotonic() < deadline_s:
+        while True:
             try:
-                with _engine_call("see a container removed"):
-                    self._api.inspect_container(container_id)
+                with _engine_call("remove a container"):
+                    self._api.remove_container(container_id, v=True, force=True)
             except NotFound:
                 return
-            time.sleep(0.05)
-        raise SandboxError(f"Docker did not remove container {container_id[:12]}.", hint="docker ps --all")
+            except Conflict:  # another caller's removal is under way; until it is done its volume cannot be removed
+                pause_s = 0.05
+            except _NotDone as error:
+                if time.monotonic() >= deadline_s:
+                    raise
+                pause_s = _DEATH_POLL_S if "kill" in error.message else 0.5
+            else:
+                return
+            if time.monotonic() >= deadline_s:
+                raise SandboxError(f"Docker did not remove container {container_id[:12]}.", hint="docker ps --all")
+            time.sleep(pause_s)
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume that no container uses. One that is gone is no error."""
@@ -415,6 +443,10 @@ class Conflict(SandboxError):
     """The name is taken, or the object is in a state that makes the call pointless."""
 
 
+class _NotDone(SandboxError):
+    """The engine took the call and did not get it done, or not in the time a call has."""
+
+
 def _follow(events: Iterable[Mapping[str, Any]], on_line: Callable[[str], None]) -> None:
     for event in events:
         if "error" in event:
@@ -436,9 +468,12 @@ def _engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]
         raise
     except APIError as error:
         reason = f"Docker could not {what}: {error.explanation or error}"
-        if error.response is not None and error.response.status_code == requests.codes.conflict:
+        status = error.response.status_code if error.response is not None else 0
+        if status == requests.codes.conflict:
             raise Conflict(reason) from error
-        raise SandboxError(reason) from error
+        raise (_NotDone(reason) if status >= requests.codes.server_error else SandboxError(reason)) from error
+    except requests.ReadTimeout as error:
+        raise _NotDone(f"Docker could not {what}: no answer in time ({error}).", hint="docker info") from error
     except (DockerException, requests.RequestException, OSError) as error:
         raise SandboxError(
             f"Docker could not {what}: no answer from the daemon ({error}).", hint="docker info"

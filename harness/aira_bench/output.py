@@ -4,27 +4,8 @@ Raw bytes are hashed by the sandbox; what a person or a model sees has control c
 direction overrides replaced. Not covered: whether the text is true. Nothing printed is ever a score.
 """
 
-import unicodedata
-
+from aira_bench.escaping import printable
 from aira_bench.sandbox.protocol import CapturedOutput
-
-_KEPT = {"\n", "\t"}
-
-
-def printable(data: bytes | str) -> str:
-    """Decode and escape: invalid UTF-8, control characters and bidirectional overrides become visible escapes."""
-    text = data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else data
-    text = text.replace("\r\n", "\n")
-    return "".join(character if _is_plain(character) else _escape(character) for character in text)
-
-
-def _is_plain(character: str) -> bool:
-    return character in _KEPT or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def display(output: CapturedOutput, limit: int = 8000) -> str:

@@ -1,7 +1,7 @@
 """Where things lie on the host.
 
-`AIRA_HOME` (default: `$XDG_DATA_HOME/aira-bench`) holds data and caches, which can be made again. Run folders are
-results and lie under `AIRA_RUNS` (default: `./runs`).
+`AIRA_HOME` (default: `$XDG_DATA_HOME/aira-bench`) holds data and caches, which can be made again, and the machine's
+key, which cannot. Run folders are results and lie under `AIRA_RUNS` (default: `./runs`).
 
 Not covered: the layout inside a run folder (`aira_bench.runs.folder`) and inside the store of one task
 (`aira_bench.tasks.store`).
@@ -33,6 +33,11 @@ class HostPaths:
     def tasks(self) -> Path:
         """Prepared data of every task."""
         return self.home / "tasks"
+
+    @property
+    def keys(self) -> Path:
+        """This machine's key and those it trusts."""
+        return self.home / "keys"
 
     @property
     def scores(self) -> Path:

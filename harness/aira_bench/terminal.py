@@ -1,20 +1,70 @@
-"""Where results are printed.
+"""Everything printed goes through here, escaped: lines, cells of tables, JSON.
 
-Not covered: progress of a run, which goes to stderr (`aira_bench.cli.display`).
+Only this module calls `print` and makes texts and consoles of rich, which a test holds; so nothing a stranger wrote
+reaches a terminal raw, wherever it is shown. Not covered: files (`aira_bench.escaping` has their functions).
 """
 
-from typing import TYPE_CHECKING
+import io
+import sys
+from typing import TYPE_CHECKING, Any
+
+from aira_bench.escaping import json_text, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 WIDE = 240
 """Columns of a table at its widest."""
+_LINE_CHARS = 10_000
+
+
+def say(line: object = "", *, flush: bool = False) -> None:
+    """One line of results, on stdout."""
+    print(one_line(line, _LINE_CHARS), flush=flush)
+
+
+def tell(line: object) -> None:
+    """One line about the work, on stderr."""
+    print(one_line(line, _LINE_CHARS), file=sys.stderr)
+
+
+def say_json(value: Any, indent: int | None = 2) -> None:  # noqa: ANN401
+    """A value as JSON, on stdout."""
+    print(json_text(value, indent))
+
+
+def cell(value: object, style: str = "") -> "Text":
+    """One value in a table of rich: no markup, nothing raw, one line."""
+    from rich.text import Text  # rich stays out of start-up
+
+    return Text(one_line(value), style=style)
+
+
+def paragraph(text: str, style: str = "") -> "Text":
+    """Text of ours of several lines, each escaped."""
+    from rich.text import Text
+
+    return Text("\n".join(one_line(line, _LINE_CHARS) for line in text.split("\n")), style=style)
 
 
 def results_console() -> "Console":
     """Stdout as wide as its window, or, where it goes to a file or a pipe, so wide that every row is one line."""
-    from rich.console import Console  # rich stays out of start-up
+    from rich.console import Console
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=WIDE)
+
+
+def progress_console(*, quiet: bool) -> "Console":
+    """Stderr, for whoever watches a run."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=quiet, highlight=False, markup=False)
+
+
+def tolerate_any_text() -> None:
+    """Where the terminal's encoding lacks a character, spell it out instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

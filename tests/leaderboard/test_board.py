@@ -14,6 +14,7 @@ from aira_bench.errors import RunStateError
 from aira_bench.leaderboard.board import Spread, build_tables, spread
 from aira_bench.leaderboard.formats import duration, print_tables, records, to_csv, to_json, to_markdown, write_board
 from aira_bench.runs.scores import TrustedScore
+from aira_bench.sandbox.protocol import Isolation
 from generated_runs import manifest, write_run
 
 
@@ -132,6 +133,19 @@ def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(
     assert row.test.count == 1
 
 
+def test_infrastructure_errors_after_code_ran_count_in_every_rate_and_others_in_none(tmp_path: Path) -> None:
+    record = manifest("a", seeds=(0, 1, 2), steps=2)
+    (table,) = build_tables([write_run(tmp_path, record, invalid_share=0.0, infra={1: True, 2: False})])
+    (row,) = table.rows
+    assert row.valid_submission_rate == 0.5
+    assert row.valid_step_rate == 0.5
+    assert (row.steps, row.infra_errors, row.retries) == (4, 4, 8)
+    assert "| 4, 4 infra, 8 retried |" in to_markdown([table])
+    alone = manifest("b", seeds=(1,), steps=1, agent="breaks its sandbox")
+    (other,) = build_tables([write_run(tmp_path, alone, infra={1: True})])[0].rows
+    assert other.valid_submission_rate == 0.0, "as an honest failure has"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -198,12 +212,12 @@ def test_durations_are_short() -> None:
 
 
 def test_runs_of_one_agent_with_unlike_isolation_are_rows_of_their_own(tmp_path: Path) -> None:
-    apart = {role: {"word": "own trees", "reason": "tried"} for role in ("agent", "fit")}
+    apart = {role: Isolation("own trees", "tried") for role in ("agent", "fit")}
     runs = [
         write_run(tmp_path, manifest("old", seeds=(0,), steps=2)),
         write_run(tmp_path, manifest("trees", seeds=(1,), steps=2, isolation_of=apart)),
         write_run(tmp_path, manifest("mixed", seeds=(2,), steps=2, isolation_of=apart | {
-            "predict": {"word": "dropped caches", "reason": "a GPU"}})),
+            "predict": Isolation("dropped caches", "a GPU")})),
     ]  # fmt: skip
     (table,) = build_tables(runs)
     assert {row.entry.isolation: row.seeds for row in table.rows} == {"shared": 1, "own trees": 1, "dropped caches": 1}

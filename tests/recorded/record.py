@@ -22,6 +22,7 @@ def main() -> None:
         runs = Path(temporary) / "runs"
         variables = {
             "GEMINI_API_KEY": "none",
+            "AIRA_ALLOW_KEY": "GEMINI_API_KEY=127.0.0.1",
             "GOOGLE_GEMINI_BASE_URL": server.base_url("google"),
             "AIRA_RUNS": str(runs),
         }

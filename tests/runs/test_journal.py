@@ -75,3 +75,15 @@ def test_non_finite_numbers_never_reach_the_journal(tmp_path: Path) -> None:
         journal.append(StepEnded(broken, "t"))
     journal.close()
     assert (tmp_path / "j").read_bytes() == b""
+
+
+@given(text=st.text(st.characters(), max_size=40))
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_model_says_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j"
+    write(path, [StepStarted(1, "t"), StepEnded(node(1, text), "t")])
+    ended = read_events(path)[0][1]
+    assert isinstance(ended, StepEnded)
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    spelt = "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in whole)
+    assert ended.node.plan == spelt, "halves of surrogate pairs are no characters and are spelt out"

@@ -9,7 +9,7 @@ import json
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.architectures import EvolutionAgent
 from aira_bench.agents.protocol import Brief
-from aira_bench.errors import SandboxError
+from aira_bench.errors import ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import MARKER
 from aira_bench.images.ensure import ImageSet
+from aira_bench.keys import MachineKey
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.journal import StepEnded, read_events
 from aira_bench.runs.loop import run_seed
@@ -39,7 +40,10 @@ from aira_bench.sandbox.protocol import (
     ArtifactRequest,
     CapturedOutput,
     ContainerSpec,
+    ConversationTimeout,
+    FilesTooLarge,
     RejectedArtifact,
+    StepLost,
     StepOutcome,
 )
 from aira_bench.scaffolds.catalog import make_scaffold
@@ -144,7 +148,7 @@ class InProcessConversation:
         took_s = engine.seconds["judge"]
         engine.clock.now_s += min(took_s, timeout_s)
         if took_s > timeout_s:
-            raise SandboxError("A container did not answer in time and was killed.")
+            raise ConversationTimeout("A container did not answer in time and was killed.")
         asked = json.loads(request)
         made = self.container._judge(f'architecture\n"{asked["architecture"]}"\n'.encode())
         answer = {"id": asked["id"], "status": 0, "stdout": made["stdout"].decode(), "stderr": "",
@@ -159,6 +163,7 @@ class InProcessEngine:
     clock: Clock
     fails: Callable[[int, ContainerSpec], bool] = lambda call, spec: False
     seconds: dict[str, float] = field(default_factory=lambda: {"agent": 1.0, "judge": 10.0})
+    failure: SandboxError = field(default_factory=lambda: SandboxError("the engine broke"))
     calls: int = 0
     open: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -171,7 +176,7 @@ class InProcessEngine:
     def before_run(self, spec: ContainerSpec) -> None:
         self.calls += 1
         if self.fails(self.calls, spec):
-            raise SandboxError("the engine broke")
+            raise self.failure
 
     def sweep(self, run_id: str) -> int:
         return 0
@@ -188,7 +193,8 @@ def session(
 ) -> Session:
     plan = RunPlan(
         name="t", agent="evolution", task="mad-2p", profile="cpu", scaffold=scaffold, fitness="hidden", seeds=(0,),
-        steps=steps, hours=hours, step_timeout_s=100.0, evaluation_timeout_s=100.0, concurrency=1,
+        steps=steps, hours=hours, step_timeout_s=100.0,
+        evaluation_timeout_s=TASK.profile("cpu").evaluation_timeout_s, concurrency=1,
     )  # fmt: skip
     spec = TASK.metadata.aira.artifact
     brief = Brief("mad-2p", "", spec, "Accuracy", False, "cpu", "hidden", 100.0, 1024)
@@ -197,8 +203,8 @@ def session(
     return Session(
         plan=plan, brief=brief, agent=EvolutionAgent(),
         policy=make_scaffold(scaffold, steps=steps, lower_is_better=False), evaluation=evaluation,
-        cache=ScoreCache(tmp / "scores", ("t",)) if cache else None, slots=slots,
-        world=engine.clock, watch=lambda progress: None,
+        cache=ScoreCache(tmp / "scores", ("t",), MachineKey(bytes(32))) if cache else None, slots=slots,
+        world=engine.clock, watch=lambda progress: None, retry_pauses_s=(0.0, 0.0),
     )  # fmt: skip
 
 
@@ -292,6 +298,58 @@ def test_a_step_that_alone_breaks_the_engine_is_an_infrastructure_error_and_no_s
     classes = [row[3] for row in tree(folder)]
     assert classes.count("infra_error") == 1
     assert len(folder.scores.read()) == 5
+
+
+def nodes(folder: SeedFolder) -> list[Node]:
+    return [event.node for event in read_events(folder.journal)[0] if hasattr(event, "node")]
+
+
+@pytest.mark.parametrize("code_ran", [True, False])
+def test_infrastructure_that_fails_after_the_code_ran_buys_no_second_draft(tmp_path: Path, code_ran: bool) -> None:
+    failure = StepLost("killed", output=(captured(b"tokens"), captured(b""))) if code_ran else SandboxError("no start")
+    engine = InProcessEngine(Clock(), lambda call, spec: call in {1, 2, 3}, failure=failure)
+    folder = play(tmp_path, engine, scaffold="one-shot")
+    first, *others = nodes(folder)
+    assert (first.step_class, first.code_ran, first.attempts) == ("infra_error", code_ran, 3)
+    assert [node.step_class for node in others] == ([] if code_ran else ["valid"])
+    kept = sorted(path.name for path in folder.node(1).iterdir())
+    assert kept == ["attempt_1", "attempt_2", "attempt_3", "solution.py"]
+    assert (folder.node(1) / "attempt_2" / "failure.txt").read_text().strip() == failure.message
+    assert (folder.node(1) / "attempt_1" / "stdout.txt").exists() == code_ran
+
+
+def test_what_an_interrupted_step_left_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError):
+        play(tmp_path, InProcessEngine(Clock(), lambda call, spec: call > 2))
+    folder = play(tmp_path, InProcessEngine(Clock()))
+    assert [(folder.node(2) / f"attempt_{number}" / "failure.txt").is_file() for number in (1, 3)] == [True] * 2
+    assert (folder.node(2) / "attempt_4" / "solution.py").is_file()
+
+
+def test_files_that_do_not_fit_are_the_step_s_own_fault(tmp_path: Path) -> None:
+    engine = InProcessEngine(Clock(), lambda call, spec: call == 1, failure=FilesTooLarge("too many bytes"))  # type: ignore[arg-type]
+    folder = play(tmp_path, engine, scaffold="one-shot")
+    assert [(node.step_class, node.reason, node.attempts) for node in nodes(folder)] == [("buggy", "too many bytes", 1)]
+
+
+def test_an_evaluation_that_takes_the_whole_of_its_time_is_a_refusal_and_no_attempt_at_luck(tmp_path: Path) -> None:
+    engine = InProcessEngine(Clock(), seconds={"agent": 1.0, "judge": 1000.0})
+    folder = play(tmp_path, engine, steps=2)
+    assert [(node.step_class, node.attempts) for node in nodes(folder)] == [("invalid_submission", 1)] * 2
+    assert nodes(folder)[0].reason == "its evaluation did not end within 300 s"
+
+
+def test_a_provider_that_refuses_what_the_code_printed_does_not_keep_it_from_a_score(tmp_path: Path) -> None:
+    class Refused(EvolutionAgent):
+        def analyze(self, *arguments: object) -> None:
+            raise ModelError("the provider refuses this text")
+
+    engine = InProcessEngine(Clock())
+    active = replace(session(tmp_path, engine, steps=1), agent=Refused())
+    folder = SeedFolder(tmp_path / "seed")
+    run_seed(active, folder, 0)
+    active.slots.close()
+    assert [node.step_class for node in nodes(folder)] == ["valid"]
 
 
 def test_no_step_overshoots_the_hours(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.output import display, last_line, printable
+from aira_bench.escaping import printable
+from aira_bench.output import display, last_line
 from aira_bench.runs.outcomes import CLAIM, claimed_value, failure_of
 from aira_bench.sandbox.protocol import Artifact, CapturedOutput, EndReason, RejectedArtifact, StepOutcome
 

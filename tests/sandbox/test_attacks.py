@@ -3,10 +3,11 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
-from small_steps import SUBMISSION, RunCode
+from small_steps import SMALL, SUBMISSION, RunCode
 
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, Mount, RejectedArtifact
 
@@ -259,7 +260,8 @@ def test_a_flood_is_counted_and_hashed_but_not_kept(run_code: RunCode) -> None:
 
 
 def test_an_endless_flood_without_a_newline_ends_at_its_deadline(run_code: RunCode) -> None:
-    outcome = run_code("import os\nwhile True: os.write(1, b'x' * 65536)", timeout_s=1)
+    limits = replace(SMALL, output_mib=1 << 20)
+    outcome = run_code("import os\nwhile True: os.write(1, b'x' * 65536)", timeout_s=1, limits=limits)
     assert outcome.ended == "timeout"
     assert outcome.wall_s < 6
     assert outcome.stdout.total_bytes > 10**6

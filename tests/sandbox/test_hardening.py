@@ -173,7 +173,7 @@ def test_docker_inspect_shows_the_hardening(
         assert host["PidsLimit"] > 0
         assert host["IpcMode"] == "private"
         assert host["Init"] is True
-        assert host["OomScoreAdj"] == 500
+        assert host["OomScoreAdj"] == (500 if inspected is step else 0)
         assert host["Privileged"] is False
         assert host["LogConfig"] == {"Type": "none", "Config": {}}
         assert inspected["Config"]["User"] == step["Config"]["User"]

@@ -22,7 +22,11 @@ Result = tuple[StepClass, float | None]
 
 def node_after(action: Proposing, step: int, result: Result) -> Node:
     step_class, fitness = result
-    return Node(step, action.operator, action.parents, step_class, "", fitness, None, "0" * 64, None)
+    lost = step_class == "infra_error" and math.isnan(fitness or 0.0)
+    return Node(
+        step, action.operator, action.parents, step_class, "", None if lost else fitness, None, "0" * 64, None,
+        code_ran=not lost,
+    )  # fmt: skip
 
 
 def play(policy: Policy, results: list[Result], seed: int = 0) -> list[Node]:
@@ -41,7 +45,9 @@ def valid(fitness: float | None) -> Result:
 
 
 BUG: Result = ("buggy", None)
-LOST: Result = ("infra_error", None)
+LOST: Result = ("infra_error", math.nan)
+"""Before any code ran."""
+LOST_LATER: Result = ("infra_error", None)
 
 fitnesses = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
 results = st.lists(
@@ -50,6 +56,7 @@ results = st.lists(
         st.tuples(
             st.sampled_from(["buggy", "timeout", "out_of_memory", "invalid_submission", "infra_error"]), st.none()
         ),
+        st.just(LOST),
     ),
     max_size=60,
 )
@@ -79,7 +86,7 @@ def test_greedy_properties(outcomes: list[Result], drafts: int, depth: int, lowe
     for index, node in enumerate(nodes):
         before = nodes[:index]
         by_step = {earlier.step: earlier for earlier in before}
-        quota = sum(earlier.operator == "draft" and earlier.step_class != "infra_error" for earlier in before)
+        quota = sum(earlier.operator == "draft" and not earlier.is_lost for earlier in before)
         if node.operator == "improve":
             best = best_node(before, lower_is_better=lower)
             assert best is not None
@@ -89,14 +96,12 @@ def test_greedy_properties(outcomes: list[Result], drafts: int, depth: int, lowe
             parent = by_step[node.parents[0]]
             assert parent.is_buggy
             assert debug_depth(parent, by_step) <= depth
-            children = [
-                child for child in before if child.parents == node.parents and child.step_class != "infra_error"
-            ]
+            children = [child for child in before if child.parents == node.parents and not child.is_lost]
             assert not children, "a failed node gets one debug child"
         if node.operator == "draft" and quota >= drafts:
             assert not any(earlier.is_valid for earlier in before)
     failed_drafts = [node for node in nodes if node.operator == "draft"]
-    assert len([node for node in failed_drafts if node.step_class != "infra_error"]) <= max(drafts, len(nodes))
+    assert len([node for node in failed_drafts if not node.is_lost]) <= max(drafts, len(nodes))
 
 
 @given(results, st.booleans())
@@ -136,7 +141,7 @@ def test_tree_search_expands_in_rows_and_never_walks_into_the_dead(
     nodes = play(policy, outcomes)
     for index, node in enumerate(nodes):
         before = {earlier.step: earlier for earlier in nodes[:index]}
-        kept = [earlier for earlier in nodes[:index] if earlier.step_class != "infra_error"]
+        kept = [earlier for earlier in nodes[:index] if not earlier.is_lost]
         if node.operator == "improve":
             parent = before[node.parents[0]]
             assert parent.is_valid
@@ -168,11 +173,12 @@ def test_crossovers_begin_with_the_second_generation_and_join_two_valid_solution
             assert bred >= 6
             assert len(set(node.parents)) == 2
             assert all(by_step[step].is_valid for step in node.parents)
-        bred += node.operator != "debug" and node.step_class != "infra_error"
+        bred += node.operator != "debug" and not node.is_lost
 
 
-def test_one_shot_drafts_once_and_again_only_after_lost_infrastructure() -> None:
+def test_one_shot_drafts_once_and_again_only_after_infrastructure_that_let_no_code_run() -> None:
     assert len(play(OneShot(), [BUG, BUG])) == 1
+    assert len(play(OneShot(), [LOST_LATER, valid(1.0)])) == 1, "an error after code ran must not be worth causing"
     assert [node.step_class for node in play(OneShot(), [LOST, valid(1.0), valid(2.0)])] == ["infra_error", "valid"]
 
 

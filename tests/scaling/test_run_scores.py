@@ -2,18 +2,23 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from aira_bench.errors import UsageError
+from aira_bench.files import write_json
+from aira_bench.keys import KeyRing
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.journal import JournalFile, StepEnded, StepStarted
 from aira_bench.runs.node import Node
+from aira_bench.runs.record import read_run
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.scaling import aggregate_command
+from aira_bench.scaling.aggregate import ScoredArchitecture
 from aira_bench.scaling.notation import read_pattern
-from aira_bench.scaling.run_scores import collect_scores
+from aira_bench.scaling.run_scores import Split, collect_scores
 from generated_runs import manifest, write_run
 
 
@@ -26,16 +31,26 @@ def add_step(run: RunFolder, step: int, canonical: str | None, validation: float
     journal.close()
 
 
+def unended(runs: Path, name: str, seeds: tuple[int, ...] = (0,), **changes: object) -> RunFolder:
+    """A run whose seeds have a step that has no architecture, and no end."""
+    folder = write_run(runs, manifest(name, seeds=seeds, steps=1, **changes), end=False)
+    write_json(folder.path / "manifest.json", manifest(name, seeds=seeds, steps=9, **changes).model_dump(mode="json"))
+    return folder
+
+
+def collect(runs: Sequence[RunFolder], split: Split = "validation") -> list[ScoredArchitecture]:
+    return collect_scores([read_run(run, KeyRing()) for run in runs], split)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """One seed with a step that has no architecture, and no end."""
-    return write_run(tmp_path, manifest("searched", seeds=(0, 1), steps=1), end=False)
+    return unended(tmp_path, "searched", (0, 1))
 
 
 def test_collects_every_scored_step_with_the_split_asked_for(run: RunFolder) -> None:
     add_step(run, 2, "mA,M,mA,M", 0.5, 0.4)
     add_step(run, 3, "M,M,M,mA", 0.7, 0.2)
-    validation, test = collect_scores([run]), collect_scores([run], "test")
+    validation, test = collect([run]), collect([run], "test")
     assert [(item.architecture, item.score) for item in validation] == [
         (read_pattern("2(A-M)"), 0.5),
         (read_pattern("3M-A"), 0.7),
@@ -45,22 +60,22 @@ def test_collects_every_scored_step_with_the_split_asked_for(run: RunFolder) -> 
 
 
 def test_other_data_is_another_dataset(run: RunFolder, tmp_path: Path) -> None:
-    other = write_run(tmp_path, manifest("other", seeds=(0,), steps=1, data={"hidden": {"sha256": "d"}}), end=False)
+    other = unended(tmp_path, "other", data={"hidden": {"sha256": "d"}})
     for folder in (run, other):
         add_step(folder, 2, "mA,M", 0.5, 0.4)
-    assert len({item.dataset for item in collect_scores([run, other])}) == 2
+    assert len({item.dataset for item in collect([run, other])}) == 2
 
 
 def test_synthetic_runs_vote_among_themselves_alone_and_say_so(
     run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = {"hidden": {"sha256": "b" * 64, "bytes": 1}, "synthetic": True}
-    other = write_run(tmp_path, manifest("made-up", seeds=(0,), steps=1, data=data), end=False)
+    other = unended(tmp_path, "made-up", data=data)
     for folder in (run, other):
         add_step(folder, 2, "mA,M", 0.5, 0.4)
-    assert [item.dataset.startswith("SYNTHETIC DATA") for item in collect_scores([other])] == [True]
+    assert [item.dataset.startswith("SYNTHETIC DATA") for item in collect([other])] == [True]
     with pytest.raises(UsageError, match=r"synthetic data \(made-up\) and on real data"):
-        collect_scores([run, other])
+        collect([run, other])
     parser = argparse.ArgumentParser()
     aggregate_command.register(parser.add_subparsers())
     args = parser.parse_args(["aggregate", "made-up", "--runs", str(tmp_path), "--json"])
@@ -70,16 +85,16 @@ def test_synthetic_runs_vote_among_themselves_alone_and_say_so(
 
 def test_runs_that_hold_no_architectures_are_refused(run: RunFolder) -> None:
     with pytest.raises(UsageError, match="searched has no scored architecture"):
-        collect_scores([run])
+        collect([run])
     add_step(run, 2, "some other answer", 0.5, 0.4)
     with pytest.raises(UsageError, match="seed 0, step 2: the submission is no pattern"):
-        collect_scores([run])
+        collect([run])
 
 
 def test_a_task_without_hidden_validation_names_the_flag(run: RunFolder) -> None:
     add_step(run, 2, "mA,M", None, 0.4)
     with pytest.raises(UsageError, match="--split test"):
-        collect_scores([run])
+        collect([run])
 
 
 def test_command_aggregates_a_run_by_name(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,12 @@ Not covered: several proposals of one seed at a time; each sees the results of a
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from aira_bench.agent_code.reading import bare_environment
 from aira_bench.agents.architectures import search_space, write_solution
 from aira_bench.agents.bayes_problem import (
     Codes,
@@ -30,12 +30,11 @@ from aira_bench.agents.bayes_problem import (
 )
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import ModelError, PrerequisiteError
-from aira_bench.output import printable
+from aira_bench.escaping import printable
 
 EXTRA = "aira-bench[bayes]"
 DEADLINE_S = 300.0
 _PROCESS = "aira_bench.agents.bayes_process"
-_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 
 def missing_extra() -> tuple[str, ...]:
@@ -49,7 +48,7 @@ def ask_process(request: ProposalRequest, deadline_s: float = DEADLINE_S) -> Cod
     Raises:
         ModelError: it failed or took longer than `deadline_s`.
     """
-    environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ} | {"OMP_NUM_THREADS": "1"}
+    environment = bare_environment() | {"OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", _PROCESS], input=request.to_json() + "\n", env=environment,

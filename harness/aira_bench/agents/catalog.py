@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aira_bench.agent_code.syntax import UnreadableCode, parse_any
 from aira_bench.agents.architectures import BaselineAgent, EvolutionAgent, RandomAgent
 from aira_bench.agents.bayes import BayesAgent, IncrementalBayesAgent, check_extra, missing_extra
 from aira_bench.agents.by_artifact import ByArtifact
@@ -22,6 +23,7 @@ from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.paths import HostPaths, host_paths
 from aira_bench.runs.folder import find_run
+from aira_bench.runs.trust import require_plain
 
 SEARCHERS: Mapping[str, Agent] = {
     agent.name: agent
@@ -114,8 +116,8 @@ def _from_card(name: str, options: AgentOptions) -> Agent:
 def _from_file(path: Path, options: AgentOptions) -> Agent:
     fixed = SolutionFileAgent.load(path)
     try:
-        body = ast.parse(fixed.code).body
-    except (SyntaxError, ValueError):
+        body = parse_any(fixed.code).body
+    except UnreadableCode:
         body = []  # a broken solution is submitted like any other, and fails in its container
     if not any(isinstance(item, ast.FunctionDef) and item.name == FUNCTION_NAME for item in body):
         return fixed
@@ -124,10 +126,13 @@ def _from_file(path: Path, options: AgentOptions) -> Agent:
 
 def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
     folder = find_run(paths.runs, run)
-    original = folder.manifest.plan.agent
-    if original in SEARCHERS or (original.startswith("script:") and not list(folder.path.glob("seeds/*/calls"))):
-        return SolutionFileAgent.load(folder.agent_file) if original.startswith("script:") else _searcher(original)
-    return LlmAgent(original, ReplaySource(folder), memory=folder.manifest.plan.memory == "paper")
+    require_plain(folder)
+    plan = folder.manifest.plan
+    if plan.agent.startswith("script:") and not list(folder.path.glob("seeds/*/calls")):
+        return SolutionFileAgent.load(folder.agent_file)  # never runs but in a container
+    if plan.agent in SEARCHERS:
+        return _searcher(plan.agent)
+    return LlmAgent(plan.agent, ReplaySource(folder), memory=plan.memory == "paper")
 
 
 def _description(agent: Agent) -> str:

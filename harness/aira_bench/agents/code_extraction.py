@@ -6,13 +6,12 @@ them, or cut off in the middle. What counts is the longest span between a fence 
 Not covered: whether the program does anything. It is parsed here, never run.
 """
 
-import ast
 import re
-import warnings
 from dataclasses import dataclass
 
-MAX_CODE_BYTES = 256 * 1024
-_FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[ \t]*([A-Za-z0-9_+.-]*)[^`]*")
+from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES, UnreadableCode, parse_any
+
+_FENCE = re.compile(r"[ \t]{0,3}+(`{3,}+|~{3,}+)[ \t]*+([A-Za-z0-9_+.-]*+)[^`]*+")
 _TAGS = {"", "python", "py", "python3", "py3"}
 _MOST_FENCES = 60
 
@@ -66,19 +65,15 @@ def _why_no_span(lines: list[str], first_fence: int, fences: int) -> str:
 
 def _syntax_problem(code: str) -> str | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(code)
-    except SyntaxError as error:
-        return f"line {error.lineno}: {error.msg}"
-    except (ValueError, RecursionError, MemoryError) as error:
-        return f"it cannot be parsed ({type(error).__name__})"
+        parse_any(code)
+    except UnreadableCode as error:
+        return str(error)
     return None
 
 
 def _checked(code: str, plan: str) -> Extracted:
-    if len(code.encode("utf-8", "replace")) > MAX_CODE_BYTES:
-        return _no_code(f"The program is longer than {MAX_CODE_BYTES} bytes.")
+    if len(code.encode("utf-8", "replace")) > LONGEST_CODE_BYTES:
+        return _no_code(f"The program is longer than {LONGEST_CODE_BYTES} bytes.")
     return Extracted(code.encode("utf-8", "replace").decode() + "\n", plan)
 
 

@@ -3,13 +3,12 @@
 Python files at the top of the folder are programs the agent starts from or imports: they are shown whole.
 """
 
-import itertools
 from pathlib import Path
 
-from aira_bench.output import printable
+from aira_bench.escaping import printable
 
 _MOST_FILES, _MOST_TEXTS, _TEXT_LINES, _LINE_CHARS = 60, 4, 6, 200
-_MOST_PROGRAM_CHARS = 65536
+_MOST_PROGRAM_CHARS, _BEGINNING_CHARS = 65536, 65536
 _TEXT_SUFFIXES = {".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".py", ".yaml"}
 
 
@@ -26,7 +25,8 @@ def preview(folder: Path, limit: int = 6000) -> str:
         lines += [f"    {line}" for line in _beginning(path)]
     shown = [printable("\n".join(lines))[:limit]]
     for path in programs:
-        code = path.read_text(encoding="utf-8", errors="replace")[:_MOST_PROGRAM_CHARS]
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            code = stream.read(_MOST_PROGRAM_CHARS)
         shown.append(printable(f"\n{path.name}, whole:\n{code.rstrip()}"))
     return "\n".join(shown)
 
@@ -38,4 +38,4 @@ def _size(path: Path) -> str:
 
 def _beginning(path: Path) -> list[str]:
     with path.open(encoding="utf-8", errors="replace") as stream:
-        return [line[:_LINE_CHARS].rstrip("\n") for line in itertools.islice(stream, _TEXT_LINES)]
+        return [line[:_LINE_CHARS] for line in stream.read(_BEGINNING_CHARS).split("\n")[:_TEXT_LINES] if line]

@@ -14,10 +14,10 @@ named in the problem, so that the model can give it again. Lines are matched who
 import re
 from dataclasses import dataclass
 
-from aira_bench.agents.code_extraction import MAX_CODE_BYTES
+from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES
 from aira_bench.runs.node import Change
 
-_NAME = re.compile(r"[ \t]*#*[ \t]*change[ \t]*:[ \t]*(.{1,200}?)[ \t]*", re.IGNORECASE)
+_NAME = re.compile(r"[ \t]*+#*+[ \t]*+change[ \t]*+:[ \t]*+(.{1,200}?)[ \t]*+", re.IGNORECASE)
 _SEARCH, _DIVIDE, _REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
 
 
@@ -92,6 +92,6 @@ def apply_edits(code: str, edits: list[Edit]) -> Edited:
         lines[places[0] : places[0] + len(search)] = edit.replace
         changes.append(Change(edit.name, len(edit.search), len(edit.replace)))
     edited = "\n".join(lines)
-    if len(edited.encode("utf-8", "replace")) > MAX_CODE_BYTES:
-        return Edited("", (), f"The edited program is longer than {MAX_CODE_BYTES} bytes.")
+    if len(edited.encode("utf-8", "replace")) > LONGEST_CODE_BYTES:
+        return Edited("", (), f"The edited program is longer than {LONGEST_CODE_BYTES} bytes.")
     return Edited(edited, tuple(changes))

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
+from aira_bench.files import Unacceptable, read_text, reason
+
+MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,12 @@ class SolutionFileAgent(UnlookingAgent):
         """Read the file.
 
         Raises:
-            UsageError: it is not there or not UTF-8 text.
+            UsageError: it is not there, no plain file, too large, or not UTF-8 text.
         """
         try:
-            return cls(name=f"script:{path.name}", code=path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"The solution file {path} cannot be read: {error}.") from error
+            return cls(name=f"script:{path.name}", code=read_text(path, MOST_BYTES))
+        except (OSError, Unacceptable) as error:
+            raise UsageError(f"The solution file {path} cannot be read: {reason(error)}.") from error
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """The file."""

@@ -6,21 +6,21 @@ guess.
 """
 
 import json
-import math
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from aira_bench.agents.code_extraction import extract_code
-from aira_bench.agents.edits import apply_answer
+from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agents.code_extraction import Extracted
 from aira_bench.agents.memory import Memory, remember_ancestors, remember_valid
 from aira_bench.agents.prompting import render_analysis, render_request, render_system
 from aira_bench.agents.protocol import Analysis, Brief, Proposal, Situation, StepReport
 from aira_bench.errors import ModelError, RunStateError
 from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Model
-from aira_bench.runs.node import ModelUse
+from aira_bench.runs.node import Change, ModelUse
 
 FORMAT_RETRIES = 3
 CALL_DEADLINE_S = 3600.0
@@ -146,11 +146,17 @@ def use_of(completion: Completion) -> ModelUse:
 
 def _read_answer(text: str, base: str | None) -> Proposal:
     if base is None:
-        found = extract_code(text)
-        return Proposal(found.code, found.plan, failure=found.problem)
-    edited = apply_answer(base, text)
+        found = read_in_process("extract", [text])[0]
+        if isinstance(found, NotRead):
+            return Proposal("", "", failure=f"The answer cannot be read: {found.why}.")
+        extracted = Extracted(**found)
+        return Proposal(extracted.code, extracted.plan, failure=extracted.problem)
+    edited = read_in_process("edit", [json.dumps([base, text])])[0]
+    if isinstance(edited, NotRead):
+        return Proposal("", "", failure=f"The answer cannot be read: {edited.why}.")
+    changes = tuple(Change(**change) for change in edited["changes"])
     plan = " ".join(text.partition("### change")[0].partition("<<<<<<<")[0].split())[:1000]
-    return Proposal(edited.code, plan, changes=edited.changes, failure=edited.problem)
+    return Proposal(edited["code"], plan, changes=changes, failure=edited["problem"])
 
 
 def _read_analysis(completion: Completion) -> Analysis | None:
@@ -165,7 +171,7 @@ def _read_analysis(completion: Completion) -> Analysis | None:
     summary, metric = value.get("summary"), value.get("metric")
     if not isinstance(summary, str):
         return None
-    known = isinstance(metric, int | float) and not isinstance(metric, bool) and math.isfinite(metric)
+    known = isinstance(metric, int | float) and not isinstance(metric, bool) and abs(metric) <= sys.float_info.max
     return Analysis(
         value["is_bug"], summary[:1000], float(metric) if known and metric is not None else None, ModelUse()
     )

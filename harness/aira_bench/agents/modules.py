@@ -11,12 +11,14 @@ test.
 """
 
 import ast
+import contextlib
 import json
 import pprint
 import random
 from dataclasses import dataclass
 from typing import Any
 
+from aira_bench.agent_code.syntax import UnreadableCode, assigned_name, parse
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import RunStateError, UsageError
 
@@ -116,14 +118,29 @@ def write_solution(brief: Brief, genome: Genome, plan: str) -> Proposal:
 def read_genome(code: str) -> Genome | None:
     """The genome in a solution; None where there is none."""
     try:
-        body = ast.parse(code).body
-    except (SyntaxError, ValueError):
+        body = parse(code).body
+    except UnreadableCode:
         return None
     for item in body:
-        if isinstance(item, ast.Assign) and [ast.unparse(target) for target in item.targets] == ["GENOME"]:
-            genome: Genome = ast.literal_eval(item.value)
-            return genome
+        if assigned_name(item) == "GENOME" and isinstance(item, ast.Assign):
+            with contextlib.suppress(ValueError):
+                genome = ast.literal_eval(item.value)
+                return genome if _is_genome(genome) else None
     return None
+
+
+def _is_genome(value: object) -> bool:
+    if not isinstance(value, dict) or set(value) != {"mixers", "factors", *CHOICES}:
+        return False
+    mixers, factors = value["mixers"], value["factors"]
+    return (
+        isinstance(mixers, list)
+        and bool(mixers)
+        and all(mixer in MIXERS for mixer in mixers)
+        and all(value[name] in options for name, options in CHOICES.items())
+        and isinstance(factors, dict)
+        and all(name in SCALED and isinstance(factor, float) for name, factor in factors.items())
+    )
 
 
 @dataclass(frozen=True)

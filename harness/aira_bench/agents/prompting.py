@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from aira_bench.agents.memory import Memory
 from aira_bench.agents.protocol import Brief, Situation, StepFiles, StepReport
-from aira_bench.output import printable
+from aira_bench.escaping import printable
 
 _FOLDER = Path(__file__).parent / "prompts"
 

@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from aira_bench.agent_code.syntax import UnreadableCode, parse
+
 Value = int | float | str
 Values = Mapping[str, Value]
 Draw = Callable[[random.Random, Value], Value]
@@ -66,8 +68,8 @@ def mutate_dials(rng: random.Random, values: Values, count: int) -> dict[str, Va
 
 def _places(source: str) -> dict[str, _Place]:
     try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError):
+        body = parse(source).body
+    except UnreadableCode:
         return {}
     found: dict[str, list[ast.expr]] = {}
     for statement in body:

@@ -11,9 +11,10 @@ import ast
 import random
 from dataclasses import dataclass
 
+from aira_bench.agent_code.syntax import assigned_name, parse_any
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.agents.script_dials import Value, mutate_dials, read_dials, set_dials
-from aira_bench.errors import UsageError
+from aira_bench.errors import RunStateError, UsageError
 from aira_bench.runs.node import Change
 
 _START_CHANGES = 3
@@ -54,11 +55,11 @@ def submitted_script(solution: str) -> str:
     Raises:
         ValueError: it is another program.
     """
-    for statement in ast.parse(solution).body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "SCRIPT":
-            script = ast.literal_eval(statement.value)
-            if isinstance(script, str):
-                return script
+    for statement in parse_any(solution).body:
+        if assigned_name(statement) == "SCRIPT" and isinstance(statement, ast.Assign):
+            value = statement.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                return value.value
     raise ValueError("the solution holds no SCRIPT")
 
 
@@ -116,11 +117,18 @@ class ScriptEvolution(UnlookingAgent):
             if not situation.journal:
                 return write_solution(brief, baseline, "The baseline script, unchanged.")
             return _moved(brief, baseline, rng, _START_CHANGES, "The baseline")
-        first = submitted_script(situation.read_step(action.parents[0]).code)
+        first = _script_of(situation, action.parents[0])
         if action.operator == "crossover":
-            second = submitted_script(situation.read_step(action.parents[1]).code)
+            second = _script_of(situation, action.parents[1])
             return _crossed(brief, first, second, rng, action.parents)
         return _moved(brief, first, rng, rng.choice(_CHANGES), f"Step {action.parents[0]}")
+
+
+def _script_of(situation: Situation, step: int) -> str:
+    try:
+        return submitted_script(situation.read_step(step).code)
+    except ValueError as error:
+        raise RunStateError(f"The solution of step {step} is another agent's: {error}.") from error
 
 
 def _moved(brief: Brief, script: str, rng: random.Random, count: int, what: str) -> Proposal:

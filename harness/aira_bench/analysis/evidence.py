@@ -10,14 +10,24 @@ Not covered: what a name means. Two scripts that compute the same under other na
 import ast
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES, UnreadableCode, parse
 
 Scalar = bool | int | float | str | None
 _WORDS = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 _CONSTANT_LINE = re.compile(r"([A-Za-z_]\w*)\s*(?::[^=\n]+)?=\s*([^=#\n][^#\n]*)")
-_QUOTED = re.compile(r"'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
+# A quote that is not closed ends with its line, or the text: so no character is looked at twice.
+_QUOTED = re.compile(
+    r"'''.*?(?:'''|\Z)|\"\"\".*?(?:\"\"\"|\Z)|'(?:\\.|[^'\\\n])*+'?|\"(?:\\.|[^\"\\\n])*+\"?", re.DOTALL
+)
 _COMMENT = re.compile(r"#[^\n]*")
+_MOST_BITS = 256
+"""Of a whole number that arithmetic makes; above, a value is unknown. Repeated squaring doubles the bits each time."""
+_MOST_CHARS = 200
+"""Of a name or of text as a value; longer ones are left out."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,12 @@ class Evidence:
 def read_evidence(source: str) -> Evidence:
     """Read a script, parsed if it can be."""
     try:
-        return _from_tree(ast.parse(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return _from_text(source)
+        return _from_tree(parse(source))
+    except UnreadableCode:
+        return _from_text(source[:LONGEST_CODE_BYTES])
 
 
+@lru_cache(maxsize=1 << 16)
 def snake_case(name: str) -> str:
     """`ValueEmbed` and `VALUE_EMBED` become `value_embed`."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
@@ -63,20 +74,21 @@ def _from_tree(tree: ast.Module) -> Evidence:
     fields = {node.name: dict(_assigned(node.body, top)) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     inner: dict[str, Scalar] = {}
     for assigned in fields.values():
-        inner = {**assigned, **inner}
+        for name, value in assigned.items():
+            inner.setdefault(name, value)
     made: dict[str, Scalar] = {}
     keywords: list[tuple[str, str, Scalar]] = []
     for node, keyword in _keyword_arguments(tree):
         called, name, value = dotted_name(node.func), str(keyword.arg), fold(keyword.value, top)
         keywords.append((called, name, value))
         if name in fields.get(called, {}):
-            made.setdefault(name, ast.unparse(keyword.value) if is_unknown(value) else value)
+            made.setdefault(name, ast.unparse(keyword.value)[:_MOST_CHARS] if is_unknown(value) else value)
         elif not is_unknown(value):
             inner.setdefault(name, value)
     constants: dict[str, Scalar] = {}
     for found in (top, made, inner):  # readers take the first of several spellings of a name
         constants |= {name: value for name, value in found.items() if name not in constants}
-    return Evidence(True, constants, frozenset(map(snake_case, _identifiers(tree))), tuple(keywords), tree)
+    return Evidence(True, constants, _names(_identifiers(tree)), tuple(keywords), tree)
 
 
 def _keyword_arguments(tree: ast.Module) -> Iterator[tuple[ast.Call, ast.keyword]]:
@@ -116,7 +128,7 @@ def fold(node: ast.expr, known: Mapping[str, Scalar]) -> Scalar:
     A setting that the environment may change, as `int(os.environ.get("DEPTH", 8))`, has its default.
     """
     if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, bool | int | float | str | None) else math.nan
+        return _bounded(node.value) if isinstance(node.value, bool | int | float | str | None) else math.nan
     if isinstance(node, ast.Name):
         return known.get(node.id, math.nan)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -125,7 +137,7 @@ def fold(node: ast.expr, known: Mapping[str, Scalar]) -> Scalar:
     if isinstance(node, ast.BinOp):
         left, right = fold(node.left, known), fold(node.right, known)
         if isinstance(left, int | float) and isinstance(right, int | float):
-            return _arithmetic(node.op, left, right)
+            return _bounded(_arithmetic(node.op, left, right))
     return _called(node, known) if isinstance(node, ast.Call) else math.nan
 
 
@@ -142,9 +154,17 @@ def _called(node: ast.Call, known: Mapping[str, Scalar]) -> Scalar:
 
 def _cast(name: str, value: float | str) -> Scalar:
     try:
-        return int(value) if name == "int" else float(value) if name == "float" else str(value)
+        return _bounded(int(value) if name == "int" else float(value) if name == "float" else str(value))
     except (ValueError, OverflowError):
         return math.nan
+
+
+def _bounded(value: Scalar) -> Scalar:
+    """The value, unknown if it is larger than any setting."""
+    too_long = isinstance(value, str) and len(value) > _MOST_CHARS
+    too_large = isinstance(value, int) and value.bit_length() > _MOST_BITS
+    too_large = too_large or (isinstance(value, float) and math.isinf(value))
+    return math.nan if too_long or too_large else value
 
 
 def _arithmetic(operator: ast.operator, left: float, right: float) -> float:
@@ -172,6 +192,10 @@ def is_unknown(value: Scalar) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
+def _names(identifiers: Iterable[str]) -> frozenset[str]:
+    return frozenset(snake_case(name) for name in set(identifiers) if len(name) <= _MOST_CHARS)
+
+
 def _identifiers(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
@@ -191,10 +215,11 @@ def _from_text(source: str) -> Evidence:
         if found is None:
             continue
         try:
-            value = fold(ast.parse(found[2].strip(), mode="eval").body, constants)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            (statement,) = parse(found[2].strip()).body
+        except ValueError:
             continue
+        value = fold(statement.value, constants) if isinstance(statement, ast.Expr) else math.nan
         if not is_unknown(value):
             constants[found[1]] = value
     bare = _COMMENT.sub("", _QUOTED.sub("''", source))
-    return Evidence(False, constants, frozenset(map(snake_case, _WORDS.findall(bare))))
+    return Evidence(False, constants, _names(_WORDS.findall(bare)))

@@ -9,18 +9,21 @@ Not covered: noise. A script trained twice gives two scores, so small difference
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES
 from aira_bench.analysis.evidence import Scalar
-from aira_bench.analysis.features import changed_features, extract_features
+from aira_bench.analysis.features import FeatureVector, changed_features
 from aira_bench.errors import RunStateError, UsageError
-from aira_bench.runs.folder import RunFolder, SeedFolder
-from aira_bench.runs.journal import StepEnded, read_events
+from aira_bench.files import Unacceptable, read_file
+from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.node import Node
+from aira_bench.runs.record import RunRecord
 
 Against = Literal["parent", "best"]
 SCRIPT = "train.py"
+MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Improvement:
     """Features that differ, with the value before and after."""
     parsed: bool
     """Whether both scripts were read by their syntax trees."""
+    read: bool = True
+    """Whether both scripts could be read at all, in time and within bounds."""
 
     @property
     def solo(self) -> bool:
@@ -45,30 +50,32 @@ class Improvement:
         return len(self.changed) == 1
 
 
-def run_improvements(folder: RunFolder, against: Against) -> list[Improvement]:
+def run_improvements(run: RunRecord, against: Against) -> list[Improvement]:
     """All improvement steps of a run, in order.
 
     Raises:
         UsageError: the run's submissions are no training scripts.
         RunStateError: a script of a valid step is missing.
     """
-    manifest, found = folder.manifest, []
-    for seed in manifest.plan.seeds:
-        nodes = [event.node for event in read_events(folder.seed(seed).journal)[0] if isinstance(event, StepEnded)]
-        valid = [node for node in nodes if node.is_valid]
-        if valid and not (folder.seed(seed).node(valid[0].step) / SCRIPT).is_file():
+    manifest, found = run.manifest, []
+    for seed in run.seeds:
+        valid = [node for node in seed.nodes if node.is_valid]
+        if valid and not (seed.folder.node(valid[0].step) / SCRIPT).is_file():
             raise UsageError(
-                f"Run {folder.path.name} is a search on {manifest.task_title}, whose submissions are no {SCRIPT}.",
+                f"Run {run.name} is a search on {manifest.task_title}, whose submissions are no {SCRIPT}.",
                 hint="aira-bench tasks",
             )
-        for node, other in improvement_steps(nodes, lower_is_better=manifest.lower_is_better, against=against):
+        pairs = list(improvement_steps(seed.nodes, lower_is_better=manifest.lower_is_better, against=against))
+        vectors = _vectors(seed.folder, sorted({node.step for pair in pairs for node in pair}))
+        for node, other in pairs:
             assert node.fitness is not None
             assert other.fitness is not None
-            before, after = (extract_features(_script(folder.seed(seed), step)) for step in (other.step, node.step))
+            before, after = vectors[other.step], vectors[node.step]
             delta = other.fitness - node.fitness if manifest.lower_is_better else node.fitness - other.fitness
             changed = changed_features(before, after)
             parsed = before.parsed and after.parsed
-            found.append(Improvement(folder.path.name, seed, node.step, other.step, delta, changed, parsed))
+            read = bool(before.values and after.values)
+            found.append(Improvement(run.name, seed.seed, node.step, other.step, delta, changed, parsed, read))
     return found
 
 
@@ -92,9 +99,21 @@ def improvement_steps(nodes: Sequence[Node], *, lower_is_better: bool, against: 
             best = node
 
 
+def _vectors(folder: SeedFolder, steps: Sequence[int]) -> dict[int, FeatureVector]:
+    """Features of the scripts of these steps; no values where one could not be read."""
+    answers = read_in_process("features", [_script(folder, step) for step in steps])
+    unread = FeatureVector(False, {})
+    vectors = (unread if isinstance(answer, NotRead) else FeatureVector(**answer) for answer in answers)
+    return dict(zip(steps, vectors, strict=True))
+
+
 def _script(folder: SeedFolder, step: int) -> str:
-    path: Path = folder.node(step) / SCRIPT
+    """The script; of one that is too long, only so much that its reader sees that it is."""
+    path = folder.node(step) / SCRIPT
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise RunStateError(f"{path} of a valid step cannot be read: {error.strerror}.") from error
+        data = read_file(folder.path, str(path.relative_to(folder.path)), MOST_BYTES)
+    except FileNotFoundError as error:
+        raise RunStateError(f"{path} of a valid step cannot be read: it is missing.") from error
+    except Unacceptable as error:
+        raise RunStateError(f"{path} of a valid step cannot be read: {error}.") from error
+    return data[: LONGEST_CODE_BYTES + 1].decode("utf-8", "replace")

@@ -74,6 +74,8 @@ class Tables:
     """Improvement steps that changed none of the 27 features."""
     read_as_text: int
     """Improvement steps with a script that did not parse."""
+    not_read: int
+    """Improvement steps with a script that could not be read in time or within bounds."""
 
 
 def make_tables(improvements: Sequence[Improvement]) -> Tables:
@@ -84,8 +86,9 @@ def make_tables(improvements: Sequence[Improvement]) -> Tables:
         toggles=tuple(_toggle_rows(improvements)),
         categories=tuple(sorted(_category_rows(improvements), key=lambda row: -row.delta_median)),
         mlp_transitions=tuple(_transition_rows(improvements)),
-        unattributed=sum(not step.changed for step in improvements),
-        read_as_text=sum(not step.parsed for step in improvements),
+        unattributed=sum(step.read and not step.changed for step in improvements),
+        read_as_text=sum(step.read and not step.parsed for step in improvements),
+        not_read=sum(not step.read for step in improvements),
     )
 
 

@@ -1,7 +1,6 @@
 """`aira-bench agents`: who can be sent into a search."""
 
 import argparse
-import json
 
 from aira_bench.cli.options import SUB_FORMAT, add_json
 
@@ -24,6 +23,7 @@ def handle(args: argparse.Namespace) -> int:
     """List the agents."""
     from aira_bench.agents.catalog import agent_rows
     from aira_bench.cli.tables import print_rows
+    from aira_bench.terminal import say_json
 
     rows = [
         {
@@ -36,7 +36,7 @@ def handle(args: argparse.Namespace) -> int:
         for row in agent_rows()
     ]
     if args.json:
-        print(json.dumps(rows, indent=2))
+        say_json(rows)
     else:
         print_rows(rows, empty="No agents are installed.")
     return 0

@@ -32,17 +32,21 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Analyze the runs and print tables."""
     from aira_bench.analysis.improvements import run_improvements
-    from aira_bench.analysis.render import print_tables, tables_json
+    from aira_bench.analysis.render import print_tables, tables_record
     from aira_bench.analysis.tables import make_tables
+    from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
-    from aira_bench.terminal import results_console
+    from aira_bench.runs.record import read_run
+    from aira_bench.terminal import results_console, say_json
 
-    runs = host_paths(args.runs).runs
-    improvements = [step for name in args.names for step in run_improvements(find_run(runs, name), args.against)]
+    paths = host_paths(args.runs)
+    ring = KeyFolder(paths.keys).ring()
+    runs = [read_run(find_run(paths.runs, name), ring, "all") for name in args.names]
+    improvements = [step for run in runs for step in run_improvements(run, args.against)]
     tables = make_tables(improvements)
     if args.json:
-        print(tables_json(tables), end="")
+        say_json(tables_record(tables), indent=1)
     else:
         print_tables(tables, results_console())
     return 0

@@ -31,13 +31,16 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.host import connect_host
     from aira_bench.cli.run import show_board
+    from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.confirm import confirm
     from aira_bench.runs.folder import find_run
+    from aira_bench.runs.trust import read_confirmable
 
-    folder = find_run(host_paths(args.runs).runs, args.run)
-    plan = folder.manifest.plan
+    paths = host_paths(args.runs)
+    record = read_confirmable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring())
+    plan = record.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
-    refused = confirm(connect_host(args.runs, args.runtime, display.note, display.transfer), folder, display.note)
-    show_board(folder, as_json=args.json)
+    refused = confirm(connect_host(args.runs, args.runtime, display.note, display.transfer), record, display.note)
+    show_board(record.folder, as_json=args.json)
     return 1 if refused else 0

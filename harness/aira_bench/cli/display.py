@@ -10,16 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 from rich.progress import TaskID as BarId
 from rich.table import Table
-from rich.text import Text
 
+from aira_bench.escaping import one_line
 from aira_bench.runs.session import Progress
 from aira_bench.tasks.download import Transfer
+from aira_bench.terminal import cell, progress_console
 
 PLAIN_SHARE = 0.1
 """Without a terminal, a download is a line for each such share of it."""
@@ -30,7 +31,7 @@ class RunDisplay:
 
     def __init__(self, seeds: Sequence[int], steps: int, *, quiet: bool = False) -> None:
         """Nothing is shown before `live` or a note; `quiet` shows nothing at all."""
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._console = progress_console(quiet=quiet)
         self._steps, self._lock = steps, threading.Lock()
         self._rows: dict[int, Progress] = {seed: Progress(seed, 0, "waiting") for seed in seeds}
         self._best: dict[int, float] = {}
@@ -46,7 +47,7 @@ class RunDisplay:
     def note(self, text: str) -> None:
         """One line about a stage before the search."""
         elapsed_s = time.monotonic() - self._started_s
-        self._console.print(Text(f"[{elapsed_s:6.1f} s] {text}"), soft_wrap=True)
+        self._console.print(cell(f"[{elapsed_s:6.1f} s] {text}"), soft_wrap=True)
 
     def watch(self, progress: Progress) -> None:
         """Take news of a seed; called from its thread."""
@@ -66,7 +67,7 @@ class RunDisplay:
             return
         with self._lock:
             if news.name not in self._transfers:
-                self._transfers[news.name] = self._bars.add_task(news.name, total=news.total_bytes)
+                self._transfers[news.name] = self._bars.add_task(one_line(news.name), total=news.total_bytes)
             bar = self._transfers[news.name]
             self._bars.update(bar, completed=news.done_bytes, total=news.total_bytes)
             self._bars.update(bar, visible=news.done_bytes != news.total_bytes)
@@ -103,6 +104,6 @@ class RunDisplay:
             for seed, row in self._rows.items():
                 best = f"{self._best[seed]:.4f}" if seed in self._best else "-"
                 step = f"{row.step}/{self._steps}"
-                table.add_row(str(seed), step, best, Text(self._last.get(seed, "-")), Text(row.phase))
+                table.add_row(str(seed), step, best, cell(self._last.get(seed, "-")), cell(row.phase))
         table.caption = f"{time.monotonic() - self._started_s:.0f} s, Ctrl-C stops and keeps what is done"
         return table

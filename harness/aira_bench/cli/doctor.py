@@ -1,8 +1,6 @@
 """`aira-bench doctor`: what is missing on this machine, and whether its sandbox holds."""
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 
 from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json, add_runtime
@@ -31,13 +29,15 @@ def handle(args: argparse.Namespace) -> int:
     """Print findings as they come; 1 if any failed."""
     from aira_bench.doctor import examine
     from aira_bench.paths import host_paths
+    from aira_bench.terminal import say, say_json, tell
 
     findings = []
-    for finding in examine(host_paths(), args.profile, args.runtime, lambda text: print(text, file=sys.stderr)):
+    for finding in examine(host_paths(), args.profile, args.runtime, tell):
         findings.append(finding)
         if not args.json:
-            mend = f"\n         mend: {finding.mend}" if finding.mend else ""
-            print(f"{_MARKS[finding.state]:>6}  {finding.check}: {finding.seen}{mend}", flush=True)
+            say(f"{_MARKS[finding.state]:>6}  {finding.check}: {finding.seen}", flush=True)
+            if finding.mend:
+                say(f"         mend: {finding.mend}", flush=True)
     if args.json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        say_json([asdict(finding) for finding in findings])
     return int(any(finding.state == "failed" for finding in findings))

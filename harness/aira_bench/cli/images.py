@@ -1,7 +1,6 @@
 """`aira-bench images build|list|prune`: the container images, their file trees, and what they cost."""
 
 import argparse
-import json
 from dataclasses import asdict
 
 from aira_bench.cli.options import SUB_FORMAT, add_json
@@ -38,6 +37,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.images.ensure import build_images, planned_images
     from aira_bench.images.flavour import FLAVOURS, LABEL
     from aira_bench.images.stored_trees import prune_trees, stored_trees
+    from aira_bench.terminal import say_json
 
     engine = DockerEngine.connect()
     if args.action == "build":
@@ -56,7 +56,7 @@ def handle(args: argparse.Namespace) -> int:
         rows += [{"tag": f"file trees of {trees.of}", "size_mib": trees.size_mib, "created": "-",
                   "current": trees.current} for trees in stored_trees(engine)]  # fmt: skip
     if args.json:
-        print(json.dumps(rows, indent=2))
+        say_json(rows)
     else:
         nothing = (
             "Nothing to remove." if args.action == "prune" else "No images are built. Try: aira-bench images build"

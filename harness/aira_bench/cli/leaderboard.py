@@ -1,14 +1,16 @@
 """`aira-bench leaderboard`: the board of all runs."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
 
 _EPILOG = """examples:
   aira-bench leaderboard
   aira-bench leaderboard my-run other-run --out results
+
+A run that cannot be read, or whose files disagree with its record, is left out: one line says which and why, and the
+exit status is 6.
 """
 
 
@@ -28,20 +30,27 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.errors import UsageError
-    from aira_bench.leaderboard.board import build_tables
-    from aira_bench.leaderboard.formats import print_tables, to_json, write_board
+    from aira_bench.keys import KeyFolder
+    from aira_bench.leaderboard.board import tables_of
+    from aira_bench.leaderboard.formats import print_tables, records, write_board
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run, list_runs
+    from aira_bench.runs.record import read_runs
+    from aira_bench.terminal import say_json, tell
 
-    folder = host_paths(args.runs).runs
+    paths = host_paths(args.runs)
+    folder, ring = paths.runs, KeyFolder(paths.keys).ring()
     runs = [find_run(folder, name) for name in args.runs_wanted] if args.runs_wanted else list_runs(folder)
     if not runs:
         raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")
-    tables = build_tables(runs)
+    found, faults = read_runs(runs, ring)
+    if not found:
+        return report_faults(faults)
+    tables = tables_of(found, ring)
     written = write_board(tables, args.out or folder)
     if args.json:
-        print(to_json(tables), end="")
-        return 0
-    print_tables(tables)
-    print("written: " + ", ".join(map(str, written)), file=sys.stderr)
-    return 0
+        say_json(records(tables))
+    else:
+        print_tables(tables)
+        tell("written: " + ", ".join(map(str, written)))
+    return report_faults(faults)

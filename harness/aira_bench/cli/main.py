@@ -17,17 +17,37 @@ from types import FrameType
 from typing import NoReturn
 
 from aira_bench import __version__
-from aira_bench.cli import agents, analyze, confirm, doctor, images, leaderboard, prepare, resume, run, status, tasks
+from aira_bench.cli import (
+    agents,
+    analyze,
+    confirm,
+    doctor,
+    images,
+    key,
+    leaderboard,
+    prepare,
+    resume,
+    run,
+    status,
+    tasks,
+)
+from aira_bench.cli.options import report
 from aira_bench.errors import AiraError, PrerequisiteError
+from aira_bench.escaping import one_line
 from aira_bench.reproduce import command as reproduce
 from aira_bench.scaling import aggregate_command as aggregate
 from aira_bench.scaling import extrapolate_command as extrapolate
+from aira_bench.terminal import tell, tolerate_any_text
 
 COMMANDS = (
     run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
-    extrapolate, analyze,
+    extrapolate, analyze, key,
 )  # fmt: skip
 STOPPED = 130
+_STATES_OF_FILES = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EIO,
+    errno.EEXIST,
+}  # fmt: skip
 _EPILOG = """examples:
   aira-bench doctor
   aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2
@@ -42,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and end with the next command."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"aira-bench: error: {message}. Try: {self.prog} --help\n")
+        self.exit(2, f"aira-bench: error: {one_line(message)}. Try: {self.prog} --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,13 +83,14 @@ def build_parser() -> argparse.ArgumentParser:
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return its exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
+    tolerate_any_text()
     args = build_parser().parse_args(arguments)
     try:
         status: int = args.handle(args)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("aira-bench: stopped.", file=sys.stderr)
+        tell("aira-bench: stopped.")
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -77,16 +98,27 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except AiraError as error:
         return _report(error)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        return _report(PrerequisiteError(f"The disk is full{where}; nothing written before is lost.", hint="df -h"))
+        return _report(_of_the_machine(error))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _of_the_machine(error: OSError) -> PrerequisiteError:
+    """What the file system says, as an error of ours.
+
+    Raises:
+        OSError: `error` itself, if no state of the machine explains it: a defect of ours.
+    """
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        where = f" while writing {error.filename}" if error.filename else ""
+        return PrerequisiteError(f"The disk is full{where}; nothing written before is lost.", hint="df -h")
+    if error.errno in _STATES_OF_FILES and error.filename:
+        return PrerequisiteError(f"{error.filename}: {error.strerror}.", hint="another path, or ls -ld on this one")
+    raise error
+
+
 def _report(error: AiraError) -> int:
-    print(f"aira-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+    report(error)
     return error.exit_code

@@ -2,10 +2,27 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aira_bench.escaping import one_line
+from aira_bench.terminal import tell
+
+if TYPE_CHECKING:
+    from aira_bench.errors import AiraError
 
 SUB_FORMAT = argparse.RawDescriptionHelpFormatter
 PROFILES = ("paper", "cpu")
+MOST_SEEDS = 1000
+LARGEST_SEED = 2**31 - 1
+MOST_STEPS = 1_000_000
+MOST = 10**12
+"""Of anything counted on the command line."""
+MOST_HOURS = 87_600
+"""Ten years."""
+MOST_SECONDS = MOST_HOURS * 3600
+_SHOWN_CHARS = 40
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -43,30 +60,79 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def report_faults(faults: Sequence["AiraError"]) -> int:
+    """One line for each run that was left out; the exit status that says so, 0 if there is none."""
+    for fault in faults:
+        report(fault)
+    return faults[0].exit_code if faults else 0
+
+
+def report(error: "AiraError") -> None:
+    """What went wrong and the next command, as one line on stderr."""
+    message, hint = (one_line(" ".join(text.split())) for text in (error.message, error.hint or ""))
+    tell(f"aira-bench: error: {message}" + (f" Try: {hint}" if hint else ""))
+
+
 def positive_int(text: str) -> int:
     """An integer above 0."""
-    value = int(text) if text.isascii() and text.isdigit() else 0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    value = _whole(text)
+    if not 0 < value <= MOST:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a whole number above 0, at most {MOST}")
+    return value
+
+
+def step_count(text: str) -> int:
+    """Steps of a seed."""
+    value = _whole(text)
+    if not 0 < value <= MOST_STEPS:
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a number of steps above 0, at most {MOST_STEPS}")
     return value
 
 
 def positive_float(text: str) -> float:
     """A finite number above 0."""
+    return _number(text, MOST)
+
+
+def hours(text: str) -> float:
+    """Hours, above 0 and at most ten years."""
+    return _number(text, MOST_HOURS)
+
+
+def seconds(text: str) -> float:
+    """Seconds, above 0 and at most ten years."""
+    return _number(text, MOST_SECONDS)
+
+
+def _number(text: str, most: int) -> float:
     try:
-        value = float(text)
+        value = float(text) if text.isascii() and "_" not in text else 0.0
     except ValueError:
         value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    if not 0 < value <= most:  # false for NaN too
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is not a number above 0, at most {most}")
     return value
+
+
+def _whole(text: str) -> int:
+    """The number that plain digits spell; -1 for any other text, and for more digits than any number here has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else -1
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...")
 
 
 def seed_list(text: str) -> tuple[int, ...]:
     """`10` stands for seeds 0 to 9, `3,5` for those two, `7,` for that one."""
     if "," not in text:
-        return tuple(range(positive_int(text)))
-    parts = text.removesuffix(",").split(",")
-    if not all(part.isascii() and part.isdigit() for part in parts) or len(set(map(int, parts))) != len(parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of distinct seeds such as 0,3,7")
-    return tuple(map(int, parts))
+        count = _whole(text)
+        if not 0 < count <= MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"{_cut(text)} is not a number of seeds above 0, at most {MOST_SEEDS}")
+        return tuple(range(count))
+    seeds = tuple(map(_whole, text.removesuffix(",").split(",")))
+    if not all(0 <= seed <= LARGEST_SEED for seed in seeds) or len(set(seeds)) != len(seeds) or len(seeds) > MOST_SEEDS:
+        raise argparse.ArgumentTypeError(
+            f"{_cut(text)} is not a list of distinct seeds such as 0,3,7, at most {MOST_SEEDS} up to {LARGEST_SEED}"
+        )
+    return seeds

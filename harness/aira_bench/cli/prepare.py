@@ -1,7 +1,6 @@
 """`aira-bench prepare`: build images and make a task's data ahead of a run."""
 
 import argparse
-import json
 
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_profile, add_runtime, add_source
 
@@ -35,6 +34,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.host import prepare
     from aira_bench.tasks.sources import choose_source
     from aira_bench.tasks.task import find_task
+    from aira_bench.terminal import say, say_json
 
     task = find_task(args.task)
     source = choose_source(task, args.source)
@@ -44,9 +44,9 @@ def handle(args: argparse.Namespace) -> int:
         prepared = prepare(host, task, args.profile, source, display.note)
     hashes = prepared.data.hashes()
     if args.json:
-        print(json.dumps({"task": task.name, "profile": args.profile, "path": str(prepared.data.public)} | hashes))
+        say_json({"task": task.name, "profile": args.profile, "path": str(prepared.data.public)} | hashes, indent=None)
     else:
         sizes = ", ".join(f"{half} {hashes[half]['bytes'] / 2**20:.1f} MiB" for half in ("public", "hidden"))
         marked = ", SYNTHETIC data" if source.synthetic else ""
-        print(f"{task.title} ({args.profile}{marked}) is ready: {sizes}. Agents see {prepared.data.public}")
+        say(f"{task.title} ({args.profile}{marked}) is ready: {sizes}. Agents see {prepared.data.public}")
     return 0

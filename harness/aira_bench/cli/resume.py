@@ -7,7 +7,8 @@ from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_ru
 _EPILOG = """example:
   aira-bench resume evolution-mad-2p-cpu-20260101-120000
 
-Finished steps are kept; a step that was in flight is taken again, with the same proposal.
+Finished steps are kept; a step that was in flight is taken again, with the same proposal. First the whole record is
+checked, signatures and files; an agent's file that lies in the run folder runs only if a trusted key signed for it.
 """
 
 
@@ -18,6 +19,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Go on with a run from its journals.",
     )  # fmt: skip
     parser.add_argument("run", metavar="RUN", help="name or folder of a run (aira-bench status)")
+    parser.add_argument(
+        "--trust-agent",
+        action="store_true",
+        help="go on with an unsigned run: its agent, card and task are known to me",
+    )
     add_runs_folder(parser)
     add_runtime(parser)
     add_json(parser)
@@ -29,12 +35,15 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.host import connect_host
     from aira_bench.cli.run import finish
+    from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
     from aira_bench.runs.launch import resume
+    from aira_bench.runs.trust import read_resumable
 
-    folder = find_run(host_paths(args.runs).runs, args.run)
-    plan = folder.manifest.plan
+    paths = host_paths(args.runs)
+    record = read_resumable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring(), trust_agent=args.trust_agent)
+    plan = record.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
-    return finish(lambda: resume(host, folder, display.note, display.watch), display, args.run, as_json=args.json)
+    return finish(lambda: resume(host, record, display.note, display.watch), display, args.run, as_json=args.json)

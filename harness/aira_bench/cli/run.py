@@ -1,8 +1,6 @@
 """`aira-bench run`: a new run, from plan to board."""
 
 import argparse
-import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from aira_bench.cli.options import (
@@ -12,9 +10,12 @@ from aira_bench.cli.options import (
     add_runs_folder,
     add_runtime,
     add_source,
+    hours,
     positive_float,
     positive_int,
+    seconds,
     seed_list,
+    step_count,
 )
 from aira_bench.scaffolds.catalog import SCAFFOLDS
 
@@ -47,9 +48,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--seeds", type=seed_list, default=(0,), metavar="N|A,B", help="how many, or which (default: 1)"
     )
-    parser.add_argument("--steps", type=positive_int, help="step budget of a seed (default: the profile's)")
-    parser.add_argument("--hours", type=positive_float, help="time budget of a seed (default: the profile's)")
-    parser.add_argument("--step-timeout", type=positive_float, metavar="SECONDS", help="cap on one solution")
+    parser.add_argument("--steps", type=step_count, help="step budget of a seed (default: the profile's)")
+    parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's)")
+    parser.add_argument("--step-timeout", type=seconds, metavar="SECONDS", help="cap on one solution")
     parser.add_argument("--scaffold", help=f"one of {', '.join(SCAFFOLDS)} (default: the agent's)")
     parser.add_argument(
         "--fitness", choices=("hidden", "claimed"), default="hidden",
@@ -76,10 +77,11 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.host import connect_host
     from aira_bench.runs.launch import start
+    from aira_bench.terminal import say_json
 
     plan = _plan(args)
     if args.print_config:
-        print(plan.model_dump_json(indent=2))
+        say_json(plan.model_dump(mode="json"))
         return 0
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
@@ -89,12 +91,13 @@ def handle(args: argparse.Namespace) -> int:
 def finish(work: Any, display: Any, name: str, *, as_json: bool) -> int:  # noqa: ANN401
     """Do the work under the live display; on success show the board, on a stop how to go on."""
     from aira_bench.runs.session import Stopped
+    from aira_bench.terminal import tell
 
     try:
         with display.live():
             folder = work()
     except (Stopped, KeyboardInterrupt):
-        print(f"aira-bench: stopped. Go on with: aira-bench resume {name}", file=sys.stderr)
+        tell(f"aira-bench: stopped. Go on with: aira-bench resume {name}")
         return 130
     show_board(folder, as_json=as_json)
     return 0
@@ -102,21 +105,25 @@ def finish(work: Any, display: Any, name: str, *, as_json: bool) -> int:  # noqa
 
 def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     """The run's own board and the next commands to type."""
+    from aira_bench.keys import KeyFolder
     from aira_bench.leaderboard.board import build_tables
     from aira_bench.leaderboard.formats import print_tables, records
+    from aira_bench.paths import host_paths
+    from aira_bench.terminal import say, say_json
 
-    tables = build_tables([folder])
+    tables = build_tables([folder], KeyFolder(host_paths().keys).ring())
     if as_json:
-        print(json.dumps({"run": folder.path.name, "path": str(folder.path), "board": records(tables)}, indent=2))
+        say_json({"run": folder.path.name, "path": str(folder.path), "board": records(tables)})
         return
     print_tables(tables)
     name = folder.path.name
-    print(f"\nRun folder: {folder.path}")
-    print(f"Next:  aira-bench status {name}      every step: class, fitness, why it failed")
+    say()
+    say(f"Run folder: {folder.path}")
+    say(f"Next:  aira-bench status {name}      every step: class, fitness, why it failed")
     if any(row.validation and not row.confirmed for table in tables for row in table.rows):
-        print(f"       aira-bench confirm {name}      its submissions once more, on fresh hidden data")
-    print("       aira-bench leaderboard      all runs, also as CSV, JSON and Markdown")
-    print("       aira-bench run --help       other agents, tasks, scaffolds and budgets")
+        say(f"       aira-bench confirm {name}      its submissions once more, on fresh hidden data")
+    say("       aira-bench leaderboard      all runs, also as CSV, JSON and Markdown")
+    say("       aira-bench run --help       other agents, tasks, scaffolds and budgets")
 
 
 def _plan(args: argparse.Namespace) -> "RunPlan":
@@ -157,13 +164,20 @@ def _plan(args: argparse.Namespace) -> "RunPlan":
 
 def _replay_plan(args: argparse.Namespace) -> "RunPlan":
     """A replay is the recorded run's plan under another name."""
+    from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
+    from aira_bench.runs.record import read_run
+    from aira_bench.runs.trust import require_known_task
     from aira_bench.tasks.sources import choose_source
     from aira_bench.tasks.task import find_task
     from aira_bench.world import SystemWorld
 
-    recorded = find_run(host_paths(args.runs).runs, args.agent.removeprefix("replay:")).manifest.plan
+    paths = host_paths(args.runs)
+    ring = KeyFolder(paths.keys).ring()
+    record = read_run(find_run(paths.runs, args.agent.removeprefix("replay:")), ring, "all")
+    require_known_task(record, ring)
+    recorded = record.manifest.plan
     name = args.name or f"replay-{recorded.name[:60]}-{SystemWorld().now():%Y%m%d-%H%M%S}"
     free = {"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None}
     source = choose_source(find_task(recorded.task), args.source or recorded.source).argument

@@ -1,20 +1,23 @@
 """`aira-bench status`: what runs there are, and how far each seed is."""
 
 import argparse
-import json
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
 
 if TYPE_CHECKING:
-    from aira_bench.runs.folder import RunFolder
+    from aira_bench.keys import KeyRing
+    from aira_bench.runs.record import RunRecord
 
-_MAY_BE_EMPTY = ("standard error", "claimed", "claimed - trusted", "flags", "unranked", "reason")
+_MAY_BE_EMPTY = ("standard error", "claimed", "claimed - trusted", "flags", "unranked", "attempts", "reason")
 _EPILOG = """examples:
   aira-bench status
   aira-bench status my-run
   aira-bench status my-run --changes
+
+A run that cannot be read, or whose files disagree with its record, is left out: one line says which and why, and the
+exit status is 6. With a run's name the files of every step are compared with their recorded hashes too.
 """
 
 
@@ -33,40 +36,52 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Show all runs or one."""
+    from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run, list_runs
+    from aira_bench.runs.record import read_run, read_runs
+    from aira_bench.terminal import tell
 
-    runs = host_paths(args.runs).runs
+    paths = host_paths(args.runs)
+    ring = KeyFolder(paths.keys).ring()
     if args.run is None:
-        _show([_summary(folder) for folder in list_runs(runs)], args, empty=f"No runs in {runs}.")
+        records, faults = read_runs(list_runs(paths.runs), ring)
+        _show([_summary(record, ring) for record in records], args, empty=f"No runs in {paths.runs}.")
+        return report_faults(faults)
+    record = read_run(find_run(paths.runs, args.run), ring, "all")
+    if args.changes:
+        _show(_changes(record), args, empty="No step is a valid edit of a valid step; greedy-edit makes them.")
     else:
-        folder = find_run(runs, args.run)
-        if args.changes:
-            _show(_changes(folder), args, empty="No step is a valid edit of a valid step; greedy-edit makes them.")
-        else:
-            _show(_steps(folder), args, empty="No step is finished yet.", optional=_MAY_BE_EMPTY)
+        _show(_steps(record), args, empty="No step is finished yet.", optional=_MAY_BE_EMPTY)
+    if not args.json:
+        tell(f"Record: {record.describe_signer(ring)}, {_state(record)}")
     return 0
 
 
-def _summary(folder: "RunFolder") -> dict[str, Any]:
-    from aira_bench.leaderboard.board import read_seed
+def _state(record: "RunRecord") -> str:
+    if record.folder.is_live:
+        return "running"
+    return "finished" if all(seed.ended for seed in record.seeds) else "stopped"
+
+
+def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
+    from aira_bench.leaderboard.board import seed_result
     from aira_bench.leaderboard.formats import cost, tokens
     from aira_bench.runs.node import ModelUse
 
-    manifest = folder.manifest
+    manifest = record.manifest
     plan = manifest.plan
-    seeds = [read_seed(folder.seed(seed), seed, manifest) for seed in plan.seeds]
-    ended = sum(seed.ended for seed in seeds)
+    seeds = [seed_result(seed, manifest) for seed in record.seeds]
     use = sum((seed.model_use for seed in seeds), ModelUse())
-    state = "running" if folder.is_live else "finished" if ended == len(seeds) else "stopped"
     return {
-        "run": folder.path.name,
-        "state": state,
+        "run": record.name,
+        "state": _state(record),
+        "record": record.describe_signer(ring),
         "agent": plan.agent,
         "task": manifest.task_title,
         "profile": plan.profile,
         "synthetic": manifest.synthetic,
-        "seeds": f"{ended}/{len(seeds)}",
+        "seeds": f"{sum(seed.ended for seed in seeds)}/{len(seeds)}",
         "steps": sum(seed.steps for seed in seeds),
         "valid": sum(seed.valid_steps for seed in seeds),
         "infra errors": sum(seed.infra_errors for seed in seeds),
@@ -75,20 +90,15 @@ def _summary(folder: "RunFolder") -> dict[str, Any]:
     }
 
 
-def _steps(folder: "RunFolder") -> list[dict[str, Any]]:
-    from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
-
+def _steps(record: "RunRecord") -> list[dict[str, Any]]:
     rows = []
-    for seed in folder.manifest.plan.seeds:
-        events = read_events(folder.seed(seed).journal)[0]
-        scores = folder.seed(seed).scores.read()
-        chosen = {event.submitted for event in events if isinstance(event, SeedEnded)}
-        for node in (event.node for event in events if isinstance(event, StepEnded)):
-            score = scores.get(node.step)
+    for seed in record.seeds:
+        for node in seed.nodes:
+            score = seed.scores.get(node.step)
             trusted = score.validation if score else None
             rows.append(
                 {
-                    "seed": seed,
+                    "seed": seed.seed,
                     "step": node.step,
                     "operator": node.operator,
                     "parents": list(node.parents),
@@ -99,21 +109,21 @@ def _steps(folder: "RunFolder") -> list[dict[str, Any]]:
                     "claimed - trusted": None if node.claimed is None or trusted is None else node.claimed - trusted,
                     "flags": list(score.flags) if score else [],
                     "unranked": list(score.unranked) if score else [],
+                    "attempts": node.attempts if node.attempts > 1 else None,
                     "seconds": round(node.timings.total_s, 2),
-                    "submitted": node.step in chosen,
+                    "submitted": node is seed.submitted,
                     "reason": node.reason,
                 }
             )
     return rows
 
 
-def _changes(folder: "RunFolder") -> list[dict[str, Any]]:
+def _changes(record: "RunRecord") -> list[dict[str, Any]]:
     from aira_bench.runs.attribution import attribute_changes
-    from aira_bench.runs.journal import StepEnded, read_events
 
     return [
         {
-            "seed": seed,
+            "seed": seed.seed,
             "step": effect.step,
             "parent": effect.parent,
             "changes": list(effect.changes),
@@ -122,17 +132,17 @@ def _changes(folder: "RunFolder") -> list[dict[str, Any]]:
             "moved by": effect.after - effect.before,
             "single": effect.single,
         }
-        for seed in folder.manifest.plan.seeds
-        for effect in attribute_changes(
-            [event.node for event in read_events(folder.seed(seed).journal)[0] if isinstance(event, StepEnded)]
-        )
+        for seed in record.seeds
+        for effect in attribute_changes(seed.nodes)
     ]
 
 
 def _show(rows: list[dict[str, Any]], args: argparse.Namespace, *, empty: str, optional: Collection[str] = ()) -> None:
-    if args.json:
-        print(json.dumps(rows, indent=2))
-        return
     from aira_bench.cli.tables import print_rows
+    from aira_bench.terminal import say_json
+
+    if args.json:
+        say_json(rows)
+        return
 
     print_rows(rows, empty=empty, optional=optional)

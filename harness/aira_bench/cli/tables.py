@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from aira_bench.terminal import results_console
+from aira_bench.terminal import cell, results_console
 
 
 def print_rows(rows: Sequence[dict[str, Any]], *, empty: str, optional: Collection[str] = ()) -> None:
@@ -15,11 +15,10 @@ def print_rows(rows: Sequence[dict[str, Any]], *, empty: str, optional: Collecti
         optional: columns left out where no row has anything in them.
     """
     from rich.table import Table
-    from rich.text import Text
 
     console = results_console()
     if not rows:
-        console.print(Text(empty), soft_wrap=True)
+        console.print(cell(empty), soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False)
     columns = {name: _texts([row[name] for row in rows]) for name in rows[0]}
@@ -29,7 +28,7 @@ def print_rows(rows: Sequence[dict[str, Any]], *, empty: str, optional: Collecti
         # The first column is what one types: never broken.
         table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0)
     for cells in zip(*(columns[name] for name in shown), strict=True):
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(cell, cells))
     console.print(table)
 
 

@@ -1,7 +1,6 @@
 """`aira-bench tasks`: the tasks that come with this installation."""
 
 import argparse
-import json
 
 from aira_bench.cli.options import SUB_FORMAT, add_json
 
@@ -25,6 +24,7 @@ def handle(args: argparse.Namespace) -> int:
     """List the tasks."""
     from aira_bench.cli.tables import print_rows
     from aira_bench.tasks.task import shipped_tasks
+    from aira_bench.terminal import say_json
 
     rows = [
         {
@@ -38,7 +38,7 @@ def handle(args: argparse.Namespace) -> int:
         for task in shipped_tasks()
     ]
     if args.json:
-        print(json.dumps(rows, indent=2))
+        say_json(rows)
     else:
         print_rows(rows, empty="No tasks are installed.")
     return 0

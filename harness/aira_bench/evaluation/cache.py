@@ -6,6 +6,7 @@ folder, its prepared data, the profile, the seed set, and the evaluator's image,
 """
 
 import hashlib
+import hmac
 import json
 import re
 from dataclasses import asdict, dataclass, replace
@@ -14,10 +15,12 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from aira_bench.evaluation.verdict import Scored
-from aira_bench.files import write_json
+from aira_bench.files import Unacceptable, parse_json, read_file, write_atomically
+from aira_bench.keys import MachineKey
 from aira_bench.tasks.metadata import ArtifactSpec
 
 _SCORED = TypeAdapter(Scored)
+MOST_BYTES = 16 * 2**20
 _SEPARATOR = re.compile(r"[,-]")
 
 
@@ -37,23 +40,36 @@ def host_canonical(artifact: ArtifactSpec, data: bytes) -> str | None:
 
 @dataclass(frozen=True)
 class ScoreCache:
-    """A folder of scores. `scope` is everything of the key but the submission."""
+    """A folder of scores. `scope` is everything of the key but the submission.
+
+    An entry carries a code that only this machine's key makes, over the entry's place and its content: a file that
+    somebody else wrote, or that was moved from another place, counts as absent.
+    """
 
     folder: Path
     scope: tuple[str, ...]
+    key: MachineKey
 
-    def _path(self, submission: str) -> Path:
-        key = hashlib.sha256(json.dumps([*self.scope, submission]).encode()).hexdigest()
-        return self.folder / key[:2] / f"{key}.json"
+    def _name(self, submission: str) -> str:
+        digest = hashlib.sha256(json.dumps([*self.scope, submission]).encode()).hexdigest()
+        return f"{digest[:2]}/{digest}.json"
 
     def get(self, submission: str) -> Scored | None:
-        """The stored score; a file that cannot be read counts as absent."""
+        """The stored score; an entry that cannot be read, or that this machine did not write, counts as absent."""
+        name = self._name(submission)
         try:
-            stored = _SCORED.validate_json(self._path(submission).read_bytes())
-        except (OSError, ValidationError):
+            code, _, stored = read_file(self.folder, name, MOST_BYTES, owned=True).partition(b"\n")
+            if not hmac.compare_digest(code, self._code(name, stored)):
+                return None
+            parse_json(stored)
+            return replace(_SCORED.validate_json(stored), cached=True)
+        except (OSError, Unacceptable, ValidationError):
             return None
-        return replace(stored, cached=True)
 
     def put(self, submission: str, scored: Scored) -> None:
         """Store a score."""
-        write_json(self._path(submission), asdict(scored))
+        name, stored = self._name(submission), json.dumps(asdict(scored), allow_nan=False).encode()
+        write_atomically(self.folder / name, self._code(name, stored) + b"\n" + stored, mode=0o600)
+
+    def _code(self, name: str, stored: bytes) -> bytes:
+        return self.key.mac(name.encode() + b"\n" + stored).encode("ascii")

@@ -3,8 +3,10 @@
 What is judged enters as bounded files; a score leaves as the task's printed block and, where the task writes one, its
 report. The container mounts hidden data and the task folder, and no byte of agent code.
 
-Verdicts: exit status 0 with a good block is a score, 2 is a refusal (upstream contract); any other failure is the
-evaluation's own, an infrastructure error, except in upstream folders, whose scripts also crash on bad submissions.
+Verdicts: exit status 0 with a good block is a score, 2 is a refusal (upstream contract). An evaluation that is killed
+for its memory, its output or the whole of its time is a refusal too: those are the submission's to cause. Any other
+failure is the evaluation's own, an infrastructure error, except in upstream folders, whose scripts also crash on bad
+submissions.
 """
 
 from collections.abc import Mapping
@@ -12,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from aira_bench.errors import SandboxError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.compiled_programs import PROGRAMS
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict, parse_report, parse_score_block
-from aira_bench.output import last_line, printable
+from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import (
     Artifact,
     ArtifactRequest,
@@ -94,9 +97,8 @@ def judge(
     Raises:
         SandboxError: the engine or the evaluation itself failed; there is no verdict.
     """
-    return read_verdict(
-        setting, run_judge(setting, submission, files, container, timeout_s=timeout_s, destination=destination)
-    )
+    outcome = run_judge(setting, submission, files, container, timeout_s=timeout_s, destination=destination)
+    return read_verdict(setting, outcome, timeout_s=timeout_s)
 
 
 def run_judge(
@@ -147,15 +149,33 @@ def run_judge(
     return outcome
 
 
-def read_verdict(setting: EvaluationSetting, outcome: StepOutcome) -> Verdict:
-    """What a judge's ending, score block and report say.
+def has_whole_time(setting: EvaluationSetting, timeout_s: float) -> bool:
+    """Whether an evaluation has the profile's time: less is what the run has left, which no submission answers for."""
+    return timeout_s >= setting.task.profile(setting.profile).evaluation_timeout_s
+
+
+def timed_out(setting: EvaluationSetting, timeout_s: float) -> Refused:
+    """The verdict on a submission whose evaluation did not end.
 
     Raises:
-        SandboxError: the evaluation failed.
+        SandboxError: it had less than the profile's time.
+    """
+    if not has_whole_time(setting, timeout_s):
+        raise SandboxError(f"The time of the run ended during the evaluation of {setting.task.title}.")
+    return Refused(f"its evaluation did not end within {timeout_s:.0f} s", timeout_s)
+
+
+def read_verdict(setting: EvaluationSetting, outcome: StepOutcome, *, timeout_s: float) -> Verdict:
+    """What a judge's ending, score block and report say; `timeout_s` is the time it had.
+
+    Raises:
+        SandboxError: the evaluation failed, or had less than its time and ran out of it.
     """
     reports = setting.task.metadata.aira.report
+    if outcome.ended == "timeout":
+        return timed_out(setting, timeout_s)
     if outcome.ended != "exited":
-        raise SandboxError(f"The evaluation of {setting.task.title} ended by {outcome.ended.replace('_', ' ')}.")
+        return Refused(f"its evaluation was killed above {outcome.above}", outcome.wall_s)
     if outcome.exit_code == 2 or (outcome.exit_code != 0 and not reports):
         return Refused(_refusal(setting, outcome), outcome.wall_s)
     if outcome.exit_code != 0:

@@ -6,7 +6,9 @@ judgement runs in, with the same walls, and the script it runs for each request 
 by the same code. What the host cannot bring into normal form goes to a fresh container, as it would without this.
 
 The container is thrown away, and the next request gets a new one, after every failure: silence beyond the deadline, an
-early end, a message that is not the awaited answer, an exit status other than 0.
+early end, a message that is not the awaited answer, an exit status other than 0. Silence for the whole time of an
+evaluation, and a judge that the kernel killed for memory, refuse the architecture: only it tells one request from
+another.
 
 Not covered: submissions that are code, and GPUs that an agent's container uses too (`may_stay`).
 """
@@ -23,16 +25,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import SandboxError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.cache import host_canonical
-from aira_bench.evaluation.judge import judge, judge_spec, read_verdict
+from aira_bench.evaluation.judge import judge, judge_spec, read_verdict, timed_out
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.evaluation.verdict import Scored, Verdict
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.files import write_atomically
-from aira_bench.output import printable
 from aira_bench.sandbox.protocol import (
     Artifact,
     CapturedOutput,
     Conversation,
+    ConversationTimeout,
     Limits,
     PreparedContainer,
     RejectedArtifact,
@@ -76,7 +79,7 @@ class ResidentJudge:
 
     def __init__(self, setting: EvaluationSetting, sandbox: Sandbox, limits: Limits, ahead: ThreadPoolExecutor) -> None:
         """Begin starting the first judge container; the judge in it starts with the first submission."""
-        self._setting = setting
+        self._setting, self._memory_mib = setting, limits.memory_mib
         self._containers = WarmContainer(sandbox, judge_spec(setting, limits), ahead)
         self._lock, self._closed = threading.Lock(), False
         self._open: PreparedContainer | None = None
@@ -93,9 +96,19 @@ class ResidentJudge:
         try:
             conversation = self._conversation or self._begin(timeout_s)
             answer = self._ask(conversation, canonical, start_s + timeout_s - time.monotonic())
-            verdict = read_verdict(self._setting, _outcome(answer, time.monotonic() - start_s, destination))
+            outcome = _outcome(answer, time.monotonic() - start_s, destination)
+            verdict = read_verdict(self._setting, outcome, timeout_s=timeout_s)
             if isinstance(verdict, Scored) and verdict.canonical != canonical:
                 raise SandboxError(f"The resident judge scored {verdict.canonical!r}, asked was {canonical!r}.")
+        except ConversationTimeout:
+            self._dismiss()
+            return timed_out(self._setting, timeout_s)
+        except SandboxError:
+            killed = self._was_killed_for_memory()
+            self._dismiss()
+            if killed:
+                return Refused(f"its evaluation was killed above {self._memory_mib} MiB of memory")
+            raise
         except BaseException:
             self._dismiss()
             raise
@@ -139,6 +152,17 @@ class ResidentJudge:
             )
         finally:
             container.close()
+
+    def _was_killed_for_memory(self) -> bool:
+        """Whether the engine says so of the judge that just broke off."""
+        with self._lock:
+            container = self._open
+        if container is None:
+            return False
+        try:
+            return bool(container.inspect().get("State", {}).get("OOMKilled"))
+        except SandboxError:
+            return False
 
     def _dismiss(self) -> None:
         self._conversation = None

@@ -21,11 +21,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from aira_bench.errors import SandboxError, TaskError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.judge import judge, judge_spec
 from aira_bench.evaluation.predictors import HANDOVER_FILE, TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
-from aira_bench.output import last_line, printable
+from aira_bench.output import last_line
 from aira_bench.runs.outcomes import CLAIM, claimed_value
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Mount, Sandbox, StepOutcome
 from aira_bench.sandbox.warm import WarmContainer

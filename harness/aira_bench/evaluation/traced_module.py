@@ -16,11 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from aira_bench.errors import SandboxError, TaskError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.compiled_programs import PROGRAMS
-from aira_bench.evaluation.judge import judge_spec, read_verdict, run_judge
+from aira_bench.evaluation.judge import has_whole_time, judge_spec, read_verdict, run_judge
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Verdict
-from aira_bench.output import last_line, printable
+from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Sandbox, StepOutcome
 from aira_bench.sandbox.warm import WarmContainer
 
@@ -58,7 +59,7 @@ class TracedModule:
         """Score one submission (`SubmissionEvaluator.evaluate`)."""
         started_s = time.monotonic()
         # Less than the profile's time is what the run has left: running out of it is not the submission's fault.
-        whole = timeout_s >= self._setting.task.profile(self._setting.profile).evaluation_timeout_s
+        whole = has_whole_time(self._setting, timeout_s)
         graphs = self._trace(submission, timeout_s, destination / "fit", whole=whole)
         if isinstance(graphs, Refused):
             return graphs
@@ -105,8 +106,8 @@ class TracedModule:
         name = self._setting.task.metadata.aira.artifact.name
         if outcome.ended == "timeout":
             return f"{name}: tracing did not end within {limit_s:.0f} s"
-        if outcome.ended == "out_of_memory":
-            return f"{name}: tracing needs more than {self._limits.memory_mib} MiB of memory"
+        if outcome.ended != "exited":
+            return f"{name}: tracing needs more than {outcome.above}"
         if outcome.exit_code == 2:
             return last_line(outcome.stderr) or f"{name}: cannot be traced"
         if outcome.exit_code != 0:
@@ -116,6 +117,8 @@ class TracedModule:
 
     def _judge(self, graphs: bytes, timeout_s: float, destination: Path, *, whole: bool) -> Verdict:
         if timeout_s <= 0:
+            if whole:
+                return Refused("tracing took all the time there is for an evaluation")
             raise SandboxError("The time of the run ended before a traced submission was judged.")
         name, memory_mib = self._setting.task.metadata.aira.artifact.name, self._limits.memory_mib
         limits = {"timeout_s": timeout_s if whole else None, "memory_mib": memory_mib}
@@ -138,11 +141,11 @@ class TracedModule:
             store.put(graphs, left.path)
         if outcome.ended == "timeout" and whole:
             return Refused(f"{name}: training and scoring did not end within {timeout_s:.0f} s", outcome.wall_s)
-        if outcome.ended == "out_of_memory":
-            return Refused(f"{name}: compiling or training needs more than {memory_mib} MiB of memory", outcome.wall_s)
+        if outcome.ended in ("out_of_memory", "output_flood"):
+            return Refused(f"{name}: compiling or training needs more than {outcome.above}", outcome.wall_s)
         if outcome.exit_code in _CRASHES:
             return Refused(f"{name}: its graphs crash the compiler; they may be too long", outcome.wall_s)
-        return read_verdict(self._setting, outcome)
+        return read_verdict(self._setting, outcome, timeout_s=timeout_s)
 
 
 def fit_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.flavour import LABEL
-from aira_bench.sandbox.keeper import STORE_LABEL, Keeper
+from aira_bench.sandbox.caretaker import STORE_LABEL, Caretaker
 from aira_bench.sandbox.trees import OwnTrees, image_key
 
 
@@ -32,11 +32,11 @@ def stored_trees(engine: DockerEngine) -> list[StoredTrees]:
     Raises:
         SandboxError: the engine failed.
     """
-    keeper = Keeper(engine)
+    caretaker = Caretaker(engine)
     try:
-        return _listed(engine, keeper)
+        return _listed(engine, caretaker)
     finally:
-        keeper.close()
+        caretaker.close()
 
 
 def prune_trees(engine: DockerEngine) -> list[StoredTrees]:
@@ -45,21 +45,21 @@ def prune_trees(engine: DockerEngine) -> list[StoredTrees]:
     Raises:
         SandboxError: the engine failed.
     """
-    keeper = Keeper(engine)
+    caretaker = Caretaker(engine)
     try:
-        stale = [trees for trees in _listed(engine, keeper) if not trees.current]
+        stale = [trees for trees in _listed(engine, caretaker) if not trees.current]
         for trees in stale:
-            OwnTrees(engine, keeper).remove(trees.key, _any_image(engine))
+            OwnTrees(engine, caretaker).remove(trees.key, _any_image(engine))
         return stale
     finally:
-        keeper.close()
+        caretaker.close()
 
 
-def _listed(engine: DockerEngine, keeper: Keeper) -> list[StoredTrees]:
+def _listed(engine: DockerEngine, caretaker: Caretaker) -> list[StoredTrees]:
     image = _any_image(engine)
     if not image or not engine.volumes(STORE_LABEL):
         return []
-    found = OwnTrees(engine, keeper).listed(image)
+    found = OwnTrees(engine, caretaker).listed(image)
     return [
         StoredTrees(key, str(each["of"]), int(each["bytes"]) / 2**20, _is_current(engine, key, str(each["of"])))
         for key, each in found.items()

@@ -1,15 +1,18 @@
 """Boards: rows of agents, from the journals and trusted scores of run folders.
 
 A board is split into sections that never mix: task, profile, data (real or a synthetic stand-in), evaluator image, seed
-set and hardware class. A row is one agent with its scaffold, fitness source, budget and isolation. A seed that was run
-twice counts once, the newest complete run first.
+set and hardware class. A row is one agent with its scaffold, fitness source, budget, isolation, and whoever signed the
+runs. A seed that was run more than once counts once, with the first run in which it ended; the row says how often it
+was run.
 
-Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out that only
-infrastructure kept from a result. Validation and test: of the submitted node. Claimed less trusted: its own number less
-its trusted validation score; of scripts that score themselves, what they say too much. Best test: the best test score
-of any step, what the search met but did not necessarily choose. Normalized: of the test score, 0 for a seed without a
-valid node (`normalized`). Spread: sample standard deviation over seeds (n - 1). Standard error: of the mean, from what
-each seed's score is estimated with; it holds nothing of the luck of training.
+Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out of whose
+steps infrastructure let none run any code. Valid step rate: likewise, of steps. An infrastructure error after code
+ran counts as a step without a result, so that none is worth causing. Retries: attempts beyond the first of a step's
+phases, and steps begun again after a stop or a crash. Validation and test: of the submitted node. Claimed less
+trusted: its own number less its trusted validation score; of scripts that score themselves, what they say too much.
+Best test: the best test score of any step, what the search met but did not necessarily choose. Normalized: of the
+test score, 0 for a seed without a valid node (`normalized`). Spread: sample standard deviation over seeds (n - 1).
+Standard error: of the mean, from what each seed's score is estimated with; it holds nothing of the luck of training.
 
 Unranked: a submission that was scored, but for which the judge or a confirmation found a reason not to rank it. It
 counts as no valid submission, and its scores enter no mean and no best.
@@ -17,17 +20,19 @@ counts as no valid submission, and its scores enter no mean and no best.
 
 import math
 import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, normalized
-from aira_bench.runs.folder import RunFolder, SeedFolder
-from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
+from aira_bench.keys import SIGNED_HERE, KeyRing
+from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.node import ModelUse, Node
+from aira_bench.runs.node import ModelUse
+from aira_bench.runs.record import RunRecord, SeedRecord, read_run
 from aira_bench.runs.scores import TrustedScore
+from aira_bench.runs.witness import Witness
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ class Entry:
     fitness: str
     steps: int
     hours: float
-    isolation: str = "shared"
+    record: str
+    """Whose the records are: `signed here`, `signed by KEY (trusted)` or `(unknown key)`, or `unsigned`."""
+    isolation: str
     """The least that separated its containers of untrusted code from others (`Manifest.isolation_word`)."""
 
 
@@ -69,6 +76,10 @@ class SeedResult:
     steps: int
     valid_steps: int
     infra_errors: int
+    lost_steps: int
+    """Infrastructure errors before any of the step's code ran: left out of rates."""
+    retries: int
+    """What was tried again: phases after infrastructure failed, and steps after a stop or a crash."""
     wall_s: float
     submitted: int | None
     validation: float | None
@@ -128,6 +139,11 @@ class Row:
     steps: int
     wall_s: float
     infra_errors: int
+    retries: int
+    runs_by_seed: Mapping[int, int]
+    """How many runs began each seed, those read and those that this machine recorded. One of them counts."""
+    runs_not_shown: int
+    """How many of them were recorded here, but not read: deleted, elsewhere, or not asked for."""
     model_use: ModelUse
 
 
@@ -139,19 +155,12 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
-    """Read journal and scores of one seed.
-
-    Raises:
-        RunStateError: either is damaged.
-    """
-    events, _, _ = read_events(folder.journal)
-    nodes = {event.node.step: event.node for event in events if isinstance(event, StepEnded)}
-    ended = events[-1] if events and isinstance(events[-1], SeedEnded) else None
-    scores = {step: score for step, score in folder.scores.read().items() if step in nodes}
+def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
+    """What a seed's record comes to."""
+    nodes, scores, ended = {node.step: node for node in record.nodes}, record.scores, record.ended
     chosen = ended.submitted if ended else None
     score = scores.get(chosen) if chosen is not None else None
-    confirmed = folder.confirmed.read().get(chosen) if chosen is not None else None
+    confirmed = record.confirmed.get(chosen) if chosen is not None else None
     claimed = nodes[chosen].claimed if chosen is not None else None
     trusted = score.validation if score else None
     unranked = tuple(dict.fromkeys(name for found in (score, confirmed) if found for name in found.unranked))
@@ -159,12 +168,14 @@ def read_seed(folder: SeedFolder, seed: int, manifest: Manifest) -> SeedResult:
     ranked = {step: found for step, found in scores.items() if step not in out and not found.unranked}
     pick = min if manifest.lower_is_better else max
     return SeedResult(
-        seed=seed,
+        seed=record.seed,
         created=manifest.created,
         ended=ended is not None,
         steps=len(nodes),
         valid_steps=sum(node.is_valid for node in nodes.values()),
-        infra_errors=_infra_errors(nodes.values()),
+        infra_errors=sum(node.step_class == "infra_error" for node in nodes.values()),
+        lost_steps=sum(node.is_lost for node in nodes.values()),
+        retries=sum(node.attempts - 1 for node in nodes.values()) + record.restarts,
         wall_s=sum(node.timings.total_s for node in nodes.values()),
         submitted=chosen,
         validation=trusted,
@@ -190,26 +201,30 @@ def _normalized(score: TrustedScore | None, manifest: Manifest, label: str) -> f
     return normalized(score.test if score else None, manifest.anchors, label)
 
 
-def _infra_errors(nodes: Iterable[Node]) -> int:
-    return sum(node.step_class == "infra_error" for node in nodes)
-
-
-def build_tables(runs: Sequence[RunFolder]) -> list[Table]:
-    """Boards of all sections found in `runs`.
+def build_tables(runs: Sequence[RunFolder], ring: KeyRing | None = None) -> list[Table]:
+    """Boards of all sections found in `runs`; `ring` holds the keys this machine knows.
 
     Raises:
-        RunStateError: a manifest, journal or score file is damaged.
+        RunStateError: a run's files are damaged or disagree.
     """
-    found: dict[Section, dict[Entry, dict[int, SeedResult]]] = defaultdict(lambda: defaultdict(dict))
+    known = ring or KeyRing()
+    return tables_of([read_run(run, known) for run in runs], known)
+
+
+def tables_of(runs: Sequence[RunRecord], ring: KeyRing) -> list[Table]:
+    """Boards of all sections found in runs that have been read."""
+    found: dict[Section, dict[Entry, dict[int, list[SeedResult]]]] = defaultdict(lambda: defaultdict(dict))
+    unseen: Counter[tuple[Section, Entry, int]] = Counter()
+    for manifest, seeds in Witness(ring.seen).unseen({run.manifest.run_id for run in runs}):
+        unseen.update((_section(manifest), _entry(manifest, SIGNED_HERE), seed) for seed in seeds)
     for run in runs:
-        manifest = run.manifest
-        results = found[_section(manifest)][_entry(manifest)]
-        for seed in manifest.plan.seeds:
-            result = read_seed(run.seed(seed), seed, manifest)
-            known = results.get(seed)
-            if known is None or (result.ended, result.created) > (known.ended, known.created):
-                results[seed] = result
-    return [_table(section, entries) for section, entries in sorted(found.items(), key=lambda item: str(item[0]))]
+        for seed in run.seeds:
+            entry = _entry(run.manifest, ring.describe(seed.signer if seed.lines else run.signer))
+            results = found[_section(run.manifest)][entry].setdefault(seed.seed, [])
+            results.append(seed_result(seed, run.manifest))
+    return [
+        _table(section, entries, unseen) for section, entries in sorted(found.items(), key=lambda item: str(item[0]))
+    ]
 
 
 def _section(manifest: Manifest) -> Section:
@@ -227,23 +242,31 @@ def _section(manifest: Manifest) -> Section:
     )
 
 
-def _entry(manifest: Manifest) -> Entry:
+def _entry(manifest: Manifest, record: str) -> Entry:
     plan = manifest.plan
-    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours, manifest.isolation_word)
+    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word)
 
 
-def _table(section: Section, entries: dict[Entry, dict[int, SeedResult]]) -> Table:
-    rows = [_row(entry, list(results.values())) for entry, results in entries.items()]
+def _table(
+    section: Section,
+    entries: dict[Entry, dict[int, list[SeedResult]]],
+    unseen: Mapping[tuple[Section, Entry, int], int],
+) -> Table:
+    rows = [
+        _row(entry, results, {seed: unseen.get((section, entry, seed), 0) for seed in results})
+        for entry, results in entries.items()
+    ]
     sign = 1.0 if section.lower_is_better else -1.0
     rows.sort(key=lambda row: (row.test is None, sign * row.test.mean if row.test else 0.0, str(row.entry)))
     return Table(section, tuple(rows))
 
 
-def _row(entry: Entry, results: list[SeedResult]) -> Row:
+def _row(entry: Entry, runs: Mapping[int, list[SeedResult]], unseen: Mapping[int, int]) -> Row:
+    results = [min(each, key=lambda result: (not result.ended, result.created)) for each in runs.values()]
     ended = [result for result in results if result.ended]
     ranked = [result for result in ended if not result.unranked]
-    judged = [result for result in ended if result.steps == 0 or result.steps > result.infra_errors]
-    steps = sum(result.steps - result.infra_errors for result in results)
+    judged = [result for result in ended if result.steps == 0 or result.steps > result.lost_steps]
+    steps = sum(result.steps - result.lost_steps for result in results)
     return Row(
         entry=entry,
         seeds=len(results),
@@ -269,6 +292,9 @@ def _row(entry: Entry, results: list[SeedResult]) -> Row:
         steps=steps,
         wall_s=sum(result.wall_s for result in results),
         infra_errors=sum(result.infra_errors for result in results),
+        retries=sum(result.retries for result in results),
+        runs_by_seed={seed: len(each) + unseen[seed] for seed, each in runs.items()},
+        runs_not_shown=sum(unseen.values()),
         model_use=sum((result.model_use for result in results), ModelUse()),
     )
 

@@ -6,16 +6,17 @@ that are left.
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aira_bench.escaping import csv_cell, json_text, markdown, one_line
 from aira_bench.files import write_atomically
+from aira_bench.keys import SIGNED_HERE
 from aira_bench.leaderboard.board import Row, Spread, Table
 from aira_bench.runs.node import ModelUse
-from aira_bench.terminal import WIDE, results_console
+from aira_bench.terminal import WIDE, cell, paragraph, results_console
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -35,8 +36,11 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "valid_step_rate": row.valid_step_rate,
         "steps_taken": row.steps,
         "infra_errors": row.infra_errors,
+        "retries": row.retries,
+        "runs_by_seed": " ".join(f"{seed}:{count}" for seed, count in sorted(row.runs_by_seed.items())),
         "seeds_flagged": row.flagged,
         "seeds_unranked": row.unranked,
+        "runs_not_shown": row.runs_not_shown,
         "seed_seconds": round(row.wall_s, 3),
         "model_calls": row.model_use.calls,
         "input_tokens": row.model_use.input_tokens,
@@ -64,7 +68,7 @@ def write_board(tables: Sequence[Table], folder: Path) -> list[Path]:
 
 def to_json(tables: Sequence[Table]) -> str:
     """An array of records."""
-    return json.dumps(records(tables), indent=2, allow_nan=False) + "\n"
+    return json_text(records(tables)) + "\n"
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -74,7 +78,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     if rows:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return stream.getvalue()
 
 
@@ -91,10 +95,14 @@ SPREADS = (
 ESTIMATED = ("validation", "test", "confirmed")
 """Spreads whose values may be estimates, with a standard error of their own."""
 HEADERS = (
-    "agent", "scaffold", "seeds", "VSR", "validation", "test", "confirmed", "claimed - trusted", "flagged", "unranked",
+    "agent", "scaffold", "seeds", "run again", "record", "VSR", "validation", "test", "confirmed",
+    "claimed - trusted", "flagged", "unranked",
     "NS", "best test met", "isolation", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
 _EXPLAINED = {
+    "run again": "seeds begun more than once, and how often, runs recorded here that are not shown included; of those "
+    "shown, the first in which the seed ended counts.",
+    "record": "who signed the runs, where that is not this machine.",
     "VSR": "valid submission rate over seeds.",
     "validation": "of the submitted step, like test; mean and standard deviation over seeds; in brackets, where scores "
     "are estimates, the standard error of that mean, without the luck of training.",
@@ -107,6 +115,7 @@ _EXPLAINED = {
     "against a corrected figure). Published figures are of the paper's sizes.",
     "best test met": "best of all steps, not chosen by it.",
     "isolation": "what kept containers of untrusted code from reading what others left in the kernel (SECURITY.md).",
+    "steps": "taken; `infra` were lost to infrastructure, `retried` are attempts beyond the first of each.",
     "time": "summed over seeds.",
 }
 
@@ -124,9 +133,11 @@ def cells(row: Row) -> tuple[str, ...]:
     entry = row.entry
     agent = entry.agent if entry.fitness == "hidden" else f"{entry.agent} (claimed fitness)"
     seeds = str(row.seeds) if row.ended == row.seeds else f"{row.ended} of {row.seeds}"
-    errors = f" +{row.infra_errors} infra" if row.infra_errors else ""
+    errors = f", {row.infra_errors} infra" if row.infra_errors else ""
+    errors += f", {row.retries} retried" if row.retries else ""
     return (
-        agent, entry.scaffold, seeds, _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
+        agent, entry.scaffold, seeds, _run_again(row), "-" if entry.record == SIGNED_HERE else entry.record,
+        _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _confirmed(row),
         _spread(row.claimed_less_trusted), str(row.flagged or "-"), str(row.unranked or "-"),
         _normalized(row), _spread(row.best_test), entry.isolation,
@@ -141,19 +152,22 @@ def to_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         headers, *rows = _columns(table)
         lines = [_pipes(headers), _pipes(["---"] * len(headers)), *map(_pipes, rows)]
-        parts.append(f"## {heading(table)}\n\nEvaluator `{table.section.evaluator}`\n\n" + "\n".join(lines) + "\n")
+        parts.append(
+            f"## {markdown(heading(table))}\n\nEvaluator {markdown(table.section.evaluator)}\n\n"
+            + "\n".join(lines)
+            + "\n"
+        )
     return "\n".join([*parts, legend(tables) + "\n"])
 
 
 def _pipes(values: Sequence[str]) -> str:
-    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+    return "| " + " | ".join(map(markdown, values)) + " |"
 
 
 def to_terminal(table: Table) -> "RichTable":
     """A table for rich, without its heading."""
     from rich import box  # rich stays out of start-up
     from rich.table import Table as RichTable
-    from rich.text import Text
 
     shown = RichTable(box=box.SIMPLE, pad_edge=False)
     headers, *rows = _columns(table)
@@ -161,7 +175,7 @@ def to_terminal(table: Table) -> "RichTable":
         # Long headers stand on two lines, so that a board fits an ordinary window.
         shown.add_column("\n".join(header.rsplit(" ", 1)), justify="left" if index < 2 else "right", no_wrap=True)
     for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*map(cell, row))
     return shown
 
 
@@ -169,15 +183,15 @@ def print_tables(tables: Sequence[Table]) -> None:
     """Print tables and their legend; where nobody reads along, as wide as they need."""
     console = results_console()
     for table in tables:
-        console.print(heading(table), markup=False, style="bold", soft_wrap=not console.is_terminal)
+        console.print(cell(heading(table), "bold"), soft_wrap=not console.is_terminal)
         shown = to_terminal(table)
         natural = console.measure(shown, options=console.options.update(max_width=WIDE))
         if natural.maximum <= console.width:
             console.print(shown)
         else:
-            console.print(stacked(table, console.width), markup=False)
+            console.print(paragraph(stacked(table, console.width)))
     if tables:
-        console.print(legend(tables), soft_wrap=not console.is_terminal)
+        console.print(paragraph(legend(tables)), soft_wrap=not console.is_terminal)
 
 
 def stacked(table: Table, width: int) -> str:
@@ -186,11 +200,11 @@ def stacked(table: Table, width: int) -> str:
     paragraphs = []
     for row in rows:
         lines = [""]
-        for item in (f"{header} {cell}" for header, cell in zip(headers[2:], row[2:], strict=True)):
+        for item in (one_line(f"{header} {value}") for header, value in zip(headers[2:], row[2:], strict=True)):
             if lines[-1] and len(lines[-1]) + len(item) + 3 > width:
                 lines.append("")
             lines[-1] += ("   " if lines[-1] else "  ") + item
-        paragraphs.append("\n".join([f"{row[0]}, {row[1]}", *lines]))
+        paragraphs.append("\n".join([one_line(f"{row[0]}, {row[1]}"), *lines]))
     return "\n".join(["", *paragraphs, ""])
 
 
@@ -203,6 +217,11 @@ def legend(tables: Sequence[Table]) -> str:
 
 def _rate(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _run_again(row: Row) -> str:
+    again = [f"{seed} x{count}" for seed, count in sorted(row.runs_by_seed.items()) if count > 1]
+    return ", ".join(again[:3]) + (f" and {len(again) - 3} more" if len(again) > 3 else "") or "-"
 
 
 def _spread(value: Spread | None) -> str:

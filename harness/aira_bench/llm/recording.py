@@ -7,7 +7,6 @@ written before its answer is used.
 Not covered: calls that failed; they have no answer to replay.
 """
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from aira_bench.errors import RunStateError
-from aira_bench.files import write_json
+from aira_bench.files import parse_json, read_file, write_json
 from aira_bench.llm.protocol import Completion, CompletionRequest, Json, Model
 from aira_bench.llm.schemas import parse_object
 
 SCHEMA = 1
+MOST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def read_exchange(path: Path) -> Exchange:
         RunStateError: it cannot be read.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(read_file(path.parent, path.name, MOST_BYTES))
         if not isinstance(value, dict):
             raise ValueError("not an object")
         return Exchange.from_json(value)

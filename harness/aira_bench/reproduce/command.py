@@ -27,13 +27,13 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def handle(args: argparse.Namespace) -> int:
     """Recompute and print; 1 if any cell is a mismatch."""
-    from aira_bench.reproduce.render import print_report, report_json
+    from aira_bench.reproduce.render import print_report, report_record
     from aira_bench.reproduce.tables import reproduce
-    from aira_bench.terminal import results_console
+    from aira_bench.terminal import results_console, say_json
 
     report = reproduce(args.tables)
     if args.json:
-        print(report_json(report), end="")
+        say_json(report_record(report), indent=1)
     else:
         print_report(report, results_console())
     return 0 if report.holds else 1

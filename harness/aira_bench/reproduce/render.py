@@ -1,28 +1,27 @@
 """Shows a report: a count a table and every cell that is not plainly reproduced, or all of it as JSON."""
 
-import json
 from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from aira_bench.reproduce.cells import Report, Status
+from aira_bench.terminal import cell as shown
 
 _STYLES = {Status.REPRODUCED: "green", Status.ROUNDING: "cyan", Status.ERRATUM: "yellow", Status.MISMATCH: "bold red"}
 
 
-def report_json(report: Report) -> str:
-    """The whole report as one JSON object: `summary`, `cells`, `left_out`."""
+def report_record(report: Report) -> dict[str, Any]:
+    """The whole report, for JSON: `summary`, `cells`, `left_out`."""
     summary = {table: {str(key): value for key, value in report.counts(table).items()} for table in report.tables}
-    document = {
+    return {
         "schema": 1,
         "holds": report.holds,
         "summary": summary,
         "cells": [asdict(cell) for cell in report.cells],
         "left_out": [asdict(claim) for claim in report.left_out],
     }
-    return json.dumps(document, indent=1) + "\n"
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -34,12 +33,12 @@ def print_report(report: Report, console: Console) -> None:
         for name in ("table", "row", "column", "published", "computed", "status", "reason"):
             table.add_column(name, overflow="fold")
         for cell in noted:
-            status = Text(str(cell.status), style=_STYLES[cell.status])
+            status = shown(cell.status, _STYLES[cell.status])
             values = (cell.table, cell.row, cell.column, cell.published, cell.computed)
-            table.add_row(*map(Text, values), status, Text(cell.reason))
+            table.add_row(*map(shown, values), status, shown(cell.reason))
         console.print(table)
     for claim in report.left_out:
-        console.print(Text(f"not recomputable: {claim.row}: {claim.published} ({claim.reason})"))
+        console.print(shown(f"not recomputable: {claim.row}: {claim.published} ({claim.reason})"))
 
 
 def _summary(report: Report) -> Table:

@@ -8,6 +8,7 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.l
 """
 
 import contextlib
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from aira_bench.errors import RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Verdict
-from aira_bench.runs.folder import RunFolder, SeedFolder
+from aira_bench.files import Unacceptable, read_file
+from aira_bench.runs.confirmations import add_confirmation
+from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.host import (
     Host,
     Note,
@@ -28,8 +31,10 @@ from aira_bench.runs.host import (
     require_unchanged,
     slot_limits,
 )
+from aira_bench.runs.record import RunRecord
 from aira_bench.runs.scores import trusted_score
 from aira_bench.runs.step import ATTEMPTS
+from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.sources import choose_source
 from aira_bench.tasks.task import find_task
 
@@ -43,25 +48,28 @@ class Submitted:
     seed: int
     step: int
     folder: SeedFolder
+    artifact_sha256: str
 
 
-def confirm(host: Host, folder: RunFolder, note: Note) -> list[Submitted]:
+def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
     """Score every submitted node that has no score on the final seed set yet; returns those that were refused.
 
-    Scores go to each seed's `confirmed` file as they come, so a stopped confirmation goes on where it was.
+    The record is one that `read_confirmable` has read and checked. Scores go to each seed's `confirmed` file as they
+    come, so a stopped confirmation goes on where it was.
 
     Raises:
         UsageError: the task has one set of hidden data, or the run has submitted nothing.
-        RunStateError: task, data or images are no longer those the run began with, or a process works on the run.
+        RunStateError: a submitted artifact is not the one that was scored; task, data or images are no longer those the
+            run began with; or a process works on the run.
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         SandboxError: the engine or an evaluation failed.
     """
-    manifest = folder.manifest
+    folder, manifest = record.folder, record.manifest
     plan, task = manifest.plan, find_task(manifest.plan.task)
     if not task.metadata.aira.hidden_validation:
         raise UsageError(f"Task {task.title} has one set of hidden data, which the run was scored on already.")
-    submitted = _submitted(folder)
-    waiting = [each for each in submitted if each.step not in each.folder.confirmed.read()]
+    submitted = _submitted(record)
+    waiting = [each for each in submitted if each.step not in record.seed(each.seed).confirmed]
     if not waiting:
         return []
     with contextlib.ExitStack() as stack:
@@ -78,38 +86,36 @@ def confirm(host: Host, folder: RunFolder, note: Note) -> list[Submitted]:
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
         evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, manifest, prepared)[0], ahead)
         stack.callback(evaluator.close)
+        keeper = host.keeper(record)
         refused = []
         for each in waiting:
             note(f"seed {each.seed} step {each.step}: scoring once more")
-            verdict = _evaluated(evaluator, each, task.metadata.aira.artifact.name, plan.evaluation_timeout_s, note)
+            verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
             if isinstance(verdict, Scored):
-                image = prepared.images.evaluator
-                each.folder.confirmed.append(trusted_score(each.step, verdict, image, synthetic=manifest.synthetic))
+                score = trusted_score(each.step, verdict, prepared.images.evaluator, synthetic=manifest.synthetic)
+                add_confirmation(keeper, each.seed, each.artifact_sha256, score)
             else:
                 note(f"seed {each.seed} step {each.step}: refused: {verdict.reason}")
                 refused.append(each)
         return refused
 
 
-def _submitted(folder: RunFolder) -> list[Submitted]:
-    seeds = [(seed, folder.seed(seed)) for seed in folder.manifest.plan.seeds]
-    found = [Submitted(seed, step, each) for seed, each in seeds if (step := each.submitted) is not None]
+def _submitted(record: RunRecord) -> list[Submitted]:
+    found = [
+        Submitted(seed.seed, node.step, seed.folder, node.artifact_sha256)
+        for seed in record.seeds
+        if (node := seed.submitted) is not None and node.artifact_sha256 is not None
+    ]
     if not found:
-        raise UsageError(
-            f"No seed of {folder.path.name} has submitted anything.", hint=f"aira-bench status {folder.path.name}"
-        )
+        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=f"aira-bench status {record.name}")
     return found
 
 
 def _evaluated(
-    evaluator: SubmissionEvaluator, submitted: Submitted, artifact: str, timeout_s: float, note: Note
+    evaluator: SubmissionEvaluator, submitted: Submitted, artifact: ArtifactSpec, timeout_s: float, note: Note
 ) -> Verdict:
     """The verdict, tried again where infrastructure fails."""
-    path = submitted.folder.node(submitted.step) / artifact
-    try:
-        submission = path.read_bytes()
-    except OSError as error:
-        raise RunStateError(f"{path} cannot be read: {error.strerror}.") from error
+    submission = _submission(submitted, artifact)
     destination = submitted.folder.confirmation(submitted.step)
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -118,3 +124,18 @@ def _evaluated(
             note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
             failure = error
     raise failure
+
+
+def _submission(submitted: Submitted, artifact: ArtifactSpec) -> bytes:
+    """The submitted bytes, which are those that the search scored."""
+    where = f"Seed {submitted.seed} step {submitted.step}: {artifact.name}"
+    try:
+        name = f"nodes/{submitted.step:04d}/{artifact.name}"
+        submission = read_file(submitted.folder.path, name, artifact.max_kib * 1024)
+    except FileNotFoundError as error:
+        raise RunStateError(f"{where} is missing.") from error
+    except Unacceptable as error:
+        raise RunStateError(f"{where}: {error}.") from error
+    if hashlib.sha256(submission).hexdigest() != submitted.artifact_sha256:
+        raise RunStateError(f"{where} was replaced: its hash is not the one that was scored.")
+    return submission

@@ -2,6 +2,7 @@
 
 <runs>/<name>/
     manifest.json            plan and provenance, written once
+    record.jsonl             signed: the run's beginning, and how the journals of its seeds end
     compiled/                programs judges left to each other, while the run lasts
     lock                     held by the process that works on the run
     agent.py                 the user's solution file, for `script:` agents
@@ -22,10 +23,13 @@ from pathlib import Path
 from aira_bench.agents.protocol import StepFiles
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.evaluation.compiled_programs import CompiledPrograms
+from aira_bench.files import Unacceptable, read_file
 from aira_bench.runs.journal import SeedEnded, read_events
-from aira_bench.runs.manifest import Manifest, read_manifest
+from aira_bench.runs.manifest import Manifest, load_manifest
 from aira_bench.runs.scores import ScoreFile
 
+MOST_TEXT_BYTES = 16 * 2**20
+_PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -45,6 +49,10 @@ class SeedFolder:
         """Trusted scores."""
         return ScoreFile(self.path / "hidden" / "scores.jsonl")
 
+    def step_folders(self, step: int) -> tuple[str, ...]:
+        """What a step leaves behind, below the seed's folder."""
+        return tuple(f"{part}/{step:04d}" for part in ("nodes", "calls", "hidden"))
+
     def node(self, step: int) -> Path:
         """What the agent made in one step."""
         return self.path / "nodes" / f"{step:04d}"
@@ -60,7 +68,11 @@ class SeedFolder:
 
     def confirmation(self, step: int) -> Path:
         """What the judge wrote when it confirmed one step."""
-        return self.path / "hidden" / "confirmed" / f"{step:04d}"
+        return self.path / self.confirmation_folder(step)
+
+    def confirmation_folder(self, step: int) -> str:
+        """The same, below the seed's folder."""
+        return f"hidden/confirmed/{step:04d}"
 
     @property
     def submitted(self) -> int | None:
@@ -74,11 +86,15 @@ class SeedFolder:
 
     def read_step(self, step: int) -> StepFiles:
         """Code and escaped output of a finished step."""
-        texts = [
-            path.read_text(encoding="utf-8") if path.exists() else ""
-            for path in (self.node(step) / name for name in ("solution.py", "stdout.txt", "stderr.txt"))
-        ]
-        return StepFiles(*texts)
+        return StepFiles(*(self._text(step, name) for name in ("solution.py", "stdout.txt", "stderr.txt")))
+
+    def _text(self, step: int, name: str) -> str:
+        try:
+            return read_file(self.path, f"nodes/{step:04d}/{name}", MOST_TEXT_BYTES).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""  # a step that never ran printed nothing
+        except Unacceptable as error:
+            raise RunStateError(f"{self.node(step) / name}: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -89,8 +105,15 @@ class RunFolder:
 
     @property
     def manifest(self) -> Manifest:
-        """The run's manifest, read anew."""
-        return read_manifest(self.path / "manifest.json")
+        """The run's manifest, read anew.
+
+        Raises:
+            RunStateError: it cannot be read.
+        """
+        try:
+            return load_manifest(self.path)[0]
+        except Unacceptable as error:
+            raise RunStateError(f"Run {self.path.name}: {error}.", hint="aira-bench status") from error
 
     @property
     def agent_file(self) -> Path:
@@ -112,7 +135,10 @@ class RunFolder:
         Raises:
             RunStateError: another live process has it.
         """
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | _PLAIN, 0o600)
+        except OSError as error:
+            raise RunStateError(f"Run {self.path.name}: its lock cannot be opened: {error.strerror}.") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -127,7 +153,7 @@ class RunFolder:
     def is_live(self) -> bool:
         """Whether a process works on the run now."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | _PLAIN)
         except OSError:
             return False
         try:
@@ -162,11 +188,15 @@ def find_run(runs: Path, name: str) -> RunFolder:
         UsageError: there is none.
     """
     for path in (runs / name, Path(name)):
-        if (path / "manifest.json").is_file():
+        if _is_run(path):
             return RunFolder(path.resolve())
     raise UsageError(f"No run {name!r} in {runs}.", hint="aira-bench status")
 
 
 def list_runs(runs: Path) -> list[RunFolder]:
-    """Every run in a folder, by name."""
-    return [RunFolder(path.parent) for path in sorted(runs.glob("*/manifest.json"))]
+    """Every run in a folder, by name. A folder that has lost its manifest is one that cannot be read."""
+    return [RunFolder(path) for path in sorted(runs.glob("*")) if _is_run(path)]
+
+
+def _is_run(path: Path) -> bool:
+    return any(os.path.lexists(path / name) for name in ("manifest.json", "record.jsonl"))

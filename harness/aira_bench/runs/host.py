@@ -13,10 +13,14 @@ from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.images.flavour import lacking, load_flavour
+from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.manifest import Manifest
+from aira_bench.runs.record import RunRecord
+from aira_bench.runs.sealing import Keeper
 from aira_bench.runs.slots import split_cores
+from aira_bench.runs.witness import Witness
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.protocol import Isolation, Limits, Role, Sandbox
@@ -42,6 +46,17 @@ class Host:
     """Makes sure the images of a flavour exist and names them."""
     transfer: Callable[[Transfer], None] = lambda transfer: None
     """Told how far a download is."""
+
+    @property
+    def keys(self) -> KeyFolder:
+        """The machine's key, and those it trusts."""
+        return KeyFolder(self.paths.keys)
+
+    def keeper(self, record: RunRecord) -> Keeper:
+        """Who goes on with the record of a run that has been read and may be worked on."""
+        run_id, digest = record.manifest.run_id, record.manifest_sha256
+        key, witness = self.keys.machine_key(), Witness(self.keys.seen)
+        return Keeper(record.folder, key, run_id, digest, self.world.now, witness)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Not covered: what a run stands on (`host`), and scoring what it submitted once m
 """
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -24,7 +25,7 @@ from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.normalized import anchors_of
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.files import write_atomically, write_json
+from aira_bench.files import write_atomically
 from aira_bench.runs.folder import RunFolder, new_run
 from aira_bench.runs.host import (
     Host,
@@ -50,8 +51,11 @@ from aira_bench.runs.manifest import (
     source_revision,
 )
 from aira_bench.runs.plan import agent_options, check_plan
+from aira_bench.runs.record import RunRecord
+from aira_bench.runs.sealing import Keeper, open_run
 from aira_bench.runs.session import Progress, Session, Stopped
 from aira_bench.runs.slots import SlotPool
+from aira_bench.runs.witness import Witness
 from aira_bench.sandbox.protocol import ContainerSpec, Mount, Sandbox
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.sources import choose_source
@@ -73,25 +77,28 @@ def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], Non
     found = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, plan.profile), note=note)
     note("probing the sandbox")
     isolation = require_isolation(host.sandbox, prepared.images.agent)
+    key = host.keys.machine_key()
     folder = new_run(host.paths.runs, plan.name)
-    if plan.agent.startswith("script:"):
-        write_atomically(folder.agent_file, Path(plan.agent.removeprefix("script:")).read_bytes())
-    manifest = _manifest(host, plan, prepared, isolation, agent).model_copy(update={"isolation_of": found})
-    write_json(folder.path / "manifest.json", manifest.model_dump(mode="json"))
-    _run_seeds(host, folder, manifest, prepared, agent, watch)
+    agent_file = Path(plan.agent.removeprefix("script:")).read_bytes() if plan.agent.startswith("script:") else None
+    if agent_file is not None:
+        write_atomically(folder.agent_file, agent_file)
+    manifest = _manifest(host, plan, prepared, isolation, agent, agent_file)
+    manifest = manifest.model_copy(update={"isolation_of": found})
+    keeper = open_run(folder, manifest, key, host.world.now, Witness(host.keys.seen))
+    _run_seeds(host, folder, manifest, prepared, agent, watch, keeper)
     return folder
 
 
-def resume(host: Host, folder: RunFolder, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
-    """Go on with a run from its journals.
+def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
+    """Go on with a run from its journals, as `read_resumable` has read and checked them.
+
+    The agent is made last, when everything else fits: it may be code that lies in the run folder.
 
     Raises:
         RunStateError: task, data or images are no longer those the run began with, or another process has it.
     """
-    manifest = folder.manifest
+    folder, manifest = record.folder, record.manifest
     plan = manifest.plan
-    kept = f"script:{folder.agent_file}" if plan.agent.startswith("script:") else plan.agent
-    agent = _agent(host, plan.model_copy(update={"agent": kept}))
     task = find_task(plan.task)
     prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
     require_unchanged(folder, manifest, prepared)
@@ -99,7 +106,13 @@ def resume(host: Host, folder: RunFolder, note: Note, watch: Callable[[Progress]
     require_no_weaker(folder, manifest, found)
     note("probing the sandbox")
     require_isolation(host.sandbox, prepared.images.agent)
-    _run_seeds(host, folder, manifest, prepared, agent, watch)
+    kept = f"script:{folder.agent_file}" if plan.agent.startswith("script:") else plan.agent
+    agent = _agent(host, plan.model_copy(update={"agent": kept}))
+    folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
+    keeper = None
+    if manifest.schema_version != 1:
+        keeper = host.keeper(record)
+    _run_seeds(host, folder, manifest, prepared, agent, watch, keeper)
     return folder
 
 
@@ -107,7 +120,9 @@ def _agent(host: Host, plan: RunPlan) -> Agent:
     return find_agent(plan.agent, agent_options(plan.memory, plan.model_dump()), host.paths)
 
 
-def _manifest(host: Host, plan: RunPlan, prepared: Prepared, isolation: dict[str, bool], agent: Agent) -> Manifest:
+def _manifest(
+    host: Host, plan: RunPlan, prepared: Prepared, isolation: dict[str, bool], agent: Agent, agent_file: bytes | None
+) -> Manifest:
     task = prepared.task
     return Manifest(
         run_id=host.world.new_id(),
@@ -129,6 +144,7 @@ def _manifest(host: Host, plan: RunPlan, prepared: Prepared, isolation: dict[str
         hardware_class=host.hardware.label,
         source_revision=source_revision(),
         isolation=isolation,
+        agent_file_sha256=None if agent_file is None else hashlib.sha256(agent_file).hexdigest(),
         prompts=prompt_hashes() if isinstance(agent, LlmAgent) else {},
         card=_card(agent),
     )
@@ -186,6 +202,7 @@ def _run_seeds(
     prepared: Prepared,
     agent: Agent,
     watch: Callable[[Progress], None],
+    keeper: Keeper | None,
 ) -> None:
     plan, task = manifest.plan, prepared.task
     images = prepared.images
@@ -206,17 +223,20 @@ def _run_seeds(
             agent=agent,
             policy=make_scaffold(plan.scaffold, steps=plan.steps, lower_is_better=task.lower_is_better),
             evaluation=evaluation,
-            cache=ScoreCache(host.paths.scores, scope) if plan.score_cache else None,
+            cache=ScoreCache(host.paths.scores, scope, host.keys.machine_key()) if plan.score_cache else None,
             slots=slots,
             world=host.world,
             watch=watch,
             synthetic=manifest.synthetic,
+            keeper=keeper,
         )
         agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
         with _seed_threads(session, folder, host.sandbox, manifest.run_id) as seeds:
             done, _ = wait(seeds, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
+        if keeper is not None:
+            keeper.close(plan.seeds)
         folder.compiled.clear()
 
 

@@ -6,8 +6,9 @@ step, purpose) alone, so a run that is killed and resumed, or typed twice, takes
 
 from aira_bench.errors import BudgetExceeded
 from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.journal import JournalFile, SeedEnd, SeedEnded, StepEnded, StepStarted
+from aira_bench.runs.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
 from aira_bench.runs.node import best_node
+from aira_bench.runs.sealing import step_ended
 from aira_bench.runs.session import Clock, OutOfTime, Progress, Session, Stopped, stream
 from aira_bench.runs.step import Step
 from aira_bench.scaffolds.protocol import Stop
@@ -22,8 +23,10 @@ def run_seed(session: Session, folder: SeedFolder, seed: int) -> SeedEnded:
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     (folder.path / "hidden").mkdir(mode=0o700, exist_ok=True)
-    journal = JournalFile(folder.journal)
+    journal = session.keeper.journal(seed) if session.keeper else JournalFile(folder.journal)
     try:
+        if session.keeper:
+            folder.scores.cut(len(journal.score_hashes))
         while journal.ended is None:
             _take_step(session, folder, journal, seed)
         return journal.ended
@@ -51,7 +54,7 @@ def _take_step(session: Session, folder: SeedFolder, journal: JournalFile, seed:
         return _end(session, journal, "hours")
     except BudgetExceeded:
         return _end(session, journal, "budget")
-    journal.append(StepEnded(node, session.world.now().isoformat()))
+    journal.append(step_ended(folder, node, session.world.now().isoformat()))
     best = best_node(journal.nodes, lower_is_better=session.brief.lower_is_better)
     label = node.step_class if node.fitness is None else f"{node.step_class} {node.fitness:.4f}"
     session.watch(Progress(seed, step, "finished a step", best.fitness if best else None, label))

@@ -5,24 +5,29 @@ image tags, package versions, hardware, source revision. It is written once, bef
 must still match it.
 """
 
+import hashlib
+import json
 import platform
 import subprocess
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from aira_bench import __version__
-from aira_bench.errors import RunStateError
 from aira_bench.evaluation.normalized import Anchors
+from aira_bench.files import Unacceptable, naming, parse_json, read_file
 from aira_bench.hardware import Hardware
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
 from aira_bench.tasks.metadata import describe_validation_error
 
+MOST_BYTES = 4 * 2**20
+MOST_SEEDS = 1_000
 _RECORDED_PACKAGES = (
+    "cryptography",
     "docker",
     "pydantic",
     "rich",
@@ -37,8 +42,27 @@ _RECORDED_PACKAGES = (
 )
 
 
+def _once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ValueError("seeds are distinct and not below 0")
+    return seeds
+
+
+def _with_hidden_hash(data: dict[str, Any]) -> dict[str, Any]:
+    hidden = data.get("hidden")
+    if not isinstance(hidden, dict) or not isinstance(hidden.get("sha256"), str):
+        raise ValueError("it names no hash of hidden data")
+    return data
+
+
+def _with_evaluator(images: dict[str, str]) -> dict[str, str]:
+    if "evaluator" not in images:
+        raise ValueError("it names no evaluator image")
+    return images
+
+
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class RunPlan(_Record):
@@ -51,7 +75,7 @@ class RunPlan(_Record):
     profile: Literal["paper", "cpu"]
     scaffold: str
     fitness: Literal["hidden", "claimed"]
-    seeds: tuple[int, ...]
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_once)]
     steps: int = Field(gt=0)
     hours: float = Field(gt=0)
     step_timeout_s: float = Field(gt=0)
@@ -71,8 +95,9 @@ class RunPlan(_Record):
 class Manifest(_Record):
     """The plan and all that a reader needs to trust or repeat it."""
 
-    schema_version: Literal[1] = 1
-    run_id: str
+    schema_version: Literal[1, 2] = 2
+    """1 until aira-bench 0.1: a run without signatures."""
+    run_id: str = Field(pattern=r"^[0-9a-f]{1,32}$")
     created: str
     aira_bench: str
     plan: RunPlan
@@ -83,14 +108,16 @@ class Manifest(_Record):
     anchors: Anchors | None = None
     """What normalized scores are measured against, as the task's metadata had it."""
     task_sha256: str
-    data: dict[str, Any]
-    images: dict[str, str]
+    data: Annotated[dict[str, Any], AfterValidator(_with_hidden_hash)]
+    images: Annotated[dict[str, str], AfterValidator(_with_evaluator)]
     packages: dict[str, str]
     python: str
     host: str
     hardware: dict[str, Any]
     hardware_class: str
     source_revision: str | None
+    agent_file_sha256: str | None = None
+    """Of the copy of a `script:` agent's file."""
     prompts: dict[str, str] = {}
     """Hash of each prompt file of an agent that has prompts."""
     card: dict[str, Any] | None = None
@@ -111,18 +138,26 @@ class Manifest(_Record):
         return bool(self.data.get("synthetic", False))
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Load `manifest.json`.
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The content of `manifest.json`."""
+    return (json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
+
+
+def load_manifest(run: Path) -> tuple[Manifest, str]:
+    """The manifest in the folder of a run, and the SHA-256 of its file.
 
     Raises:
-        RunStateError: missing, damaged, or written by another version.
+        Unacceptable: missing, damaged, or written by another version.
     """
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise RunStateError(f"{path.parent} is no run: {path.name} is missing.", hint="aira-bench status") from error
-    except ValidationError as error:
-        raise RunStateError(f"{path} is damaged or of another version: {describe_validation_error(error)}") from error
+    with naming("manifest.json"):
+        try:
+            data = read_file(run, "manifest.json", MOST_BYTES)
+            parse_json(data)  # refuses what pydantic takes: keys twice, numbers without bounds
+            return Manifest.model_validate_json(data), hashlib.sha256(data).hexdigest()
+        except FileNotFoundError as error:
+            raise Unacceptable("it is missing") from error
+        except ValidationError as error:
+            raise Unacceptable(f"it is damaged or of another version: {describe_validation_error(error)}") from error
 
 
 def software_versions() -> dict[str, str]:

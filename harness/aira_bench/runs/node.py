@@ -11,6 +11,8 @@ from typing import Literal, TypeVar
 
 Operator = Literal["draft", "improve", "debug", "crossover"]
 StepClass = Literal["valid", "buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation", "infra_error"]
+"""What became of a step's code, and nothing else (docs/architecture.md says what each means). `infra_error`: the engine
+failed, by its own word; nothing that code does to its container is one."""
 FAILED: frozenset[StepClass] = frozenset({"buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation"})
 
 
@@ -79,13 +81,23 @@ class Node:
     canonical: str | None = None
     """The submission in normal form, where the task has one."""
     attempts: int = 1
-    """Above 1 when infrastructure failed and the step was tried again."""
+    """Above 1 when infrastructure failed and a phase of the step was tried again; each left its files."""
     timings: Timings = field(default_factory=Timings)
     model_use: ModelUse = field(default_factory=ModelUse)
     changes: tuple[Change, ...] = ()
     """The edits an edit operator applied to its parent's file, in order."""
+    code_ran: bool = True
+    """False where infrastructure ended the step before any of its code began."""
     fitness_standard_error: float | None = None
     """Of the fitness, where that is estimated; a difference within it says nothing."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Infrastructure ended the step before its code ran: it says nothing of the agent, who may draft again.
+
+        An infrastructure error after that counts like any step without a result, so that it cannot be worth causing.
+        """
+        return self.step_class == "infra_error" and not self.code_ran
 
     @property
     def is_valid(self) -> bool:

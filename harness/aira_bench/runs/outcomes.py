@@ -28,7 +28,9 @@ def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_
     if outcome.ended == "timeout":
         return Failure("timeout", f"killed after {timeout_s:.0f} s")
     if outcome.ended == "out_of_memory":
-        return Failure("out_of_memory", f"killed above {memory_mib} MiB of memory")
+        return Failure("out_of_memory", f"killed above {outcome.above or f'{memory_mib} MiB of memory'}")
+    if outcome.ended == "output_flood":
+        return Failure("buggy", f"killed above {outcome.above}")
     if outcome.exit_code != 0:
         return Failure("buggy", f"exit status {outcome.exit_code}: {last_line(outcome.stderr) or 'no message'}")
     found = outcome.artifacts[artifact]

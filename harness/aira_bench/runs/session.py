@@ -9,6 +9,7 @@ from aira_bench.agents.protocol import Agent, Brief
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.runs.manifest import RunPlan
+from aira_bench.runs.sealing import Keeper
 from aira_bench.runs.slots import SlotPool
 from aira_bench.scaffolds.protocol import Policy
 from aira_bench.world import World
@@ -48,6 +49,10 @@ class Session:
     watch: Callable[[Progress], None]
     synthetic: bool = False
     """Scores are made on a generated stand-in for the task's data, and marked so."""
+    keeper: Keeper | None = None
+    """Signs the record; None goes on with one that is unsigned."""
+    retry_pauses_s: tuple[float, ...] = (2.0, 15.0)
+    """Between attempts after the engine failed: one that is being restarted needs some seconds."""
     stop: threading.Event = field(default_factory=threading.Event)
 
 

@@ -1,11 +1,12 @@
 """One step from proposal to node: ask the agent, run its code, hear its analysis, score the submission.
 
-Infrastructure errors are retried and counted. A phase that fails so `ATTEMPTS` times ends its step as `infra_error` if
-the engine still runs an empty step, else the seed halts and can be resumed; neither is ever a score.
+Infrastructure errors are retried, with pauses, and counted; every attempt's files are kept. A phase that fails so
+`ATTEMPTS` times ends its step as `infra_error` if the engine still runs an empty step, else the seed halts and can be
+resumed; neither is ever a score. What an agent's code can bring about is no such error (`aira_bench.sandbox.step`), and
+one that comes after its code ran buys nothing: the step counts as one without a result (`Node.is_lost`).
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import TypeVar
 
 from aira_bench.agents.protocol import Analysis, Proposal, Situation, StepReport
 from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
+from aira_bench.escaping import printable
 from aira_bench.evaluation.cache import host_canonical
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
-from aira_bench.output import display, printable
+from aira_bench.output import display
+from aira_bench.runs.attempts import keep_attempt
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.journal import JournalFile
 from aira_bench.runs.node import Node, StepClass, Timings
@@ -23,11 +26,12 @@ from aira_bench.runs.outcomes import CLAIM, claimed_value, failure_of
 from aira_bench.runs.scores import trusted_score
 from aira_bench.runs.session import Clock, OutOfTime, Progress, Session, Stopped, stream
 from aira_bench.runs.slots import Slot
-from aira_bench.sandbox.protocol import ArtifactRequest, StepOutcome
+from aira_bench.sandbox.protocol import ArtifactRequest, FilesTooLarge, StepLost, StepOutcome
 from aira_bench.scaffolds.protocol import Proposing
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
+SOLUTION = "solution.py"
 _EMPTY_STEP_TIMEOUT_S = 60.0
 
 
@@ -47,6 +51,7 @@ class Step:
     action: Proposing
     clock: Clock
     attempts: int = 1
+    code_ran: bool = False
     model_s: float = 0.0
     execute_s: float = 0.0
     evaluate_s: float = 0.0
@@ -65,9 +70,13 @@ class Step:
         try:
             if proposal.failure:
                 return self._node(proposal, "buggy", proposal.failure)
-            outcome, timeout_s = self._with_slot(lambda slot: self._execute(slot, proposal))
+            node = self.folder.node(self.step)
+            outcome, timeout_s = self._with_slot(lambda slot: self._execute(slot, proposal), node)
+            self.code_ran = True
             analysis = self._analyze(proposal, outcome)
             return self._judged(proposal, outcome, timeout_s, analysis)
+        except FilesTooLarge as error:
+            return self._node(proposal, "invalid_submission" if self.code_ran else "buggy", error.message)
         except _InfrastructureFailed as error:
             return self._node(proposal, "infra_error", str(error))
 
@@ -90,23 +99,23 @@ class Step:
         proposal = self.session.agent.propose(self.session.brief, self._situation())
         self.model_s = self.clock.used_s - before_s
         node = self.folder.node(self.step)
-        shutil.rmtree(node, ignore_errors=True)  # left by an attempt that a crash cut short
-        node.mkdir(parents=True)
-        (node / "solution.py").write_text(proposal.code, encoding="utf-8")
+        if node.exists():  # of an attempt that a crash or a stop cut short
+            keep_attempt(node)
+        node.mkdir(parents=True, exist_ok=True)
+        (node / SOLUTION).write_text(proposal.code, encoding="utf-8")
         return proposal
 
     def _analyze(self, proposal: Proposal, outcome: StepOutcome) -> Analysis | None:
-        """What the agent makes of the outcome. An analysis that no budget is left for is left out."""
+        """What the agent makes of the outcome. An analysis that no budget is left for, or no provider, is left out."""
         before_s = self.clock.used_s
         ended = outcome.ended.replace("_", " ") if outcome.ended != "exited" else f"exit status {outcome.exit_code}"
         files = self.folder.read_step(self.step)
         report = StepReport(proposal.code, ended, outcome.wall_s, files.stdout, files.stderr)
         try:
             return self.session.agent.analyze(self.session.brief, self._situation(), report)
-        except BudgetExceeded:
+        except (BudgetExceeded, ModelError):
+            # What the code printed may be why a provider refuses. One that is gone says so at the next proposal.
             return None
-        except ModelError as error:
-            raise _InfrastructureFailed(f"the analysis was not available: {error.message}") from error
         finally:
             self.model_s += self.clock.used_s - before_s
 
@@ -120,7 +129,7 @@ class Step:
             return self._node(proposal, failure.step_class, failure.reason, claimed=claimed, analysis=analysis)
         submission = (self.folder.node(self.step) / brief.artifact.name).read_bytes()
         digest = hashlib.sha256(submission).hexdigest()
-        verdict = self._with_slot(lambda slot: self._evaluate(slot, submission))
+        verdict = self._with_slot(lambda slot: self._evaluate(slot, submission), self.folder.verdict(self.step))
         if isinstance(verdict, Refused):
             return self._node(
                 proposal,
@@ -132,8 +141,11 @@ class Step:
             )
         return self._scored(proposal, verdict, claimed, digest, analysis)
 
-    def _with_slot(self, work: Callable[[Slot], Result]) -> Result:
-        """Do one phase in a slot, again if infrastructure fails; slots are free while an agent thinks."""
+    def _with_slot(self, work: Callable[[Slot], Result], folder: Path) -> Result:
+        """Do one phase in a slot, again if infrastructure fails; slots are free while an agent thinks.
+
+        What a failed attempt left in `folder` is kept there, apart.
+        """
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self.session.slots.slot() as slot:
@@ -142,8 +154,14 @@ class Step:
             except SandboxError as error:
                 if self.session.stop.is_set():
                     raise Stopped from error
-                self._tell(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}")
-                self.attempts, failure = self.attempts + 1, error
+                failure = error
+            self.code_ran = self.code_ran or isinstance(failure, StepLost)
+            keep_attempt(folder, failure, besides=[SOLUTION])
+            self._tell(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}")
+            if attempt < ATTEMPTS:
+                self.attempts += 1
+                if self.session.stop.wait(self.session.retry_pauses_s[attempt - 1]):
+                    raise Stopped
         self._check_engine(failure)
         raise _InfrastructureFailed(failure.message)
 
@@ -157,8 +175,8 @@ class Step:
         container = slot.agent.take()
         try:
             outcome = container.run(
-                ["python3", "solution.py"],
-                files={"solution.py": proposal.code.encode()},
+                ["python3", SOLUTION],
+                files={SOLUTION: proposal.code.encode()},
                 timeout_s=timeout_s,
                 artifacts=[ArtifactRequest(brief.artifact.name, brief.artifact.max_kib * 1024), CLAIM],
                 destination=node,
@@ -261,6 +279,7 @@ class Step:
             timings=Timings(self.model_s, self.execute_s, self.evaluate_s, self.clock.used_s),
             model_use=proposal.model_use + analysis.model_use if analysis else proposal.model_use,
             changes=proposal.changes,
+            code_ran=self.code_ran or step_class != "infra_error",
             fitness_standard_error=standard_error,
         )
 

@@ -4,7 +4,7 @@ The reader is another container of the same image, hardened alike, which sees th
 only `inside/reader.py`. The step is dead when the first file is asked for, so nothing changes while it is read.
 Bytes go straight to a temporary file, are hashed on the way, and appear under their name only when complete.
 
-Not covered: what is in the files. A reader that breaks its protocol is a `SandboxError`.
+Not covered: what is in the files, and whose fault a reader is that breaks its protocol (`ReaderFailed`).
 """
 
 import hashlib
@@ -22,19 +22,24 @@ from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, RejectedArtif
 from aira_bench.sandbox.streams import STDOUT, FrameDecoder
 
 READ_TIMEOUT_S = 120.0
-"""Longest time for reading one artifact."""
+"""Longest silence of a reader."""
 _MAX_LINE_BYTES = 4096
 
 
+class ReaderFailed(SandboxError):
+    """A reader went silent, broke its protocol or is gone. What it read may have brought that about."""
+
+
 class WorkspaceReader:
-    """The host's end of one reader container."""
+    """The host's end of one reader container. After a failure it is asked no more: what comes late answers nothing."""
 
     def __init__(self, attachment: Attachment) -> None:
         self._attachment = attachment
         self._decoder = FrameDecoder()
         self._pending = b""
         self._errors = b""
-        self._deadline_s = 0.0
+        self._silence_s = READ_TIMEOUT_S
+        self._failure = ""
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until the reader is up.
@@ -42,8 +47,9 @@ class WorkspaceReader:
         Raises:
             SandboxError: it did not come up in time.
         """
-        self._deadline_s = time.monotonic() + timeout_s
+        self._silence_s = timeout_s
         line = self._line()
+        self._silence_s = READ_TIMEOUT_S
         if line != b"ready":
             raise SandboxError(f"A workspace reader did not come up: {line!r}")
 
@@ -51,24 +57,35 @@ class WorkspaceReader:
         """Copy one file to `destination`/`request.name`, mode 0600; an older file of that name is gone in any case.
 
         Raises:
-            SandboxError: the reader failed or went silent.
+            ReaderFailed: it gave no admissible answer, now or to an earlier question.
             OSError: the host could not write the file.
         """
         target = destination / relative_path(request.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        self._deadline_s = time.monotonic() + READ_TIMEOUT_S
+        if self._failure:
+            raise ReaderFailed(self._failure)
+        try:
+            return self._copy(request, target)
+        except ReaderFailed as error:
+            self._failure = error.message
+            raise
+        except OSError as error:
+            self._failure = f"An earlier file could not be written: {error.strerror}."
+            raise
+
+    def _copy(self, request: ArtifactRequest, target: Path) -> Artifact | RejectedArtifact:
         question = json.dumps({"name": request.name, "max_bytes": request.max_bytes}).encode() + b"\n"
         try:
             self._attachment.send(question, READ_TIMEOUT_S)
         except OSError as error:
-            raise SandboxError(f"The workspace reader is gone ({error}).") from error
+            raise ReaderFailed(f"The workspace reader is gone ({error}).") from error
         answer = self._answer()
         if answer["status"] != "ok":
             return RejectedArtifact(request.name, answer["status"], answer["detail"])
         size_bytes, changed_s = int(answer["size_bytes"]), time.monotonic() - float(answer["age_s"])
         if size_bytes > request.max_bytes:
-            raise SandboxError(f"The workspace reader offered {size_bytes} bytes, at most {request.max_bytes} allowed.")
+            raise ReaderFailed(f"The workspace reader offered {size_bytes} bytes, at most {request.max_bytes} allowed.")
         return Artifact(request.name, target, size_bytes, self._store(size_bytes, target), changed_s)
 
     def close(self) -> None:
@@ -96,13 +113,13 @@ class WorkspaceReader:
         try:
             answer: dict[str, Any] = json.loads(self._line())
         except ValueError as error:
-            raise SandboxError(f"The workspace reader gave no answer: {self._errors[-300:]!r}") from error
+            raise ReaderFailed(f"The workspace reader gave no answer: {self._errors[-300:]!r}") from error
         return answer
 
     def _line(self) -> bytes:
         while b"\n" not in self._pending:
             if len(self._pending) > _MAX_LINE_BYTES:
-                raise SandboxError("The workspace reader broke its protocol.")
+                raise ReaderFailed("The workspace reader broke its protocol.")
             self._receive()
         line, _, self._pending = self._pending.partition(b"\n")
         return line
@@ -116,15 +133,12 @@ class WorkspaceReader:
             yield piece
 
     def _receive(self) -> None:
-        left_s = self._deadline_s - time.monotonic()
-        if left_s <= 0:
-            raise SandboxError("The workspace reader went silent.", hint="docker info")
         try:
-            data = self._attachment.receive(left_s)
+            data = self._attachment.receive(self._silence_s)
         except TimeoutError as error:
-            raise SandboxError("The workspace reader went silent.", hint="docker info") from error
+            raise ReaderFailed("The workspace reader went silent.", hint="docker info") from error
         if not data:
-            raise SandboxError(f"The workspace reader is gone: {self._errors[-300:]!r}")
+            raise ReaderFailed(f"The workspace reader is gone: {self._errors[-300:]!r}")
         for stream, piece in self._decoder.feed(data):
             if stream == STDOUT:
                 self._pending += piece

@@ -1,7 +1,7 @@
 """Frees what containers of untrusted code left in the kernel's caches, before another container gets its files.
 
-The keeper, a resident trusted container that may write to one file of the kernel's, is told so after each death. That
-needs real root in the engine; where it cannot be had, records say so (`Keeper.lacking`) and nothing is freed.
+The caretaker, a resident trusted container that may write to one file of the kernel's, is told after each death. That
+needs real root in the engine; where it cannot be had, records say so (`Caretaker.lacking`) and nothing is freed.
 
 Freeing takes milliseconds, off the critical path: the next hand-over waits only for what is not done by then. A
 container that left millions of names makes it take seconds; past `CLEAN_TIMEOUT_S` nothing goes on: no score is made.
@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox.keeper import Keeper
+from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.protocol import Mount
 from aira_bench.sandbox.trusted import TrustedContainer
 
@@ -30,9 +30,9 @@ _log = logging.getLogger(__name__)
 class Caches:
     """The caches of one engine's machine. Usable from several threads."""
 
-    def __init__(self, engine: DockerEngine, keeper: Keeper, heads: Callable[[], list[tuple[str, int]]]) -> None:
-        """`heads` names the inodes of file trees, which `keeper` keeps in memory."""
-        self._engine, self._keeper, self._heads = engine, keeper, heads
+    def __init__(self, engine: DockerEngine, caretaker: Caretaker, heads: Callable[[], list[tuple[str, int]]]) -> None:
+        """`heads` names the inodes of file trees, which `caretaker` keeps in memory."""
+        self._engine, self._caretaker, self._heads = engine, caretaker, heads
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._read: set[str] = set()
@@ -62,7 +62,7 @@ class Caches:
         """A container of untrusted code is at its end: clean up behind it, in a thread of ours.
 
         Args:
-            image: for the keeper, if there is none yet.
+            image: for the caretaker, if there is none yet.
             await_death: returns when its last process is dead.
             drop: free names too, and let no container begin before that.
         """
@@ -108,8 +108,8 @@ class Caches:
             if self._cleaned >= mark:
                 return
             drop = self._cleaned < self._must_drop
-        drop = drop and not self._keeper.lacking(image)
+        drop = drop and not self._caretaker.lacking(image)
         request = {"do": "clean", "drop": drop, "heads": self._heads()}
-        self._keeper.ask(image, request, timeout_s=CLEAN_TIMEOUT_S)
+        self._caretaker.ask(image, request, timeout_s=CLEAN_TIMEOUT_S)
         with self._lock:
             self._cleaned = max(self._cleaned, mark)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from aira_bench.errors import SandboxError
+from aira_bench.sandbox.protocol import ConversationTimeout
 
 _LENGTH = struct.Struct(">I")
 
@@ -126,7 +127,8 @@ class DockerConversation:
         """The message the command begins with. The door for it was opened before the command ran.
 
         Raises:
-            SandboxError: none came in time.
+            ConversationTimeout: none came in time.
+            SandboxError: the conversation broke.
         """
         return self._await(time.monotonic() + timeout_s, lambda: None)
 
@@ -134,6 +136,7 @@ class DockerConversation:
         """Send one request and wait for its answer; the container is killed if that fails in any way.
 
         Raises:
+            ConversationTimeout: no answer in time.
             SandboxError: the conversation broke, now or before.
             ValueError: the request is longer than messages may be.
         """
@@ -152,7 +155,7 @@ class DockerConversation:
             send()
             return self._answers.wait(deadline_s)
         except TimeoutError as error:
-            raise SandboxError("A container did not answer in time and was killed.") from error
+            raise ConversationTimeout("A container did not answer in time and was killed.") from error
         except OSError as error:
             raise SandboxError(f"A container was lost in a conversation ({error}).") from error
         except SandboxError as error:

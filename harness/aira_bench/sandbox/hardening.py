@@ -207,6 +207,8 @@ def reader_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
         "Memory": READER_MEMORY_MIB * _MIB,
         "MemorySwap": READER_MEMORY_MIB * _MIB,
         "PidsLimit": READER_PIDS,
+        # Where the machine itself runs out of memory, the small one that is needed must not go first.
+        "OomScoreAdj": 0,
         "Mounts": [_workspace(place.volume, read_only=True)],
     }
     return body

@@ -4,7 +4,10 @@ A `Sandbox` prepares one fresh container per step. A prepared container is alrea
 files, so that its start-up lies outside the step's critical path. Nothing of a step survives in the engine:
 declared artifacts are copied out by name, everything else is discarded.
 
-Not covered: what the outcome means. `aira_bench.outcomes` turns a `StepOutcome` into a step class.
+What a container's code can bring about is an outcome, with an `ended` of its own; a `SandboxError` is the engine's
+failure, told apart by what the engine says and never by how the container behaved (docs/decisions/0016).
+
+Not covered: what the outcome means. `aira_bench.runs.outcomes` turns a `StepOutcome` into a step class.
 """
 
 import math
@@ -12,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
+
+from aira_bench.errors import AiraError, SandboxError
 
 WORKSPACE = PurePosixPath("/workspace")
 """The step's writable folder and working directory inside every container."""
@@ -21,7 +26,9 @@ MEETING = PurePosixPath("/meeting")
 
 IsolationWord = Literal["own kernel", "own trees", "dropped caches", "shared"]
 Role = Literal["agent", "fit", "judge", "predict", "prepare", "probe"]
-EndReason = Literal["exited", "timeout", "out_of_memory"]
+EndReason = Literal["exited", "timeout", "out_of_memory", "output_flood"]
+"""`exited`: by itself, with a status. The others were ended: by the host at the deadline, by the kernel or the host for
+memory, by the host for printing without end."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,19 @@ class Limits:
     shm_mib: int = 64
     pids: int = 512
     open_files: int = 4096
+    output_mib: int = 256
+    """Of standard output and error together, after which the container is killed: draining costs the host's time."""
     cpus: tuple[int, ...] | None = None
     """Host cores the container is pinned to; None leaves all of them."""
     gpu_uuid: str | None = None
+
+    @property
+    def kernel_mib(self) -> int:
+        """What the kernel may hold for the container, page tables above all, before it is killed (`memory_use`).
+
+        Honest steps need little: 2 MiB of tables for each GiB they use, and some 1.3 KiB for each file they meet.
+        """
+        return 256 + self.memory_mib // 8
 
 
 @dataclass(frozen=True)
@@ -119,16 +136,38 @@ class ArtifactRequest:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What the engine saw. `exit_code` is None when the container was killed at its deadline."""
+    """What the engine saw. `exit_code` is None when the host killed the container."""
 
     ended: EndReason
     exit_code: int | None
     wall_s: float
-    """From handing over the files to the death of the container's last process."""
+    """From handing over the files to the death of the container's last process, however long it took to die."""
     stdout: CapturedOutput
     stderr: CapturedOutput
     artifacts: Mapping[str, Artifact | RejectedArtifact]
     peak_memory_mib: float | None
+    above: str = ""
+    """What was exceeded, where the host or the kernel ended it for that: `512 MiB of kernel memory`."""
+
+
+class StepLost(SandboxError):
+    """The engine failed after a step's code had begun: it can have seen all that a step sees. Holds what it printed."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, output: tuple[CapturedOutput, CapturedOutput] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.output = output
+
+
+class FilesTooLarge(AiraError):
+    """The workspace does not hold what a step is handed. Whoever made the files is at fault, and no retry helps."""
+
+    exit_code = SandboxError.exit_code
+
+
+class ConversationTimeout(SandboxError):
+    """A command that stays gave no answer by the deadline, and was killed."""
 
 
 class Conversation(Protocol):
@@ -138,7 +177,8 @@ class Conversation(Protocol):
         """Send one request and wait for its answer. The container is killed if that fails in any way.
 
         Raises:
-            SandboxError: no answer in time, an inadmissible one, or the conversation broke before.
+            ConversationTimeout: no answer in time.
+            SandboxError: an inadmissible answer, or the conversation broke, now or before.
             ValueError: the request is longer than messages may be.
         """
         ...
@@ -158,11 +198,15 @@ class PreparedContainer(Protocol):
     ) -> StepOutcome:
         """Write `files` into the workspace, run `command` there, copy `artifacts` into `destination`.
 
-        At `timeout_s` the container is killed from outside. Artifacts are read after its death only, through
-        no link, regular files only, each under its cap.
+        At `timeout_s` the container is killed from outside, and the step ends by `timeout` however long it takes to
+        die. Artifacts are read after its death only, through no link, regular files only, each under its cap; they
+        count as missing where it does not die at all.
 
         Raises:
-            SandboxError: the engine failed; the step has no outcome.
+            StepLost: the engine failed after the command had begun; the step has no outcome.
+            SandboxError: the engine failed before that.
+            FilesTooLarge: the workspace does not hold `files`.
+            PrerequisiteError: the host could not write an artifact.
         """
         ...
 

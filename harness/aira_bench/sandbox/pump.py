@@ -18,15 +18,19 @@ BEGIN = b"begin\n"
 
 
 class OutputPump:
-    """Reads for ever, so that a container never blocks on its output and the host never holds much of it."""
+    """Reads for ever, so that a container never blocks on its output and the host never holds much of it.
 
-    def __init__(self, attachment: Attachment) -> None:
+    Beyond `most_bytes` what comes is thrown away uncounted: the container is to be killed then (`is_flooded`).
+    """
+
+    def __init__(self, attachment: Attachment, most_bytes: int) -> None:
         """Start draining."""
         self.ready = threading.Event()
         """The container waits for its files, or is gone: see `is_waiting`."""
         self.ended = threading.Event()
         """The output is at its end: nothing in the container holds it open any more."""
         self._attachment = attachment
+        self._most_bytes, self._drained_bytes = most_bytes, 0
         self._preamble = b""
         self._stdout = OutputRecorder()
         self._stderr = OutputRecorder()
@@ -43,6 +47,11 @@ class OutputPump:
     def has_begun(self) -> bool:
         """Whether all files arrived and the command was begun."""
         return self._preamble == READY + BEGIN
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether more came than is taken."""
+        return self._drained_bytes > self._most_bytes
 
     def divert(self, answers: Answers) -> None:
         """Give standard output to a conversation instead of recording it. To be called before the hand-over."""
@@ -65,6 +74,9 @@ class OutputPump:
         decoder = FrameDecoder()
         try:
             while data := self._attachment.receive():
+                self._drained_bytes += len(data)
+                if self.is_flooded and self._answers is None:
+                    continue
                 for stream, piece in decoder.feed(data):
                     self._take(stream, piece)
         finally:

@@ -15,8 +15,8 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.caches import Caches
+from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.isolation import brings_kernel
-from aira_bench.sandbox.keeper import Keeper
 from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Role
 from aira_bench.sandbox.trees import ImageTrees, OwnTrees, Tree, dress, tree_mount, volume_of, without_data
 
@@ -51,9 +51,9 @@ class Separation:
             )
         self._engine, self._runtime = engine, runtime
         self._kernels = tuple(name for name in runtimes if brings_kernel(name))
-        self._keeper = Keeper(engine)
-        self._trees = OwnTrees(engine, self._keeper) if own_trees else None
-        self._caches = Caches(engine, self._keeper, self._trees.heads if self._trees else list)
+        self._caretaker = Caretaker(engine)
+        self._trees = OwnTrees(engine, self._caretaker) if own_trees else None
+        self._caches = Caches(engine, self._caretaker, self._trees.heads if self._trees else list)
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
         """What separates containers of `image` in `role` (`Sandbox.isolation`)."""
@@ -63,7 +63,7 @@ class Separation:
         trees = self._of_image(image, gpu=gpu)
         if trees.trees:
             return Isolation("own trees", "file systems of each container's own (EROFS)")
-        lacking = self._keeper.lacking(image)
+        lacking = self._caretaker.lacking(image)
         if not lacking:
             return Isolation("dropped caches", f"no file trees of their own: {trees.reason}")
         return Isolation("shared", f"no file trees of their own: {trees.reason}; caches cannot be freed: {lacking}")
@@ -112,7 +112,7 @@ class Separation:
     def close(self) -> None:
         """End what runs for this."""
         self._caches.close()
-        self._keeper.close()
+        self._caretaker.close()
 
     def _runtime_of(self, role: Role, *, gpu: bool) -> str | None:
         """Which runtime a container gets; None for the engine's own. GPUs are known to the engine's own only."""

@@ -23,7 +23,7 @@ from typing import Any
 from aira_bench.docker_engine import DockerEngine, ImageDetails
 from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening
-from aira_bench.sandbox.keeper import STORE, Keeper, store_mount
+from aira_bench.sandbox.caretaker import STORE, Caretaker, store_mount
 from aira_bench.sandbox.owner import this_process
 from aira_bench.sandbox.protocol import ContainerSpec, Mount
 from aira_bench.sandbox.trusted import TrustedContainer
@@ -67,9 +67,9 @@ class ImageTrees:
 class OwnTrees:
     """The store of file trees on an engine's machine. Usable from several threads."""
 
-    def __init__(self, engine: DockerEngine, keeper: Keeper) -> None:
-        """`keeper` keeps the store."""
-        self._engine, self._keeper = engine, keeper
+    def __init__(self, engine: DockerEngine, caretaker: Caretaker) -> None:
+        """`caretaker` keeps the store."""
+        self._engine, self._caretaker = engine, caretaker
         self._lock = threading.Lock()
         self._keys: dict[str, str] = {}
         self._images: dict[str, ImageTrees] = {}
@@ -122,11 +122,11 @@ class OwnTrees:
 
     def listed(self, image: str) -> dict[str, dict[str, Any]]:
         """What the store holds by key: of what (`of`), `bytes`, and `inode_bytes` of each tree."""
-        return self._keeper.ask(image, {"do": "list"}, timeout_s=_TEST_TIMEOUT_S)
+        return self._caretaker.ask(image, {"do": "list"}, timeout_s=_TEST_TIMEOUT_S)
 
     def remove(self, key: str, image: str) -> None:
         """Remove what the store holds under `key`; containers that have it mounted keep it to their end."""
-        self._keeper.ask(image, {"do": "remove", "key": key}, timeout_s=_TEST_TIMEOUT_S)
+        self._caretaker.ask(image, {"do": "remove", "key": key}, timeout_s=_TEST_TIMEOUT_S)
 
     def volume_options(self, tree: Tree) -> dict[str, str]:
         """Driver options of one container's volume."""
@@ -144,7 +144,7 @@ class OwnTrees:
         self._folder = self._engine.volume_folder(STORE)
         trees = tuple(Tree(f"{key}/{name}.erofs", int(size), f"/{name}") for name, size in made["inode_bytes"].items())
         heads = [(tree.file, tree.inode_bytes) for tree in trees]
-        self._keeper.ask(image, {"do": "clean", "drop": False, "heads": heads}, timeout_s=_TEST_TIMEOUT_S)
+        self._caretaker.ask(image, {"do": "clean", "drop": False, "heads": heads}, timeout_s=_TEST_TIMEOUT_S)
         return trees
 
     def _require_bare(self) -> None:

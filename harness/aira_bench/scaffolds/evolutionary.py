@@ -28,7 +28,7 @@ class Evolutionary:
 
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """Debug the newest node if it failed, else breed the next individual."""
-        wants_crossover, kept = rng.random(), [node for node in journal if node.step_class != "infra_error"]
+        wants_crossover, kept = rng.random(), [node for node in journal if not node.is_lost]
         by_step = {node.step: node for node in kept}
         if kept and kept[-1].is_buggy and debug_depth(kept[-1], by_step) < self.max_debug_depth:
             return Debug((kept[-1].step,))

@@ -4,7 +4,7 @@ Order at each step: draft until the quota is full (failed drafts count); with pr
 debug a failed leaf picked uniformly; draft if nothing is valid; else improve the best valid node.
 
 Differs from the public harness of the paper where that has faults: non-finite fitness never wins, the root takes no
-step, and steps lost to infrastructure count neither as drafts nor as bugs.
+step, and steps lost before their code ran count neither as drafts nor as bugs.
 """
 
 import random
@@ -29,7 +29,7 @@ class Greedy:
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """Draft, debug a failed leaf, or improve the best."""
         wants_debug, pick = rng.random() < self.debug_probability, rng.random()
-        started = [node for node in journal if node.operator == "draft" and node.step_class != "infra_error"]
+        started = [node for node in journal if node.operator == "draft" and not node.is_lost]
         if len(started) < self.drafts:
             return Draft()
         leaves = self._debuggable(journal)
@@ -40,7 +40,7 @@ class Greedy:
 
     def _debuggable(self, journal: Journal) -> list[Node]:
         by_step = {node.step: node for node in journal}
-        has_child = {parent for node in journal if node.step_class != "infra_error" for parent in node.parents}
+        has_child = {parent for node in journal if not node.is_lost for parent in node.parents}
         return [
             node
             for node in journal

@@ -9,8 +9,8 @@ from aira_bench.scaffolds.protocol import Action, Draft, Stop
 
 @dataclass(frozen=True)
 class OneShot:
-    """Drafts once; a draft lost to infrastructure is drafted again."""
+    """Drafts once; only a draft that was lost before any of its code ran is drafted again."""
 
     def next(self, journal: Journal, rng: random.Random) -> Action:
-        """Draft until one step has had a result."""
-        return Stop() if any(node.step_class != "infra_error" for node in journal) else Draft()
+        """Draft until the code of one step has run."""
+        return Draft() if all(node.is_lost for node in journal) else Stop()

@@ -1,7 +1,6 @@
 """`aira-bench aggregate`: one pattern from the best architectures of runs."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +49,8 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.scaling.aggregate import CONDITIONS, vote
     from aira_bench.scaling.notation import write_pattern
     from aira_bench.scaling.pictures import votes_svg, write_picture
-    from aira_bench.scaling.render import aggregation_json, print_aggregation
-    from aira_bench.terminal import results_console
+    from aira_bench.scaling.render import aggregation_record, print_aggregation
+    from aira_bench.terminal import results_console, say_json
 
     voters = _select(args, _collect(args))
     aggregations = [vote(voters, condition) for condition in args.condition or CONDITIONS]
@@ -60,7 +59,7 @@ def handle(args: argparse.Namespace) -> int:
         caption = f"N{first.condition_layers} votes: {write_pattern(first.pattern)}"
         write_picture(args.picture, votes_svg(first.votes, caption))
     if args.json:
-        print(aggregation_json(aggregations, voters), end="")
+        say_json(aggregation_record(aggregations, voters), indent=1)
     else:
         print_aggregation(aggregations, voters, results_console())
     return 0
@@ -68,19 +67,23 @@ def handle(args: argparse.Namespace) -> int:
 
 def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
     from aira_bench.errors import UsageError
+    from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.folder import find_run
+    from aira_bench.runs.record import read_run
     from aira_bench.scaling.run_scores import collect_scores
     from aira_bench.scaling.scores_file import read_scores
+    from aira_bench.terminal import tell
 
     if not args.runs_wanted and not args.scores:
         raise UsageError("Nothing to aggregate: name runs, or files with --scores.", hint="aira-bench status")
     scored = [item for path in args.scores for item in read_scores(path)]
     if args.runs_wanted:
-        folder = host_paths(args.runs).runs
-        runs = [find_run(folder, name) for name in args.runs_wanted]
+        paths = host_paths(args.runs)
+        ring = KeyFolder(paths.keys).ring()
+        runs = [read_run(find_run(paths.runs, name), ring) for name in args.runs_wanted]
         if any(run.manifest.synthetic for run in runs):
-            print("SYNTHETIC DATA: this pattern says nothing about the real data.", file=sys.stderr)
+            tell("SYNTHETIC DATA: this pattern says nothing about the real data.")
         scored += collect_scores(runs, args.split)
     return scored
 
@@ -95,7 +98,7 @@ def _select(args: argparse.Namespace, scored: "list[ScoredArchitecture]") -> "tu
     if args.select == "clusters":
         return select_by_clusters(scored, random.Random(args.seed), clusters=args.clusters)
     try:
-        decay = Fraction(args.decay)
+        decay = Fraction(args.decay if len(args.decay) <= 12 and "e" not in args.decay.lower() else "")
     except (ValueError, ZeroDivisionError) as error:
         raise UsageError(
             f"{args.decay!r} is no decay, expected a number above 0 up to 1.", hint="--decay 0.8"

@@ -53,9 +53,9 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.scaling.arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS
     from aira_bench.scaling.extrapolate import extrapolate, parse_target
     from aira_bench.scaling.pictures import strip_svg, write_picture
-    from aira_bench.scaling.render import extrapolation_json, print_extrapolation
+    from aira_bench.scaling.render import extrapolation_record, print_extrapolation
     from aira_bench.scaling.training_cost import estimate_training, gpu_type
-    from aira_bench.terminal import results_console
+    from aira_bench.terminal import results_console, say_json
 
     budgets = [_flops(text) for text in args.flops] if args.flops else FLOP_BUDGETS
     model = extrapolate(
@@ -68,7 +68,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.picture:
         write_picture(args.picture, strip_svg(model.pattern, f"{args.method} to {args.scale}"))
     if args.json:
-        print(extrapolation_json(model, costs), end="")
+        say_json(extrapolation_record(model, costs), indent=1)
     else:
         print_extrapolation(model, costs, results_console())
     return 0

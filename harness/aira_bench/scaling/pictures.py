@@ -4,10 +4,10 @@ Every picture has a title for screen readers and letters beside colours. Not cov
 """
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from aira_bench.errors import UsageError
+from aira_bench.escaping import xml_text
 from aira_bench.scaling.aggregate import LayerVote
 from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP, SYMBOLS, write_pattern
 
@@ -23,7 +23,7 @@ def strip_svg(pattern: Sequence[str], caption: str) -> str:
     boxes = []
     for index, symbol in enumerate(pattern):
         x, y = _MARGIN + index % per_row * box, 34 + index // per_row * (height + 6)
-        title = f"<title>layer {index + 1}: {escape(_LABELS[symbol])}</title>"
+        title = f"<title>layer {index + 1}: {xml_text(_LABELS[symbol])}</title>"
         boxes.append(
             f'<rect x="{x}" y="{y}" width="{box - 2}" height="{height}" fill="{_COLOURS[symbol]}">{title}</rect>'
         )
@@ -41,7 +41,7 @@ def votes_svg(votes: Sequence[LayerVote], caption: str) -> str:
         parts.append(_text(x + 4, top - 6, "Mb" if vote.chosen == MAMBA else vote.chosen[-1]))
         for symbol in SYMBOLS:
             share = float(vote.shares.get(symbol, 0))
-            title = f"<title>layer {index + 1}: {escape(_LABELS[symbol])} {share:.0%}</title>"
+            title = f"<title>layer {index + 1}: {xml_text(_LABELS[symbol])} {share:.0%}</title>"
             parts.append(
                 f'<rect x="{x}" y="{y:.2f}" width="{bar - 4}" height="{share * height:.2f}" '
                 f'fill="{_COLOURS[symbol]}">{title}</rect>'
@@ -74,9 +74,9 @@ def _document(width: int, height: int, caption: str, parts: Sequence[str]) -> st
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" role="img" {_STYLE}>\n'
-        f'<title>{escape(caption)}</title>\n<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
+        f'<title>{xml_text(caption)}</title>\n<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
     )
 
 
 def _text(x: float, y: float, text: str) -> str:
-    return f'<text x="{x}" y="{y}">{escape(text)}</text>'
+    return f'<text x="{x}" y="{y}">{xml_text(text)}</text>'

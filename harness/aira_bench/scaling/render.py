@@ -1,26 +1,25 @@
 """Shows extrapolations and aggregations as tables and as JSON. Not covered: pictures, see `pictures`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from aira_bench.scaling.aggregate import Aggregation, Voter
 from aira_bench.scaling.arithmetic import STEP_TOKENS
 from aira_bench.scaling.extrapolate import Extrapolation
 from aira_bench.scaling.notation import write_pattern
 from aira_bench.scaling.training_cost import TrainingCost
+from aira_bench.terminal import cell
 
 _BILLION = 10**9
 
 
-def extrapolation_json(model: Extrapolation, costs: Sequence[TrainingCost]) -> str:
+def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) -> dict[str, Any]:
     """One JSON object with exact integers; estimates under `training`."""
-    document: dict[str, Any] = {
+    return {
         "schema": 1,
         "base": write_pattern(model.base),
         "method": model.method,
@@ -38,7 +37,6 @@ def extrapolation_json(model: Extrapolation, costs: Sequence[TrainingCost]) -> s
         "steps": [asdict(budget) for budget in model.steps],
         "training": [{**asdict(cost), "memory_gib": cost.memory_gib, "fits": cost.fits} for cost in costs],
     }
-    return json.dumps(document, indent=1) + "\n"
 
 
 def print_extrapolation(model: Extrapolation, costs: Sequence[TrainingCost], console: Console) -> None:
@@ -58,7 +56,7 @@ def print_extrapolation(model: Extrapolation, costs: Sequence[TrainingCost], con
         facts.append(("before trimming", f"{write_pattern(model.untrimmed)} ({len(model.untrimmed)} layers)"))
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in facts:
-        table.add_row(Text(name, style="bold"), Text(value))
+        table.add_row(cell(name, "bold"), cell(value))
     console.print(table)
     console.print(_costs_table(model, costs))
 
@@ -76,9 +74,9 @@ def _costs_table(model: Extrapolation, costs: Sequence[TrainingCost]) -> Table:
     return table
 
 
-def aggregation_json(aggregations: Sequence[Aggregation], voters: Sequence[Voter]) -> str:
+def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Voter]) -> dict[str, Any]:
     """One JSON object: a pattern for each condition with its votes, and the voters."""
-    document = {
+    return {
         "schema": 1,
         "patterns": [
             {
@@ -97,13 +95,12 @@ def aggregation_json(aggregations: Sequence[Aggregation], voters: Sequence[Voter
             for voter in voters
         ],
     }
-    return json.dumps(document, indent=1) + "\n"
 
 
 def print_aggregation(aggregations: Sequence[Aggregation], voters: Sequence[Voter], console: Console) -> None:
     """Patterns, and the share of the winner in each layer."""
     datasets = {voter.dataset for voter in voters}
-    console.print(Text(f"{len(voters)} voters from {len(datasets)} dataset{'s' if len(datasets) > 1 else ''}"))
+    console.print(cell(f"{len(voters)} voters from {len(datasets)} dataset{'s' if len(datasets) > 1 else ''}"))
     table = Table(box=None, pad_edge=False)
     for name in ("rule", "pattern", "least sure layer"):
         table.add_column(name)
@@ -112,7 +109,7 @@ def print_aggregation(aggregations: Sequence[Aggregation], voters: Sequence[Vote
         weakest = min(range(len(shares)), key=shares.__getitem__)
         table.add_row(
             f"N{aggregation.condition_layers}",
-            Text(write_pattern(aggregation.pattern)),
+            cell(write_pattern(aggregation.pattern)),
             f"{weakest + 1}, {shares[weakest]:.0%} of votes",
         )
     console.print(table)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from aira_bench.errors import UsageError
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import StepEnded, read_events
 from aira_bench.runs.manifest import Manifest
+from aira_bench.runs.record import RunRecord
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.scaling.aggregate import ScoredArchitecture
 from aira_bench.scaling.notation import NotationError, read_pattern
@@ -19,7 +18,7 @@ from aira_bench.scaling.notation import NotationError, read_pattern
 Split = Literal["validation", "test"]
 
 
-def collect_scores(runs: Sequence[RunFolder], split: Split = "validation") -> list[ScoredArchitecture]:
+def collect_scores(runs: Sequence[RunRecord], split: Split = "validation") -> list[ScoredArchitecture]:
     """Scored architectures of all seeds of all runs.
 
     Args:
@@ -29,10 +28,9 @@ def collect_scores(runs: Sequence[RunFolder], split: Split = "validation") -> li
     Raises:
         UsageError: a run has no scored architecture, its task has no hidden validation, its submissions are something
             else than layers, or some of the runs are on synthetic data and some are not.
-        RunStateError: a run's files are damaged.
     """
     scored: list[ScoredArchitecture] = []
-    synthetic = [run.path.name for run in runs if run.manifest.synthetic]
+    synthetic = [run.name for run in runs if run.manifest.synthetic]
     if synthetic and len(synthetic) < len(runs):
         raise UsageError(
             f"Runs on synthetic data ({', '.join(synthetic)}) and on real data do not vote together.",
@@ -41,32 +39,23 @@ def collect_scores(runs: Sequence[RunFolder], split: Split = "validation") -> li
     for run in runs:
         found = _collect_run(run, split)
         if not found:
-            raise UsageError(
-                f"Run {run.path.name} has no scored architecture.", hint=f"aira-bench status {run.path.name}"
-            )
+            raise UsageError(f"Run {run.name} has no scored architecture.", hint=f"aira-bench status {run.name}")
         scored += found
     return scored
 
 
-def _collect_run(run: RunFolder, split: Split) -> list[ScoredArchitecture]:
+def _collect_run(run: RunRecord, split: Split) -> list[ScoredArchitecture]:
     manifest = run.manifest
     scored = []
-    for seed in manifest.plan.seeds:
-        folder = run.seed(seed)
-        if not folder.journal.exists():
-            continue
-        scores = folder.scores.read()
-        events, _, _ = read_events(folder.journal)
-        for event in events:
-            if not isinstance(event, StepEnded) or event.node.canonical is None or event.node.step not in scores:
-                continue
-            score = scores[event.node.step]
-            if score.unranked:
+    for seed in run.seeds:
+        for node in seed.nodes:
+            score = seed.scores.get(node.step)
+            if node.canonical is None or score is None or score.unranked:
                 continue
             scored.append(
                 ScoredArchitecture(
                     dataset=_dataset(manifest, score),
-                    architecture=_pattern(event.node.canonical, run, seed, event.node.step),
+                    architecture=_pattern(node.canonical, run, seed.seed, node.step),
                     score=_value(score, split, run),
                     lower_is_better=manifest.lower_is_better,
                 )
@@ -81,17 +70,17 @@ def _dataset(manifest: Manifest, score: TrustedScore) -> str:
     return f"{marked}{manifest.task_name}, profile {plan.profile}, {score.image}, seeds {plan.seed_set}, data {data}"
 
 
-def _pattern(canonical: str, run: RunFolder, seed: int, step: int) -> tuple[str, ...]:
+def _pattern(canonical: str, run: RunRecord, seed: int, step: int) -> tuple[str, ...]:
     try:
         return read_pattern(canonical)
     except NotationError as error:
-        where = f"Run {run.path.name}, seed {seed}, step {step}"
+        where = f"Run {run.name}, seed {seed}, step {step}"
         raise UsageError(f"{where}: the submission is no pattern of layers. {error.message}") from error
 
 
-def _value(score: TrustedScore, split: Split, run: RunFolder) -> float:
+def _value(score: TrustedScore, split: Split, run: RunRecord) -> float:
     if split == "test":
         return score.test
     if score.validation is None:
-        raise UsageError(f"The task of run {run.path.name} has no hidden validation scores.", hint="--split test")
+        raise UsageError(f"The task of run {run.name} has no hidden validation scores.", hint="--split test")
     return score.validation

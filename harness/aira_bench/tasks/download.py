@@ -22,11 +22,16 @@ from typing import Any
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.files import write_json
-from aira_bench.tasks.http_transfer import CHANGED, Answer, Broken, Gone, StaleRange, open_transfer
+from aira_bench.tasks.guarded_http import Gone
+from aira_bench.tasks.guarded_http import Watch as SpeedWatch
+from aira_bench.tasks.http_transfer import CHANGED, Answer, Broken, StaleRange, open_transfer
 from aira_bench.tasks.metadata import PublicFile
 
 CHUNK_BYTES = 1 << 20
 SPARE_BYTES = 512 << 20
+MOST_BYTES = 16 << 30
+"""Of a file whose size neither task nor server names. The largest that a shipped task names has 7.7 GB."""
+_DISK_CHECK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,16 @@ class Patience:
     longest_wait_s: float = 60.0
     silence_s: float = 60.0
     """A server that sends nothing for this long counts as broken off."""
+    window_s: float = 60.0
+    least_bytes_per_s: float = 8192.0
+    """A server that is slower than this over a window counts as broken off, however it spreads its bytes."""
+    spare_s: float = 3600.0
+    average_bytes_per_s: float = 32768.0
+    """All tries together last at most the spare time and as long as the file takes at this rate."""
+
+    def longest_s(self, size: int) -> float:
+        """The longest that a file of `size` bytes may take."""
+        return self.spare_s + size / self.average_bytes_per_s
 
 
 @dataclass(frozen=True)
@@ -200,14 +215,15 @@ def _download(file: PublicFile, folder: Path, watch: Watch, note: Note, patience
     pin = _read_pin(folder, file)
     partial = _Partial.reopen(folder / f"{file.name}.part", file.url)
     failures, reached = 0, partial.size
+    ends_s = time.monotonic() + patience.longest_s(file.bytes or MOST_BYTES)
     while True:
         try:
-            _attempt(file, partial, pin, watch, patience.silence_s)
+            _attempt(file, partial, pin, watch, patience, ends_s - time.monotonic())
             break
         except Broken as error:
             failures = 1 if partial.size > reached else failures + 1
             reached = max(reached, partial.size)
-            if failures >= patience.tries:
+            if failures >= patience.tries or time.monotonic() >= ends_s:
                 raise PrerequisiteError(
                     f"{file.name} could not be downloaded from {file.url}: {error} ({failures} tries without progress; "
                     f"{partial.size / 2**20:.1f} MiB are kept).",
@@ -229,14 +245,20 @@ def _download(file: PublicFile, folder: Path, watch: Watch, note: Note, patience
     return stored
 
 
-def _attempt(file: PublicFile, partial: _Partial, pin: _Pin | None, watch: Watch, silence_s: float) -> None:
+def _attempt(
+    file: PublicFile, partial: _Partial, pin: _Pin | None, watch: Watch, patience: Patience, left_s: float
+) -> None:
     """One request; returns when the `.part` file is whole and right."""
     expected = file.sha256 or (pin.sha256 if pin else None)
     if partial.size and partial.validator is None and expected is None:
         partial.restart()  # nothing would prove that the rest belongs to what is here
     resumed = partial.size > 0
+    guard = SpeedWatch(
+        window_s=patience.window_s, least_bytes_per_s=patience.least_bytes_per_s, deadline_s=max(left_s, 0.0)
+    )
+    begin = partial.size, partial.validator
     try:
-        with open_transfer(file.url, partial.size, partial.validator, timeout_s=silence_s) as answer:
+        with guard, open_transfer(file.url, *begin, timeout_s=patience.silence_s, watch=guard) as answer:
             if resumed and answer.start_bytes == 0:
                 partial.restart()
                 resumed = False
@@ -277,6 +299,8 @@ def _check_offer(file: PublicFile, answer: Answer, partial: _Partial) -> None:
     total = answer.total_bytes
     if file.bytes is not None and total not in (None, file.bytes):
         raise Gone(f"the server offers {total} bytes, expected {file.bytes}")
+    if total is not None and file.bytes is None and total > MOST_BYTES:
+        raise Gone(f"the server offers {total} bytes, expected at most {MOST_BYTES} where the task names no size")
     check_disk(partial.path.parent, (total or 0) - partial.size, file.name)
 
 
@@ -296,10 +320,18 @@ def check_disk(folder: Path, wanted_bytes: int, what: str) -> None:
 
 
 def _receive(file: PublicFile, answer: Answer, partial: _Partial, watch: Watch) -> None:
+    most = file.bytes or answer.total_bytes or MOST_BYTES
+    checked = partial.size
     try:
-        with partial.path.open("ab") as stream:
+        with partial.path.open("ab" if partial.size else "wb") as stream:
             watch(Transfer(file.name, partial.size, answer.total_bytes))
             while chunk := answer.read(CHUNK_BYTES):
+                if partial.size + len(chunk) > most:
+                    partial.restart()
+                    raise Gone(f"the server sends more than {most} bytes")
+                if answer.total_bytes is None and partial.size - checked >= _DISK_CHECK_BYTES:
+                    checked = partial.size
+                    check_disk(partial.path.parent, 2 * _DISK_CHECK_BYTES, file.name)
                 stream.write(chunk)
                 partial.digest.update(chunk)
                 partial.size += len(chunk)

@@ -7,12 +7,12 @@ as one string, a scoring column that is a string or a list, a shape written as t
 Not covered: whether the scripts beside the file work; `aira_bench.tasks.preparation` finds that out by running them.
 """
 
-import ast
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,10 +23,15 @@ from pydantic import (
 )
 
 from aira_bench.errors import TaskError
+from aira_bench.tasks.folder_check import read_text
+from aira_bench.tasks.plain_yaml import read_plain_yaml
+
+MOST_HOURS = 87_600
+"""Ten years."""
 
 
 class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _as_list(value: Any) -> Any:  # noqa: ANN401
@@ -35,15 +40,19 @@ def _as_list(value: Any) -> Any:  # noqa: ANN401
 
 def _as_shape(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError) as error:
-            raise ValueError(f"not a shape: {value!r}") from error
+        if not re.fullmatch(r"[\s(\[]*\d{1,12}(?:\s*,\s*\d{1,12})*[\s,)\]]*", value[:200], re.ASCII):
+            raise ValueError(f"not a shape: {value[:200]!r}")
+        return [int(size) for size in re.findall(r"\d+", value[:200], re.ASCII)]
     return [value] if isinstance(value, int) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=1 << 62)]
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
+"""At most 115 days."""
+Mib = Annotated[int, Field(gt=0, le=1 << 24)]
+Year = Annotated[int, Field(ge=1900, le=2200)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 Shape = Annotated[tuple[Positive, ...], BeforeValidator(_as_shape)]
 
@@ -54,7 +63,7 @@ class StateOfTheArt(_Schema):
     sota_paper_title: str | None = None
     sota_paper_url: str
     sota_score: float
-    sota_year: int | None = None
+    sota_year: Year | None = None
     sota_venue: str | None = None
     sota_notes: str | None = None
 
@@ -83,40 +92,56 @@ class LoggingInfo(_Schema):
     optimal_score: float | None = None
 
 
+NAMES_OF_OURS = frozenset(
+    {"solution.py", "validation.json", "report.json", "module.graphs", "handover.bin", "training_began", "trace.py",
+     "stdout.txt", "stderr.txt", "scores.jsonl", "data", "logs", "task", "hidden", "metadata.yaml",
+     "project_description.md", "prepare.py", "evaluate_prepare.py", "evaluate.py"}
+)  # fmt: skip
+"""Files that we, or the task's scripts, keep beside a submission."""
+
+
+def _not_ours(name: str) -> str:
+    if name.lower() in NAMES_OF_OURS:
+        raise ValueError(f"{name} is a file of the harness; name the artifact otherwise")
+    return name
+
+
 class ArtifactSpec(_Schema):
     """The file a solution has to leave behind."""
 
-    name: str = Field(default="submission.csv", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")
+    name: Annotated[str, AfterValidator(_not_ours)] = Field(
+        default="submission.csv", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
+    )
     kind: Literal["csv", "architecture", "module", "script"] = "csv"
-    max_kib: int = Field(default=65536, gt=0)
-    layers: int = Field(default=16, gt=0)
+    max_kib: int = Field(default=65536, gt=0, le=1 << 20)
+    layers: int = Field(default=16, gt=0, le=1024)
     primitives: tuple[Literal["M", "mA", "Mb"], ...] = ()
 
 
 class FitClock(_Schema):
     """The clocks outside a submitted script: at `budget_s` + `start_up_s` its container is killed."""
 
-    budget_s: float = Field(gt=0)
+    budget_s: Seconds
     """Seconds of training, which the script is told."""
-    start_up_s: float = Field(gt=0)
+    start_up_s: Seconds
     """One allowance for imports, compilation and handing the model over, equal for all."""
-    handover_mib: int = Field(default=2048, gt=0)
+    handover_mib: Mib = 2048
     """Largest handed-over model."""
-    serving_s: float = Field(default=1800, gt=0)
+    serving_s: Seconds = 1800
     """For loading the model and answering a judge, in each of the two containers that do."""
 
 
 class Profile(_Schema):
     """Budgets and caps of one profile. Sizes of data and models are the task scripts' own business."""
 
-    steps: int = Field(default=500, gt=0)
-    hours: float = Field(default=24.0, gt=0)
-    step_timeout_s: float = Field(default=14400, gt=0)
-    evaluation_timeout_s: float = Field(default=14400, gt=0)
-    prepare_timeout_s: float = Field(default=14400, gt=0)
+    steps: Count = 500
+    hours: float = Field(default=24.0, gt=0, le=MOST_HOURS)
+    step_timeout_s: Seconds = 14400
+    evaluation_timeout_s: Seconds = 14400
+    prepare_timeout_s: Seconds = 14400
     """For each of the two preparing scripts; it only has to end what hangs."""
-    memory_mib: int = Field(default=8192, gt=0)
-    workspace_mib: int = Field(default=2048, gt=0)
+    memory_mib: Mib = 8192
+    workspace_mib: Mib = 2048
     fit: FitClock | None = None
     """For artifacts of kind `script`."""
 
@@ -208,14 +233,11 @@ def read_metadata(path: Path) -> TaskMetadata:
     Raises:
         TaskError: the file is missing, is not YAML, or breaks the schema; the message names key and value.
     """
+    text = read_text(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise TaskError(f"{path} is missing: a task folder needs a metadata.yaml.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        raise TaskError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+        raw = read_plain_yaml(text)
+    except ValueError as error:
+        raise TaskError(f"{path} is not YAML as task folders use it: {error}.") from error
     if not isinstance(raw, dict):
         raise TaskError(f"{path} holds {type(raw).__name__}, expected a mapping of keys.")
     try:

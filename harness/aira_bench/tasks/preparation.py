@@ -18,6 +18,7 @@ from aira_bench.errors import TaskError
 from aira_bench.output import last_line
 from aira_bench.sandbox.hardening import TRUSTED_UID
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Sandbox
+from aira_bench.tasks.folder_check import IGNORED, check_folder
 from aira_bench.tasks.sources import DataSource, RawData
 from aira_bench.tasks.store import TaskData, hash_tree
 from aira_bench.tasks.task import Task
@@ -59,11 +60,14 @@ def prepare_task(
     if data.ready:
         return False
     staging = data.folder.with_name(f".{data.folder.name}.{world.new_id()}")
+    staging.parent.mkdir(parents=True, exist_ok=True)
+    staging.mkdir(mode=0o700)  # closed from the start: labels lie in it long before it is finished
     try:
         empty = staging / "no-raw-data"
-        empty.mkdir(parents=True)
+        empty.mkdir()
         raw = provide(empty)
-        shutil.copytree(task.folder, staging / "task", ignore=shutil.ignore_patterns("__pycache__", ".git"))
+        check_folder(task.folder)
+        shutil.copytree(task.folder, staging / "task", symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
         _make_readable(staging / "task")
         halves = {"public": "prepare.py", "hidden": "evaluate_prepare.py"}
         for half, script in halves.items():
@@ -78,7 +82,6 @@ def prepare_task(
         }
         marker |= {"synthetic": source.synthetic, "files": raw.files}
         (staging / "ready.json").write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-        staging.chmod(0o700)
         if data.folder.exists():
             shutil.rmtree(data.folder)
         staging.rename(data.folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import TaskError, UsageError
+from aira_bench.tasks.folder_check import IGNORED, check_folder, read_text
 from aira_bench.tasks.metadata import Profile, TaskMetadata, read_metadata
 
 SCRIPTS = ("prepare.py", "evaluate_prepare.py", "evaluate.py")
@@ -50,7 +51,7 @@ class Task:
     @property
     def description(self) -> str:
         """The text agents read."""
-        return (self.folder / DESCRIPTION).read_text(encoding="utf-8")
+        return read_text(self.folder / DESCRIPTION)
 
     @cached_property
     def sha256(self) -> str:
@@ -58,8 +59,9 @@ class Task:
         digest = hashlib.sha256()
         for path in sorted(self.folder.rglob("*")):
             relative = path.relative_to(self.folder)
-            if path.is_file() and "__pycache__" not in relative.parts and ".git" not in relative.parts:
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
+            if path.is_file() and not set(IGNORED) & set(relative.parts):
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
                 digest.update(f"{relative.as_posix()}\0{content}\n".encode())
         return digest.hexdigest()
 
@@ -80,9 +82,10 @@ def load_task(folder: Path) -> Task:
     """Load and check a task folder.
 
     Raises:
-        TaskError: a file is missing, or the metadata breaks the schema.
+        TaskError: a file is missing or no plain file, the metadata breaks the schema, or the description is no text.
     """
     folder = folder.resolve()
+    check_folder(folder)
     metadata = read_metadata(folder / "metadata.yaml")
     missing = [name for name in (*SCRIPTS, DESCRIPTION) if not (folder / name).is_file()]
     if missing:
@@ -92,6 +95,7 @@ def load_task(folder: Path) -> Task:
             f"{folder / 'metadata.yaml'}: logging_info.name is {metadata.logging_info.name!r}, "
             f"expected the folder's name {folder.name!r}."
         )
+    read_text(folder / DESCRIPTION)
     return Task(folder, metadata)
 
 

@@ -20,7 +20,7 @@ _DROP = {"Type": "bind", "Source": "/proc/sys/vm/drop_caches", "Target": "/drop"
 _TRIAL_TIMEOUT_S = 60.0
 
 
-class Keeper:
+class Caretaker:
     """The container of one engine. Usable from several threads; requests are answered one after the other."""
 
     def __init__(self, engine: DockerEngine) -> None:

@@ -1,0 +1,63 @@
+"""Reads texts of agents in a process of its own, started by `reading`: a request on stdin, a line an answer on stdout.
+
+Before it reads, the process gives up what the text might make it use: memory, processor time, files, processes.
+"""
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+MEMORY_BYTES = 2 << 30
+
+
+def _extract(text: str) -> Mapping[str, Any]:
+    from aira_bench.agents.code_extraction import extract_code
+
+    return asdict(extract_code(text))
+
+
+def _edit(text: str) -> Mapping[str, Any]:
+    from aira_bench.agents.edits import apply_answer
+
+    code, answer = json.loads(text)
+    return asdict(apply_answer(code, answer))
+
+
+def _features(text: str) -> Mapping[str, Any]:
+    from aira_bench.analysis.features import extract_features
+
+    return asdict(extract_features(text))
+
+
+OPERATIONS: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
+    "extract": _extract,
+    "edit": _edit,
+    "features": _features,
+}
+
+
+def _limit(cpu_s: int) -> None:
+    for kind, most in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (allowed, allowed))
+
+
+def main() -> None:
+    """Answer one request, each text as soon as it is read."""
+    request = json.loads(sys.stdin.buffer.read())
+    _limit(int(request["cpu_s"]))
+    for text in request["texts"]:
+        print(json.dumps(OPERATIONS[request["operation"]](text)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

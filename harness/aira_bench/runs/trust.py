@@ -1,0 +1,88 @@
+"""Whether a run may be worked on: whose code it would run, and where what is written to it would land.
+
+Not covered: whether its files agree with each other (`aira_bench.runs.record`).
+"""
+
+from aira_bench.errors import RunStateError
+from aira_bench.files import Unacceptable, foreign_entries, hash_file
+from aira_bench.keys import KeyRing
+from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.record import RunRecord, read_run
+from aira_bench.runs.sealing import MOST_FILE_BYTES
+
+MOST_ENTRIES = 1_000_000
+
+
+def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> RunRecord:
+    """Read a run that is to go on: its agent and task will run, and its record goes on under this machine's key.
+
+    Args:
+        folder: the run.
+        ring: the keys this machine knows.
+        trust_agent: the user vouches for a run that nobody has signed.
+
+    Raises:
+        RunStateError: it cannot be read; it is signed by a key that is not trusted, or unsigned and not vouched for; it
+            holds what is no plain file; or its agent's file is not the one it began with.
+    """
+    record = read_run(folder, ring, "all")
+    for signer in record.signers:
+        if signer is not None and not ring.trusts(signer):
+            raise RunStateError(
+                f"Run {record.name} is {ring.describe(signer)}: its agent and task are that key owner's.",
+                hint=f"aira-bench key trust {signer}",
+            )
+    if None in record.signers and not trust_agent:
+        raise RunStateError(
+            f"Run {record.name} is unsigned: nothing says whose code its agent, card and task are. If you know:",
+            hint=f"aira-bench resume {record.name} --trust-agent",
+        )
+    require_plain(folder)
+    expected = record.manifest.agent_file_sha256
+    try:
+        if expected is not None and hash_file(folder.path, "agent.py", MOST_FILE_BYTES) != expected:
+            raise Unacceptable("it was replaced: its hash is not the one in the manifest")
+    except FileNotFoundError:
+        raise RunStateError(f"Run {record.name}: agent.py is missing.") from None
+    except Unacceptable as error:
+        raise RunStateError(f"Run {record.name}: agent.py: {error}.") from error
+    return record
+
+
+def read_confirmable(folder: RunFolder, ring: KeyRing) -> RunRecord:
+    """Read a run whose submissions are to be scored once more: its task will run, and confirmations are written to it.
+
+    Raises:
+        RunStateError: it cannot be read, holds what is no plain file, or its task is a stranger's folder.
+    """
+    record = read_run(folder, ring, "all")
+    require_known_task(record, ring)
+    require_plain(folder)
+    return record
+
+
+def require_known_task(record: RunRecord, ring: KeyRing) -> None:
+    """Whether the task a run names may be opened: a folder's scripts run, so a stranger must not choose it.
+
+    Raises:
+        RunStateError: it is a folder, and the run is not signed by a trusted key.
+    """
+    task = record.manifest.plan.task
+    if "/" in task and not all(map(ring.trusts, record.signers)):
+        raise RunStateError(
+            f"Run {record.name} is {record.describe_signer(ring)}, and its task is the folder {task}, whose scripts "
+            "would run with hidden data."
+        )
+
+
+def require_plain(folder: RunFolder) -> None:
+    """Whether a run holds nothing but folders and regular files, so that nothing written to it lands elsewhere.
+
+    Raises:
+        RunStateError: it holds something else.
+    """
+    try:
+        for found in foreign_entries(folder.path, MOST_ENTRIES):
+            raise Unacceptable(f"{found}, which no run has")
+    except Unacceptable as error:
+        raise RunStateError(f"Run {folder.path.name}: {error}.") from error

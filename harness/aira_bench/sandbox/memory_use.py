@@ -1,0 +1,77 @@
+"""What a step's container holds in memory, read from its control group while it lives: at most, and in the kernel.
+
+The kernel's share is page tables, above all. They grow with what processes map, not with what they own: twenty
+processes that map one file again and again fill gigabytes, and the kernel needs seconds a gigabyte to take that apart
+once they are killed. No limit of its own counts them any more (control groups v1 ignore theirs since Linux 6.1, v2 has
+none), so the host watches the share and the step is killed above `Limits.kernel_mib`.
+
+The control group is gone when the container is, so a figure is the last reading: a lower bound, at most one sampling
+interval old. Not covered: engines on other machines and control groups hidden from this process; there both are None,
+and kernel memory is bounded by the memory limit alone, which counts it too. On v1 the kernel's share holds what it
+remembers of files it met, on v2 that is taken off.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class _Files:
+    peak: Path
+    kernel: Path
+
+
+class MemoryUse:
+    """Samples one container."""
+
+    def __init__(self, pid: int) -> None:
+        """`pid` is the container's first process as the engine's machine numbers it."""
+        self._files = _files(pid)
+        self.peak_mib: float | None = None
+        """The high-water mark, workspace and page cache included."""
+        self.kernel_mib: float | None = None
+        """What the kernel holds for the container now."""
+
+    def sample(self) -> None:
+        """Read both, if they can be read."""
+        if self._files is None:
+            return
+        try:
+            self.peak_mib = int(self._files.peak.read_text()) / _MIB
+            self.kernel_mib = _kernel_bytes(self._files.kernel) / _MIB
+        except (OSError, ValueError):
+            return
+
+
+def _kernel_bytes(path: Path) -> int:
+    """The number in a file that holds nothing else; of a list, `kernel` less what the kernel would give back."""
+    text = path.read_text()
+    if path.name != "memory.stat":
+        return int(text)
+    numbers = dict(line.split() for line in text.splitlines())
+    return int(numbers.get("kernel", 0)) - int(numbers.get("slab_reclaimable", 0))
+
+
+def _files(pid: int) -> _Files | None:
+    try:
+        lines = (_PROC / str(pid) / "cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            folder = _CGROUPS / "memory" / path.lstrip("/")
+            return _existing(folder / "memory.max_usage_in_bytes", folder / "memory.kmem.usage_in_bytes")
+    for line in lines:
+        if line.startswith("0::"):
+            folder = _CGROUPS / line[3:].lstrip("/")
+            return _existing(folder / "memory.peak", folder / "memory.stat")
+    return None
+
+
+def _existing(peak: Path, kernel: Path) -> _Files | None:
+    return _Files(peak, kernel) if peak.exists() and kernel.exists() else None
