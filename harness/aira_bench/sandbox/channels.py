@@ -175,7 +175,7 @@ def measure_all(
     with make() as sandbox:
         for when in WHENS:
             note(f"sender and receiver {'at once' if when == 'at once' else 'one after the other'}")
-            half = folders[: FOLDERS // 2] if when == "after" else folders[FOLDERS // 2 :]
+            half = folders[: len(folders) // 2] if when == "after" else folders[len(folders) // 2 :]
             readings += measure(Setting(sandbox, image, generator, folders=half), when)
     return readings
 
@@ -188,8 +188,10 @@ def measure(setting: Setting, when: When) -> list[Reading]:
         SandboxError: the engine failed, or a program could not do its work.
     """
     rows = [row for row in setting.rows if when == "at once" or row.bits_after is not None]
-    rows = [row for row in rows if row.name != DIRECTORY_BLOCKS or setting.folders]
+    rows = [row for row in rows if row.name != DIRECTORY_BLOCKS or len(setting.folders) > PILOT_BITS]
     bits = {row.name: row.bits if when == "at once" else row.bits_after or 0 for row in rows}
+    if DIRECTORY_BLOCKS in bits:  # an image has only so many folders
+        bits[DIRECTORY_BLOCKS] = min(bits[DIRECTORY_BLOCKS], len(setting.folders) - PILOT_BITS)
     messages = {name: f"{setting.generator.getrandbits(count):0{count}b}" for name, count in bits.items()}
     run_id = f"channels-{secrets.token_hex(6)}"
     with _folders() as mounts:
@@ -312,8 +314,8 @@ def _list_folders(sandbox: Sandbox, image: str) -> list[str]:
             found: list[str] = json.loads(result.path.read_bytes())
     finally:
         container.close()
-    step = max(len(found) // FOLDERS, 1)
-    return found[::step][:FOLDERS]
+    spread = found[:: max(len(found) // FOLDERS, 1)][:FOLDERS]
+    return spread[::2] + spread[1::2]
 
 
 def _free_caches() -> bool:
