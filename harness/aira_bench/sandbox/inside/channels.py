@@ -25,8 +25,6 @@ from aira_bench.sandbox.inside.media import Counter, Marks, Medium, State
 COUNTER_BITS = 5
 BRING_S = 5.0
 """Longest time for a counter's residue."""
-HALF_S = 1.0
-"""The sender's, and then the receiver's, time for marks when both are there at once."""
 PILOT_BITS = 16
 SLACK_S = 0.3
 """Between two media of the timetable."""
@@ -97,7 +95,12 @@ def large_library() -> str:
 def duration_s(name: str, bits: int) -> float:
     """Time of a medium in the timetable."""
     slot_s = WAYS[name].slot_s
-    return (2 * HALF_S if slot_s == 0 else (bits + PILOT_BITS) * slot_s) + SLACK_S
+    return (2 * half_s(bits) if slot_s == 0 else (bits + PILOT_BITS) * slot_s) + SLACK_S
+
+
+def half_s(bits: int) -> float:
+    """The sender's, and then the receiver's, time for marks when both are there at once; a tenth would do when idle."""
+    return 0.3 + bits / 1000
 
 
 def pilot() -> list[int]:
@@ -187,7 +190,7 @@ def use(job: Job, name: str, begin_s: float) -> dict[str, Any]:
     try:
         medium = way.make(job)
         is_marked = isinstance(medium, (Marks, list))
-        wait_until(begin_s + (HALF_S if is_marked and begin_s and not job["sends"] else 0))
+        wait_until(begin_s + (half_s(len(message)) if is_marked and begin_s and not job["sends"] else 0))
         start_s = time.monotonic()
         if job["sends"]:
             send(medium, message, way.slot_s, begin_s)

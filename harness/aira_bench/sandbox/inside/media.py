@@ -219,6 +219,7 @@ def locked_memory() -> Counter:
     size_bytes = PAGE_BYTES
     memory = mmap.mmap(-1, size_bytes)
     memory[:] = bytes(size_bytes)
+    _MAPPED.append(memory)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
     def value() -> int:
