@@ -4,6 +4,8 @@ A failed check means runs cannot start or cannot be trusted; a warning means som
 """
 
 import os
+import random
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,9 +19,11 @@ from aira_bench.hardware import this_machine
 from aira_bench.images.ensure import planned_images
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import flavour_for
+from aira_bench.sandbox.channels import Reading, measure_all
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.isolation import UNTRUSTED
+from aira_bench.sandbox.isolation import UNTRUSTED, weakest
 from aira_bench.sandbox.probe import probe_all
+from aira_bench.sandbox.protocol import Isolation
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, shipped_tasks
 
@@ -56,6 +60,25 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
         yield from _images(engine, flavour, runtime, note)
     for task, flavour in zip(tasks, flavours, strict=True):
         yield _data(paths, task, profile, planned_images(flavour)[1])
+
+
+def channel_readings(profile: str, runtime: str | None, note: Callable[[str], None]) -> tuple[Isolation, list[Reading]]:
+    """What containers of a profile's agents can tell each other, and what separates them (`sandbox.channels`).
+
+    Raises:
+        PrerequisiteError: no engine answers, or the images are not built.
+        SandboxError: the engine failed.
+    """
+    engine = DockerEngine.connect()
+    task = next(task for task in shipped_tasks() if profile in task.metadata.aira.profiles)
+    image = planned_images(flavour_for(task, profile, this_machine()))[0]
+
+    def make() -> DockerSandbox:
+        return DockerSandbox(engine, runtime=runtime)
+
+    with make() as sandbox:
+        isolation = weakest(sandbox.isolation(image, role, gpu=False) for role in UNTRUSTED)
+    return isolation, measure_all(make, image, random.Random(secrets.randbits(64)), note)
 
 
 def _images(engine: DockerEngine, flavour: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Finding]:
