@@ -46,6 +46,8 @@ class StepContainers:
     step: str
     reader: str
     volume: str
+    trees: tuple[str, ...] = ()
+    """Volumes with file trees of the step's own."""
 
 
 class DockerStep:
@@ -59,8 +61,12 @@ class DockerStep:
         limits: Limits,
         environment: Sequence[str],
         discard: Callable[["DockerStep"], None],
+        settle: Callable[[], None],
     ) -> None:
-        """Take over started containers; `streams` are those of step and reader, in this order."""
+        """Take over started containers; `streams` are those of step and reader, in this order.
+
+        `settle` returns when nothing is left of other containers that this one must not find.
+        """
         self.containers = containers
         self._engine = engine
         self._limits = limits
@@ -69,7 +75,8 @@ class DockerStep:
         self._pump = OutputPump(streams[0], limits.output_mib << 20)
         self._attachment = streams[0]
         self._reader = WorkspaceReader(streams[1])
-        self._used = False
+        self._settle = settle
+        self._used = self._is_dead = False
         self._watch = Watch(engine, containers.step, self._pump, limits)
         self.is_undead = False
         """It was killed and has not died in `DEATH_TIMEOUT_S`."""
@@ -122,6 +129,7 @@ class DockerStep:
         start_s = time.monotonic()
         ending = self._execute(message, start_s + timeout_s)
         wall_s = ending.at_s - start_s
+        self._is_dead = True
         copied = {request.name: self._copy(request, destination, ending) for request in artifacts}
         stdout, stderr = self._pump.captured()
         peak_mib = self._watch.peak_memory_mib
@@ -178,7 +186,18 @@ class DockerStep:
         taken = sum(_PAGE_BYTES * -(-len(data) // _PAGE_BYTES) for data in files.values())
         if files and taken + _HEADROOM_BYTES > self._limits.workspace_mib << 20:
             raise FilesTooLarge(f"the files take {taken} bytes, the workspace holds {self._limits.workspace_mib} MiB")
+        self._settle()
         return message
+
+    @property
+    def was_used(self) -> bool:
+        """Whether a command may have run in it."""
+        return self._used
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its last process is known to be dead."""
+        return self._is_dead
 
     def _kill_quietly(self) -> None:
         with contextlib.suppress(SandboxError):  # the failure that led here is the one to tell; removal follows
