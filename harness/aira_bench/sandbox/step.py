@@ -129,7 +129,7 @@ class DockerStep:
         start_s = time.monotonic()
         ending = self._execute(message, start_s + timeout_s)
         wall_s = ending.at_s - start_s
-        self._is_dead = True
+        self._is_dead = ending.dead
         copied = {request.name: self._copy(request, destination, ending) for request in artifacts}
         stdout, stderr = self._pump.captured()
         peak_mib = self._watch.peak_memory_mib
