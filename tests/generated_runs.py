@@ -14,6 +14,7 @@ from aira_bench.runs.manifest import Manifest, RunPlan
 from aira_bench.runs.node import Node, Timings, best_node
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import open_run, step_ended
+from aira_bench.runs.witness import Witness
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -44,6 +45,7 @@ def write_run(
     flags: Mapping[int, tuple[str, ...]] | None = None,
     key: MachineKey | None = None,
     artifacts: bool = True,
+    seen: Path | None = None,
     infra: Mapping[int, bool] | None = None,
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
@@ -57,7 +59,7 @@ def write_run(
         write_json(folder.path / "manifest.json", record.model_dump(mode="json"))
     else:
         folder.path.mkdir(parents=True)
-        keeper = open_run(folder, record.model_copy(update={"schema_version": 2}), key, lambda: LONG_AGO)
+        keeper = open_run(folder, record.model_copy(update={"schema_version": 2}), key, lambda: LONG_AGO, Witness(seen))
     for seed in record.plan.seeds:
         rng = random.Random(f"{record.plan.name}/{seed}")
         place = folder.seed(seed)

@@ -1,7 +1,7 @@
 """Writing files so that a crash leaves the old or the new content, and reading files that a stranger may have made.
 
 A reader here opens each part of a path without following links, takes regular files alone, and reads no more than it
-was told to expect; JSON is taken as strict JSON of bounded depth, with bounded whole numbers and finite fractions.
+was told to expect; JSON is taken as strict JSON of bounded depth, with bounded numbers.
 So a named pipe, a device, a link, a sparse file of terabytes or a number of a million digits is one exception, at once.
 
 Not covered: what the values mean, and folders that change while they are read.
@@ -10,7 +10,6 @@ Not covered: what the values mean, and folders that change while they are read.
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
@@ -21,6 +20,8 @@ from typing import Any, NoReturn
 
 MOST_DIGITS = 18
 """Of a whole number in JSON: what fits 63 bits."""
+LARGEST = 1e100
+"""Of a fraction: the sums, squares and differences that boards make of such numbers are finite."""
 MOST_DEPTH = 64
 _HALF = re.compile("[\ud800-\udfff]")
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,6 +31,11 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 class Unacceptable(ValueError):
     """A file is not what a reader of it takes; the text is the reason, without the file's name."""
+
+
+def reason(error: OSError | Unacceptable) -> str:
+    """Why a file could not be read, without its name."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 @contextlib.contextmanager
@@ -112,6 +118,26 @@ def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: 
     """
     with open_file(root, name, owned=owned) as descriptor:
         return b"".join(_pieces(descriptor, most_bytes))
+
+
+def read_text(path: Path, most_bytes: int, *, follow_links: bool = True) -> str:
+    """The text of a regular file, a byte order mark left out.
+
+    Args:
+        path: chosen by whoever calls, so links on the way to it are followed.
+        most_bytes: the largest that is read.
+        follow_links: whether the file itself may be a link.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Unacceptable: `open_file` refuses it, it is larger, or no UTF-8.
+    """
+    place = Path(os.path.realpath(path)) if follow_links else path
+    data = read_file(place.parent, place.name, most_bytes)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unacceptable(f"it is not UTF-8: byte {error.start} is {data[error.start]:#04x}") from None
 
 
 def hash_file(root: Path, name: str | PurePosixPath, most_bytes: int) -> str:
@@ -219,8 +245,8 @@ def _whole(digits: str) -> int:
 
 
 def _fraction(digits: str) -> float:
-    if not math.isfinite(value := float(digits)):
-        raise Unacceptable("a number is not finite")
+    if not abs(value := float(digits)) <= LARGEST:
+        raise Unacceptable(f"a number is beyond {LARGEST:g}")
     return value
 
 

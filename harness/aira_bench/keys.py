@@ -77,6 +77,8 @@ class KeyRing:
 
     own: str | None = None
     trusted: frozenset[str] = frozenset()
+    seen: Path | None = None
+    """Where the machine remembers what it recorded (`aira_bench.runs.witness`)."""
 
     def trusts(self, signer: str | None) -> bool:
         """Whether a record signed by `signer` counts as one of this machine's or its user's friends."""
@@ -101,6 +103,11 @@ class KeyFolder:
     """`AIRA_HOME/keys`."""
 
     path: Path
+
+    @property
+    def seen(self) -> Path:
+        """Where the machine remembers what it recorded."""
+        return self.path / "seen"
 
     def machine_key(self) -> MachineKey:
         """This machine's key, made now if there is none.
@@ -146,7 +153,8 @@ class KeyFolder:
         own = self._read()
         folder = self.path / _TRUSTED
         named = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        return KeyRing(own.public if own else None, frozenset(name for name in named if _PUBLIC.fullmatch(name)))
+        trusted = frozenset(name for name in named if _PUBLIC.fullmatch(name))
+        return KeyRing(own.public if own else None, trusted, self.seen)
 
     def trust(self, public: str) -> None:
         """Count records signed by `public` as trusted from now on."""

@@ -14,23 +14,25 @@ from aira_bench.errors import RunStateError
 from aira_bench.leaderboard.board import Spread, build_tables, spread
 from aira_bench.leaderboard.formats import duration, print_tables, records, to_csv, to_json, to_markdown, write_board
 from aira_bench.runs.scores import TrustedScore
+from aira_bench.sandbox.protocol import Isolation
 from generated_runs import manifest, write_run
+from place import submitted
 
 
 def test_a_row_holds_what_the_journals_and_scores_say(tmp_path: Path) -> None:
     run = write_run(tmp_path, manifest("a", seeds=(0, 1, 2), steps=10))
     (table,) = build_tables([run])
     (row,) = table.rows
-    submitted = {}
+    best_of = {}
     for seed in (0, 1, 2):
         scores = run.seed(seed).scores.read()
         best = max(scores.values(), key=lambda score: round(score.validation or 0, 4))
-        submitted[seed] = best
+        best_of[seed] = best
         assert row.best_test is not None
     assert row.valid_submission_rate == 1.0
     assert row.test is not None
-    assert row.test.mean == pytest.approx(statistics.fmean(score.test for score in submitted.values()))
-    assert row.test.deviation == pytest.approx(statistics.stdev(score.test for score in submitted.values()))
+    assert row.test.mean == pytest.approx(statistics.fmean(score.test for score in best_of.values()))
+    assert row.test.deviation == pytest.approx(statistics.stdev(score.test for score in best_of.values()))
     assert row.steps == 30
     assert row.wall_s == pytest.approx(30.0)
 
@@ -54,11 +56,11 @@ def test_what_submissions_claim_stands_beside_what_they_earned(tmp_path: Path) -
 
 def test_confirmed_scores_stand_beside_those_of_the_search_and_say_how_many_they_are(tmp_path: Path) -> None:
     run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=3), invalid_share=0.0)
-    submitted = run.seed(1).submitted
-    assert submitted is not None
+    chosen = submitted(run.seed(1))
+    assert chosen is not None
     (table,) = build_tables([run])
     assert "confirmed" not in to_markdown([table])
-    run.seed(1).confirmed.append(TrustedScore(submitted, 0.4321, 0.4, "1", "judge:1", 2.0))
+    run.seed(1).confirmed.append(TrustedScore(chosen, 0.4321, 0.4, "1", "judge:1", 2.0))
     run.seed(0).confirmed.append(TrustedScore(99, 0.9, 0.9, "1", "judge:1", 2.0))
     (table,) = build_tables([run])
     assert table.rows[0].confirmed == Spread(0.4321, None, 1), "of the submitted step alone"
@@ -227,3 +229,17 @@ def test_spread_of_one_value_has_no_deviation() -> None:
 
 def test_durations_are_short() -> None:
     assert [duration(value) for value in (3.21, 43.2, 303, 7800)] == ["3.2 s", "43 s", "5 min 3 s", "2 h 10 min"]
+
+
+def test_runs_of_one_agent_with_unlike_isolation_are_rows_of_their_own(tmp_path: Path) -> None:
+    apart = {role: Isolation("own trees", "tried") for role in ("agent", "fit")}
+    runs = [
+        write_run(tmp_path, manifest("old", seeds=(0,), steps=2)),
+        write_run(tmp_path, manifest("trees", seeds=(1,), steps=2, isolation_of=apart)),
+        write_run(tmp_path, manifest("mixed", seeds=(2,), steps=2, isolation_of=apart | {
+            "predict": Isolation("dropped caches", "a GPU")})),
+    ]  # fmt: skip
+    (table,) = build_tables(runs)
+    assert {row.entry.isolation: row.seeds for row in table.rows} == {"shared": 1, "own trees": 1, "dropped caches": 1}
+    assert {record["isolation"] for record in records([table])} == {"shared", "own trees", "dropped caches"}
+    assert "| own trees |" in to_markdown([table])

@@ -21,6 +21,7 @@ from aira_bench.llm.recording import RecordingModel
 from llm.wire_server import Brain, Fault, Misbehaviour, Reply, Wire, WireRequest, WireServer
 
 KEY = "sk-secret-0123456789abcdef"
+ALLOWED = "TEST_KEY=127.0.0.1"
 WIRES: tuple[Wire, ...] = get_args(Wire)
 SCHEMA = {
     "type": "object",
@@ -72,7 +73,11 @@ def card_of(wire: Wire) -> Card:
 
 def model_of(wire: Wire, server: WireServer, *, max_failures: int = 4, card: Card | None = None) -> ProviderModel:
     card = card or card_of(wire)
-    environ = {"TEST_KEY": KEY, card.url_override_variable: server.base_url(wire)}
+    environ = {
+        "TEST_KEY": KEY,
+        "AIRA_ALLOW_KEY": "TEST_KEY=127.0.0.1",
+        card.url_override_variable: server.base_url(wire),
+    }
     policy = RetryPolicy(max_failures=max_failures, base_s=0.01, cap_s=0.05)
     return connect(card, environ, limiter=AdaptiveLimiter(), rng=random.Random(0), policy=policy)
 
@@ -250,7 +255,7 @@ def test_rate_limits_do_not_use_up_the_retries(serve: Callable[..., WireServer])
 def test_waits_grow_with_full_jitter_and_repeat_for_the_same_generator(serve: Callable[..., WireServer]) -> None:
     server = serve(lambda request: Fault(500, "for ever"))
     card = card_of("openai")
-    environ = {"TEST_KEY": KEY, card.url_override_variable: server.base_url("openai")}
+    environ = {"TEST_KEY": KEY, "AIRA_ALLOW_KEY": ALLOWED, card.url_override_variable: server.base_url("openai")}
 
     def waits(seed: int) -> list[float]:
         slept: list[float] = []
@@ -283,7 +288,7 @@ def test_seeds_that_share_a_gate_settle_below_a_servers_limit(serve: Callable[..
 
     server = serve(brain)
     card = card_of("openai")
-    environ = {"TEST_KEY": KEY, card.url_override_variable: server.base_url("openai")}
+    environ = {"TEST_KEY": KEY, "AIRA_ALLOW_KEY": ALLOWED, card.url_override_variable: server.base_url("openai")}
     limiter = AdaptiveLimiter(LimiterSettings(start=8, cooldown_s=0.05))
     policy = RetryPolicy(base_s=0.02, cap_s=0.1)
     answers: list[str] = []

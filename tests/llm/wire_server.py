@@ -4,7 +4,7 @@ It serves Anthropic's Messages, Google's generateContent, and OpenAI's Responses
 path and in the shape of the real one, and can fail in every way the clients must survive. By hand:
 
     python tests/llm/wire_server.py --port 8400
-    export ANTHROPIC_BASE_URL=http://127.0.0.1:8400 ANTHROPIC_API_KEY=any
+    export ANTHROPIC_BASE_URL=http://127.0.0.1:8400 ANTHROPIC_API_KEY=any AIRA_ALLOW_KEY=ANTHROPIC_API_KEY=127.0.0.1
 
 Not covered: streaming, tools, images, and whether a key is right (a brain answers `Fault(401)` for that).
 """

@@ -94,7 +94,7 @@ CASES: dict[str, tuple[Hostile, str]] = {
     ),
     "journal-deep": (lambda f: chained(f, ["[" * 10**5 + "]" * 10**5]), "line 1 was changed or damaged: its JSON is nes"),
     "journal-nan": (lambda f: chained(f, [step(fitness=float("nan"))]), "line 1 was changed or damaged: it holds NaN"),
-    "journal-inf": (lambda f: chained(f, [step().replace("0.3", "1e999")]), "a number is not finite"),
+    "journal-inf": (lambda f: chained(f, [step().replace("0.3", "1e999")]), "a number is beyond 1e+100"),
     "journal-huge": (lambda f: chained(f, [step().replace('"step": 1', '"step": ' + "9" * 5000)]), "more than 18 digits"),
     "journal-twice": (lambda f: chained(f, [step().replace('"step": 1', '"step": 1, "step": 1')]), "twice"),
     "journal-type": (lambda f: chained(f, [step(step="1")]), "line 1 was changed or damaged: Input should be a valid int"),
@@ -122,7 +122,8 @@ CASES: dict[str, tuple[Hostile, str]] = {
     "scores-fifo": (instead(SCORES, fifo), "seed 0: hidden/scores.jsonl: it is a named pipe"),
     "scores-sparse": (instead(SCORES, sparse), "seed 0: hidden/scores.jsonl: it has 4,294,967,296 bytes"),
     "scores-nan": (scores(SCORE % ("NaN", "1")), "scores.jsonl: line 1 is not a score: it holds NaN"),
-    "scores-inf": (scores(SCORE % ("1e999", "1")), "scores.jsonl: line 1 is not a score: a number is not finite"),
+    "scores-inf": (scores(SCORE % ("1e999", "1")), "scores.jsonl: line 1 is not a score: a number is beyond 1e+100"),
+    "scores-large": (scores(SCORE % ("-1e308", "1")), "scores.jsonl: line 1 is not a score: a number is beyond 1e+100"),
     "scores-negative": (scores(SCORE % ("0.5", "-1")), "below what it can be"),
     "scores-garbage": (scores("hello"), "scores.jsonl: line 1 is not a score"),
     "confirmed-fifo": (instead("seeds/0/hidden/confirmed.jsonl", fifo), "hidden/confirmed.jsonl: it is a named pipe"),
@@ -202,3 +203,77 @@ def test_a_strangers_task_folder_is_not_opened(tmp_path: Path, command: tuple[st
     plan = record.plan.model_copy(update={"task": str(tmp_path / "evil")})
     write_run(found.runs, record.model_copy(update={"plan": plan}))
     assert "whose scripts would run with hidden data" in found.call(*command, status=6).stderr
+
+
+def edit_first(name: str, old: str, new: str) -> Hostile:
+    def edit(folder: RunFolder) -> None:
+        path = folder.path / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def cut(*names: str) -> Hostile:
+    def shorten(folder: RunFolder) -> None:
+        for name in names:
+            path = folder.path / name
+            path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+    return shorten
+
+
+def swap_artifact(folder: RunFolder) -> None:
+    for path in folder.seed(0).path.glob("nodes/*/submission.csv"):
+        path.write_text("another\n")
+
+
+def copy_seed(folder: RunFolder) -> None:
+    shutil.rmtree(folder.seed(1).path)
+    shutil.copytree(folder.seed(0).path, folder.seed(1).path)
+
+
+def written_anew(folder: RunFolder) -> None:
+    """The whole run once more without a key, as one that was never signed."""
+    name, (home, runs) = folder.path.name, (folder.path.parent, folder.path.parent / "anew")
+    again = write_run(runs, manifest(name, seeds=(0, 1), steps=3), invalid_share=0.0)
+    shutil.rmtree(folder.path)
+    again.path.rename(home / name)
+
+
+DOCTORED: dict[str, tuple[Hostile, str]] = {
+    "score": (edit_first(SCORES, '"test":0.', '"test":0.9'), "seed 0: hidden/scores.jsonl: line 1 is not the score"),
+    "artifact": (swap_artifact, "submission.csv: it was replaced"),
+    "manifest": (edit_first("manifest.json", '"cpu"', '"paper"'), "manifest.json was changed"),
+    "fitness": (edit_first(JOURNAL, '"fitness":0.', '"fitness":0.9'), "seed 0: journal.jsonl: line 3 was changed"),
+    "submitted": (edit_first(JOURNAL, '"submitted":', '"submitted":1'), "seed 0: journal.jsonl: line 8 was changed"),
+    "end": (cut(JOURNAL), "seed 0: journal.jsonl: it has 7 whole lines, the run's end record says 8"),
+    "both-ends": (cut(JOURNAL, "record.jsonl"), "record.jsonl: it has 1 whole lines, but 2 were written here"),
+    "copied-seed": (copy_seed, "seed 1: journal.jsonl: its last link is not the one in the run's end record"),
+    "unsigned": (written_anew, "record.jsonl: it has 0 whole lines, but 2 were written here"),
+}
+
+
+@pytest.mark.parametrize("command", ["status", "status all", "leaderboard", "leaderboard all", "resume", "confirm"])
+@pytest.mark.parametrize("name", list(DOCTORED))
+def test_each_doctored_record_is_named_by_every_command(
+    tmp_path: Path, name: str, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRA_RUNS", str(tmp_path / "runs"))
+    keys = KeyFolder(tmp_path / "home" / "keys")
+    folder = write_run(
+        tmp_path / "runs",
+        manifest(name, seeds=(0, 1), steps=3),
+        invalid_share=0.0,
+        key=keys.machine_key(),
+        seen=keys.seen,
+    )
+    assert run_command_line(["status", "--json"]) == 0
+    DOCTORED[name][0](folder)
+    capsys.readouterr()
+    assert run_command_line([command.split()[0]] + ([] if command.endswith("all") else [name])) == 6
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"Run {name}: " in line
+    assert DOCTORED[name][1] in line

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.architectures import EvolutionAgent
 from aira_bench.agents.protocol import Brief
-from aira_bench.errors import ModelError, SandboxError
+from aira_bench.errors import AskedInVain, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting
@@ -49,6 +49,7 @@ from aira_bench.sandbox.protocol import (
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
+from place import submitted
 
 TASK = find_task("mad-2p")
 
@@ -304,6 +305,21 @@ def nodes(folder: SeedFolder) -> list[Node]:
     return [event.node for event in read_events(folder.journal)[0] if hasattr(event, "node")]
 
 
+def test_a_model_that_was_asked_in_vain_is_not_evaluated_from_the_start_again(tmp_path: Path) -> None:
+    """An evaluator that has asked a trained model three times itself says so; all again would train it anew."""
+    judged: list[int] = []
+
+    def fails(call: int, spec: ContainerSpec) -> bool:
+        if spec.role == "judge":
+            judged.append(call)
+        return spec.role == "judge"
+
+    engine = InProcessEngine(Clock(), fails, failure=AskedInVain("the judge broke", attempts=3))
+    folder = play(tmp_path, engine, steps=1)
+    (node,) = nodes(folder)
+    assert (node.step_class, node.attempts, len(judged)) == ("infra_error", 3, 1)
+
+
 @pytest.mark.parametrize("code_ran", [True, False])
 def test_infrastructure_that_fails_after_the_code_ran_buys_no_second_draft(tmp_path: Path, code_ran: bool) -> None:
     failure = StepLost("killed", output=(captured(b"tokens"), captured(b""))) if code_ran else SandboxError("no start")
@@ -313,17 +329,17 @@ def test_infrastructure_that_fails_after_the_code_ran_buys_no_second_draft(tmp_p
     assert (first.step_class, first.code_ran, first.attempts) == ("infra_error", code_ran, 3)
     assert [node.step_class for node in others] == ([] if code_ran else ["valid"])
     kept = sorted(path.name for path in folder.node(1).iterdir())
-    assert kept == ["attempt-1", "attempt-2", "attempt-3", "solution.py"]
-    assert (folder.node(1) / "attempt-2" / "failure.txt").read_text().strip() == failure.message
-    assert (folder.node(1) / "attempt-1" / "stdout.txt").exists() == code_ran
+    assert kept == ["attempt_1", "attempt_2", "attempt_3", "solution.py"]
+    assert (folder.node(1) / "attempt_2" / "failure.txt").read_text().strip() == failure.message
+    assert (folder.node(1) / "attempt_1" / "stdout.txt").exists() == code_ran
 
 
 def test_what_an_interrupted_step_left_is_kept(tmp_path: Path) -> None:
     with pytest.raises(SandboxError):
         play(tmp_path, InProcessEngine(Clock(), lambda call, spec: call > 2))
     folder = play(tmp_path, InProcessEngine(Clock()))
-    assert (folder.node(2) / "attempt-cut" / "solution.py").is_file()
-    assert (folder.node(2) / "attempt-1" / "failure.txt").is_file()
+    assert [(folder.node(2) / f"attempt_{number}" / "failure.txt").is_file() for number in (1, 3)] == [True] * 2
+    assert (folder.node(2) / "attempt_4" / "solution.py").is_file()
 
 
 def test_files_that_do_not_fit_are_the_step_s_own_fault(tmp_path: Path) -> None:
@@ -441,4 +457,4 @@ def test_an_unranked_score_is_kept_and_takes_no_part_in_the_search(tmp_path: Pat
     assert 0 < len(out) < len(nodes)
     assert all(node.fitness is None and "custom_gradient" in node.reason for node in out)
     assert all(scores[node.step].unranked == ("custom_gradient",) for node in out), "the score is kept"
-    assert folder.submitted in {node.step for node in nodes.values() if node.step_class == "valid"}
+    assert submitted(folder) in {node.step for node in nodes.values() if node.step_class == "valid"}

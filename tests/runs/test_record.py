@@ -2,12 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_bench.errors import RunStateError
@@ -19,12 +21,15 @@ from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.record import read_run, read_runs
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import Keeper
-from aira_bench.runs.trust import read_resumable
+from aira_bench.runs.trust import read_resumable, set_aside_unvouched_calls
+from aira_bench.runs.witness import Witness
 from generated_runs import LONG_AGO, manifest, write_run
 
 KEY, OTHER = MachineKey(b"1" * 32), MachineKey(b"2" * 32)
 RING = KeyRing(KEY.public)
 FILES = ("seeds/0/journal.jsonl", "seeds/0/hidden/scores.jsonl", "manifest.json", "seeds/0/nodes/0002/submission.csv")
+REMEMBERED = ("record.jsonl", "seeds/0/hidden/confirmed.jsonl")
+"""Files whose last lines somebody elsewhere may lack."""
 
 
 def finished(runs: Path, name: str = "a", seeds: tuple[int, ...] = (0,), key: MachineKey = KEY) -> RunFolder:
@@ -36,12 +41,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return finished(tmp_path_factory.mktemp("runs"), seeds=(0, 1))
 
 
-def confirmed(folder: RunFolder, key: MachineKey = KEY) -> None:
+def confirmed(folder: RunFolder, key: MachineKey = KEY, seen: Path | None = None) -> None:
     record = read_run(folder, KeyRing(key.public))
     node = record.seeds[0].submitted
     assert node is not None
     assert node.artifact_sha256 is not None
-    keeper = Keeper(folder, key, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO)
+    keeper = Keeper(folder, key, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO, Witness(seen))
     add_confirmation(keeper, 0, node.artifact_sha256, TrustedScore(node.step, 0.4, 0.4, "1", "judge:1", 2.0))
 
 
@@ -60,10 +65,18 @@ def test_an_untouched_run_is_signed_here_and_finished(original: RunFolder) -> No
     assert read_resumable(original, RING, trust_agent=False) == record
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, KeyRing]:
+    """A confirmed run that this machine remembers to have recorded."""
+    folder, ring = remembered(tmp_path_factory.mktemp("known"))
+    confirmed(folder, seen=ring.seen)
+    return folder, ring
+
+
 @st.composite
 def changes(draw: st.DrawFn) -> tuple[str, str, int, int, int]:
     kind = draw(st.sampled_from(["edit", "delete line", "double line", "swap lines", "cut", "insert", "remove file"]))
-    return draw(st.sampled_from(FILES)), kind, *(draw(st.integers(0, 10**6)) for _ in range(3))  # type: ignore[return-value]
+    return draw(st.sampled_from(FILES + REMEMBERED)), kind, *(draw(st.integers(0, 10**6)) for _ in range(3))  # type: ignore[return-value]
 
 
 def changed(data: bytes, kind: str, a: int, b: int, value: int) -> bytes | None:
@@ -86,31 +99,40 @@ def changed(data: bytes, kind: str, a: int, b: int, value: int) -> bytes | None:
     return data[: a % len(data)] if kind == "cut" else None
 
 
-@given(change=changes())
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_change_to_a_finished_run_is_named(
-    change: tuple[str, str, int, int, int], original: RunFolder, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def change_and_read(folder: RunFolder, change: tuple[str, str, int, int, int], ring: KeyRing) -> None:
+    """One change to a file of a finished run is one line that names run, seed and file."""
     name, kind, *numbers = change
-    path = original.path / name
+    path = folder.path / name
     data = path.read_bytes()
     new = changed(data, kind, *numbers)
-    if new == data:
-        return
+    if new == data or (name == REMEMBERED[1] and new is not None and new.startswith(data)):
+        return  # what follows the last line of a chain that can go on was torn by a crash
     try:
         path.unlink() if new is None else path.write_bytes(new)
-        said = fault(original)
+        said = fault(folder, ring)
     finally:
         path.write_bytes(data)
     assert said.startswith("Run a: ")
     assert "\n" not in said
-    if name == "manifest.json":
-        assert "manifest.json" in said
-    elif name.endswith("submission.csv"):
-        assert "seed 0: step 2: nodes/0002/submission.csv" in said
-    else:
+    assert path.name in said
+    if name.startswith("seeds"):
         assert "seed 0: " in said
-        assert path.name in said
+    if name.endswith("submission.csv"):
+        assert "step 2: nodes/0002/submission.csv" in said
+
+
+@given(change=changes().filter(lambda change: change[0] in FILES))
+@settings(max_examples=300, deadline=None)
+def test_any_change_to_a_finished_run_is_named(change: tuple[str, str, int, int, int], original: RunFolder) -> None:
+    change_and_read(original, change, RING)
+
+
+@given(change=changes())
+@settings(max_examples=300, deadline=None)
+def test_where_it_was_recorded_any_change_to_any_chain_is_named(
+    change: tuple[str, str, int, int, int], known: tuple[RunFolder, KeyRing]
+) -> None:
+    change_and_read(known[0], change, known[1])
 
 
 def test_every_byte_at_which_a_journal_can_be_cut_is_named(original: RunFolder) -> None:
@@ -344,3 +366,126 @@ def test_an_agents_file_is_the_one_the_run_began_with(tmp_path: Path) -> None:
     folder.agent_file.symlink_to("/etc/hostname")
     with pytest.raises(RunStateError, match=r"agent\.py: a link, which no run has"):
         read_resumable(folder, RING, trust_agent=False)
+
+
+def remembered(tmp_path: Path, name: str = "a") -> tuple[RunFolder, KeyRing]:
+    """A finished run that this machine remembers to have recorded."""
+    seen = tmp_path / "seen"
+    folder = write_run(tmp_path / "runs", manifest(name, seeds=(0, 1), steps=3), invalid_share=0.0, key=KEY, seen=seen)
+    return folder, KeyRing(KEY.public, frozenset(), seen)
+
+
+@pytest.mark.parametrize("lines", [1, 2, 5])
+def test_where_it_was_recorded_a_run_cut_back_to_an_unfinished_one_is_named(tmp_path: Path, lines: int) -> None:
+    folder, ring = remembered(tmp_path)
+    cut_last_line(folder.path / "record.jsonl")
+    assert read_run(folder, RING).closed is False, "elsewhere it passes for one that was stopped"
+    assert "record.jsonl: it has 1 whole lines, but 2 were written here: its end was cut" in fault(folder, ring)
+    assert ring.seen is not None
+    (ring.seen / read_run(folder, RING).manifest.run_id / "record").unlink()
+    for _ in range(lines):
+        cut_last_line(folder.seed(1).journal)
+    assert "seed 1: journal.jsonl: it has" in fault(folder, ring)
+    assert "were written here: its end was cut" in fault(folder, ring)
+
+
+def test_where_it_was_recorded_a_run_without_its_signatures_is_named(tmp_path: Path) -> None:
+    folder, ring = remembered(tmp_path)
+    old = write_run(tmp_path / "old", manifest("a", seeds=(0, 1), steps=3), invalid_share=0.0)
+    assert read_run(old, RING).describe_signer(RING) == "unsigned"
+    assert "record.jsonl: it has 0 whole lines, but 2 were written here" in fault(old, ring)
+    assert read_run(folder, ring).closed
+
+
+def test_confirmations_cut_off_are_named_where_they_were_made(tmp_path: Path) -> None:
+    folder, ring = remembered(tmp_path)
+    confirmed(folder, seen=ring.seen)
+    (folder.seed(0).path / "hidden" / "confirmed.jsonl").unlink()
+    assert "hidden/confirmed.jsonl: it has 0 whole lines, but 2 were written here" in fault(folder, ring)
+
+
+def test_boards_count_runs_that_were_deleted(tmp_path: Path) -> None:
+    flagged, ring = remembered(tmp_path, "flagged")
+    again, _ = remembered(tmp_path, "again")
+    shutil.rmtree(flagged.path)
+    (table,) = build_tables([again], ring)
+    (row,) = table.rows
+    assert (dict(row.runs_by_seed), row.runs_not_shown) == ({0: 2, 1: 2}, 2)
+    assert "0 x2, 1 x2" in to_markdown([table])
+
+
+def test_a_run_of_the_version_before_reads_as_it_did(tmp_path: Path) -> None:
+    folder = RunFolder(Path(__file__).resolve().parents[1] / "recorded" / "greedy-mad-2p")
+    record = read_run(folder, RING, "all")
+    assert (record.describe_signer(RING), record.manifest.schema_version) == ("unsigned", 1)
+    (row,) = build_tables([folder], RING)[0].rows
+    assert row.steps == 8
+    bodies = [json.loads(line)["body"] for line in folder.seed(0).journal.read_text().splitlines()]
+    submitted = bodies[-1]["submitted"]
+    scores = [json.loads(line) for line in folder.seed(0).scores.path.read_text().splitlines()]
+    (expected,) = [score["test"] for score in scores if score["step"] == submitted]
+    assert row.test is not None
+    assert row.test.mean == expected
+
+
+@pytest.mark.timeout(120)
+def test_a_run_that_is_being_written_is_never_accused(tmp_path: Path) -> None:
+    """Journal, scores and the machine's memory grow while a reader reads."""
+    seen, steps = tmp_path / "seen", 120
+    record, ring = manifest("live", seeds=(0,), steps=steps), KeyRing(KEY.public, frozenset(), seen)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write_run, tmp_path, record, invalid_share=0.0, key=KEY, seen=seen)
+        taken = set()
+        while not written.done():
+            if (tmp_path / "live" / "manifest.json").exists():
+                taken.add(len(read_run(RunFolder(tmp_path / "live"), ring, "all").seeds[0].nodes))
+        written.result()
+    assert len(taken) > 1, "it was read while it grew"
+    assert read_run(RunFolder(tmp_path / "live"), ring, "all").closed
+
+
+def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where a JSON value has something that is no object and no list with content."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = [place for key, inner in items for place in places(inner, (*at, key))]
+    yield from found or [at]
+
+
+def put(value: Any, at: tuple[str | int, ...], new: object) -> None:  # noqa: ANN401
+    for key in at[:-1]:
+        value = value[key]
+    value[at[-1]] = new
+
+
+@pytest.mark.parametrize("name", ["manifest.json", *FILES[:2], *REMEMBERED])
+def test_every_field_of_every_file_is_vouched_for(name: str, known: tuple[RunFolder, KeyRing]) -> None:
+    path = known[0].path / name
+    data = path.read_bytes()
+    parts = [data] if name == "manifest.json" else data.splitlines(keepends=True)
+    layout: dict[str, Any] = {"indent": 2} if name == "manifest.json" else {"separators": (",", ":")}
+    try:
+        for index, part in enumerate(parts):
+            for at in places(json.loads(part)):
+                for new in (None, "x", 3, -1, []):
+                    value = json.loads(part)
+                    put(value, at, new)
+                    line = (json.dumps(value, **layout) + "\n").encode()
+                    if line != part:
+                        path.write_bytes(b"".join([*parts[:index], line, *parts[index + 1 :]]))
+                        assert path.name in fault(known[0]), (name, index, at, new)
+    finally:
+        path.write_bytes(data)
+
+
+def test_answers_of_a_step_in_flight_are_used_again_only_where_they_were_recorded(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    folder = write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0, key=KEY, end=False, seen=seen)
+    call = folder.seed(0).calls(3) / "propose" / "call_000.json"
+    call.parent.mkdir(parents=True)
+    call.write_text("planted")
+    record = read_run(folder, RING, "all")
+    set_aside_unvouched_calls(record, KeyRing(KEY.public, frozenset(), seen))
+    assert call.exists()
+    set_aside_unvouched_calls(record, RING)
+    assert not call.exists()
+    assert (folder.seed(0).calls(3) / "attempt_1" / "propose" / "call_000.json").exists(), "and counts as paid for"

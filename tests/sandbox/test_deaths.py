@@ -13,10 +13,21 @@ from pathlib import Path
 import pytest
 from small_steps import SMALL, SUBMISSION, RunCode
 
+from aira_bench.agents.fixed_code import SolutionFileAgent
+from aira_bench.agents.protocol import Brief
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.verdict import Verdict
+from aira_bench.files import write_json
+from aira_bench.images.ensure import ImageSet
+from aira_bench.leaderboard.board import build_tables
+from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import failure_of
-from aira_bench.sandbox import step as step_module
+from aira_bench.runs.session import Session
+from aira_bench.runs.slots import SlotPool
+from aira_bench.sandbox import ending
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import (
     Artifact,
@@ -28,6 +39,11 @@ from aira_bench.sandbox.protocol import (
     StepOutcome,
 )
 from aira_bench.sandbox.step import DockerStep
+from aira_bench.scaffolds.one_shot import OneShot
+from aira_bench.tasks.store import TaskData
+from aira_bench.tasks.task import find_task
+from aira_bench.world import SystemWorld
+from generated_runs import manifest
 
 pytestmark = pytest.mark.docker
 
@@ -47,7 +63,7 @@ class SlowDeaths(DockerEngine):
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDeaths]:
-    monkeypatch.setattr(step_module, "_DEATH_POLL_S", 1.0)
+    monkeypatch.setattr(ending, "DEATH_POLL_S", 1.0)
     engine = SlowDeaths.connect()
     assert isinstance(engine, SlowDeaths)
     yield engine
@@ -74,13 +90,55 @@ def test_a_kill_at_the_deadline_is_a_timeout_however_long_dying_takes(
     assert isinstance(outcome.artifacts["submission.csv"], Artifact), "read when it was dead"
 
 
+class NoEvaluator:
+    """No submission is expected."""
+
+    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+        raise AssertionError("there is nothing to evaluate")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_slow_death_counts_against_the_agent_and_buys_no_second_draft(
+    slow: SlowDeaths, spec: ContainerSpec, tmp_path: Path
+) -> None:
+    slow.dying_s = 3.0
+    record = manifest("slow", seeds=(0,), steps=5, agent="script:slow.py")
+    run = RunFolder(tmp_path / "slow")
+    write_json(run.path / "manifest.json", record.model_dump(mode="json"))
+    plan = record.plan.model_copy(update={"scaffold": "one-shot", "step_timeout_s": 1.0})
+    task = find_task("mad-2p")
+    with DockerSandbox(slow) as sandbox:
+        slots = SlotPool(sandbox, [spec], lambda *_: NoEvaluator())
+        session = Session(
+            plan=plan,
+            brief=Brief("mad-2p", "", task.metadata.aira.artifact, "Accuracy", False, "cpu", "hidden", 1.0, 96),
+            agent=SolutionFileAgent("script:slow.py", WRITE_AND_STAY),
+            policy=OneShot(),
+            evaluation=EvaluationSetting(
+                task, "cpu", TaskData(tmp_path), ImageSet(spec.image, spec.image), spec.run_id
+            ),
+            cache=None,
+            slots=slots,
+            world=SystemWorld(),
+            watch=lambda progress: None,
+        )
+        ended = run_seed(session, run.seed(0), 0)
+        slots.close()
+    assert (ended.why, ended.submitted) == ("policy", None)
+    (table,) = build_tables([run])
+    (row,) = table.rows
+    assert (row.valid_submission_rate, row.steps, row.infra_errors, row.retries) == (0.0, 1, 0, 0)
+
+
 def test_what_never_dies_is_a_timeout_too_and_nothing_is_started_beside_it(
     slow: SlowDeaths, spec: ContainerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.dying_s = 6.0
-    monkeypatch.setattr(step_module, "DEATH_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(ending, "DEATH_TIMEOUT_S", 1.0)
     with DockerSandbox(slow) as sandbox:
-        container = sandbox.prepare(spec)
+        container, ahead = sandbox.prepare(spec), sandbox.prepare(spec)
         monkeypatch.setattr(sandbox, "_remove", lambda containers, volume: None)
         outcome = solve(container, WRITE_AND_STAY, tmp_path)
         container.close()
@@ -90,6 +148,8 @@ def test_what_never_dies_is_a_timeout_too_and_nothing_is_started_beside_it(
         assert rejected.reason == "missing"
         with pytest.raises(PrerequisiteError, match="was killed and has not died"):
             sandbox.prepare(spec)
+        with pytest.raises(SandboxError, match="swept away"):
+            solve(ahead, "pass", tmp_path)
         time.sleep(6.0)
         sandbox.prepare(spec).close()
         sandbox.sweep(spec.run_id)
@@ -102,7 +162,7 @@ def test_page_tables_without_end_are_a_lack_of_memory(run_code: RunCode) -> None
 import ctypes, mmap, time
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages
 open("submission.csv", "w").write("mA")
-held = mmap.mmap(-1, 1 << 37, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
+held = mmap.mmap(-1, 1 << 38, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
 for at in range(0, len(held), 2 << 20): held[at]
 time.sleep(600)
 """,
@@ -113,7 +173,7 @@ time.sleep(600)
         pytest.skip("the engine's control groups cannot be seen from here")
     failure = failure_of(outcome, "submission.csv", timeout_s=60, memory_mib=1024)
     assert failure is not None
-    assert (failure.step_class, failure.reason) == ("out_of_memory", "killed above 192 MiB of kernel memory")
+    assert (failure.step_class, failure.reason) == ("out_of_memory", "killed above 384 MiB of kernel memory")
     assert outcome.wall_s < 50
 
 

@@ -175,7 +175,7 @@ CONTENTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda place: (place / "project_description.md").write_bytes(b"\xff\xfe"), "is not UTF-8"
     ),
     "a description without end": (
-        lambda place: (place / "project_description.md").write_bytes(b"a" * (1 << 20)), "is larger than 256 KiB"
+        lambda place: (place / "project_description.md").write_bytes(b"a" * (1 << 20)), "at most 262,144 are read"
     ),
 }  # fmt: skip
 

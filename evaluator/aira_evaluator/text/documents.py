@@ -2,7 +2,8 @@
 
 JSON lines (an object with a `text`, or the text itself as a JSON string), plain or packed by gzip or Zstandard, parquet
 with a `text` column, and 7z archives of such files. Anything damaged is one `DataError` that names file and place.
-Memory is one document, one row group's batch or one decompression window. Not covered: cleaning of texts.
+Memory is one document, one row group's batch or one decompression window; what a file unpacks to is bounded
+(`unpacking`). Not covered: cleaning of texts.
 """
 
 import gzip
@@ -14,9 +15,13 @@ from pathlib import Path
 from aira_evaluator.manifests import DataError
 from aira_evaluator.text.parquet import read_rows
 from aira_evaluator.text.seven_zip import read_members
+from aira_evaluator.text.unpacking import Allowance
 
 CHUNK_BYTES = 1 << 20
 LONGEST_LINE_BYTES = 64 << 20
+_ZSTD_STEP_BYTES = 1 << 10
+"""Packed bytes at a time. A block of 4 bytes can stand for 128 KiB, so a step for 32 MiB and not for 32 GiB."""
+_ZSTD_WINDOW_BYTES = 1 << 27
 _PARQUET_ROWS = 256
 
 
@@ -28,8 +33,9 @@ def read_documents(paths: Sequence[Path]) -> Iterator[str]:
     """
     volumes = [path for path in paths if ".7z" in path.name]
     if volumes:
+        allowance = Allowance(sum(path.stat().st_size for path in volumes), volumes[0].name)
         for name, chunks in read_members(volumes):
-            yield from _json_lines(chunks, f"{volumes[0].name}: {name}")
+            yield from _json_lines(allowance.watch(chunks), f"{volumes[0].name}: {name}")
     for path in paths:
         if path in volumes:
             continue
@@ -43,14 +49,18 @@ def _read_file(path: Path) -> Iterator[str]:
     if path.suffix == ".parquet":
         yield from _parquet(path)
     elif path.suffix == ".gz":
-        yield from _json_lines(_gunzip(path), path.name)
+        yield from _json_lines(_allowance(path).watch(_gunzip(path)), path.name)
     elif path.suffix in {".zst", ".zstd"}:
-        yield from _json_lines(_unzstd(path), path.name)
+        yield from _json_lines(_allowance(path).watch(_unzstd(path)), path.name)
     elif path.suffix in {".jsonl", ".json", ".txt"}:
         with path.open("rb") as file:
             yield from _json_lines(iter(lambda: file.read(CHUNK_BYTES), b""), path.name)
     else:
         raise DataError(f"{path.name}: an unknown kind of file")
+
+
+def _allowance(path: Path) -> Allowance:
+    return Allowance(path.stat().st_size, path.name)
 
 
 def _json_lines(chunks: Iterable[bytes], name: str) -> Iterator[str]:
@@ -69,14 +79,20 @@ def _json_lines(chunks: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 def _lines(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
-    rest = b""
+    begun: list[bytes] = []  # of a line: joined once, when it ends
+    length = 0
     for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
-        yield from whole
-        if len(rest) > LONGEST_LINE_BYTES:
+        first, *more = chunk.split(b"\n")
+        begun.append(first)
+        length += len(first)
+        if length > LONGEST_LINE_BYTES:
             raise DataError(f"{name}: a line of more than {LONGEST_LINE_BYTES >> 20} MiB")
-    if rest:
-        yield rest
+        if more:
+            yield b"".join(begun)
+            yield from more[:-1]
+            begun, length = [more[-1]], len(more[-1])
+    if length:
+        yield b"".join(begun)
 
 
 def _gunzip(path: Path) -> Iterator[bytes]:
@@ -94,10 +110,11 @@ def _unzstd(path: Path) -> Iterator[bytes]:
     frame = None
     try:
         with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
+            while chunk := file.read(_ZSTD_STEP_BYTES):
                 while chunk:
-                    frame = frame or zstandard.ZstdDecompressor().decompressobj()
-                    yield frame.decompress(chunk)
+                    frame = frame or zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
+                    if unpacked := frame.decompress(chunk):
+                        yield unpacked
                     chunk, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
     except zstandard.ZstdError as error:
         raise DataError(f"{path.name}: truncated or damaged: {error}") from None

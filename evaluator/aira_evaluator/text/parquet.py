@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aira_evaluator.manifests import DataError
+from aira_evaluator.text.unpacking import Allowance
 
 COLUMN = "text"
+LARGEST_GROUP_BYTES = 8 << 30
+"""By its own word; what a page claims beyond that meets the container's memory limit."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,16 @@ def read_rows(path: Path, most: int) -> Iterator[Rows]:
     from pyarrow import parquet
 
     try:
+        allowance = Allowance(path.stat().st_size, path.name)
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             if COLUMN not in schema.names:
                 raise DataError(f"{path.name}: no column {COLUMN!r} among {', '.join(schema.names)}")
             for group in range(file.num_row_groups):
+                if file.metadata.row_group(group).total_byte_size > LARGEST_GROUP_BYTES:
+                    raise DataError(
+                        f"{path.name}: row group {group} unpacks to more than {LARGEST_GROUP_BYTES >> 30} GiB"
+                    )
                 first = 0
                 for batch in file.iter_batches(most, row_groups=[group], columns=[COLUMN], use_threads=False):
                     texts = batch.column(0).to_pylist()
@@ -47,6 +55,7 @@ def read_rows(path: Path, most: int) -> Iterator[Rows]:
                         raise DataError(
                             f"{path.name}: column {COLUMN!r} is of {schema.field(COLUMN).type}, not of text"
                         )
+                    allowance.use(sum(len(text) for text in texts if text))
                     yield Rows(group, first, texts)
                     first += len(texts)
     except FileNotFoundError:

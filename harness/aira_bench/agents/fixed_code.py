@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
-from aira_bench.files import Unacceptable, read_file
+from aira_bench.files import Unacceptable, read_text, reason
 
 MOST_BYTES = 16 * 2**20
 
@@ -35,13 +35,12 @@ class SolutionFileAgent(UnlookingAgent):
         """Read the file.
 
         Raises:
-            UsageError: it is not there or not UTF-8 text.
+            UsageError: it is not there, no plain file, too large, or not UTF-8 text.
         """
         try:
-            code = read_file(path.resolve().parent, path.resolve().name, MOST_BYTES).decode("utf-8")
-            return cls(name=f"script:{path.name}", code=code)
-        except (OSError, Unacceptable, UnicodeDecodeError) as error:
-            raise UsageError(f"The solution file {path} cannot be read: {error}.") from error
+            return cls(name=f"script:{path.name}", code=read_text(path, MOST_BYTES))
+        except (OSError, Unacceptable) as error:
+            raise UsageError(f"The solution file {path} cannot be read: {reason(error)}.") from error
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """The file."""

@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from aira_bench.cards.schema import Card
 from aira_bench.errors import UsageError
+from aira_bench.files import Unacceptable, read_text, reason
 
 _SHIPPED = Path(__file__).parent / "shipped"
+_LARGEST_BYTES = 64 << 10
 
 
 def user_folder(environ: Mapping[str, str]) -> Path:
@@ -51,17 +53,15 @@ def load_card(path: Path) -> Card:
         UsageError: the file cannot be read, is no TOML, breaks the schema, or is named unlike its card.
     """
     try:
-        card = Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UsageError(
-            f"Cannot read the agent card {path}: {error.strerror or error}.", hint="aira-bench agents"
-        ) from error
+        card = Card.model_validate(tomllib.loads(read_text(path, _LARGEST_BYTES)))
+    except (OSError, Unacceptable) as error:
+        raise UsageError(f"Cannot read the agent card {path}: {reason(error)}.", hint="aira-bench agents") from error
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, entry['loc'])) or 'card'}: {entry['msg']}" for entry in error.errors()
         )
         raise UsageError(f"The agent card {path} is not valid: {problems}.", hint="aira-bench agents --help") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"The agent card {path} is no TOML file: {error}.", hint="aira-bench agents --help") from error
     if card.name != path.stem:
         raise UsageError(f"The agent card {path} says name = {card.name!r}.", hint=f"mv {path} {card.name}.toml")

@@ -20,9 +20,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from aira_bench.cards.keys import Missing, key_problem
+
 ProviderName = Literal["anthropic", "google", "openai", "openai-compatible"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Positive = Annotated[int, Field(gt=0)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 PUBLIC_BASE_URLS: Mapping[ProviderName, str] = {
@@ -36,6 +39,9 @@ _EFFORTS: Mapping[ProviderName, tuple[Effort, ...]] = {
     "openai": get_args(Effort),
     "openai-compatible": get_args(Effort),
 }
+
+
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
 class _Schema(BaseModel):
@@ -102,10 +108,11 @@ class Card(_Schema):
     provider: ProviderName
     model: Annotated[str, Field(min_length=1)]
     """The provider's identifier of the model."""
-    key_variable: str | None = None
-    """The environment variable that holds the API key; absent for servers that ask for none."""
+    key_variable: Variable | None = None
+    """The environment variable that holds the API key; absent for servers that ask for none. `keys` says where the
+    key may go."""
     base_url: str | None = None
-    base_url_variable: str | None = None
+    base_url_variable: Variable | None = None
     context_tokens: Positive | None = None
     """Prompt and answer together."""
     max_output_tokens: Positive
@@ -153,11 +160,13 @@ def check_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # A host that two parsers could read differently (`a\\@b`, `a@b`, other scripts) is no host here.
+        plain = _HOST.fullmatch(parts.netloc) is not None and url.isascii() and url.isprintable() and " " not in url
+        usable = plain and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(f"not an http or https URL: {url!r}")
+        raise ValueError(f"not an http or https URL: {url[:200]!r}")
     return url
 
 
@@ -178,16 +187,26 @@ def resolve_base_url(card: Card, environ: Mapping[str, str]) -> str | None:
 
 def missing_to_use(card: Card, environ: Mapping[str, str]) -> list[str]:
     """What the user still has to do before this card works, as imperatives; empty when nothing is missing."""
-    missing = []
+    return [one.todo for one in all_missing(card, environ)]
+
+
+def all_missing(card: Card, environ: Mapping[str, str]) -> list[Missing]:
+    """What the user still has to do before this card works, with the command for each."""
+    missing: list[Missing] = []
     key = environ.get(card.key_variable, "").strip() if card.key_variable else "none needed"
     if not key:
-        missing.append(f"set {card.key_variable}")
+        missing.append(Missing(f"set {card.key_variable}", f"export {card.key_variable}=..."))
     elif not (key.isascii() and key.isprintable()):
-        missing.append(f"set {card.key_variable} to a key of printable ASCII characters")
+        todo = f"set {card.key_variable} to a key of printable ASCII characters"
+        missing.append(Missing(todo, f"export {card.key_variable}=..."))
+    variable = card.base_url_variable or card.url_override_variable
     try:
-        if resolve_base_url(card, environ) is None:
-            variable = card.base_url_variable or card.url_override_variable
-            missing.append(f"set {variable} to the URL of an OpenAI-compatible server that serves {card.model}")
+        url = resolve_base_url(card, environ)
     except ValueError as error:
-        missing.append(f"mend the URL: {error}")
+        return [*missing, Missing(f"mend the URL: {error}", f"export {variable}=...")]
+    if url is None:
+        todo = f"set {variable} to the URL of an OpenAI-compatible server that serves {card.model}"
+        missing.append(Missing(todo, f"export {variable}=..."))
+    elif card.key_variable and not missing and (problem := key_problem(card.key_variable, url, variable, environ)):
+        missing.append(problem)
     return missing

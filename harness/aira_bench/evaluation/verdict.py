@@ -74,6 +74,8 @@ class Scored:
     test_standard_error: float | None = None
     remarks: tuple[str, ...] = ()
     """The figures that controls compared, in words."""
+    attempts: int = 1
+    """How often it was evaluated for that, because infrastructure failed."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Refused:
 
     reason: str
     seconds: float = 0.0
+    attempts: int = 1
+    """As of a valid one."""
 
 
 Verdict = Scored | Refused

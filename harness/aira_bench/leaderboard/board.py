@@ -1,9 +1,9 @@
 """Boards: rows of agents, from the journals and trusted scores of run folders.
 
 A board is split into sections that never mix: task, profile, data (real or a synthetic stand-in), evaluator image, seed
-set and hardware class. A row
-is one agent with its scaffold, fitness source, budget, and whoever signed the runs. A seed that was run more than once
-counts once, with the first run in which it ended; the row says how often it was run.
+set and hardware class. A row is one agent with its scaffold, fitness source, budget, isolation, and whoever signed the
+runs. A seed that was run more than once counts once, with the first run in which it ended; the row says how often it
+was run.
 
 Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out of whose
 steps infrastructure let none run any code. Valid step rate: likewise, of steps. An infrastructure error after code
@@ -20,19 +20,20 @@ counts as no valid submission, and its scores enter no mean and no best.
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.evaluation.verdict import CONFIRM_FIRST
-from aira_bench.keys import KeyRing
+from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.manifest import Manifest
 from aira_bench.runs.node import ModelUse
 from aira_bench.runs.record import RunRecord, SeedRecord, read_run
 from aira_bench.runs.scores import TrustedScore
+from aira_bench.runs.witness import Witness
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Entry:
     hours: float
     record: str
     """Whose the records are: `signed here`, `signed by KEY (trusted)` or `(unknown key)`, or `unsigned`."""
+    isolation: str
+    """The least that separated its containers of untrusted code from others (`Manifest.isolation_word`)."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,9 @@ class Row:
     infra_errors: int
     retries: int
     runs_by_seed: Mapping[int, int]
-    """How many runs in sight began each seed; one of them counts."""
+    """How many runs began each seed, those read and those that this machine recorded. One of them counts."""
+    runs_not_shown: int
+    """How many of them were recorded here, but not read: deleted, elsewhere, or not asked for."""
     model_use: ModelUse
 
 
@@ -218,12 +223,17 @@ def build_tables(runs: Sequence[RunFolder], ring: KeyRing | None = None) -> list
 def tables_of(runs: Sequence[RunRecord], ring: KeyRing) -> list[Table]:
     """Boards of all sections found in runs that have been read."""
     found: dict[Section, dict[Entry, dict[int, list[SeedResult]]]] = defaultdict(lambda: defaultdict(dict))
+    unseen: Counter[tuple[Section, Entry, int]] = Counter()
+    for manifest, seeds in Witness(ring.seen).unseen({run.manifest.run_id for run in runs}):
+        unseen.update((_section(manifest), _entry(manifest, SIGNED_HERE), seed) for seed in seeds)
     for run in runs:
         for seed in run.seeds:
             entry = _entry(run.manifest, ring.describe(seed.signer if seed.lines else run.signer))
             results = found[_section(run.manifest)][entry].setdefault(seed.seed, [])
             results.append(seed_result(seed, run.manifest))
-    return [_table(section, entries) for section, entries in sorted(found.items(), key=lambda item: str(item[0]))]
+    return [
+        _table(section, entries, unseen) for section, entries in sorted(found.items(), key=lambda item: str(item[0]))
+    ]
 
 
 def _section(manifest: Manifest) -> Section:
@@ -243,17 +253,24 @@ def _section(manifest: Manifest) -> Section:
 
 def _entry(manifest: Manifest, record: str) -> Entry:
     plan = manifest.plan
-    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours, record)
+    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word)
 
 
-def _table(section: Section, entries: dict[Entry, dict[int, list[SeedResult]]]) -> Table:
-    rows = [_row(entry, results) for entry, results in entries.items()]
+def _table(
+    section: Section,
+    entries: dict[Entry, dict[int, list[SeedResult]]],
+    unseen: Mapping[tuple[Section, Entry, int], int],
+) -> Table:
+    rows = [
+        _row(entry, results, {seed: unseen.get((section, entry, seed), 0) for seed in results})
+        for entry, results in entries.items()
+    ]
     sign = 1.0 if section.lower_is_better else -1.0
     rows.sort(key=lambda row: (row.test is None, sign * row.test.mean if row.test else 0.0, str(row.entry)))
     return Table(section, tuple(rows))
 
 
-def _row(entry: Entry, runs: Mapping[int, list[SeedResult]]) -> Row:
+def _row(entry: Entry, runs: Mapping[int, list[SeedResult]], unseen: Mapping[int, int]) -> Row:
     results = [min(each, key=lambda result: (not result.ended, result.created)) for each in runs.values()]
     ended = [result for result in results if result.ended]
     ranked = [result for result in ended if not result.unranked and not result.awaits_confirm]
@@ -286,7 +303,8 @@ def _row(entry: Entry, runs: Mapping[int, list[SeedResult]]) -> Row:
         wall_s=sum(result.wall_s for result in results),
         infra_errors=sum(result.infra_errors for result in results),
         retries=sum(result.retries for result in results),
-        runs_by_seed={seed: len(each) for seed, each in runs.items()},
+        runs_by_seed={seed: len(each) + unseen[seed] for seed, each in runs.items()},
+        runs_not_shown=sum(unseen.values()),
         model_use=sum((result.model_use for result in results), ModelUse()),
     )
 

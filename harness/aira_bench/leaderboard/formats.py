@@ -16,7 +16,7 @@ from aira_bench.files import write_atomically
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.leaderboard.board import Row, Spread, Table
 from aira_bench.runs.node import ModelUse
-from aira_bench.terminal import WIDE, cell, paragraph, results_console
+from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -40,6 +40,7 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "runs_by_seed": " ".join(f"{seed}:{count}" for seed, count in sorted(row.runs_by_seed.items())),
         "seeds_flagged": row.flagged,
         "seeds_unranked": row.unranked,
+        "runs_not_shown": row.runs_not_shown,
         "seeds_awaiting_confirm": row.awaiting,
         "seed_seconds": round(row.wall_s, 3),
         "model_calls": row.model_use.calls,
@@ -97,10 +98,11 @@ ESTIMATED = ("validation", "test", "confirmed")
 HEADERS = (
     "agent", "scaffold", "seeds", "run again", "record", "VSR", "validation", "test", "confirmed",
     "claimed - trusted", "flagged", "unranked", "awaits confirm",
-    "NS", "best test met", "steps", "valid steps", "time", "tokens", "cost",
+    "NS", "best test met", "isolation", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
 _EXPLAINED = {
-    "run again": "seeds that more than one of these runs began, and how often; the first run in which it ended counts.",
+    "run again": "seeds begun more than once, and how often, runs recorded here that are not shown included; of those "
+    "shown, the first in which the seed ended counts.",
     "record": "who signed the runs, where that is not this machine.",
     "VSR": "valid submission rate over seeds.",
     "validation": "of the submitted step, like test; mean and standard deviation over seeds; in brackets, where scores "
@@ -115,7 +117,8 @@ _EXPLAINED = {
     "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
     "against a corrected figure). Published figures are of the paper's sizes.",
     "best test met": "best of all steps, not chosen by it.",
-    "steps": "taken; `infra` were lost to infrastructure, `again` are attempts at steps beyond the first of each.",
+    "isolation": "what kept containers of untrusted code from reading what others left in the kernel (SECURITY.md).",
+    "steps": "taken; `infra` were lost to infrastructure, `retried` are attempts beyond the first of each.",
     "time": "summed over seeds.",
 }
 
@@ -140,7 +143,7 @@ def cells(row: Row) -> tuple[str, ...]:
         _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _confirmed(row),
         _spread(row.claimed_less_trusted), str(row.flagged or "-"), str(row.unranked or "-"), str(row.awaiting or "-"),
-        _normalized(row), _spread(row.best_test),
+        _normalized(row), _spread(row.best_test), entry.isolation,
         f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s), tokens(row.model_use),
         cost(row.model_use),
     )  # fmt: skip
@@ -183,7 +186,7 @@ def print_tables(tables: Sequence[Table]) -> None:
     """Print tables and their legend; where nobody reads along, as wide as they need."""
     console = results_console()
     for table in tables:
-        console.print(cell(heading(table), "bold"), soft_wrap=not console.is_terminal)
+        console.print(line(heading(table), "bold"), soft_wrap=not console.is_terminal)
         shown = to_terminal(table)
         natural = console.measure(shown, options=console.options.update(max_width=WIDE))
         if natural.maximum <= console.width:

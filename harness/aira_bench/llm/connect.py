@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
-from aira_bench.cards.schema import Card, ProviderName, missing_to_use, resolve_base_url
+from aira_bench.cards.schema import Card, ProviderName, all_missing, resolve_base_url
 from aira_bench.errors import PrerequisiteError
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
@@ -41,16 +41,13 @@ def connect(
         rng: draws the jitter of waits; never the search's own generator.
 
     Raises:
-        PrerequisiteError: the key or the URL is missing.
+        PrerequisiteError: the key or the URL is missing, or the key may not go there.
     """
-    missing = missing_to_use(card, environ)
+    missing = all_missing(card, environ)
     base_url = None if missing else resolve_base_url(card, environ)
     if base_url is None:
-        variable = card.key_variable if card.key_variable and not environ.get(card.key_variable) else None
-        raise PrerequisiteError(
-            f"The agent {card.name!r} cannot be used yet: {'; '.join(missing)}.",
-            hint=f"export {variable or card.base_url_variable or card.url_override_variable}=...",
-        )
+        todo = "; ".join(one.todo for one in missing)
+        raise PrerequisiteError(f"The agent {card.name!r} cannot be used yet: {todo}.", hint=missing[0].command)
     world = world or SystemWorld()
     key = environ[card.key_variable].strip() if card.key_variable else None
     endpoint = Endpoint(card=card, base_url=base_url, key=key, now=world.now)

@@ -17,7 +17,7 @@ from typing import Literal
 from aira_bench.llm.protocol import FinishReason
 
 FailureKind = Literal["refused", "rate_limited", "transient", "unanswerable"]
-Culprit = Literal["key", "permission", "model", "billing", "request"]
+Culprit = Literal["key", "permission", "model", "billing", "address", "request"]
 
 _OVERFLOW = re.compile(
     r"prompt is too long"
@@ -110,6 +110,8 @@ def _finish_of(status: int, message: str) -> FinishReason | None:
 def _culprit(status: int, message: str) -> Culprit:
     if status == 401 or (status in (400, 403) and _BAD_KEY.search(message)):
         return "key"
+    if 300 <= status < 400:
+        return "address"
     if status in (402, 429) or (status in (400, 403) and _NO_MONEY.search(message)):
         return "billing"
     return {403: "permission", 404: "model"}.get(status, "request")  # type: ignore[return-value]

@@ -177,6 +177,10 @@ class ProviderModel:
             ),
             "billing": (f"bills no more calls to the key in {card.key_variable}", "top up the account, then resume"),
             "model": (f"does not know {card.model!r}, the card's field 'model'", "aira-bench agents"),
+            "address": (
+                "redirects elsewhere, and no key follows a redirect",
+                f"export {card.url_override_variable}=... with the final address",
+            ),
             "request": ("rejected the request; see the card's [sampling] and [reasoning]", "aira-bench agents"),
         }[failure.culprit]
         return ModelError(f"{self._who()} {reason} ({said}).", hint=hint)

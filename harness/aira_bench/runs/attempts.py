@@ -3,7 +3,7 @@
 Not covered: which failures are tried again (`aira_bench.runs.step`).
 """
 
-import itertools
+from collections.abc import Collection
 from pathlib import Path
 
 from aira_bench.errors import AiraError
@@ -11,25 +11,24 @@ from aira_bench.escaping import printable
 from aira_bench.output import display
 from aira_bench.sandbox.protocol import StepLost
 
-SOLUTION = "solution.py"
+_ATTEMPT = "attempt_"
 
 
-def keep_attempt(folder: Path, name: str, failure: AiraError | None = None, *, everything: bool = False) -> None:
-    """Move what an attempt left in a step's folder to `attempt-NAME` in it, with the failure's words.
+def keep_attempt(folder: Path, failure: AiraError | None = None, *, besides: Collection[str] = ()) -> None:
+    """Move what an attempt left in a step's folder to the next `attempt_<n>` in it, with the failure's words.
 
     Args:
-        folder: made if absent. Earlier attempts stay in it, and so does the solution unless `everything` is to go.
-        name: a number is added where there is an attempt of that name.
+        folder: made if absent. Earlier attempts stay in it.
         failure: the engine's, with what the code had printed by then.
-        everything: the solution goes too: another one takes its place.
+        besides: names that stay too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    left = [path for path in folder.iterdir() if not path.name.startswith("attempt-")]
-    names = itertools.chain([f"attempt-{name}"], (f"attempt-{name}-{number}" for number in itertools.count(2)))
-    kept = next(path for path in (folder / each for each in names) if not path.exists())
+    found = list(folder.iterdir())
+    earlier = [path for path in found if path.name.startswith(_ATTEMPT)]
+    kept = folder / f"{_ATTEMPT}{len(earlier) + 1}"
     kept.mkdir()
-    for path in left:
-        if everything or path.name != SOLUTION:
+    for path in found:
+        if path not in earlier and path.name not in besides:
             path.rename(kept / path.name)
     if failure is not None:
         (kept / "failure.txt").write_text(printable(str(failure)) + "\n", encoding="utf-8")

@@ -15,12 +15,14 @@ import hashlib
 import io
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from aira_bench.files import Unacceptable
 from aira_bench.keys import MachineKey, signer_of
 
+Noted = Callable[[int, str], None]
 MOST_BYTES = 256 * 2**20
 MOST_LINE_BYTES = 16 * 2**20
 _LINE = re.compile(rb'\{"chain":"([0-9a-f]{64})",(?:"signature":"([A-Za-z0-9_-]{128})",)?"body":')
@@ -36,14 +38,21 @@ class Chain:
 
     version: int
     bodies: tuple[bytes, ...]
-    seal: str
-    """Link and signature of the last line."""
+    seals: tuple[str, ...]
+    """Link and signature of each line."""
     whole_bytes: int
     """Bytes of the whole lines; what follows is torn."""
+    torn: bool
+    """Whether something follows."""
     signer: str | None
     """The public key that signed the last signed line, and with it all before; None without any."""
     vouched: int
     """How many lines that signature covers."""
+
+    @property
+    def seal(self) -> str:
+        """Link and signature of the last line, which stand for all of them."""
+        return self.seals[-1] if self.seals else _GENESIS[self.version]
 
 
 class Broken(Unacceptable):
@@ -65,7 +74,9 @@ def read_chain(data: bytes) -> Chain:
         Broken: a line does not fit the one before it, is too long, or its signature is not of its key.
     """
     version = 1 if _LINE_1.match(data) else 2
-    pattern, seal, whole, bodies = (_LINE_1 if version == 1 else _LINE), _GENESIS[version], 0, []
+    pattern, seal, whole = (_LINE_1 if version == 1 else _LINE), _GENESIS[version], 0
+    bodies: list[bytes] = []
+    seals: list[str] = []
     signed: tuple[int, str, str] | None = None
     for number, raw in enumerate(io.BytesIO(data), start=1):
         if len(raw) > MOST_LINE_BYTES:
@@ -84,12 +95,13 @@ def read_chain(data: bytes) -> Chain:
             signed = (number, link, signature)
         seal, whole = link + signature, whole + len(raw)
         bodies.append(body)
+        seals.append(seal)
     signer = None
     if signed is not None:
         signer = signer_of(signed[2], _PURPOSE + signed[1].encode("ascii"))
         if signer is None:
             raise Broken(signed[0], "its signature does not hold")
-    return Chain(version, tuple(bodies), seal, whole, signer, signed[0] if signed else 0)
+    return Chain(version, tuple(bodies), tuple(seals), whole, whole < len(data), signer, signed[0] if signed else 0)
 
 
 def require_signed(chain: Chain) -> None:
@@ -108,13 +120,16 @@ def require_signed(chain: Chain) -> None:
 class ChainWriter:
     """Appends lines to one file, and forces each to disk."""
 
-    def __init__(self, path: Path, found: Chain, key: MachineKey | None) -> None:
+    def __init__(self, path: Path, found: Chain, key: MachineKey | None, noted: Noted | None = None) -> None:
         """Open for appending after `found`, which was just read from it; a torn last line is cut off.
+
+        `noted` is told the number of lines and the last seal after each line.
 
         A file of version 1, or of no lines and without a key, gets lines of version 1.
         """
         self._version = 1 if found.version == 1 or (key is None and not found.bodies) else 2
         self._seal, self._key = found.seal if found.bodies else _GENESIS[self._version], key
+        self._lines, self._noted = len(found.bodies), noted
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o600)
         if os.fstat(self._file).st_size > found.whole_bytes:
@@ -131,7 +146,9 @@ class ChainWriter:
         part = f'"signature":"{signature}",' if signature else ""
         _write_all(self._file, f'{{"chain":"{link}",{part}"body":'.encode("ascii") + body + b"}\n")
         os.fsync(self._file)
-        self._seal = link + signature
+        self._seal, self._lines = link + signature, self._lines + 1
+        if self._noted is not None:
+            self._noted(self._lines, self._seal)
 
     def close(self) -> None:
         """Close the file."""

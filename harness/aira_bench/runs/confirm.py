@@ -13,17 +13,27 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from aira_bench.errors import RunStateError, SandboxError, UsageError
+from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Verdict
 from aira_bench.files import Unacceptable, read_file
+from aira_bench.runs.attempts import keep_attempt
 from aira_bench.runs.confirmations import add_confirmation
 from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.host import Host, Note, prepare, require_isolation, require_unchanged, slot_limits
+from aira_bench.runs.host import (
+    Host,
+    Note,
+    gives_gpus,
+    isolation_of,
+    prepare,
+    require_isolation,
+    require_no_weaker,
+    require_unchanged,
+    slot_limits,
+)
 from aira_bench.runs.record import RunRecord
 from aira_bench.runs.scores import trusted_score
-from aira_bench.runs.sealing import Keeper
 from aira_bench.runs.step import ATTEMPTS
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.sources import choose_source
@@ -67,6 +77,8 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         stack.callback(os.close, folder.lock())
         prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
         require_unchanged(folder, manifest, prepared)
+        found = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, plan.profile), note=note)
+        require_no_weaker(folder, manifest, found)
         note("probing the sandbox")
         require_isolation(host.sandbox, prepared.images.evaluator)
         host.sandbox.sweep(manifest.run_id)
@@ -75,7 +87,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
         evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, manifest, prepared)[0], ahead)
         stack.callback(evaluator.close)
-        keeper = Keeper(folder, host.keys.machine_key(), manifest.run_id, record.manifest_sha256, host.world.now)
+        keeper = host.keeper(record)
         refused = []
         for each in waiting:
             note(f"seed {each.seed} step {each.step}: scoring once more")
@@ -114,6 +126,9 @@ def _evaluated(
         except SandboxError as error:
             note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
             failure = error
+            keep_attempt(destination, failure)
+            if isinstance(error, AskedInVain):
+                break
     raise failure
 
 

@@ -20,6 +20,7 @@ from aira_bench.runs.journal import read_journal
 from aira_bench.runs.node import Node
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import Keeper, decode, hash_files, require_files
+from aira_bench.runs.witness import Witness, confirmed_name
 
 _NAME = "hidden/confirmed.jsonl"
 
@@ -57,7 +58,7 @@ def add_confirmation(keeper: Keeper, seed: int, artifact_sha256: str, score: Tru
     """Record a score of what a seed submitted."""
     place = keeper.folder.seed(seed)
     journal = read_journal(keeper.folder.path, f"seeds/{seed}/journal.jsonl").chain
-    with keeper.chain(place.path, _NAME) as (found, append):
+    with keeper.chain(place.path, _NAME, confirmed_name(seed)) as (found, append):
         if not found.bodies:
             append(ConfirmationOpened(keeper.run_id, seed, journal.seal, keeper.at()))
         files = hash_files(place, [place.confirmation_folder(score.step)])
@@ -81,7 +82,9 @@ def read_confirmations(
     Raises:
         Unacceptable: it does not hold, or belongs to something else, or a stranger signed it.
     """
+    remembered = Witness(ring.seen).recall(run_id, confirmed_name(seed))
     chain, lines = _confirmation_lines(place)
+    remembered.check(chain)
     if chain is None:
         if journal.version == 2 and journal.bodies and place.confirmed.path.exists():
             raise Unacceptable("it is unsigned, in a run that is signed")

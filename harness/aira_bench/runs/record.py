@@ -37,6 +37,7 @@ from aira_bench.runs.manifest import Manifest, load_manifest
 from aira_bench.runs.node import Node, best_node
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import RunEnded, RunOpened, SeedSeal, decode_run, require_files
+from aira_bench.runs.witness import RECORD, Witness, journal_name
 
 Depth = Literal["records", "submitted", "all"]
 """Whose files are hashed: nobody's, those of submitted steps, or those of every step."""
@@ -106,7 +107,7 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
     """
     try:
         manifest, digest = load_manifest(folder.path)
-        chain, ended = _read_run_events(folder, manifest, digest)
+        chain, ended = _read_run_events(folder, manifest, digest, ring)
         seals = {seal.seed: seal for seal in ended.seeds} if ended else {}
         if ended and sorted(seals) != sorted(manifest.plan.seeds):
             raise Unacceptable("the end record does not list the seeds of the plan")
@@ -138,14 +139,19 @@ def read_runs(
     return list(records.values()), faults
 
 
-def _read_run_events(folder: RunFolder, manifest: Manifest, digest: str) -> tuple[Chain, RunEnded | None]:
+def _read_run_events(
+    folder: RunFolder, manifest: Manifest, digest: str, ring: KeyRing
+) -> tuple[Chain, RunEnded | None]:
     with naming("record.jsonl"):
+        remembered = Witness(ring.seen).recall(manifest.run_id, RECORD)
         try:
             chain = read_chain(read_file(folder.path, "record.jsonl", MOST_BYTES))
         except FileNotFoundError:
             if manifest.schema_version == 1:
+                remembered.check(None)
                 return read_chain(b""), None
             raise Unacceptable("it is missing, and only runs of schema 1 have none") from None
+        remembered.check(chain)
         events = decode_run(chain)
         if not events or not isinstance(events[0], RunOpened) or len(events) > 2:
             raise Unacceptable("it is not the beginning of one run and perhaps its end")
@@ -157,6 +163,8 @@ def _read_run_events(folder: RunFolder, manifest: Manifest, digest: str) -> tupl
         ended = events[1] if len(events) > 1 else None
         if ended is not None and not isinstance(ended, RunEnded):
             raise Unacceptable("the run was opened twice")
+        if ended is not None and chain.torn:
+            raise Unacceptable("something follows the run's end")
         return chain, ended
 
 
@@ -166,10 +174,12 @@ def _read_seed(
     with naming(f"seed {seed}"):
         place = folder.seed(seed)
         with naming("journal.jsonl"):
-            content = read_journal(folder.path, f"seeds/{seed}/journal.jsonl")
+            remembered = Witness(ring.seen).recall(manifest.run_id, journal_name(seed))
+            content = read_journal(folder.path, f"seeds/{seed}/journal.jsonl", ring)
             chain = content.chain
             if seal is not None:
                 _require_sealed(chain, seal)
+            remembered.check(chain)
             if manifest.schema_version != 1 and chain.bodies:
                 require_signed(chain)
                 _require_opening(content, SeedOpened(manifest.run_id, seed, digest, ""))
@@ -179,7 +189,9 @@ def _read_seed(
         signed = bool(chain.bodies) and chain.version == 2
         with naming("hidden/scores.jsonl"):
             if signed:
-                scores = place.scores.read_bound(score_hashes(content.events), more=ended is None)
+                scores = place.scores.read_bound(
+                    score_hashes(content.events), more=ended is None, ours=ring.trusts(chain.signer)
+                )
             else:
                 scores = {step: score for step, score in place.scores.read_unbound().items() if step <= len(nodes)}
         with naming("hidden/confirmed.jsonl"):
@@ -238,6 +250,8 @@ def _search(content: JournalContent, manifest: Manifest) -> tuple[tuple[Node, ..
             if event.node.step != len(nodes) + 1:
                 raise Unacceptable(f"line {number} is step {event.node.step}, expected {len(nodes) + 1}")
             nodes.append(event.node)
+    if ended is not None and content.chain.torn:
+        raise Unacceptable("something follows the seed's end")
     if len(nodes) > manifest.plan.steps:
         raise Unacceptable(f"it has {len(nodes)} steps, the plan has {manifest.plan.steps}")
     if ended is not None:

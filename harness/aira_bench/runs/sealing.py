@@ -17,11 +17,12 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from aira_bench.files import Unacceptable, hash_file, naming, parse_json, read_file, write_atomically
 from aira_bench.keys import MachineKey
-from aira_bench.runs.chain import MOST_BYTES, Broken, Chain, ChainWriter, read_chain
+from aira_bench.runs.chain import MOST_BYTES, Broken, Chain, ChainWriter, Noted, read_chain
 from aira_bench.runs.folder import RunFolder, SeedFolder
 from aira_bench.runs.journal import JournalFile, SeedOpened, StepEnded, read_journal
 from aira_bench.runs.manifest import Manifest, encode_manifest
 from aira_bench.runs.node import Node
+from aira_bench.runs.witness import RECORD, Witness, journal_name
 
 MOST_FILE_BYTES = 2**32
 Event = TypeVar("Event")
@@ -97,15 +98,16 @@ class Keeper:
     run_id: str
     manifest_sha256: str
     now: Callable[[], datetime]
+    witness: Witness
 
     def journal(self, seed: int) -> JournalFile:
         """The journal of a seed, begun if it was not."""
         opening = SeedOpened(self.run_id, seed, self.manifest_sha256, self.at())
-        return JournalFile(self.folder.seed(seed).journal, self.key, opening)
+        return JournalFile(self.folder.seed(seed).journal, self.key, opening, self._noted(journal_name(seed)))
 
     def close(self, seeds: Sequence[int]) -> None:
         """Record that every seed has ended, unless that is recorded."""
-        with self.chain(self.folder.path, "record.jsonl") as (found, append):
+        with self.chain(self.folder.path, "record.jsonl", RECORD) as (found, append):
             if any(isinstance(event, RunEnded) for event in decode_run(found)):
                 return
             seals = []
@@ -115,17 +117,23 @@ class Keeper:
             append(RunEnded(tuple(seals), self.at()))
 
     @contextmanager
-    def chain(self, root: Path, name: str) -> Iterator[tuple[Chain, Callable[[object], None]]]:
-        """What stands in the chain `name` below `root`, and a function that appends a signed event to it."""
+    def chain(self, root: Path, name: str, known_as: str) -> Iterator[tuple[Chain, Callable[[object], None]]]:
+        """What stands in the chain `name` below `root`, and a function that appends a signed event to it.
+
+        `known_as` is what the machine's memory calls it.
+        """
         try:
             found = read_chain(read_file(root, name, MOST_BYTES))
         except FileNotFoundError:
             found = read_chain(b"")
-        writer = ChainWriter(root / name, found, self.key)
+        writer = ChainWriter(root / name, found, self.key, self._noted(known_as))
         try:
             yield found, lambda event: writer.append(_encode(event), signed=True)
         finally:
             writer.close()
+
+    def _noted(self, known_as: str) -> Noted:
+        return lambda lines, seal: self.witness.note(self.run_id, known_as, lines, seal)
 
     def at(self) -> str:
         """The time, for an event."""
@@ -136,12 +144,15 @@ def _encode(event: object) -> bytes:
     return json.dumps(asdict(event), allow_nan=False, separators=(",", ":")).encode("ascii")  # type: ignore[call-overload]
 
 
-def open_run(folder: RunFolder, manifest: Manifest, key: MachineKey, now: Callable[[], datetime]) -> Keeper:
+def open_run(
+    folder: RunFolder, manifest: Manifest, key: MachineKey, now: Callable[[], datetime], witness: Witness
+) -> Keeper:
     """Write the record's first line, and then the manifest, which makes the folder a run."""
     data = encode_manifest(manifest)
     digest = hashlib.sha256(data).hexdigest()
-    keeper = Keeper(folder, key, manifest.run_id, digest, now)
-    with keeper.chain(folder.path, "record.jsonl") as (_, append):
+    keeper = Keeper(folder, key, manifest.run_id, digest, now, witness)
+    witness.begin(manifest.run_id, data)
+    with keeper.chain(folder.path, "record.jsonl", RECORD) as (_, append):
         append(RunOpened(manifest.run_id, digest, now().isoformat()))
     write_atomically(folder.path / "manifest.json", data)
     return keeper

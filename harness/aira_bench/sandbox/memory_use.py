@@ -7,7 +7,8 @@ none), so the host watches the share and the step is killed above `Limits.kernel
 
 The control group is gone when the container is, so a figure is the last reading: a lower bound, at most one sampling
 interval old. Not covered: engines on other machines and control groups hidden from this process; there both are None,
-and kernel memory is bounded by the memory limit alone, which counts it too.
+and kernel memory is bounded by the memory limit alone, which counts it too. On v1 the kernel's share holds what it
+remembers of files it met, on v2 that is taken off.
 """
 
 from dataclasses import dataclass
@@ -47,11 +48,12 @@ class MemoryUse:
 
 
 def _kernel_bytes(path: Path) -> int:
-    """The number in a file that holds nothing else, or the one called `kernel` in a list of names and numbers."""
+    """The number in a file that holds nothing else; of a list, `kernel` less what the kernel would give back."""
     text = path.read_text()
     if path.name != "memory.stat":
         return int(text)
-    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("kernel ")), 0)
+    numbers = dict(line.split() for line in text.splitlines())
+    return int(numbers.get("kernel", 0)) - int(numbers.get("slab_reclaimable", 0))
 
 
 def _files(pid: int) -> _Files | None:

@@ -12,8 +12,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from aira_bench.errors import UsageError
+from aira_bench.files import Unacceptable, read_text, reason
 from aira_bench.scaling.aggregate import ScoredArchitecture
 from aira_bench.scaling.notation import NotationError, read_pattern
+
+_LARGEST_BYTES = 64 << 20
 
 
 class _Entry(BaseModel):
@@ -39,9 +42,9 @@ def read_scores(path: Path) -> list[ScoredArchitecture]:
         UsageError: the file cannot be read, breaks the layout above, or holds an unreadable pattern.
     """
     try:
-        document = _Document.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+        document = _Document.model_validate_json(read_text(path, _LARGEST_BYTES))
+    except (OSError, Unacceptable) as error:
+        raise UsageError(f"{path} cannot be read: {reason(error)}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -10,6 +10,7 @@ import os
 import stat
 from pathlib import Path
 
+from aira_bench import files
 from aira_bench.errors import TaskError
 
 IGNORED = ("__pycache__", ".git")
@@ -18,13 +19,6 @@ MOST_FILES = 10_000
 DEEPEST = 16
 LARGEST_BYTES = 2 << 30
 LARGEST_TEXT_BYTES = 256 << 10
-_KINDS = {
-    stat.S_IFLNK: "a link",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def check_folder(folder: Path) -> None:
@@ -45,8 +39,10 @@ def check_folder(folder: Path) -> None:
             if kind == stat.S_IFDIR:
                 waiting.append((Path(entry.path), depth + 1))
             elif kind != stat.S_IFREG:
-                seen = _KINDS.get(kind, "no file")
-                raise TaskError(f"{entry.path} is {seen}; a task folder holds plain files and folders only.")
+                raise TaskError(
+                    f"{entry.path} is {files.kind_of(kind)}; a task folder holds plain files and folders only.",
+                    hint=f"find {folder} ! -type f ! -type d",
+                )
             else:
                 total += status.st_size
             if count > MOST_FILES:
@@ -62,21 +58,11 @@ def read_text(path: Path) -> str:
         TaskError: it is absent, no plain file, too large, or no UTF-8.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise TaskError(f"{path} is no plain file.")
-            data = file.read(LARGEST_TEXT_BYTES + 1)
+        return files.read_text(path, LARGEST_TEXT_BYTES, follow_links=False)
     except FileNotFoundError as error:
         raise TaskError(f"{path} is missing: a task folder needs it.") from error
-    except OSError as error:
-        raise TaskError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(data) > LARGEST_TEXT_BYTES:
-        raise TaskError(f"{path} is larger than {LARGEST_TEXT_BYTES >> 10} KiB.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path} is not UTF-8: byte {error.start} is {data[error.start]:#04x}.") from error
+    except (OSError, files.Unacceptable) as error:
+        raise TaskError(f"{path} cannot be read: {files.reason(error)}.") from error
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":

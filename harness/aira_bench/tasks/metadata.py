@@ -128,7 +128,9 @@ class FitClock(_Schema):
     handover_mib: Mib = 2048
     """Largest handed-over model."""
     serving_s: Seconds = 1800
-    """For loading the model and answering a judge, in each of the two containers that do."""
+    """For loading the model and answering a judge, in all containers that do together."""
+    predictors: int = Field(default=1, gt=0, le=64)
+    """How many containers that is: rows that share source files are asked in different ones."""
 
 
 class Profile(_Schema):

@@ -7,16 +7,18 @@ the release does not explain.
 
 import tarfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from aira_evaluator.lra.data.pools import PoolBuilder
 from aira_evaluator.manifests import DataError
+from aira_evaluator.text.unpacking import open_tar_gz
 
 ARCHIVE = "lra_release.gz"
 FILES = {part: f"new_aan_pairs.{part}.tsv" for part in ("train", "eval", "test")}
 _LABELS = {b"0": 0, b"0.0": 0, b"1": 1, b"1.0": 1}
 _FIELDS = 5
+LONGEST_LINE_BYTES = 64 << 20
 
 
 def read_aan(raw: Path, builders: dict[str, PoolBuilder]) -> dict[str, int]:
@@ -41,7 +43,7 @@ def read_aan(raw: Path, builders: dict[str, PoolBuilder]) -> dict[str, int]:
 def _from_archive(path: Path, builders: dict[str, PoolBuilder]) -> dict[str, int]:
     parts = {name: part for part, name in FILES.items()}
     empty: dict[str, int] = {}
-    with tarfile.open(path, "r|gz") as archive:
+    with open_tar_gz(path) as archive:
         for member in archive:
             name = Path(member.name).name
             lines = archive.extractfile(member) if name in parts and member.isreg() else None
@@ -53,9 +55,11 @@ def _from_archive(path: Path, builders: dict[str, PoolBuilder]) -> dict[str, int
     raise DataError(f"{path}: holds no {', '.join(missing)}")
 
 
-def _add_pairs(name: str, lines: Iterable[bytes], builder: PoolBuilder) -> int:
+def _add_pairs(name: str, lines: IO[bytes], builder: PoolBuilder) -> int:
     empty = 0
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE_BYTES + 1), b""), start=1):
+        if len(line) > LONGEST_LINE_BYTES:
+            raise DataError(f"{name} line {number}: longer than {LONGEST_LINE_BYTES >> 20} MiB")
         if not line.endswith(b"\n"):
             raise DataError(f"{name} line {number}: no line break; the file ends too early")
         fields = line.rstrip(b"\r\n").split(b"\t")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aira_evaluator.lra.data.pools import PoolBuilder
 from aira_evaluator.manifests import DataError
+from aira_evaluator.text.unpacking import open_tar_gz
 
 ARCHIVE = "aclImdb_v1.tar.gz"
 FOLDER = "aclImdb"
@@ -45,7 +46,7 @@ def read_imdb(raw: Path, builders: dict[str, PoolBuilder]) -> dict[str, int]:
 
 def _from_archive(path: Path) -> Iterator[_Review]:
     try:
-        with tarfile.open(path, "r|gz") as archive:
+        with open_tar_gz(path) as archive:
             for member in archive:
                 match = _MEMBER.fullmatch(member.name)
                 file = archive.extractfile(member) if match and member.isreg() else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aira_bench.llm.pricing import output_limit
 from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.providers.one_host import client_options
 from aira_bench.llm.providers.protocol import Answer, Endpoint, finish_reason_of, reading_body
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema
@@ -32,8 +33,9 @@ class AnthropicSession:
 
         self._endpoint = endpoint
         self._client: anthropic.Anthropic = anthropic.Anthropic(
-            api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0
-        )
+            api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0,
+            http_client=anthropic.DefaultHttpxClient(**client_options(endpoint)),
+        )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
         """Send `request` once."""

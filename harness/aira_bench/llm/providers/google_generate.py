@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from aira_bench.llm.failures import ProviderFailure, failure_of_status, parse_retry_after, shorten
 from aira_bench.llm.pricing import output_limit
 from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.providers.one_host import client_options
 from aira_bench.llm.providers.protocol import Answer, Endpoint, finish_reason_of, reading_body
 from aira_bench.llm.schemas import closed_schema
 
@@ -47,6 +48,7 @@ class GoogleSession:
                 base_url=endpoint.base_url,
                 api_version=_API_VERSION,
                 retry_options=types.HttpRetryOptions(attempts=1),
+                client_args=client_options(endpoint),
             ),
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aira_bench.llm.pricing import output_limit
 from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.providers.one_host import NO_KEY, client_options
 from aira_bench.llm.providers.protocol import SCHEMA_NAME, Answer, Endpoint, finish_reason_of, reading_body
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
     from openai.types.completion_usage import CompletionUsage
 
-_NO_KEY = "no-key-needed"
-"""The SDK insists on a key; a server that asks for none ignores it."""
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "eos_token": "stop",
@@ -37,7 +36,10 @@ class OpenAIChatSession:
         import openai
 
         self._endpoint = endpoint
-        self._client = openai.OpenAI(api_key=endpoint.key or _NO_KEY, base_url=endpoint.base_url, max_retries=0)
+        self._client = openai.OpenAI(
+            api_key=endpoint.key or NO_KEY, base_url=endpoint.base_url, max_retries=0,
+            http_client=openai.DefaultHttpxClient(**client_options(endpoint)),
+        )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
         """Send `request` once."""

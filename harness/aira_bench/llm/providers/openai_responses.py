@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.pricing import output_limit
 from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.providers.one_host import client_options
 from aira_bench.llm.providers.protocol import SCHEMA_NAME, Answer, Endpoint, finish_reason_of, reading_body
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict
@@ -28,7 +29,10 @@ class OpenAIResponsesSession:
         import openai
 
         self._endpoint = endpoint
-        self._client = openai.OpenAI(api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0)
+        self._client = openai.OpenAI(
+            api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0,
+            http_client=openai.DefaultHttpxClient(**client_options(endpoint)),
+        )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
         """Send `request` once."""
