@@ -6,7 +6,7 @@ train it again on tasks that are as hard for whoever knows nothing:
 | task | control | flagged `hard_wired` where |
 | --- | --- | --- |
 | ListOps | twice: other operators, each under a secret order of the digits, and another number of arguments | the test score is above the mean of the controls by 0.15 |
-| Text, Retrieval | byte values renamed by a secret | the test score is above the control's by 0.05 |
+| Text, Retrieval | byte values renamed by a secret | the test score is above the control's by 0.1 |
 | Text, Retrieval | train labels shuffled; scored on true ones | the control is off chance, either way, by 0.15 |
 
 and by three standard errors of the examples. An honest module cannot tell digits or bytes under one order from those
@@ -33,7 +33,7 @@ from aira_evaluator.lra.profiles import LraProfile
 FLAG = "hard_wired"
 TRAININGS = 2
 """Of a module, besides the one that is scored."""
-_MARGINS = {"variant": 0.15, "renamed": 0.05, "shuffled": 0.15}
+_MARGINS = {"variant": 0.15, "renamed": 0.1, "shuffled": 0.15}
 _STANDARD_ERRORS = 3.0
 
 

@@ -175,7 +175,7 @@ HONEST: dict[str, str] = {
         "m = self.param('m', nn.initializers.normal(0.2), (self.emb_dim, self.emb_dim))\nx = x @ jax.scipy.linalg.expm(m - m.T)"
     ),
     "eigenvalues": _block(
-        "m = self.param('m', nn.initializers.normal(0.5), (8, 8))\nw, v = jnp.linalg.eigh(m + m.T)\nx = x + jnp.tile(w @ v.T, self.emb_dim // 8)"
+        "m = self.param('m', nn.initializers.normal(0.5), (8, 8))\nw, v = jnp.linalg.eigh(m + m.T)\nx = x + jnp.tile(((v * nn.tanh(w)) @ v.T).sum(0), self.emb_dim // 8)"
     ),
     "mapped rows": _block("x = x + jax.lax.map(nn.relu, x) * self.param('g', nn.initializers.ones, ())"),
     "branches": _block(
@@ -220,8 +220,8 @@ ESTIMATED: dict[str, str] = {
     "fixed point, implicit": _block(
         "w = self.param('w', nn.initializers.normal(0.3), (self.emb_dim, self.emb_dim))\nx = _solved(w, x)",
         before=(
-            "\n@jax.custom_vjp\ndef _solved(w, x):\n    return jax.lax.fori_loop(0, 4, lambda i, z: nn.tanh(z @ w + x), x)\n"
-            "def _backward(kept, g):\n    w, x = kept\n    _, pull = jax.vjp(lambda w, x: nn.tanh(_solved(w, x) @ w + x), w, x)\n    return pull(g)\n"
+            "\ndef _iterated(w, x):\n    return jax.lax.fori_loop(0, 4, lambda i, z: nn.tanh(z @ w + x), x)\n_solved = jax.custom_vjp(_iterated)\n"
+            "def _backward(kept, g):\n    w, x = kept\n    fixed = _iterated(w, x)\n    _, pull = jax.vjp(lambda w, x: nn.tanh(fixed @ w + x), w, x)\n    return pull(g)\n"
             "_solved.defvjp(lambda w, x: (_solved(w, x), (w, x)), _backward)\n"
         ),
     ),
