@@ -58,7 +58,17 @@ class EngineInfo:
     root_dir: str
     cpus: int
     memory_mib: int
-    gpu_runtimes: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    """Names of the container runtimes it can start."""
+
+
+@dataclass(frozen=True)
+class ImageDetails:
+    """What a local image consists of."""
+
+    layers: tuple[str, ...]
+    environment: Mapping[str, str]
+    """Variables that its containers begin with."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,7 @@ class DockerEngine:
             root_dir=str(info["DockerRootDir"]),
             cpus=int(info["NCPU"]),
             memory_mib=int(info["MemTotal"]) // 2**20,
-            gpu_runtimes=tuple(sorted(name for name in info.get("Runtimes") or {} if "nvidia" in name)),
+            runtimes=tuple(sorted(info.get("Runtimes") or {})),
         )
 
     # Images
@@ -170,6 +180,23 @@ class DockerEngine:
         except NotFound:
             return False
         return True
+
+    def inspect_image(self, tag: str) -> ImageDetails:
+        """What the image of that tag consists of.
+
+        Raises:
+            PrerequisiteError: there is none.
+        """
+        try:
+            with _engine_call(f"inspect image {tag}"):
+                found = self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
+        except NotFound as error:
+            raise PrerequisiteError(f"There is no image {tag}.", hint="aira-bench images build") from error
+        pairs = (line.partition("=") for line in found["Config"].get("Env") or [])
+        return ImageDetails(
+            layers=tuple(str(layer) for layer in found["RootFS"].get("Layers") or []),
+            environment={name: value for name, _, value in pairs},
+        )
 
     def list_images(self, label: str) -> list[ImageInfo]:
         """All tagged local images carrying `label` (a name, or `name=value`), newest first."""
@@ -284,6 +311,7 @@ class DockerEngine:
         """Create a container from a request body of the Engine API; return its id.
 
         Raises:
+            Conflict: another container has the name.
             PrerequisiteError: the image is not there.
         """
         image = config["Image"]
@@ -328,7 +356,7 @@ class DockerEngine:
         Raises:
             SandboxError: the engine cannot be reached.
         """
-        with contextlib.suppress(NotFound, _Conflict, _NotDone), _engine_call("kill a container"):
+        with contextlib.suppress(NotFound, Conflict, _NotDone), _engine_call("kill a container"):
             self._api.kill(container_id)
 
     def was_killed_by_hand(self, container_id: str, kills: int) -> bool:
@@ -369,7 +397,7 @@ class DockerEngine:
                     self._api.remove_container(container_id, v=True, force=True)
             except NotFound:
                 return
-            except _Conflict:  # another caller's removal is under way; until it is done its volume cannot be removed
+            except Conflict:  # another caller's removal is under way; until it is done its volume cannot be removed
                 pause_s = 0.05
             except _NotDone as error:
                 if time.monotonic() >= deadline_s:
@@ -395,19 +423,24 @@ class DockerEngine:
             for container in found
         ]
 
-    def volumes(self, label: str) -> list[str]:
-        """Names of all volumes carrying `label`."""
+    def volumes(self, label: str) -> dict[str, Mapping[str, str]]:
+        """Labels of all volumes carrying `label`, by the volumes' names."""
         with _engine_call("list volumes"):
             found = self._api.volumes(filters={"label": [label]})
-        return [str(volume["Name"]) for volume in found.get("Volumes") or []]
+        return {str(volume["Name"]): dict(volume.get("Labels") or {}) for volume in found.get("Volumes") or []}
+
+    def volume_folder(self, name: str) -> str:
+        """Where a volume lies on the engine's machine."""
+        with _engine_call(f"inspect volume {name}", missing_is_error=True):
+            return str(self._api.inspect_volume(name)["Mountpoint"])
 
 
 class _StreamError(Exception):
     """An error the engine reported within a stream that had begun well."""
 
 
-class _Conflict(SandboxError):
-    """The object is in a state that makes the call pointless."""
+class Conflict(SandboxError):
+    """The name is taken, or the object is in a state that makes the call pointless."""
 
 
 class _NotDone(SandboxError):
@@ -437,7 +470,7 @@ def _engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]
         reason = f"Docker could not {what}: {error.explanation or error}"
         status = error.response.status_code if error.response is not None else 0
         if status == requests.codes.conflict:
-            raise _Conflict(reason) from error
+            raise Conflict(reason) from error
         raise (_NotDone(reason) if status >= requests.codes.server_error else SandboxError(reason)) from error
     except requests.ReadTimeout as error:
         raise _NotDone(f"Docker could not {what}: no answer in time ({error}).", hint="docker info") from error

@@ -4,6 +4,8 @@ A failed check means runs cannot start or cannot be trusted; a warning means som
 """
 
 import os
+import random
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +19,11 @@ from aira_bench.hardware import this_machine
 from aira_bench.images.ensure import planned_images
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import flavour_for
+from aira_bench.sandbox.channels import Reading, measure_all
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.probe import probe
+from aira_bench.sandbox.isolation import UNTRUSTED, weakest
+from aira_bench.sandbox.probe import probe_all
+from aira_bench.sandbox.protocol import Isolation
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, shipped_tasks
 
@@ -35,7 +40,7 @@ class Finding:
     mend: str = ""
 
 
-def examine(paths: HostPaths, profile: str, note: Callable[[str], None]) -> Iterator[Finding]:
+def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Finding]:
     """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
     yield _disk("disk for data and caches", paths.home)
     yield _gpu()
@@ -52,19 +57,38 @@ def examine(paths: HostPaths, profile: str, note: Callable[[str], None]) -> Iter
     tasks = [task for task in shipped_tasks() if profile in task.metadata.aira.profiles]
     flavours = [flavour_for(task, profile, this_machine()) for task in tasks]
     for flavour in sorted(set(flavours)):
-        yield from _images(engine, flavour, note)
+        yield from _images(engine, flavour, runtime, note)
     for task, flavour in zip(tasks, flavours, strict=True):
         yield _data(paths, task, profile, planned_images(flavour)[1])
 
 
-def _images(engine: DockerEngine, flavour: str, note: Callable[[str], None]) -> Iterator[Finding]:
+def channel_readings(profile: str, runtime: str | None, note: Callable[[str], None]) -> tuple[Isolation, list[Reading]]:
+    """What containers of a profile's agents can tell each other, and what separates them (`sandbox.channels`).
+
+    Raises:
+        PrerequisiteError: no engine answers, or the images are not built.
+        SandboxError: the engine failed.
+    """
+    engine = DockerEngine.connect()
+    task = next(task for task in shipped_tasks() if profile in task.metadata.aira.profiles)
+    image = planned_images(flavour_for(task, profile, this_machine()))[0]
+
+    def make() -> DockerSandbox:
+        return DockerSandbox(engine, runtime=runtime)
+
+    with make() as sandbox:
+        isolation = weakest(sandbox.isolation(image, role, gpu=False) for role in UNTRUSTED)
+    return isolation, measure_all(make, image, random.Random(secrets.randbits(64)), note)
+
+
+def _images(engine: DockerEngine, flavour: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Finding]:
     name, images = f"images ({flavour})", planned_images(flavour)
     if missing := [tag for tag in images if not engine.image_exists(tag)]:
         build = f"aira-bench images build --flavour {flavour}"
         yield Finding(name, "failed", f"not built: {', '.join(missing)}", build)
     else:
         yield Finding(name, "ok", "built from what is installed")
-        yield from _sandbox(engine, images[0], note)
+        yield from _sandbox(engine, images[0], runtime, note, gpu=flavour != "cpu")
 
 
 def _disk(name: str, folder: Path) -> Finding:
@@ -94,10 +118,14 @@ def _keys() -> Iterator[Finding]:
             yield Finding(name, "warning", "not set", f"export {name}=... (only for agents that use it)")
 
 
-def _sandbox(engine: DockerEngine, image: str, note: Callable[[str], None]) -> Iterator[Finding]:
+def _sandbox(
+    engine: DockerEngine, image: str, runtime: str | None, note: Callable[[str], None], *, gpu: bool
+) -> Iterator[Finding]:
     note("probing the sandbox")
     try:
-        checks = probe(DockerSandbox(engine), image)
+        with DockerSandbox(engine, runtime=runtime) as sandbox:
+            found = {role: sandbox.isolation(image, role, gpu=gpu) for role in UNTRUSTED}
+            checks = probe_all(sandbox, image)
     except AiraError as error:
         yield Finding("sandbox", "failed", error.message, error.hint or "see SECURITY.md")
         return
@@ -106,6 +134,11 @@ def _sandbox(engine: DockerEngine, image: str, note: Callable[[str], None]) -> I
         yield Finding(f"sandbox: {check.name}", "failed", f"{check.seen}, expected {check.expected}", "see SECURITY.md")
     if not broken:
         yield Finding("sandbox", "ok", f"all {len(checks)} properties hold, from no network to a deadline that kills")
+    for isolation in dict.fromkeys(found.values()):
+        roles = ", ".join(role for role in found if found[role] == isolation)
+        good = isolation.word in ("own kernel", "own trees")
+        seen = f"{isolation.word}: {isolation.reason}"
+        yield Finding(f"isolation of {roles}", "ok" if good else "warning", seen, "" if good else "see SECURITY.md")
 
 
 def _data(paths: HostPaths, task: Task, profile: str, evaluator: str) -> Finding:

@@ -14,6 +14,7 @@ from aira_bench.errors import RunStateError
 from aira_bench.leaderboard.board import Spread, build_tables, spread
 from aira_bench.leaderboard.formats import duration, print_tables, records, to_csv, to_json, to_markdown, write_board
 from aira_bench.runs.scores import TrustedScore
+from aira_bench.sandbox.protocol import Isolation
 from generated_runs import manifest, write_run
 from place import submitted
 
@@ -228,3 +229,17 @@ def test_spread_of_one_value_has_no_deviation() -> None:
 
 def test_durations_are_short() -> None:
     assert [duration(value) for value in (3.21, 43.2, 303, 7800)] == ["3.2 s", "43 s", "5 min 3 s", "2 h 10 min"]
+
+
+def test_runs_of_one_agent_with_unlike_isolation_are_rows_of_their_own(tmp_path: Path) -> None:
+    apart = {role: Isolation("own trees", "tried") for role in ("agent", "fit")}
+    runs = [
+        write_run(tmp_path, manifest("old", seeds=(0,), steps=2)),
+        write_run(tmp_path, manifest("trees", seeds=(1,), steps=2, isolation_of=apart)),
+        write_run(tmp_path, manifest("mixed", seeds=(2,), steps=2, isolation_of=apart | {
+            "predict": Isolation("dropped caches", "a GPU")})),
+    ]  # fmt: skip
+    (table,) = build_tables(runs)
+    assert {row.entry.isolation: row.seeds for row in table.rows} == {"shared": 1, "own trees": 1, "dropped caches": 1}
+    assert {record["isolation"] for record in records([table])} == {"shared", "own trees", "dropped caches"}
+    assert "| own trees |" in to_markdown([table])

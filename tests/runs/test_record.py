@@ -21,7 +21,7 @@ from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.record import read_run, read_runs
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import Keeper
-from aira_bench.runs.trust import read_resumable
+from aira_bench.runs.trust import read_resumable, set_aside_unvouched_calls
 from aira_bench.runs.witness import Witness
 from generated_runs import LONG_AGO, manifest, write_run
 
@@ -475,3 +475,17 @@ def test_every_field_of_every_file_is_vouched_for(name: str, known: tuple[RunFol
                         assert path.name in fault(known[0]), (name, index, at, new)
     finally:
         path.write_bytes(data)
+
+
+def test_answers_of_a_step_in_flight_are_used_again_only_where_they_were_recorded(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    folder = write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0, key=KEY, end=False, seen=seen)
+    call = folder.seed(0).calls(3) / "propose" / "call_000.json"
+    call.parent.mkdir(parents=True)
+    call.write_text("planted")
+    record = read_run(folder, RING, "all")
+    set_aside_unvouched_calls(record, KeyRing(KEY.public, frozenset(), seen))
+    assert call.exists()
+    set_aside_unvouched_calls(record, RING)
+    assert not call.exists()
+    assert (folder.seed(0).calls(3) / "attempt_1" / "propose" / "call_000.json").exists(), "and counts as paid for"

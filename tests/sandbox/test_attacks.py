@@ -37,9 +37,11 @@ seen = {
     "packet": attempt(lambda: socket.socket(17, socket.SOCK_RAW, 0)),
     "alg": attempt(lambda: socket.socket(38, socket.SOCK_SEQPACKET, 0)),
     "raw": attempt(lambda: socket.socket(2, socket.SOCK_RAW, 1)),
+    "loopback": attempt(lambda: socket.create_server(("127.0.0.1", 0))),
+    "mptcp": attempt(lambda: socket.socket(2, socket.SOCK_STREAM, 262)),
 }
 try: socket.getaddrinfo("example.org", 80); seen["dns"] = "allowed"
-except socket.gaierror: seen["dns"] = "refused"
+except OSError: seen["dns"] = "refused"
 left, right = socket.socketpair(); left.send(b"x"); seen["socketpair"] = right.recv(1).decode()
 json.dump(seen, open("seen.json", "w"))
 """,
@@ -47,14 +49,16 @@ json.dump(seen, open("seen.json", "w"))
     )
     assert outcome.exit_code == 0, outcome.stderr.head
     assert seen(outcome, tmp_path) == {
-        "tcp": "ENETUNREACH",
-        "bridge": "ENETUNREACH",
-        "metadata": "ENETUNREACH",
+        "tcp": "EPERM",
+        "bridge": "EPERM",
+        "metadata": "EPERM",
         "vsock": "EPERM",
         "netlink": "EPERM",
         "packet": "EPERM",
         "alg": "EPERM",
         "raw": "EPERM",
+        "loopback": "EPERM",
+        "mptcp": "EPERM",
         "dns": "refused",
         "socketpair": "x",
     }

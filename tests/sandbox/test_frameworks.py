@@ -26,17 +26,37 @@ import jax
 print(float(jax.jit(jax.grad(lambda x: (x @ x).sum()))(jax.numpy.ones((8, 8))).sum()))
 """
 PYTHON = """
-import multiprocessing, socket, sqlite3, subprocess, tempfile, threading
+import asyncio, fcntl, multiprocessing, os, socket, sqlite3, subprocess, sys, tempfile, threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 with ProcessPoolExecutor(2) as pool: assert list(pool.map(abs, [-1, -2])) == [1, 2]
 with ThreadPoolExecutor(4) as pool: assert list(pool.map(abs, [-1, -2])) == [1, 2]
 with multiprocessing.get_context("spawn").Pool(1) as pool: assert pool.map(abs, [-3]) == [3]
 queue = multiprocessing.Queue(); queue.put(1); assert queue.get() == 1
-server = socket.create_server(("127.0.0.1", 0))
-socket.create_connection(server.getsockname()).close()
+left, right = socket.socketpair(); left.sendall(b"x"); assert right.recv(1) == b"x"
+with multiprocessing.Manager() as manager: assert manager.list([1])[0] == 1
+async def echo():
+    process = await asyncio.create_subprocess_exec("echo", "hello", stdout=asyncio.subprocess.PIPE)
+    return (await process.communicate())[0]
+assert asyncio.run(echo()) == b"hello\\n"
 assert subprocess.run(["echo", "hello"], capture_output=True, check=True).stdout == b"hello\\n"
-with tempfile.NamedTemporaryFile() as file: sqlite3.connect(file.name).execute("create table t (x)")
+with tempfile.NamedTemporaryFile() as file:
+    fcntl.flock(file, fcntl.LOCK_EX); fcntl.lockf(file, fcntl.LOCK_UN)
+    with sqlite3.connect(file.name) as base: base.execute("create table t (x)"); base.execute("insert into t values (1)")
+    assert sqlite3.connect(file.name).execute("select x from t").fetchall() == [(1,)]
+os.mkfifo("fifo"); os.unlink("fifo")
 print("works")
+"""
+
+
+PSUTIL = """
+import importlib.util
+if importlib.util.find_spec("psutil") is None:
+    raise SystemExit(3)
+import os, psutil
+memory = psutil.virtual_memory()
+assert memory.available <= memory.total, memory
+psutil.cpu_percent(); psutil.cpu_times(); psutil.Process().memory_info()
+print(memory.total >> 20, psutil.cpu_count() == os.cpu_count())
 """
 
 
@@ -58,3 +78,9 @@ def test_jax_compiles(run_code: RunCode) -> None:
 
 def test_python_s_own_concurrency_works(run_code: RunCode) -> None:
     assert run_code(f"if __name__ == '__main__':\n    exec({PYTHON!r})", artifacts=()).stdout.head == b"works\n"
+
+
+def test_psutil_is_told_the_container_s_own_memory(run_code: RunCode) -> None:
+    limits = Limits()
+    granted_mib = limits.memory_mib + limits.workspace_mib + limits.tmp_mib + limits.shm_mib
+    assert run_or_skip(run_code, PSUTIL, "psutil") == f"{granted_mib} True\n".encode()

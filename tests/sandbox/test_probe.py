@@ -13,6 +13,7 @@ from aira_bench.sandbox import hardening
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.probe import Check, probe
 from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.sandbox.seccomp import seccomp_profile
 
 pytestmark = pytest.mark.docker
 
@@ -43,22 +44,55 @@ def mount(kind: str, source: str, target: str) -> Callable[[Body], None]:
     return lambda body: body["HostConfig"]["Mounts"].append(extra)
 
 
+def without_mounts(target: str) -> Callable[[Body], None]:
+    def weaken(body: Body) -> None:
+        host = body["HostConfig"]
+        host["Mounts"] = [mount for mount in host["Mounts"] if mount["Target"] != target]
+
+    return weaken
+
+
 WEAKENED: dict[str, tuple[Callable[[Body], None], set[str]]] = {
-    "bridge": (change(NetworkMode="bridge"), {"network interfaces", "connection to the outside"}),
+    "bridge": (change(NetworkMode="bridge"), {"network interfaces"}),
     "writable root": (change(ReadonlyRootfs=False), {"root is read-only"}),
     "no seccomp": (
         change(SecurityOpt=["no-new-privileges", "seccomp=unconfined"]),
-        {"Seccomp", "system call ptrace", "system call unshare", "socket AF_NETLINK"},
+        {
+            "Seccomp",
+            "system call ptrace",
+            "system call unshare",
+            "socket AF_NETLINK",
+            "socket AF_INET",
+            "a lock that another holds has no effect",
+            "asking for locks",
+            "a socket's number",
+            "system call pidfd_open",
+            "system call mlock",
+            "system call sysinfo",
+            "system call inotify_init1",
+        },
+    ),
+    "a trusted container's seccomp": (
+        change(SecurityOpt=["no-new-privileges", f"seccomp={seccomp_profile('trusted')}"]),
+        {"socket AF_INET", "a lock that another holds has no effect", "engine's seccomp profile"},
+    ),
+    "no masks": (
+        change(MaskedPaths=[], ReadonlyPaths=[]),
+        {"counters of the machine in sight", "a new terminal", "missing of the engine's MaskedPaths"},
+    ),
+    "the kernel's own meminfo": (
+        without_mounts("/proc/meminfo"),
+        {"files in place of the kernel's", "engine's mounts"},
     ),
     "engine's seccomp": (
         change(SecurityOpt=["no-new-privileges"]),
         {"system call ptrace", "socket AF_NETLINK", "engine's seccomp profile"},
     ),
     "capabilities": (change(CapDrop=[]), {"CapBnd", "engine's CapDrop"}),
-    "new privileges": (change(SecurityOpt=[f"seccomp={hardening.seccomp_profile()}"]), {"NoNewPrivs"}),
+    "new privileges": (change(SecurityOpt=[f"seccomp={seccomp_profile('untrusted')}"]), {"NoNewPrivs"}),
     "no process cap": (change(PidsLimit=0), {"processes"}),
     "no memory cap": (change(Memory=0, MemorySwap=0), {"memory"}),
-    "root's group": (lambda body: body.update(User="10001:0"), {"user and group ids"}),
+    "root's group": (lambda body: body.update(User=body["User"].split(":")[0] + ":0"), {"user and group ids"}),
     "no tmp cap": (change(Tmpfs={"/tmp": "rw,mode=1777"}), {"tmp size", "tmp inodes"}),
     "open files": (no_ulimit("nofile"), {"open files"}),
     "core dumps": (no_ulimit("core"), {"core dumps"}),
@@ -72,8 +106,8 @@ WEAKENED: dict[str, tuple[Callable[[Body], None], set[str]]] = {
 def test_a_missing_wall_is_seen(engine: DockerEngine, image: str, name: str) -> None:
     weaken, expected = WEAKENED[name]
 
-    def step_body(spec: ContainerSpec, volume: str, threads: int) -> Body:
-        body = hardening.step_body(spec, volume, threads)
+    def step_body(spec: ContainerSpec, place: hardening.Place) -> Body:
+        body = hardening.step_body(spec, place)
         weaken(body)
         return body
 
@@ -83,8 +117,8 @@ def test_a_missing_wall_is_seen(engine: DockerEngine, image: str, name: str) -> 
 
 
 def test_a_probe_that_cannot_work_fails_closed(engine: DockerEngine, image: str) -> None:
-    def step_body(spec: ContainerSpec, volume: str, threads: int) -> Body:
-        body = hardening.step_body(spec, volume, threads)
+    def step_body(spec: ContainerSpec, place: hardening.Place) -> Body:
+        body = hardening.step_body(spec, place)
         return body | {"Entrypoint": ["true"]}
 
     with DockerSandbox(engine, step_body) as broken, pytest.raises(SandboxError, match="did not come up"):
@@ -103,8 +137,8 @@ class Bodies:
         self.made = 0
         self._lock = threading.Lock()
 
-    def __call__(self, spec: ContainerSpec, volume: str, threads: int) -> Body:
-        body = hardening.step_body(spec, volume, threads)
+    def __call__(self, spec: ContainerSpec, place: hardening.Place) -> Body:
+        body = hardening.step_body(spec, place)
         with self._lock:
             self.made += 1
             return body | {"Entrypoint": ["python3", "-c", SILENT], "Cmd": []} if self.made <= self.silent else body

@@ -7,7 +7,7 @@ import pytest
 
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.hardening import CONTAINER_UID
+from aira_bench.sandbox.hardening import TRUSTED_UID
 from aira_bench.sandbox.protocol import ContainerSpec, Mount, Role
 
 pytestmark = pytest.mark.docker
@@ -44,7 +44,7 @@ def test_map_and_filter_write_nothing_beside_read_only_data(
     folder = tmp_path / "data"
     folder.mkdir(mode=0o755)
     if os.geteuid() == 0:
-        os.chown(folder, CONTAINER_UID, CONTAINER_UID)
+        os.chown(folder, TRUSTED_UID, TRUSTED_UID)
     run(sandbox, images.evaluator, "prepare", Mount(folder, PurePosixPath("/output"), writable=True), SAVE)
     before = sorted(folder.rglob("*"))
     assert run(sandbox, images.agent, "agent", Mount(folder, PurePosixPath("/data")), TRANSFORM) == b"yy\n"

@@ -30,8 +30,9 @@ SLEEP = b"import time; time.sleep(600)"
 
 
 def left(engine: DockerEngine, run_id: str) -> tuple[int, int]:
+    """How many containers, and of how many steps there are volumes: a workspace, and file trees named after it."""
     label = f"{hardening.RUN_LABEL}={run_id}"
-    return len(engine.containers(label)), len(engine.volumes(label))
+    return len(engine.containers(label)), len({name[: len("aira-agent-") + 12] for name in engine.volumes(label)})
 
 
 def sleep(container: DockerStep, destination: Path, timeout_s: float = 60) -> object:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_runtime
 
 _EPILOG = """example:
   aira-bench confirm evolution-mad-2p-cpu-20260101-120000
@@ -21,6 +21,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument("run", metavar="RUN", help="name or folder of a run (aira-bench status)")
     add_runs_folder(parser)
+    add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -40,6 +41,6 @@ def handle(args: argparse.Namespace) -> int:
     record = read_confirmable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring())
     plan = record.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
-    refused = confirm(connect_host(args.runs, display.note, display.transfer), record, display.note)
+    refused = confirm(connect_host(args.runs, args.runtime, display.note, display.transfer), record, display.note)
     show_board(record.folder, as_json=args.json)
     return 1 if refused else 0

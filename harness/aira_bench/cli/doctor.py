@@ -3,12 +3,14 @@
 import argparse
 from dataclasses import asdict
 
-from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json
+from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json, add_runtime
 
 _EPILOG = """example:
   aira-bench doctor --profile cpu
+  aira-bench doctor --channels
 
-exit status: 0 if runs of that profile can start, 1 if a check failed
+exit status: 0 if runs of that profile can start, 1 if a check failed; with --channels 0 if no medium that should be
+closed carries more than 10 bits a second, 1 if one does
 """
 _MARKS = {"ok": "ok", "warning": "--", "failed": "FAILED"}
 
@@ -20,18 +22,26 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Check Docker, disk, GPU, keys, images and data, and probe the sandbox with production options.",
     )  # fmt: skip
     parser.add_argument("--profile", choices=PROFILES, default="cpu", help="profile to check for (default: cpu)")
+    parser.add_argument(
+        "--channels", action="store_true",
+        help="measure instead what one container can tell another, through each medium known (as root this frees the "
+        "machine's caches; leave the machine alone meanwhile, two minutes)",
+    )  # fmt: skip
+    add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print findings as they come; 1 if any failed."""
+    if args.channels:
+        return _channels(args)
     from aira_bench.doctor import examine
     from aira_bench.paths import host_paths
     from aira_bench.terminal import say, say_json, tell
 
     findings = []
-    for finding in examine(host_paths(), args.profile, tell):
+    for finding in examine(host_paths(), args.profile, args.runtime, tell):
         findings.append(finding)
         if not args.json:
             say(f"{_MARKS[finding.state]:>6}  {finding.check}: {finding.seen}", flush=True)
@@ -40,3 +50,32 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         say_json([asdict(finding) for finding in findings])
     return int(any(finding.state == "failed" for finding in findings))
+
+
+def _channels(args: argparse.Namespace) -> int:
+    """Print what got through each medium; 1 if more did than should."""
+    from aira_bench.cli.tables import print_rows
+    from aira_bench.doctor import channel_readings
+    from aira_bench.terminal import say, say_json, tell
+
+    isolation, readings = channel_readings(args.profile, args.runtime, tell)
+    rows = [
+        {
+            "medium": reading.medium,
+            "when": reading.when,
+            "bits": reading.bits,
+            "bits a second": round(reading.sent_bits_a_s),
+            "errors": None if reading.error_rate is None else round(reading.error_rate, 3),
+            "capacity": round(reading.capacity_bits_a_s, 1),
+            "state": reading.state,
+            "closed by": reading.closed_by,
+        }
+        for reading in readings
+    ]
+    if args.json:
+        found = [row | {"refused with": reading.closed} for row, reading in zip(rows, readings, strict=True)]
+        say_json({"isolation": asdict(isolation), "channels": found})
+    else:
+        print_rows(rows, empty="nothing was measured")
+        say(f"isolation: {isolation.word} ({isolation.reason})")
+    return int(any(reading.state == "OPEN" for reading in readings))

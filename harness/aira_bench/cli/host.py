@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from aira_bench.tasks.download import Transfer
 
 
-def connect_host(runs: Path | None, note: Callable[[str], None], transfer: "Callable[[Transfer], None]") -> "Host":
+def connect_host(
+    runs: Path | None, runtime: str | None, note: Callable[[str], None], transfer: "Callable[[Transfer], None]"
+) -> "Host":
     """Connect to the container engine; `note` and `transfer` show what happens before the search.
 
     Raises:
-        PrerequisiteError: no engine answers.
+        PrerequisiteError: no engine answers, or it has no such runtime.
     """
     from aira_bench.docker_engine import DockerEngine
     from aira_bench.hardware import this_machine
@@ -26,7 +28,7 @@ def connect_host(runs: Path | None, note: Callable[[str], None], transfer: "Call
     from aira_bench.sandbox.docker_sandbox import DockerSandbox
 
     engine = DockerEngine.connect()
-    sandbox = DockerSandbox(engine)
+    sandbox = DockerSandbox(engine, runtime=runtime)
     dead = sandbox.sweep_dead()
     if dead:
         note(f"removed {dead} containers that a crashed process of this machine had left")

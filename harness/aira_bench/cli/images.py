@@ -1,4 +1,4 @@
-"""`aira-bench images build|list`: the container images and what they cost."""
+"""`aira-bench images build|list|prune`: the container images, their file trees, and what they cost."""
 
 import argparse
 from dataclasses import asdict
@@ -9,16 +9,20 @@ _EPILOG = """examples:
   aira-bench images build
   aira-bench images build --flavour cuda
   aira-bench images list --json
+  aira-bench images prune
+
+File trees are copies of an image or a data folder that containers of untrusted code get for themselves; a run makes
+them at first need. `prune` removes those of images and folders that are gone.
 """
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "images", help="build or list images", epilog=_EPILOG, formatter_class=SUB_FORMAT,
-        description="Build the container images, only what changed, or list what is there.",
+        "images", help="build or list images, remove old file trees", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Build the container images, only what changed, list what is there, or remove old file trees.",
     )  # fmt: skip
-    parser.add_argument("action", choices=("build", "list"), help="build what is missing, or list what is there")
+    parser.add_argument("action", choices=("build", "list", "prune"), help="what to do")
     flavours = ("cpu", "cuda", "cuda-jax")  # of `images.flavour`, whose import would slow every --help down
     parser.add_argument("--flavour", choices=flavours, default="cpu", help="which images (default: cpu)")
     add_json(parser)
@@ -26,18 +30,22 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Build or list."""
+    """Build, list or prune."""
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.tables import print_rows
     from aira_bench.docker_engine import DockerEngine
     from aira_bench.images.ensure import build_images, planned_images
     from aira_bench.images.flavour import FLAVOURS, LABEL
+    from aira_bench.images.stored_trees import prune_trees, stored_trees
     from aira_bench.terminal import say_json
 
     engine = DockerEngine.connect()
     if args.action == "build":
         note = RunDisplay((), 0, quiet=args.json).note
         rows = [asdict(built) for built in build_images(args.flavour, engine, note)]
+    elif args.action == "prune":
+        rows = [{"file trees of": trees.of, "size_mib": trees.size_mib, "removed": True}
+                for trees in prune_trees(engine)]  # fmt: skip
     else:
         wanted = {tag for flavour in FLAVOURS for tag in planned_images(flavour)}
         rows = [
@@ -45,8 +53,13 @@ def handle(args: argparse.Namespace) -> int:
              "current": image.tag in wanted}
             for image in engine.list_images(LABEL)
         ]  # fmt: skip
+        rows += [{"tag": f"file trees of {trees.of}", "size_mib": trees.size_mib, "created": "-",
+                  "current": trees.current} for trees in stored_trees(engine)]  # fmt: skip
     if args.json:
         say_json(rows)
     else:
-        print_rows(rows, empty="No images are built. Try: aira-bench images build")
+        nothing = (
+            "Nothing to remove." if args.action == "prune" else "No images are built. Try: aira-bench images build"
+        )
+        print_rows(rows, empty=nothing)
     return 0

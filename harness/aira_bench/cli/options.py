@@ -1,6 +1,7 @@
 """Options and argument types that several commands share."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,15 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--profile", choices=PROFILES, default="paper", help="paper: the paper's sizes; cpu: shrunk (default: paper)"
     )
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """`--runtime`: what starts containers of untrusted code."""
+    parser.add_argument(
+        "--runtime", metavar="NAME", default=os.environ.get("AIRA_RUNTIME") or None,
+        help="Docker runtime of containers that run untrusted code, such as runsc "
+        "(default: $AIRA_RUNTIME; else Docker's own, for predict containers runsc or Kata where there is one)",
+    )  # fmt: skip
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_profile, add_source
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_profile, add_runtime, add_source
 
 _EPILOG = """examples:
   aira-bench prepare mad-2p --profile cpu
@@ -22,6 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("task", metavar="TASK", help="a task's name or the path of a task folder")
     add_profile(parser)
     add_source(parser)
+    add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -38,7 +39,7 @@ def handle(args: argparse.Namespace) -> int:
     task = find_task(args.task)
     source = choose_source(task, args.source)
     display = RunDisplay((), 0, quiet=args.json)
-    host = connect_host(None, display.note, display.transfer)
+    host = connect_host(None, args.runtime, display.note, display.transfer)
     with display.live():
         prepared = prepare(host, task, args.profile, source, display.note)
     hashes = prepared.data.hashes()

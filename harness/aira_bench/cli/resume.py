@@ -2,7 +2,7 @@
 
 import argparse
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_runtime
 
 _EPILOG = """example:
   aira-bench resume evolution-mad-2p-cpu-20260101-120000
@@ -25,6 +25,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="go on with an unsigned run: its agent, card and task are known to me",
     )
     add_runs_folder(parser)
+    add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -44,5 +45,5 @@ def handle(args: argparse.Namespace) -> int:
     record = read_resumable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring(), trust_agent=args.trust_agent)
     plan = record.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
-    host = connect_host(args.runs, display.note, display.transfer)
+    host = connect_host(args.runs, args.runtime, display.note, display.transfer)
     return finish(lambda: resume(host, record, display.note, display.watch), display, args.run, as_json=args.json)

@@ -8,6 +8,7 @@ from aira_bench.cli.options import (
     add_json,
     add_profile,
     add_runs_folder,
+    add_runtime,
     add_source,
     hours,
     positive_float,
@@ -66,6 +67,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--no-score-cache", action="store_true", help="score again what was scored before")
     parser.add_argument("--print-config", action="store_true", help="print the plan as JSON and stop")
     add_runs_folder(parser)
+    add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -82,7 +84,7 @@ def handle(args: argparse.Namespace) -> int:
         say_json(plan.model_dump(mode="json"))
         return 0
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
-    host = connect_host(args.runs, display.note, display.transfer)
+    host = connect_host(args.runs, args.runtime, display.note, display.transfer)
     return finish(lambda: start(host, plan, display.note, display.watch), display, plan.name, as_json=args.json)
 
 

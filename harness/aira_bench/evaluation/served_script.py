@@ -165,8 +165,8 @@ class ServedScript:
                 f"{name} was killed after {clock.budget_s + clock.start_up_s:.0f} s (budget {clock.budget_s:.0f} s, "
                 f"start-up allowance {clock.start_up_s:.0f} s) and had handed no model over: call evaluate_bpb earlier"
             )
-        if outcome.ended == "out_of_memory":
-            return f"{name} was killed above {self._limits.memory_mib} MiB of memory and had handed no model over"
+        if outcome.ended != "exited":
+            return f"{name} was killed above {outcome.above} and had handed no model over"
         if file != "missing":
             return f"the handed-over model cannot be used: {file}"
         if outcome.exit_code != 0:
@@ -228,6 +228,8 @@ class ServedScript:
             return verdict
         if "out_of_memory" in predictors.endings:
             reason = f"the model was killed above {self._limits.memory_mib} MiB of memory while it was served"
+        elif "output_flood" in predictors.endings:
+            reason = f"the model printed more than {self._limits.output_mib} MiB while it was served"
         elif "timeout" in predictors.endings:
             reason = f"serving the model took longer than {self._clock.serving_s:.0f} s"
         else:

@@ -1,9 +1,9 @@
 """Boards: rows of agents, from the journals and trusted scores of run folders.
 
 A board is split into sections that never mix: task, profile, data (real or a synthetic stand-in), evaluator image, seed
-set and hardware class. A row
-is one agent with its scaffold, fitness source, budget, and whoever signed the runs. A seed that was run more than once
-counts once, with the first run in which it ended; the row says how often it was run.
+set and hardware class. A row is one agent with its scaffold, fitness source, budget, isolation, and whoever signed the
+runs. A seed that was run more than once counts once, with the first run in which it ended; the row says how often it
+was run.
 
 Definitions. Valid submission rate: seeds that submitted a valid node over seeds that ended, those left out of whose
 steps infrastructure let none run any code. Valid step rate: likewise, of steps. An infrastructure error after code
@@ -63,6 +63,8 @@ class Entry:
     hours: float
     record: str
     """Whose the records are: `signed here`, `signed by KEY (trusted)` or `(unknown key)`, or `unsigned`."""
+    isolation: str
+    """The least that separated its containers of untrusted code from others (`Manifest.isolation_word`)."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,7 @@ def _section(manifest: Manifest) -> Section:
 
 def _entry(manifest: Manifest, record: str) -> Entry:
     plan = manifest.plan
-    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours, record)
+    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word)
 
 
 def _table(

@@ -98,7 +98,7 @@ ESTIMATED = ("validation", "test", "confirmed")
 HEADERS = (
     "agent", "scaffold", "seeds", "run again", "record", "VSR", "validation", "test", "confirmed",
     "claimed - trusted", "flagged", "unranked", "awaits confirm",
-    "NS", "best test met", "steps", "valid steps", "time", "tokens", "cost",
+    "NS", "best test met", "isolation", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
 _EXPLAINED = {
     "run again": "seeds begun more than once, and how often, runs recorded here that are not shown included; of those "
@@ -117,6 +117,7 @@ _EXPLAINED = {
     "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
     "against a corrected figure). Published figures are of the paper's sizes.",
     "best test met": "best of all steps, not chosen by it.",
+    "isolation": "what kept containers of untrusted code from reading what others left in the kernel (SECURITY.md).",
     "steps": "taken; `infra` were lost to infrastructure, `retried` are attempts beyond the first of each.",
     "time": "summed over seeds.",
 }
@@ -142,7 +143,7 @@ def cells(row: Row) -> tuple[str, ...]:
         _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _confirmed(row),
         _spread(row.claimed_less_trusted), str(row.flagged or "-"), str(row.unranked or "-"), str(row.awaiting or "-"),
-        _normalized(row), _spread(row.best_test),
+        _normalized(row), _spread(row.best_test), entry.isolation,
         f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s), tokens(row.model_use),
         cost(row.model_use),
     )  # fmt: skip

@@ -21,7 +21,17 @@ from aira_bench.files import Unacceptable, read_file
 from aira_bench.runs.attempts import keep_attempt
 from aira_bench.runs.confirmations import add_confirmation
 from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.host import Host, Note, prepare, require_isolation, require_unchanged, slot_limits
+from aira_bench.runs.host import (
+    Host,
+    Note,
+    gives_gpus,
+    isolation_of,
+    prepare,
+    require_isolation,
+    require_no_weaker,
+    require_unchanged,
+    slot_limits,
+)
 from aira_bench.runs.record import RunRecord
 from aira_bench.runs.scores import trusted_score
 from aira_bench.runs.step import ATTEMPTS
@@ -67,6 +77,8 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         stack.callback(os.close, folder.lock())
         prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
         require_unchanged(folder, manifest, prepared)
+        found = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, plan.profile), note=note)
+        require_no_weaker(folder, manifest, found)
         note("probing the sandbox")
         require_isolation(host.sandbox, prepared.images.evaluator)
         host.sandbox.sweep(manifest.run_id)

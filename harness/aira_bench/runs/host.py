@@ -21,8 +21,9 @@ from aira_bench.runs.record import RunRecord
 from aira_bench.runs.sealing import Keeper
 from aira_bench.runs.slots import split_cores
 from aira_bench.runs.witness import Witness
-from aira_bench.sandbox.probe import probe
-from aira_bench.sandbox.protocol import Limits, Sandbox
+from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
+from aira_bench.sandbox.probe import probe_all
+from aira_bench.sandbox.protocol import Isolation, Limits, Role, Sandbox
 from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.sources import DataSource, provide_raw
@@ -118,13 +119,39 @@ def require_unchanged(folder: RunFolder, manifest: Manifest, prepared: Prepared)
             )
 
 
+def isolation_of(sandbox: Sandbox, images: ImageSet, *, gpu: bool, note: Note) -> dict[Role, Isolation]:
+    """What separates the containers of each untrusted role from others on this machine.
+
+    Raises:
+        PrerequisiteError: an image is not there.
+    """
+    found = {
+        role: weakest(sandbox.isolation(image, role, gpu=gpu) for image in (images.agent, images.evaluator))
+        for role in UNTRUSTED
+    }
+    least = weakest(found.values())
+    note(f"isolation: {least.word} ({least.reason})")
+    return found
+
+
+def require_no_weaker(folder: RunFolder, manifest: Manifest, found: dict[Role, Isolation]) -> None:
+    """Raises RunStateError if containers are separated less well now than the run's record says."""
+    now = weakest(found.values())
+    if is_weaker(now.word, manifest.isolation_word):
+        raise RunStateError(
+            f"Run {folder.path.name} cannot go on: its containers had isolation {manifest.isolation_word!r} when it "
+            f"began, here they have {now.word!r} ({now.reason}).",
+            hint="aira-bench doctor",
+        )
+
+
 def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
     """Probe the sandbox with an image; the record of its checks.
 
     Raises:
         PrerequisiteError: one of them fails.
     """
-    checks = probe(sandbox, image)
+    checks = probe_all(sandbox, image)
     broken = [check for check in checks if not check.ok]
     if broken:
         first = broken[0]
@@ -141,10 +168,15 @@ def image_names(images: ImageSet) -> dict[str, str]:
     return {"agent": images.agent, "evaluator": images.evaluator}
 
 
+def gives_gpus(host: Host, profile: str) -> bool:
+    """Whether containers of a profile get GPUs on this machine."""
+    return profile == "paper" and bool(host.hardware.gpus)
+
+
 def slot_limits(host: Host, manifest: Manifest, prepared: Prepared) -> list[Limits]:
     """What the containers of each slot may use."""
     plan, profile = manifest.plan, prepared.task.profile(manifest.plan.profile)
-    gpus = host.hardware.gpus if plan.profile == "paper" else ()
+    gpus = host.hardware.gpus if gives_gpus(host, plan.profile) else ()
     slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency
     return [
         Limits(

@@ -31,9 +31,12 @@ from aira_bench.runs.host import (
     Host,
     Note,
     Prepared,
+    gives_gpus,
     image_names,
+    isolation_of,
     prepare,
     require_isolation,
+    require_no_weaker,
     require_unchanged,
     slot_limits,
 )
@@ -52,6 +55,7 @@ from aira_bench.runs.record import RunRecord
 from aira_bench.runs.sealing import Keeper, open_run
 from aira_bench.runs.session import Progress, Session, Stopped
 from aira_bench.runs.slots import SlotPool
+from aira_bench.runs.trust import set_aside_unvouched_calls
 from aira_bench.runs.witness import Witness
 from aira_bench.sandbox.protocol import ContainerSpec, Mount, Sandbox
 from aira_bench.scaffolds.catalog import make_scaffold
@@ -71,6 +75,7 @@ def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], Non
     task, agent = find_task(plan.task), _agent(host, plan)
     check_plan(plan, task)
     prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
+    found = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, plan.profile), note=note)
     note("probing the sandbox")
     isolation = require_isolation(host.sandbox, prepared.images.agent)
     key = host.keys.machine_key()
@@ -79,6 +84,7 @@ def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], Non
     if agent_file is not None:
         write_atomically(folder.agent_file, agent_file)
     manifest = _manifest(host, plan, prepared, isolation, agent, agent_file)
+    manifest = manifest.model_copy(update={"isolation_of": found})
     keeper = open_run(folder, manifest, key, host.world.now, Witness(host.keys.seen))
     _run_seeds(host, folder, manifest, prepared, agent, watch, keeper)
     return folder
@@ -97,10 +103,13 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
     task = find_task(plan.task)
     prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
     require_unchanged(folder, manifest, prepared)
+    found = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, plan.profile), note=note)
+    require_no_weaker(folder, manifest, found)
     note("probing the sandbox")
     require_isolation(host.sandbox, prepared.images.agent)
     kept = f"script:{folder.agent_file}" if plan.agent.startswith("script:") else plan.agent
     agent = _agent(host, plan.model_copy(update={"agent": kept}))
+    set_aside_unvouched_calls(record, host.keys.ring())
     folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
     keeper = None
     if manifest.schema_version != 1:
@@ -175,7 +184,11 @@ def _agent_specs(host: Host, manifest: Manifest, prepared: Prepared) -> list[Con
             run_id=manifest.run_id,
             limits=limits,
             mounts=(
-                Mount(prepared.data.public, PurePosixPath("/workspace/data")),
+                Mount(
+                    prepared.data.public,
+                    PurePosixPath("/workspace/data"),
+                    content=str(manifest.data["public"]["sha256"]),
+                ),
                 Mount(prepared.data.task / DESCRIPTION, PurePosixPath("/task") / DESCRIPTION),
             ),
             environment={"AIRA_PROFILE": manifest.plan.profile},

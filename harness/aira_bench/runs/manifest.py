@@ -20,6 +20,8 @@ from aira_bench import __version__
 from aira_bench.evaluation.normalized import Anchors
 from aira_bench.files import Unacceptable, naming, parse_json, read_file
 from aira_bench.hardware import Hardware
+from aira_bench.sandbox.isolation import weakest
+from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
 from aira_bench.tasks.metadata import describe_validation_error
 
 MOST_BYTES = 4 * 2**20
@@ -122,6 +124,13 @@ class Manifest(_Record):
     """The agent card as it was used."""
     isolation: dict[str, bool]
     """Checks of the probe container before the first step; every one must hold."""
+    isolation_of: dict[Role, Isolation] = {}
+    """What separated containers of each untrusted role from others. Runs of versions that did not know have none."""
+
+    @property
+    def isolation_word(self) -> IsolationWord:
+        """The least that separated this run's containers of untrusted code from others."""
+        return weakest(self.isolation_of.values()).word if self.isolation_of else "shared"
 
     @property
     def synthetic(self) -> bool:

@@ -2,8 +2,8 @@
 
 Infrastructure errors are retried, with pauses, and counted; every attempt's files are kept. A phase that fails so
 `ATTEMPTS` times ends its step as `infra_error` if the engine still runs an empty step, else the seed halts and can be
-resumed; neither is ever a score. What an agent's code can bring about is no such error (`aira_bench.sandbox.step`), and
-one that comes after its code ran buys nothing: the step counts as one without a result (`Node.is_lost`).
+resumed; neither is ever a score. What an agent's code can bring about is no such error (`aira_bench.sandbox.ending`),
+and one that comes after its code ran buys nothing: the step counts as one without a result (`Node.is_lost`).
 """
 
 import hashlib

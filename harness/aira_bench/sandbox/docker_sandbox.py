@@ -1,6 +1,8 @@
 """The `Sandbox` made of Docker containers.
 
-Each step gets a fresh workspace, a step container and a reader container, all started ahead of time. They are
+Each step gets a fresh workspace, a step container and a reader container, all started ahead of time. An untrusted
+container is named after its user id, and as the engine takes no name twice, no two have the same user, whoever made
+them: one that a crash left keeps its own until it is removed. Containers are
 removed by threads of the sandbox's own, off the step's critical path; the interpreter does not exit before they are
 done, and what a killed orchestrator leaves is found by its labels.
 
@@ -12,38 +14,65 @@ Not covered: images, and how many containers a machine bears at once.
 
 import contextlib
 import logging
+import os
 import secrets
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from aira_bench.docker_engine import Attachment, DockerEngine
+from aira_bench.docker_engine import Attachment, Conflict, DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError, SandboxError
-from aira_bench.sandbox import hardening
+from aira_bench.paths import host_paths
+from aira_bench.sandbox import hardening, kernel_files
+from aira_bench.sandbox.hardening import Place
 from aira_bench.sandbox.owner import is_dead
-from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Role
+from aira_bench.sandbox.separation import Own, Separation, volumes_of
 from aira_bench.sandbox.step import DockerStep, StepContainers
 
 REMOVAL_TIMEOUT_S = 120.0
 """Longest wait for removals that are under way when the sandbox is closed; what is left then is found by its labels."""
 _REMOVERS = 4
-StepBody = Callable[[ContainerSpec, str, int], dict[str, Any]]
+USER_ATTEMPTS = 20
+StepBody = Callable[[ContainerSpec, Place], dict[str, Any]]
 _log = logging.getLogger(__name__)
 
 
 class DockerSandbox:
     """An engine that makes hardened containers."""
 
-    def __init__(self, engine: DockerEngine, step_body: StepBody = hardening.step_body) -> None:
-        """`step_body` makes a step container's request; another one is for showing that the probe sees it."""
+    def __init__(
+        self,
+        engine: DockerEngine,
+        step_body: StepBody = hardening.step_body,
+        *,
+        runtime: str | None = None,
+        own_trees: bool = True,
+    ) -> None:
+        """Look at the engine.
+
+        Args:
+            engine: makes the containers.
+            step_body: makes a step container's request; another one is for showing that the probe sees it.
+            runtime: the engine's name of the runtime that untrusted containers get. By default only predict
+                containers get another one than the rest: one that brings a kernel, where the engine has such.
+            own_trees: False leaves untrusted containers the ordinary image, as where the kernel cannot do better.
+
+        Raises:
+            PrerequisiteError: the engine has no such runtime.
+        """
         self._engine = engine
         self._step_body = step_body
+        self._separation = Separation(engine, runtime, own_trees=own_trees)
         self._cores = engine.info().cpus
         self._removals = ThreadPoolExecutor(max_workers=_REMOVERS, thread_name_prefix="container-removal")
         self._lock = threading.Lock()
-        self._live: dict[DockerStep, str] = {}
+        self._live: dict[DockerStep, ContainerSpec] = {}
         self._removing: set[Future[None]] = set()
         self._undead: list[str] = []
 
@@ -64,23 +93,43 @@ class DockerSandbox:
             SandboxError: the engine failed.
         """
         self._require_dead()
+        if hardening.is_trusted(spec.role):
+            return self._prepare(spec, uid=None)
+        for _ in range(USER_ATTEMPTS):
+            uid = secrets.choice(hardening.UNTRUSTED_UIDS)
+            if uid != os.geteuid():
+                with contextlib.suppress(Conflict):  # another container has this user
+                    return self._prepare(spec, uid)
+        raise SandboxError(
+            f"No user was free for a container in {USER_ATTEMPTS} attempts.",
+            hint=f"docker ps --all --filter label={hardening.RUN_LABEL}",
+        )
+
+    def _prepare(self, spec: ContainerSpec, uid: int | None) -> DockerStep:
         name = f"aira-{spec.role}-{secrets.token_hex(6)}"
+        threads = len(spec.limits.cpus) if spec.limits.cpus else self._cores
         labels = hardening.labels(spec.run_id, spec.role)
-        self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role), labels)
-        if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
-            self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
+        own = self._separation.own(spec)
         made: list[str] = []
         streams: list[Attachment] = []
-        try:
-            step = self._start(spec, name, made, streams)
-        except BaseException as error:
-            for stream in streams:
-                stream.close()
-            self._remove(made, name)
-            lacking = _lacking(error, spec)
-            if lacking is not None:
-                raise lacking from error
-            raise
+        with contextlib.ExitStack() as stack:
+            place = Place(name, threads)
+            if uid is not None:
+                place = Place(name, threads, uid, stack.enter_context(_kernel_files(spec)))
+            self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role, place), labels)
+            if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
+                self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
+            try:
+                self._separation.make_volumes(own, name, labels)
+                step = self._start(spec, place, own, made, streams)
+            except BaseException as error:
+                for stream in streams:
+                    stream.close()
+                self._remove(list(reversed(made)), [name, *volumes_of(own, name)])
+                lacking = _lacking(error, spec)
+                if lacking is not None:
+                    raise lacking from error
+                raise
         try:
             step.wait_ready()
         except BaseException:
@@ -97,7 +146,7 @@ class DockerSandbox:
             SandboxError: a container could not be removed; the others are.
         """
         with self._lock:
-            swept = [step for step, run in self._live.items() if run == run_id]
+            swept = [step for step, spec in self._live.items() if spec.run_id == run_id]
         for step in swept:
             step.sweep()
         self._join_removals()
@@ -119,10 +168,20 @@ class DockerSandbox:
 
     def sweep_dead(self) -> int:
         """Remove what orchestrators of this machine left that are certainly dead; return how many containers went."""
-        found = self._engine.containers(hardening.OWNER_LABEL)
-        runs = {item.labels[hardening.RUN_LABEL] for item in found if is_dead(item.labels[hardening.OWNER_LABEL])}
-        live = {item.labels[hardening.RUN_LABEL] for item in found if not is_dead(item.labels[hardening.OWNER_LABEL])}
+        containers = self._engine.containers(hardening.OWNER_LABEL)
+        for item in containers:  # trusted containers belong to no run, and end by themselves unless they hang
+            if hardening.RUN_LABEL not in item.labels and is_dead(item.labels[hardening.OWNER_LABEL]):
+                self._engine.remove_container(item.id)
+        volumes = self._engine.volumes(hardening.OWNER_LABEL)
+        found = [labels for labels in (*(item.labels for item in containers), *volumes.values())
+                 if hardening.RUN_LABEL in labels]  # fmt: skip
+        runs = {labels[hardening.RUN_LABEL] for labels in found if is_dead(labels[hardening.OWNER_LABEL])}
+        live = {labels[hardening.RUN_LABEL] for labels in found if not is_dead(labels[hardening.OWNER_LABEL])}
         return sum(self.sweep(run_id) for run_id in sorted(runs - live))
+
+    def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
+        """What separates containers of `image` in `role` (`Sandbox.isolation`)."""
+        return self._separation.isolation(image, role, gpu=gpu)
 
     def close(self) -> None:
         """Remove every container of ours, and wait until that is done."""
@@ -131,26 +190,34 @@ class DockerSandbox:
         for step in left:
             step.close()
         self._join_removals()
+        self._separation.close()
 
-    def _start(self, spec: ContainerSpec, name: str, made: list[str], streams: list[Attachment]) -> DockerStep:
+    def _start(
+        self, spec: ContainerSpec, place: Place, own: Own, made: list[str], streams: list[Attachment]
+    ) -> DockerStep:
         """Create, attach and start both containers; what came of it is in `made` and `streams` even on failure."""
-        threads = len(spec.limits.cpus) if spec.limits.cpus else self._cores
-        bodies = {name: self._step_body(spec, name, threads), f"{name}-reader": hardening.reader_body(spec, name)}
+        name = place.volume if hardening.is_trusted(spec.role) else f"aira-user-{place.uid}"
+        body = self._step_body(self._separation.shared(spec, own), place)
+        self._separation.dress(body, spec, own, place.volume)
+        bodies = {name: body, f"{place.volume}-reader": hardening.reader_body(spec, place)}
         for container, body in bodies.items():
             made.append(self._engine.create_container(container, body))
             streams.append(self._engine.attach(made[-1]))
         for identifier in reversed(made):  # the reader first: it keeps the workspace
             self._engine.start_container(identifier)
-        variables = [*hardening.environment(spec, threads), *hardening.PASSED_ON]
-        containers = StepContainers(made[0], made[1], name)
-        step = DockerStep(self._engine, containers, (streams[0], streams[1]), spec.limits, variables, self._discard)
+        variables = [*hardening.environment(spec, place.threads), *hardening.PASSED_ON]
+        containers = StepContainers(made[0], made[1], place.volume, volumes_of(own, place.volume))
+        settle = partial(self._separation.settle, spec)
+        both = (streams[0], streams[1])
+        step = DockerStep(self._engine, containers, both, spec.limits, variables, self._discard, settle)
         with self._lock:
-            self._live[step] = spec.run_id
+            self._live[step] = spec
         return step
 
     def _discard(self, step: DockerStep) -> None:
         with self._lock:
-            if self._live.pop(step, None) is None:
+            spec = self._live.pop(step, None)
+            if spec is None:
                 return
             if step.is_undead:
                 self._undead.append(step.containers.step)
@@ -159,6 +226,9 @@ class DockerSandbox:
             removal = self._removals.submit(self._remove_step, step)
             self._removing.add(removal)
         removal.add_done_callback(self._forget)
+        if step.was_used:
+            await_death = (lambda: None) if step.is_dead else removal.result
+            self._separation.clean_behind(spec, await_death, trees=bool(step.containers.trees))
 
     def _forget(self, removal: Future[None]) -> None:
         with self._lock:
@@ -166,15 +236,18 @@ class DockerSandbox:
 
     def _remove_step(self, step: DockerStep) -> None:
         step.release()
-        self._remove([step.containers.step, step.containers.reader], step.containers.volume)
+        # The step last: its name keeps the user that the reader has too.
+        containers = step.containers
+        self._remove([containers.reader, containers.step], [containers.volume, *containers.trees])
 
-    def _remove(self, containers: list[str], volume: str) -> None:
+    def _remove(self, containers: list[str], volumes: list[str]) -> None:
         """Remove what can be removed; the labels let a later sweep have the rest."""
         for container in containers:
             with _logged(f"container {container[:12]}"):
                 self._engine.remove_container(container)
-        with _logged(f"volume {volume}"):
-            self._engine.remove_volume(volume)
+        for volume in volumes:
+            with _logged(f"volume {volume}"):
+                self._engine.remove_volume(volume)
 
     def _require_dead(self) -> None:
         with self._lock:
@@ -196,6 +269,16 @@ class DockerSandbox:
         _, late = wait(waiting, timeout=REMOVAL_TIMEOUT_S)
         if late:
             _log.warning("left behind: %d containers were not removed in %.0f s", len(late), REMOVAL_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def _kernel_files(spec: ContainerSpec) -> Iterator[Path]:
+    """One container's files in place of the kernel's; bound at its start, they need no name after it."""
+    folder = host_paths().home / "containers"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kernel-files-", dir=folder) as made:
+        kernel_files.write_stand_ins(Path(made), hardening.granted_mib(spec.limits))
+        yield Path(made)
 
 
 def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | None:

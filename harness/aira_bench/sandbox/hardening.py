@@ -1,24 +1,37 @@
 """What a container may do: the request body of the Docker Engine API for step and reader containers.
 
-One function makes the body for every role, so that no role can lose a wall by another's settings. Field names are
-the Engine API's; `SECURITY.md` says which wall stands against what.
+One function makes the body for every role, so that no role can lose a wall by another's settings. Untrusted roles,
+which run an agent's code, get further walls: against messages from one container to another
+(docs/decisions/0011-walls-between-containers.md). Field names are the Engine API's; `SECURITY.md` says which wall
+stands against what.
 
 Not covered: whether the engine enforces what it is told. `aira_bench.sandbox.probe` asks from inside.
 """
 
 import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aira_bench.errors import SandboxError
+from aira_bench.sandbox import kernel_files
 from aira_bench.sandbox.owner import this_process
 from aira_bench.sandbox.protocol import MEETING, WORKSPACE, ContainerSpec, Limits, Mount, Role
+from aira_bench.sandbox.seccomp import seccomp_profile
 
 RUN_LABEL = "aira-bench.run"
 ROLE_LABEL = "aira-bench.role"
 OWNER_LABEL = "aira-bench.owner"
-CONTAINER_UID = 10001
+TRUSTED_ROLES = ("judge", "prepare")
+TRUSTED_UID = 10001
+"""Of trusted containers where the host's user is root."""
+UNTRUSTED_UIDS = range(40_000, 60_000)
+"""One for each untrusted container: numbers that systems keep free, below the 65,536 of engines without root."""
+MOST_FILES = 256
+"""Files of a folder that are bound one by one: names looked up in a bound folder are seen by others who have it."""
 WORKSPACE_INODES = 32768
 TMP_INODES = 32768
 MEETING_INODES = 64
@@ -38,26 +51,46 @@ def source(name: str) -> str:
     return (_HERE / "inside" / f"{name}.py").read_text(encoding="utf-8")
 
 
-@cache
-def seccomp_profile() -> str:
-    """The seccomp profile as the engine takes it: content, not a path."""
-    return (_HERE / "seccomp.json").read_text(encoding="utf-8")
+@dataclass(frozen=True)
+class Place:
+    """What is chosen for one container and is in no spec, as no two containers share it."""
+
+    volume: str
+    """Name of its workspace."""
+    threads: int
+    """Cores it may use."""
+    uid: int = UNTRUSTED_UIDS[0]
+    """User and group of an untrusted container; no two that live at the same time have the same."""
+    kernel_files: Path | None = None
+    """Its files in place of the kernel's (`aira_bench.sandbox.kernel_files`); None leaves the kernel's own."""
 
 
-def user(role: Role) -> tuple[int, int]:
+def is_trusted(role: Role) -> bool:
+    """Whether containers of the role run no code of an agent's."""
+    return role in TRUSTED_ROLES
+
+
+def user(role: Role, place: Place) -> tuple[int, int]:
     """User and group id inside.
 
     Trusted scripts read and write host folders through bind mounts, so they run as the host's user unless that is
-    root. Agent code never does.
+    root. Agent code never does, and has an id that no other container of the machine has, because the kernel limits
+    and counts much by user.
     """
-    if role in ("judge", "prepare") and os.geteuid() != 0:
-        return os.geteuid(), os.getegid()
-    return CONTAINER_UID, CONTAINER_UID
+    if not is_trusted(role):
+        return place.uid, place.uid
+    return (os.geteuid(), os.getegid()) if os.geteuid() != 0 else (TRUSTED_UID, TRUSTED_UID)
 
 
-def workspace_options(limits: Limits, role: Role) -> dict[str, str]:
+def seccomp(spec: ContainerSpec) -> str:
+    """The security option that sets the system calls of a container."""
+    untrusted = "untrusted" if spec.limits.gpu_uuid is None else "untrusted with a GPU"
+    return f"seccomp={seccomp_profile('trusted' if is_trusted(spec.role) else untrusted)}"
+
+
+def workspace_options(limits: Limits, role: Role, place: Place) -> dict[str, str]:
     """Driver options of the workspace volume: a tmpfs, which unlike a bind mount has a size."""
-    uid, gid = user(role)
+    uid, gid = user(role, place)
     options = f"size={limits.workspace_mib}m,nr_inodes={WORKSPACE_INODES},uid={uid},gid={gid},mode=0700,nosuid,nodev"
     return {"type": "tmpfs", "device": "tmpfs", "o": options}
 
@@ -67,7 +100,7 @@ def meeting_options() -> dict[str, str]:
 
     Nobody may list it, not even who has the judge's id: a predictor must not find the socket of the next one.
     """
-    uid, gid = user("judge")
+    uid, gid = user("judge", Place("", 1))
     options = f"size=1m,nr_inodes={MEETING_INODES},uid={uid},gid={gid},mode=0311,nosuid,nodev,noexec"
     return {"type": "tmpfs", "device": "tmpfs", "o": options}
 
@@ -113,7 +146,12 @@ def environment(spec: ContainerSpec, threads: int) -> dict[str, str]:
     return fixed | dict(spec.environment)
 
 
-def step_body(spec: ContainerSpec, volume: str, threads: int) -> dict[str, Any]:
+def granted_mib(limits: Limits) -> int:
+    """Memory of a container in all: for its processes, and for the files it keeps there."""
+    return limits.memory_mib + limits.workspace_mib + limits.tmp_mib + limits.shm_mib
+
+
+def step_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
     """Request body of a step container, whose first process is the bootstrap.
 
     Raises:
@@ -122,18 +160,19 @@ def step_body(spec: ContainerSpec, volume: str, threads: int) -> dict[str, Any]:
         FileNotFoundError: a folder to mount is not there.
     """
     limits = spec.limits
-    granted_mib = limits.memory_mib + limits.workspace_mib + limits.tmp_mib + limits.shm_mib
-    body = _body(spec, ["python3", "-I", "-S", "-c", source("bootstrap")])
-    body["Env"] = [f"{name}={value}" for name, value in sorted(environment(spec, threads).items())]
+    body = _body(spec, place, ["python3", "-I", "-S", "-c", source("bootstrap")])
+    body["Env"] = [f"{name}={value}" for name, value in sorted(environment(spec, place.threads).items())]
     host = body["HostConfig"]
     host |= {
-        "Memory": granted_mib * _MIB,
-        "MemorySwap": granted_mib * _MIB,
+        "Memory": granted_mib(limits) * _MIB,
+        "MemorySwap": granted_mib(limits) * _MIB,
         "PidsLimit": limits.pids,
         "ShmSize": limits.shm_mib * _MIB,
         "Tmpfs": {"/tmp": f"rw,nosuid,nodev,exec,size={limits.tmp_mib}m,nr_inodes={TMP_INODES},mode=1777"},
-        "Mounts": [_workspace(volume, read_only=False), *(_bind(mount, spec.role) for mount in spec.mounts)],
+        "Mounts": [_workspace(place.volume, read_only=False)],
     }
+    for mount in spec.mounts:
+        host["Mounts"] += [_bind(each, spec.role) for each in ([mount] if is_trusted(spec.role) else by_file(mount))]
     if spec.meeting is not None:
         host["Mounts"].append(_meeting(spec.meeting, spec.role))
     host["Ulimits"].append(_ulimit("nofile", limits.open_files))
@@ -145,12 +184,27 @@ def step_body(spec: ContainerSpec, volume: str, threads: int) -> dict[str, Any]:
         host["DeviceRequests"] = [
             {"DeviceIDs": [limits.gpu_uuid], "Capabilities": [["gpu", "compute", "utility"]]},
         ]
+    if not is_trusted(spec.role):
+        _hide_the_kernel(host, spec, place)
     return body
 
 
-def reader_body(spec: ContainerSpec, volume: str) -> dict[str, Any]:
+def _hide_the_kernel(host: dict[str, Any], spec: ContainerSpec, place: Place) -> None:
+    """Leave an untrusted container no file that tells what others do."""
+    gpu = spec.limits.gpu_uuid is not None
+    host["MaskedPaths"] = list(kernel_files.masked_paths(gpu=gpu))
+    host["ReadonlyPaths"] = list(kernel_files.READ_ONLY)
+    if not gpu:
+        host["Tmpfs"]["/sys"] = "ro,nosuid,nodev,noexec,size=4k,nr_inodes=16,mode=0555"
+        host["Mounts"].append(kernel_files.processors())
+    if place.kernel_files is not None:
+        for path, target in kernel_files.stand_ins(place.kernel_files):
+            host["Mounts"].append(_bind(Mount(path, PurePosixPath(target)), spec.role))
+
+
+def reader_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
     """Request body of the reader container, which keeps the workspace alive and can only read it."""
-    body = _body(spec, ["python3", "-I", "-S", "-c", source("reader"), str(WORKSPACE)])
+    body = _body(spec, place, ["python3", "-I", "-S", "-c", source("reader"), str(WORKSPACE)])
     body["WorkingDir"] = "/"
     body["HostConfig"] |= {
         "Memory": READER_MEMORY_MIB * _MIB,
@@ -158,13 +212,13 @@ def reader_body(spec: ContainerSpec, volume: str) -> dict[str, Any]:
         "PidsLimit": READER_PIDS,
         # Where the machine itself runs out of memory, the small one that is needed must not go first.
         "OomScoreAdj": 0,
-        "Mounts": [_workspace(volume, read_only=True)],
+        "Mounts": [_workspace(place.volume, read_only=True)],
     }
     return body
 
 
-def _body(spec: ContainerSpec, program: list[str]) -> dict[str, Any]:
-    uid, gid = user(spec.role)
+def _body(spec: ContainerSpec, place: Place, program: list[str]) -> dict[str, Any]:
+    uid, gid = user(spec.role, place)
     return {
         "Image": spec.image,
         "Entrypoint": program,
@@ -184,7 +238,7 @@ def _body(spec: ContainerSpec, program: list[str]) -> dict[str, Any]:
             "NetworkMode": "none",
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+            "SecurityOpt": ["no-new-privileges", seccomp(spec)],
             "IpcMode": "private",
             "CgroupnsMode": "private",
             "Init": True,
@@ -220,6 +274,37 @@ def _meeting(volume: str, role: Role) -> dict[str, Any]:
         "ReadOnly": role != "judge",
         "VolumeOptions": {"NoCopy": True},
     }
+
+
+def by_file(mount: Mount) -> list[Mount]:
+    """A mount of a folder as one mount for each of its files, and anything else as it is.
+
+    A folder with more than `MOST_FILES`, with none, or with anything but files and folders is mounted whole:
+    then names looked up in it can be seen by other containers that have it too.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    source = mount.source.resolve(strict=True)
+    if not source.is_dir():
+        return [mount]
+    files: list[Path] = []
+    for path, status in _entries(source):
+        if stat.S_ISREG(status.st_mode):
+            files.append(path)
+        elif not stat.S_ISDIR(status.st_mode):
+            return [mount]
+        if len(files) > MOST_FILES:
+            return [mount]
+    return [Mount(path, mount.target / path.relative_to(source), mount.writable) for path in files] or [mount]
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in sorted(folder.iterdir()):
+        status = path.lstat()
+        yield path, status
+        if stat.S_ISDIR(status.st_mode):
+            yield from _entries(path)
 
 
 def _bind(mount: Mount, role: Role) -> dict[str, Any]:

@@ -24,6 +24,7 @@ WORKSPACE = PurePosixPath("/workspace")
 MEETING = PurePosixPath("/meeting")
 """Where a judge leaves its sockets and predict containers find them."""
 
+IsolationWord = Literal["own kernel", "own trees", "dropped caches", "shared"]
 Role = Literal["agent", "fit", "judge", "predict", "prepare", "probe"]
 EndReason = Literal["exited", "timeout", "out_of_memory", "output_flood"]
 """`exited`: by itself, with a status. The others were ended: by the host at the deadline, by the kernel or the host for
@@ -64,6 +65,8 @@ class Mount:
     target: PurePosixPath
     writable: bool = False
     """True only for preparation containers, which run a task author's trusted scripts."""
+    content: str | None = None
+    """Hash of all that a folder holds, if it never changes: then containers can get a file system with a copy."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,14 @@ class ContainerSpec:
     meeting: str | None = None
     """Name of a small volume that is made if absent, labelled with `run_id`. A judge writes its sockets there, a
     predict container sees it read-only; no other role may have one."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """What separates one kind of container from others (`aira_bench.sandbox.isolation`), and why no better."""
+
+    word: IsolationWord
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -236,6 +247,14 @@ class Sandbox(Protocol):
         Raises:
             PrerequisiteError: the engine or the image is not there.
             SandboxError: the engine failed.
+        """
+        ...
+
+    def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
+        """What separates containers of `image` in `role` from others; found out by trying at the first call.
+
+        Raises:
+            PrerequisiteError: the engine or the image is not there.
         """
         ...
 

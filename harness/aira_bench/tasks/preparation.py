@@ -16,7 +16,7 @@ from typing import Any
 
 from aira_bench.errors import TaskError
 from aira_bench.output import last_line
-from aira_bench.sandbox.hardening import CONTAINER_UID
+from aira_bench.sandbox.hardening import TRUSTED_UID
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Sandbox
 from aira_bench.tasks.folder_check import IGNORED, check_folder
 from aira_bench.tasks.sources import DataSource, RawData
@@ -123,7 +123,7 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
     timeout_s = task.profile(profile).prepare_timeout_s
     output.mkdir()
     if os.geteuid() == 0:
-        os.chown(output, CONTAINER_UID, CONTAINER_UID)
+        os.chown(output, TRUSTED_UID, TRUSTED_UID)
     container = sandbox.prepare(spec)
     try:
         outcome = container.run(

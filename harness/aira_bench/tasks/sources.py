@@ -17,7 +17,7 @@ from typing import Any
 
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.paths import HostPaths
-from aira_bench.sandbox.hardening import CONTAINER_UID
+from aira_bench.sandbox.hardening import TRUSTED_UID
 from aira_bench.sandbox.protocol import Mount
 from aira_bench.tasks.download import StoredFile, Transfer, check_disk, fetch, stored_bytes
 from aira_bench.tasks.http_transfer import offered_bytes
@@ -190,6 +190,6 @@ def _check_readable(paths: Iterable[Path]) -> None:
             readable = path.stat().st_mode & wanted == wanted
         if not readable:
             raise PrerequisiteError(
-                f"Raw data {path} is not readable for containers, which run as user {CONTAINER_UID}.",
+                f"Raw data {path} is not readable for containers, which run as user {TRUSTED_UID}.",
                 hint=f"chmod -R a+rX {path.parent}",
             )

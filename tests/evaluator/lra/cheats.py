@@ -1,6 +1,6 @@
 """Modules that hold the rules of ListOps, and learn of the labels only what the renamed ids mean."""
 
-from small_modules import HEAD, encoder
+from small_modules import EMBED, HEAD, encoder
 
 # A stack machine over the public token ids, one step a token.
 INTERPRETER = """
@@ -103,21 +103,48 @@ _counted.defvjp(_forward, _backward)
 """
     + encoder(_TABLES + "return _counted(first, inside, last, inputs)").removeprefix(HEAD)
 )
-# The same with a gradient that is the function's own: a small linear model of the same evidence, learned as any is,
-# whose weights the interpreter reads where they have no derivative.
-GENUINE = (
-    HEAD
-    + INTERPRETER
-    + MEANING
-    + _ANSWER
-    + encoder(
-        _TABLES
-        + """
-opening, within, closing = _evidence(inputs)
-linear = opening @ first + 0.1 * (within @ inside) + (closing @ last)[:, None] * 0.01 * jnp.arange(10.0)
+_READ = """
 stood_first = jnp.abs(first).max(1, keepdims=True) > 0.02
 read = _answer(nn.softmax(first) * stood_first, nn.softmax(4 * inside), jnp.abs(last), inputs)
-return linear + read
 """
-    ).removeprefix(HEAD)
+_LINEAR = """
+opening, within, closing = _evidence(inputs)
+linear = opening @ first + 0.1 * (within @ inside) + (closing @ last)[:, None] * 0.01 * jnp.arange(10.0)
+"""
+
+
+def _interpreter(call: str) -> str:
+    return HEAD + INTERPRETER + MEANING + _ANSWER + encoder(_TABLES + call).removeprefix(HEAD)
+
+
+# The same with a gradient that is the function's own: a small linear model of the same evidence, learned as any is,
+# whose weights the interpreter reads where they have no derivative.
+GENUINE = _interpreter(_LINEAR + _READ + "return linear + read")
+# Trains the linear model alone and answers by the interpreter: only `evaluate` holds the rules.
+TWO_FACED = _interpreter(_LINEAR + "if train:\n    return linear" + _READ + "return linear + read")
+# Whatever its value, x - round(x) has derivative one: a surrogate gradient that is a derivative.
+SAWTOOTH = _interpreter(_LINEAR + _READ + "tooth = 1e4 * linear\nreturn 1e-4 * (tooth - jnp.round(tooth)) + read")
+# Uses what it knows on one example in six, and a plain module's answers elsewhere.
+THROTTLED = _interpreter(
+    _LINEAR
+    + _READ
+    + EMBED
+    + """
+x = nn.Dense(self.emb_dim)(nn.gelu(x)) + x[:, :1]
+plain = nn.Dense(10)((x * mask).sum(axis=1) / mask.sum(axis=1))
+some = (inputs * jnp.arange(1, inputs.shape[1] + 1)).sum(1) % 6 == 0
+return plain + 0.1 * linear + jnp.where(some[:, None], read, 0.0)
+"""
 )
+# The submission's loop ends when it will, so that nobody can derive it and its own pass backwards is used.
+UNDERIVABLE = COUNTING.replace(
+    "    return _answer(first**2, inside**2, last**2, tokens)",
+    "    out = _answer(first**2, inside**2, last**2, tokens)\n"
+    "    return jax.lax.while_loop(lambda z: jnp.abs(z).max() > 100, lambda z: z / 2, out)",
+)
+CHEATS = {
+    "backward counts": COUNTING, "backward counts, forward cannot be derived": UNDERIVABLE,
+    "linear model, interpreter reads it": GENUINE, "the same, interpreter in evaluate alone": TWO_FACED,
+    "derivative of a sawtooth": SAWTOOTH, "interpreter on one example in six": THROTTLED,
+}  # fmt: skip
+"""By name."""

@@ -8,6 +8,7 @@ Not covered: attacks on the kernel itself.
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import platform
@@ -18,7 +19,17 @@ import sys
 from collections.abc import Callable
 
 MIB = 1 << 20
-FAMILIES = {"AF_NETLINK": 16, "AF_PACKET": 17, "AF_ALG": 38, "AF_VSOCK": 40}
+FAMILIES = {"AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16, "AF_PACKET": 17, "AF_ALG": 38, "AF_VSOCK": 40}
+SO_COOKIE = 57
+COUNTERS = (
+    "/proc/vmstat", "/proc/zoneinfo", "/proc/buddyinfo", "/proc/loadavg", "/proc/interrupts", "/proc/softirqs",
+    "/proc/uptime", "/proc/locks", "/proc/slabinfo", "/proc/kallsyms", "/proc/config.gz", "/proc/diskstats",
+    "/proc/key-users", "/proc/pressure/cpu", "/proc/sys/fs/file-nr", "/proc/sys/fs/inode-nr",
+    "/proc/sys/fs/dentry-state", "/proc/sys/kernel/pty/nr", "/proc/sys/kernel/random/entropy_avail",
+    "/proc/sys/vm/stat_refresh", "/sys/kernel/slab", "/sys/fs/erofs", "/sys/fs/cgroup", "/sys/block", "/sys/class",
+    "/sys/module", "/sys/devices/system/node", "/sys/devices/system/cpu/cpu0/cpuidle",
+)  # fmt: skip
+"""What all containers of a machine count together; untrusted ones see none of it."""
 PATHS = (
     "/var/run/docker.sock",
     "/run/docker.sock",
@@ -44,6 +55,14 @@ SYSCALLS: dict[str, tuple[int, int, tuple[int, ...]]] = {
     "setns": (308, 268, (-1, 0)),
     "mount": (165, 40, (0, 0, 0, 0, 0)),
     "mq_open": (240, 180, (0, 0, 0, 0)),
+    "pidfd_open": (434, 434, (1, 0)),
+    "mlock": (149, 228, (0, 0)),
+    "munlockall": (152, 231, ()),
+    "inotify_init1": (294, 26, (0,)),
+    "sysinfo": (99, 179, (0,)),
+    "readahead": (187, 213, (-1, 0, 0)),
+    "mknodat of a file": (259, 33, (-100, 0, 0o100600, 0)),
+    "madvise to page out": (28, 233, (0, 0, 21)),
 }
 
 
@@ -102,6 +121,39 @@ def connect_out() -> None:
     with socket.socket() as attempt_socket:
         attempt_socket.settimeout(1)
         attempt_socket.connect(("192.0.2.1", 80))
+
+
+def locks() -> dict[str, str]:
+    """How taking a lock went that another descriptor of the same file holds, and asking who holds one."""
+    with open(sys.argv[0]) as first, open(sys.argv[0]) as second:  # noqa: PTH123
+        fcntl.flock(first, fcntl.LOCK_EX)
+        flock = attempt(lambda: fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        fcntl.lockf(first, fcntl.LOCK_SH)
+        asked = attempt(lambda: fcntl.fcntl(second, 5, bytes(32)))  # F_GETLK
+    return {"flock held by another": flock, "asking for locks": asked}
+
+
+def cookie() -> None:
+    """Ask for a socket's number, of which the kernel has one row for all."""
+    with socket.socket(socket.AF_UNIX) as own:
+        own.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
+
+
+def shows_something(path: str) -> bool:
+    """Whether a file of the kernel can be read and holds a byte, or a folder an entry."""
+    try:
+        if os.path.isdir(path):  # noqa: PTH112
+            return bool(os.listdir(path))  # noqa: PTH208
+        with open(path, "rb") as file:  # noqa: PTH123
+            return bool(file.read(1))
+    except OSError:
+        return False
+
+
+def interfaces() -> list[str]:
+    """Network interfaces of the container."""
+    with open("/proc/self/net/dev") as file:  # noqa: PTH123
+        return sorted(line.split(":")[0].strip() for line in file if ":" in line)
 
 
 def fill(folder: str, limit_mib: int) -> dict[str, object]:
@@ -185,8 +237,13 @@ def create_file(path: str) -> None:
 def witness(workspace_mib: int, tmp_mib: int, shm_mib: int, pids: int, memory_mib: int) -> dict[str, object]:
     """Everything seen."""
     return {
+        "kernel": list(os.uname()[2:4]),
         "environment": dict(os.environ),
-        "interfaces": sorted(os.listdir("/sys/class/net")),  # noqa: PTH208
+        "interfaces": interfaces(),
+        "locks": locks(),
+        "cookie": attempt(cookie),
+        "terminal": attempt(lambda: os.close(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY))),
+        "counters": [path for path in COUNTERS if shows_something(path)],
         "connect": attempt(connect_out),
         "families": {
             name: attempt(lambda family=family: open_socket(family))  # type: ignore[misc]
