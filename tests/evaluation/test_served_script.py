@@ -374,7 +374,7 @@ def test_a_predictor_that_dies_or_hangs_is_refused_and_nothing_is_tried_again(
 ) -> None:
     verdict = place.evaluate(BEGIN % pickled_model(source, name) + "prepare.evaluate_bpb(MODEL, None, 8)")
     assert verdict == Refused(reason, pytest.approx(0, abs=60), attempts=1)
-    assert not list((place.folder / "verdict").glob("attempt_*"))
+    assert not list((place.folder / "verdict").glob("attempt-*"))
 
 
 def test_judge_and_predictors_see_what_they_need_and_no_more(place: Place) -> None:
