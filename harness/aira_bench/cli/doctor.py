@@ -56,8 +56,9 @@ def _channels(args: argparse.Namespace) -> int:
     """Print what got through each medium; 1 if more did than should."""
     from aira_bench.cli.tables import print_rows
     from aira_bench.doctor import channel_readings
+    from aira_bench.terminal import say, say_json, tell
 
-    isolation, readings = channel_readings(args.profile, args.runtime, lambda text: print(text, file=sys.stderr))
+    isolation, readings = channel_readings(args.profile, args.runtime, tell)
     rows = [
         {
             "medium": reading.medium,
@@ -73,8 +74,8 @@ def _channels(args: argparse.Namespace) -> int:
     ]
     if args.json:
         found = [row | {"refused with": reading.closed} for row, reading in zip(rows, readings, strict=True)]
-        print(json.dumps({"isolation": asdict(isolation), "channels": found}, indent=2))
+        say_json({"isolation": asdict(isolation), "channels": found})
     else:
         print_rows(rows, empty="nothing was measured")
-        print(f"isolation: {isolation.word} ({isolation.reason})")
+        say(f"isolation: {isolation.word}: {isolation.reason}")
     return int(any(reading.state == "OPEN" for reading in readings))
