@@ -1,12 +1,14 @@
 """Accuracy and cost of every shipped module on every data set, each traced, trained and scored by the judge's code.
 
     XLA_FLAGS="--xla_cpu_multi_thread_eigen=false" OMP_NUM_THREADS=1 \\
-        python bench/lra_mechanisms.py --results mechanisms.jsonl [--tasks listops text] [--modules transformer]
+        python bench/lra_mechanisms.py --results mechanisms.jsonl [--tasks listops text] [--modules transformer] \
+        [--controls]
 
 Trained on the public train split and scored on the public validation split, one seed each; Text and Retrieval are the
 synthetic stand-ins. Seconds are the process's own and hold the whole evaluation: tracing, compilation, training and
-controls. Every cell is a line of the results file; cells that are there already are not made again, so that a run that
-was interrupted goes on. Ends with a table in Markdown.
+controls. `--controls` adds the two control trainings of `aira-bench confirm`. Every cell is a line of the results;
+cells that are there already are not made again, so that a run that was interrupted goes on. Ends with a table in
+Markdown.
 
 Not covered: seeds other than `--seed`, and the paper's profile, which needs a GPU.
 """
@@ -25,8 +27,9 @@ from aira_evaluator.lra.baselines.genome import PRESETS
 from aira_evaluator.lra.bundle import Bundle
 from aira_evaluator.lra.contract import CONTRACTS, TaskName
 from aira_evaluator.lra.data.build import PUBLIC_TRAIN_SEED, PUBLIC_VALIDATION_SEED, listops_public, synthetic_pool
+from aira_evaluator.lra.limits import JudgeLimits
 from aira_evaluator.lra.profiles import PROFILES, LraProfile
-from aira_evaluator.lra.scoring import JudgeLimits, Splits, score_module
+from aira_evaluator.lra.scoring import Splits, score_module
 from aira_evaluator.lra.tracing import TraceRequest, load_module_class, trace
 
 PROFILE = "cpu"
@@ -41,6 +44,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--modules", nargs="+", choices=tuple(PRESETS), default=list(PRESETS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--controls", action="store_true", help="train on the control tasks as well")
     options = parser.parse_args()
     options.results.touch()
     cells = [json.loads(line) for line in options.results.read_text().splitlines()]
@@ -51,7 +55,12 @@ def main() -> None:
         for name in missing:
             assert splits is not None
             cells.append(
-                {"task": task, "module": name, "seed": options.seed, **measured(task, name, splits, options.seed)}
+                {
+                    "task": task,
+                    "module": name,
+                    "seed": options.seed,
+                    **measured(task, name, splits, options.seed, controls=options.controls),
+                }
             )
             with options.results.open("a") as file:
                 file.write(json.dumps(cells[-1]) + "\n")
@@ -72,7 +81,7 @@ def public_splits(profile: LraProfile) -> Splits:
     return Splits(train, validation, validation)
 
 
-def measured(task: TaskName, name: str, splits: Splits, seed: int) -> Cell:
+def measured(task: TaskName, name: str, splits: Splits, seed: int, *, controls: bool) -> Cell:
     """One evaluation of a shipped module."""
     started_s = time.process_time()
     profile, contract = PROFILES[PROFILE, task], CONTRACTS[task]
@@ -83,13 +92,17 @@ def measured(task: TaskName, name: str, splits: Splits, seed: int) -> Cell:
     request = TraceRequest(contract, profile.defaults, profile.eval_batch_size, "cpu")
     bundle = Bundle("cpu", profile.defaults, dict(trace(module_class, request)))
     score = score_module(
-        bundle, profile, splits, seed=seed, limits=JudgeLimits(), started_s=time.monotonic(), note=lambda _: None
-    )
+        bundle, profile, splits, seed=seed, limits=JudgeLimits(), started_s=time.monotonic(), note=lambda _: None,
+        synthetic=task != "listops", controls=controls,
+    )  # fmt: skip
     return {
         "accuracy": score.validation,
         "cpu_s": round(time.process_time() - started_s, 1),
         "parameters": score.details["parameters"],
         "flags": score.flags,
+        "gradient": score.details["gradient"],
+        "controls": score.details.get("controls"),
+        "seconds": score.details["seconds"],
         "load": round(os.getloadavg()[0], 1),
     }
 

@@ -208,18 +208,15 @@ class Bench:
         tokens = jnp.ones((2, self._wanted.seq_len), jnp.int32)
         variables = jax.eval_shape(lambda key: self._module.init({"params": key}, tokens, train=False), self._key)
         self._tree: Any = jax.tree.structure(dict(variables)["params"])
-        structures: list[Any] = []
 
-        def forward(parameters: Any, inputs: jax.Array, key: jax.Array) -> Any:  # noqa: ANN401
+        def passing(parameters: Any, inputs: jax.Array, key: jax.Array) -> Any:  # noqa: ANN401
             out, pullback = jax.vjp(lambda p: self._apply(self._tree.unflatten(p), inputs, key), parameters)
-            residuals, structure = jax.tree.flatten(pullback)
-            structures.append(structure)
-            return out, tuple(residuals)
+            return out, lambda cotangent: tuple(pullback(cotangent)[0])
 
         return ModuleFunctions(
             init=lambda key: self._start,
-            forward=forward,
-            backward=lambda residuals, cotangent: tuple(structures[-1].unflatten(residuals)(cotangent)[0]),
+            derived=passing,
+            submitted=passing,
             evaluate=lambda parameters, inputs: self._apply(self._tree.unflatten(parameters), inputs, None),
         )
 

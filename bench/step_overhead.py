@@ -3,9 +3,10 @@
 The step is a solution that writes three bytes. Its critical path reaches from handing it over to having the outcome
 and the artifact on disk; preparing the container lies outside, as in a run, where the next container starts while
 the agent thinks. Both are timed in turn, so that a busy machine slows both. Prints Markdown; exit status 1 if the
-ratio of the medians is above `--at-most`.
+ratio of the medians is above `--at-most`. With `--compare` each repetition also prepares and runs a container on the
+ordinary image, and both import torch once: what file trees of their own cost (docs/isolation.md).
 
-    python bench/step_overhead.py --image IMAGE --repeats 30
+    python bench/step_overhead.py --image IMAGE --repeats 30 --compare
 
 Not covered: the time of agents, models and evaluators.
 """
@@ -25,6 +26,7 @@ from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec
 
 SOLUTION = "open('{folder}/submission.csv', 'w').write('mA\\n')"
 LIMITS = Limits(memory_mib=256, workspace_mib=64, tmp_mib=64)
+IMPORT_LIMITS = Limits(memory_mib=2048, workspace_mib=64, tmp_mib=64)
 SUBMISSION = ArtifactRequest("submission.csv", 4096)
 
 
@@ -35,6 +37,39 @@ class Timing:
     prepare_s: float
     step_s: float
     bare_s: float
+
+
+def time_import(sandbox: DockerSandbox, image: str, destination: Path) -> tuple[float, float]:
+    """Seconds of a step that imports torch, and the most memory in MiB that was charged to it."""
+    container = sandbox.prepare(ContainerSpec(image, "agent", "bench-step-overhead", IMPORT_LIMITS))
+    outcome = container.run(
+        ["python3", "-c", "import torch; print(torch.ones(2).sum())"],
+        files={}, timeout_s=120, artifacts=[], destination=destination,
+    )  # fmt: skip
+    container.close()
+    sandbox.sweep("bench-step-overhead")
+    return outcome.wall_s, outcome.peak_memory_mib or 0.0
+
+
+def compare(engine: DockerEngine, image: str, repeats: int, destination: Path) -> None:
+    """Print preparing, step, import and memory with file trees of their own and without, in turn."""
+    with DockerSandbox(engine) as own, DockerSandbox(engine, own_trees=False) as ordinary:
+        print(f"isolation: {own.isolation(image, 'agent', gpu=False).word}\n")
+        sandboxes = {"own trees": own, "ordinary image": ordinary}
+        taken: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in sandboxes}
+        for repeat in range(repeats + 1):
+            for name, sandbox in sandboxes.items():
+                figures = (*time_step(sandbox, image, destination), *time_import(sandbox, image, destination))
+                if repeat:  # the first reads the image from disk
+                    taken[name].append(figures)
+    print("| | prepare ms | step ms | torch import in a step, ms | peak memory MiB |\n|---|---|---|---|---|")
+    for name, rows in taken.items():
+        prepare_s, step_s, import_s, memory_mib = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"| {name} | {prepare_s * 1000:.0f} | {step_s * 1000:.0f} | {import_s * 1000:.0f} | {memory_mib:.0f} |")
+    pairs = zip(taken["own trees"], taken["ordinary image"], strict=True)
+    more = [(a[0] - b[0]) * 1000 for a, b in pairs]
+    print(f"\nPreparing takes {statistics.median(more):.0f} ms more (median of {repeats} pairs, quartiles "
+          f"{', '.join(f'{value:.0f}' for value in statistics.quantiles(more)[::2])}).")  # fmt: skip
 
 
 def time_step(sandbox: DockerSandbox, image: str, destination: Path) -> tuple[float, float]:
@@ -78,8 +113,13 @@ def main() -> int:
     )
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--at-most", type=float, default=0.5, help="ratio of medians that still passes")
+    parser.add_argument("--compare", action="store_true", help="print what file trees of their own cost, and stop")
     options = parser.parse_args()
     engine = DockerEngine.connect()
+    if options.compare:
+        with tempfile.TemporaryDirectory() as folder:
+            compare(engine, options.image, options.repeats, Path(folder))
+        return 0
     with DockerSandbox(engine) as sandbox, tempfile.TemporaryDirectory() as folder:
         time_step(sandbox, options.image, Path(folder))  # the first one of each reads the image from disk
         time_bare(options.image)

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import StepEnded, read_events
+from aira_bench.runs.folder import RunFolder, SeedFolder
+from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
+
+
+def submitted(folder: SeedFolder) -> int | None:
+    """The step an ended seed submitted; None where there is none."""
+    last = read_events(folder.journal)[0][-1]
+    return last.submitted if isinstance(last, SeedEnded) else None
+
 
 Tree = list[tuple[Any, ...]]
 

@@ -16,7 +16,7 @@ import pytest
 from aira_bench.runs.journal import StepEnded, read_events
 from aira_bench.runs.node import Node
 from aira_bench.runs.scores import TrustedScore
-from place import Place
+from place import Place, submitted
 from small_mad import small_mad
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -77,8 +77,9 @@ def test_what_was_submitted_is_confirmed_on_data_the_search_has_not_seen(
     assert 0 < row["confirmed_mean"] < 1
     assert row["confirmed_mean"] != row["test_mean"]
     seed = place.run("first").seed(0)
-    assert seed.submitted is not None
-    report = json.loads((seed.confirmation(seed.submitted) / "report.json").read_text())
+    step = submitted(seed)
+    assert step is not None
+    report = json.loads((seed.confirmation(step) / "report.json").read_text())
     assert report["seed_set"] == "final"
     again = place.call("confirm", "first")
     assert "scoring" not in again.stderr, "what is confirmed is not scored twice"

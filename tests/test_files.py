@@ -18,7 +18,7 @@ from aira_bench.files import (
 )
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(min_value=-1e100, max_value=1e100) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20,
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ def test_json_of_ours_is_read_back(value: object) -> None:
         ('{"a":' * 65 + "1" + "}" * 65, "nested deeper than 64"),
         ("NaN", "NaN"),
         ("[-Infinity]", "-Infinity"),
-        ("1e999", "not finite"),
+        ("1e999", r"beyond 1e\+100"),
         ("9" * 19, "more than 18 digits"),
         ('{"a":1,"a":1}', "twice"),
         ("{}{}", "not JSON"),

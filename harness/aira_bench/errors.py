@@ -48,6 +48,15 @@ class SandboxError(AiraError):
     exit_code = 5
 
 
+class AskedInVain(SandboxError):
+    """The engine failed after a model was shown hidden text. Nothing may be trained again for the same step."""
+
+    def __init__(self, message: str, *, hint: str | None = None, attempts: int) -> None:
+        super().__init__(message, hint=hint)
+        self.attempts = attempts
+        """How often the model was asked."""
+
+
 class RunStateError(AiraError):
     """A run folder cannot be read, is locked by a live process, or belongs to another version."""
 

@@ -1,7 +1,7 @@
 """Writing files so that a crash leaves the old or the new content, and reading files that a stranger may have made.
 
 A reader here opens each part of a path without following links, takes regular files alone, and reads no more than it
-was told to expect; JSON is taken as strict JSON of bounded depth, with bounded whole numbers and finite fractions.
+was told to expect; JSON is taken as strict JSON of bounded depth, with bounded numbers.
 So a named pipe, a device, a link, a sparse file of terabytes or a number of a million digits is one exception, at once.
 
 Not covered: what the values mean, and folders that change while they are read.
@@ -10,7 +10,6 @@ Not covered: what the values mean, and folders that change while they are read.
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
@@ -21,6 +20,8 @@ from typing import Any, NoReturn
 
 MOST_DIGITS = 18
 """Of a whole number in JSON: what fits 63 bits."""
+LARGEST = 1e100
+"""Of a fraction: the sums, squares and differences that boards make of such numbers are finite."""
 MOST_DEPTH = 64
 _HALF = re.compile("[\ud800-\udfff]")
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -244,8 +245,8 @@ def _whole(digits: str) -> int:
 
 
 def _fraction(digits: str) -> float:
-    if not math.isfinite(value := float(digits)):
-        raise Unacceptable("a number is not finite")
+    if not abs(value := float(digits)) <= LARGEST:
+        raise Unacceptable(f"a number is beyond {LARGEST:g}")
     return value
 
 

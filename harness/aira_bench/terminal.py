@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WIDE = 240
 """Columns of a table at its widest."""
-_LINE_CHARS = 10_000
+_LINE_CHARS, _CELL_CHARS = 10_000, 500
 
 
 def say(line: object = "", *, flush: bool = False) -> None:
@@ -38,7 +38,14 @@ def cell(value: object, style: str = "") -> "Text":
     """One value in a table of rich: no markup, nothing raw, one line."""
     from rich.text import Text  # rich stays out of start-up
 
-    return Text(one_line(value), style=style)
+    return Text(one_line(value, _CELL_CHARS), style=style)
+
+
+def line(value: object, style: str = "") -> "Text":
+    """One line beside tables."""
+    from rich.text import Text
+
+    return Text(one_line(value, _LINE_CHARS), style=style)
 
 
 def paragraph(text: str, style: str = "") -> "Text":

@@ -56,14 +56,14 @@ LIMIT_S = 10.0
 
 @pytest.mark.parametrize("name", HOSTILE_CODE)
 def test_every_reader_of_code_gives_up_in_time(name: str) -> None:
-    code, started_s = HOSTILE_CODE[name], time.monotonic()
+    code, started_s = HOSTILE_CODE[name], time.process_time()
     extract_features(code)
     read_dials(code)
     read_genome(code)
     with pytest.raises(ValueError, match=r".+"):
         submitted_script(code)
     extract_code(f"Here.\n```python\n{code}\n```\n")
-    assert time.monotonic() - started_s < LIMIT_S
+    assert time.process_time() - started_s < LIMIT_S
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ def test_any_text_is_extracted_from_or_refused(answer: str) -> None:
 
 
 def test_marks_of_edits_and_fences_are_looked_for_once(tmp_path: Path) -> None:
-    started_s = time.monotonic()
+    started_s = time.process_time()
     parse_edits(" \t" * 300_000 + "change")
     parse_edits("### change:" + " " * 300_000 + "x")
     extract_code("```" + " " * 300_000 + "`")
     extract_code("`" * 300_000)
-    assert time.monotonic() - started_s < 3
+    assert time.process_time() - started_s < 3
 
 
 def test_analyze_says_how_many_scripts_it_could_not_read(

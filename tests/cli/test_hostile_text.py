@@ -34,7 +34,9 @@ def hostile_run(runs: Path, name: str = "hostile") -> RunFolder:
         images={"agent": WRITABLE, "evaluator": WRITABLE},
     )  # fmt: skip
     plan = RunPlan.model_validate(record.plan.model_dump() | {"agent": LONG, "scaffold": WRITABLE, "steps": 1})
-    folder = write_run(runs, record.model_copy(update={"plan": plan}), invalid_share=0.0, end=False)
+    folder = write_run(
+        runs, record.model_copy(update={"plan": plan}), invalid_share=0.0, end=False, flags={0: (WRITABLE,)}
+    )
     longer = record.model_copy(update={"plan": plan.model_copy(update={"steps": 3})})
     write_json(folder.path / "manifest.json", longer.model_dump(mode="json"))
     journal = JournalFile(folder.seed(0).journal)

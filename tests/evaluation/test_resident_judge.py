@@ -13,13 +13,21 @@ import pytest
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
-from aira_bench.evaluation.judge import JudgeAlone
+from aira_bench.evaluation.judge import JudgeAlone, read_verdict
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.resident import ResidentJudge, may_stay
-from aira_bench.evaluation.verdict import MARKER, Refused, Scored
+from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Limits, StepOutcome
+from aira_bench.sandbox.protocol import (
+    ArtifactRequest,
+    CapturedOutput,
+    ContainerSpec,
+    ConversationTimeout,
+    EndReason,
+    Limits,
+    StepOutcome,
+)
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task, load_task
 from aira_evaluator.compose.profiles import CPU
@@ -45,6 +53,8 @@ class Script:
     open: int = 0
     fresh: int = 0
     asked: list[str] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=dict)
+    """What the engine says of a judge that broke off."""
 
     def prepare(self, spec: ContainerSpec) -> "ScriptedContainer":
         self.open += 1
@@ -88,7 +98,7 @@ class ScriptedContainer:
         raise SandboxError("a fresh container")
 
     def inspect(self) -> Mapping[str, Any]:
-        return {}
+        return {"State": self.script.state}
 
     def close(self) -> None:
         self.script.open -= 1
@@ -120,6 +130,49 @@ def test_one_judge_serves_all_and_leaves_its_report(tmp_path: Path, ahead: Threa
 
 def raises(asked: str, honest: dict[str, Any]) -> object:
     raise SandboxError("it did not answer in time")
+
+
+def stays_silent(asked: str, honest: dict[str, Any]) -> object:
+    raise ConversationTimeout("it did not answer in time")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_silence_for_the_whole_time_refuses_and_for_what_the_run_has_left_does_not(
+    tmp_path: Path, ahead: ThreadPoolExecutor, whole: bool
+) -> None:
+    judge = ResidentJudge(setting(tmp_path), Script(stays_silent), Limits(), ahead)
+    timeout_s = TASK.profile("cpu").evaluation_timeout_s - (0 if whole else 1)
+
+    def evaluate() -> Verdict:
+        return judge.evaluate(submission(MIXED), timeout_s=timeout_s, destination=tmp_path / "kept")
+
+    if whole:
+        verdict = evaluate()
+        assert isinstance(verdict, Refused)
+        assert "did not end within 300 s" in verdict.reason
+    else:
+        with pytest.raises(SandboxError, match="time of the run ended"):
+            evaluate()
+    judge.close()
+
+
+def test_a_judge_killed_for_memory_refuses_by_the_word_of_the_engine(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    script = Script(raises, state={"OOMKilled": True})
+    judge = ResidentJudge(setting(tmp_path), script, Limits(), ahead)
+    verdict = judge.evaluate(submission(MIXED), timeout_s=9, destination=tmp_path / "kept")
+    assert isinstance(verdict, Refused)
+    assert "above 4096 MiB of memory" in verdict.reason
+    judge.close()
+    assert script.open == 0
+
+
+@pytest.mark.parametrize("ended", ["out_of_memory", "output_flood", "timeout"])
+def test_a_judge_that_the_host_or_the_kernel_ends_refuses(tmp_path: Path, ended: EndReason) -> None:
+    captured = CapturedOutput(b"", b"", 0, "")
+    outcome = StepOutcome(ended, None, 7.0, captured, captured, {}, None, "9 MiB of something")
+    verdict = read_verdict(setting(tmp_path), outcome, timeout_s=TASK.profile("cpu").evaluation_timeout_s)
+    assert isinstance(verdict, Refused)
+    assert ("did not end" if ended == "timeout" else "above 9 MiB of something") in verdict.reason
 
 
 FAILURES: dict[str, Callable[[str, dict[str, Any]], object]] = {

@@ -1,12 +1,13 @@
 """Scripts that fight their clock, their sandbox and their judge, in the real containers of an evaluation."""
 
 import base64
-import hashlib
 import json
 import math
 import os
 import secrets
+import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
 from aira_evaluator.autoresearch.handover import hand_over
+from aira_evaluator.autoresearch.hidden import SCHEMA, SplitRows, write_split
+from aira_evaluator.autoresearch.references import References
 from aira_evaluator.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.docker
@@ -38,8 +41,9 @@ pytestmark = pytest.mark.docker
 ROOT = Path(__file__).parents[2]
 TASK = ROOT / "tasks" / "AutoregressiveLanguageModellingAutoresearchBPB"
 LIMITS = Limits(memory_mib=2048, workspace_mib=160, tmp_mib=64, shm_mib=16)
-ROWS, TOKENS, VOCABULARY = 16, 24, 280
-TICKETS = ("of the first", "of the second")
+ROWS, TOKENS, VOCABULARY = 20, 24, 280
+CONTAINERS = 2
+SOCKETS = ("socket-1", "socket-2")
 LAST_STEPS_S = 30.0
 """From the fit container's deadline to a verdict, on a busy machine, is less."""
 
@@ -71,16 +75,19 @@ class Net(nn.Module):
 STAYING = (
     MODEL
     + """
-def knock():
-    import socket, time
+def search():
+    import os, socket, time
     ours = open("/proc/self/cmdline", "rb").read().split(b"\\0")
-    ticket = ours[ours.index(b"--ticket") + 1]
-    for _ in range(400):
+    own = ours[ours.index(b"--socket") + 1].decode()
+    for _ in range(300):
+        try:
+            print("listed", os.listdir("/meeting"), flush=True)
+        except OSError as error:
+            print("not listed", error.errno, flush=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stream:
             try:
-                stream.connect("/meeting/rows.sock")
-                stream.send(ticket)
-                print("let in" if stream.recv(64) else "sent away", flush=True)
+                stream.connect(own)
+                print("let in", flush=True)
             except OSError:
                 pass
         time.sleep(0.01)
@@ -90,11 +97,46 @@ class Staying(Net):
         import threading
         if not hasattr(self, "stays"):
             self.stays = True
-            threading.Thread(target=knock, daemon=False).start()
+            threading.Thread(target=search, daemon=False).start()
         return super().forward(x)
 """
 )
-"""The first predictor, told to go, knocks at the second's door with its own ticket."""
+"""A predictor that is told to go stays, and looks for the socket of the next one."""
+LOST = (
+    MODEL
+    + """
+class Lost(Net):
+    def forward(self, x):
+        import os, signal
+        os.kill(-1, signal.SIGKILL)
+        os._exit(7)
+"""
+)
+"""Takes every process of its container with it."""
+SLOW = (
+    MODEL
+    + """
+class Slow(Net):
+    def forward(self, x):
+        import time
+        time.sleep(0.1)
+        return super().forward(x)
+"""
+)
+HANGING = (
+    MODEL
+    + """
+class Hanging(Net):
+    def forward(self, x):
+        import signal, time
+        for number in range(1, 65):
+            try:
+                signal.signal(number, signal.SIG_IGN)
+            except (OSError, ValueError):
+                pass
+        time.sleep(1000)
+"""
+)
 BEGIN = """
 import os, signal, sys, time
 import prepare
@@ -202,7 +244,7 @@ class Place:
 
 def write_task(folder: Path, **clock: float) -> None:
     metadata = yaml.safe_load((TASK / "metadata.yaml").read_text())
-    fit = {"budget_s": 2, "start_up_s": 2, "handover_mib": 16, "serving_s": 240} | clock
+    fit = {"budget_s": 2, "start_up_s": 2, "handover_mib": 16, "serving_s": 240, "predictors": CONTAINERS} | clock
     metadata["logging_info"]["name"] = folder.name
     metadata["aira"] = {
         "aliases": ["tiny-script"],
@@ -224,12 +266,15 @@ def write_hidden(folder: Path) -> None:
     (folder / "search").mkdir()
     splits = {}
     for number, split in enumerate(("validation", "test")):
-        rows = np.random.default_rng(number).integers(0, VOCABULARY, (ROWS, TOKENS + 1)).astype(np.uint16)
-        rows[:, 0] = tokenizer.get_bos_token_id()
-        np.save(folder / "search" / f"{split}.npy", rows)
-        size = int(tokenizer.byte_lengths()[rows[:, 1:]].sum())
-        splits[split] = {"bytes": size, "sha256": hashlib.sha256(rows.tobytes()).hexdigest()}
-    manifest = {"profile": "cpu", "seed": 3, "public_corpus": False, "splits": splits}
+        rng = np.random.default_rng(number)
+        tokens = rng.integers(0, VOCABULARY, (ROWS, TOKENS + 1)).astype(np.uint16)
+        tokens[:, 0] = tokenizer.get_bos_token_id()
+        rows = SplitRows(split, tokens, tokenizer.byte_lengths(), np.arange(ROWS) % CONTAINERS, ROWS)
+        said = rng.normal(5, 1, (ROWS, TOKENS, 2)).astype(np.float16)
+        splits[split] = write_split(folder / "search", rows, References.of(said, rows.bytes_of_targets()))
+    manifest = {
+        "schema": SCHEMA, "profile": "cpu", "seed_set": "search", "seed": 3, "public_corpus": False, "splits": splits,
+    }  # fmt: skip
     (folder / "search" / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -304,13 +349,32 @@ def test_a_trainer_that_hides_hands_nothing_over_after_the_deadline(place: Place
     assert 4.0 <= seconds["fit"] < 12.0
 
 
-def test_the_first_predictor_is_not_let_in_when_the_second_is_awaited(place: Place) -> None:
+def test_a_predictor_that_stays_does_not_find_the_next_ones_socket(place: Place) -> None:
+    """All targets are asked for, so the score is exact; whoever heard both containers' questions could do better."""
     verdict = place.evaluate(BEGIN % pickled_model(STAYING, "Staying") + "prepare.evaluate_bpb(MODEL, None, 8)")
     assert isinstance(verdict, Scored), verdict
     assert verdict.test == pytest.approx(true_bpb(place.setting.data.hidden, "test"), abs=1e-5)
+    assert verdict.test_standard_error == pytest.approx(0, abs=1e-9)
     printed = (place.folder / "verdict" / "predict_1.txt").read_text()
-    assert "sent away" in printed
-    assert "let in" not in printed
+    assert "not listed 13" in printed
+    assert not {"listed [", "let in"} & set(printed.splitlines())
+    assert (place.folder / "verdict" / "predict_2.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "name", "reason"),
+    [
+        ({}, LOST, "Lost", "the process that served the model ended early"),
+        ({"serving_s": 20}, HANGING, "Hanging", "serving the model took longer than 20 s"),
+    ],
+    indirect=["place"],
+)
+def test_a_predictor_that_dies_or_hangs_is_refused_and_nothing_is_tried_again(
+    source: str, name: str, reason: str, place: Place
+) -> None:
+    verdict = place.evaluate(BEGIN % pickled_model(source, name) + "prepare.evaluate_bpb(MODEL, None, 8)")
+    assert verdict == Refused(reason, pytest.approx(0, abs=60), attempts=1)
+    assert not list((place.folder / "verdict").glob("attempt-*"))
 
 
 def test_judge_and_predictors_see_what_they_need_and_no_more(place: Place) -> None:
@@ -367,24 +431,22 @@ def test_code_in_a_handed_over_file_meets_nothing_hidden_and_ends_its_own_evalua
     assert printed[:6] == [f"{name} refused" for name in ("hidden", "public", "task", "meeting", "handover", "network")]
 
 
-def test_predictors_live_no_longer_than_they_may(place: Place) -> None:
+def test_predictors_live_no_longer_than_they_may_together(place: Place) -> None:
     """They find no judge here, and wait: so would one that ignores a judge who has hung up."""
     (place.folder / HANDOVER_FILE).write_bytes(b"")
     spec = predict_spec(place.setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
-    predictors = Predictors(place.sandbox, spec, TICKETS, 2.0, place.folder, on_failure=lambda: None)
+    told = threading.Event()
+    predictors = Predictors(place.sandbox, spec, SOCKETS, 2.0, place.folder, on_failure=told.set)
     predictors.start()
-    deadline_s = time.monotonic() + LAST_STEPS_S
-    while len(predictors.endings) < 2 and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    assert predictors.endings == ["timeout", "timeout"]
+    assert told.wait(LAST_STEPS_S), "a judge need not wait for one that will not come"
     predictors.stop()
-    assert predictors.failure is None
+    assert (predictors.endings, predictors.failure) == (["timeout"], None)
 
 
 def test_stopped_predictors_are_gone_and_nobodys_failure(place: Place) -> None:
     (place.folder / HANDOVER_FILE).write_bytes(b"")
     spec = predict_spec(place.setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
-    predictors = Predictors(place.sandbox, spec, TICKETS, 60.0, place.folder, on_failure=lambda: None)
+    predictors = Predictors(place.sandbox, spec, SOCKETS, 60.0, place.folder, on_failure=lambda: None)
     predictors.start()
     time.sleep(1.0)
     predictors.stop()
@@ -398,11 +460,48 @@ def test_an_engine_that_cannot_start_a_predictor_is_the_engines_failure(place: P
     )
     called: list[bool] = []
     spec = predict_spec(setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
-    predictors = Predictors(place.sandbox, spec, TICKETS, 2.0, place.folder, on_failure=lambda: called.append(True))
+    predictors = Predictors(place.sandbox, spec, SOCKETS, 2.0, place.folder, on_failure=lambda: called.append(True))
     predictors.start()
     predictors.stop()
     assert isinstance(predictors.failure, AiraError) or predictors.endings == []
     assert called == ([True] if predictors.failure else [])
+
+
+def test_a_container_that_the_engine_loses_is_replaced_and_the_same_model_asked_the_same(place: Place) -> None:
+    """The first predictor's container is removed while it answers, by somebody else."""
+    lost: list[str] = []
+    stopped = threading.Event()
+
+    def lose_one() -> None:
+        label = f"label=aira-bench.run={place.setting.run_id}"
+        while not stopped.wait(0.2) and not lost:
+            listed = subprocess.run(
+                ["docker", "ps", "-q", "--filter", label, "--filter", "label=aira-bench.role=predict"],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            for name in listed.stdout.split():
+                if "reader" in subprocess.run(["docker", "inspect", "-f", "{{.Name}}", name],
+                                              capture_output=True, text=True, check=False).stdout:  # fmt: skip
+                    continue
+                time.sleep(4)  # so that it answers
+                subprocess.run(["docker", "rm", "-f", name], check=True, capture_output=True)
+                lost.append(name)
+
+    thread = threading.Thread(target=lose_one)
+    thread.start()
+    verdict = place.evaluate(BEGIN % pickled_model(SLOW, "Slow") + "prepare.evaluate_bpb(MODEL, None, 8)")
+    stopped.set()
+    thread.join()
+    assert isinstance(verdict, Scored), verdict
+    assert verdict.attempts == 2
+    assert len(lost) == 1
+    assert verdict.test == pytest.approx(true_bpb(place.setting.data.hidden, "test"), abs=1e-5)
+    folder = place.folder / "verdict"
+    assert (folder / "report.json").exists()
+    assert "container" in (folder / "attempt-asked-1" / "failure.txt").read_text(), (
+        "what the first attempt left is kept"
+    )
+    assert verdict.details["handover_sha256"]
 
 
 def test_a_task_without_a_clock_is_refused(place: Place) -> None:

@@ -13,14 +13,14 @@ from aira_bench.errors import SandboxError, TaskError
 from aira_bench.evaluation.compiled_programs import CompiledPrograms
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.evaluation.traced_module import GRAPHS, LIMITS_FILE, TracedModule, fit_spec
+from aira_bench.evaluation.traced_module import GRAPHS, LIMITS_FILE, TRAININGS, TracedModule, fit_spec
 from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, PreparedContainer
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
-from aira_evaluator.lra import bundle, commands
+from aira_evaluator.lra import bundle, commands, controls
 from aira_evaluator.lra.data.listops import draw_expressions
 from aira_evaluator.lra.data.splits import SplitManifest, write_split
 from aira_evaluator.lra.profiles import CPU_LISTOPS
@@ -54,6 +54,24 @@ class CustomEncoder(nn.Module):
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return nn.Dense(self.num_classes)(x.sum(axis=1) / mask.sum(axis=1))
 """
+# Its pass backwards is no derivative.
+CUSTOM = (
+    SMALL.replace(
+        "class Custom",
+        """
+@jax.custom_vjp
+def _odd(x):
+    return x
+
+
+_odd.defvjp(lambda x: (x, None), lambda _, g: (g * g,))
+
+
+class Custom""",
+    )
+    .replace("x = nn.Dropout", "x = _odd(x)\n        x = nn.Dropout")
+    .replace("import jax.numpy", "import jax\nimport jax.numpy")
+)
 # Everything a process can do to look finished, still be at work, or have a word in the score.
 NOISY = f"""
 import os, sys, threading, time
@@ -94,9 +112,13 @@ def small_data(folder: Path, task: Task) -> TaskData:
     shape = replace(CPU_LISTOPS.listops, longer_than=4, shorter_than=16) if CPU_LISTOPS.listops else None
     assert shape is not None
     seen: set[bytes] = set()
-    for number, name in enumerate(("train", "validation_with_labels/search", "test_with_labels/search")):
+    for number, name in enumerate(
+        ("train", *(f"{kind}_with_labels/{seeds}" for seeds in ("search", "final") for kind in ("validation", "test")))
+    ):
         split, _ = draw_expressions(shape, 300, 100 + number, seen)
-        manifest = SplitManifest("cpu", "listops", name.partition("_")[0], "generated", True, "search", 5)
+        manifest = SplitManifest(
+            "cpu", "listops", name.partition("_")[0], "generated", True, name.rpartition("/")[2], 5
+        )
         write_split(data.hidden / name, split, manifest)
     return data
 
@@ -137,6 +159,7 @@ def judged(
 def test_host_and_evaluator_mean_the_same_files() -> None:
     assert (GRAPHS.name, GRAPHS.max_bytes) == (bundle.BUNDLE_FILE, bundle.MAX_BUNDLE_BYTES)
     assert LIMITS_FILE == commands.LIMITS_FILE
+    assert TRAININGS == {"search": 1, "final": 1 + controls.TRAININGS}
 
 
 @pytest.mark.docker
@@ -147,6 +170,37 @@ def test_a_module_is_scored_and_its_noise_ignored(judged: Judged) -> None:
     assert 0 < scored.test < 0.6
     assert scored.details["hyperparameters"]["train_steps"] == 20
     assert not list(judged.folder.rglob(GRAPHS.name))
+
+
+@pytest.mark.docker
+def test_a_gradient_of_its_own_keeps_a_score_out_unless_the_task_admits_it(
+    setting: EvaluationSetting, sandbox: DockerSandbox, ahead: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    metadata = setting.task.metadata
+    admitting = metadata.model_copy(update={"aira": metadata.aira.model_copy(update={"admits": ("custom_gradient",)})})
+    found = []
+    for task in (setting.task, replace(setting.task, metadata=admitting)):
+        evaluator = TracedModule(replace(setting, task=task), sandbox, LIMITS, ahead)
+        scored = Judged(evaluator, tmp_path)(CUSTOM)
+        evaluator.close()
+        assert isinstance(scored, Scored), scored
+        assert "custom_gradient" in scored.flags
+        found.append(scored)
+    assert [scored.unranked for scored in found] == [("custom_gradient",), ()]
+    assert found[0].remarks == ("gradient: backward is not the derivative of forward",)
+
+
+@pytest.mark.docker
+def test_the_final_seed_set_comes_with_controls(
+    setting: EvaluationSetting, sandbox: DockerSandbox, ahead: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    evaluator = TracedModule(replace(setting, seed_set="final"), sandbox, LIMITS, ahead)
+    scored = Judged(evaluator, tmp_path)(SMALL)
+    evaluator.close()
+    assert isinstance(scored, Scored), scored
+    assert len(scored.details["controls"]["trainings"]) == controls.TRAININGS
+    assert [remark.partition(" ")[0] for remark in scored.remarks] == ["test"]
+    assert scored.unranked == ()
 
 
 @pytest.mark.docker

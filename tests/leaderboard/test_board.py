@@ -16,22 +16,23 @@ from aira_bench.leaderboard.formats import duration, print_tables, records, to_c
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.sandbox.protocol import Isolation
 from generated_runs import manifest, write_run
+from place import submitted
 
 
 def test_a_row_holds_what_the_journals_and_scores_say(tmp_path: Path) -> None:
     run = write_run(tmp_path, manifest("a", seeds=(0, 1, 2), steps=10))
     (table,) = build_tables([run])
     (row,) = table.rows
-    submitted = {}
+    best_of = {}
     for seed in (0, 1, 2):
         scores = run.seed(seed).scores.read()
         best = max(scores.values(), key=lambda score: round(score.validation or 0, 4))
-        submitted[seed] = best
+        best_of[seed] = best
         assert row.best_test is not None
     assert row.valid_submission_rate == 1.0
     assert row.test is not None
-    assert row.test.mean == pytest.approx(statistics.fmean(score.test for score in submitted.values()))
-    assert row.test.deviation == pytest.approx(statistics.stdev(score.test for score in submitted.values()))
+    assert row.test.mean == pytest.approx(statistics.fmean(score.test for score in best_of.values()))
+    assert row.test.deviation == pytest.approx(statistics.stdev(score.test for score in best_of.values()))
     assert row.steps == 30
     assert row.wall_s == pytest.approx(30.0)
 
@@ -55,11 +56,11 @@ def test_what_submissions_claim_stands_beside_what_they_earned(tmp_path: Path) -
 
 def test_confirmed_scores_stand_beside_those_of_the_search_and_say_how_many_they_are(tmp_path: Path) -> None:
     run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=3), invalid_share=0.0)
-    submitted = run.seed(1).submitted
-    assert submitted is not None
+    chosen = submitted(run.seed(1))
+    assert chosen is not None
     (table,) = build_tables([run])
     assert "confirmed" not in to_markdown([table])
-    run.seed(1).confirmed.append(TrustedScore(submitted, 0.4321, 0.4, "1", "judge:1", 2.0))
+    run.seed(1).confirmed.append(TrustedScore(chosen, 0.4321, 0.4, "1", "judge:1", 2.0))
     run.seed(0).confirmed.append(TrustedScore(99, 0.9, 0.9, "1", "judge:1", 2.0))
     (table,) = build_tables([run])
     assert table.rows[0].confirmed == Spread(0.4321, None, 1), "of the submitted step alone"
@@ -95,6 +96,25 @@ def test_an_unranked_submission_counts_as_none_and_enters_no_mean(tmp_path: Path
     assert row.best_test.mean < 1.0
     assert (row.unranked, row.valid_submission_rate, row.confirmed) == (1, 0.5, None)
     assert "unranked" in to_markdown([table])
+
+
+def test_a_score_above_the_best_published_waits_for_its_confirmation(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1), invalid_share=0.0)
+    place = run.seed(0)
+    score = replace(place.scores.read()[1], test=1.0, flags=("above_published_best",))
+    place.scores.append(score)
+    other = run.seed(1).scores.read()[1]
+    (row,) = build_tables([run])[0].rows
+    assert row.test == Spread(other.test, None, 1)
+    assert (row.awaiting, row.unranked, row.valid_submission_rate) == (1, 0, 1.0)
+    assert row.best_test is not None
+    assert row.best_test.mean < 1.0
+    assert "Awaits confirm: seeds whose submission scored above" in to_markdown(build_tables([run]))
+    place.confirmed.append(score)
+    (row,) = build_tables([run])[0].rows
+    assert row.awaiting == 0
+    assert row.test is not None
+    assert row.test.count == 2
 
 
 def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:

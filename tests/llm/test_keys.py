@@ -1,5 +1,7 @@
 """A key goes to the hosts of its provider, or where the user said; no redirect, proxy or odd address takes it elsewhere."""
 
+import contextlib
+import gzip
 import json
 import random
 import threading
@@ -19,6 +21,7 @@ from aira_bench.llm.connect import connect
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.protocol import CompletionRequest, Message
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
+from aira_bench.llm.providers import one_host
 from llm.wire_server import Reply, Wire, WireServer
 
 KEY = "sk-very-secret-0123456789"
@@ -168,6 +171,43 @@ def test_no_proxy_reads_a_key_that_goes_to_this_machine(wire: Wire, monkeypatch:
         }
         assert model(card, environ).complete(ASK, deadline_s=20).text == "direct"
         assert not proxy.requests
+
+
+@contextmanager
+def answering(*lines: str, piece: bytes) -> Iterator[str]:
+    """A server whose answers never end."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.wfile.write(
+                "\r\n".join(["HTTP/1.1 200 OK", "Content-Type: application/json", *lines, "", ""]).encode()
+            )
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(piece)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_answer_without_end_or_packed_is_cut_off(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_host, "LARGEST_ANSWER_BYTES", 1 << 20)
+    card = card_of(wire)
+    for lines, piece in (((), b"x" * 65536), (("Content-Encoding: gzip",), gzip.compress(bytes(1 << 20)))):
+        with answering(*lines, piece=piece) as place:
+            environ = {"MY_KEY": KEY, "AIRA_ALLOW_KEY": "MY_KEY=127.0.0.1", card.url_override_variable: place}
+            with pytest.raises(ModelError, match=r"longer than 1 MiB|is packed"):
+                model(card, environ).complete(ASK, deadline_s=20)
 
 
 def test_a_card_that_asks_for_a_key_it_may_not_have_is_one_line_of_the_command(

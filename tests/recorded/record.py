@@ -6,14 +6,35 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from aira_bench.files import write_json
+from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.journal import JournalFile, SeedOpened, StepEnded, read_events
 from llm.wire_server import WireServer
-from test_models_end_to_end import RECORDED, SEARCH, brain
+from test_models_end_to_end import RECORDED, brain
 
-KEPT = ("manifest.json", "seeds/0/journal.jsonl", "seeds/0/hidden/scores.jsonl")
+SEARCH = ("--task", "mad-2p", "--profile", "cpu", "--steps", "8")
+
+
+def unsigned(run: RunFolder, kept: Path) -> None:
+    """Write what a replay needs of a run, without its machine and without signatures, as version 0.1 wrote runs."""
+    (kept / "seeds/0/hidden").mkdir(parents=True)
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    manifest |= {"schema_version": 1, "host": "recorded", "hardware": {}, "source_revision": None}
+    write_json(kept / "manifest.json", manifest)
+    journal = JournalFile(kept / "seeds/0/journal.jsonl")
+    for event in read_events(run.seed(0).journal)[0]:
+        if isinstance(event, StepEnded):
+            event = replace(event, files={}, score_sha256=None)
+        if not isinstance(event, SeedOpened):
+            journal.append(event)
+    journal.close()
+    shutil.copy(run.seed(0).scores.path, kept / "seeds/0/hidden/scores.jsonl")
+    shutil.copytree(run.seed(0).path / "calls", kept / "seeds/0/calls")
 
 
 def main() -> None:
@@ -29,13 +50,7 @@ def main() -> None:
         command = [sys.executable, "-m", "aira_bench", "run", "--agent", "gemini3pro", *SEARCH, "--name", RECORDED.name]
         subprocess.run(command, env={**os.environ, **variables}, check=True)
         shutil.rmtree(RECORDED, ignore_errors=True)
-        for name in KEPT:
-            (RECORDED / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(runs / RECORDED.name / name, RECORDED / name)
-        shutil.copytree(runs / RECORDED.name / "seeds/0/calls", RECORDED / "seeds/0/calls")
-        manifest = json.loads((RECORDED / "manifest.json").read_text())
-        manifest |= {"host": "recorded", "hardware": {}, "source_revision": None}
-        (RECORDED / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        unsigned(RunFolder(runs / RECORDED.name), RECORDED)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.architectures import EvolutionAgent
 from aira_bench.agents.protocol import Brief
-from aira_bench.errors import ModelError, SandboxError
+from aira_bench.errors import AskedInVain, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting
@@ -49,6 +49,7 @@ from aira_bench.sandbox.protocol import (
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
+from place import submitted
 
 TASK = find_task("mad-2p")
 
@@ -304,6 +305,21 @@ def nodes(folder: SeedFolder) -> list[Node]:
     return [event.node for event in read_events(folder.journal)[0] if hasattr(event, "node")]
 
 
+def test_a_model_that_was_asked_in_vain_is_not_evaluated_from_the_start_again(tmp_path: Path) -> None:
+    """An evaluator that has asked a trained model three times itself says so; all again would train it anew."""
+    judged: list[int] = []
+
+    def fails(call: int, spec: ContainerSpec) -> bool:
+        if spec.role == "judge":
+            judged.append(call)
+        return spec.role == "judge"
+
+    engine = InProcessEngine(Clock(), fails, failure=AskedInVain("the judge broke", attempts=3))
+    folder = play(tmp_path, engine, steps=1)
+    (node,) = nodes(folder)
+    assert (node.step_class, node.attempts, len(judged)) == ("infra_error", 3, 1)
+
+
 @pytest.mark.parametrize("code_ran", [True, False])
 def test_infrastructure_that_fails_after_the_code_ran_buys_no_second_draft(tmp_path: Path, code_ran: bool) -> None:
     failure = StepLost("killed", output=(captured(b"tokens"), captured(b""))) if code_ran else SandboxError("no start")
@@ -441,4 +457,4 @@ def test_an_unranked_score_is_kept_and_takes_no_part_in_the_search(tmp_path: Pat
     assert 0 < len(out) < len(nodes)
     assert all(node.fitness is None and "custom_gradient" in node.reason for node in out)
     assert all(scores[node.step].unranked == ("custom_gradient",) for node in out), "the score is kept"
-    assert folder.submitted in {node.step for node in nodes.values() if node.step_class == "valid"}
+    assert submitted(folder) in {node.step for node in nodes.values() if node.step_class == "valid"}

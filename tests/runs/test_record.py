@@ -2,10 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.record import read_run, read_runs
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import Keeper
-from aira_bench.runs.trust import read_resumable
+from aira_bench.runs.trust import read_resumable, set_aside_unvouched_calls
 from aira_bench.runs.witness import Witness
 from generated_runs import LONG_AGO, manifest, write_run
 
@@ -441,3 +442,50 @@ def test_a_run_that_is_being_written_is_never_accused(tmp_path: Path) -> None:
         written.result()
     assert len(taken) > 1, "it was read while it grew"
     assert read_run(RunFolder(tmp_path / "live"), ring, "all").closed
+
+
+def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where a JSON value has something that is no object and no list with content."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = [place for key, inner in items for place in places(inner, (*at, key))]
+    yield from found or [at]
+
+
+def put(value: Any, at: tuple[str | int, ...], new: object) -> None:  # noqa: ANN401
+    for key in at[:-1]:
+        value = value[key]
+    value[at[-1]] = new
+
+
+@pytest.mark.parametrize("name", ["manifest.json", *FILES[:2], *REMEMBERED])
+def test_every_field_of_every_file_is_vouched_for(name: str, known: tuple[RunFolder, KeyRing]) -> None:
+    path = known[0].path / name
+    data = path.read_bytes()
+    parts = [data] if name == "manifest.json" else data.splitlines(keepends=True)
+    layout: dict[str, Any] = {"indent": 2} if name == "manifest.json" else {"separators": (",", ":")}
+    try:
+        for index, part in enumerate(parts):
+            for at in places(json.loads(part)):
+                for new in (None, "x", 3, -1, []):
+                    value = json.loads(part)
+                    put(value, at, new)
+                    line = (json.dumps(value, **layout) + "\n").encode()
+                    if line != part:
+                        path.write_bytes(b"".join([*parts[:index], line, *parts[index + 1 :]]))
+                        assert path.name in fault(known[0]), (name, index, at, new)
+    finally:
+        path.write_bytes(data)
+
+
+def test_answers_of_a_step_in_flight_are_used_again_only_where_they_were_recorded(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    folder = write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0, key=KEY, end=False, seen=seen)
+    call = folder.seed(0).calls(3) / "propose" / "call_000.json"
+    call.parent.mkdir(parents=True)
+    call.write_text("planted")
+    record = read_run(folder, RING, "all")
+    set_aside_unvouched_calls(record, KeyRing(KEY.public, frozenset(), seen))
+    assert call.exists()
+    set_aside_unvouched_calls(record, RING)
+    assert not call.exists()
+    assert (folder.seed(0).calls(3) / "attempt_1" / "propose" / "call_000.json").exists(), "and counts as paid for"

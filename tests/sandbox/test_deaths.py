@@ -27,7 +27,7 @@ from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import failure_of
 from aira_bench.runs.session import Session
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox import step as step_module
+from aira_bench.sandbox import ending
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import (
     Artifact,
@@ -63,7 +63,7 @@ class SlowDeaths(DockerEngine):
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDeaths]:
-    monkeypatch.setattr(step_module, "_DEATH_POLL_S", 1.0)
+    monkeypatch.setattr(ending, "DEATH_POLL_S", 1.0)
     engine = SlowDeaths.connect()
     assert isinstance(engine, SlowDeaths)
     yield engine
@@ -136,7 +136,7 @@ def test_what_never_dies_is_a_timeout_too_and_nothing_is_started_beside_it(
     slow: SlowDeaths, spec: ContainerSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.dying_s = 6.0
-    monkeypatch.setattr(step_module, "DEATH_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(ending, "DEATH_TIMEOUT_S", 1.0)
     with DockerSandbox(slow) as sandbox:
         container, ahead = sandbox.prepare(spec), sandbox.prepare(spec)
         monkeypatch.setattr(sandbox, "_remove", lambda containers, volume: None)

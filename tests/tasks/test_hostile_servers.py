@@ -1,7 +1,11 @@
 """Servers that lead a download astray, never end, or spell numbers that two readers take differently."""
 
+import contextlib
 import hashlib
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -288,3 +292,45 @@ def test_what_lies_in_the_way_of_a_new_download_is_not_part_of_it(tmp_path: Path
     (tmp_path / "file.bin.part").write_bytes(b"of another address, or of a process that died before its notes")
     with server(send(headers("Content-Length: 2"), b"ok")) as url:
         assert get(url, tmp_path) == b"ok"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+def test_tls_begins_after_the_look_and_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "cert"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
+    plays: list[Play] = [send(headers("Content-Length: 2"), b"ok"), for_ever(CHUNKED, b"1\r\nx\r\n", pause_s=0.05)]
+    looked: list[str] = []
+    monkeypatch.setattr(
+        guarded_http,
+        "is_public",
+        lambda address: looked.append(address) or True,  # type: ignore[func-returns-value]
+    )
+
+    def serve(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the test is over
+            while plays:
+                answer(listening.accept()[0])
+
+    def answer(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as safe:
+            safe.recv(65536)
+            play = plays[0] if len(plays) == 1 else plays.pop(0)
+            play(safe)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/file.bin"
+        assert get(url, tmp_path) == b"ok"
+        (tmp_path / "file.bin").unlink()
+        (tmp_path / "file.bin.pin.json").unlink()
+        with pytest.raises(PrerequisiteError, match="too slow"):
+            get(url, tmp_path)
+        guard = Guard("https://elsewhere.example/")
+        guard.opener().open(url, timeout=5).close()
+    assert looked == ["127.0.0.1"]

@@ -15,15 +15,19 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.autoresearch.byte_lengths import byte_table_sha256
 from aira_evaluator.autoresearch.conversation import PredictorFailed
 from aira_evaluator.autoresearch.hidden import HiddenSet, read_hidden
-from aira_evaluator.autoresearch.judging import Judgement, Meeting, judge, secret_rng
+from aira_evaluator.autoresearch.judging import Judgement, judge
+from aira_evaluator.autoresearch.profiles import PROFILES
+from aira_evaluator.autoresearch.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.rules import RULES
 from aira_evaluator.manifests import DataError
 
@@ -42,8 +46,8 @@ class Fit:
     claimed: float | None
     serving_s: float
     """After which the host ends a predict container."""
-    tickets: tuple[str, str]
-    """By which the judge knows the first and the second predictor."""
+    sockets: tuple[str, ...]
+    """Names in the meeting folder, one for each predict container that the host will start; known to it alone."""
     seconds: Mapping[str, float | None]
 
 
@@ -80,8 +84,7 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
         TimeoutError: a predict container did not come up.
     """
     profile, seed_set = os.environ.get("AIRA_PROFILE", "paper"), os.environ.get("AIRA_SEED_SET", "search")
-    rules = RULES.get(profile)
-    if rules is None or seed_set not in rules.probes:
+    if profile not in RULES or seed_set not in PROFILES[profile].questions:
         raise DataError(f"AIRA_PROFILE is {profile!r} and AIRA_SEED_SET {seed_set!r}; there are no rules for them")
     if not meeting.is_dir():
         raise DataError(
@@ -89,27 +92,40 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
             "which serves the trained model from containers of its own"
         )
     fit, hidden = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile)
-    rng = secret_rng(hidden.seed, fit.handover_sha256)
-    found = judge(Meeting(meeting, fit.tickets), hidden.rows, rules, seed_set, rng, fit.serving_s)
-    return _report(fit, hidden, found, seed_set)
+    questions = {
+        name: draw_questions(split, hidden.secret, fit.handover_sha256, PROFILES[profile].questions[seed_set])
+        for name, split in hidden.splits.items()
+    }
+    containers = 1 + max(int(asked.container.max()) for asked in questions.values())
+    if len(fit.sockets) < containers:
+        raise DataError(
+            f"the data needs {containers} predict containers, the task's metadata.yaml has {len(fit.sockets)}"
+        )
+    sockets = [meeting / name for name in fit.sockets]
+    found = judge(sockets, hidden, questions, RULES[profile], np.random.default_rng(), fit.serving_s)
+    return _report(fit, hidden, questions, found, seed_set)
 
 
-def _report(fit: Fit, hidden: HiddenSet, found: Judgement, seed_set: str) -> dict[str, Any]:
+def _report(
+    fit: Fit, hidden: HiddenSet, questions: Mapping[str, Questions], found: Judgement, seed_set: str
+) -> dict[str, Any]:
     validation, test = found.splits["validation"], found.splits["test"]
     return {
         "schema": REPORT_SCHEMA,
         "validation": validation.bpb,
         "test": test.bpb,
+        "validation_standard_error": validation.standard_error,
+        "test_standard_error": test.standard_error,
         "claimed": fit.claimed,
         "flags": list(found.flags),
         "details": {
-            "validation": validation.details(),
-            "test": test.details(),
-            "differences": {name: dict(summary) for name, summary in found.differences.items()},
+            **{name: asdict(result) for name, result in found.splits.items()},
+            "rows_asked": {name: len(np.unique(asked.row)) for name, asked in questions.items()},
+            "window_step": found.window_step,
             "claimed_less_trusted": None if fit.claimed is None else fit.claimed - validation.bpb,
             "seconds": {**fit.seconds, **found.seconds},
             "handover_sha256": fit.handover_sha256,
-            "byte_table_sha256": byte_table_sha256(hidden.rows.lengths),
+            "byte_table_sha256": byte_table_sha256(hidden.splits["test"].lengths),
             "public_corpus": hidden.public_corpus,
         },
         "evaluator_version": EVALUATOR_VERSION,
@@ -120,12 +136,11 @@ def _report(fit: Fit, hidden: HiddenSet, found: Judgement, seed_set: str) -> dic
 def _read_fit(path: Path) -> Fit:
     try:
         record = json.loads(path.read_text(encoding="ascii"))
-        first, second = map(str, record["tickets"])
         return Fit(
             handover_sha256=str(record["handover_sha256"]),
             claimed=record["claimed"],
             serving_s=float(record["serving_s"]),
-            tickets=(first, second),
+            sockets=tuple(map(str, record["sockets"])),
             seconds=dict(record["seconds"]),
         )
     except FileNotFoundError as error:

@@ -1,19 +1,18 @@
 """How a judge asks a predict container for logits: fixed-size messages over a socket, data in shared memory.
 
 The judge listens on a socket in a folder that the predict container sees read-only, accepts one connection and takes
-the socket away. Whoever connects shows a ticket first, which the host gave to one predictor alone: a predictor that was
-hung up on can still reach the socket of the next one. The judge sends a hello with the ring's descriptor; the predictor
-answers ready once its model is loaded.
-Then every request names a slot and a number of windows, and every answer repeats the request's number with a status.
-Statuses are a closed list: no text crosses over, so neither can anything a model was shown.
+the socket away. Sockets have secret names in a folder that nobody can list: a predictor that was hung up on cannot find
+the socket of the next one. The judge sends a hello with the ring's descriptor; the predictor answers ready once its
+model is loaded. Then every request names a slot, a number of windows and their length, and every answer repeats the
+request's number with a status. Statuses are a closed list: no text crosses over, so neither can anything a model was
+shown.
 
 Everything that goes wrong on the other side (silence, an early end, a broken message) is a `PredictorFailed`: the
 submission's failure, never the evaluation's.
 
-Not covered: what is asked for and why (`passes`), and who may reach the socket, which is the sandbox's business.
+Not covered: what is asked for and why (`asking`), and who may reach the socket, which is the sandbox's business.
 """
 
-import hmac
 import os
 import socket
 import struct
@@ -27,21 +26,12 @@ from pathlib import Path
 from aira_evaluator.autoresearch.ring import Ring, RingShape, create
 
 HELLO = struct.Struct("<4s4I")
-MAGIC = b"AIR1"
+MAGIC = b"AIR2"
 REQUEST = struct.Struct("<4I")
-"""Number, kind, slot, windows."""
+"""Number, slot, windows, their length."""
 ANSWER = struct.Struct("<2I")
 """Number, status."""
 READY_NUMBER = 0xFFFFFFFF
-_TICKET_S = 10.0
-"""For showing a ticket once connected; a predictor does so before it loads anything."""
-
-
-class Kind(IntEnum):
-    """What a request wants of each window."""
-
-    EVERY_POSITION = 1
-    ONE_POSITION = 2
 
 
 class Status(IntEnum):
@@ -72,6 +62,10 @@ class PredictorFailed(Exception):
     """The served model gave no usable answer; the message is one line of our own words."""
 
 
+class ModelRaised(PredictorFailed):
+    """`model(x)` did not return logits; the predictor is there and can be asked again."""
+
+
 @dataclass(frozen=True)
 class Deadlines:
     """How long a predictor may take, in seconds."""
@@ -93,14 +87,14 @@ class Connection:
         self._deadlines = deadlines
         self._number = 0
         self._ends_s = time.monotonic() + deadlines.serving_s
-        self.waited_s = 0.0
-        """For this predictor, its loading included."""
+        self.waited_s: list[float] = []
+        """For the loading of the model, and for every answer."""
 
-    def ask(self, kind: Kind, slot: int, windows: int) -> int:
+    def ask(self, slot: int, windows: int, length: int) -> int:
         """Send a request; returns its number. Its windows must be in the ring already."""
         self._number += 1
         try:
-            self._stream.send(REQUEST.pack(self._number, kind, slot, windows))
+            self._stream.send(REQUEST.pack(self._number, slot, windows, length))
         except OSError as error:
             raise PredictorFailed("the process that served the model ended early") from error
         return self._number
@@ -127,18 +121,18 @@ class Connection:
     def _hear(self, number: int, timeout_s: float) -> None:
         asked_s = time.monotonic()
         _receive_status(self._stream, number, timeout_s)
-        self.waited_s += time.monotonic() - asked_s
+        self.waited_s.append(time.monotonic() - asked_s)
 
 
 @contextmanager
-def accepted(path: Path, ticket: str, shape: RingShape, deadlines: Deadlines) -> Iterator[Connection]:
-    """Listen at `path`, accept the predictor that shows `ticket`, and wait until its model is loaded.
+def accepted(path: Path, shape: RingShape, deadlines: Deadlines) -> Iterator[Connection]:
+    """Listen at `path`, accept one predictor, and wait until its model is loaded.
 
     Raises:
         TimeoutError: nobody connected: the predict container did not come up.
         PredictorFailed: the model could not be loaded in time.
     """
-    with _accept(path, ticket.encode("ascii"), deadlines.connect_s) as stream:
+    with _accept(path, deadlines.connect_s) as stream:
         descriptor = create(shape)
         try:
             ring = Ring(descriptor, shape)
@@ -153,13 +147,12 @@ def accepted(path: Path, ticket: str, shape: RingShape, deadlines: Deadlines) ->
         yield connection
 
 
-def greet(stream: socket.socket, ticket: str) -> Ring:
-    """The predictor's half of a connection: show the ticket, take the hello and map its ring.
+def greet(stream: socket.socket) -> Ring:
+    """The predictor's half of a connection: take the hello and map its ring.
 
     Raises:
         ConnectionError: the other side is no judge.
     """
-    stream.send(ticket.encode("ascii"))
     message, descriptors, _, _ = socket.recv_fds(stream, HELLO.size, 1)
     if len(message) != HELLO.size or len(descriptors) != 1:
         raise ConnectionError("no hello came")
@@ -172,31 +165,17 @@ def greet(stream: socket.socket, ticket: str) -> Ring:
         os.close(descriptors[0])
 
 
-def _accept(path: Path, ticket: bytes, timeout_s: float) -> socket.socket:
-    ends_s = time.monotonic() + timeout_s
+def _accept(path: Path, timeout_s: float) -> socket.socket:
     path.unlink(missing_ok=True)  # of an evaluation that was cut short
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(path))
         path.chmod(0o666)  # the predict container runs as another user
         listener.listen(1)
+        listener.settimeout(timeout_s)
         try:
-            while True:
-                listener.settimeout(max(ends_s - time.monotonic(), 0.001))
-                stream, _ = listener.accept()
-                if _shows(stream, ticket):
-                    return stream
-                stream.close()
+            return listener.accept()[0]
         finally:
             path.unlink(missing_ok=True)
-
-
-def _shows(stream: socket.socket, ticket: bytes) -> bool:
-    stream.settimeout(_TICKET_S)
-    try:
-        shown = stream.recv(len(ticket) + 1)
-    except OSError:  # silence, or gone
-        return False
-    return hmac.compare_digest(shown, ticket)
 
 
 def _receive_status(stream: socket.socket, number: int, timeout_s: float) -> None:
@@ -215,5 +194,7 @@ def _receive_status(stream: socket.socket, number: int, timeout_s: float) -> Non
     answered, status = ANSWER.unpack(message)
     if answered != number or status not in _STATUSES:
         raise PredictorFailed("the process that served the model broke the protocol")
+    if status in (Status.CALL_FAILED, Status.NO_LOGITS):
+        raise ModelRaised(_REASONS[Status(status)])
     if status != Status.DONE:
         raise PredictorFailed(_REASONS[Status(status)])

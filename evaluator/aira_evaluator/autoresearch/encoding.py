@@ -30,14 +30,14 @@ def train_tokenizer(profile: Profile, corpus: Corpus) -> Tokenizer:
     return Tokenizer.train(texts, profile.vocabulary)
 
 
-def encode(shard: Shard, tokenizer: Tokenizer, held_out: Profile | None = None) -> Iterator[Encoded]:
-    """A shard's documents as tokens, checked to stand for exactly its bytes; of a held-out one only the beginning.
+def encode(shard: Shard, tokenizer: Tokenizer, characters: int | None = None) -> Iterator[Encoded]:
+    """A shard's documents as tokens, checked to stand for exactly its bytes, until about `characters` were read.
 
     Raises:
         DataError: a document does not come back from its tokens.
     """
     lengths = tokenizer.byte_lengths()
-    batches = shard.batches() if held_out is None else _limited(shard, held_out.held_out_characters)
+    batches = shard.batches() if characters is None else _limited(shard, characters)
     for batch in batches:
         for start in range(0, len(batch), _TEXT_BATCH):
             part = batch[start : start + _TEXT_BATCH]

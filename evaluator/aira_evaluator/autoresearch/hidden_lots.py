@@ -1,63 +1,76 @@
 """Deals the hidden documents of Autoresearch to seed sets and splits, and writes their rows for judges.
 
+Which seed set a document serves is public and the same for every task: a hash of its source's name says so. So no
+search, of whatever task, is ever served text that `confirm` scores on. Which split it serves, in which row it stands
+and which container is asked about it is decided by the secret seeds.
+
 Not covered: reading them (`hidden`), and what agents see (`preparation`).
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aira_evaluator.autoresearch.corpus import Corpus, Part
-from aira_evaluator.autoresearch.encoding import Encoded, encode, train_tokenizer
+from aira_evaluator.autoresearch.corpus import Corpus, public_order
+from aira_evaluator.autoresearch.encoding import Encoded, encode
+from aira_evaluator.autoresearch.hidden import SCHEMA, SPLITS, SplitRows, write_split
 from aira_evaluator.autoresearch.packing import pack
 from aira_evaluator.autoresearch.profiles import Profile
+from aira_evaluator.autoresearch.references import References, Stored
+from aira_evaluator.autoresearch.token_store import open_split
 from aira_evaluator.manifests import MANIFEST, DataError
 from aira_evaluator.scripts import HiddenSplit
 from aira_evaluator.text.contained import keep_fresh
 from aira_evaluator.text.tokenizer import Tokenizer, Tokens
 
-SCHEMA = 1
-HIDDEN_SPLITS: tuple[HiddenSplit, ...] = ("validation", "test")
-_PUBLIC_PARTS: tuple[Part, ...] = ("train", "val")
+Lot = tuple[str, HiddenSplit]
+Describe = Callable[[Tokens], Stored]
+"""From rows [rows, T + 1] to what references say of their targets, [rows, T, references]."""
 
 
-def write_hidden(profile: Profile, corpus: Corpus, folder: Path, hidden_seeds: Mapping[str, int]) -> None:
-    """Write hidden rows and manifests of every seed set.
+def write_hidden(
+    profile: Profile, corpus: Corpus, public: Path, folder: Path, hidden_seeds: Mapping[str, int], describe: Describe
+) -> None:
+    """Write hidden rows, references and manifests of every seed set.
 
-    Documents near to one of train or val are removed, and so are documents near to one of an earlier set: validation
-    comes before test, and the seed sets come in the order given.
+    Documents near to public ones are removed, and so are documents near to one of an earlier lot: validation comes
+    before test, and the seed sets come in the order given.
+
+    Args:
+        profile: sizes.
+        corpus: where the text comes from.
+        public: what `write_public` made of the same corpus.
+        folder: where everything goes.
+        hidden_seeds: the secret seed of each seed set.
+        describe: the references.
 
     Raises:
         DataError: the text cannot be read, or too little of it is left.
     """
-    tokenizer = train_tokenizer(profile, corpus)
+    tokenizer = Tokenizer.from_directory(public / "tokenizer")
     tokenizer.save(folder / "tokenizer")
-    lots = _draw_lots(profile, corpus, tokenizer, hidden_seeds)
+    lots = _deal(profile, corpus, tokenizer, hidden_seeds)
     fresh = keep_fresh(
-        {name: [entry.tokens for entry in lot] for name, lot in lots.items()},
-        (tokens for part in _PUBLIC_PARTS for tokens in _public_tokens(part, profile, corpus, tokenizer)),
+        {lot: [entry.tokens for entry in entries] for lot, entries in lots.items()},
+        (tokens for split in ("train", "val") for shard in open_split(public / split) for tokens in shard.documents()),
     )
-    manifests: dict[str, dict[str, Any]] = {name: {} for name in hidden_seeds}
-    for (seed_set, split), kept in fresh.items():
-        targets = profile.final_hidden_tokens if seed_set == "final" else profile.hidden_tokens
-        rows = _hidden_rows(kept, profile, tokenizer.get_bos_token_id(), targets)
-        if not len(rows):
-            raise DataError(f"too little hidden text for a single row of {split} ({seed_set})")
-        (folder / seed_set).mkdir(exist_ok=True)
-        np.save(folder / seed_set / f"{split}.npy", rows)
-        manifests[seed_set][split] = {
-            "documents": len(kept),
-            "near_duplicates_removed": len(lots[seed_set, split]) - len(kept),
-            "rows": len(rows),
-            "targets": rows[:, 1:].size,
-            "bytes": int(tokenizer.byte_lengths()[rows[:, 1:]].sum()),
-            "sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
-        }
     for seed_set, seed in hidden_seeds.items():
+        (folder / seed_set).mkdir(exist_ok=True)
+        splits: dict[str, Any] = {}
+        for split in SPLITS:
+            dealt, kept = lots[seed_set, split], fresh[seed_set, split]
+            rows = _pack_lot(profile, split, dealt, kept, tokenizer, seed)
+            references = References.of(describe(rows.tokens), rows.bytes_of_targets())
+            splits[split] = {
+                "documents": len(kept),
+                "near_duplicates_removed": len(dealt) - len(kept),
+                **write_split(folder / seed_set, rows, references),
+            }
         manifest = {
             "schema": SCHEMA,
             "profile": profile.name,
@@ -68,49 +81,72 @@ def write_hidden(profile: Profile, corpus: Corpus, folder: Path, hidden_seeds: M
             "bos": tokenizer.get_bos_token_id(),
             "tokenizer_sha256": tokenizer.sha256,
             "public_corpus": profile.public_corpus,
-            "splits": manifests[seed_set],
+            "splits": splits,
         }
-        text = json.dumps(manifest, indent=2) + "\n"
-        (folder / seed_set / MANIFEST).write_text(text, encoding="ascii")
+        (folder / seed_set / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="ascii")
 
 
-def _draw_lots(
+def _deal(
     profile: Profile, corpus: Corpus, tokenizer: Tokenizer, hidden_seeds: Mapping[str, int]
-) -> dict[tuple[str, HiddenSplit], list[Encoded]]:
+) -> dict[Lot, list[Encoded]]:
     """Hidden documents by seed set and split, each lot in an order that only its seed tells.
 
-    Groups of documents come in a secret order, each to the lot that has least so far of those it may go to.
+    The sources of a seed set come in a secret order, each to the split that has least so far of those it may go to.
     """
-    groups: dict[str, list[Encoded]] = {}
+    sources: dict[str, list[Encoded]] = {}
     for shard in corpus.shards("hidden"):
-        for entry in encode(shard, tokenizer, profile):
-            groups.setdefault(entry.document.group, []).append(entry)
-    key = hashlib.sha256(repr(list(hidden_seeds.values())).encode()).digest()
-    lots: dict[tuple[str, HiddenSplit], list[Encoded]] = {
-        (name, split): [] for name in hidden_seeds for split in HIDDEN_SPLITS
-    }
+        for entry in encode(shard, tokenizer, profile.hidden_characters):
+            sources.setdefault(entry.document.group, []).append(entry)
+    lots: dict[Lot, list[Encoded]] = {(name, split): [] for name in hidden_seeds for split in SPLITS}
     sizes = dict.fromkeys(lots, 0)
-    for name in sorted(groups, key=lambda name: _keyed(key, name)):
-        group = groups[name]
-        chosen = min((lot for lot in lots if group[0].document.fixed_split in (None, lot[1])), key=sizes.__getitem__)
-        lots[chosen] += group
-        sizes[chosen] += sum(len(entry.tokens) for entry in group)
-    for (seed_set, _), lot in lots.items():
-        own = hidden_seeds[seed_set].to_bytes(16, "big", signed=True)
-        lot.sort(key=lambda entry: _keyed(own, entry.document.group + "\0" + entry.document.text))
+    most = profile.predict_containers * profile.sequence_length  # no more of one source is used
+    for seed_set, seed in hidden_seeds.items():
+        own = [name for name in sources if seed_set == _seed_set_of(name, list(hidden_seeds))]
+        for name in sorted(own, key=lambda name: _keyed(seed, name)):
+            fixed = sources[name][0].document.fixed_split
+            chosen = min((lot for lot in lots if lot[0] == seed_set and fixed in (None, lot[1])), key=sizes.__getitem__)
+            lots[chosen] += sorted(sources[name], key=lambda entry: _keyed(seed, entry.document.text))
+            sizes[chosen] += min(most, sum(len(entry.tokens) for entry in sources[name]))
     return lots
 
 
-def _keyed(key: bytes, name: str) -> bytes:
-    return hashlib.blake2b(name.encode(), key=key[:64]).digest()
+def _seed_set_of(source: str, seed_sets: Sequence[str]) -> str:
+    return seed_sets[int(public_order(f"seed set\0{source}")[:8], 16) % len(seed_sets)]
 
 
-def _hidden_rows(documents: Iterable[Tokens], profile: Profile, bos: int, targets: int) -> Tokens:
-    most = targets // profile.sequence_length
-    rows = [row for row, _ in zip(pack(documents, profile.sequence_length + 1, bos), range(most), strict=False)]
-    return np.stack(rows) if rows else np.zeros((0, profile.sequence_length + 1), dtype=np.uint16)
+def _keyed(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), key=seed.to_bytes(16, "big", signed=True)).digest()
 
 
-def _public_tokens(part: Part, profile: Profile, corpus: Corpus, tokenizer: Tokenizer) -> Iterator[Tokens]:
-    for shard in corpus.shards(part):
-        yield from (entry.tokens for entry in encode(shard, tokenizer, profile if part == "val" else None))
+def _pack_lot(
+    profile: Profile, split: str, dealt: Sequence[Encoded], kept: Sequence[Tokens], tokenizer: Tokenizer, seed: int
+) -> SplitRows:
+    """Rows of a lot; those of one source, if it has several documents, are dealt to different containers.
+
+    With one container all documents are packed together: each is then the only one of its source, and stands in one
+    row. With more, a row holds documents of one source, and a source has at most one row for each container, drawn
+    from all it could fill: the first ones that best fit packs are the easiest.
+    """
+    row_tokens, most = profile.sequence_length + 1, profile.hidden_tokens // profile.sequence_length
+    bos, containers = tokenizer.get_bos_token_id(), profile.predict_containers
+    rng = np.random.default_rng(seed)
+    rows: list[Tokens] = []
+    for documents in [kept] if containers == 1 else _by_source(dealt, kept):
+        packed = list(islice(pack(documents, row_tokens, bos), most))
+        rows += packed if containers == 1 else [packed[index] for index in rng.permutation(len(packed))[:containers]]
+    if not rows:
+        raise DataError(f"too little hidden text for a single row of {split}")
+    tokens = np.stack(rows[:most])
+    numbers = np.arange(len(tokens), dtype=np.int64) % containers
+    lengths = tokenizer.byte_lengths().astype(np.int64)
+    return SplitRows(split, tokens, lengths, numbers, max(1, len(tokens) // profile.pool_factor))
+
+
+def _by_source(dealt: Sequence[Encoded], kept: Sequence[Tokens]) -> Iterator[list[Tokens]]:
+    """The documents of each source; `kept` are some of those that were dealt, in the same order."""
+    sources: dict[str, list[Tokens]] = {}
+    entries = iter(dealt)
+    for tokens in kept:
+        source = next(entry.document.group for entry in entries if entry.tokens is tokens)
+        sources.setdefault(source, []).append(tokens)
+    yield from sources.values()

@@ -11,16 +11,19 @@ What agents see:
 
 What judges see:
 
-    <seed set>/validation.npy, test.npy    uint16 rows [N, T + 1], packed as training rows are
+    <seed set>/<split>.npy                 uint16 rows [N, T + 1], packed as training rows are
+    <seed set>/<split>.containers.npy      int64 [N], which predict container may be asked about each
+    <seed set>/<split>.references.npy      float16 [N, T, references], what our own models say of each target
     <seed set>/manifest.json               rows, targets, bytes of the targets' text, removed near duplicates, hashes
     tokenizer/                             the same files again, made anew from the same text
 
-Command line, settings and exit statuses: `aira_evaluator.scripts`. No torch is imported.
+Command line, settings and exit statuses: `aira_evaluator.scripts`. torch is imported for hidden data alone.
 """
 
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,17 +56,34 @@ def prepare(task_folder: Path, arguments: Sequence[str] | None = None) -> int:
     return prepare_script("Write the public data.", write, arguments)
 
 
-def evaluate_prepare(hidden_seeds: Mapping[str, int], arguments: Sequence[str] | None = None) -> int:
-    """Write the hidden rows of every seed set to `<agent data mount>`, and copy the submission beside them.
+def evaluate_prepare(
+    task_folder: Path,
+    hidden_seeds: Mapping[str, int],
+    arguments: Sequence[str] | None = None,
+    *,
+    reference_budgets_s: tuple[float, ...] | None = None,
+) -> int:
+    """Write hidden rows and references of every seed set to `<agent data mount>`, and copy the submission beside them.
 
     Args:
-        hidden_seeds: the secret seed of each seed set. Together they also say which hidden documents serve which set.
+        task_folder: with the baseline script, which is trained to be a reference.
+        hidden_seeds: the secret seed of each seed set.
         arguments: the command line, `sys.argv` if None.
+        reference_budgets_s: other budgets than the profile's. Short ones, or none, make scores less precise, not wrong.
     """
 
     def write(raw: Path, mount: Path) -> None:
+        from aira_evaluator.autoresearch.reference_models import train_references  # imports torch
+
         profile = _profile()
-        write_hidden(profile, open_corpus(profile, raw), mount, hidden_seeds)
+        corpus = open_corpus(profile, raw)
+        with tempfile.TemporaryDirectory(prefix=".public-", dir=mount) as name:
+            public = Path(name)
+            write_public(profile, corpus, public)
+            _write_scripts(profile, task_folder, public)
+            budgets_s = profile.reference_budgets_s if reference_budgets_s is None else reference_budgets_s
+            references = train_references(public, budgets_s, on_gpu=profile.trains_on_gpu)
+            write_hidden(profile, corpus, public, mount, hidden_seeds, references.describe)
 
     return evaluate_prepare_script("Write the hidden data.", SUBMISSION, write, arguments)
 
@@ -76,7 +96,7 @@ def write_public(profile: Profile, corpus: Corpus, folder: Path) -> None:
     """
     tokenizer = train_tokenizer(profile, corpus)
     tokenizer.save(folder / "tokenizer")
-    held_out = [entry for shard in corpus.shards("val") for entry in encode(shard, tokenizer, profile)]
+    held_out = [entry for shard in corpus.shards("val") for entry in encode(shard, tokenizer, profile.val_characters)]
     found = NearDuplicates([entry.tokens for entry in held_out])
     counts = {"train": _Count(), "val": _Count()}
     for shard in corpus.shards("train"):

@@ -1,4 +1,4 @@
-"""Shared memory between a judge and one predict container: token windows go in, logits come out.
+"""Shared memory between a judge and one predict container: token windows go in, one vector of logits each comes out.
 
 The judge makes the memory, fixes its size and seals it, so that the other side can neither shrink it under the judge's
 feet nor grow it. It is cut into slots; while the judge scores one, the predictor fills the next. Every offset follows
@@ -19,7 +19,8 @@ import torch
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _ALIGNMENT = 4096
-_FLOAT32_BYTES = _INT32_BYTES = 4
+_ITEM_BYTES = 4
+"""Of int32 and of float32."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,20 @@ class RingShape:
     rows: int
     """Most token windows of one request."""
     tokens: int
-    """Length of a window."""
+    """Length of the longest window."""
     vocabulary: int
 
     @property
-    def slot_bytes(self) -> int:
-        """Windows, positions and logits, each begun on a page."""
-        return self._logits_offset + _pages(self.rows * self.tokens * self.vocabulary * _FLOAT32_BYTES)
+    def offsets(self) -> tuple[int, int, int]:
+        """Where a slot's positions and logits begin, and where it ends. Windows begin at 0, each part on a page."""
+        positions = _pages(self.rows * self.tokens)
+        logits = positions + _pages(self.rows)
+        return positions, logits, logits + _pages(self.rows * self.vocabulary)
 
     @property
     def size_bytes(self) -> int:
         """All slots."""
-        return self.slots * self.slot_bytes
-
-    @property
-    def _positions_offset(self) -> int:
-        return _pages(self.rows * self.tokens * _INT32_BYTES)
-
-    @property
-    def _logits_offset(self) -> int:
-        return self._positions_offset + _pages(self.rows * _INT32_BYTES)
+        return self.slots * self.offsets[2]
 
 
 class Ring:
@@ -65,27 +60,25 @@ class Ring:
         """Where the mapping begins in this process."""
         return int(torch.frombuffer(self._map, dtype=torch.uint8).data_ptr())
 
-    def windows(self, slot: int) -> torch.Tensor:
-        """Token windows, int32 [rows, tokens]."""
-        shape = self.shape
-        return self._view(slot, 0, torch.int32, shape.rows * shape.tokens).view(shape.rows, shape.tokens)
+    def windows(self, slot: int, rows: int, length: int) -> torch.Tensor:
+        """A request's token windows, int32 [rows, length]."""
+        if not 0 < length <= self.shape.tokens:
+            raise ValueError(f"a window of {length} tokens does not fit")
+        return self._view(slot, 0, torch.int32, rows, length)
 
-    def positions(self, slot: int) -> torch.Tensor:
+    def positions(self, slot: int, rows: int) -> torch.Tensor:
         """The position that is asked for in each window, int32 [rows]."""
-        return self._view(slot, self.shape._positions_offset, torch.int32, self.shape.rows)
+        return self._view(slot, self.shape.offsets[0], torch.int32, rows, 1)[:, 0]
 
-    def logits(self, slot: int, count: int) -> torch.Tensor:
-        """The first `count` vectors of logits, float32 [count, vocabulary]."""
-        shape = self.shape
-        if not 0 < count <= shape.rows * shape.tokens:
-            raise ValueError(f"{count} vectors do not fit into a slot")
-        flat = self._view(slot, shape._logits_offset, torch.float32, count * shape.vocabulary)
-        return flat.view(count, shape.vocabulary)
+    def logits(self, slot: int, rows: int) -> torch.Tensor:
+        """What is answered for each window, float32 [rows, vocabulary]."""
+        return self._view(slot, self.shape.offsets[1], torch.float32, rows, self.shape.vocabulary)
 
-    def _view(self, slot: int, offset: int, dtype: torch.dtype, count: int) -> torch.Tensor:
-        if not 0 <= slot < self.shape.slots:
-            raise ValueError(f"there is no slot {slot}")
-        return torch.frombuffer(self._map, dtype=dtype, count=count, offset=slot * self.shape.slot_bytes + offset)
+    def _view(self, slot: int, offset: int, dtype: torch.dtype, rows: int, width: int) -> torch.Tensor:
+        if not 0 <= slot < self.shape.slots or not 0 < rows <= self.shape.rows:
+            raise ValueError(f"there is no slot {slot} with {rows} rows")
+        start = slot * self.shape.offsets[2] + offset
+        return torch.frombuffer(self._map, dtype=dtype, count=rows * width, offset=start).view(rows, width)
 
 
 def create(shape: RingShape) -> int:
@@ -104,11 +97,6 @@ def create(shape: RingShape) -> int:
     return descriptor
 
 
-def rows_that_fit(size_mib: int, slots: int, tokens: int, vocabulary: int) -> int:
-    """Most windows a slot can have in a ring of `size_mib`; at least one."""
-    window_bytes = tokens * vocabulary * _FLOAT32_BYTES
-    return max(1, (size_mib << 20) // (slots * window_bytes))
-
-
-def _pages(size_bytes: int) -> int:
-    return -(-size_bytes // _ALIGNMENT) * _ALIGNMENT
+def _pages(items: int) -> int:
+    """Bytes of so many items, rounded up to whole pages."""
+    return -(-items * _ITEM_BYTES // _ALIGNMENT) * _ALIGNMENT

@@ -1,6 +1,6 @@
 """The program of a predict container: loads a handed-over model and answers a judge's requests for logits.
 
-    python -m aira_evaluator.autoresearch.serving --handover FILE --socket PATH --ticket HEX
+    python -m aira_evaluator.autoresearch.serving --handover FILE --socket PATH
 
 It connects before it loads, so that a model which never returns from loading is a silence the judge can time. From
 the loading on, this process belongs to the submission: nothing here protects anything, and the judge believes nothing
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from aira_evaluator.autoresearch.conversation import ANSWER, READY_NUMBER, REQUEST, Kind, Status, greet
+from aira_evaluator.autoresearch.conversation import ANSWER, READY_NUMBER, REQUEST, Status, greet
 from aira_evaluator.autoresearch.handover import Handed, load
 from aira_evaluator.autoresearch.ring import Ring
 
@@ -80,27 +80,24 @@ class Server:
             runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
             runtime.cudaHostRegister(ring.address, ring.shape.size_bytes, 0)
 
-    def answer(self, kind: Kind, slot: int, windows: int) -> None:
-        """Fill a slot with the logits of its first windows.
+    def answer(self, slot: int, windows: int, length: int) -> None:
+        """Fill a slot with the logits at the one position that is asked for in each window.
 
         Raises:
             NoLogits: the model returned something else.
             Exception: whatever the model raises.
         """
-        shape, ambience = self._ring.shape, self._handed.ambience
-        x = self._ring.windows(slot)[:windows].to(self._device, torch.int64)
+        ring, ambience = self._ring, self._handed.ambience
+        x = ring.windows(slot, windows, length).to(self._device, torch.int64)
         with ambience.entered(self._device):
-            logits = logits_of(self._handed.model(x), windows, shape.tokens, shape.vocabulary)
-            if kind is Kind.ONE_POSITION:
-                at = self._ring.positions(slot)[:windows].to(self._device, torch.int64)
-                logits = logits[torch.arange(windows, device=self._device), at]
-            vectors = logits.reshape(-1, shape.vocabulary)
-            self._ring.logits(slot, len(vectors)).copy_(vectors)
+            logits = logits_of(self._handed.model(x), windows, length, ring.shape.vocabulary)
+            at = ring.positions(slot, windows).to(self._device, torch.int64)
+            ring.logits(slot, windows).copy_(logits[torch.arange(windows, device=self._device), at])
 
 
-def serve(stream: socket.socket, ticket: str, handover: Path, device: torch.device) -> None:
+def serve(stream: socket.socket, handover: Path, device: torch.device) -> None:
     """Load the model and answer until the judge hangs up."""
-    ring = greet(stream, ticket)
+    ring = greet(stream)
     try:
         server = Server(load(handover, device), ring, device)
     except BaseException:
@@ -108,13 +105,13 @@ def serve(stream: socket.socket, ticket: str, handover: Path, device: torch.devi
         raise
     stream.send(ANSWER.pack(READY_NUMBER, Status.DONE))
     while message := stream.recv(REQUEST.size):
-        number, kind, slot, windows = REQUEST.unpack(message)
-        stream.send(ANSWER.pack(number, _attempt(server, Kind(kind), slot, windows)))
+        number, slot, windows, length = REQUEST.unpack(message)
+        stream.send(ANSWER.pack(number, _attempt(server, slot, windows, length)))
 
 
-def _attempt(server: Server, kind: Kind, slot: int, windows: int) -> Status:
+def _attempt(server: Server, slot: int, windows: int, length: int) -> Status:
     try:
-        server.answer(kind, slot, windows)
+        server.answer(slot, windows, length)
     except NoLogits as error:
         print(f"model(x) gave no logits: {error}", file=sys.stderr)
         return Status.NO_LOGITS
@@ -145,7 +142,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Serve the logits of a handed-over model to a judge.")
     parser.add_argument("--handover", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
-    parser.add_argument("--ticket", required=True, help="tells the judge whose turn it is")
     options = parser.parse_args(arguments)
     try:
         stream = _connect(options.socket)
@@ -154,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with stream, suppress(ConnectionError):  # the judge may hang up in the middle of an answer
-        serve(stream, options.ticket, options.handover, device)
+        serve(stream, options.handover, device)
     return 0
 
 

@@ -38,7 +38,7 @@ TOKENIZER_DIR = str(Path(DATA_DIR, "tokenizer"))
 _MANIFEST: dict[str, Any] = json.loads(Path(DATA_DIR, "manifest.json").read_text(encoding="ascii"))
 
 MAX_SEQ_LEN: int = _MANIFEST["sequence_length"]
-"""Tokens of a row. The judge asks for logits of windows up to this long."""
+"""Tokens of a row. The judge asks for logits of windows up to this long, or of full ones alone if it must."""
 TIME_BUDGET: int | float = json.loads(os.environ.get("AIRA_TIME_BUDGET_S", str(_MANIFEST["time_budget_s"])))
 """Seconds of training. The clock that counts is outside: it adds one start-up allowance, then kills the process."""
 EVAL_TOKENS: int = _MANIFEST["validation_tokens"]

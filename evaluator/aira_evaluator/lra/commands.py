@@ -136,7 +136,8 @@ def _scored(bundle: Bundle, profile: LraProfile, data: Path, limits_file: Path, 
 
     import jax
 
-    from aira_evaluator.lra.scoring import JudgeLimits, Splits, score_module
+    from aira_evaluator.lra.limits import JudgeLimits
+    from aira_evaluator.lra.scoring import Splits, score_module
 
     here = "cpu" if jax.default_backend() == "cpu" else "cuda"
     if here != bundle.platform:
@@ -146,7 +147,7 @@ def _scored(bundle: Bundle, profile: LraProfile, data: Path, limits_file: Path, 
     try:
         score = score_module(
             bundle, profile, Splits(train, validation, test), seed=seed, limits=limits, started_s=started_s,
-            note=_note(),
+            note=_note(), synthetic=manifest.source == "synthetic", controls=seed_set == "final",
         )  # fmt: skip
     except jax.errors.JaxRuntimeError as error:
         kind, _, told = str(error).partition(":")
@@ -159,6 +160,8 @@ def _scored(bundle: Bundle, profile: LraProfile, data: Path, limits_file: Path, 
         "validation": score.validation,
         "test": score.test,
         "flags": score.flags,
+        "unranked": score.unranked,
+        "remarks": score.remarks,
         "details": score.details,
         "evaluator_version": EVALUATOR_VERSION,
         "seed_set": seed_set,

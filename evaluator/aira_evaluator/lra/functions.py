@@ -2,7 +2,7 @@
 
 Arguments and results must match to the last dimension: parameters are what `init` returns, float32, and every other
 graph takes them in that order; only the residuals between the two passes are the submission's business. No function
-has a label among its arguments; the cotangent of `backward` carries training labels, as any gradient does.
+has a label among its arguments; the cotangent of the output carries training labels, as any gradient does.
 """
 
 import hashlib
@@ -10,15 +10,21 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
+from typing import TypeVar
 
 import jax
 
 from aira_evaluator.lra.bundle import SCALES, TRAINED, Bundle, RefusedError, scaled_batch_size, scaled_names
 from aira_evaluator.lra.contract import MAX_PARAMETERS, ModuleContract
 from aira_evaluator.lra.graph import ArrayType, Graph, read_graph
+from aira_evaluator.lra.interpreter import interpreted
 
 Parameters = tuple[jax.Array, ...]
-Residuals = tuple[jax.Array, ...]
+Values = TypeVar("Values")
+Pullback = Callable[[jax.Array], Parameters]
+"""From the cotangent of an output (B, W) to the gradients of the parameters."""
+TrainingPass = Callable[[Parameters, jax.Array, jax.Array], tuple[jax.Array, Pullback]]
+"""From parameters, inputs int32 (B, L) and a key to the output float32 (B, W) and the way back."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,10 @@ class ModuleFunctions:
 
     init: Callable[[jax.Array], Parameters]
     """From a key, uint32 (2,)."""
-    forward: Callable[[Parameters, jax.Array, jax.Array], tuple[jax.Array, Residuals]]
-    """Training pass: parameters, inputs int32 (B, L) and a key to the output float32 (B, W) and residuals."""
-    backward: Callable[[Residuals, jax.Array], Parameters]
-    """Residuals and the cotangent of the output to the gradients of the parameters."""
+    derived: TrainingPass
+    """The graph `forward`, and back by the derivative that the judge takes of it (`interpreter`)."""
+    submitted: TrainingPass
+    """The graphs `forward` and `backward`: back by whatever the submission brought."""
     evaluate: Callable[[Parameters, jax.Array], jax.Array]
     """Parameters and inputs int32 (B, L) to the output float32 (B, W)."""
 
@@ -79,21 +85,46 @@ def read_module(bundle: Bundle, contract: ModuleContract, eval_batch_size: int) 
     _check_passes(forward, backward, parameters, (wanted.batch_size, wanted.seq_len), width)
     _check_evaluation(evaluate, parameters, (eval_batch_size, wanted.seq_len), width)
     scaled = tuple(_scaled(bundle, scale, width) for scale in SCALES if scaled_names(scale)[2] in bundle.graphs)
-    init_call, forward_call, backward_call = (graph.function(platform) for graph in (init, forward, backward))
-
-    def run_forward(values: Parameters, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, Residuals]:
-        out, *residuals = forward_call(*values, inputs, key)
-        return out, tuple(residuals)
-
+    init_call = init.function(platform)
     functions = ModuleFunctions(
         init=lambda key: tuple(init_call(key)),
-        forward=run_forward,
-        backward=lambda residuals, cotangent: tuple(backward_call(*residuals, cotangent)),
+        derived=_derived(forward),
+        submitted=_submitted(forward, backward, platform),
         evaluate=_evaluation(evaluate, platform),
     )
     digests = [graph.sha256 for graph in (init, forward, backward, evaluate)]
     text = json.dumps([digests, asdict(wanted)], sort_keys=True)
     return TracedModule(functions, parameters, scaled, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _derived(forward: Graph) -> TrainingPass:
+    run = interpreted(forward)
+
+    def passing(parameters: Parameters, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, Pullback]:
+        out, pullback = jax.vjp(lambda values: run(*values, inputs, key)[0], parameters)
+        return out, lambda cotangent: tuple(pullback(cotangent)[0])
+
+    return passing
+
+
+def _submitted(forward: Graph, backward: Graph, platform: str) -> TrainingPass:
+    forward_call, backward_call = forward.function(platform), backward.function(platform)
+
+    def passing(parameters: Parameters, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, Pullback]:
+        out, *residuals = sealed(forward_call(*parameters, inputs, key))
+        return out, lambda cotangent: tuple(backward_call(*sealed((*residuals, cotangent))))
+
+    return passing
+
+
+def sealed(values: Values) -> Values:
+    """The same values behind a barrier that the compiler does not fuse across.
+
+    Without barriers around the module's passes, the same module trains to other last digits when it comes as a graph
+    than when it comes as Python. They cost no time (docs/lra_trust.md).
+    """
+    behind: Values = jax.lax.optimization_barrier(values)  # type: ignore[no-untyped-call]
+    return behind
 
 
 def _scaled(bundle: Bundle, scale: int, width: int) -> Scaled:

@@ -12,18 +12,17 @@ Not covered: whether what was trained may be trusted (`checks`), and scores (`sc
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from aira_evaluator.lra.functions import ModuleFunctions, Parameters, Residuals
+from aira_evaluator.lra.functions import ModuleFunctions, Parameters, sealed
 from aira_evaluator.lra.heads import Head, HeadParameters
 from aira_evaluator.lra.hyperparameters import Hyperparameters
 
-Values = TypeVar("Values")
 Weights = tuple[Parameters, HeadParameters]
 Scalar = jax.Array | float
 BETA1, BETA2, EPSILON = 0.9, 0.98, 1e-9
@@ -129,6 +128,8 @@ class Trainer:
 
     functions: ModuleFunctions
     head: Head
+    derived: bool = True
+    """Whether gradients are the judge's derivative of `forward`, or those the submission's `backward` gives."""
 
     def start(self, key: jax.Array) -> TrainingState:
         """The state before the first step."""
@@ -138,6 +139,32 @@ class Trainer:
     def begin(self, weights: Weights) -> TrainingState:
         """The state before the first step from given weights."""
         return TrainingState(weights, Moments.of(weights), jnp.zeros((), jnp.float32))
+
+    def gradients(
+        self, step: jax.Array, weights: Weights, order: jax.Array, examples: Examples, key: jax.Array
+    ) -> tuple[jax.Array, list[jax.Array], Weights]:
+        """Loss, outputs by document, and gradients of the weights on the examples `order[step]`."""
+        parameters, head_parameters = weights
+        passing = self.functions.derived if self.derived else self.functions.submitted
+        batch = order[step]
+        documents, labels = examples.rows[batch], examples.labels[batch]
+        step_key = jax.random.fold_in(key, step)
+        passes = []
+        for document in range(documents.shape[1]):
+            inputs = examples.tokens[documents[:, document]].astype(jnp.int32)
+            out, pullback = passing(*sealed((parameters, inputs, jax.random.fold_in(step_key, document))))
+            passes.append((sealed(out), pullback))
+
+        def loss_of(outputs: list[jax.Array], values: HeadParameters) -> jax.Array:
+            return mean_loss(self.head.logits(values, outputs), labels)
+
+        outputs = [out for out, _ in passes]
+        loss, (cotangents, head_gradients) = jax.value_and_grad(loss_of, argnums=(0, 1))(outputs, head_parameters)
+        by_document = [
+            sealed(pullback(sealed(cotangent))) for (_, pullback), cotangent in zip(passes, cotangents, strict=True)
+        ]
+        gradients = tuple(sum(each[1:], start=each[0]) for each in zip(*by_document, strict=True))
+        return loss, outputs, (gradients, head_gradients)
 
     def step(
         self,
@@ -149,32 +176,9 @@ class Trainer:
         optimizer: AdamW,
     ) -> TrainingState:
         """One optimizer step on the examples `order[step]`."""
-        parameters, head_parameters = state.weights
-        batch = order[step]
-        documents, labels = examples.rows[batch], examples.labels[batch]
-        step_key = jax.random.fold_in(key, step)
-        passes = []
-        for document in range(documents.shape[1]):
-            inputs = examples.tokens[documents[:, document]].astype(jnp.int32)
-            passes.append(self._forward(parameters, inputs, jax.random.fold_in(step_key, document)))
-
-        def loss_of(outputs: list[jax.Array], values: HeadParameters) -> jax.Array:
-            return mean_loss(self.head.logits(values, outputs), labels)
-
-        outputs = [out for out, _ in passes]
-        loss, (cotangents, head_gradients) = jax.value_and_grad(loss_of, argnums=(0, 1))(outputs, head_parameters)
-        by_document = [
-            self._backward(residuals, cotangent) for (_, residuals), cotangent in zip(passes, cotangents, strict=True)
-        ]
-        gradients = tuple(sum(each[1:], start=each[0]) for each in zip(*by_document, strict=True))
-        weights, moments = optimizer.update(step + 1, state.weights, (gradients, head_gradients), state.moments)
+        loss, _, gradients = self.gradients(step, state.weights, order, examples, key)
+        weights, moments = optimizer.update(step + 1, state.weights, gradients, state.moments)
         return TrainingState(weights, moments, state.loss_sum + loss)
-
-    def _forward(self, parameters: Parameters, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, Residuals]:
-        return _sealed(self.functions.forward(*_sealed((parameters, inputs, key))))
-
-    def _backward(self, residuals: Residuals, cotangent: jax.Array) -> Parameters:
-        return _sealed(self.functions.backward(*_sealed((residuals, cotangent))))
 
     def run(
         self, state: TrainingState, span: Span, examples: Examples, key: jax.Array, optimizer: AdamW
@@ -186,16 +190,6 @@ class Trainer:
 
         trained: TrainingState = jax.lax.fori_loop(span.first, span.stop, step, state)
         return trained
-
-
-def _sealed(values: Values) -> Values:
-    """The same values behind a barrier that the compiler does not fuse across.
-
-    Without barriers around the module's passes, the same module trains to other last digits when it comes as a graph
-    than when it comes as Python. They cost no time (docs/lra_trust.md).
-    """
-    sealed: Values = jax.lax.optimization_barrier(values)  # type: ignore[no-untyped-call]
-    return sealed
 
 
 def stretches(steps: int, frequency: int) -> Iterator[tuple[int, int]]:

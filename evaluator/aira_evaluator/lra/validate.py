@@ -40,7 +40,8 @@ def validate(model: Path, data: Path, *, seed: int = 0) -> tuple[float, list[str
         DataError: the data cannot be read.
         RefusedError: the module breaks the contract. What the module itself raises passes through.
     """
-    from aira_evaluator.lra.scoring import JudgeLimits, Splits, score_module
+    from aira_evaluator.lra.limits import JudgeLimits
+    from aira_evaluator.lra.scoring import Splits, score_module
     from aira_evaluator.lra.tracing import TraceRequest, load_module_class, trace
 
     started_s = time.monotonic()

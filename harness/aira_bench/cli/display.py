@@ -20,7 +20,7 @@ from rich.table import Table
 from aira_bench.escaping import one_line
 from aira_bench.runs.session import Progress
 from aira_bench.tasks.download import Transfer
-from aira_bench.terminal import cell, progress_console
+from aira_bench.terminal import cell, line, progress_console
 
 PLAIN_SHARE = 0.1
 """Without a terminal, a download is a line for each such share of it."""
@@ -47,7 +47,7 @@ class RunDisplay:
     def note(self, text: str) -> None:
         """One line about a stage before the search."""
         elapsed_s = time.monotonic() - self._started_s
-        self._console.print(cell(f"[{elapsed_s:6.1f} s] {text}"), soft_wrap=True)
+        self._console.print(line(f"[{elapsed_s:6.1f} s] {text}"), soft_wrap=True)
 
     def watch(self, progress: Progress) -> None:
         """Take news of a seed; called from its thread."""

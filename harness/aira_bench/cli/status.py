@@ -1,7 +1,7 @@
 """`aira-bench status`: what runs there are, and how far each seed is."""
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from aira_bench.keys import KeyRing
     from aira_bench.runs.record import RunRecord
 
-_MAY_BE_EMPTY = ("standard error", "claimed", "claimed - trusted", "flags", "unranked", "attempts", "reason")
+_MAY_BE_EMPTY = (
+    "standard error", "claimed", "claimed - trusted", "confirmed", "flags", "unranked", "awaits confirm", "controls",
+    "attempts", "reason",
+)  # fmt: skip
 _EPILOG = """examples:
   aira-bench status
   aira-bench status my-run
@@ -91,10 +94,13 @@ def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
 
 
 def _steps(record: "RunRecord") -> list[dict[str, Any]]:
+    from aira_bench.evaluation.verdict import CONFIRM_FIRST
+
     rows = []
     for seed in record.seeds:
         for node in seed.nodes:
-            score = seed.scores.get(node.step)
+            score, confirmed = seed.scores.get(node.step), seed.confirmed.get(node.step)
+            judged = [found for found in (score, confirmed) if found is not None]
             trusted = score.validation if score else None
             rows.append(
                 {
@@ -107,8 +113,11 @@ def _steps(record: "RunRecord") -> list[dict[str, Any]]:
                     "standard error": node.fitness_standard_error,
                     "claimed": node.claimed,
                     "claimed - trusted": None if node.claimed is None or trusted is None else node.claimed - trusted,
-                    "flags": list(score.flags) if score else [],
-                    "unranked": list(score.unranked) if score else [],
+                    "confirmed": confirmed.test if confirmed else None,
+                    "flags": _once(flag for found in judged for flag in found.flags),
+                    "unranked": _once(flag for found in judged for flag in found.unranked),
+                    "awaits confirm": True if score and CONFIRM_FIRST in score.flags and not confirmed else None,
+                    "controls": _once(remark for found in judged for remark in found.remarks),
                     "attempts": node.attempts if node.attempts > 1 else None,
                     "seconds": round(node.timings.total_s, 2),
                     "submitted": node is seed.submitted,
@@ -116,6 +125,10 @@ def _steps(record: "RunRecord") -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _once(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
 
 
 def _changes(record: "RunRecord") -> list[dict[str, Any]]:

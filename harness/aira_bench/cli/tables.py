@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from aira_bench.terminal import cell, results_console
+from aira_bench.terminal import cell, line, results_console
 
 
 def print_rows(rows: Sequence[dict[str, Any]], *, empty: str, optional: Collection[str] = ()) -> None:
@@ -18,7 +18,7 @@ def print_rows(rows: Sequence[dict[str, Any]], *, empty: str, optional: Collecti
 
     console = results_console()
     if not rows:
-        console.print(cell(empty), soft_wrap=True)
+        console.print(line(empty), soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False)
     columns = {name: _texts([row[name] for row in rows]) for name in rows[0]}

@@ -214,6 +214,7 @@ def _reported(setting: EvaluationSetting, outcome: StepOutcome, test: float) -> 
         claimed=report.claimed,
         flags=report.flags,
         unranked=report.unranked,
+        remarks=report.remarks,
         validation_standard_error=report.validation_standard_error,
         test_standard_error=report.test_standard_error,
     )

@@ -1,4 +1,4 @@
-"""The two containers that serve a handed-over model to a judge, one after the other.
+"""The containers that serve a handed-over model to a judge, one after the other.
 
 Everything in them is the submission's: the file they load is code. They see that file and the judge's sockets, both
 read-only, and write nowhere that lasts. What they print is kept in a folder that no agent sees, because it may hold
@@ -8,7 +8,8 @@ Not covered: what the judge asks, and when a predictor has done enough; it ends 
 """
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from aira_bench.errors import AiraError
@@ -25,8 +26,6 @@ from aira_bench.sandbox.protocol import (
 )
 
 HANDOVER_FILE = "handover.bin"
-SOCKETS = ("prefixes.sock", "rows.sock")
-"""Where the judge waits for the first and for the second predictor (aira_evaluator.autoresearch.judging)."""
 TAKING_TURNS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Judge and predictor share cores: threads of the one that waits must not spin on them."""
 _HANDOVER_FOLDER = PurePosixPath("/handover")
@@ -46,30 +45,30 @@ def predict_spec(setting: EvaluationSetting, limits: Limits, handover: Path, mee
 
 
 class Predictors:
-    """Runs both predictors of one evaluation in a thread of its own."""
+    """Runs the predictors of one evaluation in a thread of its own, each when the one before is dead."""
 
     def __init__(
         self,
         sandbox: Sandbox,
         spec: ContainerSpec,
-        tickets: tuple[str, str],
+        sockets: Sequence[str],
         lifetime_s: float,
         destination: Path,
         on_failure: Callable[[], None],
     ) -> None:
-        """Each predictor is told its own ticket alone.
+        """One predictor for each of `sockets`, names that each is told its own of; `lifetime_s` is for all together.
 
-        `on_failure` is called, from another thread, if the engine fails: nobody need wait for a predictor then.
+        `on_failure` is called, from another thread, if no predictor will come any more: nobody need wait for one then.
         """
         self.failure: AiraError | None = None
-        """The engine's, if it failed before `stop`."""
+        """Why a container was lost before `stop`; a `StepLost` if it had begun to serve."""
         self.endings: list[EndReason] = []
         """Of the predictors that ended before `stop`."""
         self._sandbox, self._spec, self._lifetime_s = sandbox, spec, lifetime_s
-        self._tickets = tickets
+        self._sockets = sockets
         self._destination, self._on_failure = destination, on_failure
         self._lock = threading.Lock()
-        self._stopped = False
+        self._enough = self._stopped = False
         self._running: PreparedContainer | None = None
         self._thread = threading.Thread(target=self._run, name="predictors", daemon=True)
 
@@ -77,8 +76,11 @@ class Predictors:
         """Begin with the first."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End whichever runs, start none, and wait for that. Safe to call twice."""
+    def stop(self, grace_s: float = 0.0) -> None:
+        """Start no more, end whichever still runs after `grace_s`, and wait for that. Safe to call twice."""
+        self._enough = True
+        if self._thread.ident is not None:
+            self._thread.join(grace_s)
         with self._lock:
             self._stopped = True
             running = self._running
@@ -88,23 +90,24 @@ class Predictors:
             self._thread.join()
 
     def _run(self) -> None:
-        for number, (name, ticket) in enumerate(zip(SOCKETS, self._tickets, strict=True), start=1):
+        ends_s = time.monotonic() + self._lifetime_s
+        for number, socket in enumerate(self._sockets, start=1):
             try:
-                if not self._serve(name, ticket, self._destination / f"predict_{number}.txt"):
-                    return
+                if not self._serve(socket, ends_s, self._destination / f"predict_{number}.txt"):
+                    break
             except AiraError as error:
                 with self._lock:
-                    expected = self._stopped
-                    self.failure = None if expected else error
-                if not expected:
-                    self._on_failure()
-                return
+                    self.failure = None if self._stopped else error
+                break
+        if not self._stopped and (self.failure or "timeout" in self.endings):
+            self._on_failure()
 
-    def _serve(self, socket: str, ticket: str, log: Path) -> bool:
-        """Run one predictor to its end; False if it was stopped."""
+    def _serve(self, socket: str, ends_s: float, log: Path) -> bool:
+        """Run one predictor to its end; False if there is no use for another."""
         with self._lock:
-            if self._stopped:
+            if self._enough:
                 return False
+            self._running = None
         container = self._sandbox.prepare(self._spec)
         with self._lock:
             self._running = None if self._stopped else container
@@ -113,10 +116,9 @@ class Predictors:
                 return False
             outcome = container.run(
                 ["python3", "-m", "aira_evaluator.autoresearch.serving",
-                 "--handover", str(_HANDOVER_FOLDER / HANDOVER_FILE), "--socket", str(MEETING / socket),
-                 "--ticket", ticket],
+                 "--handover", str(_HANDOVER_FOLDER / HANDOVER_FILE), "--socket", str(MEETING / socket)],
                 files={},
-                timeout_s=self._lifetime_s,
+                timeout_s=max(ends_s - time.monotonic(), 1.0),
                 artifacts=[],
                 destination=log.parent,
             )  # fmt: skip
@@ -126,4 +128,4 @@ class Predictors:
         with self._lock:
             if not self._stopped:
                 self.endings.append(outcome.ended)
-            return not self._stopped
+            return not self._stopped and outcome.ended != "timeout"

@@ -1,9 +1,12 @@
 """Scores a `train.py`: runs it against an outside clock, then has a judge question the model it left behind.
 
-Four containers an evaluation. *Fit* runs the script on the public data and is killed at its deadline; the last model
-it handed over by then counts, whatever else happened. *Judge* owns the hidden tokens and never sees the model's file.
-Two *predict* containers load that file, one after the other, and answer the judge's questions over a socket: the
-first sees prefixes only, and is dead before the second, which sees whole rows, is started.
+Three kinds of containers. *Fit* runs the script on the public data and is killed at its deadline; the last model it
+handed over by then counts, whatever else happened. *Judge* owns the hidden tokens and never sees the model's file.
+*Predict* loads that file and answers the judge's questions over a socket; where rows share source files there are
+several, one after the other.
+
+Once a model is handed over, nothing is trained again for the same step: where infrastructure fails, the same model is
+asked the same questions, in fresh containers. So a container that is lost on purpose buys nothing.
 
 Nothing that the script or the model prints is read here, except that a failed script's last line is quoted to the
 agent; it ran on public data.
@@ -16,19 +19,31 @@ import math
 import secrets
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from aira_bench.errors import SandboxError, TaskError
+from aira_bench.errors import AiraError, AskedInVain, SandboxError, TaskError
 from aira_bench.escaping import printable
 from aira_bench.evaluation.judge import judge, judge_spec
 from aira_bench.evaluation.predictors import HANDOVER_FILE, TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.output import last_line
+from aira_bench.runs.attempts import keep_attempt
 from aira_bench.runs.outcomes import CLAIM, claimed_value
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Mount, Sandbox, StepOutcome
+from aira_bench.sandbox.protocol import (
+    Artifact,
+    ArtifactRequest,
+    ContainerSpec,
+    Limits,
+    Mount,
+    Sandbox,
+    StepLost,
+    StepOutcome,
+)
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.metadata import FitClock
 
@@ -37,6 +52,10 @@ COMPANIONS = ("prepare.py", "kernels.py")
 BEGAN = ArtifactRequest("training_began", 64)
 """Left by the shim when it deals the first training batch; only the time of its making is read."""
 FIT_FILE = "fit.json"
+ATTEMPTS = 3
+"""How often one hand-over is asked, if infrastructure fails."""
+_EMPTY_STEP_TIMEOUT_S = 60.0
+_ENDING_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -44,10 +63,8 @@ class Handover:
     """A model's file on the host, and the record of its making."""
 
     folder: Path
-    tickets: tuple[str, str]
-    """Which the two predictors show the judge."""
-    record: bytes
-    """`fit.json`, as the judge reads it."""
+    record: Mapping[str, Any]
+    """What the judge is told of it."""
 
 
 class ServedScript:
@@ -77,9 +94,14 @@ class ServedScript:
         self._judges = WarmContainer(sandbox, judging, ahead)
         self._lock = threading.Lock()
         self._predictors: Predictors | None = None
+        self._closed = False
 
     def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
-        """Score one script (`SubmissionEvaluator.evaluate`)."""
+        """Score one script (`SubmissionEvaluator.evaluate`).
+
+        Raises:
+            AskedInVain: infrastructure failed after the model was handed over; it must not be trained again.
+        """
         ends_s = time.monotonic() + timeout_s
         destination.mkdir(parents=True, exist_ok=True)
         folder = destination / "handover"
@@ -89,12 +111,13 @@ class ServedScript:
             made = self._fit(submission, folder, timeout_s)
             if isinstance(made, Refused):
                 return made
-            return self._serve(made, ends_s, destination)
+            return self._asked(made, ends_s, destination)
         finally:
             (folder / HANDOVER_FILE).unlink(missing_ok=True)  # hundreds of MB; its hash is in the report
 
     def close(self) -> None:
         """Remove every container that is left."""
+        self._closed = True
         self._fits.close()
         self._judges.close()
         with self._lock:
@@ -127,15 +150,13 @@ class ServedScript:
             detail = f": {model.detail}" if model.detail else ""
             return Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
         model.path.chmod(0o644)
-        tickets = (secrets.token_hex(32), secrets.token_hex(32))
         record = {
-            "tickets": tickets,
             "handover_sha256": model.sha256,
             "claimed": claimed_value(outcome, self._setting.task.metric),
             "serving_s": clock.serving_s,
             "seconds": fit_seconds(outcome, started_s),
         }
-        return Handover(folder, tickets, json.dumps(record, allow_nan=False).encode("ascii"))
+        return Handover(folder, record)
 
     def _without_model(self, outcome: StepOutcome, file: str) -> str:
         name, clock = self._setting.task.metadata.aira.artifact.name, self._clock
@@ -144,8 +165,8 @@ class ServedScript:
                 f"{name} was killed after {clock.budget_s + clock.start_up_s:.0f} s (budget {clock.budget_s:.0f} s, "
                 f"start-up allowance {clock.start_up_s:.0f} s) and had handed no model over: call evaluate_bpb earlier"
             )
-        if outcome.ended == "out_of_memory":
-            return f"{name} was killed above {self._limits.memory_mib} MiB of memory and had handed no model over"
+        if outcome.ended != "exited":
+            return f"{name} was killed above {outcome.above} and had handed no model over"
         if file != "missing":
             return f"the handed-over model cannot be used: {file}"
         if outcome.exit_code != 0:
@@ -153,11 +174,28 @@ class ServedScript:
             return f"{name} ended with exit status {outcome.exit_code}: {said}"
         return f"{name} ended without handing a model over: it must call evaluate_bpb(model, ...)"
 
+    def _asked(self, made: Handover, ends_s: float, destination: Path) -> Verdict:
+        """The verdict on a handed-over model, asked the same again where infrastructure fails; all files are kept."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return replace(self._serve(made, ends_s, destination), attempts=attempt)
+            except SandboxError as error:
+                failure = error
+            keep_attempt(destination, failure, besides=[made.folder.name])
+            if self._closed or time.monotonic() >= ends_s:
+                break
+        lost = self._predictors is not None and self._predictors.failure is failure and isinstance(failure, StepLost)
+        if lost and self._engine_works(destination):
+            return Refused(f"the container that served the model was lost {attempt} times", attempts=attempt)
+        raise AskedInVain(failure.message, hint=failure.hint, attempts=attempt) from failure
+
     def _serve(self, made: Handover, ends_s: float, destination: Path) -> Verdict:
         container = self._judges.take()
         spec = predict_spec(self._setting, self._limits, made.folder, self._meeting)
+        sockets = [secrets.token_hex(16) for _ in range(self._clock.predictors)]
+        record = json.dumps({**made.record, "sockets": sockets}, allow_nan=False).encode("ascii")
         predictors = Predictors(
-            self._sandbox, spec, made.tickets, self._clock.serving_s, destination, on_failure=container.close
+            self._sandbox, spec, sockets, self._clock.serving_s, destination, on_failure=container.close
         )
         with self._lock:
             self._predictors = predictors
@@ -167,18 +205,18 @@ class ServedScript:
             verdict = judge(
                 self._setting,
                 name,
-                {name: b"", FIT_FILE: made.record},  # the upstream layout wants the file; nobody reads it
+                {name: b"", FIT_FILE: record},  # the upstream layout wants the file; nobody reads it
                 container,
                 timeout_s=max(ends_s - time.monotonic(), 1.0),
                 destination=destination,
             )
-        except SandboxError:
+        except SandboxError as error:
             predictors.stop()
-            if predictors.failure is not None:
-                raise predictors.failure from None
-            raise
+            if "timeout" not in predictors.endings:
+                raise predictors.failure or error from None
+            verdict = Refused("")  # the judge was ended, since no predictor would come any more; explained below
         finally:
-            predictors.stop()
+            predictors.stop(_ENDING_S)  # how it ended by itself says whose failure a refusal is
             container.close()
         if predictors.failure is not None:
             raise predictors.failure
@@ -190,11 +228,28 @@ class ServedScript:
             return verdict
         if "out_of_memory" in predictors.endings:
             reason = f"the model was killed above {self._limits.memory_mib} MiB of memory while it was served"
+        elif "output_flood" in predictors.endings:
+            reason = f"the model printed more than {self._limits.output_mib} MiB while it was served"
         elif "timeout" in predictors.endings:
             reason = f"serving the model took longer than {self._clock.serving_s:.0f} s"
         else:
             return verdict
         return Refused(reason, verdict.seconds)
+
+    def _engine_works(self, destination: Path) -> bool:
+        """Whether a container still runs an empty program: then a lost one is the doing of what it ran."""
+        try:
+            container = self._fits.take()
+            try:
+                outcome = container.run(
+                    ["python3", "-c", "pass"], files={}, timeout_s=_EMPTY_STEP_TIMEOUT_S, artifacts=[],
+                    destination=destination,
+                )  # fmt: skip
+            finally:
+                container.close()
+        except AiraError:
+            return False
+        return outcome.exit_code == 0
 
 
 def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> ContainerSpec:

@@ -18,6 +18,9 @@ MARKER = "--- EVALUATION RESULT ---"
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 StandardError = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 """Of an estimated score, in the score's own unit; None where a score is computed, not estimated."""
+CONFIRM_FIRST = "above_published_best"
+"""Flag of a score that is kept out of boards' means until `aira-bench confirm` has run its controls."""
+Remark = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[ -~]+$")]
 _BLOCK = re.compile(r"\s*(\{[^{}]*\})")
 
 
@@ -38,6 +41,8 @@ class Report(BaseModel):
     """What the evaluation's checks noticed about a valid submission."""
     unranked: tuple[Flag, ...] = ()
     """Those of `flags` for which the score takes part in neither search nor ranking; it is still shown."""
+    remarks: tuple[Remark, ...] = Field(default=(), max_length=8)
+    """The figures that controls compared, in words."""
     details: dict[str, Any] = Field(default_factory=dict)
     evaluator_version: str
     seed_set: str
@@ -67,6 +72,10 @@ class Scored:
     """Those of `flags` for which the score takes part in neither search nor ranking."""
     validation_standard_error: float | None = None
     test_standard_error: float | None = None
+    remarks: tuple[str, ...] = ()
+    """The figures that controls compared, in words."""
+    attempts: int = 1
+    """How often it was evaluated for that, because infrastructure failed."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,8 @@ class Refused:
 
     reason: str
     seconds: float = 0.0
+    attempts: int = 1
+    """As of a valid one."""
 
 
 Verdict = Scored | Refused

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, normalized
+from aira_bench.evaluation.verdict import CONFIRM_FIRST
 from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.manifest import Manifest
@@ -94,6 +95,8 @@ class SeedResult:
     """The judge's checks noticed something about the submitted node."""
     unranked: tuple[str, ...]
     """Why the submitted node is not ranked, found by the search's judge or by a confirmation; empty if it is."""
+    awaits_confirm: bool
+    """The submitted node's score is better than was published, and no confirmation has run its controls yet."""
     validation_standard_error: float | None
     test_standard_error: float | None
     confirmed_standard_error: float | None
@@ -134,6 +137,8 @@ class Row:
     """Seeds whose submitted node is flagged."""
     unranked: int
     """Seeds whose submitted node is not ranked."""
+    awaiting: int
+    """Seeds whose submitted node is not ranked before it is confirmed."""
     normalized: Spread | None
     normalized_corrected: Spread | None
     steps: int
@@ -164,7 +169,10 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
     claimed = nodes[chosen].claimed if chosen is not None else None
     trusted = score.validation if score else None
     unranked = tuple(dict.fromkeys(name for found in (score, confirmed) if found for name in found.unranked))
+    awaits = confirmed is None and score is not None and CONFIRM_FIRST in score.flags
     out = {chosen} if unranked else set()
+    if confirmed is None:
+        out |= {step for step, found in scores.items() if CONFIRM_FIRST in found.flags}
     ranked = {step: found for step, found in scores.items() if step not in out and not found.unranked}
     pick = min if manifest.lower_is_better else max
     return SeedResult(
@@ -186,11 +194,12 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
         claimed_less_trusted=claimed - trusted if claimed is not None and trusted is not None else None,
         flagged=bool(score and score.flags),
         unranked=unranked,
+        awaits_confirm=awaits,
         validation_standard_error=score.validation_standard_error if score else None,
         test_standard_error=score.test_standard_error if score else None,
         confirmed_standard_error=confirmed.test_standard_error if confirmed else None,
-        normalized=_normalized(None if unranked else score, manifest, PUBLISHED),
-        normalized_corrected=_normalized(None if unranked else score, manifest, CORRECTED),
+        normalized=None if awaits else _normalized(None if unranked else score, manifest, PUBLISHED),
+        normalized_corrected=None if awaits else _normalized(None if unranked else score, manifest, CORRECTED),
         model_use=sum((node.model_use for node in nodes.values()), ModelUse()),
     )
 
@@ -264,7 +273,7 @@ def _table(
 def _row(entry: Entry, runs: Mapping[int, list[SeedResult]], unseen: Mapping[int, int]) -> Row:
     results = [min(each, key=lambda result: (not result.ended, result.created)) for each in runs.values()]
     ended = [result for result in results if result.ended]
-    ranked = [result for result in ended if not result.unranked]
+    ranked = [result for result in ended if not result.unranked and not result.awaits_confirm]
     judged = [result for result in ended if result.steps == 0 or result.steps > result.lost_steps]
     steps = sum(result.steps - result.lost_steps for result in results)
     return Row(
@@ -287,6 +296,7 @@ def _row(entry: Entry, runs: Mapping[int, list[SeedResult]], unseen: Mapping[int
         claimed_less_trusted=spread(result.claimed_less_trusted for result in ended),
         flagged=sum(result.flagged for result in ended),
         unranked=sum(bool(result.unranked) for result in ended),
+        awaiting=sum(result.awaits_confirm and not result.unranked for result in ended),
         normalized=spread(result.normalized for result in judged),
         normalized_corrected=spread(result.normalized_corrected for result in judged),
         steps=steps,

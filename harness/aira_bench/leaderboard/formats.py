@@ -16,7 +16,7 @@ from aira_bench.files import write_atomically
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.leaderboard.board import Row, Spread, Table
 from aira_bench.runs.node import ModelUse
-from aira_bench.terminal import WIDE, cell, paragraph, results_console
+from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -41,6 +41,7 @@ def _record(table: Table, row: Row) -> dict[str, Any]:
         "seeds_flagged": row.flagged,
         "seeds_unranked": row.unranked,
         "runs_not_shown": row.runs_not_shown,
+        "seeds_awaiting_confirm": row.awaiting,
         "seed_seconds": round(row.wall_s, 3),
         "model_calls": row.model_use.calls,
         "input_tokens": row.model_use.input_tokens,
@@ -96,7 +97,7 @@ ESTIMATED = ("validation", "test", "confirmed")
 """Spreads whose values may be estimates, with a standard error of their own."""
 HEADERS = (
     "agent", "scaffold", "seeds", "run again", "record", "VSR", "validation", "test", "confirmed",
-    "claimed - trusted", "flagged", "unranked",
+    "claimed - trusted", "flagged", "unranked", "awaits confirm",
     "NS", "best test met", "isolation", "steps", "valid steps", "time", "tokens", "cost",
 )  # fmt: skip
 _EXPLAINED = {
@@ -111,6 +112,8 @@ _EXPLAINED = {
     "flagged": "seeds whose submission the judge's checks noticed something about.",
     "unranked": "seeds whose submission a control disqualifies (aira-bench status names it); in no mean, and no valid "
     "submission.",
+    "awaits confirm": "seeds whose submission scored above the best published; in no mean before aira-bench "
+    "confirm has run its controls.",
     "NS": "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
     "against a corrected figure). Published figures are of the paper's sizes.",
     "best test met": "best of all steps, not chosen by it.",
@@ -139,7 +142,7 @@ def cells(row: Row) -> tuple[str, ...]:
         agent, entry.scaffold, seeds, _run_again(row), "-" if entry.record == SIGNED_HERE else entry.record,
         _rate(row.valid_submission_rate), _spread(row.validation), _spread(row.test),
         _confirmed(row),
-        _spread(row.claimed_less_trusted), str(row.flagged or "-"), str(row.unranked or "-"),
+        _spread(row.claimed_less_trusted), str(row.flagged or "-"), str(row.unranked or "-"), str(row.awaiting or "-"),
         _normalized(row), _spread(row.best_test), entry.isolation,
         f"{row.steps}{errors}", _rate(row.valid_step_rate), duration(row.wall_s), tokens(row.model_use),
         cost(row.model_use),
@@ -183,7 +186,7 @@ def print_tables(tables: Sequence[Table]) -> None:
     """Print tables and their legend; where nobody reads along, as wide as they need."""
     console = results_console()
     for table in tables:
-        console.print(cell(heading(table), "bold"), soft_wrap=not console.is_terminal)
+        console.print(line(heading(table), "bold"), soft_wrap=not console.is_terminal)
         shown = to_terminal(table)
         natural = console.measure(shown, options=console.options.update(max_width=WIDE))
         if natural.maximum <= console.width:

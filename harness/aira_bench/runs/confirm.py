@@ -13,11 +13,12 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from aira_bench.errors import RunStateError, SandboxError, UsageError
+from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Verdict
 from aira_bench.files import Unacceptable, read_file
+from aira_bench.runs.attempts import keep_attempt
 from aira_bench.runs.confirmations import add_confirmation
 from aira_bench.runs.folder import SeedFolder
 from aira_bench.runs.host import (
@@ -94,6 +95,8 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             if isinstance(verdict, Scored):
                 score = trusted_score(each.step, verdict, prepared.images.evaluator, synthetic=manifest.synthetic)
                 add_confirmation(keeper, each.seed, each.artifact_sha256, score)
+                for remark in verdict.remarks:
+                    note(f"seed {each.seed} step {each.step}: {remark}")
             else:
                 note(f"seed {each.seed} step {each.step}: refused: {verdict.reason}")
                 refused.append(each)
@@ -123,6 +126,9 @@ def _evaluated(
         except SandboxError as error:
             note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
             failure = error
+            keep_attempt(destination, failure)
+            if isinstance(error, AskedInVain):
+                break
     raise failure
 
 

@@ -24,7 +24,6 @@ from aira_bench.agents.protocol import StepFiles
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.evaluation.compiled_programs import CompiledPrograms
 from aira_bench.files import Unacceptable, read_file
-from aira_bench.runs.journal import SeedEnded, read_events
 from aira_bench.runs.manifest import Manifest, load_manifest
 from aira_bench.runs.scores import ScoreFile
 
@@ -73,12 +72,6 @@ class SeedFolder:
     def confirmation_folder(self, step: int) -> str:
         """The same, below the seed's folder."""
         return f"hidden/confirmed/{step:04d}"
-
-    @property
-    def submitted(self) -> int | None:
-        """The step the ended seed submitted; None where there is none."""
-        events = read_events(self.journal)[0]
-        return events[-1].submitted if events and isinstance(events[-1], SeedEnded) else None
 
     def calls(self, step: int) -> Path:
         """Model calls of one step, asked and answered."""

@@ -98,6 +98,7 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
         image=images.evaluator,
         world=host.world,
         note=note,
+        gpu_uuid=host.hardware.gpus[0].uuid if profile == "paper" and host.hardware.gpus else None,
     )
     return Prepared(task, data, images)
 

@@ -55,6 +55,7 @@ from aira_bench.runs.record import RunRecord
 from aira_bench.runs.sealing import Keeper, open_run
 from aira_bench.runs.session import Progress, Session, Stopped
 from aira_bench.runs.slots import SlotPool
+from aira_bench.runs.trust import set_aside_unvouched_calls
 from aira_bench.runs.witness import Witness
 from aira_bench.sandbox.protocol import ContainerSpec, Mount, Sandbox
 from aira_bench.scaffolds.catalog import make_scaffold
@@ -108,6 +109,7 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
     require_isolation(host.sandbox, prepared.images.agent)
     kept = f"script:{folder.agent_file}" if plan.agent.startswith("script:") else plan.agent
     agent = _agent(host, plan.model_copy(update={"agent": kept}))
+    set_aside_unvouched_calls(record, host.keys.ring())
     folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
     keeper = None
     if manifest.schema_version != 1:

@@ -43,6 +43,8 @@ class TrustedScore:
     validation_standard_error: float | None = None
     """Of an estimated score, in its unit; None where the score is computed, not estimated."""
     test_standard_error: float | None = None
+    remarks: tuple[str, ...] = ()
+    """The figures that controls compared, in words."""
 
 
 MOST_BYTES = 64 * 2**20
@@ -55,7 +57,7 @@ def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> 
     return TrustedScore(
         step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
         scored.claimed, scored.flags, synthetic, scored.unranked, scored.validation_standard_error,
-        scored.test_standard_error,
+        scored.test_standard_error, scored.remarks,
     )  # fmt: skip
 
 

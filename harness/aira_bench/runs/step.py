@@ -2,8 +2,8 @@
 
 Infrastructure errors are retried, with pauses, and counted; every attempt's files are kept. A phase that fails so
 `ATTEMPTS` times ends its step as `infra_error` if the engine still runs an empty step, else the seed halts and can be
-resumed; neither is ever a score. What an agent's code can bring about is no such error (`aira_bench.sandbox.step`), and
-one that comes after its code ran buys nothing: the step counts as one without a result (`Node.is_lost`).
+resumed; neither is ever a score. What an agent's code can bring about is no such error (`aira_bench.sandbox.ending`),
+and one that comes after its code ran buys nothing: the step counts as one without a result (`Node.is_lost`).
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aira_bench.agents.protocol import Analysis, Proposal, Situation, StepReport
-from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
+from aira_bench.errors import AskedInVain, BudgetExceeded, ModelError, SandboxError
 from aira_bench.escaping import printable
 from aira_bench.evaluation.cache import host_canonical
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
@@ -158,6 +158,9 @@ class Step:
             self.code_ran = self.code_ran or isinstance(failure, StepLost)
             keep_attempt(folder, failure, besides=[SOLUTION])
             self._tell(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}")
+            if isinstance(failure, AskedInVain):  # it has tried again itself; all again would train anew
+                self.attempts += failure.attempts - 1
+                break
             if attempt < ATTEMPTS:
                 self.attempts += 1
                 if self.session.stop.wait(self.session.retry_pauses_s[attempt - 1]):
@@ -212,6 +215,7 @@ class Step:
             raise
         self._check_stop()
         self.evaluate_s = self.clock.used_s - before_s
+        self.attempts += verdict.attempts - 1
         if isinstance(verdict, Scored):
             if canonical is not None and verdict.canonical != canonical:
                 raise SandboxError(f"The judge read {verdict.canonical!r} where the host read {canonical!r}.")

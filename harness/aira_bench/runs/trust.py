@@ -6,9 +6,11 @@ Not covered: whether its files agree with each other (`aira_bench.runs.record`).
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, foreign_entries, hash_file
 from aira_bench.keys import KeyRing
+from aira_bench.runs.attempts import keep_attempt
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.record import RunRecord, read_run
 from aira_bench.runs.sealing import MOST_FILE_BYTES
+from aira_bench.runs.witness import Witness, journal_name
 
 MOST_ENTRIES = 1_000_000
 
@@ -47,6 +49,18 @@ def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> Ru
     except Unacceptable as error:
         raise RunStateError(f"Run {record.name}: agent.py: {error}.") from error
     return record
+
+
+def set_aside_unvouched_calls(record: RunRecord, ring: KeyRing) -> None:
+    """Keep model calls of steps in flight, which no line vouches for, from being taken for answers.
+
+    Where the run was recorded they are what this machine wrote, and are not asked for again; elsewhere they may be
+    anybody's, and are kept as those of an attempt before, while the step asks anew.
+    """
+    for seed in record.seeds:
+        calls = seed.folder.calls(len(seed.nodes) + 1)
+        if calls.is_dir() and not Witness(ring.seen).recall(record.manifest.run_id, journal_name(seed.seed)).lines:
+            keep_attempt(calls)
 
 
 def read_confirmable(folder: RunFolder, ring: KeyRing) -> RunRecord:

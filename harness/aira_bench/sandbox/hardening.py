@@ -96,9 +96,12 @@ def workspace_options(limits: Limits, role: Role, place: Place) -> dict[str, str
 
 
 def meeting_options() -> dict[str, str]:
-    """Driver options of a meeting volume: judges write, others may only look up a socket's name."""
+    """Driver options of a meeting volume: judges write, others may only look up a socket's name.
+
+    Nobody may list it, not even who has the judge's id: a predictor must not find the socket of the next one.
+    """
     uid, gid = user("judge", Place("", 1))
-    options = f"size=1m,nr_inodes={MEETING_INODES},uid={uid},gid={gid},mode=0711,nosuid,nodev,noexec"
+    options = f"size=1m,nr_inodes={MEETING_INODES},uid={uid},gid={gid},mode=0311,nosuid,nodev,noexec"
     return {"type": "tmpfs", "device": "tmpfs", "o": options}
 
 

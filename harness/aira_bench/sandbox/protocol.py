@@ -52,7 +52,7 @@ class Limits:
     def kernel_mib(self) -> int:
         """What the kernel may hold for the container, page tables above all, before it is killed (`memory_use`).
 
-        Honest steps need little: 2 MiB of tables for each GiB they use, and some 1.3 KiB for each file they meet.
+        Honest steps need little: 2 MiB of tables for each GiB they use, and about 1 KiB for each file they meet.
         """
         return 256 + self.memory_mib // 8
 

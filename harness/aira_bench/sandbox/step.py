@@ -3,21 +3,18 @@
 Or, for trusted commands only, a conversation (`conversation`) instead of the wait.
 
 The clock is the host's monotonic one and the kill comes from the engine, so nothing in the container has a say in
-when it ends. Code can take long to die, but not out of its class by that: a kill that was sent decides how the step
-ended, and files are read when it is dead, or count as missing.
+when it ends. Files are read when it is dead, or count as missing. From `begin` on whatever the container does is an
+outcome; a `StepLost` needs the engine's own word.
 
-From `begin` on whatever the container does is an outcome. A `StepLost` needs the engine's own word: it does not answer,
-it knows nothing of the container any more, or it was told by somebody else to kill it (docs/decisions/0016).
-
-Not covered: what the outcome means, and the removal of containers, which the sandbox does behind our back.
+Not covered: how it ends (`ending`), what the outcome means, and the removal of containers, which the sandbox does
+behind our back.
 """
 
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +23,10 @@ from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
 from aira_bench.sandbox.conversation import Answers, DockerConversation
-from aira_bench.sandbox.memory_use import MemoryUse
+from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, Watch
 from aira_bench.sandbox.protocol import (
     Artifact,
     ArtifactRequest,
-    EndReason,
     FilesTooLarge,
     Limits,
     RejectedArtifact,
@@ -40,26 +36,7 @@ from aira_bench.sandbox.protocol import (
 from aira_bench.sandbox.pump import OutputPump
 
 START_TIMEOUT_S = 60.0
-DEATH_TIMEOUT_S = 1800.0
-"""From the kill to the end of the container. A full memory limit of page tables took two cores some 7 s a GiB; what
-outlasts this is a process stuck in a driver: its step has ended by the kill, and its sandbox starts no other."""
-OUTPUT_TIMEOUT_S = 10.0
-"""From the death of a container to the end of its output; what comes later is not captured."""
-_SIGKILL_EXIT_CODE = 137
-_OOM_NOTICE_S, _OOM_POLL_S = 1.0, 0.05
-_FIRST_SAMPLE_S, _LAST_SAMPLE_S = 0.01, 1.0
-_DEATH_POLL_S = 5.0
 _PAGE_BYTES, _HEADROOM_BYTES = 4096, 1 << 20
-
-
-@dataclass(frozen=True)
-class _Ending:
-    """How the wait for a step ended."""
-
-    ended: EndReason
-    above: str = ""
-    """The limit that it was killed for."""
-    dead: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,9 +77,7 @@ class DockerStep:
         self._reader = WorkspaceReader(streams[1])
         self._settle = settle
         self._used = self._is_dead = False
-        self._swept = threading.Event()
-        self._memory: MemoryUse | None = None
-        self._kills = 0
+        self._watch = Watch(engine, containers.step, self._pump, limits)
         self.is_undead = False
         """It was killed and has not died in `DEATH_TIMEOUT_S`."""
 
@@ -116,7 +91,7 @@ class DockerStep:
         self._pump.ready.wait(START_TIMEOUT_S)
         if not self._pump.is_waiting:
             raise SandboxError(f"A container did not come up: {self._pump.captured()[1].head[-300:]!r}")
-        self._memory = MemoryUse(int(self._engine.inspect_container(self.containers.step)["State"]["Pid"]))
+        self._watch.begin()
 
     def inspect(self) -> Mapping[str, Any]:
         """What the engine says it has set, in the Engine API's terms."""
@@ -153,15 +128,12 @@ class DockerStep:
     ) -> StepOutcome:
         start_s = time.monotonic()
         ending = self._execute(message, start_s + timeout_s)
-        wall_s = time.monotonic() - start_s
-        self._is_dead = True
-        exit_code = self._exit_code() if ending.ended == "exited" else None
-        if exit_code is not None:
-            ending = self._by_itself(exit_code)
+        wall_s = ending.at_s - start_s
+        self._is_dead = ending.dead
         copied = {request.name: self._copy(request, destination, ending) for request in artifacts}
         stdout, stderr = self._pump.captured()
-        peak = self._memory.peak_mib if self._memory else None
-        return StepOutcome(ending.ended, exit_code, wall_s, stdout, stderr, copied, peak, ending.above)
+        peak_mib = self._watch.peak_memory_mib
+        return StepOutcome(ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above)
 
     def converse(
         self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float
@@ -193,7 +165,7 @@ class DockerStep:
 
     def sweep(self) -> None:
         """Mark the step as swept away: whatever it still yields is no outcome."""
-        self._swept.set()
+        self._watch.sweep()
 
     def retire(self) -> None:
         """Let a step that was not begun begin no more; one that runs goes on."""
@@ -209,7 +181,7 @@ class DockerStep:
         if self._used:
             raise SandboxError("A prepared container runs one step only.")
         self._used = True
-        self._require_unswept()
+        self._watch.require_unswept()
         message = hand_over(command, files, self._environment, converse=converse)
         taken = sum(_PAGE_BYTES * -(-len(data) // _PAGE_BYTES) for data in files.values())
         if files and taken + _HEADROOM_BYTES > self._limits.workspace_mib << 20:
@@ -235,97 +207,21 @@ class DockerStep:
         words = last_line(self._pump.captured()[1])
         return f"Its last words: {words}" if words else ""
 
-    def _execute(self, message: bytes, deadline_s: float) -> _Ending:
-        """Hand over and wait until every process is dead, with a kill where that is due."""
+    def _execute(self, message: bytes, deadline_s: float) -> Ending:
+        """Hand over and wait until every process is dead."""
         try:
             self._attachment.send(message, max(deadline_s - time.monotonic(), 0.001))
         except TimeoutError as error:
             raise SandboxError("A container did not take its files before the deadline.") from error
         except OSError as error:
             raise SandboxError(f"A container was lost before its step began ({error}).") from error
-        ending = self._wait_for_end(deadline_s)
-        if ending is None:
-            ending = _Ending("exited")
-        elif not self._kill():
-            ending, self.is_undead = replace(ending, dead=False), True
-        # What a dead container printed comes at once; an end that the engine keeps back costs the rest of the output.
-        self._pump.close(OUTPUT_TIMEOUT_S if ending.dead else 0.0)
-        self._require_unswept()
+        ending = self._watch.wait(deadline_s)
+        self.is_undead = not ending.dead
         if not self._pump.has_begun:
             raise SandboxError(f"The files did not reach the container: {self._pump.captured()[1].head[-300:]!r}")
         return ending
 
-    def _wait_for_end(self, deadline_s: float) -> _Ending | None:
-        """Wait for the death of the container; what to kill it for where that does not come first."""
-        interval_s = _FIRST_SAMPLE_S
-        while True:
-            left_s = deadline_s - time.monotonic()
-            # It may have closed its output itself: it has finished when it is dead.
-            if self._pump.ended.wait(min(interval_s, max(left_s, 0.0))):
-                pause_s = min(max(left_s, 0.5), _LAST_SAMPLE_S)
-                if self._engine.wait_container(self.containers.step, pause_s) is not None:
-                    return None
-            if self._pump.is_flooded:
-                return _Ending("output_flood", f"{self._limits.output_mib} MiB of output")
-            if self._fills_the_kernel():
-                return _Ending("out_of_memory", f"{self._limits.kernel_mib} MiB of kernel memory")
-            if time.monotonic() >= deadline_s:
-                return _Ending("timeout")
-            interval_s = min(2 * interval_s, _LAST_SAMPLE_S)
-
-    def _fills_the_kernel(self) -> bool:
-        if self._memory is None:
-            return False
-        self._memory.sample()
-        return self._memory.kernel_mib is not None and self._memory.kernel_mib > self._limits.kernel_mib
-
-    def _kill(self) -> bool:
-        """Kill the container and wait for its death, however long that takes; False where it takes too long."""
-        give_up_s = time.monotonic() + DEATH_TIMEOUT_S
-        while True:
-            self._kills += 1
-            self._engine.kill_container(self.containers.step)
-            if self._engine.wait_container(self.containers.step, _DEATH_POLL_S) is not None:
-                return True
-            self._state()  # an engine that is gone, or a sweep, ends the wait
-            if time.monotonic() >= give_up_s:
-                return False
-
-    def _by_itself(self, exit_code: int) -> _Ending:
-        """How a container ended that the host did not end.
-
-        A child may be killed for memory and its parent go on: the step was not ended by it, whatever its status.
-        """
-        if self._pump.is_flooded:
-            return _Ending("output_flood", f"{self._limits.output_mib} MiB of output")
-        if exit_code != _SIGKILL_EXIT_CODE:
-            return _Ending("exited")
-        notice_until_s = time.monotonic() + _OOM_NOTICE_S
-        while not (killed := self._state()["OOMKilled"]) and time.monotonic() < notice_until_s:
-            time.sleep(_OOM_POLL_S)  # the engine learns of the kernel's kill by another way than of the death
-        if killed:
-            return _Ending("out_of_memory", f"{self._limits.memory_mib} MiB of memory")
-        if self._engine.was_killed_by_hand(self.containers.step, self._kills):
-            raise SandboxError("The container was killed from outside while its step ran.", hint="docker events")
-        return _Ending("exited")
-
-    def _exit_code(self) -> int:
-        state = self._state()
-        if state["Running"]:
-            raise SandboxError("The engine calls a container running that it reported dead.", hint="docker ps")
-        return int(state["ExitCode"])
-
-    def _state(self) -> Mapping[str, Any]:
-        self._require_unswept()
-        state: Mapping[str, Any] = self._engine.inspect_container(self.containers.step)["State"]
-        self._require_unswept()
-        return state
-
-    def _require_unswept(self) -> None:
-        if self._swept.is_set():
-            raise SandboxError("The container was swept away before its step had ended.")
-
-    def _copy(self, request: ArtifactRequest, destination: Path, ending: _Ending) -> Artifact | RejectedArtifact:
+    def _copy(self, request: ArtifactRequest, destination: Path, ending: Ending) -> Artifact | RejectedArtifact:
         if not ending.dead:
             (destination / request.name).unlink(missing_ok=True)
             detail = f"the container did not die within {DEATH_TIMEOUT_S:.0f} s of its kill"
@@ -347,7 +243,7 @@ class DockerStep:
         """
         state = self._engine.inspect_container(self.containers.reader)["State"]
         by_hand = self._engine.was_killed_by_hand(self.containers.reader, 0)
-        self._require_unswept()
+        self._watch.require_unswept()
         if by_hand:
             raise SandboxError(f"The workspace reader was killed from outside: {error.message}") from error
         status = "is running" if state["Running"] else f"ended with exit status {state['ExitCode']}"

@@ -39,8 +39,10 @@ def check_folder(folder: Path) -> None:
             if kind == stat.S_IFDIR:
                 waiting.append((Path(entry.path), depth + 1))
             elif kind != stat.S_IFREG:
-                seen = files.kind_of(kind)
-                raise TaskError(f"{entry.path} is {seen}; a task folder holds plain files and folders only.")
+                raise TaskError(
+                    f"{entry.path} is {files.kind_of(kind)}; a task folder holds plain files and folders only.",
+                    hint=f"find {folder} ! -type f ! -type d",
+                )
             else:
                 total += status.st_size
             if count > MOST_FILES:

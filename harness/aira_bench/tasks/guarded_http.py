@@ -9,7 +9,6 @@ Not covered: what a proxy of the user's connects to. Names and addresses in redi
 """
 
 import contextlib
-import functools
 import http.client
 import ipaddress
 import re
@@ -104,14 +103,12 @@ def is_public(address: str) -> bool:
 class _Connection(http.client.HTTPConnection):
     """Shows its socket to somebody before it is used."""
 
-    def __init__(self, host: str, *, look: Callable[[socket.socket], None], **options: Any) -> None:  # noqa: ANN401
-        super().__init__(host, **options)
-        self._look = look
+    look: Callable[[socket.socket], None]
 
     def connect(self) -> None:
         super().connect()
         try:
-            self._look(self.sock)
+            self.look(self.sock)
         except BaseException:
             self.close()
             raise
@@ -121,13 +118,26 @@ class _TlsConnection(http.client.HTTPSConnection, _Connection):
     """The same; TLS begins after the look."""
 
 
+def _looked_at(
+    kind: type[_Connection], look: Callable[[socket.socket], None]
+) -> Callable[..., http.client.HTTPConnection]:
+    """Makes connections of a kind that are shown to `look`."""
+
+    def make(host: str, **options: Any) -> _Connection:  # noqa: ANN401
+        connection = kind(host, **options)
+        connection.look = look
+        return connection
+
+    return make
+
+
 class _Plain(urllib.request.HTTPHandler):
     def __init__(self, guard: "Guard") -> None:
         super().__init__()
         self._guard = guard
 
     def http_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(functools.partial(_Connection, look=self._guard.look_for(req)), req)
+        return self.do_open(_looked_at(_Connection, self._guard.look_for(req)), req)
 
 
 class _Tls(urllib.request.HTTPSHandler):
@@ -136,8 +146,7 @@ class _Tls(urllib.request.HTTPSHandler):
         self._guard, self._trusted = guard, ssl.create_default_context()
 
     def https_open(self, req: urllib.request.Request) -> HTTPResponse:
-        look = self._guard.look_for(req)
-        return self.do_open(functools.partial(_TlsConnection, look=look, context=self._trusted), req)
+        return self.do_open(_looked_at(_TlsConnection, self._guard.look_for(req)), req, context=self._trusted)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

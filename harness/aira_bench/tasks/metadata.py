@@ -128,7 +128,9 @@ class FitClock(_Schema):
     handover_mib: Mib = 2048
     """Largest handed-over model."""
     serving_s: Seconds = 1800
-    """For loading the model and answering a judge, in each of the two containers that do."""
+    """For loading the model and answering a judge, in all containers that do together."""
+    predictors: int = Field(default=1, gt=0, le=64)
+    """How many containers that is: rows that share source files are asked in different ones."""
 
 
 class Profile(_Schema):
@@ -178,6 +180,8 @@ class AiraBlock(_Schema):
     fitness_decimals: int = Field(default=4, ge=1, le=12)
     """Digits of the hidden validation score that a search gets to see."""
     profiles: dict[ProfileName, Profile] = Field(default_factory=lambda: dict(_UPSTREAM_PROFILES))
+    admits: tuple[Literal["custom_gradient"], ...] = ()
+    """Flags that would keep a score out of search and ranking, and do not in this task."""
     sources: tuple[PublicFile, ...] = ()
     """Public files the data is made from. Without any, the task makes its data itself, or is an upstream folder."""
     unpacked: Annotated[tuple[FileName, ...], BeforeValidator(_as_list)] = ()

@@ -38,6 +38,7 @@ def prepare_task(
     image: str,
     world: World,
     note: Callable[[str], None],
+    gpu_uuid: str | None = None,
 ) -> bool:
     """Make public and hidden data unless they are there; return whether anything was made.
 
@@ -51,6 +52,7 @@ def prepare_task(
         image: the evaluator image.
         world: source of identifiers.
         note: told about each stage.
+        gpu_uuid: lent where hidden data needs models of ours to be trained.
 
     Raises:
         PrerequisiteError: the raw data is absent and cannot be had.
@@ -72,7 +74,7 @@ def prepare_task(
         halves = {"public": "prepare.py", "hidden": "evaluate_prepare.py"}
         for half, script in halves.items():
             note(f"running {script}")
-            spec = _half_spec(task, profile, staging, half, source, raw, image, world.new_id())
+            spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid)
             _make_half(task, profile, script, staging / half, spec, sandbox)
         artifact = task.metadata.aira.artifact.name
         (staging / "hidden" / artifact).unlink(missing_ok=True)
@@ -90,14 +92,24 @@ def prepare_task(
     return True
 
 
-def _half_spec(
-    task: Task, profile: str, staging: Path, half: str, source: DataSource, raw: RawData, image: str, run_id: str
+def half_spec(
+    task: Task,
+    profile: str,
+    staging: Path,
+    half: str,
+    source: DataSource,
+    raw: RawData,
+    image: str,
+    run_id: str,
+    gpu_uuid: str | None,
 ) -> ContainerSpec:
+    """The container of one half. Only the hidden half of a task with scripts trains anything, so only it gets a GPU."""
+    trains = half == "hidden" and task.metadata.aira.artifact.kind == "script"
     return ContainerSpec(
         image=image,
         role="prepare",
         run_id=f"prepare-{run_id}",
-        limits=Limits(memory_mib=task.profile(profile).memory_mib),
+        limits=Limits(memory_mib=task.profile(profile).memory_mib, gpu_uuid=gpu_uuid if trains else None),
         mounts=(
             Mount(staging / "task", PurePosixPath("/task")),
             *raw.mounts,

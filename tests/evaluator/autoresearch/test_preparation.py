@@ -1,6 +1,5 @@
 """The preparing scripts of both task folders, as processes and as functions, and what agents and judges find."""
 
-import hashlib
 import json
 import os
 import re
@@ -17,18 +16,20 @@ from pyarrow import parquet
 
 import aira_evaluator
 from aira_evaluator.autoresearch import corpus as corpora
-from aira_evaluator.autoresearch.corpus import ClimbMix, StandardLibrary, library_part, passages
+from aira_evaluator.autoresearch.corpus import ClimbMix, Corpus, StandardLibrary, library_part, passages
+from aira_evaluator.autoresearch.hidden import SPLITS, read_hidden
 from aira_evaluator.autoresearch.hidden_lots import write_hidden
 from aira_evaluator.autoresearch.preparation import write_public
-from aira_evaluator.autoresearch.profiles import CPU, PAPER, PROFILES
+from aira_evaluator.autoresearch.profiles import CPU, PAPER, PROFILES, Profile
+from aira_evaluator.autoresearch.reference_models import train_references
 from aira_evaluator.autoresearch.token_store import open_split
 from aira_evaluator.manifests import DataError
 from aira_evaluator.text.tokenizer import Tokenizer
 from autoresearch_folders import LITERATURE, PLAIN, run_script
 
 SMALL = replace(
-    PAPER, sequence_length=32, vocabulary=300, public_validation_tokens=256, hidden_tokens=640, final_hidden_tokens=1280,
-    tokenizer_characters=20_000, held_out_characters=8_000,
+    PAPER, sequence_length=32, vocabulary=300, public_validation_tokens=256, hidden_tokens=640,
+    tokenizer_characters=20_000, val_characters=8_000, hidden_characters=8_000,
 )  # fmt: skip
 
 
@@ -40,6 +41,12 @@ def few_files(tmp_path: Path) -> StandardLibrary:
     for path in sorted(Path(os.__file__).parent.glob("[a-g]*.py")):
         shutil.copyfile(path, root / path.name)
     return StandardLibrary(root)
+
+
+def hide(profile: Profile, corpus: Corpus, folder: Path, seeds: dict[str, int]) -> None:
+    """Public data in `public`, hidden data beside it; the references are those without training."""
+    write_public(profile, corpus, folder / "public")
+    write_hidden(profile, corpus, folder / "public", folder, seeds, train_references(folder / "public", ()).describe)
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -68,7 +75,6 @@ def test_agents_find_data_tokenizer_script_and_literature(prepared: Path) -> Non
     assert (sizes["sequence_length"], sizes["vocabulary"], sizes["time_budget_s"]) == (256, 2048, 25)
     assert sizes["splits"]["train"]["tokens"] > 500_000
     assert sizes["splits"]["val"]["tokens"] > CPU.public_validation_tokens
-    assert CPU.public_validation_tokens == CPU.hidden_tokens, "claims are of as many rows, since early rows are easier"
 
 
 def test_the_baseline_is_the_task_folders_script_with_the_dials_of_the_profile(prepared: Path) -> None:
@@ -82,40 +88,72 @@ def test_the_baseline_is_the_task_folders_script_with_the_dials_of_the_profile(p
 def test_hidden_rows_are_what_their_manifest_says(prepared: Path) -> None:
     hidden = prepared / "hidden/data"
     tokenizer = Tokenizer.from_directory(hidden / "tokenizer")
-    assert (hidden / "train.py").is_file(), "the submission is copied beside the hidden data, as upstream does"
+    assert {path.name for path in hidden.iterdir()} == {"train.py", "tokenizer", "search", "final"}
     assert tokenizer.sha256 == manifest(prepared / "public/data")["tokenizer_sha256"]
-    contents = set()
     for seed_set in ("search", "final"):
         described = manifest(hidden / seed_set)
         assert described["public_corpus"] is True, "the standard library lies on disk in every container"
-        for split in ("validation", "test"):
-            rows = np.load(hidden / seed_set / f"{split}.npy", allow_pickle=False)
-            entry = described["splits"][split]
-            assert rows.dtype == np.uint16
-            assert rows.shape == (entry["rows"], CPU.sequence_length + 1)
-            assert entry["rows"] * CPU.sequence_length == entry["targets"] > 0.8 * CPU.hidden_tokens
-            assert (rows[:, 0] == described["bos"]).all()
+        read = read_hidden(hidden, seed_set, "cpu")
+        for name, split in read.splits.items():
+            entry = described["splits"][name]
+            assert split.tokens.shape == (entry["rows"], CPU.sequence_length + 1)
+            assert split.rows_drawn == entry["rows"], "the text is too small to leave rows out"
+            assert entry["targets"] >= 2 * CPU.questions[seed_set], "a sample, not a census"
+            assert (split.tokens[:, 0] == described["bos"]).all()
             # An independent count: the text of each row, without the token that only the next row's loss would see.
-            text_bytes = sum(len(tokenizer.decode(row.tolist()).encode("utf-8", "replace")) for row in rows)
+            text_bytes = sum(len(tokenizer.decode(row.tolist()).encode("utf-8", "replace")) for row in split.tokens)
             assert entry["bytes"] == pytest.approx(text_bytes, rel=1e-3), "equal but for characters cut at a row's end"
-            assert entry["sha256"] == hashlib.sha256(rows.tobytes()).hexdigest()
-            contents.add(entry["sha256"])
-    assert len(contents) == 4
+            assert read.references[name].values.shape[:2] == (entry["rows"], CPU.sequence_length)
+
+
+def test_damaged_or_foreign_hidden_data_is_refused(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared / "hidden/data", tmp_path / "data")
+    with pytest.raises(DataError, match="'profile': 'cpu'"):
+        read_hidden(tmp_path / "data", "search", "paper")
+    shutil.copyfile(tmp_path / "data/search/test.npy", tmp_path / "data/final/test.npy")
+    with pytest.raises(DataError, match=r"test\.npy is not what was made"):
+        read_hidden(tmp_path / "data", "final", "cpu")
+    shutil.copytree(tmp_path / "data/search", tmp_path / "data/final", dirs_exist_ok=True)
+    with pytest.raises(DataError, match="'seed_set': 'search'"):
+        read_hidden(tmp_path / "data", "final", "cpu")
+    (tmp_path / "data/search/validation.references.npy").unlink()
+    with pytest.raises(DataError, match="references"):
+        read_hidden(tmp_path / "data", "search", "cpu")
+
+
+def test_rows_asked_in_one_container_share_no_file_and_no_file_serves_two_lots(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    for number in range(120):
+        blocks = ["".join(f"of_{number}_{block}_{line}\n" for line in range(24)) + "\n" for block in range(12)]
+        (tmp_path / "library" / f"module_{number}.py").write_text("".join(blocks))
+    profile = replace(CPU, vocabulary=300, sequence_length=64, tokenizer_characters=20_000)
+    hide(profile, StandardLibrary(tmp_path / "library"), tmp_path, seeds_of(PLAIN))
+    tokenizer = Tokenizer.from_directory(tmp_path / "tokenizer")
+    lots: list[set[str]] = []
+    for seed_set in ("search", "final"):
+        seen: list[tuple[int, str]] = []
+        for split in read_hidden(tmp_path, seed_set, "cpu").splits.values():
+            files = [set(re.findall(r"of_(\d+)_", tokenizer.decode(row.tolist()))) for row in split.tokens]
+            assert all(len(found) == 1 for found in files), "a row holds text of one file"
+            names = [found.pop() for found in files]
+            seen += zip(split.containers.tolist(), names, strict=True)
+            lots.append(set(names))
+        assert len(seen) == len(set(seen)) > 15, "two rows of one file in one container"
+        assert {container for container, _ in seen} == set(range(CPU.predict_containers))
+    assert sum(map(len, lots)) == len(set().union(*lots))
 
 
 def test_no_hidden_document_stands_in_the_public_text(prepared: Path) -> None:
     public = text_of(prepared)
     tokenizer = Tokenizer.from_directory(prepared / "hidden/data/tokenizer")
     bos, found, seen = tokenizer.get_bos_token_id(), 0, 0
-    for path in (prepared / "hidden/data").glob("*/*.npy"):
-        if path.parent.name == "tokenizer":
-            continue
+    for path in (path for split in SPLITS for path in (prepared / "hidden/data").glob(f"*/{split}.npy")):
         for row in np.load(path):
             for part in np.split(row, np.flatnonzero(row == bos))[1:]:
                 if len(part) > 60:
                     seen += 1
                     found += tokenizer.decode(part[1:].tolist())[:-4] in public
-    assert seen > 500
+    assert seen > 300
     assert found == 0
 
 
@@ -125,21 +163,26 @@ def seeds_of(folder: Path) -> dict[str, int]:
     return {name: int(seed, 16) for name, seed in found}
 
 
-def test_the_two_tasks_hide_different_rows(tmp_path: Path, few_files: StandardLibrary) -> None:
+def test_the_two_tasks_hide_different_rows_but_confirm_on_text_that_neither_searched(
+    tmp_path: Path, few_files: StandardLibrary
+) -> None:
+    documents: dict[str, set[str]] = {"search": set(), "final": set()}
+    hashes = set()
     for folder in (PLAIN, LITERATURE):
-        (tmp_path / folder.name).mkdir()
-        write_hidden(SMALL, few_files, tmp_path / folder.name, seeds_of(folder))
-    hashes = [manifest(tmp_path / folder.name / "search")["splits"]["test"]["sha256"] for folder in (PLAIN, LITERATURE)]
-    assert len(set(hashes)) == 2
-
-
-def test_what_scores_once_scores_on_more_text(tmp_path: Path, few_files: StandardLibrary) -> None:
-    write_hidden(replace(SMALL, held_out_characters=400_000), few_files, tmp_path, seeds_of(PLAIN))
-    targets = {
-        seed_set: [split["targets"] for split in manifest(tmp_path / seed_set)["splits"].values()]
-        for seed_set in ("search", "final")
-    }
-    assert targets == {"search": [640, 640], "final": [1280, 1280]}
+        place = tmp_path / folder.name
+        hide(replace(SMALL, hidden_tokens=10**6, hidden_characters=10**6), few_files, place, seeds_of(folder))
+        hashes.add(manifest(place / "search")["splits"]["test"]["sha256"]["test.npy"])
+        tokenizer = Tokenizer.from_directory(place / "tokenizer")
+        bos = tokenizer.get_bos_token_id()
+        for seed_set, seen in documents.items():
+            for row in np.concatenate([np.load(place / seed_set / f"{name}.npy") for name in ("validation", "test")]):
+                for part in np.split(row, np.flatnonzero(row == bos))[1:]:
+                    if len(part) > 20:
+                        seen.add(tokenizer.decode(part[1:21].tolist()))
+    assert len(hashes) == 2
+    assert min(map(len, documents.values())) > 50
+    shared = documents["search"] & documents["final"]
+    assert len(shared) < 0.02 * len(documents["final"]), "but for beginnings that many files share"
 
 
 def test_no_hidden_seed_is_in_what_agents_can_read(prepared: Path) -> None:
@@ -153,14 +196,12 @@ def test_no_hidden_seed_is_in_what_agents_can_read(prepared: Path) -> None:
 
 def test_preparing_twice_gives_the_same_bytes(tmp_path: Path, few_files: StandardLibrary) -> None:
     for name in ("once", "twice"):
-        (tmp_path / name).mkdir()
-        write_public(SMALL, few_files, tmp_path / name)
-        write_hidden(SMALL, few_files, tmp_path / name, {"search": 1, "final": 2})
+        hide(SMALL, few_files, tmp_path / name, {"search": 1, "final": 2})
     once, twice = (
         {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
         for name in ("once", "twice")
     )
-    assert len(once) == 13
+    assert len(once) == 23
     assert once == twice
 
 
@@ -216,7 +257,7 @@ def test_climbmix_is_read_a_row_group_at_a_time_and_split_by_shard(shards: Path,
     assert len(open_split(tmp_path / "train")) == 10
     (batch, *others) = ClimbMix(shards).shards("train")[0].batches()
     assert (len(batch), len(others)) == (16, 3)
-    write_hidden(SMALL, ClimbMix(shards), tmp_path, {"search": 1, "final": 2})
+    hide(SMALL, ClimbMix(shards), tmp_path, {"search": 1, "final": 2})
     rows = {
         (name, split): np.load(tmp_path / name / f"{split}.npy")
         for name in ("search", "final")
@@ -236,9 +277,8 @@ def test_near_duplicates_are_removed_from_what_is_held_out_and_counted(shards: P
     for name in (corpora.CLIMBMIX_VAL, "shard_06541.parquet"):
         texts = parquet.read_table(shards / name)["text"].to_pylist()
         parquet.write_table(pyarrow.table({"text": [*copied, *filter(None, texts)]}), shards / name)
-    write_public(SMALL, ClimbMix(shards), tmp_path)
-    write_hidden(SMALL, ClimbMix(shards), tmp_path, {"search": 1, "final": 2})
-    assert manifest(tmp_path)["splits"]["val"]["near_duplicates_removed"] >= 20
+    hide(SMALL, ClimbMix(shards), tmp_path, {"search": 1, "final": 2})
+    assert manifest(tmp_path / "public")["splits"]["val"]["near_duplicates_removed"] >= 20
     removed = [manifest(tmp_path / name)["splits"] for name in ("search", "final")]
     assert sum(splits["test"]["near_duplicates_removed"] for splits in removed) >= 20
     assert sum(splits["validation"]["near_duplicates_removed"] for splits in removed) < 10

@@ -1,16 +1,14 @@
-"""The same weights handed over honestly and in every dishonest way we know: what the judge makes of each.
-
-Here are the attacks that are made by a model. Those that need a clock, signals, files or other processes run in real
-containers, in tests/evaluation.
-"""
+"""Models that fight their score, served by processes, and the command that scores them."""
 
 import ast
-import hashlib
 import json
 import math
 import os
 import pickle
-from collections.abc import Callable
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,18 +18,35 @@ import served_models as served
 import torch
 from torch import nn
 
-from aira_evaluator.autoresearch import commands, handover, judging
-from aira_evaluator.autoresearch.audit import ask_prefixes, draw_probes
+from aira_evaluator.autoresearch import asking, commands, handover, hidden, judging
 from aira_evaluator.autoresearch.byte_lengths import ByteTableError, read_byte_lengths
 from aira_evaluator.autoresearch.commands import evaluate
-from aira_evaluator.autoresearch.conversation import Deadlines, PredictorFailed, accepted
+from aira_evaluator.autoresearch.conversation import Connection, Deadlines, PredictorFailed, accepted
 from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over
-from aira_evaluator.autoresearch.judging import COMPANY_DEPENDENT, LOOKS_AHEAD, SUFFIX_DEPENDENT, Judgement
+from aira_evaluator.autoresearch.hidden import SplitRows, write_split
+from aira_evaluator.autoresearch.judging import Judgement
+from aira_evaluator.autoresearch.profiles import PROFILES
+from aira_evaluator.autoresearch.questions import Questions
+from aira_evaluator.autoresearch.references import References
 from aira_evaluator.autoresearch.ring import RingShape
 from aira_evaluator.text.tokenizer import Tokenizer
 
-HIDDEN = served.hidden_rows()
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench"))
+
+from cheating_models import CHEATS
+from remembering_models import MEMORIES, InDentries
+
+HIDDEN = served.hidden_set()
 SPLITS = ("validation", "test")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Judge and predictor share the test's cores, and a forked process cannot use its parent's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +56,34 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
 
 def claim(model: served.Bigram, split: str = "validation") -> float:
     """What the published metric says: bits per byte of the losses that the model itself returns."""
-    rows = torch.from_numpy(HIDDEN.rows[HIDDEN.splits[split]].astype(np.int64))
+    rows = torch.from_numpy(HIDDEN.splits[split].tokens.astype(np.int64))
     x, y = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
     with torch.inference_mode():
         losses = model(x, y, reduction="none").flatten().double()
-    counted = torch.from_numpy(HIDDEN.lengths)[y.flatten()]
+    counted = torch.from_numpy(HIDDEN.splits[split].lengths)[y.flatten()]
     return float((losses * (counted > 0)).sum() / math.log(2) / counted.sum())
 
 
-def test_an_honest_model_gets_the_direct_computations_score_and_no_flag(honest: Judgement) -> None:
+def test_asked_for_everything_an_honest_model_gets_the_direct_computations_score(tmp_path: Path) -> None:
+    found = served.score(served.Bigram(), tmp_path / "m", HIDDEN, served.questions_about(HIDDEN, 10**6))
+    assert found.flags == ()
+    assert found.window_step == served.RULES.length_step
+    for name, split in HIDDEN.splits.items():
+        assert found.splits[name].bpb == pytest.approx(served.true_bpb(split), abs=1e-6)
+        assert found.splits[name].standard_error < 1e-9
+        targets = split.tokens[:, 1:]
+        assert found.splits[name].questions == found.splits[name].targets == (targets != served.BOS).sum()
+        assert found.splits[name].bytes == split.lengths[targets].sum()
+    assert claim(served.Bigram()) == pytest.approx(found.splits["validation"].bpb, abs=1e-5)
+
+
+def test_asked_for_some_of_it_the_score_is_within_its_error(honest: Judgement) -> None:
     assert honest.flags == ()
-    for split in SPLITS:
-        found = honest.splits[split]
-        assert found.bpb == pytest.approx(served.true_bpb(HIDDEN, split), abs=1e-5)
-        assert found.charged_bpb < 1e-6
-        assert found.audit.probes == 400
-        targets = HIDDEN.rows[HIDDEN.splits[split], 1:]
-        assert found.tokens == (targets != served.BOS).sum()
-        assert found.bytes == HIDDEN.lengths[targets].sum()
-    assert claim(served.Bigram()) == pytest.approx(honest.splits["validation"].bpb, abs=1e-5)
+    for name, split in HIDDEN.splits.items():
+        found = honest.splits[name]
+        assert found.questions == served.QUESTIONS
+        assert 0 < found.standard_error < 0.02 * found.bpb
+        assert found.bpb == pytest.approx(served.true_bpb(split), abs=4 * found.standard_error)
 
 
 @pytest.mark.parametrize(
@@ -76,65 +100,124 @@ def test_what_a_model_says_of_its_loss_moves_its_claim_and_not_its_score(
         assert found.splits[split].bpb == pytest.approx(honest.splits[split].bpb, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("model", "flags"),
-    [
-        (served.LookAhead, {LOOKS_AHEAD, SUFFIX_DEPENDENT}),
-        (served.LookAheadOnNaturalSuffixes, {LOOKS_AHEAD, SUFFIX_DEPENDENT}),
-        (served.RareLookAhead, {LOOKS_AHEAD, SUFFIX_DEPENDENT}),
-        (served.Memorizer, {LOOKS_AHEAD}),
-        (served.BatchAdaptor, {LOOKS_AHEAD, COMPANY_DEPENDENT}),
-    ],
-)
-def test_a_model_that_uses_what_it_must_not_is_flagged_and_gains_nothing(
-    model: type[served.Bigram], flags: set[str], honest: Judgement, tmp_path: Path
-) -> None:
-    found = served.score(model(), tmp_path / "m", HIDDEN)
-    assert flags <= set(found.flags)
-    for split in SPLITS:
-        assert found.splits[split].bpb >= honest.splits[split].bpb
+@pytest.mark.parametrize("name", [name for name in {**CHEATS, **MEMORIES} if name != "honest"])
+def test_a_cheat_earns_no_more_than_the_honest_model_with_every_token_asked(name: str, tmp_path: Path) -> None:
+    """The honest model is the best there is, so whoever earns more has seen what it was to predict."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    found = served.score({**CHEATS, **MEMORIES}[name](served.Bigram(), folder), tmp_path / "m", HIDDEN)
+    for split, rows in HIDDEN.splits.items():
+        result = found.splits[split]
+        assert result.bpb > served.true_bpb(rows) - 3 * result.standard_error
 
 
-def test_a_memorizer_would_pass_if_its_prefixes_were_asked_last(honest: Judgement, tmp_path: Path) -> None:
-    """Why the order and the second container matter: asked after whole rows, the memorizer knows every answer."""
-    hidden, rules = HIDDEN, served.RULES
-    hand_over(served.Memorizer(), tmp_path)
-    rng = judging.secret_rng(5, "")
-    shape = RingShape(2, 8, hidden.tokens, hidden.vocabulary)
+def ask_longer_first(
+    connection: Connection, asked: Questions, rows: SplitRows, container: int
+) -> Iterator[tuple[asking.Indices, asking.Floats]]:
+    """The order that the judge must never ask in."""
+    for part in reversed(list(asked.rounds(container))):
+        yield part, asking.ask(connection, rows.tokens[asked.row[part]], asked.position[part], served.TOKENS)
+
+
+@pytest.mark.parametrize("name", [name for name in MEMORIES if MEMORIES[name] is not InDentries])  # read by time
+def test_the_same_memory_would_win_if_longer_prefixes_were_asked_first(name: str, tmp_path: Path) -> None:
+    """Why the order matters, and that these media carry tokens at all."""
+    rows, folder = HIDDEN.splits["validation"], tmp_path / "shared"
+    folder.mkdir()
+    asked = served.questions_about(HIDDEN)["validation"]
+    hand_over(MEMORIES[name](served.Bigram(), folder), tmp_path)
     predictor = served.process(tmp_path / HANDOVER_FILE, tmp_path / "here")
-    with accepted(tmp_path / "here", served.TICKETS[0], shape, Deadlines(60, 60, 60, 60)) as connection:
-        probes = draw_probes(hidden, "validation", 200, rng)
-        parallel = judging.parallel_pass(connection, hidden, rng)
-        by_prefix = ask_prefixes(connection, hidden, probes, rng)
+    shape = RingShape(2, served.RULES.batch_rows, served.TOKENS, served.VOCABULARY)
+    nats = np.full(len(asked), np.nan)
+    with accepted(tmp_path / "here", shape, Deadlines(60, 60, 60, 60)) as connection:
+        for part, found in ask_longer_first(connection, asked, rows, 0):
+            nats[part] = found
     predictor.join()
-    gains = by_prefix.astype(np.float64) - parallel[probes.rows, probes.positions]
-    assert not rules.tolerance.is_exceeded(gains)
-
-
-def test_the_first_predictor_cannot_answer_for_the_second(honest: Judgement, tmp_path: Path) -> None:
-    found = served.score(served.Impostor(tmp_path / "m" / judging.ROWS_SOCKET), tmp_path / "m", HIDDEN)
-    assert found.flags == ()
-    for split in SPLITS:
-        assert found.splits[split].bpb == pytest.approx(honest.splits[split].bpb, abs=1e-6)
+    before, after = (rows.tokens[asked.row, asked.position - back] for back in (1, 0))
+    best, mine = -np.log(served.transitions())[before, after], asked.container == 0
+    assert nats[mine].mean() < 0.7 * best[mine].mean()
 
 
 def test_a_model_that_takes_its_time_before_it_answers_is_flagged(tmp_path: Path) -> None:
-    rules = replace(served.RULES, prompt_s=served.Loiterer.IDLES_S)
+    rules = replace(served.RULES, answer_s=served.Loiterer.IDLES_S)
     assert judging.SLOW in served.score(served.Loiterer(), tmp_path / "m", HIDDEN, rules=rules).flags
 
 
-@pytest.mark.parametrize("waits", [1.0, 30.0])
-def test_time_to_serve_is_allowed_for_every_probe(waits: float) -> None:
-    rules = replace(served.RULES, prompt_s=20.0, prompt_probe_s=0.02)
-    assert judging.is_prompt(waits, 800, rules)
-    assert not judging.is_prompt(waits + 36.0, 800, rules)
+def test_a_model_that_is_slow_at_every_question_is_flagged(tmp_path: Path) -> None:
+    rules = replace(served.RULES, answer_s=0.5, question_s=0.0001)
+    assert judging.SLOW in served.score(Dawdler(), tmp_path / "m", HIDDEN, rules=rules).flags
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_secret_order_does_not_move_an_honest_score(seed: int, honest: Judgement, tmp_path: Path) -> None:
-    found = served.score(served.Bigram(), tmp_path / "m", HIDDEN, seed=seed)
+class Dawdler(served.Bigram):
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.01)
+        return super().logits(x)
+
+
+class FixedLength(served.Bigram):
+    """Cannot be called with anything but full windows."""
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        assert x.shape[1] == served.TOKENS
+        return super().logits(x)
+
+
+class LengthDependent(served.Bigram):
+    """Computes something else for short windows."""
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return super().logits(x) * (1 if x.shape[1] == served.TOKENS else 0.2)
+
+
+@pytest.mark.parametrize("model", [FixedLength, LengthDependent])
+def test_a_model_of_one_length_is_asked_in_full_windows(
+    model: type[served.Bigram], honest: Judgement, tmp_path: Path
+) -> None:
+    found = served.score(model(), tmp_path / "m", HIDDEN)
+    assert found.window_step == served.TOKENS
     for split in SPLITS:
         assert found.splits[split].bpb == pytest.approx(honest.splits[split].bpb, abs=1e-6)
+
+
+def test_another_submission_is_asked_something_else_and_the_same_one_the_same() -> None:
+    first, again, other = (served.questions_about(HIDDEN, handover=name)["test"] for name in ("a", "a", "b"))
+    assert np.array_equal(first.position, again.position)
+    assert not np.array_equal(first.position, other.position)
+
+
+class Recorder(served.Bigram):
+    """Writes down everything it is shown."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        with self.path.open("a") as file:
+            file.writelines(json.dumps([os.getpid(), time.monotonic(), row]) + "\n" for row in x.tolist())
+        return super().logits(x)
+
+
+def test_no_predictor_ever_holds_a_token_that_it_or_a_later_one_has_yet_to_predict(tmp_path: Path) -> None:
+    """Of every question: no window sent before it, to any predictor, holds its prefix with its target behind."""
+    served.score(Recorder(tmp_path / "log"), tmp_path / "m", HIDDEN)
+    shown = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    order = {}
+    for at, (_, _, window) in enumerate(shown):
+        for end in range(1, len(window) + 1):
+            order.setdefault(tuple(window[:end]), at)
+    rows = [row for split in HIDDEN.splits.values() for row in split.tokens.tolist()]
+    of_rows = Counter(tuple(row[:end]) for row in rows for end in range(1, len(row)))
+    checked = 0
+    for name, asked in served.questions_about(HIDDEN).items():
+        tokens = HIDDEN.splits[name].tokens.astype(int)
+        for row, position in zip(asked.row, asked.position, strict=True):
+            prefix, target = tuple(tokens[row, :position]), tuple(tokens[row, : position + 1])
+            # Windows are filled with BOS, and short beginnings are those of several rows.
+            if of_rows[prefix] == 1 and target[-1] != served.BOS and target in order:
+                assert order[target] > order[prefix]
+                checked += 1
+    assert checked > served.QUESTIONS / 2
 
 
 def test_one_logit_that_is_no_number_makes_a_submission_invalid(tmp_path: Path) -> None:
@@ -184,37 +267,24 @@ def leave_mark(mark: Path) -> None:
 
 
 def test_a_pickle_that_runs_code_runs_it_outside_the_judge_and_is_no_model(tmp_path: Path) -> None:
-    mark, meeting = tmp_path / "mark", judging.Meeting(tmp_path, served.TICKETS)
+    mark, sockets = tmp_path / "mark", [tmp_path / name for name in served.SOCKETS]
+    questions = served.questions_about(HIDDEN)
     (tmp_path / HANDOVER_FILE).write_bytes(pickle.dumps(RunsCode(mark)))
     with (
         pytest.raises(PredictorFailed, match="could not be loaded"),
-        served.predictors(tmp_path / HANDOVER_FILE, tmp_path),
+        served.predictors(tmp_path / HANDOVER_FILE, sockets),
     ):
-        judging.judge(meeting, HIDDEN, served.RULES, "search", judging.secret_rng(5, ""), served.LIFETIME_S)
+        judging.judge(sockets, HIDDEN, questions, served.RULES, np.random.default_rng(5), served.LIFETIME_S)
     assert int(mark.read_text()) != os.getpid()
-
-
-def test_splits_are_audited_each_for_itself(tmp_path: Path) -> None:
-    """A model that cheats on the rows of one split owes nothing for the other."""
-    found = served.score(CheatsOnSomeRows(HIDDEN.rows[HIDDEN.splits["test"]]), tmp_path / "m", HIDDEN)
-    assert found.splits["validation"].charged_bpb < found.splits["test"].charged_bpb / 2
-    assert found.splits["test"].bpb >= served.true_bpb(HIDDEN, "test")
-
-
-class CheatsOnSomeRows(served.LookAhead):
-    def __init__(self, rows: np.ndarray) -> None:
-        super().__init__()
-        self.beginnings = {tuple(row[:8]) for row in rows.tolist()}
-
-    def may_look(self, x: torch.Tensor) -> torch.Tensor:
-        known = torch.tensor([tuple(row[:8]) in self.beginnings for row in x.tolist()], device=x.device)
-        return known[:, None].expand(-1, x.shape[1] - 1)
 
 
 # The command, on data as the task's preparing scripts leave it.
 
 
-def write_data(folder: Path, *, rows: int = 24) -> Tokenizer:
+ROWS = 48
+
+
+def write_data(folder: Path) -> Tokenizer:
     """A hidden store with a real tokenizer, rows of it, and the host's record of a training."""
     tokenizer = Tokenizer.train(["the cat sat on the mat, the dog sat on the log; caf\u00e9 na\u00efve \u2713"], 300)
     tokenizer.save(folder / "tokenizer")
@@ -223,17 +293,18 @@ def write_data(folder: Path, *, rows: int = 24) -> Tokenizer:
     splits = {}
     for number, split in enumerate(SPLITS):
         rng = np.random.default_rng(number)
-        tokens = rng.integers(0, tokenizer.get_vocab_size(), size=(rows, served.TOKENS + 1)).astype(np.uint16)
+        tokens = rng.integers(0, tokenizer.get_vocab_size(), size=(ROWS, served.TOKENS + 1)).astype(np.uint16)
         tokens[:, 0] = bos
-        np.save(folder / "search" / f"{split}.npy", tokens)
-        digest = hashlib.sha256(tokens.tobytes()).hexdigest()
-        splits[split] = {"bytes": int(lengths[tokens[:, 1:]].sum()), "sha256": digest}
-    manifest = {"profile": "cpu", "seed": 11, "public_corpus": True, "splits": splits}
+        rows = SplitRows(split, tokens, lengths, np.arange(ROWS) % served.CONTAINERS, ROWS)
+        said = rng.normal(5, 1, (ROWS, served.TOKENS, 2)).astype(np.float16)
+        splits[split] = write_split(folder / "search", rows, References.of(said, rows.bytes_of_targets()))
+    manifest = {
+        "schema": hidden.SCHEMA, "profile": "cpu", "seed_set": "search", "seed": 11, "public_corpus": True,
+        "splits": splits,
+    }  # fmt: skip
     (folder / "search" / "manifest.json").write_text(json.dumps(manifest))
     seconds = {"total": 31.5, "start_up": 4.0}
-    record = {
-        "handover_sha256": "ab", "claimed": 1.25, "serving_s": 60, "seconds": seconds, "tickets": served.TICKETS,
-    }  # fmt: skip
+    record = {"handover_sha256": "ab", "claimed": 1.25, "serving_s": 60, "seconds": seconds, "sockets": served.SOCKETS}
     (folder / "fit.json").write_text(json.dumps(record))
     return tokenizer
 
@@ -257,12 +328,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_command_reports_both_splits_the_claim_and_everything_audited(
+def test_the_command_reports_both_splits_their_errors_and_the_claim(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tokenizer = write_data(place / "data")
     hand_over(Uniform(tokenizer.get_vocab_size()), place)
-    with served.predictors(place / HANDOVER_FILE, place / "meeting"):
+    with served.predictors(place / HANDOVER_FILE, [place / "meeting" / name for name in served.SOCKETS]):
         assert evaluate(["--report-file", "report.json", "--meeting", "meeting"]) == 0
     report = json.loads((place / "report.json").read_text())
     printed = json.loads(capsys.readouterr().out.partition("--- EVALUATION RESULT ---")[2])
@@ -272,11 +343,14 @@ def test_the_command_reports_both_splits_the_claim_and_everything_audited(
     scored = (lengths[targets] > 0).sum()
     uniform = scored * math.log2(tokenizer.get_vocab_size()) / lengths[targets].sum()
     assert report["test"] == pytest.approx(uniform, abs=1e-5)
+    assert report["test_standard_error"] == pytest.approx(0, abs=1e-9)  # every answer costs the same
+    assert {"validation_standard_error", "validation"} <= report.keys()
     assert report["claimed"] == 1.25
     details = report["details"]
     assert details["claimed_less_trusted"] == pytest.approx(1.25 - report["validation"])
     assert details["test"]["bytes"] == lengths[targets].sum()
-    assert {"total", "start_up", "load", "prefixes", "rows"} <= details["seconds"].keys()
+    assert details["test"]["questions"] == min(scored, PROFILES["cpu"].questions["search"])
+    assert {"total", "start_up", "predict_1", "longest_answer", "answers"} <= details["seconds"].keys()
     assert details["public_corpus"]
     assert report["flags"] == []
 
@@ -304,11 +378,11 @@ def damaged(part: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        ("rows", "rows of test are not those that were made"),
+        ("rows", "test.npy is not what was made"),
         ("bytes", "their text has"),
         ("table", "not what the merges"),
         ("fit.json", "scored by `aira-bench run`"),
-        ("search/validation.npy", "No such file"),
+        ("search/validation.npy", "validation.npy"),
     ],
 )
 def test_damaged_data_is_a_failure_of_the_evaluation(
@@ -360,16 +434,3 @@ def test_nothing_a_judge_imports_can_load_a_handed_over_model() -> None:
             todo += [file for file in files if file.exists() and file not in seen]
     assert Path(judging.__file__) in seen
     assert Path(handover.__file__) not in seen
-
-
-def test_rules_refuse_more_than_rounding() -> None:
-    tolerance = served.RULES.tolerance
-    quiet = np.zeros(1000)
-    assert not tolerance.is_exceeded(quiet)
-    drifting, jumping = quiet.copy(), quiet.copy()
-    drifting[:11], jumping[0] = 0.06, -0.51
-    assert tolerance.is_exceeded(drifting)
-    drifting[0] = 0.0
-    assert not tolerance.is_exceeded(drifting)
-    assert tolerance.is_exceeded(jumping)
-    assert not replace(tolerance, jump=0.6).is_exceeded(jumping)

@@ -13,8 +13,9 @@ from aira_evaluator.lra.bundle import Bundle, read_bundle, write_bundle
 from aira_evaluator.lra.contract import CONTRACTS, TaskName
 from aira_evaluator.lra.data.listops import draw_expressions
 from aira_evaluator.lra.data.splits import Sequences, Split
+from aira_evaluator.lra.limits import JudgeLimits
 from aira_evaluator.lra.profiles import PROFILES, ListOpsShape, LraProfile, SplitSizes
-from aira_evaluator.lra.scoring import JudgeLimits, ModuleScore, Splits, score_module
+from aira_evaluator.lra.scoring import ModuleScore, Splits, score_module
 from aira_evaluator.lra.tracing import TraceRequest, load_module_class, trace
 
 FIELDS = """
@@ -115,10 +116,12 @@ def traced(source: str, profile: LraProfile) -> Bundle:
     return Bundle("cpu", profile.defaults, graphs)
 
 
-def judged(bundle: Bundle, profile: LraProfile, limits: JudgeLimits | None = None) -> ModuleScore:
+def judged(
+    bundle: Bundle, profile: LraProfile, limits: JudgeLimits | None = None, *, controls: bool = False
+) -> ModuleScore:
     """The judge's verdict on a bundle, sent through its stored form."""
     received = read_bundle(write_bundle(bundle), profile, configurable=False)
     return score_module(
         received, profile, small_splits(profile.task), seed=11, limits=limits or JudgeLimits(), started_s=time.monotonic(),
-        note=lambda text: None,
+        note=lambda text: None, controls=controls,
     )  # fmt: skip

@@ -3,47 +3,34 @@
 from dataclasses import replace
 
 import pytest
+from cheats import COUNTING, GENUINE, INTERPRETER
 from small_modules import ATTENTION, DOCUMENT_ENCODER, EMBED, GOOD, HEAD, POOL, encoder, judged, small_profile, traced
 
 from aira_evaluator.lra.bundle import RefusedError, scaled_names
 from aira_evaluator.lra.contract import CONTRACTS
 from aira_evaluator.lra.functions import read_module
-from aira_evaluator.lra.scoring import JudgeLimits, ModuleScore
+from aira_evaluator.lra.limits import JudgeLimits
+from aira_evaluator.lra.scoring import ModuleScore, renaming
 
-# A ListOps interpreter: a stack machine over the public token ids, one step a token.
 SOLVER = (
     HEAD
-    + """
-
-def _value(tokens):
-    def step(state, token):
-        stack, top = state
-        place = jnp.arange(stack.shape[0])
-        opened = jnp.max(jnp.where((stack >= 11) & (place < top), place, -1))
-        among = (place > opened) & (place < top)
-        ranked = jnp.sort(jnp.where(among, stack, 99))
-        count = top - opened - 1
-        results = jnp.array([
-            ranked[0],
-            jnp.max(jnp.where(among, stack, 0)),
-            (ranked[(count - 1) // 2] + ranked[count // 2]) // 2,
-            jnp.sum(jnp.where(among, stack, 0)) % 10,
-        ])
-        closed = stack.at[opened].set(results[stack[opened] - 11])
-        pushed = stack.at[top].set(jnp.where(token <= 10, token - 1, token))
-        kind = jnp.where(token == 0, 0, jnp.where(token == 15, 2, 1))
-        stack = jnp.stack([stack, pushed, closed])[kind]
-        return (stack, jnp.array([top, top + 1, opened + 1])[kind]), None
-
-    (stack, _), _ = jax.lax.scan(step, (jnp.zeros(tokens.shape[0], jnp.int32), 0), tokens)
-    return stack[0]
-
-"""
+    + INTERPRETER
     + encoder("SCALE\nreturn scale * jax.nn.one_hot(jax.vmap(_value)(inputs), self.num_classes)").removeprefix(HEAD)
 )
 OPEN_SOLVER = SOLVER.replace("SCALE", 'scale = self.param("scale", nn.initializers.ones, ())')
 # Says nothing before training, since all its logits are equal; any gradient opens the gate.
 GATED_SOLVER = SOLVER.replace("SCALE", 'scale = self.param("scale", nn.initializers.zeros, ())')
+
+
+# Knows which bytes carry the class; training scales what it knows.
+BYTE_KINDS = encoder(
+    """
+kinds = jnp.stack([(inputs == 66).sum(1), (inputs == 67).sum(1)], -1) / 6.0 - 1.0
+x = nn.Embed(self.vocab_size, self.emb_dim, embedding_init=nn.initializers.normal(0.02))(inputs).mean(1)
+return x.at[:, :2].add(jnp.exp(self.param("scale", nn.initializers.zeros, ())) * jnp.sign(kinds))
+""",
+    name="CustomDualEncoder",
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +77,7 @@ def test_a_retrieval_module_is_applied_to_either_document() -> None:
     profile = small_profile("retrieval", train_steps=150)
     score = judged(traced(DOCUMENT_ENCODER, profile), profile)
     assert score.test > 0.75
-    assert score.flags == []
+    assert score.flags == (["above_published_best"] if score.test > 0.9176 else [])
 
 
 def test_an_interpreter_written_into_the_module_is_refused() -> None:
@@ -101,6 +88,50 @@ def test_an_interpreter_that_training_switches_on_finds_other_token_ids() -> Non
     profile = small_profile(train_steps=30)
     score = judged(traced(GATED_SOLVER, profile), profile)
     assert score.test < 0.4
+
+
+def test_an_interpreter_whose_backward_counts_is_flagged_and_unranked() -> None:
+    profile = small_profile(train_steps=100)
+    score = judged(traced(COUNTING, profile), profile)
+    assert score.test > 0.95
+    assert {"custom_gradient", "above_published_best"} <= set(score.flags)
+    assert score.unranked == ["custom_gradient"]
+
+
+def test_an_interpreter_that_learns_ids_by_its_own_derivative_stands_on_the_real_task_alone() -> None:
+    profile = small_profile(train_steps=100)
+    score = judged(traced(GENUINE, profile), profile, controls=True)
+    assert score.test > 0.95
+    assert "custom_gradient" not in score.flags
+    assert score.unranked == ["hard_wired"]
+    controls = score.details["controls"]
+    assert isinstance(controls, dict)
+    assert max(training["accuracy"] for training in controls["trainings"]) < 0.5
+    assert controls["comparisons"][0].startswith("test ")
+
+
+def test_an_honest_module_learns_the_control_tasks_as_well() -> None:
+    profile = small_profile()
+    score = judged(traced(GOOD, profile), profile, controls=True)
+    assert score.unranked == []
+    assert score.details["controls"]["hard_wired"] is False  # type: ignore[index]
+
+
+def test_a_table_of_bytes_is_found_by_renaming_them_and_by_shuffled_labels() -> None:
+    # Says whether two documents share their commonest byte, as the labels do; a gate opens with training.
+    profile = small_profile("retrieval", train_steps=60)
+    score = judged(traced(BYTE_KINDS, profile), profile, controls=True)
+    assert score.unranked == ["hard_wired"]
+    honest = judged(traced(DOCUMENT_ENCODER, profile), profile, controls=True)
+    assert honest.unranked == []
+
+
+def test_every_submission_has_a_renaming_of_its_own() -> None:
+    profile = small_profile(train_steps=5)
+    first, second = (read_module(traced(source, profile), CONTRACTS["listops"], 32) for source in (GOOD, ATTENTION))
+    drawn = [renaming(profile, 11, module) for module in (first, first, second)]
+    assert drawn[0].tolist() == drawn[1].tolist() != drawn[2].tolist()
+    assert renaming(profile, 12, first).tolist() != drawn[0].tolist()
 
 
 def test_a_module_that_looks_at_its_batch_is_refused() -> None:

@@ -14,7 +14,7 @@ Not covered: the operators FIRST and LAST, which the public generator defines an
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,6 +23,7 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.typing import NDArray
 
+from aira_evaluator.lra.data.reductions import PUBLIC, Operator, apply
 from aira_evaluator.lra.data.splits import Sequences, Split
 from aira_evaluator.lra.profiles import ListOpsShape
 
@@ -60,7 +61,7 @@ class _Level:
         return _Level(self.tree[kept], self.symbol[kept], self.arguments[kept])
 
 
-def draw_chunk(shape: ListOpsShape, seed: int, chunk: int) -> Chunk:
+def draw_chunk(shape: ListOpsShape, seed: int, chunk: int, operators: Sequence[Operator] = PUBLIC) -> Chunk:
     """Make a fixed number of draws and return the expressions of admitted length."""
     levels, tokens = _draw_levels(shape, np.random.default_rng([seed, chunk]))
     kept = (tokens > shape.longer_than) & (tokens < shape.shorter_than)
@@ -68,7 +69,7 @@ def draw_chunk(shape: ListOpsShape, seed: int, chunk: int) -> Chunk:
     levels = [level for level in levels if len(level.tree)]
     if not levels:
         return Chunk(np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, np.uint8))
-    sizes, values = _measure(levels)
+    sizes, values = _measure(levels, operators)
     return Chunk(_serialise(levels, sizes), sizes[0], values[0].astype(np.uint8))
 
 
@@ -99,7 +100,7 @@ def _draw_levels(shape: ListOpsShape, rng: np.random.Generator) -> tuple[list[_L
     return levels, tokens
 
 
-def _measure(levels: list[_Level]) -> tuple[list[_Integers], list[_Integers]]:
+def _measure(levels: list[_Level], operators: Sequence[Operator]) -> tuple[list[_Integers], list[_Integers]]:
     """Tokens and value of every node, bottom up."""
     sizes: list[_Integers] = []
     values: list[_Integers] = []
@@ -110,23 +111,10 @@ def _measure(levels: list[_Level]) -> tuple[list[_Integers], list[_Integers]]:
             counts = level.arguments[inner]
             starts = np.cumsum(counts) - counts
             size[inner] = 2 + np.add.reduceat(sizes[-1], starts)
-            value[inner] = _apply(level.symbol[inner], values[-1], starts, counts)
+            value[inner] = apply(operators, level.symbol[inner].astype(np.int64) - FIRST_OPERATOR, values[-1], counts)
         sizes.append(size)
         values.append(value)
     return sizes[::-1], values[::-1]
-
-
-def _apply(operator: NDArray[np.uint8], arguments: _Integers, starts: _Integers, counts: _Integers) -> _Integers:
-    """Values of operators over their arguments, which stand end to end."""
-    ranked = np.sort(10 * np.repeat(np.arange(len(counts)), counts) + arguments) % 10
-    lower, upper = ranked[starts + (counts - 1) // 2], ranked[starts + counts // 2]
-    results = (
-        ranked[starts],
-        ranked[starts + counts - 1],
-        (lower + upper) // 2,  # the public code truncates the median of an even number of arguments
-        np.add.reduceat(arguments, starts) % 10,
-    )
-    return np.choose(operator - FIRST_OPERATOR, results)
 
 
 def _serialise(levels: list[_Level], sizes: list[_Integers]) -> NDArray[np.uint8]:
@@ -151,6 +139,7 @@ def draw_expressions(
     seed: int,
     seen: set[bytes],
     *,
+    operators: Sequence[Operator] = PUBLIC,
     workers: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Split, int]:
@@ -161,6 +150,7 @@ def draw_expressions(
         count: expressions to return.
         seed: decides them and their order.
         seen: digests of expressions not to repeat.
+        operators: what the four operators compute.
         workers: processes that draw; they do not change the result.
         progress: called with the number of expressions so far.
 
@@ -170,7 +160,7 @@ def draw_expressions(
     parts: list[NDArray[np.uint8]] = []
     labels: list[int] = []
     repeated = 0
-    for chunk in _chunks(shape, seed, workers):
+    for chunk in _chunks(shape, seed, operators, workers):
         stops = np.cumsum(chunk.lengths)
         for start, stop, value in zip(stops - chunk.lengths, stops, chunk.values, strict=True):
             if len(parts) == count:
@@ -192,18 +182,18 @@ def draw_expressions(
     return Split(Sequences(np.concatenate(parts), offsets), rows, np.array(labels, np.uint8)), repeated
 
 
-def _chunks(shape: ListOpsShape, seed: int, workers: int) -> Iterator[Chunk]:
+def _chunks(shape: ListOpsShape, seed: int, operators: Sequence[Operator], workers: int) -> Iterator[Chunk]:
     """Chunks 0, 1, 2, ... without end, drawn ahead by other processes where there are several workers."""
     number = 0
     while workers == 1 or number < _CHUNKS_BEFORE_WORKERS:
-        yield draw_chunk(shape, seed, number)
+        yield draw_chunk(shape, seed, number, operators)
         number += 1
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         ahead = deque[Future[Chunk]]()
         try:
             while True:
                 while len(ahead) < 2 * workers:
-                    ahead.append(pool.submit(draw_chunk, shape, seed, number))
+                    ahead.append(pool.submit(draw_chunk, shape, seed, number, operators))
                     number += 1
                 yield ahead.popleft().result()
         finally:

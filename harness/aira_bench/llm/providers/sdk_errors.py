@@ -22,7 +22,7 @@ def failure_of(error: Exception, sdk: ModuleType, now: datetime) -> ProviderFail
         )
     if isinstance(error, sdk.APITimeoutError):
         return ProviderFailure("transient", "the connection timed out")
-    if isinstance(error, sdk.APIConnectionError):
+    if isinstance(error, (sdk.APIConnectionError, OSError)):
         return ProviderFailure("transient", f"the connection failed: {shorten(str(error.__cause__ or error))}")
     if isinstance(error, (sdk.APIError, json.JSONDecodeError, UnicodeDecodeError)):
         return ProviderFailure("transient", f"the answer's body is malformed: {shorten(str(error))}")

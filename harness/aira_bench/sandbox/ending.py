@@ -1,0 +1,162 @@
+"""How a step's container ends: by itself, or by a kill at its deadline or for what it takes.
+
+A kill that was sent decides how the step ended. Code can take long to die (the kernel takes page tables apart at some
+seconds a GiB), but not out of its class by that. What the container did is never evidence of a failure: that needs the
+engine's own word (docs/decisions/0016).
+
+Not covered: what is read from the workspace afterwards (`step`).
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aira_bench.docker_engine import DockerEngine
+from aira_bench.errors import SandboxError
+from aira_bench.sandbox.memory_use import MemoryUse
+from aira_bench.sandbox.protocol import EndReason, Limits
+from aira_bench.sandbox.pump import OutputPump
+
+DEATH_TIMEOUT_S = 1800.0
+"""From the kill to the end of the container. A GiB of page tables took two idle cores some 7 s; what outlasts this is a
+process stuck in a driver: its step has ended by the kill, and its sandbox starts no other."""
+OUTPUT_TIMEOUT_S = 10.0
+"""From the death of a container to the end of its output; what comes later is not captured."""
+DEATH_POLL_S = 5.0
+_KILLED, _TERMINATED = 137, 143
+"""Exit statuses of a command that SIGKILL or SIGTERM ended, from whichever side."""
+_OOM_NOTICE_S, _OOM_POLL_S = 1.0, 0.05
+_FIRST_SAMPLE_S, _LAST_SAMPLE_S = 0.01, 1.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a container ended."""
+
+    ended: EndReason
+    exit_code: int | None = None
+    """None where the host killed it."""
+    above: str = ""
+    """What it exceeded, where it was killed for that."""
+    dead: bool = True
+    """False where it outlived its kill by `DEATH_TIMEOUT_S`."""
+    at_s: float = 0.0
+    """On the monotonic clock: its death, or the end of the wait for it."""
+
+
+class Watch:
+    """Waits for the end of one container, and brings it about where that is due."""
+
+    def __init__(self, engine: DockerEngine, container: str, pump: OutputPump, limits: Limits) -> None:
+        """`container` is the engine's name for one that was started; `pump` drains it."""
+        self._engine, self._container, self._pump, self._limits = engine, container, pump, limits
+        self._memory: MemoryUse | None = None
+        self._kills = 0
+        self._swept = threading.Event()
+
+    def begin(self) -> None:
+        """Find the container's control group, once it is up."""
+        self._memory = MemoryUse(int(self.state()["Pid"]))
+
+    def sweep(self) -> None:
+        """Let every wait end in an error: the container was swept away."""
+        self._swept.set()
+
+    def require_unswept(self) -> None:
+        """Raises SandboxError after `sweep`."""
+        if self._swept.is_set():
+            raise SandboxError("The container was swept away before its step had ended.")
+
+    @property
+    def peak_memory_mib(self) -> float | None:
+        """The most memory it was seen to hold; None where its control group cannot be seen."""
+        return self._memory.peak_mib if self._memory else None
+
+    def wait(self, deadline_s: float) -> Ending:
+        """Wait until every process is dead, with a kill where that is due; by a deadline on the monotonic clock.
+
+        Raises:
+            SandboxError: the engine does not answer or lost the container, or somebody else ended it.
+        """
+        due = self._wait_for_death(deadline_s)
+        dead = due is None or self._kill()
+        at_s = time.monotonic()
+        # What a dead container printed comes at once; an end that the engine keeps back costs the rest of the output.
+        self._pump.close(OUTPUT_TIMEOUT_S if dead else 0.0)
+        self.require_unswept()
+        return replace(due or self._by_itself(), dead=dead, at_s=at_s)
+
+    def state(self) -> Mapping[str, Any]:
+        """What the engine says of the container now.
+
+        Raises:
+            SandboxError: it does not answer, or knows nothing of it.
+        """
+        self.require_unswept()
+        state: Mapping[str, Any] = self._engine.inspect_container(self._container)["State"]
+        self.require_unswept()
+        return state
+
+    def _wait_for_death(self, deadline_s: float) -> Ending | None:
+        """Wait for a death without a kill; what to kill it for where that does not come first."""
+        interval_s = _FIRST_SAMPLE_S
+        while True:
+            left_s = deadline_s - time.monotonic()
+            # It may have closed its output itself: it has finished when it is dead.
+            if self._pump.ended.wait(min(interval_s, max(left_s, 0.0))):
+                pause_s = min(max(left_s, 0.5), _LAST_SAMPLE_S)
+                if self._engine.wait_container(self._container, pause_s) is not None:
+                    return None
+            if self._pump.is_flooded:
+                return self._flood()
+            if self._fills_the_kernel():
+                return Ending("out_of_memory", above=f"{self._limits.kernel_mib} MiB of kernel memory")
+            if time.monotonic() >= deadline_s:
+                return Ending("timeout")
+            interval_s = min(2 * interval_s, _LAST_SAMPLE_S)
+
+    def _fills_the_kernel(self) -> bool:
+        if self._memory is None:
+            return False
+        self._memory.sample()
+        return self._memory.kernel_mib is not None and self._memory.kernel_mib > self._limits.kernel_mib
+
+    def _flood(self, exit_code: int | None = None) -> Ending:
+        return Ending("output_flood", exit_code, f"{self._limits.output_mib} MiB of output")
+
+    def _kill(self) -> bool:
+        """Kill the container and wait for its death, however long that takes; False where it takes too long."""
+        give_up_s = time.monotonic() + DEATH_TIMEOUT_S
+        while True:
+            self._kills += 1
+            self._engine.kill_container(self._container)
+            if self._engine.wait_container(self._container, DEATH_POLL_S) is not None:
+                return True
+            self.state()  # an engine that is gone, or a sweep, ends the wait
+            if time.monotonic() >= give_up_s:
+                return False
+
+    def _by_itself(self) -> Ending:
+        """How a container ended that the host did not end.
+
+        A child may be killed for memory and its parent go on: the step was not ended by it, whatever its status.
+        """
+        state = self.state()
+        if state["Running"]:
+            raise SandboxError("The engine calls a container running that it reported dead.", hint="docker ps")
+        exit_code = int(state["ExitCode"])
+        if self._pump.is_flooded:
+            return self._flood(exit_code)
+        if exit_code == _KILLED and self._was_killed_for_memory():
+            return Ending("out_of_memory", exit_code, f"{self._limits.memory_mib} MiB of memory")
+        if exit_code in (_KILLED, _TERMINATED) and self._engine.was_killed_by_hand(self._container, self._kills):
+            raise SandboxError("The container was killed from outside while its step ran.", hint="docker events")
+        return Ending("exited", exit_code)
+
+    def _was_killed_for_memory(self) -> bool:
+        notice_until_s = time.monotonic() + _OOM_NOTICE_S
+        while not (killed := bool(self.state()["OOMKilled"])) and time.monotonic() < notice_until_s:
+            time.sleep(_OOM_POLL_S)  # the engine learns of the kernel's kill by another way than of the death
+        return killed
