@@ -317,7 +317,7 @@ def place(image: str, sandbox: DockerSandbox, tmp_path: Path, request: pytest.Fi
     (data.public / "kernels.py").touch()
     write_hidden(data.hidden)
     run_id = f"test-{secrets.token_hex(6)}"
-    setting = EvaluationSetting(load_task(data.task), "cpu", data, ImageSet(image, image), run_id)
+    setting = EvaluationSetting(load_task(data.task), "cpu", data, ImageSet(image, image), run_id, draw_secret="00")
     for folder in (tmp_path, data.folder):
         folder.chmod(0o755)
     yield Place(setting, sandbox, tmp_path)
@@ -457,7 +457,12 @@ def test_stopped_predictors_are_gone_and_nobodys_failure(place: Place) -> None:
 def test_an_engine_that_cannot_start_a_predictor_is_the_engines_failure(place: Place) -> None:
     (place.folder / HANDOVER_FILE).write_bytes(b"")
     setting = EvaluationSetting(
-        place.setting.task, "cpu", place.setting.data, ImageSet("no-such-image:1", "x"), place.setting.run_id
+        place.setting.task,
+        "cpu",
+        place.setting.data,
+        ImageSet("no-such-image:1", "x"),
+        place.setting.run_id,
+        draw_secret="00",
     )
     called: list[bool] = []
     spec = predict_spec(setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
@@ -510,7 +515,12 @@ def test_a_task_without_a_clock_is_refused(place: Place) -> None:
         update={"aira": task.metadata.aira.model_copy(update={"profiles": {"cpu": profile}})}
     )
     setting = EvaluationSetting(
-        type(task)(task.folder, metadata), "cpu", place.setting.data, place.setting.images, place.setting.run_id
+        type(task)(task.folder, metadata),
+        "cpu",
+        place.setting.data,
+        place.setting.images,
+        place.setting.run_id,
+        draw_secret="00",
     )
     with ThreadPoolExecutor(1) as ahead, pytest.raises(TaskError, match=r"no aira\.profiles\.cpu\.fit"):
         ServedScript(setting, place.sandbox, LIMITS, ahead)
