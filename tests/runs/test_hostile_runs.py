@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -265,11 +266,15 @@ SIGNED: dict[str, tuple[Hostile, str]] = {
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", list(SIGNED))
-def test_what_lies_beside_the_files_of_a_signed_step_is_named(tmp_path: Path, name: str) -> None:
+def test_what_lies_beside_the_files_of_a_signed_step_is_named(
+    tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
     found = Place(tmp_path / "home", tmp_path / "runs")
     key = KeyFolder(found.home / "keys").machine_key()
     write_run(found.runs, manifest("good", seeds=(0,), steps=2), invalid_share=0.0, key=key)
-    SIGNED[name][0](write_run(found.runs, manifest(name, seeds=(0,), steps=2), invalid_share=0.0, key=key))
+    folder = write_run(found.runs, manifest(name, seeds=(0,), steps=2), invalid_share=0.0, key=key)
+    SIGNED[name][0](folder)
+    request.addfinalizer(lambda: subprocess.run(["rm", "-rf", folder.path], check=True))  # deeper than Python removes
     for command in (["status", "--json"], ["leaderboard", "--json"], ["status", name], ["confirm", name]):
         done = found.call(*command, status=6)
         (line,) = done.stderr.splitlines()
