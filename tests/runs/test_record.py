@@ -540,3 +540,11 @@ def test_answers_of_a_step_in_flight_are_used_again_only_where_they_were_recorde
     set_aside_unvouched_calls(record, RING)
     assert not call.exists()
     assert (folder.seed(0).calls(3) / "attempt_1" / "propose" / "call_000.json").exists(), "and counts as paid for"
+
+
+def test_a_run_of_a_file_whose_name_is_no_text_can_be_read(tmp_path: Path) -> None:
+    """Python gives such names halves of surrogate pairs, which JSON spells and pydantic does not read."""
+    record = manifest("a", seeds=(0,), steps=2, task_title="\ud800")
+    plan = record.plan.model_copy(update={"agent": "script:a\udcff.py"})
+    found = read_run(write_run(tmp_path, record.model_copy(update={"plan": plan}), key=KEY), RING)
+    assert found.manifest.plan.agent == "script:a\\udcff.py"
