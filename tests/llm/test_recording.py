@@ -1,6 +1,7 @@
 """Values survive their JSON form, records replay in order, and a changed request never gets an old answer."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.errors import ModelError, RunStateError
+from aira_bench.files import write_json
 from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.recording import (
     Exchange,
@@ -135,6 +137,21 @@ def test_a_damaged_record_is_named(damage, tmp_path: Path) -> None:  # type: ign
     path.write_text(damage(path.read_text()))
     with pytest.raises(RunStateError, match=r"call_000\.json"):
         read_exchange(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": 5}, {"model_id": None}, {"structured": "x"}, {"cost_usd": "1"}, {"cost_usd": -1.0}, {"latency_s": -1},
+        {"attempts": "1"}, {"request_id": []}, {"usage": {**asdict(Usage()), "input_tokens": -5}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_strangers_record_of_other_kinds_is_named(tmp_path: Path, changes: dict[str, object]) -> None:
+    value = Exchange(ask("x"), Completion("y", "stop", "m")).to_json()
+    write_json(tmp_path / "call_000.json", value | {"completion": value["completion"] | changes})
+    with pytest.raises(RunStateError, match=r"call_000\.json: A recorded completion"):
+        read_exchange(tmp_path / "call_000.json")
 
 
 def test_a_scripted_model_answers_with_text_objects_or_whole_completions() -> None:
