@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -414,6 +415,18 @@ def test_what_a_server_makes_up_is_asked_again(trouble: Fault | Misbehaviour, se
     server = serve(faults_then(trouble))
     done = model_of("openai-compatible", server).complete(ASK, deadline_s=60)
     assert (done.text, done.attempts) == ("done", 2)
+
+
+def test_halves_of_surrogate_pairs_in_an_answer_can_be_kept_and_asked_back(
+    wire: Wire, serve: Callable[..., WireServer]
+) -> None:
+    """They would end the run when the program is written, or when the answer goes back as part of the next prompt."""
+    server = serve(lambda request: '{"x": "\ud800", "y": "\\udfff"}')
+    done = model_of(wire, server).complete(replace(ASK, schema=SCHEMA), deadline_s=60)
+    assert done.text.encode()
+    assert done.structured == {"x": "\\ud800", "y": "\\udfff"}
+    again = replace(ASK, messages=(Message("user", done.text),))
+    assert model_of(wire, server).complete(again, deadline_s=60).text == done.text
 
 
 def test_no_key_stands_in_what_a_server_calls_itself(serve: Callable[..., WireServer]) -> None:

@@ -19,6 +19,7 @@ from aira_bench.llm.recording import (
     read_exchange,
     read_exchanges,
 )
+from aira_bench.llm.schemas import parse_object
 
 counts = st.none() | st.integers(0, 10**7)
 schemas = st.none() | st.dictionaries(st.text(), st.recursive(st.text() | st.booleans(), st.lists, max_leaves=4))
@@ -160,3 +161,9 @@ def test_a_scripted_model_answers_with_text_objects_or_whole_completions() -> No
     assert (done.structured, done.cost_usd, done.usage) == ({"a": 1}, None, Usage())
     cut = Completion("x", "length", "s")
     assert ScriptedModel("s", lambda _: cut).complete(request, deadline_s=1) is cut
+
+
+@pytest.mark.parametrize("depth", [100, 400, 900, 10**5])
+def test_an_object_nested_without_end_is_none(depth: int) -> None:
+    """It would be too deep to be recorded."""
+    assert parse_object('{"a": ' + "[" * depth + "]" * depth + "}") is None

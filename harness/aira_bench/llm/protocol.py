@@ -109,6 +109,11 @@ class Completion:
     """The provider's identifier of the last attempt."""
     attempts: int = 1
 
+    def __post_init__(self) -> None:
+        """Spell out halves of surrogate pairs: JSON can bring them, and no file and no request holds them."""
+        if isinstance(self.text, str):
+            object.__setattr__(self, "text", self.text.encode("utf-8", "backslashreplace").decode())
+
     def to_json(self) -> Json:
         """The recorded form."""
         return asdict(self)
