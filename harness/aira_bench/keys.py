@@ -53,6 +53,11 @@ class MachineKey:
         """Public key and signature of `message`, as `SIGNATURE_CHARACTERS` characters of base64."""
         return base64.urlsafe_b64encode(bytes.fromhex(self.public) + self._private.sign(message)).decode("ascii")
 
+    @cached_property
+    def draw_secret(self) -> str:
+        """What only this machine's judges draw their questions by, 64 hexadecimal digits."""
+        return hashlib.sha256(b"aira-bench questions\0" + self.secret).hexdigest()
+
     def mac(self, message: bytes) -> str:
         """An authentication code that only this machine can make or check; for its own caches."""
         subkey = hashlib.sha256(b"aira-bench cache\0" + self.secret).digest()

@@ -111,7 +111,9 @@ def ahead() -> Iterator[ThreadPoolExecutor]:
 
 
 def setting(folder: Path, run_id: str = "r", images: ImageSet | None = None) -> EvaluationSetting:
-    return EvaluationSetting(TASK, "cpu", TaskData(folder), images or ImageSet("agent:1", "judge:1"), run_id)
+    return EvaluationSetting(
+        TASK, "cpu", TaskData(folder), images or ImageSet("agent:1", "judge:1"), run_id, draw_secret="00"
+    )
 
 
 def test_one_judge_serves_all_and_leaves_its_report(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:

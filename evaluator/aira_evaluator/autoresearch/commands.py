@@ -43,6 +43,8 @@ class Fit:
     """What the host recorded of the training."""
 
     handover_sha256: str
+    draw_secret: bytes
+    """Of the machine, besides the seed set's: that one is published with the task."""
     claimed: float | None
     serving_s: float
     """After which the host ends a predict container."""
@@ -92,10 +94,7 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
             "which serves the trained model from containers of its own"
         )
     fit, hidden = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile)
-    questions = {
-        name: draw_questions(split, hidden.secret, fit.handover_sha256, PROFILES[profile].questions[seed_set])
-        for name, split in hidden.splits.items()
-    }
+    questions = questions_of(fit, hidden, PROFILES[profile].questions[seed_set])
     containers = 1 + max(int(asked.container.max()) for asked in questions.values())
     if len(fit.sockets) < containers:
         raise DataError(
@@ -104,6 +103,12 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
     sockets = [meeting / name for name in fit.sockets]
     found = judge(sockets, hidden, questions, RULES[profile], np.random.default_rng(), fit.serving_s)
     return _report(fit, hidden, questions, found, seed_set)
+
+
+def questions_of(fit: Fit, hidden: HiddenSet, count: int) -> dict[str, Questions]:
+    """What one hand-over is asked about each split, `count` questions, on the machine that `fit` was recorded on."""
+    secret = fit.draw_secret + hidden.secret
+    return {name: draw_questions(split, secret, fit.handover_sha256, count) for name, split in hidden.splits.items()}
 
 
 def _report(
@@ -138,6 +143,7 @@ def _read_fit(path: Path) -> Fit:
         record = json.loads(path.read_text(encoding="ascii"))
         return Fit(
             handover_sha256=str(record["handover_sha256"]),
+            draw_secret=bytes.fromhex(record["draw_secret"]),
             claimed=record["claimed"],
             serving_s=float(record["serving_s"]),
             sockets=tuple(map(str, record["sockets"])),

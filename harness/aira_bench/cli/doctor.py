@@ -77,5 +77,5 @@ def _channels(args: argparse.Namespace) -> int:
         say_json({"isolation": asdict(isolation), "channels": found})
     else:
         print_rows(rows, empty="nothing was measured")
-        say(f"isolation: {isolation.word} ({isolation.reason})")
+        say(f"isolation: {isolation.word}: {isolation.reason}")
     return int(any(reading.state == "OPEN" for reading in readings))

@@ -295,8 +295,9 @@ _LIST = """
 import json, os
 found = []
 for folder, _, files in sorted(os.walk("/usr", followlinks=False)):
-    if files and not os.path.islink(folder):
-        found.append(os.path.join(folder, min(files)))
+    regular = [path for path in (os.path.join(folder, name) for name in files) if os.path.isfile(path)]
+    if regular:
+        found.append(min(regular))
 json.dump(found, open("result.json", "w"))
 """
 

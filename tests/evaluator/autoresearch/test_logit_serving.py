@@ -95,7 +95,7 @@ def test_a_predictor_that_writes_while_the_judge_reads_cannot_split_a_vector_fro
         writer.kill()
         writer.join()
         os.close(descriptor)
-    assert len(nats) > 1000
+    assert len(nats) > 100
     assert nats.min() >= 0  # whatever mixture was read, it was normalized as it was read
 
 

@@ -64,7 +64,7 @@ WAYS: dict[str, Way] = {
     "pages of a cold file": Way(lambda job: media.pages(f"{job['data']}/pages")),
     "mapped pages": Way(lambda job: media.mapped_pages(large_library())),
     "directory blocks": Way(lambda job: media.directories(job["folders"])),
-    "vmstat": Way(lambda job: media.locked_memory(), 0.01),
+    "vmstat": Way(lambda job: media.locked_memory(), 0.04),
     "inode numbers": Way(lambda job: media.inode_numbers(), 0.06),
     "socket cookies": Way(lambda job: media.cookies(), 0.1),
     "process descriptors": Way(lambda job: media.process_numbers(), 0.04),
