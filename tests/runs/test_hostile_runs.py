@@ -231,6 +231,16 @@ def test_a_stranger_does_not_choose_the_data(tmp_path: Path, command: tuple[str,
     assert "which would be taken for the task's" in found.call(*command, status=6).stderr
 
 
+@pytest.mark.timeout(60)
+def test_no_command_that_is_proposed_holds_one_of_a_strangers(tmp_path: Path) -> None:
+    """The name of the run's folder is the stranger's, and hints are there to be pasted."""
+    found = Place(tmp_path / "home", tmp_path / "runs")
+    write_run(found.runs, manifest("gift", seeds=(0,), steps=2))
+    (found.runs / "gift").rename(found.runs / "gift; touch mark #")
+    (line,) = found.call("resume", "gift; touch mark #", status=6).stderr.splitlines()
+    assert line.endswith("Try: aira-bench resume 'gift; touch mark #' --trust-agent")
+
+
 def with_plan(name: str, **changes: object) -> Manifest:
     record = manifest(name, seeds=(0,), steps=2)
     return record.model_copy(update={"plan": record.plan.model_copy(update=changes)})

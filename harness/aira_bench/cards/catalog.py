@@ -8,6 +8,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 from pydantic import ValidationError
 
@@ -65,7 +66,9 @@ def load_card(path: Path) -> Card:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"The agent card {path} is no TOML file: {error}.", hint="aira-bench agents --help") from error
     if card.name != path.stem:
-        raise UsageError(f"The agent card {path} says name = {card.name!r}.", hint=f"mv {path} {card.name}.toml")
+        raise UsageError(
+            f"The agent card {path} says name = {card.name!r}.", hint=f"mv {quote(str(path))} {card.name}.toml"
+        )
     return card
 
 
