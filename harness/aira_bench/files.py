@@ -198,6 +198,8 @@ def entries_below(root: Path, folder: PurePosixPath, most: int) -> Iterator[tupl
             mode = (root / part).lstat().st_mode
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise Unacceptable(f"{part} cannot be looked at: {error.strerror}") from error
         if not stat.S_ISDIR(mode):
             yield str(part), mode
             return

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -230,6 +231,16 @@ def test_a_stranger_does_not_choose_the_data(tmp_path: Path, command: tuple[str,
     assert "which would be taken for the task's" in found.call(*command, status=6).stderr
 
 
+@pytest.mark.timeout(60)
+def test_no_command_that_is_proposed_holds_one_of_a_strangers(tmp_path: Path) -> None:
+    """The name of the run's folder is the stranger's, and hints are there to be pasted."""
+    found = Place(tmp_path / "home", tmp_path / "runs")
+    write_run(found.runs, manifest("gift", seeds=(0,), steps=2))
+    (found.runs / "gift").rename(found.runs / "gift; touch mark #")
+    (line,) = found.call("resume", "gift; touch mark #", status=6).stderr.splitlines()
+    assert line.endswith("Try: aira-bench resume 'gift; touch mark #' --trust-agent")
+
+
 def with_plan(name: str, **changes: object) -> Manifest:
     record = manifest(name, seeds=(0,), steps=2)
     return record.model_copy(update={"plan": record.plan.model_copy(update=changes)})
@@ -265,11 +276,15 @@ SIGNED: dict[str, tuple[Hostile, str]] = {
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", list(SIGNED))
-def test_what_lies_beside_the_files_of_a_signed_step_is_named(tmp_path: Path, name: str) -> None:
+def test_what_lies_beside_the_files_of_a_signed_step_is_named(
+    tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
     found = Place(tmp_path / "home", tmp_path / "runs")
     key = KeyFolder(found.home / "keys").machine_key()
     write_run(found.runs, manifest("good", seeds=(0,), steps=2), invalid_share=0.0, key=key)
-    SIGNED[name][0](write_run(found.runs, manifest(name, seeds=(0,), steps=2), invalid_share=0.0, key=key))
+    folder = write_run(found.runs, manifest(name, seeds=(0,), steps=2), invalid_share=0.0, key=key)
+    SIGNED[name][0](folder)
+    request.addfinalizer(lambda: subprocess.run(["rm", "-rf", folder.path], check=True))  # deeper than Python removes
     for command in (["status", "--json"], ["leaderboard", "--json"], ["status", name], ["confirm", name]):
         done = found.call(*command, status=6)
         (line,) = done.stderr.splitlines()

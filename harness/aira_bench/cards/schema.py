@@ -106,7 +106,7 @@ class Card(_Schema):
     """What `--agent` takes."""
     title: str
     provider: ProviderName
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1, max_length=1000)]
     """The provider's identifier of the model."""
     key_variable: Variable | None = None
     """The environment variable that holds the API key; absent for servers that ask for none. `keys` says where the

@@ -12,6 +12,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from shlex import quote
 
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
@@ -113,7 +114,9 @@ def _submitted(record: RunRecord) -> list[Submitted]:
         if (node := seed.submitted) is not None and node.artifact_sha256 is not None
     ]
     if not found:
-        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=f"aira-bench status {record.name}")
+        raise UsageError(
+            f"No seed of {record.name} has submitted anything.", hint=f"aira-bench status {quote(record.name)}"
+        )
     return found
 
 

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from aira_bench import __version__
 from aira_bench.evaluation.normalized import Anchors
-from aira_bench.files import Unacceptable, naming, parse_json, read_file
+from aira_bench.files import Unacceptable, naming, parse_json, read_file, spell_half_surrogates
 from aira_bench.hardware import Hardware
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
@@ -157,7 +157,7 @@ def load_manifest(run: Path) -> tuple[Manifest, str]:
         try:
             data = read_file(run, "manifest.json", MOST_BYTES)
             parse_json(data)  # refuses what pydantic takes: keys twice, numbers without bounds
-            return Manifest.model_validate_json(data), hashlib.sha256(data).hexdigest()
+            return Manifest.model_validate_json(spell_half_surrogates(data)), hashlib.sha256(data).hexdigest()
         except FileNotFoundError as error:
             raise Unacceptable("it is missing") from error
         except ValidationError as error:

@@ -60,7 +60,8 @@ class SeedRecord:
     confirmed: Mapping[int, TrustedScore]
     lines: int
     seal: str
-    signer: str | None
+    signers: tuple[str | None, ...]
+    """Everybody who signed lines of the journal, the last at the end; None where nobody did."""
     restarts: int = 0
     """Steps begun again, after a stop or a crash."""
 
@@ -96,12 +97,11 @@ class RunRecord:
     @property
     def signers(self) -> tuple[str | None, ...]:
         """Everybody who signed a part of it; None for a part that is unsigned."""
-        parts = [self.signer, *(seed.signer for seed in self.seeds if seed.lines)]
-        return tuple(dict.fromkeys(parts))
+        return tuple(dict.fromkeys((self.signer, *(each for seed in self.seeds for each in seed.signers))))
 
     def describe_signer(self, ring: KeyRing) -> str:
         """What boards say of the record."""
-        return ", ".join(ring.describe(signer) for signer in self.signers)
+        return ring.describe_all(self.signers)
 
 
 def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> RunRecord:
@@ -252,7 +252,7 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
         with naming("hidden/scores.jsonl"):
             if signed:
                 scores = place.scores.read_bound(
-                    score_hashes(content.events), more=ended is None, ours=ring.trusts(chain.signer)
+                    score_hashes(content.events), more=ended is None, ours=ring.trusts_all(chain.signers)
                 )
             else:
                 scores = {step: score for step, score in place.scores.read_unbound().items() if step <= len(nodes)}
@@ -270,7 +270,7 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
             confirmed,
             len(chain.bodies),
             chain.seal,
-            chain.signer,
+            chain.signers or ((None,) if chain.bodies else ()),
             _restarts(content),
         )
 
@@ -309,6 +309,8 @@ def _search(content: JournalContent, manifest: Manifest) -> tuple[tuple[Node, ..
             raise Unacceptable(f"line {number} follows the seed's end")
         if isinstance(event, SeedEnded):
             ended = event
+        elif isinstance(event, StepStarted) and event.step != len(nodes) + 1:
+            raise Unacceptable(f"line {number} begins step {event.step}, expected {len(nodes) + 1}")
         elif isinstance(event, StepEnded):
             if event.node.step != len(nodes) + 1:
                 raise Unacceptable(f"line {number} is step {event.node.step}, expected {len(nodes) + 1}")

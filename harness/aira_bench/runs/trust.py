@@ -3,6 +3,8 @@
 Not covered: whether its files agree with each other (`aira_bench.runs.record`).
 """
 
+from shlex import quote
+
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, foreign_entries, hash_file
 from aira_bench.keys import KeyRing
@@ -37,7 +39,7 @@ def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> Ru
     if None in record.signers and not trust_agent:
         raise RunStateError(
             f"Run {record.name} is unsigned: nothing says whose code its agent, card and task are. If you know:",
-            hint=f"aira-bench resume {record.name} --trust-agent",
+            hint=f"aira-bench resume {quote(record.name)} --trust-agent",
         )
     require_plain(folder)
     expected = record.manifest.agent_file_sha256

@@ -8,6 +8,7 @@ Not covered: making data (`preparation`) and scoring (`aira_bench.evaluation`).
 
 import difflib
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +63,7 @@ class Task:
             if path.is_file() and not set(IGNORED) & set(relative.parts):
                 with path.open("rb") as file:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
-                digest.update(f"{relative.as_posix()}\0{content}\n".encode())
+                digest.update(os.fsencode(relative) + f"\0{content}\n".encode())
         return digest.hexdigest()
 
     def profile(self, name: str) -> Profile:
