@@ -43,12 +43,12 @@ class Fit:
     """What the host recorded of the training."""
 
     handover_sha256: str
-    draw_secret: bytes
-    """Of the machine, besides the seed set's: that one is published with the task."""
+    draw_secret: str
+    """Of the machine, hexadecimal, besides the seed set's: that one is published with the task."""
     claimed: float | None
     serving_s: float
     """After which the host ends a predict container."""
-    sockets: tuple[str, ...]
+    sockets: Sequence[str]
     """Names in the meeting folder, one for each predict container that the host will start; known to it alone."""
     seconds: Mapping[str, float | None]
 
@@ -107,7 +107,7 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
 
 def questions_of(fit: Fit, hidden: HiddenSet, count: int) -> dict[str, Questions]:
     """What one hand-over is asked about each split, `count` questions, on the machine that `fit` was recorded on."""
-    secret = fit.draw_secret + hidden.secret
+    secret = bytes.fromhex(fit.draw_secret) + hidden.secret
     return {name: draw_questions(split, secret, fit.handover_sha256, count) for name, split in hidden.splits.items()}
 
 
@@ -140,16 +140,8 @@ def _report(
 
 def _read_fit(path: Path) -> Fit:
     try:
-        record = json.loads(path.read_text(encoding="ascii"))
-        return Fit(
-            handover_sha256=str(record["handover_sha256"]),
-            draw_secret=bytes.fromhex(record["draw_secret"]),
-            claimed=record["claimed"],
-            serving_s=float(record["serving_s"]),
-            sockets=tuple(map(str, record["sockets"])),
-            seconds=dict(record["seconds"]),
-        )
+        return Fit(**json.loads(path.read_text(encoding="ascii")))
     except FileNotFoundError as error:
         raise DataError(f"there is no {path}: this task is scored by `aira-bench run`") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise DataError(f"{path} is not the host's record of a training: {error!r}") from error
