@@ -107,8 +107,9 @@ LOST = (
     + """
 class Lost(Net):
     def forward(self, x):
-        import os, signal
-        os.kill(-1, signal.SIGKILL)
+        import contextlib, os, signal
+        with contextlib.suppress(OSError):
+            os.kill(-1, signal.SIGKILL)
         os._exit(7)
 """
 )
@@ -335,7 +336,7 @@ def test_a_script_that_fights_its_clock_its_sandbox_and_its_judge_gets_its_hones
     assert verdict.details["claimed_less_trusted"] == pytest.approx(0.25 - true_bpb(hidden, "validation"), abs=1e-5)
     seconds = verdict.details["seconds"]
     assert 4.0 <= seconds["fit"] < 12.0  # killed at the deadline, not before and not long after
-    assert 0 < seconds["start_up"] < seconds["until_handed_over"] < 4.0
+    assert 0 < seconds["start_up"] < seconds["until_handed_over"] + 0.1 < 4.1  # clocks are compared for each file
     assert not (place.folder / "verdict" / "handover" / HANDOVER_FILE).exists()
     printed = (place.folder / "verdict" / "handover" / "fit_stdout.txt").read_text()
     assert printed.count("refused 30") == 2  # the data is read-only
@@ -374,7 +375,7 @@ def test_a_predictor_that_dies_or_hangs_is_refused_and_nothing_is_tried_again(
 ) -> None:
     verdict = place.evaluate(BEGIN % pickled_model(source, name) + "prepare.evaluate_bpb(MODEL, None, 8)")
     assert verdict == Refused(reason, pytest.approx(0, abs=60), attempts=1)
-    assert not list((place.folder / "verdict").glob("attempt-*"))
+    assert not list((place.folder / "verdict").glob("attempt_*"))
 
 
 def test_judge_and_predictors_see_what_they_need_and_no_more(place: Place) -> None:
@@ -503,9 +504,7 @@ def test_a_container_that_the_engine_loses_is_replaced_and_the_same_model_asked_
     assert verdict.test == pytest.approx(true_bpb(place.setting.data.hidden, "test"), abs=1e-5)
     folder = place.folder / "verdict"
     assert (folder / "report.json").exists()
-    assert "container" in (folder / "attempt-asked-1" / "failure.txt").read_text(), (
-        "what the first attempt left is kept"
-    )
+    assert "container" in (folder / "attempt_1" / "failure.txt").read_text(), "what the first attempt left is kept"
     assert verdict.details["handover_sha256"]
 
 

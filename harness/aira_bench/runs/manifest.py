@@ -26,6 +26,10 @@ from aira_bench.tasks.metadata import describe_validation_error
 
 MOST_BYTES = 4 * 2**20
 MOST_SEEDS = 1_000
+MOST_STEPS = 1_000_000
+MOST_HOURS = 1e6
+MOST_SECONDS = 3600 * MOST_HOURS
+"""More than any run takes, and less than what the timers of the machine refuse."""
 _RECORDED_PACKAGES = (
     "cryptography",
     "docker",
@@ -76,10 +80,10 @@ class RunPlan(_Record):
     scaffold: str
     fitness: Literal["hidden", "claimed"]
     seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_once)]
-    steps: int = Field(gt=0)
-    hours: float = Field(gt=0)
-    step_timeout_s: float = Field(gt=0)
-    evaluation_timeout_s: float = Field(gt=0)
+    steps: int = Field(gt=0, le=MOST_STEPS)
+    hours: float = Field(gt=0, le=MOST_HOURS)
+    step_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
+    evaluation_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
     concurrency: int = Field(gt=0)
     seed_set: Literal["search", "final"] = "search"
     score_cache: bool = True

@@ -105,6 +105,11 @@ def shipped_tasks() -> list[Task]:
     return [load_task(path.parent) for path in sorted(root.glob("*/metadata.yaml"))]
 
 
+def names_folder(name: str) -> bool:
+    """Whether `find_task` takes a name for that of a folder, whose scripts may be anybody's."""
+    return "/" in name or Path(name).is_dir()
+
+
 def find_task(name: str) -> Task:
     """The task of that alias, folder name or path.
 
@@ -112,7 +117,7 @@ def find_task(name: str) -> Task:
         UsageError: nothing has that name; the message offers the nearest.
         TaskError: the folder is there but broken.
     """
-    if "/" in name or Path(name).is_dir():
+    if names_folder(name):
         path = Path(name)
         if not path.is_dir():
             raise UsageError(f"No task folder at {name}.", hint="aira-bench tasks")
