@@ -13,7 +13,7 @@ from aira_bench.errors import SandboxError, TaskError
 from aira_bench.evaluation.compiled_programs import CompiledPrograms
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.evaluation.traced_module import GRAPHS, LIMITS_FILE, TRAININGS, TracedModule, fit_spec
+from aira_bench.evaluation.traced_module import GRAPHS, JUDGE_FILE, TRAININGS, TracedModule, fit_spec
 from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
@@ -79,7 +79,7 @@ import os, sys, threading, time
 print('''{MARKER}''')
 print('{{"Accuracy": 1.0}}')
 open("report.json", "w").write('{{"schema": 1, "test": 1.0}}')
-open("limits.json", "w").write('{{"timeout_s": null}}')
+open("judge.json", "w").write('{{"timeout_s": null}}')
 os.makedirs("data/test_with_labels", exist_ok=True)
 if os.fork() == 0:
     os.setsid()
@@ -159,7 +159,7 @@ def judged(
 
 def test_host_and_evaluator_mean_the_same_files() -> None:
     assert (GRAPHS.name, GRAPHS.max_bytes) == (bundle.BUNDLE_FILE, bundle.MAX_BUNDLE_BYTES)
-    assert LIMITS_FILE == commands.LIMITS_FILE
+    assert JUDGE_FILE == commands.JUDGE_FILE
     assert TRAININGS == {"search": 1, "final": 1 + controls.TRAININGS}
 
 

@@ -41,7 +41,7 @@ from aira_evaluator.manifests import DataError
 METRIC = "Accuracy"
 RESULT_MARKER = "--- EVALUATION RESULT ---"
 REPORT_SCHEMA = 1
-LIMITS_FILE = "limits.json"
+JUDGE_FILE = "judge.json"
 """Beside the submission, from the host: `{"timeout_s": 300, "memory_mib": 3072}`. May be absent."""
 SEED_SETS = ("search", "final")
 _FAULTS_OF_GRAPHS = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED")
@@ -88,7 +88,7 @@ def evaluate(task: TaskName, *, configurable: bool, arguments: Sequence[str] | N
         data = _read_file(options.submission_file, MAX_BUNDLE_BYTES)
         bundle = read_bundle(data, profile, configurable=configurable)
         with carried_programs(options.programs_file):
-            report = _scored(bundle, profile, Path("data"), options.submission_file.parent / LIMITS_FILE, started_s)
+            report = _scored(bundle, profile, Path("data"), options.submission_file.parent / JUDGE_FILE, started_s)
     except RefusedError as error:
         return _failed(MODULE_FILE, error, 2)
     except (DataError, OSError) as error:
@@ -125,7 +125,7 @@ def _traced(path: Path, profile: LraProfile, hyperparameters: Hyperparameters, p
         raise RefusedError("ends the process that imports it") from None
 
 
-def _scored(bundle: Bundle, profile: LraProfile, data: Path, limits_file: Path, started_s: float) -> dict[str, object]:
+def _scored(bundle: Bundle, profile: LraProfile, data: Path, judge_file: Path, started_s: float) -> dict[str, object]:
     seed_set = os.environ.get("AIRA_SEED_SET", "search")
     if seed_set not in SEED_SETS:
         raise DataError(f"AIRA_SEED_SET is {seed_set!r}, expected one of {', '.join(SEED_SETS)}")
@@ -143,11 +143,13 @@ def _scored(bundle: Bundle, profile: LraProfile, data: Path, limits_file: Path, 
     if here != bundle.platform:
         raise RefusedError(f"the module was traced for {bundle.platform}, and this judge runs on {here}")
 
-    limits = JudgeLimits(**json.loads(limits_file.read_text())) if limits_file.exists() else JudgeLimits()
+    asked = json.loads(judge_file.read_text()) if judge_file.exists() else {}
+    draw_secret = bytes.fromhex(asked.pop("draw_secret", ""))
     try:
         score = score_module(
-            bundle, profile, Splits(train, validation, test), seed=seed, limits=limits, started_s=started_s,
-            note=_note(), synthetic=manifest.source == "synthetic", controls=seed_set == "final",
+            bundle, profile, Splits(train, validation, test), seed=seed, limits=JudgeLimits(**asked),
+            started_s=started_s, note=_note(), draw_secret=draw_secret, synthetic=manifest.source == "synthetic",
+            controls=seed_set == "final",
         )  # fmt: skip
     except jax.errors.JaxRuntimeError as error:
         kind, _, told = str(error).partition(":")

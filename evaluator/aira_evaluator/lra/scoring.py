@@ -1,6 +1,6 @@
 """From the graphs of a submission to its scores: checks, training, evaluation, in the judge's process.
 
-ListOps is trained and scored with token ids permuted by a secret of the seed set and of the submission: an honest
+ListOps is trained and scored with token ids permuted by a secret of the machine and by the submission: an honest
 module cannot tell, while rules of ListOps written against the public ids fit nothing. The untrained module is checked
 with the public ids, where such rules would show.
 
@@ -78,17 +78,20 @@ class Material:
     """What each public token id becomes."""
 
 
-def _own_rng(seed: int, module: TracedModule, use: int) -> np.random.Generator:
-    """Randomness of a submission's own: of the seed set's secret and of what was submitted."""
-    return np.random.default_rng([seed, int(module.sha256, 16), use])
+def _own_rng(seed: int, draw_secret: bytes, module: TracedModule, use: int) -> np.random.Generator:
+    """Randomness of a submission's own: of the machine's secret, the seed set and what was submitted.
+
+    Seeds stand in published task folders. By them alone, whoever submits could tell how a graph will fare before.
+    """
+    return np.random.default_rng([seed, int.from_bytes(draw_secret, "big"), int(module.sha256, 16), use])
 
 
-def renaming(profile: LraProfile, seed: int, module: TracedModule) -> NDArray[np.uint16]:
+def renaming(profile: LraProfile, seed: int, draw_secret: bytes, module: TracedModule) -> NDArray[np.uint16]:
     """What each public token id becomes where a submission is trained and scored; the identity but for ListOps."""
     vocab_size = CONTRACTS[profile.task].vocab_size
     if profile.task != "listops":
         return np.arange(vocab_size, dtype=np.uint16)
-    return secret_ids(vocab_size, _own_rng(seed, module, 0))
+    return secret_ids(vocab_size, _own_rng(seed, draw_secret, module, 0))
 
 
 def token_inputs(split: Split, length: int, ids: NDArray[np.uint16], limit: int | None = None) -> Inputs:
@@ -105,6 +108,7 @@ def score_module(
     limits: JudgeLimits,
     started_s: float,
     note: Callable[[str], None],
+    draw_secret: bytes = b"",
     synthetic: bool = False,
     controls: bool = False,
 ) -> ModuleScore:
@@ -118,6 +122,7 @@ def score_module(
         limits: refuse what cannot fit, rather than be killed.
         started_s: when the evaluation began, by `time.monotonic`.
         note: told what is going on.
+        draw_secret: of the machine, which token ids and control tasks are drawn by besides the seed.
         synthetic: whether the data stands in for the real one, of which scores are published.
         controls: train on control tasks as well.
 
@@ -128,7 +133,7 @@ def score_module(
     clock = Clock(limits, started_s)
     module = read_module(bundle, contract, profile.eval_batch_size)
     clock.lap("reading")
-    judge = _Judge(bundle, profile, module, splits, seed, limits, clock, note)
+    judge = _Judge(bundle, profile, module, splits, seed, draw_secret, limits, clock, note)
     untrained = judge.untrained_checks()
     weights, curve = judge.train()
     score = judge.score(weights, curve, untrained, synthetic=synthetic)
@@ -147,6 +152,7 @@ class _Judge:
         module: TracedModule,
         splits: Splits,
         seed: int,
+        draw_secret: bytes,
         limits: JudgeLimits,
         clock: Clock,
         note: Callable[[str], None],
@@ -158,11 +164,11 @@ class _Judge:
         order_rng, self._check_rng, key_rng = (
             np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3)
         )
-        self._control_rng = _own_rng(seed, module, 1)
+        self._control_rng = _own_rng(seed, draw_secret, module, 1)
         self._keys = jnp.asarray(key_rng.integers(0, 2**32, (DRAWS + 2, 2), dtype=np.uint32))
         """Of the training, of its dropout, and of the untrained draws."""
         self._public = np.arange(self._contract.vocab_size, dtype=np.uint16)
-        self._real = Material(splits.train, splits.validation, renaming(profile, seed, module))
+        self._real = Material(splits.train, splits.validation, renaming(profile, seed, draw_secret, module))
         wanted = self._wanted
         order = draw_order(order_rng, len(splits.train), wanted.batch_size, wanted.train_steps)
         self._order, self._optimizer = jnp.asarray(order), optimizer_of(wanted)

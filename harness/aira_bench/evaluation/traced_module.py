@@ -28,7 +28,7 @@ from aira_bench.sandbox.warm import WarmContainer
 SCRIPT = "trace.py"
 """Of the task folder; given to the fit container as a file, since the folder also names the hidden seeds."""
 GRAPHS = ArtifactRequest("module.graphs", 160 << 20)
-LIMITS_FILE = "limits.json"
+JUDGE_FILE = "judge.json"
 TRACE_TIMEOUT_S = 600.0
 TRAININGS = {"search": 1, "final": 3}
 """Of a module, by seed set: `aira-bench confirm` has the judge train on control tasks too, and gives it their time."""
@@ -125,14 +125,18 @@ class TracedModule:
                 return Refused("tracing took all the time there is for an evaluation")
             raise SandboxError("The time of the run ended before a traced submission was judged.")
         name, memory_mib = self._setting.task.metadata.aira.artifact.name, self._limits.memory_mib
-        limits = {"timeout_s": timeout_s if whole else None, "memory_mib": memory_mib}
+        told = {
+            "timeout_s": timeout_s if whole else None,
+            "memory_mib": memory_mib,
+            "draw_secret": self._setting.draw_secret,
+        }
         store = self._setting.programs
         container = self._judges.take()
         try:
             outcome = run_judge(
                 self._setting,
                 GRAPHS.name,
-                {GRAPHS.name: graphs, LIMITS_FILE: json.dumps(limits).encode()},
+                {GRAPHS.name: graphs, JUDGE_FILE: json.dumps(told).encode()},
                 container,
                 timeout_s=timeout_s,
                 destination=destination,

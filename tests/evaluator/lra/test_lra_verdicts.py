@@ -126,9 +126,10 @@ def test_bytes_renamed_must_cost_nothing_and_shuffled_labels_must_teach_nothing(
 def test_every_submission_has_a_renaming_of_its_own() -> None:
     profile = small_profile(train_steps=5)
     first, second = (read_module(traced(source, profile), CONTRACTS["listops"], 32) for source in (GOOD, ATTENTION))
-    drawn = [renaming(profile, 11, module) for module in (first, first, second)]
+    drawn = [renaming(profile, 11, b"machine", module) for module in (first, first, second)]
     assert drawn[0].tolist() == drawn[1].tolist() != drawn[2].tolist()
-    assert renaming(profile, 12, first).tolist() != drawn[0].tolist()
+    assert renaming(profile, 12, b"machine", first).tolist() != drawn[0].tolist()
+    assert renaming(profile, 11, b"another", first).tolist() != drawn[0].tolist(), "published seeds do not tell it"
 
 
 def test_a_module_that_looks_at_its_batch_is_refused() -> None:
