@@ -83,7 +83,10 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         require_isolation(host.sandbox, prepared.images.evaluator)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(host.sandbox.sweep, manifest.run_id)
-        setting = EvaluationSetting(task, plan.profile, prepared.data, prepared.images, manifest.run_id, SEED_SET)
+        setting = EvaluationSetting(
+            task, plan.profile, prepared.data, prepared.images, manifest.run_id, SEED_SET,
+            public_sha256=str(manifest.data["public"]["sha256"]),
+        )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
         evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, manifest, prepared)[0], ahead)
         stack.callback(evaluator.close)

@@ -209,8 +209,9 @@ def _run_seeds(
     plan, task = manifest.plan, prepared.task
     images = prepared.images
     evaluation = EvaluationSetting(
-        task, plan.profile, prepared.data, images, manifest.run_id, plan.seed_set, folder.compiled
-    )
+        task, plan.profile, prepared.data, images, manifest.run_id, plan.seed_set,
+        public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled,
+    )  # fmt: skip
     scope = (task.sha256, manifest.data["hidden"]["sha256"], plan.profile, plan.seed_set, images.evaluator)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
