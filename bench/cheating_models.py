@@ -1,7 +1,7 @@
 """Served models that try to know more than the prefix they are asked about, by every way we could think of.
 
-Each wraps an honest model and leans towards the token it believes comes next. They read the ring and the position that
-is asked for from the server that runs them, as any model can: it runs in the same process.
+Each wraps an honest model and leans towards the token it believes comes next. They read the shared memory and the
+position that is asked for from the server that runs them, as any model can: it runs in the same process.
 
 Not covered: models that remember (`remembering_models`), and what all earn (`predictor_cheats`,
 tests/evaluator/autoresearch/test_score_attacks.py).
@@ -31,24 +31,23 @@ HINT = 12.0
 """Added to the logit of the token that is believed to be next; a right belief is worth nearly all of its nats."""
 
 
-def server_of_this_call() -> tuple[serving.Server, int] | None:
-    """The server that is asking the model just now and the slot of its request; None where nobody serves."""
+def server_of_this_call() -> serving.Server | None:
+    """The server that is asking the model just now; None where nobody serves."""
     frame = sys._getframe()
     while frame is not None:
         found = frame.f_locals.get("self")
-        if isinstance(found, serving.Server) and "slot" in frame.f_locals:
-            return found, frame.f_locals["slot"]
+        if isinstance(found, serving.Server):
+            return found
         frame = frame.f_back  # type: ignore[assignment]
     return None
 
 
 def asked_positions(x: Tensor) -> list[int]:
     """Index of the last token of each prefix."""
-    found = server_of_this_call()
-    if found is None:
+    server = server_of_this_call()
+    if server is None:
         return [x.shape[1] - 1] * len(x)
-    server, slot = found
-    return [int(at) for at in server._ring.positions(slot, len(x))]
+    return [int(at) for at in server._memory.positions(len(x))]
 
 
 def keys_of(prefix: list[int]) -> list[int]:
@@ -134,8 +133,8 @@ class RingReader(Cheat):
         found = server_of_this_call()
         if found is None:
             return logits
-        shape = found[0]._ring.shape
-        address, size = found[0]._ring.address, shape.size_bytes
+        shape = found._memory.shape
+        address, size = found._memory.address, shape.size_bytes
         memory = (ctypes.c_char * size).from_address(address).raw
         for row, (at, prefix) in enumerate(zip(positions, prefixes, strict=True)):
             needle, filler = struct.pack(f"<{len(prefix)}i", *prefix), prefix[0]
@@ -328,15 +327,14 @@ class LateWriter(Cheat):
         found = server_of_this_call()
         if found is not None and not self.writes:
             self.writes = True
-            threading.Thread(target=self.write, args=(found[0],), daemon=True).start()
+            threading.Thread(target=self.write, args=(found,), daemon=True).start()
         return logits
 
     def write(self, server: serving.Server) -> None:
         """Never ends."""
-        shape, token = server._ring.shape, 0
+        shape, token = server._memory.shape, 0
         while True:
-            for slot in range(shape.slots):
-                server._ring.logits(slot, shape.rows)[:, token % shape.vocabulary] += 0.05
+            server._memory.logits(shape.rows)[:, token % shape.vocabulary] += 0.05
             token += 1
             time.sleep(0.0005)
 

@@ -5,7 +5,7 @@
 
 With `--handover` (what a `train.py` of ours left behind; it is loaded, so use only your own) the questions of a search
 about the hidden store HIDDEN are asked and answered by a real model, in windows of several kinds. Without, a model that
-computes nothing answers: what is timed then is the ring, the copy out of it, the log-softmax and the gather.
+computes nothing answers: what is timed then is the shared memory, the copy out of it, the log-softmax and the gather.
 
 Not covered: models on a GPU, whose logits come over the bus first.
 """
@@ -31,8 +31,8 @@ from aira_evaluator.autoresearch.handover import hand_over
 from aira_evaluator.autoresearch.hidden import read_hidden
 from aira_evaluator.autoresearch.profiles import PROFILES
 from aira_evaluator.autoresearch.questions import draw_questions
-from aira_evaluator.autoresearch.ring import RingShape
 from aira_evaluator.autoresearch.rules import RULES
+from aira_evaluator.autoresearch.shared_memory import MemoryShape
 
 
 class Constant(nn.Module):
@@ -48,7 +48,7 @@ class Constant(nn.Module):
 
 
 @contextmanager
-def served(handover: Path, shape: RingShape) -> Iterator[Connection]:
+def served(handover: Path, shape: MemoryShape) -> Iterator[Connection]:
     """A loaded predictor, forked from this process."""
     with tempfile.TemporaryDirectory() as name:
         arguments = ["--handover", str(handover), "--socket", f"{name}/socket"]
@@ -66,7 +66,7 @@ def children_cpu_s() -> float:
 
 
 def timed(
-    handover: Path, shape: RingShape, rounds: list[tuple[npt.NDArray[np.uint16], Indices]], step: int
+    handover: Path, shape: MemoryShape, rounds: list[tuple[npt.NDArray[np.uint16], Indices]], step: int
 ) -> tuple[float, float, float]:
     """Seconds for all rounds: of wall clock and of the judge's CPU, and of the predictor's CPU with loading."""
     before_s = children_cpu_s()
@@ -111,7 +111,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for step in (tokens, 2 * rules.length_step, rules.length_step):
         for batch in batches:
-            wall_s, cpu_s, model_s = timed(handover, RingShape(rules.slots, batch, tokens, vocabulary), rounds, step)
+            wall_s, cpu_s, model_s = timed(handover, MemoryShape(batch, tokens, vocabulary), rounds, step)
             kind = "full" if step == tokens else f"steps of {step}"
             print(
                 f"| {kind} | {batch} | {count / wall_s:.0f} | {count / model_s:.0f} | {wall_s:.1f} | {cpu_s:.2f} |",

@@ -152,7 +152,7 @@ def test_a_finished_run_can_be_resumed_without_effect(place: Place, first_run: d
 
 ARCHITECTURE = "mA,M," * 7 + "mA,M"
 ATTACKS = {
-    "opens a socket": ("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)", "buggy", "OSError"),
+    "opens a socket": ("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)", "buggy", "PermissionError"),
     "writes outside its workspace": ("open('/usr/lib/planted', 'w')", "buggy", "Read-only file system"),
     "fills its disk": ("f = open('x', 'wb')\nwhile True: f.write(bytes(1 << 24))", "buggy", "No space|too large"),
     "fills its inodes": ("for i in range(10**8): open(f'f{i}', 'w').close()", "buggy", "No space left"),

@@ -50,6 +50,13 @@ def test_no_cell_of_csv_begins_a_formula_or_a_row(text: str) -> None:
     assert not row[1].lstrip().startswith(("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"))
 
 
+def test_no_part_of_a_cell_is_a_formula_where_semicolons_part_cells() -> None:
+    """As in spreadsheets of languages that write 0,5 for a half."""
+    assert csv_cell('a;=HYPERLINK("x")') == 'a;\'=HYPERLINK("x")'
+    assert csv_cell("a; +1;b;c") == "a; '+1;b;c"
+    assert csv_cell("\xa0=1") == "'\xa0=1"
+
+
 @pytest.mark.parametrize("value", [0, -1, 2.5, -1e300, None, True])
 def test_numbers_of_csv_stay_numbers(value: object) -> None:
     assert csv_cell(value) is value

@@ -2,7 +2,7 @@
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aira_bench.files import (
     Unacceptable,
+    entries_below,
     foreign_entries,
     parse_json,
     read_file,
@@ -71,6 +72,24 @@ def test_only_plain_files_inside_the_folder_are_read(tmp_path: Path) -> None:
     assert sorted(foreign_entries(inside, 100)) == ["link: a link", "linked: a link", "pipe: a named pipe"]
     with pytest.raises(Unacceptable, match="more than 2 entries"):
         list(foreign_entries(inside, 2))
+
+
+def test_what_is_in_a_folder_is_told_without_following_a_link(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "c" / "plain").touch()
+    (tmp_path / "a" / "b" / "link").symlink_to("/")
+    (tmp_path / "above").symlink_to("a")
+
+    def names(folder: str) -> list[str]:
+        return sorted(name for name, _ in entries_below(tmp_path, PurePosixPath(folder), 10))
+
+    assert names("a/b") == ["a/b/c/plain", "a/b/link"]
+    assert (names("a/b/link"), names("above/b"), names("a/none/b")) == (["a/b/link"], ["above"], [])
+    assert names("a/b/c/plain") == ["a/b/c/plain"]
+    with pytest.raises(Unacceptable, match="File name too long"):
+        names("a/" + "x" * 300)
+    with pytest.raises(Unacceptable, match="more than 2 entries"):
+        list(entries_below(tmp_path, PurePosixPath("a"), 2))
 
 
 def test_a_file_that_others_may_write_is_not_owned(tmp_path: Path) -> None:

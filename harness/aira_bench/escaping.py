@@ -35,6 +35,8 @@ _KEPT = {"\n", "\t"}
 _MOST_ACCENTS = 3
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a spreadsheet calculate, blanks before it aside; the last four are the wide forms."""
+_LATER_CELL = re.compile(r"(;\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""The same behind a semicolon, at which spreadsheets of many languages part cells."""
 _MARKUP = re.compile(r"[|`<>\[\]*~\\@]|://|(?<![a-zA-Z0-9])www\.", re.IGNORECASE)
 
 
@@ -81,8 +83,8 @@ def csv_cell(value: object) -> object:
     """One value of a CSV file: numbers and None as they are, and no text that a spreadsheet takes for a formula."""
     if value is None or isinstance(value, int | float):
         return value
-    text = one_line(value)
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    text = _LATER_CELL.sub(r"\1'", one_line(value))
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 def xml_text(value: object) -> str:

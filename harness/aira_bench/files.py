@@ -179,21 +179,45 @@ def foreign_entries(root: Path, most: int) -> Iterator[str]:
     Raises:
         Unacceptable: there are more than `most` entries, or a folder cannot be listed.
     """
-    seen, folders = 0, [root]
-    while folders:
+    for name, mode in entries_below(root, PurePosixPath(), most):
+        if not stat.S_ISREG(mode):
+            yield f"{name}: {kind_of(mode)}"
+
+
+def entries_below(root: Path, folder: PurePosixPath, most: int) -> Iterator[tuple[str, int]]:
+    """Name below `root` and mode of all in `folder` that is no folder. No link is followed.
+
+    A part of the path `folder` that is itself a link, or anything else than a folder, is the only entry; a missing
+    folder has none.
+
+    Raises:
+        Unacceptable: there are more than `most` entries, nested too deeply to be named, or a folder cannot be listed.
+    """
+    for part in reversed((folder, *folder.parents[:-1])) if folder.parts else ():
         try:
-            entries = list(os.scandir(folders.pop()))
+            mode = (root / part).lstat().st_mode
+        except FileNotFoundError:
+            return
         except OSError as error:
-            raise Unacceptable(f"a folder cannot be listed: {error.strerror}") from error
-        for entry in entries:
-            seen += 1
-            if seen > most:
-                raise Unacceptable(f"it has more than {most:,} entries")
-            mode = entry.stat(follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode):
-                folders.append(Path(entry.path))
-            elif not stat.S_ISREG(mode):
-                yield f"{Path(entry.path).relative_to(root)}: {kind_of(mode)}"
+            raise Unacceptable(f"{part} cannot be looked at: {error.strerror}") from error
+        if not stat.S_ISDIR(mode):
+            yield str(part), mode
+            return
+    seen, folders = 0, [folder]
+    try:
+        while folders:
+            here = folders.pop()
+            for entry in os.scandir(root / here):
+                seen += 1
+                if seen > most:
+                    raise Unacceptable(f"it has more than {most:,} entries")
+                mode, name = entry.stat(follow_symlinks=False).st_mode, here / entry.name
+                if stat.S_ISDIR(mode):
+                    folders.append(name)
+                else:
+                    yield str(name), mode
+    except OSError as error:
+        raise Unacceptable(f"a folder cannot be listed: {error.strerror}") from error
 
 
 def parse_json(data: bytes | str) -> Any:  # noqa: ANN401

@@ -14,6 +14,7 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +53,11 @@ class MachineKey:
         """Public key and signature of `message`, as `SIGNATURE_CHARACTERS` characters of base64."""
         return base64.urlsafe_b64encode(bytes.fromhex(self.public) + self._private.sign(message)).decode("ascii")
 
+    @cached_property
+    def draw_secret(self) -> str:
+        """What only this machine's judges draw their questions by, 64 hexadecimal digits."""
+        return hashlib.sha256(b"aira-bench questions\0" + self.secret).hexdigest()
+
     def mac(self, message: bytes) -> str:
         """An authentication code that only this machine can make or check; for its own caches."""
         subkey = hashlib.sha256(b"aira-bench cache\0" + self.secret).digest()
@@ -84,6 +90,10 @@ class KeyRing:
         """Whether a record signed by `signer` counts as one of this machine's or its user's friends."""
         return signer is not None and (signer == self.own or signer in self.trusted)
 
+    def trusts_all(self, signers: Collection[str | None]) -> bool:
+        """Whether there are any, and each is trusted."""
+        return bool(signers) and all(map(self.trusts, signers))
+
     def describe(self, signer: str | None) -> str:
         """What boards say of a record's signer."""
         if signer is None:
@@ -91,6 +101,10 @@ class KeyRing:
         if signer == self.own:
             return SIGNED_HERE
         return f"signed by {short(signer)}" + (" (trusted)" if signer in self.trusted else " (unknown key)")
+
+    def describe_all(self, signers: Iterable[str | None]) -> str:
+        """The same of several."""
+        return ", ".join(map(self.describe, signers))
 
 
 def short(public: str) -> str:

@@ -111,7 +111,9 @@ def ahead() -> Iterator[ThreadPoolExecutor]:
 
 
 def setting(folder: Path, run_id: str = "r", images: ImageSet | None = None) -> EvaluationSetting:
-    return EvaluationSetting(TASK, "cpu", TaskData(folder), images or ImageSet("agent:1", "judge:1"), run_id)
+    return EvaluationSetting(
+        TASK, "cpu", TaskData(folder), images or ImageSet("agent:1", "judge:1"), run_id, draw_secret="00"
+    )
 
 
 def test_one_judge_serves_all_and_leaves_its_report(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
@@ -303,7 +305,7 @@ def test_in_containers_it_scores_as_a_fresh_judge_does_and_survives_its_own_deat
         with pytest.raises(SandboxError):  # the container started ahead was killed too
             score(resident, MIXED)
         assert score(resident, MIXED) == fresh[MIXED]
-        with pytest.raises(SandboxError, match="in time"):
+        with pytest.raises(SandboxError, match="time of the run ended"):
             score(resident, PLAIN, timeout_s=0.2)
         assert score(resident, PLAIN) == fresh[PLAIN]
     finally:

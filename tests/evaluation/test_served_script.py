@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import os
+import re
 import secrets
 import subprocess
 import tempfile
@@ -35,6 +36,7 @@ from aira_evaluator.autoresearch.handover import hand_over
 from aira_evaluator.autoresearch.hidden import SCHEMA, SplitRows, write_split
 from aira_evaluator.autoresearch.references import References
 from aira_evaluator.text.tokenizer import Tokenizer
+from shown_mounts import shown_mounts
 
 pytestmark = pytest.mark.docker
 
@@ -107,8 +109,9 @@ LOST = (
     + """
 class Lost(Net):
     def forward(self, x):
-        import os, signal
-        os.kill(-1, signal.SIGKILL)
+        import contextlib, os, signal
+        with contextlib.suppress(OSError):
+            os.kill(-1, signal.SIGKILL)
         os._exit(7)
 """
 )
@@ -316,7 +319,7 @@ def place(image: str, sandbox: DockerSandbox, tmp_path: Path, request: pytest.Fi
     (data.public / "kernels.py").touch()
     write_hidden(data.hidden)
     run_id = f"test-{secrets.token_hex(6)}"
-    setting = EvaluationSetting(load_task(data.task), "cpu", data, ImageSet(image, image), run_id)
+    setting = EvaluationSetting(load_task(data.task), "cpu", data, ImageSet(image, image), run_id, draw_secret="00")
     for folder in (tmp_path, data.folder):
         folder.chmod(0o755)
     yield Place(setting, sandbox, tmp_path)
@@ -335,10 +338,10 @@ def test_a_script_that_fights_its_clock_its_sandbox_and_its_judge_gets_its_hones
     assert verdict.details["claimed_less_trusted"] == pytest.approx(0.25 - true_bpb(hidden, "validation"), abs=1e-5)
     seconds = verdict.details["seconds"]
     assert 4.0 <= seconds["fit"] < 12.0  # killed at the deadline, not before and not long after
-    assert 0 < seconds["start_up"] < seconds["until_handed_over"] < 4.0
+    assert 0 < seconds["start_up"] < seconds["until_handed_over"] + 0.1 < 4.1  # clocks are compared for each file
     assert not (place.folder / "verdict" / "handover" / HANDOVER_FILE).exists()
     printed = (place.folder / "verdict" / "handover" / "fit_stdout.txt").read_text()
-    assert printed.count("refused 30") == 2  # the data is read-only
+    assert len(re.findall("refused (13|30)\n", printed)) == 2, "the data is another user's, and read-only"
 
 
 def test_a_trainer_that_hides_hands_nothing_over_after_the_deadline(place: Place) -> None:
@@ -374,7 +377,7 @@ def test_a_predictor_that_dies_or_hangs_is_refused_and_nothing_is_tried_again(
 ) -> None:
     verdict = place.evaluate(BEGIN % pickled_model(source, name) + "prepare.evaluate_bpb(MODEL, None, 8)")
     assert verdict == Refused(reason, pytest.approx(0, abs=60), attempts=1)
-    assert not list((place.folder / "verdict").glob("attempt-*"))
+    assert not list((place.folder / "verdict").glob("attempt_*"))
 
 
 def test_judge_and_predictors_see_what_they_need_and_no_more(place: Place) -> None:
@@ -387,10 +390,10 @@ def test_judge_and_predictors_see_what_they_need_and_no_more(place: Place) -> No
         predict_spec(place.setting, LIMITS, place.folder, meeting),
     ):
         container = place.sandbox.prepare(spec)
-        seen[spec.role] = {mount["Destination"]: mount["RW"] for mount in container.inspect()["Mounts"]}
+        seen[spec.role] = shown_mounts(container)
         container.close()
     assert seen == {
-        "fit": {"/workspace": True, "/workspace/data": False},
+        "fit": {"/workspace": True, "/workspace/data/prepare.py": False, "/workspace/data/kernels.py": False},
         "judge": {"/workspace": True, "/task": False, "/hidden": False, "/meeting": True},
         "predict": {"/workspace": True, "/handover/handover.bin": False, "/meeting": False},
     }
@@ -456,7 +459,12 @@ def test_stopped_predictors_are_gone_and_nobodys_failure(place: Place) -> None:
 def test_an_engine_that_cannot_start_a_predictor_is_the_engines_failure(place: Place) -> None:
     (place.folder / HANDOVER_FILE).write_bytes(b"")
     setting = EvaluationSetting(
-        place.setting.task, "cpu", place.setting.data, ImageSet("no-such-image:1", "x"), place.setting.run_id
+        place.setting.task,
+        "cpu",
+        place.setting.data,
+        ImageSet("no-such-image:1", "x"),
+        place.setting.run_id,
+        draw_secret="00",
     )
     called: list[bool] = []
     spec = predict_spec(setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
@@ -498,9 +506,7 @@ def test_a_container_that_the_engine_loses_is_replaced_and_the_same_model_asked_
     assert verdict.test == pytest.approx(true_bpb(place.setting.data.hidden, "test"), abs=1e-5)
     folder = place.folder / "verdict"
     assert (folder / "report.json").exists()
-    assert "container" in (folder / "attempt-asked-1" / "failure.txt").read_text(), (
-        "what the first attempt left is kept"
-    )
+    assert "container" in (folder / "attempt_1" / "failure.txt").read_text(), "what the first attempt left is kept"
     assert verdict.details["handover_sha256"]
 
 
@@ -511,7 +517,12 @@ def test_a_task_without_a_clock_is_refused(place: Place) -> None:
         update={"aira": task.metadata.aira.model_copy(update={"profiles": {"cpu": profile}})}
     )
     setting = EvaluationSetting(
-        type(task)(task.folder, metadata), "cpu", place.setting.data, place.setting.images, place.setting.run_id
+        type(task)(task.folder, metadata),
+        "cpu",
+        place.setting.data,
+        place.setting.images,
+        place.setting.run_id,
+        draw_secret="00",
     )
     with ThreadPoolExecutor(1) as ahead, pytest.raises(TaskError, match=r"no aira\.profiles\.cpu\.fit"):
         ServedScript(setting, place.sandbox, LIMITS, ahead)

@@ -24,6 +24,7 @@ from aira_evaluator.lra import bundle, commands, controls
 from aira_evaluator.lra.data.listops import draw_expressions
 from aira_evaluator.lra.data.splits import SplitManifest, write_split
 from aira_evaluator.lra.profiles import CPU_LISTOPS
+from shown_mounts import shown_mounts
 
 LIMITS = Limits(memory_mib=2048, workspace_mib=512)
 SMALL = """
@@ -124,7 +125,7 @@ def small_data(folder: Path, task: Task) -> TaskData:
 
 
 def setting_of(task: Task, data: TaskData, images: ImageSet) -> EvaluationSetting:
-    return EvaluationSetting(task, "cpu", data, images, f"test-{secrets.token_hex(4)}")
+    return EvaluationSetting(task, "cpu", data, images, f"test-{secrets.token_hex(4)}", draw_secret="00")
 
 
 def within(task: Task, evaluation_timeout_s: float) -> Task:
@@ -344,13 +345,14 @@ def test_a_fit_container_is_shown_nothing_and_a_judge_no_submission(
     for spec in (fit_spec(setting, replace(LIMITS, gpu_uuid="GPU-0")), judge_spec(setting, LIMITS)):
         container = sandbox.prepare(spec)
         inspected = container.inspect()
+        shown[spec.role] = shown_mounts(container)
         container.close()
         assert inspected["HostConfig"]["NetworkMode"] == "none"
         assert not inspected["HostConfig"]["DeviceRequests"]
-        shown[spec.role] = {mount["Destination"]: mount for mount in inspected["Mounts"]}
-    assert set(shown["fit"]) == {"/workspace"}
-    assert set(shown["judge"]) == {"/workspace", "/task", "/hidden"}
-    assert not any(mount["RW"] for target, mount in shown["judge"].items() if target != "/workspace")
+    assert shown == {
+        "fit": {"/workspace": True},
+        "judge": {"/workspace": True, "/task": False, "/hidden": False},
+    }
     names = {path.name for path in setting.data.folder.rglob("*")}
     assert "model.py" not in names
 

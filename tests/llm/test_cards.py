@@ -141,3 +141,11 @@ def test_a_variable_that_holds_no_url_is_named(url: str) -> None:
 def test_a_key_that_no_header_can_carry_is_missing() -> None:
     (missing,) = missing_to_use(Card.model_validate(CLOUD), {"MY_KEY": "caf\u00e9"})
     assert "printable ASCII" in missing
+
+
+def test_no_message_shows_what_a_variable_that_a_card_names_holds(tmp_path: Path) -> None:
+    """It may be any secret of the user's; the card is a stranger's."""
+    card = Card.model_validate({**OWN, "base_url_variable": "AWS_SECRET_ACCESS_KEY"})
+    (missing,) = missing_to_use(card, {"AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI"})
+    assert "AWS_SECRET_ACCESS_KEY is not an http or https URL" in missing
+    assert "wJalr" not in missing

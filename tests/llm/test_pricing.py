@@ -34,6 +34,7 @@ def card_with(prices: Prices | None) -> Card:
     ("usage", "expected"),
     [
         (Usage(1000, 100), 0.002 + 0.0012),
+        (Usage(0, 0, cached_tokens=10**6), 0.2),  # more than the prompt: a server's word, and no credit
         (Usage(1000, 100, cached_tokens=400), (600 * 2 + 400 * 0.2 + 100 * 12) / 1e6),
         (Usage(1000, 100, 400, None, 500), (100 * 2 + 400 * 0.2 + 500 * 2.5 + 100 * 12) / 1e6),
         (Usage(200_000, 100), (200_000 * 2 + 100 * 12) / 1e6),

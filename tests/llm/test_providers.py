@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -381,6 +382,57 @@ def test_a_server_that_counts_no_tokens_leaves_cost_unknown(serve: Callable[...,
     server = serve(lambda request: Misbehaviour("raw", body))
     done = model_of("openai-compatible", server).complete(ASK, deadline_s=60)
     assert (done.text, done.cost_usd, done.usage.input_tokens) == ("hi", None, None)
+
+
+def chat(**changes: object) -> Misbehaviour:
+    """A whole chat completion with something odd in it."""
+    message = {"role": "assistant", "content": changes.pop("content", "hi")}
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+    body = {"model": "m", "id": "x", "choices": [{"finish_reason": "stop", "message": message}], "usage": usage}
+    return Misbehaviour("raw", json.dumps(body | changes).encode())
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        chat(usage={"prompt_tokens": -(10**9), "completion_tokens": 1}),
+        chat(usage={"prompt_tokens": 10**30, "completion_tokens": 1}),
+        chat(usage={"prompt_tokens": "5", "completion_tokens": 1}),
+        chat(usage={"prompt_tokens": 5, "completion_tokens": 1.5}),
+        chat(usage={"prompt_tokens": True, "completion_tokens": 1}),
+        chat(content=["hi"]),
+        chat(content={"text": "hi"}),
+        chat(model={"name": "m"}),
+        chat(model="m" * 10**6),
+        chat(id=["x"]),
+        Misbehaviour("raw", b"[" * 10**6),
+        Fault(429, "later", headers={"retry-after": "Mon, 01 Jan 2020 00:00:00 +" + "9" * 30}),
+    ],
+    ids=lambda trouble: str(trouble)[:80],
+)
+def test_what_a_server_makes_up_is_asked_again(trouble: Fault | Misbehaviour, serve: Callable[..., WireServer]) -> None:
+    """It would end the run in a traceback, or a negative number of tokens would pay for others."""
+    server = serve(faults_then(trouble))
+    done = model_of("openai-compatible", server).complete(ASK, deadline_s=60)
+    assert (done.text, done.attempts) == ("done", 2)
+
+
+def test_halves_of_surrogate_pairs_in_an_answer_can_be_kept_and_asked_back(
+    wire: Wire, serve: Callable[..., WireServer]
+) -> None:
+    """They would end the run when the program is written, or when the answer goes back as part of the next prompt."""
+    server = serve(lambda request: '{"x": "\ud800", "y": "\\udfff"}')
+    done = model_of(wire, server).complete(replace(ASK, schema=SCHEMA), deadline_s=60)
+    assert done.text.encode()
+    assert done.structured == {"x": "\\ud800", "y": "\\udfff"}
+    again = replace(ASK, messages=(Message("user", done.text),))
+    assert model_of(wire, server).complete(again, deadline_s=60).text == done.text
+
+
+def test_no_key_stands_in_what_a_server_calls_itself(serve: Callable[..., WireServer]) -> None:
+    server = serve(lambda request: chat(model=KEY, id=KEY))
+    done = model_of("openai-compatible", server).complete(ASK, deadline_s=60)
+    assert KEY not in json.dumps(done.to_json())
 
 
 def test_no_key_reaches_a_record_or_an_answer(

@@ -1,6 +1,7 @@
 """Values survive their JSON form, records replay in order, and a changed request never gets an old answer."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.errors import ModelError, RunStateError
+from aira_bench.files import write_json
 from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.recording import (
     Exchange,
@@ -17,6 +19,7 @@ from aira_bench.llm.recording import (
     read_exchange,
     read_exchanges,
 )
+from aira_bench.llm.schemas import parse_object
 
 counts = st.none() | st.integers(0, 10**7)
 schemas = st.none() | st.dictionaries(st.text(), st.recursive(st.text() | st.booleans(), st.lists, max_leaves=4))
@@ -137,9 +140,30 @@ def test_a_damaged_record_is_named(damage, tmp_path: Path) -> None:  # type: ign
         read_exchange(path)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": 5}, {"model_id": None}, {"structured": "x"}, {"cost_usd": "1"}, {"cost_usd": -1.0}, {"latency_s": -1},
+        {"attempts": "1"}, {"request_id": []}, {"usage": {**asdict(Usage()), "input_tokens": -5}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_strangers_record_of_other_kinds_is_named(tmp_path: Path, changes: dict[str, object]) -> None:
+    value = Exchange(ask("x"), Completion("y", "stop", "m")).to_json()
+    write_json(tmp_path / "call_000.json", value | {"completion": value["completion"] | changes})
+    with pytest.raises(RunStateError, match=r"call_000\.json: A recorded completion"):
+        read_exchange(tmp_path / "call_000.json")
+
+
 def test_a_scripted_model_answers_with_text_objects_or_whole_completions() -> None:
     request = CompletionRequest("", (Message("user", "x"),), schema={"type": "object"})
     done = ScriptedModel("s", lambda _: '{"a": 1}').complete(request, deadline_s=1)
     assert (done.structured, done.cost_usd, done.usage) == ({"a": 1}, None, Usage())
     cut = Completion("x", "length", "s")
     assert ScriptedModel("s", lambda _: cut).complete(request, deadline_s=1) is cut
+
+
+@pytest.mark.parametrize("depth", [100, 400, 900, 10**5])
+def test_an_object_nested_without_end_is_none(depth: int) -> None:
+    """It would be too deep to be recorded."""
+    assert parse_object('{"a": ' + "[" * depth + "]" * depth + "}") is None

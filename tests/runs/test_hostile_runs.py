@@ -4,14 +4,18 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from aira_bench.cli.main import run_command_line
-from aira_bench.keys import KeyFolder
+from aira_bench.errors import RunStateError
+from aira_bench.keys import KeyFolder, KeyRing, MachineKey
 from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.manifest import Manifest
+from aira_bench.runs.record import read_run
 from generated_runs import manifest, write_run
 from place import Place
 
@@ -128,6 +132,8 @@ CASES: dict[str, tuple[Hostile, str]] = {
     "scores-garbage": (scores("hello"), "scores.jsonl: line 1 is not a score"),
     "confirmed-fifo": (instead("seeds/0/hidden/confirmed.jsonl", fifo), "hidden/confirmed.jsonl: it is a named pipe"),
     "record-fifo": (instead("record.jsonl", fifo), "record.jsonl: it is a named pipe"),
+    "plan-hours": (in_manifest('"hours": 1.0', '"hours": 1e99'), "plan.hours: Input should be less than or equal"),
+    "plan-timeout": (in_manifest('"step_timeout_s": 60.0', '"step_timeout_s": 1e99'), "plan.step_timeout_s: Input should"),
 }  # fmt: skip
 
 
@@ -203,6 +209,122 @@ def test_a_strangers_task_folder_is_not_opened(tmp_path: Path, command: tuple[st
     plan = record.plan.model_copy(update={"task": str(tmp_path / "evil")})
     write_run(found.runs, record.model_copy(update={"plan": plan}))
     assert "whose scripts would run with hidden data" in found.call(*command, status=6).stderr
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", [("confirm", "./gift"), ("run", "--agent", "replay:./gift")])
+def test_a_run_that_is_its_own_task_folder_is_not_opened(
+    tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name without a slash is a folder's too, where the user stands beside it."""
+    found = Place(tmp_path / "home", tmp_path / "runs")
+    write_run(tmp_path, with_plan("gift", task="gift"))
+    monkeypatch.chdir(tmp_path)
+    assert "whose scripts would run with hidden data" in found.call(*command, status=6).stderr
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", [("confirm", "gift"), ("run", "--agent", "replay:gift")])
+def test_a_stranger_does_not_choose_the_data(tmp_path: Path, command: tuple[str, ...]) -> None:
+    found = Place(tmp_path / "home", tmp_path / "runs")
+    write_run(found.runs, with_plan("gift", source=str(tmp_path)))
+    assert "which would be taken for the task's" in found.call(*command, status=6).stderr
+
+
+@pytest.mark.timeout(60)
+def test_no_command_that_is_proposed_holds_one_of_a_strangers(tmp_path: Path) -> None:
+    """The name of the run's folder is the stranger's, and hints are there to be pasted."""
+    found = Place(tmp_path / "home", tmp_path / "runs")
+    write_run(found.runs, manifest("gift", seeds=(0,), steps=2))
+    (found.runs / "gift").rename(found.runs / "gift; touch mark #")
+    (line,) = found.call("resume", "gift; touch mark #", status=6).stderr.splitlines()
+    assert line.endswith("Try: aira-bench resume 'gift; touch mark #' --trust-agent")
+
+
+def with_plan(name: str, **changes: object) -> Manifest:
+    record = manifest(name, seeds=(0,), steps=2)
+    return record.model_copy(update={"plan": record.plan.model_copy(update=changes)})
+
+
+def linked(folder: RunFolder) -> None:
+    (folder.seed(0).path / "calls").mkdir()
+    for step in (1, 2):
+        folder.seed(0).calls(step).symlink_to("/")
+
+
+def linked_above(folder: RunFolder) -> None:
+    (folder.seed(0).path / "calls").symlink_to("/")
+
+
+def nested(folder: RunFolder) -> None:
+    for step in (1, 2):
+        here = os.open(folder.seed(0).node(step), os.O_RDONLY)
+        for _ in range(2100):
+            os.mkdir("d", dir_fd=here)
+            inner = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = inner
+        os.close(here)
+
+
+SIGNED: dict[str, tuple[Hostile, str]] = {
+    "link-to-root": (linked, "was not there when the step was recorded"),
+    "link-above": (linked_above, "calls was not there when the step was recorded"),
+    "nested": (nested, "a folder cannot be listed: File name too long"),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", list(SIGNED))
+def test_what_lies_beside_the_files_of_a_signed_step_is_named(
+    tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    found = Place(tmp_path / "home", tmp_path / "runs")
+    key = KeyFolder(found.home / "keys").machine_key()
+    write_run(found.runs, manifest("good", seeds=(0,), steps=2), invalid_share=0.0, key=key)
+    folder = write_run(found.runs, manifest(name, seeds=(0,), steps=2), invalid_share=0.0, key=key)
+    SIGNED[name][0](folder)
+    request.addfinalizer(lambda: subprocess.run(["rm", "-rf", folder.path], check=True))  # deeper than Python removes
+    for command in (["status", "--json"], ["leaderboard", "--json"], ["status", name], ["confirm", name]):
+        done = found.call(*command, status=6)
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"aira-bench: error: Run {name}: seed 0: step ")
+        assert SIGNED[name][1] in line
+        if "--json" in command:
+            assert json.loads(done.stdout), "the good run"
+
+
+@pytest.mark.timeout(60)
+def test_a_run_of_a_strangers_key_or_none_takes_no_other_runs_place(tmp_path: Path) -> None:
+    """Under its run id, in folders that come before it."""
+    found, run_id = Place(tmp_path / "home", tmp_path / "runs"), "5" * 12
+    friend, stranger = MachineKey(b"\1" * 32), MachineKey(b"\2" * 32)
+    KeyFolder(found.home / "keys").trust(friend.public)
+    write_run(found.runs, manifest("friend", seeds=(0,), steps=2, run_id=run_id), key=friend)
+    write_run(found.runs, manifest("a-strangers", seeds=(0,), steps=2, run_id=run_id), key=stranger)
+    write_run(found.runs, manifest("b-unsigned", seeds=(0,), steps=2, run_id=run_id))
+    shutil.copytree(found.runs / "friend", found.runs / "c-copy")
+    done = found.call("status", "--json", status=6)
+    assert [row["run"] for row in json.loads(done.stdout)] == ["friend"]
+    assert [line.split(":")[2] for line in done.stderr.splitlines()] == [
+        " Run a-strangers", " Run b-unsigned", " Run c-copy",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [("MOST_RECORD_BYTES", "its journals and scores have more"), ("MOST_SUBMITTED_BYTES", "its submitted files have")],
+)
+def test_of_a_stranger_only_so_much_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: str, said: str
+) -> None:
+    """A thousand seeds whose journals are one file, or files of 4 GiB without content, would take hours."""
+    stranger = MachineKey(b"\2" * 32)
+    folder = write_run(tmp_path, manifest("gift", seeds=(0, 1), steps=2), invalid_share=0.0, key=stranger)
+    monkeypatch.setattr(f"aira_bench.runs.record.{most}", 1)
+    with pytest.raises(RunStateError, match=said):
+        read_run(folder, KeyRing())
+    assert read_run(folder, KeyRing(trusted=frozenset({stranger.public}))).closed
 
 
 def edit_first(name: str, old: str, new: str) -> Hostile:

@@ -199,7 +199,7 @@ def session(
     )  # fmt: skip
     spec = TASK.metadata.aira.artifact
     brief = Brief("mad-2p", "", spec, "Accuracy", False, "cpu", "hidden", 100.0, 1024)
-    evaluation = EvaluationSetting(TASK, "cpu", TaskData(tmp), ImageSet("agent:1", "judge:1"), "r")
+    evaluation = EvaluationSetting(TASK, "cpu", TaskData(tmp), ImageSet("agent:1", "judge:1"), "r", draw_secret="00")
     slots = SlotPool(engine, [ContainerSpec("agent:1", "agent", "r")], partial(open_evaluator, evaluation))
     return Session(
         plan=plan, brief=brief, agent=EvolutionAgent(),

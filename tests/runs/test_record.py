@@ -1,10 +1,11 @@
 """Records of runs: whatever is changed in a finished signed run is named, and what a stranger signs is shown as such."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from aira_bench.errors import RunStateError
 from aira_bench.keys import KeyRing, MachineKey
 from aira_bench.leaderboard.board import build_tables
 from aira_bench.leaderboard.formats import records, to_markdown
+from aira_bench.runs.chain import read_chain
 from aira_bench.runs.confirmations import add_confirmation
 from aira_bench.runs.folder import RunFolder
+from aira_bench.runs.journal import Event, JournalFile, SeedEnded, StepStarted
+from aira_bench.runs.node import best_node
 from aira_bench.runs.record import read_run, read_runs
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.runs.sealing import Keeper
@@ -280,6 +284,53 @@ def test_boards_tell_apart_who_signed(tmp_path: Path) -> None:
     assert "signed" not in to_markdown([table]).partition("\n\nSeeds")[0].replace("who signed", "")
 
 
+def go_on(folder: RunFolder, key: MachineKey, *events: Event) -> None:
+    """Append to the journal of seed 0 under a key."""
+    journal = JournalFile(folder.seed(0).journal, key)
+    for event in events:
+        journal.append(event)
+    journal.close()
+
+
+def test_whoever_ends_a_seed_does_not_make_its_steps_his_own(tmp_path: Path) -> None:
+    """Steps of another machine stay that machine's, on boards and where the run would go on."""
+    folder = write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0, key=OTHER, end=False)
+    best = best_node(read_run(folder, RING).seeds[0].nodes, lower_is_better=False)
+    go_on(folder, KEY, SeedEnded("steps", best.step if best else None, "t"))
+    (table,) = build_tables([folder], RING)
+    assert table.rows[0].entry.record == f"signed by {OTHER.public[:16]} (unknown key), signed here"
+    with pytest.raises(RunStateError, match="unknown key"):
+        read_resumable(folder, RING, trust_agent=False)
+
+
+def test_a_signature_that_another_covers_must_hold_too(tmp_path: Path) -> None:
+    """Or a stranger could pretend that this machine had signed his steps."""
+    folder = write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0, key=OTHER, end=False)
+    chain = read_chain(folder.seed(0).journal.read_bytes())
+    body, seal = chain.bodies[-1], chain.seals[-2]
+    link = hashlib.sha256(seal.encode() + body).hexdigest()
+    forged = KEY.sign(b"anything")
+    lines = folder.seed(0).journal.read_bytes().splitlines(keepends=True)[:-1]
+    lines.append(b'{"chain":"%s","signature":"%s","body":%s}\n' % (link.encode(), forged.encode(), body))
+    folder.seed(0).journal.write_bytes(b"".join(lines))
+    ended = link + forged, json.dumps(asdict(SeedEnded("steps", 1, "t")), separators=(",", ":")).encode()
+    link = hashlib.sha256(ended[0].encode() + ended[1]).hexdigest()
+    signature = OTHER.sign(b"aira-bench record 2\n" + link.encode())
+    with folder.seed(0).journal.open("ab") as stream:
+        stream.write(b'{"chain":"%s","signature":"%s","body":%s}\n' % (link.encode(), signature.encode(), ended[1]))
+    assert "its signature does not hold" in fault(folder)
+
+
+@pytest.mark.parametrize("step", [-7, 1, 2, 4, 10**17])
+def test_a_mark_of_a_step_that_is_not_the_next_is_named(tmp_path: Path, step: int) -> None:
+    """Such marks have no signature of their own, so anybody can append them to a stopped run."""
+    folder = write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0, key=KEY, end=False)
+    go_on(folder, KEY, StepStarted(3, "t"))
+    assert read_run(folder, RING).seeds[0].restarts == 0
+    go_on(folder, KEY, StepStarted(step, "t"))
+    assert f"begins step {step}, expected 3" in fault(folder)
+
+
 def test_a_run_again_is_counted_and_does_not_replace_the_first(tmp_path: Path) -> None:
     first = write_run(
         tmp_path, manifest("first", seeds=(0, 1), steps=2), invalid_share=0.0, key=KEY, flags={0: ("looks_ahead",)}
@@ -489,3 +540,11 @@ def test_answers_of_a_step_in_flight_are_used_again_only_where_they_were_recorde
     set_aside_unvouched_calls(record, RING)
     assert not call.exists()
     assert (folder.seed(0).calls(3) / "attempt_1" / "propose" / "call_000.json").exists(), "and counts as paid for"
+
+
+def test_a_run_of_a_file_whose_name_is_no_text_can_be_read(tmp_path: Path) -> None:
+    """Python gives such names halves of surrogate pairs, which JSON spells and pydantic does not read."""
+    record = manifest("a", seeds=(0,), steps=2, task_title="\ud800")
+    plan = record.plan.model_copy(update={"agent": "script:a\udcff.py"})
+    found = read_run(write_run(tmp_path, record.model_copy(update={"plan": plan}), key=KEY), RING)
+    assert found.manifest.plan.agent == "script:a\\udcff.py"

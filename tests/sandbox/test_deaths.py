@@ -117,7 +117,7 @@ def test_a_slow_death_counts_against_the_agent_and_buys_no_second_draft(
             agent=SolutionFileAgent("script:slow.py", WRITE_AND_STAY),
             policy=OneShot(),
             evaluation=EvaluationSetting(
-                task, "cpu", TaskData(tmp_path), ImageSet(spec.image, spec.image), spec.run_id
+                task, "cpu", TaskData(tmp_path), ImageSet(spec.image, spec.image), spec.run_id, draw_secret="00"
             ),
             cache=None,
             slots=slots,

@@ -29,7 +29,7 @@ os.ftruncate(memory, 1 << 20)
 fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
 socket.send_fds(stream, [b"take"], [memory])
 assert stream.recv(64) == b"done"
-print(mmap.mmap(memory, 1 << 20)[:5].decode(), os.listdir("/meeting"))
+print(mmap.mmap(memory, 1 << 20)[:5].decode(), [name for name in ("here", "mine") if os.path.lexists(f"/meeting/{name}")])
 """
 PREDICTOR = """
 import mmap, os, socket, time

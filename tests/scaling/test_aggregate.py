@@ -185,6 +185,11 @@ def test_command_reads_scores_and_writes_everything(tmp_path: Path, capsys: pyte
             ' "lower_is_better": true}]}',
             "architectures.0: .*character 1",
         ),
+        (
+            '{"schema": 1, "architectures": [{"dataset": "d", "architecture": "A", "score": 1e308,'
+            ' "lower_is_better": true}]}',
+            r"architectures\.0\.score: Input should be less",
+        ),
         ('{"schema": 1, "architectures": []}', "no scored"),
     ],
 )

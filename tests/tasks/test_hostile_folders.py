@@ -203,6 +203,12 @@ def test_what_is_neither_copied_nor_hashed_may_be_anything(tmp_path: Path) -> No
     assert load_task(place).sha256 == load_task(FOLDER).sha256
 
 
+def test_a_file_name_that_is_no_text_is_hashed_like_any_other(tmp_path: Path) -> None:
+    place = with_metadata(tmp_path, TEXT)
+    (place / os.fsdecode(b"\xff")).touch()
+    assert load_task(place).sha256 != load_task(FOLDER).sha256
+
+
 # The command line -----------------------------------------------------------------------------------------------------
 
 RUN = ["run", "--agent", "random", "--task", "mad-2p", "--profile", "cpu"]

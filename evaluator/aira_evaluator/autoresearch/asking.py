@@ -3,13 +3,10 @@
 A question is a row and a position in it: the predictor gets the row's tokens before that position and nothing else.
 What a window has room for behind them repeats the row's first token, so it tells no more than how long the prefix is.
 A window is as long as the longest prefix of its batch, in steps, if the model answers the same for such windows as for
-full ones; full windows suit models of a fixed length. Questions of one call may be before the predictor at the same
-time; those of the next call are sent when all of this one's are answered.
+full ones; full windows suit models of a fixed length. A batch is sent when the one before is answered.
 
 Not covered: which questions, in which calls (`questions`, `judging`).
 """
-
-from collections import deque
 
 import numpy as np
 import numpy.typing as npt
@@ -40,15 +37,8 @@ def ask(connection: Connection, rows: npt.NDArray[np.integer], positions: Indice
     """
     nats = np.empty(len(rows))
     order = np.argsort(positions, kind="stable")  # prefixes of about one length share a window's length
-    parts = np.split(order, range(connection.ring.shape.rows, len(order), connection.ring.shape.rows))
-    waiting: deque[tuple[Indices, int, int]] = deque()
-    for index, part in enumerate(parts):
-        if len(waiting) == connection.ring.shape.slots:
-            _take(connection, rows, positions, nats, *waiting.popleft())
-        slot = index % connection.ring.shape.slots
-        waiting.append((part, slot, _send(connection, slot, rows[part], positions[part], step)))
-    while waiting:
-        _take(connection, rows, positions, nats, *waiting.popleft())
+    for part in np.split(order, range(connection.memory.shape.rows, len(order), connection.memory.shape.rows)):
+        nats[part] = _ask_batch(connection, rows[part], positions[part], step)
     return nats
 
 
@@ -57,23 +47,17 @@ def window_length(longest: int, step: int, tokens: int) -> int:
     return min(tokens, -(-longest // step) * step)
 
 
-def _send(connection: Connection, slot: int, rows: npt.NDArray[np.integer], positions: Indices, step: int) -> int:
-    ring, count = connection.ring, len(rows)
-    length = window_length(int(positions.max()), step, ring.shape.tokens)
+def _ask_batch(connection: Connection, rows: npt.NDArray[np.integer], positions: Indices, step: int) -> Floats:
+    memory, count = connection.memory, len(rows)
+    length = window_length(int(positions.max()), step, memory.shape.tokens)
     is_prefix = np.arange(length) < positions[:, None]
     windows = np.where(is_prefix, rows[:, :length], rows[:, :1]).astype(np.int32)
-    ring.windows(slot, count, length).copy_(torch.from_numpy(windows))
-    ring.positions(slot, count).copy_(torch.from_numpy(positions - 1))
-    return connection.ask(slot, count, length)
-
-
-def _take(
-    connection: Connection, rows: npt.NDArray[np.integer], positions: Indices, nats: Floats,
-    part: Indices, slot: int, number: int,
-) -> None:  # fmt: skip
-    connection.wait(number)
-    targets = torch.from_numpy(rows[part, positions[part]].astype(np.int64))
-    nats[part] = negative_log_likelihoods(connection.ring.logits(slot, len(part)), targets).numpy()
+    memory.windows(count, length).copy_(torch.from_numpy(windows))
+    memory.positions(count).copy_(torch.from_numpy(positions - 1))
+    connection.ask(count, length)
+    targets = torch.from_numpy(rows[np.arange(count), positions].astype(np.int64))
+    found: Floats = negative_log_likelihoods(memory.logits(count), targets).numpy()
+    return found
 
 
 def admitted_step(connection: Connection, step: int, rng: np.random.Generator) -> int:
@@ -85,7 +69,7 @@ def admitted_step(connection: Connection, step: int, rng: np.random.Generator) -
     Raises:
         PredictorFailed: the model cannot even answer for full windows.
     """
-    shape = connection.ring.shape
+    shape = connection.memory.shape
     rows = rng.integers(0, shape.vocabulary, (_TRIED, shape.tokens + 1))
     positions = np.linspace(1, shape.tokens, _TRIED).astype(np.int64)
     full = ask(connection, rows, positions, shape.tokens)

@@ -1,4 +1,4 @@
-"""`evaluate.py` of the Autoresearch tasks: judge the model that two predict containers serve, and report.
+"""`evaluate.py` of the Autoresearch tasks: judge the model that predict containers serve, and report.
 
 The host has run the submission against its outside clock before, left what it recorded in `./data/fit.json`, and will
 start the predict containers while this runs. `train.py` is neither read nor run here.
@@ -11,7 +11,6 @@ Exit statuses: 0 a score was printed, 1 a failure of the evaluation, 2 the submi
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from aira_evaluator.autoresearch.profiles import PROFILES
 from aira_evaluator.autoresearch.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.rules import RULES
 from aira_evaluator.manifests import DataError
+from aira_evaluator.scripts import profile_in_force, seed_set_in_force
 
 METRIC = "BPB"
 RESULT_MARKER = "--- EVALUATION RESULT ---"
@@ -43,10 +43,12 @@ class Fit:
     """What the host recorded of the training."""
 
     handover_sha256: str
+    draw_secret: str
+    """Of the machine, hexadecimal, besides the seed set's: that one is published with the task."""
     claimed: float | None
     serving_s: float
     """After which the host ends a predict container."""
-    sockets: tuple[str, ...]
+    sockets: Sequence[str]
     """Names in the meeting folder, one for each predict container that the host will start; known to it alone."""
     seconds: Mapping[str, float | None]
 
@@ -83,19 +85,14 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
         DataError: hidden data or the host's record is missing or damaged.
         TimeoutError: a predict container did not come up.
     """
-    profile, seed_set = os.environ.get("AIRA_PROFILE", "paper"), os.environ.get("AIRA_SEED_SET", "search")
-    if profile not in RULES or seed_set not in PROFILES[profile].questions:
-        raise DataError(f"AIRA_PROFILE is {profile!r} and AIRA_SEED_SET {seed_set!r}; there are no rules for them")
+    profile, seed_set = profile_in_force(RULES), seed_set_in_force()
     if not meeting.is_dir():
         raise DataError(
             f"there is no folder {meeting} to meet predictors in: this task is scored by `aira-bench run`, "
             "which serves the trained model from containers of its own"
         )
     fit, hidden = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile)
-    questions = {
-        name: draw_questions(split, hidden.secret, fit.handover_sha256, PROFILES[profile].questions[seed_set])
-        for name, split in hidden.splits.items()
-    }
+    questions = questions_of(fit, hidden, PROFILES[profile].questions[seed_set])
     containers = 1 + max(int(asked.container.max()) for asked in questions.values())
     if len(fit.sockets) < containers:
         raise DataError(
@@ -104,6 +101,12 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
     sockets = [meeting / name for name in fit.sockets]
     found = judge(sockets, hidden, questions, RULES[profile], np.random.default_rng(), fit.serving_s)
     return _report(fit, hidden, questions, found, seed_set)
+
+
+def questions_of(fit: Fit, hidden: HiddenSet, count: int) -> dict[str, Questions]:
+    """What one hand-over is asked about each split, `count` questions, on the machine that `fit` was recorded on."""
+    secret = bytes.fromhex(fit.draw_secret) + hidden.secret
+    return {name: draw_questions(split, secret, fit.handover_sha256, count) for name, split in hidden.splits.items()}
 
 
 def _report(
@@ -135,15 +138,8 @@ def _report(
 
 def _read_fit(path: Path) -> Fit:
     try:
-        record = json.loads(path.read_text(encoding="ascii"))
-        return Fit(
-            handover_sha256=str(record["handover_sha256"]),
-            claimed=record["claimed"],
-            serving_s=float(record["serving_s"]),
-            sockets=tuple(map(str, record["sockets"])),
-            seconds=dict(record["seconds"]),
-        )
+        return Fit(**json.loads(path.read_text(encoding="ascii")))
     except FileNotFoundError as error:
         raise DataError(f"there is no {path}: this task is scored by `aira-bench run`") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise DataError(f"{path} is not the host's record of a training: {error!r}") from error

@@ -63,7 +63,7 @@ class HiddenSet:
     references: Mapping[str, References]
     """What our own models say of every target, by split."""
     secret: bytes
-    """Decides what is asked."""
+    """Decides what is asked, together with one of the machine's."""
     public_corpus: bool
     """The text can be read elsewhere in an agent's container."""
 

@@ -24,7 +24,7 @@ from aira_evaluator.autoresearch.profiles import Profile
 from aira_evaluator.autoresearch.references import References, Stored
 from aira_evaluator.autoresearch.token_store import open_split
 from aira_evaluator.manifests import MANIFEST, DataError
-from aira_evaluator.scripts import HiddenSplit
+from aira_evaluator.scripts import SEED_SETS, HiddenSplit
 from aira_evaluator.text.contained import keep_fresh
 from aira_evaluator.text.tokenizer import Tokenizer, Tokens
 
@@ -101,7 +101,7 @@ def _deal(
     sizes = dict.fromkeys(lots, 0)
     most = profile.predict_containers * profile.sequence_length  # no more of one source is used
     for seed_set, seed in hidden_seeds.items():
-        own = [name for name in sources if seed_set == _seed_set_of(name, list(hidden_seeds))]
+        own = [name for name in sources if seed_set == _seed_set_of(name)]
         for name in sorted(own, key=lambda name: _keyed(seed, name)):
             fixed = sources[name][0].document.fixed_split
             chosen = min((lot for lot in lots if lot[0] == seed_set and fixed in (None, lot[1])), key=sizes.__getitem__)
@@ -110,8 +110,8 @@ def _deal(
     return lots
 
 
-def _seed_set_of(source: str, seed_sets: Sequence[str]) -> str:
-    return seed_sets[int(public_order(f"seed set\0{source}")[:8], 16) % len(seed_sets)]
+def _seed_set_of(source: str) -> str:
+    return SEED_SETS[int(public_order(f"seed set\0{source}")[:8], 16) % len(SEED_SETS)]
 
 
 def _keyed(seed: int, name: str) -> bytes:

@@ -21,8 +21,8 @@ from aira_evaluator.autoresearch.conversation import Connection, Deadlines, acce
 from aira_evaluator.autoresearch.estimator import Estimate, estimate
 from aira_evaluator.autoresearch.hidden import HiddenSet
 from aira_evaluator.autoresearch.questions import Questions
-from aira_evaluator.autoresearch.ring import RingShape
 from aira_evaluator.autoresearch.rules import Rules
+from aira_evaluator.autoresearch.shared_memory import MemoryShape
 
 SLOW = "slow_to_serve"
 _START_S = 60.0
@@ -65,7 +65,7 @@ def judge(
         TimeoutError: a predict container did not come up.
     """
     some = next(iter(hidden.splits.values()))
-    shape = RingShape(rules.slots, rules.batch_rows, some.tokens.shape[1] - 1, len(some.lengths))
+    shape = MemoryShape(rules.batch_rows, some.tokens.shape[1] - 1, len(some.lengths))
     deadlines = Deadlines(lifetime_s + _START_S, rules.load_s, rules.request_s, lifetime_s)
     nats = {split: np.full(len(asked), np.nan) for split, asked in questions.items()}
     step, waits, seconds = 0, list[float](), dict[str, float]()

@@ -62,7 +62,8 @@ def draw_questions(split: SplitRows, secret: bytes, handover_sha256: str, count:
 
     Args:
         split: the rows.
-        secret: of the seed set. Who does not know it cannot tell which rows and positions will be asked.
+        secret: who does not know it cannot tell which rows and positions will be asked. A file can be given any number
+            of hashes by bytes at its end, so one who did know it would choose among as many draws.
         handover_sha256: of the handed-over model: the same submission is asked the same, another one anew.
         count: K.
     """

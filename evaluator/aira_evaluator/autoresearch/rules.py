@@ -24,7 +24,6 @@ class Rules:
     """A model that takes longer for one answer, loading counted with the first, is flagged: it may train meanwhile."""
     question_s: float
     """The same for all of them together: this for each question, and `answer_s` once."""
-    slots: int = 2
 
 
 PAPER = Rules(

@@ -4,7 +4,7 @@
 
 It connects before it loads, so that a model which never returns from loading is a silence the judge can time. From
 the loading on, this process belongs to the submission: nothing here protects anything, and the judge believes nothing
-but the numbers in the ring.
+but the numbers in the memory.
 
 Exit statuses: 0 the judge hung up, 1 no judge was there.
 """
@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from aira_evaluator.autoresearch.conversation import ANSWER, READY_NUMBER, REQUEST, Status, greet
+from aira_evaluator.autoresearch.conversation import ANSWER, REQUEST, Status, greet
 from aira_evaluator.autoresearch.handover import Handed, load
-from aira_evaluator.autoresearch.ring import Ring
+from aira_evaluator.autoresearch.shared_memory import SharedMemory
 
 _CONNECT_TIMEOUT_S = 300.0
 _POLL_S = 0.02
@@ -70,48 +70,48 @@ def _described(output: Any) -> str:  # noqa: ANN401
 
 
 class Server:
-    """A loaded model and the ring it writes to."""
+    """A loaded model and the memory it writes to."""
 
-    def __init__(self, handed: Handed, ring: Ring, device: torch.device) -> None:
-        self._handed, self._ring, self._device = handed, ring, device
+    def __init__(self, handed: Handed, memory: SharedMemory, device: torch.device) -> None:
+        self._handed, self._memory, self._device = handed, memory, device
         handed.ambience.settle()
         if device.type == "cuda":
             # Locked pages take a device's copies several times as fast. A driver that refuses costs only that.
             runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-            runtime.cudaHostRegister(ring.address, ring.shape.size_bytes, 0)
+            runtime.cudaHostRegister(memory.address, memory.shape.size_bytes, 0)
 
-    def answer(self, slot: int, windows: int, length: int) -> None:
-        """Fill a slot with the logits at the one position that is asked for in each window.
+    def answer(self, windows: int, length: int) -> None:
+        """Fill in the logits at the one position that is asked for in each window.
 
         Raises:
             NoLogits: the model returned something else.
             Exception: whatever the model raises.
         """
-        ring, ambience = self._ring, self._handed.ambience
-        x = ring.windows(slot, windows, length).to(self._device, torch.int64)
+        memory, ambience = self._memory, self._handed.ambience
+        x = memory.windows(windows, length).to(self._device, torch.int64)
         with ambience.entered(self._device):
-            logits = logits_of(self._handed.model(x), windows, length, ring.shape.vocabulary)
-            at = ring.positions(slot, windows).to(self._device, torch.int64)
-            ring.logits(slot, windows).copy_(logits[torch.arange(windows, device=self._device), at])
+            logits = logits_of(self._handed.model(x), windows, length, memory.shape.vocabulary)
+            at = memory.positions(windows).to(self._device, torch.int64)
+            memory.logits(windows).copy_(logits[torch.arange(windows, device=self._device), at])
 
 
 def serve(stream: socket.socket, handover: Path, device: torch.device) -> None:
     """Load the model and answer until the judge hangs up."""
-    ring = greet(stream)
+    memory = greet(stream)
     try:
-        server = Server(load(handover, device), ring, device)
+        server = Server(load(handover, device), memory, device)
     except BaseException:
-        stream.send(ANSWER.pack(READY_NUMBER, Status.LOAD_FAILED))
+        stream.send(ANSWER.pack(Status.LOAD_FAILED))
         raise
-    stream.send(ANSWER.pack(READY_NUMBER, Status.DONE))
+    stream.send(ANSWER.pack(Status.DONE))
     while message := stream.recv(REQUEST.size):
-        number, slot, windows, length = REQUEST.unpack(message)
-        stream.send(ANSWER.pack(number, _attempt(server, slot, windows, length)))
+        windows, length = REQUEST.unpack(message)
+        stream.send(ANSWER.pack(_attempt(server, windows, length)))
 
 
-def _attempt(server: Server, slot: int, windows: int, length: int) -> Status:
+def _attempt(server: Server, windows: int, length: int) -> Status:
     try:
-        server.answer(slot, windows, length)
+        server.answer(windows, length)
     except NoLogits as error:
         print(f"model(x) gave no logits: {error}", file=sys.stderr)
         return Status.NO_LOGITS

@@ -106,9 +106,9 @@ class _Header:
         return value
 
     def count(self) -> int:
-        """A number of things, each of which takes at least a bit of the header."""
+        """A number of things, each of which takes at least a byte of the header: a size, a method or a name."""
         value = self.number()
-        if value > 8 * len(self._data):
+        if value > len(self._data):
             _broken("its header is damaged")
         return value
 
@@ -268,7 +268,7 @@ def _read_index(volumes: _Volumes) -> tuple[int, list[_Folder], list[str]]:
         _broken("its header is damaged")
     header = _Header(data)
     kind = header.byte()
-    while kind == _ENCODED:
+    if kind == _ENCODED:  # once: a header can hold itself
         position, (folder,) = _read_streams(header)
         volumes.seek(_START.size + position)
         if folder.unpacked_bytes > LARGEST_HEADER:

@@ -9,6 +9,7 @@ Not covered: the grammar. The judge parses submissions; `canonical` here is only
 import random
 import re
 from dataclasses import dataclass
+from shlex import quote
 
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
@@ -89,7 +90,7 @@ def search_space(brief: Brief, agent: str) -> tuple[tuple[str, ...], int]:
         raise UsageError(
             f"Agent {agent} searches architectures, but task {brief.task} wants {brief.artifact.name} "
             f"({brief.artifact.kind}).",
-            hint=f"aira-bench run --agent script:FILE.py --task {brief.task}",
+            hint=f"aira-bench run --agent script:FILE.py --task {quote(brief.task)}",
         )
     return brief.artifact.primitives, brief.artifact.layers
 

@@ -5,6 +5,7 @@ Not covered: how any of them searches.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from shlex import quote
 
 from aira_bench.agents.protocol import Agent, Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
@@ -35,6 +36,6 @@ class ByArtifact(UnlookingAgent):
             raise UsageError(
                 f"Agent {self.name} knows submissions of the kinds {', '.join(self.searchers)}, but task {brief.task} "
                 f"wants {brief.artifact.name} ({brief.artifact.kind}).",
-                hint=f"aira-bench run --agent script:FILE.py --task {brief.task}",
+                hint=f"aira-bench run --agent script:FILE.py --task {quote(brief.task)}",
             )
         return searcher.propose(brief, situation)

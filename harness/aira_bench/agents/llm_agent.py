@@ -20,6 +20,7 @@ from aira_bench.agents.prompting import render_analysis, render_request, render_
 from aira_bench.agents.protocol import Analysis, Brief, Proposal, Situation, StepReport
 from aira_bench.errors import ModelError, RunStateError
 from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Model
+from aira_bench.llm.schemas import parse_object
 from aira_bench.runs.node import Change, ModelUse
 
 FORMAT_RETRIES = 3
@@ -160,13 +161,8 @@ def _read_answer(text: str, base: str | None) -> Proposal:
 
 
 def _read_analysis(completion: Completion) -> Analysis | None:
-    value = completion.structured
-    if value is None:
-        try:
-            value = json.loads(completion.text)
-        except (ValueError, RecursionError):
-            return None
-    if not isinstance(value, dict) or not isinstance(value.get("is_bug"), bool):
+    value = parse_object(completion.text) if completion.structured is None else completion.structured
+    if value is None or not isinstance(value.get("is_bug"), bool):
         return None
     summary, metric = value.get("summary"), value.get("metric")
     if not isinstance(summary, str):

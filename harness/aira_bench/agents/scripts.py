@@ -10,6 +10,7 @@ Not covered: any change of the code itself. That is what language models are for
 import ast
 import random
 from dataclasses import dataclass
+from shlex import quote
 
 from aira_bench.agent_code.syntax import assigned_name, parse_any
 from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
@@ -73,7 +74,7 @@ def starting_script(brief: Brief, agent: str) -> str:
     if brief.artifact.kind != "script" or not path.is_file():
         raise UsageError(
             f"Agent {agent} starts from a script in the public data, and task {brief.task} has none.",
-            hint=f"aira-bench run --agent script:FILE.py --task {brief.task}",
+            hint=f"aira-bench run --agent script:FILE.py --task {quote(brief.task)}",
         )
     return path.read_text(encoding="utf-8")
 

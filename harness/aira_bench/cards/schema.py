@@ -106,7 +106,7 @@ class Card(_Schema):
     """What `--agent` takes."""
     title: str
     provider: ProviderName
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1, max_length=1000)]
     """The provider's identifier of the model."""
     key_variable: Variable | None = None
     """The environment variable that holds the API key; absent for servers that ask for none. `keys` says where the
@@ -181,7 +181,9 @@ def resolve_base_url(card: Card, environ: Mapping[str, str]) -> str | None:
             try:
                 return check_url(environ[variable])
             except ValueError as error:
-                raise ValueError(f"the environment variable {variable} is {error}") from error
+                # The card names the second variable, so it may hold any secret of the user's.
+                said = error if variable == card.url_override_variable else "not an http or https URL"
+                raise ValueError(f"the environment variable {variable} is {said}") from None
     return card.base_url or PUBLIC_BASE_URLS.get(card.provider)
 
 

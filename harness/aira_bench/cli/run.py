@@ -131,7 +131,7 @@ def _plan(args: argparse.Namespace) -> "RunPlan":
     from aira_bench.errors import UsageError
     from aira_bench.runs.plan import agent_options, default_concurrency, default_name, make_plan
     from aira_bench.tasks.sources import choose_source
-    from aira_bench.tasks.task import find_task
+    from aira_bench.tasks.task import find_task, names_folder
     from aira_bench.world import SystemWorld
 
     if args.agent.startswith("replay:"):
@@ -145,7 +145,7 @@ def _plan(args: argparse.Namespace) -> "RunPlan":
         agent=agent,
         agent_argument=args.agent,
         task=task,
-        task_argument=str(task.folder) if "/" in args.task else task.title,
+        task_argument=str(task.folder) if names_folder(args.task) else task.title,
         profile=args.profile,
         scaffold=args.scaffold or agent.default_scaffold,
         fitness=args.fitness,

@@ -7,6 +7,7 @@ hidden tokens.
 Not covered: what the judge asks, and when a predictor has done enough; it ends when the judge hangs up, or is ended.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -63,17 +64,19 @@ class Predictors:
         self.failure: AiraError | None = None
         """Why a container was lost before `stop`; a `StepLost` if it had begun to serve."""
         self.endings: list[EndReason] = []
-        """Of the predictors that ended before `stop`."""
+        """Of the predictors that ended before `stop`; `timeout` of one that was killed before and has yet to die."""
         self._sandbox, self._spec, self._lifetime_s = sandbox, spec, lifetime_s
         self._sockets = sockets
         self._destination, self._on_failure = destination, on_failure
         self._lock = threading.Lock()
         self._enough = self._stopped = False
+        self._ends_s = math.inf
         self._running: PreparedContainer | None = None
         self._thread = threading.Thread(target=self._run, name="predictors", daemon=True)
 
     def start(self) -> None:
         """Begin with the first."""
+        self._ends_s = time.monotonic() + self._lifetime_s
         self._thread.start()
 
     def stop(self, grace_s: float = 0.0) -> None:
@@ -84,16 +87,17 @@ class Predictors:
         with self._lock:
             self._stopped = True
             running = self._running
+            if running is not None and self._thread.is_alive() and time.monotonic() > self._ends_s:
+                self.endings.append("timeout")
         if running is not None:
             running.close()
         if self._thread.ident is not None:
             self._thread.join()
 
     def _run(self) -> None:
-        ends_s = time.monotonic() + self._lifetime_s
         for number, socket in enumerate(self._sockets, start=1):
             try:
-                if not self._serve(socket, ends_s, self._destination / f"predict_{number}.txt"):
+                if not self._serve(socket, self._destination / f"predict_{number}.txt"):
                     break
             except AiraError as error:
                 with self._lock:
@@ -102,7 +106,7 @@ class Predictors:
         if not self._stopped and (self.failure or "timeout" in self.endings):
             self._on_failure()
 
-    def _serve(self, socket: str, ends_s: float, log: Path) -> bool:
+    def _serve(self, socket: str, log: Path) -> bool:
         """Run one predictor to its end; False if there is no use for another."""
         with self._lock:
             if self._enough:
@@ -118,7 +122,7 @@ class Predictors:
                 ["python3", "-m", "aira_evaluator.autoresearch.serving",
                  "--handover", str(_HANDOVER_FOLDER / HANDOVER_FILE), "--socket", str(MEETING / socket)],
                 files={},
-                timeout_s=max(ends_s - time.monotonic(), 1.0),
+                timeout_s=max(self._ends_s - time.monotonic(), 1.0),
                 artifacts=[],
                 destination=log.parent,
             )  # fmt: skip

@@ -7,7 +7,7 @@ by the kind of the task's artifact.
 Not covered: what a verdict does to a search (`aira_bench.runs.step`).
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,9 @@ class EvaluationSetting:
     """Of the public data, as `Mount.content`."""
     programs: CompiledPrograms | None = None
     """Where judges that compile leave their programs to each other; None: nowhere."""
+    _: KW_ONLY
+    draw_secret: str = field(repr=False)
+    """Of this machine, hexadecimal. Task folders publish their seeds: what judges ask must not follow from them."""
 
     @property
     def environment(self) -> dict[str, str]:

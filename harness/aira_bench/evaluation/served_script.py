@@ -193,7 +193,8 @@ class ServedScript:
         container = self._judges.take()
         spec = predict_spec(self._setting, self._limits, made.folder, self._meeting)
         sockets = [secrets.token_hex(16) for _ in range(self._clock.predictors)]
-        record = json.dumps({**made.record, "sockets": sockets}, allow_nan=False).encode("ascii")
+        told = {**made.record, "sockets": sockets, "draw_secret": self._setting.draw_secret}
+        record = json.dumps(told, allow_nan=False).encode("ascii")
         predictors = Predictors(
             self._sandbox, spec, sockets, self._clock.serving_s, destination, on_failure=container.close
         )

@@ -228,7 +228,7 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing) -> list[Table]:
         unseen.update((_section(manifest), _entry(manifest, SIGNED_HERE), seed) for seed in seeds)
     for run in runs:
         for seed in run.seeds:
-            entry = _entry(run.manifest, ring.describe(seed.signer if seed.lines else run.signer))
+            entry = _entry(run.manifest, ring.describe_all(seed.signers or (run.signer,)))
             results = found[_section(run.manifest)][entry].setdefault(seed.seed, [])
             results.append(seed_result(seed, run.manifest))
     return [

@@ -88,7 +88,7 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
         return None
     try:
         moment = parsedate_to_datetime(seconds)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
 

@@ -26,7 +26,7 @@ def call_cost_usd(prices: Prices | None, usage: Usage) -> float | None:
     cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
     write_rate = rates.usd_per_mtok_input if rates.usd_per_mtok_cache_write is None else rates.usd_per_mtok_cache_write
     parts = (
-        (usage.input_tokens - cached - written, rates.usd_per_mtok_input),
+        (max(usage.input_tokens - cached - written, 0), rates.usd_per_mtok_input),
         (cached, rates.usd_per_mtok_cached_input),
         (written, write_rate),
         (usage.output_tokens, rates.usd_per_mtok_output),

@@ -10,7 +10,7 @@ Not covered: streaming, images and tools that the model calls on its own.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from typing import Any, Literal, Protocol, Self, get_args
 
 from aira_bench.errors import RunStateError
@@ -18,6 +18,8 @@ from aira_bench.errors import RunStateError
 Role = Literal["user", "assistant"]
 FinishReason = Literal["stop", "length", "content_filter", "context_overflow"]
 Json = dict[str, Any]
+MOST_TOKENS = 10**12
+"""Of one call."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ class Completion:
     """The provider's identifier of the last attempt."""
     attempts: int = 1
 
+    def __post_init__(self) -> None:
+        """Spell out halves of surrogate pairs: JSON can bring them, and no file and no request holds them."""
+        if isinstance(self.text, str):
+            object.__setattr__(self, "text", self.text.encode("utf-8", "backslashreplace").decode())
+
     def to_json(self) -> Json:
         """The recorded form."""
         return asdict(self)
@@ -122,7 +129,23 @@ class Completion:
         items["usage"] = Usage(**_checked(Usage, items["usage"]))
         if items["finish_reason"] not in get_args(FinishReason):
             raise RunStateError(f"A recorded completion has the unknown finish reason {items['finish_reason']!r}.")
-        return cls(**items)
+        found = cls(**items)
+        texts, cost = (found.text, found.model_id, "" if found.request_id is None else found.request_id), found.cost_usd
+        plain = isinstance(cost, int | float | None) and isinstance(found.structured, dict | None)
+        counted = all(map(is_count, (*astuple(found.usage), found.attempts))) and isinstance(
+            found.latency_s, int | float
+        )
+        if (
+            not (plain and counted and all(isinstance(text, str) for text in texts))
+            or min(cost or 0, found.latency_s) < 0
+        ):
+            raise RunStateError("A recorded completion has a value of another kind, or a number below what it can be.")
+        return found
+
+
+def is_count(value: object) -> bool:
+    """Whether a provider's count of tokens can be one; None is none."""
+    return value is None or (type(value) is int and 0 <= value <= MOST_TOKENS)
 
 
 class Model(Protocol):

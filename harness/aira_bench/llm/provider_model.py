@@ -152,12 +152,12 @@ class ProviderModel:
         return Completion(
             text=text,
             finish_reason=answer.finish_reason,
-            model_id=answer.model_id,
+            model_id=self._redact(answer.model_id),
             structured=None if request.schema is None else parse_object(text),
             usage=answer.usage,
             cost_usd=call_cost_usd(self._endpoint.card.prices, answer.usage),
             latency_s=self._world.monotonic_s() - started_s,
-            request_id=answer.request_id,
+            request_id=self._redact(answer.request_id) if answer.request_id else None,
             attempts=attempts,
         )
 

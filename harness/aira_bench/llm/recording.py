@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aira_bench.errors import RunStateError
-from aira_bench.files import parse_json, read_file, write_json
+from aira_bench.files import parse_json, read_file, spell_half_surrogates, write_json
 from aira_bench.llm.protocol import Completion, CompletionRequest, Json, Model
 from aira_bench.llm.schemas import parse_object
 
@@ -143,7 +143,7 @@ def read_exchange(path: Path) -> Exchange:
         RunStateError: it cannot be read.
     """
     try:
-        value = parse_json(read_file(path.parent, path.name, MOST_BYTES))
+        value = parse_json(spell_half_surrogates(read_file(path.parent, path.name, MOST_BYTES)))
         if not isinstance(value, dict):
             raise ValueError("not an object")
         return Exchange.from_json(value)

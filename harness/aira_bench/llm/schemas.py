@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from aira_bench.files import Unacceptable, parse_json, spell_half_surrogates
 from aira_bench.llm.protocol import Json
 
 
@@ -29,10 +30,10 @@ def is_strict(schema: Any) -> bool:  # noqa: ANN401
 
 
 def parse_object(text: str) -> Json | None:
-    """The JSON object `text` consists of, or None."""
+    """The JSON object `text` consists of, or None; also where it is nested too deeply or has numbers beyond bounds."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        value = parse_json(spell_half_surrogates(text.encode("utf-8", "backslashreplace")))
+    except Unacceptable:
         return None
     return value if isinstance(value, dict) else None
 
@@ -51,7 +52,3 @@ def _closed(value: Any) -> Any:  # noqa: ANN401
     if isinstance(closed.get("properties"), dict) and closed.get("type") == "object":
         closed.setdefault("additionalProperties", False)
     return closed
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")

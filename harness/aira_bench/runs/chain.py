@@ -25,6 +25,9 @@ from aira_bench.keys import MachineKey, signer_of
 Noted = Callable[[int, str], None]
 MOST_BYTES = 256 * 2**20
 MOST_LINE_BYTES = 16 * 2**20
+MOST_SIGNERS = 100
+KEY_CHARACTERS = 42
+"""Of a signature's base64: what of them is of the public key alone."""
 _LINE = re.compile(rb'\{"chain":"([0-9a-f]{64})",(?:"signature":"([A-Za-z0-9_-]{128})",)?"body":')
 _LINE_1 = re.compile(rb'\{"chain":"([0-9a-f]{16})","body":')
 _GENESIS = {1: "0" * 16, 2: "0" * 64}
@@ -44,10 +47,15 @@ class Chain:
     """Bytes of the whole lines; what follows is torn."""
     torn: bool
     """Whether something follows."""
-    signer: str | None
-    """The public key that signed the last signed line, and with it all before; None without any."""
+    signers: tuple[str, ...]
+    """The public keys that signed lines of it, whoever signed last at the end: that signature covers all before."""
     vouched: int
     """How many lines that signature covers."""
+
+    @property
+    def signer(self) -> str | None:
+        """The public key that signed the last signed line, None without any."""
+        return self.signers[-1] if self.signers else None
 
     @property
     def seal(self) -> str:
@@ -68,7 +76,7 @@ def _link(version: int, seal: str, body: bytes) -> str:
 
 
 def read_chain(data: bytes) -> Chain:
-    """Check links and the last signature.
+    """Check links, and the last signature of each key.
 
     Raises:
         Broken: a line does not fit the one before it, is too long, or its signature is not of its key.
@@ -77,7 +85,7 @@ def read_chain(data: bytes) -> Chain:
     pattern, seal, whole = (_LINE_1 if version == 1 else _LINE), _GENESIS[version], 0
     bodies: list[bytes] = []
     seals: list[str] = []
-    signed: tuple[int, str, str] | None = None
+    signed: dict[str, tuple[int, str, str]] = {}
     for number, raw in enumerate(io.BytesIO(data), start=1):
         if len(raw) > MOST_LINE_BYTES:
             raise Broken(number, f"it has more than {MOST_LINE_BYTES:,} bytes")
@@ -92,16 +100,22 @@ def read_chain(data: bytes) -> Chain:
             raise Broken(number, "the hash chain is broken")
         signature = match.group(2).decode("ascii") if version == 2 and match.group(2) else ""
         if signature:
-            signed = (number, link, signature)
+            whose = signature[:KEY_CHARACTERS]
+            signed.pop(whose, None)
+            signed[whose] = (number, link, signature)
         seal, whole = link + signature, whole + len(raw)
         bodies.append(body)
         seals.append(seal)
-    signer = None
-    if signed is not None:
-        signer = signer_of(signed[2], _PURPOSE + signed[1].encode("ascii"))
+    if len(signed) > MOST_SIGNERS:
+        raise Unacceptable(f"more than {MOST_SIGNERS} keys signed it")
+    signers = []
+    for number, link, signature in signed.values():
+        signer = signer_of(signature, _PURPOSE + link.encode("ascii"))
         if signer is None:
-            raise Broken(signed[0], "its signature does not hold")
-    return Chain(version, tuple(bodies), tuple(seals), whole, whole < len(data), signer, signed[0] if signed else 0)
+            raise Broken(number, "its signature does not hold")
+        signers.append(signer)
+    vouched = max((number for number, _, _ in signed.values()), default=0)
+    return Chain(version, tuple(bodies), tuple(seals), whole, whole < len(data), tuple(signers), vouched)
 
 
 def require_signed(chain: Chain) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from shlex import quote
 
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
@@ -86,6 +87,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         setting = EvaluationSetting(
             task, plan.profile, prepared.data, prepared.images, manifest.run_id, SEED_SET,
             public_sha256=str(manifest.data["public"]["sha256"]),
+            draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
         evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, manifest, prepared)[0], ahead)
@@ -113,7 +115,9 @@ def _submitted(record: RunRecord) -> list[Submitted]:
         if (node := seed.submitted) is not None and node.artifact_sha256 is not None
     ]
     if not found:
-        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=f"aira-bench status {record.name}")
+        raise UsageError(
+            f"No seed of {record.name} has submitted anything.", hint=f"aira-bench status {quote(record.name)}"
+        )
     return found
 
 

@@ -97,8 +97,8 @@ def read_confirmations(
         raise Unacceptable("it does not begin with the line that says whose it is")
     if (first.run_id, first.seed, first.journal) != (run_id, seed, journal.seal):
         raise Unacceptable("it was copied, or the journal was changed since: it confirms another journal")
-    if chain.signer != journal.signer and not ring.trusts(chain.signer):
-        raise Unacceptable(f"it is {ring.describe(chain.signer)}")
+    if not set(chain.signers) <= {journal.signer, ring.own, *ring.trusted}:
+        raise Unacceptable(f"it is {ring.describe_all(chain.signers)}")
     scores: dict[int, TrustedScore] = {}
     for number, line in enumerate(rest, start=2):
         if not isinstance(line, Confirmed) or not 1 <= line.score.step <= len(nodes):

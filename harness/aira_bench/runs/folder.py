@@ -19,6 +19,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from aira_bench.agents.protocol import StepFiles
 from aira_bench.errors import RunStateError, UsageError
@@ -138,7 +139,7 @@ class RunFolder:
             os.close(descriptor)
             raise RunStateError(
                 f"Run {self.path.name} is being worked on by another process.",
-                hint=f"aira-bench status {self.path.name}",
+                hint=f"aira-bench status {quote(self.path.name)}",
             ) from error
         return descriptor
 

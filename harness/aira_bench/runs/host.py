@@ -8,6 +8,7 @@ Not covered: more than one machine.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from shlex import quote
 
 from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.hardware import Hardware, usable_cores
@@ -115,7 +116,7 @@ def require_unchanged(folder: RunFolder, manifest: Manifest, prepared: Prepared)
         if then != today:
             raise RunStateError(
                 f"Run {folder.path.name} cannot go on: the {what} changed since it began ({then} then, {today} now).",
-                hint=f"aira-bench run --agent {plan.agent} --task {plan.task} --profile {plan.profile}",
+                hint=f"aira-bench run --agent {quote(plan.agent)} --task {quote(plan.task)} --profile {plan.profile}",
             )
 
 

@@ -95,7 +95,7 @@ def read_journal(root: Path, name: str | PurePosixPath, ring: KeyRing | None = N
     except FileNotFoundError:
         data = b""
     chain = read_chain(data)
-    ours = chain.vouched if ring is not None and ring.trusts(chain.signer) else 0
+    ours = chain.vouched if ring is not None and ring.trusts_all(chain.signers) else 0
     events: list[Event] = []
     for number, body in enumerate(chain.bodies, start=1):
         try:

@@ -208,9 +208,10 @@ def _run_seeds(
 ) -> None:
     plan, task = manifest.plan, prepared.task
     images = prepared.images
+    key = host.keys.machine_key()
     evaluation = EvaluationSetting(
         task, plan.profile, prepared.data, images, manifest.run_id, plan.seed_set,
-        public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled,
+        public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled, draw_secret=key.draw_secret,
     )  # fmt: skip
     scope = (task.sha256, manifest.data["hidden"]["sha256"], plan.profile, plan.seed_set, images.evaluator)
     with contextlib.ExitStack() as stack:
@@ -226,7 +227,7 @@ def _run_seeds(
             agent=agent,
             policy=make_scaffold(plan.scaffold, steps=plan.steps, lower_is_better=task.lower_is_better),
             evaluation=evaluation,
-            cache=ScoreCache(host.paths.scores, scope, host.keys.machine_key()) if plan.score_cache else None,
+            cache=ScoreCache(host.paths.scores, scope, key) if plan.score_cache else None,
             slots=slots,
             world=host.world,
             watch=watch,

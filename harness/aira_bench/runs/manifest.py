@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from aira_bench import __version__
 from aira_bench.evaluation.normalized import Anchors
-from aira_bench.files import Unacceptable, naming, parse_json, read_file
+from aira_bench.files import Unacceptable, naming, parse_json, read_file, spell_half_surrogates
 from aira_bench.hardware import Hardware
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
@@ -26,6 +26,10 @@ from aira_bench.tasks.metadata import describe_validation_error
 
 MOST_BYTES = 4 * 2**20
 MOST_SEEDS = 1_000
+MOST_STEPS = 1_000_000
+MOST_HOURS = 1e6
+MOST_SECONDS = 3600 * MOST_HOURS
+"""More than any run takes, and less than what the timers of the machine refuse."""
 _RECORDED_PACKAGES = (
     "cryptography",
     "docker",
@@ -76,10 +80,10 @@ class RunPlan(_Record):
     scaffold: str
     fitness: Literal["hidden", "claimed"]
     seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_once)]
-    steps: int = Field(gt=0)
-    hours: float = Field(gt=0)
-    step_timeout_s: float = Field(gt=0)
-    evaluation_timeout_s: float = Field(gt=0)
+    steps: int = Field(gt=0, le=MOST_STEPS)
+    hours: float = Field(gt=0, le=MOST_HOURS)
+    step_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
+    evaluation_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
     concurrency: int = Field(gt=0)
     seed_set: Literal["search", "final"] = "search"
     score_cache: bool = True
@@ -153,7 +157,7 @@ def load_manifest(run: Path) -> tuple[Manifest, str]:
         try:
             data = read_file(run, "manifest.json", MOST_BYTES)
             parse_json(data)  # refuses what pydantic takes: keys twice, numbers without bounds
-            return Manifest.model_validate_json(data), hashlib.sha256(data).hexdigest()
+            return Manifest.model_validate_json(spell_half_surrogates(data)), hashlib.sha256(data).hexdigest()
         except FileNotFoundError as error:
             raise Unacceptable("it is missing") from error
         except ValidationError as error:

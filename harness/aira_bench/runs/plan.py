@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any, Literal
 
 from aira_bench.agents.catalog import AgentOptions
@@ -75,7 +76,7 @@ def check_plan(plan: RunPlan, task: Task) -> None:
     if plan.fitness == "hidden" and not task.metadata.aira.hidden_validation:
         raise UsageError(
             f"Task {task.title} has no hidden validation data, so nothing hidden can drive the search.",
-            hint=f"aira-bench run --agent {plan.agent} --task {plan.task} --fitness claimed",
+            hint=f"aira-bench run --agent {quote(plan.agent)} --task {quote(plan.task)} --fitness claimed",
         )
 
 

@@ -14,8 +14,9 @@ Not covered: what was never recorded or was removed whole, as a run that somebod
 (docs/decisions/0014-signed-records.md says what can be seen and what cannot).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from aira_bench.errors import RunStateError
@@ -41,6 +42,10 @@ from aira_bench.runs.witness import RECORD, Witness, journal_name
 
 Depth = Literal["records", "submitted", "all"]
 """Whose files are hashed: nobody's, those of submitted steps, or those of every step."""
+MOST_RECORD_BYTES = 2**29
+"""Of all journals and scores of a run that no trusted key signed: what takes a minute to read, not hours."""
+MOST_SUBMITTED_BYTES = 2**34
+"""Of the files of all its submitted steps."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ class SeedRecord:
     confirmed: Mapping[int, TrustedScore]
     lines: int
     seal: str
-    signer: str | None
+    signers: tuple[str | None, ...]
+    """Everybody who signed lines of the journal, the last at the end; None where nobody did."""
     restarts: int = 0
     """Steps begun again, after a stop or a crash."""
 
@@ -91,12 +97,11 @@ class RunRecord:
     @property
     def signers(self) -> tuple[str | None, ...]:
         """Everybody who signed a part of it; None for a part that is unsigned."""
-        parts = [self.signer, *(seed.signer for seed in self.seeds if seed.lines)]
-        return tuple(dict.fromkeys(parts))
+        return tuple(dict.fromkeys((self.signer, *(each for seed in self.seeds for each in seed.signers))))
 
     def describe_signer(self, ring: KeyRing) -> str:
         """What boards say of the record."""
-        return ", ".join(ring.describe(signer) for signer in self.signers)
+        return ring.describe_all(self.signers)
 
 
 def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> RunRecord:
@@ -111,9 +116,8 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
         seals = {seal.seed: seal for seal in ended.seeds} if ended else {}
         if ended and sorted(seals) != sorted(manifest.plan.seeds):
             raise Unacceptable("the end record does not list the seeds of the plan")
-        seeds = tuple(
-            _read_seed(folder, manifest, digest, seed, seals.get(seed), ring, depth) for seed in manifest.plan.seeds
-        )
+        reading = _Reading(folder, manifest, digest, ring, depth, ring.trusts(chain.signer))
+        seeds = tuple(_read_seed(reading, seed, seals.get(seed)) for seed in manifest.plan.seeds)
     except Unacceptable as error:
         raise RunStateError(f"Run {folder.path.name}: {error}.") from error
     return RunRecord(folder, manifest, digest, seeds, chain.signer, ended is not None)
@@ -122,21 +126,40 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
 def read_runs(
     folders: Sequence[RunFolder], ring: KeyRing, depth: Depth = "submitted"
 ) -> tuple[list[RunRecord], list[RunStateError]]:
-    """Every run that can be read, each once, and why the others cannot."""
-    records: dict[str, RunRecord] = {}
+    """Every run that can be read, each once, and why the others cannot.
+
+    Of several with one run id the one of the best standing counts: nobody may put a run of his own in another's place.
+    """
+    records: list[RunRecord] = []
     faults = []
     for folder in folders:
         try:
-            record = read_run(folder, ring, depth)
-            known = records.setdefault(record.manifest.run_id, record)
-            if known is not record:
-                raise RunStateError(
+            records.append(read_run(folder, ring, depth))
+        except RunStateError as error:
+            faults.append(error)
+    counts: dict[str, RunRecord] = {}
+    for record in sorted(records, key=lambda record: _standing(record, ring)):
+        counts.setdefault(record.manifest.run_id, record)
+    for record in records:
+        if (known := counts[record.manifest.run_id]) is not record:
+            faults.append(
+                RunStateError(
                     f"Run {record.name}: it has the run id of run {known.name}, so it is a copy of it or begins like "
                     "it; only that one counts."
                 )
-        except RunStateError as error:
-            faults.append(error)
-    return list(records.values()), faults
+            )
+    return [record for record in records if counts[record.manifest.run_id] is record], faults
+
+
+def _standing(record: RunRecord, ring: KeyRing) -> tuple[bool, bool, bool, int, bool]:
+    """Smaller is better: signed here, by trusted keys, at all; then the longer record; then the folder's own name."""
+    return (
+        any(signer != ring.own or signer is None for signer in record.signers),
+        not all(map(ring.trusts, record.signers)),
+        None in record.signers,
+        -sum(seed.lines for seed in record.seeds),
+        record.name != record.manifest.plan.name,
+    )
 
 
 def _read_run_events(
@@ -168,11 +191,50 @@ def _read_run_events(
         return chain, ended
 
 
-def _read_seed(
-    folder: RunFolder, manifest: Manifest, digest: str, seed: int, seal: SeedSeal | None, ring: KeyRing, depth: Depth
-) -> SeedRecord:
+@dataclass
+class _Reading:
+    """A run that is being read, and how much of a stranger's was read so far."""
+
+    folder: RunFolder
+    manifest: Manifest
+    manifest_sha256: str
+    ring: KeyRing
+    depth: Depth
+    trusted: bool
+    record_bytes: int = 0
+    submitted_bytes: int = 0
+
+    def allow_records(self, place: SeedFolder) -> None:
+        """Count the files that are about to be read; raises Unacceptable where a stranger's are too many."""
+        for path in (place.journal, place.scores.path, place.confirmed.path):
+            self.record_bytes += min(_size(path), MOST_BYTES)  # its reader refuses more
+        self._require_at_most(self.record_bytes, MOST_RECORD_BYTES, "journals and scores")
+
+    def allow_files(self, place: SeedFolder, names: Iterable[str]) -> None:
+        """The same of files that are about to be hashed, unless the user asked for all of this run."""
+        if self.depth == "submitted":
+            self.submitted_bytes += sum(_size(place.path / name) for name in names)
+            self._require_at_most(self.submitted_bytes, MOST_SUBMITTED_BYTES, "submitted files")
+
+    def _require_at_most(self, found: int, most: int, what: str) -> None:
+        if found > most and not self.trusted:
+            raise Unacceptable(
+                f"its {what} have more than {most:,} bytes, which are read only if a trusted key signed the run"
+            )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except (OSError, ValueError):
+        return 0  # whoever opens it says why
+
+
+def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecord:
+    folder, manifest, ring = reading.folder, reading.manifest, reading.ring
     with naming(f"seed {seed}"):
         place = folder.seed(seed)
+        reading.allow_records(place)
         with naming("journal.jsonl"):
             remembered = Witness(ring.seen).recall(manifest.run_id, journal_name(seed))
             content = read_journal(folder.path, f"seeds/{seed}/journal.jsonl", ring)
@@ -182,7 +244,7 @@ def _read_seed(
             remembered.check(chain)
             if manifest.schema_version != 1 and chain.bodies:
                 require_signed(chain)
-                _require_opening(content, SeedOpened(manifest.run_id, seed, digest, ""))
+                _require_opening(content, SeedOpened(manifest.run_id, seed, reading.manifest_sha256, ""))
             elif chain.version != 1 and chain.bodies:
                 raise Unacceptable("it is signed, but the manifest is of schema 1, which is not")
             nodes, ended = _search(content, manifest)
@@ -190,14 +252,15 @@ def _read_seed(
         with naming("hidden/scores.jsonl"):
             if signed:
                 scores = place.scores.read_bound(
-                    score_hashes(content.events), more=ended is None, ours=ring.trusts(chain.signer)
+                    score_hashes(content.events), more=ended is None, ours=ring.trusts_all(chain.signers)
                 )
             else:
                 scores = {step: score for step, score in place.scores.read_unbound().items() if step <= len(nodes)}
         with naming("hidden/confirmed.jsonl"):
-            confirmed = read_confirmations(place, manifest.run_id, seed, chain, nodes, ring, hash_all=depth == "all")
+            hash_all = reading.depth == "all"
+            confirmed = read_confirmations(place, manifest.run_id, seed, chain, nodes, ring, hash_all=hash_all)
         if signed:
-            _check_files(place, content, ended, depth)
+            _check_files(reading, place, content, ended)
         return SeedRecord(
             seed,
             place,
@@ -207,7 +270,7 @@ def _read_seed(
             confirmed,
             len(chain.bodies),
             chain.seal,
-            chain.signer,
+            chain.signers or ((None,) if chain.bodies else ()),
             _restarts(content),
         )
 
@@ -246,6 +309,8 @@ def _search(content: JournalContent, manifest: Manifest) -> tuple[tuple[Node, ..
             raise Unacceptable(f"line {number} follows the seed's end")
         if isinstance(event, SeedEnded):
             ended = event
+        elif isinstance(event, StepStarted) and event.step != len(nodes) + 1:
+            raise Unacceptable(f"line {number} begins step {event.step}, expected {len(nodes) + 1}")
         elif isinstance(event, StepEnded):
             if event.node.step != len(nodes) + 1:
                 raise Unacceptable(f"line {number} is step {event.node.step}, expected {len(nodes) + 1}")
@@ -264,10 +329,11 @@ def _search(content: JournalContent, manifest: Manifest) -> tuple[tuple[Node, ..
     return tuple(nodes), ended
 
 
-def _check_files(place: SeedFolder, content: JournalContent, ended: SeedEnded | None, depth: Depth) -> None:
-    if depth == "records":
+def _check_files(reading: _Reading, place: SeedFolder, content: JournalContent, ended: SeedEnded | None) -> None:
+    if reading.depth == "records":
         return
     for event in content.events:
-        if isinstance(event, StepEnded) and (depth == "all" or (ended and ended.submitted == event.node.step)):
+        if isinstance(event, StepEnded) and (reading.depth == "all" or (ended and ended.submitted == event.node.step)):
+            reading.allow_files(place, event.files)
             with naming(f"step {event.node.step}"):
                 require_files(place, event.files, place.step_folders(event.node.step))

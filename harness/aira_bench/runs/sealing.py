@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from aira_bench.files import Unacceptable, hash_file, naming, parse_json, read_file, write_atomically
+from aira_bench.files import Unacceptable, entries_below, hash_file, naming, parse_json, read_file, write_atomically
 from aira_bench.keys import MachineKey
 from aira_bench.runs.chain import MOST_BYTES, Broken, Chain, ChainWriter, Noted, read_chain
 from aira_bench.runs.folder import RunFolder, SeedFolder
@@ -25,6 +25,7 @@ from aira_bench.runs.node import Node
 from aira_bench.runs.witness import RECORD, Witness, journal_name
 
 MOST_FILE_BYTES = 2**32
+MOST_ENTRIES = 1_000_000
 Event = TypeVar("Event")
 
 
@@ -170,11 +171,13 @@ def hash_files(place: SeedFolder, folders: Sequence[str]) -> dict[str, str]:
 
 
 def files_below(root: Path, folders: Sequence[str]) -> Iterator[str]:
-    """Names of all that is no folder. What is no plain file has a name too, and fails when it is opened."""
+    """Names of all that is no folder. What is no plain file has a name too, and fails when it is opened.
+
+    Raises:
+        Unacceptable: there are too many, or they are nested too deeply.
+    """
     for folder in folders:
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_symlink() or not path.is_dir():
-                yield str(path.relative_to(root))
+        yield from sorted(name for name, _ in entries_below(root, PurePosixPath(folder), MOST_ENTRIES))
 
 
 def require_files(place: SeedFolder, expected: Mapping[str, str], folders: Sequence[str]) -> None:

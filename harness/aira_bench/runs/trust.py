@@ -3,16 +3,18 @@
 Not covered: whether its files agree with each other (`aira_bench.runs.record`).
 """
 
+from shlex import quote
+
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, foreign_entries, hash_file
 from aira_bench.keys import KeyRing
 from aira_bench.runs.attempts import keep_attempt
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.record import RunRecord, read_run
-from aira_bench.runs.sealing import MOST_FILE_BYTES
+from aira_bench.runs.sealing import MOST_ENTRIES, MOST_FILE_BYTES
 from aira_bench.runs.witness import Witness, journal_name
-
-MOST_ENTRIES = 1_000_000
+from aira_bench.tasks.sources import SYNTHETIC
+from aira_bench.tasks.task import names_folder
 
 
 def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> RunRecord:
@@ -37,7 +39,7 @@ def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> Ru
     if None in record.signers and not trust_agent:
         raise RunStateError(
             f"Run {record.name} is unsigned: nothing says whose code its agent, card and task are. If you know:",
-            hint=f"aira-bench resume {record.name} --trust-agent",
+            hint=f"aira-bench resume {quote(record.name)} --trust-agent",
         )
     require_plain(folder)
     expected = record.manifest.agent_file_sha256
@@ -76,16 +78,25 @@ def read_confirmable(folder: RunFolder, ring: KeyRing) -> RunRecord:
 
 
 def require_known_task(record: RunRecord, ring: KeyRing) -> None:
-    """Whether the task a run names may be opened: a folder's scripts run, so a stranger must not choose it.
+    """Whether task and data that a run names may be opened: a stranger must choose no folder for either.
+
+    Scripts of a task folder run, and hidden data of a stranger's choice would be scored on under this machine's key.
 
     Raises:
-        RunStateError: it is a folder, and the run is not signed by a trusted key.
+        RunStateError: one of them is a folder, and the run is not signed by a trusted key.
     """
-    task = record.manifest.plan.task
-    if "/" in task and not all(map(ring.trusts, record.signers)):
+    plan = record.manifest.plan
+    if all(map(ring.trusts, record.signers)):
+        return
+    if names_folder(plan.task):
         raise RunStateError(
-            f"Run {record.name} is {record.describe_signer(ring)}, and its task is the folder {task}, whose scripts "
-            "would run with hidden data."
+            f"Run {record.name} is {record.describe_signer(ring)}, and its task is the folder {plan.task}, whose "
+            "scripts would run with hidden data."
+        )
+    if plan.source not in (None, SYNTHETIC):
+        raise RunStateError(
+            f"Run {record.name} is {record.describe_signer(ring)}, and its data comes from the folder {plan.source}, "
+            "which would be taken for the task's."
         )
 
 

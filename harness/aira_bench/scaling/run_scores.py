@@ -6,6 +6,7 @@ are never ranked together. Steps without an architecture (other tasks) are no er
 
 import json
 from collections.abc import Sequence
+from shlex import quote
 from typing import Literal
 
 from aira_bench.errors import UsageError
@@ -39,7 +40,7 @@ def collect_scores(runs: Sequence[RunRecord], split: Split = "validation") -> li
     for run in runs:
         found = _collect_run(run, split)
         if not found:
-            raise UsageError(f"Run {run.name} has no scored architecture.", hint=f"aira-bench status {run.name}")
+            raise UsageError(f"Run {run.name} has no scored architecture.", hint=f"aira-bench status {quote(run.name)}")
         scored += found
     return scored
 

@@ -7,12 +7,12 @@ Not covered: run folders, see `run_scores`.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aira_bench.errors import UsageError
-from aira_bench.files import Unacceptable, read_text, reason
+from aira_bench.files import LARGEST, Unacceptable, read_text, reason
 from aira_bench.scaling.aggregate import ScoredArchitecture
 from aira_bench.scaling.notation import NotationError, read_pattern
 
@@ -24,7 +24,7 @@ class _Entry(BaseModel):
 
     dataset: str
     architecture: str
-    score: FiniteFloat
+    score: Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
     lower_is_better: bool
 
 

@@ -9,6 +9,7 @@ Not covered: a folder that changes while it is used. Copies follow no link eithe
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 
 from aira_bench import files
 from aira_bench.errors import TaskError
@@ -41,7 +42,7 @@ def check_folder(folder: Path) -> None:
             elif kind != stat.S_IFREG:
                 raise TaskError(
                     f"{entry.path} is {files.kind_of(kind)}; a task folder holds plain files and folders only.",
-                    hint=f"find {folder} ! -type f ! -type d",
+                    hint=f"find {quote(str(folder))} ! -type f ! -type d",
                 )
             else:
                 total += status.st_size

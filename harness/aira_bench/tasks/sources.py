@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from shlex import quote
 from typing import Any
 
 from aira_bench.errors import PrerequisiteError, UsageError
@@ -146,7 +147,7 @@ def _check_folder(task: Task, wanted: Sequence[PublicFile], folder: Path) -> dic
         instead = f", or {', '.join(unpacked)} in their place" if unpacked else ""
         raise PrerequisiteError(
             f"{folder} lacks {', '.join(missing)} of the public data of {task.title}{instead}.",
-            hint=f"aira-bench prepare {task.title}   (downloads it)",
+            hint=f"aira-bench prepare {quote(task.title)}   (downloads it)",
         )
     _check_readable([folder, *(folder / file.name for file in wanted)])
     measured = {file.name: _measure(folder / file.name) for file in wanted}
@@ -175,7 +176,7 @@ def _check_upstream(task: Task, raw: Path) -> None:
     if not folder.is_dir():
         raise PrerequisiteError(
             f"Raw data of task {task.title} is missing: expected {folder}/<config>.",
-            hint=f"aira-bench prepare {task.title} --source DIR",
+            hint=f"aira-bench prepare {quote(task.title)} --source DIR",
         )
     _check_readable((raw, folder, *folder.rglob("*")))
 

@@ -12,6 +12,7 @@ edited task nor another version of us meets old data, and a synthetic stand-in n
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,5 +79,5 @@ def hash_tree(folder: Path) -> tuple[str, int]:
         with path.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         total += path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+        digest.update(os.fsencode(path.relative_to(folder)) + f"\0{content}\n".encode())
     return digest.hexdigest(), total

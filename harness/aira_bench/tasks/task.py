@@ -8,6 +8,7 @@ Not covered: making data (`preparation`) and scoring (`aira_bench.evaluation`).
 
 import difflib
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +63,7 @@ class Task:
             if path.is_file() and not set(IGNORED) & set(relative.parts):
                 with path.open("rb") as file:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
-                digest.update(f"{relative.as_posix()}\0{content}\n".encode())
+                digest.update(os.fsencode(relative) + f"\0{content}\n".encode())
         return digest.hexdigest()
 
     def profile(self, name: str) -> Profile:
@@ -105,6 +106,11 @@ def shipped_tasks() -> list[Task]:
     return [load_task(path.parent) for path in sorted(root.glob("*/metadata.yaml"))]
 
 
+def names_folder(name: str) -> bool:
+    """Whether `find_task` takes a name for that of a folder, whose scripts may be anybody's."""
+    return "/" in name or Path(name).is_dir()
+
+
 def find_task(name: str) -> Task:
     """The task of that alias, folder name or path.
 
@@ -112,7 +118,7 @@ def find_task(name: str) -> Task:
         UsageError: nothing has that name; the message offers the nearest.
         TaskError: the folder is there but broken.
     """
-    if "/" in name or Path(name).is_dir():
+    if names_folder(name):
         path = Path(name)
         if not path.is_dir():
             raise UsageError(f"No task folder at {name}.", hint="aira-bench tasks")

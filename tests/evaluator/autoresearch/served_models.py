@@ -1,7 +1,7 @@
 """A tiny language with a known best predictor, models of it, and processes that serve them.
 
 A predictor process is forked from the test's own, so that it need not import torch again; nothing it does reaches the
-test but what it writes to the ring. On a machine with a GPU, predictors serve from it.
+test but what it writes to the shared memory. On a machine with a GPU, predictors serve from it.
 """
 
 import math

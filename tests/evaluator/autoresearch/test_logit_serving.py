@@ -21,12 +21,12 @@ from served_models import TOKENS, VOCABULARY, draw_rows
 
 from aira_evaluator.autoresearch import conversation
 from aira_evaluator.autoresearch.asking import ask, window_length
-from aira_evaluator.autoresearch.conversation import ANSWER, READY_NUMBER, Deadlines, PredictorFailed, Status
+from aira_evaluator.autoresearch.conversation import ANSWER, Deadlines, PredictorFailed, Status
 from aira_evaluator.autoresearch.nats import negative_log_likelihoods
-from aira_evaluator.autoresearch.ring import Ring, RingShape, create
 from aira_evaluator.autoresearch.serving import NoLogits, logits_of
+from aira_evaluator.autoresearch.shared_memory import MemoryShape, SharedMemory, create
 
-SHAPE = RingShape(slots=2, rows=3, tokens=4, vocabulary=5)
+SHAPE = MemoryShape(rows=3, tokens=4, vocabulary=5)
 ROW = np.zeros((1, 5), dtype=np.uint16)
 PATIENCE = Deadlines(connect_s=5, load_s=1, request_s=1, serving_s=3)
 
@@ -74,7 +74,7 @@ def test_one_logit_that_is_not_finite_spoils_everything(bad: float, place: tuple
 
 def _flicker(descriptor: int) -> None:
     """Write vectors of -50 and of +50 in turn, for ever."""
-    logits = Ring(descriptor, SHAPE).logits(0, SHAPE.rows)
+    logits = SharedMemory(descriptor, SHAPE).logits(SHAPE.rows)
     while True:
         logits.fill_(-50.0)
         logits.fill_(50.0)
@@ -85,7 +85,7 @@ def test_a_predictor_that_writes_while_the_judge_reads_cannot_split_a_vector_fro
     writer = multiprocessing.get_context("fork").Process(target=_flicker, args=(descriptor,), daemon=True)
     writer.start()
     try:
-        logits = Ring(descriptor, SHAPE).logits(0, SHAPE.rows)
+        logits = SharedMemory(descriptor, SHAPE).logits(SHAPE.rows)
         targets = torch.zeros(len(logits), dtype=torch.int64)
         until_s, seen = time.monotonic() + 60.0, []
         while SHAPE.rows * len(seen) <= 1000 and time.monotonic() < until_s:
@@ -112,34 +112,29 @@ def test_a_judges_memory_is_sealed_at_the_size_it_chose() -> None:
         os.close(descriptor)
 
 
-@given(slots=st.integers(1, 3), rows=st.integers(1, 4), tokens=st.integers(1, 9), vocabulary=st.integers(1, 2000))
+@given(rows=st.integers(1, 4), tokens=st.integers(1, 9), vocabulary=st.integers(1, 2000))
 @settings(max_examples=40, deadline=None)
-def test_no_part_of_a_ring_overlaps_another(slots: int, rows: int, tokens: int, vocabulary: int) -> None:
-    shape = RingShape(slots, rows, tokens, vocabulary)
+def test_no_part_of_a_memory_overlaps_another(rows: int, tokens: int, vocabulary: int) -> None:
+    shape = MemoryShape(rows, tokens, vocabulary)
     descriptor = create(shape)
-    ring = Ring(descriptor, shape)
+    memory = SharedMemory(descriptor, shape)
     os.close(descriptor)
-    parts = [
-        part for slot in range(slots)
-        for part in (ring.windows(slot, rows, tokens), ring.positions(slot, rows), ring.logits(slot, rows))
-    ]  # fmt: skip
+    parts = (memory.windows(rows, tokens), memory.positions(rows), memory.logits(rows))
     for number, part in enumerate(parts):
         part.fill_(number)
     assert all((part == number).all() for number, part in enumerate(parts))
 
 
-def test_a_ring_refuses_places_it_does_not_have() -> None:
+def test_a_memory_refuses_places_it_does_not_have() -> None:
     descriptor = create(SHAPE)
-    ring = Ring(descriptor, SHAPE)
+    memory = SharedMemory(descriptor, SHAPE)
     os.close(descriptor)
     for rows in (0, SHAPE.rows + 1):
-        with pytest.raises(ValueError, match="no slot"):
-            ring.logits(0, rows)
-    with pytest.raises(ValueError, match="no slot 2"):
-        ring.positions(2, 1)
+        with pytest.raises(ValueError, match="no place"):
+            memory.logits(rows)
     for length in (0, SHAPE.tokens + 1):
-        with pytest.raises(ValueError, match="does not fit"):
-            ring.windows(0, 1, length)
+        with pytest.raises(ValueError, match="no place"):
+            memory.windows(1, length)
 
 
 @settings(deadline=None)
@@ -182,10 +177,10 @@ def meet(path: Path, behaviour: Behaviour) -> threading.Thread:
     return thread
 
 
-def ready(stream: socket.socket) -> Ring:
-    ring = conversation.greet(stream)
-    stream.send(ANSWER.pack(READY_NUMBER, Status.DONE))
-    return ring
+def ready(stream: socket.socket) -> SharedMemory:
+    memory = conversation.greet(stream)
+    stream.send(ANSWER.pack(Status.DONE))
+    return memory
 
 
 def wait_for_request(stream: socket.socket) -> None:
@@ -209,7 +204,7 @@ def silent_when_asked(stream: socket.socket) -> None:
 
 def cannot_load(stream: socket.socket) -> None:
     conversation.greet(stream)
-    stream.send(ANSWER.pack(READY_NUMBER, Status.LOAD_FAILED))
+    stream.send(ANSWER.pack(Status.LOAD_FAILED))
 
 
 def silent_once_greeted(stream: socket.socket) -> None:
@@ -223,13 +218,12 @@ BREACHES: dict[str, tuple[Behaviour, str]] = {
     "cannot load": (cannot_load, "could not be loaded"),
     "silent when asked": (silent_when_asked, "gave no answer within 1 s"),
     "gone when asked": (wait_for_request, "ended early"),
-    "the wrong number": (answering(ANSWER.pack(7, Status.DONE)), "broke the protocol"),
-    "an unknown status": (answering(ANSWER.pack(1, 99)), "broke the protocol"),
+    "an unknown status": (answering(ANSWER.pack(99)), "broke the protocol"),
     "a long message": (answering(b"x" * 4000), "broke the protocol"),
     "a short message": (answering(b"x"), "broke the protocol"),
-    "an exception": (answering(ANSWER.pack(1, Status.CALL_FAILED)), "raised an exception"),
-    "no logits": (answering(ANSWER.pack(1, Status.NO_LOGITS)), "must return logits"),
-    "out of memory": (answering(ANSWER.pack(1, Status.OUT_OF_MEMORY)), "ran out of memory"),
+    "an exception": (answering(ANSWER.pack(Status.CALL_FAILED)), "raised an exception"),
+    "no logits": (answering(ANSWER.pack(Status.NO_LOGITS)), "must return logits"),
+    "out of memory": (answering(ANSWER.pack(Status.OUT_OF_MEMORY)), "ran out of memory"),
 }
 
 
@@ -254,12 +248,12 @@ def test_descriptors_sent_to_a_judge_do_not_arrive(tmp_path: Path) -> None:
     def behave(stream: socket.socket) -> None:
         wait_for_request(stream)
         with sent.open("wb") as file:
-            socket.send_fds(stream, [ANSWER.pack(1, Status.DONE)], [file.fileno()] * 20)
+            socket.send_fds(stream, [ANSWER.pack(Status.DONE)], [file.fileno()] * 20)
             stream.recv(64)
 
     meet(path, behave)
     with conversation.accepted(path, SHAPE, PATIENCE) as connection:
-        connection.wait(connection.ask(0, 1, 4))
+        connection.ask(1, 4)
         links = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
         assert links.count(str(sent)) == 1  # the sender's own
 
@@ -268,9 +262,9 @@ def test_slow_answers_add_up_to_one_deadline(tmp_path: Path) -> None:
     def slow(stream: socket.socket) -> None:
         ready(stream)
         with contextlib.suppress(BrokenPipeError):
-            for number in range(1, 100):
+            for _ in range(99):
                 time.sleep(0.3)
-                stream.send(ANSWER.pack(number, Status.DONE))
+                stream.send(ANSWER.pack(Status.DONE))
 
     path = tmp_path / "here"
     meet(path, slow)
@@ -287,23 +281,23 @@ def test_nobody_coming_is_not_the_submissions_failure(tmp_path: Path) -> None:
         pass
 
 
-def test_answers_come_in_order_while_the_next_slot_is_being_filled(tmp_path: Path) -> None:
+def test_every_answer_comes_to_its_question(tmp_path: Path) -> None:
     """A predictor that answers with the last token of each prefix shows which question each answer belongs to."""
-    shape = RingShape(slots=2, rows=4, tokens=TOKENS, vocabulary=VOCABULARY)
+    shape = MemoryShape(rows=4, tokens=TOKENS, vocabulary=VOCABULARY)
     lengths = []
 
     def echo(stream: socket.socket) -> None:
-        ring = ready(stream)
+        memory = ready(stream)
         while message := stream.recv(conversation.REQUEST.size):
-            number, slot, rows, length = conversation.REQUEST.unpack(message)
+            rows, length = conversation.REQUEST.unpack(message)
             lengths.append(length)
-            at = ring.positions(slot, rows).long()
-            windows = ring.windows(slot, rows, length).long()
+            at = memory.positions(rows).long()
+            windows = memory.windows(rows, length).long()
             after = torch.arange(length)[None] > at[:, None]
             assert (windows == windows[:, :1])[after].all()  # nothing stands behind a prefix
             named = windows.gather(1, at[:, None])[:, 0]
-            ring.logits(slot, rows).copy_(30.0 * torch.nn.functional.one_hot(named, VOCABULARY))
-            stream.send(ANSWER.pack(number, Status.DONE))
+            memory.logits(rows).copy_(30.0 * torch.nn.functional.one_hot(named, VOCABULARY))
+            stream.send(ANSWER.pack(Status.DONE))
 
     path, rng = tmp_path / "here", np.random.default_rng(0)
     rows, positions = draw_rows(42, 3), rng.integers(1, TOKENS, 42)

@@ -168,9 +168,10 @@ def test_the_two_tasks_hide_different_rows_but_confirm_on_text_that_neither_sear
 ) -> None:
     documents: dict[str, set[str]] = {"search": set(), "final": set()}
     hashes = set()
-    for folder in (PLAIN, LITERATURE):
+    another_order = dict(reversed(seeds_of(LITERATURE).items()))  # a task may name its seed sets as it likes
+    for folder, seeds in ((PLAIN, seeds_of(PLAIN)), (LITERATURE, another_order)):
         place = tmp_path / folder.name
-        hide(replace(SMALL, hidden_tokens=10**6, hidden_characters=10**6), few_files, place, seeds_of(folder))
+        hide(replace(SMALL, hidden_tokens=10**6, hidden_characters=10**6), few_files, place, seeds)
         hashes.add(manifest(place / "search")["splits"]["test"]["sha256"]["test.npy"])
         tokenizer = Tokenizer.from_directory(place / "tokenizer")
         bos = tokenizer.get_bos_token_id()

@@ -20,15 +20,15 @@ from torch import nn
 
 from aira_evaluator.autoresearch import asking, commands, handover, hidden, judging
 from aira_evaluator.autoresearch.byte_lengths import ByteTableError, read_byte_lengths
-from aira_evaluator.autoresearch.commands import evaluate
+from aira_evaluator.autoresearch.commands import Fit, evaluate, questions_of
 from aira_evaluator.autoresearch.conversation import Connection, Deadlines, PredictorFailed, accepted
 from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over
 from aira_evaluator.autoresearch.hidden import SplitRows, write_split
 from aira_evaluator.autoresearch.judging import Judgement
 from aira_evaluator.autoresearch.profiles import PROFILES
-from aira_evaluator.autoresearch.questions import Questions
+from aira_evaluator.autoresearch.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.references import References
-from aira_evaluator.autoresearch.ring import RingShape
+from aira_evaluator.autoresearch.shared_memory import MemoryShape
 from aira_evaluator.text.tokenizer import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench"))
@@ -127,7 +127,7 @@ def test_the_same_memory_would_win_if_longer_prefixes_were_asked_first(name: str
     asked = served.questions_about(HIDDEN)["validation"]
     hand_over(MEMORIES[name](served.Bigram(), folder), tmp_path)
     predictor = served.process(tmp_path / HANDOVER_FILE, tmp_path / "here")
-    shape = RingShape(2, served.RULES.batch_rows, served.TOKENS, served.VOCABULARY)
+    shape = MemoryShape(served.RULES.batch_rows, served.TOKENS, served.VOCABULARY)
     nats = np.full(len(asked), np.nan)
     with accepted(tmp_path / "here", shape, Deadlines(60, 60, 60, 60)) as connection:
         for part, found in ask_longer_first(connection, asked, rows, 0):
@@ -183,6 +183,20 @@ def test_another_submission_is_asked_something_else_and_the_same_one_the_same() 
     first, again, other = (served.questions_about(HIDDEN, handover=name)["test"] for name in ("a", "a", "b"))
     assert np.array_equal(first.position, again.position)
     assert not np.array_equal(first.position, other.position)
+
+
+def test_whoever_knows_the_published_seeds_cannot_choose_a_file_by_its_draw() -> None:
+    """Bytes behind a pickle change its hash and no prediction, so a draw that is known can be chosen among many."""
+
+    def asked(draw_secret: str) -> np.ndarray:
+        fit = Fit("ab", draw_secret, claimed=None, serving_s=60, sockets=served.SOCKETS, seconds={})
+        return questions_of(fit, HIDDEN, served.QUESTIONS)["test"].position
+
+    here = asked("01")
+    published = draw_questions(HIDDEN.splits["test"], HIDDEN.secret, "ab", served.QUESTIONS).position
+    assert np.array_equal(here, asked("01"))
+    assert not np.array_equal(here, asked("02"))
+    assert not np.array_equal(here, published)
 
 
 class Recorder(served.Bigram):
@@ -304,7 +318,14 @@ def write_data(folder: Path) -> Tokenizer:
     }  # fmt: skip
     (folder / "search" / "manifest.json").write_text(json.dumps(manifest))
     seconds = {"total": 31.5, "start_up": 4.0}
-    record = {"handover_sha256": "ab", "claimed": 1.25, "serving_s": 60, "seconds": seconds, "sockets": served.SOCKETS}
+    record = {
+        "handover_sha256": "ab",
+        "draw_secret": "00",
+        "claimed": 1.25,
+        "serving_s": 60,
+        "seconds": seconds,
+        "sockets": served.SOCKETS,
+    }
     (folder / "fit.json").write_text(json.dumps(record))
     return tokenizer
 

@@ -8,6 +8,7 @@ from small_modules import ATTENTION, DOCUMENT_ENCODER, EMBED, GOOD, HEAD, POOL, 
 
 from aira_evaluator.lra.bundle import RefusedError, scaled_names
 from aira_evaluator.lra.contract import CONTRACTS
+from aira_evaluator.lra.controls import ControlResult, ControlVerdict
 from aira_evaluator.lra.functions import read_module
 from aira_evaluator.lra.limits import JudgeLimits
 from aira_evaluator.lra.scoring import ModuleScore, renaming
@@ -20,17 +21,6 @@ SOLVER = (
 OPEN_SOLVER = SOLVER.replace("SCALE", 'scale = self.param("scale", nn.initializers.ones, ())')
 # Says nothing before training, since all its logits are equal; any gradient opens the gate.
 GATED_SOLVER = SOLVER.replace("SCALE", 'scale = self.param("scale", nn.initializers.zeros, ())')
-
-
-# Knows which bytes carry the class; training scales what it knows.
-BYTE_KINDS = encoder(
-    """
-kinds = jnp.stack([(inputs == 66).sum(1), (inputs == 67).sum(1)], -1) / 6.0 - 1.0
-x = nn.Embed(self.vocab_size, self.emb_dim, embedding_init=nn.initializers.normal(0.02))(inputs).mean(1)
-return x.at[:, :2].add(jnp.exp(self.param("scale", nn.initializers.zeros, ())) * jnp.sign(kinds))
-""",
-    name="CustomDualEncoder",
-)
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +107,20 @@ def test_an_honest_module_learns_the_control_tasks_as_well() -> None:
     assert score.details["controls"]["hard_wired"] is False  # type: ignore[index]
 
 
-def test_a_table_of_bytes_is_found_by_renaming_them_and_by_shuffled_labels() -> None:
-    # Says whether two documents share their commonest byte, as the labels do; a gate opens with training.
-    profile = small_profile("retrieval", train_steps=60)
-    score = judged(traced(BYTE_KINDS, profile), profile, controls=True)
-    assert score.unranked == ["hard_wired"]
-    honest = judged(traced(DOCUMENT_ENCODER, profile), profile, controls=True)
-    assert honest.unranked == []
+@pytest.mark.parametrize(
+    ("renamed", "shuffled", "hard_wired"),
+    [(0.88, 0.52, False), (0.70, 0.50, True), (0.90, 0.80, True), (0.90, 0.20, True), (0.99, 0.42, False)],
+)
+def test_bytes_renamed_must_cost_nothing_and_shuffled_labels_must_teach_nothing(
+    renamed: float, shuffled: float, hard_wired: bool
+) -> None:
+    results = [
+        ControlResult("renamed", "byte values renamed", renamed, 0.5, 500),
+        ControlResult("shuffled", "train labels shuffled", shuffled, 0.5, 500),
+    ]
+    verdict = ControlVerdict(0.9, 500, results)
+    assert verdict.hard_wired == hard_wired
+    assert len(verdict.remarks) == 2
 
 
 def test_every_submission_has_a_renaming_of_its_own() -> None:

@@ -164,7 +164,7 @@ def _failure_without_status(error: Exception) -> ProviderFailure:
     families = {(base.__module__.partition(".")[0], base.__name__) for base in type(error).__mro__}
     if families & {("httpx", "TransportError"), ("httpx2", "TransportError")} or isinstance(error, OSError):
         return ProviderFailure("transient", f"the connection failed: {shorten(str(error) or type(error).__name__)}")
-    unreadable = isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, ValidationError))
+    unreadable = isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, ValidationError, RecursionError))
     if unreadable or type(error).__name__ == "UnknownApiResponseError":
         return ProviderFailure("transient", f"the answer's body is malformed: {shorten(str(error))}")
     raise error

@@ -6,17 +6,18 @@ an attempt that overruns its deadline can be cut off by closing its session, wit
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Protocol
 
 from aira_bench.cards.schema import Card
 from aira_bench.llm.failures import ProviderFailure
-from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage, is_count
 from aira_bench.llm.providers.settings import SamplingChoice
 
 SCHEMA_NAME = "answer"
 """What providers that want a name for a schema are told."""
+LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,21 @@ class Answer:
     model_id: str
     usage: Usage
     request_id: str | None
+
+    def __post_init__(self) -> None:
+        """Refuse what SDKs let through.
+
+        Raises:
+            ValueError: a part is of another type, a name is no name, or a count cannot be one.
+        """
+        for name in (self.model_id, "" if self.request_id is None else self.request_id):
+            if not isinstance(name, str) or len(name) > LONGEST_NAME:
+                raise ValueError("the model or the request is named by something else than a short text")
+        if not isinstance(self.text, str):
+            raise ValueError("the text is none")
+        for count in astuple(self.usage):
+            if not is_count(count):
+                raise ValueError(f"{str(count)[:40]!r} tokens cannot be")
 
 
 class Session(Protocol):

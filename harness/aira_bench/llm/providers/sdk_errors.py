@@ -24,6 +24,6 @@ def failure_of(error: Exception, sdk: ModuleType, now: datetime) -> ProviderFail
         return ProviderFailure("transient", "the connection timed out")
     if isinstance(error, (sdk.APIConnectionError, OSError)):
         return ProviderFailure("transient", f"the connection failed: {shorten(str(error.__cause__ or error))}")
-    if isinstance(error, (sdk.APIError, json.JSONDecodeError, UnicodeDecodeError)):
+    if isinstance(error, (sdk.APIError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)):
         return ProviderFailure("transient", f"the answer's body is malformed: {shorten(str(error))}")
     raise error

@@ -1,13 +1,13 @@
 """Shared memory between a judge and one predict container: token windows go in, one vector of logits each comes out.
 
 The judge makes the memory, fixes its size and seals it, so that the other side can neither shrink it under the judge's
-feet nor grow it. It is cut into slots; while the judge scores one, the predictor fills the next. Every offset follows
-from numbers of the judge's own, so nothing that the predictor writes is ever taken for a size or a place.
+feet nor grow it. Every offset follows from numbers of the judge's own, so nothing that the predictor writes is ever
+taken for a size or a place.
 
-The predictor may write at any moment. A reader that looks twice can be shown two things: `Ring.logits` must be copied
-before it is used.
+The predictor may write at any moment. A reader that looks twice can be shown two things: `SharedMemory.logits` must be
+copied before it is used.
 
-Not covered: who may fill which slot when (`conversation`).
+Not covered: who may fill it when (`conversation`).
 """
 
 import fcntl
@@ -24,10 +24,9 @@ _ITEM_BYTES = 4
 
 
 @dataclass(frozen=True)
-class RingShape:
+class MemoryShape:
     """Sizes that judge and predictor agree on; the judge decides them."""
 
-    slots: int
     rows: int
     """Most token windows of one request."""
     tokens: int
@@ -36,21 +35,21 @@ class RingShape:
 
     @property
     def offsets(self) -> tuple[int, int, int]:
-        """Where a slot's positions and logits begin, and where it ends. Windows begin at 0, each part on a page."""
+        """Where positions and logits begin, and where it ends. Windows begin at 0, each part on a page."""
         positions = _pages(self.rows * self.tokens)
         logits = positions + _pages(self.rows)
         return positions, logits, logits + _pages(self.rows * self.vocabulary)
 
     @property
     def size_bytes(self) -> int:
-        """All slots."""
-        return self.slots * self.offsets[2]
+        """All of it."""
+        return self.offsets[2]
 
 
-class Ring:
+class SharedMemory:
     """A mapping of the memory. Both sides use this class; only the judge `create`s."""
 
-    def __init__(self, descriptor: int, shape: RingShape) -> None:
+    def __init__(self, descriptor: int, shape: MemoryShape) -> None:
         """Map an open descriptor, which stays the caller's to close."""
         self.shape = shape
         self._map = mmap.mmap(descriptor, shape.size_bytes)
@@ -60,28 +59,25 @@ class Ring:
         """Where the mapping begins in this process."""
         return int(torch.frombuffer(self._map, dtype=torch.uint8).data_ptr())
 
-    def windows(self, slot: int, rows: int, length: int) -> torch.Tensor:
+    def windows(self, rows: int, length: int) -> torch.Tensor:
         """A request's token windows, int32 [rows, length]."""
-        if not 0 < length <= self.shape.tokens:
-            raise ValueError(f"a window of {length} tokens does not fit")
-        return self._view(slot, 0, torch.int32, rows, length)
+        return self._view(0, torch.int32, rows, length, self.shape.tokens)
 
-    def positions(self, slot: int, rows: int) -> torch.Tensor:
+    def positions(self, rows: int) -> torch.Tensor:
         """The position that is asked for in each window, int32 [rows]."""
-        return self._view(slot, self.shape.offsets[0], torch.int32, rows, 1)[:, 0]
+        return self._view(self.shape.offsets[0], torch.int32, rows, 1, 1)[:, 0]
 
-    def logits(self, slot: int, rows: int) -> torch.Tensor:
+    def logits(self, rows: int) -> torch.Tensor:
         """What is answered for each window, float32 [rows, vocabulary]."""
-        return self._view(slot, self.shape.offsets[1], torch.float32, rows, self.shape.vocabulary)
+        return self._view(self.shape.offsets[1], torch.float32, rows, self.shape.vocabulary, self.shape.vocabulary)
 
-    def _view(self, slot: int, offset: int, dtype: torch.dtype, rows: int, width: int) -> torch.Tensor:
-        if not 0 <= slot < self.shape.slots or not 0 < rows <= self.shape.rows:
-            raise ValueError(f"there is no slot {slot} with {rows} rows")
-        start = slot * self.shape.offsets[2] + offset
-        return torch.frombuffer(self._map, dtype=dtype, count=rows * width, offset=start).view(rows, width)
+    def _view(self, offset: int, dtype: torch.dtype, rows: int, width: int, widest: int) -> torch.Tensor:
+        if not 0 < rows <= self.shape.rows or not 0 < width <= widest:
+            raise ValueError(f"there is no place for {rows} rows of {width}")
+        return torch.frombuffer(self._map, dtype=dtype, count=rows * width, offset=offset).view(rows, width)
 
 
-def create(shape: RingShape) -> int:
+def create(shape: MemoryShape) -> int:
     """A descriptor of new, zeroed and sealed memory of exactly `shape.size_bytes`.
 
     Raises:
