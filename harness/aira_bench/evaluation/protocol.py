@@ -29,6 +29,8 @@ class EvaluationSetting:
     run_id: str
     """Label of every container."""
     seed_set: str = "search"
+    public_sha256: str | None = None
+    """Of the public data, as `Mount.content`."""
     programs: CompiledPrograms | None = None
     """Where judges that compile leave their programs to each other; None: nowhere."""
     _: KW_ONLY

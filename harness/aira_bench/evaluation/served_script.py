@@ -260,7 +260,7 @@ def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> Con
         role="fit",
         run_id=setting.run_id,
         limits=limits,
-        mounts=(Mount(setting.data.public, PurePosixPath("/workspace/data")),),
+        mounts=(Mount(setting.data.public, PurePosixPath("/workspace/data"), content=setting.public_sha256),),
         environment={"AIRA_PROFILE": setting.profile, "AIRA_TIME_BUDGET_S": f"{clock.budget_s:g}"},
     )
 

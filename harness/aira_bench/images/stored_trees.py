@@ -11,7 +11,7 @@ from pathlib import Path
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.flavour import LABEL
 from aira_bench.sandbox.caretaker import STORE_LABEL, Caretaker
-from aira_bench.sandbox.trees import OwnTrees, image_key
+from aira_bench.sandbox.trees import MACHINE, OwnTrees, image_key, machine_key
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ def _listed(engine: DockerEngine, caretaker: Caretaker) -> list[StoredTrees]:
 
 
 def _is_current(engine: DockerEngine, key: str, of: str) -> bool:
+    if of == MACHINE:
+        return key == machine_key(engine)
     if of.startswith("/"):
         return Path(of).is_dir()
     return engine.image_exists(of) and image_key(engine.inspect_image(of)) == key

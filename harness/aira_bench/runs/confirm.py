@@ -86,6 +86,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         stack.callback(host.sandbox.sweep, manifest.run_id)
         setting = EvaluationSetting(
             task, plan.profile, prepared.data, prepared.images, manifest.run_id, SEED_SET,
+            public_sha256=str(manifest.data["public"]["sha256"]),
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))

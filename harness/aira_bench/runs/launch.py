@@ -210,8 +210,8 @@ def _run_seeds(
     images = prepared.images
     key = host.keys.machine_key()
     evaluation = EvaluationSetting(
-        task, plan.profile, prepared.data, images, manifest.run_id, plan.seed_set, folder.compiled,
-        draw_secret=key.draw_secret,
+        task, plan.profile, prepared.data, images, manifest.run_id, plan.seed_set,
+        public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled, draw_secret=key.draw_secret,
     )  # fmt: skip
     scope = (task.sha256, manifest.data["hidden"]["sha256"], plan.profile, plan.seed_set, images.evaluator)
     with contextlib.ExitStack() as stack:

@@ -64,6 +64,9 @@ ROWS = (
     Row("names in /", 512, 512, "file trees of their own; after: dropped caches"),
     Row("names in a small folder", 512, 512, "files bound one by one"),
     Row("names in a large folder", 512, 512, "file trees of their own; after: dropped caches"),
+    Row("names in /sys", 512, 512, "a file tree in its place; after: dropped caches"),
+    Row("event counters", 240, None, "eventfd refused"),
+    Row("waiters at a file", 64, None, "the engine's init as a file tree"),
     Row("pages of a cold file", PAGES - PILOT_BITS, PAGES - PILOT_BITS, "read whole by a trusted container first"),
     Row("mapped pages", 224, None, "file trees of their own"),
     Row(DIRECTORY_BLOCKS, 224, 224, "read whole by a trusted container first"),
@@ -248,7 +251,8 @@ def _side(
                 )
                 result = outcome.artifacts[_RESULT.name]
                 if outcome.exit_code != 0 or not isinstance(result, Artifact):
-                    raise SandboxError(f"A channel program ended without a result: {last_line(outcome.stderr)}")
+                    said = f"{outcome.ended}, exit status {outcome.exit_code}: {last_line(outcome.stderr)}"
+                    raise SandboxError(f"A channel program ended without a result ({said})")
                 found: dict[str, Any] = json.loads(result.path.read_bytes())
                 return found
         finally:

@@ -16,10 +16,12 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +41,7 @@ REMOVAL_TIMEOUT_S = 120.0
 """Longest wait for removals that are under way when the sandbox is closed; what is left then is found by its labels."""
 _REMOVERS = 4
 USER_ATTEMPTS = 20
+OWN_COPY_BYTES = 1 << 20
 StepBody = Callable[[ContainerSpec, Place], dict[str, Any]]
 _log = logging.getLogger(__name__)
 
@@ -115,7 +118,8 @@ class DockerSandbox:
         with contextlib.ExitStack() as stack:
             place = Place(name, threads)
             if uid is not None:
-                place = Place(name, threads, uid, stack.enter_context(_kernel_files(spec)))
+                files = stack.enter_context(_kernel_files(spec))
+                place, spec = Place(name, threads, uid, files), _with_own_files(spec, files)
             self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role, place), labels)
             if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
                 self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
@@ -279,6 +283,20 @@ def _kernel_files(spec: ContainerSpec) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kernel-files-", dir=folder) as made:
         kernel_files.write_stand_ins(Path(made), hardening.granted_mib(spec.limits))
         yield Path(made)
+
+
+def _with_own_files(spec: ContainerSpec, folder: Path) -> ContainerSpec:
+    """The spec with copies of small single files: at the pages of a shared one containers could wait for each other."""
+    mounts = []
+    for number, mount in enumerate(spec.mounts):
+        if mount.source.is_file() and mount.source.stat().st_size <= OWN_COPY_BYTES:
+            copy = folder / f"file-{number}"
+            shutil.copyfile(mount.source, copy)
+            copy.chmod(0o444)
+            mounts.append(replace(mount, source=copy))
+        else:
+            mounts.append(mount)
+    return replace(spec, mounts=tuple(mounts))
 
 
 def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | None:

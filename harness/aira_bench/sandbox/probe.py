@@ -386,7 +386,9 @@ def _surroundings(facts: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Che
 def _settings(inspected: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Check]:
     host = inspected["HostConfig"]
     expected = hardening.step_body(spec, hardening.Place("", 1))["HostConfig"]
-    for name in ("NetworkMode", "ReadonlyRootfs", "IpcMode", "Init", "PidsLimit", "Memory", "MemorySwap", "ShmSize"):
+    trees = _tree_targets(inspected)
+    yield _equal("engine's Init", host["Init"], "/sbin" not in trees)
+    for name in ("NetworkMode", "ReadonlyRootfs", "IpcMode", "PidsLimit", "Memory", "MemorySwap", "ShmSize"):
         yield _equal(f"engine's {name}", host[name], expected[name])
     yield _equal("engine's CapDrop", host["CapDrop"], ["ALL"])
     yield _equal("engine's CapAdd", host["CapAdd"] or [], [])
@@ -398,7 +400,8 @@ def _settings(inspected: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Che
     yield Check("engine's seccomp profile", profile, "ours" if profile else "another", "ours")
     mounts = sorted(mount["Destination"] for mount in inspected["Mounts"])
     mounted = [*kernel_files.REPLACED, *(mount["Target"] for mount in expected["Mounts"])]
-    yield _equal("engine's mounts", mounts, sorted([*mounted, *_tree_targets(inspected)]))
+    mounted = [target for target in mounted if target != kernel_files.PROCESSORS or "/sys" not in trees]
+    yield _equal("engine's mounts", mounts, sorted([*mounted, *trees]))
     for name in ("MaskedPaths", "ReadonlyPaths"):
         missing = sorted(set(expected[name]) - set(host[name] or []))
         yield _equal(f"missing of the engine's {name}", missing, [])

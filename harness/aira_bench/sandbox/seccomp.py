@@ -31,13 +31,13 @@ readlinkat readv removexattr rename renameat renameat2 rmdir sendfile setxattr s
 sync_file_range syncfs truncate umask unlink unlinkat utime utimensat utimes write writev
 """
 MEMORY = """
-brk map_shadow_stack membarrier memfd_create mprotect mremap mseal msync munmap pkey_alloc pkey_free pkey_mprotect
+brk map_shadow_stack membarrier mprotect mremap mseal msync munmap pkey_alloc pkey_free pkey_mprotect
 remap_file_pages
 """
 PROCESSES = """
 arch_prctl capget capset execve execveat exit exit_group fork futex futex_requeue futex_wait futex_waitv futex_wake
 get_robust_list get_thread_area getcpu getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority
-getresgid getresuid getrlimit getrusage getsid gettid getuid ioprio_get ioprio_set kill pause prctl prlimit64
+getresgid getresuid getrlimit getrusage getsid gettid getuid ioprio_get ioprio_set kill pause prlimit64
 restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend
 rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr
 sched_getparam sched_getscheduler sched_rr_get_interval sched_setaffinity sched_setattr sched_setparam
@@ -47,7 +47,7 @@ waitid
 """
 TIME_AND_EVENTS = """
 alarm clock_getres clock_gettime clock_nanosleep epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2
-epoll_wait eventfd eventfd2 getitimer gettimeofday nanosleep pipe pipe2 poll ppoll pselect6 select setitimer signalfd
+epoll_wait getitimer gettimeofday nanosleep pipe pipe2 poll ppoll pselect6 select setitimer signalfd
 signalfd4 time timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
 timerfd_settime times
 """
@@ -59,16 +59,19 @@ accept accept4 bind connect getpeername getsockname listen recvfrom recvmmsg rec
 EVERYBODY = (FILES, MEMORY, PROCESSES, TIME_AND_EVENTS, OWN_IPC_NAMESPACE, MACHINE, SOCKETS)
 
 TRUSTED_ONLY = """
-fcntl flock getsockopt inotify_add_watch inotify_init inotify_init1 inotify_rm_watch ioctl madvise mknod mknodat mmap
-pidfd_open pidfd_send_signal preadv2 pwritev2 readahead setsockopt sysinfo
+fcntl flock getsockopt inotify_add_watch inotify_init inotify_init1 inotify_rm_watch ioctl madvise memfd_create mknod
+mknodat mmap pidfd_open pidfd_send_signal prctl preadv2 pwritev2 readahead setsockopt sysinfo
 """
+EVENT_COUNTERS = "eventfd eventfd2"
+"""Numbered over the whole machine, lowest free number first, as /proc/self/fdinfo tells. GPU drivers need them."""
 LOCKED_MEMORY = "mlock mlock2 mlockall munlock munlockall"
 """Counted for the whole machine. Pinned host buffers of GPUs may need it; there masks alone hide the counters."""
 
 ADVICE_ON_FILES = (0, 1, 2, 3)
 """NORMAL, RANDOM, SEQUENTIAL, WILLNEED; not DONTNEED, as dropping chosen pages of the image leaves a message."""
-ADVICE_ON_MEMORY = (0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 22, 23, 24, 25)
-"""All but COLD and PAGEOUT (20, 21), which drop pages that others share."""
+ADVICE_ON_MEMORY = (0, 1, 2, 3, 4, 8, 9, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23, 24)
+"""All but COLD and PAGEOUT (20, 21), which drop pages that others share, COLLAPSE (25), which joins them for all, and
+MERGEABLE and UNMERGEABLE (12, 13), by which the kernel merges equal pages of all processes, and tells that it did."""
 FILE_COMMANDS = (0, 1, 2, 3, 4, 1030, 1031, 1032, 1033, 1034)
 """DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC, sizes of pipes, seals; no owner, lease or notification."""
 LOCK_COMMANDS = (6, 7, 37, 38)
@@ -80,7 +83,9 @@ TERMINAL_REQUESTS, REQUEST_CLASS = 0x5400, 0xFF00
 """The requests of ioctl that libraries make: terminals, FIONREAD, FIONBIO, FIOCLEX. File systems have others, which
 tell what the kernel holds of a file."""
 FIFO, FILE_TYPE = 0o010000, 0o170000
-MAP_LOCKED = 0x2000
+MAP_LOCKED, MAP_HUGETLB, MFD_HUGETLB = 0x2000, 0x40000, 4
+"""Huge pages come from one pool of the machine's, where there is one."""
+SET_MEMORY_MERGE = 67
 NEW_NAMESPACES = 0x7E020000
 CLONE_PIDFD = 0x1000
 UNIX, INET, INET6 = 1, 2, 10
@@ -119,7 +124,7 @@ def _trusted() -> list[Rule]:
     protocols = ((STREAM, NO_PROTOCOL), (STREAM, TCP), (DATAGRAM, NO_PROTOCOL), (DATAGRAM, UDP))
     return [
         _allow(TRUSTED_ONLY.split()),
-        _allow(LOCKED_MEMORY.split()),
+        _allow([*LOCKED_MEMORY.split(), *EVENT_COUNTERS.split()]),
         _allow(["clone"], _masked(0, NEW_NAMESPACES, 0)),
         # Loopback by TCP and UDP; MPTCP, SCTP, UDP-Lite and ICMP are other protocols of the same families.
         *(
@@ -130,10 +135,12 @@ def _trusted() -> list[Rule]:
 
 
 def _untrusted(*, gpu: bool) -> list[Rule]:
-    devices = [_allow(["ioctl"]), _allow([*LOCKED_MEMORY.split(), "mmap"])]
+    devices = [_allow(["ioctl"]), _allow([*LOCKED_MEMORY.split(), *EVENT_COUNTERS.split(), "mmap"])]
     no_devices = [
         _allow(["ioctl"], _masked(1, REQUEST_CLASS, TERMINAL_REQUESTS)),
-        _allow(["mmap"], _masked(3, MAP_LOCKED, 0)),
+        _allow(["mmap"], _masked(3, MAP_LOCKED | MAP_HUGETLB, 0)),
+        # Programs that know an older kernel use pipes then.
+        {"names": EVENT_COUNTERS.split(), "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
     ]
     return [
         *(devices if gpu else no_devices),
@@ -141,6 +148,8 @@ def _untrusted(*, gpu: bool) -> list[Rule]:
         *(_allow(["fcntl"], _equal(1, command)) for command in FILE_COMMANDS),
         *(_pretend(["fcntl"], _equal(1, command)) for command in LOCK_COMMANDS),
         _pretend(["flock"]),
+        _allow(["memfd_create"], _masked(1, MFD_HUGETLB, 0)),
+        _allow(["prctl"], {"index": 0, "value": SET_MEMORY_MERGE, "op": "SCMP_CMP_NE"}),
         _allow(["mknod"], _masked(1, FILE_TYPE, FIFO)),
         _allow(["mknodat"], _masked(2, FILE_TYPE, FIFO)),
         # With flags these say whether a page is in memory (NOWAIT), or keep it out of there (DONTCACHE).

@@ -12,6 +12,7 @@ Not covered: containers with a GPU, whose driver's files the engine puts into th
 """
 
 import hashlib
+import platform
 import secrets
 import tempfile
 import threading
@@ -22,15 +23,19 @@ from typing import Any
 
 from aira_bench.docker_engine import DockerEngine, ImageDetails
 from aira_bench.errors import PrerequisiteError, SandboxError
-from aira_bench.sandbox import hardening
+from aira_bench.sandbox import hardening, kernel_files
 from aira_bench.sandbox.caretaker import STORE, Caretaker, store_mount
 from aira_bench.sandbox.owner import this_process
 from aira_bench.sandbox.protocol import ContainerSpec, Mount
 from aira_bench.sandbox.trusted import TrustedContainer
 
+MACHINE = "this machine"
+"""Of what the store says that trees are which containers of all images get."""
 BARE_IMAGE = "aira-bench-bare:1"
 """An image without layers: what a container sees of it is a folder of its own."""
 _RECIPE = 'FROM scratch AS bare\nLABEL aira-bench.bare="1"\n'
+_INIT = ("/sbin/docker-init", "--")
+"""What the engine begins a container with that has an init."""
 _MAKE_TIMEOUT_S = 600.0
 _TEST_TIMEOUT_S = 30.0
 OPTIONS = ("ro", "nosuid", "nodev", "directio")
@@ -93,7 +98,8 @@ class OwnTrees:
 
     def _tried(self, key: str, image: str, environment: Mapping[str, str]) -> ImageTrees:
         try:
-            found = ImageTrees(self._make(key, image, "image", image, ()), environment)
+            machine = self._make(machine_key(self._engine), MACHINE, "machine", image, ())
+            found = ImageTrees((*self._make(key, image, "image", image, ()), *machine), environment)
             self._require_bare()
             self._try_out(found)
         except (SandboxError, PrerequisiteError) as error:
@@ -137,8 +143,9 @@ class OwnTrees:
         if not (made := self.listed(image).get(key)):
             arguments = (key, of, kind)
             with TrustedContainer(
-                self._engine, image, "erofs", arguments, mounts=[store_mount(), *mounts], capabilities=["DAC_OVERRIDE"]
-            ) as maker:
+                self._engine, image, "erofs", arguments,
+                mounts=[store_mount(), *mounts], capabilities=["DAC_OVERRIDE"], init=kind == "machine",
+            ) as maker:  # fmt: skip
                 maker.answer(timeout_s=_MAKE_TIMEOUT_S)
             made = self.listed(image)[key]
         self._folder = self._engine.volume_folder(STORE)
@@ -206,10 +213,19 @@ def tree_mount(container: str, tree: Tree) -> dict[str, Any]:
 
 
 def dress(body: dict[str, Any], found: ImageTrees) -> None:
-    """Let a request's container be one of the image without layers, with the variables of the image it stands for."""
+    """Let a request's container be one of the image without layers, with the variables of the image it stands for.
+
+    Its first process and the layout of processors come as trees: of the engine's file and the kernel's file system,
+    which all containers share, the one tells who waits at its pages (futex) and the other who looked up a name.
+    """
     given = dict(line.split("=", 1) for line in body.get("Env", []))
     body["Image"] = BARE_IMAGE
     body["Env"] = [f"{name}={value}" for name, value in sorted({**found.environment, **given}.items())]
+    body["Entrypoint"] = [*_INIT, *body["Entrypoint"]]
+    host = body["HostConfig"]
+    host["Init"] = False
+    host.get("Tmpfs", {}).pop("/sys", None)
+    host["Mounts"] = [mount for mount in host["Mounts"] if mount["Target"] != kernel_files.PROCESSORS]
 
 
 def without_data(spec: ContainerSpec) -> ContainerSpec:
@@ -220,6 +236,13 @@ def without_data(spec: ContainerSpec) -> ContainerSpec:
 def image_key(details: ImageDetails) -> str:
     """The key of an image's files. Images of equal layers, like an agent's and its evaluator's, share them."""
     return key_of([*details.layers, *sorted(details.environment.items())])
+
+
+def machine_key(engine: DockerEngine) -> str:
+    """The key of what depends on engine and processors."""
+    info = engine.info()
+    models = {line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")}
+    return key_of([MACHINE, info.version, info.cpus, platform.release(), *sorted(models)])
 
 
 def key_of(contents: Sequence[object]) -> str:

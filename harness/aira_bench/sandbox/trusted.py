@@ -37,8 +37,9 @@ class TrustedContainer:
         *,
         mounts: Sequence[Mapping[str, Any]] = (),
         capabilities: Sequence[str] = (),
+        init: bool = False,
     ) -> None:
-        """Create and start the container. `mounts` are the Engine API's.
+        """Create and start the container. `mounts` are the Engine API's; with `init` it sees the engine's init.
 
         Raises:
             PrerequisiteError: there is no such image.
@@ -49,7 +50,7 @@ class TrustedContainer:
         self._decoder, self._pending, self._errors = FrameDecoder(), b"", b""
         self._stream: Attachment | None = None
         name = f"aira-{program}-{secrets.token_hex(6)}"
-        self._id = engine.create_container(name, _body(image, program, arguments, mounts, capabilities))
+        self._id = engine.create_container(name, _body(image, program, arguments, mounts, capabilities, init=init))
         try:
             self._stream = engine.attach(self._id)
             engine.start_container(self._id)
@@ -118,6 +119,8 @@ def _body(
     arguments: Sequence[str],
     mounts: Sequence[Mapping[str, Any]],
     capabilities: Sequence[str],
+    *,
+    init: bool,
 ) -> dict[str, Any]:
     return {
         "Image": image,
@@ -138,6 +141,7 @@ def _body(
             "CapAdd": list(capabilities),
             "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile('trusted')}"],
             "IpcMode": "private",
+            "Init": init,
             "Memory": _MEMORY_MIB << 20,
             "MemorySwap": _MEMORY_MIB << 20,
             "PidsLimit": 16,

@@ -31,6 +31,8 @@ _DIRENT = struct.Struct("<QHBB")
 _MAGIC, _EXTENDED = 0xE0F5E1E2, 1
 _TYPES = {stat.S_IFREG: 1, stat.S_IFDIR: 2, stat.S_IFLNK: 7}
 _COPY_BYTES = 1 << 24
+INIT, PROCESSORS = "/sbin/docker-init", "/sys/devices/system/cpu"
+COUNTING = {"acpi_cppc", "cpufreq", "cpuidle", "power", "thermal_throttle"}
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Node:
     path: str = ""
     """Where a regular file's content is read; empty for one without content."""
     text: bytes = b""
-    """A link's target, or a folder's blocks once they are laid out."""
+    """A link's target, a folder's blocks once they are laid out, or a file's content that was read already."""
     children: dict[bytes, "Node"] = field(default_factory=dict)
     links: int = 0
     nid: int = 0
@@ -101,6 +103,36 @@ def image_trees() -> dict[str, Node]:
         else:
             trees[folder] = read_tree(f"/{folder}")
     return trees
+
+
+def machine_trees() -> dict[str, Node]:
+    """What the engine and the kernel show all containers alike: the first process's program, the processors' layout."""
+    with open(INIT, "rb") as file:  # noqa: PTH123
+        init = Node(stat.S_IFREG | 0o755, text=file.read())
+    init.size = len(init.text)
+    sbin = Node(stat.S_IFDIR | 0o755, children={os.path.basename(INIT).encode(): init})  # noqa: PTH119
+    tree = read_values(PROCESSORS)
+    for name in reversed(PROCESSORS.split("/")[2:]):
+        tree = Node(stat.S_IFDIR | 0o755, children={name.encode(): tree})
+    return {"sbin": sbin, "sys": tree}
+
+
+def read_values(path: str) -> Node:
+    """The tree below `path` with what everybody may read there now, less what counts the processors' work."""
+    found = os.lstat(path)
+    node = Node(found.st_mode & ~0o222)
+    if stat.S_ISDIR(found.st_mode):
+        for name in sorted({*os.listdir(path)} - COUNTING):  # noqa: PTH208
+            if os.lstat(f"{path}/{name}").st_mode & 0o004:
+                node.children[os.fsencode(name)] = read_values(f"{path}/{name}")
+        return node
+    if stat.S_ISLNK(found.st_mode):
+        node.text = os.fsencode(os.readlink(path))  # noqa: PTH115
+    else:
+        with contextlib.suppress(OSError), open(path, "rb") as file:  # noqa: PTH123
+            node.text = file.read()
+    node.size = len(node.text)
+    return node
 
 
 def write(root: Node, output: BinaryIO) -> int:
@@ -208,7 +240,13 @@ def make(store: str, key: str, of: str, kind: str) -> None:
             return
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         heads = {}
-        trees = image_trees() if kind == "image" else {"data": read_tree("/data")}
+        match kind:
+            case "image":
+                trees = image_trees()
+            case "machine":
+                trees = machine_trees()
+            case _:
+                trees = {"data": read_tree("/data")}
         for name, root in trees.items():
             with _whole(f"{folder}/{name}.erofs") as file:
                 heads[name] = write(root, file)

@@ -20,6 +20,7 @@ import resource
 import signal
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ MEMORY_BYTES = 160 << 20
 SO_COOKIE = 57
 F_GETLK, F_OFD_SETLK = 5, 37
 _LOCK = "hhqqi4x"
+FUTEX, FUTEX_WAIT, FUTEX_WAKE = 202, 0, 1
+FIRST_EVENT, EVENTS = 512, 512
+"""Numbers of event counters that are used: smaller ones are the machine's own."""
 _MAPPED: list[mmap.mmap] = []
 _OPEN: list[int] = []
 """What is mapped or locked stays so until the process ends."""
@@ -107,6 +111,62 @@ def names(folder: str, key: str) -> Marks:
         return taken
 
     return Marks(touch, read)
+
+
+def event_numbers() -> Marks:
+    """Numbers of event counters, which are the machine's: the lowest that nobody holds is given next."""
+
+    def taken() -> Iterator[tuple[int, int]]:
+        number = 0
+        while number < FIRST_EVENT + EVENTS:
+            descriptor = os.eventfd(0)
+            with open(f"/proc/self/fdinfo/{descriptor}") as file:  # noqa: PTH123
+                number = int(file.read().partition("eventfd-id:")[2].split()[0])
+            yield number, descriptor
+
+    def touch(indices: Sequence[int]) -> None:
+        for number, descriptor in list(taken()):
+            if number - FIRST_EVENT not in indices:
+                os.close(descriptor)
+
+    def read(count: int) -> list[float]:
+        free = dict(taken())
+        for descriptor in free.values():
+            os.close(descriptor)
+        return [float(FIRST_EVENT + index not in free) for index in range(count)]
+
+    return Marks(touch, read)
+
+
+def waiters(path: str) -> Marks:
+    """Places of a file at which somebody waits; whoever maps it too may wake him, and is told how many woke."""
+    memory = _mapped_at(path)
+
+    def wait(address: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # other media send some
+        value = ctypes.c_uint32.from_address(address).value
+        _LIBRARY.syscall(FUTEX, ctypes.c_void_p(address), FUTEX_WAIT, value, None, None, 0)
+
+    def touch(indices: Sequence[int]) -> None:
+        for index in indices:
+            threading.Thread(target=wait, args=(memory + 4 * index,), daemon=True).start()
+
+    def read(count: int) -> list[float]:
+        places = (ctypes.c_void_p(memory + 4 * index) for index in range(count))
+        return [float(check(_LIBRARY.syscall(FUTEX, place, FUTEX_WAKE, 1, None, None, 0))) for place in places]
+
+    return Marks(touch, read)
+
+
+def _mapped_at(path: str) -> int:
+    """The address of a file's first page, mapped to the process's end."""
+    descriptor = os.open(path, os.O_RDONLY)
+    _LIBRARY.mmap.restype = ctypes.c_void_p
+    arguments = (ctypes.c_size_t(PAGE_BYTES), mmap.PROT_READ, mmap.MAP_SHARED, descriptor, ctypes.c_long(0))
+    address = _LIBRARY.mmap(None, *arguments)
+    os.close(descriptor)
+    assert isinstance(address, int)
+    return address
 
 
 def pages(path: str) -> Marks:
