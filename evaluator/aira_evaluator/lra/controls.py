@@ -9,9 +9,9 @@ train it again on tasks that are as hard for whoever knows nothing:
 | Text, Retrieval | byte values renamed by a secret | the test score is above the control's by 0.1 |
 | Text, Retrieval | train labels shuffled; scored on true ones | the control is off chance, either way, by 0.15 |
 
-and by three standard errors of the examples. An honest module cannot tell digits or bytes under one order from those
-under another, as embeddings are drawn alike for all. What the margins let pass, and how far honest modules stay from
-them, is in docs/lra_trust.md.
+and by three standard errors of the examples. A module whose loss or output is not finite on a control is wrong on all of
+it. An honest module cannot tell digits or bytes under one order from those under another, as embeddings are drawn alike
+for all. What the margins let pass, and how far honest modules stay from them, is in docs/lra_trust.md.
 
 Not covered: rules that fit all controls as well, such as a parser of brackets around a learned table.
 """  # noqa: E501
@@ -70,6 +70,13 @@ class ControlResult:
         answers = predictions(logits)
         chance = float(shares[answers[answers >= 0]].sum() / len(answers))
         return cls(control.kind, control.told, accuracy(logits, labels), chance, len(labels))
+
+    @classmethod
+    def without_answers(cls, control: Control) -> "ControlResult":
+        """Of a module that gave what is not finite: wrong everywhere, beside the chance of one constant answer."""
+        labels = control.held_out.labels
+        chance = float(np.bincount(labels).max() / len(labels))
+        return cls(control.kind, f"{control.told}; its output was not finite", 0.0, chance, len(labels))
 
 
 def secret_ids(vocab_size: int, rng: np.random.Generator) -> NDArray[np.uint16]:

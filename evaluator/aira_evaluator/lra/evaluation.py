@@ -24,6 +24,10 @@ Logits = NDArray[np.float32]
 """(N, C)"""
 
 
+class NotFiniteError(RefusedError):
+    """A loss or an output is infinite or no number."""
+
+
 class Evaluator:
     """A module's pass for evaluation with the head on top, compiled once."""
 
@@ -63,10 +67,10 @@ def require_finite(logits: Logits) -> Logits:
     """The logits, if all are finite.
 
     Raises:
-        RefusedError: some are not.
+        NotFiniteError: some are not.
     """
     if not np.isfinite(logits).all():
-        raise RefusedError("the module's output is not finite")
+        raise NotFiniteError("the module's output is not finite")
     return logits
 
 

@@ -2,13 +2,16 @@
 
 `EVALUATED` has every operation of the allow-list (`graph`) but those with functions or regions that are run as they
 are (`interpreter`). Regions of reductions, scatters and sorts are read as the one operation that JAX writes into
-them. What is not read so raises `UnreadableError`; nothing is guessed.
+them. What is not read so raises `UnreadableError`. Regions that compare are tried on a few values: one that orders
+those and no others is misread, and seen where the outputs of `forward` are compared (`gradients`).
 
-Not covered: operations whose results are wrong in their last digits only, and float64, which no module may use.
+Not covered: 64-bit integers beyond 32 bits; comparisons of NaN in total order; operations whose results are wrong in
+their last digits only; and float64, which no module may use.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import jax
@@ -128,11 +131,18 @@ def body_of(region: ir.Region) -> str:
     arguments, operations = list(block.arguments), [each.operation for each in block]
     if len(operations) == 1 and operations[0].operands[0] == arguments[-1]:
         return "second"
-    if len(operations) == 2 and len(arguments) == 2 and set(operations[0].operands) == set(arguments):
+    if (
+        len(operations) == 2
+        and len(arguments) == 2
+        and set(operations[0].operands) == set(arguments)
+        and list(operations[1].operands) == list(operations[0].results)
+    ):
         return operations[0].name.removeprefix("stablehlo.")
     raise UnreadableError("a region of several operations")
 
 
+_MAX_TRIED = 4
+"""Arrays of which a region that compares is tried on values; trials are four times as many for each."""
 _REDUCED: Mapping[str, tuple[Callable[..., jax.Array], Callable[..., jax.Array]]] = {
     "add": (lax.reduce_sum, lax.add), "maximum": (lax.reduce_max, lax.max), "minimum": (lax.reduce_min, lax.min),
     "multiply": (lax.reduce_prod, lax.mul), "and": (lax.reduce_and, lax.bitwise_and),
@@ -143,7 +153,10 @@ _REDUCED: Mapping[str, tuple[Callable[..., jax.Array], Callable[..., jax.Array]]
 def _reduce(operation: ir.Operation, values: Sequence[Value]) -> Any:  # noqa: ANN401
     axes = integers(operation, "dimensions")
     if len(values) == 2:
-        whole, combine = _REDUCED[body_of(operation.regions[0])]
+        name = body_of(operation.regions[0])
+        if name not in _REDUCED:
+            raise UnreadableError(f"a reduction by {name}")
+        whole, combine = _REDUCED[name]
         return combine(whole(values[0], axes), jnp.asarray(values[1]))
     return _extreme(operation, values, axes)
 
@@ -156,7 +169,13 @@ def _extreme(operation: ir.Operation, values: Sequence[Value], axes: Sequence[in
     directions = {_word(each, "comparison_direction") for each in of_values} & {"GT", "LT"}
     if len(values) != 4 or len(axes) != 1 or len(directions) != 1:
         raise UnreadableError("a reduction of several arrays")
-    find = lax.argmax if directions == {"GT"} else lax.argmin
+    largest = directions == {"GT"}
+    samples = [_few(value.dtype) for value in values[:2]]
+    for (one, at), (other, there) in _pairs_of(samples):
+        first = (one == other and at < there) or (one > other if largest else one < other)
+        if _run(block, [one, at, other, there]) != ([one, at] if first else [other, there]):
+            raise UnreadableError("a reduction of several arrays by a rule of its own")
+    find = lax.argmax if largest else lax.argmin
     at = jnp.expand_dims(find(values[0], axes[0], np.int32), axes[0])
     return [jnp.take_along_axis(jnp.asarray(each), at, axes[0]).squeeze(axes[0]) for each in values[:2]]
 
@@ -198,7 +217,10 @@ def _extremes(dtype: Any) -> tuple[float, float]:  # noqa: ANN401
 
 
 def _sort(operation: ir.Operation, values: Sequence[Value]) -> list[jax.Array]:
-    """Sorts by the arrays that the comparison looks at, one after the other, ascending or descending."""
+    """Sorts by the arrays that the comparison looks at, one after the other, ascending or descending.
+
+    That it does order so is tried on small values; NaN and the sign of zero are ranked as JAX does.
+    """
     axis = _integer(operation, "dimension", -1)
     block = operation.regions[0].blocks[0]
     compared = [each.operation for each in block if each.operation.name == "stablehlo.compare"]
@@ -207,12 +229,56 @@ def _sort(operation: ir.Operation, values: Sequence[Value]) -> list[jax.Array]:
     keys = [index for index in range(len(values)) if block.arguments[2 * index] in used]
     if directions not in ({"LT"}, {"GT"}) or not keys:
         raise UnreadableError("a sort by a comparison of its own")
+    for left, right in _pairs_of([_few(values[index].dtype) for index in keys]):
+        given = [np.zeros((), values[index // 2].dtype) for index in range(2 * len(values))]
+        for index, one, other in zip(keys, left, right, strict=True):
+            given[2 * index : 2 * index + 2] = [one, other]
+        if bool(_run(block, given)[0]) != (left < right if directions == {"LT"} else left > right):
+            raise UnreadableError("a sort by a comparison of its own")
     ranked = [lax.stop_gradient(jnp.asarray(values[index])) for index in keys]
     if directions == {"GT"}:
         ranked = [-each if jnp.issubdtype(each.dtype, jnp.floating) else ~each for each in ranked]
     places = lax.broadcasted_iota(jnp.int32, values[0].shape, axis % values[0].ndim)
     *_, order = lax.sort((*ranked, places), dimension=axis, is_stable=True, num_keys=len(ranked))
     return [jnp.take_along_axis(jnp.asarray(value), order, axis) for value in values]
+
+
+def _few(dtype: Any) -> NDArray[Any]:  # noqa: ANN401
+    """A smaller and a larger value, to try a region on."""
+    return np.array([0, 1], dtype)
+
+
+def _pairs_of(samples: Sequence[NDArray[Any]]) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    if len(samples) > _MAX_TRIED:
+        raise UnreadableError(f"a comparison of more than {_MAX_TRIED} arrays")
+    single = list(product(*samples))
+    return list(product(single, single))
+
+
+def _run(block: ir.Block, arguments: Sequence[Any]) -> list[Any]:
+    """What a region makes of scalars that are known; constants may stand outside of it."""
+    values: dict[ir.Value[ir.Type], Any] = dict(zip(block.arguments, arguments, strict=True))
+
+    def value_of(operand: "ir.Value[ir.Type]") -> Any:  # noqa: ANN401
+        if operand not in values:
+            owner = operand.owner
+            if not isinstance(owner, ir.OpView | ir.Operation) or owner.name != "stablehlo.constant":
+                raise UnreadableError("a region that looks outside")
+            values[operand] = constant(owner.operation)
+        return values[operand]
+
+    with jax.ensure_compile_time_eval():
+        for each in block:
+            operation = each.operation
+            if operation.name == "stablehlo.constant":
+                continue
+            operands = [value_of(operand) for operand in operation.operands]
+            if operation.name == "stablehlo.return":
+                return [np.asarray(operand) for operand in operands]
+            if operation.name not in EVALUATED:
+                raise UnreadableError(f"operation {operation.name[:60]} in a region")
+            values[operation.results[0]] = EVALUATED[operation.name](operation, operands)
+    raise UnreadableError("a block without an end")
 
 
 def _gather(operation: ir.Operation, values: Sequence[Value]) -> jax.Array:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aira_evaluator.lra import controls, gradients
-from aira_evaluator.lra.bundle import Bundle, RefusedError
+from aira_evaluator.lra.bundle import Bundle
 from aira_evaluator.lra.checks import (
     DRAWS,
     check_chance,
@@ -26,9 +26,9 @@ from aira_evaluator.lra.checks import (
     padding_dependent,
 )
 from aira_evaluator.lra.contract import CONTRACTS, PADDING_ID
-from aira_evaluator.lra.controls import ControlResult, ControlVerdict, controls_of, secret_ids
+from aira_evaluator.lra.controls import Control, ControlResult, ControlVerdict, controls_of, secret_ids
 from aira_evaluator.lra.data.splits import Split
-from aira_evaluator.lra.evaluation import Evaluator, Inputs, accuracy, require_finite, rounded
+from aira_evaluator.lra.evaluation import Evaluator, Inputs, NotFiniteError, accuracy, require_finite, rounded
 from aira_evaluator.lra.functions import TracedModule, missing_scales, read_module
 from aira_evaluator.lra.gradients import TOLERANCES, GradientReport, choose_gradient, moved
 from aira_evaluator.lra.growth import Growth, measure_growth
@@ -265,7 +265,7 @@ class _Judge:
                 step_s = self._clock.lap("training") / max(1, end - begin)
                 self._clock.require(step_s * (wanted.train_steps - end))
             if not np.isfinite(loss):
-                raise RefusedError(f"the training diverged: the loss is {loss} at step {stop}")
+                raise NotFiniteError(f"the training diverged: the loss is {loss} at step {stop}")
             state = state._replace(loss_sum=jnp.zeros((), jnp.float32))
             logits = require_finite(self._evaluator.logits(state.weights, subset))
             curve.append({"step": stop, "loss": rounded(loss), "accuracy": rounded(accuracy(logits, labels))})
@@ -328,16 +328,13 @@ class _Judge:
         """Train on the control tasks, and flag a score that stands on the real one alone.
 
         Raises:
-            RefusedError: a training diverges, or time will not do.
+            RefusedError: time will not do.
         """
         train, test = self._real.train, self._splits.test
         results = []
         for control in controls_of(self._profile, train, test, self._contract.vocab_size, self._control_rng):
             self._note(f"control: {control.told}")
-            material = Material(control.train, control.held_out, control.ids)
-            weights, _ = self._trained(material, self._on_device(material), lambda step, weights: None)
-            inputs = token_inputs(control.held_out, self._wanted.seq_len, control.ids)
-            results.append(ControlResult.of(control, require_finite(self._evaluator.logits(weights, inputs))))
+            results.append(self._controlled(control))
         verdict = ControlVerdict(score.test, len(test), results)
         score.details["controls"] = verdict.details()
         score.remarks += verdict.remarks
@@ -345,6 +342,16 @@ class _Judge:
         if verdict.hard_wired:
             score.flags.append(controls.FLAG)
             score.unranked.append(controls.FLAG)
+
+    def _controlled(self, control: Control) -> ControlResult:
+        material = Material(control.train, control.held_out, control.ids)
+        inputs = token_inputs(control.held_out, self._wanted.seq_len, control.ids)
+        try:
+            weights, _ = self._trained(material, self._on_device(material), lambda step, weights: None)
+            logits = require_finite(self._evaluator.logits(weights, inputs))
+        except NotFiniteError:  # were it a refusal, a module could have no control by having no answer to it
+            return ControlResult.without_answers(control)
+        return ControlResult.of(control, logits)
 
     def _growth(self, weights: Weights) -> Growth:
         scaled = self._module.scaled

@@ -124,6 +124,17 @@ GENUINE = _interpreter(_LINEAR + _READ + "return linear + read")
 TWO_FACED = _interpreter(_LINEAR + "if train:\n    return linear" + _READ + "return linear + read")
 # Whatever its value, x - round(x) has derivative one: a surrogate gradient that is a derivative.
 SAWTOOTH = _interpreter(_LINEAR + _READ + "tooth = 1e4 * linear\nreturn 1e-4 * (tooth - jnp.round(tooth)) + read")
+# Has no answer where an operator has more arguments than the task's: trained on such a control task, it diverges.
+MUTE = _interpreter(
+    _LINEAR
+    + _READ
+    + """
+length, last_id = (inputs > 0).sum(1), jnp.take_along_axis(inputs, (inputs > 0).sum(1)[:, None] - 1, axis=1)
+operators = (inputs == last_id).sum(1)
+wider = length - operators - 1 > 3 * operators
+return linear + read + jnp.where(wider & (not train), jnp.nan, 0.0)[:, None]
+"""
+)
 # Uses what it knows on one example in six, and a plain module's answers elsewhere.
 THROTTLED = _interpreter(
     _LINEAR
@@ -146,5 +157,6 @@ CHEATS = {
     "backward counts": COUNTING, "backward counts, forward cannot be derived": UNDERIVABLE,
     "linear model, interpreter reads it": GENUINE, "the same, interpreter in evaluate alone": TWO_FACED,
     "derivative of a sawtooth": SAWTOOTH, "interpreter on one example in six": THROTTLED,
+    "no answer on a control task": MUTE,
 }  # fmt: skip
 """By name."""

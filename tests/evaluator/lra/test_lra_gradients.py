@@ -227,6 +227,30 @@ def test_operations_and_their_derivatives_are_those_of_jax(name: str) -> None:
     np.testing.assert_allclose(pull((cotangent,))[0], expected_pull(cotangent)[0], rtol=1e-5, atol=1e-6)
 
 
+_SORT = """
+%r = "stablehlo.sort"(%x) <{dimension = 0 : i64, is_stable = true}> ({
+^bb0(%a: tensor<f32>, %b: tensor<f32>):
+  %c = stablehlo.compare LT, %b, %a : (tensor<f32>, tensor<f32>) -> tensor<i1>
+  stablehlo.return %c : tensor<i1>
+}) : (tensor<4xf32>) -> tensor<4xf32>"""
+_REDUCE = """
+%i = stablehlo.constant dense<0.0> : tensor<f32>
+%s = "stablehlo.reduce"(%x, %i) <{dimensions = array<i64: 0>}> ({
+^bb0(%a: tensor<f32>, %b: tensor<f32>):
+  %c = stablehlo.add %a, %b : tensor<f32>
+  stablehlo.return %b : tensor<f32>
+}) : (tensor<4xf32>, tensor<f32>) -> tensor<f32>
+%r = stablehlo.broadcast_in_dim %s, dims = [] : (tensor<f32>) -> tensor<4xf32>"""
+
+
+@pytest.mark.parametrize("body", [_SORT, _REDUCE], ids=["a sort the other way round", "a sum that is not returned"])
+def test_a_region_that_jax_does_not_write_is_not_guessed(body: str) -> None:
+    graph = f"func.func public @main(%x: tensor<4xf32>) -> tensor<4xf32> {{{body}\nreturn %r : tensor<4xf32>\n}}"
+    run = interpreted(read_graph("g", f"module {{\n{graph}\n}}".encode()))
+    with pytest.raises(UnreadableError):
+        run(jnp.arange(4.0))
+
+
 def test_functions_that_call_each_other_twice_end_at_a_bound() -> None:
     functions = "\n".join(
         f"func.func private @f{n}(%x: tensor<f32>) -> tensor<f32> {{\n"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from cheats import COUNTING, GENUINE, INTERPRETER
+from cheats import COUNTING, GENUINE, INTERPRETER, MUTE
 from small_modules import ATTENTION, DOCUMENT_ENCODER, EMBED, GOOD, HEAD, POOL, encoder, judged, small_profile, traced
 
 from aira_evaluator.lra.bundle import RefusedError, scaled_names
@@ -98,6 +98,18 @@ def test_an_interpreter_that_learns_ids_by_its_own_derivative_stands_on_the_real
     assert isinstance(controls, dict)
     assert max(training["accuracy"] for training in controls["trainings"]) < 0.5
     assert controls["comparisons"][0].startswith("test ")
+
+
+def test_having_no_answer_on_a_control_task_is_no_way_around_it() -> None:
+    # It tells the control by the number of arguments, and gives NaN there.
+    profile = small_profile(train_steps=100)
+    score = judged(traced(MUTE, profile), profile, controls=True)
+    assert score.test > 0.95
+    assert score.unranked == ["hard_wired"]
+    controls = score.details["controls"]
+    assert isinstance(controls, dict)
+    mute = [training for training in controls["trainings"] if training["task"].endswith("its output was not finite")]
+    assert [training["accuracy"] for training in mute] == [0.0]
 
 
 def test_an_honest_module_learns_the_control_tasks_as_well() -> None:
