@@ -1,8 +1,9 @@
 """Measures what one container can tell another: a sender and a receiver, made with the production options.
 
 First the sender, a predict container, is dead before the receiver, an agent's, starts; then both live at once. The
-programs are `inside/channels.py` and `inside/media.py`; they try hard, and know each other. What a pair gets across
-is compared with what was sent, and the capacity is that of a binary symmetric channel at the error rate seen.
+programs are `inside/channels.py`, `inside/media.py` and `inside/file_media.py`; they try hard, and know each other. What
+a pair gets across is compared with what was sent, and the capacity is that of a binary symmetric channel at the error
+rate seen.
 
 Not covered: caches and predictors of processors, GPUs, disk queues, and media that nobody here has thought of.
 """
@@ -27,7 +28,8 @@ from aira_bench.output import last_line
 from aira_bench.paths import host_paths
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.inside.channels import COUNTER_BITS, PILOT_BITS, duration_s
-from aira_bench.sandbox.inside.media import PAGE_BYTES, STRIDE_PAGES
+from aira_bench.sandbox.inside.file_media import STRIDE_PAGES
+from aira_bench.sandbox.inside.media import PAGE_BYTES
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Mount, Role, Sandbox
 
 When = Literal["after", "at once"]
@@ -238,6 +240,7 @@ def _side(
         files = {
             "channels.py": hardening.source("channels"),
             "aira_bench/sandbox/inside/media.py": hardening.source("media"),
+            "aira_bench/sandbox/inside/file_media.py": hardening.source("file_media"),
             "job.json": json.dumps(job),
         }
         try:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from aira_bench.sandbox.inside import media
+from aira_bench.sandbox.inside import file_media, media
 from aira_bench.sandbox.inside.media import Counter, Marks, Medium, State
 
 COUNTER_BITS = 5
@@ -57,23 +57,23 @@ class Way:
 
 
 WAYS: dict[str, Way] = {
-    "names in the image": Way(lambda job: media.names("/usr/lib", job["key"])),
-    "names in /": Way(lambda job: media.names("/", job["key"])),
-    "names in a small folder": Way(lambda job: media.names(job["data"], job["key"])),
-    "names in a large folder": Way(lambda job: media.names(job["many"], job["key"])),
-    "names in /sys": Way(lambda job: media.names("/sys/devices/system/cpu", job["key"])),
+    "names in the image": Way(lambda job: file_media.names("/usr/lib", job["key"])),
+    "names in /": Way(lambda job: file_media.names("/", job["key"])),
+    "names in a small folder": Way(lambda job: file_media.names(job["data"], job["key"])),
+    "names in a large folder": Way(lambda job: file_media.names(job["many"], job["key"])),
+    "names in /sys": Way(lambda job: file_media.names("/sys/devices/system/cpu", job["key"])),
     "event counters": Way(lambda job: media.event_numbers()),
-    "waiters at a file": Way(lambda job: media.waiters("/sbin/docker-init")),
-    "pages of a cold file": Way(lambda job: media.pages(f"{job['data']}/pages")),
-    "mapped pages": Way(lambda job: media.mapped_pages(large_library())),
-    "directory blocks": Way(lambda job: media.directories(job["folders"])),
+    "waiters at a file": Way(lambda job: file_media.waiters("/sbin/docker-init")),
+    "pages of a cold file": Way(lambda job: file_media.pages(f"{job['data']}/pages")),
+    "mapped pages": Way(lambda job: file_media.mapped_pages(large_library())),
+    "directory blocks": Way(lambda job: file_media.directories(job["folders"])),
     "vmstat": Way(lambda job: media.locked_memory(), 0.04),
     "inode numbers": Way(lambda job: media.inode_numbers(), 0.06),
     "socket cookies": Way(lambda job: media.cookies(), 0.1),
     "process descriptors": Way(lambda job: media.process_numbers(), 0.04),
     "ports": Way(lambda job: media.ports(24)),
-    "record locks": Way(lambda job: media.record_locks(f"{job['data']}/lock")),
-    "flock": Way(lambda job: media.flocks(job["many"])),
+    "record locks": Way(lambda job: file_media.record_locks(f"{job['data']}/lock")),
+    "flock": Way(lambda job: file_media.flocks(job["many"])),
     "pending signals": Way(lambda job: media.pending_signals(), 0.01),
     "processes": Way(lambda job: media.processes(), 0.12),
     "terminals": Way(lambda job: media.terminals(), 0.01),
