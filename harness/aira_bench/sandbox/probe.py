@@ -388,14 +388,17 @@ def _settings(inspected: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Che
     expected = hardening.step_body(spec, hardening.Place("", 1))["HostConfig"]
     trees = _tree_targets(inspected)
     yield _equal("engine's Init", host["Init"], "/sbin" not in trees)
-    for name in ("NetworkMode", "ReadonlyRootfs", "IpcMode", "PidsLimit", "Memory", "MemorySwap", "ShmSize"):
+    same = ("NetworkMode", "ReadonlyRootfs", "IpcMode", "CgroupnsMode", "PidsLimit", "Memory", "MemorySwap", "ShmSize")
+    for name in same:
         yield _equal(f"engine's {name}", host[name], expected[name])
     yield _equal("engine's CapDrop", host["CapDrop"], ["ALL"])
-    yield _equal("engine's CapAdd", host["CapAdd"] or [], [])
+    for name in ("CapAdd", "Devices", "DeviceCgroupRules", "DeviceRequests", "GroupAdd", "VolumesFrom"):
+        yield _equal(f"engine's {name}", host.get(name) or [], [])
+    yield _equal("engine's restarts", host["RestartPolicy"]["Name"] or "no", "no")
     yield _equal("engine's Privileged", host["Privileged"], False)
-    yield _equal("engine's PidMode", host["PidMode"], "")
+    for name in ("PidMode", "UTSMode", "UsernsMode"):
+        yield _equal(f"engine's {name}", host[name], "")
     yield _equal("engine's log driver", host["LogConfig"]["Type"], "none")
-    yield _equal("engine's devices", host["Devices"] or [], [])
     profile = hardening.seccomp(spec) in (host["SecurityOpt"] or [])
     yield Check("engine's seccomp profile", profile, "ours" if profile else "another", "ours")
     mounts = sorted(mount["Destination"] for mount in inspected["Mounts"])

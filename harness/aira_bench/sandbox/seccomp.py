@@ -51,7 +51,7 @@ epoll_wait getitimer gettimeofday nanosleep pipe pipe2 poll ppoll pselect6 selec
 signalfd4 time timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
 timerfd_settime times
 """
-OWN_IPC_NAMESPACE = "semctl semget semop semtimedop shmat shmctl shmdt shmget"
+OWN_IPC_NAMESPACE = "semctl semget semop semtimedop shmat shmdt"
 MACHINE = "getrandom uname"
 SOCKETS = """
 accept accept4 bind connect getpeername getsockname listen recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto shutdown
@@ -60,7 +60,7 @@ EVERYBODY = (FILES, MEMORY, PROCESSES, TIME_AND_EVENTS, OWN_IPC_NAMESPACE, MACHI
 
 TRUSTED_ONLY = """
 fcntl flock getsockopt inotify_add_watch inotify_init inotify_init1 inotify_rm_watch ioctl madvise memfd_create mknod
-mknodat mmap pidfd_open pidfd_send_signal prctl preadv2 pwritev2 readahead setsockopt sysinfo
+mknodat mmap pidfd_open pidfd_send_signal prctl preadv2 pwritev2 readahead setsockopt shmctl shmget sysinfo
 """
 EVENT_COUNTERS = "eventfd eventfd2"
 """Numbered over the whole machine, lowest free number first, as /proc/self/fdinfo tells. GPU drivers need them."""
@@ -83,8 +83,10 @@ TERMINAL_REQUESTS, REQUEST_CLASS = 0x5400, 0xFF00
 """The requests of ioctl that libraries make: terminals, FIONREAD, FIONBIO, FIOCLEX. File systems have others, which
 tell what the kernel holds of a file."""
 FIFO, FILE_TYPE = 0o010000, 0o170000
-MAP_LOCKED, MAP_HUGETLB, MFD_HUGETLB = 0x2000, 0x40000, 4
+MAP_LOCKED, MAP_HUGETLB, MFD_HUGETLB, SHM_HUGETLB = 0x2000, 0x40000, 4, 0o4000
 """Huge pages come from one pool of the machine's, where there is one."""
+SEGMENT_COMMANDS = (0, 1, 2, 3, 13, 14, 15)
+"""RMID, SET, and what describes shared segments of the container's own; not LOCK and UNLOCK (11, 12)."""
 SET_MEMORY_MERGE = 67
 NEW_NAMESPACES = 0x7E020000
 CLONE_PIDFD = 0x1000
@@ -149,6 +151,8 @@ def _untrusted(*, gpu: bool) -> list[Rule]:
         *(_pretend(["fcntl"], _equal(1, command)) for command in LOCK_COMMANDS),
         _pretend(["flock"]),
         _allow(["memfd_create"], _masked(1, MFD_HUGETLB, 0)),
+        _allow(["shmget"], _masked(2, SHM_HUGETLB, 0)),
+        *(_allow(["shmctl"], _equal(1, command)) for command in SEGMENT_COMMANDS),
         _allow(["prctl"], {"index": 0, "value": SET_MEMORY_MERGE, "op": "SCMP_CMP_NE"}),
         _allow(["mknod"], _masked(1, FILE_TYPE, FIFO)),
         _allow(["mknodat"], _masked(2, FILE_TYPE, FIFO)),
