@@ -1,9 +1,9 @@
 """Measures what one container can tell another: a sender and a receiver, made with the production options.
 
 First the sender, a predict container, is dead before the receiver, an agent's, starts; then both live at once. The
-programs are `inside/channels.py`, `inside/media.py` and `inside/file_media.py`; they try hard, and know each other. What
-a pair gets across is compared with what was sent, and the capacity is that of a binary symmetric channel at the error
-rate seen.
+programs are `inside/channels.py`, `inside/media.py` and `inside/file_media.py`; they try hard, and know each other.
+What a pair gets across is compared with what was sent, and the capacity is that of a binary symmetric channel at the
+error rate seen.
 
 Not covered: caches and predictors of processors, GPUs, disk queues, and media that nobody here has thought of.
 """
