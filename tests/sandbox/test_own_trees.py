@@ -17,7 +17,7 @@ from small_steps import SMALL
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError
-from aira_bench.sandbox import caches, hardening
+from aira_bench.sandbox import caches, ending, hardening
 from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Mount, StepOutcome
@@ -190,6 +190,11 @@ def test_nothing_is_handed_over_while_caches_cannot_be_freed_in_time(
     monkeypatch.setattr(caches, "CLEAN_TIMEOUT_S", 30.0)
     outcome, _ = act(ordinary, spec, SEND, {"/usr/lib": [1]}, tmp_path / "later")
     assert outcome.exit_code == 0, "once they are freed, work goes on"
+
+
+def test_freeing_is_waited_for_as_long_as_dying() -> None:
+    """Code can leave names by the hundred million, as it can make its death slow; neither may fail the next step."""
+    assert caches.CLEAN_TIMEOUT_S >= ending.DEATH_TIMEOUT_S
 
 
 LOOK = """

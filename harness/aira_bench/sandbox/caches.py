@@ -4,7 +4,8 @@ The caretaker, a resident trusted container that may write to one file of the ke
 needs real root in the engine; where it cannot be had, records say so (`Caretaker.lacking`) and nothing is freed.
 
 Freeing takes milliseconds, off the critical path: the next hand-over waits only for what is not done by then. A
-container that left millions of names makes it take seconds; past `CLEAN_TIMEOUT_S` nothing goes on: no score is made.
+container that left millions of names makes it take seconds or, on a machine with much memory, minutes: that is waited
+for, as it must be no failure of the engine's. Past `CLEAN_TIMEOUT_S` nothing goes on: no score is made.
 
 Not covered: messages between containers that run at once, which file trees of their own close (`trees`).
 """
@@ -18,11 +19,12 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.caretaker import Caretaker
+from aira_bench.sandbox.ending import DEATH_TIMEOUT_S
 from aira_bench.sandbox.protocol import Mount
 from aira_bench.sandbox.trusted import TrustedContainer
 
-CLEAN_TIMEOUT_S = 30.0
-"""Longest time to free caches."""
+CLEAN_TIMEOUT_S = DEATH_TIMEOUT_S
+"""Longest time to free caches, deaths that are waited for included: code can make both slow."""
 READ_TIMEOUT_S = 600.0
 _log = logging.getLogger(__name__)
 
