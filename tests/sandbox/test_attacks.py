@@ -343,3 +343,34 @@ print(allowed, ctypes.get_errno())
 """
     )
     assert outcome.stdout.head == b"0 1\n", outcome.stderr.head
+
+
+def test_the_walls_cost_a_solution_what_the_security_page_says(run_code: RunCode, tmp_path: Path) -> None:
+    outcome = run_code(
+        """
+import asyncio, fcntl, getpass, json, multiprocessing, os, pwd, socket, sqlite3
+def works(action):
+    try: action()
+    except (OSError, KeyError): return False
+    return True
+def lock_twice():
+    with open("lock", "w") as first, open("lock", "w") as second:
+        for file in (first, second): fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+async def run_true():
+    return await (await asyncio.create_subprocess_exec("true")).wait()
+json.dump({
+    "works": [works(action) for action in (
+        lock_twice, getpass.getuser, lambda: asyncio.run(run_true()), lambda: multiprocessing.Pool(2).map(abs, [1, 2]),
+        lambda: socket.socket(socket.AF_UNIX).bind("socket"), lambda: sqlite3.connect("a.db").execute("create table t(a)"),
+        lambda: socket.getaddrinfo("127.0.0.1", 80))],
+    "fails": [works(action) for action in (
+        os.getloadavg, lambda: os.eventfd(0), os.openpty, socket.if_nameindex, lambda: pwd.getpwuid(os.getuid()),
+        lambda: socket.create_server(("127.0.0.1", 0)), lambda: socket.getaddrinfo("example.org", 80))],
+    "memory_kib": int(open("/proc/meminfo").readline().split()[1]),
+}, open("seen.json", "w"))
+""",
+        artifacts=[SEEN],
+    )
+    assert outcome.exit_code == 0, outcome.stderr.head
+    granted_kib = (SMALL.memory_mib + SMALL.workspace_mib + SMALL.tmp_mib + SMALL.shm_mib) << 10
+    assert seen(outcome, tmp_path) == {"works": [True] * 7, "fails": [False] * 7, "memory_kib": granted_kib}
