@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from small_steps import SUBMISSION, RunCode
 
-from aira_bench.docker_engine import DockerEngine
+from aira_bench.docker_engine import ContainerInfo, DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
@@ -115,6 +116,30 @@ def test_a_swept_step_has_no_outcome(
     container.close()
     sandbox.sweep(spec.run_id)
     assert left(engine, spec.run_id) == (0, 0)
+
+
+def test_a_container_that_appears_while_its_run_is_swept_is_removed_too(engine: DockerEngine, image: str) -> None:
+    """As when an orchestrator dies between its request and the engine's answer."""
+    run_id = f"test-{secrets.token_hex(6)}"
+    labels = {hardening.RUN_LABEL: run_id}
+    volume = f"aira-test-{secrets.token_hex(6)}"
+    engine.create_volume(volume, {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}, labels)
+
+    class Late(DockerEngine):
+        late = False
+
+        def containers(self, label: str) -> list[ContainerInfo]:
+            found = super().containers(label)
+            if run_id in label and not self.late:
+                self.late = True
+                mount = {"Type": "volume", "Source": volume, "Target": "/workspace"}
+                body = {"Image": image, "Cmd": ["true"], "Labels": labels, "HostConfig": {"Mounts": [mount]}}
+                self.create_container(f"aira-late-{secrets.token_hex(6)}", body)
+            return found
+
+    with DockerSandbox(Late.connect()) as sandbox:
+        assert sandbox.sweep(run_id) == 1
+    assert left(engine, run_id) == (0, 0)
 
 
 def test_sweeps_at_the_same_time_do_not_disturb_each_other(

@@ -19,6 +19,7 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -39,6 +40,8 @@ from aira_bench.sandbox.step import DockerStep, StepContainers
 
 REMOVAL_TIMEOUT_S = 120.0
 """Longest wait for removals that are under way when the sandbox is closed; what is left then is found by its labels."""
+_LATE_PAUSES_S = (0.2, 1.0, 3.0)
+"""A killed orchestrator's last request for a container may be carried out after a sweep has listed what there is."""
 _REMOVERS = 4
 USER_ATTEMPTS = 20
 OWN_COPY_BYTES = 1 << 20
@@ -147,7 +150,7 @@ class DockerSandbox:
         A step of ours that is running under `run_id` ends in a `SandboxError`.
 
         Raises:
-            SandboxError: a container could not be removed; the others are.
+            SandboxError: a container or volume could not be removed; the other containers are.
         """
         with self._lock:
             swept = [step for step, spec in self._live.items() if spec.run_id == run_id]
@@ -155,20 +158,35 @@ class DockerSandbox:
             step.sweep()
         self._join_removals()
         label = f"{hardening.RUN_LABEL}={run_id}"
-        containers = self._engine.containers(label)
-        failures: list[SandboxError] = []
+        try:
+            removed = self._remove_containers(label)
+        finally:
+            for step in swept:
+                step.close()
+        for pause_s in _LATE_PAUSES_S:
+            with contextlib.suppress(SandboxError):
+                self._remove_volumes(label)
+                return removed
+            time.sleep(pause_s)
+            removed += self._remove_containers(label)
+        self._remove_volumes(label)
+        return removed
+
+    def _remove_containers(self, label: str) -> int:
+        """Remove all; return how many. Raises the first failure, when the others are gone."""
+        containers, failures = self._engine.containers(label), list[SandboxError]()
         for container in containers:
             try:
                 self._engine.remove_container(container.id)
-            except SandboxError as error:  # the others go all the same
+            except SandboxError as error:
                 failures.append(error)
-        for step in swept:
-            step.close()
         if failures:
             raise failures[0]
+        return len(containers)
+
+    def _remove_volumes(self, label: str) -> None:
         for volume in self._engine.volumes(label):
             self._engine.remove_volume(volume)
-        return len(containers)
 
     def sweep_dead(self) -> int:
         """Remove what orchestrators of this machine left that are certainly dead; return how many containers went."""
