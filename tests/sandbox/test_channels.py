@@ -144,13 +144,27 @@ def test_with_walls_nothing_gets_through_at_once(engine: DockerEngine, image: st
     with DockerSandbox(engine) as sandbox:
         own_trees = sandbox.isolation(image, "agent", gpu=False).word == "own trees"
         bits = {name: bits for name, bits in CLOSED.items() if own_trees or name not in DEPENDS_ON_THE_KERNEL}
-        readings = table(sandbox, image, bits)
-    assert {name: each for name, each in readings.items() if each.state == "OPEN"} == {}
+        seen = []
+        for _ in range(
+            ATTEMPTS
+        ):  # a few dozen bits look like a message once in a while; a channel carries them each time
+            readings = table(sandbox, image, bits)
+            seen.append({name: each for name, each in readings.items() if each.state == "OPEN"})
+            bits = {name: bits[name] for name in seen[-1]}
+            if not bits:
+                break
+    assert not bits, seen
 
 
 @pytest.mark.docker
 def test_with_walls_nothing_is_left_for_a_later_container(engine: DockerEngine, image: str) -> None:
     rows = [replace(row, bits_after=min(row.bits_after, 256)) for row in ROWS if row.bits_after and not row.known_open]
+    seen = []
     with DockerSandbox(engine) as sandbox:
-        readings = measure(Setting(sandbox, image, random.Random(), rows), "after")
-    assert [each for each in readings if each.state == "OPEN"] == []
+        for _ in range(ATTEMPTS):
+            readings = measure(Setting(sandbox, image, random.Random(), rows), "after")
+            seen.append([each for each in readings if each.state == "OPEN"])
+            rows = [row for row in rows if row.name in {each.medium for each in seen[-1]}]
+            if not rows:
+                break
+    assert not rows, seen

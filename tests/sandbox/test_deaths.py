@@ -288,9 +288,10 @@ def test_steps_leave_no_descriptor_open(run_code: RunCode, sandbox: DockerSandbo
     gc.disable()
     try:
         before = len(list(Path("/proc/self/fd").iterdir()))
-        for _ in range(3):
+        for _ in range(8):
             run_code("pass")
         sandbox.sweep(run_id)
-        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+        # Two a step were left once, which would be 16. Connections to the engine are kept, a few more when it is slow.
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 6
     finally:
         gc.enable()
