@@ -33,7 +33,7 @@ class Unacceptable(ValueError):
     """A file is not what a reader of it takes; the text is the reason, without the file's name."""
 
 
-def reason(error: OSError | Unacceptable) -> str:
+def reason(error: OSError | ValueError) -> str:
     """Why a file could not be read, without its name."""
     return getattr(error, "strerror", None) or str(error)
 
@@ -101,7 +101,7 @@ def open_file(root: Path, name: str | PurePosixPath, *, owned: bool = False) -> 
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise Unacceptable(f"it cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+            raise Unacceptable(f"it cannot be opened: {reason(error)}") from error
         if not stat.S_ISREG(found.st_mode):
             raise Unacceptable(f"it is {kind_of(found.st_mode)}, not a regular file")
         if owned and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
