@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aira_bench.cli.options import SUB_FORMAT, add_json
+
 if TYPE_CHECKING:
     from aira_bench.scaling.notation import Pattern
 
@@ -21,7 +23,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "extrapolate", help="grow a pattern to full size", epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=SUB_FORMAT,
         description="Grow a pattern to a number of parameters; print layers, FLOPs, steps, and estimates of training.",
     )  # fmt: skip
     parser.add_argument("pattern", metavar="PATTERN", help='compact notation, such as "5(2A-M)-A"')
@@ -44,7 +46,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--utilization", type=float, default=0.4, metavar="X", help="share of peak reached (default: 0.4)"
     )
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="write a strip picture of the layers")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    add_json(parser)
     parser.set_defaults(handle=handle)
 
 

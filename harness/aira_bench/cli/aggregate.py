@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder
+
 if TYPE_CHECKING:
     from aira_bench.scaling.aggregate import ScoredArchitecture, Voter
 
@@ -20,12 +22,12 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "aggregate", help="vote one pattern from many runs", epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=SUB_FORMAT,
         description="Collect scored architectures, select the best, and vote for a pattern layer by layer.",
     )  # fmt: skip
     parser.add_argument("runs_wanted", nargs="*", metavar="RUN", help="names or folders of runs")
     parser.add_argument("--scores", type=Path, action="append", default=[], metavar="FILE", help="scores as JSON")
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of runs (default: $AIRA_RUNS or ./runs)")
+    add_runs_folder(parser)
     parser.add_argument("--split", choices=("validation", "test"), default="validation", help="default: validation")
     parser.add_argument(
         "--select", choices=("rank", "clusters"), default="rank",
@@ -40,7 +42,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="layers before that must agree: 0, 1 or 2; repeatable (default: all three)",
     )  # fmt: skip
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="picture of the votes of the first condition")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    add_json(parser)
     parser.set_defaults(handle=handle)
 
 

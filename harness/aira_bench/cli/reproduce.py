@@ -2,6 +2,8 @@
 
 import argparse
 
+from aira_bench.cli.options import SUB_FORMAT, add_json
+
 _EPILOG = """tables: 2 3 7 8 9 10 11, layers (Tables 10 and 11 against 8 and 9), headline
 
 examples:
@@ -17,11 +19,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "reproduce", help="recompute the published tables", epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=SUB_FORMAT,
         description="Recompute published tables from formulas and say cell by cell whether they hold.",
     )  # fmt: skip
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="tables to recompute (default: all)")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    add_json(parser)
     parser.set_defaults(handle=handle)
 
 
