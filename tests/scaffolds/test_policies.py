@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_bench.runs.node import Node, StepClass, best_node
+from aira_bench.record.node import Node, StepClass, best_node
 from aira_bench.scaffolds.catalog import SCAFFOLDS, make_scaffold
 from aira_bench.scaffolds.evolutionary import Evolutionary
 from aira_bench.scaffolds.greedy import Greedy, debug_depth
