@@ -51,7 +51,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--steps", type=step_count, help="step budget of a seed (default: the profile's)")
     parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's)")
     parser.add_argument("--step-timeout", type=seconds, metavar="SECONDS", help="cap on one solution")
-    parser.add_argument("--scaffold", help=f"one of {', '.join(SCAFFOLDS)} (default: the agent's)")
+    parser.add_argument(
+        "--scaffold",
+        help=f"one of {', '.join(SCAFFOLDS.built_in)}, an installed one (aira-bench extensions), module:Class or "
+        "FILE.py:Class (default: the agent's)",
+    )
     parser.add_argument(
         "--fitness", choices=("hidden", "claimed"), default="hidden",
         help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",
