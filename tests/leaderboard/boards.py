@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from aira_bench.keys import SIGNED_HERE, KeyRing
-from aira_bench.leaderboard.board import Entry, Row, Section, Spread, Table, build_tables
+from aira_bench.leaderboard.board import Entry, Section, SeedResult, Table, build_tables
+from aira_bench.leaderboard.board import _row as row_of
 from aira_bench.leaderboard.formats import legend, print_tables, records, stacked, to_csv, to_json, to_markdown
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.node import ModelUse
@@ -24,34 +25,46 @@ BOARDS = RECORDED / "boards"
 
 MAD = Section("mad-2p", "Accuracy", False, "cpu", "a processor", "evaluator:1", "aaaa-bbbb", "search")
 BPB = replace(MAD, task="bpb", metric="BPB", lower_is_better=True, seed_set="final", synthetic=True)
-EMPTY = Row(
-    entry=Entry("random", "linear", "hidden", 10, 1.0, SIGNED_HERE, "shared"),
-    seeds=1, ended=0, valid_submission_rate=None, valid_step_rate=None, validation=None, test=None, best_test=None,
-    confirmed=None, claimed=None, claimed_less_trusted=None, flagged=0, unranked=0, awaiting=0, normalized=None,
-    normalized_corrected=None, steps=0, wall_s=0.0, infra_errors=0, retries=0, runs_by_seed={0: 1}, runs_not_shown=0,
-    model_use=ModelUse(),
+NEVER_ENDED = SeedResult(
+    seed=0, created="2026-01-01", ended=False, steps=0, valid_steps=0, infra_errors=0, lost_steps=0, retries=0, wall_s=0.0,
+    submitted=None, validation=None, test=None, best_test=None, confirmed=None, claimed=None, claimed_less_trusted=None,
+    flagged=False, unranked=(), awaits_confirm=False, validation_standard_error=None, test_standard_error=None,
+    confirmed_standard_error=None, normalized=None, normalized_corrected=None, model_use=ModelUse(),
 )  # fmt: skip
-FULL = Row(
-    entry=Entry("gemini|3", "mcts", "claimed", 200, 24.0, "signed by abcd (trusted)", "own trees"),
-    seeds=5, ended=4, valid_submission_rate=0.75, valid_step_rate=0.625, validation=Spread(0.5, 0.1, 3, 0.02),
-    test=Spread(0.51, 0.11, 3), best_test=Spread(0.6, 0.05, 4), confirmed=Spread(0.49, None, 1, 0.01),
-    claimed=Spread(0.7, 0.0, 3), claimed_less_trusted=Spread(0.2, 0.1, 3), flagged=2, unranked=1, awaiting=1,
-    normalized=Spread(0.4, 0.3, 4), normalized_corrected=Spread(0.3, 0.3, 4), steps=800, wall_s=86_412.3456,
-    infra_errors=3, retries=7, runs_by_seed={4: 2, 0: 3, 1: 1, 2: 2, 3: 2}, runs_not_shown=5,
-    model_use=ModelUse(12, 1000, 234, 1.23456),
+ENDED = replace(
+    NEVER_ENDED, ended=True, steps=40, valid_steps=25, infra_errors=2, lost_steps=1, retries=3, wall_s=6123.4567, submitted=7,
+    validation=0.5, test=0.52, best_test=0.6, claimed=0.7, claimed_less_trusted=0.2, flagged=True,
+    validation_standard_error=0.03, normalized=0.4, normalized_corrected=0.3, model_use=ModelUse(3, 1000, 234, 1.23456),
 )  # fmt: skip
-UNPRICED = replace(
-    EMPTY,
-    entry=replace(EMPTY.entry, agent="=HYPERLINK()", record="unsigned", isolation="dropped caches"),
-    ended=1, test=Spread(0.25, None, 1), validation=Spread(0.3, None, 1), valid_submission_rate=1.0, steps=4,
-    wall_s=303.4, infra_errors=1, confirmed=Spread(0.2, None, 1), normalized=Spread(0.1, None, 1),
-    model_use=ModelUse(2, None, None, None),
+CONFIRMED = replace(ENDED, seed=1, test=0.31, validation=0.4, validation_standard_error=0.04, confirmed=0.29,
+                    confirmed_standard_error=0.01, claimed_less_trusted=-0.1, flagged=False)  # fmt: skip
+UNRANKED = replace(
+    ENDED, seed=2, test=0.99, best_test=0.5, unranked=("hard_wired",), normalized=0.0, normalized_corrected=0.0
+)
+AWAITING = replace(ENDED, seed=3, test=0.98, awaits_confirm=True, normalized=None, normalized_corrected=None)
+LOST = replace(NEVER_ENDED, seed=4, ended=True, steps=4, infra_errors=4, lost_steps=4, retries=8, wall_s=12.0)
+PLAIN = replace(NEVER_ENDED, ended=True, steps=5, infra_errors=1, wall_s=303.4, submitted=2, validation=0.3, test=0.25,
+                confirmed=0.2, normalized=0.1, model_use=ModelUse(2, None, None, None))  # fmt: skip
+
+ENTRY = Entry("random", "linear", "hidden", 10, 1.0, SIGNED_HERE, "shared")
+EMPTY = row_of(ENTRY, {0: [NEVER_ENDED]}, {0: 0})
+FULL = row_of(
+    Entry("gemini|3", "mcts", "claimed", 200, 24.0, "signed by abcd (trusted)", "own trees"),
+    {
+        0: [NEVER_ENDED, replace(ENDED, created="2026-03-01"), replace(ENDED, created="2026-02-01", test=0.2)],
+        1: [CONFIRMED], 2: [UNRANKED], 3: [AWAITING], 4: [LOST], 5: [replace(NEVER_ENDED, seed=5, steps=3, retries=1)],
+    },
+    {0: 2, 1: 0, 2: 1, 3: 1, 4: 1, 5: 1},
 )  # fmt: skip
+UNPRICED = row_of(
+    replace(ENTRY, agent="=HYPERLINK()", record="unsigned", isolation="dropped caches"), {0: [PLAIN]}, {0: 0}
+)
+RETRIED = row_of(UNPRICED.entry, {0: [replace(PLAIN, retries=2, infra_errors=0)]}, {0: 0})
 
 
 def made_tables() -> list[Table]:
     """Two tables in which every column has something, and every format something to escape."""
-    return [Table(MAD, (FULL, UNPRICED, EMPTY)), Table(BPB, (replace(UNPRICED, retries=2, infra_errors=0),))]
+    return [Table(MAD, (FULL, UNPRICED, EMPTY)), Table(BPB, (RETRIED,))]
 
 
 def recorded_tables() -> list[Table]:
