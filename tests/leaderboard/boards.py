@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from aira_bench.keys import SIGNED_HERE, KeyRing
-from aira_bench.leaderboard.board import Entry, Section, SeedResult, Table, build_tables
-from aira_bench.leaderboard.board import _row as row_of
+from aira_bench.leaderboard.board import Section, Table, build_tables
 from aira_bench.leaderboard.formats import legend, print_tables, records, stacked, to_csv, to_json, to_markdown
+from aira_bench.leaderboard.rows import Entry, SeedResult, row_of
 from aira_bench.runs.folder import RunFolder
 from aira_bench.runs.node import ModelUse
 

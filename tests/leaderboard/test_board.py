@@ -11,8 +11,10 @@ import pytest
 from rich.text import Text
 
 from aira_bench.errors import RunStateError
-from aira_bench.leaderboard.board import Spread, build_tables, spread
-from aira_bench.leaderboard.formats import duration, print_tables, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.leaderboard.board import build_tables
+from aira_bench.leaderboard.columns import duration
+from aira_bench.leaderboard.formats import print_tables, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.leaderboard.rows import Spread, spread
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.sandbox.protocol import Isolation
 from generated_runs import manifest, write_run
@@ -188,7 +190,7 @@ def test_a_seed_run_twice_counts_once_and_an_ended_one_wins(tmp_path: Path) -> N
     later = manifest("later", seeds=(0,), steps=4, created="2026-02-01T00:00:00+00:00")
     second = write_run(tmp_path, later, end=False)
     (row,) = build_tables([first, second])[0].rows
-    assert (row.seeds, row.ended) == (1, 1)
+    assert (len(row.results), len(row.ended)) == (1, 1)
 
 
 def test_a_score_of_a_step_that_is_not_in_the_journal_is_ignored(tmp_path: Path) -> None:
@@ -240,6 +242,10 @@ def test_runs_of_one_agent_with_unlike_isolation_are_rows_of_their_own(tmp_path:
             "predict": Isolation("dropped caches", "a GPU")})),
     ]  # fmt: skip
     (table,) = build_tables(runs)
-    assert {row.entry.isolation: row.seeds for row in table.rows} == {"shared": 1, "own trees": 1, "dropped caches": 1}
+    assert {row.entry.isolation: len(row.results) for row in table.rows} == {
+        "shared": 1,
+        "own trees": 1,
+        "dropped caches": 1,
+    }
     assert {record["isolation"] for record in records([table])} == {"shared", "own trees", "dropped caches"}
     assert "| own trees |" in to_markdown([table])
