@@ -18,6 +18,7 @@ from aira_bench.leaderboard.rows import Spread, spread
 from aira_bench.runs.scores import TrustedScore
 from aira_bench.sandbox.protocol import Isolation
 from generated_runs import manifest, write_run
+from leaderboard.boards import made_tables
 from place import submitted
 
 
@@ -143,6 +144,14 @@ def test_no_cell_of_a_printed_board_is_cut(
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown
     assert "-0.0250 +- 0.0354" in shown
     assert columns is None or all(len(line) <= columns for line in shown.splitlines())
+
+
+def test_a_board_too_wide_even_for_a_pipe_is_stacked_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    (table, _) = made_tables()
+    print_tables([table])
+    shown = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert "run again 0 x5, 2 x2, 3 x2 and 2 more" in shown
 
 
 def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(tmp_path: Path) -> None:

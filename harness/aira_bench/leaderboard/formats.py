@@ -105,7 +105,8 @@ def print_tables(tables: Sequence[Table]) -> None:
     for table in tables:
         console.print(line(heading(table), "bold"), soft_wrap=not console.is_terminal)
         shown = to_terminal(table)
-        natural = console.measure(shown, options=console.options.update(max_width=WIDE))
+        # One more than a pipe's width: a measure at the limit cannot be told from one that was cut to it.
+        natural = console.measure(shown, options=console.options.update(max_width=WIDE + 1))
         if natural.maximum <= console.width:
             console.print(shown)
         else:
