@@ -1,8 +1,8 @@
 """The seam between a scaffold and whatever writes code: an LLM with prompts, or a classical searcher.
 
 An agent gets a situation and returns a `solution.py`; after the step it may say what was learned. It sees finished
-steps
-without test scores, and draws all randomness from the generator it is given, so the same seed proposes the same code.
+steps without test scores, and draws all randomness from the generator it is given, so the same seed proposes the same
+code.
 """
 
 import random
@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.metadata import ArtifactSpec, ProfileName
 
 FitnessSource = Literal["hidden", "claimed"]
 
@@ -28,7 +28,7 @@ class Brief:
     artifact: ArtifactSpec
     metric: str
     lower_is_better: bool
-    profile: str
+    profile: ProfileName
     fitness: FitnessSource
     step_timeout_s: float
     memory_mib: int
@@ -126,9 +126,17 @@ class Agent(Protocol):
 class UnlookingAgent:
     """Base of agents without a model, which learn from fitness alone and spend nothing."""
 
+    def describe(self) -> str:
+        """One line for `aira-bench agents`: the first of the class's own description."""
+        return (type(self).__doc__ or "").splitlines()[0]
+
+    def missing(self) -> tuple[str, ...]:
+        """Commands that install what this machine lacks before the agent can propose anything."""
+        return ()
+
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """Nothing was spent."""
+        """Do nothing: an agent that asks no model has spent nothing."""
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
-        """Nothing."""
+        """Return None: what a step printed teaches a searcher nothing beyond its fitness."""
         return None
