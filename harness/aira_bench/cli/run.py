@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.runs.folder import RunFolder
+    from aira_bench.record.folder import RunFolder
     from aira_bench.runs.resolve import RunRequest
 
 _EPILOG = """examples:
@@ -53,7 +53,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--steps", type=step_count, help="step budget of a seed (default: the profile's)")
     parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's)")
     parser.add_argument("--step-timeout", type=seconds, metavar="SECONDS", help="cap on one solution")
-    parser.add_argument("--scaffold", help=f"one of {', '.join(SCAFFOLDS)} (default: the agent's)")
+    parser.add_argument(
+        "--scaffold",
+        help=f"one of {', '.join(SCAFFOLDS.built_in)}, an installed one (aira-bench extensions), module:Class or "
+        "FILE.py:Class (default: the agent's)",
+    )
     parser.add_argument(
         "--fitness", choices=("hidden", "claimed"), default="hidden",
         help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",

@@ -13,33 +13,33 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
 
-from aira_bench import __version__
-from aira_bench.agents.data_preview import preview
+from aira_bench.agents.llm.data_preview import preview
 from aira_bench.agents.protocol import Brief
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
-from aira_bench.evaluation.normalized import anchors_of
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.files import write_atomically
-from aira_bench.runs.folder import RunFolder, new_run
-from aira_bench.runs.host import Ground, Host, Note, image_names, slot_limits, stand
-from aira_bench.runs.loop import run_seeds
-from aira_bench.runs.manifest import (
+from aira_bench.record.folder import RunFolder, new_run
+from aira_bench.record.manifest import (
     Manifest,
     describe_hardware,
     python_version,
     software_versions,
     source_revision,
 )
-from aira_bench.runs.record import RunRecord
+from aira_bench.record.normalized import anchors_of
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.sealing import Keeper, open_run
+from aira_bench.record.trust import set_aside_unvouched_calls
+from aira_bench.record.witness import Witness
+from aira_bench.runs.host import Ground, Host, Note, image_names, slot_limits, stand
+from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
-from aira_bench.runs.sealing import Keeper, open_run
 from aira_bench.runs.session import Progress, Session
 from aira_bench.runs.slots import SlotPool
-from aira_bench.runs.trust import set_aside_unvouched_calls
-from aira_bench.runs.witness import Witness
 from aira_bench.sandbox.protocol import ContainerSpec, Mount
 from aira_bench.tasks.task import DESCRIPTION
+from aira_bench.version import __version__
 
 
 def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], None]) -> RunFolder:

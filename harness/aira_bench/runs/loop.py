@@ -8,10 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from aira_bench.errors import BudgetExceeded
-from aira_bench.runs.folder import RunFolder, SeedFolder
-from aira_bench.runs.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
-from aira_bench.runs.node import best_node
-from aira_bench.runs.sealing import step_ended
+from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
+from aira_bench.record.node import best_node
+from aira_bench.record.sealing import step_ended
 from aira_bench.runs.session import Clock, OutOfTime, Progress, Session, Stopped, stream
 from aira_bench.runs.step import Step
 from aira_bench.scaffolds.protocol import Stop

@@ -16,17 +16,17 @@ from typing import Literal
 from pydantic import ValidationError
 
 from aira_bench.agents.catalog import AgentOptions, find_agent
-from aira_bench.agents.model_sources import Budgets
+from aira_bench.agents.llm.model_sources import Budgets
+from aira_bench.agents.llm.spending import Caps
 from aira_bench.agents.protocol import Agent, FitnessSource
-from aira_bench.agents.spending import Caps
 from aira_bench.errors import UsageError
 from aira_bench.hardware import this_machine, usable_cores
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
-from aira_bench.runs.folder import find_run
-from aira_bench.runs.manifest import RunPlan
-from aira_bench.runs.record import read_run
-from aira_bench.runs.trust import require_known_task
+from aira_bench.record.folder import find_run
+from aira_bench.record.manifest import RunPlan
+from aira_bench.record.run_record import read_run
+from aira_bench.record.trust import require_known_task
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.protocol import Policy
 from aira_bench.tasks.metadata import describe_validation_error
