@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from aira_bench.runs.journal import StepEnded, read_events
-from aira_bench.runs.node import Node
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.record.journal import StepEnded, read_events
+from aira_bench.record.node import Node
+from aira_bench.record.scores import TrustedScore
 from cli.freezing import check_shape
 from place import Place, submitted
 from small_mad import small_mad

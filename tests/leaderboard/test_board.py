@@ -13,7 +13,7 @@ from rich.text import Text
 from aira_bench.errors import RunStateError
 from aira_bench.leaderboard.board import Spread, build_tables, spread
 from aira_bench.leaderboard.formats import duration, print_tables, records, to_csv, to_json, to_markdown, write_board
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.protocol import Isolation
 from generated_runs import manifest, write_run
 from place import submitted

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from aira_bench.cli.main import run_command_line
 from aira_bench.files import write_atomically
 from aira_bench.keys import KeyFolder, KeyRing, MachineKey
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.record import read_run
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.run_record import read_run
 
 HERE = Path(__file__).parent
 BOARDS = HERE / "boards"

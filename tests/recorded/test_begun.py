@@ -13,12 +13,12 @@ import pytest
 
 from aira_bench.errors import RunStateError
 from aira_bench.keys import KeyRing
-from aira_bench.runs.folder import RunFolder
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.run_record import read_run
+from aira_bench.record.sealing import Keeper
+from aira_bench.record.trust import read_resumable
+from aira_bench.record.witness import Witness
 from aira_bench.runs.loop import run_seed
-from aira_bench.runs.record import read_run
-from aira_bench.runs.sealing import Keeper
-from aira_bench.runs.trust import read_resumable
-from aira_bench.runs.witness import Witness
 from generated_runs import LONG_AGO
 from recorded.shown import HERE, SCRIPTS_KEY
 from runs.test_loop import Clock, InProcessEngine, session

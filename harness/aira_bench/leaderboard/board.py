@@ -25,15 +25,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.evaluation.verdict import CONFIRM_FIRST
 from aira_bench.keys import SIGNED_HERE, KeyRing
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.node import ModelUse
-from aira_bench.runs.record import RunRecord, SeedRecord, read_run
-from aira_bench.runs.scores import TrustedScore
-from aira_bench.runs.witness import Witness
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.node import ModelUse
+from aira_bench.record.normalized import CORRECTED, PUBLISHED, normalized
+from aira_bench.record.run_record import RunRecord, SeedRecord, read_run
+from aira_bench.record.scores import TrustedScore
+from aira_bench.record.witness import Witness
 
 
 @dataclass(frozen=True)

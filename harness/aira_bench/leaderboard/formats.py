@@ -15,7 +15,7 @@ from aira_bench.escaping import csv_cell, json_text, markdown, one_line
 from aira_bench.files import write_atomically
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.leaderboard.board import Row, Spread, Table
-from aira_bench.runs.node import ModelUse
+from aira_bench.record.node import ModelUse
 from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
 
 if TYPE_CHECKING:
