@@ -12,6 +12,7 @@ from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import JournalFile, SeedEnded, StepEnded, StepStarted
 from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.node import Node, Timings, best_node
+from aira_bench.record.schema import SCHEMA
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import open_run, step_ended
 from aira_bench.record.witness import Witness
@@ -59,7 +60,9 @@ def write_run(
         write_json(folder.path / "manifest.json", record.model_dump(mode="json"))
     else:
         folder.path.mkdir(parents=True)
-        keeper = open_run(folder, record.model_copy(update={"schema_version": 2}), key, lambda: LONG_AGO, Witness(seen))
+        keeper = open_run(
+            folder, record.model_copy(update={"schema_version": SCHEMA}), key, lambda: LONG_AGO, Witness(seen)
+        )
     for seed in record.plan.seeds:
         rng = random.Random(f"{record.plan.name}/{seed}")
         place = folder.seed(seed)
