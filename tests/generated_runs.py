@@ -51,7 +51,7 @@ def write_run(
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
 
-    With a key the run is signed, and each step leaves an artifact; without one it is as versions up to 0.1 wrote it.
+    With a key the run is signed, and each step leaves an artifact; without one it is as it was before 0.1.0.
     The steps of the seeds in `infra` are infrastructure errors; true where their code had run.
     """
     folder = RunFolder(runs / record.plan.name)
