@@ -15,7 +15,7 @@ kind (`OFFERS`) that they have parameters for; what comes of it has to have the 
 An extension runs on the host, in this process, with everything its user may do. Entry points are read as metadata;
 nothing is imported before somebody names it (docs/decisions/0021-front-door.md).
 
-Not covered: consent to run what a stranger's run folder names (`aira_bench.runs.trust`).
+Not covered: consent to run what a stranger's run folder names (`aira_bench.record.trust`).
 """
 
 import contextlib
