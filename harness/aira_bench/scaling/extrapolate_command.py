@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aira_bench.scaling.notation import Pattern
+    from aira_contract.patterns import Pattern
 
 _EPILOG = """examples:
   aira-bench extrapolate "5(2A-M)-A" --scale 1B
