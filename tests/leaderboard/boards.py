@@ -17,11 +17,11 @@ from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.leaderboard.board import Section, Table, build_tables
 from aira_bench.leaderboard.formats import legend, print_tables, records, stacked, to_csv, to_json, to_markdown
 from aira_bench.leaderboard.rows import Entry, SeedResult, row_of
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.node import ModelUse
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.node import ModelUse
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded"
-BOARDS = RECORDED / "boards"
+BOARDS = Path(__file__).resolve().parent / "frozen"
 
 MAD = Section("mad-2p", "Accuracy", False, "cpu", "a processor", "evaluator:1", "aaaa-bbbb", "search")
 BPB = replace(MAD, task="bpb", metric="BPB", lower_is_better=True, seed_set="final", synthetic=True)

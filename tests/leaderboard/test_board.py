@@ -15,7 +15,7 @@ from aira_bench.leaderboard.board import build_tables
 from aira_bench.leaderboard.columns import duration
 from aira_bench.leaderboard.formats import print_tables, records, to_csv, to_json, to_markdown, write_board
 from aira_bench.leaderboard.rows import Spread, spread
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.protocol import Isolation
 from generated_runs import manifest, write_run
 from leaderboard.boards import made_tables

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.leaderboard.rows import Entry, Row, SeedResult, row_of, seed_result
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.record import RunRecord, read_run
-from aira_bench.runs.witness import Witness
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.run_record import RunRecord, read_run
+from aira_bench.record.witness import Witness
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.leaderboard.rows import Row, Spread
-from aira_bench.runs.node import ModelUse
+from aira_bench.record.node import ModelUse
 
 Scalar = str | int | float | None
 """What a file has in one cell; None where it is unknown."""

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
 
-from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.evaluation.verdict import CONFIRM_FIRST
-from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.node import ModelUse
-from aira_bench.runs.record import SeedRecord
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.node import ModelUse
+from aira_bench.record.normalized import CORRECTED, PUBLISHED, normalized
+from aira_bench.record.run_record import SeedRecord
+from aira_bench.record.scores import TrustedScore
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class Row:
 
     @property
     def normalized(self) -> Spread | None:
-        """Normalized test scores, 0 for a judged seed without a valid node (`aira_bench.evaluation.normalized`)."""
+        """Normalized test scores, 0 for a judged seed without a valid node (`aira_bench.record.normalized`)."""
         return spread(each.normalized for each in self.judged)
 
     @property
