@@ -23,6 +23,7 @@ from aira_bench.cli import (
     confirm,
     doctor,
     images,
+    init,
     key,
     leaderboard,
     prepare,
@@ -41,7 +42,7 @@ from aira_bench.terminal import tell, tolerate_any_text
 
 COMMANDS = (
     run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
-    extrapolate, analyze, key,
+    extrapolate, analyze, key, init,
 )  # fmt: skip
 STOPPED = 130
 _STATES_OF_FILES = {
