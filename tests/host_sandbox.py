@@ -124,6 +124,6 @@ def _captured(text: bytes) -> CapturedOutput:
 def host_without_containers(root: Path) -> tuple[Host, HostSandbox]:
     """A host whose sandbox runs plain processes, and the sandbox."""
     sandbox = HostSandbox()
-    hardware = Hardware("test", 1, 1.0, ())
+    hardware = Hardware("test", 1, 1024, ())
     paths = HostPaths(root / "home", root / "runs")
     return Host(paths, sandbox, SystemWorld(), hardware, lambda flavour: ImageSet("agent", "evaluator")), sandbox

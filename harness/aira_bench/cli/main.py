@@ -20,6 +20,7 @@ from aira_bench import __version__
 from aira_bench.cli import (
     agents,
     analyze,
+    check,
     confirm,
     doctor,
     images,
@@ -42,7 +43,7 @@ from aira_bench.terminal import tell, tolerate_any_text
 
 COMMANDS = (
     run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
-    extrapolate, analyze, key, init,
+    extrapolate, analyze, key, init, check,
 )  # fmt: skip
 STOPPED = 130
 _STATES_OF_FILES = {
