@@ -13,8 +13,8 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import StepEnded, StepStarted, read_events
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import StepEnded, StepStarted, read_events
 
 SEEDS, STEPS, STEP_S = 8, 5, 3.0
 # The solution leaves nothing to judge, so a slot's work is the solution alone.

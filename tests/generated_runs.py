@@ -8,13 +8,13 @@ from pathlib import Path
 
 from aira_bench.files import write_json
 from aira_bench.keys import MachineKey
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import JournalFile, SeedEnded, StepEnded, StepStarted
-from aira_bench.runs.manifest import Manifest, RunPlan
-from aira_bench.runs.node import Node, Timings, best_node
-from aira_bench.runs.scores import TrustedScore
-from aira_bench.runs.sealing import open_run, step_ended
-from aira_bench.runs.witness import Witness
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import JournalFile, SeedEnded, StepEnded, StepStarted
+from aira_bench.record.manifest import Manifest, RunPlan
+from aira_bench.record.node import Node, Timings, best_node
+from aira_bench.record.scores import TrustedScore
+from aira_bench.record.sealing import open_run, step_ended
+from aira_bench.record.witness import Witness
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aira_bench.runs.folder import RunFolder, SeedFolder
-from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
+from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.journal import SeedEnded, StepEnded, read_events
 
 
 def submitted(folder: SeedFolder) -> int | None:

@@ -15,7 +15,7 @@ FORBIDDEN = {
     "aira_kernels": {"aira_bench", "aira_evaluator", "jax"},
 }
 
-BAYES_PROCESS = ROOT / "harness" / "aira_bench" / "agents" / "bayes_process.py"
+BAYES_PROCESS = ROOT / "harness" / "aira_bench" / "agents" / "searchers" / "bayes_process.py"
 PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}}
 """docs/decisions/0007-bayes-in-its-own-process.md"""
 
@@ -45,7 +45,9 @@ def test_the_module_that_imports_botorch_is_imported_by_nobody() -> None:
     assert BAYES_PROCESS.is_file()
     for package in PACKAGES:
         for path in modules(package):
-            assert not any(name.startswith("aira_bench.agents.bayes_process") for name in imported(path)), path
+            assert not any(name.startswith("aira_bench.agents.searchers.bayes_process") for name in imported(path)), (
+                path
+            )
 
 
 def test_the_docker_sdk_has_one_importer() -> None:
@@ -85,7 +87,7 @@ def test_tracked_files_hold_no_caches_or_keys() -> None:
 
 def test_everything_printed_is_escaped_in_one_module() -> None:
     """`terminal` alone prints and makes texts of rich; so no command can show what a stranger wrote as it is."""
-    into_pipes = {"sandbox/inside", "agents/bayes_process.py", "agent_code/reader_process.py"}
+    into_pipes = {"sandbox/inside", "agents/searchers/bayes_process.py", "agent_code/reader_process.py"}
     inside = into_pipes | {"authoring/templates/task"}  # what an author's evaluate.py prints is read, never shown
     for path in modules("aira_bench"):
         place = path.relative_to(ROOT / "harness" / "aira_bench").as_posix()

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from aira_bench.agents.script_dials import read_dials
-from aira_bench.runs.journal import StepEnded, read_events
+from aira_bench.agents.searchers.script_dials import read_dials
+from aira_bench.record.journal import StepEnded, read_events
 from autoresearch_folders import LITERATURE, untrained_copy
 from place import Place
 

@@ -4,8 +4,20 @@ Raw bytes are hashed by the sandbox; what a person or a model sees has control c
 direction overrides replaced. Not covered: whether the text is true. Nothing printed is ever a score.
 """
 
+from dataclasses import dataclass
+
 from aira_bench.escaping import printable
-from aira_bench.sandbox.protocol import CapturedOutput
+
+
+@dataclass(frozen=True)
+class CapturedOutput:
+    """A stream's beginning and end. The middle is dropped, but counted and hashed."""
+
+    head: bytes
+    tail: bytes
+    """Empty when everything fitted into `head`."""
+    total_bytes: int
+    sha256: str
 
 
 def display(output: CapturedOutput, limit: int = 8000) -> str:

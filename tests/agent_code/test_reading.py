@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.agent_code import reading
+from aira_bench.agent_code.code_extraction import extract_code
+from aira_bench.agent_code.edits import parse_edits
+from aira_bench.agent_code.features import extract_features
 from aira_bench.agent_code.reading import NotRead, read_in_process
 from aira_bench.agent_code.syntax import DEEPEST, LONGEST_CODE_BYTES, UnreadableCode, parse, parse_any
-from aira_bench.agents.code_extraction import extract_code
-from aira_bench.agents.edits import parse_edits
-from aira_bench.agents.modules import read_genome
-from aira_bench.agents.script_dials import read_dials
-from aira_bench.agents.scripts import submitted_script
-from aira_bench.analysis.features import extract_features
+from aira_bench.agents.searchers.modules import read_genome
+from aira_bench.agents.searchers.script_dials import read_dials
+from aira_bench.agents.searchers.scripts import submitted_script
 from aira_bench.cli.main import run_command_line
 from generated_runs import manifest, write_run
 

@@ -18,10 +18,10 @@ from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.resident import ResidentJudge, may_stay
 from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
+from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import (
     ArtifactRequest,
-    CapturedOutput,
     ContainerSpec,
     ConversationTimeout,
     EndReason,

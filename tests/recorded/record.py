@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aira_bench.files import write_json
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import JournalFile, SeedOpened, StepEnded, read_events
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import JournalFile, SeedOpened, StepEnded, read_events
 from llm.wire_server import WireServer
 from test_models_end_to_end import RECORDED, brain
 

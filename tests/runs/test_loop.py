@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_bench.agents.architectures import EvolutionAgent
 from aira_bench.agents.protocol import Brief
+from aira_bench.agents.searchers.architectures import EvolutionAgent
 from aira_bench.errors import AskedInVain, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
@@ -28,17 +28,17 @@ from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import MARKER
 from aira_bench.images.ensure import ImageSet
 from aira_bench.keys import MachineKey
-from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.journal import StepEnded, read_events
+from aira_bench.output import CapturedOutput
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.journal import StepEnded, read_events
+from aira_bench.record.manifest import RunPlan
+from aira_bench.record.node import Node
 from aira_bench.runs.loop import run_seed
-from aira_bench.runs.manifest import RunPlan
-from aira_bench.runs.node import Node
 from aira_bench.runs.session import Session, Stopped
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.protocol import (
     Artifact,
     ArtifactRequest,
-    CapturedOutput,
     ContainerSpec,
     ConversationTimeout,
     FilesTooLarge,

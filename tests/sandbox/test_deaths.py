@@ -22,7 +22,7 @@ from aira_bench.evaluation.verdict import Verdict
 from aira_bench.files import write_json
 from aira_bench.images.ensure import ImageSet
 from aira_bench.leaderboard.board import build_tables
-from aira_bench.runs.folder import RunFolder
+from aira_bench.record.folder import RunFolder
 from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import failure_of
 from aira_bench.runs.session import Session

@@ -10,11 +10,11 @@ import pytest
 from aira_bench.errors import UsageError
 from aira_bench.files import write_json
 from aira_bench.keys import KeyRing
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import JournalFile, StepEnded, StepStarted
-from aira_bench.runs.node import Node
-from aira_bench.runs.record import read_run
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import JournalFile, StepEnded, StepStarted
+from aira_bench.record.node import Node
+from aira_bench.record.run_record import read_run
+from aira_bench.record.scores import TrustedScore
 from aira_bench.scaling import aggregate_command
 from aira_bench.scaling.aggregate import ScoredArchitecture
 from aira_bench.scaling.notation import read_pattern

@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.agent_code.syntax import UnreadableCode, parse_any
-from aira_bench.agents.architectures import BaselineAgent, EvolutionAgent, RandomAgent
-from aira_bench.agents.bayes import BayesAgent, IncrementalBayesAgent, check_extra, missing_extra
-from aira_bench.agents.by_artifact import ByArtifact
 from aira_bench.agents.fixed_code import NoopAgent, SolutionFileAgent
-from aira_bench.agents.llm_agent import LlmAgent
-from aira_bench.agents.model_sources import Budgets, FunctionSource, ProviderSource, ReplaySource, load_function
-from aira_bench.agents.modules import ModuleEvolution, RandomModules, ReferenceModule
+from aira_bench.agents.llm.agent import LlmAgent
+from aira_bench.agents.llm.model_sources import Budgets, FunctionSource, ProviderSource, ReplaySource, load_function
 from aira_bench.agents.protocol import Agent
-from aira_bench.agents.scripts import RandomScript, ScriptBaseline, ScriptEvolution
+from aira_bench.agents.searchers.architectures import BaselineAgent, EvolutionAgent, RandomAgent
+from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent, check_extra, missing_extra
+from aira_bench.agents.searchers.by_artifact import ByArtifact
+from aira_bench.agents.searchers.modules import ModuleEvolution, RandomModules, ReferenceModule
+from aira_bench.agents.searchers.scripts import RandomScript, ScriptBaseline, ScriptEvolution
 from aira_bench.cards.catalog import card_names, find_card
 from aira_bench.cards.schema import missing_to_use
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.paths import HostPaths, host_paths
-from aira_bench.runs.folder import find_run
-from aira_bench.runs.trust import require_plain
+from aira_bench.record.folder import find_run
+from aira_bench.record.trust import require_plain
 
 SEARCHERS: Mapping[str, Agent] = {
     agent.name: agent

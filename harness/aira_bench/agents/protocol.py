@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from aira_bench.runs.node import Change, Journal, ModelUse
+from aira_bench.record.folder import StepFiles
+from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 
@@ -34,15 +35,6 @@ class Brief:
     data_preview: str = ""
     public: Path = Path("data")
     """The public data on the host."""
-
-
-@dataclass(frozen=True)
-class StepFiles:
-    """Code and escaped output of an earlier step."""
-
-    code: str
-    stdout: str
-    stderr: str
 
 
 @dataclass(frozen=True)

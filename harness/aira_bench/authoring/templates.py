@@ -151,7 +151,7 @@ def _article(kind: TemplateKind) -> str:
 def _taken(kind: TemplateKind) -> set[str]:
     if kind == "task":
         return {name for task in shipped_tasks() for name in (task.name, *task.metadata.aira.aliases)}
-    return set(SCAFFOLDS) if kind == "scaffold" else {*SEARCHERS, *shipped_names()}
+    return set(SCAFFOLDS.built_in) if kind == "scaffold" else {*SEARCHERS, *shipped_names()}
 
 
 def _commands(kind: TemplateKind, name: str, path: Path) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from aira_bench import __version__
 from aira_bench.cli import (
     agents,
     analyze,
@@ -40,6 +39,7 @@ from aira_bench.reproduce import command as reproduce
 from aira_bench.scaling import aggregate_command as aggregate
 from aira_bench.scaling import extrapolate_command as extrapolate
 from aira_bench.terminal import tell, tolerate_any_text
+from aira_bench.version import __version__
 
 COMMANDS = (
     run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,

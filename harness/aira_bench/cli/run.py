@@ -20,8 +20,8 @@ from aira_bench.cli.options import (
 from aira_bench.scaffolds.catalog import SCAFFOLDS
 
 if TYPE_CHECKING:
-    from aira_bench.runs.folder import RunFolder
-    from aira_bench.runs.manifest import RunPlan
+    from aira_bench.record.folder import RunFolder
+    from aira_bench.record.manifest import RunPlan
 
 CAPS = ("max_cost_usd", "max_tokens", "seed_max_cost_usd", "seed_max_tokens")
 _EPILOG = """examples:
@@ -51,7 +51,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--steps", type=step_count, help="step budget of a seed (default: the profile's)")
     parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's)")
     parser.add_argument("--step-timeout", type=seconds, metavar="SECONDS", help="cap on one solution")
-    parser.add_argument("--scaffold", help=f"one of {', '.join(SCAFFOLDS)} (default: the agent's)")
+    parser.add_argument(
+        "--scaffold",
+        help=f"one of {', '.join(SCAFFOLDS.built_in)}, an installed one (aira-bench extensions), module:Class or "
+        "FILE.py:Class (default: the agent's)",
+    )
     parser.add_argument(
         "--fitness", choices=("hidden", "claimed"), default="hidden",
         help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",
@@ -166,9 +170,9 @@ def _replay_plan(args: argparse.Namespace) -> "RunPlan":
     """A replay is the recorded run's plan under another name."""
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
-    from aira_bench.runs.folder import find_run
-    from aira_bench.runs.record import read_run
-    from aira_bench.runs.trust import require_known_task
+    from aira_bench.record.folder import find_run
+    from aira_bench.record.run_record import read_run
+    from aira_bench.record.trust import require_known_task
     from aira_bench.tasks.sources import choose_source
     from aira_bench.tasks.task import find_task
     from aira_bench.world import SystemWorld

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 
 from aira_bench.errors import SandboxError
 from aira_bench.escaping import printable
-from aira_bench.evaluation.compiled_programs import PROGRAMS
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict, parse_report, parse_score_block
 from aira_bench.output import last_line
@@ -32,6 +31,8 @@ from aira_bench.sandbox.protocol import (
 from aira_bench.sandbox.warm import WarmContainer
 
 _REPORT = ArtifactRequest("report.json", 1 << 20)
+PROGRAMS = ArtifactRequest("programs.tar", 64 << 20)
+"""What a judge that compiles leaves for the next one (`aira_bench.record.compiled_programs`)."""
 # Shows the hidden data as ./data beside the submission, then becomes the task's evaluator.
 _ENTRY = """
 import os, sys

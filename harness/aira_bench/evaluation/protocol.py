@@ -11,9 +11,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from aira_bench.evaluation.compiled_programs import CompiledPrograms
 from aira_bench.evaluation.verdict import Verdict
 from aira_bench.images.ensure import ImageSet
+from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
 

@@ -31,9 +31,9 @@ from aira_bench.evaluation.judge import judge, judge_spec, read_verdict, timed_o
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.files import write_atomically
+from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.protocol import (
     Artifact,
-    CapturedOutput,
     Conversation,
     ConversationTimeout,
     Limits,

@@ -27,13 +27,13 @@ from typing import Any
 
 from aira_bench.errors import AiraError, AskedInVain, SandboxError, TaskError
 from aira_bench.escaping import printable
+from aira_bench.evaluation.claim import CLAIM, claimed_value
 from aira_bench.evaluation.judge import judge, judge_spec
 from aira_bench.evaluation.predictors import HANDOVER_FILE, TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.output import last_line
-from aira_bench.runs.attempts import keep_attempt
-from aira_bench.runs.outcomes import CLAIM, claimed_value
+from aira_bench.record.attempts import keep_attempt
 from aira_bench.sandbox.protocol import (
     Artifact,
     ArtifactRequest,

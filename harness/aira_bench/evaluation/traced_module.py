@@ -17,8 +17,7 @@ from pathlib import Path
 
 from aira_bench.errors import SandboxError, TaskError
 from aira_bench.escaping import printable
-from aira_bench.evaluation.compiled_programs import PROGRAMS
-from aira_bench.evaluation.judge import has_whole_time, judge_spec, read_verdict, run_judge
+from aira_bench.evaluation.judge import PROGRAMS, has_whole_time, judge_spec, read_verdict, run_judge
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Verdict
 from aira_bench.output import last_line

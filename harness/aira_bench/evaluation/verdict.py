@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aira_bench.errors import SandboxError
+from aira_bench.record.scores import TrustedScore
 
 MARKER = "--- EVALUATION RESULT ---"
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -89,6 +90,15 @@ class Refused:
 
 
 Verdict = Scored | Refused
+
+
+def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> TrustedScore:
+    """What is kept of a verdict; `image` is the evaluator's."""
+    return TrustedScore(
+        step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
+        scored.claimed, scored.flags, synthetic, scored.unranked, scored.validation_standard_error,
+        scored.test_standard_error, scored.remarks,
+    )  # fmt: skip
 
 
 def parse_score_block(text: str, metric: str) -> float:

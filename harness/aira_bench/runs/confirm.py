@@ -17,11 +17,12 @@ from shlex import quote
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
-from aira_bench.evaluation.verdict import Scored, Verdict
+from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
 from aira_bench.files import Unacceptable, read_file
-from aira_bench.runs.attempts import keep_attempt
-from aira_bench.runs.confirmations import add_confirmation
-from aira_bench.runs.folder import SeedFolder
+from aira_bench.record.attempts import keep_attempt
+from aira_bench.record.confirmations import add_confirmation
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.run_record import RunRecord
 from aira_bench.runs.host import (
     Host,
     Note,
@@ -33,8 +34,6 @@ from aira_bench.runs.host import (
     require_unchanged,
     slot_limits,
 )
-from aira_bench.runs.record import RunRecord
-from aira_bench.runs.scores import trusted_score
 from aira_bench.runs.step import ATTEMPTS
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.sources import choose_source

@@ -16,12 +16,12 @@ from aira_bench.images.ensure import ImageSet
 from aira_bench.images.flavour import lacking, load_flavour
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.record import RunRecord
-from aira_bench.runs.sealing import Keeper
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.sealing import Keeper
+from aira_bench.record.witness import Witness
 from aira_bench.runs.slots import split_cores
-from aira_bench.runs.witness import Witness
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.protocol import Isolation, Limits, Role, Sandbox

@@ -14,19 +14,31 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from aira_bench import __version__
 from aira_bench.agents.catalog import find_agent
-from aira_bench.agents.data_preview import preview
-from aira_bench.agents.llm_agent import LlmAgent
-from aira_bench.agents.model_sources import ProviderSource
-from aira_bench.agents.prompting import prompt_hashes
+from aira_bench.agents.llm.agent import LlmAgent
+from aira_bench.agents.llm.data_preview import preview
+from aira_bench.agents.llm.model_sources import ProviderSource
+from aira_bench.agents.llm.prompting import prompt_hashes
 from aira_bench.agents.protocol import Agent, Brief
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
-from aira_bench.evaluation.normalized import anchors_of
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.files import write_atomically
-from aira_bench.runs.folder import RunFolder, new_run
+from aira_bench.record.folder import RunFolder, new_run
+from aira_bench.record.journal import SeedEnded
+from aira_bench.record.manifest import (
+    Manifest,
+    RunPlan,
+    describe_hardware,
+    python_version,
+    software_versions,
+    source_revision,
+)
+from aira_bench.record.normalized import anchors_of
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.sealing import Keeper, open_run
+from aira_bench.record.trust import set_aside_unvouched_calls
+from aira_bench.record.witness import Witness
 from aira_bench.runs.host import (
     Host,
     Note,
@@ -40,28 +52,16 @@ from aira_bench.runs.host import (
     require_unchanged,
     slot_limits,
 )
-from aira_bench.runs.journal import SeedEnded
 from aira_bench.runs.loop import run_seed
-from aira_bench.runs.manifest import (
-    Manifest,
-    RunPlan,
-    describe_hardware,
-    python_version,
-    software_versions,
-    source_revision,
-)
 from aira_bench.runs.plan import agent_options, check_plan
-from aira_bench.runs.record import RunRecord
-from aira_bench.runs.sealing import Keeper, open_run
 from aira_bench.runs.session import Progress, Session, Stopped
 from aira_bench.runs.slots import SlotPool
-from aira_bench.runs.trust import set_aside_unvouched_calls
-from aira_bench.runs.witness import Witness
 from aira_bench.sandbox.protocol import ContainerSpec, Mount, Sandbox
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.sources import choose_source
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import DESCRIPTION, Task, find_task
+from aira_bench.version import __version__
 
 
 def start(host: Host, plan: RunPlan, note: Note, watch: Callable[[Progress], None]) -> RunFolder:

@@ -5,10 +5,10 @@ step, purpose) alone, so a run that is killed and resumed, or typed twice, takes
 """
 
 from aira_bench.errors import BudgetExceeded
-from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
-from aira_bench.runs.node import best_node
-from aira_bench.runs.sealing import step_ended
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
+from aira_bench.record.node import best_node
+from aira_bench.record.sealing import step_ended
 from aira_bench.runs.session import Clock, OutOfTime, Progress, Session, Stopped, stream
 from aira_bench.runs.step import Step
 from aira_bench.scaffolds.protocol import Stop

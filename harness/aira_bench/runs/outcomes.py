@@ -4,15 +4,11 @@ A step passes here before its submission is judged: code that failed, ran out of
 file never reaches a judge. Nothing the code printed plays a part.
 """
 
-import json
-import math
 from dataclasses import dataclass
 
 from aira_bench.output import last_line
-from aira_bench.runs.node import StepClass
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, StepOutcome
-
-CLAIM = ArtifactRequest("validation.json", 4096)
+from aira_bench.record.node import StepClass
+from aira_bench.sandbox.protocol import Artifact, StepOutcome
 
 
 @dataclass(frozen=True)
@@ -38,27 +34,3 @@ def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_
         detail = f" ({found.detail})" if found.detail else ""
         return Failure("invalid_submission", f"{artifact}: {found.reason}{detail}")
     return None
-
-
-def claimed_value(outcome: StepOutcome, metric: str) -> float | None:
-    """The agent's own number from `validation.json`, None unless it is well-formed and finite.
-
-    Never a score: it steers a search only under `--fitness claimed`, and is otherwise kept for comparison.
-    """
-    found = outcome.artifacts.get(CLAIM.name)
-    if not isinstance(found, Artifact):
-        return None
-    try:
-        claim = json.loads(found.path.read_bytes())
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(claim, dict) or set(claim) != {"metric", "value"} or claim["metric"] != metric:
-        return None
-    value = claim["value"]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None

@@ -6,12 +6,12 @@ from shlex import quote
 from typing import Any, Literal
 
 from aira_bench.agents.catalog import AgentOptions
-from aira_bench.agents.model_sources import Budgets
+from aira_bench.agents.llm.model_sources import Budgets
+from aira_bench.agents.llm.spending import Caps
 from aira_bench.agents.protocol import Agent, FitnessSource
-from aira_bench.agents.spending import Caps
 from aira_bench.errors import UsageError
 from aira_bench.hardware import this_machine, usable_cores
-from aira_bench.runs.manifest import RunPlan
+from aira_bench.record.manifest import RunPlan
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.sources import DataSource
 from aira_bench.tasks.task import Task

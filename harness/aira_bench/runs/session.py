@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from aira_bench.agents.protocol import Agent, Brief
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.runs.manifest import RunPlan
-from aira_bench.runs.sealing import Keeper
+from aira_bench.record.manifest import RunPlan
+from aira_bench.record.sealing import Keeper
 from aira_bench.runs.slots import SlotPool
 from aira_bench.scaffolds.protocol import Policy
 from aira_bench.world import World

@@ -16,14 +16,14 @@ from aira_bench.agents.protocol import Analysis, Proposal, Situation, StepReport
 from aira_bench.errors import AskedInVain, BudgetExceeded, ModelError, SandboxError
 from aira_bench.escaping import printable
 from aira_bench.evaluation.cache import host_canonical
-from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.evaluation.claim import CLAIM, claimed_value
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict, trusted_score
 from aira_bench.output import display
-from aira_bench.runs.attempts import keep_attempt
-from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.journal import JournalFile
-from aira_bench.runs.node import Node, StepClass, Timings
-from aira_bench.runs.outcomes import CLAIM, claimed_value, failure_of
-from aira_bench.runs.scores import trusted_score
+from aira_bench.record.attempts import keep_attempt
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.journal import JournalFile
+from aira_bench.record.node import Node, StepClass, Timings
+from aira_bench.runs.outcomes import failure_of
 from aira_bench.runs.session import Clock, OutOfTime, Progress, Session, Stopped, stream
 from aira_bench.runs.slots import Slot
 from aira_bench.sandbox.protocol import ArtifactRequest, FilesTooLarge, StepLost, StepOutcome

@@ -11,7 +11,7 @@ import hashlib
 import struct
 from collections.abc import Iterator
 
-from aira_bench.sandbox.protocol import CapturedOutput
+from aira_bench.output import CapturedOutput
 
 STDOUT = 1
 STDERR = 2

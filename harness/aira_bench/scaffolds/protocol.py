@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from aira_bench.runs.node import Journal
+from aira_bench.record.node import Journal
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
-    from aira_bench.runs.folder import find_run
-    from aira_bench.runs.record import read_run
+    from aira_bench.record.folder import find_run
+    from aira_bench.record.run_record import read_run
     from aira_bench.scaling.run_scores import collect_scores
     from aira_bench.scaling.scores_file import read_scores
     from aira_bench.terminal import tell

@@ -10,9 +10,9 @@ from shlex import quote
 from typing import Literal
 
 from aira_bench.errors import UsageError
-from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.record import RunRecord
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.scores import TrustedScore
 from aira_bench.scaling.aggregate import ScoredArchitecture
 from aira_bench.scaling.notation import NotationError, read_pattern
 
