@@ -123,6 +123,18 @@ def test_a_copy_of_the_labelled_file_is_found_under_any_name(halves: Halves, nam
     assert found(halves) is None
 
 
+def test_one_file_of_a_labelled_folder_is_no_proof_unless_its_name_says_so(halves: Halves) -> None:
+    """Numbers of rows and inputs may well be alike in both halves; a file of labels may not."""
+    public, hidden = halves
+    (hidden / "more_with_labels").mkdir()
+    for name in ("rows.npy", "labels.npy"):
+        (hidden / "more_with_labels" / name).write_text(name * 9)
+    (public / "a.npy").write_text("rows.npy" * 9)
+    assert found(halves) is None
+    (public / "b.npy").write_text("labels.npy" * 9)
+    assert found(halves) == "b.npy is the same file as the hidden more_with_labels/labels.npy"
+
+
 def test_what_only_describes_data_may_be_alike_in_both_halves(halves: Halves) -> None:
     for folder in halves:
         place = folder / ("train" if folder == halves[0] else "test_with_labels")

@@ -39,7 +39,9 @@ def find_public_labels(public: Path, hidden: Path, info: LoggingInfo) -> str | N
         info: names the test split and the scoring columns.
     """
     found = itertools.chain(
-        _copies(public, hidden), _kept_columns(public, info), _equal_columns(public, hidden, info.scoring_column)
+        _copies(public, hidden, info.scoring_column),
+        _kept_columns(public, info),
+        _equal_columns(public, hidden, info.scoring_column),
     )
     return next(found, None)
 
@@ -51,15 +53,27 @@ def _names(folder: Path) -> list[str]:
     return sorted(itertools.islice(regular, MOST_FILES))
 
 
-def _copies(public: Path, hidden: Path) -> Iterator[str]:
-    labelled: dict[tuple[int, str], str] = {}
-    for name in _names(hidden):
-        if _LABELLED in name.partition("/")[0] and Path(name).name not in _ABOUT_DATA:
-            labelled[_content(hidden, name)] = name
-    sizes = {size for size, _ in labelled}
+def _copies(public: Path, hidden: Path, scoring: Sequence[str]) -> Iterator[str]:
+    """Labelled files that are public. Of a labelled folder one file is no proof, unless its name says what it holds."""
+    labelled = {name: _content(hidden, name) for name in _names(hidden) if _is_labelled(name)}
+    sizes = {size for size, _ in labelled.values()}
+    copies: dict[tuple[int, str], str] = {}
     for name in _names(public):
-        if (public / name).stat().st_size in sizes and (of := labelled.get(_content(public, name))):
-            yield f"{name} is the same file as the hidden {of}"
+        if (public / name).stat().st_size in sizes:
+            copies[_content(public, name)] = name
+    entries: dict[str, list[str]] = {}
+    for name in labelled:
+        entries.setdefault(name.partition("/")[0], []).append(name)
+    for entry, names in entries.items():
+        whole = all(labelled[name] in copies for name in names)
+        for name in names:
+            telling = name != entry and any(word in Path(name).stem for word in ("label", *scoring))
+            if labelled[name] in copies and (whole or telling):
+                yield f"{copies[labelled[name]]} is the same file as the hidden {name}"
+
+
+def _is_labelled(name: str) -> bool:
+    return _LABELLED in name.partition("/")[0] and Path(name).name not in _ABOUT_DATA
 
 
 def _content(folder: Path, name: str) -> tuple[int, str]:

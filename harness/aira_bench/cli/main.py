@@ -22,6 +22,7 @@ from aira_bench.cli import (
     check,
     confirm,
     doctor,
+    extensions,
     images,
     init,
     key,
@@ -42,7 +43,7 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
+    run, resume, confirm, status, leaderboard, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate,
     extrapolate, analyze, key, init, check,
 )  # fmt: skip
 STOPPED = 130
