@@ -204,7 +204,7 @@ def extra_score(folder: RunFolder) -> None:
 
 def manifest_of_schema_1(folder: RunFolder) -> None:
     path = folder.path / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 1'))
     (folder.path / "record.jsonl").unlink()
 
 

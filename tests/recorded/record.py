@@ -21,7 +21,7 @@ SEARCH = ("--task", "mad-2p", "--profile", "cpu", "--steps", "8")
 
 
 def unsigned(run: RunFolder, kept: Path) -> None:
-    """Write what a replay needs of a run, without its machine and without signatures, as version 0.1 wrote runs."""
+    """Write what a replay needs of a run, without its machine and without signatures, as runs were before 0.1.0."""
     (kept / "seeds/0/hidden").mkdir(parents=True)
     manifest = json.loads((run.path / "manifest.json").read_text())
     manifest |= {"schema_version": 1, "host": "recorded", "hardware": {}, "source_revision": None}

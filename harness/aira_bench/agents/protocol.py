@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
-from aira_bench.tasks.metadata import ArtifactSpec, ProfileName
+from aira_bench.tasks.metadata import ArtifactSpec
 
 FitnessSource = Literal["hidden", "claimed"]
 
@@ -28,7 +28,7 @@ class Brief:
     artifact: ArtifactSpec
     metric: str
     lower_is_better: bool
-    profile: ProfileName
+    profile: str
     fitness: FitnessSource
     step_timeout_s: float
     memory_mib: int
@@ -87,6 +87,16 @@ class Analysis:
     model_use: ModelUse
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """What a manifest records of an agent, beside its name."""
+
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each prompt file, by name."""
+    card: Mapping[str, object] | None = None
+    """The card of its model, as JSON values."""
+
+
 class Agent(Protocol):
     """Anything that answers a situation with a solution."""
 
@@ -98,6 +108,10 @@ class Agent(Protocol):
     @property
     def default_scaffold(self) -> str:
         """The scaffold used when none is asked for."""
+        ...
+
+    def provenance(self) -> Provenance:
+        """What stands behind its answers, for the manifest of a run."""
         ...
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
@@ -133,6 +147,10 @@ class UnlookingAgent:
     def missing(self) -> tuple[str, ...]:
         """Commands that install what this machine lacks before the agent can propose anything."""
         return ()
+
+    def provenance(self) -> Provenance:
+        """Neither prompts nor a card."""
+        return Provenance()
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Do nothing: an agent that asks no model has spent nothing."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aira_bench.cli.options import SUB_FORMAT, add_json
 
 if TYPE_CHECKING:
-    from aira_bench.scaling.notation import Pattern
+    from aira_contract.patterns import Pattern
 
 _EPILOG = """examples:
   aira-bench extrapolate "5(2A-M)-A" --scale 1B

@@ -20,10 +20,13 @@ from aira_bench.cli import (
     agents,
     aggregate,
     analyze,
+    check,
     confirm,
     doctor,
+    extensions,
     extrapolate,
     images,
+    init,
     key,
     leaderboard,
     prepare,
@@ -40,8 +43,8 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
-    extrapolate, analyze, key,
+    run, resume, confirm, status, leaderboard, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate,
+    extrapolate, analyze, key, init, check,
 )  # fmt: skip
 STOPPED = 130
 _STATES_OF_FILES = {

@@ -134,7 +134,7 @@ class RunFolder:
         try:
             return load_manifest(self.path)[0]
         except Unacceptable as error:
-            raise RunStateError(f"Run {self.path.name}: {error}.", hint="aira-bench status") from error
+            raise RunStateError(f"Run {self.path.name}: {error}.", hint=error.hint or "aira-bench status") from error
 
     @property
     def agent_file(self) -> Path:

@@ -1,8 +1,7 @@
 """Where an LLM agent's answers come from: a provider, a Python function, or the record of an earlier run.
 
-A provider's and a function's calls are recorded beside their step, and a call that is recorded is not made again.
-A replay
-answers from the recorded run by step and position, needs no key, and stops where the run takes another path.
+A provider's and a function's calls are recorded beside their step, and a call that is recorded is not made again. A
+replay answers from the recorded run by step and position, needs no key, and stops where the run takes another path.
 """
 
 import importlib.util
@@ -78,6 +77,10 @@ class ProviderSource:
             self._run.add(completions)
             self._ledger(seed).add(completions)
 
+    def card_values(self) -> Mapping[str, object]:
+        """The card."""
+        return self.card.model_dump(mode="json")
+
     def _ledger(self, seed: int) -> Ledger:
         return self._seeds.setdefault(seed, Ledger(self.budgets.seed, f"seed {seed}"))
 
@@ -94,6 +97,9 @@ class FunctionSource:
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """A function costs nothing."""
+
+    def card_values(self) -> None:
+        """A function has no card."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,9 @@ class ReplaySource:
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """A replay costs nothing."""
+
+    def card_values(self) -> None:
+        """A replay asks no provider."""
 
     def _node(self, situation: Situation) -> Node | None:
         nodes = self.run.seed(situation.seed).nodes
