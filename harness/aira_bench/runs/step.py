@@ -18,6 +18,7 @@ from aira_bench.escaping import printable
 from aira_bench.evaluation.cache import host_canonical
 from aira_bench.evaluation.claim import CLAIM, claimed_value
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict, trusted_score
+from aira_bench.excerpts import LINE_CHARS
 from aira_bench.output import display
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.folder import SeedFolder
@@ -245,7 +246,7 @@ class Step:
             fitness = round(scored.validation, session.evaluation.task.metadata.aira.fitness_decimals)
         elif analysis is not None and analysis.is_bug:
             # The paper's way: where the agent's own number steers, its own analysis may refuse that number.
-            reason = f"analysis: {analysis.summary[:300]}"
+            reason = f"analysis: {analysis.summary[:LINE_CHARS]}"
             return self._node(proposal, "buggy", reason, claimed=claimed, artifact_sha256=digest, analysis=analysis)
         self.folder.scores.append(trusted)
         return self._node(
