@@ -126,17 +126,12 @@ def _check_numbers(event: Event) -> None:
             raise Unacceptable(f"step {node.step} counts something below 0")
 
 
-def read_events(path: Path) -> tuple[list[Event], str, int]:
-    """All whole events, the seal of the last, and how many bytes of the file they fill.
+def open_journal(path: Path) -> JournalContent:
+    """The journal at `path`, of which no other file of its run has been read; a missing one is empty.
 
     Raises:
         RunStateError: the file is no journal, or a line other than a torn last one does not hold.
     """
-    content = _read(path)
-    return list(content.events), content.chain.seal, content.chain.whole_bytes
-
-
-def _read(path: Path) -> JournalContent:
     try:
         return read_journal(path.parent, path.name)
     except Unacceptable as error:
@@ -155,7 +150,7 @@ class JournalFile:
             RunStateError: the file holds damaged lines, or is signed and there is no key to go on with.
         """
         self.path = path
-        content = _read(path)
+        content = open_journal(path)
         self.events = list(content.events)
         if key is None and self.events and content.chain.version != 1:
             raise RunStateError(f"{path} is signed and cannot be continued without a key.")
@@ -166,7 +161,7 @@ class JournalFile:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Finished steps in order."""
-        return tuple(event.node for event in self.events if isinstance(event, StepEnded))
+        return finished_steps(self.events)
 
     @property
     def score_hashes(self) -> Mapping[int, str]:
@@ -187,6 +182,11 @@ class JournalFile:
     def close(self) -> None:
         """Close the file."""
         self._writer.close()
+
+
+def finished_steps(events: Sequence[Event]) -> tuple[Node, ...]:
+    """The nodes of those events that end a step, in order."""
+    return tuple(event.node for event in events if isinstance(event, StepEnded))
 
 
 def score_hashes(events: Sequence[Event]) -> dict[int, str]:

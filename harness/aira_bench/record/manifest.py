@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.files import Unacceptable, naming, parse_json, read_file, spell_half_surrogates
 from aira_bench.hardware import Hardware
 from aira_bench.record.normalized import Anchors
@@ -91,6 +92,10 @@ class RunPlan(_Record):
     source: str | None = None
     """Where raw data comes from, as `--source` names it; None for the task's own way."""
     memory: Literal["paper", "none"] = "paper"
+    evaluator: str | None = None
+    """What scores submissions, if the user named it; None for the evaluator that fits the task's artifact."""
+    provider: str | None = None
+    """What serves the agent's card, if the user named it; None for the provider that the card names."""
     max_cost_usd: float | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
     seed_max_cost_usd: float | None = Field(default=None, gt=0)
@@ -127,6 +132,8 @@ class Manifest(_Record):
     """Hash of each prompt file of an agent that has prompts."""
     card: dict[str, Any] | None = None
     """The agent card as it was used."""
+    extensions: dict[Kind, ExtensionRecord] = {}
+    """What code of others the run stands on, by kind; none where everything named is built in."""
     isolation: dict[str, bool]
     """Checks of the probe container before the first step; every one must hold."""
     isolation_of: dict[Role, Isolation] = {}
