@@ -68,8 +68,8 @@ def _state(record: "RunRecord") -> str:
 
 
 def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
-    from aira_bench.leaderboard.board import seed_result
-    from aira_bench.leaderboard.formats import cost, tokens
+    from aira_bench.leaderboard.columns import cost, tokens
+    from aira_bench.leaderboard.rows import seed_result
     from aira_bench.record.node import ModelUse
 
     manifest = record.manifest
@@ -94,7 +94,7 @@ def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
 
 
 def _steps(record: "RunRecord") -> list[dict[str, Any]]:
-    from aira_bench.evaluation.verdict import CONFIRM_FIRST
+    from aira_bench.record.scores import CONFIRM_FIRST
 
     rows = []
     for seed in record.seeds:
