@@ -94,7 +94,7 @@ def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
 
 
 def _steps(record: "RunRecord") -> list[dict[str, Any]]:
-    from aira_bench.evaluation.verdict import CONFIRM_FIRST
+    from aira_bench.record.scores import CONFIRM_FIRST
 
     rows = []
     for seed in record.seeds:

@@ -119,7 +119,7 @@ class Predictors:
             if self._running is None:
                 return False
             outcome = container.run(
-                ["python3", "-m", "aira_evaluator.autoresearch.serving",
+                ["python3", "-m", "aira_evaluator.autoresearch.predict.serving",
                  "--handover", str(_HANDOVER_FOLDER / HANDOVER_FILE), "--socket", str(MEETING / socket)],
                 files={},
                 timeout_s=max(self._ends_s - time.monotonic(), 1.0),

@@ -38,11 +38,12 @@ from aira_bench.tasks.task import Task
 REPORT = "report.json"
 MOST_BYTES = 1 << 20
 """Largest message either way."""
-_COMMAND = ("python3", "-m", "aira_evaluator.compose.resident", "--script", "/task/evaluate.py", "--hidden", "/hidden")
+_RESIDENT = "aira_evaluator.compose.judge.resident"
+_COMMAND = ("python3", "-m", _RESIDENT, "--script", "/task/evaluate.py", "--hidden", "/hidden")
 
 
 class _Answer(BaseModel):
-    """What the resident judge says (aira_evaluator.compose.resident)."""
+    """What the resident judge says (aira_evaluator.compose.judge.resident)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

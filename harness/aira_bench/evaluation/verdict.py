@@ -20,8 +20,6 @@ MARKER = "--- EVALUATION RESULT ---"
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 StandardError = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 """Of an estimated score, in the score's own unit; None where a score is computed, not estimated."""
-CONFIRM_FIRST = "above_published_best"
-"""Flag of a score that is kept out of boards' means until `aira-bench confirm` has run its controls."""
 Remark = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[ -~]+$")]
 _BLOCK = re.compile(r"\s*(\{[^{}]*\})")
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
 
-from aira_bench.evaluation.verdict import CONFIRM_FIRST
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.node import ModelUse
 from aira_bench.record.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.record.run_record import SeedRecord
-from aira_bench.record.scores import TrustedScore
+from aira_bench.record.scores import CONFIRM_FIRST, TrustedScore
 
 
 @dataclass(frozen=True)

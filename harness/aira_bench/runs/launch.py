@@ -19,6 +19,7 @@ from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.files import write_atomically
+from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder, new_run
 from aira_bench.record.manifest import (
     Manifest,
@@ -155,7 +156,6 @@ def _search(
         task, plan.profile, ground.data, ground.images, manifest.run_id, plan.seed_set,
         public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled, draw_secret=key.draw_secret,
     )  # fmt: skip
-    scope = (task.sha256, manifest.data["hidden"]["sha256"], plan.profile, plan.seed_set, ground.images.evaluator)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         host.sandbox.sweep(manifest.run_id)
@@ -168,7 +168,7 @@ def _search(
             agent=run.agent,
             policy=run.policy,
             evaluation=evaluation,
-            cache=ScoreCache(host.paths.scores, scope, key) if plan.score_cache else None,
+            cache=ScoreCache(host.paths.scores, comparable_with(manifest).key, key) if plan.score_cache else None,
             slots=slots,
             world=host.world,
             watch=watch,

@@ -20,7 +20,6 @@ from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.protocol import Completion, CompletionRequest, Model
 from aira_bench.llm.recording import RecordingModel, ScriptedModel, read_exchanges
 from aira_bench.record.folder import RunFolder
-from aira_bench.record.journal import StepEnded, read_events
 from aira_bench.record.node import Node
 
 
@@ -155,8 +154,7 @@ class ReplaySource:
         """A replay asks no provider."""
 
     def _node(self, situation: Situation) -> Node | None:
-        events = read_events(self.run.seed(situation.seed).journal)[0]
-        nodes = (event.node for event in events if isinstance(event, StepEnded))
+        nodes = self.run.seed(situation.seed).nodes
         return next((node for node in nodes if node.step == situation.step), None)
 
 
