@@ -20,14 +20,14 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "errors escaping excerpts files hardware paths protocol_check version world",
+        "deadline errors escaping excerpts files hardware paths protocol_check version world",
         "bundled docker_engine extensions keys output terminal",
         "sandbox",
         "cards images tasks",
         "llm record",
         "agent_code evaluation leaderboard scaffolds scaling",
         "agents analysis reproduce",
-        "runs",
+        "runs testing",
         "authoring doctor",
         "__init__",
         "cli",

@@ -140,6 +140,10 @@ class Agent(Protocol):
 class UnlookingAgent:
     """Base of agents without a model, which learn from fitness alone and spend nothing."""
 
+    def provenance(self) -> Provenance:
+        """Neither prompts nor a card."""
+        return Provenance()
+
     def describe(self) -> str:
         """One line for `aira-bench agents`: the first of the class's own description."""
         return (type(self).__doc__ or "").splitlines()[0]
@@ -147,10 +151,6 @@ class UnlookingAgent:
     def missing(self) -> tuple[str, ...]:
         """Commands that install what this machine lacks before the agent can propose anything."""
         return ()
-
-    def provenance(self) -> Provenance:
-        """Neither prompts nor a card."""
-        return Provenance()
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Do nothing: an agent that asks no model has spent nothing."""
