@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aira_bench.errors import SandboxError
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.record.scores import TrustedScore
 from aira_bench.tasks.task import Task
 
@@ -203,4 +204,4 @@ def parse_report(data: bytes) -> Report:
     try:
         return Report.model_validate_json(data)
     except ValidationError as error:
-        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:200]}") from error
+        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:PROBLEM_CHARS]}") from error

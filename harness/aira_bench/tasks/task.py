@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import TaskError, UsageError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import absolute_reference, find_extension, is_reference
 from aira_bench.tasks.folder_check import IGNORED, check_folder, read_text
 from aira_bench.tasks.metadata import Profile, TaskMetadata, read_metadata
@@ -131,7 +132,9 @@ def find_task(name: str) -> Task:
         return names[name]
     given = extension.make(object, {})
     folder = Path(given) if isinstance(given, str | os.PathLike) else Path()
-    extension.require("" if folder.is_absolute() else f"it gives {str(given)[:100]!r}, which is no absolute path")
+    extension.require(
+        "" if folder.is_absolute() else f"it gives {str(given)[:VALUE_CHARS]!r}, which is no absolute path"
+    )
     return load_task(folder)
 
 
