@@ -11,7 +11,7 @@ submissions.
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from aira_bench.errors import SandboxError
 from aira_bench.escaping import printable
@@ -29,17 +29,20 @@ from aira_bench.sandbox.protocol import (
     StepOutcome,
 )
 from aira_bench.sandbox.warm import WarmContainer
+from aira_contract.containers import DATA, HIDDEN, TASK
+from aira_contract.files import EVALUATE_SCRIPT, MAX_PROGRAMS_FILE_BYTES, PROGRAMS_FILE, REPORT_FILE
+from aira_contract.invocation import DONE, PROGRAMS_OPTION, REFUSED, REPORT_OPTION, SUBMISSION_OPTION
 
-_REPORT = ArtifactRequest("report.json", 1 << 20)
-PROGRAMS = ArtifactRequest("programs.tar", 64 << 20)
+_REPORT = ArtifactRequest(REPORT_FILE, 1 << 20)
+PROGRAMS = ArtifactRequest(PROGRAMS_FILE, MAX_PROGRAMS_FILE_BYTES)
 """What a judge that compiles leaves for the next one (`aira_bench.record.compiled_programs`)."""
 # Shows the hidden data as ./data beside the submission, then becomes the task's evaluator.
-_ENTRY = """
+_ENTRY = f"""
 import os, sys
-for name in os.listdir("/hidden"):
-    if not os.path.lexists("data/" + name):
-        os.symlink("/hidden/" + name, "data/" + name)
-os.execv(sys.executable, [sys.executable, "/task/evaluate.py", *sys.argv[1:]])
+for name in os.listdir("{HIDDEN}"):
+    if not os.path.lexists("{DATA}/" + name):
+        os.symlink("{HIDDEN}/" + name, "{DATA}/" + name)
+os.execv(sys.executable, [sys.executable, "{TASK / EVALUATE_SCRIPT}", *sys.argv[1:]])
 """
 
 
@@ -75,8 +78,8 @@ def judge_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
         run_id=setting.run_id,
         limits=limits,
         mounts=(
-            Mount(setting.data.task, PurePosixPath("/task")),
-            Mount(setting.data.hidden, PurePosixPath("/hidden")),
+            Mount(setting.data.task, TASK),
+            Mount(setting.data.hidden, HIDDEN),
         ),
         environment=setting.environment,
     )
@@ -126,14 +129,14 @@ def run_judge(
     Raises:
         SandboxError: the engine failed.
     """
-    arguments = ["--submission-file", f"./data/{submission}"]
-    entering = {f"data/{name}": content for name, content in files.items()}
+    arguments = [SUBMISSION_OPTION, f"./{DATA}/{submission}"]
+    entering = {f"{DATA}/{name}": content for name, content in files.items()}
     artifacts = []
     if setting.task.metadata.aira.report:
-        arguments += ["--report-file", _REPORT.name]
+        arguments += [REPORT_OPTION, _REPORT.name]
         artifacts.append(_REPORT)
     if programs is not None:
-        arguments += ["--programs-file", PROGRAMS.name]
+        arguments += [PROGRAMS_OPTION, PROGRAMS.name]
         artifacts.append(PROGRAMS)
         entering |= {PROGRAMS.name: programs} if programs else {}
     destination.mkdir(parents=True, exist_ok=True)
@@ -177,9 +180,9 @@ def read_verdict(setting: EvaluationSetting, outcome: StepOutcome, *, timeout_s:
         return timed_out(setting, timeout_s)
     if outcome.ended != "exited":
         return Refused(f"its evaluation was killed above {outcome.above}", outcome.wall_s)
-    if outcome.exit_code == 2 or (outcome.exit_code != 0 and not reports):
+    if outcome.exit_code == REFUSED or (outcome.exit_code != DONE and not reports):
         return Refused(_refusal(setting, outcome), outcome.wall_s)
-    if outcome.exit_code != 0:
+    if outcome.exit_code != DONE:
         raise SandboxError(
             f"The evaluation of {setting.task.title} failed with exit status {outcome.exit_code}: "
             f"{last_line(outcome.stderr) or 'no message'}"

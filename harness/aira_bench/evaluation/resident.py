@@ -44,11 +44,12 @@ from aira_bench.sandbox.protocol import (
 )
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.task import Task
+from aira_contract.containers import HIDDEN, TASK
+from aira_contract.files import EVALUATE_SCRIPT, REPORT_FILE
+from aira_contract.framing import MAX_MESSAGE_BYTES
+from aira_contract.invocation import HIDDEN_OPTION, RESIDENT_PROGRAM, SCRIPT_OPTION
 
-REPORT = "report.json"
-MOST_BYTES = 1 << 20
-"""Largest message either way."""
-_COMMAND = ("python3", "-m", "aira_evaluator.compose.resident", "--script", "/task/evaluate.py", "--hidden", "/hidden")
+_COMMAND = ("python3", "-m", RESIDENT_PROGRAM, SCRIPT_OPTION, str(TASK / EVALUATE_SCRIPT), HIDDEN_OPTION, str(HIDDEN))
 
 
 class _Answer(BaseModel):
@@ -129,7 +130,7 @@ class ResidentJudge:
             self._open = container
             if self._closed:
                 raise SandboxError("The run is being stopped.")
-        self._conversation = container.converse(_COMMAND, files={}, most_bytes=MOST_BYTES, timeout_s=timeout_s)
+        self._conversation = container.converse(_COMMAND, files={}, most_bytes=MAX_MESSAGE_BYTES, timeout_s=timeout_s)
         return self._conversation
 
     def _ask(self, conversation: Conversation, canonical: str, timeout_s: float) -> _Answer:
@@ -176,13 +177,13 @@ def _outcome(answer: _Answer, wall_s: float, destination: Path) -> StepOutcome:
     """The answer in the terms of a judge's own container, with its files where that leaves them."""
     for stream, text in (("stdout", answer.stdout), ("stderr", answer.stderr)):
         (destination / f"{stream}.txt").write_text(printable(text.encode()), encoding="utf-8")
-    found: Artifact | RejectedArtifact = RejectedArtifact(REPORT, "missing")
+    found: Artifact | RejectedArtifact = RejectedArtifact(REPORT_FILE, "missing")
     if answer.report is not None:
         data = answer.report.encode()
-        write_atomically(destination / REPORT, data)
-        found = Artifact(REPORT, destination / REPORT, len(data), hashlib.sha256(data).hexdigest())
+        write_atomically(destination / REPORT_FILE, data)
+        found = Artifact(REPORT_FILE, destination / REPORT_FILE, len(data), hashlib.sha256(data).hexdigest())
     stdout, stderr = _captured(answer.stdout), _captured(answer.stderr)
-    return StepOutcome("exited", answer.status, wall_s, stdout, stderr, {REPORT: found}, None)
+    return StepOutcome("exited", answer.status, wall_s, stdout, stderr, {REPORT_FILE: found}, None)
 
 
 def _captured(text: str) -> CapturedOutput:

@@ -8,7 +8,6 @@ much) is a refusal; only the engine's failures are infrastructure's.
 Not covered: whether the graphs are admissible, which is the judge's to check (`aira_evaluator.lra`).
 """
 
-import json
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +22,14 @@ from aira_bench.evaluation.verdict import Refused, Verdict
 from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Sandbox, StepOutcome
 from aira_bench.sandbox.warm import WarmContainer
+from aira_contract.files import GRAPHS_FILE, JUDGE_FILE, MAX_GRAPHS_BYTES, TRACE_SCRIPT
+from aira_contract.invocation import CPU, CUDA, DONE, PLATFORM_OPTION, REFUSED
+from aira_contract.judge_settings import JudgeSettings
+from aira_contract.settings import PROFILE_VARIABLE, SeedSet
 
-SCRIPT = "trace.py"
-"""Of the task folder; given to the fit container as a file, since the folder also names the hidden seeds."""
-GRAPHS = ArtifactRequest("module.graphs", 160 << 20)
-JUDGE_FILE = "judge.json"
+GRAPHS = ArtifactRequest(GRAPHS_FILE, MAX_GRAPHS_BYTES)
 TRACE_TIMEOUT_S = 600.0
-TRAININGS = {"search": 1, "final": 3}
+TRAININGS: dict[SeedSet, int] = {"search": 1, "final": 3}
 """Of a module, by seed set: `aira-bench confirm` has the judge train on control tasks too, and gives it their time."""
 _CRASHES = frozenset(
     128 + number for number in (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
@@ -49,10 +49,11 @@ class TracedModule:
         """
         self._setting, self._limits = setting, limits
         try:
-            self._script = (setting.data.task / SCRIPT).read_bytes()
+            # Given to the fit container as a file, since the task folder also names the hidden seeds.
+            self._script = (setting.data.task / TRACE_SCRIPT).read_bytes()
         except OSError as error:
-            raise TaskError(f"Task {setting.task.title} has no readable {SCRIPT}: {error.strerror}.") from None
-        self._platform = "cpu" if limits.gpu_uuid is None else "cuda"
+            raise TaskError(f"Task {setting.task.title} has no readable {TRACE_SCRIPT}: {error.strerror}.") from None
+        self._platform = CPU if limits.gpu_uuid is None else CUDA
         self._fits = WarmContainer(sandbox, fit_spec(setting, limits), ahead)
         self._judges = WarmContainer(sandbox, judge_spec(setting, limits), ahead)
 
@@ -83,8 +84,8 @@ class TracedModule:
         container = self._fits.take()
         try:
             outcome = container.run(
-                ["python3", SCRIPT, "--platform", self._platform],
-                files={SCRIPT: self._script, name: submission},
+                ["python3", TRACE_SCRIPT, PLATFORM_OPTION, self._platform],
+                files={TRACE_SCRIPT: self._script, name: submission},
                 timeout_s=limit_s,
                 artifacts=[GRAPHS],
                 destination=destination,
@@ -111,9 +112,9 @@ class TracedModule:
             return f"{name}: tracing did not end within {limit_s:.0f} s"
         if outcome.ended != "exited":
             return f"{name}: tracing needs more than {outcome.above}"
-        if outcome.exit_code == 2:
+        if outcome.exit_code == REFUSED:
             return last_line(outcome.stderr) or f"{name}: cannot be traced"
-        if outcome.exit_code != 0:
+        if outcome.exit_code != DONE:
             said = last_line(outcome.stderr) or "no message"
             return f"{name}: tracing ended with exit status {outcome.exit_code}: {said}"
         return None
@@ -124,18 +125,14 @@ class TracedModule:
                 return Refused("tracing took all the time there is for an evaluation")
             raise SandboxError("The time of the run ended before a traced submission was judged.")
         name, memory_mib = self._setting.task.metadata.aira.artifact.name, self._limits.memory_mib
-        told = {
-            "timeout_s": timeout_s if whole else None,
-            "memory_mib": memory_mib,
-            "draw_secret": self._setting.draw_secret,
-        }
+        told = JudgeSettings(timeout_s if whole else None, memory_mib, self._setting.draw_secret)
         store = self._setting.programs
         container = self._judges.take()
         try:
             outcome = run_judge(
                 self._setting,
                 GRAPHS.name,
-                {GRAPHS.name: graphs, JUDGE_FILE: json.dumps(told).encode()},
+                {GRAPHS.name: graphs, JUDGE_FILE: told.to_json()},
                 container,
                 timeout_s=timeout_s,
                 destination=destination,
@@ -162,5 +159,5 @@ def fit_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
         role="fit",
         run_id=setting.run_id,
         limits=replace(limits, gpu_uuid=None),
-        environment={"AIRA_PROFILE": setting.profile, "JAX_PLATFORMS": "cpu"},
+        environment={PROFILE_VARIABLE: setting.profile, "JAX_PLATFORMS": "cpu"},
     )

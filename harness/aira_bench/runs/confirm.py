@@ -38,8 +38,9 @@ from aira_bench.runs.step import ATTEMPTS
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.sources import choose_source
 from aira_bench.tasks.task import find_task
+from aira_contract.settings import SeedSet
 
-SEED_SET = "final"
+SEED_SET: SeedSet = "final"
 
 
 @dataclass(frozen=True)

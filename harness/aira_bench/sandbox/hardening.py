@@ -19,8 +19,9 @@ from typing import Any
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox import kernel_files
 from aira_bench.sandbox.owner import this_process
-from aira_bench.sandbox.protocol import MEETING, WORKSPACE, ContainerSpec, Limits, Mount, Role
+from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Role
 from aira_bench.sandbox.seccomp import seccomp_profile
+from aira_contract.containers import SOCKET_VOLUME, WORKSPACE
 
 RUN_LABEL = "aira-bench.run"
 ROLE_LABEL = "aira-bench.role"
@@ -270,7 +271,7 @@ def _meeting(volume: str, role: Role) -> dict[str, Any]:
     return {
         "Type": "volume",
         "Source": volume,
-        "Target": str(MEETING),
+        "Target": str(SOCKET_VOLUME),
         "ReadOnly": role != "judge",
         "VolumeOptions": {"NoCopy": True},
     }

@@ -25,6 +25,11 @@ from pydantic import (
 from aira_bench.errors import TaskError
 from aira_bench.tasks.folder_check import read_text
 from aira_bench.tasks.plain_yaml import read_plain_yaml
+from aira_contract.containers import DATA, HIDDEN, LOGS, TASK
+from aira_contract.files import ARCHITECTURE_FILE, NOT_FOR_SUBMISSIONS
+from aira_contract.flags import AdmittedFlag
+from aira_contract.primitives import SYMBOLS
+from aira_contract.settings import PROFILES, ProfileName
 
 MOST_HOURS = 87_600
 """Ten years."""
@@ -93,9 +98,8 @@ class LoggingInfo(_Schema):
 
 
 NAMES_OF_OURS = frozenset(
-    {"solution.py", "validation.json", "report.json", "module.graphs", "handover.bin", "training_began", "trace.py",
-     "stdout.txt", "stderr.txt", "scores.jsonl", "data", "logs", "task", "hidden", "metadata.yaml",
-     "project_description.md", "prepare.py", "evaluate_prepare.py", "evaluate.py"}
+    {"solution.py", "stdout.txt", "stderr.txt", "scores.jsonl", DATA, LOGS, TASK.name, HIDDEN.name, "metadata.yaml",
+     "project_description.md", *NOT_FOR_SUBMISSIONS}
 )  # fmt: skip
 """Files that we, or the task's scripts, keep beside a submission."""
 
@@ -106,16 +110,22 @@ def _not_ours(name: str) -> str:
     return name
 
 
+def _a_primitive(symbol: str) -> str:
+    if symbol not in SYMBOLS:
+        raise ValueError(f"expected one of {', '.join(SYMBOLS)}")
+    return symbol
+
+
 class ArtifactSpec(_Schema):
     """The file a solution has to leave behind."""
 
     name: Annotated[str, AfterValidator(_not_ours)] = Field(
-        default="submission.csv", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
+        default=ARCHITECTURE_FILE, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
     )
     kind: Literal["csv", "architecture", "module", "script"] = "csv"
     max_kib: int = Field(default=65536, gt=0, le=1 << 20)
     layers: int = Field(default=16, gt=0, le=1024)
-    primitives: tuple[Literal["M", "mA", "Mb"], ...] = ()
+    primitives: tuple[Annotated[str, AfterValidator(_a_primitive)], ...] = ()
 
 
 class FitClock(_Schema):
@@ -148,9 +158,6 @@ class Profile(_Schema):
     """For artifacts of kind `script`."""
 
 
-ProfileName = Literal["paper", "cpu"]
-
-
 class PublicFile(_Schema):
     """One file of public data, which preparation containers see as `/raw/<name>`."""
 
@@ -160,7 +167,7 @@ class PublicFile(_Schema):
     """Expected size; None where no trustworthy figure is known."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Expected hash; without one, the file is pinned to what the first download brought."""
-    profiles: tuple[ProfileName, ...] = ("paper", "cpu")
+    profiles: tuple[ProfileName, ...] = PROFILES
     """Profiles that need the file."""
 
 
@@ -180,7 +187,7 @@ class AiraBlock(_Schema):
     fitness_decimals: int = Field(default=4, ge=1, le=12)
     """Digits of the hidden validation score that a search gets to see."""
     profiles: dict[ProfileName, Profile] = Field(default_factory=lambda: dict(_UPSTREAM_PROFILES))
-    admits: tuple[Literal["custom_gradient"], ...] = ()
+    admits: tuple[AdmittedFlag, ...] = ()
     """Flags that would keep a score out of search and ranking, and do not in this task."""
     sources: tuple[PublicFile, ...] = ()
     """Public files the data is made from. Without any, the task makes its data itself, or is an upstream folder."""

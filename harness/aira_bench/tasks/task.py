@@ -17,8 +17,9 @@ from aira_bench.bundled import bundled_folder
 from aira_bench.errors import TaskError, UsageError
 from aira_bench.tasks.folder_check import IGNORED, check_folder, read_text
 from aira_bench.tasks.metadata import Profile, TaskMetadata, read_metadata
+from aira_contract.files import EVALUATE_SCRIPT, HIDDEN_SCRIPT, PREPARE_SCRIPT
 
-SCRIPTS = ("prepare.py", "evaluate_prepare.py", "evaluate.py")
+SCRIPTS = (PREPARE_SCRIPT, HIDDEN_SCRIPT, EVALUATE_SCRIPT)
 DESCRIPTION = "project_description.md"
 
 
