@@ -35,6 +35,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file= --strict --no-namespace-packages harness/aira_bench/authoring/templates/task/*.py
 
 images: $(VENV)/installed engine
 	$(BIN)/aira-bench images build

@@ -29,12 +29,12 @@ from pathlib import Path
 
 import torch
 
-from aira_evaluator.compose.blocks import CompiledBlocks
-from aira_evaluator.compose.fitting import Candidate, fit_concurrently, fit_in_turn
-from aira_evaluator.compose.profiles import PROFILES, Profile
-from aira_evaluator.compose.scoring import make_deterministic
-from aira_evaluator.compose.splits import draw_corpus
-from aira_evaluator.compose.synthetic import Corpus
+from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
+from aira_evaluator.compose.mad.profiles import PROFILES, Profile
+from aira_evaluator.compose.mad.split_scores import make_deterministic
+from aira_evaluator.compose.mad.splits import draw_corpus
+from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
+from aira_evaluator.compose.training.examples import Corpus
 from aira_kernels.architecture import Architecture, canonical, compact, parse_architecture
 from eager_loop import EagerLoop
 
@@ -170,7 +170,8 @@ class StayingJudge:
 
 @contextmanager
 def staying_judge(folder: Path) -> Iterator[StayingJudge]:
-    command = [sys.executable, "-m", "aira_evaluator.compose.resident", "--script", str(TASK_FOLDER / "evaluate.py"),
+    command = [sys.executable, "-m", "aira_evaluator.compose.judge.resident",
+               "--script", str(TASK_FOLDER / "evaluate.py"),
                "--hidden", str(folder / "data")]  # fmt: skip
     with subprocess.Popen(command, cwd=folder, stdin=-1, stdout=-1) as process:
         try:

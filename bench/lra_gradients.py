@@ -21,11 +21,11 @@ import numpy as np
 from module_zoo import ESTIMATED, HONEST
 from small_modules import small_profile, small_splits, traced
 
-from aira_evaluator.lra.contract import CONTRACTS
-from aira_evaluator.lra.functions import read_module
-from aira_evaluator.lra.gradients import TOLERANCES, choose_gradient, moved
-from aira_evaluator.lra.heads import NoHead
-from aira_evaluator.lra.training import Examples, Span, Trainer, TrainingState, draw_order, optimizer_of
+from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.graphs.functions import read_module
+from aira_evaluator.lra.training.gradients import TOLERANCES, choose_gradient, moved
+from aira_evaluator.lra.training.heads import NoHead
+from aira_evaluator.lra.training.trainer import Examples, Span, Trainer, TrainingState, draw_order, optimizer_of
 
 _TIMED_STEPS = 50
 

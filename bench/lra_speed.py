@@ -26,17 +26,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aira_evaluator.lra.baselines.compose import compose
-from aira_evaluator.lra.baselines.genome import PRESETS
-from aira_evaluator.lra.bundle import Bundle
-from aira_evaluator.lra.contract import CONTRACTS
-from aira_evaluator.lra.data.listops import draw_expressions
-from aira_evaluator.lra.evaluation import Evaluator, accuracy
-from aira_evaluator.lra.functions import ModuleFunctions, read_module
-from aira_evaluator.lra.heads import NoHead
-from aira_evaluator.lra.profiles import PROFILES
-from aira_evaluator.lra.tracing import TraceRequest, load_module_class, trace
-from aira_evaluator.lra.training import (
+from aira_evaluator.lra.agent.baselines.compose import compose
+from aira_evaluator.lra.agent.baselines.genome import PRESETS
+from aira_evaluator.lra.contract.bundle import Bundle
+from aira_evaluator.lra.contract.profiles import PROFILES
+from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.fit.tracing import TraceRequest, load_module_class, trace
+from aira_evaluator.lra.graphs.functions import ModuleFunctions, read_module
+from aira_evaluator.lra.listops.expressions import draw_expressions
+from aira_evaluator.lra.training.heads import NoHead
+from aira_evaluator.lra.training.predictions import Evaluator, accuracy
+from aira_evaluator.lra.training.trainer import (
     Examples,
     Moments,
     Span,

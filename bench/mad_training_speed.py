@@ -18,9 +18,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from aira_evaluator.compose.profiles import PAPER
-from aira_evaluator.compose.scoring import make_deterministic
-from aira_evaluator.compose.training import begin_training
+from aira_evaluator.compose.mad.models import begin_training
+from aira_evaluator.compose.mad.profiles import PAPER
+from aira_evaluator.compose.mad.split_scores import make_deterministic
 from aira_kernels.architecture import parse_architecture
 
 TASK = "in-context-recall"

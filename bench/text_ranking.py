@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aira_evaluator.compose.scoring import make_deterministic
+from aira_evaluator.compose.mad.split_scores import make_deterministic
 from aira_evaluator.compose.text.commands import HiddenSeeds, evaluate_prepare, text_profile
 from aira_evaluator.compose.text.corpora import CORPORA
-from aira_evaluator.compose.text.tokens import Windows, read_text_split
+from aira_evaluator.compose.text.windows import Windows, read_text_split
 from aira_kernels.architecture import LAYERS, compact
 from mad_ranking import Row, architectures, report
 
@@ -41,7 +41,7 @@ def prepared(corpus: str, folder: Path) -> None:
 def score(architecture: tuple[str, ...], train: Windows, test: Windows, seed: int, corpus: str) -> float:
     import torch
 
-    from aira_evaluator.compose.text.scoring import train_and_score
+    from aira_evaluator.compose.text.text_losses import train_and_score
 
     profile = CORPORA[corpus].profiles["cpu"]
     return train_and_score(architecture, profile, train, {"t": test}, seed=seed, device=torch.device("cpu"))["t"].loss

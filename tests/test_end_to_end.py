@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aira_bench.record.journal import StepEnded, read_events
+from aira_bench.record.folder import SeedFolder
 from aira_bench.record.node import Node
 from aira_bench.record.scores import TrustedScore
 from cli.freezing import check_shape
@@ -146,7 +146,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
 
 
 def steps_of(journal: Path) -> list[Node]:
-    return [event.node for event in read_events(journal)[0] if isinstance(event, StepEnded)]
+    return list(SeedFolder(journal.parent).nodes)
 
 
 def test_a_finished_run_can_be_resumed_without_effect(place: Place, first_run: dict[str, Any]) -> None:

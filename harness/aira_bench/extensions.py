@@ -23,18 +23,18 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from types import ModuleType
-from typing import Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar, cast
 
 from aira_bench.errors import AiraError, PrerequisiteError, UsageError
-from aira_bench.protocol_check import call_with, lacks
+from aira_bench.protocol_check import call_with, lacks, makes
 
 Kind = Literal["agent", "scaffold", "provider", "evaluator", "task"]
 OFFERS: Mapping[Kind, tuple[str, ...]] = {
@@ -45,6 +45,8 @@ OFFERS: Mapping[Kind, tuple[str, ...]] = {
     "task": (),
 }
 """The keywords with which classes and functions of a kind are called, as far as they have parameters of these names."""
+_LISTED: Mapping[Kind, str] = {"agent": "aira-bench agents", "task": "aira-bench tasks"}
+"""Commands that list built-in ones too."""
 RESERVED = frozenset({"script", "replay", "bayes", "greedy"})
 """First parts of built-in names that hold a colon. A module of such a name is referred to by its file."""
 _REFERENCE = re.compile(
@@ -73,6 +75,8 @@ class ExtensionRecord:
     version: str | None
     sha256: str
     """Of the file that defines the class, function or object."""
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid", "strict": True}
+    """For whoever reads it from a manifest: unknown keys are errors."""
 
 
 @dataclass(frozen=True)
@@ -127,17 +131,23 @@ class Extension:
         Raises:
             PrerequisiteError, UsageError: it cannot be imported or called, or lacks a method.
         """
-        found = self.load()
-        if isinstance(found, type):
-            self._require(lacks(found, protocol))  # before its constructor does anything
-        if isinstance(found, type) or inspect.isroutine(found):
+        found = self.check(protocol)
+        if makes(found):
             known = f"a {self.kind} is offered {', '.join(OFFERS[self.kind]) or 'nothing'}"
             with self._failing(f"cannot be made ({known})"):
                 found = call_with(found, offers)
-        self._require(lacks(found, protocol))
+        self.require(lacks(found, protocol))
         return found
 
-    def _require(self, lacking: str) -> None:
+    def check(self, protocol: type) -> object:
+        """What the target is, if it is a class with the methods of `protocol`, or no class. See `make` for errors."""
+        found = self.load()
+        if isinstance(found, type):
+            self.require(lacks(found, protocol))
+        return found
+
+    def require(self, lacking: str) -> None:
+        """Raise an error that says what an object of this kind lacks, unless that is nothing."""
         if lacking:
             raise self._error(f"is no {self.kind}: {lacking}", "pydoc aira_bench.protocols")
 
@@ -181,8 +191,8 @@ class Catalog(Generic[Made]):
         """
         return find_extension(self.kind, name, self.built_in)
 
-    def make(self, name: str, **offers: object) -> Made:
-        """The thing of that name, called with those of `offers` that it takes.
+    def maker(self, name: str) -> Callable[..., Made]:
+        """What makes the thing of that name, imported and checked as far as that is possible before it is called.
 
         Raises:
             UsageError: nothing has that name, or what a reference names cannot be used.
@@ -190,11 +200,22 @@ class Catalog(Generic[Made]):
         """
         extension = self.find(name)
         if extension is not None:
-            made = extension.make(self.protocol, offers)
-        else:
-            made = self.built_in[name]
-            made = call_with(made, offers) if callable(made) else made
-        return made  # type: ignore[return-value]  # its methods have been checked against the protocol
+            extension.check(self.protocol)
+            return partial(self.made_by, extension)
+        built_in = self.built_in[name]
+        return lambda **offers: cast(Made, call_with(built_in, offers) if makes(built_in) else built_in)
+
+    def make(self, name: str, **offers: object) -> Made:
+        """The thing of that name, called with those of `offers` that it takes.
+
+        Raises:
+            UsageError, PrerequisiteError: as `maker` says; or what it gives lacks a method.
+        """
+        return self.maker(name)(**offers)
+
+    def made_by(self, extension: Extension, **offers: object) -> Made:
+        """What an extension of this kind gives, as `make`."""
+        return cast(Made, extension.make(self.protocol, offers))  # its methods were checked against the protocol
 
 
 def installed(kind: Kind) -> tuple[Extension, ...]:
@@ -246,7 +267,7 @@ def find_extension(kind: Kind, name: str, built_in: Collection[str]) -> Extensio
     names = [*built_in, *(each.name for each in offered)]
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     guess = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}."
-    raise UsageError(f"Unknown {kind} {name!r}. {guess}", hint=f"aira-bench extensions, or {kind} as module:Name")
+    raise UsageError(f"Unknown {kind} {name!r}. {guess}", hint=_LISTED.get(kind, "aira-bench extensions"))
 
 
 def _import_module(name: str) -> ModuleType:

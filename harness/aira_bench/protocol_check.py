@@ -8,6 +8,12 @@ Not covered: what the methods do, and the types of their parameters and results.
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
+
+
+def makes(found: object) -> bool:
+    """Whether something is called to get an object: a class, a function, or a part of a call of one."""
+    return isinstance(found, type | partial) or inspect.isroutine(found)
 
 
 def call_with(found: object, offers: Mapping[str, object]) -> object:

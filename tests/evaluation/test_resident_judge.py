@@ -31,8 +31,8 @@ from aira_bench.sandbox.protocol import (
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task, load_task
 from aira_contract.reports import RESULT_MARKER
-from aira_evaluator.compose.profiles import CPU
-from aira_evaluator.compose.splits import Manifest, draw_corpus, write_split
+from aira_evaluator.compose.mad.profiles import CPU
+from aira_evaluator.compose.mad.splits import Manifest, draw_corpus, write_split
 
 TASK = find_task("mad-3p")
 MIXED, PLAIN = ",".join(("Mb", "mA", "M", "M") * 4), ",".join(("mA", "M") * 8)

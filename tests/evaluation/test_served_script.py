@@ -32,9 +32,9 @@ from aira_bench.sandbox.protocol import Limits
 from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
-from aira_evaluator.autoresearch.handover import hand_over
-from aira_evaluator.autoresearch.hidden import SCHEMA, SplitRows, write_split
-from aira_evaluator.autoresearch.references import References
+from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SplitRows, write_split
+from aira_evaluator.autoresearch.contract.references import References
+from aira_evaluator.autoresearch.handover.model_file import hand_over
 from aira_evaluator.text.tokenizer import Tokenizer
 from shown_mounts import shown_mounts
 

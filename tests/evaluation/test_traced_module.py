@@ -21,10 +21,12 @@ from aira_bench.sandbox.protocol import ContainerSpec, Limits, PreparedContainer
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
 from aira_contract.reports import RESULT_MARKER
-from aira_evaluator.lra import bundle, commands, controls
-from aira_evaluator.lra.data.listops import draw_expressions
-from aira_evaluator.lra.data.splits import SplitManifest, write_split
-from aira_evaluator.lra.profiles import CPU_LISTOPS
+from aira_evaluator.lra.contract import bundle
+from aira_evaluator.lra.contract.profiles import CPU_LISTOPS
+from aira_evaluator.lra.contract.splits import SplitManifest, write_split
+from aira_evaluator.lra.judge import evaluate as commands
+from aira_evaluator.lra.listops.expressions import draw_expressions
+from aira_evaluator.lra.training import controls
 from shown_mounts import shown_mounts
 
 LIMITS = Limits(memory_mib=2048, workspace_mib=512)
@@ -264,8 +266,8 @@ def test_forged_graphs_are_the_judges_to_refuse(judged: Judged) -> None:
 FORGED = """
 import os
 from dataclasses import replace
-from aira_evaluator.lra.bundle import Bundle, write_bundle
-from aira_evaluator.lra.profiles import CPU_LISTOPS
+from aira_evaluator.lra.contract.bundle import Bundle, write_bundle
+from aira_evaluator.lra.contract.profiles import CPU_LISTOPS
 
 def graph(arguments, result, steps="", value="%out"):
     zeros = f"%out = stablehlo.constant dense<0.0> : {result}"

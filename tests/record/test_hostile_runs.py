@@ -121,7 +121,7 @@ CASES: dict[str, tuple[Hostile, str]] = {
     "manifest-nan": (in_manifest('"hours": 1.0', '"hours": NaN'), "manifest.json: it holds NaN"),
     "manifest-huge": (in_manifest('"steps": 2', '"steps": ' + "9" * 5000), "manifest.json: a number has more than 18"),
     "manifest-data": (in_manifest('"hidden": {', '"shown": {'), "it names no hash of hidden data"),
-    "manifest-image": (in_manifest('"evaluator": ', '"other": '), "it names no evaluator image"),
+    "manifest-image": (in_manifest('"evaluator": "', '"other": "'), "it names no evaluator image"),
     "manifest-seeds": (in_manifest('"seeds": [', '"seeds": [0,'), "seeds are distinct"),
     "scores-fifo": (instead(SCORES, fifo), "seed 0: hidden/scores.jsonl: it is a named pipe"),
     "scores-sparse": (instead(SCORES, sparse), "seed 0: hidden/scores.jsonl: it has 4,294,967,296 bytes"),

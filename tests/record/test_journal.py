@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_bench.errors import RunStateError
-from aira_bench.record.journal import Event, JournalFile, SeedEnded, StepEnded, StepStarted, read_events
+from aira_bench.record.journal import Event, JournalFile, SeedEnded, StepEnded, StepStarted, open_journal
 from aira_bench.record.node import Node, Timings
 
 
@@ -33,7 +33,7 @@ EVENTS: list[Event] = [
 
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
     write(tmp_path / "j", EVENTS)
-    assert read_events(tmp_path / "j")[0] == EVENTS
+    assert open_journal(tmp_path / "j").events == EVENTS
 
 
 @given(cut=st.integers(0, 2000))
@@ -65,7 +65,7 @@ def test_a_removed_line_is_recognised(tmp_path: Path) -> None:
     lines = (tmp_path / "j").read_text().splitlines(keepends=True)
     (tmp_path / "j").write_text("".join(lines[:1] + lines[2:]))
     with pytest.raises(RunStateError, match="chain"):
-        read_events(tmp_path / "j")
+        open_journal(tmp_path / "j")
 
 
 def test_non_finite_numbers_never_reach_the_journal(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_non_finite_numbers_never_reach_the_journal(tmp_path: Path) -> None:
 def test_whatever_a_model_says_can_be_read_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("journal") / "j"
     write(path, [StepStarted(1, "t"), StepEnded(node(1, text), "t")])
-    ended = read_events(path)[0][1]
+    ended = open_journal(path).events[1]
     assert isinstance(ended, StepEnded)
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     spelt = "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in whole)

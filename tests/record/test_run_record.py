@@ -173,9 +173,9 @@ def foreign_seed(folder: RunFolder) -> None:
 
 def strip_signatures(folder: RunFolder) -> None:
     """A journal written anew by somebody without a key."""
-    from aira_bench.record.journal import JournalFile, read_events
+    from aira_bench.record.journal import JournalFile
 
-    events = read_events(folder.seed(0).journal)[0]
+    events = folder.seed(0).events
     folder.seed(0).journal.unlink()
     journal = JournalFile(folder.seed(0).journal)
     for event in events:
@@ -204,7 +204,7 @@ def extra_score(folder: RunFolder) -> None:
 
 def manifest_of_schema_1(folder: RunFolder) -> None:
     path = folder.path / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 1'))
     (folder.path / "record.jsonl").unlink()
 
 
@@ -232,10 +232,10 @@ def test_what_can_be_doctored_is_named(tmp_path: Path, tamper: Callable[[RunFold
 
 def resubmit(folder: RunFolder, key: MachineKey | None) -> None:
     """The journal written anew with another submitted step, and all that its writer can sign."""
-    from aira_bench.record.journal import JournalFile, SeedEnded, read_events
+    from aira_bench.record.journal import JournalFile, SeedEnded, open_journal
 
     path = folder.seed(0).journal
-    opening, *events = read_events(path)[0]
+    opening, *events = open_journal(path).events
     end = events[-1]
     assert isinstance(end, SeedEnded)
     assert end.submitted is not None

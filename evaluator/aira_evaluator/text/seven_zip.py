@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from aira_evaluator.manifests import DataError
+from aira_evaluator.split_manifest import DataError
 
 CHUNK_BYTES = 1 << 20
 LARGEST_DICTIONARY = 1 << 30

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aira_evaluator.manifests import DataError
+from aira_evaluator.split_manifest import DataError
 
 MOST_RATIO = 200
 SPARE_BYTES = 64 << 20

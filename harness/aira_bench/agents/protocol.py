@@ -1,8 +1,8 @@
 """The seam between a scaffold and whatever writes code: an LLM with prompts, or a classical searcher.
 
 An agent gets a situation and returns a `solution.py`; after the step it may say what was learned. It sees finished
-steps
-without test scores, and draws all randomness from the generator it is given, so the same seed proposes the same code.
+steps without test scores, and draws all randomness from the generator it is given, so the same seed proposes the same
+code.
 """
 
 import random
@@ -87,6 +87,16 @@ class Analysis:
     model_use: ModelUse
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """What a manifest records of an agent, beside its name."""
+
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each prompt file, by name."""
+    card: Mapping[str, object] | None = None
+    """The card of its model, as JSON values."""
+
+
 class Agent(Protocol):
     """Anything that answers a situation with a solution."""
 
@@ -98,6 +108,10 @@ class Agent(Protocol):
     @property
     def default_scaffold(self) -> str:
         """The scaffold used when none is asked for."""
+        ...
+
+    def provenance(self) -> Provenance:
+        """What stands behind its answers, for the manifest of a run."""
         ...
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
@@ -125,6 +139,10 @@ class Agent(Protocol):
 
 class UnlookingAgent:
     """Base of agents without a model, which learn from fitness alone and spend nothing."""
+
+    def provenance(self) -> Provenance:
+        """Neither prompts nor a card."""
+        return Provenance()
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Nothing was spent."""

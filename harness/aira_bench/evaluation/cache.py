@@ -1,8 +1,8 @@
 """Scores already paid for.
 
 Training an architecture twice buys nothing, and a second draw of luck must not be for sale: the same submission gets
-the same score. The key covers everything a score depends on: the submission in normal form (or its bytes), the task
-folder, its prepared data, the profile, the seed set, and the evaluator's image, whose tag is a content hash.
+the same score. The key covers everything a score depends on: the submission in normal form (or its bytes), and the
+conditions it was made under (`aira_bench.record.conditions`).
 """
 
 import hashlib

@@ -34,6 +34,8 @@ class EvaluationSetting:
     """Of the public data, as `Mount.content`."""
     programs: CompiledPrograms | None = None
     """Where judges that compile leave their programs to each other; None: nowhere."""
+    evaluator: str | None = None
+    """Which evaluator scores, as the user named it; None for the one that fits the task's artifact."""
     _: KW_ONLY
     draw_secret: str = field(repr=False)
     """Of this machine, hexadecimal. Task folders publish their seeds: what judges ask must not follow from them."""

@@ -53,7 +53,7 @@ _COMMAND = ("python3", "-m", RESIDENT_PROGRAM, SCRIPT_OPTION, str(TASK / EVALUAT
 
 
 class _Answer(BaseModel):
-    """What the resident judge says (aira_evaluator.compose.resident)."""
+    """What the resident judge says (aira_evaluator.compose.judge.resident)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

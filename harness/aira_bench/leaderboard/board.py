@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.leaderboard.rows import Entry, Row, SeedResult, row_of, seed_result
+from aira_bench.record.conditions import Conditions, comparable_with
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.run_record import RunRecord, read_run
@@ -22,7 +23,7 @@ from aira_bench.record.witness import Witness
 
 @dataclass(frozen=True)
 class Section:
-    """What all rows of one table share."""
+    """What a table says that all its rows share."""
 
     task: str
     metric: str
@@ -34,6 +35,10 @@ class Section:
     seed_set: str
     synthetic: bool = False
     """The data is a generated stand-in; nothing here is a result on the real data."""
+
+
+_Place = tuple[Section, Conditions]
+"""Scores share a table if they may be compared, and if their manifests, which may be strangers', say the same of it."""
 
 
 @dataclass(frozen=True)
@@ -56,33 +61,32 @@ def build_tables(runs: Sequence[RunFolder], ring: KeyRing | None = None) -> list
 
 def tables_of(runs: Sequence[RunRecord], ring: KeyRing) -> list[Table]:
     """Boards of all sections found in runs that have been read."""
-    found: dict[Section, dict[Entry, dict[int, list[SeedResult]]]] = defaultdict(lambda: defaultdict(dict))
-    unseen: Counter[tuple[Section, Entry, int]] = Counter()
+    found: dict[_Place, dict[Entry, dict[int, list[SeedResult]]]] = defaultdict(lambda: defaultdict(dict))
+    unseen: Counter[tuple[_Place, Entry, int]] = Counter()
     for manifest, seeds in Witness(ring.seen).unseen({run.manifest.run_id for run in runs}):
-        unseen.update((_section(manifest), _entry(manifest, SIGNED_HERE), seed) for seed in seeds)
+        unseen.update((_place(manifest), _entry(manifest, SIGNED_HERE), seed) for seed in seeds)
     for run in runs:
         for seed in run.seeds:
             entry = _entry(run.manifest, ring.describe_all(seed.signers or (run.signer,)))
-            results = found[_section(run.manifest)][entry].setdefault(seed.seed, [])
+            results = found[_place(run.manifest)][entry].setdefault(seed.seed, [])
             results.append(seed_result(seed, run.manifest))
-    return [
-        _table(section, entries, unseen) for section, entries in sorted(found.items(), key=lambda item: str(item[0]))
-    ]
+    return [_table(place, entries, unseen) for place, entries in sorted(found.items(), key=lambda item: str(item[0]))]
 
 
-def _section(manifest: Manifest) -> Section:
-    plan = manifest.plan
-    return Section(
+def _place(manifest: Manifest) -> _Place:
+    conditions = comparable_with(manifest)
+    section = Section(
         task=manifest.task_title,
         metric=manifest.metric,
         lower_is_better=manifest.lower_is_better,
-        profile=plan.profile,
-        hardware=manifest.hardware_class,
-        evaluator=manifest.images["evaluator"],
-        data=f"{manifest.task_sha256[:12]}-{manifest.data['hidden']['sha256'][:12]}",
-        seed_set=plan.seed_set,
+        profile=conditions.profile,
+        hardware=conditions.hardware,
+        evaluator=conditions.evaluator,
+        data=f"{conditions.task_sha256[:12]}-{conditions.hidden_sha256[:12]}",
+        seed_set=conditions.seed_set,
         synthetic=manifest.synthetic,
     )
+    return section, conditions
 
 
 def _entry(manifest: Manifest, record: str) -> Entry:
@@ -91,14 +95,15 @@ def _entry(manifest: Manifest, record: str) -> Entry:
 
 
 def _table(
-    section: Section,
+    place: _Place,
     entries: dict[Entry, dict[int, list[SeedResult]]],
-    unseen: Mapping[tuple[Section, Entry, int], int],
+    unseen: Mapping[tuple[_Place, Entry, int], int],
 ) -> Table:
     rows = [
-        row_of(entry, results, {seed: unseen.get((section, entry, seed), 0) for seed in results})
+        row_of(entry, results, {seed: unseen.get((place, entry, seed), 0) for seed in results})
         for entry, results in entries.items()
     ]
+    section = place[0]
     sign = 1.0 if section.lower_is_better else -1.0
     rows.sort(key=lambda row: (row.test is None, sign * row.test.mean if row.test else 0.0, str(row.entry)))
     return Table(section, tuple(rows))

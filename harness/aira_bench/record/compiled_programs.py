@@ -7,7 +7,7 @@ whatever one submission might do to them, no other submission meets it. And they
 
 A judge has no writable place on the host for this: it gets one file beside the graphs and leaves one, of bounded size.
 
-Not covered: what is in the file (`aira_evaluator.lra.programs`).
+Not covered: what is in the file (`aira_evaluator.lra.judge.programs`).
 """
 
 import contextlib

@@ -18,8 +18,9 @@ from aira_bench.record.chain import MOST_BYTES, Chain, read_chain, require_signe
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.journal import read_journal
 from aira_bench.record.node import Node
+from aira_bench.record.schema import UNNAMED, LineSchema, decode
 from aira_bench.record.scores import TrustedScore
-from aira_bench.record.sealing import Keeper, decode, hash_files, require_files
+from aira_bench.record.sealing import Keeper, hash_files, require_files
 from aira_bench.record.witness import Witness, confirmed_name
 
 _NAME = "hidden/confirmed.jsonl"
@@ -34,7 +35,7 @@ class ConfirmationOpened:
     journal: str
     """The seal of the seed's journal."""
     at: str
-    schema: Literal[2] = 2
+    schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["confirmation_opened"] = "confirmation_opened"
 
 
@@ -46,6 +47,7 @@ class Confirmed:
     score: TrustedScore
     at: str
     files: dict[str, str] = field(default_factory=dict)
+    schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["confirmed"] = "confirmed"
 
 
@@ -122,4 +124,4 @@ def _confirmation_lines(place: SeedFolder) -> tuple[Chain | None, list[Confirmat
     if data.startswith(b'{"step"'):
         return None, []
     chain = read_chain(data)
-    return chain, decode(chain, _EVENT)
+    return chain, [event for _, event in decode(chain, _EVENT)]

@@ -17,6 +17,7 @@
 import fcntl
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -24,7 +25,9 @@ from shlex import quote
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.files import Unacceptable, read_file
 from aira_bench.record.compiled_programs import CompiledPrograms
+from aira_bench.record.journal import Event, finished_steps, open_journal
 from aira_bench.record.manifest import Manifest, load_manifest
+from aira_bench.record.node import Node
 from aira_bench.record.scores import ScoreFile
 
 MOST_TEXT_BYTES = 16 * 2**20
@@ -51,6 +54,22 @@ class SeedFolder:
     def journal(self) -> Path:
         """The journal file."""
         return self.path / "journal.jsonl"
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """What the journal says happened, in order, whether or not anything vouches for it; empty without a journal.
+
+        `aira_bench.record.run_record` reads whole runs, and checks that their files agree.
+
+        Raises:
+            RunStateError: it is no journal, or a line other than a torn last one does not hold.
+        """
+        return open_journal(self.journal).events
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The finished steps among `events`, in order."""
+        return finished_steps(self.events)
 
     @property
     def scores(self) -> ScoreFile:
@@ -115,7 +134,7 @@ class RunFolder:
         try:
             return load_manifest(self.path)[0]
         except Unacceptable as error:
-            raise RunStateError(f"Run {self.path.name}: {error}.", hint="aira-bench status") from error
+            raise RunStateError(f"Run {self.path.name}: {error}.", hint=error.hint or "aira-bench status") from error
 
     @property
     def agent_file(self) -> Path:

@@ -7,20 +7,20 @@ Not covered: concurrent writers (a run folder is locked by the process that work
 and whether events and files make sense together (`aira_bench.record.run_record`).
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from aira_bench.errors import RunStateError
-from aira_bench.files import Unacceptable, parse_json, read_file, spell_half_surrogates
+from aira_bench.files import Unacceptable, read_file
 from aira_bench.keys import KeyRing, MachineKey
 from aira_bench.record.chain import MOST_BYTES, Broken, Chain, ChainWriter, Noted, read_chain
 from aira_bench.record.node import Node
+from aira_bench.record.schema import UNNAMED, LineSchema, decode, encode
 
 SeedEnd = Literal["steps", "hours", "policy", "budget"]
 
@@ -33,7 +33,7 @@ class SeedOpened:
     seed: int
     manifest_sha256: str
     at: str
-    schema: Literal[2] = 2
+    schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["seed_opened"] = "seed_opened"
 
 
@@ -43,6 +43,7 @@ class StepStarted:
 
     step: int
     at: str
+    schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["step_started"] = "step_started"
 
 
@@ -56,6 +57,7 @@ class StepEnded:
     """Of the step's line among the trusted scores; None where it has none, and in journals of version 1."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each file the step left, by its path in the seed's folder."""
+    schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["step_ended"] = "step_ended"
 
 
@@ -66,6 +68,7 @@ class SeedEnded:
     why: SeedEnd
     submitted: int | None
     at: str
+    schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["seed_ended"] = "seed_ended"
 
 
@@ -89,6 +92,7 @@ def read_journal(root: Path, name: str | PurePosixPath, ring: KeyRing | None = N
 
     Raises:
         Unacceptable: it is no plain file, or a line other than a torn last one does not hold.
+        LaterSchema: a later version wrote a line.
     """
     try:
         data = read_file(root, name, MOST_BYTES)
@@ -97,15 +101,10 @@ def read_journal(root: Path, name: str | PurePosixPath, ring: KeyRing | None = N
     chain = read_chain(data)
     ours = chain.vouched if ring is not None and ring.trusts_all(chain.signers) else 0
     events: list[Event] = []
-    for number, body in enumerate(chain.bodies, start=1):
+    for number, event in decode(chain, _EVENT, ours):
         try:
             if number > ours:
-                parse_json(body)
-            event = _EVENT.validate_json(spell_half_surrogates(body), strict=True)
-            if number > ours:
                 _check_numbers(event)
-        except ValidationError as error:
-            raise Broken(number, str(error.errors()[0]["msg"])[:120]) from error
         except Unacceptable as error:
             raise Broken(number, str(error)) from error
         events.append(event)
@@ -127,21 +126,16 @@ def _check_numbers(event: Event) -> None:
             raise Unacceptable(f"step {node.step} counts something below 0")
 
 
-def read_events(path: Path) -> tuple[list[Event], str, int]:
-    """All whole events, the seal of the last, and how many bytes of the file they fill.
+def open_journal(path: Path) -> JournalContent:
+    """The journal at `path`, of which no other file of its run has been read; a missing one is empty.
 
     Raises:
         RunStateError: the file is no journal, or a line other than a torn last one does not hold.
     """
-    content = _read(path)
-    return list(content.events), content.chain.seal, content.chain.whole_bytes
-
-
-def _read(path: Path) -> JournalContent:
     try:
         return read_journal(path.parent, path.name)
     except Unacceptable as error:
-        raise RunStateError(f"{path}: {error}.") from error
+        raise RunStateError(f"{path}: {error}.", hint=error.hint) from error
 
 
 class JournalFile:
@@ -156,7 +150,7 @@ class JournalFile:
             RunStateError: the file holds damaged lines, or is signed and there is no key to go on with.
         """
         self.path = path
-        content = _read(path)
+        content = open_journal(path)
         self.events = list(content.events)
         if key is None and self.events and content.chain.version != 1:
             raise RunStateError(f"{path} is signed and cannot be continued without a key.")
@@ -167,7 +161,7 @@ class JournalFile:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Finished steps in order."""
-        return tuple(event.node for event in self.events if isinstance(event, StepEnded))
+        return finished_steps(self.events)
 
     @property
     def score_hashes(self) -> Mapping[int, str]:
@@ -182,13 +176,17 @@ class JournalFile:
 
     def append(self, event: Event) -> None:
         """Write one event and force it to disk."""
-        body = json.dumps(asdict(event), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-        self._writer.append(body.encode("ascii"), signed=not isinstance(event, StepStarted))
+        self._writer.append(encode(event), signed=not isinstance(event, StepStarted))
         self.events.append(event)
 
     def close(self) -> None:
         """Close the file."""
         self._writer.close()
+
+
+def finished_steps(events: Sequence[Event]) -> tuple[Node, ...]:
+    """The nodes of those events that end a step, in order."""
+    return tuple(event.node for event in events if isinstance(event, StepEnded))
 
 
 def score_hashes(events: Sequence[Event]) -> dict[int, str]:

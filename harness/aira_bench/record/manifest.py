@@ -16,9 +16,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.files import Unacceptable, naming, parse_json, read_file, spell_half_surrogates
 from aira_bench.hardware import Hardware
 from aira_bench.record.normalized import Anchors
+from aira_bench.record.schema import SCHEMA, UNNAMED, require_known
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
 from aira_bench.tasks.metadata import describe_validation_error
@@ -91,6 +93,10 @@ class RunPlan(_Record):
     source: str | None = None
     """Where raw data comes from, as `--source` names it; None for the task's own way."""
     memory: Literal["paper", "none"] = "paper"
+    evaluator: str | None = None
+    """What scores submissions, if the user named it; None for the evaluator that fits the task's artifact."""
+    provider: str | None = None
+    """What serves the agent's card, if the user named it; None for the provider that the card names."""
     max_cost_usd: float | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
     seed_max_cost_usd: float | None = Field(default=None, gt=0)
@@ -100,8 +106,8 @@ class RunPlan(_Record):
 class Manifest(_Record):
     """The plan and all that a reader needs to trust or repeat it."""
 
-    schema_version: Literal[1, 2] = 2
-    """1 until aira-bench 0.1: a run without signatures."""
+    schema_version: Literal[1, 2, 3] = SCHEMA
+    """Of all that the run began with (`aira_bench.record.schema`); 1 is a run without signatures."""
     run_id: str = Field(pattern=r"^[0-9a-f]{1,32}$")
     created: str
     aira_bench: str
@@ -127,6 +133,8 @@ class Manifest(_Record):
     """Hash of each prompt file of an agent that has prompts."""
     card: dict[str, Any] | None = None
     """The agent card as it was used."""
+    extensions: dict[Kind, ExtensionRecord] = {}
+    """What code of others the run stands on, by kind; none where everything named is built in."""
     isolation: dict[str, bool]
     """Checks of the probe container before the first step; every one must hold."""
     isolation_of: dict[Role, Isolation] = {}
@@ -152,17 +160,23 @@ def load_manifest(run: Path) -> tuple[Manifest, str]:
     """The manifest in the folder of a run, and the SHA-256 of its file.
 
     Raises:
-        Unacceptable: missing, damaged, or written by another version.
+        Unacceptable: missing or damaged.
+        LaterSchema: a later version wrote it.
     """
     with naming("manifest.json"):
         try:
             data = read_file(run, "manifest.json", MOST_BYTES)
-            parse_json(data)  # refuses what pydantic takes: keys twice, numbers without bounds
-            return Manifest.model_validate_json(spell_half_surrogates(data)), hashlib.sha256(data).hexdigest()
+            value = parse_json(data)  # refuses what pydantic takes: keys twice, numbers without bounds
+            named = isinstance(value, dict) and "schema_version" in value
+            if named:
+                require_known(value["schema_version"], value.get("aira_bench"))
+            manifest = Manifest.model_validate_json(spell_half_surrogates(data))
+            found = manifest if named else manifest.model_copy(update={"schema_version": UNNAMED})
+            return found, hashlib.sha256(data).hexdigest()
         except FileNotFoundError as error:
             raise Unacceptable("it is missing") from error
         except ValidationError as error:
-            raise Unacceptable(f"it is damaged or of another version: {describe_validation_error(error)}") from error
+            raise Unacceptable(f"it is damaged: {describe_validation_error(error)}") from error
 
 
 def software_versions() -> dict[str, str]:

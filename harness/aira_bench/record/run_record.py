@@ -1,6 +1,6 @@
 """What a run folder says, checked: the one way in which boards, `status`, `resume`, `confirm` and the rest read runs.
 
-A signed run (schema 2) holds these chains (`aira_bench.record.chain`):
+A signed run (schema 2 or above) holds these chains (`aira_bench.record.chain`):
 
     record.jsonl             run opened: run id, hash of the manifest; run ended: lines and last link of each journal
     seeds/<seed>/journal.jsonl          seed opened: run id, seed, hash of the manifest; then the steps, each with the
@@ -119,7 +119,7 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
         reading = _Reading(folder, manifest, digest, ring, depth, ring.trusts(chain.signer))
         seeds = tuple(_read_seed(reading, seed, seals.get(seed)) for seed in manifest.plan.seeds)
     except Unacceptable as error:
-        raise RunStateError(f"Run {folder.path.name}: {error}.") from error
+        raise RunStateError(f"Run {folder.path.name}: {error}.", hint=error.hint) from error
     return RunRecord(folder, manifest, digest, seeds, chain.signer, ended is not None)
 
 

@@ -5,29 +5,28 @@ Not covered: whether all of it agrees (`aira_bench.record.run_record`), and conf
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from aira_bench.files import Unacceptable, entries_below, hash_file, naming, parse_json, read_file, write_atomically
+from aira_bench.files import Unacceptable, entries_below, hash_file, naming, read_file, write_atomically
 from aira_bench.keys import MachineKey
-from aira_bench.record.chain import MOST_BYTES, Broken, Chain, ChainWriter, Noted, read_chain
+from aira_bench.record.chain import MOST_BYTES, Chain, ChainWriter, Noted, read_chain
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedOpened, StepEnded, read_journal
 from aira_bench.record.manifest import Manifest, encode_manifest
 from aira_bench.record.node import Node
+from aira_bench.record.schema import UNNAMED, LineSchema, decode, encode
 from aira_bench.record.witness import RECORD, Witness, journal_name
 
 MOST_FILE_BYTES = 2**32
 MOST_ENTRIES = 1_000_000
-Event = TypeVar("Event")
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -46,7 +45,7 @@ class RunOpened:
     run_id: str
     manifest_sha256: str
     at: str
-    schema: Literal[2] = 2
+    schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["run_opened"] = "run_opened"
 
 
@@ -56,6 +55,7 @@ class RunEnded:
 
     seeds: tuple[SeedSeal, ...]
     at: str
+    schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["run_ended"] = "run_ended"
 
 
@@ -69,26 +69,9 @@ def decode_run(chain: Chain) -> list[RunOpened | RunEnded]:
 
     Raises:
         Broken: a line is no such event.
+        LaterSchema: a later version wrote it.
     """
-    return decode(chain, _RUN_EVENT)
-
-
-def decode(chain: Chain, adapter: TypeAdapter[Event]) -> list[Event]:
-    """The events of a chain.
-
-    Raises:
-        Broken: a line is none of the adapter's.
-    """
-    events = []
-    for number, body in enumerate(chain.bodies, start=1):
-        try:
-            parse_json(body)
-            events.append(adapter.validate_json(body, strict=True))
-        except ValidationError as error:
-            raise Broken(number, str(error.errors()[0]["msg"])[:120]) from error
-        except Unacceptable as error:
-            raise Broken(number, str(error)) from error
-    return events
+    return [event for _, event in decode(chain, _RUN_EVENT)]
 
 
 @dataclass(frozen=True)
@@ -130,7 +113,7 @@ class Keeper:
             found = read_chain(b"")
         writer = ChainWriter(root / name, found, self.key, self._noted(known_as))
         try:
-            yield found, lambda event: writer.append(_encode(event), signed=True)
+            yield found, lambda event: writer.append(encode(event), signed=True)
         finally:
             writer.close()
 
@@ -140,10 +123,6 @@ class Keeper:
     def at(self) -> str:
         """The time, for an event."""
         return self.now().isoformat()
-
-
-def _encode(event: object) -> bytes:
-    return json.dumps(asdict(event), allow_nan=False, separators=(",", ":")).encode("ascii")  # type: ignore[call-overload]
 
 
 def open_run(

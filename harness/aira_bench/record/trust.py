@@ -3,9 +3,11 @@
 Not covered: whether its files agree with each other (`aira_bench.record.run_record`).
 """
 
+from collections.abc import Mapping
 from shlex import quote
 
 from aira_bench.errors import RunStateError
+from aira_bench.extensions import is_reference
 from aira_bench.files import Unacceptable, foreign_entries, hash_file
 from aira_bench.keys import KeyRing
 from aira_bench.record.attempts import keep_attempt
@@ -78,16 +80,17 @@ def read_confirmable(folder: RunFolder, ring: KeyRing) -> RunRecord:
 
 
 def require_known_task(record: RunRecord, ring: KeyRing) -> None:
-    """Whether task and data that a run names may be opened: a stranger must choose no folder for either.
+    """Whether task, data and evaluator that a run names may be opened: a stranger must choose no code and no folder.
 
     Scripts of a task folder run, and hidden data of a stranger's choice would be scored on under this machine's key.
 
     Raises:
-        RunStateError: one of them is a folder, and the run is not signed by a trusted key.
+        RunStateError: one of them is a folder or a reference, and the run is not signed by a trusted key.
     """
     plan = record.manifest.plan
     if all(map(ring.trusts, record.signers)):
         return
+    _require_no_reference(record, ring, {"task": plan.task, "evaluator": plan.evaluator})
     if names_folder(plan.task):
         raise RunStateError(
             f"Run {record.name} is {record.describe_signer(ring)}, and its task is the folder {plan.task}, whose "
@@ -98,6 +101,28 @@ def require_known_task(record: RunRecord, ring: KeyRing) -> None:
             f"Run {record.name} is {record.describe_signer(ring)}, and its data comes from the folder {plan.source}, "
             "which would be taken for the task's."
         )
+
+
+def require_known_search(record: RunRecord, ring: KeyRing) -> None:
+    """Whether a run's search may be played again: the same of its task, and of its scaffold.
+
+    Raises:
+        RunStateError: one of them is a folder or a reference, and the run is not signed by a trusted key.
+    """
+    require_known_task(record, ring)
+    if not all(map(ring.trusts, record.signers)):
+        _require_no_reference(record, ring, {"scaffold": record.manifest.plan.scaffold})
+
+
+def _require_no_reference(record: RunRecord, ring: KeyRing, names: Mapping[str, str | None]) -> None:
+    """References import what nobody here need have installed; names of installed extensions only what somebody has."""
+    for kind, name in names.items():
+        if name is not None and is_reference(name):
+            raise RunStateError(
+                f"Run {record.name} is {record.describe_signer(ring)}, and its {kind} is {name}, which would be "
+                "imported and run on this machine.",
+                hint=None if record.signer is None else f"aira-bench key trust {record.signer}",
+            )
 
 
 def require_plain(folder: RunFolder) -> None:

@@ -23,21 +23,10 @@ from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
-from aira_bench.runs.host import (
-    Host,
-    Note,
-    gives_gpus,
-    isolation_of,
-    prepare,
-    require_isolation,
-    require_no_weaker,
-    require_unchanged,
-    slot_limits,
-)
+from aira_bench.runs.host import Host, Note, slot_limits, stand
+from aira_bench.runs.resolve import reopen
 from aira_bench.runs.step import ATTEMPTS
 from aira_bench.tasks.metadata import ArtifactSpec
-from aira_bench.tasks.sources import choose_source
-from aira_bench.tasks.task import find_task
 from aira_contract.settings import SeedSet
 
 SEED_SET: SeedSet = "final"
@@ -67,7 +56,8 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         SandboxError: the engine or an evaluation failed.
     """
     folder, manifest = record.folder, record.manifest
-    plan, task = manifest.plan, find_task(manifest.plan.task)
+    found = reopen(manifest.plan)
+    plan, task = found.plan, found.task
     if not task.metadata.aira.hidden_validation:
         raise UsageError(f"Task {task.title} has one set of hidden data, which the run was scored on already.")
     submitted = _submitted(record)
@@ -76,21 +66,16 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         return []
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
-        prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
-        require_unchanged(folder, manifest, prepared)
-        found = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, plan.profile), note=note)
-        require_no_weaker(folder, manifest, found)
-        note("probing the sandbox")
-        require_isolation(host.sandbox, prepared.images.evaluator)
+        ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(host.sandbox.sweep, manifest.run_id)
         setting = EvaluationSetting(
-            task, plan.profile, prepared.data, prepared.images, manifest.run_id, SEED_SET,
+            task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
             public_sha256=str(manifest.data["public"]["sha256"]),
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
-        evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, manifest, prepared)[0], ahead)
+        evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, plan, task)[0], ahead)
         stack.callback(evaluator.close)
         keeper = host.keeper(record)
         refused = []
@@ -98,7 +83,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             note(f"seed {each.seed} step {each.step}: scoring once more")
             verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
             if isinstance(verdict, Scored):
-                score = trusted_score(each.step, verdict, prepared.images.evaluator, synthetic=manifest.synthetic)
+                score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
                 add_confirmation(keeper, each.seed, each.artifact_sha256, score)
                 for remark in verdict.remarks:
                     note(f"seed {each.seed} step {each.step}: {remark}")

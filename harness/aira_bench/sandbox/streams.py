@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from aira_bench.output import CapturedOutput
 
 STDOUT = 1
-STDERR = 2
+"""Of the frames' stream numbers; 2 is standard error."""
 KEPT_BYTES = 64 * 1024
 """Kept of a stream's beginning, and again of its end."""
 _HEADER = struct.Struct(">BxxxI")

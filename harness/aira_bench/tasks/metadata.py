@@ -22,7 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from aira_bench.errors import TaskError
+from aira_bench.errors import TaskError, UsageError
+from aira_bench.extensions import find_extension, is_reference
 from aira_bench.tasks.folder_check import read_text
 from aira_bench.tasks.plain_yaml import read_plain_yaml
 from aira_contract.containers import DATA, HIDDEN, LOGS, TASK
@@ -97,6 +98,8 @@ class LoggingInfo(_Schema):
     optimal_score: float | None = None
 
 
+ARTIFACT_KINDS = ("csv", "architecture", "module", "script")
+"""What the evaluators of this package score."""
 NAMES_OF_OURS = frozenset(
     {"solution.py", "stdout.txt", "stderr.txt", "scores.jsonl", DATA, LOGS, TASK.name, HIDDEN.name, "metadata.yaml",
      "project_description.md", *NOT_FOR_SUBMISSIONS}
@@ -116,13 +119,24 @@ def _a_primitive(symbol: str) -> str:
     return symbol
 
 
+def _scored_by_something(kind: str) -> str:
+    if is_reference(kind):
+        raise ValueError("a task names no code of the host; name an installed evaluator, or give it with --evaluator")
+    try:
+        find_extension("evaluator", kind, ARTIFACT_KINDS)
+    except UsageError as error:
+        raise ValueError(error.message) from None
+    return kind
+
+
 class ArtifactSpec(_Schema):
     """The file a solution has to leave behind."""
 
     name: Annotated[str, AfterValidator(_not_ours)] = Field(
         default=ARCHITECTURE_FILE, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
     )
-    kind: Literal["csv", "architecture", "module", "script"] = "csv"
+    kind: Annotated[str, AfterValidator(_scored_by_something)] = "csv"
+    """One of `ARTIFACT_KINDS`, or the name of an installed evaluator that scores it."""
     max_kib: int = Field(default=65536, gt=0, le=1 << 20)
     layers: int = Field(default=16, gt=0, le=1024)
     primitives: tuple[Annotated[str, AfterValidator(_a_primitive)], ...] = ()

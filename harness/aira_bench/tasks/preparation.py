@@ -9,9 +9,11 @@ Not covered: where raw data comes from (`sources`).
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from aira_bench.errors import TaskError
@@ -27,6 +29,12 @@ from aira_contract.containers import LOGS, OUTPUT, RAW, TASK, WORKSPACE
 from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
 from aira_contract.invocation import LOGS_OPTION, MOUNT_OPTION, RAW_OPTION
 from aira_contract.settings import PROFILE_VARIABLE, SOURCE_VARIABLE
+
+_NO_NETWORK = re.compile(
+    r"name resolution|name or service not known|network is unreachable|getaddrinfo|ConnectionError|MaxRetryError"
+    r"|offline mode|couldn't connect to",
+    re.IGNORECASE,
+)
 
 
 def prepare_task(
@@ -145,8 +153,17 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
         )
     if outcome.ended != "exited" or outcome.exit_code != 0:
         ended = f"exit status {outcome.exit_code}" if outcome.ended == "exited" else outcome.ended.replace("_", " ")
-        raise TaskError(f"{task.name}/{script} failed ({ended}): {last_line(outcome.stderr) or 'no message'}")
+        words = last_line(outcome.stderr) or "no message"
+        raise TaskError(f"{task.name}/{script} failed ({ended}): {words}", hint=_remedy(task, words))
     _make_readable(output)
+
+
+def _remedy(task: Task, words: str) -> str | None:
+    """What to type where a script's last words show that it looked for a network."""
+    if not _NO_NETWORK.search(words):
+        return None
+    command = f"aira-bench prepare {quote(str(task.folder))} --source DIR"
+    return f"{command}   (preparation has no network; files in aira.sources are downloaded before)"
 
 
 def _make_readable(folder: Path) -> None:

@@ -22,10 +22,10 @@ from aira_bench.record.node import Node
 from aira_bench.scaffolds.protocol import Crossover, Debug, Draft, Improve, Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.task import shipped_tasks
-from aira_evaluator.lra.baselines import genome as evaluators
-from aira_evaluator.lra.data.splits import Sequences, Split, SplitManifest, write_split
-from aira_evaluator.lra.hyperparameters import read_hyperparameters
-from aira_evaluator.lra.profiles import PROFILES
+from aira_evaluator.lra.agent.baselines import genome as evaluators
+from aira_evaluator.lra.contract.hyperparameters import read_hyperparameters
+from aira_evaluator.lra.contract.profiles import PROFILES
+from aira_evaluator.lra.contract.splits import Sequences, Split, SplitManifest, write_split
 
 SPEC = ArtifactSpec(name="model.py", kind="module", max_kib=128)
 FIXED = Brief("lra-listops", "text", SPEC, "Accuracy", False, "cpu", "hidden", 300.0, 3072)
@@ -161,8 +161,8 @@ def test_the_baseline_is_the_reference_transformer() -> None:
 
 def test_a_claiming_solution_validates_with_the_evaluators_code() -> None:
     claiming = propose("baseline", replace(FIXED, fitness="claimed"), Draft(), [], 0).code
-    assert "aira_evaluator.lra.validate" in claiming
-    assert "aira_evaluator.lra.validate" not in propose("baseline", FIXED, Draft(), [], 0).code
+    assert "aira_evaluator.lra.agent.validate" in claiming
+    assert "aira_evaluator.lra.agent.validate" not in propose("baseline", FIXED, Draft(), [], 0).code
     assert read_genome(claiming) == read_genome(propose("baseline", FIXED, Draft(), [], 0).code)
 
 

@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from served_models import TOKENS, VOCABULARY, draw_rows
 
-from aira_evaluator.autoresearch import conversation
-from aira_evaluator.autoresearch.asking import ask, window_length
-from aira_evaluator.autoresearch.conversation import ANSWER, Deadlines, PredictorFailed, Status
-from aira_evaluator.autoresearch.nats import negative_log_likelihoods
-from aira_evaluator.autoresearch.serving import NoLogits, logits_of
-from aira_evaluator.autoresearch.shared_memory import MemoryShape, SharedMemory, create
+from aira_evaluator.autoresearch.judge.asking import ask, window_length
+from aira_evaluator.autoresearch.judge.nats import negative_log_likelihoods
+from aira_evaluator.autoresearch.predict.serving import NoLogits, logits_of
+from aira_evaluator.autoresearch.wire import connection as conversation
+from aira_evaluator.autoresearch.wire.connection import ANSWER, Deadlines, PredictorFailed, Status
+from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape, SharedMemory, create
 
 SHAPE = MemoryShape(rows=3, tokens=4, vocabulary=5)
 ROW = np.zeros((1, 5), dtype=np.uint16)

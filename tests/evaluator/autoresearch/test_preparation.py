@@ -15,15 +15,15 @@ import yaml
 from pyarrow import parquet
 
 import aira_evaluator
-from aira_evaluator.autoresearch import corpus as corpora
-from aira_evaluator.autoresearch.corpus import ClimbMix, Corpus, StandardLibrary, library_part, passages
-from aira_evaluator.autoresearch.hidden import SPLITS, read_hidden
-from aira_evaluator.autoresearch.hidden_lots import write_hidden
-from aira_evaluator.autoresearch.preparation import write_public
-from aira_evaluator.autoresearch.profiles import CPU, PAPER, PROFILES, Profile
-from aira_evaluator.autoresearch.reference_models import train_references
-from aira_evaluator.autoresearch.token_store import open_split
-from aira_evaluator.manifests import DataError
+from aira_evaluator.autoresearch.contract.hidden_rows import SPLITS, read_hidden
+from aira_evaluator.autoresearch.contract.profiles import CPU, PAPER, PROFILES, Profile
+from aira_evaluator.autoresearch.contract.token_store import open_split
+from aira_evaluator.autoresearch.prepare import corpus as corpora
+from aira_evaluator.autoresearch.prepare.corpus import ClimbMix, Corpus, StandardLibrary, library_part, passages
+from aira_evaluator.autoresearch.prepare.preparation import write_public
+from aira_evaluator.autoresearch.prepare.reference_models import train_references
+from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
+from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.tokenizer import Tokenizer
 from autoresearch_folders import LITERATURE, PLAIN, run_script
 
@@ -68,7 +68,7 @@ def test_agents_find_data_tokenizer_script_and_literature(prepared: Path) -> Non
         *("manifest.json", "train", "val", "tokenizer", "train.py", "prepare.py", "kernels.py", "pwc")
     }
     assert (public / "pwc" / "task_info.jsonl").is_file()
-    modules = Path(aira_evaluator.__file__).parent / "autoresearch"
+    modules = Path(aira_evaluator.__file__).parent / "autoresearch" / "fit"
     assert (public / "prepare.py").read_text() == (modules / "shim.py").read_text()
     assert (public / "kernels.py").read_text() == (modules / "offline_kernels.py").read_text()
     sizes = manifest(public)

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from aira_evaluator.lra.bundle import Bundle, read_bundle, write_bundle
-from aira_evaluator.lra.contract import CONTRACTS, TaskName
-from aira_evaluator.lra.data.listops import draw_expressions
-from aira_evaluator.lra.data.splits import Sequences, Split
-from aira_evaluator.lra.limits import JudgeLimits
-from aira_evaluator.lra.profiles import PROFILES, ListOpsShape, LraProfile, SplitSizes
-from aira_evaluator.lra.scoring import ModuleScore, Splits, score_module
-from aira_evaluator.lra.tracing import TraceRequest, load_module_class, trace
+from aira_evaluator.lra.contract.bundle import Bundle, read_bundle, write_bundle
+from aira_evaluator.lra.contract.profiles import PROFILES, ListOpsShape, LraProfile, SplitSizes
+from aira_evaluator.lra.contract.splits import Sequences, Split
+from aira_evaluator.lra.contract.submission import CONTRACTS, TaskName
+from aira_evaluator.lra.fit.tracing import TraceRequest, load_module_class, trace
+from aira_evaluator.lra.listops.expressions import draw_expressions
+from aira_evaluator.lra.training.limits import JudgeLimits
+from aira_evaluator.lra.training.module_score import ModuleScore, Splits, score_module
 
 FIELDS = """
     vocab_size: int

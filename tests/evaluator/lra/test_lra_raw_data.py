@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from raw_archives import pair_line, pairs, prose, release, reviews, write_archive
 
-from aira_evaluator.lra.data import aan, imdb
-from aira_evaluator.lra.data.pools import PoolBuilder, take
-from aira_evaluator.lra.data.splits import MAX_SYMBOLS, Split
-from aira_evaluator.manifests import DataError
+from aira_evaluator.lra.contract.splits import MAX_SYMBOLS, Split
+from aira_evaluator.lra.prepare import aan, imdb
+from aira_evaluator.lra.prepare.pools import PoolBuilder, take
+from aira_evaluator.split_manifest import DataError
 
 
 def read(raw: Path, task: str) -> tuple[dict[str, Split], dict[str, int]]:

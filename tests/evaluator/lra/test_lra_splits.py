@@ -10,9 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_archives import pair_line, prose, release, reviews, write_archive
 
-from aira_evaluator.lra.contract import CONTRACTS, TaskName
-from aira_evaluator.lra.data import aan, imdb
-from aira_evaluator.lra.data.build import (
+from aira_evaluator.lra.contract.profiles import CPU_LISTOPS, CPU_RETRIEVAL, CPU_TEXT, LraProfile, SplitSizes
+from aira_evaluator.lra.contract.splits import (
+    DataError,
+    Sequences,
+    Split,
+    SplitManifest,
+    read_split,
+    write_split,
+)
+from aira_evaluator.lra.contract.submission import CONTRACTS, TaskName
+from aira_evaluator.lra.listops.expressions import to_text
+from aira_evaluator.lra.prepare import aan, imdb
+from aira_evaluator.lra.prepare.build import (
     Counted,
     HiddenSeeds,
     carve_hidden,
@@ -22,17 +32,7 @@ from aira_evaluator.lra.data.build import (
     public_pools,
     synthetic_pool,
 )
-from aira_evaluator.lra.data.listops import to_text
-from aira_evaluator.lra.data.splits import (
-    DataError,
-    Sequences,
-    Split,
-    SplitManifest,
-    read_split,
-    write_split,
-)
-from aira_evaluator.lra.data.synthetic import CLOSINGS, FIRST_MARK, OPENINGS, SECOND_MARK
-from aira_evaluator.lra.profiles import CPU_LISTOPS, CPU_RETRIEVAL, CPU_TEXT, LraProfile, SplitSizes
+from aira_evaluator.lra.prepare.synthetic import CLOSINGS, FIRST_MARK, OPENINGS, SECOND_MARK
 
 SEEDS = {"search": HiddenSeeds(11, 12, 13), "final": HiddenSeeds(21, 22, 23)}
 SIZES = SplitSizes(train=None, validation=20, hidden_validation=50, hidden_test=50)

@@ -2,7 +2,7 @@
 
 `AIRA_DATA_SOURCE` (`public`, the default, or `synthetic`) says what the text is; every manifest and report carries it.
 The tokenizer is trained twice, by both preparations, because neither sees what the other wrote. It is deterministic.
-Command line and exit statuses: `aira_evaluator.scripts` and `aira_evaluator.compose.scripts`.
+Command line and exit statuses: `task_scripts.preparing` and `compose.judge.architecture_script`.
 """
 
 import hashlib
@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from aira_evaluator import EVALUATOR_VERSION
-from aira_evaluator.compose.scripts import REPORT_SCHEMA, SUBMISSION, Report, evaluate_script
+from aira_evaluator.compose.judge.architecture_script import REPORT_SCHEMA, SUBMISSION, Report, evaluate_script
 from aira_evaluator.compose.text.corpora import CORPORA, Corpus
 from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.splitting import Documents, Part, Split, train_tokenizer, write_hidden, write_train
-from aira_evaluator.compose.text.tokens import TOKENS, TextManifest, read_text_split, write_text_manifest
-from aira_evaluator.manifests import DataError
-from aira_evaluator.scripts import (
+from aira_evaluator.compose.text.windows import TOKENS, TextManifest, read_text_split, write_text_manifest
+from aira_evaluator.split_manifest import DataError
+from aira_evaluator.task_scripts.preparing import (
     HiddenSeeds,
     evaluate_prepare_script,
     hidden_folder,
@@ -160,8 +160,8 @@ def score(architecture: Architecture, data: Path) -> Report:
     if test_about.training_seed is None:
         raise DataError("the hidden test split names no training seed; run evaluate_prepare.py again")
 
-    from aira_evaluator.compose.scoring import choose_device, make_deterministic
-    from aira_evaluator.compose.text.scoring import train_and_score
+    from aira_evaluator.compose.mad.split_scores import choose_device, make_deterministic
+    from aira_evaluator.compose.text.text_losses import train_and_score
 
     make_deterministic()
     losses = train_and_score(

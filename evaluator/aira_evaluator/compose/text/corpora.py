@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aira_evaluator.compose.text.grammar import Style, synthetic_documents
 from aira_evaluator.compose.text.profiles import CorpusName, TextProfile
-from aira_evaluator.manifests import DataError
+from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.documents import read_documents
 from aira_kernels.sizes import BlockSizes
 

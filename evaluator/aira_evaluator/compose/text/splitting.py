@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from aira_evaluator.compose.text.profiles import TextProfile
-from aira_evaluator.compose.text.tokens import TOKENS, Stream, StreamWriter, read_stream
-from aira_evaluator.manifests import DataError
+from aira_evaluator.compose.text.windows import TOKENS, Stream, StreamWriter, read_stream
+from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.contained import keep_fresh
 from aira_evaluator.text.tokenizer import Tokenizer
 

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from aira_bench.agent_code.code_extraction import Extracted
 from aira_bench.agent_code.reading import NotRead, read_in_process
 from aira_bench.agents.llm.memory import Memory, remember_ancestors, remember_valid
-from aira_bench.agents.llm.prompting import render_analysis, render_request, render_system
-from aira_bench.agents.protocol import Analysis, Brief, Proposal, Situation, StepReport
+from aira_bench.agents.llm.prompting import prompt_hashes, render_analysis, render_request, render_system
+from aira_bench.agents.protocol import Analysis, Brief, Proposal, Provenance, Situation, StepReport
 from aira_bench.errors import ModelError, RunStateError
 from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Model
 from aira_bench.llm.schemas import parse_object
@@ -53,6 +53,10 @@ class ModelSource(Protocol):
         """Count what an earlier process of the run spent, by seed."""
         ...
 
+    def card_values(self) -> Mapping[str, object] | None:
+        """The card behind the model as JSON values; None where there is no provider."""
+        ...
+
 
 @dataclass(frozen=True)
 class LlmAgent:
@@ -62,6 +66,10 @@ class LlmAgent:
     source: ModelSource
     default_scaffold: str = "greedy"
     memory: bool = True
+
+    def provenance(self) -> Provenance:
+        """Its prompts, and the card its source has."""
+        return Provenance(prompt_hashes(), self.source.card_values())
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count what was spent before."""

@@ -1,8 +1,7 @@
 """Where an LLM agent's answers come from: a provider, a Python function, or the record of an earlier run.
 
-A provider's and a function's calls are recorded beside their step, and a call that is recorded is not made again.
-A replay
-answers from the recorded run by step and position, needs no key, and stops where the run takes another path.
+A provider's and a function's calls are recorded beside their step, and a call that is recorded is not made again. A
+replay answers from the recorded run by step and position, needs no key, and stops where the run takes another path.
 """
 
 import importlib.util
@@ -21,7 +20,6 @@ from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.protocol import Completion, CompletionRequest, Model
 from aira_bench.llm.recording import RecordingModel, ScriptedModel, read_exchanges
 from aira_bench.record.folder import RunFolder
-from aira_bench.record.journal import StepEnded, read_events
 from aira_bench.record.node import Node
 
 
@@ -79,6 +77,10 @@ class ProviderSource:
             self._run.add(completions)
             self._ledger(seed).add(completions)
 
+    def card_values(self) -> Mapping[str, object]:
+        """The card."""
+        return self.card.model_dump(mode="json")
+
     def _ledger(self, seed: int) -> Ledger:
         return self._seeds.setdefault(seed, Ledger(self.budgets.seed, f"seed {seed}"))
 
@@ -95,6 +97,9 @@ class FunctionSource:
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """A function costs nothing."""
+
+    def card_values(self) -> None:
+        """A function has no card."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +150,11 @@ class ReplaySource:
     def resume(self, calls: Mapping[int, Path]) -> None:
         """A replay costs nothing."""
 
+    def card_values(self) -> None:
+        """A replay asks no provider."""
+
     def _node(self, situation: Situation) -> Node | None:
-        events = read_events(self.run.seed(situation.seed).journal)[0]
-        nodes = (event.node for event in events if isinstance(event, StepEnded))
+        nodes = self.run.seed(situation.seed).nodes
         return next((node for node in nodes if node.step == situation.step), None)
 
 

@@ -6,8 +6,8 @@ which every agent image has, write the `model.py`; so the host knows neither jax
 steps are read back from their solutions. Under `--fitness claimed` the solution also trains on the public data, with
 the evaluator's own code, to have a number to claim.
 
-Not covered: code of the mechanisms (`aira_evaluator.lra.baselines`), whose names are repeated here and held equal by a
-test.
+Not covered: code of the mechanisms (`aira_evaluator.lra.agent.baselines`), whose names are repeated here and held
+equal by a test.
 """
 
 import ast
@@ -44,7 +44,7 @@ Genome = dict[str, Any]
 
 _SOLUTION = '''"""Submits one module. {plan}"""
 
-from aira_evaluator.lra.baselines.compose import write_model
+from aira_evaluator.lra.agent.baselines.compose import write_model
 
 GENOME = {genome}
 
@@ -54,7 +54,7 @@ print("wrote {artifact} of", GENOME)
 _VALIDATION = """
 import sys
 
-from aira_evaluator.lra.validate import main
+from aira_evaluator.lra.agent.validate import main
 
 sys.exit(main(["--model", "{artifact}", "--data", "data"]))
 """

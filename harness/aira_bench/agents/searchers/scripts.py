@@ -35,7 +35,7 @@ print("submitted {artifact}")
 _VALIDATION = """
 import sys
 
-from aira_evaluator.autoresearch.validate import main
+from aira_evaluator.autoresearch.agent.validate import main
 
 sys.exit(main(["--script", "{artifact}", "--data", "data"]))
 """
