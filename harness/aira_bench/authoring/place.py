@@ -11,6 +11,7 @@ from aira_bench.runs.host import Host
 from aira_bench.sandbox.protocol import Limits
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
+from aira_contract.settings import ProfileName
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Place:
 
     host: Host
     task: Task
-    profile: str
+    profile: ProfileName
     data: TaskData
     images: ImageSet
     run_id: str

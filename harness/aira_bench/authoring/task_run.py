@@ -29,7 +29,7 @@ from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import DESCRIPTION, Task
 from aira_contract.containers import DATA, TASK, WORKSPACE
 from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
-from aira_contract.settings import PROFILE_VARIABLE
+from aira_contract.settings import PROFILE_VARIABLE, ProfileName
 
 _SOLUTION = "solution.py"
 _LIMITS = ("step_timeout_s", "evaluation_timeout_s", "prepare_timeout_s")
@@ -39,7 +39,7 @@ _MOST_ENTRIES = 1 << 20
 def run_task(
     host: Host,
     task: Task,
-    profile: str,
+    profile: ProfileName,
     source: DataSource,
     baselines: list[Baseline],
     note: Callable[[str], None],
@@ -98,7 +98,7 @@ def _scratch_folder(host: Host) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tell_lacking(host: Host, task: Task, profile: str, tell: Tell) -> None:
+def _tell_lacking(host: Host, task: Task, profile: ProfileName, tell: Tell) -> None:
     flavour = load_flavour(flavour_for(task, profile, host.hardware))
     wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
     if lacked := lacking(flavour, wanted):

@@ -139,7 +139,13 @@ class ArtifactSpec(_Schema):
     """One of `ARTIFACT_KINDS`, or the name of an installed evaluator that scores it."""
     max_kib: int = Field(default=65536, gt=0, le=1 << 20)
     layers: int = Field(default=16, gt=0, le=1024)
+    """Of an `architecture`."""
     primitives: tuple[Annotated[str, AfterValidator(_a_primitive)], ...] = ()
+    """What each layer of an `architecture` may be."""
+    module_layers: dict[ProfileName, Annotated[int, Field(gt=0, le=1024)]] = Field(default_factory=dict)
+    """Of a `module` by default, in each profile; searchers over modules need it."""
+    hyperparameters: StrictBool = False
+    """A `module` may set the task's hyperparameters."""
 
 
 class FitClock(_Schema):
