@@ -36,7 +36,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_contract": (
         "__init__ claims containers files flags framing genomes invocation judge_settings primitives reports "
         "script_constants settings training_record",
-        "model_sizes patterns",
+        "architectures model_sizes patterns",
     ),
     "aira_evaluator": (
         "__init__ split_manifest",
@@ -44,7 +44,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "autoresearch compose lra",
     ),
     "aira_kernels": (
-        "__init__ adapters architecture convolution fused initialization probes reference sizes ssd",
+        "__init__ adapters convolution fused initialization probes reference sizes ssd",
         "backend",
         "attention mamba2 mlp norm",
         "backbone large",

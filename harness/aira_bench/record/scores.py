@@ -48,8 +48,6 @@ class TrustedScore:
 
 
 MOST_BYTES = 64 * 2**20
-CONFIRM_FIRST = "above_published_best"
-"""Flag of a score that is kept out of boards' means until `aira-bench confirm` has run its controls."""
 _START = b'{"step":'
 _SCORE = TypeAdapter(TrustedScore)
 

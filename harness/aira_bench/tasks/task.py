@@ -18,8 +18,9 @@ from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import absolute_reference, find_extension, is_reference
 from aira_bench.tasks.folder_check import IGNORED, check_folder, read_text
 from aira_bench.tasks.metadata import Profile, TaskMetadata, read_metadata
+from aira_contract.files import EVALUATE_SCRIPT, HIDDEN_SCRIPT, PREPARE_SCRIPT
 
-SCRIPTS = ("prepare.py", "evaluate_prepare.py", "evaluate.py")
+SCRIPTS = (PREPARE_SCRIPT, HIDDEN_SCRIPT, EVALUATE_SCRIPT)
 DESCRIPTION = "project_description.md"
 
 
