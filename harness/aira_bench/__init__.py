@@ -4,4 +4,6 @@ Runs searches, drives containers, keeps journals and writes boards. It executes 
 imports neither torch nor jax (docs/architecture.md, trust domains).
 """
 
-__version__ = "0.1.0"
+from aira_bench.version import __version__
+
+__all__ = ["__version__"]

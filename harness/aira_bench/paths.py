@@ -3,7 +3,7 @@
 `AIRA_HOME` (default: `$XDG_DATA_HOME/aira-bench`) holds data and caches, which can be made again, and the machine's
 key, which cannot. Run folders are results and lie under `AIRA_RUNS` (default: `./runs`).
 
-Not covered: the layout inside a run folder (`aira_bench.runs.folder`) and inside the store of one task
+Not covered: the layout inside a run folder (`aira_bench.record.folder`) and inside the store of one task
 (`aira_bench.tasks.store`).
 """
 

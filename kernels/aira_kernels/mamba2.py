@@ -26,7 +26,7 @@ NORM_EPSILON = 1e-5
 
 
 class MambaSizes(Protocol):
-    """What the block reads of `BlockSizes` or `ScaleSizes`."""
+    """What the block reads of `BlockSizes` or `ModelSize`."""
 
     @property
     def width(self) -> int:

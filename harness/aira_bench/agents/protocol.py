@@ -1,8 +1,8 @@
 """The seam between a scaffold and whatever writes code: an LLM with prompts, or a classical searcher.
 
 An agent gets a situation and returns a `solution.py`; after the step it may say what was learned. It sees finished
-steps
-without test scores, and draws all randomness from the generator it is given, so the same seed proposes the same code.
+steps without test scores, and draws all randomness from the generator it is given, so the same seed proposes the same
+code.
 """
 
 import random
@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from aira_bench.runs.node import Change, Journal, ModelUse
+from aira_bench.record.folder import StepFiles
+from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.metadata import ArtifactSpec, ProfileName
 
 FitnessSource = Literal["hidden", "claimed"]
 
@@ -27,22 +28,13 @@ class Brief:
     artifact: ArtifactSpec
     metric: str
     lower_is_better: bool
-    profile: str
+    profile: ProfileName
     fitness: FitnessSource
     step_timeout_s: float
     memory_mib: int
     data_preview: str = ""
     public: Path = Path("data")
     """The public data on the host."""
-
-
-@dataclass(frozen=True)
-class StepFiles:
-    """Code and escaped output of an earlier step."""
-
-    code: str
-    stdout: str
-    stderr: str
 
 
 @dataclass(frozen=True)
@@ -95,6 +87,16 @@ class Analysis:
     model_use: ModelUse
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """What a manifest records of an agent, beside its name."""
+
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each prompt file, by name."""
+    card: Mapping[str, object] | None = None
+    """The card of its model, as JSON values."""
+
+
 class Agent(Protocol):
     """Anything that answers a situation with a solution."""
 
@@ -106,6 +108,10 @@ class Agent(Protocol):
     @property
     def default_scaffold(self) -> str:
         """The scaffold used when none is asked for."""
+        ...
+
+    def provenance(self) -> Provenance:
+        """What stands behind its answers, for the manifest of a run."""
         ...
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
@@ -134,9 +140,21 @@ class Agent(Protocol):
 class UnlookingAgent:
     """Base of agents without a model, which learn from fitness alone and spend nothing."""
 
+    def provenance(self) -> Provenance:
+        """Neither prompts nor a card."""
+        return Provenance()
+
+    def describe(self) -> str:
+        """One line for `aira-bench agents`: the first of the class's own description."""
+        return (type(self).__doc__ or "").splitlines()[0]
+
+    def missing(self) -> tuple[str, ...]:
+        """Commands that install what this machine lacks before the agent can propose anything."""
+        return ()
+
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """Nothing was spent."""
+        """Do nothing: an agent that asks no model has spent nothing."""
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
-        """Nothing."""
+        """Return None: what a step printed teaches a searcher nothing beyond its fitness."""
         return None

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from aira_bench.analysis.evidence import Scalar
-from aira_bench.analysis.features import CATEGORIES, FEATURES
+from aira_bench.agent_code.evidence import Scalar
+from aira_bench.agent_code.features import CATEGORIES, FEATURES
 from aira_bench.analysis.improvements import Improvement
 
 

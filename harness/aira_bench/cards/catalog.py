@@ -32,6 +32,11 @@ def card_names(environ: Mapping[str, str]) -> list[str]:
     return sorted(_card_files(environ))
 
 
+def shipped_names() -> list[str]:
+    """Names of the cards that come with this installation, sorted."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+
+
 def find_card(name: str, environ: Mapping[str, str]) -> Card:
     """The card called `name`, or the one in the file `name` when that ends in `.toml`.
 

@@ -33,9 +33,9 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.run import show_board
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
+    from aira_bench.record.folder import find_run
+    from aira_bench.record.trust import read_confirmable
     from aira_bench.runs.confirm import confirm
-    from aira_bench.runs.folder import find_run
-    from aira_bench.runs.trust import read_confirmable
 
     paths = host_paths(args.runs)
     record = read_confirmable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring())

@@ -37,9 +37,9 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.run import finish
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
-    from aira_bench.runs.folder import find_run
+    from aira_bench.record.folder import find_run
+    from aira_bench.record.trust import read_resumable
     from aira_bench.runs.launch import resume
-    from aira_bench.runs.trust import read_resumable
 
     paths = host_paths(args.runs)
     record = read_resumable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring(), trust_agent=args.trust_agent)

@@ -1,7 +1,7 @@
 """`aira-bench run`: a new run, from plan to board."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import (
     SUB_FORMAT,
@@ -20,10 +20,12 @@ from aira_bench.cli.options import (
 from aira_bench.scaffolds.catalog import SCAFFOLDS
 
 if TYPE_CHECKING:
-    from aira_bench.runs.folder import RunFolder
-    from aira_bench.runs.manifest import RunPlan
+    from collections.abc import Callable
 
-CAPS = ("max_cost_usd", "max_tokens", "seed_max_cost_usd", "seed_max_tokens")
+    from aira_bench.cli.display import RunDisplay
+    from aira_bench.record.folder import RunFolder
+    from aira_bench.runs.resolve import RunRequest
+
 _EPILOG = """examples:
   aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6
   aira-bench run --agent random --task mad-3p --profile cpu --seeds 10 --concurrency 2 --name random-3p
@@ -51,7 +53,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--steps", type=step_count, help="step budget of a seed (default: the profile's)")
     parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's)")
     parser.add_argument("--step-timeout", type=seconds, metavar="SECONDS", help="cap on one solution")
-    parser.add_argument("--scaffold", help=f"one of {', '.join(SCAFFOLDS)} (default: the agent's)")
+    parser.add_argument(
+        "--scaffold",
+        help=f"one of {', '.join(SCAFFOLDS.built_in)}, an installed one (aira-bench extensions), module:Class or "
+        "FILE.py:Class (default: the agent's)",
+    )
     parser.add_argument(
         "--fitness", choices=("hidden", "claimed"), default="hidden",
         help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",
@@ -73,22 +79,26 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Plan, run, and show what came of it."""
+    """Resolve, run, and show what came of it."""
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.host import connect_host
+    from aira_bench.paths import host_paths
     from aira_bench.runs.launch import start
+    from aira_bench.runs.resolve import resolve
     from aira_bench.terminal import say_json
+    from aira_bench.world import SystemWorld
 
-    plan = _plan(args)
+    run = resolve(_request(args), host_paths(args.runs), SystemWorld())
+    plan = run.plan
     if args.print_config:
         say_json(plan.model_dump(mode="json"))
         return 0
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
-    return finish(lambda: start(host, plan, display.note, display.watch), display, plan.name, as_json=args.json)
+    return finish(lambda: start(host, run, display.note, display.watch), display, plan.name, as_json=args.json)
 
 
-def finish(work: Any, display: Any, name: str, *, as_json: bool) -> int:  # noqa: ANN401
+def finish(work: "Callable[[], RunFolder]", display: "RunDisplay", name: str, *, as_json: bool) -> int:
     """Do the work under the live display; on success show the board, on a stop how to go on."""
     from aira_bench.runs.session import Stopped
     from aira_bench.terminal import tell
@@ -126,59 +136,26 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     say("       aira-bench run --help       other agents, tasks, scaffolds and budgets")
 
 
-def _plan(args: argparse.Namespace) -> "RunPlan":
-    from aira_bench.agents.catalog import find_agent
-    from aira_bench.errors import UsageError
-    from aira_bench.runs.plan import agent_options, default_concurrency, default_name, make_plan
-    from aira_bench.tasks.sources import choose_source
-    from aira_bench.tasks.task import find_task, names_folder
-    from aira_bench.world import SystemWorld
+def _request(args: argparse.Namespace) -> "RunRequest":
+    from aira_bench.runs.resolve import RunRequest
 
-    if args.agent.startswith("replay:"):
-        return _replay_plan(args)
-    if args.task is None:
-        raise UsageError("--task is missing.", hint="aira-bench tasks")
-    caps = {name: getattr(args, name) for name in CAPS}
-    task = find_task(args.task)
-    agent = find_agent(args.agent, agent_options(args.memory, caps))
-    return make_plan(
-        agent=agent,
-        agent_argument=args.agent,
-        task=task,
-        task_argument=str(task.folder) if names_folder(args.task) else task.title,
+    return RunRequest(
+        agent=args.agent,
+        task=args.task,
         profile=args.profile,
-        scaffold=args.scaffold or agent.default_scaffold,
-        fitness=args.fitness,
         seeds=args.seeds,
         steps=args.steps,
         hours=args.hours,
         step_timeout_s=args.step_timeout,
-        concurrency=args.concurrency or default_concurrency(args.profile, len(args.seeds)),
-        name=args.name or default_name(agent, task, args.profile, SystemWorld()),
-        source=choose_source(task, args.source),
+        scaffold=args.scaffold,
+        fitness=args.fitness,
+        concurrency=args.concurrency,
+        name=args.name,
+        source=args.source,
         score_cache=not args.no_score_cache,
         memory=args.memory,
-        caps=caps,
+        max_cost_usd=args.max_cost_usd,
+        max_tokens=args.max_tokens,
+        seed_max_cost_usd=args.seed_max_cost_usd,
+        seed_max_tokens=args.seed_max_tokens,
     )
-
-
-def _replay_plan(args: argparse.Namespace) -> "RunPlan":
-    """A replay is the recorded run's plan under another name."""
-    from aira_bench.keys import KeyFolder
-    from aira_bench.paths import host_paths
-    from aira_bench.runs.folder import find_run
-    from aira_bench.runs.record import read_run
-    from aira_bench.runs.trust import require_known_task
-    from aira_bench.tasks.sources import choose_source
-    from aira_bench.tasks.task import find_task
-    from aira_bench.world import SystemWorld
-
-    paths = host_paths(args.runs)
-    ring = KeyFolder(paths.keys).ring()
-    record = read_run(find_run(paths.runs, args.agent.removeprefix("replay:")), ring, "all")
-    require_known_task(record, ring)
-    recorded = record.manifest.plan
-    name = args.name or f"replay-{recorded.name[:60]}-{SystemWorld().now():%Y%m%d-%H%M%S}"
-    free = {"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None}
-    source = choose_source(find_task(recorded.task), args.source or recorded.source).argument
-    return recorded.model_copy(update={"agent": args.agent, "name": name, "source": source} | free)

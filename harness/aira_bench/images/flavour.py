@@ -20,7 +20,8 @@ from aira_bench.errors import PrerequisiteError, UsageError
 
 FLAVOURS = ("cpu", "cuda", "cuda-jax")
 TARGETS = ("agent", "evaluator")
-PACKAGES = ("aira_kernels", "aira_evaluator")
+PACKAGES = ("aira_contract", "aira_kernels", "aira_evaluator")
+"""Those of ours that images get: what both sides know, and what runs inside."""
 LABEL = "aira-bench.flavour"
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?")
 

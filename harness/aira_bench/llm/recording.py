@@ -1,4 +1,4 @@
-"""Every request and answer of a run as JSON, and a model that answers from such records.
+"""Every request and answer of a run as JSON files, and a model that writes them and answers from those that are there.
 
 A record holds the request, its digest, and the completion: no key, no header, no URL. A call that was answered
 before a crash is answered from its record afterwards, so that nothing is asked or paid for twice. Each record is
@@ -7,8 +7,7 @@ written before its answer is used.
 Not covered: calls that failed; they have no answer to replay.
 """
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -85,38 +84,6 @@ class RecordingModel:
             completion = self._model.complete(request, deadline_s=deadline_s)
             write_json(path, Exchange(request, completion).to_json())
         self._calls += 1
-        return completion
-
-
-class RecordedModel:
-    """Answers from records, in their order, with no key and no network."""
-
-    def __init__(self, name: str, exchanges: Iterable[Exchange]) -> None:
-        self._name = name
-        self._exchanges = list(exchanges)
-        self._next = 0
-        self._lock = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """The name given."""
-        return self._name
-
-    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """The next recorded answer.
-
-        Raises:
-            RunStateError: the records are used up, or the next one answers another request.
-        """
-        with self._lock:
-            number = self._next
-            if number >= len(self._exchanges):
-                raise RunStateError(
-                    f"The record of {self._name!r} has {len(self._exchanges)} calls, but another one was made.",
-                    hint="replay with the version and flags of the recorded run",
-                )
-            completion = _answer_of(self._exchanges[number], request, f"call {number}")
-            self._next = number + 1
         return completion
 
 

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
 
 from aira_bench.errors import AiraError, SandboxError
+from aira_bench.output import CapturedOutput
 
 WORKSPACE = PurePosixPath("/workspace")
 """The step's writable folder and working directory inside every container."""
@@ -92,17 +93,6 @@ class Isolation:
 
     word: IsolationWord
     reason: str
-
-
-@dataclass(frozen=True)
-class CapturedOutput:
-    """A stream's beginning and end. The middle is dropped, but counted and hashed."""
-
-    head: bytes
-    tail: bytes
-    """Empty when everything fitted into `head`."""
-    total_bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)

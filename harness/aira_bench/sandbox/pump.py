@@ -9,8 +9,8 @@ Not covered: deadlines, which belong to whoever waits for `ended`.
 import threading
 
 from aira_bench.docker_engine import Attachment
+from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.conversation import Answers
-from aira_bench.sandbox.protocol import CapturedOutput
 from aira_bench.sandbox.streams import STDOUT, FrameDecoder, OutputRecorder
 
 READY = b"ready\n"

@@ -11,10 +11,10 @@ import hashlib
 import struct
 from collections.abc import Iterator
 
-from aira_bench.sandbox.protocol import CapturedOutput
+from aira_bench.output import CapturedOutput
 
 STDOUT = 1
-STDERR = 2
+"""Of the frames' stream numbers; 2 is standard error."""
 KEPT_BYTES = 64 * 1024
 """Kept of a stream's beginning, and again of its end."""
 _HEADER = struct.Struct(">BxxxI")

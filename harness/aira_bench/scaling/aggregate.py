@@ -30,7 +30,8 @@ from itertools import groupby
 
 from aira_bench.errors import UsageError
 from aira_bench.scaling.clusters import cluster_scores
-from aira_bench.scaling.notation import SYMBOLS, Pattern
+from aira_bench.scaling.notation import SYMBOLS
+from aira_contract.patterns import Pattern
 
 DEFAULT_TOP = 20
 DEFAULT_DECAY = Fraction(4, 5)

@@ -23,19 +23,17 @@ from typing import Literal
 from aira_bench.errors import UsageError
 from aira_bench.scaling.arithmetic import (
     FLOP_BUDGETS,
-    SIZES,
     LayerCounts,
-    ModelSize,
-    Space,
     count_layers,
     flops_per_token,
     isoflop_steps,
     layer_parameters,
     parameters,
     parameters_with_embedding,
-    space_of,
 )
-from aira_bench.scaling.notation import MAX_LAYERS, Pattern, runs_of
+from aira_bench.scaling.notation import runs_of
+from aira_contract.model_sizes import MODEL_SIZES, ModelSize, Space, space_of
+from aira_contract.patterns import MAX_LAYERS, Pattern
 
 Method = Literal["stretch", "stack"]
 RunRounding = Literal["fit", "ceil"]
@@ -92,7 +90,7 @@ def parse_target(text: str) -> int:
 
 def nearest_size(target_parameters: int, space: Space) -> ModelSize:
     """The published width for a target: the scale whose size is nearest as a ratio."""
-    sizes = [size for size in SIZES if size.space == space]
+    sizes = [size for size in MODEL_SIZES if size.space == space]
     return min(sizes, key=lambda size: abs(math.log(size.nominal_parameters / target_parameters)))
 
 

@@ -22,7 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from aira_bench.errors import TaskError
+from aira_bench.errors import TaskError, UsageError
+from aira_bench.extensions import find_extension, is_reference
 from aira_bench.tasks.folder_check import read_text
 from aira_bench.tasks.plain_yaml import read_plain_yaml
 
@@ -55,6 +56,9 @@ Mib = Annotated[int, Field(gt=0, le=1 << 24)]
 Year = Annotated[int, Field(ge=1900, le=2200)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 Shape = Annotated[tuple[Positive, ...], BeforeValidator(_as_shape)]
+
+
+ProfileName = Literal["paper", "cpu"]
 
 
 class StateOfTheArt(_Schema):
@@ -92,6 +96,8 @@ class LoggingInfo(_Schema):
     optimal_score: float | None = None
 
 
+ARTIFACT_KINDS = ("csv", "architecture", "module", "script")
+"""What the evaluators of this package score."""
 NAMES_OF_OURS = frozenset(
     {"solution.py", "validation.json", "report.json", "module.graphs", "handover.bin", "training_began", "trace.py",
      "stdout.txt", "stderr.txt", "scores.jsonl", "data", "logs", "task", "hidden", "metadata.yaml",
@@ -106,16 +112,33 @@ def _not_ours(name: str) -> str:
     return name
 
 
+def _scored_by_something(kind: str) -> str:
+    if is_reference(kind):
+        raise ValueError("a task names no code of the host; name an installed evaluator, or give it with --evaluator")
+    try:
+        find_extension("evaluator", kind, ARTIFACT_KINDS)
+    except UsageError as error:
+        raise ValueError(error.message) from None
+    return kind
+
+
 class ArtifactSpec(_Schema):
     """The file a solution has to leave behind."""
 
     name: Annotated[str, AfterValidator(_not_ours)] = Field(
         default="submission.csv", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
     )
-    kind: Literal["csv", "architecture", "module", "script"] = "csv"
+    kind: Annotated[str, AfterValidator(_scored_by_something)] = "csv"
+    """One of `ARTIFACT_KINDS`, or the name of an installed evaluator that scores it."""
     max_kib: int = Field(default=65536, gt=0, le=1 << 20)
     layers: int = Field(default=16, gt=0, le=1024)
+    """Of an `architecture`."""
     primitives: tuple[Literal["M", "mA", "Mb"], ...] = ()
+    """What each layer of an `architecture` may be."""
+    module_layers: dict[ProfileName, Annotated[int, Field(gt=0, le=1024)]] = Field(default_factory=dict)
+    """Of a `module` by default, in each profile; searchers over modules need it."""
+    hyperparameters: StrictBool = False
+    """A `module` may set the task's hyperparameters."""
 
 
 class FitClock(_Schema):
@@ -146,9 +169,6 @@ class Profile(_Schema):
     workspace_mib: Mib = 2048
     fit: FitClock | None = None
     """For artifacts of kind `script`."""
-
-
-ProfileName = Literal["paper", "cpu"]
 
 
 class PublicFile(_Schema):

@@ -9,9 +9,11 @@ Not covered: where raw data comes from (`sources`).
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from shlex import quote
 from typing import Any
 
 from aira_bench.errors import TaskError
@@ -25,6 +27,11 @@ from aira_bench.tasks.task import Task
 from aira_bench.world import World
 
 LOGS = "/workspace/logs"
+_NO_NETWORK = re.compile(
+    r"name resolution|name or service not known|network is unreachable|getaddrinfo|ConnectionError|MaxRetryError"
+    r"|offline mode|couldn't connect to",
+    re.IGNORECASE,
+)
 
 
 def prepare_task(
@@ -143,8 +150,17 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
         )
     if outcome.ended != "exited" or outcome.exit_code != 0:
         ended = f"exit status {outcome.exit_code}" if outcome.ended == "exited" else outcome.ended.replace("_", " ")
-        raise TaskError(f"{task.name}/{script} failed ({ended}): {last_line(outcome.stderr) or 'no message'}")
+        words = last_line(outcome.stderr) or "no message"
+        raise TaskError(f"{task.name}/{script} failed ({ended}): {words}", hint=_remedy(task, words))
     _make_readable(output)
+
+
+def _remedy(task: Task, words: str) -> str | None:
+    """What to type where a script's last words show that it looked for a network."""
+    if not _NO_NETWORK.search(words):
+        return None
+    command = f"aira-bench prepare {quote(str(task.folder))} --source DIR"
+    return f"{command}   (preparation has no network; files in aira.sources are downloaded before)"
 
 
 def _make_readable(folder: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, anchors_of, normalized
+from aira_bench.record.normalized import CORRECTED, PUBLISHED, anchors_of, normalized
 from aira_bench.tasks.task import Task, shipped_tasks
 from aira_evaluator.lra.contract.hyperparameters import CONSTANTS
 from aira_evaluator.lra.contract.profiles import PROFILES
