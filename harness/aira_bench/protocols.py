@@ -27,14 +27,16 @@ from aira_bench.agents.protocol import (
     StepReport,
     UnlookingAgent,
 )
+from aira_bench.deadline import Deadline
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Model, Usage
 from aira_bench.llm.providers.protocol import Answer, Endpoint
 from aira_bench.llm.providers.protocol import Session as ProviderSession
 from aira_bench.record.folder import StepFiles
-from aira_bench.record.node import Journal, Node
+from aira_bench.record.node import Journal, Node, best_node
 from aira_bench.sandbox.protocol import (
     Artifact,
     ArtifactRequest,
@@ -52,9 +54,9 @@ from aira_bench.scaffolds.protocol import Action, Crossover, Debug, Draft, Impro
 
 __all__ = [
     "Action", "Agent", "AgentOptions", "Analysis", "Answer", "Artifact", "ArtifactRequest", "Brief", "Completion",
-    "CompletionRequest", "ContainerSpec", "Conversation", "Crossover", "Debug", "Draft", "Endpoint",
+    "CompletionRequest", "ContainerSpec", "Conversation", "Crossover", "Deadline", "Debug", "Draft", "Endpoint",
     "EvaluationSetting", "Improve", "Isolation", "Journal", "Limits", "Message", "Model", "Mount", "Node", "Policy",
-    "PreparedContainer", "Proposal", "Provenance", "ProviderFailure", "ProviderSession", "Refused", "RejectedArtifact",
-    "Sandbox", "Scored", "Situation", "StepFiles", "StepOutcome", "StepReport", "Stop", "SubmissionEvaluator",
-    "UnlookingAgent", "Usage",
+    "PreparedContainer", "Proposal", "Provenance", "ProviderFailure", "ProviderSession", "Refused",
+    "RejectedArtifact", "Sandbox", "Scored", "Situation", "StepFiles", "StepOutcome", "StepReport", "Stop",
+    "Submission", "SubmissionEvaluator", "UnlookingAgent", "Usage", "best_node",
 ]  # fmt: skip
