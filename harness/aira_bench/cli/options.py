@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.escaping import one_line
+from aira_bench.runs.request import RunRequest
 from aira_bench.terminal import tell
 from aira_contract.settings import PROFILES
 
@@ -38,7 +39,10 @@ def add_runs_folder(parser: argparse.ArgumentParser) -> None:
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """`--profile`: sizes and budgets."""
     parser.add_argument(
-        "--profile", choices=PROFILES, default="paper", help="paper: the paper's sizes; cpu: shrunk (default: paper)"
+        "--profile",
+        choices=PROFILES,
+        default=RunRequest.profile,
+        help="paper: the paper's sizes; cpu: shrunk (default: paper)",
     )
 
 

@@ -145,6 +145,11 @@ class Manifest(_Record):
         """The least that separated this run's containers of untrusted code from others."""
         return weakest(self.isolation_of.values()).word if self.isolation_of else "shared"
 
+    def named(self, kind: Kind, name: str) -> str:
+        """A name of the plan as boards show it: an extension's with what tells its code from another of that name."""
+        found = self.extensions.get(kind)
+        return name if found is None else f"{name} [{found.sha256[:8]}]"
+
     @property
     def synthetic(self) -> bool:
         """Whether the data is a generated stand-in, whose scores say nothing about the real data."""
