@@ -27,7 +27,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "llm record",
         "agent_code evaluation leaderboard scaffolds scaling",
         "agents analysis reproduce",
-        "runs",
+        "runs testing",
         "authoring doctor",
         "__init__",
         "cli",
