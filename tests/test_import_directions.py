@@ -20,7 +20,7 @@ HOMES = {"aira_bench": "harness", "aira_evaluator": "evaluator", "aira_kernels":
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "errors escaping files hardware paths protocol_check version world",
+        "deadline errors escaping files hardware paths protocol_check version world",
         "bundled docker_engine extensions keys output terminal",
         "sandbox",
         "cards images tasks",

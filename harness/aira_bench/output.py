@@ -33,6 +33,10 @@ def display(output: CapturedOutput, limit: int = 8000) -> str:
 
 def last_line(output: CapturedOutput, limit: int = 300) -> str:
     """The last non-empty line of a stream, escaped and cut. A carriage return ends a line, as it does on a screen."""
-    data = (output.tail or output.head).replace(b"\r", b"\n")
-    lines = [line for line in printable(data).splitlines() if line.strip()]
+    return last_line_of(output.tail or output.head, limit)
+
+
+def last_line_of(data: bytes, limit: int = 300) -> str:
+    """The same of bytes that were kept whole."""
+    lines = [line for line in printable(data.replace(b"\r", b"\n")).splitlines() if line.strip()]
     return lines[-1].strip()[:limit] if lines else ""

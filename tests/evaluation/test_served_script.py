@@ -20,11 +20,13 @@ import numpy as np
 import pytest
 import yaml
 
+from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, TaskError
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.predictors import HANDOVER_FILE, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.served_script import ServedScript, fit_spec
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
@@ -240,7 +242,10 @@ class Place:
         with ThreadPoolExecutor(2) as ahead:
             evaluator = ServedScript(self.setting, self.sandbox, LIMITS, ahead)
             try:
-                return evaluator.evaluate(script.encode(), timeout_s=timeout_s, destination=self.folder / "verdict")
+                deadline = Deadline.after(timeout_s, "evaluation")
+                return evaluator.evaluate(
+                    Submission(script.encode()), deadline=deadline, destination=self.folder / "verdict"
+                )
             finally:
                 evaluator.close()
 

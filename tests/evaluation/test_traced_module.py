@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from aira_bench.deadline import Deadline, Owner
 from aira_bench.errors import SandboxError, TaskError
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.traced_module import GRAPHS, JUDGE_FILE, TRAININGS, TracedModule, fit_spec
 from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
@@ -99,8 +101,11 @@ class Judged:
     evaluator: TracedModule
     folder: Path
 
-    def __call__(self, source: str, timeout_s: float = 3600.0) -> Verdict:
-        return self.evaluator.evaluate(source.encode(), timeout_s=timeout_s, destination=self.folder / "verdict")
+    def __call__(self, source: str, timeout_s: float = 3600.0, owner: Owner = "evaluation") -> Verdict:
+        deadline = Deadline.after(timeout_s, owner)
+        return self.evaluator.evaluate(
+            Submission(source.encode()), deadline=deadline, destination=self.folder / "verdict"
+        )
 
     def refusal(self, source: str) -> str:
         verdict = self(source)
@@ -334,7 +339,7 @@ def test_a_submission_that_sleeps_is_refused_unless_the_run_was_short_of_time(
         assert verdict == Refused("model.py: tracing did not end within 6 s", verdict.seconds)
         assert verdict.seconds < 60
         with pytest.raises(SandboxError, match="time of the run ended"):
-            judged("import time; time.sleep(3600)", timeout_s=2.0)
+            judged("import time; time.sleep(3600)", timeout_s=2.0, owner="hours")
     finally:
         evaluator.close()
 

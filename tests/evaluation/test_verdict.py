@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.errors import SandboxError
-from aira_bench.evaluation.cache import host_canonical
+from aira_bench.evaluation.submission import host_canonical
 from aira_bench.evaluation.verdict import MARKER, parse_report, parse_score_block
 from aira_bench.tasks.metadata import ArtifactSpec
 

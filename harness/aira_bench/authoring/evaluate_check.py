@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aira_bench.authoring.findings import Finding
 from aira_bench.authoring.place import Place
+from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError, TaskError
 from aira_bench.evaluation.catalog import open_evaluator
-from aira_bench.evaluation.judge import judge_spec, read_verdict, run_judge
+from aira_bench.evaluation.judge import judge_spec, run_judge, verdict_of
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import MARKER, Refused
 from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import StepOutcome
@@ -50,11 +52,12 @@ def is_judged_alone(place: Place) -> bool:
 
 def _evaluate(place: Place, submission: bytes, name: str) -> float:
     """The score that a run would give code, in all the containers that takes."""
-    timeout_s = place.task.profile(place.profile).evaluation_timeout_s
+    scored = Submission.of(place.task.metadata.aira.artifact, submission)
+    deadline = Deadline.after(place.task.profile(place.profile).evaluation_timeout_s, "evaluation")
     with ThreadPoolExecutor(max_workers=2) as ahead:
         evaluator = open_evaluator(place.setting, place.host.sandbox, place.limits, ahead)
         try:
-            verdict = evaluator.evaluate(submission, timeout_s=timeout_s, destination=place.scratch / "verdict")
+            verdict = evaluator.evaluate(scored, deadline=deadline, destination=place.scratch / "verdict")
         finally:
             evaluator.close()
     if isinstance(verdict, Refused):
@@ -68,7 +71,8 @@ def _judge(place: Place, submission: bytes, name: str) -> float:
     Raises:
         TaskError: it fails, or prints anything but one score.
     """
-    script, timeout_s = place.file("evaluate.py"), place.task.profile(place.profile).evaluation_timeout_s
+    script = place.file("evaluate.py")
+    deadline = Deadline.after(place.task.profile(place.profile).evaluation_timeout_s, "evaluation")
     outcome = _run_evaluate(place, submission)
     if outcome.ended == "exited" and outcome.exit_code != 0:
         words = last_line(outcome.stderr) or "no message"
@@ -81,7 +85,7 @@ def _judge(place: Place, submission: bytes, name: str) -> float:
             f'{{"{place.task.metric}": <number>}}.'
         )
     try:
-        verdict = read_verdict(place.setting, outcome, timeout_s=timeout_s)
+        verdict = verdict_of(place.setting, outcome, deadline)
     except SandboxError as error:  # not the engine's: it has given an outcome
         raise TaskError(f"{script}: {error.message}") from error
     if isinstance(verdict, Refused):
@@ -97,7 +101,7 @@ def _run_evaluate(place: Place, submission: bytes) -> StepOutcome:
     container = place.host.sandbox.prepare(judge_spec(place.setting, place.limits))
     try:
         return run_judge(
-            place.setting, name, {name: submission}, container, timeout_s=profile.evaluation_timeout_s,
+            place.setting, {f"data/{name}": submission}, container, timeout_s=profile.evaluation_timeout_s,
             destination=place.scratch / "verdict",
         )  # fmt: skip
     finally:

@@ -8,7 +8,6 @@ conditions it was made under (`aira_bench.record.conditions`).
 import hashlib
 import hmac
 import json
-import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,25 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from aira_bench.evaluation.verdict import Scored
 from aira_bench.files import Unacceptable, parse_json, read_file, write_atomically
 from aira_bench.keys import MachineKey
-from aira_bench.tasks.metadata import ArtifactSpec
 
 _SCORED = TypeAdapter(Scored)
 MOST_BYTES = 16 * 2**20
-_SEPARATOR = re.compile(r"[,-]")
-
-
-def host_canonical(artifact: ArtifactSpec, data: bytes) -> str | None:
-    """The normal form of an architecture submission in its commonest spellings, else None.
-
-    A shortcut for cache look-ups only: the judge has the say, and a judge that names another form is an error.
-    """
-    lines = data.decode("ascii", "replace").splitlines()
-    if artifact.kind != "architecture" or len(lines) != 2 or len(data) > artifact.max_kib * 1024:
-        return None
-    tokens = _SEPARATOR.split(lines[1].strip('"'))
-    if len(tokens) != artifact.layers or not set(tokens) <= set(artifact.primitives):
-        return None
-    return ",".join(tokens)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from aira_bench.deadline import Deadline
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
@@ -48,12 +50,13 @@ class EvaluationSetting:
 class SubmissionEvaluator(Protocol):
     """Scores submissions one after the other in one slot."""
 
-    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Score one submission; what the evaluation wrote is kept under `destination`.
 
         Args:
-            submission: the artifact's bytes, no longer than the task admits.
-            timeout_s: for everything the evaluation does, kept from outside the containers.
+            submission: an artifact, no longer than the task admits.
+            deadline: for everything the evaluation does, kept from outside the containers. A submission that is not
+                done by then is refused where the deadline's owner is `evaluation`; else the run's time was over.
             destination: a host folder that no container sees; made if absent.
 
         Raises:

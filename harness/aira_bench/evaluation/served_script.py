@@ -25,12 +25,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, AskedInVain, SandboxError, TaskError
 from aira_bench.escaping import printable
 from aira_bench.evaluation.claim import CLAIM, claimed_value
 from aira_bench.evaluation.judge import judge, judge_spec
 from aira_bench.evaluation.predictors import HANDOVER_FILE, TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.output import last_line
 from aira_bench.record.attempts import keep_attempt
@@ -96,22 +98,21 @@ class ServedScript:
         self._predictors: Predictors | None = None
         self._closed = False
 
-    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Score one script (`SubmissionEvaluator.evaluate`).
 
         Raises:
             AskedInVain: infrastructure failed after the model was handed over; it must not be trained again.
         """
-        ends_s = time.monotonic() + timeout_s
         destination.mkdir(parents=True, exist_ok=True)
         folder = destination / "handover"
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)  # predict containers run as another user
         try:
-            made = self._fit(submission, folder, timeout_s)
+            made = self._fit(submission, folder, deadline)
             if isinstance(made, Refused):
                 return made
-            return self._asked(made, ends_s, destination)
+            return self._asked(made, deadline, destination)
         finally:
             (folder / HANDOVER_FILE).unlink(missing_ok=True)  # hundreds of MB; its hash is in the report
 
@@ -124,17 +125,17 @@ class ServedScript:
             if self._predictors is not None:
                 self._predictors.stop()
 
-    def _fit(self, submission: bytes, folder: Path, timeout_s: float) -> Handover | Refused:
+    def _fit(self, submission: Submission, folder: Path, deadline: Deadline) -> Handover | Refused:
         clock, metadata = self._clock, self._setting.task.metadata
-        allowed_s = clock.budget_s + clock.start_up_s
+        limit = deadline.first_part(clock.budget_s + clock.start_up_s, "script")
         companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANIONS}
         container = self._fits.take()
         started_s = time.monotonic()
         try:
             outcome = container.run(
                 ["python3", metadata.aira.artifact.name],
-                files={metadata.aira.artifact.name: submission, **companions},
-                timeout_s=min(allowed_s, timeout_s),
+                files={metadata.aira.artifact.name: submission.content, **companions},
+                timeout_s=limit.limit_s,
                 artifacts=[BEGAN, CLAIM, ArtifactRequest(HANDOVER_FILE, clock.handover_mib << 20)],
                 destination=folder,
             )
@@ -145,7 +146,7 @@ class ServedScript:
             (folder / f"fit_{stream}.txt").write_text(text, encoding="utf-8")
         model = outcome.artifacts[HANDOVER_FILE]
         if not isinstance(model, Artifact):
-            if outcome.ended == "timeout" and timeout_s < allowed_s:
+            if outcome.ended == "timeout" and limit.owner != "script":
                 raise SandboxError("The evaluation's time was over before the script's.")
             detail = f": {model.detail}" if model.detail else ""
             return Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
@@ -174,22 +175,22 @@ class ServedScript:
             return f"{name} ended with exit status {outcome.exit_code}: {said}"
         return f"{name} ended without handing a model over: it must call evaluate_bpb(model, ...)"
 
-    def _asked(self, made: Handover, ends_s: float, destination: Path) -> Verdict:
+    def _asked(self, made: Handover, deadline: Deadline, destination: Path) -> Verdict:
         """The verdict on a handed-over model, asked the same again where infrastructure fails; all files are kept."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return replace(self._serve(made, ends_s, destination), attempts=attempt)
+                return replace(self._serve(made, deadline, destination), attempts=attempt)
             except SandboxError as error:
                 failure = error
             keep_attempt(destination, failure, besides=[made.folder.name])
-            if self._closed or time.monotonic() >= ends_s:
+            if self._closed or deadline.has_passed:
                 break
         lost = self._predictors is not None and self._predictors.failure is failure and isinstance(failure, StepLost)
         if lost and self._engine_works(destination):
             return Refused(f"the container that served the model was lost {attempt} times", attempts=attempt)
         raise AskedInVain(failure.message, hint=failure.hint, attempts=attempt) from failure
 
-    def _serve(self, made: Handover, ends_s: float, destination: Path) -> Verdict:
+    def _serve(self, made: Handover, deadline: Deadline, destination: Path) -> Verdict:
         container = self._judges.take()
         spec = predict_spec(self._setting, self._limits, made.folder, self._meeting)
         sockets = [secrets.token_hex(16) for _ in range(self._clock.predictors)]
@@ -205,10 +206,9 @@ class ServedScript:
             predictors.start()
             verdict = judge(
                 self._setting,
-                name,
-                {name: b"", FIT_FILE: record},  # the upstream layout wants the file; nobody reads it
+                {f"data/{name}": b"", f"data/{FIT_FILE}": record},  # upstream's layout wants the first; nobody reads it
                 container,
-                timeout_s=max(ends_s - time.monotonic(), 1.0),
+                deadline=deadline.remainder(least_s=1.0),
                 destination=destination,
             )
         except SandboxError as error:

@@ -1,4 +1,4 @@
-"""What a judge can say about a submission, and how its printed words become that.
+"""What a judge can say about a submission, and how the end of its script becomes that.
 
 Only the judge's own output is read here, never an agent's. The score block is the last one printed, because a task's
 script may echo parts of a submission before it.
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aira_bench.errors import SandboxError
 from aira_bench.record.scores import TrustedScore
+from aira_bench.tasks.task import Task
 
 MARKER = "--- EVALUATION RESULT ---"
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -97,6 +98,78 @@ def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> 
         scored.claimed, scored.flags, synthetic, scored.unranked, scored.validation_standard_error,
         scored.test_standard_error, scored.remarks,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScriptEnd:
+    """How a task's `evaluate.py` ended by itself, wherever it ran."""
+
+    status: int
+    stdout: str
+    """What was kept of it."""
+    last_words: str
+    """The last line of its standard error, escaped."""
+    report: bytes | None
+    seconds: float
+    no_report: str = "missing"
+    """Why there is no report where one is due."""
+
+
+def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
+    """What exit status, score block and report of `evaluate.py` say.
+
+    Status 0 with a good block is a score, 2 a refusal (upstream contract). Anything else is a failure of the
+    evaluation, except in upstream folders, which write no report and whose scripts also crash on bad submissions.
+
+    Raises:
+        SandboxError: the evaluation failed; there is no verdict.
+    """
+    reports = task.metadata.aira.report
+    if end.status == 2 or (end.status != 0 and not reports):
+        return Refused(_refusal(task, end), end.seconds)
+    if end.status != 0:
+        raise SandboxError(
+            f"The evaluation of {task.title} failed with exit status {end.status}: {end.last_words or 'no message'}"
+        )
+    try:
+        test = parse_score_block(end.stdout, task.metric)
+    except ValueError as error:
+        if reports:
+            raise SandboxError(f"The evaluation of {task.title} gave no score: {error}.") from error
+        return Refused(str(error), end.seconds)
+    if not reports:
+        return Scored(test, None, None, evaluator_version="task", seconds=end.seconds)
+    if end.report is None:
+        raise SandboxError(f"The evaluation of {task.title} left no report ({end.no_report}).")
+    return _scored(task, parse_report(end.report), test)
+
+
+def _scored(task: Task, report: Report, test: float) -> Scored:
+    if report.test != test:
+        raise SandboxError(f"The evaluation printed {test} and reported {report.test}; they must be equal.")
+    if task.metadata.aira.hidden_validation and report.validation is None:
+        raise SandboxError(f"The evaluation of {task.title} reported no hidden validation score.")
+    return Scored(
+        test,
+        report.validation,
+        report.canonical,
+        report.evaluator_version,
+        report.seconds,
+        dict(report.details),
+        claimed=report.claimed,
+        flags=report.flags,
+        unranked=report.unranked,
+        remarks=report.remarks,
+        validation_standard_error=report.validation_standard_error,
+        test_standard_error=report.test_standard_error,
+    )
+
+
+def _refusal(task: Task, end: ScriptEnd) -> str:
+    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so they stay here."""
+    if not task.metadata.aira.report:
+        return "the task's evaluate.py refused the submission"
+    return (end.last_words or "the submission cannot be read").split("error: ", 1)[-1]
 
 
 def parse_score_block(text: str, metric: str) -> float:

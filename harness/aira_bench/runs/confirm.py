@@ -8,15 +8,16 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.l
 """
 
 import contextlib
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from shlex import quote
 
+from aira_bench.deadline import Deadline
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
 from aira_bench.files import Unacceptable, read_file
 from aira_bench.record.attempts import keep_attempt
@@ -25,7 +26,7 @@ from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
 from aira_bench.runs.host import Host, Note, slot_limits, stand
 from aira_bench.runs.resolve import reopen
-from aira_bench.runs.step import ATTEMPTS
+from aira_bench.runs.retries import ATTEMPTS
 from aira_bench.tasks.metadata import ArtifactSpec
 
 SEED_SET = "final"
@@ -113,7 +114,8 @@ def _evaluated(
     destination = submitted.folder.confirmation(submitted.step)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return evaluator.evaluate(submission, timeout_s=timeout_s, destination=destination)
+            deadline = Deadline.after(timeout_s, "evaluation")
+            return evaluator.evaluate(submission, deadline=deadline, destination=destination)
         except SandboxError as error:
             note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
             failure = error
@@ -123,16 +125,17 @@ def _evaluated(
     raise failure
 
 
-def _submission(submitted: Submitted, artifact: ArtifactSpec) -> bytes:
+def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
     """The submitted bytes, which are those that the search scored."""
     where = f"Seed {submitted.seed} step {submitted.step}: {artifact.name}"
     try:
         name = f"nodes/{submitted.step:04d}/{artifact.name}"
-        submission = read_file(submitted.folder.path, name, artifact.max_kib * 1024)
+        content = read_file(submitted.folder.path, name, artifact.max_kib * 1024)
     except FileNotFoundError as error:
         raise RunStateError(f"{where} is missing.") from error
     except Unacceptable as error:
         raise RunStateError(f"{where}: {error}.") from error
-    if hashlib.sha256(submission).hexdigest() != submitted.artifact_sha256:
+    submission = Submission.of(artifact, content)
+    if submission.sha256 != submitted.artifact_sha256:
         raise RunStateError(f"{where} was replaced: its hash is not the one that was scored.")
     return submission

@@ -7,13 +7,14 @@ step, purpose) alone, so a run that is killed and resumed, or typed twice, takes
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
+from aira_bench.deadline import Deadline
 from aira_bench.errors import BudgetExceeded
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
 from aira_bench.record.node import best_node
 from aira_bench.record.sealing import step_ended
-from aira_bench.runs.session import Clock, OutOfTime, Progress, Session, Stopped, stream
-from aira_bench.runs.step import Step
+from aira_bench.runs.session import OutOfTime, Progress, Session, StepPlace, Stopped, stream
+from aira_bench.runs.step import take_step
 from aira_bench.scaffolds.protocol import Stop
 
 
@@ -76,9 +77,9 @@ def _take_step(session: Session, folder: SeedFolder, journal: JournalFile, seed:
     if isinstance(action, Stop):
         return _end(session, journal, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))
-    clock = Clock(session.world, plan.hours * 3600 - used_s)
+    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", session.world.monotonic_s)
     try:
-        node = Step(session, folder, journal, seed, step, action, clock).run()
+        node = take_step(StepPlace(session, folder, nodes, seed, step, action, hours))
     except OutOfTime:
         return _end(session, journal, "hours")
     except BudgetExceeded:

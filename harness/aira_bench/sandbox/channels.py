@@ -26,7 +26,7 @@ from typing import Any, Literal
 from aira_bench.errors import SandboxError
 from aira_bench.output import last_line
 from aira_bench.paths import host_paths
-from aira_bench.sandbox import hardening
+from aira_bench.sandbox import hardening, mounts
 from aira_bench.sandbox.inside.channels import COUNTER_BITS, PILOT_BITS, duration_s
 from aira_bench.sandbox.inside.file_media import STRIDE_PAGES
 from aira_bench.sandbox.inside.media import PAGE_BYTES
@@ -274,13 +274,11 @@ def _folders() -> Iterator[tuple[Mount, ...]]:
         data.mkdir(mode=0o755)
         many.mkdir(mode=0o755)
         (data / "lock").write_bytes(b"x")
-        for number in range(hardening.MOST_FILES + 1):
+        for number in range(mounts.MOST_FILES + 1):
             (many / str(number)).touch(mode=0o644)
         _write_cold(data / "pages")
         yield tuple(
-            Mount(
-                source, target, content=hashlib.sha256(f"{target} {PAGES} {hardening.MOST_FILES}".encode()).hexdigest()
-            )
+            Mount(source, target, content=hashlib.sha256(f"{target} {PAGES} {mounts.MOST_FILES}".encode()).hexdigest())
             for source, target in ((data, DATA), (many, MANY))
         )
 
