@@ -160,23 +160,23 @@ def test_a_function_that_makes_a_scaffold_is_one(tmp_path: Path, capsys: pytest.
 def test_an_installed_one_is_checked_by_its_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = write_template("agent", "deep-search", tmp_path)
-    scaffold = write_template("scaffold", "wide-first", tmp_path)
+    agent = write_template("agent", "hill-search", tmp_path)
+    scaffold = write_template("scaffold", "step-first", tmp_path)
     install(
         tmp_path / "site", "mine",
         modules={
-            "deep_search.py": (agent.path / "deep_search.py").read_text(),
-            "wide_first.py": (scaffold.path / "wide_first.py").read_text(),
+            "hill_search.py": (agent.path / "hill_search.py").read_text(),
+            "step_first.py": (scaffold.path / "step_first.py").read_text(),
         },
         points={
-            "agents": {"deep-search": "deep_search:DeepSearch"},
-            "scaffolds": {"wide-first": "wide_first:WideFirst"},
+            "agents": {"hill-search": "hill_search:HillSearch"},
+            "scaffolds": {"step-first": "step_first:StepFirst"},
         },
     )  # fmt: skip
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    assert run_command_line(["check", "deep-search"]) == 0
+    assert run_command_line(["check", "hill-search"]) == 0
     assert "it has a name that boards can show" in capsys.readouterr().out
-    assert run_command_line(["check", "wide-first"]) == 0
+    assert run_command_line(["check", "step-first"]) == 0
     assert "where higher is better" in capsys.readouterr().out
 
 
