@@ -45,7 +45,7 @@ class Base(_Schema):
 
 
 class Settings(_Schema):
-    """`flavour.toml`."""
+    """The content of a flavour's `flavour.toml`."""
 
     python: str
     platforms: tuple[str, ...]
@@ -57,14 +57,14 @@ class Settings(_Schema):
 
 @dataclass(frozen=True)
 class Flavour:
-    """One folder of `images/`."""
+    """One folder of `images/`: a recipe, the exact versions it installs, and the settings of its base."""
 
     name: str
     folder: Path
 
     @cached_property
     def settings(self) -> Settings:
-        """The flavour's settings.
+        """Read the flavour's settings from its `flavour.toml`.
 
         Raises:
             PrerequisiteError: the file is damaged.
@@ -77,12 +77,12 @@ class Flavour:
 
     @property
     def dockerfile(self) -> Path:
-        """The recipe."""
+        """The file with the recipe of both images."""
         return self.folder / "Dockerfile"
 
     @property
     def lock(self) -> Path:
-        """Exact versions, one `name==version` a line."""
+        """The file of exact versions, one `name==version` a line."""
         return self.folder / "requirements.lock"
 
     @cached_property

@@ -34,12 +34,12 @@ main(["--architecture", ARCHITECTURE, "--data", "data"])
 
 
 def canonical(architecture: Architecture) -> str:
-    """Symbols joined by commas, first layer first."""
+    """Return the symbols of an architecture joined by commas, first layer first."""
     return ",".join(architecture)
 
 
 def random_architecture(rng: random.Random, primitives: tuple[str, ...], layers: int) -> Architecture:
-    """Each layer uniform and independent."""
+    """Draw each layer uniformly, independently of the others."""
     return tuple(rng.choice(primitives) for _ in range(layers))
 
 
@@ -57,7 +57,7 @@ def mutate(rng: random.Random, parent: Architecture, primitives: tuple[str, ...]
 
 
 def cross(rng: random.Random, first: Architecture, second: Architecture) -> Architecture:
-    """Each layer from either parent."""
+    """Draw each layer from one of the two parents, with equal chances."""
     return tuple(rng.choice(pair) for pair in zip(first, second, strict=True))
 
 
