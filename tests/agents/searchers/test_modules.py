@@ -176,8 +176,8 @@ def test_the_baseline_is_the_reference_transformer() -> None:
 
 def test_a_claiming_solution_validates_with_the_evaluators_code() -> None:
     claiming = propose("baseline", replace(FIXED, fitness="claimed"), Draft(), [], 0).code
-    assert "aira_evaluator.lra.agent.validate" in claiming
-    assert "aira_evaluator.lra.agent.validate" not in propose("baseline", FIXED, Draft(), [], 0).code
+    assert "aira_evaluator.lra.validate" in claiming
+    assert "aira_evaluator.lra.validate" not in propose("baseline", FIXED, Draft(), [], 0).code
     assert read_genome(claiming) == read_genome(propose("baseline", FIXED, Draft(), [], 0).code)
 
 

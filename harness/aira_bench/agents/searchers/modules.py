@@ -49,7 +49,7 @@ print("wrote {artifact} of", GENOME)
     validation="""
 import sys
 
-from aira_evaluator.lra.agent.validate import main
+from aira_evaluator.lra.validate import main
 
 sys.exit(main(["--model", "{artifact}", "--data", "data"]))
 """,
