@@ -257,7 +257,7 @@ class Row:
 
     @property
     def normalized_corrected(self) -> Spread | None:
-        """The normalized score against a corrected published figure, where the published one is known to be an error."""
+        """The normalized score against a corrected published figure, where the published one is known to be wrong."""
         return spread(each.normalized_corrected for each in self.judged)
 
 
