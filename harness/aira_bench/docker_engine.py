@@ -154,7 +154,7 @@ class DockerEngine:
         return cls(api)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close all connections to the daemon."""
         self._api.close()
 
     def info(self) -> EngineInfo:

@@ -128,7 +128,7 @@ def finish(work: "Callable[[], RunFolder]", display: "RunDisplay", name: str, *,
 
 
 def show_board(folder: "RunFolder", *, as_json: bool) -> None:
-    """The run's own board and the next commands to type."""
+    """Print the board of one run and the next commands to type."""
     from aira_bench.keys import KeyFolder
     from aira_bench.leaderboard.board import build_tables
     from aira_bench.leaderboard.formats import print_tables, records

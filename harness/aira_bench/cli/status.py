@@ -38,7 +38,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Show all runs or one."""
+    """Show all runs, or the steps of one."""
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run, list_runs

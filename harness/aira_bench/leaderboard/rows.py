@@ -258,7 +258,7 @@ class Row:
 
     @property
     def normalized_corrected(self) -> Spread | None:
-        """The same against a corrected published figure."""
+        """The normalized score against a corrected published figure, where the published one is known to be wrong."""
         return spread(each.normalized_corrected for each in self.judged)
 
 

@@ -30,7 +30,7 @@ class Conditions:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The same as plain texts, to be part of a name or a hash."""
+        """The conditions as plain texts, to be part of a name or a hash."""
         return astuple(self)
 
 

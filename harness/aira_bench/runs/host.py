@@ -205,7 +205,7 @@ def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
 
 
 def image_names(images: ImageSet) -> dict[str, str]:
-    """As manifests name them."""
+    """Return the tags of a run's images by their use, as manifests have them."""
     return {"agent": images.agent, "evaluator": images.evaluator}
 
 
