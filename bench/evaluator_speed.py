@@ -31,9 +31,9 @@ import torch
 
 from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.mad.profiles import PROFILES, Profile
-from aira_evaluator.compose.mad.split_scores import make_deterministic
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
+from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.examples import Corpus
 from aira_kernels.architecture import Architecture, canonical, compact, parse_architecture
 from eager_loop import EagerLoop

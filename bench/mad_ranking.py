@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aira_evaluator.compose.mad.profiles import CPU
-from aira_evaluator.compose.mad.split_scores import SplitScore, make_deterministic, train_and_score
+from aira_evaluator.compose.mad.split_scores import SplitScore, train_and_score
 from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, draw_corpus
+from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.examples import IGNORED, Corpus, Examples
 from aira_kernels.architecture import LAYERS, compact
 

@@ -20,7 +20,7 @@ import torch
 
 from aira_evaluator.compose.mad.models import begin_training
 from aira_evaluator.compose.mad.profiles import PAPER
-from aira_evaluator.compose.mad.split_scores import make_deterministic
+from aira_evaluator.compose.training.devices import make_deterministic
 from aira_kernels.architecture import parse_architecture
 
 TASK = "in-context-recall"

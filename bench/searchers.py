@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon  # type: ignore[import-untyped]
 
+from aira_bench.agents.catalog import SEARCHERS
 from aira_bench.agents.protocol import Agent, Brief, Situation
-from aira_bench.agents.searchers.architectures import EvolutionAgent, RandomAgent, canonical, written_architecture
+from aira_bench.agents.searchers.architectures import canonical, written_architecture
 from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent
 from aira_bench.agents.searchers.bayes_problem import Evaluation, Search, Space
 from aira_bench.record.folder import StepFiles
@@ -128,7 +129,7 @@ def searchers(table: Table) -> dict[str, Agent]:
     from aira_bench.agents.searchers.bayes_process import propose
 
     agents: list[Agent] = [
-        RandomAgent(), EvolutionAgent(), BayesAgent(ask=propose), IncrementalBayesAgent(ask=propose),
+        SEARCHERS["random"], SEARCHERS["evolution"], BayesAgent(ask=propose), IncrementalBayesAgent(ask=propose),
         RowsBayesAgent(ask=propose, table=table),
     ]  # fmt: skip
     return {agent.name: agent for agent in agents}

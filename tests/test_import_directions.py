@@ -28,7 +28,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "agent_code evaluation leaderboard scaffolds scaling",
         "agents analysis reproduce",
         "runs",
-        "doctor",
+        "authoring doctor",
         "__init__",
         "cli",
         "__main__",

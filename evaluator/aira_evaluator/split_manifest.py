@@ -1,6 +1,6 @@
 """Manifests of splits on disk: written last, so that a folder with a manifest is whole, and read with suspicion.
 
-Not covered: what lies beside them (`compose.splits`, `compose.text.tokens`, `lra.data.splits`).
+Not covered: what lies beside them (`compose.mad.splits`, `compose.text.windows`, `lra.contract.splits`).
 """
 
 import json

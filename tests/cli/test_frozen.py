@@ -79,6 +79,25 @@ def test_what_a_command_prints_with_json_has_the_frozen_shape(name: str, place: 
     check_shape(name, *(printed(*command, "--json") for command in COMMANDS[name]))
 
 
+def test_what_init_and_check_print_has_the_frozen_shape(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    templates = (("task", "BracketsAccuracy"), ("agent", "my-agent"), ("scaffold", "my-scaffold"), ("card", "my-card"))
+    check_shape("init", *(printed("init", kind, name, "--json") for kind, name in templates))
+    checks = (("BracketsAccuracy", "--files-only"), ("my-card.toml",))
+    check_shape("check", *(printed("check", *arguments, "--json") for arguments in checks), exact=False)
+
+
+def test_what_is_said_of_extensions_has_the_frozen_shape(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = place / "mine-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(
+        "[aira_bench.scaffolds]\nmy-policy = mine:Policy\ngreedy = mine:Policy\n"
+    )
+    monkeypatch.syspath_prepend(place)
+    check_shape("extensions", printed("extensions", "--json"))
+
+
 @pytest.mark.docker
 def test_what_images_lists_has_the_frozen_shape(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["images", "list", "--json"]) == 0

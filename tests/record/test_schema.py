@@ -25,7 +25,7 @@ from aira_bench.record.journal import (
     SeedOpened,
     StepEnded,
     StepStarted,
-    read_events,
+    open_journal,
     read_journal,
 )
 from aira_bench.record.manifest import load_manifest
@@ -101,8 +101,9 @@ def test_what_a_journal_is_given_comes_back_from_the_file(
     for event in given_events:
         journal.append(event)
     journal.close()
-    assert read_events(path)[0] == given_events
-    assert all(event.schema == SCHEMA for event in read_events(path)[0])
+    found = open_journal(path).events
+    assert found == given_events
+    assert all(event.schema == SCHEMA for event in found)
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aira_bench.agents.catalog import SEARCHERS, SPACES
 from aira_bench.agents.protocol import Brief
-from aira_bench.agents.searchers.architectures import EvolutionAgent
+from aira_bench.agents.searchers.searcher import Searcher, evolve
 from aira_bench.errors import AskedInVain, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
@@ -201,7 +202,7 @@ def session(
     evaluation = EvaluationSetting(TASK, "cpu", TaskData(tmp), ImageSet("agent:1", "judge:1"), "r", draw_secret="00")
     slots = SlotPool(engine, [ContainerSpec("agent:1", "agent", "r")], partial(open_evaluator, evaluation))
     return Session(
-        plan=plan, brief=brief, agent=EvolutionAgent(),
+        plan=plan, brief=brief, agent=SEARCHERS["evolution"],
         policy=make_scaffold(scaffold, steps=steps, lower_is_better=False), evaluation=evaluation,
         cache=ScoreCache(tmp / "scores", ("t",), MachineKey(bytes(32))) if cache else None, slots=slots,
         world=engine.clock, watch=lambda progress: None, retry_pauses_s=(0.0, 0.0),
@@ -355,12 +356,12 @@ def test_an_evaluation_that_takes_the_whole_of_its_time_is_a_refusal_and_no_atte
 
 
 def test_a_provider_that_refuses_what_the_code_printed_does_not_keep_it_from_a_score(tmp_path: Path) -> None:
-    class Refused(EvolutionAgent):
+    class Refused(Searcher):
         def analyze(self, *arguments: object) -> None:
             raise ModelError("the provider refuses this text")
 
     engine = InProcessEngine(Clock())
-    active = replace(session(tmp_path, engine, steps=1), agent=Refused())
+    active = replace(session(tmp_path, engine, steps=1), agent=Refused("evolution", "", "greedy", evolve, SPACES))
     folder = SeedFolder(tmp_path / "seed")
     run_seed(active, folder, 0)
     active.slots.close()

@@ -1,43 +1,21 @@
-"""What the preparing scripts of all task folders share: arguments, folders, the submission's copy, settings, failures.
+"""The bodies of every `prepare.py` and `evaluate_prepare.py`: arguments, folders, the submission's copy, failures.
 
-Command line and exit statuses are those of AIRS-Bench. The profile and the seed set come from the environment
-(`AIRA_PROFILE`, default `paper`; `AIRA_SEED_SET`, default `search`), and so does the source of the data where a task
-has two (`AIRA_DATA_SOURCE`, default `public`). Nothing heavy is imported here.
+Command line and exit statuses are those of AIRS-Bench. Nothing heavy is imported here.
 
 Exit statuses: 0 done, 1 a failure (folders, data, settings), 2 a wrong command line. Not covered: which data is
-written, and `evaluate.py`.
+written, settings (`settings`), and `evaluate.py` (`evaluating`).
 """
 
 import argparse
-import os
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from aira_evaluator.split_manifest import DataError
+from aira_evaluator.task_scripts.failing import failed
 
-SEED_SETS = ("search", "final")
-SOURCES = ("public", "synthetic")
-HiddenSplit = Literal["validation", "test"]
 Write = Callable[[Path, Path], None]
 """Called with the folder of raw data and the one to write to; may raise DataError or OSError."""
-
-
-@dataclass(frozen=True)
-class HiddenSeeds:
-    """One seed set: the seeds that agents must not know."""
-
-    validation: int
-    test: int
-    training: int
-    """Of the judge's initial weights, order of examples and whatever else it draws."""
-
-    def by_split(self) -> dict[HiddenSplit, int]:
-        """The seeds of the hidden data."""
-        return {"validation": self.validation, "test": self.test}
 
 
 def prepare_script(description: str, write: Write, arguments: Sequence[str] | None = None) -> int:
@@ -75,53 +53,6 @@ def evaluate_prepare_script(
     except (DataError, OSError) as error:
         return failed("evaluate_prepare", error)
     return 0
-
-
-def profile_in_force(known: Iterable[str]) -> str:
-    """`AIRA_PROFILE`.
-
-    Raises:
-        DataError: it is not among `known`.
-    """
-    name, names = os.environ.get("AIRA_PROFILE", "paper"), list(known)
-    if name not in names:
-        raise DataError(f"AIRA_PROFILE is {name!r}, expected one of {', '.join(names)}")
-    return name
-
-
-def source_in_force() -> str:
-    """`AIRA_DATA_SOURCE`: `public` raw data, or a generated stand-in for it.
-
-    Raises:
-        DataError: there is no such source.
-    """
-    name = os.environ.get("AIRA_DATA_SOURCE", SOURCES[0])
-    if name not in SOURCES:
-        raise DataError(f"AIRA_DATA_SOURCE is {name!r}, expected one of {', '.join(SOURCES)}")
-    return name
-
-
-def seed_set_in_force() -> str:
-    """`AIRA_SEED_SET`.
-
-    Raises:
-        DataError: there is no such seed set.
-    """
-    name = os.environ.get("AIRA_SEED_SET", SEED_SETS[0])
-    if name not in SEED_SETS:
-        raise DataError(f"AIRA_SEED_SET is {name!r}, expected one of {', '.join(SEED_SETS)}")
-    return name
-
-
-def hidden_folder(data: Path, split: str, seed_set: str) -> Path:
-    """Where a hidden split of a seed set lies."""
-    return data / f"{split}_with_labels" / seed_set
-
-
-def failed(command: str, error: Exception) -> int:
-    """Print one line; return exit status 1."""
-    print(f"{command}: {error}", file=sys.stderr)
-    return 1
 
 
 def _folder_options(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -5,17 +5,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from aira_bench.agent_code.syntax import UnreadableCode, parse_any
 from aira_bench.agents.fixed_code import NoopAgent, SolutionFileAgent
 from aira_bench.agents.llm.agent import LlmAgent
 from aira_bench.agents.llm.model_sources import Budgets, FunctionSource, ProviderSource, ReplaySource, load_function
 from aira_bench.agents.protocol import Agent
-from aira_bench.agents.searchers.architectures import BaselineAgent, EvolutionAgent, RandomAgent
-from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent, check_extra, missing_extra
-from aira_bench.agents.searchers.by_artifact import ByArtifact
-from aira_bench.agents.searchers.modules import ModuleEvolution, RandomModules, ReferenceModule
-from aira_bench.agents.searchers.scripts import RandomScript, ScriptBaseline, ScriptEvolution
+from aira_bench.agents.searchers.architectures import ArchitectureSpace
+from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent
+from aira_bench.agents.searchers.modules import ModuleSpace
+from aira_bench.agents.searchers.scripts import ScriptSpace
+from aira_bench.agents.searchers.searcher import OpenSpace, Searcher, draw_at_random, evolve, submit_baseline
 from aira_bench.cards.catalog import card_names, find_card
 from aira_bench.cards.schema import missing_to_use
 from aira_bench.errors import PrerequisiteError, UsageError
@@ -25,29 +26,44 @@ from aira_bench.paths import HostPaths, host_paths
 from aira_bench.record.folder import find_run
 from aira_bench.record.trust import require_plain
 
-SEARCHERS: Mapping[str, Agent] = {
+SPACES: Mapping[str, OpenSpace] = {
+    "architecture": ArchitectureSpace.open, "module": ModuleSpace.open, "script": ScriptSpace,
+}  # fmt: skip
+"""What can be searched without a model, by the kind of a task's artifact."""
+
+
+class BuiltIn(Agent, Protocol):
+    """An agent that comes with the product and asks no model."""
+
+    def describe(self) -> str:
+        """One line for `aira-bench agents`."""
+        ...
+
+    def missing(self) -> tuple[str, ...]:
+        """Commands that install what this machine lacks before the agent can propose anything."""
+        ...
+
+
+SEARCHERS: Mapping[str, BuiltIn] = {
     agent.name: agent
     for agent in (
-        ByArtifact(
-            "evolution",
-            "Mutates what did best: layers, a module's mechanisms, or the dials of a script.",
-            {"architecture": EvolutionAgent(), "module": ModuleEvolution(), "script": ScriptEvolution()},
+        Searcher(
+            "evolution", "Mutates what did best: layers, a module's mechanisms, or the dials of a script.",
+            "regularized-evolution", evolve, SPACES,
         ),
         BayesAgent(),
         IncrementalBayesAgent(),
-        ByArtifact(
-            "random",
-            "Draws architectures, modules, or a script's dials at random.",
-            {"architecture": RandomAgent(), "module": RandomModules(), "script": RandomScript()},
+        Searcher(
+            "random", "Draws architectures, modules, or a script's dials at random.", "greedy", draw_at_random, SPACES
         ),
-        ByArtifact(
+        Searcher(
             "baseline",
             "Submits what everybody starts from: alternating layers, the reference module, or the task's script.",
-            {"architecture": BaselineAgent(), "module": ReferenceModule(), "script": ScriptBaseline()},
+            "one-shot", submit_baseline, SPACES,
         ),
         NoopAgent(),
     )
-}
+}  # fmt: skip
 AGENTS: Catalog[Agent] = Catalog("agent", SEARCHERS, Agent)
 FUNCTION_NAME = "answer"
 
@@ -104,8 +120,8 @@ def find_agent(name: str, options: AgentOptions | None = None, paths: HostPaths 
 
 def _searcher(name: str) -> Agent:
     agent = SEARCHERS[name]
-    if isinstance(agent, BayesAgent):
-        check_extra(name)
+    if missing := agent.missing():
+        raise PrerequisiteError(f"Agent {name} needs a package that is not installed.", hint=missing[0])
     return agent
 
 
@@ -143,19 +159,11 @@ def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
     return LlmAgent(plan.agent, ReplaySource(folder), memory=plan.memory == "paper")
 
 
-def _description(agent: Agent) -> str:
-    return agent.description if isinstance(agent, ByArtifact) else (type(agent).__doc__ or "").splitlines()[0]
-
-
 def agent_rows() -> list[AgentRow]:
     """Every agent that can be named, with what is missing to use it."""
     searchers = [
-        AgentRow(
-            agent.name, "searcher", _description(agent),
-            missing=missing_extra() if isinstance(agent, BayesAgent) else (),
-        )
-        for agent in SEARCHERS.values()
-    ]  # fmt: skip
+        AgentRow(agent.name, "searcher", agent.describe(), missing=agent.missing()) for agent in SEARCHERS.values()
+    ]
     models = []
     for name in card_names(os.environ):
         card = find_card(name, os.environ)

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.metadata import ArtifactSpec, ProfileName
 
 FitnessSource = Literal["hidden", "claimed"]
 
@@ -28,7 +28,7 @@ class Brief:
     artifact: ArtifactSpec
     metric: str
     lower_is_better: bool
-    profile: str
+    profile: ProfileName
     fitness: FitnessSource
     step_timeout_s: float
     memory_mib: int
@@ -144,9 +144,17 @@ class UnlookingAgent:
         """Neither prompts nor a card."""
         return Provenance()
 
+    def describe(self) -> str:
+        """One line for `aira-bench agents`: the first of the class's own description."""
+        return (type(self).__doc__ or "").splitlines()[0]
+
+    def missing(self) -> tuple[str, ...]:
+        """Commands that install what this machine lacks before the agent can propose anything."""
+        return ()
+
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """Nothing was spent."""
+        """Do nothing: an agent that asks no model has spent nothing."""
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
-        """Nothing."""
+        """Return None: what a step printed teaches a searcher nothing beyond its fitness."""
         return None

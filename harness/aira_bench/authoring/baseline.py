@@ -19,6 +19,7 @@ from aira_bench.agents.catalog import SEARCHERS
 from aira_bench.agents.protocol import Brief, Situation
 from aira_bench.errors import TaskError, UsageError
 from aira_bench.scaffolds.protocol import Draft
+from aira_bench.tasks.metadata import ProfileName
 from aira_bench.tasks.task import Task
 
 SOLUTION_FILE = "baseline_solution.py"
@@ -46,7 +47,7 @@ class Gold:
 Baseline = Solution | Gold
 
 
-def find_baselines(task: Task, profile: str, named: Path | None) -> list[Baseline]:
+def find_baselines(task: Task, profile: ProfileName, named: Path | None) -> list[Baseline]:
     """What is to be scored; at least one.
 
     Args:
@@ -85,7 +86,7 @@ def _of_file(path: Path) -> Solution:
     return Solution(path.name, lambda public: text)
 
 
-def _proposed(task: Task, profile: str, public: Path) -> str:
+def _proposed(task: Task, profile: ProfileName, public: Path) -> str:
     """The solution of our own baseline agent for what the task wants."""
     budgets = task.profile(profile)
     brief = Brief(

@@ -9,6 +9,7 @@ from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.images.ensure import ImageSet
 from aira_bench.runs.host import Host
 from aira_bench.sandbox.protocol import Limits
+from aira_bench.tasks.metadata import ProfileName
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
 
@@ -19,7 +20,7 @@ class Place:
 
     host: Host
     task: Task
-    profile: str
+    profile: ProfileName
     data: TaskData
     images: ImageSet
     run_id: str

@@ -23,6 +23,7 @@ from aira_bench.images.flavour import lacking, load_flavour
 from aira_bench.runs.host import Host, flavour_for
 from aira_bench.runs.outcomes import failure_of
 from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Mount
+from aira_bench.tasks.metadata import ProfileName
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.sources import DataSource, provide_raw
 from aira_bench.tasks.store import TaskData
@@ -36,7 +37,7 @@ _MOST_ENTRIES = 1 << 20
 def run_task(
     host: Host,
     task: Task,
-    profile: str,
+    profile: ProfileName,
     source: DataSource,
     baselines: list[Baseline],
     note: Callable[[str], None],
@@ -95,7 +96,7 @@ def _scratch_folder(host: Host) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tell_lacking(host: Host, task: Task, profile: str, tell: Tell) -> None:
+def _tell_lacking(host: Host, task: Task, profile: ProfileName, tell: Tell) -> None:
     flavour = load_flavour(flavour_for(task, profile, host.hardware))
     wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
     if lacked := lacking(flavour, wanted):

@@ -11,6 +11,7 @@ from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json, add_runtime, 
 
 if TYPE_CHECKING:
     from aira_bench.authoring.findings import Finding
+    from aira_bench.tasks.metadata import ProfileName
     from aira_bench.tasks.task import Task
 
 _EPILOG = """examples:
@@ -85,14 +86,16 @@ def _check_task(args: argparse.Namespace, tell: "Callable[[Finding], None]") -> 
     check_files(task, tell)
     if args.files_only:
         return task.name, None, shlex.join(["aira-bench", "check", named])
-    profile = args.profile or ("cpu" if "cpu" in task.metadata.aira.profiles else "paper")
+    profile: ProfileName = args.profile or ("cpu" if "cpu" in task.metadata.aira.profiles else "paper")
     score = _run_task(args, task, profile, tell)
     source = ["--source", args.source] if args.source else []
     command = ["aira-bench", "run", "--task", named, "--profile", profile, *source, "--agent", "AGENT"]
     return task.name, score, shlex.join(command)
 
 
-def _run_task(args: argparse.Namespace, task: "Task", profile: str, tell: "Callable[[Finding], None]") -> float:
+def _run_task(
+    args: argparse.Namespace, task: "Task", profile: "ProfileName", tell: "Callable[[Finding], None]"
+) -> float:
     from aira_bench.authoring.baseline import find_baselines
     from aira_bench.authoring.task_run import run_task, with_timeout
     from aira_bench.cli.display import RunDisplay

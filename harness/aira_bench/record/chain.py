@@ -5,8 +5,7 @@ signature) and of BODY, so one link stands for all lines up to it; SIGNATURE is 
 (`aira_bench.keys`), so that nobody else can write a chain anew. Lines that only say that something began have no
 signature of their own; the next one vouches for them. A line torn by a crash can only be the last: it is left out.
 
-Version 1, from before aira-bench 0.1.0, has links of 16 digits and no signatures. It is read, and continued as it
-began.
+Version 1, from before aira-bench 0.1.0, has links of 16 digits and no signatures. It is read, and goes on as it began.
 
 Not covered: what bodies mean, and lines cut off the end together with everything that counts them
 (docs/decisions/0014-signed-records.md).

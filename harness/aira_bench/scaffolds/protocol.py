@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from aira_bench.record.node import Journal
 
@@ -13,6 +13,7 @@ class Draft:
 
     operator: Literal["draft"] = "draft"
     parents: tuple[int, ...] = ()
+    edit: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Crossover:
 
     parents: tuple[int, int]
     operator: Literal["crossover"] = "crossover"
+    edit: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,10 @@ from aira_bench.scaling.training_cost import TrainingCost
 from aira_bench.terminal import cell
 
 _BILLION = 10**9
+_SIZE = (
+    "scale", "space", "nominal_parameters", "width", "query_heads", "head_dim", "kv_heads", "mlp_hidden", "mamba_state",
+)  # fmt: skip
+"""Fields of a size that the JSON form has: those in which published scales differ."""
 
 
 def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) ->
         "rounding": model.rounding,
         "target_parameters": model.target_parameters,
         "factor": float(model.factor),
-        "size": asdict(model.size),
+        "size": {name: getattr(model.size, name) for name in _SIZE},
         "pattern": write_pattern(model.pattern),
         "pattern_layers": list(model.pattern),
         "untrimmed_pattern": write_pattern(model.untrimmed),

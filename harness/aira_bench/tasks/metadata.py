@@ -58,6 +58,9 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 Shape = Annotated[tuple[Positive, ...], BeforeValidator(_as_shape)]
 
 
+ProfileName = Literal["paper", "cpu"]
+
+
 class StateOfTheArt(_Schema):
     """A published score to compare with."""
 
@@ -129,7 +132,13 @@ class ArtifactSpec(_Schema):
     """One of `ARTIFACT_KINDS`, or the name of an installed evaluator that scores it."""
     max_kib: int = Field(default=65536, gt=0, le=1 << 20)
     layers: int = Field(default=16, gt=0, le=1024)
+    """Of an `architecture`."""
     primitives: tuple[Literal["M", "mA", "Mb"], ...] = ()
+    """What each layer of an `architecture` may be."""
+    module_layers: dict[ProfileName, Annotated[int, Field(gt=0, le=1024)]] = Field(default_factory=dict)
+    """Of a `module` by default, in each profile; searchers over modules need it."""
+    hyperparameters: StrictBool = False
+    """A `module` may set the task's hyperparameters."""
 
 
 class FitClock(_Schema):
@@ -160,9 +169,6 @@ class Profile(_Schema):
     workspace_mib: Mib = 2048
     fit: FitClock | None = None
     """For artifacts of kind `script`."""
-
-
-ProfileName = Literal["paper", "cpu"]
 
 
 class PublicFile(_Schema):

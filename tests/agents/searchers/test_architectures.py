@@ -5,8 +5,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aira_bench.agents.catalog import SEARCHERS
 from aira_bench.agents.protocol import Brief, Situation
-from aira_bench.agents.searchers.architectures import EvolutionAgent, RandomAgent, mutate, random_architecture
+from aira_bench.agents.searchers.architectures import mutate, random_architecture
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.protocol import Draft, Improve
@@ -36,7 +37,7 @@ def test_a_mutation_changes_one_layer_or_swaps_two(seed: int, layers: int) -> No
 
 
 def test_the_seed_decides_the_proposal() -> None:
-    agent = EvolutionAgent()
+    agent = SEARCHERS["evolution"]
     proposals = {agent.propose(BRIEF, situation(Draft(), [], seed)).code for seed in (1, 1, 2)}
     assert len(proposals) == 2
 
@@ -45,11 +46,11 @@ def test_evolution_mutates_the_parent_it_is_given_and_avoids_what_it_has_seen() 
     space = ArtifactSpec(kind="architecture", layers=2, primitives=("M", "mA"))
     brief = Brief("t", "", space, "Accuracy", False, "cpu", "hidden", 60.0, 1024)
     journal = [valid_node(1, "M,M"), valid_node(2, "M,mA"), valid_node(3, "mA,M")]
-    code = EvolutionAgent().propose(brief, situation(Improve((1,)), journal, 3)).code
+    code = SEARCHERS["evolution"].propose(brief, situation(Improve((1,)), journal, 3)).code
     assert 'ARCHITECTURE = "mA,mA"' in code
 
 
 def test_a_claiming_solution_validates_with_the_evaluators_code() -> None:
     claiming = Brief("mad-3p", "text", SPEC, "Accuracy", False, "cpu", "claimed", 60.0, 1024)
-    assert "compose.validate" in RandomAgent().propose(claiming, situation(Draft(), [], 0)).code
-    assert "compose.validate" not in RandomAgent().propose(BRIEF, situation(Draft(), [], 0)).code
+    assert "compose.agent.validate" in SEARCHERS["random"].propose(claiming, situation(Draft(), [], 0)).code
+    assert "compose.agent.validate" not in SEARCHERS["random"].propose(BRIEF, situation(Draft(), [], 0)).code

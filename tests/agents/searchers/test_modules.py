@@ -27,9 +27,9 @@ from aira_evaluator.lra.contract.hyperparameters import read_hyperparameters
 from aira_evaluator.lra.contract.profiles import PROFILES
 from aira_evaluator.lra.contract.splits import Sequences, Split, SplitManifest, write_split
 
-SPEC = ArtifactSpec(name="model.py", kind="module", max_kib=128)
+SPEC = ArtifactSpec(name="model.py", kind="module", max_kib=128, module_layers={"cpu": 2, "paper": 4})
 FIXED = Brief("lra-listops", "text", SPEC, "Accuracy", False, "cpu", "hidden", 300.0, 3072)
-CONFIGURABLE = replace(FIXED, task="lra-listops-conf")
+CONFIGURABLE = replace(FIXED, task="mine", artifact=SPEC.model_copy(update={"hyperparameters": True}))
 seeds = st.integers(0, 2**32)
 
 
@@ -67,10 +67,25 @@ def test_the_hosts_names_are_the_evaluators() -> None:
     }  # fmt: skip
 
 
-def test_the_configurable_tasks_are_those_named_so() -> None:
-    for task in shipped_tasks():
-        if task.name.startswith("LongContext"):
-            assert task.title.endswith("-conf") == ("Configurable" in task.name)
+def test_a_tasks_metadata_says_what_its_modules_may_be() -> None:
+    """The harness reads no capability from a name: here the names are checked against the metadata."""
+    found = [task for task in shipped_tasks() if task.metadata.aira.artifact.kind == "module"]
+    assert len(found) == 6
+    for task in found:
+        spec = task.metadata.aira.artifact
+        assert spec.hyperparameters == ("Configurable" in task.name) == task.title.endswith("-conf")
+        assert spec.module_layers == {profile: 4 if profile == "paper" else 2 for profile in ("cpu", "paper")}, (
+            "the mechanisms that searchers have always named"
+        )
+
+
+def test_a_task_of_any_name_lets_its_hyperparameters_be_searched() -> None:
+    plain, free = (
+        {name for seed in range(20) for name in genome_of(propose("random", brief, Draft(), [], seed))["factors"]}
+        for brief in (replace(FIXED, task="something-conf"), CONFIGURABLE)
+    )
+    assert plain == set()
+    assert len(free) > 5
 
 
 @given(seeds, st.booleans(), st.integers(1, 4))
@@ -167,11 +182,14 @@ def test_a_claiming_solution_validates_with_the_evaluators_code() -> None:
 
 
 def test_what_these_agents_cannot_do_is_said() -> None:
-    with pytest.raises(UsageError, match="no modules for profile huge"):
-        propose("random", replace(FIXED, profile="huge"), Draft(), [], 0)
+    silent = ArtifactSpec(name="model.py", kind="module", module_layers={"paper": 4})
+    with pytest.raises(UsageError, match="no modules for profile cpu"):
+        propose("random", replace(FIXED, artifact=silent), Draft(), [], 0)
 
 
-@pytest.mark.parametrize("code", ["GENOME = ", "x = 1", "", "GENOME[0] = 3"])
+@pytest.mark.parametrize(
+    "code", ["GENOME = ", "x = 1", "", "GENOME[0] = 3", "GENOME = {[]: 1}", "GENOME = {'mixers': []}", "GENOME = f()"]
+)
 def test_a_solution_without_a_genome_has_none(code: str) -> None:
     assert read_genome(code) is None
 

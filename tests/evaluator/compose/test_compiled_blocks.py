@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from aira_evaluator.compose.mad.fitting import Candidate
 from aira_evaluator.compose.mad.profiles import CPU
-from aira_evaluator.compose.mad.split_scores import make_deterministic
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
+from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.schedule import run_epochs
 
 SMALL = replace(

@@ -8,8 +8,9 @@ import torch
 
 from aira_evaluator.compose.mad.fitting import Candidate, Guesses, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.mad.profiles import CPU, PAPER, Profile
-from aira_evaluator.compose.mad.split_scores import SplitScore, make_deterministic, train_and_score
+from aira_evaluator.compose.mad.split_scores import SplitScore, train_and_score
 from aira_evaluator.compose.mad.splits import draw_corpus
+from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.steps import TaskTraining
 
 pytestmark = [

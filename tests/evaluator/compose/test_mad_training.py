@@ -9,8 +9,9 @@ import torch
 from aira_evaluator.compose.mad.copying import Compression, Memorization
 from aira_evaluator.compose.mad.profiles import CPU, Profile
 from aira_evaluator.compose.mad.recall import InContextRecall
-from aira_evaluator.compose.mad.split_scores import SplitScore, make_deterministic, train_and_score
+from aira_evaluator.compose.mad.split_scores import SplitScore, train_and_score
 from aira_evaluator.compose.mad.splits import draw_corpus
+from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.examples import IGNORED, Corpus
 
 DEVICE = torch.device("cpu")

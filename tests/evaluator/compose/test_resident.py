@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from aira_evaluator.compose.mad.profiles import CPU
-from aira_evaluator.compose.mad.split_scores import make_deterministic, train_and_score
+from aira_evaluator.compose.mad.split_scores import train_and_score
 from aira_evaluator.compose.mad.splits import draw_corpus
+from aira_evaluator.compose.training.devices import make_deterministic
 from aira_kernels.architecture import parse_submission, canonical
 
 if __name__ == "__main__":

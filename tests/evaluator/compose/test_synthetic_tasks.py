@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from aira_evaluator.compose.mad.copying import Compression, Memorization, SelectiveCopying
 from aira_evaluator.compose.mad.profiles import CPU, PAPER, PROFILES
 from aira_evaluator.compose.mad.recall import FuzzyInContextRecall, InContextRecall
-from aira_evaluator.compose.training.examples import IGNORED, Examples, SyntheticTask
+from aira_evaluator.compose.mad.synthetic_task import SyntheticTask
+from aira_evaluator.compose.training.examples import IGNORED, Examples
 
 seeds = st.integers(0, 2**32)
 

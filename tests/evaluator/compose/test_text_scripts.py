@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 import aira_evaluator.compose
-from aira_evaluator.compose.text.corpora import CORPORA
+from aira_evaluator.compose.prepare.corpora import CORPORA
+from aira_evaluator.compose.text.profiles import PROFILES
 from aira_evaluator.compose.text.windows import TOKENS, read_text_split, write_text_manifest
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
@@ -156,9 +157,9 @@ def test_metadata_names_the_files_that_the_scripts_read(folder: Path) -> None:
     corpus = CORPORA[CORPUS[folder]]
     assert tuple(source["name"] for source in metadata["aira"]["sources"]) == corpus.files
     assert tuple(metadata["aira"]["unpacked"]) == corpus.unpacked
-    assert metadata["logging_info"]["estimated_worst_score"] == corpus.profiles["paper"].worst_loss
+    assert metadata["logging_info"]["estimated_worst_score"] == PROFILES[corpus.name]["paper"].worst_loss
     text = (folder / "project_description.md").read_text()
-    for profile in corpus.profiles.values():
+    for profile in PROFILES[corpus.name].values():
         assert f"{profile.vocabulary:,}" in text
         assert f"{profile.train_windows:,}" in text
         assert f"{profile.hidden_windows:,}" in text

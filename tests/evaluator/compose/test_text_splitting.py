@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.compose.text.corpora import BABISTORIES, DCLM
-from aira_evaluator.compose.text.grammar import Style, synthetic_documents
-from aira_evaluator.compose.text.profiles import TextProfile
-from aira_evaluator.compose.text.splitting import (
+from aira_evaluator.compose.prepare.corpora import BABISTORIES, DCLM
+from aira_evaluator.compose.prepare.grammar import Style, synthetic_documents
+from aira_evaluator.compose.prepare.splitting import (
     Counts,
     Documents,
     Part,
@@ -29,6 +28,7 @@ from aira_evaluator.compose.text.splitting import (
     write_hidden,
     write_train,
 )
+from aira_evaluator.compose.text.profiles import PROFILES, TextProfile
 from aira_evaluator.compose.text.windows import (
     TOKENS,
     TextManifest,
@@ -42,7 +42,7 @@ from aira_evaluator.text.tokenizer import Tokenizer
 
 PARTS: list[Part] = [(seed_set, split) for seed_set in ("search", "final") for split in ("validation", "test")]
 SMALL = replace(
-    BABISTORIES.profiles["cpu"], train_windows=200, hidden_windows=24, tokenizer_documents=200, vocabulary=400
+    PROFILES["babistories"]["cpu"], train_windows=200, hidden_windows=24, tokenizer_documents=200, vocabulary=400
 )
 
 
@@ -128,7 +128,7 @@ def test_text_without_enough_pairs_cannot_make_the_vocabulary() -> None:
 
 def test_the_tokenizer_is_the_same_in_every_process(tokenizer: Tokenizer) -> None:
     code = (
-        "from aira_evaluator.compose.text.splitting import train_tokenizer\n"
+        "from aira_evaluator.compose.prepare.splitting import train_tokenizer\n"
         "from test_text_splitting import SMALL, stories\n"
         "print(train_tokenizer(stories, SMALL).sha256)"
     )

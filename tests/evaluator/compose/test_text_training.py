@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from aira_evaluator.compose.text import text_losses as scoring
-from aira_evaluator.compose.text.corpora import CORPORA
 from aira_evaluator.compose.text.language_model import mean_loss, train
+from aira_evaluator.compose.text.profiles import PROFILES
 from aira_evaluator.compose.text.text_losses import train_and_score
 from aira_evaluator.compose.text.windows import Windows
 from aira_evaluator.compose.training.steps import Diverged
@@ -20,7 +20,7 @@ from aira_kernels.sizes import BlockSizes
 CPU = torch.device("cpu")
 VOCABULARY = 16
 SMALL = replace(
-    CORPORA["babistories"].profiles["cpu"], sizes=BlockSizes(width=16, attention_head_dim=8, mamba_state=8, mamba_head_dim=16),
+    PROFILES["babistories"]["cpu"], sizes=BlockSizes(width=16, attention_head_dim=8, mamba_state=8, mamba_head_dim=16),
     vocabulary=VOCABULARY, length=12, train_windows=96, hidden_windows=24, batch_size=8,
 )  # fmt: skip
 

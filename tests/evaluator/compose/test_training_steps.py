@@ -19,9 +19,10 @@ from aira_evaluator.compose.mad.fitting import Candidate, fit_in_turn
 from aira_evaluator.compose.mad.models import build_model, start_prediction
 from aira_evaluator.compose.mad.profiles import CPU, Profile
 from aira_evaluator.compose.mad.recall import InContextRecall
-from aira_evaluator.compose.mad.split_scores import make_deterministic
 from aira_evaluator.compose.mad.splits import draw_corpus
-from aira_evaluator.compose.training.examples import IGNORED, Examples, SyntheticTask
+from aira_evaluator.compose.mad.synthetic_task import SyntheticTask
+from aira_evaluator.compose.training.devices import make_deterministic
+from aira_evaluator.compose.training.examples import IGNORED, Examples
 from aira_evaluator.compose.training.optimizer import FusedAdamW
 from aira_evaluator.compose.training.schedule import run_epochs, run_interleaved
 from aira_evaluator.compose.training.steps import Diverged, Epochs, TaskTraining
@@ -256,6 +257,7 @@ from dataclasses import replace
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.split_scores import *
 from aira_evaluator.compose.mad.splits import draw_corpus
+from aira_evaluator.compose.training.devices import make_deterministic
 tiny = replace(CPU, train_examples=8, test_examples=4, epochs=1)
 train, test = draw_corpus(tiny, "train", 1), draw_corpus(tiny, "test", 2)
 make_deterministic()

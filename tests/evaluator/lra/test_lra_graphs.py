@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from jax import export
 from small_modules import ATTENTION, EMBED, GOOD, POOL, encoder, small_profile, traced
 
-from aira_evaluator.lra.contract.bundle import Bundle, RefusedError, read_bundle, write_bundle
+from aira_evaluator.lra.contract.bundle import Bundle, read_bundle, write_bundle
+from aira_evaluator.lra.contract.refusal import RefusedError
 from aira_evaluator.lra.contract.submission import CONTRACTS
 from aira_evaluator.lra.graphs.cost import superlinear_share, work_of
 from aira_evaluator.lra.graphs.functions import read_module

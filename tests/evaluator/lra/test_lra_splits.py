@@ -24,7 +24,6 @@ from aira_evaluator.lra.listops.expressions import to_text
 from aira_evaluator.lra.prepare import aan, imdb
 from aira_evaluator.lra.prepare.build import (
     Counted,
-    HiddenSeeds,
     carve_hidden,
     carve_public,
     listops_hidden,
@@ -33,6 +32,7 @@ from aira_evaluator.lra.prepare.build import (
     synthetic_pool,
 )
 from aira_evaluator.lra.prepare.synthetic import CLOSINGS, FIRST_MARK, OPENINGS, SECOND_MARK
+from aira_evaluator.task_scripts.hidden import HiddenSeeds
 
 SEEDS = {"search": HiddenSeeds(11, 12, 13), "final": HiddenSeeds(21, 22, 23)}
 SIZES = SplitSizes(train=None, validation=20, hidden_validation=50, hidden_test=50)

@@ -11,7 +11,7 @@ from small_modules import DOCUMENT_ENCODER, EMBED, GOOD, POOL, encoder
 from aira_evaluator.lra.contract.bundle import BUNDLE_FILE, read_bundle
 from aira_evaluator.lra.contract.profiles import PROFILES
 from aira_evaluator.lra.contract.submission import TaskName
-from aira_evaluator.lra.judge.evaluate import trace
+from aira_evaluator.lra.fit.trace import trace
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_a_module_that_breaks_the_contract_is_refused_in_one_line(
 @pytest.mark.parametrize("setting", ["'jax_enable_x64', True", "'jax_default_prng_impl', 'rbg'"])
 def test_settings_of_jax_that_a_module_changes_do_not_change_its_graphs(setting: str) -> None:
     noisy = encoder(EMBED + "x = x + np.linspace(0, 1, 64) * jnp.arange(64)" + POOL)
-    program = "import sys; from aira_evaluator.lra.judge.evaluate import trace; sys.exit(trace('listops', configurable=False, arguments=[]))"
+    program = "import sys; from aira_evaluator.lra.fit.trace import trace; sys.exit(trace('listops', configurable=False, arguments=[]))"
     graphs = []
     for source in (noisy, f"import jax\njax.config.update({setting})\n{noisy}"):
         Path("model.py").write_text(source)

@@ -6,7 +6,8 @@ import pytest
 from cheats import COUNTING, GENUINE, INTERPRETER, MUTE
 from small_modules import ATTENTION, DOCUMENT_ENCODER, EMBED, GOOD, HEAD, POOL, encoder, judged, small_profile, traced
 
-from aira_evaluator.lra.contract.bundle import RefusedError, scaled_names
+from aira_evaluator.lra.contract.bundle import scaled_names
+from aira_evaluator.lra.contract.refusal import RefusedError
 from aira_evaluator.lra.contract.submission import CONTRACTS
 from aira_evaluator.lra.graphs.functions import read_module
 from aira_evaluator.lra.training.controls import ControlResult, ControlVerdict

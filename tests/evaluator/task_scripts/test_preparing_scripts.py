@@ -6,13 +6,8 @@ from pathlib import Path
 import pytest
 
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.preparing import (
-    evaluate_prepare_script,
-    prepare_script,
-    profile_in_force,
-    seed_set_in_force,
-    source_in_force,
-)
+from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
+from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force, source_in_force
 
 
 def places(root: Path, *names: str) -> list[str]:

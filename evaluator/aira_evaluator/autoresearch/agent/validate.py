@@ -1,6 +1,6 @@
 """Runs a script as the evaluation will, on the public data, and keeps the bits per byte it claims for itself.
 
-    python -m aira_evaluator.autoresearch.agent.validate --script train.py --data ./data
+    python -m aira_evaluator.autoresearch.validate --script train.py --data ./data
 
 Prints the script's output and then `BPB 1.2345`, and writes `./validation.json`. The claim is what the model's own loss
 sums up to on the public val split: good for comparing scripts of one's own, worthless as evidence. The model that was

@@ -1,6 +1,6 @@
 """Hidden token rows as the judge holds them, checked against the manifest they were made with.
 
-Not covered: making them (`hidden_lots`).
+Not covered: making them (`prepare.split_assignment`).
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from aira_evaluator.autoresearch.contract.byte_lengths import ByteTableError, Lengths, read_byte_lengths
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.split_manifest import MANIFEST, DataError
-from aira_evaluator.task_scripts.preparing import HiddenSplit
+from aira_evaluator.task_scripts.hidden import HiddenSplit
 
 SCHEMA = 2
 SPLITS: tuple[HiddenSplit, ...] = ("validation", "test")

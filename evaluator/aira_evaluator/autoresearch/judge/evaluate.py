@@ -1,26 +1,17 @@
 """`evaluate.py` of the Autoresearch tasks: judge the model that predict containers serve, and report.
 
 The host has run the submission against its outside clock before, left what it recorded in `./data/fit.json`, and will
-start the predict containers while this runs. `train.py` is neither read nor run here.
-
-Command line, printed result and exit statuses are those of AIRS-Bench, besides `--report-file` and `--meeting`. Profile
-and seed set come from the environment (`AIRA_PROFILE`, default `paper`; `AIRA_SEED_SET`, default `search`).
-
-Exit statuses: 0 a score was printed, 1 a failure of the evaluation, 2 the submission has no valid score.
+start the predict containers while this runs. `train.py` is neither read nor run here. Command line (besides
+`--meeting`), report and exit statuses: `task_scripts.evaluating`; settings: `task_scripts.settings`.
 """
 
-import argparse
 import json
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.autoresearch.contract.byte_lengths import byte_table_sha256
 from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, read_hidden
 from aira_evaluator.autoresearch.contract.profiles import PROFILES
@@ -29,13 +20,16 @@ from aira_evaluator.autoresearch.judge.questions import Questions, draw_question
 from aira_evaluator.autoresearch.judge.rules import RULES
 from aira_evaluator.autoresearch.wire.connection import PredictorFailed
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.preparing import profile_in_force, seed_set_in_force
+from aira_evaluator.task_scripts.evaluating import Evaluated, EvaluateScript, EvaluationRequest, PathOption
+from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
 METRIC = "BPB"
-RESULT_MARKER = "--- EVALUATION RESULT ---"
-REPORT_SCHEMA = 1
 FIT_FILE = "fit.json"
-_SCRIPT = "train.py"
+_SOCKETS = PathOption("--meeting", Path("/meeting"), "folder for the predictors' sockets")
+SCRIPT = EvaluateScript(
+    "Judge a served model.", METRIC, "train.py", PredictorFailed, refused_as="{file}: error", options=(_SOCKETS,)
+)
+"""The submission's file is named in messages and never read."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +48,22 @@ class Fit:
 
 
 def evaluate(arguments: Sequence[str] | None = None) -> int:
-    """Judge one served model, print its test score, and report both hidden scores."""
-    parser = argparse.ArgumentParser(description="Judge a served model.")
-    parser.add_argument("--submission-file", type=Path, default=Path(_SCRIPT), help="named in messages, never read")
-    parser.add_argument("--report-file", type=Path, default=None, help="also write a JSON report there")
-    parser.add_argument("--meeting", type=Path, default=Path("/meeting"), help="folder for the predictors' sockets")
-    options = parser.parse_args(arguments)
-    started_s = time.monotonic()
-    try:
-        report = score(Path("data"), options.meeting)
-    except PredictorFailed as error:
-        print(f"{options.submission_file.name}: error: {error}", file=sys.stderr)
-        return 2
-    except (DataError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
-    report["seconds"] = round(time.monotonic() - started_s, 3)
-    if options.report_file is not None:
-        options.report_file.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="ascii")
-    print(RESULT_MARKER)
-    print(json.dumps({METRIC: report["test"]}, indent=2, allow_nan=False))
-    return 0
+    """Judge one served model, print its test score, and report both hidden scores; return the exit status."""
+    return SCRIPT.run(_scored, arguments)
 
 
-def score(data: Path, meeting: Path) -> dict[str, Any]:
-    """The report but for its `seconds`.
+def _scored(asked: EvaluationRequest) -> Evaluated:
+    folder = asked.paths[_SOCKETS.flag]
+    assert folder is not None  # it has a default
+    return score(asked.data, folder)
+
+
+def score(data: Path, meeting: Path) -> Evaluated:
+    """Ask the served model what it says of hidden text, and score that.
+
+    Args:
+        data: hidden rows, and the host's record of the training.
+        meeting: the folder for the sockets of predict containers.
 
     Raises:
         PredictorFailed: the model gave no usable answer.
@@ -100,7 +85,7 @@ def score(data: Path, meeting: Path) -> dict[str, Any]:
         )
     sockets = [meeting / name for name in fit.sockets]
     found = judge(sockets, hidden, questions, RULES[profile], np.random.default_rng(), fit.serving_s)
-    return _report(fit, hidden, questions, found, seed_set)
+    return _evaluated(fit, hidden, questions, found, seed_set)
 
 
 def questions_of(fit: Fit, hidden: HiddenSet, count: int) -> dict[str, Questions]:
@@ -109,19 +94,15 @@ def questions_of(fit: Fit, hidden: HiddenSet, count: int) -> dict[str, Questions
     return {name: draw_questions(split, secret, fit.handover_sha256, count) for name, split in hidden.splits.items()}
 
 
-def _report(
+def _evaluated(
     fit: Fit, hidden: HiddenSet, questions: Mapping[str, Questions], found: Judgement, seed_set: str
-) -> dict[str, Any]:
+) -> Evaluated:
     validation, test = found.splits["validation"], found.splits["test"]
-    return {
-        "schema": REPORT_SCHEMA,
-        "validation": validation.bpb,
-        "test": test.bpb,
-        "validation_standard_error": validation.standard_error,
-        "test_standard_error": test.standard_error,
-        "claimed": fit.claimed,
-        "flags": list(found.flags),
-        "details": {
+    return Evaluated(
+        validation.bpb,
+        test.bpb,
+        seed_set,
+        details={
             **{name: asdict(result) for name, result in found.splits.items()},
             "rows_asked": {name: len(np.unique(asked.row)) for name, asked in questions.items()},
             "window_step": found.window_step,
@@ -131,9 +112,13 @@ def _report(
             "byte_table_sha256": byte_table_sha256(hidden.splits["test"].lengths),
             "public_corpus": hidden.public_corpus,
         },
-        "evaluator_version": EVALUATOR_VERSION,
-        "seed_set": seed_set,
-    }
+        more={
+            "validation_standard_error": validation.standard_error,
+            "test_standard_error": test.standard_error,
+            "claimed": fit.claimed,
+            "flags": list(found.flags),
+        },
+    )
 
 
 def _read_fit(path: Path) -> Fit:

@@ -5,7 +5,7 @@ Predict containers connect one after the other, each at a socket of its own, and
 sent. So at no time does a process hold a token that it, or one after it, has yet to predict.
 
 Not covered: starting and ending those containers, which the host does, and what is written about the result
-(`commands`).
+(`evaluate`).
 """
 
 import time

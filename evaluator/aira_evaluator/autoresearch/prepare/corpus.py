@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 
 from aira_evaluator.autoresearch.contract.profiles import Profile
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.preparing import HiddenSplit
+from aira_evaluator.task_scripts.hidden import HiddenSplit
 from aira_evaluator.text.parquet import read_rows
 
 Part = Literal["train", "val", "hidden"]

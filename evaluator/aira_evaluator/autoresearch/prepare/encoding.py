@@ -1,6 +1,6 @@
 """Text of Autoresearch as tokens: the tokenizer, trained on train text alone, and documents checked to come back whole.
 
-Not covered: which text there is (`corpus`) and what becomes of its tokens (`preparation`, `hidden_lots`).
+Not covered: which text there is (`corpus`) and what becomes of its tokens (`preparation`, `split_assignment`).
 """
 
 from collections.abc import Iterator

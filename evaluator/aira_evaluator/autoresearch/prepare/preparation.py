@@ -36,7 +36,8 @@ from aira_evaluator.autoresearch.prepare.encoding import encode, train_tokenizer
 from aira_evaluator.autoresearch.prepare.script_constants import set_constants
 from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
 from aira_evaluator.split_manifest import MANIFEST, DataError
-from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script, profile_in_force
+from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
+from aira_evaluator.task_scripts.settings import profile_in_force
 from aira_evaluator.text.contained import NearDuplicates
 from aira_evaluator.text.tokenizer import Tokenizer, Tokens
 

@@ -5,7 +5,7 @@ and a bigram model with a cache. A submission is predicted best by the reference
 They are ours and causal, so one pass over whole rows gives what prefixes would; were they not, scores would be less
 precise and no less right (`estimator`).
 
-Not covered: storing what they say (`hidden_lots`), and its use (`estimator`).
+Not covered: storing what they say (`split_assignment`), and its use (`estimator`).
 """
 
 import os

@@ -4,7 +4,7 @@ Which seed set a document serves is public and the same for every task: a hash o
 search, of whatever task, is ever served text that `confirm` scores on. Which split it serves, in which row it stands
 and which container is asked about it is decided by the secret seeds.
 
-Not covered: reading them (`hidden`), and what agents see (`preparation`).
+Not covered: reading them (`contract.hidden_rows`), and what agents see (`preparation`).
 """
 
 import hashlib
@@ -24,7 +24,8 @@ from aira_evaluator.autoresearch.contract.token_store import open_split
 from aira_evaluator.autoresearch.prepare.corpus import Corpus, public_order
 from aira_evaluator.autoresearch.prepare.encoding import Encoded, encode
 from aira_evaluator.split_manifest import MANIFEST, DataError
-from aira_evaluator.task_scripts.preparing import SEED_SETS, HiddenSplit
+from aira_evaluator.task_scripts.hidden import HiddenSplit
+from aira_evaluator.task_scripts.settings import SEED_SETS
 from aira_evaluator.text.contained import keep_fresh
 from aira_evaluator.text.tokenizer import Tokenizer, Tokens
 

@@ -7,7 +7,7 @@ taken for a size or a place.
 The predictor may write at any moment. A reader that looks twice can be shown two things: `SharedMemory.logits` must be
 copied before it is used.
 
-Not covered: who may fill it when (`conversation`).
+Not covered: who may fill it when (`connection`).
 """
 
 import fcntl

@@ -1,6 +1,6 @@
 """An agent's own validation of an architecture: the judge's code on a 70:30 split of the public train data.
 
-    python -m aira_evaluator.compose.agent.validate --architecture "AMAMAMAM AMAMAMAM" --data ./data
+    python -m aira_evaluator.compose.validate --architecture "AMAMAMAM AMAMAMAM" --data ./data
 
 The number is comparable between architectures of one data folder, not with the judge's: that one trains on all
 examples, scores on hidden ones, and in fuzzy recall scores on keys of the largest size only.
@@ -12,11 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aira_evaluator.compose.mad import commands as mad
-from aira_evaluator.compose.mad.profiles import PROFILES
+from aira_evaluator.compose.mad import profiles as mad
 from aira_evaluator.compose.mad.splits import read_split
-from aira_evaluator.compose.text import commands as text
-from aira_evaluator.compose.text.windows import is_text_split, read_text_split
+from aira_evaluator.compose.text import profiles as text
+from aira_evaluator.compose.text.windows import is_text_split, read_text_split, text_profile
 from aira_evaluator.split_manifest import DataError
 from aira_kernels.architecture import SubmissionError, parse_architecture
 
@@ -51,7 +50,8 @@ def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
 
     import numpy as np
 
-    from aira_evaluator.compose.mad.split_scores import choose_device, make_deterministic, train_and_score
+    from aira_evaluator.compose.mad.split_scores import train_and_score
+    from aira_evaluator.compose.training.devices import choose_device, make_deterministic
 
     fit, rest = {}, {}
     for name, examples in corpus.items():
@@ -60,7 +60,7 @@ def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
         rest[name] = examples.take(np.arange(cut, len(examples)))
     make_deterministic()
     scores = train_and_score(
-        symbols, PROFILES[manifest.profile], fit, {"validation": rest}, seed=seed, device=choose_device()
+        symbols, mad.PROFILES[manifest.profile], fit, {"validation": rest}, seed=seed, device=choose_device()
     )
     return scores["validation"].accuracy
 
@@ -69,10 +69,10 @@ def _validate_text(architecture: str, data: Path, seed: int) -> float:
     windows, manifest = read_text_split(data / "train")
     symbols = parse_architecture(architecture, manifest.primitives)
 
-    from aira_evaluator.compose.mad.split_scores import choose_device, make_deterministic
     from aira_evaluator.compose.text.text_losses import train_and_score
+    from aira_evaluator.compose.training.devices import choose_device, make_deterministic
 
-    profile = text.text_profile(manifest)
+    profile = text_profile(manifest)
     cut = round(TRAIN_SHARE * len(windows))
     rest = windows.part(cut, min(len(windows), cut + profile.hidden_windows))
     make_deterministic()
@@ -84,7 +84,7 @@ def _validate_text(architecture: str, data: Path, seed: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: print the number and write it to `validation.json`."""
-    parser = argparse.ArgumentParser(prog="python -m aira_evaluator.compose.agent.validate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m aira_evaluator.compose.validate", description=__doc__)
     parser.add_argument("--architecture", required=True, help="for example AMAMAMAMAMAMAMAM or mA,M,mA,M,...")
     parser.add_argument("--data", type=Path, default=Path("data"), help="the task's data folder")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training")

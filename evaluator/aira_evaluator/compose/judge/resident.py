@@ -134,8 +134,9 @@ def warm_up() -> None:
     from dataclasses import replace
 
     from aira_evaluator.compose.mad.profiles import CPU
-    from aira_evaluator.compose.mad.split_scores import choose_device, make_deterministic, train_and_score
+    from aira_evaluator.compose.mad.split_scores import train_and_score
     from aira_evaluator.compose.mad.splits import draw_corpus
+    from aira_evaluator.compose.training.devices import choose_device, make_deterministic
 
     make_deterministic()
     tiny = replace(CPU, train_examples=4, test_examples=2, epochs=2)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aira_evaluator.compose.training.examples import IGNORED, Backbone, Examples
+from aira_evaluator.compose.mad.synthetic_task import Backbone
+from aira_evaluator.compose.training.examples import IGNORED, Examples
 
 MEMORIZATION_MAP_SEED = 12345
 """MAD-lab's seed. The map from key to value is what training examples teach; it is no secret."""

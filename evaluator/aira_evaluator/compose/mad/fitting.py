@@ -1,7 +1,7 @@
 """One candidate fitted to all tasks, and its guesses on the held-out splits: in turn, or beside each other on a GPU.
 
 Both ways train with the same steps on the same examples in the same order and differ in nothing but when the device
-does what. `fit_in_turn` works on every device; `fit_concurrently` is for CUDA. Not covered: scores (`scoring`).
+does what. `fit_in_turn` works on every device; `fit_concurrently` is for CUDA. Not covered: scores (`split_scores`).
 """
 
 import gc

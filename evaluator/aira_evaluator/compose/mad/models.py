@@ -3,7 +3,7 @@
 AdamW at a constant rate, no weight decay, no early stopping: MAD-lab stops on its test accuracy, which would
 select on the very numbers reported here. All randomness comes from the `seed` argument, so the same inputs
 give the same weights on the same machine and thread count. Not covered: the steps between
-(`steps`, `fitting`), several devices.
+(`training.steps`, `fitting`), several devices.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aira_evaluator.compose.mad.profiles import Profile
-from aira_evaluator.compose.training.examples import Examples, SyntheticTask, Tokens
+from aira_evaluator.compose.mad.synthetic_task import SyntheticTask
+from aira_evaluator.compose.training.examples import Examples, Tokens
 from aira_evaluator.compose.training.steps import Diverged, Epochs, TaskTraining, to_device
 from aira_kernels.backbone import AutoEncoder, LanguageModel
 

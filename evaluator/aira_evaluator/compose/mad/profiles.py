@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from aira_evaluator.compose.mad.copying import Compression, Memorization, SelectiveCopying
 from aira_evaluator.compose.mad.recall import FuzzyInContextRecall, InContextRecall
-from aira_evaluator.compose.training.examples import SyntheticTask
+from aira_evaluator.compose.mad.synthetic_task import SyntheticTask
 from aira_kernels.sizes import BlockSizes
+
+METRIC = "Accuracy"
 
 
 @dataclass(frozen=True)

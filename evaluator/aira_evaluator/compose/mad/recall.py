@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aira_evaluator.compose.training.examples import Backbone, Examples, next_token_examples
+from aira_evaluator.compose.mad.synthetic_task import Backbone
+from aira_evaluator.compose.training.examples import Examples, next_token_examples
 
 Motif = tuple[int, ...]
 """A key or a value of fuzzy recall: its token ids in order."""

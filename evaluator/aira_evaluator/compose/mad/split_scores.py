@@ -8,7 +8,6 @@ mantissa), without which the products alone of a `paper` candidate take longer t
 used. Not covered: reading files (`splits`), reading submissions (`aira_kernels.architecture`).
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -39,28 +38,6 @@ class SplitScore:
             "macro": fmean(task.macro for task in self.tasks.values()),
             "tasks": {name: asdict(task) for name, task in self.tasks.items()},
         }
-
-
-def make_deterministic() -> None:
-    """Set this process up so that the same inputs give the same scores to the last digit.
-
-    One thread, since the order of a reduction depends on how many share it; deterministic kernels on CUDA. Memory that
-    torch hands out is not filled with NaN, which would be a kernel more for each buffer: every buffer here is written
-    before it is read. Entry points call it; it changes the process's torch settings.
-    """
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    torch.set_num_threads(1)
-    # What `torch.use_deterministic_algorithms(True)` sets, without importing the compiler as that does: over a second.
-    torch.set_deterministic_debug_mode("error")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if torch.cuda.is_available():  # elsewhere the setting would let some processors round as well
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
-
-
-def choose_device() -> torch.device:
-    """The CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def train_and_score(

@@ -5,7 +5,7 @@
     tokenizer.json   beside the public train split
 
 Window i of length L predicts tokens i L + 1 .. i L + L, each from those before it in the window: every token but the
-first of the stream is predicted once. Files are mapped, not read. Not covered: drawing the splits (`splitting`).
+first of the stream is predicted once. Files are mapped, not read. Not covered: drawing splits (`prepare.splitting`).
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from aira_evaluator.compose.text.profiles import PROFILES, TextProfile
 from aira_evaluator.split_manifest import DataError, read_manifest, write_manifest
 
 TOKENS = "tokens.bin"
@@ -141,3 +142,20 @@ def read_stream(path: Path) -> Stream:
     """Map a stream without looking at its manifest."""
     stream: Stream = np.memmap(path, _DTYPE, mode="r")
     return stream
+
+
+def text_profile(manifest: TextManifest) -> TextProfile:
+    """Return the profile a split was made for.
+
+    Raises:
+        DataError: there is none of that name, or its sizes have changed since.
+    """
+    profile = PROFILES.get(manifest.corpus, {}).get(manifest.profile)
+    if profile is None:
+        raise DataError(f"no profile {manifest.profile!r} of a corpus {manifest.corpus!r} is known")
+    if (profile.vocabulary, profile.length) != (manifest.vocabulary, manifest.length):
+        raise DataError(
+            f"the data has {manifest.vocabulary} tokens and windows of {manifest.length}, "
+            f"expected {profile.vocabulary} and {profile.length}; prepare it again"
+        )
+    return profile

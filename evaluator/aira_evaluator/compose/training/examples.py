@@ -1,12 +1,9 @@
-"""What a synthetic token task is: sequences in, labels out, drawn from a generator that the caller passes.
+"""Examples of a token task: sequences with a label at every position, one for the loss and one for the score.
 
-The six tasks are those of MAD (Poli et al. 2024, "Mechanistic Design and Scaling of Hybrid Architectures");
-they live in `recall` and `copying`. Shapes: N examples, L positions. Not covered: difficulty sweeps; each
-task object is one setting.
+Shapes: N examples, L positions. Not covered: drawing them (`mad`).
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +12,6 @@ Tokens = NDArray[np.int16]
 
 IGNORED = -100
 """Label of a position that counts neither in the loss nor in the score."""
-
-Backbone = Literal["language_model", "autoencoder"]
 
 
 @dataclass(frozen=True)
@@ -46,29 +41,6 @@ class Examples:
 
 Corpus = dict[str, Examples]
 """One split of all tasks, by task name."""
-
-
-class SyntheticTask(Protocol):
-    """One task at one setting."""
-
-    @property
-    def vocabulary(self) -> int:
-        """Number of token ids, special ones included."""
-        ...
-
-    @property
-    def model_length(self) -> int:
-        """Positions of the sequences the model sees."""
-        ...
-
-    @property
-    def backbone(self) -> Backbone:
-        """Which of the two models is trained on it."""
-        ...
-
-    def generate(self, examples: int, rng: np.random.Generator, *, probing: bool) -> Examples:
-        """Draw examples. `probing` asks for the held-out distribution where a task has one of its own."""
-        ...
 
 
 def next_token_examples(sequence_NL: NDArray[np.int64], scored_NL: NDArray[np.bool_]) -> Examples:

@@ -2,10 +2,10 @@
 
 Everything a step reads or writes is a tensor of fixed address and shape on the training's device: the examples, the
 order of all epochs drawn beforehand, a cursor into it that the step itself advances, the summed loss. So a step needs
-nothing from the host but to be started, and `graphs` can capture it as it is. On a CPU the same step is simply called.
-The last batch of an epoch may be smaller; it is a step of another size, with the numerics a batch of that size has.
+nothing from the host but to be started, and `cuda_graphs` can capture it as it is. On a CPU the same step is simply
+called. The last batch of an epoch may be smaller; it is a step of another size, with the numerics of its own size.
 
-Not covered: which step runs when on several trainings (`schedule`), and CUDA (`graphs`).
+Not covered: which step runs when on several trainings (`schedule`), and CUDA (`cuda_graphs`).
 """
 
 from collections.abc import Iterator

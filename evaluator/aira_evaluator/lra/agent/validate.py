@@ -1,6 +1,6 @@
 """An agent's own validation of its `model.py`: the judge's code, trained on public train, scored on public validation.
 
-    python -m aira_evaluator.lra.agent.validate --model model.py --data ./data
+    python -m aira_evaluator.lra.validate --model model.py --data ./data
 
 The number is comparable between modules of one data folder, and close to the judge's, which trains on the same
 examples and scores hidden ones. It costs what an evaluation costs. Here the module runs in the caller's process, so a
@@ -14,14 +14,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aira_evaluator.lra.contract.bundle import Bundle, RefusedError
+from aira_evaluator.lra.contract.bundle import Bundle
 from aira_evaluator.lra.contract.hyperparameters import ConstantsError, read_hyperparameters
-from aira_evaluator.lra.contract.profiles import PROFILES
+from aira_evaluator.lra.contract.profiles import METRIC, PROFILES
+from aira_evaluator.lra.contract.refusal import RefusedError
 from aira_evaluator.lra.contract.splits import read_split
 from aira_evaluator.lra.contract.submission import CONTRACTS, MODULE_FILE
 from aira_evaluator.split_manifest import DataError
-
-METRIC = "Accuracy"
 
 
 def validate(model: Path, data: Path, *, seed: int = 0) -> tuple[float, list[str]]:
@@ -70,7 +69,7 @@ def _platform() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: print the number and write it to `validation.json`."""
-    parser = argparse.ArgumentParser(prog="python -m aira_evaluator.lra.agent.validate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m aira_evaluator.lra.validate", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(MODULE_FILE))
     parser.add_argument("--data", type=Path, default=Path("data"), help="the task's data folder")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training")

@@ -17,6 +17,7 @@ from typing import Any
 
 from aira_evaluator.lra.contract.hyperparameters import CONSTANTS, Hyperparameters
 from aira_evaluator.lra.contract.profiles import LraProfile
+from aira_evaluator.lra.contract.refusal import RefusedError
 
 BUNDLE_FILE = "module.graphs"
 MAX_BUNDLE_BYTES = 160 << 20
@@ -30,10 +31,6 @@ _MAX_HEADER_BYTES = 64 << 10
 _SCALED_TOKENS = 4096
 """Of a batch at the training's length."""
 _SCHEMA = 1
-
-
-class RefusedError(Exception):
-    """The submission cannot be scored; one printable line in words of ours."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from aira_evaluator.lra.contract.hyperparameters import Hyperparameters, Range
 from aira_evaluator.lra.contract.submission import TaskName
 
+NAMES = ("cpu", "paper")
+METRIC = "Accuracy"
+
 
 @dataclass(frozen=True)
 class SplitSizes:

@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from aira_evaluator.lra.contract.bundle import MAX_GRAPH_BYTES, SCALES, RefusedError, scaled_batch_size, scaled_names
+from aira_evaluator.lra.contract.bundle import MAX_GRAPH_BYTES, SCALES, scaled_batch_size, scaled_names
 from aira_evaluator.lra.contract.hyperparameters import Hyperparameters
+from aira_evaluator.lra.contract.refusal import RefusedError
 from aira_evaluator.lra.contract.submission import MAX_PARAMETERS, ModuleContract
 from aira_evaluator.lra.fit.failures import foreign_call
 from aira_evaluator.lra.fit.linear_algebra import use_stablehlo

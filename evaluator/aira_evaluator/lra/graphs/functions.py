@@ -14,7 +14,8 @@ from typing import TypeVar
 
 import jax
 
-from aira_evaluator.lra.contract.bundle import SCALES, TRAINED, Bundle, RefusedError, scaled_batch_size, scaled_names
+from aira_evaluator.lra.contract.bundle import SCALES, TRAINED, Bundle, scaled_batch_size, scaled_names
+from aira_evaluator.lra.contract.refusal import RefusedError
 from aira_evaluator.lra.contract.submission import MAX_PARAMETERS, ModuleContract
 from aira_evaluator.lra.graphs.graph import ArrayType, Graph, read_graph
 from aira_evaluator.lra.graphs.interpreter import interpreted

@@ -28,7 +28,7 @@ from jax import export
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
 
-from aira_evaluator.lra.contract.bundle import RefusedError
+from aira_evaluator.lra.contract.refusal import RefusedError
 
 MAX_OPERATIONS = 100_000
 MAX_CONSTANT_BYTES = 16 << 20

@@ -8,7 +8,8 @@ distribution of those that are kept.
 
 Order and bytes depend on the seed alone: draws come in chunks with a generator each, whoever draws them. Symbols:
 0 to 9 the digits, then `[MIN`, `[MAX`, `[MED`, `[SM`, then `]`. The public pipeline numbers its vocabulary in the
-order of a set, which changes from run to run; the judge renames ids by a secret, for another reason (`scoring`).
+order of a set, which changes from run to run; the judge renames ids by a secret, for another reason
+(`training.module_score`).
 
 Not covered: the operators FIRST and LAST, which the public generator defines and never draws; text files.
 """

@@ -6,7 +6,7 @@ MIN and `sum` is SM; under a secret one they are as hard to learn, and known to 
 orders. Reductions come in four roles (low, high, middle, sum), and a task of the family has one of each, as ListOps
 does.
 
-Not covered: which operators a control takes (`aira_evaluator.lra.training.controls`).
+Not covered: which operators a control takes (`training.controls`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -8,7 +8,7 @@ are counted by how many of their documents the train data knows, and kept.
 
 Hidden splits of Text come from the official test reviews (other films than the train reviews), those of Retrieval from
 the official `eval` and `test` pairs. The public splits do not depend on them, so agents and judges get the same.
-Not covered: folders and command lines (`commands`).
+Not covered: folders and command lines (`preparation`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ from aira_evaluator.lra.prepare import aan, imdb, synthetic
 from aira_evaluator.lra.prepare.pools import PoolBuilder, take
 from aira_evaluator.lra.prepare.progress import ProgressBar
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.preparing import HiddenSeeds as HiddenSeeds  # task folders import it from here
+from aira_evaluator.task_scripts.hidden import HiddenSeeds as HiddenSeeds
 from aira_evaluator.text.similar import near_duplicate_classes
 
 PUBLIC_TRAIN_SEED = 20260516

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aira_evaluator.lra.contract.profiles import PROFILES, LraProfile
+from aira_evaluator.lra.contract.profiles import NAMES, PROFILES, LraProfile
 from aira_evaluator.lra.contract.splits import SplitManifest, write_split
 from aira_evaluator.lra.contract.submission import MODULE_FILE, TaskName
 from aira_evaluator.lra.prepare.build import (
@@ -24,14 +24,9 @@ from aira_evaluator.lra.prepare.build import (
     public_pools,
     synthetic_pool,
 )
-from aira_evaluator.task_scripts.preparing import (
-    HiddenSeeds,
-    evaluate_prepare_script,
-    hidden_folder,
-    prepare_script,
-    profile_in_force,
-    source_in_force,
-)
+from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder
+from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
+from aira_evaluator.task_scripts.settings import profile_in_force, source_in_force
 
 _SYNTHETIC_TRAIN_EXAMPLES = 25_000
 """Where a profile takes all the public train data there is."""
@@ -118,5 +113,5 @@ def _write(folder: Path, made: Counted, manifest: SplitManifest) -> None:
 
 
 def _settings(task: TaskName) -> tuple[LraProfile, str]:
-    name, source = profile_in_force(sorted({profile for profile, _ in PROFILES})), source_in_force()
+    name, source = profile_in_force(NAMES), source_in_force()
     return PROFILES[name, task], "generated" if task == "listops" else source

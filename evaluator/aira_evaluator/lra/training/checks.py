@@ -11,7 +11,7 @@ the classes' shares. Draws are of one distribution whose output layer prefers no
 (the length, the first token) helps one draw and hurts the next; only knowledge that was written down helps all.
 
 Not covered: knowledge that shows only with trained weights. Against that, ListOps is trained and scored with secret
-token ids (`scoring`), and tables of results name outliers for people to read.
+token ids (`module_score`), and tables of results name outliers for people to read.
 """  # noqa: E501
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from statistics import fmean, stdev
 import numpy as np
 from numpy.typing import NDArray
 
-from aira_evaluator.lra.contract.bundle import RefusedError
+from aira_evaluator.lra.contract.refusal import RefusedError
 from aira_evaluator.lra.training.predictions import Inputs, Logits, predictions, rounded
 
 DRAWS = 8

@@ -6,7 +6,7 @@ Not covered: enforcing either; the container's walls and the deadline outside do
 import time
 from dataclasses import dataclass
 
-from aira_evaluator.lra.contract.bundle import RefusedError
+from aira_evaluator.lra.contract.refusal import RefusedError
 
 _PROCESS_BYTES = 768 << 20
 """What the judge needs besides the arrays of a program."""

@@ -4,7 +4,7 @@ ListOps is trained and scored with token ids permuted by a secret of the machine
 module cannot tell, while rules of ListOps written against the public ids fit nothing. The untrained module is checked
 with the public ids, where such rules would show.
 
-Not covered: reading files and printing results (`commands`).
+Not covered: reading files and printing results (`judge.evaluate`).
 """
 
 from collections.abc import Callable, Mapping

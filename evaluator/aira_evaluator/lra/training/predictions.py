@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from aira_evaluator.lra.contract.bundle import RefusedError
+from aira_evaluator.lra.contract.refusal import RefusedError
 from aira_evaluator.lra.graphs.functions import Parameters
 from aira_evaluator.lra.graphs.graph import ArrayType
 from aira_evaluator.lra.training.heads import Head, HeadParameters

@@ -7,7 +7,7 @@ public LRA trainers. The schedule is ours (docs/lra.md): `c * min(1, t / w) * sq
 All examples lie on the device; the steps between two evaluations are one compiled loop, so that neither the host nor
 the transfer of batches is in the way. Everything is float32 unless the module computes otherwise inside.
 
-Not covered: whether what was trained may be trusted (`checks`), and scores (`scoring`).
+Not covered: whether what was trained may be trusted (`checks`), and scores (`module_score`).
 """
 
 from collections.abc import Iterator

@@ -89,7 +89,7 @@ class LlmAgent:
         prompt = render_request(brief, situation, memory, parents)
         messages: tuple[Message, ...] = (Message("user", prompt),)
         use, problem = ModelUse(), ""
-        base = parents[0].code if parents and getattr(situation.action, "edit", False) else None
+        base = parents[0].code if situation.action.edit else None
         for _ in range(1 + FORMAT_RETRIES):
             request = CompletionRequest(system=render_system(brief), messages=messages)
             completion = model.complete(request, deadline_s=min(CALL_DEADLINE_S, max(situation.seconds_left, 1.0)))

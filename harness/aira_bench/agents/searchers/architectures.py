@@ -1,7 +1,4 @@
-"""Agents without an LLM for tasks whose submission is an architecture: random, evolution, baseline.
-
-They write an ordinary `solution.py`, which runs in an agent container like anybody's. Under `--fitness claimed` that
-solution also trains on the public data, with the evaluator's own code, to have a number to claim.
+"""The search space of tasks whose submission is an architecture: a primitive for each layer.
 
 Not covered: the grammar. The judge parses submissions; `canonical` here is only the form these agents write.
 """
@@ -11,27 +8,29 @@ import re
 from dataclasses import dataclass
 from shlex import quote
 
-from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
+from aira_bench.agents.protocol import Brief, Proposal, Situation
+from aira_bench.agents.searchers.searcher import FRESH_TRIES, untried
+from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import UsageError
-from aira_bench.record.node import Journal
 
 Architecture = tuple[str, ...]
-_FRESH_TRIES = 64
 
-_SOLUTION = '''"""Submits one architecture. {plan}"""
+_FORM = SolutionForm(
+    what="architecture",
+    name="ARCHITECTURE",
+    program="""from pathlib import Path
 
-from pathlib import Path
-
-ARCHITECTURE = "{text}"
+ARCHITECTURE = "{literal}"
 
 Path("{artifact}").write_text('architecture\\n"' + ARCHITECTURE + '"\\n', encoding="ascii")
 print("submitted", ARCHITECTURE)
-'''
-_VALIDATION = """
+""",
+    validation="""
 from aira_evaluator.compose.agent.validate import main
 
 main(["--architecture", ARCHITECTURE, "--data", "data"])
-"""
+""",
+)
 
 
 def canonical(architecture: Architecture) -> str:
@@ -62,22 +61,15 @@ def cross(rng: random.Random, first: Architecture, second: Architecture) -> Arch
     return tuple(rng.choice(pair) for pair in zip(first, second, strict=True))
 
 
-def _seen(journal: Journal) -> set[str]:
-    return {node.canonical for node in journal if node.canonical}
-
-
 def write_solution(brief: Brief, architecture: Architecture, plan: str) -> Proposal:
     """The `solution.py` that submits `architecture`."""
-    code = _SOLUTION.format(plan=plan, text=canonical(architecture), artifact=brief.artifact.name)
-    if brief.fitness == "claimed":
-        code += _VALIDATION
-    return Proposal(code, plan)
+    return _FORM.write(brief, canonical(architecture), plan)
 
 
 def written_architecture(code: str) -> Architecture | None:
     """The architecture that a `solution.py` of `write_solution` submits; None for any other code."""
-    found = re.search(r'^ARCHITECTURE = "([A-Za-z,]+)"$', code, re.MULTILINE)
-    return tuple(found[1].split(",")) if found else None
+    found = _FORM.read(code)
+    return tuple(found.split(",")) if isinstance(found, str) and re.fullmatch("[A-Za-z,]+", found) else None
 
 
 def search_space(brief: Brief, agent: str) -> tuple[tuple[str, ...], int]:
@@ -95,71 +87,62 @@ def search_space(brief: Brief, agent: str) -> tuple[tuple[str, ...], int]:
     return brief.artifact.primitives, brief.artifact.layers
 
 
-def _fresh_random(rng: random.Random, journal: Journal, primitives: tuple[str, ...], layers: int) -> Architecture:
-    """A random architecture, unseen where the space still easily yields one."""
-    seen = _seen(journal)
-    for _ in range(_FRESH_TRIES):
-        architecture = random_architecture(rng, primitives, layers)
-        if canonical(architecture) not in seen:
-            break
-    return architecture
-
-
 @dataclass(frozen=True)
-class RandomAgent(UnlookingAgent):
-    """Uniform random architectures without repetition."""
+class ArchitectureSpace:
+    """The architectures of a task at one step (`SearchSpace`)."""
 
-    name: str = "random"
-    default_scaffold: str = "greedy"
+    brief: Brief
+    situation: Situation
+    primitives: tuple[str, ...]
+    layers: int
 
-    def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """A random architecture, whatever the action."""
-        primitives, layers = search_space(brief, self.name)
-        architecture = _fresh_random(situation.rng, situation.journal, primitives, layers)
-        return write_solution(brief, architecture, "A uniformly random architecture.")
+    @classmethod
+    def open(cls, brief: Brief, situation: Situation, agent: str) -> "ArchitectureSpace":
+        """The space of a step.
 
+        Raises:
+            UsageError: the task wants something else.
+        """
+        return cls(brief, situation, *search_space(brief, agent))
 
-@dataclass(frozen=True)
-class EvolutionAgent(UnlookingAgent):
-    """Drafts at random and improves by mutation; with its own scaffold this is regularized evolution."""
+    def baseline(self) -> Proposal:
+        """Alternating attention and MLP, `mA,M,mA,M,...`."""
+        pair = ("mA", "M") if {"mA", "M"} <= set(self.primitives) else self.primitives[:2]
+        architecture = tuple(pair[layer % len(pair)] for layer in range(self.layers))
+        return write_solution(self.brief, architecture, "Alternating attention and MLP.")
 
-    name: str = "evolution"
-    default_scaffold: str = "regularized-evolution"
+    def random(self) -> Proposal:
+        """A uniformly random architecture, untried where the space still easily yields one."""
+        return write_solution(self.brief, self._untried(), "A uniformly random architecture.")
 
-    def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """A random architecture to draft or debug, a mutated parent (or cross of two) otherwise."""
-        primitives, layers = search_space(brief, self.name)
-        rng, journal = situation.rng, situation.journal
-        if situation.action.operator in {"draft", "debug"}:
-            return write_solution(brief, _fresh_random(rng, journal, primitives, layers), "A random start.")
-        step = situation.action.parents[0]
-        parent = self._architecture(journal, step)
-        if situation.action.operator == "crossover":
-            parent = cross(rng, parent, self._architecture(journal, situation.action.parents[1]))
-        seen, child = _seen(journal), parent
-        for _ in range(_FRESH_TRIES):
-            child = mutate(rng, child if canonical(child) in seen else parent, primitives)
+    def start(self) -> Proposal:
+        """The same."""
+        return write_solution(self.brief, self._untried(), "A random start.")
+
+    def child(self, parents: tuple[int, ...]) -> Proposal:
+        """An untried mutant of a parent, or of the cross of two."""
+        rng, seen = self.situation.rng, self._seen()
+        parent = self._architecture(parents[0])
+        if len(parents) == 2:
+            parent = cross(rng, parent, self._architecture(parents[1]))
+        child = parent
+        for _ in range(FRESH_TRIES):
+            child = mutate(rng, child if canonical(child) in seen else parent, self.primitives)
             if canonical(child) not in seen:
                 break
-        return write_solution(brief, child, f"Step {step} mutated.")
+        return write_solution(self.brief, child, f"Step {parents[0]} mutated.")
 
-    @staticmethod
-    def _architecture(journal: Journal, step: int) -> Architecture:
-        node = next(node for node in journal if node.step == step)
+    def _seen(self) -> set[str]:
+        return {node.canonical for node in self.situation.journal if node.canonical}
+
+    def _untried(self) -> Architecture:
+        seen = self._seen()
+        return untried(
+            lambda: random_architecture(self.situation.rng, self.primitives, self.layers),
+            lambda architecture: canonical(architecture) in seen,
+        )
+
+    def _architecture(self, step: int) -> Architecture:
+        node = next(node for node in self.situation.journal if node.step == step)
         assert node.canonical is not None, "the judge names the canonical form of every valid architecture"
         return tuple(node.canonical.split(","))
-
-
-@dataclass(frozen=True)
-class BaselineAgent(UnlookingAgent):
-    """Alternating attention and MLP, the pattern everybody starts from."""
-
-    name: str = "baseline"
-    default_scaffold: str = "one-shot"
-
-    def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """`mA,M,mA,M,...`, whatever the action."""
-        primitives, layers = search_space(brief, self.name)
-        pair = ("mA", "M") if {"mA", "M"} <= set(primitives) else primitives[:2]
-        architecture = tuple(pair[layer % len(pair)] for layer in range(layers))
-        return write_solution(brief, architecture, "Alternating attention and MLP.")

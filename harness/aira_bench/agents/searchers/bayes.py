@@ -29,17 +29,12 @@ from aira_bench.agents.searchers.bayes_problem import (
     one_shot,
     space_filling,
 )
-from aira_bench.errors import ModelError, PrerequisiteError
+from aira_bench.errors import ModelError
 from aira_bench.escaping import printable
 
 EXTRA = "aira-bench[bayes]"
 DEADLINE_S = 300.0
 _PROCESS = "aira_bench.agents.searchers.bayes_process"
-
-
-def missing_extra() -> tuple[str, ...]:
-    """What must be installed before a proposal can be made; nothing is imported to find out."""
-    return () if importlib.util.find_spec("botorch") else (f"pip install '{EXTRA}'",)
 
 
 def ask_process(request: ProposalRequest, deadline_s: float = DEADLINE_S) -> Codes:
@@ -75,6 +70,10 @@ class BayesAgent(UnlookingAgent):
     default_scaffold: str = "greedy"
     ask: Callable[[ProposalRequest], Codes] = ask_process
     """Answers a request; benchmarks that import BoTorch themselves skip the process."""
+
+    def missing(self) -> tuple[str, ...]:
+        """BoTorch, if it is not installed; nothing is imported to find out."""
+        return () if importlib.util.find_spec("botorch") else (f"pip install '{EXTRA}'",)
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """An untried architecture, whatever the action.
@@ -122,13 +121,3 @@ class IncrementalBayesAgent(BayesAgent):
     def search(self, space: Space, steps: int, history: Sequence[Evaluation]) -> Search:
         """The block to search now."""
         return incremental(space, steps, history)
-
-
-def check_extra(agent: str) -> None:
-    """Stop before a run that could not propose.
-
-    Raises:
-        PrerequisiteError: BoTorch is not installed.
-    """
-    if missing_extra():
-        raise PrerequisiteError(f"Agent {agent} needs BoTorch, which is not installed.", hint=missing_extra()[0])

@@ -1,25 +1,23 @@
-"""Agents without an LLM for tasks whose submission is a `model.py`: random, evolution, baseline.
+"""The search space of tasks whose submission is a `model.py`: genomes.
 
-They search genomes: a mechanism a layer, feed-forward, positions and pooling, and, where a task's hyper-parameters may
-be set, factors on their defaults. Their `solution.py` holds the genome as a literal and has the evaluator's package,
-which every agent image has, write the `model.py`; so the host knows neither jax nor sizes. Genomes of earlier
-steps are read back from their solutions. Under `--fitness claimed` the solution also trains on the public data, with
-the evaluator's own code, to have a number to claim.
+A genome names a mechanism a layer, feed-forward, positions and pooling, and, where a task's hyperparameters may be set,
+factors on their defaults. A solution holds it as a literal and has the evaluator's package, which every agent image
+has, write the `model.py`; so the host knows neither jax nor sizes. Genomes of earlier steps are read back from their
+solutions.
 
 Not covered: code of the mechanisms (`aira_evaluator.lra.agent.baselines`), whose names are repeated here and held
 equal by a test.
 """
 
-import ast
-import contextlib
 import json
 import pprint
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-from aira_bench.agent_code.syntax import UnreadableCode, assigned_name, parse
-from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
+from aira_bench.agents.protocol import Brief, Proposal, Situation
+from aira_bench.agents.searchers.searcher import FRESH_TRIES, untried
+from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import RunStateError, UsageError
 
 MIXERS = ("self_attention", "linear_attention", "gated_recurrence", "cross_covariance", "local_global",
@@ -31,33 +29,31 @@ CHOICES = {
 }
 SCALED = ("seq_len", "learning_rate", "batch_size", "train_steps", "num_layers", "num_heads", "emb_dim", "qkv_dim",
           "mlp_dim", "weight_decay", "warmup_steps")  # fmt: skip
-PATTERN_LAYERS = {"cpu": 2, "paper": 4}
-"""Mechanisms a genome names; begun again where a module has more layers."""
 _FACTOR_STEPS = (0.5, 2.0)
 _LARGEST_FACTOR = 8.0
 _FACTOR_IN_DRAFT = 0.2
-_FRESH_TRIES = 64
-_CONFIGURABLE_SUFFIX = "-conf"
 
 Genome = dict[str, Any]
 """`mixers` (list), one entry for each of `CHOICES`, and `factors` (dict), as the evaluator's package reads it."""
 
-_SOLUTION = '''"""Submits one module. {plan}"""
+_FORM = SolutionForm(
+    what="module",
+    name="GENOME",
+    program="""from aira_evaluator.lra.agent.baselines.compose import write_model
 
-from aira_evaluator.lra.agent.baselines.compose import write_model
-
-GENOME = {genome}
+GENOME = {literal}
 
 write_model(GENOME)
 print("wrote {artifact} of", GENOME)
-'''
-_VALIDATION = """
+""",
+    validation="""
 import sys
 
 from aira_evaluator.lra.agent.validate import main
 
 sys.exit(main(["--model", "{artifact}", "--data", "data"]))
-"""
+""",
+)
 
 
 def random_genome(rng: random.Random, layers: int, *, configurable: bool) -> Genome:
@@ -108,28 +104,16 @@ def cross(rng: random.Random, first: Genome, second: Genome) -> Genome:
 
 def write_solution(brief: Brief, genome: Genome, plan: str) -> Proposal:
     """The `solution.py` that submits the module of `genome`."""
-    literal = pprint.pformat(genome, width=100, sort_dicts=False)
-    code = _SOLUTION.format(plan=plan, genome=literal, artifact=brief.artifact.name)
-    if brief.fitness == "claimed":
-        code += _VALIDATION.format(artifact=brief.artifact.name)
-    return Proposal(code, plan)
+    return _FORM.write(brief, pprint.pformat(genome, width=100, sort_dicts=False), plan)
 
 
 def read_genome(code: str) -> Genome | None:
     """The genome in a solution; None where there is none."""
-    try:
-        body = parse(code).body
-    except UnreadableCode:
-        return None
-    for item in body:
-        if assigned_name(item) == "GENOME" and isinstance(item, ast.Assign):
-            with contextlib.suppress(ValueError):
-                genome = ast.literal_eval(item.value)
-                return genome if _is_genome(genome) else None
-    return None
+    found = _FORM.read(code)
+    return found if _is_genome(found) else None
 
 
-def _is_genome(value: object) -> bool:
+def _is_genome(value: object) -> TypeGuard[Genome]:
     if not isinstance(value, dict) or set(value) != {"mixers", "factors", *CHOICES}:
         return False
     mixers, factors = value["mixers"], value["factors"]
@@ -144,97 +128,76 @@ def _is_genome(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class _Space:
-    """What can be searched at one step of one task."""
+class ModuleSpace:
+    """The modules of a task at one step (`SearchSpace`)."""
 
+    brief: Brief
+    situation: Situation
     layers: int
-    configurable: bool
-    rng: random.Random
+    """Mechanisms that a genome names; they begin again where a module has more layers."""
     seen: frozenset[str]
 
     @classmethod
-    def of(cls, brief: Brief, situation: Situation, agent: str) -> "_Space":
-        if brief.profile not in PATTERN_LAYERS:
+    def open(cls, brief: Brief, situation: Situation, agent: str) -> "ModuleSpace":
+        """The space of a step.
+
+        Raises:
+            UsageError: the task does not say how many layers its modules have in this profile.
+        """
+        layers = brief.artifact.module_layers.get(brief.profile)
+        if layers is None:
             raise UsageError(f"Agent {agent} knows no modules for profile {brief.profile} of task {brief.task}.")
         genomes = (read_genome(situation.read_step(node.step).code) for node in situation.journal)
-        return cls(
-            PATTERN_LAYERS[brief.profile],
-            brief.task.endswith(_CONFIGURABLE_SUFFIX),
-            situation.rng,
-            frozenset(_key(genome) for genome in genomes if genome is not None),
+        return cls(brief, situation, layers, frozenset(_key(genome) for genome in genomes if genome is not None))
+
+    def baseline(self) -> Proposal:
+        """The reference Transformer."""
+        genome = {"mixers": ["self_attention"], "feedforward": "gelu", "positions": "sinusoidal", "pooling": "mean",
+                  "factors": {}}  # fmt: skip
+        return write_solution(self.brief, genome, "The reference Transformer.")
+
+    def random(self) -> Proposal:
+        """A random module, untried where the space still easily yields one."""
+        return write_solution(self.brief, self._untried(), "A random module.")
+
+    def start(self) -> Proposal:
+        """The same."""
+        return write_solution(self.brief, self._untried(), "A random start.")
+
+    def child(self, parents: tuple[int, ...]) -> Proposal:
+        """An untried neighbour of a parent, or of the cross of two; where those are exhausted, mutations pile up."""
+        genomes = [self._genome(step) for step in parents]
+        crossed = len(genomes) == 2
+        start = cross(self.situation.rng, genomes[0], genomes[1]) if crossed else genomes[0]
+        plan = f"Steps {parents[0]} and {parents[1]} crossed, then" if crossed else f"Step {parents[0]}"
+        return write_solution(self.brief, self._mutant(start), f"{plan} mutated.")
+
+    @property
+    def _configurable(self) -> bool:
+        return self.brief.artifact.hyperparameters
+
+    def _untried(self) -> Genome:
+        return untried(
+            lambda: random_genome(self.situation.rng, self.layers, configurable=self._configurable),
+            lambda genome: _key(genome) in self.seen,
         )
 
-    def random(self) -> Genome:
-        """A random genome, unseen where the space still easily yields one."""
-        for _ in range(_FRESH_TRIES):
-            genome = random_genome(self.rng, self.layers, configurable=self.configurable)
-            if _key(genome) not in self.seen:
-                break
-        return genome
-
-    def mutant(self, start: Genome) -> Genome:
-        """An unseen neighbour of `start`; where those are exhausted, mutations pile up."""
+    def _mutant(self, start: Genome) -> Genome:
         child = start
-        for attempt in range(_FRESH_TRIES):
-            child = mutate(self.rng, start if attempt < _FRESH_TRIES // 2 else child, configurable=self.configurable)
+        for attempt in range(FRESH_TRIES):
+            child = mutate(
+                self.situation.rng, start if attempt < FRESH_TRIES // 2 else child, configurable=self._configurable
+            )
             if _key(child) not in self.seen:
                 break
         return child
 
+    def _genome(self, step: int) -> Genome:
+        genome = read_genome(self.situation.read_step(step).code)
+        if genome is None:
+            raise RunStateError(f"The solution of step {step} holds no genome; another agent wrote it.")
+        return genome
+
 
 def _key(genome: Genome) -> str:
     return json.dumps(genome, sort_keys=True)
-
-
-@dataclass(frozen=True)
-class RandomModules(UnlookingAgent):
-    """Uniform random modules without repetition."""
-
-    name: str = "random"
-    default_scaffold: str = "greedy"
-
-    def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """A random module, whatever the action."""
-        return write_solution(brief, _Space.of(brief, situation, self.name).random(), "A random module.")
-
-
-@dataclass(frozen=True)
-class ModuleEvolution(UnlookingAgent):
-    """Drafts modules at random and improves them by mutation and crossover."""
-
-    name: str = "evolution"
-    default_scaffold: str = "regularized-evolution"
-
-    def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """A random module to draft or debug, a mutated parent (or cross of two) otherwise."""
-        space = _Space.of(brief, situation, self.name)
-        if situation.action.operator in {"draft", "debug"}:
-            return write_solution(brief, space.random(), "A random start.")
-        steps = situation.action.parents
-        parents = [_genome_of(situation, step) for step in steps]
-        start = cross(space.rng, parents[0], parents[1]) if len(parents) == 2 else parents[0]
-        child = space.mutant(start)
-        crossed = f"Steps {steps[0]} and {steps[1]} crossed, then mutated." if len(steps) == 2 else ""
-        return write_solution(brief, child, crossed or f"Step {steps[0]} mutated.")
-
-
-def _genome_of(situation: Situation, step: int) -> Genome:
-    genome = read_genome(situation.read_step(step).code)
-    if genome is None:
-        raise RunStateError(f"The solution of step {step} holds no genome; another agent wrote it.")
-    return genome
-
-
-@dataclass(frozen=True)
-class ReferenceModule(UnlookingAgent):
-    """The reference Transformer."""
-
-    name: str = "baseline"
-    default_scaffold: str = "one-shot"
-
-    def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """The reference Transformer, whatever the action."""
-        _Space.of(brief, situation, self.name)
-        genome = {"mixers": ["self_attention"], "feedforward": "gelu", "positions": "sinusoidal", "pooling": "mean",
-                  "factors": {}}  # fmt: skip
-        return write_solution(brief, genome, "The reference Transformer.")

@@ -1,67 +1,54 @@
-"""Agents without an LLM for tasks whose submission is a training script: baseline, random, evolution over its dials.
+"""The search space of tasks whose submission is a training script: the dials of the script that comes with the task.
 
-They start from the script in the public data and change nothing but its dials (`script_dials`). They write an ordinary
-`solution.py` that leaves the script behind; under `--fitness claimed` it also runs the script, with the evaluator's own
-code, to have a number to claim.
+Everything starts from the script in the public data, and nothing but its dials changes (`script_dials`).
 
 Not covered: any change of the code itself. That is what language models are for.
 """
 
-import ast
-import random
 from dataclasses import dataclass
 from shlex import quote
 
-from aira_bench.agent_code.syntax import assigned_name, parse_any
-from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
-from aira_bench.agents.searchers.script_dials import Value, mutate_dials, read_dials, set_dials
+from aira_bench.agents.protocol import Brief, Proposal, Situation
+from aira_bench.agents.searchers.script_dials import Values, mutate_dials, read_dials, set_dials
+from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.record.node import Change
 
 _START_CHANGES = 3
 _CHANGES = (1, 1, 1, 1, 1, 1, 2, 2, 2, 3)
 """How many dials an improvement moves, as often as a number stands here."""
-_SOLUTION = '''"""Submits one training script. {plan}"""
-
-from pathlib import Path
+_FORM = SolutionForm(
+    what="training script",
+    name="SCRIPT",
+    program="""from pathlib import Path
 
 SCRIPT = (
-{lines}
+{literal}
 )
 
 Path("{artifact}").write_text(SCRIPT, encoding="utf-8")
 print("submitted {artifact}")
-'''
-_VALIDATION = """
+""",
+    validation="""
 import sys
 
 from aira_evaluator.autoresearch.agent.validate import main
 
 sys.exit(main(["--script", "{artifact}", "--data", "data"]))
-"""
+""",
+)
 
 
 def write_solution(brief: Brief, script: str, plan: str, changes: tuple[Change, ...] = ()) -> Proposal:
     """The `solution.py` that submits `script`."""
     lines = "\n".join(f"    {line!r}" for line in script.splitlines(keepends=True))
-    code = _SOLUTION.format(plan=plan, lines=lines or "    ''", artifact=brief.artifact.name)
-    if brief.fitness == "claimed":
-        code += _VALIDATION.format(artifact=brief.artifact.name)
-    return Proposal(code, plan, changes=changes)
+    return _FORM.write(brief, lines or "    ''", plan, changes)
 
 
-def submitted_script(solution: str) -> str:
-    """The script that a `solution.py` of `write_solution` submits.
-
-    Raises:
-        ValueError: it is another program.
-    """
-    for statement in parse_any(solution).body:
-        if assigned_name(statement) == "SCRIPT" and isinstance(statement, ast.Assign):
-            value = statement.value
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                return value.value
-    raise ValueError("the solution holds no SCRIPT")
+def submitted_script(code: str) -> str | None:
+    """The script that a `solution.py` of `write_solution` submits; None for any other code."""
+    found = _FORM.read(code)
+    return found if isinstance(found, str) else None
 
 
 def starting_script(brief: Brief, agent: str) -> str:
@@ -80,75 +67,55 @@ def starting_script(brief: Brief, agent: str) -> str:
 
 
 @dataclass(frozen=True)
-class ScriptBaseline(UnlookingAgent):
-    """Submits the script that comes with the task."""
+class ScriptSpace:
+    """The scripts of a task at one step (`SearchSpace`)."""
 
-    name: str = "baseline"
-    default_scaffold: str = "one-shot"
+    brief: Brief
+    situation: Situation
+    agent: str
 
-    def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """The baseline, whatever the action."""
-        return write_solution(brief, starting_script(brief, self.name), "The baseline script, unchanged.")
+    def baseline(self) -> Proposal:
+        """The script that comes with the task."""
+        return write_solution(self.brief, self._start(), "The baseline script, unchanged.")
 
+    def random(self) -> Proposal:
+        """The baseline with a few dials moved."""
+        return self._moved(self._start(), _START_CHANGES, "The baseline")
 
-@dataclass(frozen=True)
-class RandomScript(UnlookingAgent):
-    """Moves a few randomly chosen dials of the baseline."""
+    def start(self) -> Proposal:
+        """The baseline first, then scripts near it."""
+        return self.random() if self.situation.journal else self.baseline()
 
-    name: str = "random"
-    default_scaffold: str = "greedy"
+    def child(self, parents: tuple[int, ...]) -> Proposal:
+        """A parent with dials moved, or with about half of those dials of another that differ."""
+        first = self._script(parents[0])
+        if len(parents) == 2:
+            return self._crossed(first, self._script(parents[1]), f"Step {parents[0]} crossed with step {parents[1]}")
+        return self._moved(first, self.situation.rng.choice(_CHANGES), f"Step {parents[0]}")
 
-    def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """The baseline with some dials moved, whatever the action."""
-        return _moved(brief, starting_script(brief, self.name), situation.rng, _START_CHANGES, "The baseline")
+    def _start(self) -> str:
+        return starting_script(self.brief, self.agent)
 
+    def _script(self, step: int) -> str:
+        script = submitted_script(self.situation.read_step(step).code)
+        if script is None:
+            raise RunStateError(f"The solution of step {step} holds no SCRIPT; another agent wrote it.")
+        return script
 
-@dataclass(frozen=True)
-class ScriptEvolution(UnlookingAgent):
-    """Starts with the baseline, then mutates the dials of the scripts that did best."""
+    def _moved(self, script: str, count: int, what: str) -> Proposal:
+        before = read_dials(script)
+        return self._with_dials(script, before, mutate_dials(self.situation.rng, before, count), what)
 
-    name: str = "evolution"
-    default_scaffold: str = "regularized-evolution"
+    def _crossed(self, first: str, second: str, what: str) -> Proposal:
+        before, other = read_dials(first), read_dials(second)
+        differing = [name for name in before if name in other and other[name] != before[name]]
+        taken = {name: other[name] for name in differing if self.situation.rng.random() < 0.5}
+        if {"TOTAL_BATCH_SIZE", "DEVICE_BATCH_SIZE"} & taken.keys():  # they must go on dividing each other
+            taken |= {name: other[name] for name in ("TOTAL_BATCH_SIZE", "DEVICE_BATCH_SIZE") if name in differing}
+        return self._with_dials(first, before, taken, what)
 
-    def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """The baseline first; further drafts near it; a parent with dials moved; two parents' dials mixed."""
-        rng, action = situation.rng, situation.action
-        if action.operator in {"draft", "debug"}:
-            baseline = starting_script(brief, self.name)
-            if not situation.journal:
-                return write_solution(brief, baseline, "The baseline script, unchanged.")
-            return _moved(brief, baseline, rng, _START_CHANGES, "The baseline")
-        first = _script_of(situation, action.parents[0])
-        if action.operator == "crossover":
-            second = _script_of(situation, action.parents[1])
-            return _crossed(brief, first, second, rng, action.parents)
-        return _moved(brief, first, rng, rng.choice(_CHANGES), f"Step {action.parents[0]}")
-
-
-def _script_of(situation: Situation, step: int) -> str:
-    try:
-        return submitted_script(situation.read_step(step).code)
-    except ValueError as error:
-        raise RunStateError(f"The solution of step {step} is another agent's: {error}.") from error
-
-
-def _moved(brief: Brief, script: str, rng: random.Random, count: int, what: str) -> Proposal:
-    before = read_dials(script)
-    return _with_dials(brief, script, before, mutate_dials(rng, before, count), what)
-
-
-def _crossed(brief: Brief, first: str, second: str, rng: random.Random, parents: tuple[int, ...]) -> Proposal:
-    """The first parent with about half of the dials that differ taken from the second."""
-    before, other = read_dials(first), read_dials(second)
-    differing = [name for name in before if name in other and other[name] != before[name]]
-    taken = {name: other[name] for name in differing if rng.random() < 0.5}
-    if {"TOTAL_BATCH_SIZE", "DEVICE_BATCH_SIZE"} & taken.keys():  # they must go on dividing each other
-        taken |= {name: other[name] for name in ("TOTAL_BATCH_SIZE", "DEVICE_BATCH_SIZE") if name in differing}
-    return _with_dials(brief, first, before, taken, f"Step {parents[0]} crossed with step {parents[1]}")
-
-
-def _with_dials(brief: Brief, script: str, before: dict[str, Value], values: dict[str, Value], what: str) -> Proposal:
-    moves = {name: f"{name} {before[name]} -> {value}" for name, value in values.items()}
-    changes = tuple(Change(move, 1, 1) for move in moves.values())
-    plan = f"{what} with {', '.join(moves.values())}." if moves else f"{what}, unchanged."
-    return write_solution(brief, set_dials(script, values), plan, changes)
+    def _with_dials(self, script: str, before: Values, values: Values, what: str) -> Proposal:
+        moves = {name: f"{name} {before[name]} -> {value}" for name, value in values.items()}
+        changes = tuple(Change(move, 1, 1) for move in moves.values())
+        plan = f"{what} with {', '.join(moves.values())}." if moves else f"{what}, unchanged."
+        return write_solution(self.brief, set_dials(script, values), plan, changes)

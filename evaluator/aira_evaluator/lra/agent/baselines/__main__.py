@@ -1,7 +1,7 @@
 """Command line: print a `model.py`.
 
-    python -m aira_evaluator.lra.agent.baselines transformer > model.py
-    python -m aira_evaluator.lra.agent.baselines --genome '{"mixers": ["self_attention", "local_global"]}' > model.py
+    python -m aira_evaluator.lra.baselines transformer > model.py
+    python -m aira_evaluator.lra.baselines --genome '{"mixers": ["self_attention", "local_global"]}' > model.py
 
 The task and profile are those of the data folder, `./data` by default.
 """
@@ -19,7 +19,7 @@ from aira_evaluator.split_manifest import DataError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a preset's or a genome's `model.py`."""
-    parser = argparse.ArgumentParser(prog="python -m aira_evaluator.lra.agent.baselines", description=__doc__,
+    parser = argparse.ArgumentParser(prog="python -m aira_evaluator.lra.baselines", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("name", nargs="?", choices=list(PRESETS), default="transformer")
     parser.add_argument("--genome", help="a genome as JSON, in place of a name")

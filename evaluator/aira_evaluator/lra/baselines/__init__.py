@@ -1,0 +1,1 @@
+"""The name by which task descriptions, and so recorded prompts, know `agent.baselines`."""

@@ -1,0 +1,10 @@
+"""The name by which task descriptions, and so recorded prompts and agents' scripts, know `agent.validate`."""
+
+import sys
+
+from aira_evaluator.lra.agent.validate import main, validate
+
+__all__ = ["main", "validate"]
+
+if __name__ == "__main__":
+    sys.exit(main())
