@@ -7,12 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json, add_runtime, add_source, seconds
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runtime, add_source, seconds
+from aira_contract.settings import PROFILES
 
 if TYPE_CHECKING:
     from aira_bench.authoring.findings import Finding
-    from aira_bench.tasks.metadata import ProfileName
     from aira_bench.tasks.task import Task
+    from aira_contract.settings import ProfileName
 
 _EPILOG = """examples:
   aira-bench check path/to/TaskFolder

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from aira_bench.escaping import one_line
 from aira_bench.terminal import tell
+from aira_contract.settings import PROFILES
 
 if TYPE_CHECKING:
     from aira_bench.errors import AiraError
 
 SUB_FORMAT = argparse.RawDescriptionHelpFormatter
-PROFILES = ("paper", "cpu")
 MOST_SEEDS = 1000
 LARGEST_SEED = 2**31 - 1
 MOST_STEPS = 1_000_000

@@ -28,8 +28,9 @@ from aira_bench.runs.host import Host, Note, slot_limits, stand
 from aira_bench.runs.resolve import reopen
 from aira_bench.runs.retries import ATTEMPTS
 from aira_bench.tasks.metadata import ArtifactSpec
+from aira_contract.settings import SeedSet
 
-SEED_SET = "final"
+SEED_SET: SeedSet = "final"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import PurePosixPath
 
 from aira_bench.agents.llm.data_preview import preview
 from aira_bench.agents.protocol import Brief
@@ -41,6 +40,8 @@ from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.protocol import ContainerSpec, Mount
 from aira_bench.tasks.task import DESCRIPTION
 from aira_bench.version import __version__
+from aira_contract.containers import DATA, TASK, WORKSPACE
+from aira_contract.settings import PROFILE_VARIABLE
 
 
 def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
@@ -131,10 +132,10 @@ def _agent_specs(host: Host, manifest: Manifest, ground: Ground) -> list[Contain
     """The container of an agent's step, once for each slot."""
     content = str(manifest.data["public"]["sha256"])
     mounts = (
-        Mount(ground.data.public, PurePosixPath("/workspace/data"), content=content),
-        Mount(ground.data.task / DESCRIPTION, PurePosixPath("/task") / DESCRIPTION),
+        Mount(ground.data.public, WORKSPACE / DATA, content=content),
+        Mount(ground.data.task / DESCRIPTION, TASK / DESCRIPTION),
     )
-    environment = {"AIRA_PROFILE": manifest.plan.profile}
+    environment = {PROFILE_VARIABLE: manifest.plan.profile}
     return [
         ContainerSpec(ground.images.agent, "agent", manifest.run_id, limits, mounts, environment)
         for limits in slot_limits(host, manifest.plan, ground.task)

@@ -20,6 +20,7 @@ from aira_bench.agents.llm.model_sources import Budgets
 from aira_bench.agents.llm.spending import Caps
 from aira_bench.agents.protocol import Agent, FitnessSource
 from aira_bench.errors import UsageError
+from aira_bench.excerpts import NAME_CHARS
 from aira_bench.hardware import this_machine, usable_cores
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
@@ -209,4 +210,4 @@ def _concurrency(request: RunRequest) -> int:
 
 def _name(text: str, world: World) -> str:
     """A run's default name, with the time, as one file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{text}-{world.now():%Y%m%d-%H%M%S}")[:100]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{text}-{world.now():%Y%m%d-%H%M%S}")[:NAME_CHARS]

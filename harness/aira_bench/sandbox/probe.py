@@ -35,6 +35,7 @@ from aira_bench.sandbox.protocol import (
     Sandbox,
     StepOutcome,
 )
+from aira_contract.containers import SOCKET_VOLUME
 
 LIMITS = Limits(memory_mib=96, workspace_mib=8, tmp_mib=8, shm_mib=8, pids=32, open_files=256)
 """Small, so that meeting every cap takes little time; the code that sets them is every container's."""
@@ -63,21 +64,21 @@ while True: time.sleep(1)
 """
 
 _MEETING_TIMEOUT_S = 30.0
-_JUDGE = """
+_JUDGE = f"""
 import os, socket
 listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-listener.bind("/meeting/probe")
-os.chmod("/meeting/probe", 0o666)
+listener.bind("{SOCKET_VOLUME}/probe")
+os.chmod("{SOCKET_VOLUME}/probe", 0o666)
 listener.listen(1)
 listener.settimeout(20)
 listener.accept()[0].send(b"word")
 """
-_PREDICTOR = """
+_PREDICTOR = f"""
 import socket, time
 stream = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 for attempt in range(100):
     try:
-        stream.connect("/meeting/probe")
+        stream.connect("{SOCKET_VOLUME}/probe")
         break
     except OSError as error:
         failure = error

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from aira_bench.sandbox import hardening, kernel_files
-from aira_bench.sandbox.protocol import WORKSPACE, ContainerSpec, Limits
+from aira_bench.sandbox.protocol import ContainerSpec, Limits
 from aira_bench.sandbox.trees import BARE_IMAGE, OPTIONS
+from aira_contract.containers import WORKSPACE
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from http.client import HTTPMessage, HTTPResponse
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from aira_bench.excerpts import VALUE_CHARS
+
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?$')
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
@@ -228,4 +230,4 @@ def _host_and_port(url: str) -> tuple[str, int]:
         parts = urlsplit(url)
         return (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     except ValueError:
-        raise Gone(f"{url[:80]!r} is no address") from None
+        raise Gone(f"{url[:VALUE_CHARS]!r} is no address") from None

@@ -26,7 +26,7 @@ Path("{artifact}").write_text('architecture\\n"' + ARCHITECTURE + '"\\n', encodi
 print("submitted", ARCHITECTURE)
 """,
     validation="""
-from aira_evaluator.compose.agent.validate import main
+from aira_evaluator.compose.validate import main
 
 main(["--architecture", ARCHITECTURE, "--data", "data"])
 """,
