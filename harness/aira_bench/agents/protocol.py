@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
-from aira_bench.tasks.metadata import ArtifactSpec, ProfileName
+from aira_bench.tasks.metadata import ArtifactSpec
 
 FitnessSource = Literal["hidden", "claimed"]
 
@@ -28,7 +28,7 @@ class Brief:
     artifact: ArtifactSpec
     metric: str
     lower_is_better: bool
-    profile: ProfileName
+    profile: str
     fitness: FitnessSource
     step_timeout_s: float
     memory_mib: int
@@ -140,10 +140,6 @@ class Agent(Protocol):
 class UnlookingAgent:
     """Base of agents without a model, which learn from fitness alone and spend nothing."""
 
-    def provenance(self) -> Provenance:
-        """Return a provenance without prompts and without a card."""
-        return Provenance()
-
     def describe(self) -> str:
         """One line for `aira-bench agents`: the first of the class's own description."""
         return (type(self).__doc__ or "").splitlines()[0]
@@ -151,6 +147,10 @@ class UnlookingAgent:
     def missing(self) -> tuple[str, ...]:
         """Commands that install what this machine lacks before the agent can propose anything."""
         return ()
+
+    def provenance(self) -> Provenance:
+        """Return a provenance without prompts and without a card."""
+        return Provenance()
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count nothing: an agent without a model spends nothing."""

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.escaping import one_line
+from aira_bench.runs.request import RunRequest
 from aira_bench.terminal import tell
+from aira_contract.settings import PROFILES
 
 if TYPE_CHECKING:
     from aira_bench.errors import AiraError
 
 SUB_FORMAT = argparse.RawDescriptionHelpFormatter
-PROFILES = ("paper", "cpu")
 MOST_SEEDS = 1000
 LARGEST_SEED = 2**31 - 1
 MOST_STEPS = 1_000_000
@@ -38,7 +39,10 @@ def add_runs_folder(parser: argparse.ArgumentParser) -> None:
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """Add `--profile`: which sizes and budgets of a task are used."""
     parser.add_argument(
-        "--profile", choices=PROFILES, default="paper", help="paper: the paper's sizes; cpu: shrunk (default: paper)"
+        "--profile",
+        choices=PROFILES,
+        default=RunRequest.profile,
+        help="paper: the paper's sizes; cpu: shrunk (default: paper)",
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from aira_bench.errors import RunStateError
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import Unacceptable, parse_json, read_file
 
 
@@ -47,8 +48,6 @@ class TrustedScore:
 
 
 MOST_BYTES = 64 * 2**20
-CONFIRM_FIRST = "above_published_best"
-"""Flag of a score that is kept out of boards' means until `aira-bench confirm` has run its controls."""
 _START = b'{"step":'
 _SCORE = TypeAdapter(TrustedScore)
 
@@ -151,7 +150,7 @@ def decode_score(line: bytes, *, ours: bool = False) -> TrustedScore:
     try:
         score = _SCORE.validate_json(line, strict=True)
     except ValidationError as error:
-        raise Unacceptable(f"it is not a score: {str(error.errors()[0]['msg'])[:120]}") from error
+        raise Unacceptable(f"it is not a score: {str(error.errors()[0]['msg'])[:PROBLEM_CHARS]}") from error
     errors = (score.validation_standard_error, score.test_standard_error)
     if score.step < 1 or min([score.seconds, *(error for error in errors if error is not None)]) < 0:
         raise Unacceptable("a step, time or standard error of it is below what it can be")

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import TaskError, UsageError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import absolute_reference, find_extension, is_reference
 from aira_bench.tasks.folder_check import IGNORED, check_folder, read_text
 from aira_bench.tasks.metadata import Profile, TaskMetadata, read_metadata
+from aira_contract.files import EVALUATE_SCRIPT, HIDDEN_SCRIPT, PREPARE_SCRIPT
 
-SCRIPTS = ("prepare.py", "evaluate_prepare.py", "evaluate.py")
+SCRIPTS = (PREPARE_SCRIPT, HIDDEN_SCRIPT, EVALUATE_SCRIPT)
 DESCRIPTION = "project_description.md"
 
 
@@ -131,7 +133,9 @@ def find_task(name: str) -> Task:
         return names[name]
     given = extension.make(object, {})
     folder = Path(given) if isinstance(given, str | os.PathLike) else Path()
-    extension.require("" if folder.is_absolute() else f"it gives {str(given)[:100]!r}, which is no absolute path")
+    extension.require(
+        "" if folder.is_absolute() else f"it gives {str(given)[:VALUE_CHARS]!r}, which is no absolute path"
+    )
     return load_task(folder)
 
 

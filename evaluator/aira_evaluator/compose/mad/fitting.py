@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from aira_evaluator.compose.mad.models import Prediction, begin_training, start_prediction
-from aira_evaluator.compose.mad.profiles import Profile
+from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
 from aira_evaluator.compose.training.cuda_graphs import WARM_UP_EPOCHS, GraphedSteps
 from aira_evaluator.compose.training.examples import Corpus
@@ -30,7 +30,7 @@ class Candidate:
     """An architecture and everything that decides what becomes of it."""
 
     architecture: Sequence[str]
-    profile: Profile
+    profile: MadProfile
     train_corpus: Corpus
     seed: int
     device: torch.device

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aira_bench.excerpts import TOLD_PLAN_CHARS, TOLD_REASON_CHARS
 from aira_bench.record.node import Journal, Node
 
 MEMORY_CHARS = 12000
@@ -69,4 +70,7 @@ def _fit(nodes: Sequence[Node], limit: int) -> Memory:
 
 
 def _entry(node: Node) -> Remembered:
-    return Remembered(node.step, node.outcome, node.reason[:300], node.plan[:600], node.summary[:600])
+    return Remembered(
+        node.step, node.outcome, node.reason[:TOLD_REASON_CHARS], node.plan[:TOLD_PLAN_CHARS],
+        node.summary[:TOLD_PLAN_CHARS],
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from aira_bench.cards.schema import Card
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage, is_count
 from aira_bench.llm.providers.settings import SamplingChoice
@@ -59,7 +60,7 @@ class Answer:
             raise ValueError("the text is none")
         for count in astuple(self.usage):
             if not is_count(count):
-                raise ValueError(f"{str(count)[:40]!r} tokens cannot be")
+                raise ValueError(f"{str(count)[:VALUE_CHARS]!r} tokens cannot be")
 
 
 class Session(Protocol):
