@@ -18,7 +18,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '2,4s/^# *//p' Makefile; echo "  make check   lint, format and types"; echo "  make images  build the cpu images"
+	@sed -n '2,4s/^# *//p' Makefile; echo "  make check   lint, format, types and spelling"; echo "  make images  build the cpu images"
 
 demo: $(VENV)/installed engine
 	@if [ -e runs/demo/manifest.json ]; then \
@@ -35,6 +35,11 @@ check: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+<<<<<<< HEAD
+	$(BIN)/typos
+=======
+	$(BIN)/mypy --config-file= --strict --no-namespace-packages harness/aira_bench/authoring/templates/task/*.py
+>>>>>>> main
 
 images: $(VENV)/installed engine
 	$(BIN)/aira-bench images build

@@ -22,9 +22,10 @@ import numpy as np
 import torch
 
 from aira_evaluator import EVALUATOR_VERSION
-from aira_evaluator.compose.profiles import CPU
-from aira_evaluator.compose.scoring import make_deterministic, train_and_score
-from aira_evaluator.compose.splits import PUBLIC_TRAIN_SEED, draw_corpus
+from aira_evaluator.compose.mad.profiles import CPU
+from aira_evaluator.compose.mad.split_scores import train_and_score
+from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, draw_corpus
+from aira_evaluator.compose.training.devices import make_deterministic
 
 RUN_LENGTHS = (2, 2, 2, 2, 2, 2, 2, 1, 1)
 PRIMITIVES = ("M", "mA")

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aira_evaluator.autoresearch.handover import load
-from aira_evaluator.autoresearch.hidden import SplitRows, read_hidden
+from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows, read_hidden
+from aira_evaluator.autoresearch.handover.model_file import load
 from predictor_cheats import exhaustive_bpb, scored
 
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aira_evaluator.autoresearch import serving
+from aira_evaluator.autoresearch.predict import serving
 
 HINT = 12.0
 """Added to the logit of the token that is believed to be next; a right belief is worth nearly all of its nats."""

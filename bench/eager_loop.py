@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from aira_evaluator.compose.profiles import Profile
-from aira_evaluator.compose.synthetic import IGNORED, Corpus, Examples
-from aira_evaluator.compose.training import build_model
+from aira_evaluator.compose.mad.models import build_model
+from aira_evaluator.compose.mad.profiles import MadProfile
+from aira_evaluator.compose.training.examples import IGNORED, Corpus, Examples
 
 EVALUATION_BATCH = 256
 
@@ -41,7 +41,7 @@ class ExampleDataset(Dataset[tuple[Tensor, Tensor]]):
 class EagerLoop:
     """Trains and scores a candidate on every task of a profile."""
 
-    profile: Profile
+    profile: MadProfile
     device: torch.device
     workers: int = 0
     evaluate_epochs: bool = True

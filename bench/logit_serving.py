@@ -24,15 +24,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from aira_evaluator.autoresearch import serving
-from aira_evaluator.autoresearch.asking import Indices, ask
-from aira_evaluator.autoresearch.conversation import Connection, Deadlines, accepted
-from aira_evaluator.autoresearch.handover import hand_over
-from aira_evaluator.autoresearch.hidden import read_hidden
-from aira_evaluator.autoresearch.profiles import PROFILES
-from aira_evaluator.autoresearch.questions import draw_questions
-from aira_evaluator.autoresearch.rules import RULES
-from aira_evaluator.autoresearch.shared_memory import MemoryShape
+from aira_evaluator.autoresearch.contract.hidden_rows import read_hidden
+from aira_evaluator.autoresearch.contract.profiles import PROFILES
+from aira_evaluator.autoresearch.handover.model_file import hand_over
+from aira_evaluator.autoresearch.judge.asking import Indices, ask
+from aira_evaluator.autoresearch.judge.questions import draw_questions
+from aira_evaluator.autoresearch.judge.rules import RULES
+from aira_evaluator.autoresearch.predict import serving
+from aira_evaluator.autoresearch.wire.connection import Connection, Deadlines, accepted
+from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape
 
 
 class Constant(nn.Module):

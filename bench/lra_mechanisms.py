@@ -22,15 +22,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
-from aira_evaluator.lra.baselines.compose import compose
-from aira_evaluator.lra.baselines.genome import PRESETS
-from aira_evaluator.lra.bundle import Bundle
-from aira_evaluator.lra.contract import CONTRACTS, TaskName
-from aira_evaluator.lra.data.build import PUBLIC_TRAIN_SEED, PUBLIC_VALIDATION_SEED, listops_public, synthetic_pool
-from aira_evaluator.lra.limits import JudgeLimits
-from aira_evaluator.lra.profiles import PROFILES, LraProfile
-from aira_evaluator.lra.scoring import Splits, score_module
-from aira_evaluator.lra.tracing import TraceRequest, load_module_class, trace
+from aira_evaluator.lra.agent.baselines.compose import compose
+from aira_evaluator.lra.agent.baselines.genome import PRESETS
+from aira_evaluator.lra.contract.bundle import Bundle
+from aira_evaluator.lra.contract.profiles import PROFILES, LraProfile
+from aira_evaluator.lra.contract.submission import CONTRACTS, TaskName
+from aira_evaluator.lra.fit.tracing import TraceRequest, load_module_class, trace
+from aira_evaluator.lra.prepare.build import PUBLIC_TRAIN_SEED, PUBLIC_VALIDATION_SEED, listops_public, synthetic_pool
+from aira_evaluator.lra.training.limits import JudgeLimits
+from aira_evaluator.lra.training.module_score import Splits, score_module
 
 PROFILE = "cpu"
 TASKS: tuple[TaskName, ...] = get_args(TaskName)

@@ -26,18 +26,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aira_evaluator.lra.baselines.compose import compose
-from aira_evaluator.lra.baselines.genome import PRESETS
-from aira_evaluator.lra.bundle import Bundle
-from aira_evaluator.lra.contract import CONTRACTS
-from aira_evaluator.lra.data.listops import draw_expressions
-from aira_evaluator.lra.evaluation import Evaluator, accuracy
-from aira_evaluator.lra.functions import ModuleFunctions, read_module
-from aira_evaluator.lra.heads import NoHead
-from aira_evaluator.lra.profiles import PROFILES
-from aira_evaluator.lra.tracing import TraceRequest, load_module_class, trace
-from aira_evaluator.lra.training import (
-    Examples,
+from aira_evaluator.lra.agent.baselines.compose import compose
+from aira_evaluator.lra.agent.baselines.genome import PRESETS
+from aira_evaluator.lra.contract.bundle import Bundle
+from aira_evaluator.lra.contract.profiles import PROFILES
+from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.fit.tracing import TraceRequest, load_module_class, trace
+from aira_evaluator.lra.graphs.functions import ModuleFunctions, read_module
+from aira_evaluator.lra.listops.expressions import draw_expressions
+from aira_evaluator.lra.training.heads import NoHead
+from aira_evaluator.lra.training.predictions import Evaluator, accuracy
+from aira_evaluator.lra.training.trainer import (
+    DeviceExamples,
     Moments,
     Span,
     Trainer,
@@ -126,7 +126,7 @@ class Bench:
         self._answers = validation.labels
         self._order = draw_order(np.random.default_rng(0), len(train), wanted.batch_size, steps)
         rows = jnp.arange(len(train), dtype=jnp.int32)[:, None]
-        self._examples = Examples(jnp.asarray(self._tokens), rows, jnp.asarray(self._labels))
+        self._examples = DeviceExamples(jnp.asarray(self._tokens), rows, jnp.asarray(self._labels))
         self._key = jax.random.PRNGKey(0)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.py"

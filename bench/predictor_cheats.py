@@ -27,13 +27,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from aira_evaluator.autoresearch import serving
-from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over, load
-from aira_evaluator.autoresearch.hidden import HiddenSet, SplitRows, read_hidden
-from aira_evaluator.autoresearch.judging import Judgement, judge
-from aira_evaluator.autoresearch.profiles import PROFILES
-from aira_evaluator.autoresearch.questions import draw_questions
-from aira_evaluator.autoresearch.rules import RULES
+from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, SplitRows, read_hidden
+from aira_evaluator.autoresearch.contract.profiles import PROFILES
+from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, hand_over, load
+from aira_evaluator.autoresearch.judge.judging import Judgement, judge
+from aira_evaluator.autoresearch.judge.questions import draw_questions
+from aira_evaluator.autoresearch.judge.rules import RULES
+from aira_evaluator.autoresearch.predict import serving
 from cheating_models import CHEATS, Cheat
 from remembering_models import MEMORIES, InDentries, InFiles
 

@@ -26,14 +26,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aira_evaluator.autoresearch.estimator import COST_CAP_NATS, Estimate, estimate
-from aira_evaluator.autoresearch.handover import HANDOVER_FILE, load
-from aira_evaluator.autoresearch.hidden import SplitRows, read_hidden
-from aira_evaluator.autoresearch.packing import pack
-from aira_evaluator.autoresearch.questions import draw_questions
-from aira_evaluator.autoresearch.references import References
-from aira_evaluator.autoresearch.script_constants import set_constants
-from aira_evaluator.autoresearch.token_store import open_split
+from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows, read_hidden
+from aira_evaluator.autoresearch.contract.packing import pack
+from aira_evaluator.autoresearch.contract.references import References
+from aira_evaluator.autoresearch.contract.token_store import open_split
+from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, load
+from aira_evaluator.autoresearch.judge.estimator import COST_CAP_NATS, Estimate, estimate
+from aira_evaluator.autoresearch.judge.questions import draw_questions
+from aira_evaluator.autoresearch.prepare.script_constants import set_constants
 
 Floats = npt.NDArray[np.float64]
 _LOSS_LINE = "loss = trained(x, y)"

@@ -26,11 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon  # type: ignore[import-untyped]
 
-from aira_bench.agents.architectures import EvolutionAgent, RandomAgent, canonical, written_architecture
-from aira_bench.agents.bayes import BayesAgent, IncrementalBayesAgent
-from aira_bench.agents.bayes_problem import Evaluation, Search, Space
-from aira_bench.agents.protocol import Agent, Brief, Situation, StepFiles
-from aira_bench.runs.node import Node
+from aira_bench.agents.catalog import SEARCHERS
+from aira_bench.agents.protocol import Agent, Brief, Situation
+from aira_bench.agents.searchers.architectures import canonical, written_architecture
+from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent
+from aira_bench.agents.searchers.bayes_problem import Evaluation, Search, Space
+from aira_bench.record.folder import StepFiles
+from aira_bench.record.node import Node
 from aira_bench.runs.session import stream
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.protocol import Stop
@@ -124,10 +126,10 @@ class RowsBayesAgent(BayesAgent):
 
 def searchers(table: Table) -> dict[str, Agent]:
     """Everything that is compared; BoTorch is imported here rather than in a process a proposal."""
-    from aira_bench.agents.bayes_process import propose
+    from aira_bench.agents.searchers.bayes_process import propose
 
     agents: list[Agent] = [
-        RandomAgent(), EvolutionAgent(), BayesAgent(ask=propose), IncrementalBayesAgent(ask=propose),
+        SEARCHERS["random"], SEARCHERS["evolution"], BayesAgent(ask=propose), IncrementalBayesAgent(ask=propose),
         RowsBayesAgent(ask=propose, table=table),
     ]  # fmt: skip
     return {agent.name: agent for agent in agents}

@@ -13,8 +13,8 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import StepEnded, StepStarted, read_events
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import StepEnded, StepStarted
 
 SEEDS, STEPS, STEP_S = 8, 5, 3.0
 # The solution leaves nothing to judge, so a slot's work is the solution alone.
@@ -40,11 +40,10 @@ def play(folder: Path, name: str, seeds: str) -> tuple[float, float]:
     run = RunFolder(runs / name)
     work_s, moments = 0.0, []
     for seed in run.manifest.plan.seeds:
-        for event in read_events(run.seed(seed).journal)[0]:
-            if isinstance(event, StepStarted | StepEnded):
-                moments.append(datetime.fromisoformat(event.at))
-            if isinstance(event, StepEnded):
-                work_s += STEP_S
+        folder = run.seed(seed)
+        times = [event.at for event in folder.events if isinstance(event, StepStarted | StepEnded)]
+        moments += map(datetime.fromisoformat, times)
+        work_s += STEP_S * len(folder.nodes)
     return work_s, (max(moments) - min(moments)).total_seconds()
 
 

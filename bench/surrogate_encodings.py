@@ -30,7 +30,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood  # type: ignore[import-unty
 from gpytorch.priors import GammaPrior, LogNormalPrior  # type: ignore[import-untyped]
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-from aira_bench.agents.bayes_process import CompositionKernel, fit_surrogate
+from aira_bench.agents.searchers.bayes_process import CompositionKernel, fit_surrogate
 from searchers import Table
 
 SPLITS, SPLIT_SEED, TRAINED_ON = 12, 1606, (10, 20, 50)

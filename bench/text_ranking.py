@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from aira_evaluator.compose.scoring import make_deterministic
-from aira_evaluator.compose.text.commands import HiddenSeeds, evaluate_prepare, text_profile
-from aira_evaluator.compose.text.corpora import CORPORA
-from aira_evaluator.compose.text.tokens import Windows, read_text_split
-from aira_kernels.architecture import LAYERS, compact
+from aira_contract.architectures import LAYERS, compact
+from aira_evaluator.compose.prepare.corpora import CORPORA
+from aira_evaluator.compose.prepare.text import HiddenSeeds, evaluate_prepare
+from aira_evaluator.compose.text.profiles import PROFILES
+from aira_evaluator.compose.text.windows import Windows, read_text_split, text_profile
+from aira_evaluator.compose.training.devices import make_deterministic
 from mad_ranking import Row, architectures, report
 
 ORDERS = ("AM" * 8, "A" * 8 + "M" * 8, "M" * 8 + "A" * 8, "A" * 16)
@@ -41,9 +42,9 @@ def prepared(corpus: str, folder: Path) -> None:
 def score(architecture: tuple[str, ...], train: Windows, test: Windows, seed: int, corpus: str) -> float:
     import torch
 
-    from aira_evaluator.compose.text.scoring import train_and_score
+    from aira_evaluator.compose.text.text_losses import train_and_score
 
-    profile = CORPORA[corpus].profiles["cpu"]
+    profile = PROFILES[corpus]["cpu"]
     return train_and_score(architecture, profile, train, {"t": test}, seed=seed, device=torch.device("cpu"))["t"].loss
 
 

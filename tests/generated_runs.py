@@ -8,13 +8,14 @@ from pathlib import Path
 
 from aira_bench.files import write_json
 from aira_bench.keys import MachineKey
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import JournalFile, SeedEnded, StepEnded, StepStarted
-from aira_bench.runs.manifest import Manifest, RunPlan
-from aira_bench.runs.node import Node, Timings, best_node
-from aira_bench.runs.scores import TrustedScore
-from aira_bench.runs.sealing import open_run, step_ended
-from aira_bench.runs.witness import Witness
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import JournalFile, SeedEnded, StepEnded, StepStarted
+from aira_bench.record.manifest import Manifest, RunPlan
+from aira_bench.record.node import Node, Timings, best_node
+from aira_bench.record.schema import SCHEMA
+from aira_bench.record.scores import TrustedScore
+from aira_bench.record.sealing import open_run, step_ended
+from aira_bench.record.witness import Witness
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -50,7 +51,7 @@ def write_run(
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
 
-    With a key the run is signed, and each step leaves an artifact; without one it is as versions up to 0.1 wrote it.
+    With a key the run is signed, and each step leaves an artifact; without one it is as it was before 0.1.0.
     The steps of the seeds in `infra` are infrastructure errors; true where their code had run.
     """
     folder = RunFolder(runs / record.plan.name)
@@ -59,7 +60,9 @@ def write_run(
         write_json(folder.path / "manifest.json", record.model_dump(mode="json"))
     else:
         folder.path.mkdir(parents=True)
-        keeper = open_run(folder, record.model_copy(update={"schema_version": 2}), key, lambda: LONG_AGO, Witness(seen))
+        keeper = open_run(
+            folder, record.model_copy(update={"schema_version": SCHEMA}), key, lambda: LONG_AGO, Witness(seen)
+        )
     for seed in record.plan.seeds:
         rng = random.Random(f"{record.plan.name}/{seed}")
         place = folder.seed(seed)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aira_bench.runs.folder import RunFolder, SeedFolder
-from aira_bench.runs.journal import SeedEnded, StepEnded, read_events
+from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.journal import SeedEnded
 
 
 def submitted(folder: SeedFolder) -> int | None:
     """The step an ended seed submitted; None where there is none."""
-    last = read_events(folder.journal)[0][-1]
+    last = folder.events[-1]
     return last.submitted if isinstance(last, SeedEnded) else None
 
 
@@ -50,10 +50,9 @@ class Place:
     def tree(self, name: str, seed: int = 0) -> Tree:
         """A seed's nodes without their times, and its trusted scores."""
         folder = self.run(name).seed(seed)
-        nodes = [event.node for event in read_events(folder.journal)[0] if isinstance(event, StepEnded)]
         scores = folder.scores.read()
         return [
             (n.step, n.operator, n.parents, n.step_class, n.fitness, n.code_sha256, n.canonical,
              scores[n.step].test if n.step in scores else None)
-            for n in nodes
+            for n in folder.nodes
         ]  # fmt: skip

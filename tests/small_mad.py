@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 
 _TASK = Path(__file__).resolve().parents[1] / "tasks" / "NeuralArchitectureSearchMAD2PrimitivesAccuracy"
-_IMPORT = "from aira_evaluator.compose.commands import "
+_IMPORT = "from aira_evaluator.compose.prepare.mad import "
 _FEWER = """from dataclasses import replace
 
-from aira_evaluator.compose import commands
-from aira_evaluator.compose.profiles import CPU
+from aira_evaluator.compose.mad.profiles import CPU
+from aira_evaluator.compose.prepare import mad
 
-commands.PROFILES = {"cpu": replace(CPU, train_examples=160)}
+mad.PROFILES = {"cpu": replace(CPU, train_examples=160)}
 """
 
 

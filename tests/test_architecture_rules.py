@@ -2,20 +2,27 @@
 
 import ast
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = {"aira_bench": "harness", "aira_evaluator": "evaluator", "aira_kernels": "kernels"}
+PACKAGES = {
+    "aira_bench": "harness",
+    "aira_contract": "harness",
+    "aira_evaluator": "evaluator",
+    "aira_kernels": "kernels",
+}
 FORBIDDEN = {
     "aira_bench": {"aira_evaluator", "aira_kernels", "torch", "botorch", "gpytorch", "jax", "numpy", "triton"},
+    "aira_contract": {"aira_bench", "aira_evaluator", "aira_kernels"},
     "aira_evaluator": {"aira_bench"},
     "aira_kernels": {"aira_bench", "aira_evaluator", "jax"},
 }
 
-BAYES_PROCESS = ROOT / "harness" / "aira_bench" / "agents" / "bayes_process.py"
+BAYES_PROCESS = ROOT / "harness" / "aira_bench" / "agents" / "searchers" / "bayes_process.py"
 PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}}
 """docs/decisions/0007-bayes-in-its-own-process.md"""
 
@@ -41,20 +48,50 @@ def test_packages_import_only_what_they_may(package: str) -> None:
         assert not roots & (FORBIDDEN[package] - PERMITTED.get(path, set())), path
 
 
+def test_the_contract_imports_the_standard_library_and_itself_alone() -> None:
+    """Both sides import it, and images of every flavour hold it: it may bring nothing along."""
+    for path in modules("aira_contract"):
+        roots = {name.partition(".")[0] for name in imported(path)}
+        assert roots <= {"aira_contract", *sys.stdlib_module_names}, path
+
+
+def test_importing_all_of_the_contract_loads_nothing_else(tmp_path: Path) -> None:
+    """Asked of an interpreter that has no other package: what a linter cannot see, such as an import in a string."""
+    names = [
+        ".".join(path.relative_to(ROOT / "harness").with_suffix("").parts).removesuffix(".__init__")
+        for path in modules("aira_contract")
+    ]
+    code = f"""
+import importlib, sys
+sys.path.insert(0, {str(ROOT / "harness")!r})
+before = set(sys.modules)
+for name in {names}:
+    importlib.import_module(name)
+new = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+print(sorted(new - {{"aira_contract"}} - set(sys.stdlib_module_names)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout.strip(), done.stderr, list(tmp_path.iterdir())) == ("[]", "", [])
+
+
 def test_the_module_that_imports_botorch_is_imported_by_nobody() -> None:
     assert BAYES_PROCESS.is_file()
     for package in PACKAGES:
         for path in modules(package):
-            assert not any(name.startswith("aira_bench.agents.bayes_process") for name in imported(path)), path
+            assert not any(name.startswith("aira_bench.agents.searchers.bayes_process") for name in imported(path)), (
+                path
+            )
 
 
 def test_the_docker_sdk_has_one_importer() -> None:
-    users = [
-        path.name
+    users = {
+        path.parent
         for path in modules("aira_bench")
         if any(name.partition(".")[0] == "docker" for name in imported(path))
-    ]
-    assert users == ["docker_engine.py"]
+    }
+    assert users == {ROOT / "harness" / "aira_bench" / "docker_engine"}
 
 
 def test_nobody_but_the_entry_point_imports_the_command_line() -> None:
@@ -85,7 +122,8 @@ def test_tracked_files_hold_no_caches_or_keys() -> None:
 
 def test_everything_printed_is_escaped_in_one_module() -> None:
     """`terminal` alone prints and makes texts of rich; so no command can show what a stranger wrote as it is."""
-    inside = {"sandbox/inside", "agents/bayes_process.py", "agent_code/reader_process.py"}  # into pipes of ours
+    into_pipes = {"sandbox/inside", "agents/searchers/bayes_process.py", "agent_code/reader_process.py"}
+    inside = into_pipes | {"authoring/templates/task"}  # what an author's evaluate.py prints is read, never shown
     for path in modules("aira_bench"):
         place = path.relative_to(ROOT / "harness" / "aira_bench").as_posix()
         if place == "terminal.py" or any(place.startswith(name) for name in inside):

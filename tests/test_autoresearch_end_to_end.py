@@ -7,8 +7,7 @@ import json
 
 import pytest
 
-from aira_bench.agents.script_dials import read_dials
-from aira_bench.runs.journal import StepEnded, read_events
+from aira_bench.agents.searchers.script_dials import read_dials
 from autoresearch_folders import LITERATURE, untrained_copy
 from place import Place
 
@@ -34,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 def test_a_script_is_trained_and_scored_on_hidden_text(place: Place) -> None:
     folder = place.run("search").seed(0)
-    (node,) = [event.node for event in read_events(folder.journal)[0] if isinstance(event, StepEnded)]
+    (node,) = folder.nodes
     assert node.step_class == "valid", node.reason
     score = folder.scores.read()[1]
     assert 1.0 < score.test < 3.5, "better than a uniform guess, and no miracle"

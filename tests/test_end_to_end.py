@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from aira_bench.runs.journal import StepEnded, read_events
-from aira_bench.runs.node import Node
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.node import Node
+from aira_bench.record.scores import TrustedScore
+from cli.freezing import check_shape
 from place import Place, submitted
 from small_mad import small_mad
 
@@ -43,7 +44,9 @@ def search(mad: tuple[str, ...]) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def first_run(place: Place, search: tuple[str, ...]) -> dict[str, Any]:
     """Two seeds of an evolution, as a user starts them."""
-    answer = json.loads(place.call("run", *search, "--seeds", "2", "--name", "first", "--json").stdout)
+    printed = place.call("run", *search, "--seeds", "2", "--name", "first", "--json").stdout
+    check_shape("run", printed, exact=False)
+    answer = json.loads(printed)
     assert isinstance(answer, dict)
     return answer
 
@@ -72,7 +75,9 @@ def test_the_same_command_again_gives_the_same_nodes_and_scores(
 def test_what_was_submitted_is_confirmed_on_data_the_search_has_not_seen(
     place: Place, first_run: dict[str, Any]
 ) -> None:
-    (row,) = json.loads(place.call("confirm", "first", "--json").stdout)["board"]
+    printed = place.call("confirm", "first", "--json").stdout
+    check_shape("run", printed, exact=False)
+    (row,) = json.loads(printed)["board"]
     assert row["test_mean"] == first_run["board"][0]["test_mean"]
     assert 0 < row["confirmed_mean"] < 1
     assert row["confirmed_mean"] != row["test_mean"]
@@ -141,12 +146,12 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
 
 
 def steps_of(journal: Path) -> list[Node]:
-    return [event.node for event in read_events(journal)[0] if isinstance(event, StepEnded)]
+    return list(SeedFolder(journal.parent).nodes)
 
 
 def test_a_finished_run_can_be_resumed_without_effect(place: Place, first_run: dict[str, Any]) -> None:
     before = place.run("first").seed(0).journal.read_bytes()
-    place.call("resume", "first")
+    check_shape("run", place.call("resume", "first", "--json").stdout, exact=False)
     assert place.run("first").seed(0).journal.read_bytes() == before
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from aira_bench.agents.model_sources import recorded_completions
+from aira_bench.agents.llm.model_sources import recorded_completions
 from llm.wire_server import Reply, WireRequest, WireServer
 from place import Place
 from small_mad import small_mad

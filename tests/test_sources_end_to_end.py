@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli.freezing import check_shape
 from file_server import FileServer, serve
 from place import Place
 
@@ -57,10 +58,11 @@ def test_data_is_made_from_a_download_a_folder_or_nothing(place: Place, server: 
     mine.mkdir()
     mine.chmod(0o755)
     (mine / "a.txt").write_bytes(b"my text\n")
-    made = {}
+    made, printed = {}, []
     for source in ((), ("--source", str(mine)), ("--source", "synthetic"), ()):
-        done = place.call("prepare", folder, "--profile", "cpu", *source, "--json")
-        made[source] = json.loads(done.stdout)
+        printed.append(place.call("prepare", folder, "--profile", "cpu", *source, "--json").stdout)
+        made[source] = json.loads(printed[-1])
+    check_shape("prepare", *printed, exact=False)
     texts = {source: (Path(entry["path"]) / "text.txt").read_text() for source, entry in made.items()}
     assert texts == {
         (): "public: public text\n",

@@ -3,7 +3,7 @@
 A message says what failed, what was seen against what was expected, and the next command to type.
 The command line prints it as one line without a traceback; any other exception is a defect of ours.
 
-Not covered: outcomes of agent code. A crashing solution is a step class (`aira_bench.outcomes`), never an
+Not covered: outcomes of agent code. A crashing solution is a step class (`aira_bench.record.node.StepClass`), never an
 exception.
 """
 
@@ -25,7 +25,7 @@ class AiraError(Exception):
 
 
 class UsageError(AiraError):
-    """An unknown name or an impossible value on the command line."""
+    """The user gave an unknown name or an impossible value on the command line."""
 
     exit_code = 2
 

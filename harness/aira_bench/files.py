@@ -32,6 +32,9 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class Unacceptable(ValueError):
     """A file is not what a reader of it takes; the text is the reason, without the file's name."""
 
+    hint: str | None = None
+    """The command to type next, where there is one."""
+
 
 def reason(error: OSError | ValueError) -> str:
     """Why a file could not be read, without its name."""
@@ -44,7 +47,8 @@ def naming(what: str) -> Iterator[None]:
     try:
         yield
     except Unacceptable as error:
-        raise Unacceptable(f"{what}: {error}") from error
+        error.args = (f"{what}: {error}",)
+        raise
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:

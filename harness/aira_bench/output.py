@@ -4,12 +4,24 @@ Raw bytes are hashed by the sandbox; what a person or a model sees has control c
 direction overrides replaced. Not covered: whether the text is true. Nothing printed is ever a score.
 """
 
+from dataclasses import dataclass
+
 from aira_bench.escaping import printable
-from aira_bench.sandbox.protocol import CapturedOutput
+
+
+@dataclass(frozen=True)
+class CapturedOutput:
+    """A stream's beginning and end. The middle is dropped, but counted and hashed."""
+
+    head: bytes
+    tail: bytes
+    """Empty when everything fitted into `head`."""
+    total_bytes: int
+    sha256: str
 
 
 def display(output: CapturedOutput, limit: int = 8000) -> str:
-    """Beginning and end of a stream, escaped, at most about `limit` characters, with the gap counted."""
+    """Return beginning and end of a stream, escaped, at most about `limit` characters, with the gap counted."""
     head, tail = printable(output.head), printable(output.tail)
     if not tail and len(head) <= limit:
         return head
@@ -20,7 +32,13 @@ def display(output: CapturedOutput, limit: int = 8000) -> str:
 
 
 def last_line(output: CapturedOutput, limit: int = 300) -> str:
-    """The last non-empty line of a stream, escaped and cut. A carriage return ends a line, as it does on a screen."""
-    data = (output.tail or output.head).replace(b"\r", b"\n")
-    lines = [line for line in printable(data).splitlines() if line.strip()]
+    """Return the last non-empty line of a stream, escaped and cut. A carriage return ends a line, as it does on a
+    screen.
+    """
+    return last_line_of(output.tail or output.head, limit)
+
+
+def last_line_of(data: bytes, limit: int = 300) -> str:
+    """Return the last non-empty line of output that was kept whole, escaped and cut as by `last_line`."""
+    lines = [line for line in printable(data.replace(b"\r", b"\n")).splitlines() if line.strip()]
     return lines[-1].strip()[:limit] if lines else ""

@@ -7,9 +7,9 @@ windows, key-value caches, stretched rotary frequencies.
 import torch
 from torch import Tensor, nn
 
+from aira_contract.model_sizes import ModelSize
 from aira_kernels.backend import Backend, attention
 from aira_kernels.initialization import linear
-from aira_kernels.scales import ScaleSizes
 from aira_kernels.sizes import BlockSizes
 
 ROTARY_BASE = 10_000.0
@@ -85,7 +85,7 @@ class GroupedQueryAttention(nn.Module):
 
     def __init__(
         self,
-        sizes: ScaleSizes,
+        sizes: ModelSize,
         *,
         generator: torch.Generator,
         device: torch.device | str = "cpu",

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aira_kernels.architecture import Architecture
+from aira_contract.model_sizes import VOCABULARY, ModelSize, model_size, space_of
+from aira_contract.patterns import Pattern, read_pattern
 from aira_kernels.attention import GroupedQueryAttention
 from aira_kernels.backend import Backend
 from aira_kernels.initialization import embedding, redraw_linears
 from aira_kernels.mamba2 import Mamba2
 from aira_kernels.mlp import SwigluMlp
 from aira_kernels.norm import RmsNorm
-from aira_kernels.pattern import parse_pattern
-from aira_kernels.scales import VOCABULARY, ScaleSizes, scale_sizes
 
 WEIGHT_STD = 0.02
 
@@ -46,7 +45,7 @@ class LargeLanguageModel(nn.Module):
     def __init__(
         self,
         architecture: Sequence[str],
-        sizes: ScaleSizes,
+        sizes: ModelSize,
         *,
         generator: torch.Generator,
         vocabulary: int = VOCABULARY,
@@ -54,7 +53,7 @@ class LargeLanguageModel(nn.Module):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        self.architecture: Architecture = tuple(architecture)
+        self.architecture: Pattern = tuple(architecture)
         width = sizes.width
         self.embed = embedding(vocabulary, width, std=WEIGHT_STD, generator=generator, device=device)
         self.norms = nn.ModuleList(RmsNorm(width, device=device, backend=backend) for _ in self.architecture)
@@ -98,6 +97,6 @@ def build_large(
         PatternError: the pattern cannot be read.
         ValueError: no such scale.
     """
-    architecture = parse_pattern(pattern)
-    sizes = scale_sizes(scale, architecture)
+    architecture = read_pattern(pattern)
+    sizes = model_size(scale, space_of(architecture))
     return LargeLanguageModel(architecture, sizes, generator=generator, device=device, backend=backend)

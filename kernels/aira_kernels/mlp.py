@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aira_contract.model_sizes import ModelSize
 from aira_kernels.backend import Backend
 from aira_kernels.initialization import linear
-from aira_kernels.scales import ScaleSizes
 from aira_kernels.sizes import BlockSizes
 
 
@@ -39,7 +39,7 @@ class SwigluMlp(nn.Module):
 
     def __init__(
         self,
-        sizes: ScaleSizes,
+        sizes: ModelSize,
         *,
         generator: torch.Generator,
         device: torch.device | str = "cpu",

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aira_evaluator.autoresearch.preparation import evaluate_prepare
+from aira_evaluator.autoresearch.prepare.preparation import evaluate_prepare
 
 HIDDEN_SEEDS = {"search": 0x57EE3923C889A7F, "final": 0x50C9A054AB8BDC9}
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aira_evaluator.autoresearch.preparation import prepare
+from aira_evaluator.autoresearch.prepare.preparation import prepare
 
 if __name__ == "__main__":
     sys.exit(prepare(Path(__file__).parent))

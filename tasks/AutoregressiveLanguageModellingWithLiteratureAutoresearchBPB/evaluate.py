@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.autoresearch.commands import evaluate
+from aira_evaluator.autoresearch.judge.evaluate import evaluate
 
 if __name__ == "__main__":
     sys.exit(evaluate())

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from aira_evaluator.autoresearch.preparation import evaluate_prepare
+from aira_evaluator.autoresearch.prepare.preparation import evaluate_prepare
 
 HIDDEN_SEEDS = {"search": 0x694EBEF79FD3631, "final": 0x8CD9C8403C486C3}
 

@@ -2,8 +2,8 @@
 
 import sys
 
-from aira_evaluator.lra.data.build import HiddenSeeds
-from aira_evaluator.lra.data.commands import evaluate_prepare
+from aira_evaluator.lra.prepare.preparation import evaluate_prepare
+from aira_evaluator.task_scripts.hidden import HiddenSeeds
 
 HIDDEN_SEEDS = {
     "search": HiddenSeeds(validation=0xE952E36561A5ABC, test=0x9D6C673C31687ED, training=0x5E361D79CC7121A),

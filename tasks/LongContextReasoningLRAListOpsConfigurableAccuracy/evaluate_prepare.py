@@ -2,8 +2,8 @@
 
 import sys
 
-from aira_evaluator.lra.data.build import HiddenSeeds
-from aira_evaluator.lra.data.commands import evaluate_prepare
+from aira_evaluator.lra.prepare.preparation import evaluate_prepare
+from aira_evaluator.task_scripts.hidden import HiddenSeeds
 
 HIDDEN_SEEDS = {
     "search": HiddenSeeds(validation=0xC269BAABC396C16, test=0x1345A647E6314FA, training=0x54563DF6FD3B9E),

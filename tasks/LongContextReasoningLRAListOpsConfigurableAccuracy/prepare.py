@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.lra.data.commands import prepare
+from aira_evaluator.lra.prepare.preparation import prepare
 
 if __name__ == "__main__":
     sys.exit(prepare("listops", configurable=True))

@@ -2,8 +2,8 @@
 
 import sys
 
-from aira_evaluator.lra.data.build import HiddenSeeds
-from aira_evaluator.lra.data.commands import evaluate_prepare
+from aira_evaluator.lra.prepare.preparation import evaluate_prepare
+from aira_evaluator.task_scripts.hidden import HiddenSeeds
 
 HIDDEN_SEEDS = {
     "search": HiddenSeeds(validation=0x8220AFD6B811A50, test=0xD58FA6182276100, training=0x25D1481A8D6569E),

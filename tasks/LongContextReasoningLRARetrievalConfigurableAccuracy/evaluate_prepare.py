@@ -2,8 +2,8 @@
 
 import sys
 
-from aira_evaluator.lra.data.build import HiddenSeeds
-from aira_evaluator.lra.data.commands import evaluate_prepare
+from aira_evaluator.lra.prepare.preparation import evaluate_prepare
+from aira_evaluator.task_scripts.hidden import HiddenSeeds
 
 HIDDEN_SEEDS = {
     "search": HiddenSeeds(validation=0xA33F3E2035D417B, test=0x4DBD6FF17047BF1, training=0x1C03F3BC1F3EE4F),

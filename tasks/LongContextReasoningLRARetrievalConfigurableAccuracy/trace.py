@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.lra.commands import trace
+from aira_evaluator.lra.fit.trace import trace
 
 if __name__ == "__main__":
     sys.exit(trace("retrieval", configurable=True))

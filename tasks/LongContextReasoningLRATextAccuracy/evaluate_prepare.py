@@ -2,8 +2,8 @@
 
 import sys
 
-from aira_evaluator.lra.data.build import HiddenSeeds
-from aira_evaluator.lra.data.commands import evaluate_prepare
+from aira_evaluator.lra.prepare.preparation import evaluate_prepare
+from aira_evaluator.task_scripts.hidden import HiddenSeeds
 
 HIDDEN_SEEDS = {
     "search": HiddenSeeds(validation=0x63F2F1E3431208F, test=0xB3F2C0DEE5EB378, training=0xD4C36CA1ABD11CA),

@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.lra.commands import evaluate
+from aira_evaluator.lra.judge.evaluate import evaluate
 
 if __name__ == "__main__":
     sys.exit(evaluate("text", configurable=True))

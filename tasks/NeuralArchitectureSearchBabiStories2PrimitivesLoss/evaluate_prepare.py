@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.compose.text.commands import HiddenSeeds, evaluate_prepare
+from aira_evaluator.compose.prepare.text import HiddenSeeds, evaluate_prepare
 
 HIDDEN_SEEDS = {
     "search": HiddenSeeds(validation=0x587E780F4178123, test=0x41B9D9D8F8BF485, training=0xE258EB56E460A6F),

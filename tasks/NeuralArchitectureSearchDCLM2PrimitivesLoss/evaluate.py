@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.compose.text.commands import evaluate
+from aira_evaluator.compose.judge.text import evaluate
 
 if __name__ == "__main__":
     sys.exit(evaluate(primitives=("M", "mA")))

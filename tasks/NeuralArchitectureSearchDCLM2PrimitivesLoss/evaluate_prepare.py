@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.compose.text.commands import HiddenSeeds, evaluate_prepare
+from aira_evaluator.compose.prepare.text import HiddenSeeds, evaluate_prepare
 
 HIDDEN_SEEDS = {
     "search": HiddenSeeds(validation=0x48FC10CFDFCAC9B, test=0x0D200A88E1B2C44, training=0xCEDA70A46638F51),

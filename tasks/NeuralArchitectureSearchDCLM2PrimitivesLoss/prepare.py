@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.compose.text.commands import prepare
+from aira_evaluator.compose.prepare.text import prepare
 
 if __name__ == "__main__":
     sys.exit(prepare("dclm", primitives=("M", "mA")))

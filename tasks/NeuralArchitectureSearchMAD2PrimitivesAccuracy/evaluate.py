@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.compose.commands import evaluate
+from aira_evaluator.compose.judge.mad import evaluate
 
 if __name__ == "__main__":
     sys.exit(evaluate(primitives=("M", "mA")))

@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.compose.commands import HiddenSeeds, evaluate_prepare
+from aira_evaluator.compose.prepare.mad import HiddenSeeds, evaluate_prepare
 
 HIDDEN_SEEDS = {
     "search": HiddenSeeds(validation=0x853607BD7E73EE2, test=0x39D8A6D9B9F4D62, training=0x59077C6625829C1),

@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.compose.commands import prepare
+from aira_evaluator.compose.prepare.mad import prepare
 
 if __name__ == "__main__":
     sys.exit(prepare(primitives=("M", "mA")))

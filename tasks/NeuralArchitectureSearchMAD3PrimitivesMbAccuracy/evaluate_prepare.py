@@ -2,7 +2,7 @@
 
 import sys
 
-from aira_evaluator.compose.commands import HiddenSeeds, evaluate_prepare
+from aira_evaluator.compose.prepare.mad import HiddenSeeds, evaluate_prepare
 
 HIDDEN_SEEDS = {
     "search": HiddenSeeds(validation=0xD235246F278081F, test=0x58AC707F4FDE84A, training=0x73A5177286E4ABE),

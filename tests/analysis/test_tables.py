@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.analysis.features import CATEGORIES, FEATURES
+from aira_bench.agent_code.features import CATEGORIES, FEATURES
 from aira_bench.analysis.improvements import Improvement, improvement_steps
 from aira_bench.analysis.tables import make_tables
 from aira_bench.files import write_json
-from aira_bench.runs.journal import JournalFile, StepEnded, StepStarted
-from aira_bench.runs.node import Node
+from aira_bench.record.journal import JournalFile, StepEnded, StepStarted
+from aira_bench.record.node import Node
 from generated_runs import manifest, write_run
 from place import Place
 

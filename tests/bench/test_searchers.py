@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.agents.architectures import EvolutionAgent, RandomAgent
+from aira_bench.agents.catalog import SEARCHERS
 from aira_bench.agents.protocol import Agent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def test_the_stored_table_is_whole() -> None:
         assert float(row["cpu_s"]) > 0
 
 
-@pytest.mark.parametrize("agent", [RandomAgent(), EvolutionAgent()])
+@pytest.mark.parametrize("agent", [SEARCHERS["random"], SEARCHERS["evolution"]])
 def test_a_searcher_walks_the_table_the_same_way_each_time_and_meets_no_row_twice(agent: Agent) -> None:
     walk = search(SMALL, agent, 1, 20)
     assert walk == search(SMALL, agent, 1, 20)
@@ -130,7 +130,7 @@ def test_results_read_back_and_become_a_picture(tmp_path: Path) -> None:
     bests = [
         best
         for seed in (1, 2)
-        for best in best_so_far("random", seed, search(SMALL, RandomAgent(), seed, 20), (10, 20))
+        for best in best_so_far("random", seed, search(SMALL, SEARCHERS["random"], seed, 20), (10, 20))
     ]
     write(tmp_path / "results.csv", bests)
     assert read(tmp_path / "results.csv") == bests
@@ -147,7 +147,7 @@ def test_the_stored_results_are_of_the_stored_table() -> None:
     ]
     scores = {(row.validation, row.test) for row in table.rows}
     assert all((best.validation, best.test) in scores for best in stored)
-    for agent in (RandomAgent(), EvolutionAgent()):
+    for agent in (SEARCHERS["random"], SEARCHERS["evolution"]):
         for seed in (1, SEEDS):
             again = best_so_far(agent.name, seed, search(table, agent, seed, EVALUATIONS), RECORDED)
             assert again == [best for best in stored if (best.searcher, best.seed) == (agent.name, seed)]

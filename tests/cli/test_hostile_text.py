@@ -14,10 +14,10 @@ import pytest
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import ModelError
 from aira_bench.files import write_json
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import JournalFile, StepEnded, StepStarted
-from aira_bench.runs.manifest import RunPlan
-from aira_bench.runs.node import Change, Node, Timings
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import JournalFile, StepEnded, StepStarted
+from aira_bench.record.manifest import RunPlan
+from aira_bench.record.node import Change, Node, Timings
 from generated_runs import manifest, write_run
 from hostile_text import ESCAPE, HOSTILE, OVERRIDE, WHOLE, is_raw
 

@@ -11,17 +11,19 @@ from typing import Any
 
 import pytest
 
+from aira_bench.deadline import Deadline
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
-from aira_bench.evaluation.judge import JudgeAlone, read_verdict
+from aira_bench.evaluation.judge import JudgeAlone, verdict_of
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.resident import ResidentJudge, may_stay
-from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
+from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
+from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import (
     ArtifactRequest,
-    CapturedOutput,
     ContainerSpec,
     ConversationTimeout,
     EndReason,
@@ -30,15 +32,21 @@ from aira_bench.sandbox.protocol import (
 )
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task, load_task
-from aira_evaluator.compose.profiles import CPU
-from aira_evaluator.compose.splits import Manifest, draw_corpus, write_split
+from aira_contract.reports import RESULT_MARKER
+from aira_evaluator.compose.mad.profiles import CPU
+from aira_evaluator.compose.mad.splits import MadManifest, draw_corpus, write_split
 
 TASK = find_task("mad-3p")
 MIXED, PLAIN = ",".join(("Mb", "mA", "M", "M") * 4), ",".join(("mA", "M") * 8)
 
 
-def submission(architecture: str) -> bytes:
-    return f'architecture\n"{architecture}"\n'.encode()
+def submission(architecture: str) -> Submission:
+    return Submission.of(TASK.metadata.aira.artifact, f'architecture\n"{architecture}"\n'.encode())
+
+
+def seconds(limit_s: float) -> Deadline:
+    """What a run has left, unless it is the whole time of an evaluation."""
+    return Deadline.after(limit_s, "evaluation" if limit_s >= TASK.profile("cpu").evaluation_timeout_s else "hours")
 
 
 # Against a scripted judge: what counts as a failure, and what follows.
@@ -80,7 +88,7 @@ class ScriptedContainer:
         self.script.asked.append(asked["architecture"])
         report = {"schema": 1, "canonical": asked["architecture"], "validation": 0.4, "test": 0.5,
                   "evaluator_version": "1", "seed_set": "search", "seconds": 1.0}  # fmt: skip
-        honest = {"id": asked["id"], "status": 0, "stdout": f'{MARKER}\n{{"Accuracy": 0.5}}\n', "stderr": "",
+        honest = {"id": asked["id"], "status": 0, "stdout": f'{RESULT_MARKER}\n{{"Accuracy": 0.5}}\n', "stderr": "",
                   "report": json.dumps(report)}  # fmt: skip
         answer = self.script.answer(asked["architecture"], honest)
         return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -120,7 +128,7 @@ def test_one_judge_serves_all_and_leaves_its_report(tmp_path: Path, ahead: Threa
     script = Script()
     judge = ResidentJudge(setting(tmp_path), script, Limits(), ahead)
     for architecture in (MIXED, PLAIN, MIXED):
-        verdict = judge.evaluate(submission(architecture), timeout_s=9, destination=tmp_path / "kept")
+        verdict = judge.evaluate(submission(architecture), deadline=seconds(9), destination=tmp_path / "kept")
         assert isinstance(verdict, Scored)
         assert (verdict.test, verdict.validation, verdict.canonical) == (0.5, 0.4, architecture)
         assert json.loads((tmp_path / "kept" / "report.json").read_text())["canonical"] == architecture
@@ -146,7 +154,7 @@ def test_silence_for_the_whole_time_refuses_and_for_what_the_run_has_left_does_n
     timeout_s = TASK.profile("cpu").evaluation_timeout_s - (0 if whole else 1)
 
     def evaluate() -> Verdict:
-        return judge.evaluate(submission(MIXED), timeout_s=timeout_s, destination=tmp_path / "kept")
+        return judge.evaluate(submission(MIXED), deadline=seconds(timeout_s), destination=tmp_path / "kept")
 
     if whole:
         verdict = evaluate()
@@ -161,7 +169,7 @@ def test_silence_for_the_whole_time_refuses_and_for_what_the_run_has_left_does_n
 def test_a_judge_killed_for_memory_refuses_by_the_word_of_the_engine(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
     script = Script(raises, state={"OOMKilled": True})
     judge = ResidentJudge(setting(tmp_path), script, Limits(), ahead)
-    verdict = judge.evaluate(submission(MIXED), timeout_s=9, destination=tmp_path / "kept")
+    verdict = judge.evaluate(submission(MIXED), deadline=seconds(9), destination=tmp_path / "kept")
     assert isinstance(verdict, Refused)
     assert "above 4096 MiB of memory" in verdict.reason
     judge.close()
@@ -172,7 +180,7 @@ def test_a_judge_killed_for_memory_refuses_by_the_word_of_the_engine(tmp_path: P
 def test_a_judge_that_the_host_or_the_kernel_ends_refuses(tmp_path: Path, ended: EndReason) -> None:
     captured = CapturedOutput(b"", b"", 0, "")
     outcome = StepOutcome(ended, None, 7.0, captured, captured, {}, None, "9 MiB of something")
-    verdict = read_verdict(setting(tmp_path), outcome, timeout_s=TASK.profile("cpu").evaluation_timeout_s)
+    verdict = verdict_of(setting(tmp_path), outcome, Deadline.after(300, "evaluation"))
     assert isinstance(verdict, Refused)
     assert ("did not end" if ended == "timeout" else "above 9 MiB of something") in verdict.reason
 
@@ -200,9 +208,9 @@ def test_after_any_failure_the_next_candidate_gets_a_new_judge(
     judge = ResidentJudge(setting(tmp_path), script, Limits(), ahead)
     script.answer = FAILURES[failure]
     with pytest.raises(SandboxError):
-        judge.evaluate(submission(MIXED), timeout_s=9, destination=tmp_path / "kept")
+        judge.evaluate(submission(MIXED), deadline=seconds(9), destination=tmp_path / "kept")
     script.answer = Script.answer
-    assert isinstance(judge.evaluate(submission(MIXED), timeout_s=9, destination=tmp_path / "kept"), Scored)
+    assert isinstance(judge.evaluate(submission(MIXED), deadline=seconds(9), destination=tmp_path / "kept"), Scored)
     assert script.begun == 2
     judge.close()
     assert script.open == 0
@@ -213,7 +221,7 @@ def test_a_refusal_is_a_verdict_and_also_the_end_of_its_judge(tmp_path: Path, ah
     script = Script(lambda asked, honest: {**honest, **refuse})
     judge = ResidentJudge(setting(tmp_path), script, Limits(), ahead)
     for begun in (1, 2):
-        verdict = judge.evaluate(submission(PLAIN), timeout_s=9, destination=tmp_path)
+        verdict = judge.evaluate(submission(PLAIN), deadline=seconds(9), destination=tmp_path)
         assert isinstance(verdict, Refused)
         assert verdict.reason == "no"
         assert script.begun == begun
@@ -229,7 +237,7 @@ def test_what_is_not_in_normal_form_never_meets_the_judge_that_stays(
     script = Script()
     judge = ResidentJudge(setting(tmp_path), script, Limits(), ahead)
     with pytest.raises(SandboxError, match="a fresh container"):
-        judge.evaluate(content, timeout_s=9, destination=tmp_path)
+        judge.evaluate(Submission.of(TASK.metadata.aira.artifact, content), deadline=seconds(9), destination=tmp_path)
     assert (script.fresh, script.begun) == (1, 0)
     judge.close()
     assert script.open == 0
@@ -240,7 +248,7 @@ def test_a_closed_judge_begins_nothing(tmp_path: Path, ahead: ThreadPoolExecutor
     judge = ResidentJudge(setting(tmp_path), script, Limits(), ahead)
     judge.close()
     with pytest.raises(SandboxError, match="being stopped"):
-        judge.evaluate(submission(MIXED), timeout_s=9, destination=tmp_path)
+        judge.evaluate(submission(MIXED), deadline=seconds(9), destination=tmp_path)
     assert script.open == 0
 
 
@@ -260,7 +268,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
     made = TaskData(tmp_path_factory.mktemp("task-data"))
     shutil.copytree(TASK.folder, made.task)
     small = replace(CPU, train_examples=40, validation_examples=30, test_examples=30)
-    manifest = Manifest("cpu", "train", ("M", "mA", "Mb"))
+    manifest = MadManifest("cpu", "train", ("M", "mA", "Mb"))
     write_split(made.hidden / "train", draw_corpus(small, "train", 1), manifest)
     for split, seed in (("validation", 2), ("test", 3)):
         hidden = replace(manifest, split=split, seed_set="search", training_seed=4)
@@ -287,7 +295,7 @@ def test_in_containers_it_scores_as_a_fresh_judge_does_and_survives_its_own_deat
     where = replace(setting(tmp_path, run_id, images), data=data)
 
     def score(judge: JudgeAlone | ResidentJudge, architecture: str, timeout_s: float = 600) -> object:
-        verdict = judge.evaluate(submission(architecture), timeout_s=timeout_s, destination=tmp_path / "kept")
+        verdict = judge.evaluate(submission(architecture), deadline=seconds(timeout_s), destination=tmp_path / "kept")
         assert isinstance(verdict, Scored)
         return verdict.test, verdict.validation, verdict.canonical, verdict.details
 

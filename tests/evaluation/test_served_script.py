@@ -20,11 +20,13 @@ import numpy as np
 import pytest
 import yaml
 
+from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, TaskError
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.predictors import HANDOVER_FILE, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.served_script import ServedScript, fit_spec
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
@@ -32,10 +34,10 @@ from aira_bench.sandbox.protocol import Limits
 from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
-from aira_evaluator.autoresearch.handover import hand_over
-from aira_evaluator.autoresearch.hidden import SCHEMA, SplitRows, write_split
-from aira_evaluator.autoresearch.references import References
-from aira_evaluator.text.tokenizer import Tokenizer
+from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SplitRows, write_split
+from aira_evaluator.autoresearch.contract.references import References
+from aira_evaluator.autoresearch.handover.model_file import hand_over
+from aira_evaluator.text.tokenizer import BytePairTokenizer
 from shown_mounts import shown_mounts
 
 pytestmark = pytest.mark.docker
@@ -240,7 +242,10 @@ class Place:
         with ThreadPoolExecutor(2) as ahead:
             evaluator = ServedScript(self.setting, self.sandbox, LIMITS, ahead)
             try:
-                return evaluator.evaluate(script.encode(), timeout_s=timeout_s, destination=self.folder / "verdict")
+                deadline = Deadline.after(timeout_s, "evaluation")
+                return evaluator.evaluate(
+                    Submission(script.encode()), deadline=deadline, destination=self.folder / "verdict"
+                )
             finally:
                 evaluator.close()
 
@@ -263,7 +268,9 @@ def write_task(folder: Path, **clock: float) -> None:
 
 
 def write_hidden(folder: Path) -> None:
-    tokenizer = Tokenizer.train(["a rose is a rose is a rose, and nothing else is; so say the roses " * 3], VOCABULARY)
+    tokenizer = BytePairTokenizer.train(
+        ["a rose is a rose is a rose, and nothing else is; so say the roses " * 3], VOCABULARY
+    )
     assert tokenizer.get_vocab_size() == VOCABULARY
     tokenizer.save(folder / "tokenizer")
     (folder / "search").mkdir()

@@ -9,21 +9,26 @@ from pathlib import Path
 
 import pytest
 
+from aira_bench.deadline import Deadline, Owner
 from aira_bench.errors import SandboxError, TaskError
-from aira_bench.evaluation.compiled_programs import CompiledPrograms
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.traced_module import GRAPHS, JUDGE_FILE, TRAININGS, TracedModule, fit_spec
-from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
+from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, PreparedContainer
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
-from aira_evaluator.lra import bundle, commands, controls
-from aira_evaluator.lra.data.listops import draw_expressions
-from aira_evaluator.lra.data.splits import SplitManifest, write_split
-from aira_evaluator.lra.profiles import CPU_LISTOPS
+from aira_contract.reports import RESULT_MARKER
+from aira_evaluator.lra.contract import bundle
+from aira_evaluator.lra.contract.profiles import CPU_LISTOPS
+from aira_evaluator.lra.contract.splits import SplitManifest, write_split
+from aira_evaluator.lra.judge import evaluate as commands
+from aira_evaluator.lra.listops.expressions import draw_expressions
+from aira_evaluator.lra.training import controls
 from shown_mounts import shown_mounts
 
 LIMITS = Limits(memory_mib=2048, workspace_mib=512)
@@ -76,7 +81,7 @@ class Custom""",
 # Everything a process can do to look finished, still be at work, or have a word in the score.
 NOISY = f"""
 import os, sys, threading, time
-print('''{MARKER}''')
+print('''{RESULT_MARKER}''')
 print('{{"Accuracy": 1.0}}')
 open("report.json", "w").write('{{"schema": 1, "test": 1.0}}')
 open("judge.json", "w").write('{{"timeout_s": null}}')
@@ -97,8 +102,11 @@ class Judged:
     evaluator: TracedModule
     folder: Path
 
-    def __call__(self, source: str, timeout_s: float = 3600.0) -> Verdict:
-        return self.evaluator.evaluate(source.encode(), timeout_s=timeout_s, destination=self.folder / "verdict")
+    def __call__(self, source: str, timeout_s: float = 3600.0, owner: Owner = "evaluation") -> Verdict:
+        deadline = Deadline.after(timeout_s, owner)
+        return self.evaluator.evaluate(
+            Submission(source.encode()), deadline=deadline, destination=self.folder / "verdict"
+        )
 
     def refusal(self, source: str) -> str:
         verdict = self(source)
@@ -263,8 +271,8 @@ def test_forged_graphs_are_the_judges_to_refuse(judged: Judged) -> None:
 FORGED = """
 import os
 from dataclasses import replace
-from aira_evaluator.lra.bundle import Bundle, write_bundle
-from aira_evaluator.lra.profiles import CPU_LISTOPS
+from aira_evaluator.lra.contract.bundle import Bundle, write_bundle
+from aira_evaluator.lra.contract.profiles import CPU_LISTOPS
 
 def graph(arguments, result, steps="", value="%out"):
     zeros = f"%out = stablehlo.constant dense<0.0> : {result}"
@@ -332,7 +340,7 @@ def test_a_submission_that_sleeps_is_refused_unless_the_run_was_short_of_time(
         assert verdict == Refused("model.py: tracing did not end within 6 s", verdict.seconds)
         assert verdict.seconds < 60
         with pytest.raises(SandboxError, match="time of the run ended"):
-            judged("import time; time.sleep(3600)", timeout_s=2.0)
+            judged("import time; time.sleep(3600)", timeout_s=2.0, owner="hours")
     finally:
         evaluator.close()
 

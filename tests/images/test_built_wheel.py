@@ -12,6 +12,7 @@ import pytest
 from aira_bench.images.ensure import planned_images
 
 CHECKOUT = Path(__file__).parents[2]
+PACKAGES = {"aira_bench", "aira_contract", "aira_evaluator", "aira_kernels"}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,6 @@ def test_wheel_holds_nothing_but_the_product(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"aira_bench", "aira_evaluator", "aira_kernels"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
     assert [name for name in names if name.endswith("licenses/LICENSE")]

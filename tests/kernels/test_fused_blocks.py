@@ -7,16 +7,16 @@ from torch import nn
 
 DEVICE = kernel_device()
 
+from aira_contract.model_sizes import ModelSize  # noqa: E402
 from aira_kernels.backbone import LanguageModel  # noqa: E402
 from aira_kernels.backend import OPERATIONS, Backend, BackendError, choices, choose  # noqa: E402
 from aira_kernels.large import LargeLanguageModel  # noqa: E402
-from aira_kernels.scales import ScaleSizes  # noqa: E402
 from aira_kernels.sizes import BlockSizes  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 VOCABULARY = 11
 SMALL = BlockSizes(width=32, attention_head_dim=8, mamba_head_dim=32, mamba_state=8, mamba_chunk=4)
-LARGE = ScaleSizes("tiny", 64, 4, 16, 96, 16, kv_heads=2, mamba_head_dim=32, mamba_chunk=16)
+LARGE = ModelSize("tiny", "2-primitive", 0, 64, 4, 16, 2, 96, 16, mamba_head_dim=32, mamba_chunk=16)
 TOKENS = torch.randint(0, VOCABULARY, (1, 11), generator=torch.Generator().manual_seed(3)).to(DEVICE)
 
 

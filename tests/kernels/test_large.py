@@ -1,25 +1,21 @@
-"""Full-size models: parameters against the host's formulas, the blocks against the textbook, patterns."""
+"""Full-size models: parameters against the host's formulas, the blocks against the textbook."""
 
 import math
-import re
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn import functional
 
-from aira_bench.errors import UsageError
-from aira_bench.scaling import arithmetic, notation
+from aira_bench.scaling import arithmetic
+from aira_contract.model_sizes import SCALES, ModelSize, model_size, space_of
+from aira_contract.patterns import PatternError, read_pattern
 from aira_kernels.attention import GroupedQueryAttention
 from aira_kernels.large import LargeLanguageModel, build_large
 from aira_kernels.mamba2 import Mamba2
 from aira_kernels.mlp import SwigluMlp
 from aira_kernels.norm import RmsNorm
-from aira_kernels.pattern import MAX_LAYERS, PatternError, parse_pattern
-from aira_kernels.scales import SCALES, SEQUENCE_TOKENS, VOCABULARY, ScaleSizes, scale_sizes
 
-TINY = ScaleSizes("tiny", 64, 4, 16, 96, 8, kv_heads=2, mamba_head_dim=32, mamba_chunk=4)
+TINY = ModelSize("tiny", "2-primitive", 0, 64, 4, 16, 2, 96, 8, mamba_head_dim=32, mamba_chunk=4)
 PUBLISHED = ("16(A-M)", "5(2A-M)-A", "2(3A-4(M-A)-5M)", "8(Mb-M)-Mb", "2Mb-M-3A", "SSMASSMASSMASSMM")
 
 
@@ -35,8 +31,8 @@ def _count(module: torch.nn.Module) -> int:
 @pytest.mark.parametrize("pattern", PUBLISHED)
 def test_parameters_are_the_formulas_to_the_last_one(pattern: str, scale: str) -> None:
     model = build_large(pattern, scale, generator=_generator(), device="meta")
-    layers = notation.read_pattern(pattern)
-    size = arithmetic.model_size(scale, arithmetic.space_of(layers))
+    layers = read_pattern(pattern)
+    size = model_size(scale, space_of(layers))
     counts = arithmetic.count_layers(layers)
     assert _count(model) == arithmetic.parameters_with_embedding(counts, size)
     assert _count(model) - model.embed.weight.numel() == arithmetic.parameters(counts, size)
@@ -46,16 +42,7 @@ def test_parameters_are_the_formulas_to_the_last_one(pattern: str, scale: str) -
 
 @pytest.mark.parametrize(("scale", "parameters"), [("350M", 14_642_576), ("1B", 25_847_232), ("3B", 58_530_592)])
 def test_a_mamba_block_has_the_published_number_of_parameters(scale: str, parameters: int) -> None:
-    assert _count(Mamba2(scale_sizes(scale, ("Mb",)), generator=_generator(), device="meta")) == parameters
-
-
-def test_sizes_are_the_hosts() -> None:
-    assert (VOCABULARY, SEQUENCE_TOKENS) == (arithmetic.VOCABULARY, arithmetic.SEQUENCE_TOKENS)
-    for size in arithmetic.SIZES:
-        ours = scale_sizes(size.scale, ("Mb",) if size.space == "3-primitive" else ("M",))
-        for name in ("width", "query_heads", "head_dim", "kv_heads", "kv_width", "mlp_hidden", "mamba_state"):
-            assert getattr(ours, name) == getattr(size, name), (size.scale, name)
-        assert (ours.mamba_inner, ours.mamba_heads) == (size.mamba_inner, size.mamba_heads)
+    assert _count(Mamba2(model_size(scale, "3-primitive"), generator=_generator(), device="meta")) == parameters
 
 
 @pytest.mark.parametrize("symbol", ["M", "mA", "Mb"])
@@ -137,83 +124,8 @@ def test_initial_weights_come_from_the_generator_alone_and_shrink_with_depth() -
     assert first.layers[0].project_in.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
-patterns = st.recursive(
-    st.sampled_from(("A", "mA", "M", "Mb", "S")),
-    lambda inner: st.one_of(
-        st.tuples(st.integers(1, 5), inner).map(lambda pair: f"{pair[0]}({pair[1]})"),
-        st.tuples(inner, st.sampled_from(("-", "+", ",", "", " - ")), inner).map("".join),
-    ),
-    max_leaves=12,
-)
-
-
-@given(patterns)
-def test_patterns_read_as_the_host_reads_them(text: str) -> None:
-    try:
-        expected = notation.read_pattern(text)
-    except UsageError:
-        with pytest.raises(PatternError):
-            parse_pattern(text)
-    else:
-        assert parse_pattern(text) == expected
-
-
-@given(st.text(alphabet="AmMbS()0123-+, \tx", max_size=24))
-def test_any_text_is_read_as_the_host_reads_it(text: str) -> None:
-    try:
-        expected = notation.read_pattern(text)
-    except UsageError:
-        with pytest.raises(PatternError):
-            parse_pattern(text)
-    else:
-        assert parse_pattern(text) == expected
-
-
-@pytest.mark.parametrize("layers", [("A", "M") * 8, ("mA",) * 3, ("Mb", "M")])
-def test_what_the_host_writes_is_read_back(layers: tuple[str, ...]) -> None:
-    pattern = tuple({"A": "mA"}.get(symbol, symbol) for symbol in layers)
-    assert parse_pattern(notation.write_pattern(pattern)) == pattern
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "character 1: expected a symbol or '(', found the end"),
-        ("AxM", "character 2: 'x' is no symbol"),
-        ("2(A-M", "expected ')'"),
-        ("A)", "character 2: ')' closes nothing"),
-        ("A-", "found the end"),
-        (f"{MAX_LAYERS + 1}A", "more than 1024 layers"),
-        ("1000(A)1000M", "more than 1024 layers"),
-        ("(" * 33 + "A" + ")" * 33, "more than 32 parentheses"),
-    ],
-)
-def test_what_is_no_pattern_is_refused(text: str, message: str) -> None:
-    with pytest.raises(PatternError, match=re.escape(message)):
-        parse_pattern(text)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"head_dim": 8}, "do not make width"),
-        ({"kv_heads": 3}, "key-value heads"),
-        ({"mamba_head_dim": 48}, "multiple of 48"),
-    ],
-)
-def test_sizes_that_do_not_fit_are_refused(change: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ScaleSizes(
-            **{
-                "scale": "x",
-                "width": 64,
-                "query_heads": 4,
-                "head_dim": 16,
-                "mlp_hidden": 8,
-                "mamba_state": 8,
-                "kv_heads": 2,
-            }
-            | change
-        )  # type: ignore[arg-type]
+def test_an_unreadable_pattern_or_an_unknown_scale_makes_no_model() -> None:
+    with pytest.raises(PatternError, match="character 2: 'x' is no symbol"):
+        build_large("AxM", "1B", generator=_generator(), device="meta")
     with pytest.raises(ValueError, match="350M, 1B, 3B"):
-        scale_sizes("7B", ("M",))
+        build_large("A-M", "7B", generator=_generator(), device="meta")

@@ -11,11 +11,14 @@ import pytest
 from rich.text import Text
 
 from aira_bench.errors import RunStateError
-from aira_bench.leaderboard.board import Spread, build_tables, spread
-from aira_bench.leaderboard.formats import duration, print_tables, records, to_csv, to_json, to_markdown, write_board
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.leaderboard.board import build_tables
+from aira_bench.leaderboard.columns import duration
+from aira_bench.leaderboard.formats import print_tables, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.leaderboard.rows import Spread, spread
+from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.protocol import Isolation
 from generated_runs import manifest, write_run
+from leaderboard.boards import made_tables
 from place import submitted
 
 
@@ -143,6 +146,14 @@ def test_no_cell_of_a_printed_board_is_cut(
     assert columns is None or all(len(line) <= columns for line in shown.splitlines())
 
 
+def test_a_board_too_wide_even_for_a_pipe_is_stacked_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    (table, _) = made_tables()
+    print_tables([table])
+    shown = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert "run again 0 x5, 2 x2, 3 x2 and 2 more" in shown
+
+
 def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(tmp_path: Path) -> None:
     good = manifest("good", seeds=(0,), steps=5)
     bad = manifest("bad", seeds=(1,), steps=5)
@@ -188,7 +199,7 @@ def test_a_seed_run_twice_counts_once_and_an_ended_one_wins(tmp_path: Path) -> N
     later = manifest("later", seeds=(0,), steps=4, created="2026-02-01T00:00:00+00:00")
     second = write_run(tmp_path, later, end=False)
     (row,) = build_tables([first, second])[0].rows
-    assert (row.seeds, row.ended) == (1, 1)
+    assert (len(row.results), len(row.ended)) == (1, 1)
 
 
 def test_a_score_of_a_step_that_is_not_in_the_journal_is_ignored(tmp_path: Path) -> None:
@@ -240,6 +251,10 @@ def test_runs_of_one_agent_with_unlike_isolation_are_rows_of_their_own(tmp_path:
             "predict": Isolation("dropped caches", "a GPU")})),
     ]  # fmt: skip
     (table,) = build_tables(runs)
-    assert {row.entry.isolation: row.seeds for row in table.rows} == {"shared": 1, "own trees": 1, "dropped caches": 1}
+    assert {row.entry.isolation: len(row.results) for row in table.rows} == {
+        "shared": 1,
+        "own trees": 1,
+        "dropped caches": 1,
+    }
     assert {record["isolation"] for record in records([table])} == {"shared", "own trees", "dropped caches"}
     assert "| own trees |" in to_markdown([table])

@@ -8,7 +8,7 @@ import pytest
 from aira_bench.cli.main import run_command_line
 from aira_bench.leaderboard.board import build_tables
 from aira_bench.leaderboard.formats import heading, records, to_csv, to_json, to_markdown
-from aira_bench.runs.folder import RunFolder
+from aira_bench.record.folder import RunFolder
 from generated_runs import manifest, write_run
 
 DATA = {"hidden": {"sha256": "b" * 64, "bytes": 1}}

@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aira_bench.files import write_json
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import JournalFile, SeedOpened, StepEnded, read_events
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import JournalFile, SeedOpened, StepEnded
 from llm.wire_server import WireServer
 from test_models_end_to_end import RECORDED, brain
 
@@ -21,13 +21,13 @@ SEARCH = ("--task", "mad-2p", "--profile", "cpu", "--steps", "8")
 
 
 def unsigned(run: RunFolder, kept: Path) -> None:
-    """Write what a replay needs of a run, without its machine and without signatures, as version 0.1 wrote runs."""
+    """Write what a replay needs of a run, without its machine and without signatures, as runs were before 0.1.0."""
     (kept / "seeds/0/hidden").mkdir(parents=True)
     manifest = json.loads((run.path / "manifest.json").read_text())
     manifest |= {"schema_version": 1, "host": "recorded", "hardware": {}, "source_revision": None}
     write_json(kept / "manifest.json", manifest)
     journal = JournalFile(kept / "seeds/0/journal.jsonl")
-    for event in read_events(run.seed(0).journal)[0]:
+    for event in run.seed(0).events:
         if isinstance(event, StepEnded):
             event = replace(event, files={}, score_sha256=None)
         if not isinstance(event, SeedOpened):

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.bundled import bundled_folder
+from aira_bench.cli import reproduce as command
 from aira_bench.errors import PrerequisiteError, UsageError
-from aira_bench.reproduce import command
 from aira_bench.reproduce.cells import Cell, Status, compare_decimal
 from aira_bench.reproduce.published import FILES
 from aira_bench.reproduce.tables import TABLES, reproduce

@@ -19,26 +19,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_bench.agents.architectures import EvolutionAgent
+from aira_bench.agents.catalog import SEARCHERS, SPACES
 from aira_bench.agents.protocol import Brief
+from aira_bench.agents.searchers.searcher import Searcher, evolve
 from aira_bench.errors import AskedInVain, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.evaluation.verdict import MARKER
 from aira_bench.images.ensure import ImageSet
 from aira_bench.keys import MachineKey
-from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.journal import StepEnded, read_events
+from aira_bench.output import CapturedOutput
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.manifest import RunPlan
+from aira_bench.record.node import Node
 from aira_bench.runs.loop import run_seed
-from aira_bench.runs.manifest import RunPlan
-from aira_bench.runs.node import Node
 from aira_bench.runs.session import Session, Stopped
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.protocol import (
     Artifact,
     ArtifactRequest,
-    CapturedOutput,
     ContainerSpec,
     ConversationTimeout,
     FilesTooLarge,
@@ -49,6 +48,7 @@ from aira_bench.sandbox.protocol import (
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
+from aira_contract.reports import RESULT_MARKER
 from place import submitted
 
 TASK = find_task("mad-2p")
@@ -122,7 +122,7 @@ class InProcessContainer:
         test = random.Random(canonical).random()
         report = {"schema": 1, "canonical": canonical, "validation": round(test * 0.9, 6), "test": test,
                   "evaluator_version": "1", "seed_set": "search", "seconds": 1.0}  # fmt: skip
-        block = f"{MARKER}\n{json.dumps({'Accuracy': test})}\n"
+        block = f"{RESULT_MARKER}\n{json.dumps({'Accuracy': test})}\n"
         return {"report.json": json.dumps(report).encode(), "stdout": block.encode()}
 
     def converse(
@@ -202,7 +202,7 @@ def session(
     evaluation = EvaluationSetting(TASK, "cpu", TaskData(tmp), ImageSet("agent:1", "judge:1"), "r", draw_secret="00")
     slots = SlotPool(engine, [ContainerSpec("agent:1", "agent", "r")], partial(open_evaluator, evaluation))
     return Session(
-        plan=plan, brief=brief, agent=EvolutionAgent(),
+        plan=plan, brief=brief, agent=SEARCHERS["evolution"],
         policy=make_scaffold(scaffold, steps=steps, lower_is_better=False), evaluation=evaluation,
         cache=ScoreCache(tmp / "scores", ("t",), MachineKey(bytes(32))) if cache else None, slots=slots,
         world=engine.clock, watch=lambda progress: None, retry_pauses_s=(0.0, 0.0),
@@ -211,7 +211,7 @@ def session(
 
 def tree(folder: SeedFolder) -> list[tuple[object, ...]]:
     """A journal without its times."""
-    nodes = [event.node for event in read_events(folder.journal)[0] if hasattr(event, "node")]
+    nodes = list(folder.nodes)
     return [(n.step, n.operator, n.parents, n.step_class, n.fitness, n.code_sha256, n.canonical) for n in nodes]
 
 
@@ -228,7 +228,7 @@ def play(tmp: Path, engine: InProcessEngine, seed: int = 0, **options: object) -
 
 def test_a_seed_runs_exactly_its_steps_and_submits_the_best_by_validation(tmp_path: Path) -> None:
     folder = play(tmp_path, InProcessEngine(Clock()), steps=7)
-    events = read_events(folder.journal)[0]
+    events = folder.events
     scores = folder.scores.read()
     assert len(tree(folder)) == 7
     assert len(scores) == 7
@@ -283,7 +283,7 @@ def test_infrastructure_is_retried_and_the_tree_does_not_notice(tmp_path: Path) 
     calm = play(tmp_path / "calm", InProcessEngine(Clock()))
     flaky = play(tmp_path / "flaky", InProcessEngine(Clock(), lambda call, spec: call % 4 == 0))
     assert tree(calm) == tree(flaky)
-    attempts = [event.node.attempts for event in read_events(flaky.journal)[0] if hasattr(event, "node")]
+    attempts = [node.attempts for node in flaky.nodes]
     assert max(attempts) > 1
 
 
@@ -302,7 +302,7 @@ def test_a_step_that_alone_breaks_the_engine_is_an_infrastructure_error_and_no_s
 
 
 def nodes(folder: SeedFolder) -> list[Node]:
-    return [event.node for event in read_events(folder.journal)[0] if hasattr(event, "node")]
+    return list(folder.nodes)
 
 
 def test_a_model_that_was_asked_in_vain_is_not_evaluated_from_the_start_again(tmp_path: Path) -> None:
@@ -356,12 +356,12 @@ def test_an_evaluation_that_takes_the_whole_of_its_time_is_a_refusal_and_no_atte
 
 
 def test_a_provider_that_refuses_what_the_code_printed_does_not_keep_it_from_a_score(tmp_path: Path) -> None:
-    class Refused(EvolutionAgent):
+    class Refused(Searcher):
         def analyze(self, *arguments: object) -> None:
             raise ModelError("the provider refuses this text")
 
     engine = InProcessEngine(Clock())
-    active = replace(session(tmp_path, engine, steps=1), agent=Refused())
+    active = replace(session(tmp_path, engine, steps=1), agent=Refused("evolution", "", "greedy", evolve, SPACES))
     folder = SeedFolder(tmp_path / "seed")
     run_seed(active, folder, 0)
     active.slots.close()
@@ -371,7 +371,7 @@ def test_a_provider_that_refuses_what_the_code_printed_does_not_keep_it_from_a_s
 def test_no_step_overshoots_the_hours(tmp_path: Path) -> None:
     clock = Clock()
     folder = play(tmp_path, InProcessEngine(clock), steps=500, hours=100 / 3600)
-    events = read_events(folder.journal)[0]
+    events = folder.events
     assert events[-1].why == "hours"  # type: ignore[union-attr]
     assert clock.now_s <= 100
     assert len(tree(folder)) == 9
@@ -450,8 +450,7 @@ def test_an_unranked_score_is_kept_and_takes_no_part_in_the_search(tmp_path: Pat
             return Disqualifying(self, spec)
 
     folder = play(tmp_path, Engine(Clock()), steps=12)
-    events = read_events(folder.journal)[0]
-    nodes = {event.node.step: event.node for event in events if isinstance(event, StepEnded)}
+    nodes = {node.step: node for node in folder.nodes}
     scores = folder.scores.read()
     out = [node for node in nodes.values() if node.step_class == "rule_violation"]
     assert 0 < len(out) < len(nodes)

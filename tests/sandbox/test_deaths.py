@@ -15,14 +15,16 @@ from small_steps import SMALL, SUBMISSION, RunCode
 
 from aira_bench.agents.fixed_code import SolutionFileAgent
 from aira_bench.agents.protocol import Brief
+from aira_bench.deadline import Deadline
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Verdict
 from aira_bench.files import write_json
 from aira_bench.images.ensure import ImageSet
 from aira_bench.leaderboard.board import build_tables
-from aira_bench.runs.folder import RunFolder
+from aira_bench.record.folder import RunFolder
 from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import failure_of
 from aira_bench.runs.session import Session
@@ -93,7 +95,7 @@ def test_a_kill_at_the_deadline_is_a_timeout_however_long_dying_takes(
 class NoEvaluator:
     """No submission is expected."""
 
-    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         raise AssertionError("there is nothing to evaluate")
 
     def close(self) -> None:

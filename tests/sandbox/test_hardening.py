@@ -7,7 +7,7 @@ import pytest
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox import hardening, kernel_files
+from aira_bench.sandbox import hardening, kernel_files, mounts
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.hardening import Place
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Role
@@ -93,16 +93,16 @@ def test_a_small_folder_is_bound_file_by_file_for_untrusted_containers(tmp_path:
 
 def test_a_folder_that_cannot_be_bound_by_its_files_is_bound_whole(tmp_path: Path) -> None:
     mount = Mount(tmp_path, PurePosixPath("/data"))
-    assert hardening.by_file(mount) == [mount], "an empty one"
-    for number in range(hardening.MOST_FILES):
+    assert mounts.by_file(mount) == [mount], "an empty one"
+    for number in range(mounts.MOST_FILES):
         (tmp_path / str(number)).write_text("")
-    assert len(hardening.by_file(mount)) == hardening.MOST_FILES
+    assert len(mounts.by_file(mount)) == mounts.MOST_FILES
     (tmp_path / "one more").write_text("")
-    assert hardening.by_file(mount) == [mount]
+    assert mounts.by_file(mount) == [mount]
     (tmp_path / "one more").unlink()
     (tmp_path / "0").unlink()
     (tmp_path / "0").symlink_to("1")
-    assert hardening.by_file(mount) == [mount], "a link would lead elsewhere by itself"
+    assert mounts.by_file(mount) == [mount], "a link would lead elsewhere by itself"
 
 
 def test_no_file_in_place_of_the_kernel_s_is_shared_or_tells_of_the_machine(tmp_path: Path) -> None:

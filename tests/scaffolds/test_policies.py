@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_bench.runs.node import Node, StepClass, best_node
+from aira_bench.record.node import Node, StepClass, best_node
 from aira_bench.scaffolds.catalog import SCAFFOLDS, make_scaffold
 from aira_bench.scaffolds.evolutionary import Evolutionary
 from aira_bench.scaffolds.greedy import Greedy, debug_depth
@@ -119,7 +119,7 @@ def test_the_best_node_is_finite_and_the_earliest_of_its_fitness(outcomes: list[
     assert best.step == min(node.step for node in finite if node.fitness == wanted)
 
 
-@pytest.mark.parametrize("name", list(SCAFFOLDS))
+@pytest.mark.parametrize("name", list(SCAFFOLDS.built_in))
 @given(outcomes=results, seed=st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
 def test_policies_are_pure_functions(name: str, outcomes: list[Result], seed: int) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aira_bench.cli import aggregate as command
 from aira_bench.errors import UsageError
-from aira_bench.scaling import aggregate_command
 from aira_bench.scaling.aggregate import ScoredArchitecture, Voter, select_by_clusters, select_by_rank, vote
 from aira_bench.scaling.clusters import cluster_scores
 from aira_bench.scaling.notation import SYMBOLS, read_pattern
@@ -151,7 +151,7 @@ def test_the_picture_has_a_bar_for_each_share() -> None:
 
 def run_command(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    aggregate_command.register(parser.add_subparsers())
+    command.register(parser.add_subparsers())
     args = parser.parse_args(["aggregate", *arguments])
     return int(args.handle(args))
 

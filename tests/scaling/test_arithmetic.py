@@ -6,10 +6,7 @@ from hypothesis import strategies as st
 
 from aira_bench.errors import UsageError
 from aira_bench.scaling.arithmetic import (
-    SCALES,
-    SIZES,
     LayerCounts,
-    ModelSize,
     count_layers,
     flops_per_token,
     isoflop_steps,
@@ -18,9 +15,9 @@ from aira_bench.scaling.arithmetic import (
     model_size,
     parameters,
     parameters_with_embedding,
-    space_of,
 )
 from aira_bench.scaling.notation import read_pattern
+from aira_contract.model_sizes import MODEL_SIZES, SCALES, ModelSize, space_of
 
 
 @pytest.mark.parametrize(
@@ -62,7 +59,7 @@ def test_llama_1b_by_hand() -> None:
 
 
 @given(
-    st.sampled_from(SIZES),
+    st.sampled_from(MODEL_SIZES),
     st.builds(LayerCounts, *[st.integers(0, 60)] * 3).filter(lambda counts: counts.layers > 0),
     st.integers(10**15, 10**22),
 )
@@ -74,7 +71,7 @@ def test_steps_spend_the_budget(size: ModelSize, counts: LayerCounts, budget: in
 
 
 def test_every_size_is_whole() -> None:
-    for size in SIZES:
+    for size in MODEL_SIZES:
         assert size.query_heads * size.head_dim == size.width
         assert size.mamba_heads * 64 == size.mamba_inner
     assert [model_size(scale, "3-primitive").kv_width for scale in SCALES] == [512, 512, 1024]

@@ -114,8 +114,7 @@ def test_strip_has_a_box_for_each_layer() -> None:
 
 def test_importing_the_commands_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from aira_bench.scaling import extrapolate_command, aggregate_command;"
-        "from aira_bench.reproduce import command;"
+        "import sys; from aira_bench.cli import aggregate, extrapolate, reproduce;"
         "print(sorted({'rich', 'pydantic', 'torch', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
@@ -125,10 +124,10 @@ def test_importing_the_commands_loads_nothing_heavy() -> None:
 def test_command_prints_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     import argparse
 
-    from aira_bench.scaling import extrapolate_command
+    from aira_bench.cli import extrapolate as command
 
     parser = argparse.ArgumentParser()
-    extrapolate_command.register(parser.add_subparsers())
+    command.register(parser.add_subparsers())
     picture = tmp_path / "strip.svg"
     args = parser.parse_args(
         ["extrapolate", "5(2A-M)-A", "--scale", "1B", "--flops", "4e20", "--json", "--picture", str(picture)]
@@ -144,11 +143,11 @@ def test_command_prints_json(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 def test_command_refuses_a_pattern_that_lost_a_layer(pattern: str, layers: int) -> None:
     import argparse
 
+    from aira_bench.cli import extrapolate as command
     from aira_bench.errors import UsageError
-    from aira_bench.scaling import extrapolate_command
 
     parser = argparse.ArgumentParser()
-    extrapolate_command.register(parser.add_subparsers())
+    command.register(parser.add_subparsers())
     args = parser.parse_args(["extrapolate", pattern, "--scale", "1B"])
     with pytest.raises(UsageError, match=f"has {layers} layers, expected 16 or 6"):
         args.handle(args)

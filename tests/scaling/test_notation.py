@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.bundled import bundled_folder
-from aira_bench.scaling.notation import MAX_LAYERS, SYMBOLS, NotationError, read_pattern, write_pattern
+from aira_bench.scaling.notation import SYMBOLS, NotationError, read_pattern, write_pattern
+from aira_contract.patterns import MAX_LAYERS
 
 _LETTERS = {"A": "mA", "M": "M", "S": "Mb"}
 _TABLES = ("table08_patterns_2prim.csv", "table09_patterns_3prim.csv")

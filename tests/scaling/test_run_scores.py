@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from aira_bench.cli import aggregate as command
 from aira_bench.errors import UsageError
 from aira_bench.files import write_json
 from aira_bench.keys import KeyRing
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.journal import JournalFile, StepEnded, StepStarted
-from aira_bench.runs.node import Node
-from aira_bench.runs.record import read_run
-from aira_bench.runs.scores import TrustedScore
-from aira_bench.scaling import aggregate_command
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import JournalFile, StepEnded, StepStarted
+from aira_bench.record.node import Node
+from aira_bench.record.run_record import read_run
+from aira_bench.record.scores import TrustedScore
 from aira_bench.scaling.aggregate import ScoredArchitecture
 from aira_bench.scaling.notation import read_pattern
 from aira_bench.scaling.run_scores import Split, collect_scores
@@ -77,7 +77,7 @@ def test_synthetic_runs_vote_among_themselves_alone_and_say_so(
     with pytest.raises(UsageError, match=r"synthetic data \(made-up\) and on real data"):
         collect([run, other])
     parser = argparse.ArgumentParser()
-    aggregate_command.register(parser.add_subparsers())
+    command.register(parser.add_subparsers())
     args = parser.parse_args(["aggregate", "made-up", "--runs", str(tmp_path), "--json"])
     assert args.handle(args) == 0
     assert "SYNTHETIC" in capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_command_aggregates_a_run_by_name(run: RunFolder, capsys: pytest.Capture
     for step, (canonical, score) in enumerate([("mA,M,M", 0.9), ("M,M,M", 0.2)], start=2):
         add_step(run, step, canonical, score, score)
     parser = argparse.ArgumentParser()
-    aggregate_command.register(parser.add_subparsers())
+    command.register(parser.add_subparsers())
     args = parser.parse_args(["aggregate", "searched", "--runs", str(run.path.parent), "--json"])
     assert args.handle(args) == 0
     assert json.loads(capsys.readouterr().out)["patterns"][0]["pattern"] == "A-2M"

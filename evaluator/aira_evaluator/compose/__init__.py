@@ -1,5 +1,4 @@
-"""AIRA-Compose on MAD: data, training and scores of an architecture given as a string.
+"""AIRA-Compose: data, training and scores of an architecture given as a string, on MAD's tasks and on text.
 
-The data side (`synthetic`, `recall`, `copying`, `splits`, `profiles`, `commands` up to the scoring) imports
-no torch, because preparing data happens once for every evaluation and must be quick.
+What prepares data imports no torch, because that happens once for every evaluation and must be quick.
 """

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from aira_evaluator.manifests import DataError
+from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.parquet import read_rows
 from aira_evaluator.text.seven_zip import read_members
 from aira_evaluator.text.unpacking import Allowance

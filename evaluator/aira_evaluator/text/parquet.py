@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_evaluator.manifests import DataError
+from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.unpacking import Allowance
 
 COLUMN = "text"

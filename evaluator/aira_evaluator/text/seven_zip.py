@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from aira_evaluator.manifests import DataError
+from aira_evaluator.split_manifest import DataError
 
 CHUNK_BYTES = 1 << 20
 """The longest frame: a kind, a length, and that many bytes."""

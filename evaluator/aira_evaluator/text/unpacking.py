@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aira_evaluator.manifests import DataError
+from aira_evaluator.split_manifest import DataError
 
 MOST_RATIO = 200
 SPARE_BYTES = 64 << 20
@@ -38,7 +38,7 @@ class Allowance:
             )
 
     def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The chunks, counted."""
+        """Yield the chunks, counting their bytes against the allowance."""
         for chunk in chunks:
             self.use(len(chunk))
             yield chunk

@@ -14,20 +14,20 @@ MEMORY_BYTES = 2 << 30
 
 
 def _extract(text: str) -> Mapping[str, Any]:
-    from aira_bench.agents.code_extraction import extract_code
+    from aira_bench.agent_code.code_extraction import extract_code
 
     return asdict(extract_code(text))
 
 
 def _edit(text: str) -> Mapping[str, Any]:
-    from aira_bench.agents.edits import apply_answer
+    from aira_bench.agent_code.edits import apply_answer
 
     code, answer = json.loads(text)
     return asdict(apply_answer(code, answer))
 
 
 def _features(text: str) -> Mapping[str, Any]:
-    from aira_bench.analysis.features import extract_features
+    from aira_bench.agent_code.features import extract_features
 
     return asdict(extract_features(text))
 

@@ -1,8 +1,8 @@
 """The seam between a scaffold and whatever writes code: an LLM with prompts, or a classical searcher.
 
 An agent gets a situation and returns a `solution.py`; after the step it may say what was learned. It sees finished
-steps
-without test scores, and draws all randomness from the generator it is given, so the same seed proposes the same code.
+steps without test scores, and draws all randomness from the generator it is given, so the same seed proposes the same
+code.
 """
 
 import random
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from aira_bench.runs.node import Change, Journal, ModelUse
+from aira_bench.record.folder import StepFiles
+from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 
@@ -34,15 +35,6 @@ class Brief:
     data_preview: str = ""
     public: Path = Path("data")
     """The public data on the host."""
-
-
-@dataclass(frozen=True)
-class StepFiles:
-    """Code and escaped output of an earlier step."""
-
-    code: str
-    stdout: str
-    stderr: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What an agent makes of a step."""
+    """What an agent makes of a step that ran: whether it is a bug, a summary for later prompts, a metric it read."""
 
     is_bug: bool
     summary: str
@@ -95,21 +87,35 @@ class Analysis:
     model_use: ModelUse
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """What a manifest records of an agent, beside its name."""
+
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each prompt file, by name."""
+    card: Mapping[str, object] | None = None
+    """The card of its model, as JSON values."""
+
+
 class Agent(Protocol):
     """Anything that answers a situation with a solution."""
 
     @property
     def name(self) -> str:
-        """The name boards show."""
+        """The agent's name, as boards and manifests show it."""
         ...
 
     @property
     def default_scaffold(self) -> str:
-        """The scaffold used when none is asked for."""
+        """The name of the scaffold that a run takes when the user asks for none."""
+        ...
+
+    def provenance(self) -> Provenance:
+        """Return what stands behind its answers, prompts and a model's card, for the manifest of a run."""
         ...
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """A solution for this situation.
+        """Return a solution for this situation.
 
         Raises:
             ModelError: a provider refused for good.
@@ -122,7 +128,7 @@ class Agent(Protocol):
         ...
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
-        """What the step showed; None from agents that do not look.
+        """Return what the step showed: whether it is a bug, a summary, a metric. None from agents that do not look.
 
         Raises:
             ModelError: the provider is not available.
@@ -134,9 +140,21 @@ class Agent(Protocol):
 class UnlookingAgent:
     """Base of agents without a model, which learn from fitness alone and spend nothing."""
 
+    def describe(self) -> str:
+        """One line for `aira-bench agents`: the first of the class's own description."""
+        return (type(self).__doc__ or "").splitlines()[0]
+
+    def missing(self) -> tuple[str, ...]:
+        """Commands that install what this machine lacks before the agent can propose anything."""
+        return ()
+
+    def provenance(self) -> Provenance:
+        """Return a provenance without prompts and without a card."""
+        return Provenance()
+
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """Nothing was spent."""
+        """Count nothing: an agent without a model spends nothing."""
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
-        """Nothing."""
+        """Return None: searchers read the fitness of a step, not its output."""
         return None

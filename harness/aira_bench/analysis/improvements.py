@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from aira_bench.agent_code.evidence import Scalar
+from aira_bench.agent_code.features import FeatureVector, changed_features
 from aira_bench.agent_code.reading import NotRead, read_in_process
 from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES
-from aira_bench.analysis.evidence import Scalar
-from aira_bench.analysis.features import FeatureVector, changed_features
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.files import Unacceptable, read_file
-from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.node import Node
-from aira_bench.runs.record import RunRecord
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.node import Node
+from aira_bench.record.run_record import RunRecord
 
 Against = Literal["parent", "best"]
 SCRIPT = "train.py"
@@ -28,7 +28,7 @@ MOST_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Improvement:
-    """One improvement step."""
+    """One improvement step: what it is compared with, how much better it is, and which features differ."""
 
     run: str
     seed: int
@@ -46,7 +46,7 @@ class Improvement:
 
     @property
     def solo(self) -> bool:
-        """Whether a single feature changed."""
+        """Whether a single feature changed, so that the gain is that feature's alone."""
         return len(self.changed) == 1
 
 

@@ -32,6 +32,11 @@ def card_names(environ: Mapping[str, str]) -> list[str]:
     return sorted(_card_files(environ))
 
 
+def shipped_names() -> list[str]:
+    """Names of the cards that come with this installation, sorted."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+
+
 def find_card(name: str, environ: Mapping[str, str]) -> Card:
     """The card called `name`, or the one in the file `name` when that ends in `.toml`.
 
@@ -49,7 +54,7 @@ def find_card(name: str, environ: Mapping[str, str]) -> Card:
 
 
 def load_card(path: Path) -> Card:
-    """Read one card.
+    """Read one agent card from a file.
 
     Raises:
         UsageError: the file cannot be read, is no TOML, breaks the schema, or is named unlike its card.

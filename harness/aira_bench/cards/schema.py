@@ -18,22 +18,26 @@ from datetime import date
 from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from aira_bench.cards.keys import Missing, key_problem
+from aira_bench.errors import UsageError
+from aira_bench.excerpts import VALUE_CHARS
+from aira_bench.extensions import find_extension, is_reference
 
-ProviderName = Literal["anthropic", "google", "openai", "openai-compatible"]
+PROVIDER_NAMES = ("anthropic", "google", "openai", "openai-compatible")
+"""The providers of this package; a card may also name an installed one."""
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Positive = Annotated[int, Field(gt=0)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-PUBLIC_BASE_URLS: Mapping[ProviderName, str] = {
+PUBLIC_BASE_URLS: Mapping[str, str] = {
     "anthropic": "https://api.anthropic.com",
     "google": "https://generativelanguage.googleapis.com",
     "openai": "https://api.openai.com/v1",
 }
-_EFFORTS: Mapping[ProviderName, tuple[Effort, ...]] = {
+_EFFORTS: Mapping[str, tuple[Effort, ...]] = {
     "anthropic": ("low", "medium", "high", "xhigh", "max"),
     "google": ("minimal", "low", "medium", "high", "xhigh"),
     "openai": get_args(Effort),
@@ -99,13 +103,24 @@ class Prices(Rates):
     long_prompt: LongPromptRates | None = None
 
 
+def _provider(name: str) -> str:
+    if is_reference(name):
+        raise ValueError("a card names no code of the host; name an installed provider, or give it with --provider")
+    try:
+        find_extension("provider", name, PROVIDER_NAMES)
+    except UsageError as error:
+        raise ValueError(error.message) from None
+    return name
+
+
 class Card(_Schema):
     """One model an agent can be built on."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
     """What `--agent` takes."""
     title: str
-    provider: ProviderName
+    provider: Annotated[str, AfterValidator(_provider)]
+    """One of `PROVIDER_NAMES`, or the name of an installed one, whose class alone says what `reasoning` means."""
     model: Annotated[str, Field(min_length=1, max_length=1000)]
     """The provider's identifier of the model."""
     key_variable: Variable | None = None
@@ -125,9 +140,10 @@ class Card(_Schema):
 
     @model_validator(mode="after")
     def _settings_fit_the_provider(self) -> Self:
-        if self.key_variable is None and self.provider != "openai-compatible":
+        if self.key_variable is None and self.provider in PUBLIC_BASE_URLS:
             raise ValueError(f"provider {self.provider!r} needs key_variable")
-        self._check_reasoning()
+        if self.provider in PROVIDER_NAMES:
+            self._check_reasoning()
         if self.base_url is not None:
             check_url(self.base_url)
         return self
@@ -166,7 +182,7 @@ def check_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(f"not an http or https URL: {url[:200]!r}")
+        raise ValueError(f"not an http or https URL: {url[:VALUE_CHARS]!r}")
     return url
 
 

@@ -36,8 +36,8 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.analysis.tables import make_tables
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
-    from aira_bench.runs.folder import find_run
-    from aira_bench.runs.record import read_run
+    from aira_bench.record.folder import find_run
+    from aira_bench.record.run_record import read_run
     from aira_bench.terminal import results_console, say_json
 
     paths = host_paths(args.runs)

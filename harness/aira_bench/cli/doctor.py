@@ -1,9 +1,16 @@
 """`aira-bench doctor`: what is missing on this machine, and whether its sandbox holds."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json, add_runtime
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runtime
+from aira_contract.settings import PROFILES
+
+if TYPE_CHECKING:
+    from aira_bench.sandbox.channels import Reading
+    from aira_bench.sandbox.protocol import Isolation
 
 _EPILOG = """example:
   aira-bench doctor --profile cpu
@@ -59,23 +66,28 @@ def _channels(args: argparse.Namespace) -> int:
     from aira_bench.terminal import say, say_json, tell
 
     isolation, readings = channel_readings(args.profile, args.runtime, tell)
-    rows = [
-        {
-            "medium": reading.medium,
-            "when": reading.when,
-            "bits": reading.bits,
-            "bits a second": round(reading.sent_bits_a_s),
-            "errors": None if reading.error_rate is None else round(reading.error_rate, 3),
-            "capacity": round(reading.capacity_bits_a_s, 1),
-            "state": reading.state,
-            "closed by": reading.closed_by,
-        }
-        for reading in readings
-    ]
     if args.json:
-        found = [row | {"refused with": reading.closed} for row, reading in zip(rows, readings, strict=True)]
-        say_json({"isolation": asdict(isolation), "channels": found})
+        say_json(channels_record(isolation, readings))
     else:
-        print_rows(rows, empty="nothing was measured")
+        print_rows([_channel_row(reading) for reading in readings], empty="nothing was measured")
         say(f"isolation: {isolation.word}: {isolation.reason}")
     return int(any(reading.state == "OPEN" for reading in readings))
+
+
+def channels_record(isolation: "Isolation", readings: "Sequence[Reading]") -> dict[str, Any]:
+    """What `doctor --channels --json` prints: the isolation of this machine's containers, and a row for each medium."""
+    rows = [_channel_row(reading) | {"refused with": reading.closed} for reading in readings]
+    return {"isolation": asdict(isolation), "channels": rows}
+
+
+def _channel_row(reading: "Reading") -> dict[str, Any]:
+    return {
+        "medium": reading.medium,
+        "when": reading.when,
+        "bits": reading.bits,
+        "bits a second": round(reading.sent_bits_a_s),
+        "errors": None if reading.error_rate is None else round(reading.error_rate, 3),
+        "capacity": round(reading.capacity_bits_a_s, 1),
+        "state": reading.state,
+        "closed by": reading.closed_by,
+    }

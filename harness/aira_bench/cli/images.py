@@ -32,7 +32,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Build, list or prune."""
+    """Build the images of a flavour, list what is there, or remove file trees that nothing needs."""
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.tables import print_rows
     from aira_bench.docker_engine import DockerEngine

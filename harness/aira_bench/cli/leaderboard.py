@@ -34,8 +34,8 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.leaderboard.board import tables_of
     from aira_bench.leaderboard.formats import print_tables, records, write_board
     from aira_bench.paths import host_paths
-    from aira_bench.runs.folder import find_run, list_runs
-    from aira_bench.runs.record import read_runs
+    from aira_bench.record.folder import find_run, list_runs
+    from aira_bench.record.run_record import read_runs
     from aira_bench.terminal import say_json, tell
 
     paths = host_paths(args.runs)

@@ -16,16 +16,21 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from aira_bench import __version__
 from aira_bench.cli import (
     agents,
+    aggregate,
     analyze,
+    check,
     confirm,
     doctor,
+    extensions,
+    extrapolate,
     images,
+    init,
     key,
     leaderboard,
     prepare,
+    reproduce,
     resume,
     run,
     status,
@@ -34,14 +39,12 @@ from aira_bench.cli import (
 from aira_bench.cli.options import report
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.escaping import one_line
-from aira_bench.reproduce import command as reproduce
-from aira_bench.scaling import aggregate_command as aggregate
-from aira_bench.scaling import extrapolate_command as extrapolate
 from aira_bench.terminal import tell, tolerate_any_text
+from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, confirm, status, leaderboard, tasks, agents, prepare, images, doctor, reproduce, aggregate,
-    extrapolate, analyze, key,
+    run, resume, confirm, status, leaderboard, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate,
+    extrapolate, analyze, key, init, check,
 )  # fmt: skip
 STOPPED = 130
 _STATES_OF_FILES = {
@@ -66,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line, every command registered."""
     parser = _Parser(
         prog="aira-bench",
         description="Benchmark LLM agents that discover neural architectures, in containers.",

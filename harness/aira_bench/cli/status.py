@@ -8,7 +8,7 @@ from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report
 
 if TYPE_CHECKING:
     from aira_bench.keys import KeyRing
-    from aira_bench.runs.record import RunRecord
+    from aira_bench.record.run_record import RunRecord
 
 _MAY_BE_EMPTY = (
     "standard error", "claimed", "claimed - trusted", "confirmed", "flags", "unranked", "awaits confirm", "controls",
@@ -38,11 +38,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Show all runs or one."""
+    """Show all runs, or the steps of one."""
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
-    from aira_bench.runs.folder import find_run, list_runs
-    from aira_bench.runs.record import read_run, read_runs
+    from aira_bench.record.folder import find_run, list_runs
+    from aira_bench.record.run_record import read_run, read_runs
     from aira_bench.terminal import tell
 
     paths = host_paths(args.runs)
@@ -68,9 +68,9 @@ def _state(record: "RunRecord") -> str:
 
 
 def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
-    from aira_bench.leaderboard.board import seed_result
-    from aira_bench.leaderboard.formats import cost, tokens
-    from aira_bench.runs.node import ModelUse
+    from aira_bench.leaderboard.columns import cost, tokens
+    from aira_bench.leaderboard.rows import seed_result
+    from aira_bench.record.node import ModelUse
 
     manifest = record.manifest
     plan = manifest.plan
@@ -94,7 +94,7 @@ def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
 
 
 def _steps(record: "RunRecord") -> list[dict[str, Any]]:
-    from aira_bench.evaluation.verdict import CONFIRM_FIRST
+    from aira_contract.flags import ABOVE_PUBLISHED_BEST
 
     rows = []
     for seed in record.seeds:
@@ -116,7 +116,7 @@ def _steps(record: "RunRecord") -> list[dict[str, Any]]:
                     "confirmed": confirmed.test if confirmed else None,
                     "flags": _once(flag for found in judged for flag in found.flags),
                     "unranked": _once(flag for found in judged for flag in found.unranked),
-                    "awaits confirm": True if score and CONFIRM_FIRST in score.flags and not confirmed else None,
+                    "awaits confirm": True if score and ABOVE_PUBLISHED_BEST in score.flags and not confirmed else None,
                     "controls": _once(remark for found in judged for remark in found.remarks),
                     "attempts": node.attempts if node.attempts > 1 else None,
                     "seconds": round(node.timings.total_s, 2),
@@ -132,7 +132,7 @@ def _once(words: Iterable[str]) -> list[str]:
 
 
 def _changes(record: "RunRecord") -> list[dict[str, Any]]:
-    from aira_bench.runs.attribution import attribute_changes
+    from aira_bench.analysis.attribution import attribute_changes
 
     return [
         {

@@ -1,14 +1,13 @@
 """Scores already paid for.
 
 Training an architecture twice buys nothing, and a second draw of luck must not be for sale: the same submission gets
-the same score. The key covers everything a score depends on: the submission in normal form (or its bytes), the task
-folder, its prepared data, the profile, the seed set, and the evaluator's image, whose tag is a content hash.
+the same score. The key covers everything a score depends on: the submission in normal form (or its bytes), and the
+conditions it was made under (`aira_bench.record.conditions`).
 """
 
 import hashlib
 import hmac
 import json
-import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,25 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from aira_bench.evaluation.verdict import Scored
 from aira_bench.files import Unacceptable, parse_json, read_file, write_atomically
 from aira_bench.keys import MachineKey
-from aira_bench.tasks.metadata import ArtifactSpec
 
 _SCORED = TypeAdapter(Scored)
 MOST_BYTES = 16 * 2**20
-_SEPARATOR = re.compile(r"[,-]")
-
-
-def host_canonical(artifact: ArtifactSpec, data: bytes) -> str | None:
-    """The normal form of an architecture submission in its commonest spellings, else None.
-
-    A shortcut for cache look-ups only: the judge has the say, and a judge that names another form is an error.
-    """
-    lines = data.decode("ascii", "replace").splitlines()
-    if artifact.kind != "architecture" or len(lines) != 2 or len(data) > artifact.max_kib * 1024:
-        return None
-    tokens = _SEPARATOR.split(lines[1].strip('"'))
-    if len(tokens) != artifact.layers or not set(tokens) <= set(artifact.primitives):
-        return None
-    return ",".join(tokens)
 
 
 @dataclass(frozen=True)
@@ -67,7 +50,7 @@ class ScoreCache:
             return None
 
     def put(self, submission: str, scored: Scored) -> None:
-        """Store a score."""
+        """Store a score under its key, with a code that only this machine can make."""
         name, stored = self._name(submission), json.dumps(asdict(scored), allow_nan=False).encode()
         write_atomically(self.folder / name, self._code(name, stored) + b"\n" + stored, mode=0o600)
 

@@ -3,21 +3,23 @@
 What is judged enters as bounded files; a score leaves as the task's printed block and, where the task writes one, its
 report. The container mounts hidden data and the task folder, and no byte of agent code.
 
-Verdicts: exit status 0 with a good block is a score, 2 is a refusal (upstream contract). An evaluation that is killed
-for its memory, its output or the whole of its time is a refusal too: those are the submission's to cause. Any other
-failure is the evaluation's own, an infrastructure error, except in upstream folders, whose scripts also crash on bad
-submissions.
+An evaluation that is killed for its memory, its output or the whole of its time is a refusal: those are the
+submission's to cause. What one that ends by itself says is read by `verdict`.
+
+Not covered: judges that stay in their container (`resident`), and what comes before a judge where a submission is code
+(`traced_module`, `served_script`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError
 from aira_bench.escaping import printable
-from aira_bench.evaluation.compiled_programs import PROGRAMS
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.evaluation.verdict import Refused, Scored, Verdict, parse_report, parse_score_block
+from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.verdict import Refused, ScriptEnd, Verdict, read_verdict
 from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import (
     Artifact,
@@ -26,19 +28,24 @@ from aira_bench.sandbox.protocol import (
     Limits,
     Mount,
     PreparedContainer,
+    RejectedArtifact,
     Sandbox,
     StepOutcome,
 )
 from aira_bench.sandbox.warm import WarmContainer
+from aira_bench.tasks.task import Task
+from aira_contract.containers import DATA, HIDDEN, TASK
+from aira_contract.files import EVALUATE_SCRIPT, REPORT_FILE
+from aira_contract.invocation import REPORT_OPTION, SUBMISSION_OPTION
 
-_REPORT = ArtifactRequest("report.json", 1 << 20)
+_REPORT = ArtifactRequest(REPORT_FILE, 1 << 20)
 # Shows the hidden data as ./data beside the submission, then becomes the task's evaluator.
-_ENTRY = """
+_ENTRY = f"""
 import os, sys
-for name in os.listdir("/hidden"):
-    if not os.path.lexists("data/" + name):
-        os.symlink("/hidden/" + name, "data/" + name)
-os.execv(sys.executable, [sys.executable, "/task/evaluate.py", *sys.argv[1:]])
+for name in os.listdir("{HIDDEN}"):
+    if not os.path.lexists("{DATA}/" + name):
+        os.symlink("{HIDDEN}/" + name, "{DATA}/" + name)
+os.execv(sys.executable, [sys.executable, "{TASK / EVALUATE_SCRIPT}", *sys.argv[1:]])
 """
 
 
@@ -50,16 +57,9 @@ class JudgeAlone:
         self._setting = setting
         self._judges = WarmContainer(sandbox, judge_spec(setting, limits), ahead)
 
-    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Score one submission (`SubmissionEvaluator.evaluate`)."""
-        name = self._setting.task.metadata.aira.artifact.name
-        container = self._judges.take()
-        try:
-            return judge(
-                self._setting, name, {name: submission}, container, timeout_s=timeout_s, destination=destination
-            )
-        finally:
-            container.close()
+        return judge_in(self._judges, self._setting, submission, deadline, destination)
 
     def close(self) -> None:
         """Remove the container started ahead."""
@@ -74,73 +74,80 @@ def judge_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
         run_id=setting.run_id,
         limits=limits,
         mounts=(
-            Mount(setting.data.task, PurePosixPath("/task")),
-            Mount(setting.data.hidden, PurePosixPath("/hidden")),
+            Mount(setting.data.task, TASK),
+            Mount(setting.data.hidden, HIDDEN),
         ),
         environment=setting.environment,
     )
 
 
-def judge(
-    setting: EvaluationSetting,
-    submission: str,
-    files: Mapping[str, bytes],
-    container: PreparedContainer,
-    *,
-    timeout_s: float,
-    destination: Path,
+def judge_in(
+    containers: WarmContainer, setting: EvaluationSetting, submission: Submission, deadline: Deadline, destination: Path
 ) -> Verdict:
-    """Run the task's `evaluate.py` and read its verdict.
-
-    The arguments are those of `run_judge`.
+    """Score a submission that is data in the next of some containers; arguments as of `SubmissionEvaluator.evaluate`.
 
     Raises:
         SandboxError: the engine or the evaluation itself failed; there is no verdict.
     """
-    outcome = run_judge(setting, submission, files, container, timeout_s=timeout_s, destination=destination)
-    return read_verdict(setting, outcome, timeout_s=timeout_s)
+    files = {f"{DATA}/{setting.task.metadata.aira.artifact.name}": submission.content}
+    container = containers.take()
+    try:
+        return judge(setting, files, container, deadline=deadline, destination=destination)
+    finally:
+        container.close()
+
+
+def judge(
+    setting: EvaluationSetting,
+    files: Mapping[str, bytes],
+    container: PreparedContainer,
+    *,
+    deadline: Deadline,
+    destination: Path,
+) -> Verdict:
+    """Run the task's `evaluate.py` and read its verdict; the arguments are those of `run_judge`.
+
+    Raises:
+        SandboxError: the engine or the evaluation itself failed; there is no verdict.
+    """
+    outcome = run_judge(setting, files, container, timeout_s=deadline.limit_s, destination=destination)
+    return verdict_of(setting, outcome, deadline)
 
 
 def run_judge(
     setting: EvaluationSetting,
-    submission: str,
     files: Mapping[str, bytes],
     container: PreparedContainer,
     *,
     timeout_s: float,
     destination: Path,
-    programs: bytes | None = None,
+    options: Sequence[str] = (),
+    artifacts: Sequence[ArtifactRequest] = (),
 ) -> StepOutcome:
     """Run the task's `evaluate.py`; its report and output are kept under `destination`.
 
     Args:
         setting: of the run.
-        submission: which of the files `--submission-file` names.
-        files: what lies in `./data` beside the hidden data, by name.
+        files: what the workspace holds, by path. The first is the submission, in `data/` beside the hidden data.
         container: a fresh one, made from `judge_spec`.
         timeout_s: for the whole command.
         destination: a host folder; made if absent.
-        programs: compiled programs of an earlier judge, or empty; then those of this one are copied out as well.
+        options: of this task's `evaluate.py` beyond those of all.
+        artifacts: what is copied out besides the report.
 
     Raises:
         SandboxError: the engine failed.
     """
-    arguments = ["--submission-file", f"./data/{submission}"]
-    entering = {f"data/{name}": content for name, content in files.items()}
-    artifacts = []
-    if setting.task.metadata.aira.report:
-        arguments += ["--report-file", _REPORT.name]
-        artifacts.append(_REPORT)
-    if programs is not None:
-        arguments += ["--programs-file", PROGRAMS.name]
-        artifacts.append(PROGRAMS)
-        entering |= {PROGRAMS.name: programs} if programs else {}
+    arguments = [SUBMISSION_OPTION, f"./{next(iter(files))}"]
+    reports = [_REPORT] if setting.task.metadata.aira.report else []
+    for report in reports:
+        arguments += [REPORT_OPTION, report.name]
     destination.mkdir(parents=True, exist_ok=True)
     outcome = container.run(
-        ["python3", "-c", _ENTRY, *arguments],
-        files=entering,
+        ["python3", "-c", _ENTRY, *arguments, *options],
+        files=files,
         timeout_s=timeout_s,
-        artifacts=artifacts,
+        artifacts=[*reports, *artifacts],
         destination=destination,
     )
     for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):
@@ -149,80 +156,36 @@ def run_judge(
     return outcome
 
 
-def has_whole_time(setting: EvaluationSetting, timeout_s: float) -> bool:
-    """Whether an evaluation has the profile's time: less is what the run has left, which no submission answers for."""
-    return timeout_s >= setting.task.profile(setting.profile).evaluation_timeout_s
-
-
-def timed_out(setting: EvaluationSetting, timeout_s: float) -> Refused:
-    """The verdict on a submission whose evaluation did not end.
+def timed_out(task: Task, deadline: Deadline) -> Refused:
+    """The verdict on a submission whose evaluation did not end by its deadline.
 
     Raises:
-        SandboxError: it had less than the profile's time.
+        SandboxError: the deadline was not the evaluation's own, and so not the submission's to keep.
     """
-    if not has_whole_time(setting, timeout_s):
-        raise SandboxError(f"The time of the run ended during the evaluation of {setting.task.title}.")
-    return Refused(f"its evaluation did not end within {timeout_s:.0f} s", timeout_s)
+    if deadline.owner != "evaluation":
+        raise SandboxError(f"The time of the run ended during the evaluation of {task.title}.")
+    return Refused(f"its evaluation did not end within {deadline.limit_s:.0f} s", deadline.limit_s)
 
 
-def read_verdict(setting: EvaluationSetting, outcome: StepOutcome, *, timeout_s: float) -> Verdict:
-    """What a judge's ending, score block and report say; `timeout_s` is the time it had.
+def verdict_of(setting: EvaluationSetting, outcome: StepOutcome, deadline: Deadline) -> Verdict:
+    """What the ending of a judge's container says.
 
     Raises:
-        SandboxError: the evaluation failed, or had less than its time and ran out of it.
+        SandboxError: the evaluation failed, or ran out of time that was not its own.
     """
-    reports = setting.task.metadata.aira.report
     if outcome.ended == "timeout":
-        return timed_out(setting, timeout_s)
+        return timed_out(setting.task, deadline)
     if outcome.ended != "exited":
         return Refused(f"its evaluation was killed above {outcome.above}", outcome.wall_s)
-    if outcome.exit_code == 2 or (outcome.exit_code != 0 and not reports):
-        return Refused(_refusal(setting, outcome), outcome.wall_s)
-    if outcome.exit_code != 0:
-        raise SandboxError(
-            f"The evaluation of {setting.task.title} failed with exit status {outcome.exit_code}: "
-            f"{last_line(outcome.stderr) or 'no message'}"
-        )
-    try:
-        test = parse_score_block((outcome.stdout.head + outcome.stdout.tail).decode("utf-8", "replace"),
-                                 setting.task.metric)  # fmt: skip
-    except ValueError as error:
-        if reports:
-            raise SandboxError(f"The evaluation of {setting.task.title} gave no score: {error}.") from error
-        return Refused(str(error), outcome.wall_s)
-    if not reports:
-        return Scored(test, None, None, evaluator_version="task", seconds=outcome.wall_s)
-    return _reported(setting, outcome, test)
-
-
-def _reported(setting: EvaluationSetting, outcome: StepOutcome, test: float) -> Scored:
-    file = outcome.artifacts[_REPORT.name]
-    if not isinstance(file, Artifact):
-        raise SandboxError(f"The evaluation of {setting.task.title} left no report ({file.reason}).")
-    report = parse_report(file.path.read_bytes())
-    if report.test != test:
-        raise SandboxError(f"The evaluation printed {test} and reported {report.test}; they must be equal.")
-    if setting.task.metadata.aira.hidden_validation and report.validation is None:
-        raise SandboxError(f"The evaluation of {setting.task.title} reported no hidden validation score.")
-    return Scored(
-        test,
-        report.validation,
-        report.canonical,
-        report.evaluator_version,
-        report.seconds,
-        dict(report.details),
-        claimed=report.claimed,
-        flags=report.flags,
-        unranked=report.unranked,
-        remarks=report.remarks,
-        validation_standard_error=report.validation_standard_error,
-        test_standard_error=report.test_standard_error,
+    if outcome.exit_code is None:
+        raise SandboxError(f"The evaluation of {setting.task.title} ended without an exit status.")
+    report = outcome.artifacts.get(_REPORT.name)
+    end = ScriptEnd(
+        outcome.exit_code,
+        (outcome.stdout.head + outcome.stdout.tail).decode("utf-8", "replace"),
+        last_line(outcome.stderr),
+        report.path.read_bytes() if isinstance(report, Artifact) else None,
+        outcome.wall_s,
+        report.reason if isinstance(report, RejectedArtifact) else "missing",
     )
-
-
-def _refusal(setting: EvaluationSetting, outcome: StepOutcome) -> str:
-    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so they stay here."""
-    if not setting.task.metadata.aira.report:
-        return "the task's evaluate.py refused the submission"
-    line = last_line(outcome.stderr) or "the submission cannot be read"
-    return line.split("error: ", 1)[-1]
+    return read_verdict(setting.task, end)

@@ -11,11 +11,14 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from aira_bench.evaluation.compiled_programs import CompiledPrograms
+from aira_bench.deadline import Deadline
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Verdict
 from aira_bench.images.ensure import ImageSet
+from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
+from aira_contract.settings import PROFILE_VARIABLE, SEED_SET_VARIABLE, SeedSet
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class EvaluationSetting:
     images: ImageSet
     run_id: str
     """Label of every container."""
-    seed_set: str = "search"
+    seed_set: SeedSet = "search"
     public_sha256: str | None = None
     """Of the public data, as `Mount.content`."""
     programs: CompiledPrograms | None = None
     """Where judges that compile leave their programs to each other; None: nowhere."""
+    evaluator: str | None = None
+    """Which evaluator scores, as the user named it; None for the one that fits the task's artifact."""
     _: KW_ONLY
     draw_secret: str = field(repr=False)
     """Of this machine, hexadecimal. Task folders publish their seeds: what judges ask must not follow from them."""
@@ -40,18 +45,19 @@ class EvaluationSetting:
     @property
     def environment(self) -> dict[str, str]:
         """What the task's own scripts are told in every container of an evaluation."""
-        return {"AIRA_PROFILE": self.profile, "AIRA_SEED_SET": self.seed_set}
+        return {PROFILE_VARIABLE: self.profile, SEED_SET_VARIABLE: self.seed_set}
 
 
 class SubmissionEvaluator(Protocol):
     """Scores submissions one after the other in one slot."""
 
-    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Score one submission; what the evaluation wrote is kept under `destination`.
 
         Args:
-            submission: the artifact's bytes, no longer than the task admits.
-            timeout_s: for everything the evaluation does, kept from outside the containers.
+            submission: an artifact, no longer than the task admits.
+            deadline: for everything the evaluation does, kept from outside the containers. A submission that is not
+                done by then is refused where the deadline's owner is `evaluation`; else the run's time was over.
             destination: a host folder that no container sees; made if absent.
 
         Raises:

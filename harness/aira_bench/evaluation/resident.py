@@ -2,8 +2,8 @@
 
 An architecture is data, and so short a language that the host knows its normal form; a judge that gets nothing else can
 serve many candidates and keep what is the same for all of them, imports above all. The container is the one every
-judgement runs in, with the same walls, and the script it runs for each request is the task's own, so verdicts are read
-by the same code. What the host cannot bring into normal form goes to a fresh container, as it would without this.
+judgement runs in, with the same walls, and the script it runs for each request is the task's own, so its end is read by
+the same code. What the host cannot bring into normal form goes to a fresh container, as it would without this.
 
 The container is thrown away, and the next request gets a new one, after every failure: silence beyond the deadline, an
 early end, a message that is not the awaited answer, an exit status other than 0. Silence for the whole time of an
@@ -13,46 +13,38 @@ another.
 Not covered: submissions that are code, and GPUs that an agent's container uses too (`may_stay`).
 """
 
-import hashlib
 import json
 import secrets
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aira_bench.bundled import bundled_folder
+from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError
 from aira_bench.escaping import printable
-from aira_bench.evaluation.cache import host_canonical
-from aira_bench.evaluation.judge import judge, judge_spec, read_verdict, timed_out
+from aira_bench.evaluation.judge import judge_in, judge_spec, timed_out
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, Verdict, read_verdict
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import write_atomically
-from aira_bench.sandbox.protocol import (
-    Artifact,
-    CapturedOutput,
-    Conversation,
-    ConversationTimeout,
-    Limits,
-    PreparedContainer,
-    RejectedArtifact,
-    Sandbox,
-    StepOutcome,
-)
+from aira_bench.output import last_line_of
+from aira_bench.sandbox.protocol import Conversation, ConversationTimeout, Limits, PreparedContainer, Sandbox
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.task import Task
+from aira_contract.containers import HIDDEN, TASK
+from aira_contract.files import EVALUATE_SCRIPT, REPORT_FILE
+from aira_contract.framing import MAX_MESSAGE_BYTES
+from aira_contract.invocation import DONE, HIDDEN_OPTION, RESIDENT_PROGRAM, SCRIPT_OPTION
 
-REPORT = "report.json"
-MOST_BYTES = 1 << 20
-"""Largest message either way."""
-_COMMAND = ("python3", "-m", "aira_evaluator.compose.resident", "--script", "/task/evaluate.py", "--hidden", "/hidden")
+_COMMAND = ("python3", "-m", RESIDENT_PROGRAM, SCRIPT_OPTION, str(TASK / EVALUATE_SCRIPT), HIDDEN_OPTION, str(HIDDEN))
 
 
 class _Answer(BaseModel):
-    """What the resident judge says (aira_evaluator.compose.resident)."""
+    """What the resident judge says (aira_evaluator.compose.judge.resident)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,6 +53,11 @@ class _Answer(BaseModel):
     stdout: str
     stderr: str
     report: str | None
+
+    def script_end(self, seconds: float) -> ScriptEnd:
+        """How the script ended for this request."""
+        report = None if self.report is None else self.report.encode()
+        return ScriptEnd(self.status, self.stdout, last_line_of(self.stderr.encode()), report, seconds)
 
 
 def may_stay(task: Task, limits: Limits) -> bool:
@@ -85,24 +82,22 @@ class ResidentJudge:
         self._open: PreparedContainer | None = None
         self._conversation: Conversation | None = None
 
-    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Score one submission (`SubmissionEvaluator.evaluate`)."""
-        artifact = self._setting.task.metadata.aira.artifact
-        canonical = host_canonical(artifact, submission)
+        canonical = submission.canonical
         if canonical is None:
-            return self._in_fresh_container(submission, timeout_s, destination)
+            return judge_in(self._containers, self._setting, submission, deadline, destination)
         destination.mkdir(parents=True, exist_ok=True)
-        start_s = time.monotonic()
         try:
-            conversation = self._conversation or self._begin(timeout_s)
-            answer = self._ask(conversation, canonical, start_s + timeout_s - time.monotonic())
-            outcome = _outcome(answer, time.monotonic() - start_s, destination)
-            verdict = read_verdict(self._setting, outcome, timeout_s=timeout_s)
+            conversation = self._conversation or self._begin(deadline.limit_s)
+            answer = self._ask(conversation, canonical, deadline.left_s)
+            _keep(answer, destination)
+            verdict = read_verdict(self._setting.task, answer.script_end(deadline.used_s))
             if isinstance(verdict, Scored) and verdict.canonical != canonical:
                 raise SandboxError(f"The resident judge scored {verdict.canonical!r}, asked was {canonical!r}.")
         except ConversationTimeout:
             self._dismiss()
-            return timed_out(self._setting, timeout_s)
+            return timed_out(self._setting.task, deadline)
         except SandboxError:
             killed = self._was_killed_for_memory()
             self._dismiss()
@@ -112,7 +107,7 @@ class ResidentJudge:
         except BaseException:
             self._dismiss()
             raise
-        if answer.status != 0:
+        if answer.status != DONE:
             self._dismiss()
         return verdict
 
@@ -129,7 +124,7 @@ class ResidentJudge:
             self._open = container
             if self._closed:
                 raise SandboxError("The run is being stopped.")
-        self._conversation = container.converse(_COMMAND, files={}, most_bytes=MOST_BYTES, timeout_s=timeout_s)
+        self._conversation = container.converse(_COMMAND, files={}, most_bytes=MAX_MESSAGE_BYTES, timeout_s=timeout_s)
         return self._conversation
 
     def _ask(self, conversation: Conversation, canonical: str, timeout_s: float) -> _Answer:
@@ -138,20 +133,12 @@ class ResidentJudge:
         try:
             answer = _Answer.model_validate_json(conversation.ask(request, timeout_s=timeout_s))
         except ValidationError as error:
-            raise SandboxError(f"The resident judge's answer is broken: {str(error.errors()[0])[:200]}") from error
+            raise SandboxError(
+                f"The resident judge's answer is broken: {str(error.errors()[0])[:PROBLEM_CHARS]}"
+            ) from error
         if answer.id != name:
             raise SandboxError("The resident judge answered another request than it was asked.")
         return answer
-
-    def _in_fresh_container(self, submission: bytes, timeout_s: float, destination: Path) -> Verdict:
-        name = self._setting.task.metadata.aira.artifact.name
-        container = self._containers.take()
-        try:
-            return judge(
-                self._setting, name, {name: submission}, container, timeout_s=timeout_s, destination=destination
-            )
-        finally:
-            container.close()
 
     def _was_killed_for_memory(self) -> bool:
         """Whether the engine says so of the judge that just broke off."""
@@ -172,19 +159,9 @@ class ResidentJudge:
             container.close()
 
 
-def _outcome(answer: _Answer, wall_s: float, destination: Path) -> StepOutcome:
-    """The answer in the terms of a judge's own container, with its files where that leaves them."""
+def _keep(answer: _Answer, destination: Path) -> None:
+    """Leave what a judge's own container leaves."""
     for stream, text in (("stdout", answer.stdout), ("stderr", answer.stderr)):
         (destination / f"{stream}.txt").write_text(printable(text.encode()), encoding="utf-8")
-    found: Artifact | RejectedArtifact = RejectedArtifact(REPORT, "missing")
     if answer.report is not None:
-        data = answer.report.encode()
-        write_atomically(destination / REPORT, data)
-        found = Artifact(REPORT, destination / REPORT, len(data), hashlib.sha256(data).hexdigest())
-    stdout, stderr = _captured(answer.stdout), _captured(answer.stderr)
-    return StepOutcome("exited", answer.status, wall_s, stdout, stderr, {REPORT: found}, None)
-
-
-def _captured(text: str) -> CapturedOutput:
-    data = text.encode()
-    return CapturedOutput(data, b"", len(data), hashlib.sha256(data).hexdigest())
+        write_atomically(destination / REPORT_FILE, answer.report.encode())

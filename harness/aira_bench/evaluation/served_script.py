@@ -14,7 +14,6 @@ agent; it ran on public data.
 Not covered: the questions and the score (`aira_evaluator.autoresearch`).
 """
 
-import json
 import math
 import secrets
 import threading
@@ -22,18 +21,19 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
+from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, AskedInVain, SandboxError, TaskError
 from aira_bench.escaping import printable
+from aira_bench.evaluation.claim import CLAIM, claimed_value
 from aira_bench.evaluation.judge import judge, judge_spec
-from aira_bench.evaluation.predictors import HANDOVER_FILE, TAKING_TURNS, Predictors, predict_spec
+from aira_bench.evaluation.predictors import TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.output import last_line
-from aira_bench.runs.attempts import keep_attempt
-from aira_bench.runs.outcomes import CLAIM, claimed_value
+from aira_bench.record.attempts import keep_attempt
 from aira_bench.sandbox.protocol import (
     Artifact,
     ArtifactRequest,
@@ -46,12 +46,12 @@ from aira_bench.sandbox.protocol import (
 )
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.metadata import FitClock
+from aira_contract.containers import DATA, WORKSPACE
+from aira_contract.files import COMPANION_FILES, FIT_FILE, HANDOVER_FILE, MAX_TRAINING_BEGAN_BYTES, TRAINING_BEGAN_FILE
+from aira_contract.settings import PROFILE_VARIABLE, TIME_BUDGET_VARIABLE
+from aira_contract.training_record import TrainingRecord
 
-COMPANIONS = ("prepare.py", "kernels.py")
-"""Public files that lie beside the script when it runs."""
-BEGAN = ArtifactRequest("training_began", 64)
-"""Left by the shim when it deals the first training batch; only the time of its making is read."""
-FIT_FILE = "fit.json"
+BEGAN = ArtifactRequest(TRAINING_BEGAN_FILE, MAX_TRAINING_BEGAN_BYTES)
 ATTEMPTS = 3
 """How often one hand-over is asked, if infrastructure fails."""
 _EMPTY_STEP_TIMEOUT_S = 60.0
@@ -60,11 +60,12 @@ _ENDING_S = 5.0
 
 @dataclass(frozen=True)
 class Handover:
-    """A model's file on the host, and the record of its making."""
+    """A model's file on the host, and what is known of its making (`TrainingRecord`)."""
 
     folder: Path
-    record: Mapping[str, Any]
-    """What the judge is told of it."""
+    sha256: str
+    claimed: float | None
+    seconds: Mapping[str, float | None]
 
 
 class ServedScript:
@@ -79,7 +80,7 @@ class ServedScript:
         clock = setting.task.profile(setting.profile).fit
         if clock is None:
             raise TaskError(f"Task {setting.task.title} has no aira.profiles.{setting.profile}.fit in its metadata.")
-        missing = [name for name in COMPANIONS if not (setting.data.public / name).is_file()]
+        missing = [name for name in COMPANION_FILES if not (setting.data.public / name).is_file()]
         if missing:
             raise TaskError(
                 f"The public data of {setting.task.title} has no {', '.join(missing)}: another version prepared it.",
@@ -96,22 +97,21 @@ class ServedScript:
         self._predictors: Predictors | None = None
         self._closed = False
 
-    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Score one script (`SubmissionEvaluator.evaluate`).
 
         Raises:
             AskedInVain: infrastructure failed after the model was handed over; it must not be trained again.
         """
-        ends_s = time.monotonic() + timeout_s
         destination.mkdir(parents=True, exist_ok=True)
         folder = destination / "handover"
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)  # predict containers run as another user
         try:
-            made = self._fit(submission, folder, timeout_s)
+            made = self._fit(submission, folder, deadline)
             if isinstance(made, Refused):
                 return made
-            return self._asked(made, ends_s, destination)
+            return self._asked(made, deadline, destination)
         finally:
             (folder / HANDOVER_FILE).unlink(missing_ok=True)  # hundreds of MB; its hash is in the report
 
@@ -124,17 +124,17 @@ class ServedScript:
             if self._predictors is not None:
                 self._predictors.stop()
 
-    def _fit(self, submission: bytes, folder: Path, timeout_s: float) -> Handover | Refused:
+    def _fit(self, submission: Submission, folder: Path, deadline: Deadline) -> Handover | Refused:
         clock, metadata = self._clock, self._setting.task.metadata
-        allowed_s = clock.budget_s + clock.start_up_s
-        companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANIONS}
+        limit = deadline.first_part(clock.budget_s + clock.start_up_s, "script")
+        companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANION_FILES}
         container = self._fits.take()
         started_s = time.monotonic()
         try:
             outcome = container.run(
                 ["python3", metadata.aira.artifact.name],
-                files={metadata.aira.artifact.name: submission, **companions},
-                timeout_s=min(allowed_s, timeout_s),
+                files={metadata.aira.artifact.name: submission.content, **companions},
+                timeout_s=limit.limit_s,
                 artifacts=[BEGAN, CLAIM, ArtifactRequest(HANDOVER_FILE, clock.handover_mib << 20)],
                 destination=folder,
             )
@@ -145,18 +145,13 @@ class ServedScript:
             (folder / f"fit_{stream}.txt").write_text(text, encoding="utf-8")
         model = outcome.artifacts[HANDOVER_FILE]
         if not isinstance(model, Artifact):
-            if outcome.ended == "timeout" and timeout_s < allowed_s:
+            if outcome.ended == "timeout" and limit.owner != "script":
                 raise SandboxError("The evaluation's time was over before the script's.")
             detail = f": {model.detail}" if model.detail else ""
             return Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
         model.path.chmod(0o644)
-        record = {
-            "handover_sha256": model.sha256,
-            "claimed": claimed_value(outcome, self._setting.task.metric),
-            "serving_s": clock.serving_s,
-            "seconds": fit_seconds(outcome, started_s),
-        }
-        return Handover(folder, record)
+        claimed = claimed_value(outcome, self._setting.task.metric)
+        return Handover(folder, model.sha256, claimed, fit_seconds(outcome, started_s))
 
     def _without_model(self, outcome: StepOutcome, file: str) -> str:
         name, clock = self._setting.task.metadata.aira.artifact.name, self._clock
@@ -174,27 +169,28 @@ class ServedScript:
             return f"{name} ended with exit status {outcome.exit_code}: {said}"
         return f"{name} ended without handing a model over: it must call evaluate_bpb(model, ...)"
 
-    def _asked(self, made: Handover, ends_s: float, destination: Path) -> Verdict:
+    def _asked(self, made: Handover, deadline: Deadline, destination: Path) -> Verdict:
         """The verdict on a handed-over model, asked the same again where infrastructure fails; all files are kept."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return replace(self._serve(made, ends_s, destination), attempts=attempt)
+                return replace(self._serve(made, deadline, destination), attempts=attempt)
             except SandboxError as error:
                 failure = error
             keep_attempt(destination, failure, besides=[made.folder.name])
-            if self._closed or time.monotonic() >= ends_s:
+            if self._closed or deadline.has_passed:
                 break
         lost = self._predictors is not None and self._predictors.failure is failure and isinstance(failure, StepLost)
         if lost and self._engine_works(destination):
             return Refused(f"the container that served the model was lost {attempt} times", attempts=attempt)
         raise AskedInVain(failure.message, hint=failure.hint, attempts=attempt) from failure
 
-    def _serve(self, made: Handover, ends_s: float, destination: Path) -> Verdict:
+    def _serve(self, made: Handover, deadline: Deadline, destination: Path) -> Verdict:
         container = self._judges.take()
         spec = predict_spec(self._setting, self._limits, made.folder, self._meeting)
         sockets = [secrets.token_hex(16) for _ in range(self._clock.predictors)]
-        told = {**made.record, "sockets": sockets, "draw_secret": self._setting.draw_secret}
-        record = json.dumps(told, allow_nan=False).encode("ascii")
+        told = TrainingRecord(
+            made.sha256, made.claimed, self._clock.serving_s, made.seconds, sockets, self._setting.draw_secret
+        )
         predictors = Predictors(
             self._sandbox, spec, sockets, self._clock.serving_s, destination, on_failure=container.close
         )
@@ -205,10 +201,10 @@ class ServedScript:
             predictors.start()
             verdict = judge(
                 self._setting,
-                name,
-                {name: b"", FIT_FILE: record},  # the upstream layout wants the file; nobody reads it
+                # The upstream layout wants the first; nobody reads it.
+                {f"{DATA}/{name}": b"", f"{DATA}/{FIT_FILE}": told.to_json()},
                 container,
-                timeout_s=max(ends_s - time.monotonic(), 1.0),
+                deadline=deadline.remainder(least_s=1.0),
                 destination=destination,
             )
         except SandboxError as error:
@@ -260,8 +256,8 @@ def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> Con
         role="fit",
         run_id=setting.run_id,
         limits=limits,
-        mounts=(Mount(setting.data.public, PurePosixPath("/workspace/data"), content=setting.public_sha256),),
-        environment={"AIRA_PROFILE": setting.profile, "AIRA_TIME_BUDGET_S": f"{clock.budget_s:g}"},
+        mounts=(Mount(setting.data.public, WORKSPACE / DATA, content=setting.public_sha256),),
+        environment={PROFILE_VARIABLE: setting.profile, TIME_BUDGET_VARIABLE: f"{clock.budget_s:g}"},
     )
 
 

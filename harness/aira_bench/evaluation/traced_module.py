@@ -8,30 +8,42 @@ much) is a refusal; only the engine's failures are infrastructure's.
 Not covered: whether the graphs are admissible, which is the judge's to check (`aira_evaluator.lra`).
 """
 
-import json
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError, TaskError
 from aira_bench.escaping import printable
-from aira_bench.evaluation.compiled_programs import PROGRAMS
-from aira_bench.evaluation.judge import has_whole_time, judge_spec, read_verdict, run_judge
+from aira_bench.evaluation.judge import judge_spec, run_judge, verdict_of
 from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Verdict
 from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Sandbox, StepOutcome
 from aira_bench.sandbox.warm import WarmContainer
+from aira_contract.containers import DATA
+from aira_contract.files import (
+    GRAPHS_FILE,
+    JUDGE_FILE,
+    MAX_GRAPHS_BYTES,
+    MAX_PROGRAMS_FILE_BYTES,
+    PROGRAMS_FILE,
+    TRACE_SCRIPT,
+)
+from aira_contract.invocation import CPU, CUDA, DONE, PLATFORM_OPTION, PROGRAMS_OPTION, REFUSED
+from aira_contract.judge_settings import JudgeSettings
+from aira_contract.settings import PROFILE_VARIABLE, SeedSet
 
-SCRIPT = "trace.py"
-"""Of the task folder; given to the fit container as a file, since the folder also names the hidden seeds."""
-GRAPHS = ArtifactRequest("module.graphs", 160 << 20)
-JUDGE_FILE = "judge.json"
+GRAPHS = ArtifactRequest(GRAPHS_FILE, MAX_GRAPHS_BYTES)
+PROGRAMS = ArtifactRequest(PROGRAMS_FILE, MAX_PROGRAMS_FILE_BYTES)
+"""What a judge that compiles leaves for the next one (`aira_bench.record.compiled_programs`)."""
 TRACE_TIMEOUT_S = 600.0
-TRAININGS = {"search": 1, "final": 3}
+TRAININGS: dict[SeedSet, int] = {"search": 1, "final": 3}
 """Of a module, by seed set: `aira-bench confirm` has the judge train on control tasks too, and gives it their time."""
+_OWN = ("tracing", "evaluation")
+"""Deadlines that a submission answers for. Another is what the run has left, which is not the submission's fault."""
 _CRASHES = frozenset(
     128 + number for number in (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
 )
@@ -50,25 +62,22 @@ class TracedModule:
         """
         self._setting, self._limits = setting, limits
         try:
-            self._script = (setting.data.task / SCRIPT).read_bytes()
+            # Given to the fit container as a file, since the task folder also names the hidden seeds.
+            self._script = (setting.data.task / TRACE_SCRIPT).read_bytes()
         except OSError as error:
-            raise TaskError(f"Task {setting.task.title} has no readable {SCRIPT}: {error.strerror}.") from None
-        self._platform = "cpu" if limits.gpu_uuid is None else "cuda"
+            raise TaskError(f"Task {setting.task.title} has no readable {TRACE_SCRIPT}: {error.strerror}.") from None
+        self._platform = CPU if limits.gpu_uuid is None else CUDA
         self._fits = WarmContainer(sandbox, fit_spec(setting, limits), ahead)
         self._judges = WarmContainer(sandbox, judge_spec(setting, limits), ahead)
 
-    def evaluate(self, submission: bytes, *, timeout_s: float, destination: Path) -> Verdict:
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Score one submission (`SubmissionEvaluator.evaluate`)."""
-        started_s = time.monotonic()
-        # Less than the profile's time is what the run has left: running out of it is not the submission's fault.
-        whole = has_whole_time(self._setting, timeout_s)
-        graphs = self._trace(submission, timeout_s, destination / "fit", whole=whole)
+        graphs = self._trace(submission, deadline.first_part(TRACE_TIMEOUT_S, "tracing"), destination / "fit")
         if isinstance(graphs, Refused):
             return graphs
-        left_s = TRAININGS[self._setting.seed_set] * timeout_s - (time.monotonic() - started_s)
-        verdict = self._judge(graphs, left_s, destination, whole=whole)
+        verdict = self._judge(graphs, deadline.stretched(TRAININGS[self._setting.seed_set]), destination)
         if isinstance(verdict, Refused):
-            return replace(verdict, seconds=time.monotonic() - started_s)
+            return replace(verdict, seconds=deadline.used_s)
         admitted = self._setting.task.metadata.aira.admits
         return replace(verdict, unranked=tuple(flag for flag in verdict.unranked if flag not in admitted))
 
@@ -77,25 +86,24 @@ class TracedModule:
         self._fits.close()
         self._judges.close()
 
-    def _trace(self, submission: bytes, timeout_s: float, destination: Path, *, whole: bool) -> bytes | Refused:
-        limit_s = min(TRACE_TIMEOUT_S, timeout_s)
+    def _trace(self, submission: Submission, deadline: Deadline, destination: Path) -> bytes | Refused:
         name = self._setting.task.metadata.aira.artifact.name
         destination.mkdir(parents=True, exist_ok=True)
         container = self._fits.take()
         try:
             outcome = container.run(
-                ["python3", SCRIPT, "--platform", self._platform],
-                files={SCRIPT: self._script, name: submission},
-                timeout_s=limit_s,
+                ["python3", TRACE_SCRIPT, PLATFORM_OPTION, self._platform],
+                files={TRACE_SCRIPT: self._script, name: submission.content},
+                timeout_s=deadline.limit_s,
                 artifacts=[GRAPHS],
                 destination=destination,
             )
         finally:
             container.close()
         (destination / "stderr.txt").write_text(printable(outcome.stderr.head + outcome.stderr.tail), encoding="utf-8")
-        if outcome.ended == "timeout" and not whole and limit_s < TRACE_TIMEOUT_S:
+        if outcome.ended == "timeout" and deadline.owner not in _OWN:
             raise SandboxError("The time of the run ended while a submission was traced.")
-        reason = self._failure(outcome, limit_s)
+        reason = self._failure(outcome, deadline.limit_s)
         found = outcome.artifacts[GRAPHS.name]
         if reason is not None:
             return Refused(reason, outcome.wall_s)
@@ -112,48 +120,53 @@ class TracedModule:
             return f"{name}: tracing did not end within {limit_s:.0f} s"
         if outcome.ended != "exited":
             return f"{name}: tracing needs more than {outcome.above}"
-        if outcome.exit_code == 2:
+        if outcome.exit_code == REFUSED:
             return last_line(outcome.stderr) or f"{name}: cannot be traced"
-        if outcome.exit_code != 0:
+        if outcome.exit_code != DONE:
             said = last_line(outcome.stderr) or "no message"
             return f"{name}: tracing ended with exit status {outcome.exit_code}: {said}"
         return None
 
-    def _judge(self, graphs: bytes, timeout_s: float, destination: Path, *, whole: bool) -> Verdict:
-        if timeout_s <= 0:
-            if whole:
+    def _judge(self, graphs: bytes, deadline: Deadline, destination: Path) -> Verdict:
+        own, left_s = deadline.owner in _OWN, deadline.left_s
+        if left_s <= 0:
+            if own:
                 return Refused("tracing took all the time there is for an evaluation")
             raise SandboxError("The time of the run ended before a traced submission was judged.")
-        name, memory_mib = self._setting.task.metadata.aira.artifact.name, self._limits.memory_mib
-        told = {
-            "timeout_s": timeout_s if whole else None,
-            "memory_mib": memory_mib,
-            "draw_secret": self._setting.draw_secret,
-        }
+        outcome = self._run_judge(graphs, left_s if own else None, left_s, destination)
+        name = self._setting.task.metadata.aira.artifact.name
+        if outcome.ended == "timeout" and own:
+            return Refused(f"{name}: training and scoring did not end within {left_s:.0f} s", outcome.wall_s)
+        if outcome.ended in ("out_of_memory", "output_flood"):
+            return Refused(f"{name}: compiling or training needs more than {outcome.above}", outcome.wall_s)
+        if outcome.exit_code in _CRASHES:
+            return Refused(f"{name}: its graphs crash the compiler; they may be too long", outcome.wall_s)
+        return verdict_of(self._setting, outcome, deadline)
+
+    def _run_judge(self, graphs: bytes, told_s: float | None, timeout_s: float, destination: Path) -> StepOutcome:
+        """Train and score; where the run keeps compiled programs, with those of an earlier judge of these graphs."""
+        told = JudgeSettings(told_s, self._limits.memory_mib, self._setting.draw_secret)
+        files = {f"{DATA}/{GRAPHS.name}": graphs, f"{DATA}/{JUDGE_FILE}": told.to_json()}
         store = self._setting.programs
+        if store is not None and (kept := store.get(graphs)):
+            files[PROGRAMS.name] = kept
         container = self._judges.take()
         try:
             outcome = run_judge(
                 self._setting,
-                GRAPHS.name,
-                {GRAPHS.name: graphs, JUDGE_FILE: json.dumps(told).encode()},
+                files,
                 container,
                 timeout_s=timeout_s,
                 destination=destination,
-                programs=None if store is None else store.get(graphs) or b"",
+                options=[] if store is None else [PROGRAMS_OPTION, PROGRAMS.name],
+                artifacts=[] if store is None else [PROGRAMS],
             )
         finally:
             container.close()
         left = outcome.artifacts.get(PROGRAMS.name)
         if store is not None and isinstance(left, Artifact):
             store.put(graphs, left.path)
-        if outcome.ended == "timeout" and whole:
-            return Refused(f"{name}: training and scoring did not end within {timeout_s:.0f} s", outcome.wall_s)
-        if outcome.ended in ("out_of_memory", "output_flood"):
-            return Refused(f"{name}: compiling or training needs more than {outcome.above}", outcome.wall_s)
-        if outcome.exit_code in _CRASHES:
-            return Refused(f"{name}: its graphs crash the compiler; they may be too long", outcome.wall_s)
-        return read_verdict(self._setting, outcome, timeout_s=timeout_s)
+        return outcome
 
 
 def fit_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
@@ -163,5 +176,5 @@ def fit_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
         role="fit",
         run_id=setting.run_id,
         limits=replace(limits, gpu_uuid=None),
-        environment={"AIRA_PROFILE": setting.profile, "JAX_PLATFORMS": "cpu"},
+        environment={PROFILE_VARIABLE: setting.profile, "JAX_PLATFORMS": "cpu"},
     )

@@ -1,4 +1,4 @@
-"""What a judge can say about a submission, and how its printed words become that.
+"""What a judge can say about a submission, and how the end of its script becomes that.
 
 Only the judge's own output is read here, never an agent's. The score block is the last one printed, because a task's
 script may echo parts of a submission before it.
@@ -13,23 +13,25 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aira_bench.errors import SandboxError
+from aira_bench.excerpts import PROBLEM_CHARS
+from aira_bench.record.scores import TrustedScore
+from aira_bench.tasks.task import Task
+from aira_contract.invocation import DONE, REFUSED
+from aira_contract.reports import REPORT_SCHEMA, RESULT_MARKER
 
-MARKER = "--- EVALUATION RESULT ---"
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 StandardError = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 """Of an estimated score, in the score's own unit; None where a score is computed, not estimated."""
-CONFIRM_FIRST = "above_published_best"
-"""Flag of a score that is kept out of boards' means until `aira-bench confirm` has run its controls."""
 Remark = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[ -~]+$")]
 _BLOCK = re.compile(r"\s*(\{[^{}]*\})")
 
 
-class Report(BaseModel):
-    """`--report-file` of a task that has one (docs/architecture.md)."""
+class CheckedReport(BaseModel):
+    """`aira_contract.reports.Report`, checked: the file of a task that writes one (docs/architecture.md)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = Field(alias="schema", ge=1, le=1)
+    schema_version: int = Field(alias="schema", ge=REPORT_SCHEMA, le=REPORT_SCHEMA)
     canonical: str | None = None
     validation: float | None = Field(default=None, allow_inf_nan=False)
     test: float = Field(allow_inf_nan=False)
@@ -57,7 +59,7 @@ class Report(BaseModel):
 
 @dataclass(frozen=True)
 class Scored:
-    """A valid submission."""
+    """The judge's verdict on a submission that it accepted: its scores, and what it noticed."""
 
     test: float
     validation: float | None
@@ -91,14 +93,95 @@ class Refused:
 Verdict = Scored | Refused
 
 
+def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> TrustedScore:
+    """What is kept of a verdict; `image` is the evaluator's."""
+    return TrustedScore(
+        step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
+        scored.claimed, scored.flags, synthetic, scored.unranked, scored.validation_standard_error,
+        scored.test_standard_error, scored.remarks,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScriptEnd:
+    """How a task's `evaluate.py` ended by itself, wherever it ran."""
+
+    status: int
+    stdout: str
+    """What was kept of it."""
+    last_words: str
+    """The last line of its standard error, escaped."""
+    report: bytes | None
+    seconds: float
+    no_report: str = "missing"
+    """Why there is no report where one is due."""
+
+
+def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
+    """What exit status, score block and report of `evaluate.py` say.
+
+    Status 0 with a good block is a score, 2 a refusal (upstream contract). Anything else is a failure of the
+    evaluation, except in upstream folders, which write no report and whose scripts also crash on bad submissions.
+
+    Raises:
+        SandboxError: the evaluation failed; there is no verdict.
+    """
+    reports = task.metadata.aira.report
+    if end.status == REFUSED or (end.status != DONE and not reports):
+        return Refused(_refusal(task, end), end.seconds)
+    if end.status != DONE:
+        raise SandboxError(
+            f"The evaluation of {task.title} failed with exit status {end.status}: {end.last_words or 'no message'}"
+        )
+    try:
+        test = parse_score_block(end.stdout, task.metric)
+    except ValueError as error:
+        if reports:
+            raise SandboxError(f"The evaluation of {task.title} gave no score: {error}.") from error
+        return Refused(str(error), end.seconds)
+    if not reports:
+        return Scored(test, None, None, evaluator_version="task", seconds=end.seconds)
+    if end.report is None:
+        raise SandboxError(f"The evaluation of {task.title} left no report ({end.no_report}).")
+    return _scored(task, parse_report(end.report), test)
+
+
+def _scored(task: Task, report: CheckedReport, test: float) -> Scored:
+    if report.test != test:
+        raise SandboxError(f"The evaluation printed {test} and reported {report.test}; they must be equal.")
+    if task.metadata.aira.hidden_validation and report.validation is None:
+        raise SandboxError(f"The evaluation of {task.title} reported no hidden validation score.")
+    return Scored(
+        test,
+        report.validation,
+        report.canonical,
+        report.evaluator_version,
+        report.seconds,
+        dict(report.details),
+        claimed=report.claimed,
+        flags=report.flags,
+        unranked=report.unranked,
+        remarks=report.remarks,
+        validation_standard_error=report.validation_standard_error,
+        test_standard_error=report.test_standard_error,
+    )
+
+
+def _refusal(task: Task, end: ScriptEnd) -> str:
+    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so they stay here."""
+    if not task.metadata.aira.report:
+        return "the task's evaluate.py refused the submission"
+    return (end.last_words or "the submission cannot be read").split("error: ", 1)[-1]
+
+
 def parse_score_block(text: str, metric: str) -> float:
     """The number under `metric` in the last score block of `text`.
 
     Raises:
         ValueError: no block, other keys, or a number that is not finite.
     """
-    at = text.rfind(MARKER)
-    match = _BLOCK.match(text, at + len(MARKER)) if at >= 0 else None
+    at = text.rfind(RESULT_MARKER)
+    match = _BLOCK.match(text, at + len(RESULT_MARKER)) if at >= 0 else None
     if match is None:
         raise ValueError("no score block was printed")
     try:
@@ -113,13 +196,13 @@ def parse_score_block(text: str, metric: str) -> float:
     return float(value)
 
 
-def parse_report(data: bytes) -> Report:
-    """Check a report file.
+def parse_report(data: bytes) -> CheckedReport:
+    """Read a judge's report file and check that it says what a verdict needs.
 
     Raises:
         SandboxError: the evaluator wrote something else; that is its defect, never the submission's.
     """
     try:
-        return Report.model_validate_json(data)
+        return CheckedReport.model_validate_json(data)
     except ValidationError as error:
-        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:200]}") from error
+        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:PROBLEM_CHARS]}") from error

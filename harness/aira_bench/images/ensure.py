@@ -16,6 +16,7 @@ from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError
+from aira_bench.excerpts import NAME_CHARS
 from aira_bench.images.base import ensure_base
 from aira_bench.images.flavour import LABEL, PACKAGES, TARGETS, Flavour, load_flavour, package_files, package_folder
 from aira_bench.images.wheels import fetch_wheels
@@ -83,7 +84,7 @@ def _build(
     def on_line(line: str) -> None:
         tail.append(line)
         if line.startswith("Step "):
-            note(line.partition("  ")[0][:90])
+            note(line.partition("  ")[0][:NAME_CHARS])
 
     labels = {LABEL: recipe.name, _TARGET_LABEL: target}
     try:

@@ -20,7 +20,7 @@ from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.images.names import flavour_names
 
 TARGETS = ("agent", "evaluator")
-PACKAGES = ("aira_kernels", "aira_evaluator")
+PACKAGES = ("aira_contract", "aira_kernels", "aira_evaluator")
 """Packages of ours that images get; the Dockerfiles take whatever lies in the context's `packages`."""
 LABEL = "aira-bench.flavour"
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?")
@@ -53,7 +53,7 @@ class Imports(_Schema):
 
 
 class Settings(_Schema):
-    """`flavour.toml`."""
+    """The content of a flavour's `flavour.toml`."""
 
     python: str
     platforms: tuple[str, ...]
@@ -68,14 +68,14 @@ class Settings(_Schema):
 
 @dataclass(frozen=True)
 class Flavour:
-    """One folder of `images/`."""
+    """One folder of `images/`: a recipe, the exact versions it installs, and the settings of its base."""
 
     name: str
     folder: Path
 
     @cached_property
     def settings(self) -> Settings:
-        """The flavour's settings.
+        """Read the flavour's settings from its `flavour.toml`.
 
         Raises:
             PrerequisiteError: the file is damaged.
@@ -88,13 +88,13 @@ class Flavour:
 
     @property
     def dockerfile(self) -> Path:
-        """The recipe: its own, or the one for all that have none."""
+        """The file with the recipe of both images."""
         own = self.folder / "Dockerfile"
         return own if own.is_file() else self.folder.parent / "Dockerfile"
 
     @property
     def locks(self) -> tuple[Path, Path]:
-        """Exact versions, one `name==version` a line: of the evaluator image, and what the agent image has besides."""
+        """The file of exact versions, one `name==version` a line."""
         return self.folder / "requirements.lock", self.folder / "agents.lock"
 
     @cached_property

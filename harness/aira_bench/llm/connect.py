@@ -4,8 +4,9 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
-from aira_bench.cards.schema import Card, ProviderName, all_missing, resolve_base_url
+from aira_bench.cards.schema import Card, all_missing, resolve_base_url
 from aira_bench.errors import PrerequisiteError
+from aira_bench.extensions import Catalog
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
 from aira_bench.llm.providers.anthropic_messages import AnthropicSession
@@ -15,12 +16,16 @@ from aira_bench.llm.providers.openai_responses import OpenAIResponsesSession
 from aira_bench.llm.providers.protocol import Endpoint, Session
 from aira_bench.world import SystemWorld, World
 
-_SESSIONS: Mapping[ProviderName, Callable[[Endpoint], Session]] = {
-    "anthropic": AnthropicSession,
-    "google": GoogleSession,
-    "openai": OpenAIResponsesSession,
-    "openai-compatible": OpenAIChatSession,
-}
+PROVIDERS: Catalog[Session] = Catalog(
+    "provider",
+    {
+        "anthropic": AnthropicSession,
+        "google": GoogleSession,
+        "openai": OpenAIResponsesSession,
+        "openai-compatible": OpenAIChatSession,
+    },
+    Session,
+)
 
 
 def connect(
@@ -41,19 +46,21 @@ def connect(
         rng: draws the jitter of waits; never the search's own generator.
 
     Raises:
-        PrerequisiteError: the key or the URL is missing, or the key may not go there.
+        PrerequisiteError: the key or the URL is missing, or the key may not go there; an installed provider is broken.
+        UsageError: the provider is a reference to what is none.
     """
     missing = all_missing(card, environ)
     base_url = None if missing else resolve_base_url(card, environ)
     if base_url is None:
         todo = "; ".join(one.todo for one in missing)
         raise PrerequisiteError(f"The agent {card.name!r} cannot be used yet: {todo}.", hint=missing[0].command)
+    open_session = PROVIDERS.maker(card.provider)
     world = world or SystemWorld()
     key = environ[card.key_variable].strip() if card.key_variable else None
     endpoint = Endpoint(card=card, base_url=base_url, key=key, now=world.now)
     return ProviderModel(
         endpoint,
-        _SESSIONS[card.provider],
+        lambda endpoint: open_session(endpoint=endpoint),
         limiter=limiter,
         world=world,
         rng=rng,

@@ -1,4 +1,4 @@
-"""Every request and answer of a run as JSON, and a model that answers from such records.
+"""Every request and answer of a run as JSON files, and a model that writes them and answers from those that are there.
 
 A record holds the request, its digest, and the completion: no key, no header, no URL. A call that was answered
 before a crash is answered from its record afterwards, so that nothing is asked or paid for twice. Each record is
@@ -7,8 +7,7 @@ written before its answer is used.
 Not covered: calls that failed; they have no answer to replay.
 """
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -30,7 +29,7 @@ class Exchange:
     completion: Completion
 
     def to_json(self) -> Json:
-        """The recorded form."""
+        """Return request and answer as the JSON values of a record's file."""
         return {
             "schema": SCHEMA,
             "request_sha256": self.request.digest(),
@@ -40,7 +39,7 @@ class Exchange:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the recorded form.
+        """Read request and answer from the JSON values of a record's file.
 
         Raises:
             RunStateError: another version, missing parts, or a request that does not match its digest.
@@ -68,11 +67,11 @@ class RecordingModel:
 
     @property
     def name(self) -> str:
-        """The inner model's name."""
+        """The name of the model that is recorded."""
         return self._model.name
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """The recorded answer to this call if there is one, else the model's, recorded.
+        """Return the recorded answer to this call if there is one; else ask the model, and record its answer.
 
         Raises:
             ModelError: the model refused.
@@ -88,38 +87,6 @@ class RecordingModel:
         return completion
 
 
-class RecordedModel:
-    """Answers from records, in their order, with no key and no network."""
-
-    def __init__(self, name: str, exchanges: Iterable[Exchange]) -> None:
-        self._name = name
-        self._exchanges = list(exchanges)
-        self._next = 0
-        self._lock = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """The name given."""
-        return self._name
-
-    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """The next recorded answer.
-
-        Raises:
-            RunStateError: the records are used up, or the next one answers another request.
-        """
-        with self._lock:
-            number = self._next
-            if number >= len(self._exchanges):
-                raise RunStateError(
-                    f"The record of {self._name!r} has {len(self._exchanges)} calls, but another one was made.",
-                    hint="replay with the version and flags of the recorded run",
-                )
-            completion = _answer_of(self._exchanges[number], request, f"call {number}")
-            self._next = number + 1
-        return completion
-
-
 @dataclass(frozen=True)
 class ScriptedModel:
     """A Python function in place of a model: for tests, and for people who write agents."""
@@ -128,7 +95,7 @@ class ScriptedModel:
     answer: Callable[[CompletionRequest], Completion | str]
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """What the function returns; plain text counts as a finished answer of unknown size and cost."""
+        """Return what the function answers; plain text counts as a finished answer of unknown size and cost."""
         reply = self.answer(request)
         if isinstance(reply, Completion):
             return reply
@@ -137,7 +104,7 @@ class ScriptedModel:
 
 
 def read_exchange(path: Path) -> Exchange:
-    """Read one record.
+    """Read the record of one call from its file.
 
     Raises:
         RunStateError: it cannot be read.
@@ -154,7 +121,7 @@ def read_exchange(path: Path) -> Exchange:
 
 
 def read_exchanges(folder: Path) -> list[Exchange]:
-    """All records of a node's folder, in the order of the calls.
+    """Read all records of calls in a folder, in the order in which they were made.
 
     Raises:
         RunStateError: one cannot be read.

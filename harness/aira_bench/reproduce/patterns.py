@@ -13,16 +13,9 @@ from pathlib import Path
 
 from aira_bench.reproduce.cells import Cell, Status, compare_decimal, decimal_text
 from aira_bench.reproduce.published import Row, read_table
-from aira_bench.scaling.arithmetic import (
-    LayerCounts,
-    ModelSize,
-    Space,
-    count_layers,
-    model_size,
-    parameters,
-    parameters_with_embedding,
-)
+from aira_bench.scaling.arithmetic import LayerCounts, count_layers, model_size, parameters, parameters_with_embedding
 from aira_bench.scaling.notation import read_pattern
+from aira_contract.model_sizes import ModelSize, Space
 
 _PARAMETERS = ("params_b", "params_with_embedding_b")
 _BILLION = 10**9
@@ -41,7 +34,7 @@ class PatternRow:
 
     @property
     def name(self) -> str:
-        """Architecture and scale."""
+        """The architecture's name and the scale, as the table has them."""
         return f"{self.printed['architecture']} {self.size.scale}"
 
 

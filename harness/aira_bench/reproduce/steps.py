@@ -9,14 +9,8 @@ from pathlib import Path
 from aira_bench.reproduce.cells import Cell, Status
 from aira_bench.reproduce.patterns import PatternRow, pattern_rows
 from aira_bench.reproduce.published import Row, read_table
-from aira_bench.scaling.arithmetic import (
-    FLOP_BUDGETS,
-    LayerCounts,
-    Rounding,
-    Space,
-    isoflop_steps,
-    model_size,
-)
+from aira_bench.scaling.arithmetic import FLOP_BUDGETS, LayerCounts, Rounding, isoflop_steps, model_size
+from aira_contract.model_sizes import Space
 
 _SPACES: dict[str, Space] = {"10": "2-primitive", "11": "3-primitive"}
 _ROUNDING: dict[str, Rounding] = {"10": "nearest", "11": "down"}

@@ -8,39 +8,30 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.l
 """
 
 import contextlib
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from shlex import quote
 
+from aira_bench.deadline import Deadline
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
-from aira_bench.evaluation.verdict import Scored, Verdict
+from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
 from aira_bench.files import Unacceptable, read_file
-from aira_bench.runs.attempts import keep_attempt
-from aira_bench.runs.confirmations import add_confirmation
-from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.host import (
-    Host,
-    Note,
-    gives_gpus,
-    isolation_of,
-    prepare,
-    require_isolation,
-    require_no_weaker,
-    require_unchanged,
-    slot_limits,
-)
-from aira_bench.runs.record import RunRecord
-from aira_bench.runs.scores import trusted_score
-from aira_bench.runs.step import ATTEMPTS
+from aira_bench.record.attempts import keep_attempt
+from aira_bench.record.confirmations import add_confirmation
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.run_record import RunRecord
+from aira_bench.runs.extensions_used import evaluator_of, require_same
+from aira_bench.runs.host import Host, Note, slot_limits, stand
+from aira_bench.runs.resolve import reopen
+from aira_bench.runs.retries import ATTEMPTS
 from aira_bench.tasks.metadata import ArtifactSpec
-from aira_bench.tasks.sources import choose_source
-from aira_bench.tasks.task import find_task
+from aira_contract.settings import SeedSet
 
-SEED_SET = "final"
+SEED_SET: SeedSet = "final"
 
 
 @dataclass(frozen=True)
@@ -67,30 +58,28 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         SandboxError: the engine or an evaluation failed.
     """
     folder, manifest = record.folder, record.manifest
-    plan, task = manifest.plan, find_task(manifest.plan.task)
+    found = reopen(manifest.plan)
+    plan, task = found.plan, found.task
     if not task.metadata.aira.hidden_validation:
         raise UsageError(f"Task {task.title} has one set of hidden data, which the run was scored on already.")
     submitted = _submitted(record)
     waiting = [each for each in submitted if each.step not in record.seed(each.seed).confirmed]
     if not waiting:
         return []
+    scorer = evaluator_of(plan, task)
+    require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
-        prepared = prepare(host, task, plan.profile, choose_source(task, plan.source), note)
-        require_unchanged(folder, manifest, prepared)
-        found = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, plan.profile), note=note)
-        require_no_weaker(folder, manifest, found)
-        note("probing the sandbox")
-        require_isolation(host.sandbox, prepared.images.evaluator)
+        ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(host.sandbox.sweep, manifest.run_id)
         setting = EvaluationSetting(
-            task, plan.profile, prepared.data, prepared.images, manifest.run_id, SEED_SET,
-            public_sha256=str(manifest.data["public"]["sha256"]),
+            task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
+            public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
-        evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, manifest, prepared)[0], ahead)
+        evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, plan, task)[0], ahead)
         stack.callback(evaluator.close)
         keeper = host.keeper(record)
         refused = []
@@ -98,7 +87,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             note(f"seed {each.seed} step {each.step}: scoring once more")
             verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
             if isinstance(verdict, Scored):
-                score = trusted_score(each.step, verdict, prepared.images.evaluator, synthetic=manifest.synthetic)
+                score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
                 add_confirmation(keeper, each.seed, each.artifact_sha256, score)
                 for remark in verdict.remarks:
                     note(f"seed {each.seed} step {each.step}: {remark}")
@@ -129,7 +118,8 @@ def _evaluated(
     destination = submitted.folder.confirmation(submitted.step)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return evaluator.evaluate(submission, timeout_s=timeout_s, destination=destination)
+            deadline = Deadline.after(timeout_s, "evaluation")
+            return evaluator.evaluate(submission, deadline=deadline, destination=destination)
         except SandboxError as error:
             note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
             failure = error
@@ -139,16 +129,17 @@ def _evaluated(
     raise failure
 
 
-def _submission(submitted: Submitted, artifact: ArtifactSpec) -> bytes:
+def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
     """The submitted bytes, which are those that the search scored."""
     where = f"Seed {submitted.seed} step {submitted.step}: {artifact.name}"
     try:
         name = f"nodes/{submitted.step:04d}/{artifact.name}"
-        submission = read_file(submitted.folder.path, name, artifact.max_kib * 1024)
+        content = read_file(submitted.folder.path, name, artifact.max_kib * 1024)
     except FileNotFoundError as error:
         raise RunStateError(f"{where} is missing.") from error
     except Unacceptable as error:
         raise RunStateError(f"{where}: {error}.") from error
-    if hashlib.sha256(submission).hexdigest() != submitted.artifact_sha256:
+    submission = Submission.of(artifact, content)
+    if submission.sha256 != submitted.artifact_sha256:
         raise RunStateError(f"{where} was replaced: its hash is not the one that was scored.")
     return submission

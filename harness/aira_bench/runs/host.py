@@ -9,6 +9,7 @@ Not covered: more than one machine.
 from collections.abc import Callable
 from dataclasses import dataclass
 from shlex import quote
+from typing import Literal
 
 from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.hardware import Hardware, usable_cores
@@ -17,12 +18,13 @@ from aira_bench.images.flavour import gpu_flavour, lacking, load_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
-from aira_bench.runs.folder import RunFolder
-from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.record import RunRecord
-from aira_bench.runs.sealing import Keeper
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.manifest import Manifest, RunPlan
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.sealing import Keeper
+from aira_bench.record.witness import Witness
+from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.slots import split_cores
-from aira_bench.runs.witness import Witness
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.protocol import Isolation, Limits, Role, Sandbox
@@ -68,6 +70,43 @@ class Prepared:
     task: Task
     data: TaskData
     images: ImageSet
+
+
+@dataclass(frozen=True)
+class Ground(Prepared):
+    """All that was prepared and checked before the first step."""
+
+    isolation: dict[Role, Isolation]
+    """What separates the containers of each untrusted role from others."""
+    checks: dict[str, bool]
+    """The sandbox's probe; all of them hold."""
+
+
+def stand(
+    host: Host, found: ResolvedTask, probed: Literal["agent", "evaluator"], note: Note, record: RunRecord | None = None
+) -> Ground:
+    """Prepare a task and check the machine, for a new run or for one that goes on.
+
+    Args:
+        host: the machine.
+        found: the run's plan, task and data source.
+        probed: which image the sandbox's walls are tried with.
+        note: told what is done.
+        record: of a run that goes on, whose task, data, images and isolation must be those it began with.
+
+    Raises:
+        PrerequisiteError: the machine lacks something, or its sandbox does not hold.
+        RunStateError: the run cannot go on here.
+    """
+    prepared = prepare(host, found.task, found.plan.profile, found.source, note)
+    if record is not None:
+        require_unchanged(record.folder, record.manifest, prepared)
+    isolation = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, found.plan.profile), note=note)
+    if record is not None:
+        require_no_weaker(record.folder, record.manifest, isolation)
+    note("probing the sandbox")
+    checks = require_isolation(host.sandbox, image_names(prepared.images)[probed])
+    return Ground(prepared.task, prepared.data, prepared.images, isolation, checks)
 
 
 def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
@@ -166,7 +205,7 @@ def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
 
 
 def image_names(images: ImageSet) -> dict[str, str]:
-    """As manifests name them."""
+    """Return the tags of a run's images by their use, as manifests have them."""
     return {"agent": images.agent, "evaluator": images.evaluator}
 
 
@@ -175,9 +214,9 @@ def gives_gpus(host: Host, profile: str) -> bool:
     return profile == "paper" and bool(host.hardware.gpus)
 
 
-def slot_limits(host: Host, manifest: Manifest, prepared: Prepared) -> list[Limits]:
+def slot_limits(host: Host, plan: RunPlan, task: Task) -> list[Limits]:
     """What the containers of each slot may use."""
-    plan, profile = manifest.plan, prepared.task.profile(manifest.plan.profile)
+    profile = task.profile(plan.profile)
     gpus = host.hardware.gpus if gives_gpus(host, plan.profile) else ()
     slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency
     return [

@@ -1,17 +1,47 @@
-"""The search loop of one seed: the same for every scaffold and every agent.
+"""The search loop: seeds in their threads, and the steps of each, the same for every scaffold and every agent.
 
 Before each step the policy is asked what to do; after it one event is in the journal. Randomness comes from (seed,
 step, purpose) alone, so a run that is killed and resumed, or typed twice, takes the same path.
 """
 
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+from aira_bench.deadline import Deadline
 from aira_bench.errors import BudgetExceeded
-from aira_bench.runs.folder import SeedFolder
-from aira_bench.runs.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
-from aira_bench.runs.node import best_node
-from aira_bench.runs.sealing import step_ended
-from aira_bench.runs.session import Clock, OutOfTime, Progress, Session, Stopped, stream
-from aira_bench.runs.step import Step
+from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
+from aira_bench.record.node import best_node
+from aira_bench.record.sealing import step_ended
+from aira_bench.runs.session import OutOfTime, Progress, Session, StepPlace, Stopped, stream
+from aira_bench.runs.step import take_step
 from aira_bench.scaffolds.protocol import Stop
+
+
+def run_seeds(session: Session, folder: RunFolder, sweep: Callable[[], object]) -> None:
+    """Drive every seed to its end, each in a thread of its own.
+
+    If one fails or the user stops, running containers are killed by `sweep`, and no step is half kept.
+
+    Raises:
+        Stopped: the user stopped the run.
+        AiraError: whatever the first seed failed with.
+    """
+    seeds = session.plan.seeds
+    pool = ThreadPoolExecutor(max_workers=len(seeds), thread_name_prefix="seed")
+    try:
+        running = [pool.submit(run_seed, session, folder.seed(seed), seed) for seed in seeds]
+        for future in wait(running, return_when=FIRST_EXCEPTION).done:
+            future.result()
+    except BaseException as error:
+        session.stop.set()
+        session.slots.close()
+        sweep()
+        if isinstance(error, KeyboardInterrupt):
+            raise Stopped from None
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def run_seed(session: Session, folder: SeedFolder, seed: int) -> SeedEnded:
@@ -47,9 +77,9 @@ def _take_step(session: Session, folder: SeedFolder, journal: JournalFile, seed:
     if isinstance(action, Stop):
         return _end(session, journal, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))
-    clock = Clock(session.world, plan.hours * 3600 - used_s)
+    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", session.world.monotonic_s)
     try:
-        node = Step(session, folder, journal, seed, step, action, clock).run()
+        node = take_step(StepPlace(session, folder, nodes, seed, step, action, hours))
     except OutOfTime:
         return _end(session, journal, "hours")
     except BudgetExceeded:

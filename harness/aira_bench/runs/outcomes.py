@@ -1,64 +1,79 @@
-"""Turns what the engine saw into a step class and one line of reason.
+"""Turns what the engine saw and what the judge said into a step class and one line of reason.
 
-A step passes here before its submission is judged: code that failed, ran out of time or memory, or left no acceptable
-file never reaches a judge. Nothing the code printed plays a part.
+A step passes `failure_of` before its submission is judged: code that failed, ran out of time or memory, or left no
+acceptable file never reaches a judge. Nothing the code printed plays a part. `assess` is the other half: what a verdict
+makes of a step.
 """
 
-import json
-import math
 from dataclasses import dataclass
 
+from aira_bench.agents.protocol import Analysis, FitnessSource
+from aira_bench.evaluation.verdict import Refused, Verdict
+from aira_bench.excerpts import LINE_CHARS
 from aira_bench.output import last_line
-from aira_bench.runs.node import StepClass
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, StepOutcome
-
-CLAIM = ArtifactRequest("validation.json", 4096)
+from aira_bench.record.node import StepClass
+from aira_bench.sandbox.protocol import Artifact, StepOutcome
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why a step has no submission to judge."""
+class Finding:
+    """What a step comes to."""
 
     step_class: StepClass
-    reason: str
+    reason: str = ""
+    claimed: float | None = None
+    """The agent's own number."""
+    fitness: float | None = None
+    """What steers the search; None unless the step is valid."""
+    standard_error: float | None = None
+    """Of the fitness, where it is estimated."""
+    canonical: str | None = None
+    keeps_score: bool = False
+    """Whether the judge's score is kept: also of a submission that takes no part in search and ranking."""
 
 
-def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_mib: int) -> Failure | None:
+def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_mib: int) -> Finding | None:
     """The failure of a step, None if its submission may be judged."""
     if outcome.ended == "timeout":
-        return Failure("timeout", f"killed after {timeout_s:.0f} s")
+        return Finding("timeout", f"killed after {timeout_s:.0f} s")
     if outcome.ended == "out_of_memory":
-        return Failure("out_of_memory", f"killed above {outcome.above or f'{memory_mib} MiB of memory'}")
+        return Finding("out_of_memory", f"killed above {outcome.above or f'{memory_mib} MiB of memory'}")
     if outcome.ended == "output_flood":
-        return Failure("buggy", f"killed above {outcome.above}")
+        return Finding("buggy", f"killed above {outcome.above}")
     if outcome.exit_code != 0:
-        return Failure("buggy", f"exit status {outcome.exit_code}: {last_line(outcome.stderr) or 'no message'}")
+        return Finding("buggy", f"exit status {outcome.exit_code}: {last_line(outcome.stderr) or 'no message'}")
     found = outcome.artifacts[artifact]
     if not isinstance(found, Artifact):
         detail = f" ({found.detail})" if found.detail else ""
-        return Failure("invalid_submission", f"{artifact}: {found.reason}{detail}")
+        return Finding("invalid_submission", f"{artifact}: {found.reason}{detail}")
     return None
 
 
-def claimed_value(outcome: StepOutcome, metric: str) -> float | None:
-    """The agent's own number from `validation.json`, None unless it is well-formed and finite.
+def assess(
+    verdict: Verdict, claimed: float | None, analysis: Analysis | None, steered_by: FitnessSource, decimals: int
+) -> Finding:
+    """What a verdict makes of a step.
 
-    Never a score: it steers a search only under `--fitness claimed`, and is otherwise kept for comparison.
+    Args:
+        verdict: the judge's.
+        claimed: the agent's own number, if it said one.
+        analysis: what the agent made of its step.
+        steered_by: what drives the search.
+        decimals: to which a hidden validation score is rounded before it is shown to a search.
     """
-    found = outcome.artifacts.get(CLAIM.name)
-    if not isinstance(found, Artifact):
-        return None
-    try:
-        claim = json.loads(found.path.read_bytes())
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(claim, dict) or set(claim) != {"metric", "value"} or claim["metric"] != metric:
-        return None
-    value = claim["value"]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+    if isinstance(verdict, Refused):
+        return Finding("invalid_submission", verdict.reason, claimed)
+    claimed = claimed if verdict.claimed is None else verdict.claimed
+    if verdict.unranked:
+        reason = f"scored, but out of the search: {', '.join(verdict.unranked)}"
+        return Finding("rule_violation", reason, claimed, canonical=verdict.canonical, keeps_score=True)
+    if steered_by == "claimed":
+        if analysis is not None and analysis.is_bug:
+            # The paper's way: where the agent's own number steers, its own analysis may refuse that number.
+            return Finding("buggy", f"analysis: {analysis.summary[:LINE_CHARS]}", claimed)
+        return Finding("valid", "", claimed, claimed, canonical=verdict.canonical, keeps_score=True)
+    assert verdict.validation is not None, "checked when the run was planned and by the judge"
+    fitness = round(verdict.validation, decimals)
+    return Finding(
+        "valid", "", claimed, fitness, verdict.validation_standard_error, verdict.canonical, keeps_score=True
+    )

@@ -1,17 +1,20 @@
-"""What the seeds of a run share, and what a step needs to know of its seed."""
+"""What the seeds of a run share, and what a step knows of the place it is taken in."""
 
 import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aira_bench.agents.protocol import Agent, Brief
+from aira_bench.agents.protocol import Agent, Brief, Situation
+from aira_bench.deadline import Deadline
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.runs.manifest import RunPlan
-from aira_bench.runs.sealing import Keeper
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.manifest import RunPlan
+from aira_bench.record.node import Journal
+from aira_bench.record.sealing import Keeper
 from aira_bench.runs.slots import SlotPool
-from aira_bench.scaffolds.protocol import Policy
+from aira_bench.scaffolds.protocol import Policy, Proposing
 from aira_bench.world import World
 
 
@@ -56,26 +59,42 @@ class Session:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-@dataclass
-class Clock:
-    """Seconds left of a seed's budget: what the journal has used, and what this step has used so far."""
+@dataclass(frozen=True)
+class StepPlace:
+    """Where one step is taken: its run, its seed and what the seed has done, the policy's wish, and the time left."""
 
-    world: World
-    left_s: float
-    started_s: float = field(init=False)
+    session: Session
+    folder: SeedFolder
+    journal: Journal
+    """The seed's finished steps."""
+    seed: int
+    step: int
+    action: Proposing
+    hours: Deadline
+    """What the journal leaves of the seed's hours; it began with this step."""
 
-    def __post_init__(self) -> None:
-        self.started_s = self.world.monotonic_s()
+    def situation(self) -> Situation:
+        """What the agent is told."""
+        return Situation(
+            action=self.action,
+            journal=self.journal,
+            read_step=self.folder.read_step,
+            rng=stream(self.seed, self.step, "agent"),
+            steps_left=self.session.plan.steps - self.step + 1,
+            seconds_left=self.hours.limit_s,
+            seed=self.seed,
+            step=self.step,
+            calls=self.folder.calls(self.step),
+        )
 
-    @property
-    def used_s(self) -> float:
-        """Seconds this step has used."""
-        return self.world.monotonic_s() - self.started_s
+    def tell(self, phase: str) -> None:
+        """Say what the step does now."""
+        self.session.watch(Progress(self.seed, self.step, phase))
 
-    @property
-    def remaining_s(self) -> float:
-        """Seconds left of the seed's budget, this step's use taken off."""
-        return self.left_s - self.used_s
+    def check_stop(self) -> None:
+        """Raises Stopped if the user has stopped the run."""
+        if self.session.stop.is_set():
+            raise Stopped
 
 
 def stream(seed: int, step: int, purpose: str) -> random.Random:

@@ -20,23 +20,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from aira_bench.errors import SandboxError
 from aira_bench.output import last_line
 from aira_bench.paths import host_paths
-from aira_bench.sandbox import hardening
+from aira_bench.sandbox import hardening, mounts
 from aira_bench.sandbox.inside.channels import COUNTER_BITS, PILOT_BITS, duration_s
 from aira_bench.sandbox.inside.file_media import STRIDE_PAGES
 from aira_bench.sandbox.inside.media import PAGE_BYTES
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Mount, Role, Sandbox
+from aira_contract import containers
+from aira_contract.containers import WORKSPACE
 
 When = Literal["after", "at once"]
 WHENS: tuple[When, When] = ("after", "at once")
 
 LIMITS = Limits(memory_mib=512, workspace_mib=16, tmp_mib=16, shm_mib=16, pids=128)
-DATA, MANY = PurePosixPath("/workspace/data"), PurePosixPath("/workspace/many")
+DATA, MANY = WORKSPACE / containers.DATA, WORKSPACE / "many"
 PAGES = 512
 FOLDERS = 480
 DIRECTORY_BLOCKS = "directory blocks"
@@ -274,13 +276,11 @@ def _folders() -> Iterator[tuple[Mount, ...]]:
         data.mkdir(mode=0o755)
         many.mkdir(mode=0o755)
         (data / "lock").write_bytes(b"x")
-        for number in range(hardening.MOST_FILES + 1):
+        for number in range(mounts.MOST_FILES + 1):
             (many / str(number)).touch(mode=0o644)
         _write_cold(data / "pages")
         yield tuple(
-            Mount(
-                source, target, content=hashlib.sha256(f"{target} {PAGES} {hardening.MOST_FILES}".encode()).hexdigest()
-            )
+            Mount(source, target, content=hashlib.sha256(f"{target} {PAGES} {mounts.MOST_FILES}".encode()).hexdigest())
             for source, target in ((data, DATA), (many, MANY))
         )
 

@@ -9,18 +9,17 @@ Not covered: whether the engine enforces what it is told. `aira_bench.sandbox.pr
 """
 
 import os
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox import kernel_files
+from aira_bench.sandbox import kernel_files, mounts
 from aira_bench.sandbox.owner import this_process
-from aira_bench.sandbox.protocol import MEETING, WORKSPACE, ContainerSpec, Limits, Mount, Role
+from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Role
 from aira_bench.sandbox.seccomp import seccomp_profile
+from aira_contract.containers import WORKSPACE
 
 RUN_LABEL = "aira-bench.run"
 ROLE_LABEL = "aira-bench.role"
@@ -30,8 +29,6 @@ TRUSTED_UID = 10001
 """Of trusted containers where the host's user is root."""
 UNTRUSTED_UIDS = range(40_000, 60_000)
 """One for each untrusted container: numbers that systems keep free, below the 65,536 of engines without root."""
-MOST_FILES = 256
-"""Files of a folder that are bound one by one: names looked up in a bound folder are seen by others who have it."""
 WORKSPACE_INODES = 32768
 TMP_INODES = 32768
 MEETING_INODES = 64
@@ -169,12 +166,14 @@ def step_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
         "PidsLimit": limits.pids,
         "ShmSize": limits.shm_mib * _MIB,
         "Tmpfs": {"/tmp": f"rw,nosuid,nodev,exec,size={limits.tmp_mib}m,nr_inodes={TMP_INODES},mode=1777"},
-        "Mounts": [_workspace(place.volume, read_only=False)],
+        "Mounts": [mounts.workspace(place.volume, read_only=False)],
     }
     for mount in spec.mounts:
-        host["Mounts"] += [_bind(each, spec.role) for each in ([mount] if is_trusted(spec.role) else by_file(mount))]
+        host["Mounts"] += [
+            mounts.bind(each, spec.role) for each in ([mount] if is_trusted(spec.role) else mounts.by_file(mount))
+        ]
     if spec.meeting is not None:
-        host["Mounts"].append(_meeting(spec.meeting, spec.role))
+        host["Mounts"].append(mounts.meeting(spec.meeting, spec.role))
     host["Ulimits"].append(_ulimit("nofile", limits.open_files))
     if spec.role != "prepare":  # preparation writes data sets of any size into its bind mount
         host["Ulimits"].append(_ulimit("fsize", max(limits.workspace_mib, limits.tmp_mib, limits.shm_mib) * _MIB))
@@ -199,7 +198,7 @@ def _hide_the_kernel(host: dict[str, Any], spec: ContainerSpec, place: Place) ->
         host["Mounts"].append(kernel_files.processors())
     if place.kernel_files is not None:
         for path, target in kernel_files.stand_ins(place.kernel_files):
-            host["Mounts"].append(_bind(Mount(path, PurePosixPath(target)), spec.role))
+            host["Mounts"].append(mounts.bind(Mount(path, PurePosixPath(target)), spec.role))
 
 
 def reader_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
@@ -212,24 +211,39 @@ def reader_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
         "PidsLimit": READER_PIDS,
         # Where the machine itself runs out of memory, the small one that is needed must not go first.
         "OomScoreAdj": 0,
-        "Mounts": [_workspace(place.volume, read_only=True)],
+        "Mounts": [mounts.workspace(place.volume, read_only=True)],
     }
     return body
 
 
 def _body(spec: ContainerSpec, place: Place, program: list[str]) -> dict[str, Any]:
     uid, gid = user(spec.role, place)
+    body = bare_body(spec.image, program, f"{uid}:{gid}", labels(spec.run_id, spec.role), seccomp(spec))
+    body |= {"WorkingDir": str(WORKSPACE), "Hostname": "sandbox", "Tty": False}
+    body["HostConfig"] |= {
+        "CgroupnsMode": "private",
+        "Init": True,
+        "OomScoreAdj": 500,
+        "AutoRemove": False,
+        "Ulimits": [_ulimit("core", 0)],
+    }
+    return body
+
+
+def bare_body(
+    image: str, program: list[str], user: str, labels: dict[str, str], security_option: str
+) -> dict[str, Any]:
+    """What the requests of all our containers have in common: one program, fed over its input, and no way out.
+
+    A container whose orchestrator was killed reads the end of its input, and ends.
+    """
     return {
-        "Image": spec.image,
+        "Image": image,
         "Entrypoint": program,
         "Cmd": [],
-        "User": f"{uid}:{gid}",
-        "WorkingDir": str(WORKSPACE),
-        "Hostname": "sandbox",
-        "Labels": labels(spec.run_id, spec.role),
-        "Tty": False,
+        "User": user,
+        "Labels": labels,
         "OpenStdin": True,
-        # A container whose orchestrator was killed reads the end of its input, and ends.
         "StdinOnce": True,
         "AttachStdin": True,
         "AttachStdout": True,
@@ -238,82 +252,12 @@ def _body(spec: ContainerSpec, place: Place, program: list[str]) -> dict[str, An
             "NetworkMode": "none",
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges", seccomp(spec)],
+            "SecurityOpt": ["no-new-privileges", security_option],
             "IpcMode": "private",
-            "CgroupnsMode": "private",
-            "Init": True,
-            "OomScoreAdj": 500,
-            "AutoRemove": False,
             "LogConfig": {"Type": "none", "Config": {}},
-            "Ulimits": [_ulimit("core", 0)],
         },
     }
 
 
 def _ulimit(name: str, value: int) -> dict[str, Any]:
     return {"Name": name, "Soft": value, "Hard": value}
-
-
-def _workspace(volume: str, *, read_only: bool) -> dict[str, Any]:
-    return {
-        "Type": "volume",
-        "Source": volume,
-        "Target": str(WORKSPACE),
-        "ReadOnly": read_only,
-        "VolumeOptions": {"NoCopy": True},
-    }
-
-
-def _meeting(volume: str, role: Role) -> dict[str, Any]:
-    if role not in ("judge", "predict"):
-        raise SandboxError(f"A container of role {role} has nobody to meet.")
-    return {
-        "Type": "volume",
-        "Source": volume,
-        "Target": str(MEETING),
-        "ReadOnly": role != "judge",
-        "VolumeOptions": {"NoCopy": True},
-    }
-
-
-def by_file(mount: Mount) -> list[Mount]:
-    """A mount of a folder as one mount for each of its files, and anything else as it is.
-
-    A folder with more than `MOST_FILES`, with none, or with anything but files and folders is mounted whole:
-    then names looked up in it can be seen by other containers that have it too.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
-    source = mount.source.resolve(strict=True)
-    if not source.is_dir():
-        return [mount]
-    files: list[Path] = []
-    for path, status in _entries(source):
-        if stat.S_ISREG(status.st_mode):
-            files.append(path)
-        elif not stat.S_ISDIR(status.st_mode):
-            return [mount]
-        if len(files) > MOST_FILES:
-            return [mount]
-    return [Mount(path, mount.target / path.relative_to(source), mount.writable) for path in files] or [mount]
-
-
-def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    for path in sorted(folder.iterdir()):
-        status = path.lstat()
-        yield path, status
-        if stat.S_ISDIR(status.st_mode):
-            yield from _entries(path)
-
-
-def _bind(mount: Mount, role: Role) -> dict[str, Any]:
-    if mount.writable and role != "prepare":
-        raise SandboxError(f"A container of role {role} cannot write to a host folder ({mount.target}).")
-    return {
-        "Type": "bind",
-        "Source": str(mount.source.resolve(strict=True)),
-        "Target": str(mount.target),
-        "ReadOnly": not mount.writable,
-        "BindOptions": {"Propagation": "rprivate"},
-    }

@@ -17,12 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
 
 from aira_bench.errors import AiraError, SandboxError
-
-WORKSPACE = PurePosixPath("/workspace")
-"""The step's writable folder and working directory inside every container."""
-
-MEETING = PurePosixPath("/meeting")
-"""Where a judge leaves its sockets and predict containers find them."""
+from aira_bench.output import CapturedOutput
 
 IsolationWord = Literal["own kernel", "own trees", "dropped caches", "shared"]
 Role = Literal["agent", "fit", "judge", "predict", "prepare", "probe"]
@@ -92,17 +87,6 @@ class Isolation:
 
     word: IsolationWord
     reason: str
-
-
-@dataclass(frozen=True)
-class CapturedOutput:
-    """A stream's beginning and end. The middle is dropped, but counted and hashed."""
-
-    head: bytes
-    tail: bytes
-    """Empty when everything fitted into `head`."""
-    total_bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)

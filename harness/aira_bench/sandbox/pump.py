@@ -9,8 +9,8 @@ Not covered: deadlines, which belong to whoever waits for `ended`.
 import threading
 
 from aira_bench.docker_engine import Attachment
+from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.conversation import Answers
-from aira_bench.sandbox.protocol import CapturedOutput
 from aira_bench.sandbox.streams import STDOUT, FrameDecoder, OutputRecorder
 
 READY = b"ready\n"
@@ -24,7 +24,7 @@ class OutputPump:
     """
 
     def __init__(self, attachment: Attachment, most_bytes: int) -> None:
-        """Start draining."""
+        """Start a thread that drains the container's output."""
         self.ready = threading.Event()
         """The container waits for its files, or is gone: see `is_waiting`."""
         self.ended = threading.Event()

@@ -11,10 +11,10 @@ import hashlib
 import struct
 from collections.abc import Iterator
 
-from aira_bench.sandbox.protocol import CapturedOutput
+from aira_bench.output import CapturedOutput
 
 STDOUT = 1
-STDERR = 2
+"""Of the frames' stream numbers; 2 is standard error."""
 KEPT_BYTES = 64 * 1024
 """Kept of a stream's beginning, and again of its end."""
 _HEADER = struct.Struct(">BxxxI")
@@ -29,7 +29,7 @@ class FrameDecoder:
         self._left_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Stream number and payload of every piece in `data`. Exhaust the iterator before the next call."""
+        """Yield stream number and payload of every piece in `data`. Exhaust the iterator before the next call."""
         view = memoryview(data)
         while view:
             if self._left_bytes == 0:

@@ -122,31 +122,17 @@ def _body(
     *,
     init: bool,
 ) -> dict[str, Any]:
-    return {
-        "Image": image,
-        "Entrypoint": ["python3", "-I", "-S", "-u", "-c", hardening.source(program), *arguments],
-        "Cmd": [],
-        "User": "0:0",
-        "WorkingDir": "/",
-        "Labels": {hardening.OWNER_LABEL: this_process(), hardening.ROLE_LABEL: program},
-        "OpenStdin": True,
-        "StdinOnce": True,
-        "AttachStdin": True,
-        "AttachStdout": True,
-        "AttachStderr": True,
-        "HostConfig": {
-            "NetworkMode": "none",
-            "ReadonlyRootfs": True,
-            "CapDrop": ["ALL"],
-            "CapAdd": list(capabilities),
-            "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile('trusted')}"],
-            "IpcMode": "private",
-            "Init": init,
-            "Memory": _MEMORY_MIB << 20,
-            "MemorySwap": _MEMORY_MIB << 20,
-            "PidsLimit": 16,
-            "AutoRemove": True,
-            "LogConfig": {"Type": "none", "Config": {}},
-            "Mounts": [dict(mount) for mount in mounts],
-        },
+    code = ["python3", "-I", "-S", "-u", "-c", hardening.source(program), *arguments]
+    labels = {hardening.OWNER_LABEL: this_process(), hardening.ROLE_LABEL: program}
+    body = hardening.bare_body(image, code, "0:0", labels, f"seccomp={seccomp_profile('trusted')}")
+    body["WorkingDir"] = "/"
+    body["HostConfig"] |= {
+        "CapAdd": list(capabilities),
+        "Init": init,
+        "Memory": _MEMORY_MIB << 20,
+        "MemorySwap": _MEMORY_MIB << 20,
+        "PidsLimit": 16,
+        "AutoRemove": True,
+        "Mounts": [dict(mount) for mount in mounts],
     }
+    return body

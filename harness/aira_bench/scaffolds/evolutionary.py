@@ -11,7 +11,7 @@ import math
 import random
 from dataclasses import dataclass
 
-from aira_bench.runs.node import Journal, Node
+from aira_bench.record.node import Journal, Node
 from aira_bench.scaffolds.greedy import debug_depth
 from aira_bench.scaffolds.protocol import Action, Crossover, Debug, Draft, Improve
 

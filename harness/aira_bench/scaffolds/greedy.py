@@ -10,7 +10,7 @@ step, and steps lost before their code ran count neither as drafts nor as bugs.
 import random
 from dataclasses import dataclass
 
-from aira_bench.runs.node import Journal, Node, best_node
+from aira_bench.record.node import Journal, Node, best_node
 from aira_bench.scaffolds.protocol import Action, Debug, Draft, Improve
 
 

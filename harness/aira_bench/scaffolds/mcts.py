@@ -14,7 +14,7 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass
 
-from aira_bench.runs.node import Journal, Node
+from aira_bench.record.node import Journal, Node
 from aira_bench.scaffolds.greedy import debug_depth
 from aira_bench.scaffolds.protocol import Action, Debug, Draft, Improve
 

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from aira_bench.runs.node import Journal
+from aira_bench.record.node import Journal
 from aira_bench.scaffolds.protocol import Action, Draft, Stop
 
 

@@ -2,9 +2,9 @@
 
 import random
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
-from aira_bench.runs.node import Journal
+from aira_bench.record.node import Journal
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,7 @@ class Draft:
 
     operator: Literal["draft"] = "draft"
     parents: tuple[int, ...] = ()
+    edit: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ class Debug:
 
 @dataclass(frozen=True)
 class Crossover:
-    """Combine two valid solutions."""
+    """Ask the agent to combine the solutions of two valid steps."""
 
     parents: tuple[int, int]
     operator: Literal["crossover"] = "crossover"
+    edit: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)

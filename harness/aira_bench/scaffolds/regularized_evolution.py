@@ -7,7 +7,7 @@ of them and improves the fittest. Failed steps are neither parents nor repaired.
 import random
 from dataclasses import dataclass
 
-from aira_bench.runs.node import Journal, best_node
+from aira_bench.record.node import Journal, best_node
 from aira_bench.scaffolds.protocol import Action, Draft, Improve
 
 

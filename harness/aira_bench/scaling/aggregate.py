@@ -30,7 +30,8 @@ from itertools import groupby
 
 from aira_bench.errors import UsageError
 from aira_bench.scaling.clusters import cluster_scores
-from aira_bench.scaling.notation import SYMBOLS, Pattern
+from aira_bench.scaling.notation import SYMBOLS
+from aira_contract.patterns import Pattern
 
 DEFAULT_TOP = 20
 DEFAULT_DECAY = Fraction(4, 5)
@@ -40,7 +41,7 @@ CONDITIONS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class ScoredArchitecture:
-    """One evaluation: which dataset, which layers, how good."""
+    """One evaluation of an architecture: on which dataset, of which layers, with which score."""
 
     dataset: str
     architecture: Pattern

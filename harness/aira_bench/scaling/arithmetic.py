@@ -5,32 +5,28 @@ hand; they were recovered from the tables, and every step count of Tables 10 and
 
 Conventions: a product of m x n weights costs 2mn FLOPs a token forward and twice that backward, hence the factor 3;
 attention over 8,192 positions is not halved for causality; the embedding and the output head are not counted.
-Not covered: models at search size (width 128), whose sizes live with the kernels.
+Not covered: the sizes themselves (`aira_contract.model_sizes`), and models at search size (width 128).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from aira_bench.errors import UsageError
 from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP
+from aira_contract import model_sizes, primitives
+from aira_contract.model_sizes import SCALES, SEQUENCE_TOKENS, VOCABULARY, ModelSize, Space
 
-Space = Literal["2-primitive", "3-primitive"]
 Rounding = Literal["nearest", "down"]
 
-SEQUENCE_TOKENS = 8192
 STEP_TOKENS = 524_288
 """Tokens of one training step: 4 sequences of 8,192 on each of 16 data-parallel ranks."""
-VOCABULARY = 128_256
 FLOP_BUDGETS = (2 * 10**19, 4 * 10**19, 8 * 10**19, 2 * 10**20, 4 * 10**20)
 """The columns of Tables 10 and 11."""
 ISOTOKEN_STEPS = 71_565
 """Steps of the isoToken comparison, Tables 2, 3 and 7."""
 
-_CONVOLUTION_TAPS = 4
-_STATE_GROUPS = 1
-_MAMBA_HEAD_DIM = 64
 _TRAINING_PASSES = 3
 
 
@@ -44,92 +40,34 @@ class LayerCounts:
 
     @property
     def layers(self) -> int:
-        """All layers."""
+        """The number of layers of all primitives together."""
         return self.attention + self.mlp + self.mamba
 
     def __str__(self) -> str:
-        named = ((self.attention, "A"), (self.mlp, "M"), (self.mamba, "Mb"))
-        return " + ".join(f"{count} {symbol}" for count, symbol in named if count or symbol != "Mb")
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """Width and block sizes of one scale in one search space (appendix D, isoFLOP methodology)."""
-
-    scale: str
-    space: Space
-    nominal_parameters: int
-    width: int
-    query_heads: int
-    head_dim: int
-    kv_heads: int
-    mlp_hidden: int
-    mamba_state: int
-
-    @property
-    def kv_width(self) -> int:
-        """Features of all key heads together; values have as many."""
-        return self.kv_heads * self.head_dim
-
-    @property
-    def mamba_inner(self) -> int:
-        """Inner features of Mamba-2, twice the width."""
-        return 2 * self.width
-
-    @property
-    def mamba_heads(self) -> int:
-        """Heads of Mamba-2, 64 features each."""
-        return self.mamba_inner // _MAMBA_HEAD_DIM
-
-    @property
-    def mamba_projection(self) -> int:
-        """Outputs of Mamba-2's input projection: gate, x, B, C and one time step a head."""
-        return 2 * self.mamba_inner + 2 * _STATE_GROUPS * self.mamba_state + self.mamba_heads
-
-    @property
-    def mamba_convolved(self) -> int:
-        """Channels under Mamba-2's convolution: x, B and C."""
-        return self.mamba_inner + 2 * _STATE_GROUPS * self.mamba_state
-
-
-def _sizes(space: Space, hidden: tuple[int, int, int]) -> tuple[ModelSize, ...]:
-    return (
-        ModelSize("350M", space, 350_000_000, 1536, 24, 64, 8, hidden[0], 128),
-        ModelSize("1B", space, 1_000_000_000, 2048, 32, 64, 8, hidden[1], 128),
-        ModelSize("3B", space, 3_000_000_000, 3072, 24, 128, 8, hidden[2], 256),
-    )
-
-
-# SwiGLU's hidden size is (8/3) x width x expansion; expansion 1.0, 1.5, 1.0 with two primitives and 1.5 with three.
-SIZES = _sizes("2-primitive", (4096, 8192, 8192)) + _sizes("3-primitive", (6144, 8192, 12288))
-SCALES = ("350M", "1B", "3B")
+        shown = f"{self.attention} {primitives.ATTENTION.written} + {self.mlp} {primitives.MLP.written}"
+        return shown + (f" + {self.mamba} {primitives.MAMBA.written}" if self.mamba else "")
 
 
 def model_size(scale: str, space: Space) -> ModelSize:
-    """The sizes of one scale in one search space.
+    """Return the widths of one published scale in one search space.
 
     Raises:
         UsageError: no such scale.
     """
-    for size in SIZES:
-        if (size.scale, size.space) == (scale, space):
-            return size
-    raise UsageError(f"Unknown scale {scale!r}, expected one of {', '.join(SCALES)}.")
+    try:
+        return model_sizes.model_size(scale, space)
+    except ValueError as error:
+        raise UsageError(f"Unknown scale {scale!r}, expected one of {', '.join(SCALES)}.") from error
 
 
 def count_layers(pattern: Sequence[str]) -> LayerCounts:
-    """Layers of each primitive in a pattern of `mA`, `M` and `Mb`."""
+    """Count the layers of each primitive in a pattern of `mA`, `M` and `Mb`."""
     counted = Counter(pattern)
     return LayerCounts(counted[ATTENTION], counted[MLP], counted[MAMBA])
 
 
-def space_of(pattern: Iterable[str]) -> Space:
-    """The three-primitive space where the pattern has a Mamba layer, else the two-primitive one."""
-    return "3-primitive" if MAMBA in pattern else "2-primitive"
-
-
 def layer_parameters(symbol: str, size: ModelSize) -> int:
-    """Parameters of one layer with its pre-norm weight (Tables 8 and 9).
+    """Return the number of parameters of one layer, its pre-norm weight included (Tables 8 and 9).
 
     Attention is grouped-query without biases; the MLP is SwiGLU; Mamba-2 has its convolution with bias, three numbers
     a head (A, D, time-step bias) and a gated norm.
@@ -141,14 +79,14 @@ def layer_parameters(symbol: str, size: ModelSize) -> int:
         return 3 * width * size.mlp_hidden + width
     if symbol != MAMBA:
         raise ValueError(f"unknown symbol {symbol!r}")
-    convolution = (_CONVOLUTION_TAPS + 1) * size.mamba_convolved
+    convolution = (size.mamba_convolution + 1) * size.mamba_convolved
     gated_norm = size.mamba_inner
     projections = width * size.mamba_projection + size.mamba_inner * width
     return projections + convolution + 3 * size.mamba_heads + gated_norm + width
 
 
 def parameters(counts: LayerCounts, size: ModelSize) -> int:
-    """Parameters of a model without embeddings, with the final norm (first figure of Tables 8 and 9)."""
+    """Return the parameters of a model without embeddings, with the final norm (first figure of Tables 8 and 9)."""
     return (
         counts.attention * layer_parameters(ATTENTION, size)
         + counts.mlp * layer_parameters(MLP, size)
@@ -158,12 +96,12 @@ def parameters(counts: LayerCounts, size: ModelSize) -> int:
 
 
 def parameters_with_embedding(counts: LayerCounts, size: ModelSize) -> int:
-    """Parameters with the embedding, which the output head shares (second figure of Tables 8 and 9)."""
+    """Return the parameters with the embedding, which the output head shares (second figure of Tables 8 and 9)."""
     return parameters(counts, size) + VOCABULARY * size.width
 
 
 def layer_flops_per_token(symbol: str, size: ModelSize) -> int:
-    """Training FLOPs of one layer a token (appendix D, equations 4 to 6)."""
+    """Return the training FLOPs of one layer for each token (appendix D, equations 4 to 6)."""
     width = size.width
     if symbol == ATTENTION:
         forward = 4 * width * width + 4 * width * size.kv_width + 4 * SEQUENCE_TOKENS * width
@@ -171,7 +109,7 @@ def layer_flops_per_token(symbol: str, size: ModelSize) -> int:
         forward = 6 * width * size.mlp_hidden
     elif symbol == MAMBA:
         projections = 2 * width * size.mamba_projection + 2 * size.mamba_inner * width
-        convolution = 2 * _CONVOLUTION_TAPS * size.mamba_convolved
+        convolution = 2 * size.mamba_convolution * size.mamba_convolved
         forward = projections + convolution + 4 * size.mamba_inner * size.mamba_state
     else:
         raise ValueError(f"unknown symbol {symbol!r}")
@@ -179,7 +117,7 @@ def layer_flops_per_token(symbol: str, size: ModelSize) -> int:
 
 
 def flops_per_token(counts: LayerCounts, size: ModelSize) -> int:
-    """Training FLOPs of a model a token, embedding and head left out (equation 7 before the batch)."""
+    """Return the training FLOPs of a model for each token, without embedding and head (equation 7 before the batch)."""
     return (
         counts.attention * layer_flops_per_token(ATTENTION, size)
         + counts.mlp * layer_flops_per_token(MLP, size)
@@ -188,7 +126,7 @@ def flops_per_token(counts: LayerCounts, size: ModelSize) -> int:
 
 
 def isoflop_steps(counts: LayerCounts, size: ModelSize, budget_flops: int, rounding: Rounding = "nearest") -> int:
-    """Training steps of 524,288 tokens that a FLOP budget buys (Tables 10 and 11).
+    """Return how many training steps of 524,288 tokens a FLOP budget buys (Tables 10 and 11).
 
     Args:
         counts: layers of the model, at least one.

@@ -23,19 +23,17 @@ from typing import Literal
 from aira_bench.errors import UsageError
 from aira_bench.scaling.arithmetic import (
     FLOP_BUDGETS,
-    SIZES,
     LayerCounts,
-    ModelSize,
-    Space,
     count_layers,
     flops_per_token,
     isoflop_steps,
     layer_parameters,
     parameters,
     parameters_with_embedding,
-    space_of,
 )
-from aira_bench.scaling.notation import MAX_LAYERS, Pattern, runs_of
+from aira_bench.scaling.notation import runs_of
+from aira_contract.model_sizes import MODEL_SIZES, ModelSize, Space, space_of
+from aira_contract.patterns import MAX_LAYERS, Pattern
 
 Method = Literal["stretch", "stack"]
 RunRounding = Literal["fit", "ceil"]
@@ -74,7 +72,7 @@ class Extrapolation:
 
 
 def parse_target(text: str) -> int:
-    """Parameters without embeddings: `350M`, `1B`, `1.5B` or a plain number.
+    """Read a number of parameters without embeddings: `350M`, `1B`, `1.5B` or a plain number.
 
     Raises:
         UsageError: no such number, or not above 0.
@@ -91,8 +89,8 @@ def parse_target(text: str) -> int:
 
 
 def nearest_size(target_parameters: int, space: Space) -> ModelSize:
-    """The published width for a target: the scale whose size is nearest as a ratio."""
-    sizes = [size for size in SIZES if size.space == space]
+    """Return the widths for a target: those of the published scale whose size is nearest as a ratio."""
+    sizes = [size for size in MODEL_SIZES if size.space == space]
     return min(sizes, key=lambda size: abs(math.log(size.nominal_parameters / target_parameters)))
 
 
@@ -105,7 +103,7 @@ def extrapolate(
     size: ModelSize | None = None,
     budgets_flops: Sequence[int] = FLOP_BUDGETS,
 ) -> Extrapolation:
-    """Grow a pattern.
+    """Grow a searched pattern to a target number of parameters.
 
     Args:
         base: symbols `mA`, `M`, `Mb`, at least one layer.

@@ -9,42 +9,39 @@ from pathlib import Path
 from aira_bench.errors import UsageError
 from aira_bench.escaping import xml_text
 from aira_bench.scaling.aggregate import LayerVote
-from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP, SYMBOLS, write_pattern
+from aira_bench.scaling.notation import SYMBOLS, write_pattern
+from aira_contract.primitives import BY_SYMBOL
 
-_COLOURS = {ATTENTION: "#0072b2", MLP: "#e69f00", MAMBA: "#009e73"}
-_LABELS = {ATTENTION: "A: attention", MLP: "M: MLP", MAMBA: "Mb: Mamba-2"}
 _MARGIN, _LETTER_PX = 12, 11
 _STYLE = f'font-family="sans-serif" font-size="{_LETTER_PX}"'
 
 
 def strip_svg(pattern: Sequence[str], caption: str) -> str:
-    """One coloured box a layer, first layer left, at most 64 boxes a row."""
+    """Draw one coloured box a layer, first layer left, at most 64 boxes a row."""
     box, height, per_row = 14, 26, 64
     boxes = []
     for index, symbol in enumerate(pattern):
         x, y = _MARGIN + index % per_row * box, 34 + index // per_row * (height + 6)
-        title = f"<title>layer {index + 1}: {xml_text(_LABELS[symbol])}</title>"
-        boxes.append(
-            f'<rect x="{x}" y="{y}" width="{box - 2}" height="{height}" fill="{_COLOURS[symbol]}">{title}</rect>'
-        )
+        colour, title = BY_SYMBOL[symbol].colour, f"<title>layer {index + 1}: {xml_text(_label(symbol))}</title>"
+        boxes.append(f'<rect x="{x}" y="{y}" width="{box - 2}" height="{height}" fill="{colour}">{title}</rect>')
     rows = -(-len(pattern) // per_row)
     width = max(2 * _MARGIN + min(len(pattern), per_row) * box, 420)
     return _document(width, 70 + rows * (height + 6), f"{caption}: {write_pattern(pattern)}", boxes)
 
 
 def votes_svg(votes: Sequence[LayerVote], caption: str) -> str:
-    """Stacked bars: the share of each primitive in the vote of each layer, the winner's letter above."""
+    """Draw a stacked bar for each layer: the share of each primitive in its vote, the winner's letter above."""
     bar, height, top = 28, 160, 52
     parts = []
     for index, vote in enumerate(votes):
         x, y = _MARGIN + index * bar, float(top)
-        parts.append(_text(x + 4, top - 6, "Mb" if vote.chosen == MAMBA else vote.chosen[-1]))
+        parts.append(_text(x + 4, top - 6, BY_SYMBOL[vote.chosen].written))
         for symbol in SYMBOLS:
             share = float(vote.shares.get(symbol, 0))
-            title = f"<title>layer {index + 1}: {xml_text(_LABELS[symbol])} {share:.0%}</title>"
+            title = f"<title>layer {index + 1}: {xml_text(_label(symbol))} {share:.0%}</title>"
             parts.append(
                 f'<rect x="{x}" y="{y:.2f}" width="{bar - 4}" height="{share * height:.2f}" '
-                f'fill="{_COLOURS[symbol]}">{title}</rect>'
+                f'fill="{BY_SYMBOL[symbol].colour}">{title}</rect>'
             )
             y += share * height
         parts.append(_text(x + 4, top + height + 14, str(index + 1)))
@@ -53,7 +50,7 @@ def votes_svg(votes: Sequence[LayerVote], caption: str) -> str:
 
 
 def write_picture(path: Path, svg: str) -> None:
-    """Write a picture.
+    """Write the text of an SVG picture to a file.
 
     Raises:
         UsageError: the file cannot be written.
@@ -68,8 +65,8 @@ def _document(width: int, height: int, caption: str, parts: Sequence[str]) -> st
     legend = []
     for index, symbol in enumerate(SYMBOLS):
         x = _MARGIN + index * 120
-        legend.append(f'<rect x="{x}" y="{height - 22}" width="12" height="12" fill="{_COLOURS[symbol]}"/>')
-        legend.append(_text(x + 16, height - 12, _LABELS[symbol]))
+        legend.append(f'<rect x="{x}" y="{height - 22}" width="12" height="12" fill="{BY_SYMBOL[symbol].colour}"/>')
+        legend.append(_text(x + 16, height - 12, _label(symbol)))
     body = "\n".join([_text(_MARGIN, 20, caption), *parts, *legend])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
@@ -80,3 +77,7 @@ def _document(width: int, height: int, caption: str, parts: Sequence[str]) -> st
 
 def _text(x: float, y: float, text: str) -> str:
     return f'<text x="{x}" y="{y}">{xml_text(text)}</text>'
+
+
+def _label(symbol: str) -> str:
+    return f"{BY_SYMBOL[symbol].written}: {BY_SYMBOL[symbol].title}"

@@ -15,10 +15,14 @@ from aira_bench.scaling.training_cost import TrainingCost
 from aira_bench.terminal import cell
 
 _BILLION = 10**9
+_SIZE = (
+    "scale", "space", "nominal_parameters", "width", "query_heads", "head_dim", "kv_heads", "mlp_hidden", "mamba_state",
+)  # fmt: skip
+"""Fields of a size that the JSON form has: those in which published scales differ."""
 
 
 def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) -> dict[str, Any]:
-    """One JSON object with exact integers; estimates under `training`."""
+    """Return a grown model as JSON values with exact integers; estimates stand under `training`."""
     return {
         "schema": 1,
         "base": write_pattern(model.base),
@@ -26,7 +30,7 @@ def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) ->
         "rounding": model.rounding,
         "target_parameters": model.target_parameters,
         "factor": float(model.factor),
-        "size": asdict(model.size),
+        "size": {name: getattr(model.size, name) for name in _SIZE},
         "pattern": write_pattern(model.pattern),
         "pattern_layers": list(model.pattern),
         "untrimmed_pattern": write_pattern(model.untrimmed),
@@ -40,7 +44,7 @@ def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) ->
 
 
 def print_extrapolation(model: Extrapolation, costs: Sequence[TrainingCost], console: Console) -> None:
-    """The model, then steps, memory and time for each budget."""
+    """Print the model, then steps, memory and time for each budget."""
     size, counts = model.size, model.counts
     facts = [
         ("pattern", write_pattern(model.pattern)),
@@ -75,7 +79,7 @@ def _costs_table(model: Extrapolation, costs: Sequence[TrainingCost]) -> Table:
 
 
 def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Voter]) -> dict[str, Any]:
-    """One JSON object: a pattern for each condition with its votes, and the voters."""
+    """Return a pattern for each condition with its votes, and the voters, as JSON values."""
     return {
         "schema": 1,
         "patterns": [
@@ -98,7 +102,7 @@ def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Vot
 
 
 def print_aggregation(aggregations: Sequence[Aggregation], voters: Sequence[Voter], console: Console) -> None:
-    """Patterns, and the share of the winner in each layer."""
+    """Print the patterns, and the share of the winner in each layer's vote."""
     datasets = {voter.dataset for voter in voters}
     console.print(cell(f"{len(voters)} voters from {len(datasets)} dataset{'s' if len(datasets) > 1 else ''}"))
     table = Table(box=None, pad_edge=False)

@@ -1,7 +1,8 @@
 """Collects scored architectures from run folders: every step that the judge scored.
 
-A dataset is what a board's section is: task, profile, data, evaluator image, seed set; so scores that do not compare
-are never ranked together. Steps without an architecture (other tasks) are no error here, a run without any is.
+A dataset is what a board's section is: scores made under the same conditions (`aira_bench.record.conditions`), so that
+those that do not compare are never ranked together. Steps without an architecture (other tasks) are no error here, a
+run without any is.
 """
 
 import json
@@ -10,9 +11,10 @@ from shlex import quote
 from typing import Literal
 
 from aira_bench.errors import UsageError
-from aira_bench.runs.manifest import Manifest
-from aira_bench.runs.record import RunRecord
-from aira_bench.runs.scores import TrustedScore
+from aira_bench.record.conditions import comparable_with
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.scores import TrustedScore
 from aira_bench.scaling.aggregate import ScoredArchitecture
 from aira_bench.scaling.notation import NotationError, read_pattern
 
@@ -20,7 +22,7 @@ Split = Literal["validation", "test"]
 
 
 def collect_scores(runs: Sequence[RunRecord], split: Split = "validation") -> list[ScoredArchitecture]:
-    """Scored architectures of all seeds of all runs.
+    """Collect the scored architectures of all seeds of all runs.
 
     Args:
         runs: finished or unfinished runs.
@@ -55,7 +57,7 @@ def _collect_run(run: RunRecord, split: Split) -> list[ScoredArchitecture]:
                 continue
             scored.append(
                 ScoredArchitecture(
-                    dataset=_dataset(manifest, score),
+                    dataset=_dataset(manifest),
                     architecture=_pattern(node.canonical, run, seed.seed, node.step),
                     score=_value(score, split, run),
                     lower_is_better=manifest.lower_is_better,
@@ -64,11 +66,14 @@ def _collect_run(run: RunRecord, split: Split) -> list[ScoredArchitecture]:
     return scored
 
 
-def _dataset(manifest: Manifest, score: TrustedScore) -> str:
-    data = json.dumps(manifest.data, sort_keys=True, separators=(",", ":"))
-    plan = manifest.plan
+def _dataset(manifest: Manifest) -> str:
+    """A name that no two datasets share: it spells out the conditions whole."""
+    conditions, data = comparable_with(manifest), json.dumps(manifest.data, sort_keys=True, separators=(",", ":"))
     marked = "SYNTHETIC DATA, " if manifest.synthetic else ""
-    return f"{marked}{manifest.task_name}, profile {plan.profile}, {score.image}, seeds {plan.seed_set}, data {data}"
+    return (
+        f"{marked}{manifest.task_name}, profile {conditions.profile}, {conditions.evaluator}, "
+        f"seeds {conditions.seed_set}, data {data}, task {conditions.task_sha256}, {conditions.hardware}"
+    )
 
 
 def _pattern(canonical: str, run: RunRecord, seed: int, step: int) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ Not covered: fragmentation, communication buffers, input pipelines, checkpoints,
 from dataclasses import dataclass
 
 from aira_bench.errors import UsageError
-from aira_bench.scaling.arithmetic import SEQUENCE_TOKENS, STEP_TOKENS, VOCABULARY, ModelSize
+from aira_bench.scaling.arithmetic import STEP_TOKENS
 from aira_bench.scaling.extrapolate import Extrapolation
 from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP
+from aira_contract.model_sizes import SEQUENCE_TOKENS, VOCABULARY, ModelSize
 
 STATE_BYTES_PER_PARAMETER = 16
 MICROBATCH_SEQUENCES = 4
@@ -63,7 +64,7 @@ class TrainingCost:
 
     @property
     def memory_gib(self) -> float:
-        """Estimated memory of each GPU."""
+        """The memory in GiB that each GPU is estimated to need."""
         return self.state_gib + self.activations_gib
 
     @property
@@ -73,7 +74,7 @@ class TrainingCost:
 
 
 def gpu_type(name: str) -> GpuType:
-    """A known GPU type.
+    """Return the GPU type of that name, with its memory and peak rate.
 
     Raises:
         UsageError: an unknown name.
@@ -86,7 +87,7 @@ def gpu_type(name: str) -> GpuType:
 def estimate_training(
     model: Extrapolation, steps: int, gpu: GpuType, gpus: int, utilization: float = DEFAULT_UTILIZATION
 ) -> TrainingCost:
-    """Memory of each GPU and hours for a number of steps of 524,288 tokens.
+    """Estimate memory of each GPU, and hours for a number of steps of 524,288 tokens.
 
     Args:
         model: the grown model.

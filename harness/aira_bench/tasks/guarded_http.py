@@ -43,7 +43,7 @@ class Watch:
     """Watches one transfer from another thread and cuts its connection when it is too slow."""
 
     def __init__(self, *, window_s: float, least_bytes_per_s: float, deadline_s: float) -> None:
-        """Nothing is watched before the `with` block begins."""
+        """Set the limits; watching begins with the `with` block."""
         self.why: str | None = None
         """Why the transfer was cut, if it was."""
         self._window_s, self._least = window_s, least_bytes_per_s * window_s

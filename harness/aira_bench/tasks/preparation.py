@@ -9,9 +9,11 @@ Not covered: where raw data comes from (`sources`).
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from aira_bench.errors import TaskError
@@ -23,8 +25,16 @@ from aira_bench.tasks.sources import DataSource, RawData
 from aira_bench.tasks.store import TaskData, hash_tree
 from aira_bench.tasks.task import Task
 from aira_bench.world import World
+from aira_contract.containers import LOGS, OUTPUT, RAW, TASK, WORKSPACE
+from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
+from aira_contract.invocation import LOGS_OPTION, MOUNT_OPTION, RAW_OPTION
+from aira_contract.settings import PROFILE_VARIABLE, SOURCE_VARIABLE
 
-LOGS = "/workspace/logs"
+_NO_NETWORK = re.compile(
+    r"name resolution|name or service not known|network is unreachable|getaddrinfo|ConnectionError|MaxRetryError"
+    r"|offline mode|couldn't connect to",
+    re.IGNORECASE,
+)
 
 
 def prepare_task(
@@ -71,7 +81,7 @@ def prepare_task(
         check_folder(task.folder)
         shutil.copytree(task.folder, staging / "task", symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
         _make_readable(staging / "task")
-        halves = {"public": "prepare.py", "hidden": "evaluate_prepare.py"}
+        halves = {"public": PREPARE_SCRIPT, "hidden": HIDDEN_SCRIPT}
         for half, script in halves.items():
             note(f"running {script}")
             spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid)
@@ -111,11 +121,11 @@ def half_spec(
         run_id=f"prepare-{run_id}",
         limits=Limits(memory_mib=task.profile(profile).memory_mib, gpu_uuid=gpu_uuid if trains else None),
         mounts=(
-            Mount(staging / "task", PurePosixPath("/task")),
+            Mount(staging / "task", TASK),
             *raw.mounts,
-            Mount(staging / half, PurePosixPath("/output"), writable=True),
+            Mount(staging / half, OUTPUT, writable=True),
         ),
-        environment={"AIRA_PROFILE": profile, "AIRA_DATA_SOURCE": source.kind},
+        environment={PROFILE_VARIABLE: profile, SOURCE_VARIABLE: source.kind},
     )
 
 
@@ -124,12 +134,12 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
     output.mkdir()
     if os.geteuid() == 0:
         os.chown(output, TRUSTED_UID, TRUSTED_UID)
+    options = {RAW_OPTION: RAW, MOUNT_OPTION: OUTPUT, LOGS_OPTION: WORKSPACE / LOGS}
     container = sandbox.prepare(spec)
     try:
         outcome = container.run(
-            ["python3", f"/task/{script}", "--global-shared-data-dir", "/raw",
-             "--agent-data-mount-dir", "/output", "--agent-log-dir", LOGS],
-            files={f"logs/{task.metadata.aira.artifact.name}": b""},
+            ["python3", str(TASK / script), *(str(word) for option in options.items() for word in option)],
+            files={f"{LOGS}/{task.metadata.aira.artifact.name}": b""},
             timeout_s=timeout_s,
             artifacts=(),
             destination=output,
@@ -143,8 +153,17 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
         )
     if outcome.ended != "exited" or outcome.exit_code != 0:
         ended = f"exit status {outcome.exit_code}" if outcome.ended == "exited" else outcome.ended.replace("_", " ")
-        raise TaskError(f"{task.name}/{script} failed ({ended}): {last_line(outcome.stderr) or 'no message'}")
+        words = last_line(outcome.stderr) or "no message"
+        raise TaskError(f"{task.name}/{script} failed ({ended}): {words}", hint=_remedy(task, words))
     _make_readable(output)
+
+
+def _remedy(task: Task, words: str) -> str | None:
+    """What to type where a script's last words show that it looked for a network."""
+    if not _NO_NETWORK.search(words):
+        return None
+    command = f"aira-bench prepare {quote(str(task.folder))} --source DIR"
+    return f"{command}   (preparation has no network; files in aira.sources are downloaded before)"
 
 
 def _make_readable(folder: Path) -> None:

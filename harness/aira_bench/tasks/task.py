@@ -1,12 +1,11 @@
 """A loaded task and where tasks are found.
 
-A task is a folder. It is named by its folder name, by an alias, or by a path. Its hash covers every file in it, so
-scores of two versions of a task never meet.
+A task is a folder. It is named by its folder name, by an alias, by a path, or by the name of an extension that gives
+its path. Its hash covers every file in it, so scores of two versions of a task never meet.
 
 Not covered: making data (`preparation`) and scoring (`aira_bench.evaluation`).
 """
 
-import difflib
 import hashlib
 import os
 from dataclasses import dataclass
@@ -15,16 +14,19 @@ from pathlib import Path
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import TaskError, UsageError
+from aira_bench.excerpts import VALUE_CHARS
+from aira_bench.extensions import absolute_reference, find_extension, is_reference
 from aira_bench.tasks.folder_check import IGNORED, check_folder, read_text
 from aira_bench.tasks.metadata import Profile, TaskMetadata, read_metadata
+from aira_contract.files import EVALUATE_SCRIPT, HIDDEN_SCRIPT, PREPARE_SCRIPT
 
-SCRIPTS = ("prepare.py", "evaluate_prepare.py", "evaluate.py")
+SCRIPTS = (PREPARE_SCRIPT, HIDDEN_SCRIPT, EVALUATE_SCRIPT)
 DESCRIPTION = "project_description.md"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task folder, checked."""
+    """One task folder whose metadata and files were checked."""
 
     folder: Path
     metadata: TaskMetadata
@@ -46,12 +48,12 @@ class Task:
 
     @property
     def lower_is_better(self) -> bool:
-        """Direction of the score."""
+        """Whether a smaller score is a better one."""
         return self.metadata.metric_lower_is_better
 
     @property
     def description(self) -> str:
-        """The text agents read."""
+        """The text of `project_description.md`, which agents read."""
         return read_text(self.folder / DESCRIPTION)
 
     @cached_property
@@ -108,14 +110,15 @@ def shipped_tasks() -> list[Task]:
 
 def names_folder(name: str) -> bool:
     """Whether `find_task` takes a name for that of a folder, whose scripts may be anybody's."""
-    return "/" in name or Path(name).is_dir()
+    return not is_reference(name) and ("/" in name or Path(name).is_dir())
 
 
 def find_task(name: str) -> Task:
-    """The task of that alias, folder name or path.
+    """The task of that alias, folder name or path, or the one that an extension gives the path of.
 
     Raises:
-        UsageError: nothing has that name; the message offers the nearest.
+        UsageError: nothing has that name; the message offers the nearest. Or a reference gives no path.
+        PrerequisiteError: an installed extension gives none.
         TaskError: the folder is there but broken.
     """
     if names_folder(name):
@@ -125,8 +128,22 @@ def find_task(name: str) -> Task:
         return load_task(path)
     tasks = shipped_tasks()
     names = {key: task for task in tasks for key in (task.name, *task.metadata.aira.aliases)}
-    if name in names:
+    extension = find_extension("task", name, names)
+    if extension is None:
         return names[name]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    guess = f" Did you mean {close[0]!r}?" if close else ""
-    raise UsageError(f"Unknown task {name!r}.{guess}", hint="aira-bench tasks")
+    given = extension.make(object, {})
+    folder = Path(given) if isinstance(given, str | os.PathLike) else Path()
+    extension.require(
+        "" if folder.is_absolute() else f"it gives {str(given)[:VALUE_CHARS]!r}, which is no absolute path"
+    )
+    return load_task(folder)
+
+
+def recorded_name(name: str, task: Task) -> str:
+    """The name under which `find_task` finds a task again, wherever that is asked: for the plan of a run."""
+    if names_folder(name):
+        return str(task.folder)
+    shipped = (
+        name in (task.name, *task.metadata.aira.aliases) and task.folder.parent == bundled_folder("tasks").resolve()
+    )
+    return task.title if shipped else absolute_reference(name)

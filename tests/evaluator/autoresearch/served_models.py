@@ -18,13 +18,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from aira_evaluator.autoresearch import serving
-from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over
-from aira_evaluator.autoresearch.hidden import HiddenSet, SplitRows
-from aira_evaluator.autoresearch.judging import Judgement, judge
-from aira_evaluator.autoresearch.questions import Questions, draw_questions
-from aira_evaluator.autoresearch.references import References
-from aira_evaluator.autoresearch.rules import Rules
+from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, SplitRows
+from aira_evaluator.autoresearch.contract.references import References
+from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, hand_over
+from aira_evaluator.autoresearch.judge.judging import Judgement, judge
+from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
+from aira_evaluator.autoresearch.judge.rules import Rules
+from aira_evaluator.autoresearch.predict import serving
 
 VOCABULARY = 48
 BOS = VOCABULARY - 1

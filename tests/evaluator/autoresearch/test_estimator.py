@@ -8,11 +8,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.autoresearch.estimator import COST_CAP_NATS, LEAST_QUESTIONS, Estimate, estimate
-from aira_evaluator.autoresearch.hidden import SplitRows
-from aira_evaluator.autoresearch.profiles import PROFILES
-from aira_evaluator.autoresearch.questions import Questions, draw_questions
-from aira_evaluator.autoresearch.references import References
+from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows
+from aira_evaluator.autoresearch.contract.profiles import PROFILES
+from aira_evaluator.autoresearch.contract.references import References
+from aira_evaluator.autoresearch.judge.estimator import COST_CAP_NATS, LEAST_QUESTIONS, Estimate, estimate
+from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
 
 BYTES = 3
 

@@ -11,8 +11,8 @@ import torch
 from served_models import Bigram
 from torch import nn
 
-from aira_evaluator.autoresearch import offline_kernels
-from aira_evaluator.autoresearch.handover import HANDOVER_FILE, HandoverError, hand_over, load
+from aira_evaluator.autoresearch.fit import offline_kernels
+from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, HandoverError, hand_over, load
 
 CPU = torch.device("cpu")
 LAYERS = """
@@ -32,7 +32,7 @@ from pathlib import Path
 import torch
 from torch import nn
 import layers
-from aira_evaluator.autoresearch.handover import hand_over
+from aira_evaluator.autoresearch.handover.model_file import hand_over
 
 @dataclass
 class Config:
@@ -68,7 +68,7 @@ LOADER = """
 import sys
 from pathlib import Path
 import torch
-from aira_evaluator.autoresearch.handover import load
+from aira_evaluator.autoresearch.handover.model_file import load
 handed = load(Path(sys.argv[1]), torch.device("cpu"))
 assert "layers" not in sys.modules and not Path("layers.py").exists()
 assert not any(type(part).__name__ == "OptimizedModule" for part in handed.model.modules())
@@ -89,7 +89,7 @@ from torch import nn
 from kernels import get_kernel
 import layers
 from aira_kernels.fused.norm_kernels import normalize
-from aira_evaluator.autoresearch.handover import hand_over
+from aira_evaluator.autoresearch.handover.model_file import hand_over
 
 flash = get_kernel("kernels-community/flash-attn3").flash_attn_interface
 context = torch.amp.autocast(device_type="cpu", dtype=torch.bfloat16)
@@ -229,8 +229,8 @@ TRAITS_LOADER = """
 import sys
 from pathlib import Path
 import torch
-from aira_evaluator.autoresearch.handover import load
-from aira_evaluator.autoresearch.serving import logits_of
+from aira_evaluator.autoresearch.handover.model_file import load
+from aira_evaluator.autoresearch.predict.serving import logits_of
 fit, device = Path(sys.argv[1]), torch.device("cpu")
 for name, expected in torch.load(fit / "expected.pt").items():
     handed = load(fit / name / "handover.bin", device)

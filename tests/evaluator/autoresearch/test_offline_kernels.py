@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from aira_evaluator.autoresearch.offline_kernels import get_kernel
+from aira_evaluator.autoresearch.fit.offline_kernels import get_kernel
 
 FLASH = get_kernel("varunneal/flash-attention-3", revision="0123").flash_attn_interface
 

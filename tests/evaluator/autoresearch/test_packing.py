@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.autoresearch.packing import pack
+from aira_evaluator.autoresearch.contract.packing import pack
 from aira_evaluator.text.tokenizer import Tokens
 
 BOS = 999

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.autoresearch.hidden import SplitRows
-from aira_evaluator.autoresearch.questions import Questions, draw_questions
+from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows
+from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
 
 VOCABULARY = 11
 BOS = VOCABULARY - 1

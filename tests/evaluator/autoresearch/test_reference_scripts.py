@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aira_evaluator.autoresearch.handover import HANDOVER_FILE, HandoverError, hand_over, load
-from aira_evaluator.autoresearch.script_constants import set_constants
+from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, HandoverError, hand_over, load
+from aira_evaluator.autoresearch.prepare.script_constants import set_constants
 from autoresearch_folders import PLAIN
 
 SUMMARY = (
@@ -505,7 +505,15 @@ def leave(model: nn.Module, folder: Path) -> None:
 
 def validated(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     (folder / "mine.py").write_text(code)
-    command = [sys.executable, "-m", "aira_evaluator.autoresearch.validate", "--script", "mine.py", "--data", "data"]
+    command = [
+        sys.executable,
+        "-m",
+        "aira_evaluator.autoresearch.agent.validate",
+        "--script",
+        "mine.py",
+        "--data",
+        "data",
+    ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from aira_evaluator.autoresearch.ngram import CachedBigram, earlier
-from aira_evaluator.autoresearch.profiles import PAPER
-from aira_evaluator.autoresearch.reference_models import ReferenceModels, train_references
-from aira_evaluator.autoresearch.references import References
-from aira_evaluator.manifests import DataError
+from aira_evaluator.autoresearch.contract.profiles import PAPER
+from aira_evaluator.autoresearch.contract.references import References
+from aira_evaluator.autoresearch.prepare.ngram import CachedBigram, earlier
+from aira_evaluator.autoresearch.prepare.reference_models import ReferenceModels, train_references
+from aira_evaluator.split_manifest import DataError
 
 VOCABULARY = 7
 BOS = VOCABULARY - 1

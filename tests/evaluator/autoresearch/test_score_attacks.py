@@ -18,18 +18,21 @@ import served_models as served
 import torch
 from torch import nn
 
-from aira_evaluator.autoresearch import asking, commands, handover, hidden, judging
-from aira_evaluator.autoresearch.byte_lengths import ByteTableError, read_byte_lengths
-from aira_evaluator.autoresearch.commands import Fit, evaluate, questions_of
-from aira_evaluator.autoresearch.conversation import Connection, Deadlines, PredictorFailed, accepted
-from aira_evaluator.autoresearch.handover import HANDOVER_FILE, hand_over
-from aira_evaluator.autoresearch.hidden import SplitRows, write_split
-from aira_evaluator.autoresearch.judging import Judgement
-from aira_evaluator.autoresearch.profiles import PROFILES
-from aira_evaluator.autoresearch.questions import Questions, draw_questions
-from aira_evaluator.autoresearch.references import References
-from aira_evaluator.autoresearch.shared_memory import MemoryShape
-from aira_evaluator.text.tokenizer import Tokenizer
+from aira_evaluator.autoresearch.contract import hidden_rows as hidden
+from aira_evaluator.autoresearch.contract.byte_lengths import ByteTableError, read_byte_lengths
+from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows, write_split
+from aira_evaluator.autoresearch.contract.profiles import PROFILES
+from aira_evaluator.autoresearch.contract.references import References
+from aira_evaluator.autoresearch.handover import model_file as handover
+from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, hand_over
+from aira_evaluator.autoresearch.judge import asking, judging
+from aira_evaluator.autoresearch.judge import evaluate as commands
+from aira_evaluator.autoresearch.judge.evaluate import Fit, evaluate, questions_of
+from aira_evaluator.autoresearch.judge.judging import Judgement
+from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
+from aira_evaluator.autoresearch.wire.connection import Connection, Deadlines, PredictorFailed, accepted
+from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape
+from aira_evaluator.text.tokenizer import BytePairTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench"))
 
@@ -298,9 +301,11 @@ def test_a_pickle_that_runs_code_runs_it_outside_the_judge_and_is_no_model(tmp_p
 ROWS = 48
 
 
-def write_data(folder: Path) -> Tokenizer:
+def write_data(folder: Path) -> BytePairTokenizer:
     """A hidden store with a real tokenizer, rows of it, and the host's record of a training."""
-    tokenizer = Tokenizer.train(["the cat sat on the mat, the dog sat on the log; caf\u00e9 na\u00efve \u2713"], 300)
+    tokenizer = BytePairTokenizer.train(
+        ["the cat sat on the mat, the dog sat on the log; caf\u00e9 na\u00efve \u2713"], 300
+    )
     tokenizer.save(folder / "tokenizer")
     lengths, bos = tokenizer.byte_lengths(), tokenizer.get_bos_token_id()
     (folder / "search").mkdir()
@@ -438,7 +443,7 @@ def test_a_byte_table_is_read_from_merges_not_from_text(tmp_path: Path) -> None:
 
 
 def test_nothing_a_judge_imports_can_load_a_handed_over_model() -> None:
-    root = Path(commands.__file__).parents[2]
+    root = Path(commands.__file__).parents[3]
     todo, seen = [Path(commands.__file__)], set()
     while todo:
         path = todo.pop()

@@ -5,7 +5,7 @@ import random
 import tarfile
 from pathlib import Path
 
-from aira_evaluator.lra.data import aan, imdb
+from aira_evaluator.lra.prepare import aan, imdb
 
 Member = tuple[str, bytes]
 

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lra_splits import small_split
 
-from aira_evaluator.lra.baselines.__main__ import main
-from aira_evaluator.lra.baselines.compose import compose
-from aira_evaluator.lra.baselines.genome import (
+from aira_evaluator.lra.agent.baselines.__main__ import main
+from aira_evaluator.lra.agent.baselines.compose import compose
+from aira_evaluator.lra.agent.baselines.genome import (
     FEEDFORWARDS,
     MIXERS,
     POOLINGS,
@@ -31,13 +31,13 @@ from aira_evaluator.lra.baselines.genome import (
     GenomeError,
     read_genome,
 )
-from aira_evaluator.lra.baselines.parts.depthwise import DepthwiseConvolution
-from aira_evaluator.lra.baselines.parts.gated_recurrence import GatedRecurrence
-from aira_evaluator.lra.baselines.parts.linear_attention import LinearAttention
-from aira_evaluator.lra.contract import CONTRACTS, MAX_SOURCE_BYTES, ModuleContract, TaskName
-from aira_evaluator.lra.data.splits import SplitManifest, write_split
-from aira_evaluator.lra.hyperparameters import read_hyperparameters
-from aira_evaluator.lra.profiles import CPU_LISTOPS, CPU_RETRIEVAL, PROFILES, LraProfile
+from aira_evaluator.lra.agent.baselines.parts.depthwise import DepthwiseConvolution
+from aira_evaluator.lra.agent.baselines.parts.gated_recurrence import GatedRecurrence
+from aira_evaluator.lra.agent.baselines.parts.linear_attention import LinearAttention
+from aira_evaluator.lra.contract.hyperparameters import read_hyperparameters
+from aira_evaluator.lra.contract.profiles import CPU_LISTOPS, CPU_RETRIEVAL, PROFILES, LraProfile
+from aira_evaluator.lra.contract.splits import SplitManifest, write_split
+from aira_evaluator.lra.contract.submission import CONTRACTS, MAX_SOURCE_BYTES, ModuleContract, TaskName
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
 SMALL = replace(CPU_LISTOPS.defaults, emb_dim=16, qkv_dim=16, mlp_dim=24, num_heads=2, num_layers=1)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from aira_bench.evaluation.normalized import CORRECTED, PUBLISHED, anchors_of, normalized
+from aira_bench.record.normalized import CORRECTED, PUBLISHED, anchors_of, normalized
 from aira_bench.tasks.task import Task, shipped_tasks
-from aira_evaluator.lra.contract import CONTRACTS, MAX_PARAMETERS, MAX_SOURCE_BYTES, MODULE_FILE, TaskName
-from aira_evaluator.lra.data import aan, imdb
-from aira_evaluator.lra.hyperparameters import CONSTANTS
-from aira_evaluator.lra.profiles import PROFILES
+from aira_evaluator.lra.contract.hyperparameters import CONSTANTS
+from aira_evaluator.lra.contract.profiles import PROFILES
+from aira_evaluator.lra.contract.submission import CONTRACTS, MAX_PARAMETERS, MAX_SOURCE_BYTES, MODULE_FILE, TaskName
+from aira_evaluator.lra.prepare import aan, imdb
 
 TASKS = [task for task in shipped_tasks() if task.name.startswith("LongContext")]
 SOTA = {"text": 0.9053, "listops": 0.6379, "retrieval": 0.8176}

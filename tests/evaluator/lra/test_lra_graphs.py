@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from jax import export
 from small_modules import ATTENTION, EMBED, GOOD, POOL, encoder, small_profile, traced
 
-from aira_evaluator.lra.bundle import Bundle, RefusedError, read_bundle, write_bundle
-from aira_evaluator.lra.contract import CONTRACTS
-from aira_evaluator.lra.cost import superlinear_share, work_of
-from aira_evaluator.lra.functions import read_module
-from aira_evaluator.lra.graph import graph_text, read_graph
+from aira_evaluator.lra.contract.bundle import Bundle, read_bundle, write_bundle
+from aira_evaluator.lra.contract.refusal import RefusedError
+from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.graphs.cost import superlinear_share, work_of
+from aira_evaluator.lra.graphs.functions import read_module
+from aira_evaluator.lra.graphs.graph import graph_text, read_graph
 
 PROFILE = small_profile()
 

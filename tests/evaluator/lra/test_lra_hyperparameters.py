@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_evaluator.lra.hyperparameters import (
+from aira_evaluator.lra.contract.hyperparameters import (
     CONSTANTS,
     Constant,
     ConstantsError,
     Hyperparameters,
     read_hyperparameters,
 )
-from aira_evaluator.lra.profiles import CPU_LISTOPS, PROFILES, LraProfile
+from aira_evaluator.lra.contract.profiles import CPU_LISTOPS, PROFILES, LraProfile
 
 DEFAULTS = CPU_LISTOPS.defaults
 

@@ -12,10 +12,10 @@ from jax import export
 from numpy.typing import NDArray
 from small_modules import EMBED, POOL, encoder, small_profile, traced
 
-from aira_evaluator.lra.contract import CONTRACTS
-from aira_evaluator.lra.functions import read_module
-from aira_evaluator.lra.graph import graph_text, read_graph
-from aira_evaluator.lra.linear_algebra import use_stablehlo
+from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.fit.linear_algebra import use_stablehlo
+from aira_evaluator.lra.graphs.functions import read_module
+from aira_evaluator.lra.graphs.graph import graph_text, read_graph
 
 Matrix = NDArray[np.float32] | NDArray[np.complex64]
 Arrays = tuple[NDArray[np.float32], ...]

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aira_evaluator.lra import programs
-from aira_evaluator.lra.programs import carried_programs
+from aira_evaluator.lra.judge import programs
+from aira_evaluator.lra.judge.programs import carried_programs
 
 
 def compiled_names(file: Path) -> list[str]:

@@ -10,8 +10,8 @@ import pytest
 from raw_archives import release, reviews, write_archive
 
 import aira_evaluator
-from aira_evaluator.lra.data import aan, imdb
-from aira_evaluator.lra.data.splits import read_split, read_split_manifest
+from aira_evaluator.lra.contract.splits import read_split, read_split_manifest
+from aira_evaluator.lra.prepare import aan, imdb
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
 NAMES = ("Text", "ListOps", "Retrieval")
@@ -109,6 +109,6 @@ def test_wrong_settings_are_status_1(tmp_path: Path, environment: dict[str, str]
 
 
 def test_preparing_data_imports_no_jax(tmp_path: Path) -> None:
-    probe = "import sys, aira_evaluator.lra.data.commands; print({'jax', 'flax', 'torch'} & set(sys.modules))"
+    probe = "import sys, aira_evaluator.lra.prepare.preparation; print({'jax', 'flax', 'torch'} & set(sys.modules))"
     finished = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert finished.stdout == "set()\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from small_modules import DOCUMENT_ENCODER, EMBED, GOOD, POOL, encoder
 
-from aira_evaluator.lra.bundle import BUNDLE_FILE, read_bundle
-from aira_evaluator.lra.commands import trace
-from aira_evaluator.lra.contract import TaskName
-from aira_evaluator.lra.profiles import PROFILES
+from aira_evaluator.lra.contract.bundle import BUNDLE_FILE, read_bundle
+from aira_evaluator.lra.contract.profiles import PROFILES
+from aira_evaluator.lra.contract.submission import TaskName
+from aira_evaluator.lra.fit.trace import trace
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_a_module_that_breaks_the_contract_is_refused_in_one_line(
 @pytest.mark.parametrize("setting", ["'jax_enable_x64', True", "'jax_default_prng_impl', 'rbg'"])
 def test_settings_of_jax_that_a_module_changes_do_not_change_its_graphs(setting: str) -> None:
     noisy = encoder(EMBED + "x = x + np.linspace(0, 1, 64) * jnp.arange(64)" + POOL)
-    program = "import sys; from aira_evaluator.lra.commands import trace; sys.exit(trace('listops', configurable=False, arguments=[]))"
+    program = "import sys; from aira_evaluator.lra.fit.trace import trace; sys.exit(trace('listops', configurable=False, arguments=[]))"
     graphs = []
     for source in (noisy, f"import jax\njax.config.update({setting})\n{noisy}"):
         Path("model.py").write_text(source)
@@ -103,9 +103,11 @@ def test_constants_are_read_where_the_task_is_configurable(
 
 def test_the_judge_imports_nothing_that_runs_modules() -> None:
     """What a judge has in its process when it has everything it needs to score."""
-    program = "import sys, aira_evaluator.lra.commands, aira_evaluator.lra.scoring; print(*sys.modules)"
+    program = (
+        "import sys, aira_evaluator.lra.judge.evaluate, aira_evaluator.lra.training.module_score; print(*sys.modules)"
+    )
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     imported = set(ran.stdout.split())
     assert "jax" in imported
-    assert not imported & {"flax", "model", "aira_evaluator.lra.tracing", "torch"}
+    assert not imported & {"flax", "model", "aira_evaluator.lra.fit.tracing", "torch"}

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from small_modules import EMBED, POOL, encoder, small_profile, small_splits, traced
 
-from aira_evaluator.lra.baselines.compose import compose
-from aira_evaluator.lra.baselines.genome import PRESETS
-from aira_evaluator.lra.checks import check_chance, check_company, other_company
-from aira_evaluator.lra.contract import CONTRACTS
-from aira_evaluator.lra.controls import secret_ids
-from aira_evaluator.lra.evaluation import Logits, accuracy, predictions
-from aira_evaluator.lra.functions import ModuleFunctions, Parameters, Pullback, read_module, sealed
-from aira_evaluator.lra.heads import NoHead, PairHead
-from aira_evaluator.lra.hyperparameters import Hyperparameters
-from aira_evaluator.lra.training import (
+from aira_evaluator.lra.agent.baselines.compose import compose
+from aira_evaluator.lra.agent.baselines.genome import PRESETS
+from aira_evaluator.lra.contract.hyperparameters import Hyperparameters
+from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.graphs.functions import ModuleFunctions, Parameters, Pullback, read_module, sealed
+from aira_evaluator.lra.training.checks import check_chance, check_company, other_company
+from aira_evaluator.lra.training.controls import secret_ids
+from aira_evaluator.lra.training.heads import NoHead, PairHead
+from aira_evaluator.lra.training.predictions import Logits, accuracy, predictions
+from aira_evaluator.lra.training.trainer import (
     AdamW,
-    Examples,
+    DeviceExamples,
     Moments,
     Span,
     Trainer,
@@ -89,7 +89,7 @@ def train_50_steps(
 ) -> TrainingState:
     split = small_splits().train
     tokens = split.sequences.token_ids(wanted.seq_len)
-    examples = Examples(jnp.asarray(tokens), jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
+    examples = DeviceExamples(jnp.asarray(tokens), jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
     order = jnp.asarray(draw_order(np.random.default_rng(3), len(split), wanted.batch_size, 50))
     trainer = Trainer(functions, NoHead(), derived=derived)
     state, span, key = trainer.begin((parameters, {})), Span(0, 50, order), jax.random.PRNGKey(5)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aira_evaluator.lra.baselines.compose import compose
-from aira_evaluator.lra.baselines.genome import Genome
-from aira_evaluator.lra.contract import CONTRACTS
-from aira_evaluator.lra.data.listops import draw_expressions
-from aira_evaluator.lra.data.splits import SplitManifest, write_split
-from aira_evaluator.lra.profiles import CPU_LISTOPS
-from aira_evaluator.lra.validate import main
+from aira_evaluator.lra.agent.baselines.compose import compose
+from aira_evaluator.lra.agent.baselines.genome import Genome
+from aira_evaluator.lra.agent.validate import main
+from aira_evaluator.lra.contract.profiles import CPU_LISTOPS
+from aira_evaluator.lra.contract.splits import SplitManifest, write_split
+from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.listops.expressions import draw_expressions
 
 SHORT = "SEQ_LEN = 16\nEMB_DIM = 8\nQKV_DIM = 8\nMLP_DIM = 16\nNUM_LAYERS = 1\nNUM_HEADS = 2\nBATCH_SIZE = 8\nTRAIN_STEPS = 4\n"
 

@@ -6,12 +6,13 @@ import pytest
 from cheats import COUNTING, GENUINE, INTERPRETER, MUTE
 from small_modules import ATTENTION, DOCUMENT_ENCODER, EMBED, GOOD, HEAD, POOL, encoder, judged, small_profile, traced
 
-from aira_evaluator.lra.bundle import RefusedError, scaled_names
-from aira_evaluator.lra.contract import CONTRACTS
-from aira_evaluator.lra.controls import ControlResult, ControlVerdict
-from aira_evaluator.lra.functions import read_module
-from aira_evaluator.lra.limits import JudgeLimits
-from aira_evaluator.lra.scoring import ModuleScore, renaming
+from aira_evaluator.lra.contract.bundle import scaled_names
+from aira_evaluator.lra.contract.refusal import RefusedError
+from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.graphs.functions import read_module
+from aira_evaluator.lra.training.controls import ControlResult, ControlVerdict
+from aira_evaluator.lra.training.limits import JudgeLimits
+from aira_evaluator.lra.training.module_score import ModuleScore, renaming
 
 SOLVER = (
     HEAD

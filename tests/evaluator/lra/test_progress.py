@@ -2,7 +2,7 @@
 
 import io
 
-from aira_evaluator.lra.data.progress import ProgressBar
+from aira_evaluator.lra.prepare.progress import ProgressBar
 
 
 class Terminal(io.StringIO):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from aira_evaluator.manifests import DataError
+from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.documents import read_documents
 from aira_evaluator.text.parquet import read_rows
 

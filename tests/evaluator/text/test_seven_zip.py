@@ -15,10 +15,10 @@ from pathlib import Path
 
 import py7zr
 import pytest
+from aira_evaluator.manifests import DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.manifests import DataError
 from aira_evaluator.text import unpacking
 from aira_evaluator.text.documents import read_documents
 from aira_evaluator.text.seven_zip import CHUNK_BYTES, read_members, received

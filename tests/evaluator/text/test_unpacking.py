@@ -14,9 +14,9 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from aira_evaluator.lra.data import aan, imdb
-from aira_evaluator.lra.data.pools import PoolBuilder
-from aira_evaluator.manifests import DataError
+from aira_evaluator.lra.prepare import aan, imdb
+from aira_evaluator.lra.prepare.pools import PoolBuilder
+from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text import documents, unpacking
 from aira_evaluator.text.documents import read_documents
 from evaluator.text.test_documents import ARCHIVE
@@ -57,7 +57,7 @@ def test_a_bomb_is_one_line_in_little_memory(tmp_path: Path, name: str) -> None:
     code = (
         "import sys, resource; from pathlib import Path\n"
         "from aira_evaluator.text.documents import read_documents\n"
-        "from aira_evaluator.manifests import DataError\n"
+        "from aira_evaluator.split_manifest import DataError\n"
         "if sys.argv[1].endswith('parquet'): import pyarrow.parquet\n"
         "begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n"

@@ -1,4 +1,4 @@
 """The two language-model tasks of AIRA-Compose: text in, tokens, training, loss of an architecture.
 
-Nothing but `training` and the scoring in `commands` imports torch.
+Nothing but `language_model` and `text_losses` imports torch.
 """

@@ -1,16 +1,19 @@
-"""What one profile of a text corpus fixes, and the loss that a diverged training counts as.
+"""The profiles of the two text corpora, and the loss that a diverged training counts as.
 
-Numbers of different profiles or corpora are never compared. Not covered: the values (`corpora`), and budgets of a
-search (metadata.yaml).
+Sizes are explained in docs/text_tasks.md. Numbers of different profiles or corpora are never compared. Not covered:
+the files of a corpus (`prepare.corpora`), and budgets of a search (metadata.yaml).
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from aira_kernels.sizes import BlockSizes
 
+METRIC = "Loss"
 CorpusName = Literal["babistories", "dclm"]
+_CPU_SIZES = BlockSizes(width=32, attention_head_dim=16, mamba_state=16)
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,55 @@ class TextProfile:
 def worst_loss(vocabulary: int) -> float:
     """Twice the natural logarithm of the number of tokens."""
     return 2.0 * math.log(vocabulary)
+
+
+def _paper(
+    *,
+    vocabulary: int,
+    train_windows: int,
+    held_out_share: float,
+    epochs: int,
+    batch_size: int,
+    synthetic_documents: int,
+) -> TextProfile:
+    return TextProfile(
+        name="paper", sizes=BlockSizes(), vocabulary=vocabulary, length=512, train_windows=train_windows,
+        hidden_windows=9275, held_out_share=held_out_share, epochs=epochs, batch_size=batch_size, learning_rate=5e-4,
+        tokenizer_documents=100_000, synthetic_documents=synthetic_documents,
+    )  # fmt: skip
+
+
+def _cpu(learning_rate: float) -> TextProfile:
+    return TextProfile(
+        name="cpu", sizes=_CPU_SIZES, vocabulary=512, length=64, train_windows=4096, hidden_windows=384,
+        held_out_share=0.4, epochs=1, batch_size=16, learning_rate=learning_rate, tokenizer_documents=2000,
+        synthetic_documents=6000,
+    )  # fmt: skip
+
+
+PROFILES: Mapping[str, Mapping[str, TextProfile]] = {
+    "babistories": {
+        "paper": _paper(
+            vocabulary=4096,
+            train_windows=927_158,
+            held_out_share=0.05,
+            epochs=1,
+            batch_size=128,
+            synthetic_documents=3_200_000,
+        ),
+        "cpu": _cpu(learning_rate=5e-3),
+    },
+    "dclm": {
+        "paper": _paper(
+            vocabulary=8192,
+            train_windows=10_000,
+            held_out_share=0.4,
+            epochs=4,
+            batch_size=32,
+            synthetic_documents=400_000,
+        ),
+        # At 5e-3 the seeds' noise is as large as the differences between stacks.
+        "cpu": _cpu(learning_rate=3e-3),
+    },
+}
+"""By name of the corpus, then of the profile."""

@@ -1,1 +1,1 @@
-"""Data of the three tasks: made or read, split, freed of duplicates, stored as flat arrays."""
+"""The name by which task descriptions, and so recorded prompts and agents' scripts, know files of splits."""

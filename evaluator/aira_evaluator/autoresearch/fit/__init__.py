@@ -1,0 +1,1 @@
+"""Runs beside a submitted script, in the fit container, on public data: what it may import."""

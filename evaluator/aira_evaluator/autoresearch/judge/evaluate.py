@@ -1,0 +1,130 @@
+"""`evaluate.py` of the Autoresearch tasks: judge the model that predict containers serve, and report.
+
+The host has run the submission against its outside clock before, left what it recorded in `./data/fit.json`, and will
+start the predict containers while this runs. `train.py` is neither read nor run here. Command line (besides
+`--meeting`), report and exit statuses: `task_scripts.evaluating`; settings: `task_scripts.settings`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from aira_evaluator.autoresearch.contract.byte_lengths import byte_table_sha256
+from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, read_hidden
+from aira_evaluator.autoresearch.contract.profiles import PROFILES
+from aira_evaluator.autoresearch.judge.judging import Judgement, judge
+from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
+from aira_evaluator.autoresearch.judge.rules import RULES
+from aira_evaluator.autoresearch.wire.connection import PredictorFailed
+from aira_evaluator.split_manifest import DataError
+from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationRequest, EvaluationResult, PathOption
+from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
+
+METRIC = "BPB"
+FIT_FILE = "fit.json"
+_SOCKETS = PathOption("--meeting", Path("/meeting"), "folder for the predictors' sockets")
+SCRIPT = EvaluateScript(
+    "Judge a served model.", METRIC, "train.py", PredictorFailed, refused_as="{file}: error", options=(_SOCKETS,)
+)
+"""The submission's file is named in messages and never read."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the host recorded of the training."""
+
+    handover_sha256: str
+    draw_secret: str
+    """Of the machine, hexadecimal, besides the seed set's: that one is published with the task."""
+    claimed: float | None
+    serving_s: float
+    """After which the host ends a predict container."""
+    sockets: Sequence[str]
+    """Names in the meeting folder, one for each predict container that the host will start; known to it alone."""
+    seconds: Mapping[str, float | None]
+
+
+def evaluate(arguments: Sequence[str] | None = None) -> int:
+    """Judge one served model, print its test score, and report both hidden scores; return the exit status."""
+    return SCRIPT.run(_scored, arguments)
+
+
+def _scored(asked: EvaluationRequest) -> EvaluationResult:
+    folder = asked.paths[_SOCKETS.flag]
+    assert folder is not None  # it has a default
+    return score(asked.data, folder)
+
+
+def score(data: Path, meeting: Path) -> EvaluationResult:
+    """Ask the served model what it says of hidden text, and score that.
+
+    Args:
+        data: hidden rows, and the host's record of the training.
+        meeting: the folder for the sockets of predict containers.
+
+    Raises:
+        PredictorFailed: the model gave no usable answer.
+        DataError: hidden data or the host's record is missing or damaged.
+        TimeoutError: a predict container did not come up.
+    """
+    profile, seed_set = profile_in_force(RULES), seed_set_in_force()
+    if not meeting.is_dir():
+        raise DataError(
+            f"there is no folder {meeting} to meet predictors in: this task is scored by `aira-bench run`, "
+            "which serves the trained model from containers of its own"
+        )
+    fit, hidden = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile)
+    questions = questions_of(fit, hidden, PROFILES[profile].questions[seed_set])
+    containers = 1 + max(int(asked.container.max()) for asked in questions.values())
+    if len(fit.sockets) < containers:
+        raise DataError(
+            f"the data needs {containers} predict containers, the task's metadata.yaml has {len(fit.sockets)}"
+        )
+    sockets = [meeting / name for name in fit.sockets]
+    found = judge(sockets, hidden, questions, RULES[profile], np.random.default_rng(), fit.serving_s)
+    return _evaluated(fit, hidden, questions, found, seed_set)
+
+
+def questions_of(fit: Fit, hidden: HiddenSet, count: int) -> dict[str, Questions]:
+    """What one hand-over is asked about each split, `count` questions, on the machine that `fit` was recorded on."""
+    secret = bytes.fromhex(fit.draw_secret) + hidden.secret
+    return {name: draw_questions(split, secret, fit.handover_sha256, count) for name, split in hidden.splits.items()}
+
+
+def _evaluated(
+    fit: Fit, hidden: HiddenSet, questions: Mapping[str, Questions], found: Judgement, seed_set: str
+) -> EvaluationResult:
+    validation, test = found.splits["validation"], found.splits["test"]
+    return EvaluationResult(
+        validation.bpb,
+        test.bpb,
+        seed_set,
+        details={
+            **{name: asdict(result) for name, result in found.splits.items()},
+            "rows_asked": {name: len(np.unique(asked.row)) for name, asked in questions.items()},
+            "window_step": found.window_step,
+            "claimed_less_trusted": None if fit.claimed is None else fit.claimed - validation.bpb,
+            "seconds": {**fit.seconds, **found.seconds},
+            "handover_sha256": fit.handover_sha256,
+            "byte_table_sha256": byte_table_sha256(hidden.splits["test"].lengths),
+            "public_corpus": hidden.public_corpus,
+        },
+        more={
+            "validation_standard_error": validation.standard_error,
+            "test_standard_error": test.standard_error,
+            "claimed": fit.claimed,
+            "flags": list(found.flags),
+        },
+    )
+
+
+def _read_fit(path: Path) -> Fit:
+    try:
+        return Fit(**json.loads(path.read_text(encoding="ascii")))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {path}: this task is scored by `aira-bench run`") from error
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is not the host's record of a training: {error!r}") from error

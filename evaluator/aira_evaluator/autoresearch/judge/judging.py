@@ -1,0 +1,106 @@
+"""The trusted score of a served model: an estimate from its predictions for prefixes, which is all it is ever shown.
+
+Predict containers connect one after the other, each at a socket of its own, and each is asked only what is its share:
+`questions` deals rows to containers. In one container a row's shorter prefixes are answered before a longer one is
+sent. So at no time does a process hold a token that it, or one after it, has yet to predict.
+
+Not covered: starting and ending those containers, which the host does, and what is written about the result
+(`evaluate`).
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet
+from aira_evaluator.autoresearch.judge.asking import Floats, Indices, admitted_step, ask
+from aira_evaluator.autoresearch.judge.estimator import Estimate, estimate
+from aira_evaluator.autoresearch.judge.questions import Questions
+from aira_evaluator.autoresearch.judge.rules import Rules
+from aira_evaluator.autoresearch.wire.connection import Connection, Deadlines, accepted
+from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape
+
+SLOW = "slow_to_serve"
+_START_S = 60.0
+"""For starting a container and its interpreter on a busy machine."""
+_NONE: Indices = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge found of a served model: an estimate for each split, flags, and times."""
+
+    splits: Mapping[str, Estimate]
+    flags: tuple[str, ...]
+    window_step: int
+    """Windows had a multiple of so many tokens; the length of a row if the model takes no others."""
+    seconds: Mapping[str, float]
+    """In all, by container; and what the judge waited: `longest_answer` and `answers`, loading included."""
+
+
+def judge(
+    sockets: Sequence[Path],
+    hidden: HiddenSet,
+    questions: Mapping[str, Questions],
+    rules: Rules,
+    rng: np.random.Generator,
+    lifetime_s: float,
+) -> Judgement:
+    """Score the model behind the predictors that will connect.
+
+    Args:
+        sockets: where to wait for each of them, at least as many as the questions are dealt to.
+        hidden: rows, and what our references say of them.
+        questions: of each split.
+        rules: sizes and deadlines.
+        rng: makes up the prefixes by which the length of windows is decided.
+        lifetime_s: after which the host ends a predictor. The next can come that late, if one will not go.
+
+    Raises:
+        PredictorFailed: the model gave no usable answer; the submission is invalid.
+        TimeoutError: a predict container did not come up.
+    """
+    some = next(iter(hidden.splits.values()))
+    shape = MemoryShape(rules.batch_rows, some.tokens.shape[1] - 1, len(some.lengths))
+    deadlines = Deadlines(lifetime_s + _START_S, rules.load_s, rules.request_s, lifetime_s)
+    nats = {split: np.full(len(asked), np.nan) for split, asked in questions.items()}
+    step, waits, seconds = 0, list[float](), dict[str, float]()
+    for container in range(1 + max(int(asked.container.max()) for asked in questions.values())):
+        began_s = time.monotonic()
+        with accepted(sockets[container], shape, deadlines) as connection:
+            step = step or admitted_step(connection, rules.length_step, rng)
+            _ask_all(connection, hidden, questions, container, step, nats)
+        waits += [sum(connection.waited_s[:2]), *connection.waited_s[2:]]  # loading and the first answer are one
+        seconds[f"predict_{container + 1}"] = round(time.monotonic() - began_s, 3)
+    seconds |= {"longest_answer": round(max(waits), 3), "answers": round(sum(waits), 3)}
+    allowed_s = rules.answer_s + rules.question_s * sum(map(len, questions.values()))
+    return Judgement(
+        {name: estimate(asked, nats[name], hidden.references[name]) for name, asked in questions.items()},
+        (SLOW,) if max(waits) > rules.answer_s or sum(waits) > allowed_s else (),
+        step,
+        seconds,
+    )
+
+
+def _ask_all(
+    connection: Connection,
+    hidden: HiddenSet,
+    questions: Mapping[str, Questions],
+    container: int,
+    step: int,
+    nats: Mapping[str, Floats],
+) -> None:
+    """Put every answer of one container where its question is; rounds of all splits together fill batches better."""
+    for parts in zip_longest(*(asked.rounds(container) for asked in questions.values()), fillvalue=_NONE):
+        of_splits = dict(zip(questions, parts, strict=True))
+        rows = np.concatenate(
+            [hidden.splits[name].tokens[questions[name].row[part]] for name, part in of_splits.items()]
+        )
+        positions = np.concatenate([questions[name].position[part] for name, part in of_splits.items()])
+        found = np.split(ask(connection, rows, positions, step), np.cumsum([len(part) for part in parts])[:-1])
+        for (name, part), values in zip(of_splits.items(), found, strict=True):
+            nats[name][part] = values

@@ -1,0 +1,73 @@
+"""`evaluate.py` of the text tasks' folders: train a submitted architecture, score its loss on hidden splits.
+
+No torch is imported before the scoring. Command line, report and exit statuses: `task_scripts.evaluating`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from aira_contract.architectures import Architecture, SubmissionError, canonical
+from aira_evaluator.compose.submission import SUBMISSION, read_submission
+from aira_evaluator.compose.text.profiles import METRIC, PROFILES
+from aira_evaluator.compose.text.windows import read_text_split, text_profile
+from aira_evaluator.split_manifest import DataError
+from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
+from aira_evaluator.task_scripts.hidden import hidden_folder
+from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
+
+SCRIPT = EvaluateScript("Train and score a submitted architecture.", METRIC, SUBMISSION, SubmissionError)
+
+
+def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:
+    """Train the submitted architecture once, print its loss on the test split, and report both hidden losses.
+
+    Args:
+        primitives: symbols that this task admits.
+        arguments: the command line; None for the process's own.
+
+    Returns:
+        The exit status.
+    """
+    return SCRIPT.run(lambda asked: score(read_submission(asked.submission, primitives), asked.data), arguments)
+
+
+def score(architecture: Architecture, data: Path) -> EvaluationResult:
+    """Train once and score both hidden splits.
+
+    Raises:
+        DataError: the data is absent, damaged, or of another profile, or its parts do not belong together.
+    """
+    seed_set = seed_set_in_force()
+    train, about = read_text_split(data / "train")
+    validation, validation_about = read_text_split(hidden_folder(data, "validation", seed_set))
+    test, test_about = read_text_split(hidden_folder(data, "test", seed_set))
+    profile = text_profile(about)
+    if profile.name != profile_in_force(PROFILES[about.corpus]):
+        raise DataError(f"the data is of profile {profile.name}, AIRA_PROFILE asks for another")
+    for other in (validation_about, test_about):
+        if other.belongs_to != about.belongs_to:
+            raise DataError(f"the hidden {other.split} split is not of this train split; prepare the data again")
+    if test_about.training_seed is None:
+        raise DataError("the hidden test split names no training seed; run evaluate_prepare.py again")
+
+    from aira_evaluator.compose.text.text_losses import train_and_score
+    from aira_evaluator.compose.training.devices import choose_device, make_deterministic
+
+    make_deterministic()
+    losses = train_and_score(
+        architecture,
+        profile,
+        train,
+        {"validation": validation, "test": test},
+        seed=test_about.training_seed,
+        device=choose_device(),
+    )
+    described = {"corpus": about.corpus, "source": about.source, "train_windows": about.windows}
+    return EvaluationResult(
+        losses["validation"].loss,
+        losses["test"].loss,
+        seed_set,
+        details={"data": described, **{split: asdict(loss) for split, loss in losses.items()}},
+        canonical=canonical(architecture),
+    )

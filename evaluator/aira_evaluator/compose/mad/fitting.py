@@ -1,0 +1,117 @@
+"""One candidate fitted to all tasks, and its guesses on the held-out splits: in turn, or beside each other on a GPU.
+
+Both ways train with the same steps on the same examples in the same order and differ in nothing but when the device
+does what. `fit_in_turn` works on every device; `fit_concurrently` is for CUDA. Not covered: scores (`split_scores`).
+"""
+
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aira_evaluator.compose.mad.models import Prediction, begin_training, start_prediction
+from aira_evaluator.compose.mad.profiles import MadProfile
+from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
+from aira_evaluator.compose.training.cuda_graphs import WARM_UP_EPOCHS, GraphedSteps
+from aira_evaluator.compose.training.examples import Corpus
+from aira_evaluator.compose.training.schedule import run_epochs, run_interleaved
+from aira_evaluator.compose.training.steps import Diverged, TaskTraining, to_device
+
+Guesses = Mapping[str, NDArray[np.int64]]
+"""The likeliest token at every position, shape (N, L), by split."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture and everything that decides what becomes of it."""
+
+    architecture: Sequence[str]
+    profile: MadProfile
+    train_corpus: Corpus
+    seed: int
+    device: torch.device
+    blocks: CompiledBlocks | None = None
+    """Train with compiled blocks, which changes scores; no judge does."""
+
+    def begin(self, name: str) -> TaskTraining:
+        """The training on one task, before its first step. Tasks get independent streams of the seed."""
+        index = list(self.profile.tasks).index(name)
+        task_seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        training = begin_training(
+            self.architecture, self.profile.tasks[name], self.train_corpus[name], self.profile,
+            seed=task_seed, device=self.device,
+        )  # fmt: skip
+        if self.blocks is not None:
+            self.blocks.adopt(training.model, to_device(self.train_corpus[name].inputs[:1], self.device))
+        return training
+
+
+def fit_in_turn(
+    candidate: Candidate, held_out: Mapping[str, Corpus], on_task: Callable[[str], None]
+) -> Iterator[tuple[str, Guesses | None]]:
+    """Name and guesses of one task after the other; None in place of guesses where training or prediction diverged."""
+    for name in candidate.profile.tasks:
+        on_task(name)
+        training = candidate.begin(name)
+        try:
+            for _ in range(training.epochs.epochs):
+                run_epochs(training.step, training.epochs, 1)
+                training.check_finite()
+            yield (
+                name,
+                {
+                    split: start_prediction(training.model, corpus[name].inputs, device=candidate.device).result()
+                    for split, corpus in held_out.items()
+                },
+            )
+        except Diverged:
+            yield name, None
+
+
+def fit_concurrently(
+    candidate: Candidate, held_out: Mapping[str, Corpus], on_task: Callable[[str], None]
+) -> Iterator[tuple[str, Guesses | None]]:
+    """Train all tasks beside each other on a CUDA device: a stream a task, and graphs after the first epoch."""
+    device = candidate.device
+    runs: dict[str, GraphedSteps] = {}
+    for name in candidate.profile.tasks:
+        on_task(name)
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            runs[name] = GraphedSteps(candidate.begin(name), stream)
+        runs[name].warm_up()
+    if candidate.profile.epochs > WARM_UP_EPOCHS:
+        torch.cuda.synchronize(device)
+        with _no_collection():
+            for steps in runs.values():
+                steps.capture()
+    run_interleaved([(steps, steps.training.epochs) for steps in runs.values()], done=WARM_UP_EPOCHS)
+    started: dict[str, dict[str, Prediction]] = {}
+    for name, steps in runs.items():
+        with torch.cuda.stream(steps.stream):
+            started[name] = {
+                split: start_prediction(steps.training.model, corpus[name].inputs, device=device)
+                for split, corpus in held_out.items()
+            }
+    torch.cuda.synchronize(device)
+    for name, predictions in started.items():
+        try:
+            runs[name].training.check_finite()
+            yield name, {split: prediction.result() for split, prediction in predictions.items()}
+        except Diverged:
+            yield name, None
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the cycle collector from freeing an older candidate's device objects in the middle of a capture."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -1,0 +1,224 @@
+"""From documents to splits that share no text: by hashes of content, exact and near duplicates left out and counted.
+
+A document's digest, over its words without case or white space, decides whether it is held out: no secret, so that
+the public train split can be made without any. Which hidden split a held-out document serves is decided by a keyed
+hash whose key only `evaluate_prepare.py` has. Equal digests count once. A held-out document half of whose runs of 13
+tokens stand in the train split, or in a hidden split before it, is dropped.
+
+Not covered: paraphrases, and near duplicates inside one split.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from aira_evaluator.compose.text.profiles import TextProfile
+from aira_evaluator.compose.text.windows import TOKENS, Stream, StreamWriter, read_stream
+from aira_evaluator.split_manifest import DataError
+from aira_evaluator.text.contained import keep_fresh
+from aira_evaluator.text.tokenizer import BytePairTokenizer
+
+Documents = Callable[[], Iterator[str]]
+"""All documents of a corpus, from the first, at every call."""
+
+Part = tuple[str, str]
+"""A hidden split: seed set and name."""
+
+DIGEST_BYTES = 8
+SPARE = 1.5
+"""Held-out tokens collected for each that is needed, because near duplicates are dropped afterwards."""
+_ENCODED_AT_ONCE = 256
+
+
+@dataclass
+class Counts:
+    """What was met and left out."""
+
+    exact_duplicates: int = 0
+    held_out: int = 0
+
+
+@dataclass(frozen=True)
+class WrittenStream:
+    """How many tokens and documents of a split were written, and the hash of the stream."""
+
+    tokens: int
+    documents: int
+    sha256: str
+    near_duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class _Document:
+    digest: bytes
+    text: str
+    held_out: bool
+
+
+@dataclass
+class HeldOut:
+    """Documents of one hidden split, encoded."""
+
+    documents: list[Stream] = field(default_factory=list)
+    tokens: int = 0
+
+    def add(self, document: Stream) -> None:
+        """Keep the encoded document for this split."""
+        self.documents.append(document)
+        self.tokens += len(document)
+
+
+def digest(text: str) -> bytes:
+    """Hash of a document's words, blind to case and white space."""
+    return hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def is_held_out(document_digest: bytes, share: float) -> bool:
+    """Whether a document belongs to the held-out pool; the rule is public."""
+    return int.from_bytes(document_digest, "big") < int(share * 2.0 ** (8 * DIGEST_BYTES))
+
+
+def hidden_part(document_digest: bytes, key: bytes, parts: int) -> int:
+    """Which of the hidden splits a held-out document serves; the key is not."""
+    keyed = hashlib.blake2b(document_digest, key=key, digest_size=DIGEST_BYTES).digest()
+    return int.from_bytes(keyed, "big") % parts
+
+
+def distinct(texts: Iterable[str], share: float, counts: Counts) -> Iterator[_Document]:
+    """Documents with their digest, each once, empty ones left out."""
+    seen: set[bytes] = set()
+    for text in texts:
+        if not text.strip():
+            continue
+        found = digest(text)
+        if found in seen:
+            counts.exact_duplicates += 1
+            continue
+        seen.add(found)
+        held_out = is_held_out(found, share)
+        counts.held_out += held_out
+        yield _Document(found, text, held_out)
+
+
+def train_tokenizer(documents: Documents, profile: TextProfile) -> BytePairTokenizer:
+    """A byte-pair tokenizer of the public train documents alone.
+
+    Raises:
+        DataError: they do not have enough different pairs for the vocabulary.
+    """
+    texts = (
+        document.text for document in distinct(documents(), profile.held_out_share, Counts()) if not document.held_out
+    )
+    tokenizer = BytePairTokenizer.train(islice(texts, profile.tokenizer_documents), profile.vocabulary)
+    if tokenizer.get_vocab_size() != profile.vocabulary:
+        raise DataError(f"the text yields {tokenizer.get_vocab_size()} tokens, expected {profile.vocabulary}")
+    return tokenizer
+
+
+def write_train(
+    documents: Documents, tokenizer: BytePairTokenizer, profile: TextProfile, folder: Path
+) -> tuple[WrittenStream, Counts]:
+    """Write the stream of the public train split: the first train documents, until there are enough windows."""
+    counts = Counts()
+    texts = (
+        document.text for document in distinct(documents(), profile.held_out_share, counts) if not document.held_out
+    )
+    with (folder / TOKENS).open("wb") as file:
+        writer = StreamWriter(file, profile.train_windows * profile.length + 1)
+        for document in _encoded(texts, tokenizer):
+            writer.append(document)
+            if writer.full:
+                break
+    return WrittenStream(writer.tokens, writer.documents, writer.sha256), counts
+
+
+def write_hidden(
+    documents: Documents,
+    tokenizer: BytePairTokenizer,
+    profile: TextProfile,
+    train: Path,
+    folders: Mapping[Part, Path],
+    key: bytes,
+) -> dict[Part, WrittenStream]:
+    """Write the streams of all hidden splits.
+
+    Args:
+        documents: the corpus.
+        tokenizer: that of the train split.
+        profile: sizes.
+        train: the train split's stream, from which hidden documents must differ.
+        folders: where each hidden split goes; they exist.
+        key: decides which document serves which split.
+
+    Raises:
+        DataError: too few documents are left for a split.
+    """
+    wanted = profile.hidden_windows * profile.length + 1
+    held_out = _collect(documents, tokenizer, profile, list(folders), key, SPARE * wanted)
+    kept = keep_fresh(
+        {part: found.documents for part, found in held_out.items()},
+        split_documents(read_stream(train), tokenizer.get_bos_token_id()),
+    )
+    return {
+        part: _write(kept[part], folders[part], wanted, len(found.documents) - len(kept[part]), part, profile)
+        for part, found in held_out.items()
+    }
+
+
+def split_documents(stream: Stream, mark: int) -> Iterator[Stream]:
+    """The documents of a stream, without their marks."""
+    starts = np.flatnonzero(stream == mark)
+    for start, stop in zip(starts, [*starts[1:], len(stream)], strict=True):
+        yield np.asarray(stream[start + 1 : stop])
+
+
+def _collect(
+    documents: Documents,
+    tokenizer: BytePairTokenizer,
+    profile: TextProfile,
+    parts: list[Part],
+    key: bytes,
+    enough: float,
+) -> dict[Part, HeldOut]:
+    """Held-out documents of every part, until each has `enough` tokens or the corpus ends."""
+    found = {part: HeldOut() for part in parts}
+    held = (document for document in distinct(documents(), profile.held_out_share, Counts()) if document.held_out)
+    while chunk := list(islice(held, _ENCODED_AT_ONCE)):
+        encoded = _encoded((document.text for document in chunk), tokenizer)
+        for document, tokens in zip(chunk, encoded, strict=True):
+            found[parts[hidden_part(document.digest, key, len(parts))]].add(tokens[1:])
+        if all(part.tokens >= enough for part in found.values()):
+            break
+    return found
+
+
+def _write(
+    kept: list[Stream], folder: Path, wanted: int, dropped: int, part: Part, profile: TextProfile
+) -> WrittenStream:
+    mark = np.array([profile.vocabulary - 1], dtype=np.uint16)
+    with (folder / TOKENS).open("wb") as file:
+        writer = StreamWriter(file, wanted)
+        for document in kept:
+            writer.append(np.concatenate([mark, document]))
+            if writer.full:
+                break
+    if not writer.full:
+        have = max(writer.tokens - 1, 0) // profile.length
+        raise DataError(
+            f"the text gives {have} windows for {' '.join(part)}, expected {profile.hidden_windows} "
+            f"({dropped} of {dropped + len(kept)} documents were near duplicates)"
+        )
+    return WrittenStream(writer.tokens, writer.documents, writer.sha256, dropped)
+
+
+def _encoded(texts: Iterable[str], tokenizer: BytePairTokenizer) -> Iterator[Stream]:
+    """Each text's mark and tokens."""
+    mark = np.array([tokenizer.get_bos_token_id()], dtype=np.uint16)
+    remaining = iter(texts)
+    while chunk := list(islice(remaining, _ENCODED_AT_ONCE)):
+        for tokens in tokenizer.encode_documents(chunk):
+            yield np.concatenate([mark, tokens])

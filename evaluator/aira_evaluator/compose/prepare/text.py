@@ -1,0 +1,134 @@
+"""`prepare.py` and `evaluate_prepare.py` of the text tasks' folders, as functions.
+
+`AIRA_DATA_SOURCE` (`public`, the default, or `synthetic`) says what the text is; every manifest and report carries it.
+The tokenizer is trained twice, by both preparations, because neither sees what the other wrote. It is deterministic.
+Command line and exit statuses: `task_scripts.preparing`.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from aira_evaluator.compose.prepare.corpora import CORPORA, TextCorpus
+from aira_evaluator.compose.prepare.splitting import (
+    Documents,
+    Part,
+    WrittenStream,
+    train_tokenizer,
+    write_hidden,
+    write_train,
+)
+from aira_evaluator.compose.submission import SUBMISSION
+from aira_evaluator.compose.text.profiles import PROFILES
+from aira_evaluator.compose.text.windows import TOKENS, TextManifest, write_text_manifest
+from aira_evaluator.split_manifest import DataError
+from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder
+from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
+from aira_evaluator.task_scripts.settings import profile_in_force, source_in_force
+from aira_evaluator.text.tokenizer import BytePairTokenizer
+
+__all__ = ["HiddenSeeds", "evaluate_prepare", "prepare"]
+
+
+def prepare(corpus: str, primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:
+    """Write the public train split and its tokenizer to `<agent data mount>/train`."""
+
+    def write(raw: Path, mount: Path) -> None:
+        _Preparation(CORPORA[corpus], primitives, raw).write_train(mount)
+
+    return prepare_script("Write the public train split.", write, arguments)
+
+
+def evaluate_prepare(
+    corpus: str,
+    primitives: Sequence[str],
+    hidden: Mapping[str, HiddenSeeds],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Write the train split and the hidden splits of every seed set, and copy the submission beside them.
+
+    A hidden split of a seed set is `<agent data mount>/<split>_with_labels/<seed set>`.
+    """
+
+    def write(raw: Path, mount: Path) -> None:
+        preparation = _Preparation(CORPORA[corpus], primitives, raw)
+        tokenizer = preparation.write_train(mount)
+        preparation.write_hidden(mount, tokenizer, hidden)
+
+    return evaluate_prepare_script("Write the hidden splits.", SUBMISSION, write, arguments)
+
+
+class _Preparation:
+    """One run of a preparation script."""
+
+    def __init__(self, corpus: TextCorpus, primitives: Sequence[str], raw: Path) -> None:
+        self._corpus, self._primitives = corpus, tuple(primitives)
+        profiles = PROFILES[corpus.name]
+        self._profile = profiles[profile_in_force(profiles)]
+        self._source = source_in_force()
+        self._documents: Documents = lambda: corpus.documents(raw, self._source, self._profile)
+
+    def write_train(self, mount: Path) -> BytePairTokenizer:
+        """Train the tokenizer and write the train split with it."""
+        folder = mount / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer = train_tokenizer(self._documents, self._profile)
+        tokenizer.save(folder)
+        split, counts = write_train(self._documents, tokenizer, self._profile, folder)
+        if split.tokens <= self._profile.batch_size * self._profile.length:
+            raise DataError(f"the text has {split.tokens} tokens, not even one batch")
+        self._finish(folder, "train", split, tokenizer, asdict(counts))
+        return tokenizer
+
+    def write_hidden(self, mount: Path, tokenizer: BytePairTokenizer, hidden: Mapping[str, HiddenSeeds]) -> None:
+        """Write every hidden split."""
+        folders: dict[Part, Path] = {}
+        for seed_set, seeds in hidden.items():
+            for split in seeds.by_split():
+                folders[seed_set, split] = hidden_folder(mount, split, seed_set)
+                folders[seed_set, split].mkdir(parents=True, exist_ok=True)
+        written = write_hidden(
+            self._documents, tokenizer, self._profile, mount / "train" / TOKENS, folders, _key(hidden)
+        )
+        for (seed_set, name), found in written.items():
+            counts = {"near_duplicates": found.near_duplicates}
+            self._finish(folders[seed_set, name], name, found, tokenizer, counts, seed_set, hidden[seed_set].training)
+
+    def _finish(
+        self,
+        folder: Path,
+        name: str,
+        split: WrittenStream,
+        tokenizer: BytePairTokenizer,
+        counts: dict[str, int],
+        seed_set: str | None = None,
+        training_seed: int | None = None,
+    ) -> None:
+        length = self._profile.length
+        write_text_manifest(
+            folder,
+            TextManifest(
+                corpus=self._corpus.name,
+                profile=self._profile.name,
+                split=name,
+                primitives=self._primitives,
+                source=self._source,
+                vocabulary=self._profile.vocabulary,
+                length=length,
+                windows=(split.tokens - 1) // length,
+                tokens=split.tokens,
+                tokens_sha256=split.sha256,
+                tokenizer_sha256=tokenizer.sha256,
+                documents=split.documents,
+                counts=counts,
+                seed_set=seed_set,
+                training_seed=training_seed,
+            ),
+        )
+
+
+def _key(hidden: Mapping[str, HiddenSeeds]) -> bytes:
+    """The key that deals held-out documents to hidden splits: a hash of all their seeds."""
+    seeds = [f"{name} {split} {seed}" for name in sorted(hidden) for split, seed in hidden[name].by_split().items()]
+    return hashlib.blake2b("\n".join(seeds).encode(), digest_size=32).digest()

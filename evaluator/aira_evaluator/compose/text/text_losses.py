@@ -1,0 +1,55 @@
+"""From an architecture to its losses: one training, any number of held-out splits.
+
+A loss counts at most `TextProfile.worst_loss`, twice that of a uniform guess, and a training that meets a non-finite
+number counts exactly that: lower is better, and nothing that went wrong may look better than what went on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from aira_evaluator.compose.text.language_model import mean_loss, train
+from aira_evaluator.compose.text.profiles import TextProfile
+from aira_evaluator.compose.text.windows import Windows
+from aira_evaluator.compose.training.steps import Diverged
+
+
+@dataclass(frozen=True)
+class TextLoss:
+    """The result on one held-out split."""
+
+    loss: float
+    """Nats a token, at most the profile's worst loss. Lower is better."""
+    tokens: int
+    """Predicted tokens."""
+    diverged: bool = False
+    """True where training or prediction met a non-finite number."""
+
+
+def train_and_score(
+    architecture: Sequence[str],
+    profile: TextProfile,
+    train_windows: Windows,
+    held_out: Mapping[str, Windows],
+    *,
+    seed: int,
+    device: torch.device,
+) -> dict[str, TextLoss]:
+    """Train once and score every held-out split with the same weights.
+
+    Args:
+        architecture: canonical symbols.
+        profile: sizes and training settings.
+        train_windows: what is trained on.
+        held_out: windows to score, by split name.
+        seed: decides initial weights and the order of windows.
+        device: where to train.
+    """
+    tokens = {split: len(windows) * windows.length for split, windows in held_out.items()}
+    try:
+        model = train(architecture, train_windows, profile, seed=seed, device=device)
+        losses = {split: mean_loss(model, windows, profile, device=device) for split, windows in held_out.items()}
+    except Diverged:
+        return {split: TextLoss(profile.worst_loss, count, diverged=True) for split, count in tokens.items()}
+    return {split: TextLoss(min(loss, profile.worst_loss), tokens[split]) for split, loss in losses.items()}

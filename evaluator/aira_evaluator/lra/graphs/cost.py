@@ -1,0 +1,155 @@
+"""Counts what a graph computes, to see how that grows with the length of its input.
+
+The work of an operation is the number of its results' elements, times the terms behind each for contractions and
+convolutions, times the trips of the loops around it. Work is kept apart by kind of operation (name, ranks, batch
+dimensions), because at short lengths a quadratic part hides in a total but not among its own kind: the scores of
+attention are products with two batch dimensions, projections are not.
+
+Not covered: loops whose number of trips is not a constant; they are counted once and their number is told, so that
+the caller can fall back on measured time.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log2, prod
+
+from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import stablehlo
+
+from aira_evaluator.lra.graphs.graph import REFERENCES, Graph
+
+Kind = tuple[str, ...]
+SUPERLINEAR_FROM = 8.0
+"""Growth of work over four times the length from which a kind counts as quadratic: that of L ** 1.5. Linear work grows
+by 4, a Fourier transform by less than 6, attention by 16."""
+_IGNORED = {"builtin.module", "func.func", "func.return", "stablehlo.return", "stablehlo.constant"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """The operations that one graph computes, counted by kind."""
+
+    by_kind: Mapping[Kind, float]
+    unknown_loops: int
+
+    @property
+    def total(self) -> float:
+        """The operations of all kinds together."""
+        return sum(self.by_kind.values())
+
+
+def work_of(graphs: Sequence[Graph]) -> Work:
+    """The work of graphs that are run one after the other."""
+    counted: Counter[Kind] = Counter()
+    unknown = 0
+    for graph in graphs:
+        counter = _Counter(graph.functions)
+        counted.update(counter.function("main"))
+        unknown += counter.unknown_loops
+    return Work(counted, unknown)
+
+
+def superlinear_share(short: Work, long: Work) -> float:
+    """Share of the work at four times the length that is of kinds which grew by `SUPERLINEAR_FROM` or more."""
+    grown = sum(work for kind, work in long.by_kind.items() if work >= SUPERLINEAR_FROM * short.by_kind.get(kind, 0.0))
+    return grown / long.total if long.total else 0.0
+
+
+class _Counter:
+    def __init__(self, functions: Mapping[str, ir.Operation]) -> None:
+        self._functions = functions
+        self._known: dict[str, Counter[Kind]] = {}
+        self.unknown_loops = 0
+
+    def function(self, name: str) -> Counter[Kind]:
+        """Work of one call; `graph` has refused recursion."""
+        if name not in self._known:
+            self._known[name] = self._region(self._functions[name].regions[0])
+        return self._known[name]
+
+    def _region(self, region: ir.Region) -> Counter[Kind]:
+        counted: Counter[Kind] = Counter()
+        for block in region:
+            for each in block:
+                counted.update(self._operation(each.operation))
+        return counted
+
+    def _operation(self, operation: ir.Operation) -> Counter[Kind]:
+        name = operation.name
+        if name in REFERENCES:
+            return self.function(ir.FlatSymbolRefAttr(operation.attributes[REFERENCES[name]]).value)
+        if name == "stablehlo.while":
+            trips = _trips(operation)
+            self.unknown_loops += trips is None
+            body = self._region(operation.regions[1])
+            return Counter({kind: work * (trips or 1) for kind, work in body.items()})
+        if name in ("stablehlo.case", "stablehlo.if"):
+            branches = [self._region(region) for region in operation.regions]
+            return max(branches, key=lambda branch: sum(branch.values()))
+        if name in _IGNORED:
+            return Counter()
+        return Counter({_kind(operation): _elements(operation)})
+
+
+def _kind(operation: ir.Operation) -> Kind:
+    ranks = tuple(str(len(_shape(value))) for value in [*operation.operands, *operation.results])
+    if operation.name != "stablehlo.dot_general":
+        return (operation.name, *ranks)
+    dimensions = stablehlo.DotDimensionNumbers(operation.attributes["dot_dimension_numbers"])
+    return (
+        operation.name,
+        *ranks,
+        f"batch {len(dimensions.lhs_batching_dimensions)}",
+        f"over {len(dimensions.lhs_contracting_dimensions)}",
+    )
+
+
+def _shape(value: "ir.Value[ir.Type]") -> list[int]:
+    return list(value.type.shape) if isinstance(value.type, ir.RankedTensorType) else []
+
+
+def _elements(operation: ir.Operation) -> float:
+    """Work of an operation whose cost lies in itself."""
+    produced = float(sum(prod(_shape(result)) for result in operation.results))
+    operands = [_shape(operand) for operand in operation.operands]
+    match operation.name:
+        case "stablehlo.dot_general":
+            dimensions = stablehlo.DotDimensionNumbers(operation.attributes["dot_dimension_numbers"])
+            return 2 * produced * prod(operands[0][index] for index in dimensions.lhs_contracting_dimensions)
+        case "stablehlo.convolution":
+            kernel = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+            return 2 * produced * prod(operands[1]) / operands[1][kernel.kernel_output_feature_dimension]
+        case "stablehlo.reduce":
+            return float(prod(operands[0]))
+        case "stablehlo.sort" | "stablehlo.fft" | "stablehlo.reduce_window":
+            # Cumulative sums come as windows as long as the input, which the compiler turns into scans.
+            return produced * max(1.0, log2(max(2, *operands[0])))
+        case "stablehlo.scatter":
+            return float(prod(operands[-1]))  # the rest is carried over
+        case "stablehlo.dynamic_update_slice":
+            return float(prod(operands[1]))
+    return produced
+
+
+def _trips(loop: ir.Operation) -> int | None:
+    """Trips of a loop that counts up to a constant, as `lax.scan` and `lax.fori_loop` make; else None."""
+    condition = list(loop.regions[0].blocks[0])
+    compared = condition[-1].operands[0].owner
+    if len(condition) != 2 or getattr(compared, "name", "") != "stablehlo.compare":
+        return None
+    if "LT" not in str(compared.attributes["comparison_direction"]):
+        return None
+    counter, bound = compared.operands
+    if not isinstance(counter, ir.BlockArgument):
+        return None
+    first, last = _integer(loop.operands[counter.arg_number]), _integer(bound)
+    return None if first is None or last is None else max(0, last - first)
+
+
+def _integer(value: "ir.Value[ir.Type]") -> int | None:
+    operation = value.owner
+    if not isinstance(operation, ir.OpView | ir.Operation) or operation.name != "stablehlo.constant" or _shape(value):
+        return None
+    stored = operation.attributes["value"]
+    return int(ir.DenseIntElementsAttr(stored)[0]) if isinstance(stored, ir.DenseIntElementsAttr) else None

@@ -1,0 +1,96 @@
+"""`evaluate.py` of the Long Range Arena task folders: train the graphs of a submission, score them on hidden data.
+
+The judge gets the graphs that a fit container wrote (`lra.fit.trace`) and never the submission's text. No jax is
+imported before it is needed. Command line, report and exit statuses: `task_scripts.evaluating`; settings:
+`task_scripts.settings`.
+"""
+
+import json
+from collections.abc import Sequence
+
+from aira_evaluator.lra.contract.bundle import BUNDLE_FILE, MAX_BUNDLE_BYTES, Bundle, read_bundle
+from aira_evaluator.lra.contract.profiles import METRIC, NAMES, PROFILES, LraProfile
+from aira_evaluator.lra.contract.refusal import RefusedError, read_file
+from aira_evaluator.lra.contract.splits import SplitManifest, read_split
+from aira_evaluator.lra.contract.submission import MODULE_FILE, TaskName
+from aira_evaluator.lra.judge.programs import carried_programs
+from aira_evaluator.split_manifest import DataError
+from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationRequest, EvaluationResult, PathOption
+from aira_evaluator.task_scripts.hidden import hidden_folder
+from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
+
+JUDGE_FILE = "judge.json"
+"""Beside the submission, from the host: `{"timeout_s": 300, "memory_mib": 3072}`. May be absent."""
+_PROGRAMS = PathOption("--programs-file", None, "compiled programs, read if there and left")
+SCRIPT = EvaluateScript(
+    "Train and score a traced model.py.", METRIC, BUNDLE_FILE, RefusedError, MODULE_FILE, options=(_PROGRAMS,)
+)
+_FAULTS_OF_GRAPHS = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED")
+"""XLA's words for what no other device would do either."""
+
+
+def evaluate(task: TaskName, *, configurable: bool, arguments: Sequence[str] | None = None) -> int:
+    """Train the traced module once, print its test score, and report both hidden scores.
+
+    Reads `./data/train` and, of the seed set in force, `./data/validation_with_labels` and `./data/test_with_labels`.
+
+    Args:
+        task: which of the three tasks.
+        configurable: whether the submission may set hyper-parameters.
+        arguments: the command line; None for the process's own.
+
+    Returns:
+        The exit status.
+    """
+
+    def score(asked: EvaluationRequest) -> EvaluationResult:
+        profile = PROFILES[profile_in_force(NAMES), task]
+        bundle = read_bundle(read_file(asked.submission, MAX_BUNDLE_BYTES), profile, configurable=configurable)
+        with carried_programs(asked.paths[_PROGRAMS.flag]):
+            return _scored(bundle, profile, asked)
+
+    return SCRIPT.run(score, arguments)
+
+
+def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> EvaluationResult:
+    seed_set = seed_set_in_force()
+    train, _ = read_split(asked.data / "train")
+    validation, _ = read_split(hidden_folder(asked.data, "validation", seed_set))
+    test, manifest = read_split(hidden_folder(asked.data, "test", seed_set))
+    seed = _training_seed(manifest, profile)
+
+    import jax
+
+    from aira_evaluator.lra.training.limits import JudgeLimits
+    from aira_evaluator.lra.training.module_score import Splits, score_module
+
+    here = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    if here != bundle.platform:
+        raise RefusedError(f"the module was traced for {bundle.platform}, and this judge runs on {here}")
+
+    judge_file = asked.submission.parent / JUDGE_FILE
+    limits = json.loads(judge_file.read_text()) if judge_file.exists() else {}
+    draw_secret = bytes.fromhex(limits.pop("draw_secret", ""))
+    try:
+        score = score_module(
+            bundle, profile, Splits(train, validation, test), seed=seed, limits=JudgeLimits(**limits),
+            started_s=asked.started_s, note=lambda text: print(text, flush=True), draw_secret=draw_secret,
+            synthetic=manifest.source == "synthetic", controls=seed_set == "final",
+        )  # fmt: skip
+    except jax.errors.JaxRuntimeError as error:
+        kind, _, told = str(error).partition(":")
+        if here != "cpu" and kind not in _FAULTS_OF_GRAPHS:
+            raise  # a device may fail by itself
+        raise RefusedError(f"the compiler does not take its graphs: {kind}: {told.strip()[:200]}") from None
+    found = {"flags": score.flags, "unranked": score.unranked, "remarks": score.remarks}
+    return EvaluationResult(score.validation, score.test, seed_set, score.details, score.canonical, found)
+
+
+def _training_seed(manifest: SplitManifest, profile: LraProfile) -> int:
+    if (manifest.profile, manifest.task) != (profile.name, profile.task):
+        raise DataError(
+            f"the data is of {manifest.task} in profile {manifest.profile}, expected {profile.task} in {profile.name}"
+        )
+    if manifest.training_seed is None:
+        raise DataError("the hidden test split names no training seed; run evaluate_prepare.py again")
+    return manifest.training_seed

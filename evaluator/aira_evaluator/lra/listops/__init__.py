@@ -1,0 +1,1 @@
+"""ListOps as the Long Range Arena draws it: operators and expressions."""

@@ -1,0 +1,149 @@
+"""How a module's work, time and memory grow over one, two and four times the length it is trained at.
+
+A module is called quadratic where, over four times the length, at least a tenth of its counted work is of kinds that
+grew at least as L ** 1.5 does; or the compiled evaluation's intermediate memory, or its measured time, grew eightfold.
+Counting sees the passes of the training too, and does not depend on the machine; measuring sees what counting cannot.
+
+Not covered: modules that change their algorithm beyond four times the length.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aira_evaluator.lra.contract.bundle import SCALES
+from aira_evaluator.lra.graphs.cost import Work, superlinear_share, work_of
+from aira_evaluator.lra.graphs.functions import Parameters, Scaled
+from aira_evaluator.lra.training.heads import Head, HeadParameters
+from aira_evaluator.lra.training.predictions import Evaluator, Inputs, rounded
+from aira_evaluator.lra.training.trainer import Weights
+
+QUADRATIC_SHARE = 0.1
+QUADRATIC_GROWTH = 8.0
+"""Of L ** 1.5 over four times the length."""
+_TELLING_S = 0.02
+_TELLING_BYTES = 1 << 20
+"""Below these, overheads and padding decide ratios."""
+_RUNS = 3
+
+
+@dataclass(frozen=True)
+class ScaledModule:
+    """The evaluation at one multiple of the length, compiled."""
+
+    scale: int
+    work: Work
+    weights: Weights
+    """Of the training, with zeros where longer inputs have more parameters."""
+    evaluator: Evaluator | None
+    """None where its parameters do not contain the training's, or it would need more memory than there is."""
+    seconds: float | None
+    """Of one batch, the fastest of three; None where it was not run."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What was found over all multiples of the length."""
+
+    modules: Sequence[ScaledModule]
+
+    @property
+    def measured(self) -> bool:
+        """Whether the module could be traced at every multiple."""
+        return len(self.modules) == len(SCALES)
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether the module grows quadratically, as the docstring of this module defines it."""
+        if not self.measured:
+            return False
+        first, last = self.modules[0], self.modules[-1]
+        if superlinear_share(first.work, last.work) >= QUADRATIC_SHARE:
+            return True
+        if first.evaluator and last.evaluator:
+            memory = last.evaluator.temporary_bytes
+            if memory >= max(_TELLING_BYTES, QUADRATIC_GROWTH * first.evaluator.temporary_bytes):
+                return True
+        if first.seconds is None or last.seconds is None:
+            return False
+        return last.seconds >= max(_TELLING_S, QUADRATIC_GROWTH * first.seconds)
+
+    def details(self) -> dict[str, object]:
+        """Plain values for a report."""
+        rows = {
+            f"x{module.scale}": {
+                "work": module.work.total,
+                "loops_of_unknown_length": module.work.unknown_loops,
+                "temporary_mib": rounded(module.evaluator.temporary_bytes / 2**20) if module.evaluator else None,
+                "seconds": None if module.seconds is None else rounded(module.seconds),
+            }
+            for module in self.modules
+        }
+        share = superlinear_share(self.modules[0].work, self.modules[-1].work) if self.measured else None
+        return {"superlinear_share": share if share is None else rounded(share), **rows}
+
+
+def measure_growth(
+    scaled: Sequence[Scaled],
+    weights: Weights,
+    head: Head,
+    *,
+    batch: tuple[int, int, int],
+    vocab_size: int,
+    memory_bytes: float,
+    rng: np.random.Generator,
+) -> Growth:
+    """Count, compile and time a module at every multiple of the length.
+
+    Args:
+        scaled: its graphs.
+        weights: of the training.
+        head: on top of the module.
+        batch: examples, documents and tokens at the training's length.
+        vocab_size: token ids to draw inputs from.
+        memory_bytes: what the evaluation of a batch may need to be run.
+        rng: draws the inputs.
+    """
+    modules = []
+    for each in scaled:
+        work = work_of(each.graphs)
+        extended = _extended(weights[0], each)
+        if extended is None:
+            modules.append(ScaledModule(each.scale, work, weights, None, None))
+            continue
+        values: tuple[Parameters, HeadParameters] = (extended, weights[1])
+        shape = (batch[0], batch[1], batch[2] * each.scale)
+        evaluator = Evaluator(each.evaluate, head, values, shape)
+        fits = evaluator.temporary_bytes <= memory_bytes
+        inputs = rng.integers(1, vocab_size, shape, dtype=np.uint16)
+        seconds = min(_seconds(evaluator, values, inputs) for _ in range(_RUNS)) if fits else None
+        modules.append(ScaledModule(each.scale, work, values, evaluator if fits else None, seconds))
+    return Growth(modules)
+
+
+def _seconds(evaluator: Evaluator, weights: Weights, inputs: Inputs) -> float:
+    # A busy machine delays a process, but does not lengthen the time it computes.
+    clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
+    started_s = clock()
+    evaluator.logits(weights, inputs)
+    return clock() - started_s
+
+
+def _extended(parameters: Parameters, scaled: Scaled) -> Parameters | None:
+    """The parameters with zeros up to the shapes of longer inputs; None where a shape shrinks or changes its rank.
+
+    What is added belongs to positions beyond the training's length, which hold only padding in what is compared.
+    """
+    if len(parameters) != len(scaled.parameters):
+        return None
+    extended: list[jax.Array] = []
+    for value, wanted in zip(parameters, scaled.parameters, strict=True):
+        missing = [longer - size for longer, size in zip(wanted.shape, value.shape, strict=False)]
+        if len(wanted.shape) != value.ndim or any(size < 0 for size in missing):
+            return None
+        extended.append(jnp.pad(value, [(0, size) for size in missing]) if any(missing) else value)
+    return tuple(extended)

@@ -1,0 +1,51 @@
+"""The settings of all task scripts, which come from the environment of the container they run in.
+
+`AIRA_PROFILE` (default `paper`) names a task's sizes, `AIRA_SEED_SET` (default `search`) the hidden splits to score,
+and `AIRA_DATA_SOURCE` (default `public`) where the data of a task comes from that has two sources. No other module
+reads them. Not covered: what a profile holds (the families' `profiles`).
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from aira_evaluator.split_manifest import DataError
+
+SEED_SETS = ("search", "final")
+SOURCES = ("public", "synthetic")
+
+
+def profile_in_force(known: Iterable[str]) -> str:
+    """Return the profile named by `AIRA_PROFILE`.
+
+    Args:
+        known: the profiles of the task.
+
+    Raises:
+        DataError: it is not among `known`.
+    """
+    return _setting("AIRA_PROFILE", list(known), default="paper")
+
+
+def source_in_force() -> str:
+    """Return the source named by `AIRA_DATA_SOURCE`: `public` raw data, or a generated stand-in for it.
+
+    Raises:
+        DataError: there is no such source.
+    """
+    return _setting("AIRA_DATA_SOURCE", SOURCES, default=SOURCES[0])
+
+
+def seed_set_in_force() -> str:
+    """Return the seed set named by `AIRA_SEED_SET`, which says which hidden splits are scored.
+
+    Raises:
+        DataError: there is no such seed set.
+    """
+    return _setting("AIRA_SEED_SET", SEED_SETS, default=SEED_SETS[0])
+
+
+def _setting(variable: str, known: Sequence[str], default: str) -> str:
+    name = os.environ.get(variable, default)
+    if name not in known:
+        raise DataError(f"{variable} is {name!r}, expected one of {', '.join(known)}")
+    return name

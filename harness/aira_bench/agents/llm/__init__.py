@@ -1,0 +1,1 @@
+"""The agent made of a language model and prompts."""

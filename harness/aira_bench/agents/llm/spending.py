@@ -1,0 +1,116 @@
+"""Hard budgets in tokens and dollars: a call that could break one is not made.
+
+The most a call can cost is known before it is made (card prices, prompt bytes, the answer's limit). It is reserved
+until
+the true cost is known, so seeds that ask at the same time cannot break a budget together. A resumed run starts
+from what
+its recorded calls cost.
+"""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from aira_bench.cards.schema import Card
+from aira_bench.errors import BudgetExceeded
+from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
+from aira_bench.llm.protocol import Completion, CompletionRequest, Model
+
+
+@dataclass(frozen=True)
+class Caps:
+    """The most that may be spent, in dollars and in tokens; None is no limit."""
+
+    usd: float | None = None
+    tokens: int | None = None
+
+
+@dataclass
+class Ledger:
+    """What was spent and reserved under some caps; thread-safe."""
+
+    caps: Caps
+    what: str
+    usd: float = 0.0
+    tokens: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def reserve(self, usd: float, tokens: int) -> None:
+        """Set aside the most a call can cost.
+
+        Raises:
+            BudgetExceeded: it could break a cap; nothing was set aside.
+        """
+        with self._lock:
+            if self.caps.usd is not None and self.usd + usd > self.caps.usd:
+                raise BudgetExceeded(
+                    f"The next call could cost {usd:.4f} USD; {self.usd:.4f} of the {self.what}'s "
+                    f"{self.caps.usd:.2f} USD are spent or reserved."
+                )
+            if self.caps.tokens is not None and self.tokens + tokens > self.caps.tokens:
+                raise BudgetExceeded(
+                    f"The next call could use {tokens} tokens; {self.tokens} of the {self.what}'s "
+                    f"{self.caps.tokens} are spent or reserved."
+                )
+            self.usd += usd
+            self.tokens += tokens
+
+    def settle(self, reserved_usd: float, reserved_tokens: int, completion: Completion | None) -> None:
+        """Replace a reservation by what the call cost; what the provider did not count stays at its bound."""
+        usd, tokens = 0.0, 0
+        if completion is not None:
+            counted = tokens_of(completion)
+            usd = reserved_usd if completion.cost_usd is None else completion.cost_usd
+            tokens = reserved_tokens if counted is None else counted
+        with self._lock:
+            self.usd += usd - reserved_usd
+            self.tokens += tokens - reserved_tokens
+
+    def add(self, completions: Iterable[Completion]) -> None:
+        """Count calls that were made before this process began."""
+        with self._lock:
+            for completion in completions:
+                self.usd += completion.cost_usd or 0.0
+                self.tokens += tokens_of(completion) or 0
+
+
+def tokens_of(completion: Completion) -> int | None:
+    """Prompt and answer together, None where the provider did not count."""
+    usage = completion.usage
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    return usage.input_tokens + usage.output_tokens
+
+
+@dataclass(frozen=True)
+class BudgetedModel:
+    """A model behind ledgers: the run's and the seed's."""
+
+    model: Model
+    card: Card
+    ledgers: tuple[Ledger, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the name of the model behind the ledgers."""
+        return self.model.name
+
+    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        """Return the model's answer, if even the dearest answer it can give fits into what is left.
+
+        Raises:
+            BudgetExceeded: it does not; nothing was sent.
+            ModelError: the provider refused.
+        """
+        usd, tokens = upper_bound_usd(self.card, request) or 0.0, tokens_upper_bound(self.card, request)
+        held: list[Ledger] = []
+        completion = None
+        try:
+            for ledger in self.ledgers:
+                ledger.reserve(usd, tokens)
+                held.append(ledger)
+            completion = self.model.complete(request, deadline_s=deadline_s)
+        finally:
+            for ledger in held:
+                ledger.settle(usd, tokens, completion)
+        return completion

@@ -1,0 +1,148 @@
+"""The search space of tasks whose submission is an architecture: a primitive for each layer.
+
+Not covered: the grammar. The judge parses submissions; `canonical` here is only the form these agents write.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+from shlex import quote
+
+from aira_bench.agents.protocol import Brief, Proposal, Situation
+from aira_bench.agents.searchers.searcher import FRESH_TRIES, untried
+from aira_bench.agents.searchers.solution import SolutionForm
+from aira_bench.errors import UsageError
+
+Architecture = tuple[str, ...]
+
+_FORM = SolutionForm(
+    what="architecture",
+    name="ARCHITECTURE",
+    program="""from pathlib import Path
+
+ARCHITECTURE = "{literal}"
+
+Path("{artifact}").write_text('architecture\\n"' + ARCHITECTURE + '"\\n', encoding="ascii")
+print("submitted", ARCHITECTURE)
+""",
+    validation="""
+from aira_evaluator.compose.validate import main
+
+main(["--architecture", ARCHITECTURE, "--data", "data"])
+""",
+)
+
+
+def canonical(architecture: Architecture) -> str:
+    """Return the symbols of an architecture joined by commas, first layer first."""
+    return ",".join(architecture)
+
+
+def random_architecture(rng: random.Random, primitives: tuple[str, ...], layers: int) -> Architecture:
+    """Draw each layer uniformly, independently of the others."""
+    return tuple(rng.choice(primitives) for _ in range(layers))
+
+
+def mutate(rng: random.Random, parent: Architecture, primitives: tuple[str, ...]) -> Architecture:
+    """Change one layer to another primitive, or, half of the time, swap two unlike layers; never a no-op."""
+    child = list(parent)
+    first = rng.randrange(len(child))
+    unlike = [index for index, symbol in enumerate(child) if symbol != child[first]]
+    if unlike and rng.random() < 0.5:
+        second = rng.choice(unlike)
+        child[first], child[second] = child[second], child[first]
+    else:
+        child[first] = rng.choice([symbol for symbol in primitives if symbol != child[first]])
+    return tuple(child)
+
+
+def cross(rng: random.Random, first: Architecture, second: Architecture) -> Architecture:
+    """Draw each layer from one of the two parents, with equal chances."""
+    return tuple(rng.choice(pair) for pair in zip(first, second, strict=True))
+
+
+def write_solution(brief: Brief, architecture: Architecture, plan: str) -> Proposal:
+    """The `solution.py` that submits `architecture`."""
+    return _FORM.write(brief, canonical(architecture), plan)
+
+
+def written_architecture(code: str) -> Architecture | None:
+    """The architecture that a `solution.py` of `write_solution` submits; None for any other code."""
+    found = _FORM.read(code)
+    return tuple(found.split(",")) if isinstance(found, str) and re.fullmatch("[A-Za-z,]+", found) else None
+
+
+def search_space(brief: Brief, agent: str) -> tuple[tuple[str, ...], int]:
+    """Primitives and layers of the task's architectures.
+
+    Raises:
+        UsageError: the task wants something else.
+    """
+    if brief.artifact.kind != "architecture":
+        raise UsageError(
+            f"Agent {agent} searches architectures, but task {brief.task} wants {brief.artifact.name} "
+            f"({brief.artifact.kind}).",
+            hint=f"aira-bench run --agent script:FILE.py --task {quote(brief.task)}",
+        )
+    return brief.artifact.primitives, brief.artifact.layers
+
+
+@dataclass(frozen=True)
+class ArchitectureSpace:
+    """The architectures of a task at one step (`SearchSpace`)."""
+
+    brief: Brief
+    situation: Situation
+    primitives: tuple[str, ...]
+    layers: int
+
+    @classmethod
+    def open(cls, brief: Brief, situation: Situation, agent: str) -> "ArchitectureSpace":
+        """The space of a step.
+
+        Raises:
+            UsageError: the task wants something else.
+        """
+        return cls(brief, situation, *search_space(brief, agent))
+
+    def baseline(self) -> Proposal:
+        """Return attention and MLP in turn, `mA,M,mA,M,...`."""
+        pair = ("mA", "M") if {"mA", "M"} <= set(self.primitives) else self.primitives[:2]
+        architecture = tuple(pair[layer % len(pair)] for layer in range(self.layers))
+        return write_solution(self.brief, architecture, "Alternating attention and MLP.")
+
+    def random(self) -> Proposal:
+        """Return a uniformly random architecture, untried where the space still easily yields one."""
+        return write_solution(self.brief, self._untried(), "A uniformly random architecture.")
+
+    def start(self) -> Proposal:
+        """Return a random architecture to begin an evolution with, untried where the space still easily yields one."""
+        return write_solution(self.brief, self._untried(), "A random start.")
+
+    def child(self, parents: tuple[int, ...]) -> Proposal:
+        """Return an untried mutant of a parent, or of the cross of two."""
+        rng, seen = self.situation.rng, self._seen()
+        parent = self._architecture(parents[0])
+        if len(parents) == 2:
+            parent = cross(rng, parent, self._architecture(parents[1]))
+        child = parent
+        for _ in range(FRESH_TRIES):
+            child = mutate(rng, child if canonical(child) in seen else parent, self.primitives)
+            if canonical(child) not in seen:
+                break
+        return write_solution(self.brief, child, f"Step {parents[0]} mutated.")
+
+    def _seen(self) -> set[str]:
+        return {node.canonical for node in self.situation.journal if node.canonical}
+
+    def _untried(self) -> Architecture:
+        seen = self._seen()
+        return untried(
+            lambda: random_architecture(self.situation.rng, self.primitives, self.layers),
+            lambda architecture: canonical(architecture) in seen,
+        )
+
+    def _architecture(self, step: int) -> Architecture:
+        node = next(node for node in self.situation.journal if node.step == step)
+        assert node.canonical is not None, "the judge names the canonical form of every valid architecture"
+        return tuple(node.canonical.split(","))

@@ -1,0 +1,51 @@
+"""A task with data of its own, made for one check and removed with it."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from aira_bench.authoring.findings import Tell
+from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.images.ensure import ImageSet
+from aira_bench.runs.host import Host
+from aira_bench.sandbox.protocol import Limits
+from aira_bench.tasks.store import TaskData
+from aira_bench.tasks.task import Task
+from aira_contract.settings import ProfileName
+
+
+@dataclass(frozen=True)
+class Place:
+    """A task with data made for one check."""
+
+    host: Host
+    task: Task
+    profile: ProfileName
+    data: TaskData
+    images: ImageSet
+    run_id: str
+    scratch: Path
+    tell: Tell
+
+    @property
+    def limits(self) -> Limits:
+        """What each container may use: the profile's memory and disk, and in `paper` a GPU where there is one."""
+        profile = self.task.profile(self.profile)
+        gpus = self.host.hardware.gpus if self.profile == "paper" else ()
+        return Limits(
+            memory_mib=profile.memory_mib,
+            workspace_mib=profile.workspace_mib,
+            gpu_uuid=gpus[0].uuid if gpus else None,
+        )
+
+    @property
+    def setting(self) -> EvaluationSetting:
+        """What evaluations need; valid once the data is made."""
+        return EvaluationSetting(
+            self.task, self.profile, self.data, self.images, self.run_id,
+            public_sha256=str(self.data.hashes()["public"]["sha256"]), draw_secret=secrets.token_hex(32),
+        )  # fmt: skip
+
+    def file(self, name: str) -> Path:
+        """A file of the task's own folder, as messages name it."""
+        return self.task.folder / name

@@ -1,0 +1,34 @@
+"""A scaffold: drafts for a third of its steps, then improves the best, repairing what failed once.
+
+A scaffold decides what an agent does next and keeps no state: `next` reads everything off the journal, so that a run
+that was stopped goes on as if it had not been, and a replay takes the same steps.
+"""
+
+import random
+from dataclasses import dataclass
+
+from aira_bench.record.node import Journal, best_node
+from aira_bench.scaffolds.protocol import Action, Debug, Draft, Improve
+
+
+@dataclass(frozen=True)
+class ExampleScaffold:
+    """Made anew for each run, from the run's number of steps and the direction of its metric."""
+
+    steps: int
+    lower_is_better: bool
+
+    def next(self, journal: Journal, rng: random.Random) -> Action:
+        """What to do after the steps in `journal`: Draft, Improve, Debug, Crossover, or Stop.
+
+        A node's `fitness` is what steers the search; scores on the hidden test data are nowhere in the journal. A
+        node that `is_lost` was the machine's fault and should count as if it had not been.
+        """
+        kept = [node for node in journal if not node.is_lost]
+        if kept and kept[-1].is_buggy and kept[-1].operator != "debug":
+            return Debug((kept[-1].step,))
+        drafts = sum(node.operator == "draft" for node in kept)
+        best = best_node(journal, lower_is_better=self.lower_is_better)
+        if best is None or drafts < max(1, self.steps // 3):
+            return Draft()
+        return Improve((best.step,))

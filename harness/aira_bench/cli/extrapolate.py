@@ -1,0 +1,107 @@
+"""`aira-bench extrapolate`: grow a searched pattern to full size, with its arithmetic."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aira_bench.cli.options import SUB_FORMAT, add_json
+
+if TYPE_CHECKING:
+    from aira_contract.patterns import Pattern
+
+_EPILOG = """examples:
+  aira-bench extrapolate "5(2A-M)-A" --scale 1B
+  aira-bench extrapolate 2A-4M --scale 3B --method stack --gpu h100 --gpus 64
+  aira-bench extrapolate "5(2A-M)-A" --scale 1B --rounding ceil --picture strip.svg --json
+"""
+
+
+BASE_LAYERS = (16, 6)
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "extrapolate", help="grow a pattern to full size", epilog=_EPILOG,
+        formatter_class=SUB_FORMAT,
+        description="Grow a pattern to a number of parameters; print layers, FLOPs, steps, and estimates of training.",
+    )  # fmt: skip
+    parser.add_argument("pattern", metavar="PATTERN", help='compact notation, such as "5(2A-M)-A"')
+    parser.add_argument("--scale", required=True, metavar="N", help="parameters without embedding: 350M, 1B, 3B, 1.5B")
+    parser.add_argument("--method", choices=("stretch", "stack"), default="stretch", help="default: stretch")
+    parser.add_argument(
+        "--rounding", choices=("fit", "ceil"), default="fit",
+        help="fit: trim to the target; ceil: every run rounded up, as published (default: fit)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--base-layers", type=int, metavar="N",
+        help="layers the pattern must have (default: 16, a searched architecture, or 6, a Composer base)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--flops", action="append", metavar="FLOPS", help="training FLOPs to give steps for, such as 2e19; repeatable"
+    )
+    parser.add_argument("--gpu", default="h200", metavar="TYPE", help="a100-40gb a100-80gb h100 h200 l40s")
+    parser.add_argument("--gpus", type=int, default=16, metavar="N", help="GPUs that train it (default: 16)")
+    parser.add_argument(
+        "--utilization", type=float, default=0.4, metavar="X", help="share of peak reached (default: 0.4)"
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="write a strip picture of the layers")
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Grow the pattern and print it."""
+    from aira_bench.scaling.arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS
+    from aira_bench.scaling.extrapolate import extrapolate, parse_target
+    from aira_bench.scaling.pictures import strip_svg, write_picture
+    from aira_bench.scaling.render import extrapolation_record, print_extrapolation
+    from aira_bench.scaling.training_cost import estimate_training, gpu_type
+    from aira_bench.terminal import results_console, say_json
+
+    budgets = [_flops(text) for text in args.flops] if args.flops else FLOP_BUDGETS
+    model = extrapolate(
+        _base(args.pattern, args.base_layers), parse_target(args.scale), args.method,
+        rounding=args.rounding, budgets_flops=budgets,
+    )  # fmt: skip
+    steps = [budget.steps for budget in model.steps] + ([] if args.flops else [ISOTOKEN_STEPS])
+    gpu = gpu_type(args.gpu)
+    costs = [estimate_training(model, count, gpu, args.gpus, args.utilization) for count in steps]
+    if args.picture:
+        write_picture(args.picture, strip_svg(model.pattern, f"{args.method} to {args.scale}"))
+    if args.json:
+        say_json(extrapolation_record(model, costs), indent=1)
+    else:
+        print_extrapolation(model, costs, results_console())
+    return 0
+
+
+def _base(text: str, layers: int | None) -> "Pattern":
+    """The pattern, whose number of layers must be the expected one: a lost layer changes every figure."""
+    from aira_bench.errors import UsageError
+    from aira_bench.scaling.notation import read_pattern
+
+    pattern = read_pattern(text)
+    expected = BASE_LAYERS if layers is None else (layers,)
+    if len(pattern) not in expected:
+        wanted = " or ".join(map(str, expected))
+        raise UsageError(
+            f"The pattern {text!r} has {len(pattern)} layers, expected {wanted}.",
+            hint=f"aira-bench extrapolate {text!r} --scale N --base-layers {len(pattern)}   (if that is meant)",
+        )
+    return pattern
+
+
+def _flops(text: str) -> int:
+    """Read a number of FLOPs such as `2e19` as an integer."""
+    import math
+
+    from aira_bench.errors import UsageError
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value < math.inf:
+        raise UsageError(f"{text!r} is no number of FLOPs.", hint="--flops 2e19")
+    return int(value)

@@ -1,0 +1,74 @@
+"""When a piece of work must be done, and whose limit that is.
+
+Work inside a step is bounded several times over: by its own cap, by the evaluation it is part of, by the hours of its
+seed. The first of these ends it, and whose that was decides what it means: code that used up its own time failed, code
+that was cut short because the run's time was over did not. A number of seconds cannot tell; a `Deadline` can.
+
+Not covered: ending the work. Whoever runs it kills it from outside (`aira_bench.sandbox`).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Owner = Literal["hours", "step", "evaluation", "tracing", "script", "remainder"]
+"""`hours` are a seed's; `step`, `evaluation`, `tracing` and `script` are caps that their own work answers for;
+`remainder` is what earlier parts of the same work have left, for which nothing that still runs answers."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on a clock that never goes back, and whose limit it is."""
+
+    owner: Owner
+    limit_s: float
+    """Seconds from `began_s` to the deadline. Not above 0 where there is no time at all."""
+    began_s: float
+    """On `clock`."""
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False, compare=False)
+
+    @classmethod
+    def after(cls, limit_s: float, owner: Owner, clock: Callable[[], float] = time.monotonic) -> "Deadline":
+        """The deadline `limit_s` seconds from now."""
+        return cls(owner, limit_s, clock(), clock)
+
+    @property
+    def used_s(self) -> float:
+        """Seconds since it was set."""
+        return self.clock() - self.began_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it; below 0 once it has passed."""
+        return self.limit_s - self.used_s
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether no time is left."""
+        return self.left_s <= 0
+
+    def within(self, limit_s: float, owner: Owner) -> "Deadline":
+        """The sooner of this deadline and one `limit_s` seconds from now.
+
+        Of two that end together it is the new one: work that had all of its own time answers for what it did with it.
+        """
+        left_s = self.left_s
+        return replace(
+            self,
+            owner=owner if limit_s <= left_s else self.owner,
+            limit_s=min(limit_s, left_s),
+            began_s=self.clock(),
+        )
+
+    def first_part(self, limit_s: float, owner: Owner) -> "Deadline":
+        """The sooner of this deadline and one `limit_s` seconds after this one began; of equals the new one."""
+        return replace(self, owner=owner, limit_s=limit_s) if limit_s <= self.limit_s else self
+
+    def stretched(self, times: float) -> "Deadline":
+        """The deadline of work that gets its limit several times over."""
+        return replace(self, limit_s=self.limit_s * times)
+
+    def remainder(self, least_s: float = 0.0) -> "Deadline":
+        """What is left of it now, but not less than `least_s`, for a part of the work that does not answer for it."""
+        return Deadline.after(max(self.left_s, least_s), "remainder", self.clock)

@@ -1,0 +1,223 @@
+"""The folder of a run.
+
+<runs>/<name>/
+    manifest.json            plan and provenance, written once
+    record.jsonl             signed: the run's beginning, and how the journals of its seeds end
+    compiled/                programs judges left to each other, while the run lasts
+    lock                     held by the process that works on the run
+    agent.py                 the user's solution file, for `script:` agents
+    seeds/<seed>/
+        journal.jsonl        what policies are functions of
+        nodes/<step>/        solution.py, artifact, claimed number, printed output
+        calls/<step>/        every request to a model and its answer, without keys
+        hidden/scores.jsonl  trusted scores; hidden/<step>/ the judge's reports. Never read by the search
+        hidden/confirmed.jsonl   scores on the seed set `final`; hidden/confirmed/<step>/ their reports
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from aira_bench.errors import RunStateError, UsageError
+from aira_bench.files import Unacceptable, read_file
+from aira_bench.record.compiled_programs import CompiledPrograms
+from aira_bench.record.journal import Event, finished_steps, open_journal
+from aira_bench.record.manifest import Manifest, load_manifest
+from aira_bench.record.node import Node
+from aira_bench.record.scores import ScoreFile
+
+MOST_TEXT_BYTES = 16 * 2**20
+_PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class StepFiles:
+    """The code of an earlier step and what it printed, escaped."""
+
+    code: str
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class SeedFolder:
+    """The folder of one seed of a run, and the places of its files."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """The file of the seed's journal."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """What the journal says happened, in order, whether or not anything vouches for it; empty without a journal.
+
+        `aira_bench.record.run_record` reads whole runs, and checks that their files agree.
+
+        Raises:
+            RunStateError: it is no journal, or a line other than a torn last one does not hold.
+        """
+        return open_journal(self.journal).events
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The finished steps among `events`, in order."""
+        return finished_steps(self.events)
+
+    @property
+    def scores(self) -> ScoreFile:
+        """The file of the judge's scores of the seed's steps, which no search reads."""
+        return ScoreFile(self.path / "hidden" / "scores.jsonl")
+
+    def step_folders(self, step: int) -> tuple[str, ...]:
+        """What a step leaves behind, below the seed's folder."""
+        return tuple(f"{part}/{step:04d}" for part in ("nodes", "calls", "hidden"))
+
+    def node(self, step: int) -> Path:
+        """Return the folder of what the agent made in one step."""
+        return self.path / "nodes" / f"{step:04d}"
+
+    def verdict(self, step: int) -> Path:
+        """Return the folder of what the judge wrote about one step."""
+        return self.path / "hidden" / f"{step:04d}"
+
+    @property
+    def confirmed(self) -> ScoreFile:
+        """Trusted scores on the seed set `final`, of what the seed submitted."""
+        return ScoreFile(self.path / "hidden" / "confirmed.jsonl")
+
+    def confirmation(self, step: int) -> Path:
+        """Return the folder of what the judge wrote when it confirmed one step."""
+        return self.path / self.confirmation_folder(step)
+
+    def confirmation_folder(self, step: int) -> str:
+        """Return the place of a step's confirmation as a path below the seed's folder."""
+        return f"hidden/confirmed/{step:04d}"
+
+    def calls(self, step: int) -> Path:
+        """Return the folder of the model calls of one step, asked and answered."""
+        return self.path / "calls" / f"{step:04d}"
+
+    def read_step(self, step: int) -> StepFiles:
+        """Read the code of a finished step and what it printed, escaped."""
+        return StepFiles(*(self._text(step, name) for name in ("solution.py", "stdout.txt", "stderr.txt")))
+
+    def _text(self, step: int, name: str) -> str:
+        try:
+            return read_file(self.path, f"nodes/{step:04d}/{name}", MOST_TEXT_BYTES).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""  # a step that never ran printed nothing
+        except Unacceptable as error:
+            raise RunStateError(f"{self.node(step) / name}: {error}.") from error
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run on disk, and the places of its files."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Manifest:
+        """The run's manifest, read anew.
+
+        Raises:
+            RunStateError: it cannot be read.
+        """
+        try:
+            return load_manifest(self.path)[0]
+        except Unacceptable as error:
+            raise RunStateError(f"Run {self.path.name}: {error}.", hint=error.hint or "aira-bench status") from error
+
+    @property
+    def agent_file(self) -> Path:
+        """Copy of a `script:` agent's solution file."""
+        return self.path / "agent.py"
+
+    @property
+    def compiled(self) -> CompiledPrograms:
+        """Compiled programs of this run's judges."""
+        return CompiledPrograms(self.path / "compiled")
+
+    def seed(self, seed: int) -> SeedFolder:
+        """Return the folder of one seed of this run."""
+        return SeedFolder(self.path / "seeds" / str(seed))
+
+    def lock(self) -> int:
+        """Take the run for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            RunStateError: another live process has it.
+        """
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | _PLAIN, 0o600)
+        except OSError as error:
+            raise RunStateError(f"Run {self.path.name}: its lock cannot be opened: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise RunStateError(
+                f"Run {self.path.name} is being worked on by another process.",
+                hint=f"aira-bench status {quote(self.path.name)}",
+            ) from error
+        return descriptor
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a process works on the run now."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY | _PLAIN)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+
+def new_run(runs: Path, name: str) -> RunFolder:
+    """Make the folder of a new run.
+
+    Raises:
+        UsageError: the name is not a plain file name, or is taken.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot name a run: letters, digits, '.', '_' and '-' only.")
+    path = runs / name
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        raise UsageError(f"A run named {name!r} exists in {runs}.", hint=f"aira-bench resume {name}") from error
+    return RunFolder(path)
+
+
+def find_run(runs: Path, name: str) -> RunFolder:
+    """Return the folder of the run of that name, or at that path.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for path in (runs / name, Path(name)):
+        if _is_run(path):
+            return RunFolder(path.resolve())
+    raise UsageError(f"No run {name!r} in {runs}.", hint="aira-bench status")
+
+
+def list_runs(runs: Path) -> list[RunFolder]:
+    """Return every run in a folder, by name. A folder that has lost its manifest is one that cannot be read."""
+    return [RunFolder(path) for path in sorted(runs.glob("*")) if _is_run(path)]
+
+
+def _is_run(path: Path) -> bool:
+    return any(os.path.lexists(path / name) for name in ("manifest.json", "record.jsonl"))

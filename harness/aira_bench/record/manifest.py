@@ -1,0 +1,222 @@
+"""A run's plan, and the manifest that records what it ran with.
+
+The plan is what the user asked for; the manifest adds everything that could change a number: hashes of task and data,
+image tags, package versions, hardware, source revision. It is written once, before the first step, and a resumed run
+must still match it.
+"""
+
+import hashlib
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from aira_bench.extensions import ExtensionRecord, Kind
+from aira_bench.files import Unacceptable, naming, parse_json, read_file, spell_half_surrogates
+from aira_bench.hardware import Hardware
+from aira_bench.record.normalized import Anchors
+from aira_bench.record.schema import SCHEMA, UNNAMED, require_known
+from aira_bench.sandbox.isolation import weakest
+from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
+from aira_bench.tasks.metadata import describe_validation_error
+from aira_bench.version import __version__
+from aira_contract.settings import ProfileName, SeedSet
+
+MOST_BYTES = 4 * 2**20
+MOST_SEEDS = 1_000
+MOST_STEPS = 1_000_000
+MOST_HOURS = 1e6
+MOST_SECONDS = 3600 * MOST_HOURS
+"""More than any run takes, and less than what the timers of the machine refuse."""
+_RECORDED_PACKAGES = (
+    "cryptography",
+    "docker",
+    "pydantic",
+    "rich",
+    "anthropic",
+    "google-genai",
+    "openai",
+    "tenacity",
+    "jinja2",
+    "botorch",
+    "gpytorch",
+    "torch",
+)
+
+
+def _once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ValueError("seeds are distinct and not below 0")
+    return seeds
+
+
+def _with_hidden_hash(data: dict[str, Any]) -> dict[str, Any]:
+    hidden = data.get("hidden")
+    if not isinstance(hidden, dict) or not isinstance(hidden.get("sha256"), str):
+        raise ValueError("it names no hash of hidden data")
+    return data
+
+
+def _with_evaluator(images: dict[str, str]) -> dict[str, str]:
+    if "evaluator" not in images:
+        raise ValueError("it names no evaluator image")
+    return images
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class RunPlan(_Record):
+    """What one `aira-bench run` is to do."""
+
+    name: str
+    agent: str
+    task: str
+    """A task name, or the absolute path of a task folder."""
+    profile: ProfileName
+    scaffold: str
+    fitness: Literal["hidden", "claimed"]
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_once)]
+    steps: int = Field(gt=0, le=MOST_STEPS)
+    hours: float = Field(gt=0, le=MOST_HOURS)
+    step_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
+    evaluation_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
+    concurrency: int = Field(gt=0)
+    seed_set: SeedSet = "search"
+    score_cache: bool = True
+    source: str | None = None
+    """Where raw data comes from, as `--source` names it; None for the task's own way."""
+    memory: Literal["paper", "none"] = "paper"
+    evaluator: str | None = None
+    """What scores submissions, if the user named it; None for the evaluator that fits the task's artifact."""
+    provider: str | None = None
+    """What serves the agent's card, if the user named it; None for the provider that the card names."""
+    max_cost_usd: float | None = Field(default=None, gt=0)
+    max_tokens: int | None = Field(default=None, gt=0)
+    seed_max_cost_usd: float | None = Field(default=None, gt=0)
+    seed_max_tokens: int | None = Field(default=None, gt=0)
+
+
+class Manifest(_Record):
+    """The plan and all that a reader needs to trust or repeat it."""
+
+    schema_version: Literal[1, 2, 3] = SCHEMA
+    """Of all that the run began with (`aira_bench.record.schema`); 1 is a run without signatures."""
+    run_id: str = Field(pattern=r"^[0-9a-f]{1,32}$")
+    created: str
+    aira_bench: str
+    plan: RunPlan
+    task_name: str
+    task_title: str
+    metric: str
+    lower_is_better: bool
+    anchors: Anchors | None = None
+    """What normalized scores are measured against, as the task's metadata had it."""
+    task_sha256: str
+    data: Annotated[dict[str, Any], AfterValidator(_with_hidden_hash)]
+    images: Annotated[dict[str, str], AfterValidator(_with_evaluator)]
+    packages: dict[str, str]
+    python: str
+    host: str
+    hardware: dict[str, Any]
+    hardware_class: str
+    source_revision: str | None
+    agent_file_sha256: str | None = None
+    """Of the copy of a `script:` agent's file."""
+    prompts: dict[str, str] = {}
+    """Hash of each prompt file of an agent that has prompts."""
+    card: dict[str, Any] | None = None
+    """The agent card as it was used."""
+    extensions: dict[Kind, ExtensionRecord] = {}
+    """What code of others the run stands on, by kind; none where everything named is built in."""
+    isolation: dict[str, bool]
+    """Checks of the probe container before the first step; every one must hold."""
+    isolation_of: dict[Role, Isolation] = {}
+    """What separated containers of each untrusted role from others. Runs of versions that did not know have none."""
+
+    @property
+    def isolation_word(self) -> IsolationWord:
+        """The least that separated this run's containers of untrusted code from others."""
+        return weakest(self.isolation_of.values()).word if self.isolation_of else "shared"
+
+    def named(self, kind: Kind, name: str) -> str:
+        """A name of the plan as boards show it: an extension's with what tells its code from another of that name."""
+        found = self.extensions.get(kind)
+        return name if found is None else f"{name} [{found.sha256[:8]}]"
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data is a generated stand-in, whose scores say nothing about the real data."""
+        return bool(self.data.get("synthetic", False))
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the bytes of a run's `manifest.json`."""
+    return (json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
+
+
+def load_manifest(run: Path) -> tuple[Manifest, str]:
+    """Read the manifest in the folder of a run; return it and the SHA-256 of its file.
+
+    Raises:
+        Unacceptable: missing or damaged.
+        LaterSchema: a later version wrote it.
+    """
+    with naming("manifest.json"):
+        try:
+            data = read_file(run, "manifest.json", MOST_BYTES)
+            value = parse_json(data)  # refuses what pydantic takes: keys twice, numbers without bounds
+            named = isinstance(value, dict) and "schema_version" in value
+            if named:
+                require_known(value["schema_version"], value.get("aira_bench"))
+            manifest = Manifest.model_validate_json(spell_half_surrogates(data))
+            found = manifest if named else manifest.model_copy(update={"schema_version": UNNAMED})
+            return found, hashlib.sha256(data).hexdigest()
+        except FileNotFoundError as error:
+            raise Unacceptable("it is missing") from error
+        except ValidationError as error:
+            raise Unacceptable(f"it is damaged: {describe_validation_error(error)}") from error
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of the packages a run stands on; one that is not installed is left out."""
+    versions = {"aira-bench": __version__}
+    for name in _RECORDED_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def source_revision() -> str | None:
+    """Return the commit this code was run from, with `+changes` if edited; None outside a checkout."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True)
+    return done.stdout.strip()
+
+
+def describe_hardware(hardware: Hardware) -> dict[str, Any]:
+    """Return a machine's hardware as plain JSON values."""
+    return asdict(hardware)
+
+
+def python_version() -> str:
+    """Return the version of the host's Python interpreter."""
+    return platform.python_version()

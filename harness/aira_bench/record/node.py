@@ -1,0 +1,140 @@
+"""What one step of a search is remembered by.
+
+A `Node` is all that policies and prompts ever see of a step. It holds no test score: those lie in a file of their
+own (`aira_bench.record.scores`) that nothing on the search's side reads.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+Operator = Literal["draft", "improve", "debug", "crossover"]
+StepClass = Literal["valid", "buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation", "infra_error"]
+"""What became of a step's code, and nothing else (docs/architecture.md says what each means). `infra_error`: the engine
+failed, by its own word; nothing that code does to its container is one."""
+FAILED: frozenset[StepClass] = frozenset({"buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation"})
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds a step spent in each of its phases, recorded apart."""
+
+    model_s: float = 0.0
+    """Waiting for the agent: its model's answers, or its own thinking."""
+    execute_s: float = 0.0
+    evaluate_s: float = 0.0
+    total_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """What a step asked of a language model, failed formats included. None: the provider or the card did not say."""
+
+    calls: int = 0
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    cost_usd: float | None = 0.0
+
+    def __add__(self, other: "ModelUse") -> "ModelUse":
+        """Add two uses; what is unknown in one of them is unknown in the sum."""
+        return ModelUse(
+            self.calls + other.calls,
+            _sum(self.input_tokens, other.input_tokens),
+            _sum(self.output_tokens, other.output_tokens),
+            _sum(self.cost_usd, other.cost_usd),
+        )
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _sum(a: Number | None, b: Number | None) -> Number | None:
+    return None if a is None or b is None else a + b
+
+
+@dataclass(frozen=True)
+class Change:
+    """One named edit of a parent's file, and how many lines it took out and put in."""
+
+    name: str
+    removed_lines: int
+    added_lines: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One finished step. `fitness` drives the search: hidden validation, rounded, or the agent's own claim."""
+
+    step: int
+    operator: Operator
+    parents: tuple[int, ...]
+    step_class: StepClass
+    reason: str
+    """One line for a failed step, empty for a valid one."""
+    fitness: float | None
+    claimed: float | None
+    code_sha256: str
+    artifact_sha256: str | None
+    plan: str = ""
+    summary: str = ""
+    canonical: str | None = None
+    """The submission in normal form, where the task has one."""
+    attempts: int = 1
+    """Above 1 when infrastructure failed and a phase of the step was tried again; each left its files."""
+    timings: Timings = field(default_factory=Timings)
+    model_use: ModelUse = field(default_factory=ModelUse)
+    changes: tuple[Change, ...] = ()
+    """The edits an edit operator applied to its parent's file, in order."""
+    code_ran: bool = True
+    """False where infrastructure ended the step before any of its code began."""
+    fitness_standard_error: float | None = None
+    """Of the fitness, where that is estimated; a difference within it says nothing."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Infrastructure ended the step before its code ran: it says nothing of the agent, who may draft again.
+
+        An infrastructure error after that counts like any step without a result, so that it cannot be worth causing.
+        """
+        return self.step_class == "infra_error" and not self.code_ran
+
+    @property
+    def is_valid(self) -> bool:
+        """The evaluator accepted the submission."""
+        return self.step_class == "valid"
+
+    @property
+    def outcome(self) -> str:
+        """The step's class and, where it has one, its fitness with its standard error."""
+        if self.fitness is None:
+            return self.step_class
+        error = self.fitness_standard_error
+        return f"{self.step_class}, fitness {self.fitness:g}" + ("" if error is None else f" +- {error:.2g}")
+
+    @property
+    def is_buggy(self) -> bool:
+        """The solution failed by its own fault; infrastructure errors are neither buggy nor valid."""
+        return self.step_class in FAILED
+
+
+Journal = Sequence[Node]
+"""Finished steps in order; what policies are functions of."""
+
+
+def best_node(nodes: Journal, *, lower_is_better: bool) -> Node | None:
+    """Return the valid node of best fitness; ties keep the earliest, and non-finite fitness never wins.
+
+    A valid node without any fitness stands below every node that has one.
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    best: Node | None = None
+    best_key = -math.inf
+    for node in nodes:
+        if not node.is_valid:
+            continue
+        known = node.fitness is not None and math.isfinite(node.fitness)
+        key = sign * node.fitness if known and node.fitness is not None else -math.inf
+        if best is None or key > best_key:
+            best, best_key = node, key
+    return best

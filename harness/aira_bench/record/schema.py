@@ -1,0 +1,101 @@
+"""Which schema the files of a run are of, and events as lines of a chain.
+
+The manifest and every line of a journal, of a run's record and of confirmations name the schema they were written in:
+
+    1   unsigned chains, no record
+    2   signed chains (aira-bench 0.1.0); lines other than the first of a file do not name it
+    3   every line names it
+
+This version writes 3 and reads all three; a run of an older schema goes on in the chains it has.
+Scores are of the schema of the line that names their hash.
+
+Not covered: the form of a chain, which read_chain tells by its lines.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from aira_bench.excerpts import PROBLEM_CHARS
+from aira_bench.files import Unacceptable, parse_json, spell_half_surrogates
+from aira_bench.record.chain import Broken, Chain
+from aira_bench.version import __version__
+
+SCHEMA: Literal[3] = 3
+"""What this version writes."""
+UNNAMED: Literal[2] = 2
+"""The schema of a manifest, or of a line in a signed chain, that names none."""
+LineSchema = Literal[2, 3]
+"""What a line of an event may name. Compared with nothing: it says how a line is written, not what it says."""
+Event = TypeVar("Event")
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}([a-z.]{0,5}\d{0,4})")
+
+
+class LaterSchema(Unacceptable):
+    """A file was written by a later version, in a schema that this one does not know."""
+
+    def __init__(self, found: int, writer: object = None) -> None:
+        """`writer`: the version that the file says wrote it, if it does."""
+        known = isinstance(writer, str) and _VERSION.fullmatch(writer)
+        by = f"aira-bench {writer}" if known else "a later version of aira-bench"
+        super().__init__(f"it is of schema {found}, written by {by}; {__version__} reads schemas 1 to {SCHEMA}")
+        self.hint = f"python -m pip install --upgrade 'aira-bench>={writer}'" if known else UPGRADE
+
+
+UPGRADE = "python -m pip install --upgrade aira-bench"
+
+
+def require_known(found: object, writer: object = None) -> None:
+    """Whether a schema is none of a later version. One that is no whole number is for the reader of its file to refuse.
+
+    Raises:
+        LaterSchema: it is.
+    """
+    if isinstance(found, int) and not isinstance(found, bool) and found > SCHEMA:
+        raise LaterSchema(found, writer)
+
+
+def encode(event: Any) -> bytes:  # noqa: ANN401
+    """An event of a chain, a dataclass with a field `schema`, as the body of a line in this version's schema."""
+    fields = asdict(event) | {"schema": SCHEMA}
+    return json.dumps(fields, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def decode(chain: Chain, adapter: TypeAdapter[Event], ours: int = 0) -> Iterator[tuple[int, Event]]:
+    """Number and event of each line of a chain, one after the other.
+
+    Args:
+        chain: what was read.
+        adapter: of the events that may stand in it.
+        ours: how many of its first lines this code wrote, which are not looked at for what it never writes, such as
+            keys that stand twice.
+
+    Raises:
+        Broken: a line is none of the adapter's events.
+        LaterSchema: a later version wrote it.
+    """
+    for number, body in enumerate(chain.bodies, start=1):
+        try:
+            if number > ours:
+                parse_json(body)
+            event = adapter.validate_json(spell_half_surrogates(body), strict=True)
+        except ValidationError as error:
+            _require_known_line(number, body)
+            raise Broken(number, str(error.errors()[0]["msg"])[:PROBLEM_CHARS]) from error
+        except Unacceptable as error:
+            raise Broken(number, str(error)) from error
+        yield number, event
+
+
+def _require_known_line(number: int, body: bytes) -> None:
+    value = parse_json(body)
+    if isinstance(value, dict):
+        try:
+            require_known(value.get("schema"))
+        except LaterSchema as error:
+            error.args = (f"line {number}: {error}",)
+            raise

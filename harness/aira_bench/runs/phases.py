@@ -1,0 +1,153 @@
+"""The phases of a step: propose, execute, analyze, evaluate; each a function of its place that returns a value.
+
+Not covered: attempts (`retries`), the order of the phases, and what they come to (`step`).
+"""
+
+from dataclasses import dataclass
+
+from aira_bench.agents.protocol import Analysis, Proposal, StepReport
+from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
+from aira_bench.evaluation.claim import CLAIM
+from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.verdict import Scored, Verdict
+from aira_bench.output import display
+from aira_bench.record.attempts import keep_attempt
+from aira_bench.runs.retries import SOLUTION
+from aira_bench.runs.session import OutOfTime, StepPlace
+from aira_bench.runs.slots import Slot
+from aira_bench.sandbox.protocol import ArtifactRequest, StepOutcome
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """What the agent wants to run, and how long it thought."""
+
+    proposal: Proposal
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Executed:
+    """How the code ended."""
+
+    outcome: StepOutcome
+    limit_s: float
+    """The time it had."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Analyzed:
+    """What the agent makes of how its code ended; None if it does not look, or could not."""
+
+    analysis: Analysis | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the judge says of the submission."""
+
+    verdict: Verdict
+    seconds: float
+    repeats: int = 0
+    """How often the evaluator itself had to try again."""
+
+
+def propose(place: StepPlace) -> Proposed:
+    """Ask the agent; its code begins the step's folder.
+
+    Raises:
+        BudgetExceeded: the agent's next model call could break a budget.
+        ModelError: the agent's provider refused for good.
+    """
+    place.tell("waiting for the agent")
+    before_s = place.hours.used_s
+    proposal = place.session.agent.propose(place.session.brief, place.situation())
+    seconds = place.hours.used_s - before_s
+    node = place.folder.node(place.step)
+    if node.exists():  # of an attempt that a crash or a stop cut short
+        keep_attempt(node)
+    node.mkdir(parents=True, exist_ok=True)
+    (node / SOLUTION).write_text(proposal.code, encoding="utf-8")
+    return Proposed(proposal, seconds)
+
+
+def execute(place: StepPlace, slot: Slot, code: str) -> Executed:
+    """Run the code in the slot's next container.
+
+    Raises:
+        OutOfTime: the seed's hours ended before the code did.
+        Stopped: the user stopped the run.
+        SandboxError, FilesTooLarge: as `PreparedContainer.run`.
+    """
+    place.tell("running the solution")
+    artifact, before_s = place.session.brief.artifact, place.hours.used_s
+    deadline = place.hours.within(place.session.plan.step_timeout_s, "step")
+    if deadline.limit_s <= 0:
+        raise OutOfTime
+    node = place.folder.node(place.step)
+    container = slot.agent.take()
+    try:
+        outcome = container.run(
+            ["python3", SOLUTION],
+            files={SOLUTION: code.encode()},
+            timeout_s=deadline.limit_s,
+            artifacts=[ArtifactRequest(artifact.name, artifact.max_kib * 1024), CLAIM],
+            destination=node,
+        )
+    finally:
+        container.close()
+    place.check_stop()  # a step whose container was swept away has no result
+    seconds = place.hours.used_s - before_s
+    if outcome.ended == "timeout" and deadline.owner == "hours":
+        raise OutOfTime
+    (node / "stdout.txt").write_text(display(outcome.stdout), encoding="utf-8")
+    (node / "stderr.txt").write_text(display(outcome.stderr), encoding="utf-8")
+    return Executed(outcome, deadline.limit_s, seconds)
+
+
+def analyze(place: StepPlace, code: str, outcome: StepOutcome) -> Analyzed:
+    """Ask the agent what the outcome shows. An analysis that no budget is left for, or no provider, is left out."""
+    before_s = place.hours.used_s
+    ended = outcome.ended.replace("_", " ") if outcome.ended != "exited" else f"exit status {outcome.exit_code}"
+    files = place.folder.read_step(place.step)
+    report = StepReport(code, ended, outcome.wall_s, files.stdout, files.stderr)
+    try:
+        analysis = place.session.agent.analyze(place.session.brief, place.situation(), report)
+    except (BudgetExceeded, ModelError):
+        # What the code printed may be why a provider refuses. One that is gone says so at the next proposal.
+        analysis = None
+    return Analyzed(analysis, place.hours.used_s - before_s)
+
+
+def evaluate(place: StepPlace, slot: Slot, submission: Submission) -> Evaluated:
+    """The stored score of the submission, or what the slot's evaluator says of it.
+
+    Raises:
+        OutOfTime: the seed's hours ended before the evaluation did.
+        Stopped: the user stopped the run.
+        SandboxError: the engine or the evaluation failed, or the judge read another architecture than the host.
+    """
+    session, before_s = place.session, place.hours.used_s
+    stored = session.cache.get(submission.key) if session.cache else None
+    if stored is not None:
+        return Evaluated(stored, 0.0)
+    place.tell("scoring the submission")
+    deadline = place.hours.within(session.plan.evaluation_timeout_s, "evaluation")
+    if deadline.limit_s <= 0:
+        raise OutOfTime
+    try:
+        verdict = slot.evaluator.evaluate(submission, deadline=deadline, destination=place.folder.verdict(place.step))
+    except SandboxError:
+        if place.hours.has_passed:
+            raise OutOfTime from None
+        raise
+    place.check_stop()
+    seconds = place.hours.used_s - before_s
+    if isinstance(verdict, Scored):
+        if submission.canonical not in (None, verdict.canonical):
+            raise SandboxError(f"The judge read {verdict.canonical!r} where the host read {submission.canonical!r}.")
+        if session.cache:
+            session.cache.put(submission.key, verdict)
+    return Evaluated(verdict, seconds, verdict.attempts - 1)

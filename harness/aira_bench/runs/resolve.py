@@ -1,0 +1,197 @@
+"""Resolves what a user asks for, once: names become a task, a data source, an agent, a policy, and a plan without gaps.
+
+Whoever starts a run (`aira-bench run`, `aira_bench.run`) calls `resolve` and hands the result to `runs.launch.start`;
+whoever goes on with one (`resume`, `confirm`) calls `reopen`. Nobody else turns a plan's names into objects, so what is
+checked here is what runs, and a provider's client is made once, by whoever will use it.
+
+Not covered: the machine (`runs.host`): nothing here asks a container engine, downloads, or writes.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from shlex import quote
+
+from pydantic import ValidationError
+
+from aira_bench.agents.catalog import AgentOptions, find_agent
+from aira_bench.agents.llm.model_sources import Budgets
+from aira_bench.agents.llm.spending import Caps
+from aira_bench.agents.protocol import Agent
+from aira_bench.errors import UsageError
+from aira_bench.evaluation.catalog import EVALUATORS
+from aira_bench.excerpts import NAME_CHARS
+from aira_bench.extensions import OFFERS, ExtensionRecord, Kind, absolute_reference
+from aira_bench.hardware import this_machine, usable_cores
+from aira_bench.keys import KeyFolder
+from aira_bench.paths import HostPaths
+from aira_bench.record.folder import find_run
+from aira_bench.record.manifest import RunPlan
+from aira_bench.record.run_record import RunRecord, read_run
+from aira_bench.record.trust import require_known_search
+from aira_bench.runs.extensions_used import extensions_of, require_same
+from aira_bench.runs.request import RunRequest
+from aira_bench.scaffolds.catalog import make_scaffold
+from aira_bench.scaffolds.protocol import Policy
+from aira_bench.tasks.metadata import ARTIFACT_KINDS, describe_validation_error
+from aira_bench.tasks.sources import DataSource, choose_source
+from aira_bench.tasks.task import Task, find_task, recorded_name
+from aira_bench.world import World
+
+REPLAY = "replay:"
+SCRIPT = "script:"
+
+
+@dataclass(frozen=True)
+class ResolvedTask:
+    """A plan with the task and the data source that it names."""
+
+    plan: RunPlan
+    task: Task
+    source: DataSource
+
+
+@dataclass(frozen=True)
+class ResolvedRun(ResolvedTask):
+    """All that a plan names, found and made once."""
+
+    agent: Agent
+    policy: Policy
+    agent_file: bytes | None = None
+    """Content of a `script:` agent's file."""
+    extensions: Mapping[Kind, ExtensionRecord] = field(default_factory=dict)
+    """What code of other distributions it stands on."""
+
+
+def resolve(request: RunRequest, paths: HostPaths, world: World) -> ResolvedRun:
+    """Find and make all that a request names; nothing is started, downloaded or written.
+
+    Args:
+        request: what the user asks for.
+        paths: where recorded runs and keys are looked for.
+        world: tells the time that a run's default name ends with.
+
+    Raises:
+        UsageError: a name is unknown, a number impossible, or agent, scaffold, fitness and task do not go together.
+        PrerequisiteError: the agent's key, URL or package is missing.
+        TaskError: the task folder is broken.
+        RunStateError: the run to replay cannot be read, or its task is a stranger's folder.
+    """
+    if request.agent.startswith(REPLAY):
+        found, record = _replayed(request, paths, world)
+        run = _with_agent(found, find_agent(request.agent, _options(found.plan), paths))
+        require_same(record, run.extensions, ("scaffold", "task", "evaluator"))
+        return run
+    if request.task is None:
+        raise UsageError("--task is missing.", hint="aira-bench tasks")
+    if request.evaluator in ARTIFACT_KINDS:
+        raise UsageError(f"--evaluator {request.evaluator} is built in; the task's artifact chooses among those.")
+    task = find_task(request.task)
+    agent = find_agent(request.agent, _options(request), paths)
+    source = choose_source(task, request.source)
+    found = ResolvedTask(_plan(request, task, agent, source, world), task, source)
+    file = Path(request.agent.removeprefix(SCRIPT)).read_bytes() if request.agent.startswith(SCRIPT) else None
+    return _with_agent(found, agent, file)
+
+
+def reopen(plan: RunPlan) -> ResolvedTask:
+    """The task and data source of a recorded run's plan.
+
+    Raises:
+        UsageError: the task or the folder of its data is not there any more.
+        TaskError: the task folder is broken.
+    """
+    task = find_task(plan.task)
+    return ResolvedTask(plan, task, choose_source(task, plan.source))
+
+
+def reopen_agent(found: ResolvedTask, paths: HostPaths, record: RunRecord) -> ResolvedRun:
+    """A recorded run with its agent, which may be code in the run folder: to be called when everything else fits.
+
+    Args:
+        found: the run's plan, task and source.
+        paths: where other recorded runs are looked for.
+        record: the run as it was read. A `script:` agent is the copy of its file in the run's folder.
+
+    Raises:
+        UsageError: the agent is not known any more, or its file does not run.
+        PrerequisiteError: the agent's key, URL or package is missing.
+        RunStateError: the run it replays cannot be read; or an extension is another than the run began with.
+    """
+    plan = found.plan
+    named = f"{SCRIPT}{record.folder.agent_file}" if plan.agent.startswith(SCRIPT) else plan.agent
+    run = _with_agent(found, find_agent(named, _options(plan), paths))
+    require_same(record, run.extensions, list(OFFERS))
+    return run
+
+
+def _with_agent(found: ResolvedTask, agent: Agent, agent_file: bytes | None = None) -> ResolvedRun:
+    """Make the policy, and check that scaffold, fitness and task go together."""
+    plan, task = found.plan, found.task
+    policy = make_scaffold(plan.scaffold, steps=plan.steps, lower_is_better=task.lower_is_better)
+    if plan.fitness == "hidden" and not task.metadata.aira.hidden_validation:
+        raise UsageError(
+            f"Task {task.title} has no hidden validation data, so nothing hidden can drive the search.",
+            hint=f"aira-bench run --agent {quote(plan.agent)} --task {quote(plan.task)} --fitness claimed",
+        )
+    EVALUATORS.maker(plan.evaluator or task.metadata.aira.artifact.kind)  # what cannot score says so now
+    return ResolvedRun(plan, task, found.source, agent, policy, agent_file, extensions_of(plan, task, agent))
+
+
+def _options(asked: RunRequest | RunPlan) -> AgentOptions:
+    """What a run asks of its agent."""
+    run, seed = Caps(asked.max_cost_usd, asked.max_tokens), Caps(asked.seed_max_cost_usd, asked.seed_max_tokens)
+    return AgentOptions(Budgets(run, seed), memory=asked.memory == "paper", provider=asked.provider)
+
+
+def _plan(request: RunRequest, task: Task, agent: Agent, source: DataSource, world: World) -> RunPlan:
+    """The plan of a request, its gaps filled from the task's profile, the agent and the machine."""
+    budget = task.profile(request.profile)
+    assert request.task is not None, "only replays name no task"
+    hours = request.hours or budget.hours
+    filled = asdict(request) | {
+        "agent": absolute_reference(request.agent),
+        "task": recorded_name(request.task, task),
+        "scaffold": absolute_reference(request.scaffold or agent.default_scaffold),
+        "evaluator": absolute_reference(request.evaluator) if request.evaluator else None,
+        "provider": absolute_reference(request.provider) if request.provider else None,
+        "steps": request.steps or budget.steps,
+        "hours": hours,
+        "step_timeout_s": min(request.step_timeout_s or budget.step_timeout_s, hours * 3600),
+        "evaluation_timeout_s": budget.evaluation_timeout_s,
+        "concurrency": request.concurrency or _concurrency(request),
+        "name": request.name or _name(f"{agent.name}-{task.title}-{request.profile}", world),
+        "source": source.argument,
+    }
+    try:
+        return RunPlan(**filled)
+    except ValidationError as error:
+        raise UsageError(f"No run can be planned so: {describe_validation_error(error)}.") from error
+
+
+def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[ResolvedTask, RunRecord]:
+    """A replay is the recorded run's plan under another name; answers that are recorded cost nothing again."""
+    ring = KeyFolder(paths.keys).ring()
+    record = read_run(find_run(paths.runs, request.agent.removeprefix(REPLAY)), ring, "all")
+    require_known_search(record, ring)
+    recorded = record.manifest.plan
+    changed = {
+        "agent": request.agent,
+        "name": request.name or f"replay-{recorded.name[:60]}-{world.now():%Y%m%d-%H%M%S}",
+        "source": request.source or recorded.source,
+        **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
+    }
+    found = reopen(recorded.model_copy(update=changed))
+    return replace(found, plan=found.plan.model_copy(update={"source": found.source.argument})), record
+
+
+def _concurrency(request: RunRequest) -> int:
+    """One step a GPU for the paper profile on a GPU machine, else one a core; never more than seeds."""
+    gpus = len(this_machine().gpus) if request.profile == "paper" else 0
+    return max(1, min(len(request.seeds), gpus or len(usable_cores())))
+
+
+def _name(text: str, world: World) -> str:
+    """A run's default name, with the time, as one file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{text}-{world.now():%Y%m%d-%H%M%S}")[:NAME_CHARS]

@@ -1,0 +1,95 @@
+"""Does a phase of a step in a slot, again where infrastructure fails.
+
+Infrastructure errors are retried, with pauses, and counted; every attempt's files are kept. A phase that fails so
+`ATTEMPTS` times has no result if the engine still runs an empty step, else the seed halts and can be resumed; neither
+is ever a score. What an agent's code can bring about is no such error (`aira_bench.sandbox.ending`).
+
+Not covered: what a step without a result counts for (`aira_bench.runs.step`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from aira_bench.errors import AskedInVain, SandboxError
+from aira_bench.record.attempts import keep_attempt
+from aira_bench.runs.session import StepPlace, Stopped
+from aira_bench.runs.slots import Slot
+from aira_bench.sandbox.protocol import FilesTooLarge, StepLost
+
+Result = TypeVar("Result")
+ATTEMPTS = 3
+SOLUTION = "solution.py"
+_EMPTY_STEP_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Done(Generic[Result]):
+    """A phase that was done."""
+
+    result: Result
+    repeats: int
+    """How often it had to be done again."""
+
+
+@dataclass(frozen=True)
+class Undone:
+    """A phase that has no result, and why."""
+
+    reason: str
+    too_large: bool
+    """Its files did not fit: whoever made them is at fault. Else infrastructure failed, for this step alone."""
+    repeats: int
+    code_ran: bool
+    """Whether code of the step's had begun in an attempt that was lost."""
+
+
+def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> Done[Result] | Undone:
+    """Do one phase in a slot; slots are free while an agent thinks. What a failed attempt left in `folder` stays there.
+
+    Raises:
+        Stopped: the user stopped the run.
+        OutOfTime: the hour budget ended inside the phase.
+        SandboxError: the engine runs not even an empty step.
+    """
+    stop, pauses_s = place.session.stop, place.session.retry_pauses_s
+    repeats, code_ran = 0, False
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with place.session.slots.slot() as slot:
+                place.check_stop()
+                return Done(work(slot), repeats)
+        except FilesTooLarge as error:
+            return Undone(error.message, too_large=True, repeats=repeats, code_ran=code_ran)
+        except SandboxError as error:
+            if stop.is_set():
+                raise Stopped from error
+            failure = error
+        code_ran = code_ran or isinstance(failure, StepLost)
+        keep_attempt(folder, failure, besides=[SOLUTION])
+        place.tell(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}")
+        if isinstance(failure, AskedInVain):  # it has tried again itself; all again would train anew
+            repeats += failure.attempts - 1
+            break
+        if attempt < ATTEMPTS:
+            repeats += 1
+            if stop.wait(pauses_s[attempt - 1]):
+                raise Stopped
+    _check_engine(place, failure)
+    return Undone(failure.message, too_large=False, repeats=repeats, code_ran=code_ran)
+
+
+def _check_engine(place: StepPlace, failure: SandboxError) -> None:
+    """Raise `failure` unless a container still runs an empty program: then the step itself is at fault."""
+    with place.session.slots.slot() as slot:
+        container = slot.agent.take()
+        try:
+            outcome = container.run(
+                ["python3", "-c", "pass"], files={}, timeout_s=_EMPTY_STEP_TIMEOUT_S, artifacts=[],
+                destination=place.folder.path,
+            )  # fmt: skip
+        finally:
+            container.close()
+    if outcome.exit_code != 0:
+        raise failure

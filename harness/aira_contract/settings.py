@@ -1,0 +1,26 @@
+"""What task scripts are told by environment variables, and the words those have.
+
+Set by the host for every container of an evaluation or a preparation; read by the scripts of task folders through the
+evaluator. Scripts that somebody runs by hand may leave the variables out: each has a default, named first in its list.
+Not covered: variables of one side alone.
+"""
+
+from typing import Literal
+
+PROFILE_VARIABLE = "AIRA_PROFILE"
+ProfileName = Literal["paper", "cpu"]
+PROFILES: tuple[ProfileName, ...] = ("paper", "cpu")
+"""Sizes of data, models and budgets: the paper's, and one shrunk to a CPU. Scores of the two are never compared."""
+
+SEED_SET_VARIABLE = "AIRA_SEED_SET"
+SeedSet = Literal["search", "final"]
+SEED_SETS: tuple[SeedSet, ...] = ("search", "final")
+"""Hidden data and seeds: of a search, and of the one evaluation that confirms what a search submitted."""
+
+SOURCE_VARIABLE = "AIRA_DATA_SOURCE"
+SourceKind = Literal["public", "synthetic"]
+SOURCES: tuple[SourceKind, ...] = ("public", "synthetic")
+"""What data is made from: public files, or a stand-in that the task generates. Told to preparing scripts alone."""
+
+TIME_BUDGET_VARIABLE = "AIRA_TIME_BUDGET_S"
+"""Seconds of training that a submitted script has. The clock that counts is outside, whatever the script reads here."""

@@ -1,0 +1,30 @@
+"""What a prompt is told of the public data."""
+
+from pathlib import Path
+
+from aira_bench.agents.llm.data_preview import preview
+
+
+def test_programs_at_the_top_are_shown_whole_and_the_rest_in_short(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "rows.csv").write_text("a,b\n" + "1,2\n" * 5000)
+    (tmp_path / "train" / "inner.py").write_text("inner = 1\n" * 100)
+    program = "".join(f"line_{number} = {number}  # \x1b[31m\n" for number in range(2000))
+    (tmp_path / "train.py").write_text(program)
+    shown = preview(tmp_path, limit=1000)
+    before, _, whole = shown.partition("\ntrain.py, whole:\n")
+    assert len(before) <= 1000
+    assert "train/rows.csv (19.5 KiB)" in before
+    assert "train.py (" in before
+    assert before.count("inner = 1") == 6
+    assert whole.count("\n") == 1999
+    assert whole.endswith("line_1999 = 1999  # \\x1b[31m")
+    assert "\x1b" not in shown
+
+
+def test_a_folder_without_programs_is_described_within_the_limit(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / f"file_{number:03}.json").write_text('{"a": 1}')
+    shown = preview(tmp_path, limit=2000)
+    assert "... and 40 more files" in shown
+    assert len(shown) <= 2000

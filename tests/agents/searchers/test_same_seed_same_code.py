@@ -1,0 +1,98 @@
+"""Proposals of searchers are functions of seed, journal and action: held byte for byte, so that runs can go on.
+
+Each digest stands for every solution, plan and change of a short search in one task. Whoever changes how a searcher
+draws, or a byte of what it writes, changes a digest on purpose: runs begun before take another path when they go on.
+"""
+
+import hashlib
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aira_bench.agents.catalog import SEARCHERS
+from aira_bench.agents.protocol import Brief, Situation
+from aira_bench.record.folder import StepFiles
+from aira_bench.record.node import Node
+from aira_bench.scaffolds.protocol import Crossover, Debug, Draft, Improve, Proposing
+from aira_bench.tasks.task import find_task
+
+ACTIONS: tuple[Proposing, ...] = (
+    Draft(), Draft(), Improve((1,)), Crossover((1, 2)), Debug((3,)), Improve((4,)), Improve((6,)), Crossover((7, 3)),
+)  # fmt: skip
+DIGESTS = {
+    ("baseline", "mad-2p", "cpu", "hidden"): "fe994bb92f2dda6a",
+    ("baseline", "mad-2p", "cpu", "claimed"): "a96caa57bdde1343",
+    ("baseline", "mad-3p", "cpu", "hidden"): "fe994bb92f2dda6a",
+    ("baseline", "mad-3p", "cpu", "claimed"): "a96caa57bdde1343",
+    ("baseline", "babistories-2p", "paper", "hidden"): "fe994bb92f2dda6a",
+    ("baseline", "babistories-2p", "paper", "claimed"): "a96caa57bdde1343",
+    ("baseline", "lra-listops", "cpu", "hidden"): "4255f7ad01c9a84e",
+    ("baseline", "lra-listops", "cpu", "claimed"): "cfb1dce5c6d9a1bd",
+    ("baseline", "lra-text-conf", "paper", "hidden"): "4255f7ad01c9a84e",
+    ("baseline", "lra-text-conf", "paper", "claimed"): "cfb1dce5c6d9a1bd",
+    ("baseline", "autoresearch", "cpu", "hidden"): "3adb180960a29181",
+    ("baseline", "autoresearch", "cpu", "claimed"): "e8040e3180a6146f",
+    ("random", "mad-2p", "cpu", "hidden"): "65870299c7db925e",
+    ("random", "mad-2p", "cpu", "claimed"): "101d0d35be062d8c",
+    ("random", "mad-3p", "cpu", "hidden"): "0342961f6d99ac73",
+    ("random", "mad-3p", "cpu", "claimed"): "d65d51c6aa66e691",
+    ("random", "babistories-2p", "paper", "hidden"): "65870299c7db925e",
+    ("random", "babistories-2p", "paper", "claimed"): "101d0d35be062d8c",
+    ("random", "lra-listops", "cpu", "hidden"): "4d62c1afdf5e6c51",
+    ("random", "lra-listops", "cpu", "claimed"): "1bdfc570f85796c7",
+    ("random", "lra-text-conf", "paper", "hidden"): "08174abd319862d5",
+    ("random", "lra-text-conf", "paper", "claimed"): "3e83a98ef3bebbc7",
+    ("random", "autoresearch", "cpu", "hidden"): "8d6e0ea82723a926",
+    ("random", "autoresearch", "cpu", "claimed"): "736b7ec34f0e5e90",
+    ("evolution", "mad-2p", "cpu", "hidden"): "018df1c27f70e054",
+    ("evolution", "mad-2p", "cpu", "claimed"): "f1f65c7d02cacc0b",
+    ("evolution", "mad-3p", "cpu", "hidden"): "6b6b241fc57e50c0",
+    ("evolution", "mad-3p", "cpu", "claimed"): "1105f575f226ee2e",
+    ("evolution", "babistories-2p", "paper", "hidden"): "018df1c27f70e054",
+    ("evolution", "babistories-2p", "paper", "claimed"): "f1f65c7d02cacc0b",
+    ("evolution", "lra-listops", "cpu", "hidden"): "057e1973ae800401",
+    ("evolution", "lra-listops", "cpu", "claimed"): "ffee87e9a1bca0d0",
+    ("evolution", "lra-text-conf", "paper", "hidden"): "e4f2e5e0101b5397",
+    ("evolution", "lra-text-conf", "paper", "claimed"): "ece4daa985a57ad6",
+    ("evolution", "autoresearch", "cpu", "hidden"): "a792483622197178",
+    ("evolution", "autoresearch", "cpu", "claimed"): "86073f82bdc68fac",
+}
+"""Of agent, task, profile and what drives the fitness."""
+
+
+def searched(agent: str, task_name: str, profile: str, fitness: str) -> str:
+    """The digest of what an agent proposes for `ACTIONS`, under three seeds."""
+    task = find_task(task_name)
+    public = task.folder if (task.folder / "train.py").is_file() else Path("data")
+    brief = Brief(
+        task.title, "", task.metadata.aira.artifact, task.metric, task.lower_is_better, profile, "hidden", 60.0, 1024,
+        public=public,
+    )  # fmt: skip
+    brief = replace(brief, fitness=fitness)
+    digest = hashlib.sha256()
+    for seed in range(3):
+        journal: list[Node] = []
+        written: dict[int, str] = {}
+        for step, action in enumerate(ACTIONS, start=1):
+            situation = Situation(
+                action, tuple(journal), lambda step: StepFiles(written[step], "", ""),  # noqa: B023
+                random.Random(f"{seed}/{step}"), len(ACTIONS) - step, 100.0,
+            )  # fmt: skip
+            proposal = SEARCHERS[agent].propose(brief, situation)
+            code = re.sub(r"aira_evaluator[.\w]*", "aira_evaluator", proposal.code)  # its layout is no draw
+            digest.update(f"{code}\0{proposal.plan}\0{proposal.changes}\0".encode())
+            written[step] = proposal.code
+            found = proposal.code.partition('ARCHITECTURE = "')[2].partition('"')[0] or None
+            journal.append(
+                Node(step, action.operator, action.parents, "valid", "", step / 100, None, "c" * 64, None,
+                     canonical=found)
+            )  # fmt: skip
+    return digest.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("what", DIGESTS, ids=" ".join)
+def test_what_is_proposed_has_not_changed(what: tuple[str, str, str, str]) -> None:
+    assert searched(*what) == DIGESTS[what]

@@ -1,0 +1,111 @@
+"""Which scores may be compared: one answer for the score cache, boards and votes over architectures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aira_bench.evaluation.cache import ScoreCache
+from aira_bench.evaluation.verdict import Scored
+from aira_bench.keys import KeyRing, MachineKey
+from aira_bench.leaderboard.board import build_tables, tables_of
+from aira_bench.record.conditions import comparable_with
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import JournalFile, SeedEnded, StepEnded, StepStarted
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.node import Node
+from aira_bench.record.run_record import read_run
+from aira_bench.record.scores import TrustedScore
+from aira_bench.scaling.run_scores import collect_scores
+from generated_runs import manifest, write_run
+
+DATA = {"public": {"sha256": "e" * 64, "bytes": 1}, "hidden": {"sha256": "b" * 64, "bytes": 1}}
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "other task": {"task_sha256": "d" * 64},
+    "other public data": {"data": {**DATA, "public": {"sha256": "f" * 64, "bytes": 1}}},
+    "other hidden data": {"data": {**DATA, "hidden": {"sha256": "f" * 64, "bytes": 1}}},
+    "other judge": {"images": {"agent": "agent:1", "evaluator": "evaluator:2"}},
+    "other hardware": {"hardware_class": "another processor"},
+}
+"""Each changes one thing that a score depends on."""
+ALIKE: dict[str, dict[str, Any]] = {
+    "other agent's image": {"images": {"agent": "agent:2", "evaluator": "evaluator:1"}},
+    "other machine of the class": {"host": "another", "hardware": {"cores": 2}},
+    "other time": {"created": "2026-02-02T00:00:00+00:00"},
+    "other packages": {"packages": {"pydantic": "3"}, "python": "3.12"},
+    "other revision": {"source_revision": "0" * 40, "aira_bench": "1"},
+}
+
+
+def made(name: str, changes: dict[str, Any], **plan: object) -> Manifest:
+    record = manifest(name, seeds=(0,), steps=1, **{"data": DATA, **changes})
+    return record.model_copy(update={"plan": record.plan.model_copy(update=plan)})
+
+
+def searched(runs: Path, record: Manifest) -> RunFolder:
+    """A run of one scored architecture, as versions up to 0.1 wrote it."""
+    folder = write_run(runs, record.model_copy(update={"plan": record.plan.model_copy(update={"seeds": ()})}))
+    (folder.path / "manifest.json").write_text(record.model_dump_json())
+    (folder.seed(0).path / "hidden").mkdir(parents=True)
+    folder.seed(0).scores.append(TrustedScore(1, 0.5, 0.4, "1", record.images["evaluator"], 1.0))
+    journal = JournalFile(folder.seed(0).journal)
+    node = Node(1, "draft", (), "valid", "", 0.4, None, "c" * 64, None, canonical="mA,M")
+    for event in (StepStarted(1, "t"), StepEnded(node, "t"), SeedEnded("steps", 1, "t")):
+        journal.append(event)
+    journal.close()
+    return folder
+
+
+@pytest.mark.parametrize("changes", ELSEWHERE.values(), ids=list(ELSEWHERE))
+def test_scores_made_under_other_conditions_meet_nowhere(tmp_path: Path, changes: dict[str, Any]) -> None:
+    records = [made("here", {}), made("there", changes)]
+    here, there = map(comparable_with, records)
+    assert here != there
+    caches = [ScoreCache(tmp_path / "cache", each.key, MachineKey(b"k" * 32)) for each in (here, there)]
+    caches[0].put("mA,M", Scored(0.5, 0.4, "mA,M", "1", 2.0))
+    assert caches[0].get("mA,M") is not None
+    assert caches[1].get("mA,M") is None
+    runs = [read_run(searched(tmp_path / "runs", record), KeyRing()) for record in records]
+    assert len(tables_of(runs, KeyRing())) == 2
+    assert len({scored.dataset for scored in collect_scores(runs)}) == 2
+
+
+@pytest.mark.parametrize(("field", "value"), [("profile", "paper"), ("seed_set", "final")])
+def test_what_is_planned_of_the_judging_is_a_condition(field: str, value: str) -> None:
+    assert comparable_with(made("here", {})) != comparable_with(made("there", {}, **{field: value}))
+
+
+@pytest.mark.parametrize("changes", ALIKE.values(), ids=list(ALIKE))
+def test_what_no_score_depends_on_is_no_condition(tmp_path: Path, changes: dict[str, Any]) -> None:
+    records = [made("here", {}), made("there", changes)]
+    assert comparable_with(records[0]) == comparable_with(records[1])
+    runs = [read_run(searched(tmp_path, record), KeyRing()) for record in records]
+    assert len(tables_of(runs, KeyRing())) == 1
+    assert len({scored.dataset for scored in collect_scores(runs)}) == 1
+
+
+@pytest.mark.parametrize(
+    "plan", [{"agent": "random"}, {"scaffold": "mcts"}, {"fitness": "claimed"}, {"steps": 9}, {"hours": 2.0}]
+)
+def test_who_searched_and_how_is_no_condition(plan: dict[str, object]) -> None:
+    assert comparable_with(made("here", {})) == comparable_with(made("there", {}, **plan))
+
+
+def test_every_condition_is_part_of_the_key() -> None:
+    conditions = comparable_with(made("here", {}))
+    assert conditions.key == (
+        "a" * 64, "e" * 64, "b" * 64, "cpu", "search", "evaluator:1", "test processor",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("data", [{"hidden": {"sha256": "b" * 64}}, {**DATA, "public": "gone"}, {**DATA, "public": {}}])
+def test_a_manifest_that_does_not_name_its_public_data_compares_with_its_like(data: dict[str, Any]) -> None:
+    assert comparable_with(made("here", {"data": data})).public_sha256 == ""
+
+
+def test_a_manifest_that_lies_about_its_task_has_a_table_of_its_own(tmp_path: Path) -> None:
+    """A stranger's run may claim the hash of a task and call it something else: it renames no honest table."""
+    honest = searched(tmp_path, made("honest", {}))
+    liar = searched(tmp_path, made("liar", {"metric": "BestMetric", "lower_is_better": True, "task_title": "aaa"}))
+    tables = build_tables([liar, honest])
+    assert [(table.section.task, len(table.rows)) for table in tables] == [("aaa", 1), ("mad-2p", 1)]

@@ -1,0 +1,4 @@
+DEPTH = 2
+WINDOW_PATTERN = "SSSL"
+SEED = 0
+ema_model.update(model)

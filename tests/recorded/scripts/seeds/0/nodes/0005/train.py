@@ -1,0 +1,4 @@
+DEPTH = 3
+WINDOW_PATTERN = "L"
+SEED = 0
+ema_model.update(model)
