@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_bench.agents.code_extraction import extract_code
+from aira_bench.agent_code.code_extraction import extract_code
 
 PROGRAM = "import math\n\nprint(math.pi)"
 LENGTH = 300_000
