@@ -9,7 +9,8 @@ imports neither torch nor jax (docs/architecture.md, trust domains).
     print(done.path, done.board.rows[0].test)
 
 Public is what stands in `__all__` here, and the modules `aira_bench.errors`, `aira_bench.protocols` and
-`aira_bench.testing`. Everything else is internal and may change in any version (docs/decisions/0021-front-door.md).
+`aira_bench.testing`. Everything else is internal, which its folders say, and may change in any version
+(docs/decisions/0021-front-door.md).
 Names are imported when they are first used, so that `import aira_bench` costs nothing.
 """
 

@@ -1,1 +1,1 @@
-"""Boards built from run folders."""
+"""Boards built from run folders. Internal."""
