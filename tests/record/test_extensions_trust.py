@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from aira_bench.agents.catalog import find_agent
+from aira_bench.boards.board import build_tables
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.files import Unacceptable
 from aira_bench.keys import KeyFolder, KeyRing, MachineKey
-from aira_bench.leaderboard.board import build_tables
 from aira_bench.paths import HostPaths
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder
