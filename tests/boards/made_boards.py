@@ -1,6 +1,6 @@
 """Every format of a board, for tests that compare them with files; and boards that use every column.
 
-Run as a program it writes the files anew: `python tests/boards/boards.py`. A change of theirs is a change of what
+Run as a program it writes the files anew: `python tests/boards/made_boards.py`. A change of theirs is a change of what
 users read and of what other programs parse, so it is made on purpose and stands in the changelog.
 """
 

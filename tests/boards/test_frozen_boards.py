@@ -17,7 +17,9 @@ def test_every_format_of_every_board_is_byte_for_byte_what_it_was() -> None:
     shown = boards()
     assert sorted(shown) == sorted(path.name for path in BOARDS.iterdir())
     for name, text in shown.items():
-        assert text.encode() == (BOARDS / name).read_bytes(), f"{name}: if on purpose, python tests/boards/boards.py"
+        assert text.encode() == (BOARDS / name).read_bytes(), (
+            f"{name}: if on purpose, python tests/boards/made_boards.py"
+        )
 
 
 def test_the_made_boards_leave_no_column_untried() -> None:
