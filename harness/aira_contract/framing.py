@@ -2,7 +2,7 @@
 
 A message is four bytes of big-endian length and that many bytes of JSON. The judge greets once; after that the host
 asks (`REQUEST_KEYS`) and the judge answers (`ANSWER_KEYS`), one at a time. Both ends enforce their own bounds
-(`aira_bench.sandbox.conversation`, `aira_evaluator.compose.resident`). Not covered: deadlines, and the messages
+(`aira_bench.sandbox.conversation`, `aira_evaluator.compose.judge.resident`). Not covered: deadlines, and the messages
 between a judge and a predict container, which are the evaluator's alone.
 """
 

@@ -13,19 +13,20 @@ SUBMISSION_OPTION = "--submission-file"
 REPORT_OPTION = "--report-file"
 PROGRAMS_OPTION = "--programs-file"
 PLATFORM_OPTION = "--platform"
-PLATFORMS = ("cpu", "cuda")
+CPU, CUDA = "cpu", "cuda"
+PLATFORMS = (CPU, CUDA)
 """What a judge runs on, and so what a module is traced for."""
 
 RAW_OPTION = "--global-shared-data-dir"
 MOUNT_OPTION = "--agent-data-mount-dir"
 LOGS_OPTION = "--agent-log-dir"
 
-RESIDENT_PROGRAM = "aira_evaluator.compose.resident"
+RESIDENT_PROGRAM = "aira_evaluator.compose.judge.resident"
 """The judge that stays, started with `python3 -m`."""
 SCRIPT_OPTION = "--script"
 HIDDEN_OPTION = "--hidden"
 
-SERVING_PROGRAM = "aira_evaluator.autoresearch.serving"
+SERVING_PROGRAM = "aira_evaluator.autoresearch.predict.serving"
 """The program of a predict container."""
 HANDOVER_OPTION = "--handover"
 SOCKET_OPTION = "--socket"

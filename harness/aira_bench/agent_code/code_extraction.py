@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES, UnreadableCode, parse_any
+from aira_bench.excerpts import PLAN_CHARS
 
 _FENCE = re.compile(r"[ \t]{0,3}+(`{3,}+|~{3,}+)[ \t]*+([A-Za-z0-9_+.-]*+)[^`]*+")
 _TAGS = {"", "python", "py", "python3", "py3"}
@@ -78,7 +79,7 @@ def _checked(code: str, plan: str) -> Extracted:
 
 
 def _plan(lines: list[str]) -> str:
-    return " ".join(" ".join(lines).split())[:1000]
+    return " ".join(" ".join(lines).split())[:PLAN_CHARS]
 
 
 def _no_code(problem: str) -> Extracted:

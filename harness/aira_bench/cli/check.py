@@ -7,12 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json, add_runtime, add_source, seconds
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runtime, add_source, seconds
+from aira_contract.settings import PROFILES
 
 if TYPE_CHECKING:
     from aira_bench.authoring.findings import Finding
-    from aira_bench.tasks.metadata import ProfileName
     from aira_bench.tasks.task import Task
+    from aira_contract.settings import ProfileName
 
 _EPILOG = """examples:
   aira-bench check path/to/TaskFolder
@@ -112,7 +113,7 @@ def _run_task(
     from aira_bench.authoring.baseline import find_baselines
     from aira_bench.authoring.task_run import run_task, with_timeout
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.host import connect_host
+    from aira_bench.runs.connect import connect_host
     from aira_bench.tasks.sources import SYNTHETIC, choose_source
 
     task.profile(profile)

@@ -91,7 +91,8 @@ def _place(manifest: Manifest) -> _Place:
 
 def _entry(manifest: Manifest, record: str) -> Entry:
     plan = manifest.plan
-    return Entry(plan.agent, plan.scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word)
+    agent, scaffold = manifest.named("agent", plan.agent), manifest.named("scaffold", plan.scaffold)
+    return Entry(agent, scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word)
 
 
 def _table(

@@ -43,7 +43,7 @@ def write_board(tables: Sequence[Table], folder: Path) -> list[Path]:
 
 
 def to_json(tables: Sequence[Table]) -> str:
-    """An array of records."""
+    """Return boards as the text of a JSON array, a record a row."""
     return json_text(records(tables)) + "\n"
 
 
@@ -116,7 +116,7 @@ def print_tables(tables: Sequence[Table]) -> None:
 
 
 def stacked(table: Table, width: int) -> str:
-    """The same rows as paragraphs of `column value`, for windows a table does not fit into."""
+    """Return a table's rows as paragraphs of `column value`, for windows the table does not fit into."""
     headers, *rows = _columns(table)
     paragraphs = []
     for row in rows:

@@ -19,7 +19,8 @@ from aira_bench.record.manifest import Manifest
 from aira_bench.record.node import ModelUse
 from aira_bench.record.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.record.run_record import SeedRecord
-from aira_bench.record.scores import CONFIRM_FIRST, TrustedScore
+from aira_bench.record.scores import TrustedScore
+from aira_contract.flags import ABOVE_PUBLISHED_BEST
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,10 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
     claimed = nodes[chosen].claimed if chosen is not None else None
     trusted = score.validation if score else None
     unranked = tuple(dict.fromkeys(name for found in (score, confirmed) if found for name in found.unranked))
-    awaits = confirmed is None and score is not None and CONFIRM_FIRST in score.flags
+    awaits = confirmed is None and score is not None and ABOVE_PUBLISHED_BEST in score.flags
     out = {chosen} if unranked else set()
     if confirmed is None:
-        out |= {step for step, found in scores.items() if CONFIRM_FIRST in found.flags}
+        out |= {step for step, found in scores.items() if ABOVE_PUBLISHED_BEST in found.flags}
     ranked = {step: found for step, found in scores.items() if step not in out and not found.unranked}
     pick = min if manifest.lower_is_better else max
     return SeedResult(
@@ -257,7 +258,7 @@ class Row:
 
     @property
     def normalized_corrected(self) -> Spread | None:
-        """The same against a corrected published figure."""
+        """The normalized score against a corrected published figure, where the published one is known to be wrong."""
         return spread(each.normalized_corrected for each in self.judged)
 
 

@@ -25,6 +25,7 @@ from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
 from aira_bench.tasks.metadata import describe_validation_error
 from aira_bench.version import __version__
+from aira_contract.settings import ProfileName, SeedSet
 
 MOST_BYTES = 4 * 2**20
 MOST_SEEDS = 1_000
@@ -78,7 +79,7 @@ class RunPlan(_Record):
     agent: str
     task: str
     """A task name, or the absolute path of a task folder."""
-    profile: Literal["paper", "cpu"]
+    profile: ProfileName
     scaffold: str
     fitness: Literal["hidden", "claimed"]
     seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_once)]
@@ -87,7 +88,7 @@ class RunPlan(_Record):
     step_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
     evaluation_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
     concurrency: int = Field(gt=0)
-    seed_set: Literal["search", "final"] = "search"
+    seed_set: SeedSet = "search"
     score_cache: bool = True
     source: str | None = None
     """Where raw data comes from, as `--source` names it; None for the task's own way."""
@@ -144,6 +145,11 @@ class Manifest(_Record):
         """The least that separated this run's containers of untrusted code from others."""
         return weakest(self.isolation_of.values()).word if self.isolation_of else "shared"
 
+    def named(self, kind: Kind, name: str) -> str:
+        """A name of the plan as boards show it: an extension's with what tells its code from another of that name."""
+        found = self.extensions.get(kind)
+        return name if found is None else f"{name} [{found.sha256[:8]}]"
+
     @property
     def synthetic(self) -> bool:
         """Whether the data is a generated stand-in, whose scores say nothing about the real data."""
@@ -151,12 +157,12 @@ class Manifest(_Record):
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The content of `manifest.json`."""
+    """Return the bytes of a run's `manifest.json`."""
     return (json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
 
 
 def load_manifest(run: Path) -> tuple[Manifest, str]:
-    """The manifest in the folder of a run, and the SHA-256 of its file.
+    """Read the manifest in the folder of a run; return it and the SHA-256 of its file.
 
     Raises:
         Unacceptable: missing or damaged.
@@ -179,7 +185,7 @@ def load_manifest(run: Path) -> tuple[Manifest, str]:
 
 
 def software_versions() -> dict[str, str]:
-    """Versions of the packages a run stands on; a package that is not installed is left out."""
+    """Return the versions of the packages a run stands on; one that is not installed is left out."""
     versions = {"aira-bench": __version__}
     for name in _RECORDED_PACKAGES:
         try:
@@ -190,7 +196,7 @@ def software_versions() -> dict[str, str]:
 
 
 def source_revision() -> str | None:
-    """The commit this code was run from, with `+changes` if edited; None outside a checkout."""
+    """Return the commit this code was run from, with `+changes` if edited; None outside a checkout."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return None
@@ -207,10 +213,10 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def describe_hardware(hardware: Hardware) -> dict[str, Any]:
-    """Hardware as plain JSON values."""
+    """Return a machine's hardware as plain JSON values."""
     return asdict(hardware)
 
 
 def python_version() -> str:
-    """The host interpreter's version."""
+    """Return the version of the host's Python interpreter."""
     return platform.python_version()

@@ -37,7 +37,7 @@ class ModelUse:
     cost_usd: float | None = 0.0
 
     def __add__(self, other: "ModelUse") -> "ModelUse":
-        """The sum; unknown plus anything is unknown."""
+        """Add two uses; what is unknown in one of them is unknown in the sum."""
         return ModelUse(
             self.calls + other.calls,
             _sum(self.input_tokens, other.input_tokens),
@@ -55,7 +55,7 @@ def _sum(a: Number | None, b: Number | None) -> Number | None:
 
 @dataclass(frozen=True)
 class Change:
-    """One named edit of a parent's file."""
+    """One named edit of a parent's file, and how many lines it took out and put in."""
 
     name: str
     removed_lines: int
@@ -123,7 +123,7 @@ Journal = Sequence[Node]
 
 
 def best_node(nodes: Journal, *, lower_is_better: bool) -> Node | None:
-    """The valid node of best fitness; ties keep the earliest, and non-finite fitness never wins.
+    """Return the valid node of best fitness; ties keep the earliest, and non-finite fitness never wins.
 
     A valid node without any fitness stands below every node that has one.
     """

@@ -20,6 +20,7 @@ from aira_bench.scaffolds.protocol import Draft, Stop
 from aira_bench.tasks.task import find_task
 from aira_bench.testing.checks import Check, require
 from aira_bench.testing.policy_checks import Result, generator, node_after
+from aira_contract.settings import ProfileName
 
 _STEPS = 9
 _RESULTS: tuple[Result, ...] = (("valid", 0.5), ("valid", 0.25), ("buggy", None), ("timeout", None))
@@ -33,7 +34,7 @@ class AgentOnTask:
     brief: Brief
 
 
-def brief_of(task: str, *, profile: str = "cpu", public: Path = Path("data")) -> Brief:
+def brief_of(task: str, *, profile: ProfileName = "cpu", public: Path = Path("data")) -> Brief:
     """What agents are told of a task; `public` is the folder of its public data, for agents that read it.
 
     Raises:

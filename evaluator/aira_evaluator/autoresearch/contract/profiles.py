@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Profile:
+class AutoresearchProfile:
     """Everything that decides the data and the baseline script."""
 
     name: str
@@ -53,7 +53,7 @@ class Profile:
     """The hidden text can be read elsewhere in the agent's container, so a score is no evidence of generalization."""
 
 
-PAPER = Profile(
+PAPER = AutoresearchProfile(
     name="paper",
     sequence_length=2048,
     vocabulary=8192,
@@ -73,7 +73,7 @@ PAPER = Profile(
     trains_on_gpu=True,
 )
 
-CPU = Profile(
+CPU = AutoresearchProfile(
     name="cpu",
     sequence_length=256,
     vocabulary=2048,
@@ -100,4 +100,4 @@ CPU = Profile(
     public_corpus=True,
 )
 
-PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (PAPER, CPU)}
+PROFILES: Mapping[str, AutoresearchProfile] = {profile.name: profile for profile in (PAPER, CPU)}

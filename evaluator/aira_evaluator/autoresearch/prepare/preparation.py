@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aira_evaluator.autoresearch.contract.profiles import PROFILES, Profile
+from aira_evaluator.autoresearch.contract.profiles import PROFILES, AutoresearchProfile
 from aira_evaluator.autoresearch.contract.token_store import write_shard
-from aira_evaluator.autoresearch.prepare.corpus import Corpus, open_corpus
+from aira_evaluator.autoresearch.prepare.corpus import DocumentSource, open_corpus
 from aira_evaluator.autoresearch.prepare.encoding import encode, train_tokenizer
 from aira_evaluator.autoresearch.prepare.script_constants import set_constants
 from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
@@ -39,7 +39,7 @@ from aira_evaluator.split_manifest import MANIFEST, DataError
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
 from aira_evaluator.task_scripts.settings import profile_in_force
 from aira_evaluator.text.contained import NearDuplicates
-from aira_evaluator.text.tokenizer import Tokenizer, Tokens
+from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
 SUBMISSION = "train.py"
 LITERATURE = "pwc"
@@ -89,7 +89,7 @@ def evaluate_prepare(
     return evaluate_prepare_script("Write the hidden data.", SUBMISSION, write, arguments)
 
 
-def write_public(profile: Profile, corpus: Corpus, folder: Path) -> None:
+def write_public(profile: AutoresearchProfile, corpus: DocumentSource, folder: Path) -> None:
     """Write tokenizer, train and val shards, and their manifest.
 
     Raises:
@@ -137,7 +137,7 @@ class _Count:
     def __post_init__(self) -> None:
         self._digest = hashlib.sha256()
 
-    def add(self, documents: Iterable[Tokens], tokenizer: Tokenizer) -> None:
+    def add(self, documents: Iterable[Tokens], tokenizer: BytePairTokenizer) -> None:
         """Count the documents of one shard."""
         lengths = tokenizer.byte_lengths()
         for tokens in documents:
@@ -147,7 +147,7 @@ class _Count:
             self._digest.update(tokens.tobytes())
 
     def describe(self) -> dict[str, Any]:
-        """For a manifest."""
+        """Return the counts and the hash as a manifest has them."""
         return {
             "documents": self.documents,
             "tokens": self.tokens,
@@ -157,7 +157,7 @@ class _Count:
         }
 
 
-def _write_scripts(profile: Profile, task_folder: Path, mount: Path) -> None:
+def _write_scripts(profile: AutoresearchProfile, task_folder: Path, mount: Path) -> None:
     """The baseline with the profile's dials, what scripts import, and the literature where there is any."""
     baseline = (task_folder / SUBMISSION).read_text(encoding="utf-8")
     (mount / SUBMISSION).write_text(set_constants(baseline, profile.baseline), encoding="utf-8")
@@ -168,5 +168,5 @@ def _write_scripts(profile: Profile, task_folder: Path, mount: Path) -> None:
         shutil.copytree(task_folder / LITERATURE, mount / LITERATURE, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def _profile() -> Profile:
+def _profile() -> AutoresearchProfile:
     return PROFILES[profile_in_force(PROFILES)]

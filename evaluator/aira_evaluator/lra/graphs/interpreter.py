@@ -29,7 +29,7 @@ _Environment = dict["ir.Value[ir.Type]", Value]
 _SCALAR = {"add", "subtract", "multiply", "compare", "select", "convert", "minimum", "maximum", "clamp", "remainder"}
 """Operations on a counter that are followed to know where a loop reads."""
 _MAX_OPERATIONS = 400_000
-"""Evaluated while tracing, calls and loops included: functions that call others twice grow without bound."""
+"""EvaluationResult while tracing, calls and loops included: functions that call others twice grow without bound."""
 _MAX_TRIPS = 1_000_000
 
 

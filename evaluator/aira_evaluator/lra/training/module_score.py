@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from aira_evaluator.lra.contract.bundle import Bundle
 from aira_evaluator.lra.contract.profiles import LraProfile
-from aira_evaluator.lra.contract.splits import Split
+from aira_evaluator.lra.contract.splits import LabelledSplit
 from aira_evaluator.lra.contract.submission import CONTRACTS, PADDING_ID
-from aira_evaluator.lra.graphs.functions import TracedModule, missing_scales, read_module
+from aira_evaluator.lra.graphs.functions import CheckedModule, missing_scales, read_module
 from aira_evaluator.lra.training import controls, gradients
 from aira_evaluator.lra.training.checks import (
     DRAWS,
@@ -33,9 +33,17 @@ from aira_evaluator.lra.training.controls import Control, ControlResult, Control
 from aira_evaluator.lra.training.gradients import TOLERANCES, GradientReport, choose_gradient, moved
 from aira_evaluator.lra.training.growth import Growth, measure_growth
 from aira_evaluator.lra.training.heads import head_of
-from aira_evaluator.lra.training.limits import Clock, JudgeLimits
+from aira_evaluator.lra.training.limits import EvaluationClock, JudgeLimits
 from aira_evaluator.lra.training.predictions import Evaluator, Inputs, NotFiniteError, accuracy, require_finite, rounded
-from aira_evaluator.lra.training.trainer import Examples, Span, Trainer, Weights, draw_order, optimizer_of, stretches
+from aira_evaluator.lra.training.trainer import (
+    DeviceExamples,
+    Span,
+    Trainer,
+    Weights,
+    draw_order,
+    optimizer_of,
+    stretches,
+)
 
 PUBLISHED_BEST = {"text": 0.9053, "listops": 0.6379, "retrieval": 0.9176}
 """On the real data; a better score deserves a look at what was submitted, in whatever profile."""
@@ -48,9 +56,9 @@ _PROBE_STEPS = 5
 class Splits:
     """What is trained and scored on."""
 
-    train: Split
-    validation: Split
-    test: Split
+    train: LabelledSplit
+    validation: LabelledSplit
+    test: LabelledSplit
 
 
 @dataclass
@@ -72,13 +80,13 @@ class ModuleScore:
 class Material:
     """What one training sees, and what it is watched on."""
 
-    train: Split
-    held_out: Split
+    train: LabelledSplit
+    held_out: LabelledSplit
     ids: NDArray[np.uint16]
     """What each public token id becomes."""
 
 
-def _own_rng(seed: int, draw_secret: bytes, module: TracedModule, use: int) -> np.random.Generator:
+def _own_rng(seed: int, draw_secret: bytes, module: CheckedModule, use: int) -> np.random.Generator:
     """Randomness of a submission's own: of the machine's secret, the seed set and what was submitted.
 
     Seeds stand in published task folders. By them alone, whoever submits could tell how a graph will fare before.
@@ -86,7 +94,7 @@ def _own_rng(seed: int, draw_secret: bytes, module: TracedModule, use: int) -> n
     return np.random.default_rng([seed, int.from_bytes(draw_secret, "big"), int(module.sha256, 16), use])
 
 
-def renaming(profile: LraProfile, seed: int, draw_secret: bytes, module: TracedModule) -> NDArray[np.uint16]:
+def renaming(profile: LraProfile, seed: int, draw_secret: bytes, module: CheckedModule) -> NDArray[np.uint16]:
     """What each public token id becomes where a submission is trained and scored; the identity but for ListOps."""
     vocab_size = CONTRACTS[profile.task].vocab_size
     if profile.task != "listops":
@@ -94,7 +102,7 @@ def renaming(profile: LraProfile, seed: int, draw_secret: bytes, module: TracedM
     return secret_ids(vocab_size, _own_rng(seed, draw_secret, module, 0))
 
 
-def token_inputs(split: Split, length: int, ids: NDArray[np.uint16], limit: int | None = None) -> Inputs:
+def token_inputs(split: LabelledSplit, length: int, ids: NDArray[np.uint16], limit: int | None = None) -> Inputs:
     """Token ids of the first `limit` examples, (N, D, L)."""
     return ids[split.sequences.token_ids(length)][split.rows[:limit]]
 
@@ -130,7 +138,7 @@ def score_module(
         RefusedError: the submission breaks its contract, cannot fit, diverges, or fails a control.
     """
     contract = CONTRACTS[profile.task]
-    clock = Clock(limits, started_s)
+    clock = EvaluationClock(limits, started_s)
     module = read_module(bundle, contract, profile.eval_batch_size)
     clock.lap("reading")
     judge = _Judge(bundle, profile, module, splits, seed, draw_secret, limits, clock, note)
@@ -149,12 +157,12 @@ class _Judge:
         self,
         bundle: Bundle,
         profile: LraProfile,
-        module: TracedModule,
+        module: CheckedModule,
         splits: Splits,
         seed: int,
         draw_secret: bytes,
         limits: JudgeLimits,
-        clock: Clock,
+        clock: EvaluationClock,
         note: Callable[[str], None],
     ) -> None:
         self._profile, self._module, self._splits, self._clock, self._note = profile, module, splits, clock, note
@@ -222,7 +230,7 @@ class _Judge:
         self._clock.lap("compiling")
         return self._trained(self._real, examples, self._gradient.compare)
 
-    def _chosen_gradient(self, examples: Examples) -> GradientReport:
+    def _chosen_gradient(self, examples: DeviceExamples) -> GradientReport:
         """Compare the judge's derivative with the submission's, near the initial parameters, and choose."""
         weights = moved(self._start(self._keys[0]).weights, self._keys[0])
         tolerance = TOLERANCES["half" if self._reduced else "float32"]
@@ -234,7 +242,7 @@ class _Judge:
         self._clock.lap("checking")
         return gradient
 
-    def _compiled(self, examples: Examples) -> jax.stages.Compiled:
+    def _compiled(self, examples: DeviceExamples) -> jax.stages.Compiled:
         """The loop of the training; by the submission's gradient where the judge's needs more memory than there is."""
         loop = jax.jit(self._trainer.run, donate_argnums=0)
         span = Span(jnp.int32(0), jnp.int32(0), self._order)
@@ -249,7 +257,7 @@ class _Judge:
         return program
 
     def _trained(
-        self, material: Material, examples: Examples, watch: Callable[[int, Weights], None]
+        self, material: Material, examples: DeviceExamples, watch: Callable[[int, Weights], None]
     ) -> tuple[Weights, list[dict[str, float]]]:
         """One training from the start; `watch` is told the weights at its first evaluation and at its end."""
         wanted = self._wanted
@@ -276,10 +284,10 @@ class _Judge:
             self._note(f"step {stop} of {wanted.train_steps}: loss {loss:.4f}, accuracy {curve[-1]['accuracy']:.4f}")
         return state.weights, curve
 
-    def _on_device(self, material: Material) -> Examples:
+    def _on_device(self, material: Material) -> DeviceExamples:
         split, ids = material.train, material.ids[material.train.sequences.token_ids(self._wanted.seq_len)]
         narrow = ids.astype(np.uint8) if self._contract.vocab_size <= 256 else ids
-        return Examples(jnp.asarray(narrow), jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
+        return DeviceExamples(jnp.asarray(narrow), jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
 
     def score(
         self, weights: Weights, curve: list[dict[str, float]], untrained: Mapping[str, object], *, synthetic: bool

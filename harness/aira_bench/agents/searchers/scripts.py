@@ -32,7 +32,7 @@ print("submitted {artifact}")
     validation="""
 import sys
 
-from aira_evaluator.autoresearch.agent.validate import main
+from aira_evaluator.autoresearch.validate import main
 
 sys.exit(main(["--script", "{artifact}", "--data", "data"]))
 """,

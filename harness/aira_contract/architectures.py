@@ -1,27 +1,32 @@
 """The language of architectures: sixteen primitive symbols, and the one-row CSV that carries them.
 
-A layer is one of three symbols: `M` (MLP), `mA` (multi-head attention), `Mb` (Mamba-2). Two spellings are
-read: symbols separated by `,` or by `-`, and compact letters `M`, `A`, `S` (for M, mA, Mb) between which
-spaces are free. The canonical form is the symbols joined by commas; it names the architecture in caches and
-reports.
+A layer is a symbol of `primitives`, such as `mA`. Two spellings are read: symbols separated by `,` or by `-`, and
+compact letters such as `A` between which spaces are free. The canonical form is the symbols joined by commas; it names
+the architecture in caches and reports.
 
-Pure Python: importing this module imports no torch, since the host-side checks and `evaluate_prepare` use it.
-Every pattern is matched in time linear in its input. Not covered: general CSV. The reader knows one header
-and one row, because a lenient reader of agent-written bytes is an attack surface.
+Written by agents; read by the evaluator, which has the say over what a submission is. The host writes canonical forms
+and knows a few spellings by itself, for look-ups only (docs/decisions/0002). Every pattern is matched in time linear in
+its input. Not covered: general CSV. The reader knows one header and one row, because a lenient reader of agent-written
+bytes is an attack surface.
 """
 
 import re
 from collections.abc import Sequence
 
-SYMBOLS = ("M", "mA", "Mb")
-COMPACT_LETTERS = {"M": "M", "A": "mA", "S": "Mb"}
+from aira_contract.primitives import BY_LETTER, BY_SYMBOL, SYMBOLS
+
 LAYERS = 16
 MAX_SUBMISSION_BYTES = 4096
 
 Architecture = tuple[str, ...]
 
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_COMPACT = re.compile(r"[AMS ]*[AMS][AMS ]*")
+_LETTERS = "".join(sorted(BY_LETTER))
+_COMPACT = re.compile(rf"[{_LETTERS} ]*[{_LETTERS}][{_LETTERS} ]*")
+_SPELT = [
+    letter if letter == BY_LETTER[letter].symbol else f"{letter} ({BY_LETTER[letter].symbol})" for letter in _LETTERS
+]
+_LETTERS_IN_WORDS = f"{', '.join(_SPELT[:-1])} or {_SPELT[-1]}"
 _SHOWN_CHARACTERS = 24
 
 
@@ -60,8 +65,7 @@ def canonical(architecture: Sequence[str]) -> str:
 
 def compact(architecture: Sequence[str]) -> str:
     """One letter a layer (A for mA, S for Mb), for tables and plots."""
-    letters = {symbol: letter for letter, symbol in COMPACT_LETTERS.items()}
-    return "".join(letters[symbol] for symbol in architecture)
+    return "".join(BY_SYMBOL[symbol].letter for symbol in architecture)
 
 
 def parse_submission(data: bytes, primitives: Sequence[str] = SYMBOLS, layers: int = LAYERS) -> Architecture:
@@ -103,7 +107,7 @@ def _read_symbols(text: str) -> Architecture:
     if not text.strip(" "):
         raise SubmissionError("the architecture is empty")
     if _COMPACT.fullmatch(text) is not None:
-        return tuple(COMPACT_LETTERS[letter] for letter in text if letter != " ")
+        return tuple(BY_LETTER[letter].symbol for letter in text if letter != " ")
     if "," in text and "-" in text:
         raise SubmissionError("layers are separated by ',' or by '-', not by both")
     tokens = [token.strip(" ") for token in text.split("," if "," in text else "-")]
@@ -117,10 +121,10 @@ def _read_symbols(text: str) -> Architecture:
 
 
 def _unreadable_compact(text: str) -> Architecture:
-    position = next(index for index, letter in enumerate(text) if letter not in "AMS ")
+    position = next(index for index, letter in enumerate(text) if letter not in f"{_LETTERS} ")
     raise SubmissionError(
         f"character {position + 1}: {_shown(text[position])} is not a compact letter; "
-        "expected A (mA), M or S (Mb), or symbols separated by commas"
+        f"expected {_LETTERS_IN_WORDS}, or symbols separated by commas"
     )
 
 
@@ -162,7 +166,7 @@ def _parse_columns(row: str, primitives: Sequence[str], layers: int) -> Architec
     cells = [_unquoted(cell, 2) for cell in row.split(",")]
     if len(cells) != layers:
         raise SubmissionError(f"line 2: {len(cells)} cells found, expected {layers} as in the header")
-    symbols = [COMPACT_LETTERS.get(cell, cell) for cell in cells]
+    symbols = [BY_LETTER[cell].symbol if cell in BY_LETTER else cell for cell in cells]
     try:
         return parse_architecture(canonical(symbols), primitives, layers)
     except SubmissionError as error:

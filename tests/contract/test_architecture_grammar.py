@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_kernels.architecture import (
+from aira_contract.architectures import (
     LAYERS,
     MAX_SUBMISSION_BYTES,
     SYMBOLS,
@@ -99,5 +99,5 @@ def test_hostile_input_of_the_largest_size_is_read_in_no_time() -> None:
 
 
 def test_the_grammar_imports_no_torch() -> None:
-    code = "import sys, aira_kernels.architecture; sys.exit('torch' in sys.modules)"
+    code = "import sys, aira_contract.architectures; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0
