@@ -71,7 +71,7 @@ class DockerEngine(EngineImages):
         return cls(api)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close all connections to the daemon."""
         self._api.close()
 
     def info(self) -> EngineInfo:

@@ -59,7 +59,7 @@ class CheckedReport(BaseModel):
 
 @dataclass(frozen=True)
 class Scored:
-    """A valid submission."""
+    """The judge's verdict on a submission that it accepted: its scores, and what it noticed."""
 
     test: float
     validation: float | None
@@ -197,7 +197,7 @@ def parse_score_block(text: str, metric: str) -> float:
 
 
 def parse_report(data: bytes) -> CheckedReport:
-    """Check a report file.
+    """Read a judge's report file and check that it says what a verdict needs.
 
     Raises:
         SandboxError: the evaluator wrote something else; that is its defect, never the submission's.

@@ -145,6 +145,11 @@ class Manifest(_Record):
         """The least that separated this run's containers of untrusted code from others."""
         return weakest(self.isolation_of.values()).word if self.isolation_of else "shared"
 
+    def named(self, kind: Kind, name: str) -> str:
+        """A name of the plan as boards show it: an extension's with what tells its code from another of that name."""
+        found = self.extensions.get(kind)
+        return name if found is None else f"{name} [{found.sha256[:8]}]"
+
     @property
     def synthetic(self) -> bool:
         """Whether the data is a generated stand-in, whose scores say nothing about the real data."""
@@ -152,12 +157,12 @@ class Manifest(_Record):
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The content of `manifest.json`."""
+    """Return the bytes of a run's `manifest.json`."""
     return (json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
 
 
 def load_manifest(run: Path) -> tuple[Manifest, str]:
-    """The manifest in the folder of a run, and the SHA-256 of its file.
+    """Read the manifest in the folder of a run; return it and the SHA-256 of its file.
 
     Raises:
         Unacceptable: missing or damaged.
@@ -180,7 +185,7 @@ def load_manifest(run: Path) -> tuple[Manifest, str]:
 
 
 def software_versions() -> dict[str, str]:
-    """Versions of the packages a run stands on; a package that is not installed is left out."""
+    """Return the versions of the packages a run stands on; one that is not installed is left out."""
     versions = {"aira-bench": __version__}
     for name in _RECORDED_PACKAGES:
         try:
@@ -191,7 +196,7 @@ def software_versions() -> dict[str, str]:
 
 
 def source_revision() -> str | None:
-    """The commit this code was run from, with `+changes` if edited; None outside a checkout."""
+    """Return the commit this code was run from, with `+changes` if edited; None outside a checkout."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return None
@@ -208,10 +213,10 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def describe_hardware(hardware: Hardware) -> dict[str, Any]:
-    """Hardware as plain JSON values."""
+    """Return a machine's hardware as plain JSON values."""
     return asdict(hardware)
 
 
 def python_version() -> str:
-    """The host interpreter's version."""
+    """Return the version of the host's Python interpreter."""
     return platform.python_version()

@@ -241,7 +241,7 @@ class AiraBlock(_Schema):
 
 
 class TaskMetadata(_Schema):
-    """A whole `metadata.yaml`."""
+    """The content of a task folder's `metadata.yaml`, checked."""
 
     metric_lower_is_better: StrictBool
     file_export_globs: Names

@@ -26,7 +26,7 @@ DESCRIPTION = "project_description.md"
 
 @dataclass(frozen=True)
 class Task:
-    """One task folder, checked."""
+    """One task folder whose metadata and files were checked."""
 
     folder: Path
     metadata: TaskMetadata
@@ -48,12 +48,12 @@ class Task:
 
     @property
     def lower_is_better(self) -> bool:
-        """Direction of the score."""
+        """Whether a smaller score is a better one."""
         return self.metadata.metric_lower_is_better
 
     @property
     def description(self) -> str:
-        """The text agents read."""
+        """The text of `project_description.md`, which agents read."""
         return read_text(self.folder / DESCRIPTION)
 
     @cached_property

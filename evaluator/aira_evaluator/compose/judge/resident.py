@@ -73,7 +73,7 @@ class Channel:
         return payload
 
     def send(self, payload: bytes) -> None:
-        """Send one message."""
+        """Send one message: its length in four bytes, then the payload."""
         self.answers.write(_LENGTH.pack(len(payload)) + payload)
         self.answers.flush()
 
