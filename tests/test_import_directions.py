@@ -48,6 +48,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__init__ adapters convolution fused initialization probes reference sizes ssd",
         "backend",
         "attention mamba2 mlp norm",
+        "layers",
         "backbone large",
     ),
 }

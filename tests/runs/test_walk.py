@@ -26,7 +26,7 @@ from aira_bench.tasks.task import find_task
 from aira_bench.testing import Call, Done, InMemoryContainer, InMemorySandbox
 from aira_evaluator.compose.judge.resident import Resident
 from aira_evaluator.compose.mad.profiles import CPU
-from aira_evaluator.compose.mad.splits import Manifest, draw_corpus, write_split
+from aira_evaluator.compose.mad.splits import MadManifest, draw_corpus, write_split
 from probe_facts import facts, inspected
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,7 +151,7 @@ def prepare(call: Call) -> Done:
     """Both scripts write the same few examples."""
     output = next(mount.source for mount in call.spec.mounts if mount.writable)
     small = replace(CPU, train_examples=20, validation_examples=10, test_examples=10)
-    manifest = Manifest("cpu", "train", ("M", "mA"))
+    manifest = MadManifest("cpu", "train", ("M", "mA"))
     write_split(output / "train", draw_corpus(small, "train", 1), manifest)
     if call.command[1].endswith("evaluate_prepare.py"):
         for split in ("validation", "test"):

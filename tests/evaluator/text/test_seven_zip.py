@@ -15,10 +15,10 @@ from pathlib import Path
 
 import py7zr
 import pytest
-from aira_evaluator.manifests import DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text import unpacking
 from aira_evaluator.text.documents import read_documents
 from aira_evaluator.text.seven_zip import CHUNK_BYTES, read_members, received
@@ -224,7 +224,7 @@ def memory_of(content: bytes, folder: Path) -> tuple[str, int]:
     (folder / "a.7z").write_bytes(content)
     code = (
         "import sys, resource; from pathlib import Path\n"
-        "from aira_evaluator.manifests import DataError\n"
+        "from aira_evaluator.split_manifest import DataError\n"
         "from aira_evaluator.text.seven_zip import read_members\n"
         "try: print('read', sum(len(chunk) for _, chunks in read_members([Path(sys.argv[1])]) for chunk in chunks))\n"
         "except DataError as error: print(error)\n"
