@@ -25,10 +25,11 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "sandbox",
         "cards images tasks",
         "llm record",
-        "agent_code evaluation leaderboard scaffolds scaling",
+        "agent_code boards evaluation scaffolds scaling",
         "agents analysis reproduce",
-        "runs testing",
-        "authoring doctor",
+        "runs",
+        "doctor protocols testing",
+        "api authoring",
         "__init__",
         "cli",
         "__main__",
@@ -36,7 +37,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_contract": (
         "__init__ claims containers files flags framing genomes invocation judge_settings primitives reports "
         "script_constants settings training_record",
-        "model_sizes patterns",
+        "architectures model_sizes patterns",
     ),
     "aira_evaluator": (
         "__init__ split_manifest",
@@ -44,15 +45,16 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "autoresearch compose lra",
     ),
     "aira_kernels": (
-        "__init__ adapters architecture convolution fused initialization probes reference sizes ssd",
+        "__init__ adapters convolution fused initialization probes reference sizes ssd",
         "backend",
         "attention mamba2 mlp norm",
+        "layers",
         "backbone large",
     ),
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""
 
-READERS = ("agents", "analysis", "evaluation", "leaderboard", "scaffolds", "scaling")
+READERS = ("agents", "analysis", "boards", "evaluation", "scaffolds", "scaling")
 """They read runs, and drive none."""
 
 

@@ -23,6 +23,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -42,7 +43,7 @@ OFFERS: Mapping[Kind, tuple[str, ...]] = {
     "agent": ("options",),
     "scaffold": ("steps", "lower_is_better"),
     "provider": ("endpoint",),
-    "evaluator": ("setting", "sandbox", "limits", "ahead"),
+    "evaluator": ("setting", "sandbox", "limits", "ahead", "usual"),
     "task": (),
 }
 """The keywords with which classes and functions of a kind are called, as far as they have parameters of these names."""
@@ -244,7 +245,9 @@ def is_reference(name: str) -> bool:
 def absolute_reference(name: str) -> str:
     """The name with the path of a file in it made absolute, for a record that is read elsewhere; others unchanged."""
     place, colon, target = name.partition(".py:")
-    return f"{Path(place).absolute()}{colon}{target}" if colon and is_reference(name) else name
+    if not colon or not is_reference(name):
+        return name
+    return f"{os.path.abspath(place)}{colon}{target}"  # noqa: PTH100 - the text alone decides, whatever lies there
 
 
 def find_extension(kind: Kind, name: str, built_in: Collection[str]) -> Extension | None:

@@ -1,6 +1,6 @@
 """Builds images, only on change.
 
-The build context is a fresh folder with exactly what the Dockerfile copies: wheels of the lock, our packages, the lock.
+The build context is a fresh folder with exactly what the Dockerfile copies: the locks, their wheels and our packages.
 No checkout, no `.git`, no caches can slip in.
 """
 
@@ -88,7 +88,9 @@ def _build(
 
     labels = {LABEL: recipe.name, _TARGET_LABEL: target}
     try:
-        engine.build(context, "Dockerfile", target, recipe.tag(target), labels, {"BASE": base}, on_line)
+        # Both builds get the same arguments, so that the second finds the first one's layers.
+        arguments = {f"{each.upper()}_IMPORTS": ", ".join(recipe.imports(each)) for each in TARGETS} | {"BASE": base}
+        engine.build(context, "Dockerfile", target, recipe.tag(target), labels, arguments, on_line)
     except PrerequisiteError as error:
         raise PrerequisiteError(f"{error.message} Last output: {' | '.join(tail)}", hint=error.hint) from error
 
@@ -99,7 +101,8 @@ def _context(recipe: Flavour, wheels: list[Path]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".context-", dir=wheels[0].parent.parent) as temporary:
         context = Path(temporary)
         shutil.copy(recipe.dockerfile, context / "Dockerfile")
-        shutil.copy(recipe.lock, context / "requirements.lock")
+        for lock in recipe.locks:
+            shutil.copy(lock, context / lock.name)
         (context / "wheels").mkdir()
         for wheel in wheels:
             os.link(wheel, context / "wheels" / wheel.name)

@@ -19,6 +19,7 @@ from aira_bench.record.schema import SCHEMA, UNNAMED, require_known
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
 from aira_bench.tasks.metadata import describe_validation_error
+from aira_contract.settings import ProfileName, SeedSet
 
 MOST_BYTES = 4 * 2**20
 MOST_SEEDS = 1_000
@@ -58,7 +59,7 @@ class RunPlan(_Record):
     agent: str
     task: str
     """A task name, or the absolute path of a task folder."""
-    profile: Literal["paper", "cpu"]
+    profile: ProfileName
     scaffold: str
     fitness: Literal["hidden", "claimed"]
     seeds: Annotated[tuple[int, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_once)]
@@ -67,7 +68,7 @@ class RunPlan(_Record):
     step_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
     evaluation_timeout_s: float = Field(gt=0, le=MOST_SECONDS)
     concurrency: int = Field(gt=0)
-    seed_set: Literal["search", "final"] = "search"
+    seed_set: SeedSet = "search"
     score_cache: bool = True
     source: str | None = None
     """Where raw data comes from, as `--source` names it; None for the task's own way."""
@@ -124,6 +125,11 @@ class Manifest(_Record):
         """The least that separated this run's containers of untrusted code from others."""
         return weakest(self.isolation_of.values()).word if self.isolation_of else "shared"
 
+    def named(self, kind: Kind, name: str) -> str:
+        """A name of the plan as boards show it: an extension's with what tells its code from another of that name."""
+        found = self.extensions.get(kind)
+        return name if found is None else f"{name} [{found.sha256[:8]}]"
+
     @property
     def synthetic(self) -> bool:
         """Whether the data is a generated stand-in, whose scores say nothing about the real data."""
@@ -131,12 +137,12 @@ class Manifest(_Record):
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The content of `manifest.json`."""
+    """Return the bytes of a run's `manifest.json`."""
     return (json.dumps(manifest.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
 
 
 def load_manifest(run: Path) -> tuple[Manifest, str]:
-    """The manifest in the folder of a run, and the SHA-256 of its file.
+    """Read the manifest in the folder of a run; return it and the SHA-256 of its file.
 
     Raises:
         Unacceptable: missing or damaged.

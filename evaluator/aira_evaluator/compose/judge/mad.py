@@ -6,14 +6,14 @@ No torch is imported before the scoring. Command line, report and exit statuses:
 from collections.abc import Sequence
 from pathlib import Path
 
+from aira_contract.architectures import Architecture, SubmissionError, canonical
 from aira_evaluator.compose.mad.profiles import METRIC, PROFILES
 from aira_evaluator.compose.mad.splits import read_split
 from aira_evaluator.compose.submission import SUBMISSION, read_submission
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.evaluating import Evaluated, EvaluateScript
+from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
-from aira_kernels.architecture import Architecture, SubmissionError, canonical
 
 SCRIPT = EvaluateScript("Train and score a submitted architecture.", METRIC, SUBMISSION, SubmissionError)
 
@@ -33,7 +33,7 @@ def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) 
     return SCRIPT.run(lambda asked: score(read_submission(asked.submission, primitives), asked.data), arguments)
 
 
-def score(architecture: Architecture, data: Path) -> Evaluated:
+def score(architecture: Architecture, data: Path) -> EvaluationResult:
     """Train once and score both hidden splits.
 
     Raises:
@@ -61,7 +61,7 @@ def score(architecture: Architecture, data: Path) -> Evaluated:
         device=choose_device(),
         on_task=lambda name: print(f"training on {name}", flush=True),
     )
-    return Evaluated(
+    return EvaluationResult(
         scores["validation"].accuracy,
         scores["test"].accuracy,
         seed_set,

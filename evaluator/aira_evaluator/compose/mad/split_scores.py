@@ -5,7 +5,7 @@ tasks are trained one after the other; on a GPU beside each other, their steps c
 
 Precision on a GPU: weights, activations and moments are float32; matrix products round their inputs to TF32 (10 bits of
 mantissa), without which the products alone of a `paper` candidate take longer than its whole budget. bfloat16 is not
-used. Not covered: reading files (`splits`), reading submissions (`aira_kernels.architecture`).
+used. Not covered: reading files (`splits`), reading submissions (`aira_contract.architectures`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ import torch
 
 from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.mad.metrics import TaskAccuracy, diverged_accuracy, task_accuracy
-from aira_evaluator.compose.mad.profiles import Profile
+from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.training.examples import Corpus
 
 
@@ -42,7 +42,7 @@ class SplitScore:
 
 def train_and_score(
     architecture: Sequence[str],
-    profile: Profile,
+    profile: MadProfile,
     train_corpus: Corpus,
     held_out: Mapping[str, Corpus],
     *,

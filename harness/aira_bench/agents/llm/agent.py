@@ -68,15 +68,15 @@ class LlmAgent:
     memory: bool = True
 
     def provenance(self) -> Provenance:
-        """Its prompts, and the card its source has."""
+        """Return hashes of its prompt files, and the card of the model that its source has."""
         return Provenance(prompt_hashes(), self.source.card_values())
 
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """Count what was spent before."""
+        """Count the calls that earlier processes of the run recorded against its budgets."""
         self.source.resume(calls)
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """Ask for a program, or for edits of the parent's."""
+        """Ask the model for a program, or for edits of the parent's, and ask again where the answer cannot be used."""
         model = self.source.model(situation, "propose")
         first = self._ask(brief, situation, model, self._remember(brief, situation))
         if first.failure == _REFUSALS["context_overflow"] and self.memory:
@@ -148,7 +148,7 @@ class LlmAgent:
 
 
 def use_of(completion: Completion) -> ModelUse:
-    """What one call used."""
+    """Return the calls, tokens and dollars of one answered call, for the step's node."""
     usage = completion.usage
     return ModelUse(1, usage.input_tokens, usage.output_tokens, completion.cost_usd)
 

@@ -35,7 +35,7 @@ class Memory:
 
 
 def remember_valid(journal: Journal, *, lower_is_better: bool, limit: int = MEMORY_CHARS) -> Memory:
-    """Valid nodes, best kept first when not all fit."""
+    """Return the valid steps for a prompt; where not all fit, those of best fitness."""
     valid = [node for node in journal if node.is_valid]
     sign = 1.0 if lower_is_better else -1.0
 
@@ -47,7 +47,7 @@ def remember_valid(journal: Journal, *, lower_is_better: bool, limit: int = MEMO
 
 
 def remember_ancestors(journal: Journal, step: int, *, limit: int = MEMORY_CHARS) -> Memory:
-    """The failed node `step` and its failed ancestors, nearest kept first."""
+    """Return the failed step and the failed steps it was made from; where not all fit, the nearest."""
     by_step = {node.step: node for node in journal}
     chain: list[Node] = []
     at: Node | None = by_step.get(step)

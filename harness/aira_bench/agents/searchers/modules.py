@@ -144,21 +144,23 @@ class ModuleSpace:
         return cls(brief, situation, agent, frozenset(_key(genome) for genome in genomes if genome is not None))
 
     def baseline(self) -> Proposal:
-        """The reference Transformer."""
+        """Return the reference Transformer that ships with the tasks."""
         genome = {"mixers": ["self_attention"], "feedforward": "gelu", "positions": "sinusoidal", "pooling": "mean",
                   "factors": {}}  # fmt: skip
         return write_solution(self.brief, genome, "The reference Transformer.")
 
     def random(self) -> Proposal:
-        """A random module, untried where the space still easily yields one."""
+        """Return a random module, untried where the space still easily yields one."""
         return write_solution(self.brief, self._untried(), "A random module.")
 
     def start(self) -> Proposal:
-        """The same."""
+        """Return a random module to begin an evolution with, untried where the space still easily yields one."""
         return write_solution(self.brief, self._untried(), "A random start.")
 
     def child(self, parents: tuple[int, ...]) -> Proposal:
-        """An untried neighbour of a parent, or of the cross of two; where those are exhausted, mutations pile up."""
+        """Return an untried neighbour of a parent, or of the cross of two; where those are exhausted, mutations pile
+        up.
+        """
         genomes = [self._genome(step) for step in parents]
         crossed = len(genomes) == 2
         start = cross(self.situation.rng, genomes[0], genomes[1]) if crossed else genomes[0]
