@@ -6,9 +6,9 @@ The only module of the host's package that imports torch and BoTorch, which is w
 (docs/decisions/0007-bayes-in-its-own-process.md). A Gaussian process with an RBF kernel and the acquisition qLogNEI,
 as in Composer (Acun et al., 2025, section on the search engine); the encoding is ours (`CompositionKernel`).
 
-Not covered: what is an observation, which candidates there are, and what a run does when this fails
-(`bayes_problem`, `bayes`). The same request gives the same answer on one machine;
-another version of torch or another processor may round otherwise and choose otherwise.
+Not covered: what is an observation, which candidates there are, and what a run does when this fails (`bayes_problem`,
+`bayes`). The same request gives the same answer on one machine; another version of torch or another processor may round
+otherwise and choose otherwise.
 """
 
 import contextlib
