@@ -29,13 +29,13 @@ from pathlib import Path
 
 import torch
 
+from aira_contract.architectures import Architecture, canonical, compact, parse_architecture
 from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.mad.profiles import PROFILES, MadProfile
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
 from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.examples import Corpus
-from aira_kernels.architecture import Architecture, canonical, compact, parse_architecture
 from eager_loop import EagerLoop
 
 TASK_FOLDER = Path(__file__).resolve().parents[1] / "tasks" / "NeuralArchitectureSearchMAD3PrimitivesMbAccuracy"

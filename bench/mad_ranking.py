@@ -24,12 +24,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aira_contract.architectures import LAYERS, compact
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.split_scores import SplitScore, train_and_score
 from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, draw_corpus
 from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.examples import IGNORED, Corpus, Examples
-from aira_kernels.architecture import LAYERS, compact
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TASK_FOLDER = REPOSITORY / "tasks" / "NeuralArchitectureSearchMAD3PrimitivesMbAccuracy"

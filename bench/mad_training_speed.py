@@ -18,10 +18,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from aira_contract.architectures import parse_architecture
 from aira_evaluator.compose.mad.models import begin_training
 from aira_evaluator.compose.mad.profiles import PAPER
 from aira_evaluator.compose.training.devices import make_deterministic
-from aira_kernels.architecture import parse_architecture
 
 TASK = "in-context-recall"
 ARCHITECTURE = parse_architecture("AMAMAMAMAMAMAMAM")

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from aira_contract.architectures import LAYERS, compact
 from aira_evaluator.compose.prepare.corpora import CORPORA
 from aira_evaluator.compose.prepare.text import HiddenSeeds, evaluate_prepare
 from aira_evaluator.compose.text.profiles import PROFILES
 from aira_evaluator.compose.text.windows import Windows, read_text_split, text_profile
 from aira_evaluator.compose.training.devices import make_deterministic
-from aira_kernels.architecture import LAYERS, compact
 from mad_ranking import Row, architectures, report
 
 ORDERS = ("AM" * 8, "A" * 8 + "M" * 8, "M" * 8 + "A" * 8, "A" * 16)

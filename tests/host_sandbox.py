@@ -19,7 +19,6 @@ from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import Host
 from aira_bench.sandbox.protocol import (
-    WORKSPACE,
     Artifact,
     ArtifactRequest,
     CapturedOutput,
@@ -31,6 +30,7 @@ from aira_bench.sandbox.protocol import (
     StepOutcome,
 )
 from aira_bench.world import SystemWorld
+from aira_contract.containers import WORKSPACE
 
 
 @dataclass

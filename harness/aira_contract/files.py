@@ -44,3 +44,9 @@ HANDOVER_FILE = "handover.bin"
 """By the same when a script hands its model over; read by predict containers alone."""
 FIT_FILE = "fit.json"
 """By the host beside the (empty) submission of a script, for the judge."""
+
+NOT_FOR_SUBMISSIONS = frozenset(
+    {PREPARE_SCRIPT, HIDDEN_SCRIPT, EVALUATE_SCRIPT, TRACE_SCRIPT, CLAIM_FILE, REPORT_FILE, GRAPHS_FILE, JUDGE_FILE,
+     PROGRAMS_FILE, *COMPANION_FILES, TRAINING_BEGAN_FILE, HANDOVER_FILE, FIT_FILE}
+)  # fmt: skip
+"""Names that a task may not give its submission: the file of that name beside it would be lost or taken for it."""

@@ -13,7 +13,8 @@ SUBMISSION_OPTION = "--submission-file"
 REPORT_OPTION = "--report-file"
 PROGRAMS_OPTION = "--programs-file"
 PLATFORM_OPTION = "--platform"
-PLATFORMS = ("cpu", "cuda")
+CPU, CUDA = "cpu", "cuda"
+PLATFORMS = (CPU, CUDA)
 """What a judge runs on, and so what a module is traced for."""
 
 RAW_OPTION = "--global-shared-data-dir"

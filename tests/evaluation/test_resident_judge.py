@@ -18,7 +18,7 @@ from aira_bench.evaluation.judge import JudgeAlone, verdict_of
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.resident import ResidentJudge, may_stay
 from aira_bench.evaluation.submission import Submission
-from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
@@ -32,6 +32,7 @@ from aira_bench.sandbox.protocol import (
 )
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task, load_task
+from aira_contract.reports import RESULT_MARKER
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.splits import MadManifest, draw_corpus, write_split
 
@@ -87,7 +88,7 @@ class ScriptedContainer:
         self.script.asked.append(asked["architecture"])
         report = {"schema": 1, "canonical": asked["architecture"], "validation": 0.4, "test": 0.5,
                   "evaluator_version": "1", "seed_set": "search", "seconds": 1.0}  # fmt: skip
-        honest = {"id": asked["id"], "status": 0, "stdout": f'{MARKER}\n{{"Accuracy": 0.5}}\n', "stderr": "",
+        honest = {"id": asked["id"], "status": 0, "stdout": f'{RESULT_MARKER}\n{{"Accuracy": 0.5}}\n', "stderr": "",
                   "report": json.dumps(report)}  # fmt: skip
         answer = self.script.answer(asked["architecture"], honest)
         return answer if isinstance(answer, bytes) else json.dumps(answer).encode()

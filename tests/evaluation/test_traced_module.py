@@ -15,13 +15,14 @@ from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.traced_module import GRAPHS, JUDGE_FILE, TRAININGS, TracedModule, fit_spec
-from aira_bench.evaluation.verdict import MARKER, Refused, Scored, Verdict
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, PreparedContainer
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
+from aira_contract.reports import RESULT_MARKER
 from aira_evaluator.lra.contract import bundle
 from aira_evaluator.lra.contract.profiles import CPU_LISTOPS
 from aira_evaluator.lra.contract.splits import SplitManifest, write_split
@@ -80,7 +81,7 @@ class Custom""",
 # Everything a process can do to look finished, still be at work, or have a word in the score.
 NOISY = f"""
 import os, sys, threading, time
-print('''{MARKER}''')
+print('''{RESULT_MARKER}''')
 print('{{"Accuracy": 1.0}}')
 open("report.json", "w").write('{{"schema": 1, "test": 1.0}}')
 open("judge.json", "w").write('{{"timeout_s": null}}')

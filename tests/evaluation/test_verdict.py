@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 from aira_bench.errors import SandboxError
 from aira_bench.evaluation.submission import host_canonical
-from aira_bench.evaluation.verdict import MARKER, parse_report, parse_score_block
+from aira_bench.evaluation.verdict import parse_report, parse_score_block
 from aira_bench.tasks.metadata import ArtifactSpec
+from aira_contract.reports import RESULT_MARKER
 
 SPEC = ArtifactSpec(kind="architecture", layers=4, primitives=("M", "mA"), max_kib=4)
 
 
 def block(values: object) -> str:
-    return f"Loading...\n\n{MARKER}\n{json.dumps(values, indent=2)}\n"
+    return f"Loading...\n\n{RESULT_MARKER}\n{json.dumps(values, indent=2)}\n"
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -32,14 +33,14 @@ def test_the_last_block_counts() -> None:
     ("text", "message"),
     [
         ("no block", "no score block"),
-        (f"{MARKER} nothing", "no score block"),
+        (f"{RESULT_MARKER} nothing", "no score block"),
         (block({"Other": 1.0}), "keys"),
         (block({"Accuracy": 1.0, "Other": 2}), "keys"),
         (block({"Accuracy": True}), "finite"),
         (block({"Accuracy": "1.0"}), "finite"),
         (block({"Accuracy": math.nan}), "finite"),
         (block({"Accuracy": math.inf}), "finite"),
-        (f"{MARKER}\n{{Accuracy: 1}}", "not JSON"),
+        (f"{RESULT_MARKER}\n{{Accuracy: 1}}", "not JSON"),
     ],
 )
 def test_anything_else_is_no_score(text: str, message: str) -> None:

@@ -26,7 +26,6 @@ from aira_bench.errors import AskedInVain, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.evaluation.verdict import MARKER
 from aira_bench.images.ensure import ImageSet
 from aira_bench.keys import MachineKey
 from aira_bench.output import CapturedOutput
@@ -49,6 +48,7 @@ from aira_bench.sandbox.protocol import (
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
+from aira_contract.reports import RESULT_MARKER
 from place import submitted
 
 TASK = find_task("mad-2p")
@@ -122,7 +122,7 @@ class InProcessContainer:
         test = random.Random(canonical).random()
         report = {"schema": 1, "canonical": canonical, "validation": round(test * 0.9, 6), "test": test,
                   "evaluator_version": "1", "seed_set": "search", "seconds": 1.0}  # fmt: skip
-        block = f"{MARKER}\n{json.dumps({'Accuracy': test})}\n"
+        block = f"{RESULT_MARKER}\n{json.dumps({'Accuracy': test})}\n"
         return {"report.json": json.dumps(report).encode(), "stdout": block.encode()}
 
     def converse(

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from aira_kernels.architecture import MAX_SUBMISSION_BYTES, Architecture, SubmissionError, parse_submission
+from aira_contract.architectures import MAX_SUBMISSION_BYTES, Architecture, SubmissionError, parse_submission
 
 SUBMISSION = "submission.csv"
 

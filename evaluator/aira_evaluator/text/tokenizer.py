@@ -57,7 +57,7 @@ class BytePairTokenizer:
 
     @classmethod
     def from_directory(cls, folder: Path | str) -> Self:
-        """Load `tokenizer.json`."""
+        """Load the tokenizer from a folder's `tokenizer.json`."""
         return cls(tokenizers.Tokenizer.from_file(str(Path(folder) / TOKENIZER_FILE)))
 
     def save(self, folder: Path) -> None:

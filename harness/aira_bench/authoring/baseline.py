@@ -19,8 +19,8 @@ from aira_bench.agents.catalog import SEARCHERS
 from aira_bench.agents.protocol import Brief, Situation
 from aira_bench.errors import TaskError, UsageError
 from aira_bench.scaffolds.protocol import Draft
-from aira_bench.tasks.metadata import ProfileName
 from aira_bench.tasks.task import Task
+from aira_contract.settings import ProfileName
 
 SOLUTION_FILE = "baseline_solution.py"
 GOLD_PREFIX = "gold_"

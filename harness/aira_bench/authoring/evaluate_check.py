@@ -16,13 +16,16 @@ from aira_bench.errors import SandboxError, TaskError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.judge import judge_spec, run_judge, verdict_of
 from aira_bench.evaluation.submission import Submission
-from aira_bench.evaluation.verdict import MARKER, Refused
+from aira_bench.evaluation.verdict import Refused
 from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import StepOutcome
+from aira_contract.files import EVALUATE_SCRIPT
+from aira_contract.invocation import DONE, REFUSED
+from aira_contract.reports import RESULT_MARKER
 
 _CUT_LINES = 4
 """A submission of fewer lines is not cut in half to see whether that is noticed."""
-_BLOCK = re.compile(re.escape(MARKER) + r"\s*\{")
+_BLOCK = re.compile(re.escape(RESULT_MARKER) + r"\s*\{")
 _JUDGED_ALONE = ("csv", "architecture")
 
 
@@ -41,7 +44,7 @@ def score_submission(place: Place, submission: bytes, name: str) -> float:
     alone = is_judged_alone(place)
     score = _judge(place, submission, name) if alone else _evaluate(place, submission, name)
     _check_bounds(place, name, score)
-    place.tell(Finding("evaluate.py", f"{name} has {place.task.metric} {score:g}"))
+    place.tell(Finding(EVALUATE_SCRIPT, f"{name} has {place.task.metric} {score:g}"))
     return score
 
 
@@ -71,7 +74,7 @@ def _judge(place: Place, submission: bytes, name: str) -> float:
     Raises:
         TaskError: it fails, or prints anything but one score.
     """
-    script = place.file("evaluate.py")
+    script = place.file(EVALUATE_SCRIPT)
     deadline = Deadline.after(place.task.profile(place.profile).evaluation_timeout_s, "evaluation")
     outcome = _run_evaluate(place, submission)
     if outcome.ended == "exited" and outcome.exit_code != 0:
@@ -81,7 +84,7 @@ def _judge(place: Place, submission: bytes, name: str) -> float:
     blocks = len(_BLOCK.findall(printed))
     if outcome.ended == "exited" and blocks != 1:
         raise TaskError(
-            f"{script} printed {blocks} score blocks for {name}, expected one: a line {MARKER!r}, then "
+            f"{script} printed {blocks} score blocks for {name}, expected one: a line {RESULT_MARKER!r}, then "
             f'{{"{place.task.metric}": <number>}}.'
         )
     try:
@@ -91,7 +94,7 @@ def _judge(place: Place, submission: bytes, name: str) -> float:
     if isinstance(verdict, Refused):
         raise TaskError(f"{script} did not score {name}: {verdict.reason}.")
     if verdict.unranked:
-        place.tell(Finding("evaluate.py", f"{name} is out of ranking: {', '.join(verdict.unranked)}", is_remark=True))
+        place.tell(Finding(EVALUATE_SCRIPT, f"{name} is out of ranking: {', '.join(verdict.unranked)}", is_remark=True))
     return verdict.test
 
 
@@ -128,22 +131,22 @@ def check_refusals(place: Place, submission: bytes, score: float) -> None:
     Raises:
         TaskError: the empty one has a score, or is taken for a failure of the evaluation.
     """
-    script, reports = place.file("evaluate.py"), place.task.metadata.aira.report
+    script, reports = place.file(EVALUATE_SCRIPT), place.task.metadata.aira.report
     name = place.task.metadata.aira.artifact.name
     empty = _run_evaluate(place, b"")
-    if empty.ended != "exited" or empty.exit_code == 0 or (reports and empty.exit_code != 2):
+    if empty.ended != "exited" or empty.exit_code == DONE or (reports and empty.exit_code != REFUSED):
         ended = f"exit status {empty.exit_code}" if empty.ended == "exited" else empty.ended.replace("_", " ")
         raise TaskError(
             f"{script} ended with {ended} for an empty {name}, expected 2: what cannot be read has to be refused."
         )
-    place.tell(Finding("evaluate.py", f"an empty {name} is refused"))
+    place.tell(Finding(EVALUATE_SCRIPT, f"an empty {name} is refused"))
     lines = submission.splitlines(keepends=True)
     if len(lines) >= _CUT_LINES:
         cut = _run_evaluate(place, b"".join(lines[: len(lines) // 2]))
         if cut.exit_code == 0:
-            place.tell(Finding("evaluate.py", f"scored a {name} cut to half its lines", is_remark=True))
+            place.tell(Finding(EVALUATE_SCRIPT, f"scored a {name} cut to half its lines", is_remark=True))
     if place.task.metadata.aira.artifact.kind == "csv":
         again = _judge(place, submission, name)
         if again != score:
             seen = f"gave the same {name} {score:g} and then {again:g}"
-            place.tell(Finding("evaluate.py", seen, is_remark=True))
+            place.tell(Finding(EVALUATE_SCRIPT, seen, is_remark=True))

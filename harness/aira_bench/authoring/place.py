@@ -9,9 +9,9 @@ from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.images.ensure import ImageSet
 from aira_bench.runs.host import Host
 from aira_bench.sandbox.protocol import Limits
-from aira_bench.tasks.metadata import ProfileName
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
+from aira_contract.settings import ProfileName
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from aira_bench import files
 from aira_bench.authoring.baseline import Baseline, Gold, Solution
@@ -23,11 +23,13 @@ from aira_bench.images.flavour import lacking, load_flavour
 from aira_bench.runs.host import Host, flavour_for
 from aira_bench.runs.outcomes import failure_of
 from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Mount
-from aira_bench.tasks.metadata import ProfileName
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.sources import DataSource, provide_raw
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import DESCRIPTION, Task
+from aira_contract.containers import DATA, TASK, WORKSPACE
+from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
+from aira_contract.settings import PROFILE_VARIABLE, ProfileName
 
 _SOLUTION = "solution.py"
 _LIMITS = ("step_timeout_s", "evaluation_timeout_s", "prepare_timeout_s")
@@ -115,8 +117,8 @@ def _make_data(place: Place, source: DataSource, note: Callable[[str], None]) ->
     )  # fmt: skip
     hashes = place.data.hashes()
     for half, script, folder in (
-        ("public", "prepare.py", place.data.public),
-        ("hidden", "evaluate_prepare.py", place.data.hidden),
+        ("public", PREPARE_SCRIPT, place.data.public),
+        ("hidden", HIDDEN_SCRIPT, place.data.hidden),
     ):
         _check_half(place.file(script), folder)
         place.tell(Finding(script, f"{hashes[half]['bytes'] / 2**20:.2f} MiB of {half} data"))
@@ -165,10 +167,10 @@ def _solve(place: Place, solution: Solution) -> bytes:
         run_id=place.run_id,
         limits=place.limits,
         mounts=(
-            Mount(data.public, PurePosixPath("/workspace/data"), content=public_sha256),
-            Mount(data.task / DESCRIPTION, PurePosixPath("/task") / DESCRIPTION),
+            Mount(data.public, WORKSPACE / DATA, content=public_sha256),
+            Mount(data.task / DESCRIPTION, TASK / DESCRIPTION),
         ),
-        environment={"AIRA_PROFILE": place.profile},
+        environment={PROFILE_VARIABLE: place.profile},
     )
     destination = place.scratch / "solution"
     destination.mkdir(exist_ok=True)

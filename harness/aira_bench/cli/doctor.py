@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from aira_bench.cli.options import PROFILES, SUB_FORMAT, add_json, add_runtime
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runtime
+from aira_contract.settings import PROFILES
 
 if TYPE_CHECKING:
     from aira_bench.sandbox.channels import Reading

@@ -38,7 +38,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Show all runs or one."""
+    """Show all runs, or the steps of one."""
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run, list_runs
@@ -68,8 +68,8 @@ def _state(record: "RunRecord") -> str:
 
 
 def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
-    from aira_bench.leaderboard.columns import cost, tokens
-    from aira_bench.leaderboard.rows import seed_result
+    from aira_bench.boards.columns import cost, tokens
+    from aira_bench.boards.rows import seed_result
     from aira_bench.record.node import ModelUse
 
     manifest = record.manifest
@@ -94,7 +94,7 @@ def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
 
 
 def _steps(record: "RunRecord") -> list[dict[str, Any]]:
-    from aira_bench.record.scores import CONFIRM_FIRST
+    from aira_contract.flags import ABOVE_PUBLISHED_BEST
 
     rows = []
     for seed in record.seeds:
@@ -116,7 +116,7 @@ def _steps(record: "RunRecord") -> list[dict[str, Any]]:
                     "confirmed": confirmed.test if confirmed else None,
                     "flags": _once(flag for found in judged for flag in found.flags),
                     "unranked": _once(flag for found in judged for flag in found.unranked),
-                    "awaits confirm": True if score and CONFIRM_FIRST in score.flags and not confirmed else None,
+                    "awaits confirm": True if score and ABOVE_PUBLISHED_BEST in score.flags and not confirmed else None,
                     "controls": _once(remark for found in judged for remark in found.remarks),
                     "attempts": node.attempts if node.attempts > 1 else None,
                     "seconds": round(node.timings.total_s, 2),

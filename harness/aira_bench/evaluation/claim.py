@@ -7,8 +7,10 @@ import json
 import math
 
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, StepOutcome
+from aira_contract.claims import MAX_CLAIM_BYTES, METRIC_KEY, VALUE_KEY
+from aira_contract.files import CLAIM_FILE
 
-CLAIM = ArtifactRequest("validation.json", 4096)
+CLAIM = ArtifactRequest(CLAIM_FILE, MAX_CLAIM_BYTES)
 
 
 def claimed_value(outcome: StepOutcome, metric: str) -> float | None:
@@ -23,9 +25,9 @@ def claimed_value(outcome: StepOutcome, metric: str) -> float | None:
         claim = json.loads(found.path.read_bytes())
     except (ValueError, RecursionError):
         return None
-    if not isinstance(claim, dict) or set(claim) != {"metric", "value"} or claim["metric"] != metric:
+    if not isinstance(claim, dict) or set(claim) != {METRIC_KEY, VALUE_KEY} or claim[METRIC_KEY] != metric:
         return None
-    value = claim["value"]
+    value = claim[VALUE_KEY]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

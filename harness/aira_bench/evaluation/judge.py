@@ -12,7 +12,7 @@ Not covered: judges that stay in their container (`resident`), and what comes be
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError
@@ -34,15 +34,18 @@ from aira_bench.sandbox.protocol import (
 )
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.task import Task
+from aira_contract.containers import DATA, HIDDEN, TASK
+from aira_contract.files import EVALUATE_SCRIPT, REPORT_FILE
+from aira_contract.invocation import REPORT_OPTION, SUBMISSION_OPTION
 
-_REPORT = ArtifactRequest("report.json", 1 << 20)
+_REPORT = ArtifactRequest(REPORT_FILE, 1 << 20)
 # Shows the hidden data as ./data beside the submission, then becomes the task's evaluator.
-_ENTRY = """
+_ENTRY = f"""
 import os, sys
-for name in os.listdir("/hidden"):
-    if not os.path.lexists("data/" + name):
-        os.symlink("/hidden/" + name, "data/" + name)
-os.execv(sys.executable, [sys.executable, "/task/evaluate.py", *sys.argv[1:]])
+for name in os.listdir("{HIDDEN}"):
+    if not os.path.lexists("{DATA}/" + name):
+        os.symlink("{HIDDEN}/" + name, "{DATA}/" + name)
+os.execv(sys.executable, [sys.executable, "{TASK / EVALUATE_SCRIPT}", *sys.argv[1:]])
 """
 
 
@@ -71,8 +74,8 @@ def judge_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
         run_id=setting.run_id,
         limits=limits,
         mounts=(
-            Mount(setting.data.task, PurePosixPath("/task")),
-            Mount(setting.data.hidden, PurePosixPath("/hidden")),
+            Mount(setting.data.task, TASK),
+            Mount(setting.data.hidden, HIDDEN),
         ),
         environment=setting.environment,
     )
@@ -86,7 +89,7 @@ def judge_in(
     Raises:
         SandboxError: the engine or the evaluation itself failed; there is no verdict.
     """
-    files = {f"data/{setting.task.metadata.aira.artifact.name}": submission.content}
+    files = {f"{DATA}/{setting.task.metadata.aira.artifact.name}": submission.content}
     container = containers.take()
     try:
         return judge(setting, files, container, deadline=deadline, destination=destination)
@@ -135,10 +138,10 @@ def run_judge(
     Raises:
         SandboxError: the engine failed.
     """
-    arguments = ["--submission-file", f"./{next(iter(files))}"]
+    arguments = [SUBMISSION_OPTION, f"./{next(iter(files))}"]
     reports = [_REPORT] if setting.task.metadata.aira.report else []
     for report in reports:
-        arguments += ["--report-file", report.name]
+        arguments += [REPORT_OPTION, report.name]
     destination.mkdir(parents=True, exist_ok=True)
     outcome = container.run(
         ["python3", "-c", _ENTRY, *arguments, *options],

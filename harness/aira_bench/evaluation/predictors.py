@@ -11,13 +11,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from aira_bench.errors import AiraError
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.output import display
 from aira_bench.sandbox.protocol import (
-    MEETING,
     ContainerSpec,
     EndReason,
     Limits,
@@ -25,11 +24,13 @@ from aira_bench.sandbox.protocol import (
     PreparedContainer,
     Sandbox,
 )
+from aira_contract.containers import HANDOVER_FOLDER, SOCKET_VOLUME
+from aira_contract.files import HANDOVER_FILE
+from aira_contract.invocation import HANDOVER_OPTION, SERVING_PROGRAM, SOCKET_OPTION
+from aira_contract.settings import PROFILE_VARIABLE
 
-HANDOVER_FILE = "handover.bin"
 TAKING_TURNS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Judge and predictor share cores: threads of the one that waits must not spin on them."""
-_HANDOVER_FOLDER = PurePosixPath("/handover")
 
 
 def predict_spec(setting: EvaluationSetting, limits: Limits, handover: Path, meeting: str) -> ContainerSpec:
@@ -39,8 +40,8 @@ def predict_spec(setting: EvaluationSetting, limits: Limits, handover: Path, mee
         role="predict",
         run_id=setting.run_id,
         limits=limits,
-        mounts=(Mount(handover / HANDOVER_FILE, _HANDOVER_FOLDER / HANDOVER_FILE),),
-        environment={"AIRA_PROFILE": setting.profile, **TAKING_TURNS},
+        mounts=(Mount(handover / HANDOVER_FILE, HANDOVER_FOLDER / HANDOVER_FILE),),
+        environment={PROFILE_VARIABLE: setting.profile, **TAKING_TURNS},
         meeting=meeting,
     )
 
@@ -75,7 +76,7 @@ class Predictors:
         self._thread = threading.Thread(target=self._run, name="predictors", daemon=True)
 
     def start(self) -> None:
-        """Begin with the first."""
+        """Start the first predict container, so that it can be asked."""
         self._ends_s = time.monotonic() + self._lifetime_s
         self._thread.start()
 
@@ -119,8 +120,8 @@ class Predictors:
             if self._running is None:
                 return False
             outcome = container.run(
-                ["python3", "-m", "aira_evaluator.autoresearch.predict.serving",
-                 "--handover", str(_HANDOVER_FOLDER / HANDOVER_FILE), "--socket", str(MEETING / socket)],
+                ["python3", "-m", SERVING_PROGRAM,
+                 HANDOVER_OPTION, str(HANDOVER_FOLDER / HANDOVER_FILE), SOCKET_OPTION, str(SOCKET_VOLUME / socket)],
                 files={},
                 timeout_s=max(self._ends_s - time.monotonic(), 1.0),
                 artifacts=[],

@@ -18,6 +18,7 @@ from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
+from aira_contract.settings import PROFILE_VARIABLE, SEED_SET_VARIABLE, SeedSet
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class EvaluationSetting:
     images: ImageSet
     run_id: str
     """Label of every container."""
-    seed_set: str = "search"
+    seed_set: SeedSet = "search"
     public_sha256: str | None = None
     """Of the public data, as `Mount.content`."""
     programs: CompiledPrograms | None = None
@@ -44,7 +45,7 @@ class EvaluationSetting:
     @property
     def environment(self) -> dict[str, str]:
         """What the task's own scripts are told in every container of an evaluation."""
-        return {"AIRA_PROFILE": self.profile, "AIRA_SEED_SET": self.seed_set}
+        return {PROFILE_VARIABLE: self.profile, SEED_SET_VARIABLE: self.seed_set}
 
 
 class SubmissionEvaluator(Protocol):

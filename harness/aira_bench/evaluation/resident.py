@@ -29,17 +29,18 @@ from aira_bench.evaluation.judge import judge_in, judge_spec, timed_out
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, Verdict, read_verdict
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import write_atomically
 from aira_bench.output import last_line_of
 from aira_bench.sandbox.protocol import Conversation, ConversationTimeout, Limits, PreparedContainer, Sandbox
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.task import Task
+from aira_contract.containers import HIDDEN, TASK
+from aira_contract.files import EVALUATE_SCRIPT, REPORT_FILE
+from aira_contract.framing import MAX_MESSAGE_BYTES
+from aira_contract.invocation import DONE, HIDDEN_OPTION, RESIDENT_PROGRAM, SCRIPT_OPTION
 
-REPORT = "report.json"
-MOST_BYTES = 1 << 20
-"""Largest message either way."""
-_RESIDENT = "aira_evaluator.compose.judge.resident"
-_COMMAND = ("python3", "-m", _RESIDENT, "--script", "/task/evaluate.py", "--hidden", "/hidden")
+_COMMAND = ("python3", "-m", RESIDENT_PROGRAM, SCRIPT_OPTION, str(TASK / EVALUATE_SCRIPT), HIDDEN_OPTION, str(HIDDEN))
 
 
 class _Answer(BaseModel):
@@ -106,7 +107,7 @@ class ResidentJudge:
         except BaseException:
             self._dismiss()
             raise
-        if answer.status != 0:
+        if answer.status != DONE:
             self._dismiss()
         return verdict
 
@@ -123,7 +124,7 @@ class ResidentJudge:
             self._open = container
             if self._closed:
                 raise SandboxError("The run is being stopped.")
-        self._conversation = container.converse(_COMMAND, files={}, most_bytes=MOST_BYTES, timeout_s=timeout_s)
+        self._conversation = container.converse(_COMMAND, files={}, most_bytes=MAX_MESSAGE_BYTES, timeout_s=timeout_s)
         return self._conversation
 
     def _ask(self, conversation: Conversation, canonical: str, timeout_s: float) -> _Answer:
@@ -132,7 +133,9 @@ class ResidentJudge:
         try:
             answer = _Answer.model_validate_json(conversation.ask(request, timeout_s=timeout_s))
         except ValidationError as error:
-            raise SandboxError(f"The resident judge's answer is broken: {str(error.errors()[0])[:200]}") from error
+            raise SandboxError(
+                f"The resident judge's answer is broken: {str(error.errors()[0])[:PROBLEM_CHARS]}"
+            ) from error
         if answer.id != name:
             raise SandboxError("The resident judge answered another request than it was asked.")
         return answer
@@ -161,4 +164,4 @@ def _keep(answer: _Answer, destination: Path) -> None:
     for stream, text in (("stdout", answer.stdout), ("stderr", answer.stderr)):
         (destination / f"{stream}.txt").write_text(printable(text.encode()), encoding="utf-8")
     if answer.report is not None:
-        write_atomically(destination / REPORT, answer.report.encode())
+        write_atomically(destination / REPORT_FILE, answer.report.encode())

@@ -14,7 +14,6 @@ agent; it ran on public data.
 Not covered: the questions and the score (`aira_evaluator.autoresearch`).
 """
 
-import json
 import math
 import secrets
 import threading
@@ -22,15 +21,14 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, AskedInVain, SandboxError, TaskError
 from aira_bench.escaping import printable
 from aira_bench.evaluation.claim import CLAIM, claimed_value
 from aira_bench.evaluation.judge import judge, judge_spec
-from aira_bench.evaluation.predictors import HANDOVER_FILE, TAKING_TURNS, Predictors, predict_spec
+from aira_bench.evaluation.predictors import TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
@@ -48,12 +46,12 @@ from aira_bench.sandbox.protocol import (
 )
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.metadata import FitClock
+from aira_contract.containers import DATA, WORKSPACE
+from aira_contract.files import COMPANION_FILES, FIT_FILE, HANDOVER_FILE, MAX_TRAINING_BEGAN_BYTES, TRAINING_BEGAN_FILE
+from aira_contract.settings import PROFILE_VARIABLE, TIME_BUDGET_VARIABLE
+from aira_contract.training_record import TrainingRecord
 
-COMPANIONS = ("prepare.py", "kernels.py")
-"""Public files that lie beside the script when it runs."""
-BEGAN = ArtifactRequest("training_began", 64)
-"""Left by the shim when it deals the first training batch; only the time of its making is read."""
-FIT_FILE = "fit.json"
+BEGAN = ArtifactRequest(TRAINING_BEGAN_FILE, MAX_TRAINING_BEGAN_BYTES)
 ATTEMPTS = 3
 """How often one hand-over is asked, if infrastructure fails."""
 _EMPTY_STEP_TIMEOUT_S = 60.0
@@ -62,11 +60,12 @@ _ENDING_S = 5.0
 
 @dataclass(frozen=True)
 class Handover:
-    """A model's file on the host, and the record of its making."""
+    """A model's file on the host, and what is known of its making (`TrainingRecord`)."""
 
     folder: Path
-    record: Mapping[str, Any]
-    """What the judge is told of it."""
+    sha256: str
+    claimed: float | None
+    seconds: Mapping[str, float | None]
 
 
 class ServedScript:
@@ -81,7 +80,7 @@ class ServedScript:
         clock = setting.task.profile(setting.profile).fit
         if clock is None:
             raise TaskError(f"Task {setting.task.title} has no aira.profiles.{setting.profile}.fit in its metadata.")
-        missing = [name for name in COMPANIONS if not (setting.data.public / name).is_file()]
+        missing = [name for name in COMPANION_FILES if not (setting.data.public / name).is_file()]
         if missing:
             raise TaskError(
                 f"The public data of {setting.task.title} has no {', '.join(missing)}: another version prepared it.",
@@ -128,7 +127,7 @@ class ServedScript:
     def _fit(self, submission: Submission, folder: Path, deadline: Deadline) -> Handover | Refused:
         clock, metadata = self._clock, self._setting.task.metadata
         limit = deadline.first_part(clock.budget_s + clock.start_up_s, "script")
-        companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANIONS}
+        companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANION_FILES}
         container = self._fits.take()
         started_s = time.monotonic()
         try:
@@ -151,13 +150,8 @@ class ServedScript:
             detail = f": {model.detail}" if model.detail else ""
             return Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
         model.path.chmod(0o644)
-        record = {
-            "handover_sha256": model.sha256,
-            "claimed": claimed_value(outcome, self._setting.task.metric),
-            "serving_s": clock.serving_s,
-            "seconds": fit_seconds(outcome, started_s),
-        }
-        return Handover(folder, record)
+        claimed = claimed_value(outcome, self._setting.task.metric)
+        return Handover(folder, model.sha256, claimed, fit_seconds(outcome, started_s))
 
     def _without_model(self, outcome: StepOutcome, file: str) -> str:
         name, clock = self._setting.task.metadata.aira.artifact.name, self._clock
@@ -194,8 +188,9 @@ class ServedScript:
         container = self._judges.take()
         spec = predict_spec(self._setting, self._limits, made.folder, self._meeting)
         sockets = [secrets.token_hex(16) for _ in range(self._clock.predictors)]
-        told = {**made.record, "sockets": sockets, "draw_secret": self._setting.draw_secret}
-        record = json.dumps(told, allow_nan=False).encode("ascii")
+        told = TrainingRecord(
+            made.sha256, made.claimed, self._clock.serving_s, made.seconds, sockets, self._setting.draw_secret
+        )
         predictors = Predictors(
             self._sandbox, spec, sockets, self._clock.serving_s, destination, on_failure=container.close
         )
@@ -206,7 +201,8 @@ class ServedScript:
             predictors.start()
             verdict = judge(
                 self._setting,
-                {f"data/{name}": b"", f"data/{FIT_FILE}": record},  # upstream's layout wants the first; nobody reads it
+                # The upstream layout wants the first; nobody reads it.
+                {f"{DATA}/{name}": b"", f"{DATA}/{FIT_FILE}": told.to_json()},
                 container,
                 deadline=deadline.remainder(least_s=1.0),
                 destination=destination,
@@ -260,8 +256,8 @@ def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> Con
         role="fit",
         run_id=setting.run_id,
         limits=limits,
-        mounts=(Mount(setting.data.public, PurePosixPath("/workspace/data"), content=setting.public_sha256),),
-        environment={"AIRA_PROFILE": setting.profile, "AIRA_TIME_BUDGET_S": f"{clock.budget_s:g}"},
+        mounts=(Mount(setting.data.public, WORKSPACE / DATA, content=setting.public_sha256),),
+        environment={PROFILE_VARIABLE: setting.profile, TIME_BUDGET_VARIABLE: f"{clock.budget_s:g}"},
     )
 
 

@@ -8,7 +8,6 @@ much) is a refusal; only the engine's failures are infrastructure's.
 Not covered: whether the graphs are admissible, which is the judge's to check (`aira_evaluator.lra`).
 """
 
-import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,15 +23,24 @@ from aira_bench.evaluation.verdict import Refused, Verdict
 from aira_bench.output import last_line
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Sandbox, StepOutcome
 from aira_bench.sandbox.warm import WarmContainer
+from aira_contract.containers import DATA
+from aira_contract.files import (
+    GRAPHS_FILE,
+    JUDGE_FILE,
+    MAX_GRAPHS_BYTES,
+    MAX_PROGRAMS_FILE_BYTES,
+    PROGRAMS_FILE,
+    TRACE_SCRIPT,
+)
+from aira_contract.invocation import CPU, CUDA, DONE, PLATFORM_OPTION, PROGRAMS_OPTION, REFUSED
+from aira_contract.judge_settings import JudgeSettings
+from aira_contract.settings import PROFILE_VARIABLE, SeedSet
 
-SCRIPT = "trace.py"
-"""Of the task folder; given to the fit container as a file, since the folder also names the hidden seeds."""
-GRAPHS = ArtifactRequest("module.graphs", 160 << 20)
-JUDGE_FILE = "judge.json"
-PROGRAMS = ArtifactRequest("programs.tar", 64 << 20)
+GRAPHS = ArtifactRequest(GRAPHS_FILE, MAX_GRAPHS_BYTES)
+PROGRAMS = ArtifactRequest(PROGRAMS_FILE, MAX_PROGRAMS_FILE_BYTES)
 """What a judge that compiles leaves for the next one (`aira_bench.record.compiled_programs`)."""
 TRACE_TIMEOUT_S = 600.0
-TRAININGS = {"search": 1, "final": 3}
+TRAININGS: dict[SeedSet, int] = {"search": 1, "final": 3}
 """Of a module, by seed set: `aira-bench confirm` has the judge train on control tasks too, and gives it their time."""
 _OWN = ("tracing", "evaluation")
 """Deadlines that a submission answers for. Another is what the run has left, which is not the submission's fault."""
@@ -54,10 +62,11 @@ class TracedModule:
         """
         self._setting, self._limits = setting, limits
         try:
-            self._script = (setting.data.task / SCRIPT).read_bytes()
+            # Given to the fit container as a file, since the task folder also names the hidden seeds.
+            self._script = (setting.data.task / TRACE_SCRIPT).read_bytes()
         except OSError as error:
-            raise TaskError(f"Task {setting.task.title} has no readable {SCRIPT}: {error.strerror}.") from None
-        self._platform = "cpu" if limits.gpu_uuid is None else "cuda"
+            raise TaskError(f"Task {setting.task.title} has no readable {TRACE_SCRIPT}: {error.strerror}.") from None
+        self._platform = CPU if limits.gpu_uuid is None else CUDA
         self._fits = WarmContainer(sandbox, fit_spec(setting, limits), ahead)
         self._judges = WarmContainer(sandbox, judge_spec(setting, limits), ahead)
 
@@ -83,8 +92,8 @@ class TracedModule:
         container = self._fits.take()
         try:
             outcome = container.run(
-                ["python3", SCRIPT, "--platform", self._platform],
-                files={SCRIPT: self._script, name: submission.content},
+                ["python3", TRACE_SCRIPT, PLATFORM_OPTION, self._platform],
+                files={TRACE_SCRIPT: self._script, name: submission.content},
                 timeout_s=deadline.limit_s,
                 artifacts=[GRAPHS],
                 destination=destination,
@@ -111,9 +120,9 @@ class TracedModule:
             return f"{name}: tracing did not end within {limit_s:.0f} s"
         if outcome.ended != "exited":
             return f"{name}: tracing needs more than {outcome.above}"
-        if outcome.exit_code == 2:
+        if outcome.exit_code == REFUSED:
             return last_line(outcome.stderr) or f"{name}: cannot be traced"
-        if outcome.exit_code != 0:
+        if outcome.exit_code != DONE:
             said = last_line(outcome.stderr) or "no message"
             return f"{name}: tracing ended with exit status {outcome.exit_code}: {said}"
         return None
@@ -136,12 +145,8 @@ class TracedModule:
 
     def _run_judge(self, graphs: bytes, told_s: float | None, timeout_s: float, destination: Path) -> StepOutcome:
         """Train and score; where the run keeps compiled programs, with those of an earlier judge of these graphs."""
-        told = {
-            "timeout_s": told_s,
-            "memory_mib": self._limits.memory_mib,
-            "draw_secret": self._setting.draw_secret,
-        }
-        files = {f"data/{GRAPHS.name}": graphs, f"data/{JUDGE_FILE}": json.dumps(told).encode()}
+        told = JudgeSettings(told_s, self._limits.memory_mib, self._setting.draw_secret)
+        files = {f"{DATA}/{GRAPHS.name}": graphs, f"{DATA}/{JUDGE_FILE}": told.to_json()}
         store = self._setting.programs
         if store is not None and (kept := store.get(graphs)):
             files[PROGRAMS.name] = kept
@@ -153,7 +158,7 @@ class TracedModule:
                 container,
                 timeout_s=timeout_s,
                 destination=destination,
-                options=[] if store is None else ["--programs-file", PROGRAMS.name],
+                options=[] if store is None else [PROGRAMS_OPTION, PROGRAMS.name],
                 artifacts=[] if store is None else [PROGRAMS],
             )
         finally:
@@ -167,9 +172,9 @@ class TracedModule:
 def fit_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
     """The container a submission is traced in: an image, no mount, no device."""
     return ContainerSpec(
-        image=setting.images.evaluator,
+        image=setting.images.agent,
         role="fit",
         run_id=setting.run_id,
         limits=replace(limits, gpu_uuid=None),
-        environment={"AIRA_PROFILE": setting.profile, "JAX_PLATFORMS": "cpu"},
+        environment={PROFILE_VARIABLE: setting.profile, "JAX_PLATFORMS": "cpu"},
     )

@@ -13,10 +13,12 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aira_bench.errors import SandboxError
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.record.scores import TrustedScore
 from aira_bench.tasks.task import Task
+from aira_contract.invocation import DONE, REFUSED
+from aira_contract.reports import REPORT_SCHEMA, RESULT_MARKER
 
-MARKER = "--- EVALUATION RESULT ---"
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 StandardError = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 """Of an estimated score, in the score's own unit; None where a score is computed, not estimated."""
@@ -24,12 +26,12 @@ Remark = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[ -~]+$")
 _BLOCK = re.compile(r"\s*(\{[^{}]*\})")
 
 
-class Report(BaseModel):
-    """`--report-file` of a task that has one (docs/architecture.md)."""
+class CheckedReport(BaseModel):
+    """`aira_contract.reports.Report`, checked: the file of a task that writes one (docs/architecture.md)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = Field(alias="schema", ge=1, le=1)
+    schema_version: int = Field(alias="schema", ge=REPORT_SCHEMA, le=REPORT_SCHEMA)
     canonical: str | None = None
     validation: float | None = Field(default=None, allow_inf_nan=False)
     test: float = Field(allow_inf_nan=False)
@@ -57,7 +59,7 @@ class Report(BaseModel):
 
 @dataclass(frozen=True)
 class Scored:
-    """A valid submission."""
+    """The judge's verdict on a submission that it accepted: its scores, and what it noticed."""
 
     test: float
     validation: float | None
@@ -125,9 +127,9 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
         SandboxError: the evaluation failed; there is no verdict.
     """
     reports = task.metadata.aira.report
-    if end.status == 2 or (end.status != 0 and not reports):
+    if end.status == REFUSED or (end.status != DONE and not reports):
         return Refused(_refusal(task, end), end.seconds)
-    if end.status != 0:
+    if end.status != DONE:
         raise SandboxError(
             f"The evaluation of {task.title} failed with exit status {end.status}: {end.last_words or 'no message'}"
         )
@@ -144,7 +146,7 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
     return _scored(task, parse_report(end.report), test)
 
 
-def _scored(task: Task, report: Report, test: float) -> Scored:
+def _scored(task: Task, report: CheckedReport, test: float) -> Scored:
     if report.test != test:
         raise SandboxError(f"The evaluation printed {test} and reported {report.test}; they must be equal.")
     if task.metadata.aira.hidden_validation and report.validation is None:
@@ -178,8 +180,8 @@ def parse_score_block(text: str, metric: str) -> float:
     Raises:
         ValueError: no block, other keys, or a number that is not finite.
     """
-    at = text.rfind(MARKER)
-    match = _BLOCK.match(text, at + len(MARKER)) if at >= 0 else None
+    at = text.rfind(RESULT_MARKER)
+    match = _BLOCK.match(text, at + len(RESULT_MARKER)) if at >= 0 else None
     if match is None:
         raise ValueError("no score block was printed")
     try:
@@ -194,13 +196,13 @@ def parse_score_block(text: str, metric: str) -> float:
     return float(value)
 
 
-def parse_report(data: bytes) -> Report:
-    """Check a report file.
+def parse_report(data: bytes) -> CheckedReport:
+    """Read a judge's report file and check that it says what a verdict needs.
 
     Raises:
         SandboxError: the evaluator wrote something else; that is its defect, never the submission's.
     """
     try:
-        return Report.model_validate_json(data)
+        return CheckedReport.model_validate_json(data)
     except ValidationError as error:
-        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:200]}") from error
+        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:PROBLEM_CHARS]}") from error

@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import PurePosixPath
 
 from aira_bench.agents.llm.data_preview import preview
 from aira_bench.agents.protocol import Brief
@@ -21,13 +20,7 @@ from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder, new_run
-from aira_bench.record.manifest import (
-    Manifest,
-    describe_hardware,
-    python_version,
-    software_versions,
-    source_revision,
-)
+from aira_bench.record.manifest import Manifest
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
@@ -35,12 +28,15 @@ from aira_bench.record.trust import set_aside_unvouched_calls
 from aira_bench.record.witness import Witness
 from aira_bench.runs.host import Ground, Host, Note, image_names, slot_limits, stand
 from aira_bench.runs.loop import run_seeds
+from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, Session
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.protocol import ContainerSpec, Mount
 from aira_bench.tasks.task import DESCRIPTION
 from aira_bench.version import __version__
+from aira_contract.containers import DATA, TASK, WORKSPACE
+from aira_contract.settings import PROFILE_VARIABLE
 
 
 def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
@@ -73,7 +69,7 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
     folder, manifest = record.folder, record.manifest
     found = reopen(manifest.plan)
     ground = stand(host, found, "agent", note, record)
-    run = reopen_agent(found, host.paths, folder.agent_file)
+    run = reopen_agent(found, host.paths, record)
     set_aside_unvouched_calls(record, host.keys.ring())
     folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
     keeper = host.keeper(record) if manifest.schema_version != 1 else None
@@ -107,6 +103,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
         agent_file_sha256=None if run.agent_file is None else hashlib.sha256(run.agent_file).hexdigest(),
         prompts=dict(provenance.prompts),
         card=None if provenance.card is None else dict(provenance.card),
+        extensions=dict(run.extensions),
     )
 
 
@@ -131,10 +128,10 @@ def _agent_specs(host: Host, manifest: Manifest, ground: Ground) -> list[Contain
     """The container of an agent's step, once for each slot."""
     content = str(manifest.data["public"]["sha256"])
     mounts = (
-        Mount(ground.data.public, PurePosixPath("/workspace/data"), content=content),
-        Mount(ground.data.task / DESCRIPTION, PurePosixPath("/task") / DESCRIPTION),
+        Mount(ground.data.public, WORKSPACE / DATA, content=content),
+        Mount(ground.data.task / DESCRIPTION, TASK / DESCRIPTION),
     )
-    environment = {"AIRA_PROFILE": manifest.plan.profile}
+    environment = {PROFILE_VARIABLE: manifest.plan.profile}
     return [
         ContainerSpec(ground.images.agent, "agent", manifest.run_id, limits, mounts, environment)
         for limits in slot_limits(host, manifest.plan, ground.task)
@@ -154,7 +151,8 @@ def _search(
     plan, task, key = run.plan, run.task, host.keys.machine_key()
     evaluation = EvaluationSetting(
         task, plan.profile, ground.data, ground.images, manifest.run_id, plan.seed_set,
-        public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled, draw_secret=key.draw_secret,
+        public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled,
+        evaluator=plan.evaluator, draw_secret=key.draw_secret,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from aira_bench.errors import SandboxError
@@ -31,12 +31,14 @@ from aira_bench.sandbox.inside.channels import COUNTER_BITS, PILOT_BITS, duratio
 from aira_bench.sandbox.inside.file_media import STRIDE_PAGES
 from aira_bench.sandbox.inside.media import PAGE_BYTES
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Mount, Role, Sandbox
+from aira_contract import containers
+from aira_contract.containers import WORKSPACE
 
 When = Literal["after", "at once"]
 WHENS: tuple[When, When] = ("after", "at once")
 
 LIMITS = Limits(memory_mib=512, workspace_mib=16, tmp_mib=16, shm_mib=16, pids=128)
-DATA, MANY = PurePosixPath("/workspace/data"), PurePosixPath("/workspace/many")
+DATA, MANY = WORKSPACE / containers.DATA, WORKSPACE / "many"
 PAGES = 512
 FOLDERS = 480
 DIRECTORY_BLOCKS = "directory blocks"

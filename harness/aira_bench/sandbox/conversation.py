@@ -1,6 +1,6 @@
 """Requests and answers between the host and a command that stays: one at a time, framed, and bounded both ways.
 
-A message is four bytes of big-endian length and that many bytes of payload. The command greets with one message when it
+Messages are framed as `aira_contract.framing` says. The command greets with one message when it
 is ready; after that it may speak only when asked, and exactly once. Anything else (a longer message than admitted, a
 second one, a word out of turn, silence beyond the deadline, an end) breaks the conversation for good: the container is
 killed and every later request fails. So nothing of one request can be taken for the answer to another.
@@ -8,20 +8,13 @@ killed and every later request fails. So nothing of one request can be taken for
 Not covered: what the messages say. Standard error is captured like a step's.
 """
 
-import struct
 import threading
 import time
 from collections.abc import Callable
 
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.protocol import ConversationTimeout
-
-_LENGTH = struct.Struct(">I")
-
-
-def framed(payload: bytes) -> bytes:
-    """A message as it travels."""
-    return _LENGTH.pack(len(payload)) + payload
+from aira_contract.framing import LENGTH, framed
 
 
 class Answers:
@@ -54,12 +47,12 @@ class Answers:
                 self._break("it spoke without being asked")
                 return
             self._pending += data
-            if len(self._pending) < _LENGTH.size:
+            if len(self._pending) < LENGTH.size:
                 return
-            announced = _LENGTH.unpack_from(self._pending)[0]
+            announced = LENGTH.unpack_from(self._pending)[0]
             if announced > self._most_bytes:
                 self._break(f"it announced {announced} bytes, at most {self._most_bytes} are admitted")
-            elif len(self._pending) > _LENGTH.size + announced:
+            elif len(self._pending) > LENGTH.size + announced:
                 self._break("it said more than one message")
             else:
                 self._changed.notify_all()
@@ -86,7 +79,7 @@ class Answers:
                     raise TimeoutError
                 self._changed.wait(left_s)
             self._raise_if_broken()
-            message, self._pending, self._expecting = self._pending[_LENGTH.size :], b"", False
+            message, self._pending, self._expecting = self._pending[LENGTH.size :], b"", False
             return message
 
     @property
@@ -96,9 +89,9 @@ class Answers:
             return not self._expecting and not self._broken
 
     def _is_complete(self) -> bool:
-        if self._broken or len(self._pending) < _LENGTH.size:
+        if self._broken or len(self._pending) < LENGTH.size:
             return False
-        return len(self._pending) == _LENGTH.size + int(_LENGTH.unpack_from(self._pending)[0])
+        return len(self._pending) == LENGTH.size + int(LENGTH.unpack_from(self._pending)[0])
 
     def _break(self, why: str) -> None:
         self._broken, self._pending = why, b""

@@ -17,8 +17,9 @@ from typing import Any
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox import kernel_files, mounts
 from aira_bench.sandbox.owner import this_process
-from aira_bench.sandbox.protocol import WORKSPACE, ContainerSpec, Limits, Mount, Role
+from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Role
 from aira_bench.sandbox.seccomp import seccomp_profile
+from aira_contract.containers import WORKSPACE
 
 RUN_LABEL = "aira-bench.run"
 ROLE_LABEL = "aira-bench.role"

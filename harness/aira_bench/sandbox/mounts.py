@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox.protocol import MEETING, WORKSPACE, Mount, Role
+from aira_bench.sandbox.protocol import Mount, Role
+from aira_contract.containers import SOCKET_VOLUME, WORKSPACE
 
 MOST_FILES = 256
 """Files of a folder that are bound one by one: names looked up in a bound folder are seen by others who have it."""
 
 
 def workspace(volume: str, *, read_only: bool) -> dict[str, Any]:
-    """The step's workspace."""
+    """Return the mount of a step's workspace volume, as the Engine API takes it."""
     return {
         "Type": "volume",
         "Source": volume,
@@ -38,7 +39,7 @@ def meeting(volume: str, role: Role) -> dict[str, Any]:
     return {
         "Type": "volume",
         "Source": volume,
-        "Target": str(MEETING),
+        "Target": str(SOCKET_VOLUME),
         "ReadOnly": role != "judge",
         "VolumeOptions": {"NoCopy": True},
     }

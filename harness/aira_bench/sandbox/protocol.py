@@ -19,12 +19,6 @@ from typing import Any, Literal, Protocol
 from aira_bench.errors import AiraError, SandboxError
 from aira_bench.output import CapturedOutput
 
-WORKSPACE = PurePosixPath("/workspace")
-"""The step's writable folder and working directory inside every container."""
-
-MEETING = PurePosixPath("/meeting")
-"""Where a judge leaves its sockets and predict containers find them."""
-
 IsolationWord = Literal["own kernel", "own trees", "dropped caches", "shared"]
 Role = Literal["agent", "fit", "judge", "predict", "prepare", "probe"]
 EndReason = Literal["exited", "timeout", "out_of_memory", "output_flood"]

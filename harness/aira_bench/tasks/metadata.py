@@ -23,12 +23,20 @@ from pydantic import (
 )
 
 from aira_bench.errors import TaskError, UsageError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import find_extension, is_reference
 from aira_bench.tasks.folder_check import read_text
 from aira_bench.tasks.plain_yaml import read_plain_yaml
+from aira_contract.containers import DATA, HIDDEN, LOGS, TASK
+from aira_contract.files import ARCHITECTURE_FILE, NOT_FOR_SUBMISSIONS
+from aira_contract.flags import AdmittedFlag
+from aira_contract.primitives import SYMBOLS
+from aira_contract.settings import PROFILES, ProfileName
 
 MOST_HOURS = 87_600
 """Ten years."""
+_SHAPE = re.compile(r"[\s(\[]*\d{1,12}(?:\s*,\s*\d{1,12})*[\s,)\]]*", re.ASCII)
+_MOST_SHAPE_CHARS = 200
 
 
 class _Schema(BaseModel):
@@ -41,9 +49,9 @@ def _as_list(value: Any) -> Any:  # noqa: ANN401
 
 def _as_shape(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str):
-        if not re.fullmatch(r"[\s(\[]*\d{1,12}(?:\s*,\s*\d{1,12})*[\s,)\]]*", value[:200], re.ASCII):
-            raise ValueError(f"not a shape: {value[:200]!r}")
-        return [int(size) for size in re.findall(r"\d+", value[:200], re.ASCII)]
+        if len(value) > _MOST_SHAPE_CHARS or not _SHAPE.fullmatch(value):
+            raise ValueError(f"not a shape: {value[:VALUE_CHARS]!r}")
+        return [int(size) for size in re.findall(r"\d+", value, re.ASCII)]
     return [value] if isinstance(value, int) else value
 
 
@@ -56,9 +64,6 @@ Mib = Annotated[int, Field(gt=0, le=1 << 24)]
 Year = Annotated[int, Field(ge=1900, le=2200)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 Shape = Annotated[tuple[Positive, ...], BeforeValidator(_as_shape)]
-
-
-ProfileName = Literal["paper", "cpu"]
 
 
 class StateOfTheArt(_Schema):
@@ -99,9 +104,8 @@ class LoggingInfo(_Schema):
 ARTIFACT_KINDS = ("csv", "architecture", "module", "script")
 """What the evaluators of this package score."""
 NAMES_OF_OURS = frozenset(
-    {"solution.py", "validation.json", "report.json", "module.graphs", "handover.bin", "training_began", "trace.py",
-     "stdout.txt", "stderr.txt", "scores.jsonl", "data", "logs", "task", "hidden", "metadata.yaml",
-     "project_description.md", "prepare.py", "evaluate_prepare.py", "evaluate.py"}
+    {"solution.py", "stdout.txt", "stderr.txt", "scores.jsonl", DATA, LOGS, TASK.name, HIDDEN.name, "metadata.yaml",
+     "project_description.md", *NOT_FOR_SUBMISSIONS}
 )  # fmt: skip
 """Files that we, or the task's scripts, keep beside a submission."""
 
@@ -110,6 +114,12 @@ def _not_ours(name: str) -> str:
     if name.lower() in NAMES_OF_OURS:
         raise ValueError(f"{name} is a file of the harness; name the artifact otherwise")
     return name
+
+
+def _a_primitive(symbol: str) -> str:
+    if symbol not in SYMBOLS:
+        raise ValueError(f"expected one of {', '.join(SYMBOLS)}")
+    return symbol
 
 
 def _scored_by_something(kind: str) -> str:
@@ -126,14 +136,14 @@ class ArtifactSpec(_Schema):
     """The file a solution has to leave behind."""
 
     name: Annotated[str, AfterValidator(_not_ours)] = Field(
-        default="submission.csv", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
+        default=ARCHITECTURE_FILE, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
     )
     kind: Annotated[str, AfterValidator(_scored_by_something)] = "csv"
     """One of `ARTIFACT_KINDS`, or the name of an installed evaluator that scores it."""
     max_kib: int = Field(default=65536, gt=0, le=1 << 20)
     layers: int = Field(default=16, gt=0, le=1024)
     """Of an `architecture`."""
-    primitives: tuple[Literal["M", "mA", "Mb"], ...] = ()
+    primitives: tuple[Annotated[str, AfterValidator(_a_primitive)], ...] = ()
     """What each layer of an `architecture` may be."""
     module_layers: dict[ProfileName, Annotated[int, Field(gt=0, le=1024)]] = Field(default_factory=dict)
     """Of a `module` by default, in each profile; searchers over modules need it."""
@@ -180,7 +190,7 @@ class PublicFile(_Schema):
     """Expected size; None where no trustworthy figure is known."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Expected hash; without one, the file is pinned to what the first download brought."""
-    profiles: tuple[ProfileName, ...] = ("paper", "cpu")
+    profiles: tuple[ProfileName, ...] = PROFILES
     """Profiles that need the file."""
 
 
@@ -200,7 +210,7 @@ class AiraBlock(_Schema):
     fitness_decimals: int = Field(default=4, ge=1, le=12)
     """Digits of the hidden validation score that a search gets to see."""
     profiles: dict[ProfileName, Profile] = Field(default_factory=lambda: dict(_UPSTREAM_PROFILES))
-    admits: tuple[Literal["custom_gradient"], ...] = ()
+    admits: tuple[AdmittedFlag, ...] = ()
     """Flags that would keep a score out of search and ranking, and do not in this task."""
     sources: tuple[PublicFile, ...] = ()
     """Public files the data is made from. Without any, the task makes its data itself, or is an upstream folder."""
@@ -231,7 +241,7 @@ class AiraBlock(_Schema):
 
 
 class TaskMetadata(_Schema):
-    """A whole `metadata.yaml`."""
+    """The content of a task folder's `metadata.yaml`, checked."""
 
     metric_lower_is_better: StrictBool
     file_export_globs: Names
@@ -275,7 +285,7 @@ def describe_validation_error(error: ValidationError) -> str:
     parts = []
     for item in error.errors(include_url=False)[:3]:
         where = ".".join(str(part) for part in item["loc"]) or "the whole file"
-        seen = "" if item["type"] == "missing" else f" (seen: {str(item['input'])[:80]!r})"
+        seen = "" if item["type"] == "missing" else f" (seen: {str(item['input'])[:VALUE_CHARS]!r})"
         parts.append(f"{where}: {item['msg']}{seen}")
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "") + "."

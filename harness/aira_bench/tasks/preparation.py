@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -25,8 +25,11 @@ from aira_bench.tasks.sources import DataSource, RawData
 from aira_bench.tasks.store import TaskData, hash_tree
 from aira_bench.tasks.task import Task
 from aira_bench.world import World
+from aira_contract.containers import LOGS, OUTPUT, RAW, TASK, WORKSPACE
+from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
+from aira_contract.invocation import LOGS_OPTION, MOUNT_OPTION, RAW_OPTION
+from aira_contract.settings import PROFILE_VARIABLE, SOURCE_VARIABLE
 
-LOGS = "/workspace/logs"
 _NO_NETWORK = re.compile(
     r"name resolution|name or service not known|network is unreachable|getaddrinfo|ConnectionError|MaxRetryError"
     r"|offline mode|couldn't connect to",
@@ -78,7 +81,7 @@ def prepare_task(
         check_folder(task.folder)
         shutil.copytree(task.folder, staging / "task", symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
         _make_readable(staging / "task")
-        halves = {"public": "prepare.py", "hidden": "evaluate_prepare.py"}
+        halves = {"public": PREPARE_SCRIPT, "hidden": HIDDEN_SCRIPT}
         for half, script in halves.items():
             note(f"running {script}")
             spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid)
@@ -118,11 +121,11 @@ def half_spec(
         run_id=f"prepare-{run_id}",
         limits=Limits(memory_mib=task.profile(profile).memory_mib, gpu_uuid=gpu_uuid if trains else None),
         mounts=(
-            Mount(staging / "task", PurePosixPath("/task")),
+            Mount(staging / "task", TASK),
             *raw.mounts,
-            Mount(staging / half, PurePosixPath("/output"), writable=True),
+            Mount(staging / half, OUTPUT, writable=True),
         ),
-        environment={"AIRA_PROFILE": profile, "AIRA_DATA_SOURCE": source.kind},
+        environment={PROFILE_VARIABLE: profile, SOURCE_VARIABLE: source.kind},
     )
 
 
@@ -131,12 +134,12 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
     output.mkdir()
     if os.geteuid() == 0:
         os.chown(output, TRUSTED_UID, TRUSTED_UID)
+    options = {RAW_OPTION: RAW, MOUNT_OPTION: OUTPUT, LOGS_OPTION: WORKSPACE / LOGS}
     container = sandbox.prepare(spec)
     try:
         outcome = container.run(
-            ["python3", f"/task/{script}", "--global-shared-data-dir", "/raw",
-             "--agent-data-mount-dir", "/output", "--agent-log-dir", LOGS],
-            files={f"logs/{task.metadata.aira.artifact.name}": b""},
+            ["python3", str(TASK / script), *(str(word) for option in options.items() for word in option)],
+            files={f"{LOGS}/{task.metadata.aira.artifact.name}": b""},
             timeout_s=timeout_s,
             artifacts=(),
             destination=output,

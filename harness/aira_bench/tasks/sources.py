@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -25,9 +25,10 @@ from aira_bench.tasks.http_transfer import offered_bytes
 from aira_bench.tasks.metadata import PublicFile
 from aira_bench.tasks.store import hash_tree
 from aira_bench.tasks.task import Task
+from aira_contract.containers import RAW
+from aira_contract.settings import SOURCES, SourceKind
 
-SYNTHETIC = "synthetic"
-RAW = PurePosixPath("/raw")
+PUBLIC, SYNTHETIC = SOURCES
 _ASK_TIMEOUT_S = 20.0
 
 
@@ -39,9 +40,9 @@ class DataSource:
     folder: Path | None = None
 
     @property
-    def kind(self) -> str:
-        """`AIRA_DATA_SOURCE` in preparation containers."""
-        return SYNTHETIC if self.synthetic else "public"
+    def kind(self) -> SourceKind:
+        """The word that preparation containers find in `AIRA_DATA_SOURCE`."""
+        return SYNTHETIC if self.synthetic else PUBLIC
 
     @property
     def argument(self) -> str | None:
@@ -59,7 +60,7 @@ class RawData:
 
 
 def choose_source(task: Task, chosen: str | None) -> DataSource:
-    """Read `--source`.
+    """Read the argument of `--source`: a folder, a stand-in, or the task's own way.
 
     Raises:
         UsageError: the task has no synthetic stand-in, or needs no data, or the folder is absent.

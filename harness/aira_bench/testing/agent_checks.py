@@ -17,10 +17,10 @@ from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.protocol import Draft, Stop
-from aira_bench.tasks.metadata import ProfileName
 from aira_bench.tasks.task import find_task
 from aira_bench.testing.checks import Check, require
 from aira_bench.testing.policy_checks import Result, generator, node_after
+from aira_contract.settings import ProfileName
 
 _STEPS = 9
 _RESULTS: tuple[Result, ...] = (("valid", 0.5), ("valid", 0.25), ("buggy", None), ("timeout", None))

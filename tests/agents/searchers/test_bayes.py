@@ -21,7 +21,7 @@ from aira_bench.runs.session import stream
 from aira_bench.scaffolds.protocol import Draft
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.task import find_task
-from aira_kernels.architecture import parse_submission
+from aira_contract.architectures import parse_submission
 
 Architecture = tuple[str, ...]
 Score = Callable[[Architecture], float | None]

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from aira_contract.architectures import parse_architecture
 from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.split_scores import train_and_score
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.training.devices import make_deterministic
-from aira_kernels.architecture import parse_architecture
 
 RECORD = json.loads((Path(__file__).parent / "recorded_scores.json").read_text(encoding="ascii"))
 

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from aira_contract.architectures import LAYERS, canonical, parse_architecture
 from aira_evaluator.compose.judge.resident import MOST_REQUEST_BYTES, ProtocolError, Resident
-from aira_kernels.architecture import LAYERS, canonical, parse_architecture
 
 SMALL_TASK = """
 import argparse, json, sys
@@ -25,7 +25,7 @@ from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.split_scores import train_and_score
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.training.devices import make_deterministic
-from aira_kernels.architecture import parse_submission, canonical
+from aira_contract.architectures import parse_submission, canonical
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from raw_archives import pair_line, prose, release, reviews, write_archive
+from written_expressions import to_text
 
 from aira_evaluator.lra.contract.profiles import CPU_LISTOPS, CPU_RETRIEVAL, CPU_TEXT, LraProfile, SplitSizes
 from aira_evaluator.lra.contract.splits import (
@@ -20,7 +21,6 @@ from aira_evaluator.lra.contract.splits import (
     write_split,
 )
 from aira_evaluator.lra.contract.submission import CONTRACTS, TaskName
-from aira_evaluator.lra.listops.expressions import to_text
 from aira_evaluator.lra.prepare import aan, imdb
 from aira_evaluator.lra.prepare.build import (
     Counted,

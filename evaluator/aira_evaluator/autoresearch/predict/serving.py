@@ -138,7 +138,7 @@ def _connect(path: Path) -> socket.socket:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve one judge."""
+    """Serve the logits of a handed-over model to one judge, until it closes the connection."""
     parser = argparse.ArgumentParser(description="Serve the logits of a handed-over model to a judge.")
     parser.add_argument("--handover", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)

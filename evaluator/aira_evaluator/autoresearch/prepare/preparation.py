@@ -148,7 +148,7 @@ class _Count:
             self._digest.update(tokens.tobytes())
 
     def describe(self) -> dict[str, Any]:
-        """For a manifest."""
+        """Return the counts and the hash as a manifest has them."""
         return {
             "documents": self.documents,
             "tokens": self.tokens,

@@ -40,7 +40,7 @@ _LOGITS = 1 << 26
 
 @dataclass(frozen=True)
 class ReferenceModels:
-    """Trained references."""
+    """Models of ours, trained when data is prepared, that say what each hidden target costs them."""
 
     ngram: CachedBigram
     baselines: tuple[Handed, ...]

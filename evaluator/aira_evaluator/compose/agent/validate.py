@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aira_contract.architectures import SubmissionError, parse_architecture
 from aira_evaluator.compose.mad import profiles as mad
 from aira_evaluator.compose.mad.splits import read_split
 from aira_evaluator.compose.text import profiles as text
 from aira_evaluator.compose.text.windows import is_text_split, read_text_split, text_profile
 from aira_evaluator.split_manifest import DataError
-from aira_kernels.architecture import SubmissionError, parse_architecture
 
 TRAIN_SHARE = 0.7
 

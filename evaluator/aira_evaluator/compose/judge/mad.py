@@ -6,6 +6,7 @@ No torch is imported before the scoring. Command line, report and exit statuses:
 from collections.abc import Sequence
 from pathlib import Path
 
+from aira_contract.architectures import Architecture, SubmissionError, canonical
 from aira_evaluator.compose.mad.profiles import METRIC, PROFILES
 from aira_evaluator.compose.mad.splits import read_split
 from aira_evaluator.compose.submission import SUBMISSION, read_submission
@@ -13,7 +14,6 @@ from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
-from aira_kernels.architecture import Architecture, SubmissionError, canonical
 
 SCRIPT = EvaluateScript("Train and score a submitted architecture.", METRIC, SUBMISSION, SubmissionError)
 

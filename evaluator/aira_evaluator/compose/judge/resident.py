@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from aira_kernels.architecture import canonical, parse_architecture
+from aira_contract.architectures import canonical, parse_architecture
 
 MOST_REQUEST_BYTES = 1 << 16
 MOST_REPORT_CHARACTERS = 1 << 18
@@ -73,7 +73,7 @@ class Channel:
         return payload
 
     def send(self, payload: bytes) -> None:
-        """Send one message."""
+        """Send one message: its length in four bytes, then the payload."""
         self.answers.write(_LENGTH.pack(len(payload)) + payload)
         self.answers.flush()
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from aira_contract.architectures import Architecture, SubmissionError, canonical
 from aira_evaluator.compose.submission import SUBMISSION, read_submission
 from aira_evaluator.compose.text.profiles import METRIC, PROFILES
 from aira_evaluator.compose.text.windows import read_text_split, text_profile
@@ -14,7 +15,6 @@ from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
-from aira_kernels.architecture import Architecture, SubmissionError, canonical
 
 SCRIPT = EvaluateScript("Train and score a submitted architecture.", METRIC, SUBMISSION, SubmissionError)
 

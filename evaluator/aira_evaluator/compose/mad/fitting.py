@@ -75,7 +75,7 @@ def fit_in_turn(
 def fit_concurrently(
     candidate: Candidate, held_out: Mapping[str, Corpus], on_task: Callable[[str], None]
 ) -> Iterator[tuple[str, Guesses | None]]:
-    """As `fit_in_turn`, on a CUDA device: one stream a task, every step but the first epoch's a graph."""
+    """Train all tasks beside each other on a CUDA device: a stream a task, and graphs after the first epoch."""
     device = candidate.device
     runs: dict[str, GraphedSteps] = {}
     for name in candidate.profile.tasks:

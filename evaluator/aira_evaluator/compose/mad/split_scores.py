@@ -5,7 +5,7 @@ tasks are trained one after the other; on a GPU beside each other, their steps c
 
 Precision on a GPU: weights, activations and moments are float32; matrix products round their inputs to TF32 (10 bits of
 mantissa), without which the products alone of a `paper` candidate take longer than its whole budget. bfloat16 is not
-used. Not covered: reading files (`splits`), reading submissions (`aira_kernels.architecture`).
+used. Not covered: reading files (`splits`), reading submissions (`aira_contract.architectures`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

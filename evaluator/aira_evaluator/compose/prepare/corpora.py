@@ -17,7 +17,7 @@ _SYNTHETIC_SEED = 20260515
 
 @dataclass(frozen=True)
 class TextCorpus:
-    """One text set."""
+    """One text set: the public files it is read from, and the grammar of its stand-in."""
 
     name: CorpusName
     files: tuple[str, ...]

@@ -44,7 +44,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class WrittenStream:
-    """A written stream."""
+    """How many tokens and documents of a split were written, and the hash of the stream."""
 
     tokens: int
     documents: int
@@ -67,7 +67,7 @@ class HeldOut:
     tokens: int = 0
 
     def add(self, document: Stream) -> None:
-        """Keep one more."""
+        """Keep the encoded document for this split."""
         self.documents.append(document)
         self.tokens += len(document)
 

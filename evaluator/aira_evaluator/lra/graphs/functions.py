@@ -119,7 +119,7 @@ def _submitted(forward: Graph, backward: Graph, platform: str) -> TrainingPass:
 
 
 def sealed(values: Values) -> Values:
-    """The same values behind a barrier that the compiler does not fuse across.
+    """Return the same values behind a barrier that the compiler does not fuse across.
 
     Without barriers around the module's passes, the same module trains to other last digits when it comes as a graph
     than when it comes as Python. They cost no time (docs/lra_trust.md).

@@ -31,7 +31,6 @@ from aira_evaluator.lra.listops.operators import PUBLIC, Operator, apply
 OPERATORS = ("[MIN", "[MAX", "[MED", "[SM")
 FIRST_OPERATOR = 10
 CLOSE = FIRST_OPERATOR + len(OPERATORS)
-_WORDS = (*(str(digit) for digit in range(10)), *OPERATORS, "]")
 _OPERATOR_PROBABILITY = 0.25
 _CHUNK_DRAWS = 8192
 _CHUNKS_BEFORE_WORKERS = 24
@@ -202,8 +201,3 @@ def _chunks(shape: ListOpsShape, seed: int, operators: Sequence[Operator], worke
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def to_text(symbols: NDArray[np.uint8]) -> str:
-    """An expression as people write it: `[MAX 4 3 [MIN 2 3 ] 1 0 ]`."""
-    return " ".join(_WORDS[symbol] for symbol in symbols)

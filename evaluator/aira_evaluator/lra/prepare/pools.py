@@ -48,7 +48,7 @@ class PoolBuilder:
         return index
 
     def pool(self) -> LabelledSplit:
-        """Everything added so far; its symbols are a memory map of the scratch file."""
+        """Return the documents added so far as a pool; its symbols are a memory map of the scratch file."""
         self._file.flush()
         size = self._stops[-1]
         symbols = np.memmap(self._path, np.uint8, mode="r", shape=(size,)) if size else np.empty(0, np.uint8)

@@ -104,7 +104,7 @@ class TrainingState(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Steps to train."""
+    """Which steps to train, and on which examples."""
 
     first: jax.Array | int
     stop: jax.Array | int
