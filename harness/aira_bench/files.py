@@ -1,8 +1,8 @@
 """Writing files so that a crash leaves the old or the new content, and reading files that a stranger may have made.
 
 A reader here opens each part of a path without following links, takes regular files alone, and reads no more than it
-was told to expect; JSON is taken as strict JSON of bounded depth, with bounded numbers.
-So a named pipe, a device, a link, a sparse file of terabytes or a number of a million digits is one exception, at once.
+was told to expect; JSON is taken as strict JSON of bounded depth, with bounded numbers. So a named pipe, a device, a
+link, a sparse file of terabytes or a number of a million digits is one exception, at once.
 
 Not covered: what the values mean, and folders that change while they are read.
 """

@@ -1,9 +1,9 @@
 """Requests and answers between the host and a command that stays: one at a time, framed, and bounded both ways.
 
-Messages are framed as `aira_contract.framing` says. The command greets with one message when it
-is ready; after that it may speak only when asked, and exactly once. Anything else (a longer message than admitted, a
-second one, a word out of turn, silence beyond the deadline, an end) breaks the conversation for good: the container is
-killed and every later request fails. So nothing of one request can be taken for the answer to another.
+Messages are framed as `aira_contract.framing` says. The command greets with one message when it is ready; after that it
+may speak only when asked, and exactly once. Anything else (a longer message than admitted, a second one, a word out of
+turn, silence beyond the deadline, an end) breaks the conversation for good: the container is killed and every later
+request fails. So nothing of one request can be taken for the answer to another.
 
 Not covered: what the messages say. Standard error is captured like a step's.
 """

@@ -2,9 +2,9 @@
 
 Each step gets a fresh workspace, a step container and a reader container, all started ahead of time. An untrusted
 container is named after its user id, and as the engine takes no name twice, no two have the same user, whoever made
-them: one that a crash left keeps its own until it is removed. Containers are
-removed by threads of the sandbox's own, off the step's critical path; the interpreter does not exit before they are
-done, and what a killed orchestrator leaves is found by its labels.
+them: one that a crash left keeps its own until it is removed. Containers are removed by threads of the sandbox's own,
+off the step's critical path; the interpreter does not exit before they are done, and what a killed orchestrator leaves
+is found by its labels.
 
 A container that was killed and does not die holds cores, memory or a device that the next step needs, and the code in
 it may still run: until it is dead no other is started here.

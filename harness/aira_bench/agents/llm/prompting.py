@@ -1,8 +1,8 @@
 """Renders prompts from the Jinja2 files beside this module.
 
 Text made by agents or their programs is put between fences longer than any run of backticks inside it, so that it
-cannot
-end its own fence; it is inserted as a value and never rendered again. Control characters were made visible before.
+cannot end its own fence; it is inserted as a value and never rendered again. Control characters were made visible
+before.
 """
 
 import hashlib

@@ -3,12 +3,12 @@
     python -m aira_bench.agents.searchers.bayes_process < request > answer
 
 The only module of the host's package that imports torch and BoTorch, which is why nothing of the package imports it
-(docs/decisions/0007-bayes-in-its-own-process.md). A Gaussian process with an RBF kernel and the acquisition qLogNEI,
-as in Composer (Acun et al., 2025, section on the search engine); the encoding is ours (`CompositionKernel`).
+(docs/decisions/0007-bayes-in-its-own-process.md). A Gaussian process with an RBF kernel and the acquisition qLogNEI, as
+in Composer (Acun et al., 2025, section on the search engine); the encoding is ours (`CompositionKernel`).
 
-Not covered: what is an observation, which candidates there are, and what a run does when this fails
-(`bayes_problem`, `bayes`). The same request gives the same answer on one machine;
-another version of torch or another processor may round otherwise and choose otherwise.
+Not covered: what is an observation, which candidates there are, and what a run does when this fails (`bayes_problem`,
+`bayes`). The same request gives the same answer on one machine; another version of torch or another processor may round
+otherwise and choose otherwise.
 """
 
 import contextlib
