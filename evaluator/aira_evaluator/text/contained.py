@@ -70,12 +70,12 @@ class NearDuplicates:
         return np.bincount(self._documents, weights=seen, minlength=self._count) / np.maximum(totals, 1)
 
     def duplicates(self) -> npt.NDArray[np.bool_]:
-        """Which held-out documents are near duplicates of what was seen."""
+        """Return which held-out documents are near duplicates of what was seen."""
         return self.shares() >= DUPLICATE_SHARE
 
 
 def keep_fresh(lots: Mapping[Lot, Sequence[Tokens]], public: Iterable[Tokens]) -> dict[Lot, list[Tokens]]:
-    """What is left of each lot of held-out documents without near duplicates of public text and of earlier lots.
+    """Return what is left of each lot of held-out documents without near duplicates of public text and of earlier lots.
 
     Args:
         lots: documents without marks, by name; the order of the names is the order of the lots.

@@ -64,7 +64,7 @@ class Answers:
                 self._break("it ended")
 
     def wait(self, deadline_s: float) -> bytes:
-        """The expected message, by a deadline on the monotonic clock.
+        """Return the expected message, by a deadline on the monotonic clock.
 
         Raises:
             SandboxError: the conversation is broken.
@@ -117,7 +117,7 @@ class DockerConversation:
         self._kill, self._last_words = kill, last_words
 
     def greeting(self, timeout_s: float) -> bytes:
-        """The message the command begins with. The door for it was opened before the command ran.
+        """Return the message the command begins with. The door for it was opened before the command ran.
 
         Raises:
             ConversationTimeout: none came in time.

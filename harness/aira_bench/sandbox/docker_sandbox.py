@@ -157,7 +157,7 @@ class DockerSandbox:
         return sum(self.sweep(run_id) for run_id in dead_runs(self._engine))
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
-        """What separates containers of `image` in `role` (`Sandbox.isolation`)."""
+        """Return what separates containers of `image` in `role` (`Sandbox.isolation`)."""
         return self._separation.isolation(image, role, gpu=gpu)
 
     def close(self) -> None:

@@ -39,7 +39,7 @@ class CachedBigram:
         return len(self._unigram)
 
     def nats(self, rows: Tokens) -> Floats:
-        """What every target of rows [n, T + 1] costs, [n, T]."""
+        """Return what every target of rows [n, T + 1] costs, [n, T]."""
         before, target = rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
         followers = self._followers[before]
         bigram = self._pairs[before, target] + followers * self._unigram[target]
@@ -56,7 +56,7 @@ class CachedBigram:
 
 
 def earlier(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """How often each entry of [n, length] stands in its row before itself."""
+    """Return how often each entry of [n, length] stands in its row before itself."""
     order = np.argsort(keys, axis=1, kind="stable")
     ordered = np.take_along_axis(keys, order, axis=1)
     place = np.broadcast_to(np.arange(keys.shape[1]), keys.shape)

@@ -153,7 +153,7 @@ def accepted(path: Path, shape: MemoryShape, deadlines: Deadlines) -> Iterator[C
 
 
 def greet(stream: socket.socket) -> SharedMemory:
-    """The predictor's half of a connection: take the hello and map its memory.
+    """Return the predictor's half of a connection: take the hello and map its memory.
 
     Raises:
         ConnectionError: the other side is no judge.

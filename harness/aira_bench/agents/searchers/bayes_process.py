@@ -65,7 +65,7 @@ class CompositionKernel(RBFKernel):  # type: ignore[misc]
 
 
 def propose(request: ProposalRequest) -> Codes:
-    """The architecture of greatest acquisition among those allowed; draws depend on the request's seed alone."""
+    """Return the architecture of greatest acquisition among those allowed; draws depend on the request's seed alone."""
     torch.set_num_threads(1)
     with manual_seed(request.seed):
         model = fit_surrogate(request.observed, request.values, request.symbols)
@@ -80,7 +80,8 @@ def propose(request: ProposalRequest) -> Codes:
 
 
 def fit_surrogate(observed: Sequence[Codes], values: Sequence[float], symbols: int) -> SingleTaskGP:
-    """A Gaussian process of inferred noise, lengthscale and noise at their posterior's mode; values: higher is better.
+    """Return a Gaussian process of inferred noise, lengthscale and noise at their posterior's mode; values: higher is
+    better.
 
     Values are standardized and the kernel has no scale of its own, which is BoTorch's default too.
     """
