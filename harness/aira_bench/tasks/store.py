@@ -65,7 +65,9 @@ class TaskData:
 
 
 def task_data(paths: HostPaths, task: Task, profile: str, *, source: str | None, image: str) -> TaskData:
-    """Return the store of `task` in `profile` with raw data from `source`, as `--source` names it, prepared in `image`."""
+    """Return the store of `task` in `profile` with raw data from `source`, as `--source` names it, prepared in
+    `image`.
+    """
     key = hashlib.sha256(f"{task.sha256}\0{image}\0{source}".encode()).hexdigest()[:12]
     return TaskData(paths.tasks / task.name / f"{profile}-{key}")
 

@@ -143,7 +143,9 @@ class _Traced:
         return out
 
     def training_pass(self, forward_name: str, backward_name: str, batch: int) -> tuple[bytes, bytes]:
-        """Return the graphs `forward(*params, inputs, key) -> (out, *residuals)` and `backward(*residuals, cotangent)`."""
+        """Return the graphs `forward(*params, inputs, key) -> (out, *residuals)` and `backward(*residuals,
+        cotangent)`.
+        """
         structure: Any = None
         keys: set[int] = set()
 

@@ -136,7 +136,9 @@ def locked_memory() -> Counter:
 
 
 def inode_numbers() -> Counter:
-    """Return the number of the next pipe, from one row for all file systems without a disk; cores take 1,024 at a time."""
+    """Return the number of the next pipe, from one row for all file systems without a disk; cores take 1,024
+    at a time.
+    """
 
     def pipe() -> int:
         reading, writing = os.pipe()
