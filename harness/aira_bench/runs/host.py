@@ -110,7 +110,9 @@ def stand(
 
 
 def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
-    """Which images: for the paper profile on a machine with a GPU those for the task's framework, else the default."""
+    """Return which images: for the paper profile on a machine with a GPU those for the task's framework, else the
+    default.
+    """
     if profile != "paper" or not hardware.gpus:
         return DEFAULT_FLAVOUR
     return gpu_flavour(task.metadata.aira.evaluator)
@@ -161,7 +163,7 @@ def require_unchanged(folder: RunFolder, manifest: Manifest, prepared: Prepared)
 
 
 def isolation_of(sandbox: Sandbox, images: ImageSet, *, gpu: bool, note: Note) -> dict[Role, Isolation]:
-    """What separates the containers of each untrusted role from others on this machine.
+    """Return what separates the containers of each untrusted role from others on this machine.
 
     Raises:
         PrerequisiteError: an image is not there.
@@ -215,7 +217,7 @@ def gives_gpus(host: Host, profile: str) -> bool:
 
 
 def slot_limits(host: Host, plan: RunPlan, task: Task) -> list[Limits]:
-    """What the containers of each slot may use."""
+    """Return what the containers of each slot may use."""
     profile = task.profile(plan.profile)
     gpus = host.hardware.gpus if gives_gpus(host, plan.profile) else ()
     slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency
