@@ -63,13 +63,12 @@ EVALUATOR = '''
 
 from dataclasses import replace
 
-from aira_bench.evaluation.judge import JudgeAlone
 from aira_bench.protocols import Scored
 
 
 class Remarking:
-    def __init__(self, setting, sandbox, limits, ahead):
-        self.judge = JudgeAlone(setting, sandbox, limits, ahead)
+    def __init__(self, usual):
+        self.judge = usual()
 
     def evaluate(self, submission, *, deadline, destination):
         verdict = self.judge.evaluate(submission, deadline=deadline, destination=destination)

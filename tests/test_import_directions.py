@@ -25,7 +25,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "sandbox",
         "cards images tasks",
         "llm record",
-        "agent_code evaluation leaderboard scaffolds scaling",
+        "agent_code boards evaluation scaffolds scaling",
         "agents analysis reproduce",
         "runs",
         "doctor protocols testing",
@@ -48,12 +48,13 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__init__ adapters convolution fused initialization probes reference sizes ssd",
         "backend",
         "attention mamba2 mlp norm",
+        "layers",
         "backbone large",
     ),
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""
 
-READERS = ("agents", "analysis", "evaluation", "leaderboard", "scaffolds", "scaling")
+READERS = ("agents", "analysis", "boards", "evaluation", "scaffolds", "scaling")
 """They read runs, and drive none."""
 
 

@@ -9,7 +9,8 @@ imports neither torch nor jax (docs/architecture.md, trust domains).
     print(done.path, done.board.rows[0].test)
 
 Public is what stands in `__all__` here, and the modules `aira_bench.errors`, `aira_bench.protocols` and
-`aira_bench.testing`. Everything else is internal and may change in any version (docs/decisions/0021-front-door.md).
+`aira_bench.testing`. Everything else is internal, which its folders say, and may change in any version
+(docs/decisions/0021-front-door.md).
 Names are imported when they are first used, so that `import aira_bench` costs nothing.
 """
 
@@ -20,9 +21,9 @@ from aira_bench.version import __version__
 
 if TYPE_CHECKING:
     from aira_bench.api import FinishedRun, Leaderboard, leaderboard, read_run, resume, run
+    from aira_bench.boards.board import Table
+    from aira_bench.boards.rows import Row
     from aira_bench.errors import AiraError
-    from aira_bench.leaderboard.board import Table
-    from aira_bench.leaderboard.rows import Row
     from aira_bench.protocols import Agent, Model, Policy, Sandbox, SubmissionEvaluator
     from aira_bench.record.manifest import Manifest
     from aira_bench.record.node import Node
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "aira_bench.api": ("FinishedRun", "Leaderboard", "leaderboard", "read_run", "resume", "run"),
     "aira_bench.errors": ("AiraError",),
-    "aira_bench.leaderboard.board": ("Table",),
-    "aira_bench.leaderboard.rows": ("Row",),
+    "aira_bench.boards.board": ("Table",),
+    "aira_bench.boards.rows": ("Row",),
     "aira_bench.protocols": ("Agent", "Model", "Policy", "Sandbox", "SubmissionEvaluator"),
     "aira_bench.record.manifest": ("Manifest",),
     "aira_bench.record.node": ("Node",),

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aira_bench.boards.board import Table, tables_of
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.keys import KeyFolder
-from aira_bench.leaderboard.board import Table, tables_of
 from aira_bench.paths import host_paths
 from aira_bench.record import run_record
 from aira_bench.record.folder import RunFolder, find_run, list_runs

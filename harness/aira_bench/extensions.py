@@ -43,7 +43,7 @@ OFFERS: Mapping[Kind, tuple[str, ...]] = {
     "agent": ("options",),
     "scaffold": ("steps", "lower_is_better"),
     "provider": ("endpoint",),
-    "evaluator": ("setting", "sandbox", "limits", "ahead"),
+    "evaluator": ("setting", "sandbox", "limits", "ahead", "usual"),
     "task": (),
 }
 """The keywords with which classes and functions of a kind are called, as far as they have parameters of these names."""

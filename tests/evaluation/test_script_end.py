@@ -13,7 +13,7 @@ from aira_bench.deadline import Deadline, Owner
 from aira_bench.errors import SandboxError
 from aira_bench.evaluation.judge import run_judge, timed_out, verdict_of
 from aira_bench.evaluation.protocol import EvaluationSetting
-from aira_bench.evaluation.verdict import MARKER, Refused, Scored, ScriptEnd, read_verdict
+from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, read_verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.protocol import (
     Artifact,
@@ -26,6 +26,7 @@ from aira_bench.sandbox.protocol import (
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task, load_task
 from aira_bench.testing import Call, Done, InMemorySandbox, captured
+from aira_contract.reports import RESULT_MARKER
 
 OURS = find_task("mad-2p")
 UPSTREAM = load_task(Path(__file__).resolve().parents[1] / "folders" / "ParityClassificationAccuracy")
@@ -34,7 +35,7 @@ REPORT: dict[str, Any] = {"schema": 1, "canonical": "M", "validation": 0.25, "te
 
 
 def printed(score: float, metric: str = "Accuracy") -> str:
-    return f"training\n{MARKER}\n{json.dumps({metric: score})}\n"
+    return f"training\n{RESULT_MARKER}\n{json.dumps({metric: score})}\n"
 
 
 def end(status: int = 0, stdout: str = "", last_words: str = "", report: object = None) -> ScriptEnd:

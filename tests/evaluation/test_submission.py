@@ -2,12 +2,12 @@
 
 import hashlib
 
-from aira_kernels.architecture import canonical, parse_architecture
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.evaluation.submission import Submission, host_canonical
 from aira_bench.tasks.task import find_task
+from aira_contract.architectures import canonical, parse_architecture
 
 MAD = find_task("mad-3p").metadata.aira.artifact
 MODULE = find_task("lra-listops").metadata.aira.artifact

@@ -129,9 +129,9 @@ def finish(work: "Callable[[], RunFolder]", display: "RunDisplay", name: str, *,
 
 def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     """Print the board of one run and the next commands to type."""
+    from aira_bench.boards.board import build_tables
+    from aira_bench.boards.formats import print_tables, records
     from aira_bench.keys import KeyFolder
-    from aira_bench.leaderboard.board import build_tables
-    from aira_bench.leaderboard.formats import print_tables, records
     from aira_bench.paths import host_paths
     from aira_bench.terminal import say, say_json
 

@@ -68,8 +68,8 @@ def _state(record: "RunRecord") -> str:
 
 
 def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
-    from aira_bench.leaderboard.columns import cost, tokens
-    from aira_bench.leaderboard.rows import seed_result
+    from aira_bench.boards.columns import cost, tokens
+    from aira_bench.boards.rows import seed_result
     from aira_bench.record.node import ModelUse
 
     manifest = record.manifest

@@ -1,4 +1,4 @@
-"""A thin typed layer over the Docker Engine API; the only package that imports the Docker SDK."""
+"""A thin typed layer over the Docker Engine API; the only package that imports the Docker SDK. Internal."""
 
 from aira_bench.docker_engine.attachment import Attachment
 from aira_bench.docker_engine.engine import ContainerInfo, DockerEngine, EngineInfo

@@ -7,13 +7,14 @@ own (`aira_bench.record.scores`) that nothing on the search's side reads.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 Operator = Literal["draft", "improve", "debug", "crossover"]
 StepClass = Literal["valid", "buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation", "infra_error"]
 """What became of a step's code, and nothing else (docs/architecture.md says what each means). `infra_error`: the engine
 failed, by its own word; nothing that code does to its container is one."""
-FAILED: frozenset[StepClass] = frozenset({"buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation"})
+FAILED: frozenset[StepClass] = frozenset(get_args(StepClass)) - {"valid", "infra_error"}
+"""By the code's own fault."""
 
 
 @dataclass(frozen=True)

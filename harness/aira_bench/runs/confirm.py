@@ -4,7 +4,7 @@ A search climbs the hidden validation score of the seed set `search`, so its win
 trainings, and of the data. The seed set `final` shares the train split and nothing else. Submissions are evaluated
 from nothing, so a module or a script is trained again, and no search can read what comes of it.
 
-Not covered: the search (`launch`), and how the figures are shown (`aira_bench.leaderboard`).
+Not covered: the search (`launch`), and how the figures are shown (`aira_bench.boards`).
 """
 
 import contextlib

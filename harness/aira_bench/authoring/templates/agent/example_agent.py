@@ -10,8 +10,8 @@ Its base stands for an agent that has no model: it does not look at what a solut
 import random
 from dataclasses import dataclass
 
-from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
+from aira_bench.protocols import Brief, Proposal, Situation, UnlookingAgent
 
 SOLUTION = """from pathlib import Path
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from aira_bench.leaderboard.board import Table
-from aira_bench.leaderboard.formats import to_markdown
-from leaderboard.boards import BOARDS, EMPTY, MAD, boards
+from aira_bench.boards.board import Table
+from aira_bench.boards.formats import to_markdown
+from boards.made_boards import BOARDS, EMPTY, MAD, boards
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def test_every_format_of_every_board_is_byte_for_byte_what_it_was() -> None:
     assert sorted(shown) == sorted(path.name for path in BOARDS.iterdir())
     for name, text in shown.items():
         assert text.encode() == (BOARDS / name).read_bytes(), (
-            f"{name}: if on purpose, python tests/leaderboard/boards.py"
+            f"{name}: if on purpose, python tests/boards/made_boards.py"
         )
 
 

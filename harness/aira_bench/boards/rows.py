@@ -1,11 +1,11 @@
 """What seeds come to, and what a row of a board says of them.
 
-A figure of a row is defined here once, as a property of `Row`; `aira_bench.leaderboard.columns` says which figures
+A figure of a row is defined here once, as a property of `Row`; `aira_bench.boards.columns` says which figures
 boards show. Three kinds of seeds enter them. *Ended*: the seed came to its end. *Judged*: ended, and infrastructure
 let at least one of its steps run code, so that its failure is its own. *Ranked*: ended with a submission for which
 neither the judge nor a confirmation found a reason not to rank it, and which waits for no confirmation.
 
-Not covered: which seeds share a row, and rows a table (`aira_bench.leaderboard.board`).
+Not covered: which seeds share a row, and rows a table (`aira_bench.boards.board`).
 """
 
 import math

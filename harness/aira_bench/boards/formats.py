@@ -1,6 +1,6 @@
 """Boards as flat records, CSV, JSON, Markdown and terminal tables.
 
-CSV and JSON have every column of `aira_bench.leaderboard.columns`. Tables for people leave out columns in which no row
+CSV and JSON have every column of `aira_bench.boards.columns`. Tables for people leave out columns in which no row
 has anything, and explain those that are left.
 """
 
@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aira_bench.boards.board import Table
+from aira_bench.boards.columns import COLUMNS, Scalar, shown_columns
+from aira_bench.boards.rows import Row
 from aira_bench.escaping import csv_cell, json_text, markdown, one_line
 from aira_bench.files import write_atomically
-from aira_bench.leaderboard.board import Table
-from aira_bench.leaderboard.columns import COLUMNS, Scalar, shown_columns
-from aira_bench.leaderboard.rows import Row
 from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
 
 if TYPE_CHECKING:

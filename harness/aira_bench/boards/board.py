@@ -5,15 +5,15 @@ set and hardware class. A row is one agent with its scaffold, fitness source, bu
 runs. A seed that was run more than once counts once, with the first run in which it ended; the row says how often it
 was run.
 
-Not covered: what a row says (`aira_bench.leaderboard.rows`), and how it is shown (`columns` and `formats` beside it).
+Not covered: what a row says (`aira_bench.boards.rows`), and how it is shown (`columns` and `formats` beside it).
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from aira_bench.boards.rows import Entry, Row, SeedResult, row_of, seed_result
 from aira_bench.keys import SIGNED_HERE, KeyRing
-from aira_bench.leaderboard.rows import Entry, Row, SeedResult, row_of, seed_result
 from aira_bench.record.conditions import Conditions, comparable_with
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest

@@ -1,6 +1,6 @@
 """Every format of a board, for tests that compare them with files; and boards that use every column.
 
-Run as a program it writes the files anew: `python tests/leaderboard/boards.py`. A change of theirs is a change of what
+Run as a program it writes the files anew: `python tests/boards/made_boards.py`. A change of theirs is a change of what
 users read and of what other programs parse, so it is made on purpose and stands in the changelog.
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from aira_bench.boards.board import Section, Table, build_tables
+from aira_bench.boards.formats import legend, print_tables, records, stacked, to_csv, to_json, to_markdown
+from aira_bench.boards.rows import Entry, SeedResult, row_of
 from aira_bench.keys import SIGNED_HERE, KeyRing
-from aira_bench.leaderboard.board import Section, Table, build_tables
-from aira_bench.leaderboard.formats import legend, print_tables, records, stacked, to_csv, to_json, to_markdown
-from aira_bench.leaderboard.rows import Entry, SeedResult, row_of
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import ModelUse
 

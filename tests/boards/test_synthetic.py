@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from aira_bench.boards.board import build_tables
+from aira_bench.boards.formats import heading, records, to_csv, to_json, to_markdown
 from aira_bench.cli.main import run_command_line
-from aira_bench.leaderboard.board import build_tables
-from aira_bench.leaderboard.formats import heading, records, to_csv, to_json, to_markdown
 from aira_bench.record.folder import RunFolder
 from generated_runs import manifest, write_run
 

@@ -4,14 +4,14 @@ Files (CSV, JSON) have all columns, in the order of `COLUMNS`. Who reads them by
 new column goes to the end. Tables for people have those with a `shown` part, from left to right by its `place`.
 
 Not covered: what a figure means (the properties of `Row` define it) and the layout of a format
-(`aira_bench.leaderboard.formats`).
+(`aira_bench.boards.formats`).
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from aira_bench.boards.rows import Row, Spread
 from aira_bench.keys import SIGNED_HERE
-from aira_bench.leaderboard.rows import Row, Spread
 from aira_bench.record.node import ModelUse
 
 Scalar = str | int | float | None

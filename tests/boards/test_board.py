@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
+from aira_bench.boards.board import build_tables
+from aira_bench.boards.columns import duration
+from aira_bench.boards.formats import print_tables, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.boards.rows import Spread, spread
 from aira_bench.errors import RunStateError
-from aira_bench.leaderboard.board import build_tables
-from aira_bench.leaderboard.columns import duration
-from aira_bench.leaderboard.formats import print_tables, records, to_csv, to_json, to_markdown, write_board
-from aira_bench.leaderboard.rows import Spread, spread
 from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.protocol import Isolation
+from boards.made_boards import made_tables
 from generated_runs import manifest, write_run
-from leaderboard.boards import made_tables
 from place import submitted
 
 
