@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from aira_contract.files import ARCHITECTURE_FILE
 from aira_evaluator.compose.prepare.corpora import CORPORA, Corpus
 from aira_evaluator.compose.prepare.splitting import Documents, Part, Split, train_tokenizer, write_hidden, write_train
-from aira_evaluator.compose.submission import SUBMISSION
 from aira_evaluator.compose.text.profiles import PROFILES
 from aira_evaluator.compose.text.windows import TOKENS, TextManifest, write_text_manifest
 from aira_evaluator.split_manifest import DataError
@@ -49,7 +49,7 @@ def evaluate_prepare(
         tokenizer = preparation.write_train(mount)
         preparation.write_hidden(mount, tokenizer, hidden)
 
-    return evaluate_prepare_script("Write the hidden splits.", SUBMISSION, write, arguments)
+    return evaluate_prepare_script("Write the hidden splits.", ARCHITECTURE_FILE, write, arguments)
 
 
 class _Preparation:
