@@ -65,13 +65,16 @@ $(VENV)/installed: requirements-dev.lock pyproject.toml
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The local version keeps pip from ever choosing a CUDA build of torch.
+# Pins stay where they can; `make lock UPGRADE=--upgrade` moves them. The local version keeps pip from ever choosing a
+# CUDA build of torch.
 lock: $(VENV)/installed
-	for flavour in cpu cuda; do PATH="$(BIN):$$PATH" sh images/lock.sh $$flavour || exit; done
+	for recipe in images/*/flavour.toml; do \
+	    PATH="$(BIN):$$PATH" sh images/lock.sh $(UPGRADE) $$(basename $$(dirname $$recipe)) || exit; done
 	echo 'torch==2.13.0+cpu' >.torch.lock
+	sed 1d requirements-dev.lock >.dev.lock
 	UV_FIND_LINKS=$${UV_FIND_LINKS-$${PIP_FIND_LINKS-$(CPU_TORCH)/torch}} $(BIN)/uv pip compile --quiet --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --constraint .torch.lock --extra dev \
-	    --output-file .dev.lock pyproject.toml
+	    $(UPGRADE) --output-file .dev.lock pyproject.toml
 	{ sed -n 1p requirements-dev.lock; cat .dev.lock; } >.new.lock && mv .new.lock requirements-dev.lock
 	rm .torch.lock .dev.lock
 

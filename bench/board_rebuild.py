@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from aira_bench.boards.board import build_tables
+from aira_bench.boards.formats import to_json
 from aira_bench.keys import KeyRing, MachineKey
-from aira_bench.leaderboard.board import build_tables
-from aira_bench.leaderboard.formats import to_json
 from aira_bench.record.folder import list_runs
 from generated_runs import manifest, write_run
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from aira_evaluator.compose.mad.models import build_model
-from aira_evaluator.compose.mad.profiles import Profile
+from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.training.examples import IGNORED, Corpus, Examples
 
 EVALUATION_BATCH = 256
@@ -41,7 +41,7 @@ class ExampleDataset(Dataset[tuple[Tensor, Tensor]]):
 class EagerLoop:
     """Trains and scores a candidate on every task of a profile."""
 
-    profile: Profile
+    profile: MadProfile
     device: torch.device
     workers: int = 0
     evaluate_epochs: bool = True

@@ -31,7 +31,7 @@ import torch
 
 from aira_contract.architectures import Architecture, canonical, compact, parse_architecture
 from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
-from aira_evaluator.compose.mad.profiles import PROFILES, Profile
+from aira_evaluator.compose.mad.profiles import PROFILES, MadProfile
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
 from aira_evaluator.compose.training.devices import make_deterministic
@@ -67,7 +67,7 @@ def _cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def variants(profile: Profile) -> Mapping[str, Callable[[Architecture], object]]:
+def variants(profile: MadProfile) -> Mapping[str, Callable[[Architecture], object]]:
     """How a candidate can be trained here, by name."""
     train, test = draw_corpus(profile, "train", 1), draw_corpus(profile, "test", 2)
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
@@ -99,7 +99,7 @@ def variants(profile: Profile) -> Mapping[str, Callable[[Architecture], object]]
     }
 
 
-def compare_loops(profile: Profile, candidates: list[Architecture], rounds: int) -> None:
+def compare_loops(profile: MadProfile, candidates: list[Architecture], rounds: int) -> None:
     """Print the table of training loops."""
     ways = variants(profile)
     # What a process spends once, such as importing the optimizers, is no loop's.
@@ -132,7 +132,7 @@ def compare_loops(profile: Profile, candidates: list[Architecture], rounds: int)
                 print(f"| {compact(layers)} | {name} | not measured: no CUDA device | | | |")
 
 
-def _few(profile: Profile) -> tuple[Corpus, Corpus]:
+def _few(profile: MadProfile) -> tuple[Corpus, Corpus]:
     few = replace(profile, train_examples=4, test_examples=4)
     return draw_corpus(few, "train", 1), draw_corpus(few, "test", 2)
 

@@ -25,7 +25,7 @@ from aira_evaluator.lra.contract.submission import CONTRACTS
 from aira_evaluator.lra.graphs.functions import read_module
 from aira_evaluator.lra.training.gradients import TOLERANCES, choose_gradient, moved
 from aira_evaluator.lra.training.heads import NoHead
-from aira_evaluator.lra.training.trainer import Examples, Span, Trainer, TrainingState, draw_order, optimizer_of
+from aira_evaluator.lra.training.trainer import DeviceExamples, Span, Trainer, TrainingState, draw_order, optimizer_of
 
 _TIMED_STEPS = 50
 
@@ -52,7 +52,7 @@ def compared(name: str, source: str, draws: int, steps: int) -> bool:
     bundle = traced(source, profile)
     module = read_module(bundle, CONTRACTS["listops"], profile.eval_batch_size)
     tokens = jnp.asarray(split.sequences.token_ids(wanted.seq_len))
-    examples = Examples(tokens, jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
+    examples = DeviceExamples(tokens, jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
     order = jnp.asarray(draw_order(np.random.default_rng(3), len(split), wanted.batch_size, wanted.train_steps))
     half = any(word in bundle.graphs["forward"] for word in (b"xbf16>", b"xf16>"))
     trainer, tolerance = Trainer(module.functions, NoHead()), TOLERANCES["half" if half else "float32"]

@@ -37,7 +37,7 @@ from aira_evaluator.lra.listops.expressions import draw_expressions
 from aira_evaluator.lra.training.heads import NoHead
 from aira_evaluator.lra.training.predictions import Evaluator, accuracy
 from aira_evaluator.lra.training.trainer import (
-    Examples,
+    DeviceExamples,
     Moments,
     Span,
     Trainer,
@@ -126,7 +126,7 @@ class Bench:
         self._answers = validation.labels
         self._order = draw_order(np.random.default_rng(0), len(train), wanted.batch_size, steps)
         rows = jnp.arange(len(train), dtype=jnp.int32)[:, None]
-        self._examples = Examples(jnp.asarray(self._tokens), rows, jnp.asarray(self._labels))
+        self._examples = DeviceExamples(jnp.asarray(self._tokens), rows, jnp.asarray(self._labels))
         self._key = jax.random.PRNGKey(0)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.py"

@@ -20,15 +20,16 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "deadline errors escaping files hardware paths protocol_check version world",
+        "deadline errors escaping excerpts files hardware paths protocol_check version world",
         "bundled docker_engine extensions keys output terminal",
         "sandbox",
         "cards images tasks",
         "llm record",
-        "agent_code evaluation leaderboard scaffolds scaling",
+        "agent_code boards evaluation scaffolds scaling",
         "agents analysis reproduce",
         "runs",
-        "authoring doctor",
+        "doctor protocols testing",
+        "api authoring",
         "__init__",
         "cli",
         "__main__",
@@ -39,20 +40,21 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "architectures model_sizes patterns",
     ),
     "aira_evaluator": (
-        "__init__ manifests",
-        "scripts text",
+        "__init__ split_manifest",
+        "task_scripts text",
         "autoresearch compose lra",
     ),
     "aira_kernels": (
         "__init__ adapters convolution fused initialization probes reference sizes ssd",
         "backend",
         "attention mamba2 mlp norm",
+        "layers",
         "backbone large",
     ),
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""
 
-READERS = ("agents", "analysis", "evaluation", "leaderboard", "scaffolds", "scaling")
+READERS = ("agents", "analysis", "boards", "evaluation", "scaffolds", "scaling")
 """They read runs, and drive none."""
 
 

@@ -25,7 +25,7 @@ class AiraError(Exception):
 
 
 class UsageError(AiraError):
-    """An unknown name or an impossible value on the command line."""
+    """The user gave an unknown name or an impossible value on the command line."""
 
     exit_code = 2
 

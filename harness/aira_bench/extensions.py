@@ -23,6 +23,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -34,6 +35,7 @@ from types import ModuleType
 from typing import ClassVar, Generic, Literal, TypeVar, cast
 
 from aira_bench.errors import AiraError, PrerequisiteError, UsageError
+from aira_bench.excerpts import LINE_CHARS
 from aira_bench.protocol_check import call_with, lacks, makes
 
 Kind = Literal["agent", "scaffold", "provider", "evaluator", "task"]
@@ -41,7 +43,7 @@ OFFERS: Mapping[Kind, tuple[str, ...]] = {
     "agent": ("options",),
     "scaffold": ("steps", "lower_is_better"),
     "provider": ("endpoint",),
-    "evaluator": ("setting", "sandbox", "limits", "ahead"),
+    "evaluator": ("setting", "sandbox", "limits", "ahead", "usual"),
     "task": (),
 }
 """The keywords with which classes and functions of a kind are called, as far as they have parameters of these names."""
@@ -53,7 +55,6 @@ _REFERENCE = re.compile(
     r"(?P<place>[^:]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)"
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
-_REASON_CHARS = 300
 Made = TypeVar("Made")
 
 
@@ -160,7 +161,7 @@ class Extension:
         except (Exception, SystemExit) as error:
             place = self.target.partition(":")[0]
             argument = quote(place) if place.endswith(".py") else f"-c {quote(f'import {place}')}"
-            text = " ".join(f"{type(error).__name__}: {error}".split())[:_REASON_CHARS]
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:LINE_CHARS]
             nearby = _nearby(place) if isinstance(error, ModuleNotFoundError) else ""
             raise self._error(f"{what}: {text}", nearby or f"{quote(sys.executable)} {argument}") from error
 
@@ -244,7 +245,9 @@ def is_reference(name: str) -> bool:
 def absolute_reference(name: str) -> str:
     """The name with the path of a file in it made absolute, for a record that is read elsewhere; others unchanged."""
     place, colon, target = name.partition(".py:")
-    return f"{Path(place).absolute()}{colon}{target}" if colon and is_reference(name) else name
+    if not colon or not is_reference(name):
+        return name
+    return f"{os.path.abspath(place)}{colon}{target}"  # noqa: PTH100 - the text alone decides, whatever lies there
 
 
 def find_extension(kind: Kind, name: str, built_in: Collection[str]) -> Extension | None:

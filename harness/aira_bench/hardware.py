@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA device."""
+    """One NVIDIA device of this machine, as its driver describes it."""
 
     name: str
     uuid: str
@@ -32,12 +32,12 @@ class Hardware:
 
 
 def usable_cores() -> tuple[int, ...]:
-    """Core numbers this process may run on."""
+    """Return the core numbers this process may run on."""
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
 def this_machine() -> Hardware:
-    """Read the machine's description."""
+    """Return this machine's processor, usable cores, memory and GPUs."""
     processor = next(
         (
             line.split(":", 1)[1].strip()

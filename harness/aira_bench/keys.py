@@ -34,7 +34,7 @@ _PUBLIC = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class MachineKey:
-    """The private key of this machine."""
+    """The private key of this machine, with which it signs records and its own caches."""
 
     secret: bytes = field(repr=False)
 
@@ -79,7 +79,7 @@ def signer_of(signature: str, message: bytes) -> str | None:
 
 @dataclass(frozen=True)
 class KeyRing:
-    """Whose signatures this machine knows."""
+    """The public keys whose signatures this machine knows: its own, and those its user trusts."""
 
     own: str | None = None
     trusted: frozenset[str] = frozenset()
@@ -103,7 +103,7 @@ class KeyRing:
         return f"signed by {short(signer)}" + (" (trusted)" if signer in self.trusted else " (unknown key)")
 
     def describe_all(self, signers: Iterable[str | None]) -> str:
-        """The same of several."""
+        """Return what boards say of several signers, in their order."""
         return ", ".join(map(self.describe, signers))
 
 
@@ -114,7 +114,7 @@ def short(public: str) -> str:
 
 @dataclass(frozen=True)
 class KeyFolder:
-    """`AIRA_HOME/keys`."""
+    """The folder `AIRA_HOME/keys`: this machine's key, the keys it trusts, and what it remembers of runs."""
 
     path: Path
 
@@ -175,7 +175,7 @@ class KeyFolder:
         write_atomically(self.path / _TRUSTED / public, b"", mode=0o600)
 
     def forget(self, public: str) -> None:
-        """Take back `trust`.
+        """Stop trusting a public key, so that its records count as those of an unknown one.
 
         Raises:
             UsageError: the key was not trusted.

@@ -21,7 +21,7 @@ class CapturedOutput:
 
 
 def display(output: CapturedOutput, limit: int = 8000) -> str:
-    """Beginning and end of a stream, escaped, at most about `limit` characters, with the gap counted."""
+    """Return beginning and end of a stream, escaped, at most about `limit` characters, with the gap counted."""
     head, tail = printable(output.head), printable(output.tail)
     if not tail and len(head) <= limit:
         return head
@@ -32,11 +32,13 @@ def display(output: CapturedOutput, limit: int = 8000) -> str:
 
 
 def last_line(output: CapturedOutput, limit: int = 300) -> str:
-    """The last non-empty line of a stream, escaped and cut. A carriage return ends a line, as it does on a screen."""
+    """Return the last non-empty line of a stream, escaped and cut. A carriage return ends a line, as it does on a
+    screen.
+    """
     return last_line_of(output.tail or output.head, limit)
 
 
 def last_line_of(data: bytes, limit: int = 300) -> str:
-    """The same of bytes that were kept whole."""
+    """Return the last non-empty line of output that was kept whole, escaped and cut as by `last_line`."""
     lines = [line for line in printable(data.replace(b"\r", b"\n")).splitlines() if line.strip()]
     return lines[-1].strip()[:limit] if lines else ""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class HostPaths:
-    """The two roots everything else hangs on."""
+    """The two folders below which all of this machine's files of aira-bench lie."""
 
     home: Path
     runs: Path
@@ -41,12 +41,12 @@ class HostPaths:
 
     @property
     def scores(self) -> Path:
-        """The score cache."""
+        """The folder of the score cache."""
         return self.home / "scores"
 
 
 def host_paths(runs: Path | None = None) -> HostPaths:
-    """Roots from the environment; `runs` overrides its variable."""
+    """Return the folders that the environment names; `runs` overrides its variable."""
     data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     home = Path(os.environ.get("AIRA_HOME") or Path(data_home) / "aira-bench")
     chosen = runs or Path(os.environ.get("AIRA_RUNS") or "runs")

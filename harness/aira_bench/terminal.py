@@ -20,29 +20,29 @@ _LINE_CHARS, _CELL_CHARS = 10_000, 500
 
 
 def say(line: object = "", *, flush: bool = False) -> None:
-    """One line of results, on stdout."""
+    """Print one line of results on stdout."""
     print(one_line(line, _LINE_CHARS), flush=flush)
 
 
 def tell(line: object) -> None:
-    """One line about the work, on stderr."""
+    """Print one line about the work on stderr."""
     print(one_line(line, _LINE_CHARS), file=sys.stderr)
 
 
 def say_json(value: Any, indent: int | None = 2) -> None:  # noqa: ANN401
-    """A value as JSON, on stdout."""
+    """Print a value as JSON on stdout."""
     print(json_text(value, indent))
 
 
 def cell(value: object, style: str = "") -> "Text":
-    """One value in a table of rich: no markup, nothing raw, one line."""
+    """Return one value as a cell of a rich table: no markup, nothing raw, one line."""
     from rich.text import Text  # rich stays out of start-up
 
     return Text(one_line(value, _CELL_CHARS), style=style)
 
 
 def line(value: object, style: str = "") -> "Text":
-    """One line beside tables."""
+    """Return one value as a line of text beside rich tables, escaped."""
     from rich.text import Text
 
     return Text(one_line(value, _LINE_CHARS), style=style)
@@ -56,7 +56,9 @@ def paragraph(text: str, style: str = "") -> "Text":
 
 
 def results_console() -> "Console":
-    """Stdout as wide as its window, or, where it goes to a file or a pipe, so wide that every row is one line."""
+    """Return a console on stdout, as wide as its window, or, where stdout is no terminal, so wide that every row is one
+    line.
+    """
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
@@ -64,7 +66,7 @@ def results_console() -> "Console":
 
 
 def progress_console(*, quiet: bool) -> "Console":
-    """Stderr, for whoever watches a run."""
+    """Return a console on stderr, for whoever watches a run."""
     from rich.console import Console
 
     return Console(stderr=True, quiet=quiet, highlight=False, markup=False)

@@ -17,38 +17,38 @@ class World(Protocol):
     """What differs from one moment and machine to the next."""
 
     def now(self) -> datetime:
-        """Wall-clock time, timezone-aware UTC."""
+        """Return the wall-clock time as a timezone-aware datetime in UTC."""
         ...
 
     def monotonic_s(self) -> float:
-        """Seconds from an arbitrary start; never goes back."""
+        """Return seconds since an arbitrary start, on a clock that never goes back."""
         ...
 
     def new_id(self) -> str:
-        """A fresh identifier of 12 lower-case hexadecimal digits."""
+        """Return a fresh identifier of 12 lower-case hexadecimal digits."""
         ...
 
     def host_name(self) -> str:
-        """The machine's name, for manifests."""
+        """Return the machine's name, for manifests."""
         ...
 
 
 @dataclass(frozen=True)
 class SystemWorld:
-    """The real clock, random identifiers, this machine."""
+    """The real clock, random identifiers, and the name of this machine."""
 
     def now(self) -> datetime:
-        """Wall-clock time, timezone-aware UTC."""
+        """Return the wall-clock time as a timezone-aware datetime in UTC."""
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:
-        """Seconds from an arbitrary start; never goes back."""
+        """Return seconds since an arbitrary start, on a clock that never goes back."""
         return time.monotonic()
 
     def new_id(self) -> str:
-        """A fresh identifier of 12 lower-case hexadecimal digits."""
+        """Return a fresh identifier of 12 lower-case hexadecimal digits."""
         return uuid.uuid4().hex[:12]
 
     def host_name(self) -> str:
-        """The machine's name, for manifests."""
+        """Return the machine's name, for manifests."""
         return platform.node()

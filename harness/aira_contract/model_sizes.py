@@ -64,7 +64,7 @@ class ModelSize:
 
     @property
     def mamba_heads(self) -> int:
-        """Heads of Mamba-2."""
+        """The number of heads of a Mamba-2 block: its inner features over those of a head."""
         return self.mamba_inner // self.mamba_head_dim
 
     @property

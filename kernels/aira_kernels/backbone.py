@@ -8,23 +8,19 @@ Shape suffixes: B batch, L length, D width, V vocabulary. Not covered: dropout, 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from aira_kernels.attention import CausalSelfAttention
 from aira_kernels.backend import Backend
 from aira_kernels.initialization import embedding, linear, redraw_linears
-from aira_kernels.mamba2 import Mamba2
-from aira_kernels.mlp import ReluMlp
+from aira_kernels.layers import LAYERS
 from aira_kernels.sizes import BlockSizes
 
 EMBEDDING_STD = 0.02
 AUTOENCODER_STD = 0.02
 SINUSOID_BASE = 10_000.0
-
-PRIMITIVES: dict[str, Callable[..., nn.Module]] = {"M": ReluMlp, "mA": CausalSelfAttention, "Mb": Mamba2}
 
 
 class ResidualStack(nn.Module):
@@ -36,7 +32,7 @@ class ResidualStack(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(sizes.width) for _ in architecture)
         self.layers = nn.ModuleList(
-            PRIMITIVES[symbol](sizes, generator=generator, backend=backend) for symbol in architecture
+            LAYERS[symbol].searched(sizes, generator=generator, backend=backend) for symbol in architecture
         )
 
     def forward(self, x_BLD: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ Shape suffixes: B batch, L length, D width, V vocabulary. Not covered: sharding,
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,12 @@ from torch.nn import functional
 
 from aira_contract.model_sizes import VOCABULARY, ModelSize, model_size, space_of
 from aira_contract.patterns import Pattern, read_pattern
-from aira_kernels.attention import GroupedQueryAttention
 from aira_kernels.backend import Backend
 from aira_kernels.initialization import embedding, redraw_linears
-from aira_kernels.mamba2 import Mamba2
-from aira_kernels.mlp import SwigluMlp
+from aira_kernels.layers import LAYERS
 from aira_kernels.norm import RmsNorm
 
 WEIGHT_STD = 0.02
-
-PRIMITIVES: dict[str, Callable[..., nn.Module]] = {"M": SwigluMlp, "mA": GroupedQueryAttention, "Mb": Mamba2}
-_LAST_WEIGHTS = {"M": "contract", "mA": "project_out", "Mb": "project_out"}
 
 
 class LargeLanguageModel(nn.Module):
@@ -58,13 +53,13 @@ class LargeLanguageModel(nn.Module):
         self.embed = embedding(vocabulary, width, std=WEIGHT_STD, generator=generator, device=device)
         self.norms = nn.ModuleList(RmsNorm(width, device=device, backend=backend) for _ in self.architecture)
         self.layers = nn.ModuleList(
-            PRIMITIVES[symbol](sizes, generator=generator, device=device, backend=backend)
+            LAYERS[symbol].large(sizes, generator=generator, device=device, backend=backend)
             for symbol in self.architecture
         )
         self.norm = RmsNorm(width, device=device, backend=backend)
         for symbol, layer in zip(self.architecture, self.layers, strict=True):
             redraw_linears(layer, std=WEIGHT_STD, generator=generator)
-            last = getattr(layer, _LAST_WEIGHTS[symbol])
+            last = getattr(layer, LAYERS[symbol].last)
             redraw_linears(last, std=WEIGHT_STD / math.sqrt(2 * len(self.layers)), generator=generator)
 
     def hidden(self, tokens_BL: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class MambaSizes(Protocol):
 
     @property
     def mamba_heads(self) -> int:
-        """Heads H."""
+        """The number of heads H."""
 
     @property
     def mamba_head_dim(self) -> int:
@@ -46,7 +46,7 @@ class MambaSizes(Protocol):
 
     @property
     def mamba_state(self) -> int:
-        """State N."""
+        """The number of state features N of a head."""
 
     @property
     def mamba_convolution(self) -> int:

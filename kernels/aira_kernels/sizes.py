@@ -35,20 +35,20 @@ class BlockSizes:
 
     @property
     def attention_heads(self) -> int:
-        """Heads of mA."""
+        """The number of heads of the attention primitive mA."""
         return self.width // self.attention_head_dim
 
     @property
     def mlp_hidden(self) -> int:
-        """Hidden features of M."""
+        """The number of hidden features of the MLP primitive M."""
         return self.width * self.mlp_expansion
 
     @property
     def mamba_inner(self) -> int:
-        """Inner features of Mb."""
+        """The number of inner features of the Mamba-2 primitive Mb."""
         return self.width * self.mamba_expansion
 
     @property
     def mamba_heads(self) -> int:
-        """Heads of Mb."""
+        """The number of heads of the Mamba-2 primitive Mb."""
         return self.mamba_inner // self.mamba_head_dim

@@ -34,7 +34,7 @@ from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task, load_task
 from aira_contract.reports import RESULT_MARKER
 from aira_evaluator.compose.mad.profiles import CPU
-from aira_evaluator.compose.mad.splits import Manifest, draw_corpus, write_split
+from aira_evaluator.compose.mad.splits import MadManifest, draw_corpus, write_split
 
 TASK = find_task("mad-3p")
 MIXED, PLAIN = ",".join(("Mb", "mA", "M", "M") * 4), ",".join(("mA", "M") * 8)
@@ -268,7 +268,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
     made = TaskData(tmp_path_factory.mktemp("task-data"))
     shutil.copytree(TASK.folder, made.task)
     small = replace(CPU, train_examples=40, validation_examples=30, test_examples=30)
-    manifest = Manifest("cpu", "train", ("M", "mA", "Mb"))
+    manifest = MadManifest("cpu", "train", ("M", "mA", "Mb"))
     write_split(made.hidden / "train", draw_corpus(small, "train", 1), manifest)
     for split, seed in (("validation", 2), ("test", 3)):
         hidden = replace(manifest, split=split, seed_set="search", training_seed=4)

@@ -38,7 +38,7 @@ from aira_contract.files import HANDOVER_FILE
 from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SplitRows, write_split
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.handover.model_file import hand_over
-from aira_evaluator.text.tokenizer import Tokenizer
+from aira_evaluator.text.tokenizer import BytePairTokenizer
 from shown_mounts import shown_mounts
 
 pytestmark = pytest.mark.docker
@@ -269,7 +269,9 @@ def write_task(folder: Path, **clock: float) -> None:
 
 
 def write_hidden(folder: Path) -> None:
-    tokenizer = Tokenizer.train(["a rose is a rose is a rose, and nothing else is; so say the roses " * 3], VOCABULARY)
+    tokenizer = BytePairTokenizer.train(
+        ["a rose is a rose is a rose, and nothing else is; so say the roses " * 3], VOCABULARY
+    )
     assert tokenizer.get_vocab_size() == VOCABULARY
     tokenizer.save(folder / "tokenizer")
     (folder / "search").mkdir()

@@ -11,7 +11,8 @@ from aira_bench.bundled import bundled_folder
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.hardware import Gpu, Hardware
 from aira_bench.images.ensure import planned_images
-from aira_bench.images.flavour import FLAVOURS, Flavour, lacking, load_flavour, package_files, package_folder
+from aira_bench.images.flavour import Flavour, lacking, load_flavour, package_files, package_folder
+from aira_bench.images.names import flavour_names
 from aira_bench.runs.host import flavour_for
 from aira_bench.tasks.task import Task, shipped_tasks
 
@@ -21,17 +22,17 @@ SOURCE_ONLY = {"causal-conv1d", "flash-attn", "mamba-ssm"}
 
 @pytest.fixture
 def flavour(tmp_path: Path) -> Flavour:
-    shutil.copytree(bundled_folder("images") / "cpu", tmp_path / "cpu")
-    return Flavour("cpu", tmp_path / "cpu")
+    shutil.copytree(bundled_folder("images"), tmp_path / "images")
+    return Flavour("cpu", tmp_path / "images" / "cpu")
 
 
 def test_same_content_elsewhere_and_later_has_the_same_tag(flavour: Flavour) -> None:
-    for path in flavour.folder.iterdir():
+    for path in (flavour.dockerfile, *flavour.folder.iterdir()):
         os.utime(path, (0, 0))
     assert (flavour.tag("agent"), flavour.tag("evaluator")) == planned_images("cpu")
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "requirements.lock", "flavour.toml"])
+@pytest.mark.parametrize("name", ["../Dockerfile", "requirements.lock", "agents.lock", "flavour.toml"])
 def test_changed_recipe_changes_the_tag(flavour: Flavour, name: str) -> None:
     before = Flavour("cpu", flavour.folder).content
     with (flavour.folder / name).open("a") as file:
@@ -66,7 +67,7 @@ def test_packages_come_without_caches() -> None:
     assert not any("__pycache__" in path.parts or path.suffix == ".pyc" for path in files)
 
 
-@pytest.mark.parametrize("name", FLAVOURS)
+@pytest.mark.parametrize("name", flavour_names())
 def test_locks_name_one_exact_version_of_every_package(name: str) -> None:
     pins = load_flavour(name).pins
     assert all(PIN.fullmatch(pin) for pin in pins)

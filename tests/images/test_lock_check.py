@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aira_bench.bundled import bundled_folder
-from aira_bench.images.flavour import FLAVOURS
+from aira_bench.images.names import flavour_names
 
 
 def check(images: Path, flavour: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +28,7 @@ def images(tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundled_folder("images"), tmp_path / "images"))
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("flavour", flavour_names())
 def test_locks_hold_together(flavour: str) -> None:
     done = check(bundled_folder("images"), flavour)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from aira_kernels import backend
-from aira_kernels.backbone import PRIMITIVES, LanguageModel
+from aira_kernels.backbone import LanguageModel
 from aira_kernels.backend import BACKENDS, OPERATIONS, Backend, BackendError, choices, choose
+from aira_kernels.layers import LAYERS
 from aira_kernels.probes import Operation
 from aira_kernels.sizes import BlockSizes
 
@@ -111,8 +112,8 @@ def test_auto_passes_over_packages_where_digits_must_repeat(monkeypatch: pytest.
 @pytest.mark.parametrize("requested", BACKENDS)
 def test_an_explicit_backend_is_never_another(requested: Backend) -> None:
     """Every block either computes with what was asked for or raises; attention has a reference for `triton` by design."""
-    for symbol, build in PRIMITIVES.items():
-        block: nn.Module = build(SMALL, generator=_generator(), backend=requested)
+    for symbol, classes in LAYERS.items():
+        block: nn.Module = classes.searched(SMALL, generator=_generator(), backend=requested)
         x = torch.ones(1, 4, SMALL.width)
         if symbol == "M" or requested in ("auto", "reference") or (symbol, requested) == ("mA", "triton"):
             assert block(x).shape == x.shape

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aira_contract.model_sizes import model_size
+from aira_contract.primitives import SYMBOLS
 from aira_kernels.attention import CausalSelfAttention, RotaryTable
-from aira_kernels.backbone import PRIMITIVES, AutoEncoder, LanguageModel
+from aira_kernels.backbone import AutoEncoder, LanguageModel
+from aira_kernels.layers import LAYERS
 from aira_kernels.mamba2 import CausalConvolution, Mamba2
 from aira_kernels.mlp import ReluMlp
 from aira_kernels.sizes import BlockSizes
@@ -26,14 +29,14 @@ def _random(*shape: int, seed: int = 1) -> Tensor:
 
 @pytest.mark.parametrize(("symbol", "parameters"), [("M", 131_072), ("mA", 66_048), ("Mb", 117_388)])
 def test_the_paper_sizes_have_the_published_parameter_counts(symbol: str, parameters: int) -> None:
-    block = PRIMITIVES[symbol](BlockSizes(), generator=_generator())
+    block = LAYERS[symbol].searched(BlockSizes(), generator=_generator())
     assert sum(parameter.numel() for parameter in block.parameters()) == parameters
 
 
 @pytest.mark.parametrize("symbol", ["M", "mA", "Mb"])
 @pytest.mark.parametrize("length", [1, 9, 16])
 def test_no_position_reads_a_later_one(symbol: str, length: int) -> None:
-    block = PRIMITIVES[symbol](SMALL, generator=_generator()).double()
+    block = LAYERS[symbol].searched(SMALL, generator=_generator()).double()
     x = _random(2, length, SMALL.width).double().requires_grad_()
     y = block(x)
     assert y.shape == x.shape
@@ -44,7 +47,7 @@ def test_no_position_reads_a_later_one(symbol: str, length: int) -> None:
 
 @pytest.mark.parametrize("symbol", ["mA", "Mb"])
 def test_a_mixer_reads_every_earlier_position(symbol: str) -> None:
-    block = PRIMITIVES[symbol](SMALL, generator=_generator()).double()
+    block = LAYERS[symbol].searched(SMALL, generator=_generator()).double()
     x = _random(1, 12, SMALL.width).double().requires_grad_()
     (gradient,) = torch.autograd.grad(block(x)[:, -1].sum(), x)
     assert (gradient.abs().sum(-1) > 0).all()
@@ -168,3 +171,11 @@ def test_the_autoencoder_decodes_from_the_last_position_alone() -> None:
 def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BlockSizes(**sizes)
+
+
+def test_every_primitive_of_the_contract_has_a_layer_of_either_size() -> None:
+    assert set(LAYERS) == set(SYMBOLS)
+    size = model_size("350M", "3-primitive")
+    for symbol, classes in LAYERS.items():
+        layer = classes.large(size, generator=_generator(), device="meta", backend="auto")
+        assert any(isinstance(part, nn.Linear) for part in getattr(layer, classes.last).modules()), symbol

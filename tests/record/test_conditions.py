@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from aira_bench.boards.board import build_tables, tables_of
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.verdict import Scored
 from aira_bench.keys import KeyRing, MachineKey
-from aira_bench.leaderboard.board import build_tables, tables_of
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import JournalFile, SeedEnded, StepEnded, StepStarted

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.leaderboard.board import build_tables
-from aira_bench.leaderboard.columns import shown_columns
-from aira_bench.leaderboard.formats import records
+from aira_bench.boards.board import build_tables
+from aira_bench.boards.columns import shown_columns
+from aira_bench.boards.formats import records
 from aira_bench.record.normalized import CORRECTED, Anchors, anchors_of, normalized
 from aira_bench.tasks.metadata import LoggingInfo
 from generated_runs import manifest, write_run

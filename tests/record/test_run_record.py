@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aira_bench.boards.board import build_tables
+from aira_bench.boards.formats import records, to_markdown
 from aira_bench.errors import RunStateError
 from aira_bench.keys import KeyRing, MachineKey
-from aira_bench.leaderboard.board import build_tables
-from aira_bench.leaderboard.formats import records, to_markdown
 from aira_bench.record.chain import read_chain
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import RunFolder

@@ -15,6 +15,7 @@ from small_steps import SMALL, SUBMISSION, RunCode
 
 from aira_bench.agents.fixed_code import SolutionFileAgent
 from aira_bench.agents.protocol import Brief
+from aira_bench.boards.board import build_tables
 from aira_bench.deadline import Deadline
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError
@@ -23,7 +24,6 @@ from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Verdict
 from aira_bench.files import write_json
 from aira_bench.images.ensure import ImageSet
-from aira_bench.leaderboard.board import build_tables
 from aira_bench.record.folder import RunFolder
 from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import failure_of

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from small_steps import RunCode
 
-from aira_bench.sandbox.docker_sandbox import OWN_COPY_BYTES
 from aira_bench.sandbox.inside import erofs
+from aira_bench.sandbox.own_files import OWN_COPY_BYTES
 from aira_bench.sandbox.protocol import Mount
 from aira_contract.containers import WORKSPACE
 

@@ -45,7 +45,7 @@ class EvaluationRequest:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationResult:
     """What an evaluation found; the report and the printed result are made of it."""
 
     validation: float
@@ -88,7 +88,9 @@ class EvaluateScript:
     """Begins the line that says why; `{file}` is the name of the submission's file."""
     options: Sequence[PathOption] = ()
 
-    def run(self, score: Callable[[EvaluationRequest], Evaluated], arguments: Sequence[str] | None = None) -> int:
+    def run(
+        self, score: Callable[[EvaluationRequest], EvaluationResult], arguments: Sequence[str] | None = None
+    ) -> int:
         """Evaluate one submission: score, print the result, and write the report where one is asked for.
 
         Args:

@@ -6,6 +6,7 @@ Memory is one document, one row group's batch or one decompression window; what 
 (`unpacking`). Not covered: cleaning of texts.
 """
 
+import contextlib
 import gzip
 import json
 import zlib
@@ -34,8 +35,9 @@ def read_documents(paths: Sequence[Path]) -> Iterator[str]:
     volumes = [path for path in paths if ".7z" in path.name]
     if volumes:
         allowance = Allowance(sum(path.stat().st_size for path in volumes), volumes[0].name)
-        for name, chunks in read_members(volumes):
-            yield from _json_lines(allowance.watch(chunks), f"{volumes[0].name}: {name}")
+        with contextlib.closing(read_members(volumes)) as members:  # ends the process that unpacks
+            for name, chunks in members:
+                yield from _json_lines(allowance.watch(chunks), f"{volumes[0].name}: {name}")
     for path in paths:
         if path in volumes:
             continue

@@ -36,7 +36,7 @@ def byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
-class Tokenizer:
+class BytePairTokenizer:
     """Text to token ids and back. The methods are those that scripts in the public reference's style call."""
 
     def __init__(self, model: tokenizers.Tokenizer) -> None:
@@ -44,7 +44,7 @@ class Tokenizer:
         self._model = model
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocabulary: int) -> "Tokenizer":
+    def train(cls, texts: Iterable[str], vocabulary: int) -> "BytePairTokenizer":
         """Train on `texts` until there are `vocabulary` tokens, the beginning-of-document token included."""
         model = tokenizers.Tokenizer(models.BPE())
         model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -57,7 +57,7 @@ class Tokenizer:
 
     @classmethod
     def from_directory(cls, folder: Path | str) -> Self:
-        """Load `tokenizer.json`."""
+        """Load the tokenizer from a folder's `tokenizer.json`."""
         return cls(tokenizers.Tokenizer.from_file(str(Path(folder) / TOKENIZER_FILE)))
 
     def save(self, folder: Path) -> None:

@@ -38,7 +38,7 @@ class Allowance:
             )
 
     def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The chunks, counted."""
+        """Yield the chunks, counting their bytes against the allowance."""
         for chunk in chunks:
             self.use(len(chunk))
             yield chunk

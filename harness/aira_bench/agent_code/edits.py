@@ -23,7 +23,7 @@ _SEARCH, _DIVIDE, _REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
 
 @dataclass(frozen=True)
 class Edit:
-    """One block."""
+    """One SEARCH/REPLACE block of a model's answer: the lines to find in a file, and those to put in their place."""
 
     name: str
     search: tuple[str, ...]
@@ -48,7 +48,7 @@ def apply_answer(code: str, answer: str) -> Edited:
 
 
 def parse_edits(answer: str) -> tuple[list[Edit], str]:
-    """Blocks in order, and what is wrong with the answer (empty if nothing is)."""
+    """Return the blocks of an answer in order, and what is wrong with the answer (empty if nothing is)."""
     edits: list[Edit] = []
     name, state = "", "outside"
     search: list[str] = []

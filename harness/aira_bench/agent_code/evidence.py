@@ -32,7 +32,7 @@ _MOST_CHARS = 200
 
 @dataclass(frozen=True)
 class Evidence:
-    """One script."""
+    """What was read of one training script: its constants, the names it uses, and keyword arguments of its calls."""
 
     parsed: bool
     """Whether the syntax tree was used."""

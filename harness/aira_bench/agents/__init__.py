@@ -1,1 +1,1 @@
-"""Agents: whatever proposes a `solution.py` when the scaffold asks for one."""
+"""Agents: whatever proposes a `solution.py` when the scaffold asks for one. Internal."""

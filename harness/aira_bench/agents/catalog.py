@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Protocol
 
 from aira_bench.agent_code.syntax import UnreadableCode, parse_any
@@ -151,7 +152,13 @@ def _from_file(path: Path, options: AgentOptions) -> Agent:
 def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
     folder = find_run(paths.runs, run)
     require_plain(folder)
-    plan = folder.manifest.plan
+    manifest = folder.manifest
+    plan = manifest.plan
+    if (found := manifest.extensions.get("agent")) is not None:
+        raise UsageError(
+            f"The agent of run {run} is the extension {found.target}, whose calls are not recorded to be replayed.",
+            hint=f"aira-bench run --agent {quote(plan.agent)} --task {quote(plan.task)}",
+        )
     if plan.agent.startswith("script:") and not list(folder.path.glob("seeds/*/calls")):
         return SolutionFileAgent.load(folder.agent_file)  # never runs but in a container
     if plan.agent in SEARCHERS:

@@ -18,7 +18,7 @@ class NoopAgent(UnlookingAgent):
     default_scaffold: str = "one-shot"
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """An empty solution."""
+        """Return a solution of no code."""
         return Proposal("", "Do nothing.")
 
 
@@ -32,7 +32,7 @@ class SolutionFileAgent(UnlookingAgent):
 
     @classmethod
     def load(cls, path: Path) -> "SolutionFileAgent":
-        """Read the file.
+        """Read the solution from a file of the user's.
 
         Raises:
             UsageError: it is not there, no plain file, too large, or not UTF-8 text.
@@ -43,5 +43,5 @@ class SolutionFileAgent(UnlookingAgent):
             raise UsageError(f"The solution file {path} cannot be read: {reason(error)}.") from error
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """The file."""
+        """Return the file's code, whatever happened before."""
         return Proposal(self.code, f"The file {self.name.removeprefix('script:')}.")

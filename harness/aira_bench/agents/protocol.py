@@ -15,7 +15,6 @@ from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
-from aira_contract.settings import ProfileName
 
 FitnessSource = Literal["hidden", "claimed"]
 
@@ -29,7 +28,7 @@ class Brief:
     artifact: ArtifactSpec
     metric: str
     lower_is_better: bool
-    profile: ProfileName
+    profile: str
     fitness: FitnessSource
     step_timeout_s: float
     memory_mib: int
@@ -80,7 +79,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What an agent makes of a step."""
+    """What an agent makes of a step that ran: whether it is a bug, a summary for later prompts, a metric it read."""
 
     is_bug: bool
     summary: str
@@ -103,20 +102,20 @@ class Agent(Protocol):
 
     @property
     def name(self) -> str:
-        """The name boards show."""
+        """The agent's name, as boards and manifests show it."""
         ...
 
     @property
     def default_scaffold(self) -> str:
-        """The scaffold used when none is asked for."""
+        """The name of the scaffold that a run takes when the user asks for none."""
         ...
 
     def provenance(self) -> Provenance:
-        """What stands behind its answers, for the manifest of a run."""
+        """Return what stands behind its answers, prompts and a model's card, for the manifest of a run."""
         ...
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """A solution for this situation.
+        """Return a solution for this situation.
 
         Raises:
             ModelError: a provider refused for good.
@@ -129,7 +128,7 @@ class Agent(Protocol):
         ...
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
-        """What the step showed; None from agents that do not look.
+        """Return what the step showed: whether it is a bug, a summary, a metric. None from agents that do not look.
 
         Raises:
             ModelError: the provider is not available.
@@ -141,10 +140,6 @@ class Agent(Protocol):
 class UnlookingAgent:
     """Base of agents without a model, which learn from fitness alone and spend nothing."""
 
-    def provenance(self) -> Provenance:
-        """Neither prompts nor a card."""
-        return Provenance()
-
     def describe(self) -> str:
         """One line for `aira-bench agents`: the first of the class's own description."""
         return (type(self).__doc__ or "").splitlines()[0]
@@ -153,9 +148,13 @@ class UnlookingAgent:
         """Commands that install what this machine lacks before the agent can propose anything."""
         return ()
 
+    def provenance(self) -> Provenance:
+        """Return a provenance without prompts and without a card."""
+        return Provenance()
+
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """Do nothing: an agent that asks no model has spent nothing."""
+        """Count nothing: an agent without a model spends nothing."""
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
-        """Return None: what a step printed teaches a searcher nothing beyond its fitness."""
+        """Return None: searchers read the fitness of a step, not its output."""
         return None

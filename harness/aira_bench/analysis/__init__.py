@@ -1,1 +1,4 @@
-"""What agents change in training scripts, and what it does: features of scripts, improvement steps, tables."""
+"""What agents change in training scripts, and what it does: features of scripts, improvement steps, tables.
+
+Internal.
+"""

@@ -28,7 +28,7 @@ MOST_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Improvement:
-    """One improvement step."""
+    """One improvement step: what it is compared with, how much better it is, and which features differ."""
 
     run: str
     seed: int
@@ -46,7 +46,7 @@ class Improvement:
 
     @property
     def solo(self) -> bool:
-        """Whether a single feature changed."""
+        """Whether a single feature changed, so that the gain is that feature's alone."""
         return len(self.changed) == 1
 
 

@@ -12,7 +12,7 @@ from aira_bench.terminal import cell
 
 
 def tables_record(tables: Tables) -> dict[str, Any]:
-    """Every table and every improvement step, for JSON."""
+    """Return every table and every improvement step as JSON values."""
     return {"schema": 1, **asdict(tables)}
 
 

@@ -15,7 +15,7 @@ from aira_bench.analysis.improvements import Improvement
 
 @dataclass(frozen=True)
 class FeatureRow:
-    """Table 19."""
+    """One row of the paper's Table 19: how often improvement steps changed a feature, and what those steps gained."""
 
     feature: str
     category: str
@@ -29,7 +29,7 @@ class FeatureRow:
 
 @dataclass(frozen=True)
 class ToggleRow:
-    """Table 20."""
+    """One row of the paper's Table 20: what adding a feature gained, and what removing it did."""
 
     feature: str
     add_count: int
@@ -41,7 +41,7 @@ class ToggleRow:
 
 @dataclass(frozen=True)
 class CategoryRow:
-    """Table 21."""
+    """One row of the paper's Table 21: the improvement steps that changed any feature of a category."""
 
     category: str
     count: int
@@ -53,7 +53,7 @@ class CategoryRow:
 
 @dataclass(frozen=True)
 class TransitionRow:
-    """Steps from one kind of MLP to another."""
+    """The improvement steps that replaced one kind of MLP by another, and their median gain."""
 
     before: str
     after: str
@@ -63,7 +63,7 @@ class TransitionRow:
 
 @dataclass(frozen=True)
 class Tables:
-    """Everything about some improvement steps."""
+    """All tables over some improvement steps, with counts of the steps that no row shows."""
 
     improvements: tuple[Improvement, ...]
     features: tuple[FeatureRow, ...]
@@ -79,7 +79,7 @@ class Tables:
 
 
 def make_tables(improvements: Sequence[Improvement]) -> Tables:
-    """All tables; a row needs at least one step."""
+    """Make every table over some improvement steps; a row stands only where at least one step belongs to it."""
     return Tables(
         improvements=tuple(improvements),
         features=tuple(sorted(_feature_rows(improvements), key=lambda row: -row.delta_median)),

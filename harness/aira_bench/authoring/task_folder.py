@@ -15,6 +15,7 @@ from aira_bench import files
 from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES, UnreadableCode, parse_any
 from aira_bench.authoring.findings import Finding, Tell
 from aira_bench.errors import TaskError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.tasks.metadata import LoggingInfo, TaskMetadata
 from aira_bench.tasks.task import DESCRIPTION, SCRIPTS, Task
 
@@ -87,7 +88,7 @@ def _check_script(path: Path, tell: Tell) -> None:
     tell(Finding(path.name, f"{len(source.splitlines())} lines"))
     for line, text in _texts(tree):
         if _OWN_MACHINE.fullmatch(text):
-            tell(Finding(path.name, f"line {line}: no container has the path {text[:80]}", is_remark=True))
+            tell(Finding(path.name, f"line {line}: no container has the path {text[:VALUE_CHARS]}", is_remark=True))
 
 
 def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -54,7 +54,7 @@ def find_card(name: str, environ: Mapping[str, str]) -> Card:
 
 
 def load_card(path: Path) -> Card:
-    """Read one card.
+    """Read one agent card from a file.
 
     Raises:
         UsageError: the file cannot be read, is no TOML, breaks the schema, or is named unlike its card.

@@ -27,7 +27,7 @@ PROVIDERS_HOSTS: Mapping[str, tuple[str, ...]] = {
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host of an address is loopback."""
+    """Whether the host of an address is this machine itself: `localhost` or a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

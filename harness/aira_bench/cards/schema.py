@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from aira_bench.cards.keys import Missing, key_problem
 from aira_bench.errors import UsageError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import find_extension, is_reference
 
 PROVIDER_NAMES = ("anthropic", "google", "openai", "openai-compatible")
@@ -181,7 +182,7 @@ def check_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(f"not an http or https URL: {url[:200]!r}")
+        raise ValueError(f"not an http or https URL: {url[:VALUE_CHARS]!r}")
     return url
 
 

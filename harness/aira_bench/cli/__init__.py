@@ -1,1 +1,1 @@
-"""The command line. Nothing else imports this package."""
+"""The command line. Nothing else imports this package. Internal."""

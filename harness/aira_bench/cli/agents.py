@@ -20,7 +20,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """List the agents."""
+    """List the agents that can be named, with what is missing to use each."""
     from aira_bench.agents.catalog import agent_rows
     from aira_bench.cli.tables import print_rows
     from aira_bench.terminal import say_json

@@ -1,4 +1,4 @@
-"""`aira-bench check`: whether a task folder works, before a run depends on it."""
+"""`aira-bench check`: whether a task, card, agent or scaffold works, before a run depends on it."""
 
 import argparse
 import shlex
@@ -20,10 +20,12 @@ _EPILOG = """examples:
   aira-bench check path/to/TaskFolder --source path/to/raw --solution solution.py
   aira-bench check mad-2p --files-only
   aira-bench check my-model.toml
+  aira-bench check my_search.py:MySearch --task mad-2p
 
 A task is looked over, its three scripts run in containers, and a baseline is scored: the file of --solution, else the
 folder's baseline_solution.py, else the agent `baseline` where it knows the artifact; gold_<artifact> of the folder has
-to score better. Without --source a task that can generate a stand-in for its data uses that.
+to score better. Without --source a task that can generate a stand-in for its data uses that. Agents and scaffolds
+are tried by what holds for all of their kind, without containers; an agent is told of the task that --task names.
 
 exit status: 0 it works, 1 a card, agent or scaffold does not, 2 there is nothing to check or to score,
 3 the machine lacks something, 4 the task folder is broken (the last line says where), 5 the container engine failed
@@ -36,10 +38,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "check", help="try a task folder, card, agent or scaffold", epilog=_EPILOG, formatter_class=SUB_FORMAT,
         description="Say whether something of your own works with aira-bench, or in one line what is wrong.",
     )  # fmt: skip
-    parser.add_argument("path", metavar="PATH", help="a task folder, a task's name, or CARD.toml")
+    parser.add_argument(
+        "path", metavar="PATH", help="a task, CARD.toml, or an agent or scaffold: module:Class, FILE.py:Class"
+    )
     parser.add_argument("--profile", choices=PROFILES, help="whose sizes and limits (default: cpu where there is one)")
     add_source(parser)
     parser.add_argument("--solution", type=Path, metavar="FILE.py", help="a program that leaves the task's artifact")
+    parser.add_argument("--task", default="mad-2p", help="what an agent is told of (default: mad-2p)")
     parser.add_argument("--files-only", action="store_true", help="look at files and run nothing")
     parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="a cap on each script (default: the task's)")
     add_runtime(parser)
@@ -58,11 +63,7 @@ def handle(args: argparse.Namespace) -> int:
         if not args.json:
             say(f"{'remark' if finding.is_remark else 'ok':>6}  {finding.check}: {finding.seen}", flush=True)
 
-    if args.path.endswith(".toml"):
-        name, score = _check_card(args.path, tell), None
-        following = f"aira-bench run --agent {args.path} --task mad-2p --profile cpu --steps 2"
-    else:
-        name, score, following = _check_task(args, tell)
+    name, score, following = _check(args, tell)
     if args.json:
         say_json({"checked": name, "score": score, "findings": [asdict(finding) for finding in findings]})
         return 0
@@ -72,10 +73,22 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_card(path: str, tell: "Callable[[Finding], None]") -> str:
+def _check(args: argparse.Namespace, tell: "Callable[[Finding], None]") -> tuple[str, float | None, str]:
+    """What was checked, its score where it has one, and the next command."""
     from aira_bench.authoring.card_check import check_card
+    from aira_bench.authoring.extension_check import check_extension, kind_of
+    from aira_bench.tasks.task import names_folder
 
-    return check_card(Path(path), tell).name
+    trial = ["--task", args.task, "--profile", "cpu", "--steps", "2"]
+    if args.path.endswith(".toml"):
+        card = check_card(Path(args.path), tell)
+        return card.name, None, shlex.join(["aira-bench", "run", "--agent", args.path, *trial])
+    kind = None if names_folder(args.path) else kind_of(args.path)
+    if kind is None:
+        return _check_task(args, tell)
+    check_extension(args.path, kind, args.task, tell)
+    used = ["--agent", args.path] if kind == "agent" else ["--agent", "evolution", "--scaffold", args.path]
+    return args.path, None, shlex.join(["aira-bench", "run", *used, *trial])
 
 
 def _check_task(args: argparse.Namespace, tell: "Callable[[Finding], None]") -> tuple[str, float | None, str]:
@@ -100,7 +113,7 @@ def _run_task(
     from aira_bench.authoring.baseline import find_baselines
     from aira_bench.authoring.task_run import run_task, with_timeout
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.host import connect_host
+    from aira_bench.runs.connect import connect_host
     from aira_bench.tasks.sources import SYNTHETIC, choose_source
 
     task.profile(profile)

@@ -29,13 +29,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Confirm and show the board."""
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.host import connect_host
     from aira_bench.cli.run import show_board
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run
     from aira_bench.record.trust import read_confirmable
     from aira_bench.runs.confirm import confirm
+    from aira_bench.runs.connect import connect_host
 
     paths = host_paths(args.runs)
     record = read_confirmable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring())

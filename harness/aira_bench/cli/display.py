@@ -30,7 +30,7 @@ class RunDisplay:
     """Shows notes of the preparation and progress of the seeds."""
 
     def __init__(self, seeds: Sequence[int], steps: int, *, quiet: bool = False) -> None:
-        """Nothing is shown before `live` or a note; `quiet` shows nothing at all."""
+        """Prepare an empty display; it shows its first line at `live` or at a note, and none at all if `quiet`."""
         self._console = progress_console(quiet=quiet)
         self._steps, self._lock = steps, threading.Lock()
         self._rows: dict[int, Progress] = {seed: Progress(seed, 0, "waiting") for seed in seeds}

@@ -93,7 +93,7 @@ def _base(text: str, layers: int | None) -> "Pattern":
 
 
 def _flops(text: str) -> int:
-    """`2e19` as an integer."""
+    """Read a number of FLOPs such as `2e19` as an integer."""
     import math
 
     from aira_bench.errors import UsageError

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 
 from aira_bench.cli.options import SUB_FORMAT, add_json
+from aira_bench.images.names import DEFAULT_FLAVOUR, flavour_names
 
 _EPILOG = """examples:
   aira-bench images build
@@ -23,19 +24,20 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Build the container images, only what changed, list what is there, or remove old file trees.",
     )  # fmt: skip
     parser.add_argument("action", choices=("build", "list", "prune"), help="what to do")
-    flavours = ("cpu", "cuda", "cuda-jax")  # of `images.flavour`, whose import would slow every --help down
-    parser.add_argument("--flavour", choices=flavours, default="cpu", help="which images (default: cpu)")
+    parser.add_argument(
+        "--flavour", choices=flavour_names(), default=DEFAULT_FLAVOUR, help=f"which images (default: {DEFAULT_FLAVOUR})"
+    )
     add_json(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Build, list or prune."""
+    """Build the images of a flavour, list what is there, or remove file trees that nothing needs."""
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.tables import print_rows
     from aira_bench.docker_engine import DockerEngine
     from aira_bench.images.ensure import build_images, planned_images
-    from aira_bench.images.flavour import FLAVOURS, LABEL
+    from aira_bench.images.flavour import LABEL
     from aira_bench.images.stored_trees import prune_trees, stored_trees
     from aira_bench.terminal import say_json
 
@@ -47,7 +49,7 @@ def handle(args: argparse.Namespace) -> int:
         rows = [{"file trees of": trees.of, "size_mib": trees.size_mib, "removed": True}
                 for trees in prune_trees(engine)]  # fmt: skip
     else:
-        wanted = {tag for flavour in FLAVOURS for tag in planned_images(flavour)}
+        wanted = {tag for flavour in flavour_names() for tag in planned_images(flavour)}
         rows = [
             {"tag": image.tag, "size_mib": image.size_bytes / 2**20, "created": image.created.isoformat(" ", "minutes"),
              "current": image.tag in wanted}

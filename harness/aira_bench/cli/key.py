@@ -36,7 +36,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Do one of the four."""
+    """Show this machine's keys, export its public one, or trust or forget the key of another machine."""
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder, parse_public, short
     from aira_bench.paths import host_paths

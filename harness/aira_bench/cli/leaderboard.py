@@ -29,10 +29,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
+    from aira_bench.boards.board import tables_of
+    from aira_bench.boards.formats import print_tables, records, write_board
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
-    from aira_bench.leaderboard.board import tables_of
-    from aira_bench.leaderboard.formats import print_tables, records, write_board
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run, list_runs
     from aira_bench.record.run_record import read_runs

@@ -69,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line, every command registered."""
     parser = _Parser(
         prog="aira-bench",
         description="Benchmark LLM agents that discover neural architectures, in containers.",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.escaping import one_line
+from aira_bench.runs.request import RunRequest
 from aira_bench.terminal import tell
 from aira_contract.settings import PROFILES
 
@@ -26,24 +27,27 @@ _SHOWN_CHARS = 40
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """`--json`: machine-readable output on stdout, nothing else there."""
+    """Add `--json`: machine-readable output on stdout, and nothing else there."""
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
 def add_runs_folder(parser: argparse.ArgumentParser) -> None:
-    """`--runs`: where run folders are."""
+    """Add `--runs`: the folder in which run folders lie."""
     parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of runs (default: $AIRA_RUNS or ./runs)")
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
-    """`--profile`: sizes and budgets."""
+    """Add `--profile`: which sizes and budgets of a task are used."""
     parser.add_argument(
-        "--profile", choices=PROFILES, default="paper", help="paper: the paper's sizes; cpu: shrunk (default: paper)"
+        "--profile",
+        choices=PROFILES,
+        default=RunRequest.profile,
+        help="paper: the paper's sizes; cpu: shrunk (default: paper)",
     )
 
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
-    """`--runtime`: what starts containers of untrusted code."""
+    """Add `--runtime`: what starts containers of untrusted code."""
     parser.add_argument(
         "--runtime", metavar="NAME", default=os.environ.get("AIRA_RUNTIME") or None,
         help="Docker runtime of containers that run untrusted code, such as runsc "
@@ -52,7 +56,7 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """`--source`: where raw data comes from."""
+    """Add `--source`: where raw data comes from."""
     parser.add_argument(
         "--source", metavar="DIR|synthetic",
         help="raw data: files already on disk, or a generated stand-in that every score is marked with "
@@ -61,20 +65,20 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def report_faults(faults: Sequence["AiraError"]) -> int:
-    """One line for each run that was left out; the exit status that says so, 0 if there is none."""
+    """Print one line for each run that was left out; return the exit status that says so, 0 if there is none."""
     for fault in faults:
         report(fault)
     return faults[0].exit_code if faults else 0
 
 
 def report(error: "AiraError") -> None:
-    """What went wrong and the next command, as one line on stderr."""
+    """Print what went wrong and the next command to type, as one line on stderr."""
     message, hint = (one_line(" ".join(text.split())) for text in (error.message, error.hint or ""))
     tell(f"aira-bench: error: {message}" + (f" Try: {hint}" if hint else ""))
 
 
 def positive_int(text: str) -> int:
-    """An integer above 0."""
+    """Read a whole number above 0 from an argument."""
     value = _whole(text)
     if not 0 < value <= MOST:
         raise argparse.ArgumentTypeError(f"{_cut(text)} is not a whole number above 0, at most {MOST}")
@@ -82,7 +86,7 @@ def positive_int(text: str) -> int:
 
 
 def step_count(text: str) -> int:
-    """Steps of a seed."""
+    """Read a number of steps of a seed from an argument."""
     value = _whole(text)
     if not 0 < value <= MOST_STEPS:
         raise argparse.ArgumentTypeError(f"{_cut(text)} is not a number of steps above 0, at most {MOST_STEPS}")
@@ -90,17 +94,17 @@ def step_count(text: str) -> int:
 
 
 def positive_float(text: str) -> float:
-    """A finite number above 0."""
+    """Read a finite number above 0 from an argument."""
     return _number(text, MOST)
 
 
 def hours(text: str) -> float:
-    """Hours, above 0 and at most ten years."""
+    """Read a number of hours, above 0 and at most ten years, from an argument."""
     return _number(text, MOST_HOURS)
 
 
 def seconds(text: str) -> float:
-    """Seconds, above 0 and at most ten years."""
+    """Read a number of seconds, above 0 and at most ten years, from an argument."""
     return _number(text, MOST_SECONDS)
 
 

@@ -30,7 +30,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Prepare the task and say what there is."""
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.host import connect_host
+    from aira_bench.runs.connect import connect_host
     from aira_bench.runs.host import prepare
     from aira_bench.tasks.sources import choose_source
     from aira_bench.tasks.task import find_task

@@ -33,12 +33,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Resume and show the board."""
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.host import connect_host
     from aira_bench.cli.run import finish
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run
     from aira_bench.record.trust import read_resumable
+    from aira_bench.runs.connect import connect_host
     from aira_bench.runs.launch import resume
 
     paths = host_paths(args.runs)

@@ -1,6 +1,7 @@
 """`aira-bench run`: a new run, from plan to board."""
 
 import argparse
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import (
@@ -17,6 +18,7 @@ from aira_bench.cli.options import (
     seed_list,
     step_count,
 )
+from aira_bench.runs.request import RunRequest
 from aira_bench.scaffolds.catalog import SCAFFOLDS
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from aira_bench.cli.display import RunDisplay
     from aira_bench.record.folder import RunFolder
-    from aira_bench.runs.resolve import RunRequest
 
 _EPILOG = """examples:
   aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6
@@ -44,22 +45,25 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "run", help="run an agent on a task", epilog=_EPILOG, formatter_class=SUB_FORMAT,
         description="Run an agent on a task, score every submission in judge containers, show the board.",
     )  # fmt: skip
-    parser.add_argument("--agent", required=True, help="an agent's name (aira-bench agents) or script:FILE.py")
-    parser.add_argument("--task", help="a task's name (aira-bench tasks) or the path of a task folder")
-    add_profile(parser)
     parser.add_argument(
-        "--seeds", type=seed_list, default=(0,), metavar="N|A,B", help="how many, or which (default: 1)"
-    )
+        "--agent", required=True,
+        help="an agent's name (aira-bench agents), script:FILE.py, replay:RUN, module:Class or FILE.py:Class",
+    )  # fmt: skip
+    parser.add_argument("--task", help="a task's name (aira-bench tasks), the path of a task folder, or module:name")
+    add_profile(parser)
+    parser.add_argument("--seeds", type=seed_list, metavar="N|A,B", help="how many, or which (default: 1)")
     parser.add_argument("--steps", type=step_count, help="step budget of a seed (default: the profile's)")
     parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's)")
-    parser.add_argument("--step-timeout", type=seconds, metavar="SECONDS", help="cap on one solution")
+    parser.add_argument(
+        "--step-timeout", type=seconds, dest="step_timeout_s", metavar="SECONDS", help="cap on one solution"
+    )
     parser.add_argument(
         "--scaffold",
         help=f"one of {', '.join(SCAFFOLDS.built_in)}, an installed one (aira-bench extensions), module:Class or "
         "FILE.py:Class (default: the agent's)",
     )
     parser.add_argument(
-        "--fitness", choices=("hidden", "claimed"), default="hidden",
+        "--fitness", choices=("hidden", "claimed"),
         help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",
     )  # fmt: skip
     parser.add_argument("--concurrency", type=positive_int, help="steps at a time (default: one a core or GPU)")
@@ -69,26 +73,36 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="hard cap on the run's model tokens")
     parser.add_argument("--seed-max-cost-usd", type=positive_float, metavar="USD", help="the same for each seed")
     parser.add_argument("--seed-max-tokens", type=positive_int, metavar="N", help="the same for each seed")
-    parser.add_argument("--memory", choices=("paper", "none"), default="paper", help="what prompts tell of other steps")
-    parser.add_argument("--no-score-cache", action="store_true", help="score again what was scored before")
+    parser.add_argument("--memory", choices=("paper", "none"), help="what prompts tell of other steps (default: paper)")
+    parser.add_argument(
+        "--evaluator", help="an installed evaluator, module:Class or FILE.py:Class (default: what fits the task)"
+    )
+    parser.add_argument(
+        "--provider", help="an installed provider, module:Class or FILE.py:Class (default: the agent card's)"
+    )
+    parser.add_argument(
+        "--no-score-cache", dest="score_cache", action="store_false", help="score again what was scored before"
+    )
     parser.add_argument("--print-config", action="store_true", help="print the plan as JSON and stop")
     add_runs_folder(parser)
     add_runtime(parser)
     add_json(parser)
-    parser.set_defaults(handle=handle)
+    defaults = {each.name: each.default for each in fields(RunRequest) if each.default is not MISSING}
+    parser.set_defaults(handle=handle, **defaults)
 
 
 def handle(args: argparse.Namespace) -> int:
     """Resolve, run, and show what came of it."""
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.host import connect_host
     from aira_bench.paths import host_paths
+    from aira_bench.runs.connect import connect_host
     from aira_bench.runs.launch import start
     from aira_bench.runs.resolve import resolve
     from aira_bench.terminal import say_json
     from aira_bench.world import SystemWorld
 
-    run = resolve(_request(args), host_paths(args.runs), SystemWorld())
+    request = RunRequest(**{each.name: getattr(args, each.name) for each in fields(RunRequest)})
+    run = resolve(request, host_paths(args.runs), SystemWorld())
     plan = run.plan
     if args.print_config:
         say_json(plan.model_dump(mode="json"))
@@ -114,10 +128,10 @@ def finish(work: "Callable[[], RunFolder]", display: "RunDisplay", name: str, *,
 
 
 def show_board(folder: "RunFolder", *, as_json: bool) -> None:
-    """The run's own board and the next commands to type."""
+    """Print the board of one run and the next commands to type."""
+    from aira_bench.boards.board import build_tables
+    from aira_bench.boards.formats import print_tables, records
     from aira_bench.keys import KeyFolder
-    from aira_bench.leaderboard.board import build_tables
-    from aira_bench.leaderboard.formats import print_tables, records
     from aira_bench.paths import host_paths
     from aira_bench.terminal import say, say_json
 
@@ -134,28 +148,3 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
         say(f"       aira-bench confirm {name}      its submissions once more, on fresh hidden data")
     say("       aira-bench leaderboard      all runs, also as CSV, JSON and Markdown")
     say("       aira-bench run --help       other agents, tasks, scaffolds and budgets")
-
-
-def _request(args: argparse.Namespace) -> "RunRequest":
-    from aira_bench.runs.resolve import RunRequest
-
-    return RunRequest(
-        agent=args.agent,
-        task=args.task,
-        profile=args.profile,
-        seeds=args.seeds,
-        steps=args.steps,
-        hours=args.hours,
-        step_timeout_s=args.step_timeout,
-        scaffold=args.scaffold,
-        fitness=args.fitness,
-        concurrency=args.concurrency,
-        name=args.name,
-        source=args.source,
-        score_cache=not args.no_score_cache,
-        memory=args.memory,
-        max_cost_usd=args.max_cost_usd,
-        max_tokens=args.max_tokens,
-        seed_max_cost_usd=args.seed_max_cost_usd,
-        seed_max_tokens=args.seed_max_tokens,
-    )

@@ -38,7 +38,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Show all runs or one."""
+    """Show all runs, or the steps of one."""
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run, list_runs
@@ -68,8 +68,8 @@ def _state(record: "RunRecord") -> str:
 
 
 def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
-    from aira_bench.leaderboard.columns import cost, tokens
-    from aira_bench.leaderboard.rows import seed_result
+    from aira_bench.boards.columns import cost, tokens
+    from aira_bench.boards.rows import seed_result
     from aira_bench.record.node import ModelUse
 
     manifest = record.manifest

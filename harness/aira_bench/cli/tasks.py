@@ -21,7 +21,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def handle(args: argparse.Namespace) -> int:
-    """List the tasks."""
+    """List the tasks that can be named, with what each wants submitted."""
     from aira_bench.cli.tables import print_rows
     from aira_bench.tasks.task import shipped_tasks
     from aira_bench.terminal import say_json

@@ -1,1 +1,1 @@
-"""Trusted evaluation: judge containers, their verdicts, and the cache of scores."""
+"""Trusted evaluation: judge containers, their verdicts, and the cache of scores. Internal."""

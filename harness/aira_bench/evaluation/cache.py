@@ -50,7 +50,7 @@ class ScoreCache:
             return None
 
     def put(self, submission: str, scored: Scored) -> None:
-        """Store a score."""
+        """Store a score under its key, with a code that only this machine can make."""
         name, stored = self._name(submission), json.dumps(asdict(scored), allow_nan=False).encode()
         write_atomically(self.folder / name, self._code(name, stored) + b"\n" + stored, mode=0o600)
 

@@ -23,11 +23,22 @@ def open_evaluator(
 ) -> SubmissionEvaluator:
     """The evaluator of one slot; `ahead` starts its containers before they are needed.
 
+    One of another distribution is also offered `usual`, which makes what this package would score with, so that it can
+    stand around it; for a kind of artifact that is its own, that is the judge of plain files.
+
     Raises:
         UsageError: nothing is called as the one asked for, or what a reference names is no evaluator.
         PrerequisiteError: what an installed distribution offers is none.
     """
-    if setting.evaluator is None and may_stay(setting.task, limits):
-        return ResidentJudge(setting, sandbox, limits, ahead)
     name = setting.evaluator or setting.task.metadata.aira.artifact.kind
-    return EVALUATORS.make(name, setting=setting, sandbox=sandbox, limits=limits, ahead=ahead)
+
+    def usual() -> SubmissionEvaluator:
+        if may_stay(setting.task, limits):
+            return ResidentJudge(setting, sandbox, limits, ahead)
+        kind = setting.task.metadata.aira.artifact.kind
+        built_in = kind if kind in EVALUATORS.built_in else "csv"
+        return EVALUATORS.make(built_in, setting=setting, sandbox=sandbox, limits=limits, ahead=ahead)
+
+    if name in EVALUATORS.built_in:
+        return usual()
+    return EVALUATORS.make(name, setting=setting, sandbox=sandbox, limits=limits, ahead=ahead, usual=usual)

@@ -76,7 +76,7 @@ class Predictors:
         self._thread = threading.Thread(target=self._run, name="predictors", daemon=True)
 
     def start(self) -> None:
-        """Begin with the first."""
+        """Start the first predict container, so that it can be asked."""
         self._ends_s = time.monotonic() + self._lifetime_s
         self._thread.start()
 

@@ -29,6 +29,7 @@ from aira_bench.evaluation.judge import judge_in, judge_spec, timed_out
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, Verdict, read_verdict
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import write_atomically
 from aira_bench.output import last_line_of
 from aira_bench.sandbox.protocol import Conversation, ConversationTimeout, Limits, PreparedContainer, Sandbox
@@ -132,7 +133,9 @@ class ResidentJudge:
         try:
             answer = _Answer.model_validate_json(conversation.ask(request, timeout_s=timeout_s))
         except ValidationError as error:
-            raise SandboxError(f"The resident judge's answer is broken: {str(error.errors()[0])[:200]}") from error
+            raise SandboxError(
+                f"The resident judge's answer is broken: {str(error.errors()[0])[:PROBLEM_CHARS]}"
+            ) from error
         if answer.id != name:
             raise SandboxError("The resident judge answered another request than it was asked.")
         return answer

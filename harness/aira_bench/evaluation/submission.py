@@ -23,12 +23,12 @@ class Submission:
 
     @classmethod
     def of(cls, artifact: ArtifactSpec, content: bytes) -> "Submission":
-        """The submission to a task that wants `artifact`."""
+        """Make the submission to a task that wants `artifact`."""
         return cls(content, host_canonical(artifact, content))
 
     @cached_property
     def sha256(self) -> str:
-        """Of its bytes."""
+        """The SHA-256 of the submission's bytes, in hexadecimal digits."""
         return hashlib.sha256(self.content).hexdigest()
 
     @property

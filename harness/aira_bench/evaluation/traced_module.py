@@ -172,7 +172,7 @@ class TracedModule:
 def fit_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
     """The container a submission is traced in: an image, no mount, no device."""
     return ContainerSpec(
-        image=setting.images.evaluator,
+        image=setting.images.agent,
         role="fit",
         run_id=setting.run_id,
         limits=replace(limits, gpu_uuid=None),

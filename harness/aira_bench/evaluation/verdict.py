@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aira_bench.errors import SandboxError
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.record.scores import TrustedScore
 from aira_bench.tasks.task import Task
 from aira_contract.invocation import DONE, REFUSED
@@ -58,7 +59,7 @@ class CheckedReport(BaseModel):
 
 @dataclass(frozen=True)
 class Scored:
-    """A valid submission."""
+    """The judge's verdict on a submission that it accepted: its scores, and what it noticed."""
 
     test: float
     validation: float | None
@@ -196,7 +197,7 @@ def parse_score_block(text: str, metric: str) -> float:
 
 
 def parse_report(data: bytes) -> CheckedReport:
-    """Check a report file.
+    """Read a judge's report file and check that it says what a verdict needs.
 
     Raises:
         SandboxError: the evaluator wrote something else; that is its defect, never the submission's.
@@ -204,4 +205,4 @@ def parse_report(data: bytes) -> CheckedReport:
     try:
         return CheckedReport.model_validate_json(data)
     except ValidationError as error:
-        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:200]}") from error
+        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:PROBLEM_CHARS]}") from error

@@ -1,1 +1,1 @@
-"""Container images: what goes into them, and building them only on change."""
+"""Container images: what goes into them, and building them only on change. Internal."""

@@ -1,6 +1,6 @@
 """Builds images, only on change.
 
-The build context is a fresh folder with exactly what the Dockerfile copies: wheels of the lock, our packages, the lock.
+The build context is a fresh folder with exactly what the Dockerfile copies: the locks, their wheels and our packages.
 No checkout, no `.git`, no caches can slip in.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError
+from aira_bench.excerpts import NAME_CHARS
 from aira_bench.images.base import ensure_base
 from aira_bench.images.flavour import LABEL, PACKAGES, TARGETS, Flavour, load_flavour, package_files, package_folder
 from aira_bench.images.wheels import fetch_wheels
@@ -83,11 +84,13 @@ def _build(
     def on_line(line: str) -> None:
         tail.append(line)
         if line.startswith("Step "):
-            note(line.partition("  ")[0][:90])
+            note(line.partition("  ")[0][:NAME_CHARS])
 
     labels = {LABEL: recipe.name, _TARGET_LABEL: target}
     try:
-        engine.build(context, "Dockerfile", target, recipe.tag(target), labels, {"BASE": base}, on_line)
+        # Both builds get the same arguments, so that the second finds the first one's layers.
+        arguments = {f"{each.upper()}_IMPORTS": ", ".join(recipe.imports(each)) for each in TARGETS} | {"BASE": base}
+        engine.build(context, "Dockerfile", target, recipe.tag(target), labels, arguments, on_line)
     except PrerequisiteError as error:
         raise PrerequisiteError(f"{error.message} Last output: {' | '.join(tail)}", hint=error.hint) from error
 
@@ -98,7 +101,8 @@ def _context(recipe: Flavour, wheels: list[Path]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".context-", dir=wheels[0].parent.parent) as temporary:
         context = Path(temporary)
         shutil.copy(recipe.dockerfile, context / "Dockerfile")
-        shutil.copy(recipe.lock, context / "requirements.lock")
+        for lock in recipe.locks:
+            shutil.copy(lock, context / lock.name)
         (context / "wheels").mkdir()
         for wheel in wheels:
             os.link(wheel, context / "wheels" / wheel.name)

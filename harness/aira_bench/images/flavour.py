@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.images.names import flavour_names
 
-FLAVOURS = ("cpu", "cuda", "cuda-jax")
 TARGETS = ("agent", "evaluator")
 PACKAGES = ("aira_contract", "aira_kernels", "aira_evaluator")
-"""Those of ours that images get: what both sides know, and what runs inside."""
+"""Packages of ours that images get; the Dockerfiles take whatever lies in the context's `packages`."""
 LABEL = "aira-bench.flavour"
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?")
 
@@ -44,27 +44,38 @@ class Base(_Schema):
     debootstrap: Debootstrap | None = None
 
 
+class Imports(_Schema):
+    """Modules that a build imports at its end: what is not there or does not load fails the build."""
+
+    evaluator: tuple[str, ...]
+    only_agent: tuple[str, ...]
+    """What the agent image has besides; the evaluator image must not have it."""
+
+
 class Settings(_Schema):
-    """`flavour.toml`."""
+    """The content of a flavour's `flavour.toml`."""
 
     python: str
     platforms: tuple[str, ...]
     extra_index: str | None = None
+    gpu_for: tuple[str, ...]
+    """Evaluators, as tasks' metadata names them, for which these are the images where there is a GPU."""
     source_packages: tuple[str, ...]
     """Packages published as source only; they are compiled inside the build."""
+    imports: Imports
     base: Base
 
 
 @dataclass(frozen=True)
 class Flavour:
-    """One folder of `images/`."""
+    """One folder of `images/`: a recipe, the exact versions it installs, and the settings of its base."""
 
     name: str
     folder: Path
 
     @cached_property
     def settings(self) -> Settings:
-        """The flavour's settings.
+        """Read the flavour's settings from its `flavour.toml`.
 
         Raises:
             PrerequisiteError: the file is damaged.
@@ -77,19 +88,29 @@ class Flavour:
 
     @property
     def dockerfile(self) -> Path:
-        """The recipe."""
-        return self.folder / "Dockerfile"
+        """The file with the recipe of both images."""
+        own = self.folder / "Dockerfile"
+        return own if own.is_file() else self.folder.parent / "Dockerfile"
 
     @property
-    def lock(self) -> Path:
-        """Exact versions, one `name==version` a line."""
-        return self.folder / "requirements.lock"
+    def locks(self) -> tuple[Path, Path]:
+        """The file of exact versions, one `name==version` a line."""
+        return self.folder / "requirements.lock", self.folder / "agents.lock"
 
     @cached_property
     def pins(self) -> tuple[str, ...]:
-        """The lock's lines without comments."""
-        lines = (line.partition("#")[0].strip() for line in self.lock.read_text(encoding="utf-8").splitlines())
-        return tuple(line for line in lines if line)
+        """Everything that is installed in the agent image."""
+        return tuple(pin for lock in self.locks for pin in _pins(lock))
+
+    @cached_property
+    def evaluator_pins(self) -> tuple[str, ...]:
+        """Everything that is installed in the evaluator image."""
+        return tuple(_pins(self.locks[0]))
+
+    def imports(self, target: str) -> tuple[str, ...]:
+        """Modules that the build of a target imports at its end."""
+        imports = self.settings.imports
+        return imports.evaluator + imports.only_agent if target == "agent" else imports.evaluator
 
     @cached_property
     def base_tag(self) -> str:
@@ -99,7 +120,7 @@ class Flavour:
     @cached_property
     def content(self) -> str:
         """Hash over everything that goes into the images."""
-        parts = [path.read_bytes() for path in (self.dockerfile, self.lock, self.folder / "flavour.toml")]
+        parts = [path.read_bytes() for path in (self.dockerfile, *self.locks, self.folder / "flavour.toml")]
         for package in PACKAGES:
             root = package_folder(package)
             for path in package_files(root):
@@ -109,6 +130,12 @@ class Flavour:
     def tag(self, target: str) -> str:
         """Tag of the image for `agent` or `evaluator`."""
         return f"aira-bench-{self.name}-{target}:{self.content}"
+
+
+def _pins(lock: Path) -> Iterator[str]:
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        if pin := line.partition("#")[0].strip():
+            yield pin
 
 
 def _digest(parts: list[bytes]) -> str:
@@ -124,9 +151,21 @@ def load_flavour(name: str) -> Flavour:
     Raises:
         UsageError: there is none.
     """
-    if name not in FLAVOURS:
-        raise UsageError(f"Unknown flavour {name!r}; there are: {', '.join(FLAVOURS)}.")
+    if name not in flavour_names():
+        raise UsageError(f"Unknown flavour {name!r}; there are: {', '.join(flavour_names())}.")
     return Flavour(name, bundled_folder("images") / name)
+
+
+def gpu_flavour(evaluator: str) -> str:
+    """The flavour whose images serve tasks of an evaluator where there is a GPU.
+
+    Raises:
+        PrerequisiteError: there is none.
+    """
+    for name in flavour_names():
+        if evaluator in load_flavour(name).settings.gpu_for:
+            return name
+    raise PrerequisiteError(f"No flavour of images serves evaluator {evaluator!r} with a GPU.")
 
 
 def lacking(flavour: Flavour, requirements: Iterable[str]) -> list[str]:

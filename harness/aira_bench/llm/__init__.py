@@ -1,1 +1,1 @@
-"""Language models: one protocol, three provider SDKs behind it, and records that replay without a key."""
+"""Language models: one protocol, three provider SDKs behind it, and records that replay without a key. Internal."""

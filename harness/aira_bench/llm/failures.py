@@ -38,7 +38,7 @@ _BAD_KEY = re.compile(r"api[ _]key not valid|API_KEY_INVALID|api key expired", r
 
 
 class ProviderFailure(Exception):
-    """One attempt failed. Never leaves `aira_bench.llm`."""
+    """One attempt at a call failed, in a way that decides what happens next. It never leaves `aira_bench.llm`."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
 
 
 def shorten(text: str, limit: int = 300) -> str:
-    """One line of at most `limit` characters."""
+    """Return a text as one line of at most `limit` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 3] + "..."
 

@@ -15,7 +15,7 @@ from aira_bench.world import SystemWorld, World
 
 @dataclass(frozen=True)
 class LimiterSettings:
-    """How the gate starts and moves."""
+    """With how many calls the gate starts, and how it moves after answers and refusals."""
 
     start: int = 8
     most: int = 64
@@ -28,11 +28,11 @@ class LimiterSettings:
 
 
 class GateTimeout(Exception):
-    """No place came free before the deadline."""
+    """No place at the gate came free before the call's deadline."""
 
 
 class AdaptiveLimiter:
-    """Thread-safe. Share one per run and provider."""
+    """The gate of one run to one provider. Share one between all threads of the run."""
 
     def __init__(self, settings: LimiterSettings | None = None, *, world: World | None = None) -> None:
         self._settings = settings or LimiterSettings()
@@ -45,13 +45,13 @@ class AdaptiveLimiter:
 
     @property
     def limit(self) -> int:
-        """Calls that may be under way at once, now."""
+        """The number of calls that may be under way at once, now."""
         with self._changed:
             return int(self._limit)
 
     @property
     def in_flight(self) -> int:
-        """Calls that are under way."""
+        """The number of calls that are under way now."""
         with self._changed:
             return self._in_flight
 

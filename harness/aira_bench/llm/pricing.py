@@ -16,7 +16,7 @@ _FRAME_TOKENS_PER_MESSAGE = 16
 
 
 def call_cost_usd(prices: Prices | None, usage: Usage) -> float | None:
-    """The cost of a call from its token counts.
+    """Return the cost of a call in US dollars, from its token counts.
 
     Where the provider does not say how much of the prompt came from a cache, none did, which can only overstate.
     """
@@ -35,7 +35,9 @@ def call_cost_usd(prices: Prices | None, usage: Usage) -> float | None:
 
 
 def upper_bound_usd(card: Card, request: CompletionRequest) -> float | None:
-    """The most the next call can cost: the longest possible prompt, nothing cached, the answer at its limit."""
+    """Return the most the next call can cost in US dollars: the longest possible prompt, nothing cached, the answer at
+    its limit.
+    """
     if card.prices is None:
         return None
     prompt = prompt_tokens_upper_bound(request)
@@ -52,12 +54,12 @@ def upper_bound_usd(card: Card, request: CompletionRequest) -> float | None:
 
 
 def tokens_upper_bound(card: Card, request: CompletionRequest) -> int:
-    """The most tokens the next call can use, prompt and answer together, for a hard stop on tokens."""
+    """Return the most tokens the next call can use, prompt and answer together, for a hard stop on tokens."""
     return prompt_tokens_upper_bound(request) + output_limit(card, request)
 
 
 def prompt_tokens_upper_bound(request: CompletionRequest) -> int:
-    """A number of tokens the prompt cannot exceed.
+    """Return a number of tokens that the prompt cannot exceed.
 
     Every tokenizer in use covers at least one byte of UTF-8 with a token, so the bytes are a bound; about four
     times the real count for English and code. Right for stops, wrong for showing progress.
@@ -70,7 +72,7 @@ def prompt_tokens_upper_bound(request: CompletionRequest) -> int:
 
 
 def output_limit(card: Card, request: CompletionRequest) -> int:
-    """The answer's limit in tokens: the request's, at most the card's."""
+    """Return the most tokens an answer may have: the request's limit, at most the card's."""
     return min(request.max_output_tokens or card.max_output_tokens, card.max_output_tokens)
 
 

@@ -24,7 +24,7 @@ MOST_TOKENS = 10**12
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of the conversation."""
+    """One turn of the conversation: who speaks, and the text."""
 
     role: Role
     text: str
@@ -32,7 +32,7 @@ class Message:
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """Everything that determines a model's answer, apart from its agent card."""
+    """A request to a model: all that determines the answer, apart from the agent card."""
 
     system: str
     messages: tuple[Message, ...]
@@ -45,7 +45,7 @@ class CompletionRequest:
     """Overrides the card's; ignored by models whose card says they take none."""
 
     def to_json(self) -> Json:
-        """The recorded form."""
+        """Return the request as JSON values, as records of calls hold it."""
         schema = None if self.schema is None else json.loads(json.dumps(dict(self.schema)))
         return {
             "system": self.system,
@@ -57,7 +57,7 @@ class CompletionRequest:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the recorded form.
+        """Read a request from the JSON values that `to_json` gave.
 
         Raises:
             RunStateError: a key is missing, unknown, or of the wrong kind.
@@ -69,7 +69,7 @@ class CompletionRequest:
         return cls(messages=messages, **items)
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON form, in hexadecimal."""
+        """Return the SHA-256 of the canonical JSON form, in hexadecimal digits."""
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -115,12 +115,12 @@ class Completion:
             object.__setattr__(self, "text", self.text.encode("utf-8", "backslashreplace").decode())
 
     def to_json(self) -> Json:
-        """The recorded form."""
+        """Return the answer as JSON values, as records of calls hold it."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the recorded form.
+        """Read an answer from the JSON values that `to_json` gave.
 
         Raises:
             RunStateError: a key is missing, unknown, or of the wrong kind.
@@ -144,7 +144,7 @@ class Completion:
 
 
 def is_count(value: object) -> bool:
-    """Whether a provider's count of tokens can be one; None is none."""
+    """Whether a value can be a provider's count of tokens; None, for a count it did not give, cannot."""
     return value is None or (type(value) is int and 0 <= value <= MOST_TOKENS)
 
 
@@ -153,7 +153,7 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """The name boards show."""
+        """The model's name, as boards show it."""
         ...
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:

@@ -35,14 +35,14 @@ class RetryPolicy:
 
 @dataclass
 class _Course:
-    """How one call goes."""
+    """How the attempts of one call went so far."""
 
     deadline_at_s: float
     failures: int = 0
 
 
 class ProviderModel:
-    """Calls one card's model. Thread-safe if `sleep` is."""
+    """Calls the model of one card, again where an attempt failed for a passing reason. Thread-safe if `sleep` is."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class ProviderModel:
 
     @property
     def name(self) -> str:
-        """The card's name."""
+        """The name on the model's card."""
         return self._endpoint.card.name
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:

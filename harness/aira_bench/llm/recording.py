@@ -29,7 +29,7 @@ class Exchange:
     completion: Completion
 
     def to_json(self) -> Json:
-        """The recorded form."""
+        """Return request and answer as the JSON values of a record's file."""
         return {
             "schema": SCHEMA,
             "request_sha256": self.request.digest(),
@@ -39,7 +39,7 @@ class Exchange:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the recorded form.
+        """Read request and answer from the JSON values of a record's file.
 
         Raises:
             RunStateError: another version, missing parts, or a request that does not match its digest.
@@ -67,11 +67,11 @@ class RecordingModel:
 
     @property
     def name(self) -> str:
-        """The inner model's name."""
+        """The name of the model that is recorded."""
         return self._model.name
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """The recorded answer to this call if there is one, else the model's, recorded.
+        """Return the recorded answer to this call if there is one; else ask the model, and record its answer.
 
         Raises:
             ModelError: the model refused.
@@ -95,7 +95,7 @@ class ScriptedModel:
     answer: Callable[[CompletionRequest], Completion | str]
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """What the function returns; plain text counts as a finished answer of unknown size and cost."""
+        """Return what the function answers; plain text counts as a finished answer of unknown size and cost."""
         reply = self.answer(request)
         if isinstance(reply, Completion):
             return reply
@@ -104,7 +104,7 @@ class ScriptedModel:
 
 
 def read_exchange(path: Path) -> Exchange:
-    """Read one record.
+    """Read the record of one call from its file.
 
     Raises:
         RunStateError: it cannot be read.
@@ -121,7 +121,7 @@ def read_exchange(path: Path) -> Exchange:
 
 
 def read_exchanges(folder: Path) -> list[Exchange]:
-    """All records of a node's folder, in the order of the calls.
+    """Read all records of calls in a folder, in the order in which they were made.
 
     Raises:
         RunStateError: one cannot be read.

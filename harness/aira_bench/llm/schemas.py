@@ -13,12 +13,12 @@ from aira_bench.llm.protocol import Json
 
 
 def closed_schema(schema: Mapping[str, Any]) -> Json:
-    """A copy in which every object that lists its properties allows no others."""
+    """Return a copy of a schema in which every object that lists its properties allows no others."""
     return {**_closed(json.loads(schema_text(schema)))}
 
 
 def is_strict(schema: Any) -> bool:  # noqa: ANN401
-    """True when every object in `schema` requires all of its properties."""
+    """Whether every object in a schema requires all of its properties."""
     if isinstance(schema, list):
         return all(is_strict(entry) for entry in schema)
     if not isinstance(schema, dict):
@@ -30,7 +30,9 @@ def is_strict(schema: Any) -> bool:  # noqa: ANN401
 
 
 def parse_object(text: str) -> Json | None:
-    """The JSON object `text` consists of, or None; also where it is nested too deeply or has numbers beyond bounds."""
+    """Return the JSON object that `text` consists of; None for any other text, and where it is nested too deeply or has
+    numbers beyond bounds.
+    """
     try:
         value = parse_json(spell_half_surrogates(text.encode("utf-8", "backslashreplace")))
     except Unacceptable:
@@ -39,7 +41,7 @@ def parse_object(text: str) -> Json | None:
 
 
 def schema_text(schema: Mapping[str, Any]) -> str:
-    """The schema as JSON text."""
+    """Return a schema as JSON text, to be quoted in a prompt."""
     return json.dumps(dict(schema))
 
 

@@ -1,1 +1,1 @@
-"""What is on disk of a run, and its readers."""
+"""What is on disk of a run, and its readers. Internal."""

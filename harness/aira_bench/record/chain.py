@@ -37,7 +37,7 @@ _PURPOSE = b"aira-bench record 2\n"
 
 @dataclass(frozen=True)
 class Chain:
-    """What stands in a file of lines. An empty file counts as version 2."""
+    """The lines of a chain's file as they were read, and who signed them. An empty file counts as version 2."""
 
     version: int
     bodies: tuple[bytes, ...]
@@ -151,7 +151,7 @@ class ChainWriter:
             os.fsync(self._file)
 
     def append(self, body: bytes, *, signed: bool) -> None:
-        """Write one line."""
+        """Write one line behind the last, signed if asked for, and force it to disk."""
         link = _link(self._version, self._seal, body)
         signature = ""
         if self._version == 2 and signed:
@@ -165,7 +165,7 @@ class ChainWriter:
             self._noted(self._lines, self._seal)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; lines that were appended are on disk already."""
         os.close(self._file)
 
 

@@ -28,7 +28,7 @@ class CompiledPrograms:
     folder: Path
 
     def get(self, graphs: bytes) -> bytes | None:
-        """What the last judge of these graphs left, if it is still kept.
+        """Return the file that the last judge of these graphs left, if it is still kept.
 
         Args:
             graphs: a traced module as it is stored; its first line, which holds the hyper-parameters, does not count.
@@ -48,7 +48,7 @@ class CompiledPrograms:
         self._forget_oldest()
 
     def clear(self) -> None:
-        """Remove all of them: a finished run needs none."""
+        """Remove the programs of all graphs: a finished run needs none."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, graphs: bytes) -> Path:

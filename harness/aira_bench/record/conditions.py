@@ -23,26 +23,28 @@ class Conditions:
     profile: str
     seed_set: str
     evaluator: str
-    """Image of the judge, whose tag is a hash of its content."""
+    """Image of the judge, whose tag is a hash of its content; behind it the extension that scored, if one did."""
     hardware: str
     """Class of the machine (`Hardware.label`): within a fixed time another one trains more or less, and it rounds
     otherwise."""
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The same as plain texts, to be part of a name or a hash."""
+        """The conditions as plain texts, to be part of a name or a hash."""
         return astuple(self)
 
 
 def comparable_with(manifest: Manifest) -> Conditions:
     """The conditions that a score must share with those of a manifest's run to be compared with them."""
     plan, public = manifest.plan, manifest.data.get("public")
+    scorer = manifest.extensions.get("evaluator")
+    by = "" if scorer is None else f" by {scorer.target} {scorer.sha256[:12]}"
     return Conditions(
         task_sha256=manifest.task_sha256,
         public_sha256=str(public.get("sha256", "")) if isinstance(public, dict) else "",
         hidden_sha256=manifest.data["hidden"]["sha256"],
         profile=plan.profile,
         seed_set=plan.seed_set,
-        evaluator=manifest.images["evaluator"],
+        evaluator=manifest.images["evaluator"] + by,
         hardware=manifest.hardware_class,
     )

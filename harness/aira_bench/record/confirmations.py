@@ -28,7 +28,7 @@ _NAME = "hidden/confirmed.jsonl"
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ConfirmationOpened:
-    """The first line of a seed's confirmations."""
+    """The first line of a seed's confirmations, which binds them to run, seed and journal."""
 
     run_id: str
     seed: int
@@ -57,7 +57,7 @@ _EVENT: TypeAdapter[ConfirmationOpened | Confirmed] = TypeAdapter(
 
 
 def add_confirmation(keeper: Keeper, seed: int, artifact_sha256: str, score: TrustedScore) -> None:
-    """Record a score of what a seed submitted."""
+    """Record a score of what a seed submitted, signed by this machine."""
     place = keeper.folder.seed(seed)
     journal = read_journal(keeper.folder.path, f"seeds/{seed}/journal.jsonl").chain
     with keeper.chain(place.path, _NAME, confirmed_name(seed)) as (found, append):
@@ -70,7 +70,7 @@ def add_confirmation(keeper: Keeper, seed: int, artifact_sha256: str, score: Tru
 def read_confirmations(
     place: SeedFolder, run_id: str, seed: int, journal: Chain, nodes: Sequence[Node], ring: KeyRing, *, hash_all: bool
 ) -> dict[int, TrustedScore]:
-    """Confirmed scores by step.
+    """Read the confirmed scores of a seed, by step, and check whose they are.
 
     Args:
         place: the seed's folder.

@@ -37,7 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True)
 class StepFiles:
-    """Code and escaped output of an earlier step."""
+    """The code of an earlier step and what it printed, escaped."""
 
     code: str
     stdout: str
@@ -46,13 +46,13 @@ class StepFiles:
 
 @dataclass(frozen=True)
 class SeedFolder:
-    """Files of one seed."""
+    """The folder of one seed of a run, and the places of its files."""
 
     path: Path
 
     @property
     def journal(self) -> Path:
-        """The journal file."""
+        """The file of the seed's journal."""
         return self.path / "journal.jsonl"
 
     @property
@@ -73,7 +73,7 @@ class SeedFolder:
 
     @property
     def scores(self) -> ScoreFile:
-        """Trusted scores."""
+        """The file of the judge's scores of the seed's steps, which no search reads."""
         return ScoreFile(self.path / "hidden" / "scores.jsonl")
 
     def step_folders(self, step: int) -> tuple[str, ...]:
@@ -81,11 +81,11 @@ class SeedFolder:
         return tuple(f"{part}/{step:04d}" for part in ("nodes", "calls", "hidden"))
 
     def node(self, step: int) -> Path:
-        """What the agent made in one step."""
+        """Return the folder of what the agent made in one step."""
         return self.path / "nodes" / f"{step:04d}"
 
     def verdict(self, step: int) -> Path:
-        """What the judge wrote about one step."""
+        """Return the folder of what the judge wrote about one step."""
         return self.path / "hidden" / f"{step:04d}"
 
     @property
@@ -94,19 +94,19 @@ class SeedFolder:
         return ScoreFile(self.path / "hidden" / "confirmed.jsonl")
 
     def confirmation(self, step: int) -> Path:
-        """What the judge wrote when it confirmed one step."""
+        """Return the folder of what the judge wrote when it confirmed one step."""
         return self.path / self.confirmation_folder(step)
 
     def confirmation_folder(self, step: int) -> str:
-        """The same, below the seed's folder."""
+        """Return the place of a step's confirmation as a path below the seed's folder."""
         return f"hidden/confirmed/{step:04d}"
 
     def calls(self, step: int) -> Path:
-        """Model calls of one step, asked and answered."""
+        """Return the folder of the model calls of one step, asked and answered."""
         return self.path / "calls" / f"{step:04d}"
 
     def read_step(self, step: int) -> StepFiles:
-        """Code and escaped output of a finished step."""
+        """Read the code of a finished step and what it printed, escaped."""
         return StepFiles(*(self._text(step, name) for name in ("solution.py", "stdout.txt", "stderr.txt")))
 
     def _text(self, step: int, name: str) -> str:
@@ -120,7 +120,7 @@ class SeedFolder:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run on disk."""
+    """The folder of one run on disk, and the places of its files."""
 
     path: Path
 
@@ -147,7 +147,7 @@ class RunFolder:
         return CompiledPrograms(self.path / "compiled")
 
     def seed(self, seed: int) -> SeedFolder:
-        """Folder of one seed."""
+        """Return the folder of one seed of this run."""
         return SeedFolder(self.path / "seeds" / str(seed))
 
     def lock(self) -> int:
@@ -203,7 +203,7 @@ def new_run(runs: Path, name: str) -> RunFolder:
 
 
 def find_run(runs: Path, name: str) -> RunFolder:
-    """The run of that name, or at that path.
+    """Return the folder of the run of that name, or at that path.
 
     Raises:
         UsageError: there is none.
@@ -215,7 +215,7 @@ def find_run(runs: Path, name: str) -> RunFolder:
 
 
 def list_runs(runs: Path) -> list[RunFolder]:
-    """Every run in a folder, by name. A folder that has lost its manifest is one that cannot be read."""
+    """Return every run in a folder, by name. A folder that has lost its manifest is one that cannot be read."""
     return [RunFolder(path) for path in sorted(runs.glob("*")) if _is_run(path)]
 
 

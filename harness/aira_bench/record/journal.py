@@ -27,7 +27,7 @@ SeedEnd = Literal["steps", "hours", "policy", "budget"]
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SeedOpened:
-    """The first line of a signed journal."""
+    """The first line of a signed journal, which says whose it is: run, seed, and hash of the manifest."""
 
     run_id: str
     seed: int
@@ -49,7 +49,7 @@ class StepStarted:
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class StepEnded:
-    """A step's result."""
+    """A step has a result: its node, and the hashes of its score and of the files it left."""
 
     node: Node
     at: str
@@ -78,14 +78,14 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="e
 
 @dataclass(frozen=True)
 class JournalContent:
-    """A journal as it stands on disk."""
+    """The events of a journal as it stands on disk, and the chain that holds them."""
 
     events: Sequence[Event]
     chain: Chain
 
 
 def read_journal(root: Path, name: str | PurePosixPath, ring: KeyRing | None = None) -> JournalContent:
-    """The journal `name` below the folder `root`; a missing one is empty.
+    """Read the journal `name` below the folder `root`; a missing one is empty.
 
     Lines that a key of `ring` vouches for were written by this code; the others are looked at for what it never writes,
     such as keys that stand twice, or negative times.
@@ -180,7 +180,7 @@ class JournalFile:
         self.events.append(event)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; events that were appended are on disk already."""
         self._writer.close()
 
 
@@ -190,5 +190,5 @@ def finished_steps(events: Sequence[Event]) -> tuple[Node, ...]:
 
 
 def score_hashes(events: Sequence[Event]) -> dict[int, str]:
-    """By step, of those events that name one."""
+    """Return the hash of each finished step's score line, by step, for steps that have one."""
     return {e.node.step: e.score_sha256 for e in events if isinstance(e, StepEnded) and e.score_sha256 is not None}

@@ -7,13 +7,14 @@ own (`aira_bench.record.scores`) that nothing on the search's side reads.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 Operator = Literal["draft", "improve", "debug", "crossover"]
 StepClass = Literal["valid", "buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation", "infra_error"]
 """What became of a step's code, and nothing else (docs/architecture.md says what each means). `infra_error`: the engine
 failed, by its own word; nothing that code does to its container is one."""
-FAILED: frozenset[StepClass] = frozenset({"buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation"})
+FAILED: frozenset[StepClass] = frozenset(get_args(StepClass)) - {"valid", "infra_error"}
+"""By the code's own fault."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ModelUse:
     cost_usd: float | None = 0.0
 
     def __add__(self, other: "ModelUse") -> "ModelUse":
-        """The sum; unknown plus anything is unknown."""
+        """Add two uses; what is unknown in one of them is unknown in the sum."""
         return ModelUse(
             self.calls + other.calls,
             _sum(self.input_tokens, other.input_tokens),
@@ -55,7 +56,7 @@ def _sum(a: Number | None, b: Number | None) -> Number | None:
 
 @dataclass(frozen=True)
 class Change:
-    """One named edit of a parent's file."""
+    """One named edit of a parent's file, and how many lines it took out and put in."""
 
     name: str
     removed_lines: int
@@ -123,7 +124,7 @@ Journal = Sequence[Node]
 
 
 def best_node(nodes: Journal, *, lower_is_better: bool) -> Node | None:
-    """The valid node of best fitness; ties keep the earliest, and non-finite fitness never wins.
+    """Return the valid node of best fitness; ties keep the earliest, and non-finite fitness never wins.
 
     A valid node without any fitness stands below every node that has one.
     """

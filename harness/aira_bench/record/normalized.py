@@ -22,7 +22,7 @@ _NEAREST = 1e-3
 
 
 class Anchors(BaseModel):
-    """What a task's scores are measured against."""
+    """The scores that normalized scores of a task are measured against."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,7 +48,7 @@ def anchors_of(info: LoggingInfo, *, lower_is_better: bool) -> Anchors | None:
 
 
 def normalized(score: float | None, anchors: Anchors, label: str = PUBLISHED) -> float | None:
-    """The normalized score, 0 for a failed seed, above 1 beyond the state of the art; None without that label.
+    """Return the normalized score, 0 for a failed seed, above 1 beyond the state of the art; None without that label.
 
     Raises:
         ValueError: worst score and state of the art are equally far from the optimum.

@@ -50,7 +50,7 @@ MOST_SUBMITTED_BYTES = 2**34
 
 @dataclass(frozen=True)
 class SeedRecord:
-    """One seed, begun or not."""
+    """What the files of one seed say, checked, whether it was begun or not."""
 
     seed: int
     folder: SeedFolder
@@ -91,7 +91,7 @@ class RunRecord:
         return self.folder.path.name
 
     def seed(self, seed: int) -> SeedRecord:
-        """The record of one seed."""
+        """Return the record of one seed of the plan."""
         return next(each for each in self.seeds if each.seed == seed)
 
     @property
@@ -100,12 +100,12 @@ class RunRecord:
         return tuple(dict.fromkeys((self.signer, *(each for seed in self.seeds for each in seed.signers))))
 
     def describe_signer(self, ring: KeyRing) -> str:
-        """What boards say of the record."""
+        """Return what boards say of who signed the record."""
         return ring.describe_all(self.signers)
 
 
 def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> RunRecord:
-    """Read and check a run.
+    """Read the files of a run and check that they agree with each other.
 
     Raises:
         RunStateError: a file is not what a run's file is, or two of them disagree.
@@ -126,7 +126,7 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
 def read_runs(
     folders: Sequence[RunFolder], ring: KeyRing, depth: Depth = "submitted"
 ) -> tuple[list[RunRecord], list[RunStateError]]:
-    """Every run that can be read, each once, and why the others cannot.
+    """Read every run that can be read, each once, and say why the others cannot.
 
     Of several with one run id the one of the best standing counts: nobody may put a run of his own in another's place.
     """
@@ -211,7 +211,9 @@ class _Reading:
         self._require_at_most(self.record_bytes, MOST_RECORD_BYTES, "journals and scores")
 
     def allow_files(self, place: SeedFolder, names: Iterable[str]) -> None:
-        """The same of files that are about to be hashed, unless the user asked for all of this run."""
+        """Count files that are about to be hashed, unless the user asked for all of this run; raises Unacceptable where
+        a stranger's are too many.
+        """
         if self.depth == "submitted":
             self.submitted_bytes += sum(_size(place.path / name) for name in names)
             self._require_at_most(self.submitted_bytes, MOST_SUBMITTED_BYTES, "submitted files")

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import Unacceptable, parse_json, spell_half_surrogates
 from aira_bench.record.chain import Broken, Chain
 from aira_bench.version import __version__
@@ -84,7 +85,7 @@ def decode(chain: Chain, adapter: TypeAdapter[Event], ours: int = 0) -> Iterator
             event = adapter.validate_json(spell_half_surrogates(body), strict=True)
         except ValidationError as error:
             _require_known_line(number, body)
-            raise Broken(number, str(error.errors()[0]["msg"])[:120]) from error
+            raise Broken(number, str(error.errors()[0]["msg"])[:PROBLEM_CHARS]) from error
         except Unacceptable as error:
             raise Broken(number, str(error)) from error
         yield number, event

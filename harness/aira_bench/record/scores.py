@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from aira_bench.errors import RunStateError
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import Unacceptable, parse_json, read_file
 
 
@@ -53,7 +54,7 @@ _SCORE = TypeAdapter(TrustedScore)
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """`scores.jsonl` of one seed."""
+    """The file of one seed's trusted scores, a JSON object a line."""
 
     path: Path
 
@@ -69,7 +70,7 @@ class ScoreFile:
             os.fsync(stream.fileno())
 
     def hash_of_last(self, step: int) -> str | None:
-        """Hash of the last line if it is the score of `step`."""
+        """Return the hash of the last line if it is the score of `step`, else None."""
         lines = self._lines()
         return _sha256(lines[-1]) if lines and decode_score(lines[-1]).step == step else None
 
@@ -80,7 +81,7 @@ class ScoreFile:
             os.truncate(self.path, sum(map(len, kept)))
 
     def read(self) -> dict[int, TrustedScore]:
-        """Scores by step, as far as they are whole.
+        """Return scores by step, as far as lines are whole.
 
         Raises:
             RunStateError: a line other than a torn one is not a score.
@@ -91,7 +92,7 @@ class ScoreFile:
             raise RunStateError(f"{self.path}: {error}.") from error
 
     def read_unbound(self) -> dict[int, TrustedScore]:
-        """Scores by step, of a file that nothing vouches for.
+        """Return scores by step, of a file that nothing vouches for.
 
         Raises:
             Unacceptable: a line other than a torn one is not a score.
@@ -105,7 +106,7 @@ class ScoreFile:
         return scores
 
     def read_bound(self, hashes: Mapping[int, str], *, more: bool, ours: bool) -> dict[int, TrustedScore]:
-        """Scores by step, each being the line its step's record names, in that order.
+        """Return scores by step, each being the line its step's record names, in that order.
 
         Args:
             hashes: hash of each step's line, in the order of the steps.
@@ -139,7 +140,7 @@ class ScoreFile:
 
 
 def decode_score(line: bytes, *, ours: bool = False) -> TrustedScore:
-    """The score in one line of a file. `ours`: it was written by this code.
+    """Read the score in one line of a file. `ours`: it was written by this code.
 
     Raises:
         Unacceptable: it is something else, or its numbers cannot be.
@@ -149,7 +150,7 @@ def decode_score(line: bytes, *, ours: bool = False) -> TrustedScore:
     try:
         score = _SCORE.validate_json(line, strict=True)
     except ValidationError as error:
-        raise Unacceptable(f"it is not a score: {str(error.errors()[0]['msg'])[:120]}") from error
+        raise Unacceptable(f"it is not a score: {str(error.errors()[0]['msg'])[:PROBLEM_CHARS]}") from error
     errors = (score.validation_standard_error, score.test_standard_error)
     if score.step < 1 or min([score.seconds, *(error for error in errors if error is not None)]) < 0:
         raise Unacceptable("a step, time or standard error of it is below what it can be")

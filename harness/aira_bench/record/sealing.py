@@ -31,7 +31,7 @@ MOST_ENTRIES = 1_000_000
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SeedSeal:
-    """How a seed's journal ends."""
+    """How many lines a seed's journal has at the end of a run, and the seal of its last one."""
 
     seed: int
     lines: int
@@ -40,7 +40,7 @@ class SeedSeal:
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RunOpened:
-    """The first line of a run's record."""
+    """The first line of a run's record, which binds it to the manifest."""
 
     run_id: str
     manifest_sha256: str
@@ -51,7 +51,7 @@ class RunOpened:
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RunEnded:
-    """Every seed has ended."""
+    """Every seed has ended; the seals say with which journals."""
 
     seeds: tuple[SeedSeal, ...]
     at: str
@@ -65,7 +65,7 @@ _RUN_EVENT: TypeAdapter[RunOpened | RunEnded] = TypeAdapter(
 
 
 def decode_run(chain: Chain) -> list[RunOpened | RunEnded]:
-    """Events of a run's record.
+    """Return the events of a run's record.
 
     Raises:
         Broken: a line is no such event.
@@ -86,7 +86,7 @@ class Keeper:
     witness: Witness
 
     def journal(self, seed: int) -> JournalFile:
-        """The journal of a seed, begun if it was not."""
+        """Open the journal of a seed for appending, begun if it was not."""
         opening = SeedOpened(self.run_id, seed, self.manifest_sha256, self.at())
         return JournalFile(self.folder.seed(seed).journal, self.key, opening, self._noted(journal_name(seed)))
 
@@ -121,7 +121,7 @@ class Keeper:
         return lambda lines, seal: self.witness.note(self.run_id, known_as, lines, seal)
 
     def at(self) -> str:
-        """The time, for an event."""
+        """Return the time as text, for an event."""
         return self.now().isoformat()
 
 
@@ -140,13 +140,13 @@ def open_run(
 
 
 def step_ended(folder: SeedFolder, node: Node, at: str) -> StepEnded:
-    """The line of a finished step, with the hashes of its score and of the files it left."""
+    """Make the line of a finished step, with the hashes of its score and of the files it left."""
     files = hash_files(folder, folder.step_folders(node.step))
     return StepEnded(node, at, folder.scores.hash_of_last(node.step), files)
 
 
 def hash_files(place: SeedFolder, folders: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of each file in the folders, by its path in the seed's folder."""
+    """Return the SHA-256 of each file in the folders, by its path in the seed's folder."""
     return {name: hash_file(place.path, name, MOST_FILE_BYTES) for name in files_below(place.path, folders)}
 
 

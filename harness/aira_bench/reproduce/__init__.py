@@ -1,1 +1,1 @@
-"""Recomputes the published tables that follow from formulas, and says cell by cell whether they hold."""
+"""Recomputes the published tables that follow from formulas, and says cell by cell whether they hold. Internal."""

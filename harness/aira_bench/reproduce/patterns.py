@@ -34,7 +34,7 @@ class PatternRow:
 
     @property
     def name(self) -> str:
-        """Architecture and scale."""
+        """The architecture's name and the scale, as the table has them."""
         return f"{self.printed['architecture']} {self.size.scale}"
 
 

@@ -26,7 +26,7 @@ TABLES: dict[str, Callable[[Path | None], _Recomputed]] = {
 
 
 def reproduce(tables: Sequence[str] | None = None, folder: Path | None = None) -> Report:
-    """Recompute published tables from formulas and from each other.
+    """Recompute published tables from formulas and from each other, and compare every number.
 
     Args:
         tables: names among `TABLES`; None or empty for all.

@@ -1,1 +1,1 @@
-"""A run: its nodes, journal, folder, budgets and the loop that drives it."""
+"""A run: its nodes, journal, folder, budgets and the loop that drives it. Internal."""

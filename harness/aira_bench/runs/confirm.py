@@ -4,7 +4,7 @@ A search climbs the hidden validation score of the seed set `search`, so its win
 trainings, and of the data. The seed set `final` shares the train split and nothing else. Submissions are evaluated
 from nothing, so a module or a script is trained again, and no search can read what comes of it.
 
-Not covered: the search (`launch`), and how the figures are shown (`aira_bench.leaderboard`).
+Not covered: the search (`launch`), and how the figures are shown (`aira_bench.boards`).
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
+from aira_bench.runs.extensions_used import evaluator_of, require_same
 from aira_bench.runs.host import Host, Note, slot_limits, stand
 from aira_bench.runs.resolve import reopen
 from aira_bench.runs.retries import ATTEMPTS
@@ -65,6 +66,8 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
     waiting = [each for each in submitted if each.step not in record.seed(each.seed).confirmed]
     if not waiting:
         return []
+    scorer = evaluator_of(plan, task)
+    require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         ground = stand(host, found, "evaluator", note, record)
@@ -72,7 +75,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         stack.callback(host.sandbox.sweep, manifest.run_id)
         setting = EvaluationSetting(
             task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
-            public_sha256=str(manifest.data["public"]["sha256"]),
+            public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))

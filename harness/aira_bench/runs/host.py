@@ -14,7 +14,8 @@ from typing import Literal
 from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
-from aira_bench.images.flavour import lacking, load_flavour
+from aira_bench.images.flavour import gpu_flavour, lacking, load_flavour
+from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
 from aira_bench.record.folder import RunFolder
@@ -109,10 +110,10 @@ def stand(
 
 
 def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
-    """Which images: for the paper profile on a machine with a GPU those for the task's framework, else `cpu`."""
+    """Which images: for the paper profile on a machine with a GPU those for the task's framework, else the default."""
     if profile != "paper" or not hardware.gpus:
-        return "cpu"
-    return "cuda-jax" if task.metadata.aira.evaluator == "jax" else "cuda"
+        return DEFAULT_FLAVOUR
+    return gpu_flavour(task.metadata.aira.evaluator)
 
 
 def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
@@ -204,7 +205,7 @@ def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
 
 
 def image_names(images: ImageSet) -> dict[str, str]:
-    """As manifests name them."""
+    """Return the tags of a run's images by their use, as manifests have them."""
     return {"agent": images.agent, "evaluator": images.evaluator}
 
 

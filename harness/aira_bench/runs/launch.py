@@ -20,13 +20,7 @@ from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder, new_run
-from aira_bench.record.manifest import (
-    Manifest,
-    describe_hardware,
-    python_version,
-    software_versions,
-    source_revision,
-)
+from aira_bench.record.manifest import Manifest
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
@@ -34,6 +28,7 @@ from aira_bench.record.trust import set_aside_unvouched_calls
 from aira_bench.record.witness import Witness
 from aira_bench.runs.host import Ground, Host, Note, image_names, slot_limits, stand
 from aira_bench.runs.loop import run_seeds
+from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, Session
 from aira_bench.runs.slots import SlotPool
@@ -74,7 +69,7 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
     folder, manifest = record.folder, record.manifest
     found = reopen(manifest.plan)
     ground = stand(host, found, "agent", note, record)
-    run = reopen_agent(found, host.paths, folder.agent_file)
+    run = reopen_agent(found, host.paths, record)
     set_aside_unvouched_calls(record, host.keys.ring())
     folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
     keeper = host.keeper(record) if manifest.schema_version != 1 else None
@@ -108,6 +103,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
         agent_file_sha256=None if run.agent_file is None else hashlib.sha256(run.agent_file).hexdigest(),
         prompts=dict(provenance.prompts),
         card=None if provenance.card is None else dict(provenance.card),
+        extensions=dict(run.extensions),
     )
 
 
@@ -155,7 +151,8 @@ def _search(
     plan, task, key = run.plan, run.task, host.keys.machine_key()
     evaluation = EvaluationSetting(
         task, plan.profile, ground.data, ground.images, manifest.run_id, plan.seed_set,
-        public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled, draw_secret=key.draw_secret,
+        public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled,
+        evaluator=plan.evaluator, draw_secret=key.draw_secret,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aira_bench.agents.protocol import Analysis, FitnessSource
 from aira_bench.evaluation.verdict import Refused, Verdict
+from aira_bench.excerpts import LINE_CHARS
 from aira_bench.output import last_line
 from aira_bench.record.node import StepClass
 from aira_bench.sandbox.protocol import Artifact, StepOutcome
@@ -69,7 +70,7 @@ def assess(
     if steered_by == "claimed":
         if analysis is not None and analysis.is_bug:
             # The paper's way: where the agent's own number steers, its own analysis may refuse that number.
-            return Finding("buggy", f"analysis: {analysis.summary[:300]}", claimed)
+            return Finding("buggy", f"analysis: {analysis.summary[:LINE_CHARS]}", claimed)
         return Finding("valid", "", claimed, claimed, canonical=verdict.canonical, keeps_score=True)
     assert verdict.validation is not None, "checked when the run was planned and by the judge"
     fitness = round(verdict.validation, decimals)

@@ -8,66 +8,39 @@ Not covered: the machine (`runs.host`): nothing here asks a container engine, do
 """
 
 import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shlex import quote
-from typing import Literal
 
 from pydantic import ValidationError
 
 from aira_bench.agents.catalog import AgentOptions, find_agent
 from aira_bench.agents.llm.model_sources import Budgets
 from aira_bench.agents.llm.spending import Caps
-from aira_bench.agents.protocol import Agent, FitnessSource
+from aira_bench.agents.protocol import Agent
 from aira_bench.errors import UsageError
+from aira_bench.evaluation.catalog import EVALUATORS
+from aira_bench.excerpts import NAME_CHARS
+from aira_bench.extensions import OFFERS, ExtensionRecord, Kind, absolute_reference
 from aira_bench.hardware import this_machine, usable_cores
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
 from aira_bench.record.folder import find_run
 from aira_bench.record.manifest import RunPlan
-from aira_bench.record.run_record import read_run
-from aira_bench.record.trust import require_known_task
+from aira_bench.record.run_record import RunRecord, read_run
+from aira_bench.record.trust import require_known_search
+from aira_bench.runs.extensions_used import extensions_of, require_same
+from aira_bench.runs.request import RunRequest
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.protocol import Policy
-from aira_bench.tasks.metadata import describe_validation_error
+from aira_bench.tasks.metadata import ARTIFACT_KINDS, describe_validation_error
 from aira_bench.tasks.sources import DataSource, choose_source
-from aira_bench.tasks.task import Task, find_task, names_folder
+from aira_bench.tasks.task import Task, find_task, recorded_name
 from aira_bench.world import World
 
 REPLAY = "replay:"
 SCRIPT = "script:"
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What a user asks for. None leaves a choice to the task's profile, the agent, or the machine.
-
-    A replay (`agent="replay:RUN"`) is the recorded run under another name: of it only `name` and `source` are taken.
-    """
-
-    agent: str
-    task: str | None = None
-    """A task's name or the path of its folder; None only for replays."""
-    profile: Literal["paper", "cpu"] = "paper"
-    seeds: tuple[int, ...] = (0,)
-    steps: int | None = None
-    """Of each seed."""
-    hours: float | None = None
-    """Of each seed."""
-    step_timeout_s: float | None = None
-    scaffold: str | None = None
-    fitness: FitnessSource = "hidden"
-    concurrency: int | None = None
-    """Steps at a time."""
-    name: str | None = None
-    source: str | None = None
-    """Where raw data comes from: a folder, `synthetic`, or None for the task's own way."""
-    score_cache: bool = True
-    memory: Literal["paper", "none"] = "paper"
-    max_cost_usd: float | None = None
-    max_tokens: int | None = None
-    seed_max_cost_usd: float | None = None
-    seed_max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +60,8 @@ class ResolvedRun(ResolvedTask):
     policy: Policy
     agent_file: bytes | None = None
     """Content of a `script:` agent's file."""
+    extensions: Mapping[Kind, ExtensionRecord] = field(default_factory=dict)
+    """What code of other distributions it stands on."""
 
 
 def resolve(request: RunRequest, paths: HostPaths, world: World) -> ResolvedRun:
@@ -104,10 +79,14 @@ def resolve(request: RunRequest, paths: HostPaths, world: World) -> ResolvedRun:
         RunStateError: the run to replay cannot be read, or its task is a stranger's folder.
     """
     if request.agent.startswith(REPLAY):
-        found = _replayed(request, paths, world)
-        return _with_agent(found, find_agent(request.agent, _options(found.plan), paths))
+        found, record = _replayed(request, paths, world)
+        run = _with_agent(found, find_agent(request.agent, _options(found.plan), paths))
+        require_same(record, run.extensions, ("scaffold", "task", "evaluator"))
+        return run
     if request.task is None:
         raise UsageError("--task is missing.", hint="aira-bench tasks")
+    if request.evaluator in ARTIFACT_KINDS:
+        raise UsageError(f"--evaluator {request.evaluator} is built in; the task's artifact chooses among those.")
     task = find_task(request.task)
     agent = find_agent(request.agent, _options(request), paths)
     source = choose_source(task, request.source)
@@ -127,22 +106,24 @@ def reopen(plan: RunPlan) -> ResolvedTask:
     return ResolvedTask(plan, task, choose_source(task, plan.source))
 
 
-def reopen_agent(found: ResolvedTask, paths: HostPaths, agent_file: Path) -> ResolvedRun:
+def reopen_agent(found: ResolvedTask, paths: HostPaths, record: RunRecord) -> ResolvedRun:
     """A recorded run with its agent, which may be code in the run folder: to be called when everything else fits.
 
     Args:
         found: the run's plan, task and source.
         paths: where other recorded runs are looked for.
-        agent_file: the run folder's copy of a `script:` agent's file.
+        record: the run as it was read. A `script:` agent is the copy of its file in the run's folder.
 
     Raises:
         UsageError: the agent is not known any more, or its file does not run.
         PrerequisiteError: the agent's key, URL or package is missing.
-        RunStateError: the run it replays cannot be read.
+        RunStateError: the run it replays cannot be read; or an extension is another than the run began with.
     """
     plan = found.plan
-    named = f"{SCRIPT}{agent_file}" if plan.agent.startswith(SCRIPT) else plan.agent
-    return _with_agent(found, find_agent(named, _options(plan), paths))
+    named = f"{SCRIPT}{record.folder.agent_file}" if plan.agent.startswith(SCRIPT) else plan.agent
+    run = _with_agent(found, find_agent(named, _options(plan), paths))
+    require_same(record, run.extensions, list(OFFERS))
+    return run
 
 
 def _with_agent(found: ResolvedTask, agent: Agent, agent_file: bytes | None = None) -> ResolvedRun:
@@ -154,13 +135,14 @@ def _with_agent(found: ResolvedTask, agent: Agent, agent_file: bytes | None = No
             f"Task {task.title} has no hidden validation data, so nothing hidden can drive the search.",
             hint=f"aira-bench run --agent {quote(plan.agent)} --task {quote(plan.task)} --fitness claimed",
         )
-    return ResolvedRun(plan, task, found.source, agent, policy, agent_file)
+    EVALUATORS.maker(plan.evaluator or task.metadata.aira.artifact.kind)  # what cannot score says so now
+    return ResolvedRun(plan, task, found.source, agent, policy, agent_file, extensions_of(plan, task, agent))
 
 
 def _options(asked: RunRequest | RunPlan) -> AgentOptions:
     """What a run asks of its agent."""
     run, seed = Caps(asked.max_cost_usd, asked.max_tokens), Caps(asked.seed_max_cost_usd, asked.seed_max_tokens)
-    return AgentOptions(Budgets(run, seed), memory=asked.memory == "paper")
+    return AgentOptions(Budgets(run, seed), memory=asked.memory == "paper", provider=asked.provider)
 
 
 def _plan(request: RunRequest, task: Task, agent: Agent, source: DataSource, world: World) -> RunPlan:
@@ -169,8 +151,11 @@ def _plan(request: RunRequest, task: Task, agent: Agent, source: DataSource, wor
     assert request.task is not None, "only replays name no task"
     hours = request.hours or budget.hours
     filled = asdict(request) | {
-        "task": str(task.folder) if names_folder(request.task) else task.title,
-        "scaffold": request.scaffold or agent.default_scaffold,
+        "agent": absolute_reference(request.agent),
+        "task": recorded_name(request.task, task),
+        "scaffold": absolute_reference(request.scaffold or agent.default_scaffold),
+        "evaluator": absolute_reference(request.evaluator) if request.evaluator else None,
+        "provider": absolute_reference(request.provider) if request.provider else None,
         "steps": request.steps or budget.steps,
         "hours": hours,
         "step_timeout_s": min(request.step_timeout_s or budget.step_timeout_s, hours * 3600),
@@ -185,11 +170,11 @@ def _plan(request: RunRequest, task: Task, agent: Agent, source: DataSource, wor
         raise UsageError(f"No run can be planned so: {describe_validation_error(error)}.") from error
 
 
-def _replayed(request: RunRequest, paths: HostPaths, world: World) -> ResolvedTask:
+def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[ResolvedTask, RunRecord]:
     """A replay is the recorded run's plan under another name; answers that are recorded cost nothing again."""
     ring = KeyFolder(paths.keys).ring()
     record = read_run(find_run(paths.runs, request.agent.removeprefix(REPLAY)), ring, "all")
-    require_known_task(record, ring)
+    require_known_search(record, ring)
     recorded = record.manifest.plan
     changed = {
         "agent": request.agent,
@@ -198,7 +183,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> ResolvedTa
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }
     found = reopen(recorded.model_copy(update=changed))
-    return replace(found, plan=found.plan.model_copy(update={"source": found.source.argument}))
+    return replace(found, plan=found.plan.model_copy(update={"source": found.source.argument})), record
 
 
 def _concurrency(request: RunRequest) -> int:
@@ -209,4 +194,4 @@ def _concurrency(request: RunRequest) -> int:
 
 def _name(text: str, world: World) -> str:
     """A run's default name, with the time, as one file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{text}-{world.now():%Y%m%d-%H%M%S}")[:100]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{text}-{world.now():%Y%m%d-%H%M%S}")[:NAME_CHARS]

@@ -18,6 +18,7 @@ from typing import Any
 
 from aira_bench.docker_engine import Attachment
 from aira_bench.errors import SandboxError
+from aira_bench.excerpts import LINE_CHARS
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, RejectedArtifact
 from aira_bench.sandbox.streams import STDOUT, FrameDecoder
 
@@ -113,7 +114,7 @@ class WorkspaceReader:
         try:
             answer: dict[str, Any] = json.loads(self._line())
         except ValueError as error:
-            raise ReaderFailed(f"The workspace reader gave no answer: {self._errors[-300:]!r}") from error
+            raise ReaderFailed(f"The workspace reader gave no answer: {self._errors[-LINE_CHARS:]!r}") from error
         return answer
 
     def _line(self) -> bytes:
@@ -138,7 +139,7 @@ class WorkspaceReader:
         except TimeoutError as error:
             raise ReaderFailed("The workspace reader went silent.", hint="docker info") from error
         if not data:
-            raise ReaderFailed(f"The workspace reader is gone: {self._errors[-300:]!r}")
+            raise ReaderFailed(f"The workspace reader is gone: {self._errors[-LINE_CHARS:]!r}")
         for stream, piece in self._decoder.feed(data):
             if stream == STDOUT:
                 self._pending += piece

@@ -16,35 +16,27 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from aira_bench.docker_engine import Attachment, Conflict, DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError, SandboxError
-from aira_bench.paths import host_paths
-from aira_bench.sandbox import hardening, kernel_files
+from aira_bench.sandbox import hardening
 from aira_bench.sandbox.hardening import Place
-from aira_bench.sandbox.owner import is_dead
+from aira_bench.sandbox.leftovers import dead_runs, remove_hung, remove_run
+from aira_bench.sandbox.own_files import own_kernel_files, with_own_files
 from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Role
 from aira_bench.sandbox.separation import Own, Separation, volumes_of
 from aira_bench.sandbox.step import DockerStep, StepContainers
 
 REMOVAL_TIMEOUT_S = 120.0
 """Longest wait for removals that are under way when the sandbox is closed; what is left then is found by its labels."""
-_LATE_PAUSES_S = (0.2, 1.0, 3.0)
-"""A killed orchestrator's last request for a container may be carried out after a sweep has listed what there is."""
 _REMOVERS = 4
 USER_ATTEMPTS = 20
-OWN_COPY_BYTES = 1 << 20
 StepBody = Callable[[ContainerSpec, Place], dict[str, Any]]
 _log = logging.getLogger(__name__)
 
@@ -121,8 +113,8 @@ class DockerSandbox:
         with contextlib.ExitStack() as stack:
             place = Place(name, threads)
             if uid is not None:
-                files = stack.enter_context(_kernel_files(spec))
-                place, spec = Place(name, threads, uid, files), _with_own_files(spec, files)
+                files = stack.enter_context(own_kernel_files(spec))
+                place, spec = Place(name, threads, uid, files), with_own_files(spec, files)
             self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role, place), labels)
             if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
                 self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
@@ -157,49 +149,12 @@ class DockerSandbox:
         for step in swept:
             step.sweep()
         self._join_removals()
-        label = f"{hardening.RUN_LABEL}={run_id}"
-        try:
-            removed = self._remove_containers(label)
-        finally:
-            for step in swept:
-                step.close()
-        for pause_s in _LATE_PAUSES_S:
-            with contextlib.suppress(SandboxError):
-                self._remove_volumes(label)
-                return removed
-            time.sleep(pause_s)
-            removed += self._remove_containers(label)
-        self._remove_volumes(label)
-        return removed
-
-    def _remove_containers(self, label: str) -> int:
-        """Remove all; return how many. Raises the first failure, when the others are gone."""
-        containers, failures = self._engine.containers(label), list[SandboxError]()
-        for container in containers:
-            try:
-                self._engine.remove_container(container.id)
-            except SandboxError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        return len(containers)
-
-    def _remove_volumes(self, label: str) -> None:
-        for volume in self._engine.volumes(label):
-            self._engine.remove_volume(volume)
+        return remove_run(self._engine, run_id, [step.close for step in swept])
 
     def sweep_dead(self) -> int:
         """Remove what orchestrators of this machine left that are certainly dead; return how many containers went."""
-        containers = self._engine.containers(hardening.OWNER_LABEL)
-        for item in containers:  # trusted containers belong to no run, and end by themselves unless they hang
-            if hardening.RUN_LABEL not in item.labels and is_dead(item.labels[hardening.OWNER_LABEL]):
-                self._engine.remove_container(item.id)
-        volumes = self._engine.volumes(hardening.OWNER_LABEL)
-        found = [labels for labels in (*(item.labels for item in containers), *volumes.values())
-                 if hardening.RUN_LABEL in labels]  # fmt: skip
-        runs = {labels[hardening.RUN_LABEL] for labels in found if is_dead(labels[hardening.OWNER_LABEL])}
-        live = {labels[hardening.RUN_LABEL] for labels in found if not is_dead(labels[hardening.OWNER_LABEL])}
-        return sum(self.sweep(run_id) for run_id in sorted(runs - live))
+        remove_hung(self._engine)
+        return sum(self.sweep(run_id) for run_id in dead_runs(self._engine))
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
         """What separates containers of `image` in `role` (`Sandbox.isolation`)."""
@@ -291,30 +246,6 @@ class DockerSandbox:
         _, late = wait(waiting, timeout=REMOVAL_TIMEOUT_S)
         if late:
             _log.warning("left behind: %d containers were not removed in %.0f s", len(late), REMOVAL_TIMEOUT_S)
-
-
-@contextlib.contextmanager
-def _kernel_files(spec: ContainerSpec) -> Iterator[Path]:
-    """One container's files in place of the kernel's; bound at its start, they need no name after it."""
-    folder = host_paths().home / "containers"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="kernel-files-", dir=folder) as made:
-        kernel_files.write_stand_ins(Path(made), hardening.granted_mib(spec.limits))
-        yield Path(made)
-
-
-def _with_own_files(spec: ContainerSpec, folder: Path) -> ContainerSpec:
-    """The spec with copies of small single files: at the pages of a shared one containers could wait for each other."""
-    mounts = []
-    for number, mount in enumerate(spec.mounts):
-        if mount.source.is_file() and mount.source.stat().st_size <= OWN_COPY_BYTES:
-            copy = folder / f"file-{number}"
-            shutil.copyfile(mount.source, copy)
-            copy.chmod(0o444)
-            mounts.append(replace(mount, source=copy))
-        else:
-            mounts.append(mount)
-    return replace(spec, mounts=tuple(mounts))
 
 
 def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | None:

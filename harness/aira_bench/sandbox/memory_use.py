@@ -26,7 +26,7 @@ class _Files:
 
 
 class MemoryUse:
-    """Samples one container."""
+    """Reads how much memory one container uses, from the host's view of its control group."""
 
     def __init__(self, pid: int) -> None:
         """`pid` is the container's first process as the engine's machine numbers it."""
@@ -37,7 +37,7 @@ class MemoryUse:
         """What the kernel holds for the container now."""
 
     def sample(self) -> None:
-        """Read both, if they can be read."""
+        """Read peak and kernel memory anew; where that cannot be read, the last values stay."""
         if self._files is None:
             return
         try:

@@ -18,7 +18,7 @@ MOST_FILES = 256
 
 
 def workspace(volume: str, *, read_only: bool) -> dict[str, Any]:
-    """The step's workspace."""
+    """Return the mount of a step's workspace volume, as the Engine API takes it."""
     return {
         "Type": "volume",
         "Source": volume,

@@ -24,7 +24,7 @@ class OutputPump:
     """
 
     def __init__(self, attachment: Attachment, most_bytes: int) -> None:
-        """Start draining."""
+        """Start a thread that drains the container's output."""
         self.ready = threading.Event()
         """The container waits for its files, or is gone: see `is_waiting`."""
         self.ended = threading.Event()

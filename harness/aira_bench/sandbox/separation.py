@@ -30,7 +30,7 @@ class Own:
 
     @property
     def trees(self) -> tuple[Tree, ...]:
-        """All of them."""
+        """The trees of image and data together, in the order in which they are mounted."""
         return (*self.image.trees, *self.data)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from aira_bench.docker_engine import Attachment, DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.excerpts import LINE_CHARS
 from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
 from aira_bench.sandbox.conversation import Answers, DockerConversation
@@ -90,7 +91,7 @@ class DockerStep:
         self._reader.wait_ready(START_TIMEOUT_S)
         self._pump.ready.wait(START_TIMEOUT_S)
         if not self._pump.is_waiting:
-            raise SandboxError(f"A container did not come up: {self._pump.captured()[1].head[-300:]!r}")
+            raise SandboxError(f"A container did not come up: {self._pump.captured()[1].head[-LINE_CHARS:]!r}")
         self._watch.begin()
 
     def inspect(self) -> Mapping[str, Any]:
@@ -218,7 +219,9 @@ class DockerStep:
         ending = self._watch.wait(deadline_s)
         self.is_undead = not ending.dead
         if not self._pump.has_begun:
-            raise SandboxError(f"The files did not reach the container: {self._pump.captured()[1].head[-300:]!r}")
+            raise SandboxError(
+                f"The files did not reach the container: {self._pump.captured()[1].head[-LINE_CHARS:]!r}"
+            )
         return ending
 
     def _copy(self, request: ArtifactRequest, destination: Path, ending: Ending) -> Artifact | RejectedArtifact:

@@ -29,7 +29,7 @@ class FrameDecoder:
         self._left_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Stream number and payload of every piece in `data`. Exhaust the iterator before the next call."""
+        """Yield stream number and payload of every piece in `data`. Exhaust the iterator before the next call."""
         view = memoryview(data)
         while view:
             if self._left_bytes == 0:

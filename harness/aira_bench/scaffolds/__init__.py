@@ -1,1 +1,1 @@
-"""Scaffolds: pure policies that decide what an agent does next."""
+"""Scaffolds: pure policies that decide what an agent does next. Internal."""

@@ -36,7 +36,7 @@ class Debug:
 
 @dataclass(frozen=True)
 class Crossover:
-    """Combine two valid solutions."""
+    """Ask the agent to combine the solutions of two valid steps."""
 
     parents: tuple[int, int]
     operator: Literal["crossover"] = "crossover"

@@ -41,7 +41,7 @@ CONDITIONS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class ScoredArchitecture:
-    """One evaluation: which dataset, which layers, how good."""
+    """One evaluation of an architecture: on which dataset, of which layers, with which score."""
 
     dataset: str
     architecture: Pattern

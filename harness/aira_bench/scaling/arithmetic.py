@@ -40,7 +40,7 @@ class LayerCounts:
 
     @property
     def layers(self) -> int:
-        """All layers."""
+        """The number of layers of all primitives together."""
         return self.attention + self.mlp + self.mamba
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class LayerCounts:
 
 
 def model_size(scale: str, space: Space) -> ModelSize:
-    """The sizes of one scale in one search space.
+    """Return the widths of one published scale in one search space.
 
     Raises:
         UsageError: no such scale.
@@ -61,13 +61,13 @@ def model_size(scale: str, space: Space) -> ModelSize:
 
 
 def count_layers(pattern: Sequence[str]) -> LayerCounts:
-    """Layers of each primitive in a pattern of `mA`, `M` and `Mb`."""
+    """Count the layers of each primitive in a pattern of `mA`, `M` and `Mb`."""
     counted = Counter(pattern)
     return LayerCounts(counted[ATTENTION], counted[MLP], counted[MAMBA])
 
 
 def layer_parameters(symbol: str, size: ModelSize) -> int:
-    """Parameters of one layer with its pre-norm weight (Tables 8 and 9).
+    """Return the number of parameters of one layer, its pre-norm weight included (Tables 8 and 9).
 
     Attention is grouped-query without biases; the MLP is SwiGLU; Mamba-2 has its convolution with bias, three numbers
     a head (A, D, time-step bias) and a gated norm.
@@ -86,7 +86,7 @@ def layer_parameters(symbol: str, size: ModelSize) -> int:
 
 
 def parameters(counts: LayerCounts, size: ModelSize) -> int:
-    """Parameters of a model without embeddings, with the final norm (first figure of Tables 8 and 9)."""
+    """Return the parameters of a model without embeddings, with the final norm (first figure of Tables 8 and 9)."""
     return (
         counts.attention * layer_parameters(ATTENTION, size)
         + counts.mlp * layer_parameters(MLP, size)
@@ -96,12 +96,12 @@ def parameters(counts: LayerCounts, size: ModelSize) -> int:
 
 
 def parameters_with_embedding(counts: LayerCounts, size: ModelSize) -> int:
-    """Parameters with the embedding, which the output head shares (second figure of Tables 8 and 9)."""
+    """Return the parameters with the embedding, which the output head shares (second figure of Tables 8 and 9)."""
     return parameters(counts, size) + VOCABULARY * size.width
 
 
 def layer_flops_per_token(symbol: str, size: ModelSize) -> int:
-    """Training FLOPs of one layer a token (appendix D, equations 4 to 6)."""
+    """Return the training FLOPs of one layer for each token (appendix D, equations 4 to 6)."""
     width = size.width
     if symbol == ATTENTION:
         forward = 4 * width * width + 4 * width * size.kv_width + 4 * SEQUENCE_TOKENS * width
@@ -117,7 +117,7 @@ def layer_flops_per_token(symbol: str, size: ModelSize) -> int:
 
 
 def flops_per_token(counts: LayerCounts, size: ModelSize) -> int:
-    """Training FLOPs of a model a token, embedding and head left out (equation 7 before the batch)."""
+    """Return the training FLOPs of a model for each token, without embedding and head (equation 7 before the batch)."""
     return (
         counts.attention * layer_flops_per_token(ATTENTION, size)
         + counts.mlp * layer_flops_per_token(MLP, size)
@@ -126,7 +126,7 @@ def flops_per_token(counts: LayerCounts, size: ModelSize) -> int:
 
 
 def isoflop_steps(counts: LayerCounts, size: ModelSize, budget_flops: int, rounding: Rounding = "nearest") -> int:
-    """Training steps of 524,288 tokens that a FLOP budget buys (Tables 10 and 11).
+    """Return how many training steps of 524,288 tokens a FLOP budget buys (Tables 10 and 11).
 
     Args:
         counts: layers of the model, at least one.

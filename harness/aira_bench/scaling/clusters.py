@@ -14,7 +14,7 @@ _RESTARTS = 10
 
 
 def cluster_scores(scores: Sequence[float], clusters: int, rng: random.Random) -> list[int]:
-    """A label for each score; labels grow with the scores, from 0.
+    """Return a label for each score, from 0; labels grow with the scores.
 
     Args:
         scores: finite numbers.

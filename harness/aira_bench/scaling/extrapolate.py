@@ -72,7 +72,7 @@ class Extrapolation:
 
 
 def parse_target(text: str) -> int:
-    """Parameters without embeddings: `350M`, `1B`, `1.5B` or a plain number.
+    """Read a number of parameters without embeddings: `350M`, `1B`, `1.5B` or a plain number.
 
     Raises:
         UsageError: no such number, or not above 0.
@@ -89,7 +89,7 @@ def parse_target(text: str) -> int:
 
 
 def nearest_size(target_parameters: int, space: Space) -> ModelSize:
-    """The published width for a target: the scale whose size is nearest as a ratio."""
+    """Return the widths for a target: those of the published scale whose size is nearest as a ratio."""
     sizes = [size for size in MODEL_SIZES if size.space == space]
     return min(sizes, key=lambda size: abs(math.log(size.nominal_parameters / target_parameters)))
 
@@ -103,7 +103,7 @@ def extrapolate(
     size: ModelSize | None = None,
     budgets_flops: Sequence[int] = FLOP_BUDGETS,
 ) -> Extrapolation:
-    """Grow a pattern.
+    """Grow a searched pattern to a target number of parameters.
 
     Args:
         base: symbols `mA`, `M`, `Mb`, at least one layer.

@@ -20,7 +20,7 @@ class NotationError(UsageError):
 
 
 def read_pattern(text: str) -> Pattern:
-    """Expand compact notation.
+    """Expand a pattern in compact notation to its layers.
 
     Args:
         text: such as `2Mb-M-3A` or `2(3A-4(M-A)-5M)`.
@@ -38,7 +38,7 @@ def read_pattern(text: str) -> Pattern:
 
 
 def write_pattern(pattern: Sequence[str]) -> str:
-    """The shortest notation of a pattern, the same text for the same layers always.
+    """Return the shortest notation of a pattern, always the same text for the same layers.
 
     Groups repeat at least twice. Of several shortest texts the first in ASCII order is taken.
 
@@ -54,7 +54,7 @@ def write_pattern(pattern: Sequence[str]) -> str:
 
 
 def runs_of(pattern: Sequence[str]) -> list[tuple[str, int]]:
-    """Neighbouring equal layers counted: `AAM` is [(mA, 2), (M, 1)]."""
+    """Return neighbouring equal layers counted: `AAM` is [(mA, 2), (M, 1)]."""
     return [(symbol, len(list(group))) for symbol, group in groupby(pattern)]
 
 

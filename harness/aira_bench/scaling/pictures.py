@@ -17,7 +17,7 @@ _STYLE = f'font-family="sans-serif" font-size="{_LETTER_PX}"'
 
 
 def strip_svg(pattern: Sequence[str], caption: str) -> str:
-    """One coloured box a layer, first layer left, at most 64 boxes a row."""
+    """Draw one coloured box a layer, first layer left, at most 64 boxes a row."""
     box, height, per_row = 14, 26, 64
     boxes = []
     for index, symbol in enumerate(pattern):
@@ -30,7 +30,7 @@ def strip_svg(pattern: Sequence[str], caption: str) -> str:
 
 
 def votes_svg(votes: Sequence[LayerVote], caption: str) -> str:
-    """Stacked bars: the share of each primitive in the vote of each layer, the winner's letter above."""
+    """Draw a stacked bar for each layer: the share of each primitive in its vote, the winner's letter above."""
     bar, height, top = 28, 160, 52
     parts = []
     for index, vote in enumerate(votes):
@@ -50,7 +50,7 @@ def votes_svg(votes: Sequence[LayerVote], caption: str) -> str:
 
 
 def write_picture(path: Path, svg: str) -> None:
-    """Write a picture.
+    """Write the text of an SVG picture to a file.
 
     Raises:
         UsageError: the file cannot be written.

@@ -22,7 +22,7 @@ _SIZE = (
 
 
 def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) -> dict[str, Any]:
-    """One JSON object with exact integers; estimates under `training`."""
+    """Return a grown model as JSON values with exact integers; estimates stand under `training`."""
     return {
         "schema": 1,
         "base": write_pattern(model.base),
@@ -44,7 +44,7 @@ def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) ->
 
 
 def print_extrapolation(model: Extrapolation, costs: Sequence[TrainingCost], console: Console) -> None:
-    """The model, then steps, memory and time for each budget."""
+    """Print the model, then steps, memory and time for each budget."""
     size, counts = model.size, model.counts
     facts = [
         ("pattern", write_pattern(model.pattern)),
@@ -79,7 +79,7 @@ def _costs_table(model: Extrapolation, costs: Sequence[TrainingCost]) -> Table:
 
 
 def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Voter]) -> dict[str, Any]:
-    """One JSON object: a pattern for each condition with its votes, and the voters."""
+    """Return a pattern for each condition with its votes, and the voters, as JSON values."""
     return {
         "schema": 1,
         "patterns": [
@@ -102,7 +102,7 @@ def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Vot
 
 
 def print_aggregation(aggregations: Sequence[Aggregation], voters: Sequence[Voter], console: Console) -> None:
-    """Patterns, and the share of the winner in each layer."""
+    """Print the patterns, and the share of the winner in each layer's vote."""
     datasets = {voter.dataset for voter in voters}
     console.print(cell(f"{len(voters)} voters from {len(datasets)} dataset{'s' if len(datasets) > 1 else ''}"))
     table = Table(box=None, pad_edge=False)

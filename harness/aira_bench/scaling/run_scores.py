@@ -22,7 +22,7 @@ Split = Literal["validation", "test"]
 
 
 def collect_scores(runs: Sequence[RunRecord], split: Split = "validation") -> list[ScoredArchitecture]:
-    """Scored architectures of all seeds of all runs.
+    """Collect the scored architectures of all seeds of all runs.
 
     Args:
         runs: finished or unfinished runs.

@@ -36,7 +36,7 @@ class _Document(BaseModel):
 
 
 def read_scores(path: Path) -> list[ScoredArchitecture]:
-    """Scored architectures of one file, in its order.
+    """Read the scored architectures of one file, in its order.
 
     Raises:
         UsageError: the file cannot be read, breaks the layout above, or holds an unreadable pattern.

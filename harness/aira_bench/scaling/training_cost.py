@@ -64,7 +64,7 @@ class TrainingCost:
 
     @property
     def memory_gib(self) -> float:
-        """Estimated memory of each GPU."""
+        """The memory in GiB that each GPU is estimated to need."""
         return self.state_gib + self.activations_gib
 
     @property
@@ -74,7 +74,7 @@ class TrainingCost:
 
 
 def gpu_type(name: str) -> GpuType:
-    """A known GPU type.
+    """Return the GPU type of that name, with its memory and peak rate.
 
     Raises:
         UsageError: an unknown name.
@@ -87,7 +87,7 @@ def gpu_type(name: str) -> GpuType:
 def estimate_training(
     model: Extrapolation, steps: int, gpu: GpuType, gpus: int, utilization: float = DEFAULT_UTILIZATION
 ) -> TrainingCost:
-    """Memory of each GPU and hours for a number of steps of 524,288 tokens.
+    """Estimate memory of each GPU, and hours for a number of steps of 524,288 tokens.
 
     Args:
         model: the grown model.

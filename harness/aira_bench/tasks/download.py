@@ -22,12 +22,11 @@ from typing import Any
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.files import write_json
-from aira_bench.tasks.guarded_http import Gone
+from aira_bench.tasks.guarded_http import Broken, Gone
 from aira_bench.tasks.guarded_http import Watch as SpeedWatch
-from aira_bench.tasks.http_transfer import CHANGED, Answer, Broken, StaleRange, open_transfer
+from aira_bench.tasks.http_transfer import CHANGED, Answer, StaleRange, open_transfer
 from aira_bench.tasks.metadata import PublicFile
 
-CHUNK_BYTES = 1 << 20
 SPARE_BYTES = 512 << 20
 MOST_BYTES = 16 << 30
 """Of a file whose size neither task nor server names. The largest that a shipped task names has 7.7 GB."""
@@ -264,10 +263,10 @@ def _attempt(
                 resumed = False
             elif answer.start_bytes != partial.size or _changed(answer, partial):
                 raise StaleRange(CHANGED)
-            if not answer.whole:
+            if answer.chunks is not None:
                 _check_offer(file, answer, partial)
                 partial.record(answer.validator)
-                _receive(file, answer, partial, watch)
+                _receive(file, answer, answer.chunks, partial, watch)
     except StaleRange:
         partial.restart()
         raise
@@ -319,13 +318,13 @@ def check_disk(folder: Path, wanted_bytes: int, what: str) -> None:
         )
 
 
-def _receive(file: PublicFile, answer: Answer, partial: _Partial, watch: Watch) -> None:
+def _receive(file: PublicFile, answer: Answer, chunks: Iterator[bytes], partial: _Partial, watch: Watch) -> None:
     most = file.bytes or answer.total_bytes or MOST_BYTES
     checked = partial.size
     try:
         with partial.path.open("ab" if partial.size else "wb") as stream:
             watch(Transfer(file.name, partial.size, answer.total_bytes))
-            while chunk := answer.read(CHUNK_BYTES):
+            for chunk in chunks:
                 if partial.size + len(chunk) > most:
                     partial.restart()
                     raise Gone(f"the server sends more than {most} bytes")

@@ -1,26 +1,26 @@
-"""Connections of a download: whom they may lead to, and how slow they may be.
+"""Requests of a download: whom they may lead to, and how slow the answers may be.
 
 A public server may redirect to another public one. It may not send us to this machine, to the network around it or to
 a cloud's metadata service: the connected peer is what is looked at, before a byte is sent, so no name that resolves
 differently the next time helps. Only the host and port that the task itself names may be private. A watch ends what
 is slower than a rate over any window of time, or outlasts a deadline, in whatever part of HTTP it dawdles.
 
+HTTP itself, redirects and proxies are httpx's (the package `httpx2`, which the providers' SDKs bring).
+
 Not covered: what a proxy of the user's connects to. Names and addresses in redirects are looked up here all the same.
 """
 
 import contextlib
-import http.client
 import ipaddress
 import re
 import socket
 import ssl
 import threading
 import time
-import urllib.request
-from collections.abc import Callable
-from http.client import HTTPMessage, HTTPResponse
-from typing import IO, Any
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx2
 
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?$')
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -31,11 +31,19 @@ class Gone(Exception):
     """A failure that trying again does not mend."""
 
 
+class Broken(OSError):
+    """A failure that may pass."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Watch:
     """Watches one transfer from another thread and cuts its connection when it is too slow."""
 
     def __init__(self, *, window_s: float, least_bytes_per_s: float, deadline_s: float) -> None:
-        """Nothing is watched before the `with` block begins."""
+        """Set the limits; watching begins with the `with` block."""
         self.why: str | None = None
         """Why the transfer was cut, if it was."""
         self._window_s, self._least = window_s, least_bytes_per_s * window_s
@@ -100,132 +108,112 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-class _Connection(http.client.HTTPConnection):
-    """Shows its socket to somebody before it is used."""
-
-    look: Callable[[socket.socket], None]
-
-    def connect(self) -> None:
-        super().connect()
-        try:
-            self.look(self.sock)
-        except BaseException:
-            self.close()
-            raise
-
-
-class _TlsConnection(http.client.HTTPSConnection, _Connection):
-    """The same; TLS begins after the look."""
-
-
-def _looked_at(
-    kind: type[_Connection], look: Callable[[socket.socket], None]
-) -> Callable[..., http.client.HTTPConnection]:
-    """Makes connections of a kind that are shown to `look`."""
-
-    def make(host: str, **options: Any) -> _Connection:  # noqa: ANN401
-        connection = kind(host, **options)
-        connection.look = look
-        return connection
-
-    return make
-
-
-class _Plain(urllib.request.HTTPHandler):
-    def __init__(self, guard: "Guard") -> None:
-        super().__init__()
-        self._guard = guard
-
-    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(_looked_at(_Connection, self._guard.look_for(req)), req)
-
-
-class _Tls(urllib.request.HTTPSHandler):
-    def __init__(self, guard: "Guard") -> None:
-        super().__init__()
-        self._guard, self._trusted = guard, ssl.create_default_context()
-
-    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(_looked_at(_TlsConnection, self._guard.look_for(req)), req, context=self._trusted)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Keeps what the first server said about the file before it sent us elsewhere."""
-
-    def __init__(self, guard: "Guard") -> None:
-        self._guard = guard
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        self._guard.linked_sha256 = linked_sha256(headers) or self._guard.linked_sha256
-        scheme = newurl.partition(":")[0].lower()
-        if scheme not in _DEFAULT_PORTS:
-            raise Gone(f"the server redirects to {scheme}, which is not HTTP")
-        if scheme == "http" and req.full_url.lower().startswith("https:"):
-            raise Gone("the server redirects from https to http")
-        self._guard.check_name(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 class Guard:
     """One request for a file at a declared address, and whom it may lead to."""
 
     def __init__(self, declared_url: str, watch: Watch | None = None) -> None:
         """`watch` is shown every connection."""
         self.linked_sha256: str | None = None
-        """Hash that a hub names for a file in its large-file storage."""
-        self._declared, self._watch = _host_and_port(declared_url), watch
+        """Hash that a hub names for a file in its large-file storage, if need be before it sends us there."""
+        self._url, self._watch = declared_url, watch
+        self._asked: list[httpx2.URL] = []
+        self._proxied = self._looked = False
 
-    def opener(self) -> urllib.request.OpenerDirector:
-        """Opens addresses under this guard."""
-        return urllib.request.build_opener(_Redirects(self), _Plain(self), _Tls(self))
+    @contextlib.contextmanager
+    def open(self, headers: Mapping[str, str], *, timeout_s: float, method: str = "GET") -> Iterator[httpx2.Response]:
+        """The answer at the end of all redirects, its body unread.
 
-    def look_for(self, request: urllib.request.Request) -> Callable[[socket.socket], None]:
-        """What looks at the connection for a request. A proxy is the user's own and may be private."""
-        url = request.full_url
-        proxied = request.host != urlsplit(url).netloc
+        Raises:
+            Broken: nobody answers, or not in HTTP.
+            Gone: a redirect leads where it must not.
+        """
+        with contextlib.ExitStack() as opened:
+            try:
+                client = httpx2.Client(
+                    verify=ssl.create_default_context(),
+                    timeout=timeout_s,
+                    follow_redirects=True,
+                    max_redirects=10,
+                    limits=httpx2.Limits(max_keepalive_connections=0),  # so that every request has one to look at
+                    event_hooks={"request": [self._before], "response": [self._after]},
+                )
+                opened.enter_context(client)
+                response = opened.enter_context(client.stream(method, self._url, headers=headers))
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ImportError) as error:
+                raise self.failure(error) from error
+            yield response
 
-        def look(connection: socket.socket) -> None:
-            peer = str(connection.getpeername()[0])
-            if not (proxied or _host_and_port(url) == self._declared or is_public(peer)):
-                raise self._private(url, peer)
+    def failure(self, error: Exception) -> Exception:
+        """What an error of the library means: a connection that the watch has cut looks as if it had broken."""
+        if isinstance(error, httpx2.RemoteProtocolError) and "Content-Length" in str(error):
+            return Gone(f"the server says {error}, expected one number of at most 15 digits")
+        if isinstance(error, httpx2.TooManyRedirects | httpx2.InvalidURL) or "location header" in str(error):
+            return Gone(f"the server redirects without end, or to no address ({error})")
+        silent = isinstance(error, httpx2.TimeoutException)
+        return Broken(self.cut or ("the server is silent" if silent else str(error) or type(error).__name__))
+
+    @property
+    def cut(self) -> str | None:
+        """Why the watch has cut the transfer, if it has."""
+        return self._watch.why if self._watch else None
+
+    def _before(self, request: httpx2.Request) -> None:
+        """Sees every request, redirected ones too, before anything is done for it."""
+        if self._asked:
+            self.check_redirect(self._asked[-1], request.url)
+        self._asked.append(request.url)
+        self._looked = False
+        request.extensions["trace"] = self._look
+        for name in ("Authorization", "Cookie"):  # of names in addresses, and of servers on the way
+            request.headers.pop(name, None)
+
+    def _look(self, event: str, news: Mapping[str, Any]) -> None:
+        """Sees every connection before TLS begins or a byte is sent."""
+        url = self._asked[-1]
+        if event == "connection.connect_tcp.started":
+            # Another host than the address names is a proxy: the user's own, which may be private.
+            self._proxied = (news["host"], news["port"]) != _place(url)
+        elif event == "connection.connect_tcp.complete":
+            connection: socket.socket = news["return_value"].get_extra_info("socket")
+            try:
+                peer = str(connection.getpeername()[0])
+                if not (self._proxied or _place(url) == _place(self._asked[0]) or is_public(peer)):
+                    raise _private(url, peer)
+            except BaseException:
+                connection.close()
+                raise
+            self._looked = True
             if self._watch is not None:
                 self._watch.hold(connection)
 
-        return look
+    def _after(self, response: httpx2.Response) -> None:
+        """Sees every answer."""
+        if not self._looked:
+            raise RuntimeError("a connection was opened that nobody has looked at")
+        match = _SHA256.match(response.headers.get("X-Linked-ETag", ""))
+        self.linked_sha256 = match.group(1) if match else self.linked_sha256
 
-    def check_name(self, url: str) -> None:
-        """Refuse a redirect to a name or address that is private. The connected peer is looked at as well.
+    def check_redirect(self, begin: httpx2.URL, target: httpx2.URL) -> None:
+        """Refuse a redirect to a private name or address, and one that leaves HTTPS. Peers are looked at as well.
 
         Raises:
-            Gone: it is.
+            Gone: it is one.
         """
-        host, port = _host_and_port(url)
-        if (host, port) == self._declared:
+        if target.scheme not in _DEFAULT_PORTS:
+            raise Gone(f"the server redirects to {target.scheme}, which is not HTTP")
+        if target.scheme == "http" and begin.scheme == "https":
+            raise Gone("the server redirects from https to http")
+        if _place(target) == _place(self._asked[0]):
             return
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            return  # behind a proxy names may mean nothing here; without one, connecting will fail
-        for *_, address in found:
-            if not is_public(str(address[0])):
-                raise self._private(url, str(address[0]))
-
-    @staticmethod
-    def _private(url: str, peer: str) -> Gone:
-        return Gone(f"the server redirects to {urlsplit(url).hostname}, which is {peer}, no public address")
+        with contextlib.suppress(OSError, UnicodeError):  # behind a proxy names may mean nothing here
+            for *_, address in socket.getaddrinfo(*_place(target), type=socket.SOCK_STREAM):
+                if not is_public(str(address[0])):
+                    raise _private(target, str(address[0]))
 
 
-def linked_sha256(headers: HTTPMessage) -> str | None:
-    """The hash a hub sends for a file."""
-    match = _SHA256.match(headers.get("X-Linked-ETag", ""))
-    return match.group(1) if match else None
+def _place(url: httpx2.URL) -> tuple[str, int]:
+    return url.raw_host.decode("ascii"), url.port or _DEFAULT_PORTS.get(url.scheme, 0)
 
 
-def _host_and_port(url: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-    except ValueError:
-        raise Gone(f"{url[:80]!r} is no address") from None
+def _private(url: httpx2.URL, peer: str) -> Gone:
+    return Gone(f"the server redirects to {url.host}, which is {peer}, no public address")

@@ -7,31 +7,19 @@ Not covered: whom a redirect may lead to (`guarded_http`), and checking what arr
 """
 
 import contextlib
-import http.client
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.message import Message
-from http.client import HTTPMessage
-from typing import Any
 
-from aira_bench.tasks.guarded_http import Gone, Guard, Watch, linked_sha256
+import httpx2
 
-USER_AGENT = "aira-bench"
+from aira_bench.tasks.guarded_http import Broken, Gone, Guard, Watch
+
 CHANGED = "the file changed on the server while it was being fetched"
+_HEADERS = {"User-Agent": "aira-bench", "Accept-Encoding": "identity"}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (?:([0-9]{1,15})-([0-9]{1,15})|\*)/([0-9]{1,15}|\*)")
 _NUMBER = re.compile(r"[0-9]{1,15}")
-
-
-class Broken(OSError):
-    """A failure that may pass."""
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class StaleRange(Broken):
@@ -51,30 +39,8 @@ class Answer:
     linked_sha256: str | None
     """Hash that a hub names for a file in its large-file storage."""
     is_web_page: bool
-    whole: bool
-    """The request began at the file's end: nothing is left to read."""
-    body: Any
-    watch: Watch | None = None
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, empty at the end.
-
-        Raises:
-            Broken: the connection failed.
-        """
-        try:
-            data: bytes = self.body.read1(size)
-        except (OSError, http.client.HTTPException) as error:
-            raise Broken(self._cut() or f"the connection broke: {_describe(error)}") from error
-        if not data and (cut := self._cut()):
-            raise Broken(cut)
-        if self.watch:
-            self.watch.received(len(data))
-        return data
-
-    def _cut(self) -> str | None:
-        """A connection that the watch has cut looks as if it had ended."""
-        return self.watch.why if self.watch else None
+    chunks: Iterator[bytes] | None
+    """The body as it comes. None where the request began at the file's end: nothing is left to read."""
 
 
 @contextlib.contextmanager
@@ -84,85 +50,84 @@ def open_transfer(
     """Ask for a file from `start_bytes` on, or all of it if `validator` no longer holds.
 
     Raises:
-        Broken: no answer, or one that may get better.
+        Broken: no answer, or one that may get better; from `chunks`: the connection failed.
         Gone: the server will not give the file.
     """
-    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    headers = dict(_HEADERS)
     if start_bytes:
         headers["Range"] = f"bytes={start_bytes}-"
         if validator:
             headers["If-Range"] = validator
     guard = Guard(url, watch)
-    try:
-        response = guard.opener().open(urllib.request.Request(url, headers=headers), timeout=timeout_s)
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code == 416 and start_bytes and _size(error.headers)[1] == start_bytes:
-                yield Answer(start_bytes, start_bytes, None, guard.linked_sha256, False, True, None)
-                return
-            raise _refusal(error) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Broken((watch.why if watch else None) or _describe(error)) from error
-    with response:
-        yield _answer(response, guard.linked_sha256, watch)
+    with guard.open(headers, timeout_s=timeout_s) as response:
+        if response.status_code == 416 and start_bytes and _size(response.headers)[1] == start_bytes:
+            yield Answer(start_bytes, start_bytes, None, guard.linked_sha256, False, None)
+        elif response.status_code not in (200, 206):
+            raise _refusal(response)
+        else:
+            yield _answer(response, guard, _body(response, guard, watch))
 
 
 def offered_bytes(url: str, *, timeout_s: float) -> int | None:
     """The size a server names for a file, None if it does not or cannot be asked."""
-    request = urllib.request.Request(
-        url, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}, method="HEAD"
-    )
     try:
         # A server that dribbles its headers is cut off by the watch.
-        with Watch(window_s=timeout_s, least_bytes_per_s=1.0, deadline_s=timeout_s) as watch:  # noqa: SIM117
-            with Guard(url, watch).opener().open(request, timeout=timeout_s) as response:
-                return _content_length(response.headers)
-    except (OSError, http.client.HTTPException, Gone, ValueError):
+        with (
+            Watch(window_s=timeout_s, least_bytes_per_s=1.0, deadline_s=timeout_s) as watch,
+            Guard(url, watch).open(_HEADERS, timeout_s=timeout_s, method="HEAD") as response,
+        ):
+            return _content_length(response.headers) if response.is_success else None
+    except (Broken, Gone):
         return None
 
 
-def _answer(response: Any, hub_sha256: str | None, watch: Watch | None) -> Answer:  # noqa: ANN401
-    headers: HTTPMessage = response.headers
-    start, total = 0, None
-    _content_length(headers)
-    if response.status == 206:
+def _body(response: httpx2.Response, guard: Guard, watch: Watch | None) -> Iterator[bytes]:
+    try:
+        for data in response.iter_raw():
+            if watch:
+                watch.received(len(data))
+            yield data
+    except (httpx2.TransportError, OSError) as error:
+        raise Broken(guard.cut or f"the connection broke: {guard.failure(error)}") from error
+    if guard.cut:
+        raise Broken(guard.cut)
+
+
+def _answer(response: httpx2.Response, guard: Guard, body: Iterator[bytes]) -> Answer:
+    headers = response.headers
+    start, total = 0, _content_length(headers)
+    if response.status_code == 206:
         found_start, total = _size(headers)
         if found_start is None:
             raise Broken("the server sent a part without saying which")
         start = found_start
-    elif response.status == 200:
-        total = _content_length(headers)
-    else:
-        raise Broken(f"the server answered {response.status}")
     tag = headers.get("ETag", "")
     return Answer(
         start_bytes=start,
         total_bytes=total,
         validator=tag if tag.startswith('"') else None,
-        linked_sha256=linked_sha256(headers) or hub_sha256,
-        is_web_page=headers.get_content_type() in {"text/html", "application/xhtml+xml"},
-        whole=False,
-        body=response,
-        watch=watch,
+        linked_sha256=guard.linked_sha256,
+        is_web_page=headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        in {"text/html", "application/xhtml+xml"},
+        chunks=body,
     )
 
 
-def _content_length(headers: HTTPMessage) -> int | None:
+def _content_length(headers: httpx2.Headers) -> int | None:
     """The length a server names, None if it does not.
 
     Raises:
-        Gone: it is no plain number, or there are two that differ.
+        Gone: it is no plain number.
     """
-    said = {value.strip() for value in headers.get_all("Content-Length", [])}
-    if not said:
+    said = headers.get("Content-Length")
+    if said is None:
         return None
-    if len(said) > 1 or not all(map(_NUMBER.fullmatch, said)):
-        shown = ", ".join(sorted(value[:24] for value in said))
-        raise Gone(f"the server says a Content-Length of {shown!r}, expected one number of at most 15 digits")
-    return int(said.pop())
+    if not _NUMBER.fullmatch(said):
+        raise Gone(f"the server says a Content-Length of {said[:24]!r}, expected one number of at most 15 digits")
+    return int(said)
 
 
-def _size(headers: Message) -> tuple[int | None, int | None]:
+def _size(headers: httpx2.Headers) -> tuple[int | None, int | None]:
     """Start and total of a `Content-Range`."""
     match = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
     if match is None:
@@ -174,18 +139,11 @@ def _size(headers: Message) -> tuple[int | None, int | None]:
     return start, total
 
 
-def _refusal(error: urllib.error.HTTPError) -> Exception:
-    text = f"the server answered {error.code} {error.reason}"
-    if error.code == 416:
+def _refusal(response: httpx2.Response) -> Exception:
+    text = f"the server answered {response.status_code} {response.reason_phrase}"
+    if response.status_code == 416:
         return StaleRange(CHANGED)
-    if error.code in _PASSING:
-        after = error.headers.get("Retry-After", "")
+    if response.status_code in _PASSING or response.is_success:
+        after = response.headers.get("Retry-After", "")
         return Broken(text, retry_after_s=float(after) if _NUMBER.fullmatch(after) else None)
     return Gone(text)
-
-
-def _describe(error: Exception) -> str:
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(reason, TimeoutError):
-        return "the server is silent"
-    return str(reason) or type(reason).__name__

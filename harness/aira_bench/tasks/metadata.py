@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from aira_bench.errors import TaskError, UsageError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import find_extension, is_reference
 from aira_bench.tasks.folder_check import read_text
 from aira_bench.tasks.plain_yaml import read_plain_yaml
@@ -34,6 +35,8 @@ from aira_contract.settings import PROFILES, ProfileName
 
 MOST_HOURS = 87_600
 """Ten years."""
+_SHAPE = re.compile(r"[\s(\[]*\d{1,12}(?:\s*,\s*\d{1,12})*[\s,)\]]*", re.ASCII)
+_MOST_SHAPE_CHARS = 200
 
 
 class _Schema(BaseModel):
@@ -46,9 +49,9 @@ def _as_list(value: Any) -> Any:  # noqa: ANN401
 
 def _as_shape(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str):
-        if not re.fullmatch(r"[\s(\[]*\d{1,12}(?:\s*,\s*\d{1,12})*[\s,)\]]*", value[:200], re.ASCII):
-            raise ValueError(f"not a shape: {value[:200]!r}")
-        return [int(size) for size in re.findall(r"\d+", value[:200], re.ASCII)]
+        if len(value) > _MOST_SHAPE_CHARS or not _SHAPE.fullmatch(value):
+            raise ValueError(f"not a shape: {value[:VALUE_CHARS]!r}")
+        return [int(size) for size in re.findall(r"\d+", value, re.ASCII)]
     return [value] if isinstance(value, int) else value
 
 
@@ -238,7 +241,7 @@ class AiraBlock(_Schema):
 
 
 class TaskMetadata(_Schema):
-    """A whole `metadata.yaml`."""
+    """The content of a task folder's `metadata.yaml`, checked."""
 
     metric_lower_is_better: StrictBool
     file_export_globs: Names
@@ -282,7 +285,7 @@ def describe_validation_error(error: ValidationError) -> str:
     parts = []
     for item in error.errors(include_url=False)[:3]:
         where = ".".join(str(part) for part in item["loc"]) or "the whole file"
-        seen = "" if item["type"] == "missing" else f" (seen: {str(item['input'])[:80]!r})"
+        seen = "" if item["type"] == "missing" else f" (seen: {str(item['input'])[:VALUE_CHARS]!r})"
         parts.append(f"{where}: {item['msg']}{seen}")
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "") + "."

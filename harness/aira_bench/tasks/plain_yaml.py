@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from aira_bench.excerpts import LINE_CHARS, VALUE_CHARS
+
 DEEPEST = 16
 MOST_VALUES = 20_000
 """With every alias written out."""
@@ -28,7 +30,7 @@ def read_plain_yaml(text: str) -> object:
         loaded: object = yaml.load(text, _PlainLoader)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         # Beside its own errors the library lets through what dates and numbers that cannot be raise.
-        raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
+        raise ValueError(" ".join(str(error).split())[:LINE_CHARS] or type(error).__name__) from None
     return loaded
 
 
@@ -60,13 +62,15 @@ class _PlainLoader(yaml.SafeLoader):
             if key is None or key_node.tag != "tag:yaml.org,2002:str":
                 raise yaml.YAMLError(f"{where}: a key is no text")
             if key in seen:
-                raise yaml.YAMLError(f"{where}: the key {key[:80]!r} stands twice")
+                raise yaml.YAMLError(f"{where}: the key {key[:VALUE_CHARS]!r} stands twice")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
         if len(node.value) > LONGEST_NUMBER or ":" in node.value:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {node.value[:40]!r} is no number of a setting")
+            raise yaml.YAMLError(
+                f"line {node.start_mark.line + 1}: {node.value[:VALUE_CHARS]!r} is no number of a setting"
+            )
         return int(super().construct_yaml_int(node))
 
 

@@ -41,7 +41,7 @@ class DataSource:
 
     @property
     def kind(self) -> SourceKind:
-        """`AIRA_DATA_SOURCE` in preparation containers."""
+        """The word that preparation containers find in `AIRA_DATA_SOURCE`."""
         return SYNTHETIC if self.synthetic else PUBLIC
 
     @property
@@ -60,7 +60,7 @@ class RawData:
 
 
 def choose_source(task: Task, chosen: str | None) -> DataSource:
-    """Read `--source`.
+    """Read the argument of `--source`: a folder, a stand-in, or the task's own way.
 
     Raises:
         UsageError: the task has no synthetic stand-in, or needs no data, or the folder is absent.

@@ -49,7 +49,7 @@ class TaskData:
 
     @property
     def ready(self) -> bool:
-        """Whether preparation finished."""
+        """Whether preparation of this data finished, so that a run may use it."""
         return self.marker.is_file()
 
     @property

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import TaskError, UsageError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import absolute_reference, find_extension, is_reference
 from aira_bench.tasks.folder_check import IGNORED, check_folder, read_text
 from aira_bench.tasks.metadata import Profile, TaskMetadata, read_metadata
@@ -25,7 +26,7 @@ DESCRIPTION = "project_description.md"
 
 @dataclass(frozen=True)
 class Task:
-    """One task folder, checked."""
+    """One task folder whose metadata and files were checked."""
 
     folder: Path
     metadata: TaskMetadata
@@ -47,12 +48,12 @@ class Task:
 
     @property
     def lower_is_better(self) -> bool:
-        """Direction of the score."""
+        """Whether a smaller score is a better one."""
         return self.metadata.metric_lower_is_better
 
     @property
     def description(self) -> str:
-        """The text agents read."""
+        """The text of `project_description.md`, which agents read."""
         return read_text(self.folder / DESCRIPTION)
 
     @cached_property
@@ -132,7 +133,9 @@ def find_task(name: str) -> Task:
         return names[name]
     given = extension.make(object, {})
     folder = Path(given) if isinstance(given, str | os.PathLike) else Path()
-    extension.require("" if folder.is_absolute() else f"it gives {str(given)[:100]!r}, which is no absolute path")
+    extension.require(
+        "" if folder.is_absolute() else f"it gives {str(given)[:VALUE_CHARS]!r}, which is no absolute path"
+    )
     return load_task(folder)
 
 

@@ -183,11 +183,11 @@ class InMemoryContainer:
         return InMemoryConversation(self, most_bytes)
 
     def inspect(self) -> Mapping[str, Any]:
-        """Nothing: no engine has set anything."""
+        """Return no description: no engine has set anything."""
         return {}
 
     def close(self) -> None:
-        """Forget the container."""
+        """Forget the container, so that its sandbox counts one less."""
         self.sandbox.forget(self)
 
     def _take(self, files: Mapping[str, bytes]) -> None:

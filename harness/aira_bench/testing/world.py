@@ -20,9 +20,9 @@ class PlayedWorld:
         return self.now_s
 
     def new_id(self) -> str:
-        """Always twelve zeros."""
+        """Return twelve zeros, at every call."""
         return "0" * 12
 
     def host_name(self) -> str:
-        """Always `test`."""
+        """Return `test`, whatever machine this is."""
         return "test"

@@ -25,7 +25,7 @@ from aira_contract.genomes import CHOICES, SCALED
 from aira_evaluator.lra.agent.baselines import genome as evaluators
 from aira_evaluator.lra.contract.hyperparameters import read_hyperparameters
 from aira_evaluator.lra.contract.profiles import PROFILES
-from aira_evaluator.lra.contract.splits import Sequences, Split, SplitManifest, write_split
+from aira_evaluator.lra.contract.splits import LabelledSplit, Sequences, SplitManifest, write_split
 
 SPEC = ArtifactSpec(name="model.py", kind="module", max_kib=128, module_layers={"cpu": 2, "paper": 4})
 FIXED = Brief("lra-listops", "text", SPEC, "Accuracy", False, "cpu", "hidden", 300.0, 3072)
@@ -190,7 +190,7 @@ def test_a_solution_without_a_genome_has_none(code: str) -> None:
 def test_a_solution_writes_a_module_of_the_task_in_its_data(tmp_path: Path, brief: Brief) -> None:
     free = brief is CONFIGURABLE
     symbols = Sequences(np.array([1, 2], np.uint8), np.array([0, 1, 2], np.int64))
-    split = Split(symbols, np.array([[0], [1]], np.int32), np.array([1, 2], np.uint8))
+    split = LabelledSplit(symbols, np.array([[0], [1]], np.int32), np.array([1, 2], np.uint8))
     write_split(tmp_path / "data" / "train", split, SplitManifest("cpu", "listops", "train", "generated", free))
     code = propose("evolution", brief, Draft(), [], 4).code
     (tmp_path / "solution.py").write_text(code)

@@ -23,7 +23,7 @@ from aira_evaluator.autoresearch.judge.asking import ask, window_length
 from aira_evaluator.autoresearch.judge.nats import negative_log_likelihoods
 from aira_evaluator.autoresearch.predict.serving import NoLogits, logits_of
 from aira_evaluator.autoresearch.wire import connection as conversation
-from aira_evaluator.autoresearch.wire.connection import ANSWER, Deadlines, PredictorFailed, Status
+from aira_evaluator.autoresearch.wire.connection import ANSWER, Deadlines, PredictorFailed, PredictorStatus
 from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape, SharedMemory, create
 
 SHAPE = MemoryShape(rows=3, tokens=4, vocabulary=5)
@@ -179,7 +179,7 @@ def meet(path: Path, behaviour: Behaviour) -> threading.Thread:
 
 def ready(stream: socket.socket) -> SharedMemory:
     memory = conversation.greet(stream)
-    stream.send(ANSWER.pack(Status.DONE))
+    stream.send(ANSWER.pack(PredictorStatus.DONE))
     return memory
 
 
@@ -204,7 +204,7 @@ def silent_when_asked(stream: socket.socket) -> None:
 
 def cannot_load(stream: socket.socket) -> None:
     conversation.greet(stream)
-    stream.send(ANSWER.pack(Status.LOAD_FAILED))
+    stream.send(ANSWER.pack(PredictorStatus.LOAD_FAILED))
 
 
 def silent_once_greeted(stream: socket.socket) -> None:
@@ -221,9 +221,9 @@ BREACHES: dict[str, tuple[Behaviour, str]] = {
     "an unknown status": (answering(ANSWER.pack(99)), "broke the protocol"),
     "a long message": (answering(b"x" * 4000), "broke the protocol"),
     "a short message": (answering(b"x"), "broke the protocol"),
-    "an exception": (answering(ANSWER.pack(Status.CALL_FAILED)), "raised an exception"),
-    "no logits": (answering(ANSWER.pack(Status.NO_LOGITS)), "must return logits"),
-    "out of memory": (answering(ANSWER.pack(Status.OUT_OF_MEMORY)), "ran out of memory"),
+    "an exception": (answering(ANSWER.pack(PredictorStatus.CALL_FAILED)), "raised an exception"),
+    "no logits": (answering(ANSWER.pack(PredictorStatus.NO_LOGITS)), "must return logits"),
+    "out of memory": (answering(ANSWER.pack(PredictorStatus.OUT_OF_MEMORY)), "ran out of memory"),
 }
 
 
@@ -248,7 +248,7 @@ def test_descriptors_sent_to_a_judge_do_not_arrive(tmp_path: Path) -> None:
     def behave(stream: socket.socket) -> None:
         wait_for_request(stream)
         with sent.open("wb") as file:
-            socket.send_fds(stream, [ANSWER.pack(Status.DONE)], [file.fileno()] * 20)
+            socket.send_fds(stream, [ANSWER.pack(PredictorStatus.DONE)], [file.fileno()] * 20)
             stream.recv(64)
 
     meet(path, behave)
@@ -264,7 +264,7 @@ def test_slow_answers_add_up_to_one_deadline(tmp_path: Path) -> None:
         with contextlib.suppress(BrokenPipeError):
             for _ in range(99):
                 time.sleep(0.3)
-                stream.send(ANSWER.pack(Status.DONE))
+                stream.send(ANSWER.pack(PredictorStatus.DONE))
 
     path = tmp_path / "here"
     meet(path, slow)
@@ -297,7 +297,7 @@ def test_every_answer_comes_to_its_question(tmp_path: Path) -> None:
             assert (windows == windows[:, :1])[after].all()  # nothing stands behind a prefix
             named = windows.gather(1, at[:, None])[:, 0]
             memory.logits(rows).copy_(30.0 * torch.nn.functional.one_hot(named, VOCABULARY))
-            stream.send(ANSWER.pack(Status.DONE))
+            stream.send(ANSWER.pack(PredictorStatus.DONE))
 
     path, rng = tmp_path / "here", np.random.default_rng(0)
     rows, positions = draw_rows(42, 3), rng.integers(1, TOKENS, 42)

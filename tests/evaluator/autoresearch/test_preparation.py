@@ -16,21 +16,24 @@ from pyarrow import parquet
 
 import aira_evaluator
 from aira_evaluator.autoresearch.contract.hidden_rows import SPLITS, read_hidden
-from aira_evaluator.autoresearch.contract.profiles import CPU, PAPER, PROFILES, Profile
+from aira_evaluator.autoresearch.contract.profiles import CPU, PAPER, PROFILES, AutoresearchProfile
 from aira_evaluator.autoresearch.contract.token_store import open_split
 from aira_evaluator.autoresearch.prepare import corpus as corpora
-from aira_evaluator.autoresearch.prepare.corpus import ClimbMix, Corpus, StandardLibrary, library_part, passages
+from aira_evaluator.autoresearch.prepare.corpus import ClimbMix, DocumentSource, StandardLibrary, library_part, passages
 from aira_evaluator.autoresearch.prepare.preparation import write_public
 from aira_evaluator.autoresearch.prepare.reference_models import train_references
+from aira_evaluator.autoresearch.prepare.script_clock import ScriptClock, read_clock
 from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.text.tokenizer import Tokenizer
+from aira_evaluator.text.tokenizer import BytePairTokenizer
 from autoresearch_folders import LITERATURE, PLAIN, run_script
 
 SMALL = replace(
     PAPER, sequence_length=32, vocabulary=300, public_validation_tokens=256, hidden_tokens=640,
     tokenizer_characters=20_000, val_characters=8_000, hidden_characters=8_000,
 )  # fmt: skip
+
+CLOCK = ScriptClock(300, 90)
 
 
 @pytest.fixture
@@ -43,9 +46,9 @@ def few_files(tmp_path: Path) -> StandardLibrary:
     return StandardLibrary(root)
 
 
-def hide(profile: Profile, corpus: Corpus, folder: Path, seeds: dict[str, int]) -> None:
+def hide(profile: AutoresearchProfile, corpus: DocumentSource, folder: Path, seeds: dict[str, int]) -> None:
     """Public data in `public`, hidden data beside it; the references are those without training."""
-    write_public(profile, corpus, folder / "public")
+    write_public(profile, CLOCK, corpus, folder / "public")
     write_hidden(profile, corpus, folder / "public", folder, seeds, train_references(folder / "public", ()).describe)
 
 
@@ -57,7 +60,7 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 def text_of(root: Path) -> str:
     """All public text, from its tokens."""
-    tokenizer = Tokenizer.from_directory(root / "public/data/tokenizer")
+    tokenizer = BytePairTokenizer.from_directory(root / "public/data/tokenizer")
     shards = [shard for split in ("train", "val") for shard in open_split(root / "public/data" / split)]
     return "\n".join(tokenizer.decode(tokens.tolist()) for shard in shards for tokens in shard.documents())
 
@@ -87,7 +90,7 @@ def test_the_baseline_is_the_task_folders_script_with_the_dials_of_the_profile(p
 
 def test_hidden_rows_are_what_their_manifest_says(prepared: Path) -> None:
     hidden = prepared / "hidden/data"
-    tokenizer = Tokenizer.from_directory(hidden / "tokenizer")
+    tokenizer = BytePairTokenizer.from_directory(hidden / "tokenizer")
     assert {path.name for path in hidden.iterdir()} == {"train.py", "tokenizer", "search", "final"}
     assert tokenizer.sha256 == manifest(prepared / "public/data")["tokenizer_sha256"]
     for seed_set in ("search", "final"):
@@ -128,7 +131,7 @@ def test_rows_asked_in_one_container_share_no_file_and_no_file_serves_two_lots(t
         (tmp_path / "library" / f"module_{number}.py").write_text("".join(blocks))
     profile = replace(CPU, vocabulary=300, sequence_length=64, tokenizer_characters=20_000)
     hide(profile, StandardLibrary(tmp_path / "library"), tmp_path, seeds_of(PLAIN))
-    tokenizer = Tokenizer.from_directory(tmp_path / "tokenizer")
+    tokenizer = BytePairTokenizer.from_directory(tmp_path / "tokenizer")
     lots: list[set[str]] = []
     for seed_set in ("search", "final"):
         seen: list[tuple[int, str]] = []
@@ -145,7 +148,7 @@ def test_rows_asked_in_one_container_share_no_file_and_no_file_serves_two_lots(t
 
 def test_no_hidden_document_stands_in_the_public_text(prepared: Path) -> None:
     public = text_of(prepared)
-    tokenizer = Tokenizer.from_directory(prepared / "hidden/data/tokenizer")
+    tokenizer = BytePairTokenizer.from_directory(prepared / "hidden/data/tokenizer")
     bos, found, seen = tokenizer.get_bos_token_id(), 0, 0
     for path in (path for split in SPLITS for path in (prepared / "hidden/data").glob(f"*/{split}.npy")):
         for row in np.load(path):
@@ -173,7 +176,7 @@ def test_the_two_tasks_hide_different_rows_but_confirm_on_text_that_neither_sear
         place = tmp_path / folder.name
         hide(replace(SMALL, hidden_tokens=10**6, hidden_characters=10**6), few_files, place, seeds)
         hashes.add(manifest(place / "search")["splits"]["test"]["sha256"]["test.npy"])
-        tokenizer = Tokenizer.from_directory(place / "tokenizer")
+        tokenizer = BytePairTokenizer.from_directory(place / "tokenizer")
         bos = tokenizer.get_bos_token_id()
         for seed_set, seen in documents.items():
             for row in np.concatenate([np.load(place / seed_set / f"{name}.npy") for name in ("validation", "test")]):
@@ -206,11 +209,29 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path: Path, few_files: Standar
     assert once == twice
 
 
-def test_the_outside_clock_of_both_tasks_is_the_profiles() -> None:
+def test_scripts_are_told_the_clock_that_the_metadata_has() -> None:
     for folder in (PLAIN, LITERATURE):
-        profiles = yaml.safe_load((folder / "metadata.yaml").read_text())["aira"]["profiles"]
-        clocks = {name: (entry["fit"]["budget_s"], entry["fit"]["start_up_s"]) for name, entry in profiles.items()}
-        assert clocks == {name: (profile.time_budget_s, profile.start_up_s) for name, profile in PROFILES.items()}
+        clocks = {name: read_clock(folder, name) for name in PROFILES}
+        assert clocks == {"cpu": ScriptClock(25, 30), "paper": ScriptClock(300, 90)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file"),
+        ("aira: [", "has no aira.profiles.cpu.fit"),
+        ("aira: {}", "has no aira.profiles.cpu.fit"),
+        ("aira: {profiles: {cpu: }}", "has no aira.profiles.cpu.fit"),
+        ("aira: {profiles: {cpu: {fit: {budget_s: 3}}}}", "'start_up_s'"),
+        ("aira: {profiles: {cpu: {fit: {budget_s: x, start_up_s: 2}}}}", "a clock that is no number"),
+        ("aira: {profiles: {cpu: {fit: {budget_s: true, start_up_s: 2}}}}", "a clock that is no number"),
+    ],
+)
+def test_a_folder_without_a_clock_is_told_so(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "metadata.yaml").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_clock(tmp_path, "cpu")
 
 
 def test_the_sources_of_both_tasks_are_the_shards_that_are_read() -> None:
@@ -251,7 +272,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 def test_climbmix_is_read_a_row_group_at_a_time_and_split_by_shard(shards: Path, tmp_path: Path) -> None:
-    write_public(SMALL, ClimbMix(shards), tmp_path)
+    write_public(SMALL, CLOCK, ClimbMix(shards), tmp_path)
     counted = manifest(tmp_path)["splits"]
     assert counted["train"]["documents"] == 10 * 60
     assert counted["train"]["bytes"] == sum(len(text.encode()) for index in range(10) for text in sentences(index, 60))
@@ -266,7 +287,7 @@ def test_climbmix_is_read_a_row_group_at_a_time_and_split_by_shard(shards: Path,
     }
     assert all(array.shape[1] == 33 and 15 <= len(array) <= 20 for array in rows.values())
     # The hidden shard for test is the one the corpus says, whoever draws from it.
-    tokenizer = Tokenizer.from_directory(tmp_path / "tokenizer")
+    tokenizer = BytePairTokenizer.from_directory(tmp_path / "tokenizer")
     sources = {split: "\0".join(sentences(11 + index, 60)) for index, split in enumerate(("validation", "test"))}
     for (_, split), array in rows.items():
         first = array[0][1 : 1 + np.argmax(array[0][1:] == tokenizer.get_bos_token_id())]

@@ -33,7 +33,7 @@ from aira_evaluator.autoresearch.judge.judging import Judgement
 from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.wire.connection import Connection, Deadlines, PredictorFailed, accepted
 from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape
-from aira_evaluator.text.tokenizer import Tokenizer
+from aira_evaluator.text.tokenizer import BytePairTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench"))
 
@@ -302,9 +302,11 @@ def test_a_pickle_that_runs_code_runs_it_outside_the_judge_and_is_no_model(tmp_p
 ROWS = 48
 
 
-def write_data(folder: Path) -> Tokenizer:
+def write_data(folder: Path) -> BytePairTokenizer:
     """A hidden store with a real tokenizer, rows of it, and the host's record of a training."""
-    tokenizer = Tokenizer.train(["the cat sat on the mat, the dog sat on the log; caf\u00e9 na\u00efve \u2713"], 300)
+    tokenizer = BytePairTokenizer.train(
+        ["the cat sat on the mat, the dog sat on the log; caf\u00e9 na\u00efve \u2713"], 300
+    )
     tokenizer.save(folder / "tokenizer")
     lengths, bos = tokenizer.byte_lengths(), tokenizer.get_bos_token_id()
     (folder / "search").mkdir()

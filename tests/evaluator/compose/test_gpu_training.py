@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aira_evaluator.compose.mad.fitting import Candidate, Guesses, fit_concurrently, fit_in_turn
-from aira_evaluator.compose.mad.profiles import CPU, PAPER, Profile
+from aira_evaluator.compose.mad.profiles import CPU, PAPER, MadProfile
 from aira_evaluator.compose.mad.split_scores import SplitScore, train_and_score
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.training.devices import make_deterministic
@@ -26,7 +26,7 @@ def _deterministic() -> None:
     make_deterministic()
 
 
-def fitted(profile: Profile, *, graphs: bool) -> list[tuple[str, Guesses | None]]:
+def fitted(profile: MadProfile, *, graphs: bool) -> list[tuple[str, Guesses | None]]:
     candidate = Candidate(MIXED, profile, draw_corpus(profile, "train", 1), 3, torch.device("cuda"))
     fit = fit_concurrently if graphs else fit_in_turn
     return list(fit(candidate, {"test": draw_corpus(profile, "test", 2)}, lambda name: None))
@@ -34,7 +34,7 @@ def fitted(profile: Profile, *, graphs: bool) -> list[tuple[str, Guesses | None]
 
 @pytest.mark.parametrize("profile", [SHORT, replace(SHORT, train_examples=256), replace(SHORT, epochs=1)],
                          ids=["ragged", "even", "warm-up only"])  # fmt: skip
-def test_graphs_and_streams_change_no_guess(profile: Profile) -> None:
+def test_graphs_and_streams_change_no_guess(profile: MadProfile) -> None:
     for (name, plain), (same_name, graphed) in zip(
         fitted(profile, graphs=False), fitted(profile, graphs=True), strict=True
     ):

@@ -13,7 +13,7 @@ import pytest
 
 import aira_evaluator.compose
 from aira_evaluator.compose.mad.profiles import CPU
-from aira_evaluator.compose.mad.splits import Manifest, read_split, write_split
+from aira_evaluator.compose.mad.splits import MadManifest, read_split, write_split
 from aira_evaluator.split_manifest import DataError
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
@@ -196,7 +196,7 @@ def test_an_agent_validates_with_the_same_code(tmp_path: Path) -> None:
 
 def test_a_damaged_split_is_named(tmp_path: Path) -> None:
     corpus = {name: task.generate(4, np.random.default_rng(0), probing=False) for name, task in CPU.tasks.items()}
-    write_split(tmp_path, corpus, Manifest("cpu", "train", ("M", "mA")))
+    write_split(tmp_path, corpus, MadManifest("cpu", "train", ("M", "mA")))
     read_split(tmp_path)
     np.save(tmp_path / "compression" / "inputs.npy", np.array([object()]), allow_pickle=True)
     with pytest.raises(DataError, match=r"compression: .*allow_pickle=False"):

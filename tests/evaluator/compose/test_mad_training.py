@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aira_evaluator.compose.mad.copying import Compression, Memorization
-from aira_evaluator.compose.mad.profiles import CPU, Profile
+from aira_evaluator.compose.mad.profiles import CPU, MadProfile
 from aira_evaluator.compose.mad.recall import InContextRecall
 from aira_evaluator.compose.mad.split_scores import SplitScore, train_and_score
 from aira_evaluator.compose.mad.splits import draw_corpus
@@ -35,7 +35,7 @@ def _deterministic() -> None:
     make_deterministic()
 
 
-def _score(symbols: tuple[str, ...], profile: Profile, seed: int = 0, *, two_splits: bool = False) -> SplitScore:
+def _score(symbols: tuple[str, ...], profile: MadProfile, seed: int = 0, *, two_splits: bool = False) -> SplitScore:
     held_out: dict[str, Corpus] = {"test": draw_corpus(profile, "test", 2)}
     if two_splits:
         held_out["validation"] = draw_corpus(profile, "validation", 3)

@@ -18,7 +18,7 @@ from aira_evaluator.compose.prepare.splitting import (
     Counts,
     Documents,
     Part,
-    Split,
+    WrittenStream,
     digest,
     distinct,
     hidden_part,
@@ -38,7 +38,7 @@ from aira_evaluator.compose.text.windows import (
     write_text_manifest,
 )
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.text.tokenizer import Tokenizer
+from aira_evaluator.text.tokenizer import BytePairTokenizer
 
 PARTS: list[Part] = [(seed_set, split) for seed_set in ("search", "final") for split in ("validation", "test")]
 SMALL = replace(
@@ -51,13 +51,13 @@ def stories() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
+def tokenizer() -> BytePairTokenizer:
     return train_tokenizer(stories, SMALL)
 
 
 def write_all(
-    folder: Path, documents: Documents, tokenizer: Tokenizer, key: bytes = b"key", profile: TextProfile = SMALL
-) -> dict[Part, Split]:
+    folder: Path, documents: Documents, tokenizer: BytePairTokenizer, key: bytes = b"key", profile: TextProfile = SMALL
+) -> dict[Part, WrittenStream]:
     (folder / "train").mkdir(parents=True)
     write_train(documents, tokenizer, profile, folder / "train")
     folders = {part: folder / "-".join(part) for part in PARTS}
@@ -66,14 +66,14 @@ def write_all(
     return write_hidden(documents, tokenizer, profile, folder / "train" / TOKENS, folders, key)
 
 
-def texts_of(folder: Path, tokenizer: Tokenizer, *, whole: bool = True) -> list[str]:
+def texts_of(folder: Path, tokenizer: BytePairTokenizer, *, whole: bool = True) -> list[str]:
     """Decoded documents of a stream; the last one may be cut."""
     found = split_documents(read_stream(folder / TOKENS), tokenizer.get_bos_token_id())
     texts = [tokenizer.decode(document.tolist()) for document in found]
     return texts[:-1] if whole else texts
 
 
-def test_no_document_stands_in_two_splits(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_no_document_stands_in_two_splits(tmp_path: Path, tokenizer: BytePairTokenizer) -> None:
     written = write_all(tmp_path, stories, tokenizer)
     names = ["train", *("-".join(part) for part in PARTS)]
     found = {name: set(texts_of(tmp_path / name, tokenizer)) for name in names}
@@ -85,7 +85,9 @@ def test_no_document_stands_in_two_splits(tmp_path: Path, tokenizer: Tokenizer) 
         assert read_stream(tmp_path / "-".join(part) / TOKENS).size == split.tokens
 
 
-def test_the_key_decides_which_hidden_split_and_never_what_is_public(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_the_key_decides_which_hidden_split_and_never_what_is_public(
+    tmp_path: Path, tokenizer: BytePairTokenizer
+) -> None:
     for name, key in (("one", b"one"), ("again", b"one"), ("two", b"two")):
         write_all(tmp_path / name, stories, tokenizer, key)
     same = {part: [(tmp_path / name / "-".join(part) / TOKENS).read_bytes() for name in ("one", "again", "two")]
@@ -102,7 +104,7 @@ def test_exact_duplicates_count_once_whatever_their_case_and_spaces() -> None:
 
 
 def test_near_duplicates_of_train_text_and_of_one_another_leave_the_hidden_splits(
-    tmp_path: Path, tokenizer: Tokenizer
+    tmp_path: Path, tokenizer: BytePairTokenizer
 ) -> None:
     originals = list(stories())
     train = next(text for text in originals if not is_held_out(digest(text), SMALL.held_out_share))
@@ -116,7 +118,7 @@ def test_near_duplicates_of_train_text_and_of_one_another_leave_the_hidden_split
         assert not any(train[20:-20] in text for text in texts_of(tmp_path / "-".join(part), tokenizer, whole=False))
 
 
-def test_too_little_text_says_how_much_there_is(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_too_little_text_says_how_much_there_is(tmp_path: Path, tokenizer: BytePairTokenizer) -> None:
     with pytest.raises(DataError, match=r"the text gives \d+ windows for search validation, expected 24"):
         write_all(tmp_path, lambda: iter(list(stories())[:40]), tokenizer)
 
@@ -126,7 +128,7 @@ def test_text_without_enough_pairs_cannot_make_the_vocabulary() -> None:
         train_tokenizer(lambda: iter(["aa ab", "ba bb"] * 3), SMALL)
 
 
-def test_the_tokenizer_is_the_same_in_every_process(tokenizer: Tokenizer) -> None:
+def test_the_tokenizer_is_the_same_in_every_process(tokenizer: BytePairTokenizer) -> None:
     code = (
         "from aira_evaluator.compose.prepare.splitting import train_tokenizer\n"
         "from test_text_splitting import SMALL, stories\n"
@@ -138,7 +140,7 @@ def test_the_tokenizer_is_the_same_in_every_process(tokenizer: Tokenizer) -> Non
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 @settings(max_examples=100, deadline=None)
-def test_tokens_give_back_the_text(tokenizer: Tokenizer, text: str) -> None:
+def test_tokens_give_back_the_text(tokenizer: BytePairTokenizer, text: str) -> None:
     (tokens,) = tokenizer.encode_documents([text])
     assert tokenizer.decode(tokens.tolist()) == text
     assert tokenizer.get_bos_token_id() not in tokens

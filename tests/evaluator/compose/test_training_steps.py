@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aira_evaluator.compose.mad.copying import Compression, Memorization
 from aira_evaluator.compose.mad.fitting import Candidate, fit_in_turn
 from aira_evaluator.compose.mad.models import build_model, start_prediction
-from aira_evaluator.compose.mad.profiles import CPU, Profile
+from aira_evaluator.compose.mad.profiles import CPU, MadProfile
 from aira_evaluator.compose.mad.recall import InContextRecall
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.mad.synthetic_task import SyntheticTask
@@ -49,7 +49,7 @@ def _deterministic() -> None:
 
 
 def plain_loop(
-    architecture: Sequence[str], task: SyntheticTask, examples: Examples, profile: Profile, seed: int
+    architecture: Sequence[str], task: SyntheticTask, examples: Examples, profile: MadProfile, seed: int
 ) -> nn.Module:
     """The training as anybody would write it down: the definition that the fast paths are held to."""
     generator = torch.Generator().manual_seed(seed)
@@ -67,7 +67,7 @@ def plain_loop(
     return model
 
 
-def candidate(architecture: Sequence[str] = MIXED, profile: Profile = SMALL) -> Candidate:
+def candidate(architecture: Sequence[str] = MIXED, profile: MadProfile = SMALL) -> Candidate:
     return Candidate(architecture, profile, draw_corpus(profile, "train", 1), 5, DEVICE)
 
 

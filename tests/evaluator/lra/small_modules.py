@@ -11,7 +11,7 @@ import numpy as np
 
 from aira_evaluator.lra.contract.bundle import Bundle, read_bundle, write_bundle
 from aira_evaluator.lra.contract.profiles import PROFILES, ListOpsShape, LraProfile, SplitSizes
-from aira_evaluator.lra.contract.splits import Sequences, Split
+from aira_evaluator.lra.contract.splits import LabelledSplit, Sequences
 from aira_evaluator.lra.contract.submission import CONTRACTS, TaskName
 from aira_evaluator.lra.fit.tracing import TraceRequest, load_module_class, trace
 from aira_evaluator.lra.listops.expressions import draw_expressions
@@ -93,7 +93,7 @@ def small_splits(task: TaskName = "listops") -> Splits:
     return Splits(*(_pairs(rng, size) for size in (600, 300, 300)))
 
 
-def _pairs(rng: np.random.Generator, count: int) -> Split:
+def _pairs(rng: np.random.Generator, count: int) -> LabelledSplit:
     kinds = rng.integers(0, 2, (count, 2))
     symbols = np.where(
         rng.random((2 * count, 12)) < 0.5, 65 + kinds.reshape(-1, 1), rng.integers(97, 120, (2 * count, 12))
@@ -101,7 +101,7 @@ def _pairs(rng: np.random.Generator, count: int) -> Split:
     rows = np.arange(2 * count, dtype=np.int32).reshape(count, 2)
     labels = (kinds[:, 0] == kinds[:, 1]).astype(np.uint8)
     offsets = np.arange(0, 24 * count + 1, 12, dtype=np.int64)
-    return Split(Sequences(symbols.astype(np.uint8).reshape(-1), offsets), rows, labels)
+    return LabelledSplit(Sequences(symbols.astype(np.uint8).reshape(-1), offsets), rows, labels)
 
 
 def traced(source: str, profile: LraProfile) -> Bundle:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from written_expressions import to_text
 
 from aira_evaluator.lra.contract.profiles import CPU_LISTOPS, PAPER_LISTOPS, ListOpsShape
 from aira_evaluator.lra.contract.submission import CONTRACTS
-from aira_evaluator.lra.listops.expressions import draw_chunk, draw_expressions, to_text
+from aira_evaluator.lra.listops.expressions import draw_chunk, draw_expressions
 
 assert PAPER_LISTOPS.listops is not None
 assert CPU_LISTOPS.listops is not None

@@ -15,13 +15,13 @@ from small_modules import EMBED, GOOD, POOL, encoder, judged, small_profile, sma
 
 from aira_evaluator.lra.contract.bundle import Bundle
 from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.graphs.attributes import UnreadableError
 from aira_evaluator.lra.graphs.functions import read_module
 from aira_evaluator.lra.graphs.graph import graph_text, read_graph
 from aira_evaluator.lra.graphs.interpreter import interpreted
-from aira_evaluator.lra.graphs.operations import UnreadableError
 from aira_evaluator.lra.training.gradients import TOLERANCES, GradientReport, choose_gradient, moved
 from aira_evaluator.lra.training.heads import NoHead
-from aira_evaluator.lra.training.trainer import Examples, Trainer, draw_order
+from aira_evaluator.lra.training.trainer import DeviceExamples, Trainer, draw_order
 
 PROFILE = small_profile(batch_size=8)
 KEY = jax.random.PRNGKey(3)
@@ -31,7 +31,7 @@ def gradient_of(bundle: Bundle, kind: str = "float32") -> GradientReport:
     module = read_module(bundle, CONTRACTS["listops"], PROFILE.eval_batch_size)
     split = small_splits().train
     tokens = jnp.asarray(split.sequences.token_ids(PROFILE.defaults.seq_len))
-    examples = Examples(tokens, jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
+    examples = DeviceExamples(tokens, jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
     order = jnp.asarray(draw_order(np.random.default_rng(3), len(split), 8, 4))
     trainer = Trainer(module.functions, NoHead())
     weights = moved(jax.jit(trainer.start)(KEY).weights, KEY)
@@ -107,7 +107,7 @@ _kept.defvjp(lambda store, tokens: (_kept(store, tokens), tokens), _backward)
 def _first_batch(init: Callable[[jax.Array], Any]) -> tuple[Any, ...]:
     split = small_splits().train
     tokens = jnp.asarray(split.sequences.token_ids(PROFILE.defaults.seq_len))
-    examples = Examples(tokens, jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
+    examples = DeviceExamples(tokens, jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
     return (jax.jit(init)(KEY), {}), jnp.arange(8)[None], examples, KEY
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from raw_archives import pair_line, pairs, prose, release, reviews, write_archive
 
-from aira_evaluator.lra.contract.splits import MAX_SYMBOLS, Split
+from aira_evaluator.lra.contract.splits import MAX_SYMBOLS, LabelledSplit
 from aira_evaluator.lra.prepare import aan, imdb
 from aira_evaluator.lra.prepare.pools import PoolBuilder, take
 from aira_evaluator.split_manifest import DataError
 
 
-def read(raw: Path, task: str) -> tuple[dict[str, Split], dict[str, int]]:
+def read(raw: Path, task: str) -> tuple[dict[str, LabelledSplit], dict[str, int]]:
     parts, reader = (imdb.PARTS, imdb.read_imdb) if task == "text" else (tuple(aan.FILES), aan.read_aan)
     builders = {part: PoolBuilder(raw / f".{part}") for part in parts}
     try:
@@ -23,7 +23,7 @@ def read(raw: Path, task: str) -> tuple[dict[str, Split], dict[str, int]]:
             builder.close()
 
 
-def texts(pool: Split) -> list[tuple[int, bytes]]:
+def texts(pool: LabelledSplit) -> list[tuple[int, bytes]]:
     return [
         (int(label), pool.sequences[int(row[0])].tobytes()) for row, label in zip(pool.rows, pool.labels, strict=True)
     ]

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from raw_archives import pair_line, prose, release, reviews, write_archive
+from written_expressions import to_text
 
 from aira_evaluator.lra.contract.profiles import CPU_LISTOPS, CPU_RETRIEVAL, CPU_TEXT, LraProfile, SplitSizes
 from aira_evaluator.lra.contract.splits import (
     DataError,
+    LabelledSplit,
     Sequences,
-    Split,
     SplitManifest,
     read_split,
     write_split,
 )
 from aira_evaluator.lra.contract.submission import CONTRACTS, TaskName
-from aira_evaluator.lra.listops.expressions import to_text
 from aira_evaluator.lra.prepare import aan, imdb
 from aira_evaluator.lra.prepare.build import (
     Counted,
@@ -39,7 +39,7 @@ SIZES = SplitSizes(train=None, validation=20, hidden_validation=50, hidden_test=
 TEXT, RETRIEVAL = replace(CPU_TEXT, sizes=SIZES), replace(CPU_RETRIEVAL, sizes=SIZES)
 
 
-def examples(split: Split) -> list[tuple[bytes, ...]]:
+def examples(split: LabelledSplit) -> list[tuple[bytes, ...]]:
     return [tuple(split.sequences[int(index)].tobytes() for index in row) for row in split.rows]
 
 
@@ -189,10 +189,10 @@ def test_token_ids_are_symbols_plus_one_cut_and_padded(texts: list[bytes], lengt
     assert ids.tolist() == expected
 
 
-def small_split(task: TaskName = "text") -> Split:
+def small_split(task: TaskName = "text") -> LabelledSplit:
     rows = np.array([[0], [1]] if CONTRACTS[task].documents == 1 else [[0, 1], [1, 0]], np.int32)
     symbols = np.array([3, 4, 5, 6, 7], np.uint8)
-    return Split(Sequences(symbols, np.array([0, 2, 5], np.int64)), rows, np.array([0, 1], np.uint8))
+    return LabelledSplit(Sequences(symbols, np.array([0, 2, 5], np.int64)), rows, np.array([0, 1], np.uint8))
 
 
 @pytest.mark.parametrize("task", list(CONTRACTS))

@@ -25,7 +25,7 @@ from aira_evaluator.lra.training.heads import NoHead, PairHead
 from aira_evaluator.lra.training.predictions import Logits, accuracy, predictions
 from aira_evaluator.lra.training.trainer import (
     AdamW,
-    Examples,
+    DeviceExamples,
     Moments,
     Span,
     Trainer,
@@ -89,7 +89,7 @@ def train_50_steps(
 ) -> TrainingState:
     split = small_splits().train
     tokens = split.sequences.token_ids(wanted.seq_len)
-    examples = Examples(jnp.asarray(tokens), jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
+    examples = DeviceExamples(jnp.asarray(tokens), jnp.asarray(split.rows), jnp.asarray(split.labels, dtype=jnp.int32))
     order = jnp.asarray(draw_order(np.random.default_rng(3), len(split), wanted.batch_size, 50))
     trainer = Trainer(functions, NoHead(), derived=derived)
     state, span, key = trainer.begin((parameters, {})), Span(0, 50, order), jax.random.PRNGKey(5)

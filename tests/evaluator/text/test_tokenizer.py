@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_evaluator.text.tokenizer import Tokenizer, byte_alphabet
+from aira_evaluator.text.tokenizer import BytePairTokenizer, byte_alphabet
 
 TEXTS = [
     "def parse(line):\n    return line.strip().split(',')\n",
@@ -16,7 +16,7 @@ TEXTS = [
     "Grüße aus Köln, 東京 and Ελλάδα 🙂🙃\n",
     "    for index in range(10):\n        print(index)\n" * 4,
 ]
-TRAINED = Tokenizer.train(TEXTS, 300)
+TRAINED = BytePairTokenizer.train(TEXTS, 300)
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
@@ -40,7 +40,7 @@ def test_no_text_spells_the_beginning_of_a_document(text: str) -> None:
 
 def test_a_fragment_of_a_character_counts_its_own_bytes() -> None:
     """By decoding, each of the four would count as the three bytes of U+FFFD."""
-    untrained = Tokenizer.train([], 257)
+    untrained = BytePairTokenizer.train([], 257)
     (ids,) = untrained.encode_documents(["🙂"])
     assert untrained.byte_lengths()[ids].tolist() == [1, 1, 1, 1]
     assert untrained.decode(ids[:2].tolist()) == "�"
@@ -60,8 +60,8 @@ def test_the_vocabulary_ends_with_the_only_token_without_bytes() -> None:
 
 @pytest.mark.parametrize("order", [TEXTS[::-1], [text for text in TEXTS for _ in range(2)]])
 def test_training_is_decided_by_counts_alone(order: list[str]) -> None:
-    again = Tokenizer.train(order, 300)
-    doubled = Tokenizer.train([*TEXTS, *TEXTS], 300)
+    again = BytePairTokenizer.train(order, 300)
+    doubled = BytePairTokenizer.train([*TEXTS, *TEXTS], 300)
     assert again.sha256 == (TRAINED.sha256 if len(order) == len(TEXTS) else doubled.sha256)
 
 
@@ -69,6 +69,6 @@ def test_it_is_saved_without_pickle_and_loaded_unchanged(tmp_path: Path) -> None
     TRAINED.save(tmp_path)
     vocabulary = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
     assert len(vocabulary) == 299
-    loaded = Tokenizer.from_directory(tmp_path)
+    loaded = BytePairTokenizer.from_directory(tmp_path)
     assert loaded.sha256 == TRAINED.sha256
     assert (np.load(tmp_path / "token_bytes.npy", allow_pickle=False) == loaded.byte_lengths()).all()

@@ -3,11 +3,9 @@
 import gzip
 import io
 import json
-import struct
 import subprocess
 import sys
 import tarfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from aira_evaluator.lra.prepare.pools import PoolBuilder
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text import documents, unpacking
 from aira_evaluator.text.documents import read_documents
-from aira_evaluator.text.seven_zip import read_members
 from evaluator.text.test_documents import ARCHIVE
 
 LINE = (json.dumps("x" * 1000) + "\n").encode()
@@ -128,13 +125,3 @@ def test_lines_are_joined_once_however_they_come() -> None:
     for size in range(1, len(whole) + 1):
         chunks = [whole[at : at + size] for at in range(0, len(whole), size)]
         assert list(documents._lines(chunks, "x")) == [b"a", b"bc", b"", b"last"]
-
-
-@pytest.mark.timeout(20)
-def test_an_archive_whose_header_holds_itself_is_refused(tmp_path: Path) -> None:
-    """A packed header may be stored as it is; this one says that it lies where it stands."""
-    header = bytes([0x17, 6, 0, 1, 9, 18, 0, 7, 0x0B, 1, 0, 1, 1, 0, 0x0C, 18, 0, 0])
-    start = struct.pack("<QQI", 0, len(header), zlib.crc32(header))
-    (tmp_path / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1c\0\4" + struct.pack("<I", zlib.crc32(start)) + start + header)
-    with pytest.raises(DataError, match="something unknown"):
-        list(read_members([tmp_path / "a.7z"]))

@@ -17,7 +17,7 @@ from aira_evaluator.text.tokenizer import Tokens
 
 
 def write_shard(folder: Path, name: str, documents: Sequence[Tokens]) -> None:
-    """Write one shard."""
+    """Write the documents of one shard as two arrays, tokens end to end and where each document begins."""
     folder.mkdir(parents=True, exist_ok=True)
     offsets = np.zeros(len(documents) + 1, dtype=np.int64)
     np.cumsum([len(tokens) for tokens in documents], out=offsets[1:])
@@ -28,7 +28,7 @@ def write_shard(folder: Path, name: str, documents: Sequence[Tokens]) -> None:
 
 @dataclass(frozen=True)
 class TokenShard:
-    """One shard, mapped."""
+    """The documents of one shard, mapped from its two files and never read whole."""
 
     tokens: Tokens
     offsets: npt.NDArray[np.int64]

@@ -65,7 +65,7 @@ def _run_eagerly_without_compiler() -> None:
 _run_eagerly_without_compiler()
 
 
-class Tokenizer(tokenization.Tokenizer):
+class Tokenizer(tokenization.BytePairTokenizer):
     """Text to token ids and back: `encode`, `decode`, `get_vocab_size`, `get_bos_token_id`."""
 
     @classmethod

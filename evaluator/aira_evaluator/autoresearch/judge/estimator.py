@@ -42,7 +42,7 @@ COST_CAP_NATS = 40.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A split's score."""
+    """The estimated score of a split, with its standard error."""
 
     bpb: float
     """Bits per byte, unbiased for the score with every scored target of the split asked."""

@@ -23,7 +23,7 @@ from aira_evaluator.autoresearch.judge.questions import Questions, draw_question
 from aira_evaluator.autoresearch.judge.rules import RULES
 from aira_evaluator.autoresearch.wire.connection import PredictorFailed
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.evaluating import Evaluated, EvaluateScript, EvaluationRequest, PathOption
+from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationRequest, EvaluationResult, PathOption
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
 METRIC = "BPB"
@@ -39,13 +39,13 @@ def evaluate(arguments: Sequence[str] | None = None) -> int:
     return SCRIPT.run(_scored, arguments)
 
 
-def _scored(asked: EvaluationRequest) -> Evaluated:
+def _scored(asked: EvaluationRequest) -> EvaluationResult:
     folder = asked.paths[_SOCKETS.flag]
     assert folder is not None  # it has a default
     return score(asked.data, folder)
 
 
-def score(data: Path, meeting: Path) -> Evaluated:
+def score(data: Path, meeting: Path) -> EvaluationResult:
     """Ask the served model what it says of hidden text, and score that.
 
     Args:
@@ -83,9 +83,9 @@ def questions_of(fit: TrainingRecord, hidden: HiddenSet, count: int) -> dict[str
 
 def _evaluated(
     fit: TrainingRecord, hidden: HiddenSet, questions: Mapping[str, Questions], found: Judgement, seed_set: str
-) -> Evaluated:
+) -> EvaluationResult:
     validation, test = found.splits["validation"], found.splits["test"]
-    return Evaluated(
+    return EvaluationResult(
         validation.bpb,
         test.bpb,
         seed_set,

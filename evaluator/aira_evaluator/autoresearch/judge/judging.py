@@ -32,7 +32,7 @@ _NONE: Indices = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Judgement:
-    """Everything a judge found."""
+    """What a judge found of a served model: an estimate for each split, flags, and times."""
 
     splits: Mapping[str, Estimate]
     flags: tuple[str, ...]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything about a trusted score that is neither data nor model."""
+    """The numbers behind a trusted score that are neither data nor model: how much is asked, and within what time."""
 
     length_step: int
     """Windows have a multiple of this many tokens where the model answers the same for them as for full ones."""

@@ -22,7 +22,7 @@ import torch
 
 from aira_contract.invocation import HANDOVER_OPTION, SOCKET_OPTION
 from aira_evaluator.autoresearch.handover.model_file import Handed, load
-from aira_evaluator.autoresearch.wire.connection import ANSWER, REQUEST, Status, greet
+from aira_evaluator.autoresearch.wire.connection import ANSWER, REQUEST, PredictorStatus, greet
 from aira_evaluator.autoresearch.wire.shared_memory import SharedMemory
 
 _CONNECT_TIMEOUT_S = 300.0
@@ -102,26 +102,26 @@ def serve(stream: socket.socket, handover: Path, device: torch.device) -> None:
     try:
         server = Server(load(handover, device), memory, device)
     except BaseException:
-        stream.send(ANSWER.pack(Status.LOAD_FAILED))
+        stream.send(ANSWER.pack(PredictorStatus.LOAD_FAILED))
         raise
-    stream.send(ANSWER.pack(Status.DONE))
+    stream.send(ANSWER.pack(PredictorStatus.DONE))
     while message := stream.recv(REQUEST.size):
         windows, length = REQUEST.unpack(message)
         stream.send(ANSWER.pack(_attempt(server, windows, length)))
 
 
-def _attempt(server: Server, windows: int, length: int) -> Status:
+def _attempt(server: Server, windows: int, length: int) -> PredictorStatus:
     try:
         server.answer(windows, length)
     except NoLogits as error:
         print(f"model(x) gave no logits: {error}", file=sys.stderr)
-        return Status.NO_LOGITS
+        return PredictorStatus.NO_LOGITS
     except (torch.OutOfMemoryError, MemoryError):
-        return Status.OUT_OF_MEMORY
+        return PredictorStatus.OUT_OF_MEMORY
     except Exception as error:
         print(f"model(x) raised {type(error).__name__}: {error}", file=sys.stderr)
-        return Status.CALL_FAILED
-    return Status.DONE
+        return PredictorStatus.CALL_FAILED
+    return PredictorStatus.DONE
 
 
 def _connect(path: Path) -> socket.socket:
@@ -139,7 +139,7 @@ def _connect(path: Path) -> socket.socket:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve one judge."""
+    """Serve the logits of a handed-over model to one judge, until it closes the connection."""
     parser = argparse.ArgumentParser(description="Serve the logits of a handed-over model to a judge.")
     parser.add_argument(HANDOVER_OPTION, type=Path, required=True)
     parser.add_argument(SOCKET_OPTION, type=Path, required=True)

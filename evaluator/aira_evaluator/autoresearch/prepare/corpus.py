@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
-from aira_evaluator.autoresearch.contract.profiles import Profile
+from aira_evaluator.autoresearch.contract.profiles import AutoresearchProfile
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.hidden import HiddenSplit
 from aira_evaluator.text.parquet import read_rows
@@ -64,7 +64,7 @@ class Shard(Protocol):
         ...
 
 
-class Corpus(Protocol):
+class DocumentSource(Protocol):
     """All text of one profile."""
 
     def shards(self, part: Part) -> list[Shard]:
@@ -72,7 +72,7 @@ class Corpus(Protocol):
         ...
 
 
-def open_corpus(profile: Profile, raw: Path) -> Corpus:
+def open_corpus(profile: AutoresearchProfile, raw: Path) -> DocumentSource:
     """The corpus of a profile; `raw` holds its public files, where it has any.
 
     Raises:

@@ -6,10 +6,10 @@ Not covered: which text there is (`corpus`) and what becomes of its tokens (`pre
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aira_evaluator.autoresearch.contract.profiles import Profile
-from aira_evaluator.autoresearch.prepare.corpus import Corpus, Document, Shard
+from aira_evaluator.autoresearch.contract.profiles import AutoresearchProfile
+from aira_evaluator.autoresearch.prepare.corpus import Document, DocumentSource, Shard
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.text.tokenizer import Tokenizer, Tokens
+from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
 _TEXT_BATCH = 1024
 
@@ -22,15 +22,15 @@ class Encoded:
     document: Document
 
 
-def train_tokenizer(profile: Profile, corpus: Corpus) -> Tokenizer:
+def train_tokenizer(profile: AutoresearchProfile, corpus: DocumentSource) -> BytePairTokenizer:
     """Train the tokenizer on the beginning of each train shard."""
     shards = corpus.shards("train")
     share = profile.tokenizer_characters // len(shards)
     texts = (document.text for shard in shards for batch in _limited(shard, share) for document in batch)
-    return Tokenizer.train(texts, profile.vocabulary)
+    return BytePairTokenizer.train(texts, profile.vocabulary)
 
 
-def encode(shard: Shard, tokenizer: Tokenizer, characters: int | None = None) -> Iterator[Encoded]:
+def encode(shard: Shard, tokenizer: BytePairTokenizer, characters: int | None = None) -> Iterator[Encoded]:
     """A shard's documents as tokens, checked to stand for exactly its bytes, until about `characters` were read.
 
     Raises:

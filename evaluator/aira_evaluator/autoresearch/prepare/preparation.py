@@ -5,7 +5,7 @@ What agents see:
     manifest.json                      sizes of the profile, documents, tokens and bytes of both splits, hashes
     train/, val/                       tokenized documents (`token_store`), near duplicates of train removed from val
     tokenizer/tokenizer.json           trained on train alone; token_bytes.npy, bytes of each token from its merges
-    train.py                           the baseline script, its dials set to the profile
+    train.py                           the baseline script, its hyperparameters set to the profile
     prepare.py, kernels.py             what scripts import (`shim`, `offline_kernels`)
     pwc/                               papers and code, where the task has them
 
@@ -31,16 +31,17 @@ from typing import Any
 
 from aira_contract.files import COMPANION_FILES, SCRIPT_FILE
 from aira_contract.script_constants import with_constants
-from aira_evaluator.autoresearch.contract.profiles import PROFILES, Profile
+from aira_evaluator.autoresearch.contract.profiles import PROFILES, AutoresearchProfile
 from aira_evaluator.autoresearch.contract.token_store import write_shard
-from aira_evaluator.autoresearch.prepare.corpus import Corpus, open_corpus
+from aira_evaluator.autoresearch.prepare.corpus import DocumentSource, open_corpus
 from aira_evaluator.autoresearch.prepare.encoding import encode, train_tokenizer
+from aira_evaluator.autoresearch.prepare.script_clock import ScriptClock, read_clock
 from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
 from aira_evaluator.split_manifest import MANIFEST, DataError
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
 from aira_evaluator.task_scripts.settings import profile_in_force
 from aira_evaluator.text.contained import NearDuplicates
-from aira_evaluator.text.tokenizer import Tokenizer, Tokens
+from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
 LITERATURE = "pwc"
 SCHEMA = 1
@@ -51,7 +52,7 @@ def prepare(task_folder: Path, arguments: Sequence[str] | None = None) -> int:
 
     def write(raw: Path, mount: Path) -> None:
         profile = _profile()
-        write_public(profile, open_corpus(profile, raw), mount)
+        write_public(profile, read_clock(task_folder, profile.name), open_corpus(profile, raw), mount)
         _write_scripts(profile, task_folder, mount)
 
     return prepare_script("Write the public data.", write, arguments)
@@ -80,7 +81,7 @@ def evaluate_prepare(
         corpus = open_corpus(profile, raw)
         with tempfile.TemporaryDirectory(prefix=".public-", dir=mount) as name:
             public = Path(name)
-            write_public(profile, corpus, public)
+            write_public(profile, read_clock(task_folder, profile.name), corpus, public)
             _write_scripts(profile, task_folder, public)
             budgets_s = profile.reference_budgets_s if reference_budgets_s is None else reference_budgets_s
             references = train_references(public, budgets_s, on_gpu=profile.trains_on_gpu)
@@ -89,8 +90,8 @@ def evaluate_prepare(
     return evaluate_prepare_script("Write the hidden data.", SCRIPT_FILE, write, arguments)
 
 
-def write_public(profile: Profile, corpus: Corpus, folder: Path) -> None:
-    """Write tokenizer, train and val shards, and their manifest.
+def write_public(profile: AutoresearchProfile, clock: ScriptClock, corpus: DocumentSource, folder: Path) -> None:
+    """Write tokenizer, train and val shards, and their manifest, which tells scripts their clock.
 
     Raises:
         DataError: the text cannot be read, or does not come back from its tokens.
@@ -116,8 +117,8 @@ def write_public(profile: Profile, corpus: Corpus, folder: Path) -> None:
         "profile": profile.name,
         "sequence_length": profile.sequence_length,
         "vocabulary": tokenizer.get_vocab_size(),
-        "time_budget_s": profile.time_budget_s,
-        "start_up_s": profile.start_up_s,
+        "time_budget_s": clock.budget_s,
+        "start_up_s": clock.start_up_s,
         "validation_tokens": profile.public_validation_tokens,
         "tokenizer_sha256": tokenizer.sha256,
         "splits": {name: count.describe() for name, count in counts.items()},
@@ -137,7 +138,7 @@ class _Count:
     def __post_init__(self) -> None:
         self._digest = hashlib.sha256()
 
-    def add(self, documents: Iterable[Tokens], tokenizer: Tokenizer) -> None:
+    def add(self, documents: Iterable[Tokens], tokenizer: BytePairTokenizer) -> None:
         """Count the documents of one shard."""
         lengths = tokenizer.byte_lengths()
         for tokens in documents:
@@ -147,7 +148,7 @@ class _Count:
             self._digest.update(tokens.tobytes())
 
     def describe(self) -> dict[str, Any]:
-        """For a manifest."""
+        """Return the counts and the hash as a manifest has them."""
         return {
             "documents": self.documents,
             "tokens": self.tokens,
@@ -157,8 +158,8 @@ class _Count:
         }
 
 
-def _write_scripts(profile: Profile, task_folder: Path, mount: Path) -> None:
-    """The baseline with the profile's dials, what scripts import, and the literature where there is any."""
+def _write_scripts(profile: AutoresearchProfile, task_folder: Path, mount: Path) -> None:
+    """The baseline with the profile's hyperparameters, what scripts import, and the literature where there is any."""
     baseline = (task_folder / SCRIPT_FILE).read_text(encoding="utf-8")
     (mount / SCRIPT_FILE).write_text(with_constants(baseline, profile.baseline), encoding="utf-8")
     beside_scripts = Path(__file__).parents[1] / "fit"
@@ -168,5 +169,5 @@ def _write_scripts(profile: Profile, task_folder: Path, mount: Path) -> None:
         shutil.copytree(task_folder / LITERATURE, mount / LITERATURE, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def _profile() -> Profile:
+def _profile() -> AutoresearchProfile:
     return PROFILES[profile_in_force(PROFILES)]

@@ -28,7 +28,7 @@ from aira_evaluator.autoresearch.contract.token_store import open_split
 from aira_evaluator.autoresearch.handover.model_file import Handed, load
 from aira_evaluator.autoresearch.prepare.ngram import CachedBigram
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.text.tokenizer import Tokenizer, Tokens
+from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
 _SEED_LINE = "torch.manual_seed(42)"
 _BUSY_CLOCK = "import time\n\ntime.perf_counter = time.thread_time\n"
@@ -39,7 +39,7 @@ _LOGITS = 1 << 26
 
 @dataclass(frozen=True)
 class ReferenceModels:
-    """Trained references."""
+    """Models of ours, trained when data is prepared, that say what each hidden target costs them."""
 
     ngram: CachedBigram
     baselines: tuple[Handed, ...]
@@ -77,7 +77,7 @@ def train_references(public: Path, budgets_s: tuple[float, ...], *, on_gpu: bool
             f"reference models of this profile train for {sum(budgets_s) / 60:.0f} minutes on a GPU, and there is none "
             "here; profile cpu needs none"
         )
-    vocabulary = Tokenizer.from_directory(public / "tokenizer").get_vocab_size()
+    vocabulary = BytePairTokenizer.from_directory(public / "tokenizer").get_vocab_size()
     documents = (tokens for shard in open_split(public / "train") for tokens in shard.documents())
     baselines = tuple(_trained(public, number, budget_s) for number, budget_s in enumerate(budgets_s))
     return ReferenceModels(CachedBigram(documents, vocabulary), baselines)

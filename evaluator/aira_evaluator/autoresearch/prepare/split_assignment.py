@@ -19,15 +19,15 @@ import numpy as np
 from aira_contract.settings import SEED_SETS
 from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SPLITS, SplitRows, write_split
 from aira_evaluator.autoresearch.contract.packing import pack
-from aira_evaluator.autoresearch.contract.profiles import Profile
+from aira_evaluator.autoresearch.contract.profiles import AutoresearchProfile
 from aira_evaluator.autoresearch.contract.references import References, Stored
 from aira_evaluator.autoresearch.contract.token_store import open_split
-from aira_evaluator.autoresearch.prepare.corpus import Corpus, public_order
+from aira_evaluator.autoresearch.prepare.corpus import DocumentSource, public_order
 from aira_evaluator.autoresearch.prepare.encoding import Encoded, encode
 from aira_evaluator.split_manifest import MANIFEST, DataError
 from aira_evaluator.task_scripts.hidden import HiddenSplit
 from aira_evaluator.text.contained import keep_fresh
-from aira_evaluator.text.tokenizer import Tokenizer, Tokens
+from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
 Lot = tuple[str, HiddenSplit]
 Describe = Callable[[Tokens], Stored]
@@ -35,7 +35,12 @@ Describe = Callable[[Tokens], Stored]
 
 
 def write_hidden(
-    profile: Profile, corpus: Corpus, public: Path, folder: Path, hidden_seeds: Mapping[str, int], describe: Describe
+    profile: AutoresearchProfile,
+    corpus: DocumentSource,
+    public: Path,
+    folder: Path,
+    hidden_seeds: Mapping[str, int],
+    describe: Describe,
 ) -> None:
     """Write hidden rows, references and manifests of every seed set.
 
@@ -53,7 +58,7 @@ def write_hidden(
     Raises:
         DataError: the text cannot be read, or too little of it is left.
     """
-    tokenizer = Tokenizer.from_directory(public / "tokenizer")
+    tokenizer = BytePairTokenizer.from_directory(public / "tokenizer")
     tokenizer.save(folder / "tokenizer")
     lots = _deal(profile, corpus, tokenizer, hidden_seeds)
     fresh = keep_fresh(
@@ -88,7 +93,7 @@ def write_hidden(
 
 
 def _deal(
-    profile: Profile, corpus: Corpus, tokenizer: Tokenizer, hidden_seeds: Mapping[str, int]
+    profile: AutoresearchProfile, corpus: DocumentSource, tokenizer: BytePairTokenizer, hidden_seeds: Mapping[str, int]
 ) -> dict[Lot, list[Encoded]]:
     """Hidden documents by seed set and split, each lot in an order that only its seed tells.
 
@@ -120,7 +125,12 @@ def _keyed(seed: int, name: str) -> bytes:
 
 
 def _pack_lot(
-    profile: Profile, split: str, dealt: Sequence[Encoded], kept: Sequence[Tokens], tokenizer: Tokenizer, seed: int
+    profile: AutoresearchProfile,
+    split: str,
+    dealt: Sequence[Encoded],
+    kept: Sequence[Tokens],
+    tokenizer: BytePairTokenizer,
+    seed: int,
 ) -> SplitRows:
     """Rows of a lot; those of one source, if it has several documents, are dealt to different containers.
 

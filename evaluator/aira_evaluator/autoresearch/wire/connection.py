@@ -35,7 +35,7 @@ ANSWER = struct.Struct("<I")
 _ENDED = "the process that served the model ended early"
 
 
-class Status(IntEnum):
+class PredictorStatus(IntEnum):
     """What a predictor can say."""
 
     DONE = 0
@@ -46,13 +46,13 @@ class Status(IntEnum):
 
 
 _REASONS: Mapping[int | None, str] = {
-    Status.LOAD_FAILED: "the handed-over model could not be loaded in a fresh process",
-    Status.CALL_FAILED: "model(x) raised an exception for int64 token ids x of shape (rows, sequence length)",
-    Status.NO_LOGITS: (
+    PredictorStatus.LOAD_FAILED: "the handed-over model could not be loaded in a fresh process",
+    PredictorStatus.CALL_FAILED: "model(x) raised an exception for int64 token ids x of shape (rows, sequence length)",
+    PredictorStatus.NO_LOGITS: (
         "model(x) must return logits of shape (rows, sequence length, vocabulary), alone or in a tuple, a dict or an "
         "object's .logits"
     ),
-    Status.OUT_OF_MEMORY: "the model ran out of memory while it was served",
+    PredictorStatus.OUT_OF_MEMORY: "the model ran out of memory while it was served",
 }
 
 
@@ -124,9 +124,9 @@ class Connection:
         if not message:
             raise PredictorFailed(_ENDED)
         status = ANSWER.unpack(message)[0] if len(message) == ANSWER.size else None
-        if status in (Status.CALL_FAILED, Status.NO_LOGITS):
+        if status in (PredictorStatus.CALL_FAILED, PredictorStatus.NO_LOGITS):
             raise ModelRaised(_REASONS[status])
-        if status != Status.DONE:
+        if status != PredictorStatus.DONE:
             raise PredictorFailed(_REASONS.get(status, "the process that served the model broke the protocol"))
 
 

@@ -42,7 +42,7 @@ class MemoryShape:
 
     @property
     def size_bytes(self) -> int:
-        """All of it."""
+        """The bytes of the whole memory: windows, positions and logits."""
         return self.offsets[2]
 
 

@@ -12,7 +12,7 @@ from aira_evaluator.compose.mad.profiles import METRIC, PROFILES
 from aira_evaluator.compose.mad.splits import read_split
 from aira_evaluator.compose.submission import read_submission
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.evaluating import Evaluated, EvaluateScript
+from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
@@ -34,7 +34,7 @@ def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) 
     return SCRIPT.run(lambda asked: score(read_submission(asked.submission, primitives), asked.data), arguments)
 
 
-def score(architecture: Architecture, data: Path) -> Evaluated:
+def score(architecture: Architecture, data: Path) -> EvaluationResult:
     """Train once and score both hidden splits.
 
     Raises:
@@ -62,7 +62,7 @@ def score(architecture: Architecture, data: Path) -> Evaluated:
         device=choose_device(),
         on_task=lambda name: print(f"training on {name}", flush=True),
     )
-    return Evaluated(
+    return EvaluationResult(
         scores["validation"].accuracy,
         scores["test"].accuracy,
         seed_set,

@@ -72,7 +72,7 @@ class Channel:
         return payload
 
     def send(self, payload: bytes) -> None:
-        """Send one message."""
+        """Send one message: its length in four bytes, then the payload."""
         self.answers.write(framed(payload))
         self.answers.flush()
 

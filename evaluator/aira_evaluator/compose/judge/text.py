@@ -13,7 +13,7 @@ from aira_evaluator.compose.submission import read_submission
 from aira_evaluator.compose.text.profiles import METRIC, PROFILES
 from aira_evaluator.compose.text.windows import read_text_split, text_profile
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.evaluating import Evaluated, EvaluateScript
+from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
@@ -33,7 +33,7 @@ def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) 
     return SCRIPT.run(lambda asked: score(read_submission(asked.submission, primitives), asked.data), arguments)
 
 
-def score(architecture: Architecture, data: Path) -> Evaluated:
+def score(architecture: Architecture, data: Path) -> EvaluationResult:
     """Train once and score both hidden splits.
 
     Raises:
@@ -65,7 +65,7 @@ def score(architecture: Architecture, data: Path) -> Evaluated:
         device=choose_device(),
     )
     described = {"corpus": about.corpus, "source": about.source, "train_windows": about.windows}
-    return Evaluated(
+    return EvaluationResult(
         losses["validation"].loss,
         losses["test"].loss,
         seed_set,

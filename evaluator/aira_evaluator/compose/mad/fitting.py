@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from aira_evaluator.compose.mad.models import Prediction, begin_training, start_prediction
-from aira_evaluator.compose.mad.profiles import Profile
+from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
 from aira_evaluator.compose.training.cuda_graphs import WARM_UP_EPOCHS, GraphedSteps
 from aira_evaluator.compose.training.examples import Corpus
@@ -30,7 +30,7 @@ class Candidate:
     """An architecture and everything that decides what becomes of it."""
 
     architecture: Sequence[str]
-    profile: Profile
+    profile: MadProfile
     train_corpus: Corpus
     seed: int
     device: torch.device
@@ -75,7 +75,7 @@ def fit_in_turn(
 def fit_concurrently(
     candidate: Candidate, held_out: Mapping[str, Corpus], on_task: Callable[[str], None]
 ) -> Iterator[tuple[str, Guesses | None]]:
-    """As `fit_in_turn`, on a CUDA device: one stream a task, every step but the first epoch's a graph."""
+    """Train all tasks beside each other on a CUDA device: a stream a task, and graphs after the first epoch."""
     device = candidate.device
     runs: dict[str, GraphedSteps] = {}
     for name in candidate.profile.tasks:

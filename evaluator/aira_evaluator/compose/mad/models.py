@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aira_evaluator.compose.mad.profiles import Profile
+from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.mad.synthetic_task import SyntheticTask
 from aira_evaluator.compose.training.examples import Examples, Tokens
 from aira_evaluator.compose.training.steps import Diverged, Epochs, TaskTraining, to_device
@@ -25,7 +25,7 @@ _PREDICTION_BATCH = {"cpu": 256, "cuda": 2048}
 
 
 def build_model(
-    architecture: Sequence[str], task: SyntheticTask, profile: Profile, *, generator: torch.Generator
+    architecture: Sequence[str], task: SyntheticTask, profile: MadProfile, *, generator: torch.Generator
 ) -> nn.Module:
     """The task's backbone around the architecture, on the CPU, mapping ids (B, L) to logits (B, L, V)."""
     if task.backbone == "autoencoder":
@@ -37,7 +37,7 @@ def begin_training(
     architecture: Sequence[str],
     task: SyntheticTask,
     examples: Examples,
-    profile: Profile,
+    profile: MadProfile,
     *,
     seed: int,
     device: torch.device,

@@ -16,7 +16,7 @@ METRIC = "Accuracy"
 
 
 @dataclass(frozen=True)
-class Profile:
+class MadProfile:
     """Everything that decides a score besides the architecture and the seeds."""
 
     name: str
@@ -31,7 +31,7 @@ class Profile:
     """AdamW's rate, constant. The decay rates are torch's defaults (0.9, 0.999), the weight decay is 0."""
 
 
-PAPER = Profile(
+PAPER = MadProfile(
     name="paper",
     tasks={
         "in-context-recall": InContextRecall(vocabulary=16, length=128),
@@ -50,7 +50,7 @@ PAPER = Profile(
     learning_rate=5e-4,
 )
 
-CPU = Profile(
+CPU = MadProfile(
     name="cpu",
     tasks={
         "in-context-recall": InContextRecall(vocabulary=8, length=16),
@@ -71,4 +71,4 @@ CPU = Profile(
     learning_rate=3e-3,
 )
 
-PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (PAPER, CPU)}
+PROFILES: Mapping[str, MadProfile] = {profile.name: profile for profile in (PAPER, CPU)}

@@ -16,7 +16,7 @@ import torch
 
 from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.mad.metrics import TaskAccuracy, diverged_accuracy, task_accuracy
-from aira_evaluator.compose.mad.profiles import Profile
+from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.training.examples import Corpus
 
 
@@ -42,7 +42,7 @@ class SplitScore:
 
 def train_and_score(
     architecture: Sequence[str],
-    profile: Profile,
+    profile: MadProfile,
     train_corpus: Corpus,
     held_out: Mapping[str, Corpus],
     *,

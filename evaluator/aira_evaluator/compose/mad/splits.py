@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from aira_evaluator.compose.mad.profiles import PROFILES, Profile
+from aira_evaluator.compose.mad.profiles import PROFILES, MadProfile
 from aira_evaluator.compose.training.examples import Corpus, Examples
 from aira_evaluator.split_manifest import MANIFEST, DataError, read_manifest, write_manifest
 
@@ -23,7 +23,7 @@ SplitName = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
-class Manifest:
+class MadManifest:
     """What a split's folder holds."""
 
     profile: str
@@ -36,7 +36,7 @@ class Manifest:
     """Seed of the judge's training; only beside hidden data."""
 
 
-def draw_corpus(profile: Profile, split: SplitName, seed: int) -> Corpus:
+def draw_corpus(profile: MadProfile, split: SplitName, seed: int) -> Corpus:
     """Draw one split of all tasks. Tasks and splits get independent streams of the seed."""
     sizes = {
         "train": profile.train_examples,
@@ -50,7 +50,7 @@ def draw_corpus(profile: Profile, split: SplitName, seed: int) -> Corpus:
     }
 
 
-def write_split(folder: Path, corpus: Corpus, manifest: Manifest) -> None:
+def write_split(folder: Path, corpus: Corpus, manifest: MadManifest) -> None:
     """Write a split; the manifest goes last, so that a folder with a manifest is complete."""
     for name, examples in corpus.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -59,13 +59,13 @@ def write_split(folder: Path, corpus: Corpus, manifest: Manifest) -> None:
     write_manifest(folder, manifest, _SCHEMA)
 
 
-def read_split(folder: Path) -> tuple[Corpus, Manifest]:
+def read_split(folder: Path) -> tuple[Corpus, MadManifest]:
     """Read a split and check its shapes against its profile.
 
     Raises:
         DataError: naming the file and what is wrong with it.
     """
-    manifest = read_manifest(folder, Manifest, _SCHEMA)
+    manifest = read_manifest(folder, MadManifest, _SCHEMA)
     if manifest.profile not in PROFILES:
         known = ", ".join(PROFILES)
         raise DataError(f"{folder / MANIFEST}: unknown profile {manifest.profile!r}, expected one of {known}")

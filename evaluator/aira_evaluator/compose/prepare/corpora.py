@@ -16,8 +16,8 @@ _SYNTHETIC_SEED = 20260515
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """One text set."""
+class TextCorpus:
+    """One text set: the public files it is read from, and the grammar of its stand-in."""
 
     name: CorpusName
     files: tuple[str, ...]
@@ -42,16 +42,16 @@ class Corpus:
         raise DataError(f"the raw data of {self.name} lacks {', '.join(missing)}")
 
 
-BABISTORIES = Corpus(
+BABISTORIES = TextCorpus(
     name="babistories",
     files=tuple(f"babistories-dataset.7z.{volume:03d}" for volume in range(1, 6)),
     unpacked=("traindataset.txt", "valdataset.txt"),
     style="stories",
 )
-DCLM = Corpus(
+DCLM = TextCorpus(
     name="dclm",
     files=("shard_00000000_processed.jsonl.zst",),
     unpacked=("shard_00000000_processed.jsonl",),
     style="pages",
 )
-CORPORA: Mapping[str, Corpus] = {corpus.name: corpus for corpus in (BABISTORIES, DCLM)}
+CORPORA: Mapping[str, TextCorpus] = {corpus.name: corpus for corpus in (BABISTORIES, DCLM)}

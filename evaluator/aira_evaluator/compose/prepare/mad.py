@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aira_contract.files import ARCHITECTURE_FILE
-from aira_evaluator.compose.mad.profiles import PROFILES, Profile
-from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, Manifest, draw_corpus, write_split
+from aira_evaluator.compose.mad.profiles import PROFILES, MadProfile
+from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, MadManifest, draw_corpus, write_split
 from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
 from aira_evaluator.task_scripts.settings import profile_in_force
@@ -45,16 +45,16 @@ def evaluate_prepare(
         _write_train(mount, profile, primitives)
         for seed_set, seeds in hidden.items():
             for split, seed in seeds.by_split().items():
-                manifest = Manifest(profile.name, split, tuple(primitives), seed_set, seeds.training)
+                manifest = MadManifest(profile.name, split, tuple(primitives), seed_set, seeds.training)
                 write_split(hidden_folder(mount, split, seed_set), draw_corpus(profile, split, seed), manifest)
 
     return evaluate_prepare_script("Write the labelled hidden splits.", ARCHITECTURE_FILE, write, arguments)
 
 
-def _write_train(mount: Path, profile: Profile, primitives: Sequence[str]) -> None:
+def _write_train(mount: Path, profile: MadProfile, primitives: Sequence[str]) -> None:
     corpus = draw_corpus(profile, "train", PUBLIC_TRAIN_SEED)
-    write_split(mount / "train", corpus, Manifest(profile.name, "train", tuple(primitives)))
+    write_split(mount / "train", corpus, MadManifest(profile.name, "train", tuple(primitives)))
 
 
-def _profile() -> Profile:
+def _profile() -> MadProfile:
     return PROFILES[profile_in_force(PROFILES)]

@@ -20,7 +20,7 @@ from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.windows import TOKENS, Stream, StreamWriter, read_stream
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.contained import keep_fresh
-from aira_evaluator.text.tokenizer import Tokenizer
+from aira_evaluator.text.tokenizer import BytePairTokenizer
 
 Documents = Callable[[], Iterator[str]]
 """All documents of a corpus, from the first, at every call."""
@@ -43,8 +43,8 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Split:
-    """A written stream."""
+class WrittenStream:
+    """How many tokens and documents of a split were written, and the hash of the stream."""
 
     tokens: int
     documents: int
@@ -67,7 +67,7 @@ class HeldOut:
     tokens: int = 0
 
     def add(self, document: Stream) -> None:
-        """Keep one more."""
+        """Keep the encoded document for this split."""
         self.documents.append(document)
         self.tokens += len(document)
 
@@ -104,7 +104,7 @@ def distinct(texts: Iterable[str], share: float, counts: Counts) -> Iterator[_Do
         yield _Document(found, text, held_out)
 
 
-def train_tokenizer(documents: Documents, profile: TextProfile) -> Tokenizer:
+def train_tokenizer(documents: Documents, profile: TextProfile) -> BytePairTokenizer:
     """A byte-pair tokenizer of the public train documents alone.
 
     Raises:
@@ -113,13 +113,15 @@ def train_tokenizer(documents: Documents, profile: TextProfile) -> Tokenizer:
     texts = (
         document.text for document in distinct(documents(), profile.held_out_share, Counts()) if not document.held_out
     )
-    tokenizer = Tokenizer.train(islice(texts, profile.tokenizer_documents), profile.vocabulary)
+    tokenizer = BytePairTokenizer.train(islice(texts, profile.tokenizer_documents), profile.vocabulary)
     if tokenizer.get_vocab_size() != profile.vocabulary:
         raise DataError(f"the text yields {tokenizer.get_vocab_size()} tokens, expected {profile.vocabulary}")
     return tokenizer
 
 
-def write_train(documents: Documents, tokenizer: Tokenizer, profile: TextProfile, folder: Path) -> tuple[Split, Counts]:
+def write_train(
+    documents: Documents, tokenizer: BytePairTokenizer, profile: TextProfile, folder: Path
+) -> tuple[WrittenStream, Counts]:
     """Write the stream of the public train split: the first train documents, until there are enough windows."""
     counts = Counts()
     texts = (
@@ -131,17 +133,17 @@ def write_train(documents: Documents, tokenizer: Tokenizer, profile: TextProfile
             writer.append(document)
             if writer.full:
                 break
-    return Split(writer.tokens, writer.documents, writer.sha256), counts
+    return WrittenStream(writer.tokens, writer.documents, writer.sha256), counts
 
 
 def write_hidden(
     documents: Documents,
-    tokenizer: Tokenizer,
+    tokenizer: BytePairTokenizer,
     profile: TextProfile,
     train: Path,
     folders: Mapping[Part, Path],
     key: bytes,
-) -> dict[Part, Split]:
+) -> dict[Part, WrittenStream]:
     """Write the streams of all hidden splits.
 
     Args:
@@ -175,7 +177,12 @@ def split_documents(stream: Stream, mark: int) -> Iterator[Stream]:
 
 
 def _collect(
-    documents: Documents, tokenizer: Tokenizer, profile: TextProfile, parts: list[Part], key: bytes, enough: float
+    documents: Documents,
+    tokenizer: BytePairTokenizer,
+    profile: TextProfile,
+    parts: list[Part],
+    key: bytes,
+    enough: float,
 ) -> dict[Part, HeldOut]:
     """Held-out documents of every part, until each has `enough` tokens or the corpus ends."""
     found = {part: HeldOut() for part in parts}
@@ -189,7 +196,9 @@ def _collect(
     return found
 
 
-def _write(kept: list[Stream], folder: Path, wanted: int, dropped: int, part: Part, profile: TextProfile) -> Split:
+def _write(
+    kept: list[Stream], folder: Path, wanted: int, dropped: int, part: Part, profile: TextProfile
+) -> WrittenStream:
     mark = np.array([profile.vocabulary - 1], dtype=np.uint16)
     with (folder / TOKENS).open("wb") as file:
         writer = StreamWriter(file, wanted)
@@ -203,10 +212,10 @@ def _write(kept: list[Stream], folder: Path, wanted: int, dropped: int, part: Pa
             f"the text gives {have} windows for {' '.join(part)}, expected {profile.hidden_windows} "
             f"({dropped} of {dropped + len(kept)} documents were near duplicates)"
         )
-    return Split(writer.tokens, writer.documents, writer.sha256, dropped)
+    return WrittenStream(writer.tokens, writer.documents, writer.sha256, dropped)
 
 
-def _encoded(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[Stream]:
+def _encoded(texts: Iterable[str], tokenizer: BytePairTokenizer) -> Iterator[Stream]:
     """Each text's mark and tokens."""
     mark = np.array([tokenizer.get_bos_token_id()], dtype=np.uint16)
     remaining = iter(texts)

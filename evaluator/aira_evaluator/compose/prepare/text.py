@@ -11,15 +11,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 from aira_contract.files import ARCHITECTURE_FILE
-from aira_evaluator.compose.prepare.corpora import CORPORA, Corpus
-from aira_evaluator.compose.prepare.splitting import Documents, Part, Split, train_tokenizer, write_hidden, write_train
+from aira_evaluator.compose.prepare.corpora import CORPORA, TextCorpus
+from aira_evaluator.compose.prepare.splitting import (
+    Documents,
+    Part,
+    WrittenStream,
+    train_tokenizer,
+    write_hidden,
+    write_train,
+)
 from aira_evaluator.compose.text.profiles import PROFILES
 from aira_evaluator.compose.text.windows import TOKENS, TextManifest, write_text_manifest
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
 from aira_evaluator.task_scripts.settings import profile_in_force, source_in_force
-from aira_evaluator.text.tokenizer import Tokenizer
+from aira_evaluator.text.tokenizer import BytePairTokenizer
 
 __all__ = ["HiddenSeeds", "evaluate_prepare", "prepare"]
 
@@ -55,14 +62,14 @@ def evaluate_prepare(
 class _Preparation:
     """One run of a preparation script."""
 
-    def __init__(self, corpus: Corpus, primitives: Sequence[str], raw: Path) -> None:
+    def __init__(self, corpus: TextCorpus, primitives: Sequence[str], raw: Path) -> None:
         self._corpus, self._primitives = corpus, tuple(primitives)
         profiles = PROFILES[corpus.name]
         self._profile = profiles[profile_in_force(profiles)]
         self._source = source_in_force()
         self._documents: Documents = lambda: corpus.documents(raw, self._source, self._profile)
 
-    def write_train(self, mount: Path) -> Tokenizer:
+    def write_train(self, mount: Path) -> BytePairTokenizer:
         """Train the tokenizer and write the train split with it."""
         folder = mount / "train"
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +81,7 @@ class _Preparation:
         self._finish(folder, "train", split, tokenizer, asdict(counts))
         return tokenizer
 
-    def write_hidden(self, mount: Path, tokenizer: Tokenizer, hidden: Mapping[str, HiddenSeeds]) -> None:
+    def write_hidden(self, mount: Path, tokenizer: BytePairTokenizer, hidden: Mapping[str, HiddenSeeds]) -> None:
         """Write every hidden split."""
         folders: dict[Part, Path] = {}
         for seed_set, seeds in hidden.items():
@@ -92,8 +99,8 @@ class _Preparation:
         self,
         folder: Path,
         name: str,
-        split: Split,
-        tokenizer: Tokenizer,
+        split: WrittenStream,
+        tokenizer: BytePairTokenizer,
         counts: dict[str, int],
         seed_set: str | None = None,
         training_seed: int | None = None,

@@ -24,7 +24,7 @@ MOST_SHAPES = 64
 Block = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
 
-class Model(Protocol):
+class StackedModel(Protocol):
     """A model around a stack of residual blocks."""
 
     stack: nn.Module

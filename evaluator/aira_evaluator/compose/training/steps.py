@@ -29,7 +29,7 @@ class Optimizer(Protocol):
     """What a step needs of an optimizer."""
 
     def zero_grad(self) -> None:
-        """Drop the gradients."""
+        """Drop the gradients of the last step."""
         ...
 
     def step(self) -> object:

@@ -73,7 +73,7 @@ class Sequences:
 
 
 @dataclass(frozen=True)
-class Split:
+class LabelledSplit:
     """N labelled examples over M sequences."""
 
     sequences: Sequences
@@ -86,7 +86,7 @@ class Split:
         return len(self.labels)
 
 
-def write_split(folder: Path, split: Split, manifest: SplitManifest) -> None:
+def write_split(folder: Path, split: LabelledSplit, manifest: SplitManifest) -> None:
     """Write a split; the manifest goes last, so that a folder with a manifest is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, NDArray[Any]] = {
@@ -102,7 +102,7 @@ def write_split(folder: Path, split: Split, manifest: SplitManifest) -> None:
     write_manifest(folder, manifest, _SCHEMA)
 
 
-def read_split(folder: Path) -> tuple[Split, SplitManifest]:
+def read_split(folder: Path) -> tuple[LabelledSplit, SplitManifest]:
     """Read a split by memory map and check that its parts fit together.
 
     Raises:
@@ -118,12 +118,12 @@ def read_split(folder: Path) -> tuple[Split, SplitManifest]:
             raise DataError(f"{path}: {error}") from None
         if arrays[name].dtype != dtype:
             raise DataError(f"{path}: {arrays[name].dtype}, expected {np.dtype(dtype)}")
-    split = Split(Sequences(arrays["symbols"], arrays["offsets"]), arrays["rows"], arrays["labels"])
+    split = LabelledSplit(Sequences(arrays["symbols"], arrays["offsets"]), arrays["rows"], arrays["labels"])
     _check(folder, split, manifest)
     return split, manifest
 
 
-def _check(folder: Path, split: Split, manifest: SplitManifest) -> None:
+def _check(folder: Path, split: LabelledSplit, manifest: SplitManifest) -> None:
     contract = CONTRACTS[manifest.task]
     offsets, rows = split.sequences.offsets, split.rows
     problem = ""

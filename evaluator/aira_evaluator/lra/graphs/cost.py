@@ -28,14 +28,14 @@ _IGNORED = {"builtin.module", "func.func", "func.return", "stablehlo.return", "s
 
 @dataclass(frozen=True)
 class Work:
-    """What one graph computes."""
+    """The operations that one graph computes, counted by kind."""
 
     by_kind: Mapping[Kind, float]
     unknown_loops: int
 
     @property
     def total(self) -> float:
-        """Over all kinds."""
+        """The operations of all kinds together."""
         return sum(self.by_kind.values())
 
 

@@ -54,7 +54,7 @@ class Scaled:
 
 
 @dataclass(frozen=True)
-class TracedModule:
+class CheckedModule:
     """All checked graphs of a submission."""
 
     functions: ModuleFunctions
@@ -71,7 +71,7 @@ class TracedModule:
         return sum(prod(array.shape) for array in self.parameters)
 
 
-def read_module(bundle: Bundle, contract: ModuleContract, eval_batch_size: int) -> TracedModule:
+def read_module(bundle: Bundle, contract: ModuleContract, eval_batch_size: int) -> CheckedModule:
     """Check every graph of a bundle.
 
     Raises:
@@ -95,7 +95,7 @@ def read_module(bundle: Bundle, contract: ModuleContract, eval_batch_size: int) 
     )
     digests = [graph.sha256 for graph in (init, forward, backward, evaluate)]
     text = json.dumps([digests, asdict(wanted)], sort_keys=True)
-    return TracedModule(functions, parameters, scaled, hashlib.sha256(text.encode()).hexdigest())
+    return CheckedModule(functions, parameters, scaled, hashlib.sha256(text.encode()).hexdigest())
 
 
 def _derived(forward: Graph) -> TrainingPass:
@@ -119,7 +119,7 @@ def _submitted(forward: Graph, backward: Graph, platform: str) -> TrainingPass:
 
 
 def sealed(values: Values) -> Values:
-    """The same values behind a barrier that the compiler does not fuse across.
+    """Return the same values behind a barrier that the compiler does not fuse across.
 
     Without barriers around the module's passes, the same module trains to other last digits when it comes as a graph
     than when it comes as Python. They cost no time (docs/lra_trust.md).
@@ -182,7 +182,7 @@ def _expect(graph: Graph, what: str, found: Sequence[ArrayType], expected: Seque
             raise RefusedError(f"{graph.name}: {what} {index} is {one}, expected {other}")
 
 
-def missing_scales(module: TracedModule) -> list[int]:
+def missing_scales(module: CheckedModule) -> list[int]:
     """Multiples of the length the module could not be traced at."""
     traced: Mapping[int, Scaled] = {each.scale: each for each in module.scaled}
     return [scale for scale in SCALES if scale not in traced]

@@ -79,7 +79,7 @@ class ArrayType:
 
     @property
     def abstract(self) -> jax.ShapeDtypeStruct:
-        """The same for tracing."""
+        """The type as JAX takes it where it traces without values."""
         return jax.ShapeDtypeStruct(self.shape, self.dtype)  # type: ignore[no-untyped-call]
 
     def __str__(self) -> str:

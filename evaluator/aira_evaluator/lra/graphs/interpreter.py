@@ -22,8 +22,9 @@ from jax import lax
 from jax.extend.mlir import ir
 from numpy.typing import NDArray
 
+from aira_evaluator.lra.graphs.attributes import UnreadableError, Value, constant, integers
 from aira_evaluator.lra.graphs.graph import REFERENCES, Graph
-from aira_evaluator.lra.graphs.operations import EVALUATED, UnreadableError, Value, constant, integers
+from aira_evaluator.lra.graphs.operations import EVALUATED
 
 _Environment = dict["ir.Value[ir.Type]", Value]
 _SCALAR = {"add", "subtract", "multiply", "compare", "select", "convert", "minimum", "maximum", "clamp", "remainder"}

@@ -17,7 +17,7 @@ from aira_evaluator.lra.contract.splits import SplitManifest, read_split
 from aira_evaluator.lra.contract.submission import TaskName
 from aira_evaluator.lra.judge.programs import carried_programs
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.evaluating import Evaluated, EvaluateScript, EvaluationRequest, PathOption
+from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationRequest, EvaluationResult, PathOption
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
@@ -43,7 +43,7 @@ def evaluate(task: TaskName, *, configurable: bool, arguments: Sequence[str] | N
         The exit status.
     """
 
-    def score(asked: EvaluationRequest) -> Evaluated:
+    def score(asked: EvaluationRequest) -> EvaluationResult:
         profile = PROFILES[profile_in_force(NAMES), task]
         bundle = read_bundle(read_file(asked.submission, MAX_GRAPHS_BYTES), profile, configurable=configurable)
         with carried_programs(asked.paths[_PROGRAMS.flag]):
@@ -52,7 +52,7 @@ def evaluate(task: TaskName, *, configurable: bool, arguments: Sequence[str] | N
     return SCRIPT.run(score, arguments)
 
 
-def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> Evaluated:
+def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> EvaluationResult:
     seed_set = seed_set_in_force()
     train, _ = read_split(asked.data / "train")
     validation, _ = read_split(hidden_folder(asked.data, "validation", seed_set))
@@ -84,7 +84,7 @@ def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> Ev
             raise  # a device may fail by itself
         raise RefusedError(f"the compiler does not take its graphs: {kind}: {told.strip()[:200]}") from None
     found = {"flags": score.flags, "unranked": score.unranked, "remarks": score.remarks}
-    return Evaluated(score.validation, score.test, seed_set, score.details, score.canonical, found)
+    return EvaluationResult(score.validation, score.test, seed_set, score.details, score.canonical, found)
 
 
 def _training_seed(manifest: SplitManifest, profile: LraProfile) -> int:

@@ -25,13 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aira_evaluator.lra.contract.profiles import ListOpsShape
-from aira_evaluator.lra.contract.splits import Sequences, Split
+from aira_evaluator.lra.contract.splits import LabelledSplit, Sequences
 from aira_evaluator.lra.listops.operators import PUBLIC, Operator, apply
 
 OPERATORS = ("[MIN", "[MAX", "[MED", "[SM")
 FIRST_OPERATOR = 10
 CLOSE = FIRST_OPERATOR + len(OPERATORS)
-_WORDS = (*(str(digit) for digit in range(10)), *OPERATORS, "]")
 _OPERATOR_PROBABILITY = 0.25
 _CHUNK_DRAWS = 8192
 _CHUNKS_BEFORE_WORKERS = 24
@@ -143,7 +142,7 @@ def draw_expressions(
     operators: Sequence[Operator] = PUBLIC,
     workers: int = 1,
     progress: Callable[[int], None] = lambda done: None,
-) -> tuple[Split, int]:
+) -> tuple[LabelledSplit, int]:
     """Draw `count` expressions unlike each other and unlike those in `seen`, which they are added to.
 
     Args:
@@ -180,7 +179,7 @@ def draw_expressions(
     offsets = np.zeros(count + 1, np.int64)
     np.cumsum([len(part) for part in parts], out=offsets[1:])
     rows = np.arange(count, dtype=np.int32)[:, None]
-    return Split(Sequences(np.concatenate(parts), offsets), rows, np.array(labels, np.uint8)), repeated
+    return LabelledSplit(Sequences(np.concatenate(parts), offsets), rows, np.array(labels, np.uint8)), repeated
 
 
 def _chunks(shape: ListOpsShape, seed: int, operators: Sequence[Operator], workers: int) -> Iterator[Chunk]:
@@ -199,8 +198,3 @@ def _chunks(shape: ListOpsShape, seed: int, operators: Sequence[Operator], worke
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def to_text(symbols: NDArray[np.uint8]) -> str:
-    """An expression as people write it: `[MAX 4 3 [MIN 2 3 ] 1 0 ]`."""
-    return " ".join(_WORDS[symbol] for symbol in symbols)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aira_evaluator.lra.contract.profiles import LraProfile
-from aira_evaluator.lra.contract.splits import Split
+from aira_evaluator.lra.contract.splits import LabelledSplit
 from aira_evaluator.lra.listops.expressions import draw_expressions
 from aira_evaluator.lra.prepare import aan, imdb, synthetic
 from aira_evaluator.lra.prepare.pools import PoolBuilder, take
@@ -38,7 +38,7 @@ _FEWEST_EXAMPLES = 50
 class Counted:
     """A split and what making it counted."""
 
-    split: Split
+    split: LabelledSplit
     counts: dict[str, int]
 
 
@@ -46,8 +46,8 @@ class Counted:
 class Pools:
     """The parts of Text or Retrieval before they are split, over the documents of all of them."""
 
-    public: Split
-    hidden: Mapping[str, Split]
+    public: LabelledSplit
+    hidden: Mapping[str, LabelledSplit]
     """Named as in the raw data."""
     empty: dict[str, int]
     """Examples of each part without text, already left out."""
@@ -105,7 +105,7 @@ def public_pools(task: str, raw: Path, scratch: Path) -> Pools:
     return Pools(pools.pop("train"), pools, empty)
 
 
-def synthetic_pool(profile: LraProfile, count: int, seed: int, scratch: Path) -> Split:
+def synthetic_pool(profile: LraProfile, count: int, seed: int, scratch: Path) -> LabelledSplit:
     """Generate a stand-in for `count` examples of Text or Retrieval."""
     add = synthetic.add_texts if profile.task == "text" else synthetic.add_pairs
     builder = PoolBuilder(scratch / ".synthetic.symbols")
@@ -116,7 +116,7 @@ def synthetic_pool(profile: LraProfile, count: int, seed: int, scratch: Path) ->
         builder.close()
 
 
-def carve_public(profile: LraProfile, pool: Split, empty: int = 0) -> dict[str, Counted]:
+def carve_public(profile: LraProfile, pool: LabelledSplit, empty: int = 0) -> dict[str, Counted]:
     """Split the public pool into `train` and `validation`; the latter loses near duplicates of the former.
 
     Raises:
@@ -188,7 +188,7 @@ def _share_out(
     return chosen
 
 
-def _example_classes(pools: Sequence[Split], label: str) -> list[NDArray[np.int64]]:
+def _example_classes(pools: Sequence[LabelledSplit], label: str) -> list[NDArray[np.int64]]:
     """For each pool, the near-duplicate classes of its examples' documents, (N, documents), over all pools."""
     starts = np.cumsum([0, *(len(pool.sequences) for pool in pools)])
 

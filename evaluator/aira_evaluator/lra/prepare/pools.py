@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aira_evaluator.lra.contract.splits import MAX_SYMBOLS, Sequences, Split
+from aira_evaluator.lra.contract.splits import MAX_SYMBOLS, LabelledSplit, Sequences
 
 
 class PoolBuilder:
@@ -47,16 +47,18 @@ class PoolBuilder:
             self._stops.append(self._stops[-1] + len(document))
         return index
 
-    def pool(self) -> Split:
-        """Everything added so far; its symbols are a memory map of the scratch file."""
+    def pool(self) -> LabelledSplit:
+        """Return the documents added so far as a pool; its symbols are a memory map of the scratch file."""
         self._file.flush()
         size = self._stops[-1]
         symbols = np.memmap(self._path, np.uint8, mode="r", shape=(size,)) if size else np.empty(0, np.uint8)
         offsets = np.array(self._stops, np.int64)
-        return Split(Sequences(symbols, offsets), np.array(self._rows, np.int32), np.array(self._labels, np.uint8))
+        return LabelledSplit(
+            Sequences(symbols, offsets), np.array(self._rows, np.int32), np.array(self._labels, np.uint8)
+        )
 
 
-def take(pool: Split, examples: NDArray[np.intp]) -> Split:
+def take(pool: LabelledSplit, examples: NDArray[np.intp]) -> LabelledSplit:
     """The examples at these indices, in that order, with only the sequences they use."""
     used, rows = np.unique(pool.rows[examples], return_inverse=True)
     lengths = np.diff(pool.sequences.offsets)[used]
@@ -66,4 +68,4 @@ def take(pool: Split, examples: NDArray[np.intp]) -> Split:
     for place, index in enumerate(used):
         symbols[offsets[place] : offsets[place + 1]] = pool.sequences[int(index)]
     shape = pool.rows[examples].shape
-    return Split(Sequences(symbols, offsets), rows.reshape(shape).astype(np.int32), pool.labels[examples])
+    return LabelledSplit(Sequences(symbols, offsets), rows.reshape(shape).astype(np.int32), pool.labels[examples])

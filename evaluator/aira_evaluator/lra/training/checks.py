@@ -42,7 +42,7 @@ class ChanceCheck:
 
     @property
     def mean(self) -> float:
-        """Over the draws."""
+        """The mean over the draws of how far accuracy is above chance."""
         return fmean(self.excess)
 
     @property

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aira_evaluator.lra.contract.profiles import LraProfile
-from aira_evaluator.lra.contract.splits import Split
+from aira_evaluator.lra.contract.splits import LabelledSplit
 from aira_evaluator.lra.contract.submission import PADDING_ID
 from aira_evaluator.lra.listops.expressions import draw_expressions
 from aira_evaluator.lra.listops.operators import drawn_operators
@@ -45,8 +45,8 @@ class Control:
     """`variant`, `renamed` or `shuffled`."""
     told: str
     """What is different, for people."""
-    train: Split
-    held_out: Split
+    train: LabelledSplit
+    held_out: LabelledSplit
     ids: NDArray[np.uint16]
     """What each token id becomes."""
 
@@ -87,7 +87,7 @@ def secret_ids(vocab_size: int, rng: np.random.Generator) -> NDArray[np.uint16]:
 
 
 def controls_of(
-    profile: LraProfile, train: Split, test: Split, vocab_size: int, rng: np.random.Generator
+    profile: LraProfile, train: LabelledSplit, test: LabelledSplit, vocab_size: int, rng: np.random.Generator
 ) -> Iterator[Control]:
     """The controls of a task, made one at a time.
 
@@ -109,7 +109,13 @@ def controls_of(
 
 
 def _variant(
-    profile: LraProfile, train: Split, test: Split, vocab_size: int, *, fewer: bool, rng: np.random.Generator
+    profile: LraProfile,
+    train: LabelledSplit,
+    test: LabelledSplit,
+    vocab_size: int,
+    *,
+    fewer: bool,
+    rng: np.random.Generator,
 ) -> Control:
     """ListOps with operators of the family, and a fifth fewer or more arguments."""
     assert profile.listops is not None

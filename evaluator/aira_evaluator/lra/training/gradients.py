@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aira_evaluator.lra.training.predictions import rounded
-from aira_evaluator.lra.training.trainer import Examples, Trainer, Weights
+from aira_evaluator.lra.training.trainer import DeviceExamples, Trainer, Weights
 
 _MISREAD = "forward cannot be derived: the judge reads it otherwise than the compiler does"
 MOVED = 0.02
@@ -62,12 +62,12 @@ class _Check:
     """Compares the two gradients of one module; compiled once."""
 
     def __init__(
-        self, derived: Trainer, weights: Weights, order: jax.Array, examples: Examples, key: jax.Array,
+        self, derived: Trainer, weights: Weights, order: jax.Array, examples: DeviceExamples, key: jax.Array,
         tolerance: Tolerance, *, fast: bool,
     ) -> None:  # fmt: skip
         submitted = Trainer(derived.functions, derived.head, derived=False)
 
-        def distances(step: jax.Array, weights: Weights, order: jax.Array, examples: Examples) -> jax.Array:
+        def distances(step: jax.Array, weights: Weights, order: jax.Array, examples: DeviceExamples) -> jax.Array:
             _, outputs, ours = derived.gradients(step, weights, order, examples, key)
             _, expected, theirs = submitted.gradients(step, weights, order, examples, key)
             return _distances([*ours[0], *outputs], [*theirs[0], *expected], len(outputs), tolerance)
@@ -153,7 +153,7 @@ def choose_gradient(
     derived: Trainer,
     weights: Weights,
     order: jax.Array,
-    examples: Examples,
+    examples: DeviceExamples,
     key: jax.Array,
     tolerance: Tolerance,
     *,

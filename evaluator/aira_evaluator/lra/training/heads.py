@@ -18,11 +18,11 @@ class Head(Protocol):
     """From the outputs (B, W) of an example's documents to logits (B, C)."""
 
     def init(self, key: jax.Array) -> HeadParameters:
-        """Parameters before training."""
+        """Draw the head's parameters before training."""
         ...
 
     def logits(self, parameters: HeadParameters, outputs: Sequence[jax.Array]) -> jax.Array:
-        """Logits (B, C)."""
+        """Return logits (B, C) from the outputs (B, W) of each document."""
         ...
 
 
@@ -30,11 +30,11 @@ class NoHead:
     """Modules of Text and ListOps give logits themselves."""
 
     def init(self, key: jax.Array) -> HeadParameters:
-        """No parameters."""
+        """Return no parameters: this head has none."""
         return {}
 
     def logits(self, parameters: HeadParameters, outputs: Sequence[jax.Array]) -> jax.Array:
-        """The module's output."""
+        """Return the module's output (B, C) as it is."""
         return outputs[0]
 
 

@@ -40,7 +40,7 @@ class JudgeLimits:
             )
 
 
-class Clock:
+class EvaluationClock:
     """Time used, by what it was used for."""
 
     def __init__(self, limits: JudgeLimits, started_s: float) -> None:

@@ -28,7 +28,7 @@ Scalar = jax.Array | float
 BETA1, BETA2, EPSILON = 0.9, 0.98, 1e-9
 
 
-class Examples(NamedTuple):
+class DeviceExamples(NamedTuple):
     """N labelled examples over M sequences, on the device."""
 
     tokens: jax.Array
@@ -101,7 +101,7 @@ class TrainingState(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Steps to train."""
+    """Which steps to train, and on which examples."""
 
     first: jax.Array | int
     stop: jax.Array | int
@@ -141,7 +141,7 @@ class Trainer:
         return TrainingState(weights, Moments.of(weights), jnp.zeros((), jnp.float32))
 
     def gradients(
-        self, step: jax.Array, weights: Weights, order: jax.Array, examples: Examples, key: jax.Array
+        self, step: jax.Array, weights: Weights, order: jax.Array, examples: DeviceExamples, key: jax.Array
     ) -> tuple[jax.Array, list[jax.Array], Weights]:
         """Loss, outputs by document, and gradients of the weights on the examples `order[step]`."""
         parameters, head_parameters = weights
@@ -171,7 +171,7 @@ class Trainer:
         step: jax.Array,
         state: TrainingState,
         order: jax.Array,
-        examples: Examples,
+        examples: DeviceExamples,
         key: jax.Array,
         optimizer: AdamW,
     ) -> TrainingState:
@@ -181,7 +181,7 @@ class Trainer:
         return TrainingState(weights, moments, state.loss_sum + loss)
 
     def run(
-        self, state: TrainingState, span: Span, examples: Examples, key: jax.Array, optimizer: AdamW
+        self, state: TrainingState, span: Span, examples: DeviceExamples, key: jax.Array, optimizer: AdamW
     ) -> TrainingState:
         """All steps of a span, as one loop to be compiled once: its bounds are arguments."""
 

@@ -19,13 +19,13 @@ from aira_bench.agents.llm.memory import Memory, remember_ancestors, remember_va
 from aira_bench.agents.llm.prompting import prompt_hashes, render_analysis, render_request, render_system
 from aira_bench.agents.protocol import Analysis, Brief, Proposal, Provenance, Situation, StepReport
 from aira_bench.errors import ModelError, RunStateError
+from aira_bench.excerpts import EARLIER_ANSWER_CHARS, PLAN_CHARS
 from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Model
 from aira_bench.llm.schemas import parse_object
 from aira_bench.record.node import Change, ModelUse
 
 FORMAT_RETRIES = 3
 CALL_DEADLINE_S = 3600.0
-_EARLIER_ANSWER_CHARS = 6000
 _REFUSALS = {
     "content_filter": "the provider's content filter refused to answer",
     "context_overflow": "the prompt is longer than the model's context",
@@ -68,15 +68,15 @@ class LlmAgent:
     memory: bool = True
 
     def provenance(self) -> Provenance:
-        """Its prompts, and the card its source has."""
+        """Return hashes of its prompt files, and the card of the model that its source has."""
         return Provenance(prompt_hashes(), self.source.card_values())
 
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """Count what was spent before."""
+        """Count the calls that earlier processes of the run recorded against its budgets."""
         self.source.resume(calls)
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """Ask for a program, or for edits of the parent's."""
+        """Ask the model for a program, or for edits of the parent's, and ask again where the answer cannot be used."""
         model = self.source.model(situation, "propose")
         first = self._ask(brief, situation, model, self._remember(brief, situation))
         if first.failure == _REFUSALS["context_overflow"] and self.memory:
@@ -102,7 +102,7 @@ class LlmAgent:
             problem = proposal.failure
             if completion.finish_reason == "length":
                 problem = f"{problem} It was cut off at the token limit: answer more briefly."
-            messages = (*messages, Message("assistant", completion.text[:_EARLIER_ANSWER_CHARS] or "(empty)"),
+            messages = (*messages, Message("assistant", completion.text[:EARLIER_ANSWER_CHARS] or "(empty)"),
                         Message("user", f"That answer cannot be used. {problem} Answer again, in full."))  # fmt: skip
         return Proposal("", "", model_use=use, failure=f"no usable answer in {1 + FORMAT_RETRIES} tries: {problem}")
 
@@ -129,7 +129,7 @@ class LlmAgent:
                 return replace(found, model_use=use)
             request = replace(
                 request,
-                messages=(*request.messages, Message("assistant", completion.text[:_EARLIER_ANSWER_CHARS] or "(empty)"),
+                messages=(*request.messages, Message("assistant", completion.text[:EARLIER_ANSWER_CHARS] or "(empty)"),
                           Message("user", "Answer with the JSON object that was asked for, and nothing else.")),
             )  # fmt: skip
         raise ModelError(f"{self.name} gave no usable analysis in {1 + FORMAT_RETRIES} tries.")
@@ -148,7 +148,7 @@ class LlmAgent:
 
 
 def use_of(completion: Completion) -> ModelUse:
-    """What one call used."""
+    """Return the calls, tokens and dollars of one answered call, for the step's node."""
     usage = completion.usage
     return ModelUse(1, usage.input_tokens, usage.output_tokens, completion.cost_usd)
 
@@ -164,7 +164,7 @@ def _read_answer(text: str, base: str | None) -> Proposal:
     if isinstance(edited, NotRead):
         return Proposal("", "", failure=f"The answer cannot be read: {edited.why}.")
     changes = tuple(Change(**change) for change in edited["changes"])
-    plan = " ".join(text.partition("### change")[0].partition("<<<<<<<")[0].split())[:1000]
+    plan = " ".join(text.partition("### change")[0].partition("<<<<<<<")[0].split())[:PLAN_CHARS]
     return Proposal(edited["code"], plan, changes=changes, failure=edited["problem"])
 
 
@@ -177,5 +177,5 @@ def _read_analysis(completion: Completion) -> Analysis | None:
         return None
     known = isinstance(metric, int | float) and not isinstance(metric, bool) and abs(metric) <= sys.float_info.max
     return Analysis(
-        value["is_bug"], summary[:1000], float(metric) if known and metric is not None else None, ModelUse()
+        value["is_bug"], summary[:PLAN_CHARS], float(metric) if known and metric is not None else None, ModelUse()
     )

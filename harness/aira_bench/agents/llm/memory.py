@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aira_bench.excerpts import TOLD_PLAN_CHARS, TOLD_REASON_CHARS
 from aira_bench.record.node import Journal, Node
 
 MEMORY_CHARS = 12000
@@ -34,7 +35,7 @@ class Memory:
 
 
 def remember_valid(journal: Journal, *, lower_is_better: bool, limit: int = MEMORY_CHARS) -> Memory:
-    """Valid nodes, best kept first when not all fit."""
+    """Return the valid steps for a prompt; where not all fit, those of best fitness."""
     valid = [node for node in journal if node.is_valid]
     sign = 1.0 if lower_is_better else -1.0
 
@@ -46,7 +47,7 @@ def remember_valid(journal: Journal, *, lower_is_better: bool, limit: int = MEMO
 
 
 def remember_ancestors(journal: Journal, step: int, *, limit: int = MEMORY_CHARS) -> Memory:
-    """The failed node `step` and its failed ancestors, nearest kept first."""
+    """Return the failed step and the failed steps it was made from; where not all fit, the nearest."""
     by_step = {node.step: node for node in journal}
     chain: list[Node] = []
     at: Node | None = by_step.get(step)
@@ -69,4 +70,7 @@ def _fit(nodes: Sequence[Node], limit: int) -> Memory:
 
 
 def _entry(node: Node) -> Remembered:
-    return Remembered(node.step, node.outcome, node.reason[:300], node.plan[:600], node.summary[:600])
+    return Remembered(
+        node.step, node.outcome, node.reason[:TOLD_REASON_CHARS], node.plan[:TOLD_PLAN_CHARS],
+        node.summary[:TOLD_PLAN_CHARS],
+    )  # fmt: skip

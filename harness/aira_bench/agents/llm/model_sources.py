@@ -47,7 +47,7 @@ class ProviderSource:
     _seeds: dict[int, Ledger] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Open the run's ledger."""
+        """Open the ledger of the whole run; those of seeds open when a seed first asks."""
         self._run = Ledger(self.budgets.run, "run")
 
     @classmethod
@@ -66,19 +66,19 @@ class ProviderSource:
         return cls(card, connect(card, environ, limiter=AdaptiveLimiter(), rng=jitter, sleep=time.sleep), budgets)
 
     def model(self, situation: Situation, operator: str) -> Model:
-        """The card's model, budgeted and recorded."""
+        """Return the card's model, held to both budgets, recording its calls in the situation's folder."""
         budgeted = BudgetedModel(self.provider, self.card, (self._run, self._ledger(situation.seed)))
         return RecordingModel(budgeted, situation.calls / operator)
 
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """Count recorded calls in both ledgers."""
+        """Count the calls that earlier processes recorded, for the run and for each seed."""
         for seed, folder in calls.items():
             completions = recorded_completions(folder)
             self._run.add(completions)
             self._ledger(seed).add(completions)
 
     def card_values(self) -> Mapping[str, object]:
-        """The card."""
+        """Return the card as JSON values, for the manifest."""
         return self.card.model_dump(mode="json")
 
     def _ledger(self, seed: int) -> Ledger:
@@ -92,14 +92,14 @@ class FunctionSource:
     function: ScriptedModel
 
     def model(self, situation: Situation, operator: str) -> Model:
-        """The function, recorded."""
+        """Return the function as a model whose calls are recorded in the situation's folder."""
         return RecordingModel(self.function, situation.calls / operator)
 
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """A function costs nothing."""
+        """Count nothing: calls of a function cost no tokens or dollars."""
 
     def card_values(self) -> None:
-        """A function has no card."""
+        """Return None: no card stands behind a function."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class _Replay:
     answers: list[Completion]
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """The next recorded answer.
+        """Return the next recorded answer, whatever the request says.
 
         Raises:
             RunStateError: the recorded run asked less often.
@@ -148,10 +148,10 @@ class ReplaySource:
         return RecordingModel(_Replay(f"replay of {self.run.path.name}", answers), situation.calls / operator)
 
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """A replay costs nothing."""
+        """Count nothing: answers that were recorded before cost nothing again."""
 
     def card_values(self) -> None:
-        """A replay asks no provider."""
+        """Return None: a replay asks no provider, so no card is used."""
 
     def _node(self, situation: Situation) -> Node | None:
         nodes = self.run.seed(situation.seed).nodes
@@ -159,7 +159,7 @@ class ReplaySource:
 
 
 def recorded_completions(folder: Path) -> list[Completion]:
-    """Every answer recorded for a seed."""
+    """Return every answer recorded below a seed's folder of calls, by folder and then by number."""
     folders = sorted({path.parent for path in folder.rglob("call_*.json")})
     return [exchange.completion for path in folders for exchange in read_exchanges(path)]
 

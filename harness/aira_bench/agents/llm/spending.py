@@ -19,7 +19,7 @@ from aira_bench.llm.protocol import Completion, CompletionRequest, Model
 
 @dataclass(frozen=True)
 class Caps:
-    """Limits; None is no limit."""
+    """The most that may be spent, in dollars and in tokens; None is no limit."""
 
     usd: float | None = None
     tokens: int | None = None
@@ -67,7 +67,7 @@ class Ledger:
             self.tokens += tokens - reserved_tokens
 
     def add(self, completions: Iterable[Completion]) -> None:
-        """Count calls made before."""
+        """Count calls that were made before this process began."""
         with self._lock:
             for completion in completions:
                 self.usd += completion.cost_usd or 0.0
@@ -92,11 +92,11 @@ class BudgetedModel:
 
     @property
     def name(self) -> str:
-        """The inner model's name."""
+        """Return the name of the model behind the ledgers."""
         return self.model.name
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """The model's answer, if even its dearest answer fits.
+        """Return the model's answer, if even the dearest answer it can give fits into what is left.
 
         Raises:
             BudgetExceeded: it does not; nothing was sent.

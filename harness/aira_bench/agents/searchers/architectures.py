@@ -36,7 +36,7 @@ main(["--architecture", ARCHITECTURE, "--data", "{DATA}"])
 
 
 def random_architecture(rng: random.Random, primitives: tuple[str, ...], layers: int) -> Architecture:
-    """Each layer uniform and independent."""
+    """Draw each layer uniformly, independently of the others."""
     return tuple(rng.choice(primitives) for _ in range(layers))
 
 
@@ -54,7 +54,7 @@ def mutate(rng: random.Random, parent: Architecture, primitives: tuple[str, ...]
 
 
 def cross(rng: random.Random, first: Architecture, second: Architecture) -> Architecture:
-    """Each layer from either parent."""
+    """Draw each layer from one of the two parents, with equal chances."""
     return tuple(rng.choice(pair) for pair in zip(first, second, strict=True))
 
 
@@ -103,22 +103,22 @@ class ArchitectureSpace:
         return cls(brief, situation, *search_space(brief, agent))
 
     def baseline(self) -> Proposal:
-        """Alternating attention and MLP, `mA,M,mA,M,...`."""
+        """Return attention and MLP in turn, `mA,M,mA,M,...`."""
         usual = (ATTENTION.symbol, MLP.symbol)
         pair = usual if set(usual) <= set(self.primitives) else self.primitives[:2]
         architecture = tuple(pair[layer % len(pair)] for layer in range(self.layers))
         return write_solution(self.brief, architecture, "Alternating attention and MLP.")
 
     def random(self) -> Proposal:
-        """A uniformly random architecture, untried where the space still easily yields one."""
+        """Return a uniformly random architecture, untried where the space still easily yields one."""
         return write_solution(self.brief, self._untried(), "A uniformly random architecture.")
 
     def start(self) -> Proposal:
-        """The same."""
+        """Return a random architecture to begin an evolution with, untried where the space still easily yields one."""
         return write_solution(self.brief, self._untried(), "A random start.")
 
     def child(self, parents: tuple[int, ...]) -> Proposal:
-        """An untried mutant of a parent, or of the cross of two."""
+        """Return an untried mutant of a parent, or of the cross of two."""
         rng, seen = self.situation.rng, self._seen()
         parent = self._architecture(parents[0])
         if len(parents) == 2:

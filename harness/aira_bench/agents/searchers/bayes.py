@@ -31,6 +31,7 @@ from aira_bench.agents.searchers.bayes_problem import (
 )
 from aira_bench.errors import ModelError
 from aira_bench.escaping import printable
+from aira_bench.excerpts import LINE_CHARS, VALUE_CHARS
 
 EXTRA = "aira-bench[bayes]"
 DEADLINE_S = 300.0
@@ -56,7 +57,7 @@ def ask_process(request: ProposalRequest, deadline_s: float = DEADLINE_S) -> Cod
     if done.returncode != 0:
         last = printable((done.stderr.strip().splitlines() or ["it printed nothing"])[-1])
         raise ModelError(
-            f"The process that proposes ended with exit status {done.returncode}: {last[:300]}.",
+            f"The process that proposes ended with exit status {done.returncode}: {last[:LINE_CHARS]}.",
             hint=f"{sys.executable} -P -c 'import botorch'",
         )
     return str(json.loads(done.stdout)["chosen"])
@@ -108,7 +109,9 @@ class BayesAgent(UnlookingAgent):
     def _checked(chosen: Codes, space: Space, search: Search, tried: set[Codes]) -> Codes:
         allowed = chosen in search.candidates if search.candidates is not None else space.holds(chosen)
         if not allowed or chosen in tried:
-            raise ModelError(f"The process that proposes answered {chosen[:40]!r}, expected an untried candidate.")
+            raise ModelError(
+                f"The process that proposes answered {chosen[:VALUE_CHARS]!r}, expected an untried candidate."
+            )
         return chosen
 
 

@@ -47,20 +47,20 @@ class Space:
     layers: int
 
     def all(self) -> list[Codes]:
-        """Every architecture, in counting order."""
+        """Return every architecture of the space, in counting order; there are `size` of them."""
         return ["".join(digits) for digits in itertools.product(self._digits, repeat=self.layers)]
 
     def draw(self, rng: random.Random) -> Codes:
-        """A uniformly random architecture."""
+        """Draw an architecture uniformly from the whole space."""
         return "".join(rng.choice(self._digits) for _ in range(self.layers))
 
     def holds(self, codes: Codes) -> bool:
-        """Whether this is one of them."""
+        """Whether `codes` is an architecture of this space."""
         return len(codes) == self.layers and set(codes) <= set(self._digits)
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of architectures in the space, primitives to the power of layers."""
         return int(self.symbols**self.layers)
 
     @property
@@ -88,12 +88,12 @@ class ProposalRequest:
     seed: int
 
     def to_json(self) -> str:
-        """One line."""
+        """Return the request as one line of JSON, which `from_json` reads back."""
         return json.dumps(asdict(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> "ProposalRequest":
-        """The request of such a line."""
+        """Read a request from the line that `to_json` wrote."""
         read = json.loads(line)
         candidates = read["candidates"]
         return cls(
@@ -195,7 +195,7 @@ def space_filling(rng: random.Random, space: Space, candidates: tuple[Codes, ...
 
 
 def hamming(first: Codes, second: Codes) -> int:
-    """At how many layers they differ."""
+    """Return at how many layers two architectures of equal length differ."""
     return sum(a != b for a, b in zip(first, second, strict=True))
 
 

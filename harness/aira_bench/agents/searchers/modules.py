@@ -12,6 +12,7 @@ import json
 import pprint
 import random
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, TypeGuard
 
 from aira_bench.agents.protocol import Brief, Proposal, Situation
@@ -126,38 +127,32 @@ class ModuleSpace:
 
     brief: Brief
     situation: Situation
-    layers: int
-    """Mechanisms that a genome names; they begin again where a module has more layers."""
+    agent: str
     seen: frozenset[str]
 
     @classmethod
     def open(cls, brief: Brief, situation: Situation, agent: str) -> "ModuleSpace":
-        """The space of a step.
-
-        Raises:
-            UsageError: the task does not say how many layers its modules have in this profile.
-        """
-        layers = brief.artifact.module_layers.get(brief.profile)
-        if layers is None:
-            raise UsageError(f"Agent {agent} knows no modules for profile {brief.profile} of task {brief.task}.")
+        """The space of a step."""
         genomes = (read_genome(situation.read_step(node.step).code) for node in situation.journal)
-        return cls(brief, situation, layers, frozenset(_key(genome) for genome in genomes if genome is not None))
+        return cls(brief, situation, agent, frozenset(_key(genome) for genome in genomes if genome is not None))
 
     def baseline(self) -> Proposal:
-        """The reference Transformer."""
+        """Return the reference Transformer that ships with the tasks."""
         genome = {MIXERS_KEY: [MIXERS[0]], **{name: options[0] for name, options in CHOICES.items()}, FACTORS_KEY: {}}
         return write_solution(self.brief, genome, "The reference Transformer.")
 
     def random(self) -> Proposal:
-        """A random module, untried where the space still easily yields one."""
+        """Return a random module, untried where the space still easily yields one."""
         return write_solution(self.brief, self._untried(), "A random module.")
 
     def start(self) -> Proposal:
-        """The same."""
+        """Return a random module to begin an evolution with, untried where the space still easily yields one."""
         return write_solution(self.brief, self._untried(), "A random start.")
 
     def child(self, parents: tuple[int, ...]) -> Proposal:
-        """An untried neighbour of a parent, or of the cross of two; where those are exhausted, mutations pile up."""
+        """Return an untried neighbour of a parent, or of the cross of two; where those are exhausted, mutations pile
+        up.
+        """
         genomes = [self._genome(step) for step in parents]
         crossed = len(genomes) == 2
         start = cross(self.situation.rng, genomes[0], genomes[1]) if crossed else genomes[0]
@@ -165,12 +160,24 @@ class ModuleSpace:
         return write_solution(self.brief, self._mutant(start), f"{plan} mutated.")
 
     @property
+    def _layers(self) -> int:
+        """Mechanisms that a genome names; they begin again where a module has more layers."""
+        known = {str(profile): layers for profile, layers in self.brief.artifact.module_layers.items()}
+        if self.brief.profile not in known:
+            raise UsageError(
+                f"Agent {self.agent} knows no modules for profile {self.brief.profile} of task {self.brief.task}: its "
+                "metadata gives no module_layers for it.",
+                hint=f"aira-bench run --agent baseline --task {quote(self.brief.task)}",
+            )
+        return known[self.brief.profile]
+
+    @property
     def _configurable(self) -> bool:
         return self.brief.artifact.hyperparameters
 
     def _untried(self) -> Genome:
         return untried(
-            lambda: random_genome(self.situation.rng, self.layers, configurable=self._configurable),
+            lambda: random_genome(self.situation.rng, self._layers, configurable=self._configurable),
             lambda genome: _key(genome) in self.seen,
         )
 

@@ -24,19 +24,19 @@ class SearchSpace(Protocol):
     """What can be submitted at one step of one task; each answer is a whole solution."""
 
     def baseline(self) -> Proposal:
-        """What everybody starts from."""
+        """Return the submission that everybody starts from."""
         ...
 
     def random(self) -> Proposal:
-        """A random submission."""
+        """Return a random submission of the space."""
         ...
 
     def start(self) -> Proposal:
-        """What an evolution begins with, and goes on with where a step failed."""
+        """Return a submission for an evolution to begin with, and to go on with where a step failed."""
         ...
 
     def child(self, parents: tuple[int, ...]) -> Proposal:
-        """The submission of one earlier step with a small change, or of two of them mixed.
+        """Return the submission of one earlier step with a small change, or of two of them mixed.
 
         Raises:
             RunStateError: an earlier step submitted nothing of this space.
@@ -50,7 +50,7 @@ OpenSpace = Callable[[Brief, Situation, str], SearchSpace]
 
 @dataclass(frozen=True)
 class Searcher(UnlookingAgent):
-    """A way to search in any space."""
+    """A way to search that works in any space that a task's artifact has."""
 
     name: str
     summary: str
@@ -62,11 +62,11 @@ class Searcher(UnlookingAgent):
     """By the `kind` of the task's artifact."""
 
     def describe(self) -> str:
-        """The summary."""
+        """Return the line that `aira-bench agents` shows."""
         return self.summary
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """What it submits next.
+        """Return what the searcher submits next.
 
         Raises:
             UsageError: it knows no submissions of the task's kind, or the task offers nothing to search.

@@ -26,7 +26,7 @@ _FINISH: dict[str, FinishReason] = {
 
 
 class AnthropicSession:
-    """One attempt over the `anthropic` SDK."""
+    """A client of Anthropic's Messages API for one attempt, over the `anthropic` SDK."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         import anthropic
@@ -38,7 +38,7 @@ class AnthropicSession:
         )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
-        """Send `request` once."""
+        """Send `request` once and return what came back."""
         import anthropic
 
         body = _body(self._endpoint, request)
@@ -50,7 +50,7 @@ class AnthropicSession:
             return _read(message)
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, which ends an attempt under way."""
         self._client.close()
 
 

@@ -34,7 +34,7 @@ _FINISH: dict[str, FinishReason] = {
 
 
 class GoogleSession:
-    """One attempt over the `google-genai` SDK."""
+    """A client of Google's generateContent API for one attempt, over the `google-genai` SDK."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         from google import genai
@@ -53,7 +53,7 @@ class GoogleSession:
         )
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
-        """Send `request` once."""
+        """Send `request` once and return what came back."""
         from google.genai import errors, types
 
         contents = [
@@ -78,7 +78,7 @@ class GoogleSession:
             return _read(response, self._endpoint.card.model)
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, which ends an attempt under way."""
         self._client.close()
 
 

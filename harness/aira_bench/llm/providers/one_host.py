@@ -27,7 +27,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def client_options(endpoint: Endpoint) -> dict[str, Any]:
-    """Keyword arguments of an `httpx` client for the endpoint."""
+    """Return keyword arguments for an `httpx` client that sends to the endpoint alone."""
     secure = endpoint.base_url.lower().startswith("https:")
     hooks = {"request": [_check(endpoint)], "response": [_limit(endpoint)]}
     options: dict[str, Any] = {"follow_redirects": False, "event_hooks": hooks}
@@ -39,7 +39,7 @@ def client_options(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _check(endpoint: Endpoint) -> Callable[[Any], None]:
-    """What looks at each request before it is sent."""
+    """Return the hook that looks at each request before it is sent."""
     wanted = urlsplit(endpoint.base_url)
     target = (wanted.scheme, wanted.hostname, wanted.port or _PORTS[wanted.scheme])
     own = _is_own(endpoint)
@@ -68,7 +68,7 @@ def _is_own(endpoint: Endpoint) -> bool:
 
 
 def _limit(endpoint: Endpoint) -> Callable[[Any], None]:
-    """What looks at each answer before its body is read."""
+    """Return the hook that looks at each answer before its body is read."""
     own = _is_own(endpoint)
 
     def limit(response: Any) -> None:  # noqa: ANN401

@@ -30,7 +30,7 @@ _FINISH: dict[str, FinishReason] = {
 
 
 class OpenAIChatSession:
-    """One attempt over the `openai` SDK."""
+    """A client of an OpenAI-compatible server for one attempt, over the `openai` SDK."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         import openai
@@ -42,7 +42,7 @@ class OpenAIChatSession:
         )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
-        """Send `request` once."""
+        """Send `request` once and return what came back."""
         import openai
 
         body = _body(self._endpoint, request)
@@ -54,7 +54,7 @@ class OpenAIChatSession:
             return _read(completion)
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, which ends an attempt under way."""
         self._client.close()
 
 

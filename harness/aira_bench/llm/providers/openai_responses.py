@@ -23,7 +23,7 @@ _FAILED_BY_FILTER = ("invalid_prompt", "policy", "content_filter")
 
 
 class OpenAIResponsesSession:
-    """One attempt over the `openai` SDK."""
+    """A client of OpenAI's Responses API for one attempt, over the `openai` SDK."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         import openai
@@ -35,7 +35,7 @@ class OpenAIResponsesSession:
         )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
-        """Send `request` once."""
+        """Send `request` once and return what came back."""
         import openai
 
         body = _body(self._endpoint, request)
@@ -47,7 +47,7 @@ class OpenAIResponsesSession:
             return _read(response)
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, which ends an attempt under way."""
         self._client.close()
 
 
@@ -106,7 +106,7 @@ def _finish(response: "Response") -> FinishReason:
 
 
 def _failure_inside(response: "Response") -> ProviderFailure:
-    """A failure reported in the body of a successful HTTP answer."""
+    """Return the failure that the body of a successful HTTP answer reports."""
     error = response.error
     code: str = error.code if error else "unknown"
     message = f"{code}: {error.message if error else 'no reason given'}"

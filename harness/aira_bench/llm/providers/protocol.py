@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from aira_bench.cards.schema import Card
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage, is_count
 from aira_bench.llm.providers.settings import SamplingChoice
@@ -22,7 +23,7 @@ LONGEST_NAME = 1000
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a session goes and as whom."""
+    """The address a session goes to, and the key it goes with."""
 
     card: Card
     base_url: str
@@ -30,13 +31,15 @@ class Endpoint:
     now: Callable[[], datetime]
 
     def sampling(self, request: CompletionRequest) -> SamplingChoice:
-        """The sampling settings that apply to `request`."""
+        """Return the sampling settings that apply to `request`: its own where the card's model takes any, else the
+        card's.
+        """
         return SamplingChoice.of(self.card, request)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one successful attempt brought."""
+    """The text, token counts and reason of the end that one successful attempt brought."""
 
     text: str
     finish_reason: FinishReason
@@ -57,14 +60,14 @@ class Answer:
             raise ValueError("the text is none")
         for count in astuple(self.usage):
             if not is_count(count):
-                raise ValueError(f"{str(count)[:40]!r} tokens cannot be")
+                raise ValueError(f"{str(count)[:VALUE_CHARS]!r} tokens cannot be")
 
 
 class Session(Protocol):
     """A client for one attempt."""
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
-        """Send `request` once.
+        """Send `request` once and return what came back.
 
         Args:
             timeout_s: the longest silence on the connection; the whole attempt is timed by the caller.
@@ -75,7 +78,7 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Drop the connection, from any thread."""
+        """Drop the connection, from any thread, which ends an attempt under way."""
         ...
 
 

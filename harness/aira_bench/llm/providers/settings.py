@@ -9,14 +9,14 @@ from aira_bench.llm.protocol import CompletionRequest
 
 @dataclass(frozen=True)
 class SamplingChoice:
-    """None leaves the provider's default."""
+    """The sampling settings of one call; None leaves the provider's default."""
 
     temperature: float | None
     top_p: float | None
 
     @classmethod
     def of(cls, card: Card, request: CompletionRequest) -> Self:
-        """Combine the request's temperature with the card."""
+        """Combine the temperature a request asks for with what the card says of the model."""
         if not card.sampling.adjustable:
             return cls(None, None)
         temperature = card.sampling.temperature if request.temperature is None else request.temperature

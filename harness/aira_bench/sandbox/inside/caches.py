@@ -67,7 +67,7 @@ def listed() -> dict[str, object]:
 
 
 def answer(request: dict[str, object]) -> dict[str, object]:
-    """Do one request."""
+    """Do what one request of the host asks, and return what came of it."""
     match request:
         case {"do": "clean", "drop": bool(drop), "heads": list(heads)}:
             return clean(heads, drop=drop)

@@ -259,7 +259,7 @@ def create_file(path: str) -> None:
 
 
 def witness(workspace_mib: int, tmp_mib: int, shm_mib: int, pids: int, memory_mib: int) -> dict[str, object]:
-    """Everything seen."""
+    """Run every check in this container; return what was seen by the check's name, ready for JSON."""
     return {
         "kernel": list(os.uname()[2:4]),
         "environment": dict(os.environ),

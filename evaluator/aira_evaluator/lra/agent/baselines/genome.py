@@ -20,7 +20,7 @@ class GenomeError(ValueError):
 
 @dataclass(frozen=True)
 class Genome:
-    """One module."""
+    """The choices that a shipped module is put together from: mechanisms, feed-forward, positions, pooling, factors."""
 
     mixers: tuple[str, ...] = ("self_attention",)
     """Of the layers, from the first on; begun again where there are more layers."""

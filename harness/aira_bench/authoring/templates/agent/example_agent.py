@@ -1,17 +1,17 @@
 """An agent for tasks whose submission is an architecture: it drafts at random and improves by changing one layer.
 
 An agent is asked for a whole `solution.py`, which runs in a container of its own with the public data in `./data` and
-has to leave the task's artifact. This one writes a few lines with the architecture in them. What it does not do: look
-at what a solution printed (`analyze`), or spend anything (`resume`).
+has to leave the task's artifact. This one writes a few lines with the architecture in them.
+
+Its base stands for an agent that has no model: it does not look at what a solution printed (`analyze`), spends nothing
+(`resume`), and has neither prompts nor a card to record (`provenance`). Define those three for an agent that does.
 """
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from aira_bench.agents.protocol import Analysis, Brief, Proposal, Situation, StepReport
 from aira_bench.errors import UsageError
+from aira_bench.protocols import Brief, Proposal, Situation, UnlookingAgent
 
 SOLUTION = """from pathlib import Path
 
@@ -23,7 +23,7 @@ print("submitted", ARCHITECTURE)
 
 
 @dataclass(frozen=True)
-class ExampleAgent:
+class ExampleAgent(UnlookingAgent):
     """Random drafts, and improvements of one layer."""
 
     name: str = "example-agent"
@@ -50,13 +50,6 @@ class ExampleAgent:
             plan = "A random architecture."
         code = SOLUTION.format(architecture=",".join(layers), artifact=brief.artifact.name)
         return Proposal(code, plan)
-
-    def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
-        """What a finished step showed, for later prompts; None from an agent that does not look."""
-        return None
-
-    def resume(self, calls: Mapping[int, Path]) -> None:
-        """Count what an earlier process of this run spent on models. This agent spends nothing."""
 
 
 def change_one(rng: random.Random, layers: list[str], primitives: tuple[str, ...]) -> list[str]:

@@ -7,8 +7,7 @@ that was stopped goes on as if it had not been, and a replay takes the same step
 import random
 from dataclasses import dataclass
 
-from aira_bench.record.node import Journal, best_node
-from aira_bench.scaffolds.protocol import Action, Debug, Draft, Improve
+from aira_bench.protocols import Action, Debug, Draft, Improve, Journal, best_node
 
 
 @dataclass(frozen=True)

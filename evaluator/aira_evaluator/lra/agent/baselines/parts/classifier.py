@@ -21,7 +21,7 @@ class CustomEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
-        """Classify."""
+        """Return the logits of each class for token ids, 0 being padding."""
         trunk = Trunk(
             self.vocab_size, self.emb_dim, self.qkv_dim, self.mlp_dim, self.num_layers, self.num_heads, self.max_len,
             self.dropout_rate,

@@ -20,7 +20,7 @@ class CustomDualEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
-        """Embed."""
+        """Return one embedding for each document of token ids, 0 being padding."""
         trunk = Trunk(
             self.vocab_size, self.emb_dim, self.qkv_dim, self.mlp_dim, self.num_layers, self.num_heads, self.max_len,
             self.dropout_rate,

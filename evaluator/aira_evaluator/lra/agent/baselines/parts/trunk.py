@@ -21,7 +21,7 @@ class Trunk(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
-        """Encode and pool."""
+        """Encode token ids, 0 being padding, layer by layer, and pool them to one vector a sequence."""
         mask = inputs > 0
         x = nn.Embed(self.vocab_size, self.emb_dim, embedding_init=nn.initializers.normal(1.0))(inputs)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x + self.positions(inputs.shape[1]))

@@ -1,0 +1,155 @@
+"""What `import aira_bench` offers: runs begun, gone on with and read, and boards, from Python.
+
+The same code as behind the commands of the same names. Nothing here prints; what a command would print is in what comes
+back or is told to `note` and `watch`. Errors are those of `aira_bench.errors`; Ctrl-C is a `KeyboardInterrupt`, after
+which the run can be resumed.
+
+Not covered: single steps of a search; `aira_bench.testing` has what tests of one's own need.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aira_bench.boards.board import Table, tables_of
+from aira_bench.errors import RunStateError, UsageError
+from aira_bench.keys import KeyFolder
+from aira_bench.paths import host_paths
+from aira_bench.record import run_record
+from aira_bench.record.folder import RunFolder, find_run, list_runs
+from aira_bench.record.run_record import Depth, RunRecord
+from aira_bench.record.trust import read_resumable
+from aira_bench.runs import launch
+from aira_bench.runs.connect import connect_host
+from aira_bench.runs.host import Host
+from aira_bench.runs.request import RunRequest
+from aira_bench.runs.resolve import resolve
+from aira_bench.runs.session import Progress, Stopped
+from aira_bench.world import SystemWorld
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run whose seeds have all ended."""
+
+    path: Path
+    """The run's folder, which is all there is of it."""
+    record: RunRecord
+    """Its seeds with their nodes and trusted scores, read from the folder and checked."""
+    board: Table
+    """The board that this run alone makes."""
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Boards of several runs, and which runs are not on them."""
+
+    tables: tuple[Table, ...]
+    """One for each set of runs whose scores may be compared."""
+    left_out: tuple[RunStateError, ...]
+    """Why each other run could not be read."""
+
+
+def run(
+    request: RunRequest,
+    host: Host | None = None,
+    *,
+    note: Callable[[str], None] = lambda text: None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> FinishedRun:
+    """Run an agent on a task and score every submission, as `aira-bench run` does.
+
+    Args:
+        request: what to run; its fields are the command's options, with the same defaults.
+        host: the machine; None connects to Docker (`connect_host`).
+        note: told in a line what happens before the search.
+        watch: told of each step's phases and end, from the threads of the seeds.
+
+    Raises:
+        UsageError: a name is unknown, a number impossible, or what is asked for does not go together.
+        PrerequisiteError: the machine, a key, a package or an extension is missing or broken.
+        TaskError: the task folder is broken.
+        RunStateError: the run to replay cannot be used.
+        SandboxError: the container engine failed for good; the run can be resumed.
+        ModelError: a model provider refused for good; the run can be resumed.
+    """
+    resolved = resolve(request, host.paths if host else host_paths(), host.world if host else SystemWorld())
+    host = host or connect_host(note=note)
+    return _finished(host, lambda: launch.start(host, resolved, note, watch))
+
+
+def resume(
+    run: str | Path,
+    host: Host | None = None,
+    *,
+    trust_agent: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> FinishedRun:
+    """Go on with a stopped or killed run, as `aira-bench resume` does; finished steps are kept.
+
+    Args:
+        run: name or folder of the run.
+        host: the machine; None connects to Docker (`connect_host`).
+        trust_agent: go on with a run that nobody has signed: its agent, card, task and extensions are known to the
+            caller.
+        note: told in a line what happens before the search.
+        watch: told of each step's phases and end, from the threads of the seeds.
+
+    Raises:
+        UsageError: there is no such run.
+        RunStateError: it cannot be read, is not trusted, or task, data, images or extensions are others by now.
+        PrerequisiteError: the machine, a key, a package or an extension is missing or broken.
+        SandboxError: the container engine failed for good; the run can be resumed.
+        ModelError: a model provider refused for good; the run can be resumed.
+    """
+    paths = host.paths if host else host_paths()
+    record = read_resumable(find_run(paths.runs, str(run)), KeyFolder(paths.keys).ring(), trust_agent=trust_agent)
+    host = host or connect_host(note=note)
+    return _finished(host, lambda: launch.resume(host, record, note, watch))
+
+
+def read_run(run: str | Path, *, runs: Path | None = None, depth: Depth = "submitted") -> RunRecord:
+    """Read a run's folder and check that its files agree with each other and with their signatures.
+
+    Args:
+        run: name or folder of the run, which may be anybody's: nothing of it is executed.
+        runs: the folder of run folders; None for `AIRA_RUNS`, or `./runs`.
+        depth: whose files are hashed: nobody's (`records`), submitted steps' (`submitted`), or every step's (`all`).
+
+    Raises:
+        UsageError: there is no such run.
+        RunStateError: a file is not what a run's file is, or two of them disagree.
+    """
+    paths = host_paths(runs)
+    return run_record.read_run(find_run(paths.runs, str(run)), KeyFolder(paths.keys).ring(), depth)
+
+
+def leaderboard(wanted: Sequence[str | Path] = (), *, runs: Path | None = None) -> Leaderboard:
+    """Boards of runs, as `aira-bench leaderboard` makes them; writes no file.
+
+    Args:
+        wanted: names or folders of runs; none for every run in the folder.
+        runs: the folder of run folders; None for `AIRA_RUNS`, or `./runs`.
+
+    Raises:
+        UsageError: there is no such run, or the folder holds none.
+    """
+    paths = host_paths(runs)
+    folders = [find_run(paths.runs, str(each)) for each in wanted] if wanted else list_runs(paths.runs)
+    if not folders:
+        raise UsageError(f"No runs in {paths.runs}.", hint="aira-bench run --help")
+    ring = KeyFolder(paths.keys).ring()
+    records, faults = run_record.read_runs(folders, ring)
+    return Leaderboard(tuple(tables_of(records, ring)), tuple(faults))
+
+
+def _finished(host: Host, work: Callable[[], RunFolder]) -> FinishedRun:
+    try:
+        folder = work()
+    except Stopped:
+        raise KeyboardInterrupt from None
+    ring = host.keys.ring()
+    record = run_record.read_run(folder, ring)
+    (board,) = tables_of([record], ring)
+    return FinishedRun(folder.path, record, board)

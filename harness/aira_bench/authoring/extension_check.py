@@ -1,0 +1,91 @@
+"""Tries an agent or a scaffold by what holds for every one of its kind (`aira_bench.testing`).
+
+A scaffold acts on journals of random results; an agent answers the situations that its own scaffold leads to. Nothing
+it proposes is run.
+
+Not covered: whether it searches well, and providers and evaluators, which only their own servers and tasks can try.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from aira_bench.agents.catalog import AGENTS, AgentOptions
+from aira_bench.authoring.findings import CheckFailed, Finding, Tell
+from aira_bench.errors import AiraError
+from aira_bench.extensions import find_extension, installed, is_reference
+from aira_bench.scaffolds.catalog import SCAFFOLDS
+from aira_bench.testing import AGENT_CHECKS, POLICY_CHECKS, AgentOnTask, Check, Nonconforming, brief_of
+
+CheckedKind = Literal["agent", "scaffold"]
+_STEPS = 30
+Subject = TypeVar("Subject")
+
+
+def kind_of(name: str) -> CheckedKind | None:
+    """Whether a name leads to an agent or to a scaffold; None where it is neither a reference nor installed as one.
+
+    A class or object is what it has the methods of; a function is what its result has the methods of.
+
+    Raises:
+        CheckFailed: a reference cannot be imported.
+    """
+    if not is_reference(name):
+        known: tuple[CheckedKind, ...] = ("agent", "scaffold")
+        return next((kind for kind in known if any(each.name == name for each in installed(kind))), None)
+    try:
+        extension = find_extension("agent", name, ())
+        assert extension is not None
+        found = extension.load()
+    except AiraError as error:
+        raise CheckFailed(error.message, hint=error.hint) from error
+    if inspect.isroutine(found):
+        with contextlib.suppress(AiraError):
+            SCAFFOLDS.make(name, steps=_STEPS, lower_is_better=False)
+            return "scaffold"
+        return "agent"
+    if isinstance(found, str | Path):
+        return None  # a task's folder
+    return "scaffold" if hasattr(found, "next") else "agent"
+
+
+def check_extension(name: str, kind: CheckedKind, task: str, tell: Tell) -> None:
+    """Make an agent or a scaffold as a run would, and try it.
+
+    Args:
+        name: `module:Class`, `FILE.py:Class`, or an installed one's name.
+        kind: of it.
+        task: of which an agent is told.
+        tell: told of each sentence that holds.
+
+    Raises:
+        CheckFailed: it cannot be made, or one of the sentences does not hold.
+    """
+    try:
+        if kind == "agent":
+            agent = AGENTS.make(name, options=AgentOptions())
+            _try(name, AGENT_CHECKS, AgentOnTask(agent, brief_of(task)), f"on {task}", tell)
+            return
+        for lower, better in ((False, "higher"), (True, "lower")):
+            policy = SCAFFOLDS.make(name, steps=_STEPS, lower_is_better=lower)
+            _try(name, POLICY_CHECKS, policy, f"where {better} is better", tell)
+    except CheckFailed:
+        raise
+    except AiraError as error:
+        raise CheckFailed(error.message, hint=error.hint) from error
+
+
+def _try(name: str, checks: Sequence[Check[Subject]], subject: Subject, where: str, tell: Tell) -> None:
+    failures = []
+    for check in checks:
+        try:
+            check(subject)
+        except Nonconforming as error:
+            failures.append(str(error))
+        else:
+            tell(Finding(where, check.sentence))
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise CheckFailed(f"{name}, {where}, does not hold to: {failures[0]}{more}.", hint="pydoc aira_bench.protocols")

@@ -1,0 +1,222 @@
+"""The columns of boards, each written once; every format is made from this list.
+
+Files (CSV, JSON) have all columns, in the order of `COLUMNS`. Who reads them by position must not be disturbed, so a
+new column goes to the end. Tables for people have those with a `shown` part, from left to right by its `place`.
+
+Not covered: what a figure means (the properties of `Row` define it) and the layout of a format
+(`aira_bench.boards.formats`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from aira_bench.boards.rows import Row, Spread
+from aira_bench.keys import SIGNED_HERE
+from aira_bench.record.node import ModelUse
+
+Scalar = str | int | float | None
+"""What a file has in one cell; None where it is unknown."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How tables for people show a column."""
+
+    place: int
+    """Order from the left; gaps are left for columns to come."""
+    heading: str
+    text: Callable[[Row], str]
+    """A row's cell; `-` where it has nothing. A column of which all rows say `-` is left out."""
+    explained: str = ""
+    """What the legend says of it; empty where the heading says enough."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One thing that boards say of a row."""
+
+    name: str
+    """Key of files. A spread takes two: `name_mean` and `name_sd`."""
+    value: Callable[[Row], Scalar | Spread]
+    shown: Shown | None = None
+    spread: bool = False
+    """The value is a `Spread`, or None without any value."""
+    estimated: bool = False
+    """The spread's values may be estimates; files then have `name_standard_error` too."""
+
+    def cells(self, row: Row) -> Iterator[tuple[str, Scalar]]:
+        """Yield what files have of a row under this column: keys and values."""
+        value = self.value(row)
+        if not self.spread:
+            assert not isinstance(value, Spread), self.name
+            yield self.name, value
+            return
+        assert value is None or isinstance(value, Spread), self.name
+        yield f"{self.name}_mean", value.mean if value else None
+        yield f"{self.name}_sd", value.deviation if value else None
+        if self.estimated:
+            yield f"{self.name}_standard_error", value.standard_error if value else None
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _count(value: int) -> str:
+    return str(value or "-")
+
+
+def _spread(value: Spread | None) -> str:
+    if value is None:
+        return "-"
+    deviation = "" if value.deviation is None else f" +- {value.deviation:.4f}"
+    return f"{value.mean:.4f}{deviation}" + ("" if value.standard_error is None else f" ({value.standard_error:.4f})")
+
+
+def _agent(row: Row) -> str:
+    return row.entry.agent if row.entry.fitness == "hidden" else f"{row.entry.agent} (claimed fitness)"
+
+
+def _seeds(row: Row) -> str:
+    begun, ended = len(row.results), len(row.ended)
+    return str(begun) if ended == begun else f"{ended} of {begun}"
+
+
+def _run_again(row: Row) -> str:
+    again = [f"{seed} x{count}" for seed, count in sorted(row.runs_by_seed.items()) if count > 1]
+    return ", ".join(again[:3]) + (f" and {len(again) - 3} more" if len(again) > 3 else "") or "-"
+
+
+def _confirmed(row: Row) -> str:
+    """The figure, and of how many seeds it is where that is not all of those with a test score."""
+    known, all_seeds = row.confirmed.count if row.confirmed else 0, row.test.count if row.test else 0
+    return _spread(row.confirmed) + (f" ({known} of {all_seeds})" if 0 < known < all_seeds else "")
+
+
+def _normalized(row: Row) -> str:
+    if row.normalized is None:
+        return "-"
+    corrected = f" ({row.normalized_corrected.mean:.3f})" if row.normalized_corrected else ""
+    return f"{row.normalized.mean:.3f}{corrected}"
+
+
+def _steps(row: Row) -> str:
+    errors = f", {row.infra_errors} infra" if row.infra_errors else ""
+    return f"{row.steps}{errors}" + (f", {row.retries} retried" if row.retries else "")
+
+
+def tokens(use: ModelUse) -> str:
+    """Prompt and answer tokens together; `-` without a model, `unknown` where a provider did not count."""
+    if use.calls == 0:
+        return "-"
+    if use.input_tokens is None or use.output_tokens is None:
+        return "unknown"
+    return f"{use.input_tokens + use.output_tokens:,}"
+
+
+def cost(use: ModelUse) -> str:
+    """US dollars; `-` without a model, `unknown` where a price or a count is."""
+    if use.calls == 0:
+        return "-"
+    return "unknown" if use.cost_usd is None else f"${use.cost_usd:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """`43 s`, `5 min 3 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+COLUMNS = (
+    Column("agent", lambda row: row.entry.agent, Shown(10, "agent", _agent)),
+    Column("scaffold", lambda row: row.entry.scaffold, Shown(20, "scaffold", lambda row: row.entry.scaffold)),
+    Column("fitness", lambda row: row.entry.fitness),
+    Column("steps", lambda row: row.entry.steps),
+    Column("hours", lambda row: row.entry.hours),
+    Column("record", lambda row: row.entry.record, Shown(
+        50, "record", lambda row: "-" if row.entry.record == SIGNED_HERE else row.entry.record,
+        "who signed the runs, where that is not this machine.",
+    )),
+    Column("isolation", lambda row: row.entry.isolation, Shown(
+        160, "isolation", lambda row: row.entry.isolation,
+        "what kept containers of untrusted code from reading what others left in the kernel (SECURITY.md).",
+    )),
+    Column("seeds", lambda row: len(row.results), Shown(30, "seeds", _seeds)),
+    Column("seeds_ended", lambda row: len(row.ended)),
+    Column("valid_submission_rate", lambda row: row.valid_submission_rate, Shown(
+        60, "VSR", lambda row: _rate(row.valid_submission_rate), "valid submission rate over seeds.",
+    )),
+    Column("valid_step_rate", lambda row: row.valid_step_rate, Shown(
+        180, "valid steps", lambda row: _rate(row.valid_step_rate),
+    )),
+    Column("steps_taken", lambda row: row.steps, Shown(
+        170, "steps", _steps,
+        "taken; `infra` were lost to infrastructure, `retried` are attempts beyond the first of each.",
+    )),
+    Column("infra_errors", lambda row: row.infra_errors),
+    Column("retries", lambda row: row.retries),
+    Column("runs_by_seed", lambda row: " ".join(f"{seed}:{n}" for seed, n in sorted(row.runs_by_seed.items())), Shown(
+        40, "run again", _run_again,
+        "seeds begun more than once, and how often, runs recorded here that are not shown included; of those shown, "
+        "the first in which the seed ended counts.",
+    )),
+    Column("seeds_flagged", lambda row: row.flagged, Shown(
+        110, "flagged", lambda row: _count(row.flagged),
+        "seeds whose submission the judge's checks noticed something about.",
+    )),
+    Column("seeds_unranked", lambda row: row.unranked, Shown(
+        120, "unranked", lambda row: _count(row.unranked),
+        "seeds whose submission a control disqualifies (aira-bench status names it); in no mean, and no valid "
+        "submission.",
+    )),
+    Column("runs_not_shown", lambda row: row.runs_not_shown),
+    Column("seeds_awaiting_confirm", lambda row: row.awaiting, Shown(
+        130, "awaits confirm", lambda row: _count(row.awaiting),
+        "seeds whose submission scored above the best published; in no mean before aira-bench confirm has run its "
+        "controls.",
+    )),
+    Column("seed_seconds", lambda row: round(row.wall_s, 3), Shown(
+        190, "time", lambda row: duration(row.wall_s), "summed over seeds.",
+    )),
+    Column("model_calls", lambda row: row.model_use.calls),
+    Column("input_tokens", lambda row: row.model_use.input_tokens, Shown(
+        200, "tokens", lambda row: tokens(row.model_use),
+    )),
+    Column("output_tokens", lambda row: row.model_use.output_tokens),
+    Column("cost_usd", lambda row: row.model_use.cost_usd, Shown(210, "cost", lambda row: cost(row.model_use))),
+    Column("validation", lambda row: row.validation, Shown(
+        70, "validation", lambda row: _spread(row.validation),
+        "of the submitted step, like test; mean and standard deviation over seeds; in brackets, where scores are "
+        "estimates, the standard error of that mean, without the luck of training.",
+    ), spread=True, estimated=True),
+    Column("test", lambda row: row.test, Shown(
+        80, "test", lambda row: _spread(row.test),
+    ), spread=True, estimated=True),
+    Column("best_test", lambda row: row.best_test, Shown(
+        150, "best test met", lambda row: _spread(row.best_test), "best of all steps, not chosen by it.",
+    ), spread=True),
+    Column("confirmed", lambda row: row.confirmed, Shown(
+        90, "confirmed", _confirmed,
+        "test score of a fresh evaluation on hidden data and seeds that no search has seen.",
+    ), spread=True, estimated=True),
+    Column("claimed", lambda row: row.claimed, spread=True),
+    Column("claimed_less_trusted", lambda row: row.claimed_less_trusted, Shown(
+        100, "claimed - trusted", lambda row: _spread(row.claimed_less_trusted),
+        "the submission's own number less trusted validation.",
+    ), spread=True),
+    Column("normalized", lambda row: row.normalized, Shown(
+        140, "NS", _normalized,
+        "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
+        "against a corrected figure). Published figures are of the paper's sizes.",
+    ), spread=True),
+    Column("normalized_corrected", lambda row: row.normalized_corrected, spread=True),
+)  # fmt: skip
+
+
+def shown_columns() -> tuple[Shown, ...]:
+    """Return the columns of tables for people, from left to right."""
+    return tuple(sorted((column.shown for column in COLUMNS if column.shown), key=lambda shown: shown.place))

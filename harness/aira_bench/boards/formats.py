@@ -1,0 +1,143 @@
+"""Boards as flat records, CSV, JSON, Markdown and terminal tables.
+
+CSV and JSON have every column of `aira_bench.boards.columns`. Tables for people leave out columns in which no row
+has anything, and explain those that are left.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aira_bench.boards.board import Table
+from aira_bench.boards.columns import COLUMNS, Scalar, shown_columns
+from aira_bench.boards.rows import Row
+from aira_bench.escaping import csv_cell, json_text, markdown, one_line
+from aira_bench.files import write_atomically
+from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+
+def records(tables: Sequence[Table]) -> list[dict[str, Scalar]]:
+    """Return one flat dictionary a row; unknown values are None, never 0."""
+    return [_record(table, row) for table in tables for row in table.rows]
+
+
+def _record(table: Table, row: Row) -> dict[str, Scalar]:
+    return asdict(table.section) | {name: value for column in COLUMNS for name, value in column.cells(row)}
+
+
+def write_board(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Write `leaderboard.csv`, `.json` and `.md` into `folder`; return their paths."""
+    texts = {"csv": to_csv(tables), "json": to_json(tables), "md": to_markdown(tables)}
+    paths = []
+    for suffix, text in texts.items():
+        path = folder / f"leaderboard.{suffix}"
+        write_atomically(path, text.encode())
+        paths.append(path)
+    return paths
+
+
+def to_json(tables: Sequence[Table]) -> str:
+    """Return boards as the text of a JSON array, a record a row."""
+    return json_text(records(tables)) + "\n"
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """A header and one line a row; unknown values are empty."""
+    rows = records(tables)
+    stream = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
+    return stream.getvalue()
+
+
+def heading(table: Table) -> str:
+    """One line that says what the rows of a table have in common."""
+    section = table.section
+    direction = "lower is better" if section.lower_is_better else "higher is better"
+    marked = " - SYNTHETIC DATA, no result on the real data" if section.synthetic else ""
+    return f"{section.task} - {section.metric}, {direction} - profile {section.profile} - {section.hardware}{marked}"
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    """A heading and a pipe table for each section."""
+    parts = []
+    for table in tables:
+        headers, *rows = _columns(table)
+        lines = [_pipes(headers), _pipes(["---"] * len(headers)), *map(_pipes, rows)]
+        parts.append(
+            f"## {markdown(heading(table))}\n\nEvaluator {markdown(table.section.evaluator)}\n\n"
+            + "\n".join(lines)
+            + "\n"
+        )
+    return "\n".join([*parts, legend(tables) + "\n"])
+
+
+def _pipes(values: Sequence[str]) -> str:
+    return "| " + " | ".join(map(markdown, values)) + " |"
+
+
+def to_terminal(table: Table) -> "RichTable":
+    """A table for rich, without its heading."""
+    from rich import box  # rich stays out of start-up
+    from rich.table import Table as RichTable
+
+    shown = RichTable(box=box.SIMPLE, pad_edge=False)
+    headers, *rows = _columns(table)
+    for index, header in enumerate(headers):
+        # Long headers stand on two lines, so that a board fits an ordinary window.
+        shown.add_column("\n".join(header.rsplit(" ", 1)), justify="left" if index < 2 else "right", no_wrap=True)
+    for row in rows:
+        shown.add_row(*map(cell, row))
+    return shown
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Print tables and their legend; where nobody reads along, as wide as they need."""
+    console = results_console()
+    for table in tables:
+        console.print(line(heading(table), "bold"), soft_wrap=not console.is_terminal)
+        shown = to_terminal(table)
+        # One more than a pipe's width: a measure at the limit cannot be told from one that was cut to it.
+        natural = console.measure(shown, options=console.options.update(max_width=WIDE + 1))
+        if natural.maximum <= console.width:
+            console.print(shown)
+        else:
+            console.print(paragraph(stacked(table, console.width)))
+    if tables:
+        console.print(paragraph(legend(tables)), soft_wrap=not console.is_terminal)
+
+
+def stacked(table: Table, width: int) -> str:
+    """Return a table's rows as paragraphs of `column value`, for windows the table does not fit into."""
+    headers, *rows = _columns(table)
+    paragraphs = []
+    for row in rows:
+        lines = [""]
+        for item in (one_line(f"{header} {value}") for header, value in zip(headers[2:], row[2:], strict=True)):
+            if lines[-1] and len(lines[-1]) + len(item) + 3 > width:
+                lines.append("")
+            lines[-1] += ("   " if lines[-1] else "  ") + item
+        paragraphs.append("\n".join([one_line(f"{row[0]}, {row[1]}"), *lines]))
+    return "\n".join(["", *paragraphs, ""])
+
+
+def legend(tables: Sequence[Table]) -> str:
+    """What the columns mean that any of the tables shows."""
+    shown = {header for table in tables for header in _columns(table)[0]}
+    explained = [(each.heading, each.explained) for each in shown_columns() if each.explained]
+    return " ".join(f"{name[0].upper()}{name[1:]}: {text}" for name, text in explained if name in shown)
+
+
+def _columns(table: Table) -> list[tuple[str, ...]]:
+    """Headers, then rows; without the columns in which no row has anything."""
+    texts = {shown.heading: [shown.text(row) for row in table.rows] for shown in shown_columns()}
+    kept = {heading: column for heading, column in texts.items() if set(column) - {"-"}}
+    return [tuple(kept), *zip(*kept.values(), strict=True)]

@@ -1,0 +1,220 @@
+"""One connection to a Docker daemon: containers and volumes, beside the images of `EngineImages`.
+
+Every call has a deadline and every failure becomes one of our errors: `PrerequisiteError` where the machine lacks
+something a person can mend, `SandboxError` where the engine failed at its work.
+
+Not covered: what a container may do (`aira_bench.sandbox.hardening`).
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import docker
+import requests
+from docker.errors import DockerException, ImageNotFound, NotFound
+from docker.utils import kwargs_from_env
+
+from aira_bench.docker_engine.attachment import Attachment
+from aira_bench.docker_engine.failures import Conflict, NotDone, engine_call, unreachable
+from aira_bench.docker_engine.images import EngineImages
+from aira_bench.errors import PrerequisiteError, SandboxError
+
+CALL_TIMEOUT_S = 60
+"""Longest silence of the engine within one call."""
+REMOVAL_TIMEOUT_S = 60
+"""Longest time for a removal: a container with much memory to give back is killed long before it is dead."""
+_POOL_SIZE = 64
+_DEATH_POLL_S = 5.0
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What the engine says about itself and its machine."""
+
+    version: str
+    cgroup_version: int
+    root_dir: str
+    cpus: int
+    memory_mib: int
+    runtimes: tuple[str, ...]
+    """Names of the container runtimes it can start."""
+
+
+@dataclass(frozen=True)
+class ContainerInfo:
+    """One container found by label."""
+
+    id: str
+    state: str
+    labels: Mapping[str, str]
+
+
+class DockerEngine(EngineImages):
+    """One connection to a Docker daemon, usable from several threads."""
+
+    @classmethod
+    def connect(cls, timeout_s: int = CALL_TIMEOUT_S) -> "DockerEngine":
+        """Connect to the daemon at DOCKER_HOST, or at the default socket.
+
+        Raises:
+            PrerequisiteError: no daemon answers, or this user may not use its socket.
+        """
+        try:
+            settings = kwargs_from_env()
+            api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **settings)
+        except (DockerException, requests.RequestException, OSError) as error:
+            raise unreachable(error) from error
+        return cls(api)
+
+    def close(self) -> None:
+        """Close all connections to the daemon."""
+        self._api.close()
+
+    def info(self) -> EngineInfo:
+        """Version and resources of the engine's machine."""
+        with engine_call("describe itself"):
+            info = self._api.info()
+        return EngineInfo(
+            version=str(info["ServerVersion"]),
+            cgroup_version=int(info.get("CgroupVersion", "1")),
+            root_dir=str(info["DockerRootDir"]),
+            cpus=int(info["NCPU"]),
+            memory_mib=int(info["MemTotal"]) // 2**20,
+            runtimes=tuple(sorted(info.get("Runtimes") or {})),
+        )
+
+    def create_volume(self, name: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        """Create a volume of the local driver."""
+        with engine_call("create a workspace volume", missing_is_error=True):
+            self._api.create_volume(name, driver="local", driver_opts=dict(options), labels=dict(labels))
+
+    def create_container(self, name: str, config: Mapping[str, Any]) -> str:
+        """Create a container from a request body of the Engine API; return its id.
+
+        Raises:
+            Conflict: another container has the name.
+            PrerequisiteError: the image is not there.
+        """
+        image = config["Image"]
+        try:
+            with engine_call("create a container"):
+                created = self._api.create_container_from_config(dict(config), name)  # type: ignore[no-untyped-call]
+                return str(created["Id"])
+        except ImageNotFound as error:
+            raise PrerequisiteError(f"There is no image {image}.", hint="aira-bench images build") from error
+        except NotFound as error:
+            raise SandboxError(f"Docker could not create a container of {image}: {error.explanation}") from error
+
+    def attach(self, container_id: str) -> Attachment:
+        """Open the standard streams. Call before `start_container`, so that nothing is missed."""
+        with engine_call("attach to a container", missing_is_error=True):
+            parameters = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            return Attachment(self._api.attach_socket(container_id, params=parameters))
+
+    def start_container(self, container_id: str) -> None:
+        """Start a created container."""
+        with engine_call("start a container", missing_is_error=True):
+            self._api.start(container_id)
+
+    def wait_container(self, container_id: str, timeout_s: float) -> int | None:
+        """Wait for a container's end; return its exit code, or None if it is still up after `timeout_s`."""
+        with engine_call("wait for a container to end", missing_is_error=True):
+            try:
+                return int(self._api.wait(container_id, timeout=math.ceil(timeout_s))["StatusCode"])
+            except requests.ConnectionError as error:
+                if isinstance(error, requests.Timeout) or "Read timed out" in str(error):
+                    return None
+                raise
+            except requests.Timeout:
+                return None
+
+    def kill_container(self, container_id: str) -> None:
+        """Send SIGKILL to every process of a container. One that has ended or is gone is no error.
+
+        The engine answers when the container is dead, or after some seconds that it has not died yet; a container
+        with much memory to give back takes longer. Neither is an error: `wait_container` says when it is dead.
+
+        Raises:
+            SandboxError: the engine cannot be reached.
+        """
+        with contextlib.suppress(NotFound, Conflict, NotDone), engine_call("kill a container"):
+            self._api.kill(container_id)
+
+    def was_killed_by_hand(self, container_id: str, kills: int) -> bool:
+        """Whether the engine was told to signal a container oftener than the `kills` times that the caller did.
+
+        Signals that processes inside send each other never pass the engine, so nothing inside can feign this.
+        """
+        with engine_call("look through its events", missing_is_error=True):
+            events = self._api.events(
+                since=0,
+                until=int(time.time()) + 1,
+                filters={"container": container_id, "type": "container", "event": "kill"},
+                decode=True,
+            )
+            return sum(1 for _ in events) > kills
+
+    def inspect_container(self, container_id: str) -> dict[str, Any]:
+        """The engine's own description of a container."""
+        with engine_call("inspect a container", missing_is_error=True):
+            return cast("dict[str, Any]", self._api.inspect_container(container_id))
+
+    def find_container(self, container_id: str) -> dict[str, Any] | None:
+        """The engine's own description of a container, None if there is none."""
+        with contextlib.suppress(NotFound), engine_call("look for a container"):
+            return cast("dict[str, Any]", self._api.inspect_container(container_id))
+        return None
+
+    def remove_container(self, container_id: str) -> None:
+        """Kill and remove a container with its anonymous volumes, waiting for its death. One that is gone is no error.
+
+        Raises:
+            SandboxError: it is still there after `REMOVAL_TIMEOUT_S`, or the engine cannot be reached.
+        """
+        deadline_s = time.monotonic() + REMOVAL_TIMEOUT_S
+        while True:
+            try:
+                with engine_call("remove a container"):
+                    self._api.remove_container(container_id, v=True, force=True)
+            except NotFound:
+                return
+            except Conflict:  # another caller's removal is under way; until it is done its volume cannot be removed
+                pause_s = 0.05
+            except NotDone as error:
+                if time.monotonic() >= deadline_s:
+                    raise
+                pause_s = _DEATH_POLL_S if "kill" in error.message else 0.5
+            else:
+                return
+            if time.monotonic() >= deadline_s:
+                raise SandboxError(f"Docker did not remove container {container_id[:12]}.", hint="docker ps --all")
+            time.sleep(pause_s)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume that no container uses. One that is gone is no error."""
+        with contextlib.suppress(NotFound), engine_call("remove a workspace volume"):
+            self._api.remove_volume(name)
+
+    def containers(self, label: str) -> list[ContainerInfo]:
+        """All containers, running or not, carrying `label` (a name, or `name=value`)."""
+        with engine_call("list containers"):
+            found = self._api.containers(all=True, filters={"label": [label]})
+        return [
+            ContainerInfo(str(container["Id"]), str(container["State"]), dict(container.get("Labels") or {}))
+            for container in found
+        ]
+
+    def volumes(self, label: str) -> dict[str, Mapping[str, str]]:
+        """Labels of all volumes carrying `label`, by the volumes' names."""
+        with engine_call("list volumes"):
+            found = self._api.volumes(filters={"label": [label]})
+        return {str(volume["Name"]): dict(volume.get("Labels") or {}) for volume in found.get("Volumes") or []}
+
+    def volume_folder(self, name: str) -> str:
+        """Where a volume lies on the engine's machine."""
+        with engine_call(f"inspect volume {name}", missing_is_error=True):
+            return str(self._api.inspect_volume(name)["Mountpoint"])

@@ -1,0 +1,58 @@
+"""What can go wrong with the engine, as errors of ours: the SDK's exceptions end here.
+
+Not covered: what a failure means for a step (`aira_bench.sandbox.ending`).
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import requests
+from docker.errors import APIError, DockerException, NotFound
+
+from aira_bench.errors import PrerequisiteError, SandboxError
+
+
+class Conflict(SandboxError):
+    """The name is taken, or the object is in a state that makes the call pointless."""
+
+
+class NotDone(SandboxError):
+    """The engine took the call and did not get it done, or not in the time a call has."""
+
+
+@contextlib.contextmanager
+def engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]:
+    """Turn the SDK's exceptions into ours; `NotFound` passes unless `missing_is_error`."""
+    try:
+        yield
+    except NotFound as error:
+        if missing_is_error:
+            raise SandboxError(f"Docker could not {what}: {error.explanation}") from error
+        raise
+    except APIError as error:
+        reason = f"Docker could not {what}: {error.explanation or error}"
+        status = error.response.status_code if error.response is not None else 0
+        if status == requests.codes.conflict:
+            raise Conflict(reason) from error
+        raise (NotDone(reason) if status >= requests.codes.server_error else SandboxError(reason)) from error
+    except requests.ReadTimeout as error:
+        raise NotDone(f"Docker could not {what}: no answer in time ({error}).", hint="docker info") from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise SandboxError(
+            f"Docker could not {what}: no answer from the daemon ({error}).", hint="docker info"
+        ) from error
+
+
+def unreachable(error: BaseException) -> PrerequisiteError:
+    """Why no daemon answers, in words that say what to do."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if any(isinstance(cause, PermissionError) or "Permission denied" in str(cause) for cause in causes):
+        return PrerequisiteError(
+            "Docker runs, but this user may not use its socket.",
+            hint='sudo usermod -aG docker "$USER" && newgrp docker',
+        )
+    return PrerequisiteError(f"No Docker daemon answers ({error}).", hint="sudo systemctl start docker")

@@ -1,0 +1,192 @@
+"""The images of a Docker engine: looking, fetching, building, tagging, removing.
+
+Not covered: which images there are to be (`aira_bench.images`). A pull is bounded by the engine's own network
+timeouts, not by ours.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import NotFound
+from docker.utils import parse_repository_tag
+
+from aira_bench.docker_engine.failures import engine_call
+from aira_bench.errors import PrerequisiteError, SandboxError
+
+BUILD_TIMEOUT_S = 1800
+"""Longest silence of one build step."""
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """One tag of a local image."""
+
+    tag: str
+    id: str
+    size_bytes: int
+    created: datetime
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ImageDetails:
+    """What a local image consists of."""
+
+    layers: tuple[str, ...]
+    environment: Mapping[str, str]
+    """Variables that its containers begin with."""
+
+
+class StreamError(Exception):
+    """An error the engine reported within a stream that had begun well."""
+
+
+class EngineImages:
+    """The part of an engine that has to do with images."""
+
+    def __init__(self, api: docker.APIClient) -> None:
+        self._api = api
+
+    def image_exists(self, tag: str) -> bool:
+        """Whether a local image has this tag."""
+        try:
+            with engine_call(f"look for image {tag}"):
+                self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
+        except NotFound:
+            return False
+        return True
+
+    def inspect_image(self, tag: str) -> ImageDetails:
+        """What the image of that tag consists of.
+
+        Raises:
+            PrerequisiteError: there is none.
+        """
+        try:
+            with engine_call(f"inspect image {tag}"):
+                found = self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
+        except NotFound as error:
+            raise PrerequisiteError(f"There is no image {tag}.", hint="aira-bench images build") from error
+        pairs = (line.partition("=") for line in found["Config"].get("Env") or [])
+        return ImageDetails(
+            layers=tuple(str(layer) for layer in found["RootFS"].get("Layers") or []),
+            environment={name: value for name, _, value in pairs},
+        )
+
+    def list_images(self, label: str) -> list[ImageInfo]:
+        """All tagged local images carrying `label` (a name, or `name=value`), newest first."""
+        with engine_call("list images"):
+            found = self._api.images(filters={"label": [label]})
+        images = [
+            ImageInfo(
+                tag=tag,
+                id=str(image["Id"]),
+                size_bytes=int(image["Size"]),
+                created=datetime.fromtimestamp(int(image["Created"]), UTC),
+                labels=dict(image.get("Labels") or {}),
+            )
+            for image in found
+            for tag in image.get("RepoTags") or []
+            if tag != "<none>:<none>"
+        ]
+        return sorted(images, key=lambda image: image.created, reverse=True)
+
+    def pull(self, reference: str, on_line: Callable[[str], None]) -> None:
+        """Fetch an image from its registry, telling progress line by line.
+
+        Raises:
+            PrerequisiteError: no registry answers, or it does not have the image.
+        """
+        repository, tag = parse_repository_tag(reference)
+        try:
+            with engine_call(f"pull {reference}", missing_is_error=True):
+                _follow(self._api.pull(repository, tag=tag or "latest", stream=True, decode=True), on_line)
+        except (SandboxError, StreamError) as error:
+            raise PrerequisiteError(
+                f"Image {reference} could not be pulled: {error}", hint=f"docker pull {reference}"
+            ) from error
+
+    def import_root(self, tar_path: Path, tag: str, labels: Mapping[str, str]) -> None:
+        """Make an image of one layer from a tar archive of a root file system.
+
+        Raises:
+            PrerequisiteError: the engine refused the archive.
+        """
+        repository, version = parse_repository_tag(tag)
+        changes = [f"LABEL {json.dumps(name)}={json.dumps(value)}" for name, value in sorted(labels.items())]
+        try:
+            with engine_call(f"import {tar_path.name}"):
+                answer = self._api.import_image(str(tar_path), repository=repository, tag=version, changes=changes)
+                _follow((json.loads(line) for line in answer.splitlines() if line.strip()), lambda _: None)
+        except (SandboxError, StreamError) as error:
+            raise PrerequisiteError(f"Image {tag} could not be imported: {error}", hint="docker info") from error
+
+    def build(
+        self,
+        context: Path,
+        dockerfile: str,
+        target: str,
+        tag: str,
+        labels: Mapping[str, str],
+        build_args: Mapping[str, str],
+        on_line: Callable[[str], None],
+        *,
+        network: str = "none",
+    ) -> None:
+        """Build `target` of `context`/`dockerfile`. Build steps have no network unless `network` says otherwise.
+
+        Raises:
+            PrerequisiteError: a build step failed; the message carries the engine's reason.
+        """
+        try:
+            with engine_call(f"build {tag}", missing_is_error=True):
+                lines = self._api.build(
+                    path=str(context),
+                    dockerfile=dockerfile,
+                    target=target,
+                    tag=tag,
+                    labels=dict(labels),
+                    buildargs=dict(build_args),
+                    network_mode=network,
+                    timeout=BUILD_TIMEOUT_S,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                )
+                _follow(lines, on_line)
+        except (SandboxError, StreamError) as error:
+            raise PrerequisiteError(f"Image {tag} could not be built: {error}", hint="aira-bench doctor") from error
+
+    def remove_image(self, tag: str) -> None:
+        """Remove a tag, and the image with its last tag. A tag that is not there is no error."""
+        with contextlib.suppress(NotFound), engine_call(f"remove image {tag}"):
+            self._api.remove_image(tag)
+
+    def tag_image(self, source: str, tag: str) -> None:
+        """Give the image `source` another tag.
+
+        Raises:
+            PrerequisiteError: there is no image `source`.
+        """
+        repository, version = parse_repository_tag(tag)
+        try:
+            with engine_call(f"tag {source} as {tag}"):
+                self._api.tag(source, repository, tag=version)
+        except NotFound as error:
+            raise PrerequisiteError(f"There is no image {source} to tag as {tag}.", hint="docker images") from error
+
+
+def _follow(events: Iterable[Mapping[str, Any]], on_line: Callable[[str], None]) -> None:
+    for event in events:
+        if "error" in event:
+            raise StreamError(str(event["error"]).strip())
+        text = event.get("stream") or " ".join(str(event[key]) for key in ("id", "status") if event.get(key))
+        for line in str(text).splitlines():
+            if line.strip():
+                on_line(line.rstrip())

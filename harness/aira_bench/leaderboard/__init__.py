@@ -1,1 +1,0 @@
-"""Boards built from run folders."""

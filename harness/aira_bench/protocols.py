@@ -1,0 +1,62 @@
+"""Public: every protocol that code of others can fulfil, and the values that their methods take and give.
+
+`pydoc aira_bench.protocols` shows all of them with their docstrings, on one page.
+
+    Agent                writes solutions: from a `Brief` and a `Situation` to a `Proposal`   --agent module:Class
+    Policy               decides what comes next: from the steps so far to a `Draft`, `Improve`, `Debug`, `Crossover`
+                         or `Stop`                                                            --scaffold module:Class
+    Model                answers a `CompletionRequest` with a `Completion`; what agents ask
+    ProviderSession      one attempt to have a card's model answer                            --provider module:Class
+    SubmissionEvaluator  scores a submission: from its bytes to `Scored` or `Refused`         --evaluator module:Class
+    Sandbox              makes containers, each for one step: from a `ContainerSpec` to a `PreparedContainer`
+
+A class need not inherit from its protocol: it has to have its methods. `aira_bench.testing` tries whether they do what
+the docstrings say.
+
+Not covered: tasks, which are folders (docs/extending.md).
+"""
+
+from aira_bench.agents.catalog import AgentOptions
+from aira_bench.agents.protocol import (
+    Agent,
+    Analysis,
+    Brief,
+    Proposal,
+    Provenance,
+    Situation,
+    StepReport,
+    UnlookingAgent,
+)
+from aira_bench.deadline import Deadline
+from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
+from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.verdict import Refused, Scored
+from aira_bench.llm.failures import ProviderFailure
+from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Model, Usage
+from aira_bench.llm.providers.protocol import Answer, Endpoint
+from aira_bench.llm.providers.protocol import Session as ProviderSession
+from aira_bench.record.folder import StepFiles
+from aira_bench.record.node import Journal, Node, best_node
+from aira_bench.sandbox.protocol import (
+    Artifact,
+    ArtifactRequest,
+    ContainerSpec,
+    Conversation,
+    Isolation,
+    Limits,
+    Mount,
+    PreparedContainer,
+    RejectedArtifact,
+    Sandbox,
+    StepOutcome,
+)
+from aira_bench.scaffolds.protocol import Action, Crossover, Debug, Draft, Improve, Policy, Stop
+
+__all__ = [
+    "Action", "Agent", "AgentOptions", "Analysis", "Answer", "Artifact", "ArtifactRequest", "Brief", "Completion",
+    "CompletionRequest", "ContainerSpec", "Conversation", "Crossover", "Deadline", "Debug", "Draft", "Endpoint",
+    "EvaluationSetting", "Improve", "Isolation", "Journal", "Limits", "Message", "Model", "Mount", "Node", "Policy",
+    "PreparedContainer", "Proposal", "Provenance", "ProviderFailure", "ProviderSession", "Refused",
+    "RejectedArtifact", "Sandbox", "Scored", "Situation", "StepFiles", "StepOutcome", "StepReport", "Stop",
+    "Submission", "SubmissionEvaluator", "UnlookingAgent", "Usage", "best_node",
+]  # fmt: skip

@@ -1,0 +1,46 @@
+"""Builds the `Host` that runs work with: engine, sandbox, hardware and paths of this machine.
+
+Not covered: another engine than Docker, whose `Host` is put together by whoever has its `Sandbox`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aira_bench.docker_engine import DockerEngine
+from aira_bench.hardware import this_machine
+from aira_bench.images.ensure import ImageSet, ensure_images
+from aira_bench.paths import host_paths
+from aira_bench.runs.host import Host
+from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.tasks.download import Transfer
+from aira_bench.world import SystemWorld
+
+
+def connect_host(
+    runs: Path | None = None,
+    runtime: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    transfer: Callable[[Transfer], None] = lambda transfer: None,
+) -> Host:
+    """Connect to the container engine of this machine.
+
+    Args:
+        runs: the folder of run folders; None for `AIRA_RUNS`, or `./runs`.
+        runtime: Docker runtime of containers that run untrusted code, such as `runsc`; None for the engine's own.
+        note: told in a line what happens before a search.
+        transfer: told how far a download is.
+
+    Raises:
+        PrerequisiteError: no engine answers, or it has no such runtime.
+    """
+    engine = DockerEngine.connect()
+    sandbox = DockerSandbox(engine, runtime=runtime)
+    dead = sandbox.sweep_dead()
+    if dead:
+        note(f"removed {dead} containers that a crashed process of this machine had left")
+
+    def build(flavour: str) -> ImageSet:
+        note(f"images ({flavour})")
+        return ensure_images(flavour, engine, note)
+
+    return Host(host_paths(runs), sandbox, SystemWorld(), this_machine(), build, transfer)

@@ -1,0 +1,56 @@
+"""What a user asks for when a run is begun: names and defaults of `aira-bench run` and of `aira_bench.run`.
+
+Its fields are the command line's options and its defaults are theirs; nobody else states them. What a name leads to is
+found by `aira_bench.runs.resolve`. It imports nothing, so that `--help` stays quick.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a user asks for. None leaves a choice to the task's profile, the agent, or the machine.
+
+    A replay (`agent="replay:RUN"`) is the recorded run under another name: of it only `name` and `source` are taken.
+    """
+
+    agent: str
+    """A searcher's name, an agent card's or its path, `script:FILE.py`, `replay:RUN`, or an extension's name."""
+    task: str | None = None
+    """A task's name or the path of its folder; None only for replays."""
+    profile: Literal["paper", "cpu"] = "paper"
+    """`paper` has the paper's sizes and budgets, `cpu` the same code shrunk."""
+    seeds: tuple[int, ...] = (0,)
+    steps: int | None = None
+    """Step budget of each seed."""
+    hours: float | None = None
+    """Time budget of each seed."""
+    step_timeout_s: float | None = None
+    """Cap on one solution."""
+    scaffold: str | None = None
+    """What decides the next step; None for the agent's own choice."""
+    fitness: Literal["hidden", "claimed"] = "hidden"
+    """What drives the search: the judge's hidden validation, or the agent's own number."""
+    concurrency: int | None = None
+    """Steps at a time."""
+    name: str | None = None
+    """Of the run and its folder."""
+    source: str | None = None
+    """Where raw data comes from: a folder, `synthetic`, or None for the task's own way."""
+    score_cache: bool = True
+    """Whether a submission that was scored under the same conditions before keeps its score."""
+    memory: Literal["paper", "none"] = "paper"
+    """What prompts tell of other steps."""
+    evaluator: str | None = None
+    """An extension that scores submissions; None for the evaluator that fits the task's artifact."""
+    provider: str | None = None
+    """An extension that serves the agent's card; None for the provider that the card names."""
+    max_cost_usd: float | None = None
+    """Hard cap on the run's model calls."""
+    max_tokens: int | None = None
+    """Hard cap on the run's model tokens."""
+    seed_max_cost_usd: float | None = None
+    """The same for each seed."""
+    seed_max_tokens: int | None = None
+    """The same for each seed."""

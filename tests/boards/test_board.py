@@ -1,0 +1,260 @@
+"""Boards from run folders on disk."""
+
+import csv
+import io
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+from aira_bench.boards.board import build_tables
+from aira_bench.boards.columns import duration
+from aira_bench.boards.formats import print_tables, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.boards.rows import Spread, spread
+from aira_bench.errors import RunStateError
+from aira_bench.record.scores import TrustedScore
+from aira_bench.sandbox.protocol import Isolation
+from boards.made_boards import made_tables
+from generated_runs import manifest, write_run
+from place import submitted
+
+
+def test_a_row_holds_what_the_journals_and_scores_say(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1, 2), steps=10))
+    (table,) = build_tables([run])
+    (row,) = table.rows
+    best_of = {}
+    for seed in (0, 1, 2):
+        scores = run.seed(seed).scores.read()
+        best = max(scores.values(), key=lambda score: round(score.validation or 0, 4))
+        best_of[seed] = best
+        assert row.best_test is not None
+    assert row.valid_submission_rate == 1.0
+    assert row.test is not None
+    assert row.test.mean == pytest.approx(statistics.fmean(score.test for score in best_of.values()))
+    assert row.test.deviation == pytest.approx(statistics.stdev(score.test for score in best_of.values()))
+    assert row.steps == 30
+    assert row.wall_s == pytest.approx(30.0)
+
+
+def test_what_submissions_claim_stands_beside_what_they_earned(tmp_path: Path) -> None:
+    """Two seeds of a script task: one honest, one that claims 0.05 too little and is flagged."""
+    record = manifest("scripts", seeds=(0, 1), steps=1, metric="BPB", lower_is_better=True)
+    run = write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.0, 1: -0.05}, flags={1: ("looks_ahead",)})
+    (table,) = build_tables([run])
+    (row,) = table.rows
+    assert row.claimed_less_trusted is not None
+    assert row.claimed_less_trusted.mean == pytest.approx(-0.025)
+    assert row.flagged == 1
+    shown = to_markdown([table])
+    assert "| claimed - trusted |" in shown
+    assert "| -0.0250 +- 0.0354 | 1 |" in shown
+    (flat,) = records([table])
+    assert flat["claimed_less_trusted_mean"] == pytest.approx(-0.025)
+    assert flat["seeds_flagged"] == 1
+
+
+def test_confirmed_scores_stand_beside_those_of_the_search_and_say_how_many_they_are(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=3), invalid_share=0.0)
+    chosen = submitted(run.seed(1))
+    assert chosen is not None
+    (table,) = build_tables([run])
+    assert "confirmed" not in to_markdown([table])
+    run.seed(1).confirmed.append(TrustedScore(chosen, 0.4321, 0.4, "1", "judge:1", 2.0))
+    run.seed(0).confirmed.append(TrustedScore(99, 0.9, 0.9, "1", "judge:1", 2.0))
+    (table,) = build_tables([run])
+    assert table.rows[0].confirmed == Spread(0.4321, None, 1), "of the submitted step alone"
+    assert "| 0.4321 (1 of 2) |" in to_markdown([table])
+    assert records([table])[0]["confirmed_mean"] == 0.4321
+
+
+def test_standard_errors_of_estimated_scores_stand_beside_their_mean(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1), invalid_share=0.0)
+    for seed, error in ((0, 0.03), (1, 0.04)):
+        scores = run.seed(seed).scores
+        scores.append(replace(scores.read()[1], test=0.5, test_standard_error=error, validation_standard_error=None))
+    (table,) = build_tables([run])
+    assert table.rows[0].test == Spread(0.5, 0.0, 2, pytest.approx(0.025))
+    assert table.rows[0].validation is not None
+    assert table.rows[0].validation.standard_error is None
+    assert "| 0.5000 +- 0.0000 (0.0250) |" in to_markdown([table])
+    assert records([table])[0]["test_standard_error"] == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("found_by", ["search", "confirmation"])
+def test_an_unranked_submission_counts_as_none_and_enters_no_mean(tmp_path: Path, found_by: str) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1), invalid_share=0.0)
+    place = run.seed(0)
+    score = place.scores.read()[1]
+    file = place.scores if found_by == "search" else place.confirmed
+    file.append(replace(score, test=1.0, flags=("hard_wired",), unranked=("hard_wired",)))
+    (table,) = build_tables([run])
+    (row,) = table.rows
+    other = run.seed(1).scores.read()[1]
+    assert row.test == Spread(other.test, None, 1)
+    assert row.best_test is not None
+    assert row.best_test.mean < 1.0
+    assert (row.unranked, row.valid_submission_rate, row.confirmed) == (1, 0.5, None)
+    assert "unranked" in to_markdown([table])
+
+
+def test_a_score_above_the_best_published_waits_for_its_confirmation(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1), invalid_share=0.0)
+    place = run.seed(0)
+    score = replace(place.scores.read()[1], test=1.0, flags=("above_published_best",))
+    place.scores.append(score)
+    other = run.seed(1).scores.read()[1]
+    (row,) = build_tables([run])[0].rows
+    assert row.test == Spread(other.test, None, 1)
+    assert (row.awaiting, row.unranked, row.valid_submission_rate) == (1, 0, 1.0)
+    assert row.best_test is not None
+    assert row.best_test.mean < 1.0
+    assert "Awaits confirm: seeds whose submission scored above" in to_markdown(build_tables([run]))
+    place.confirmed.append(score)
+    (row,) = build_tables([run])[0].rows
+    assert row.awaiting == 0
+    assert row.test is not None
+    assert row.test.count == 2
+
+
+def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:
+    (table,) = build_tables([write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0)])
+    shown = to_markdown([table]).splitlines()
+    pipes = {line.count("|") for line in shown if line.startswith("|")}
+    assert len(pipes) == 1
+    for absent in ("laimed - trusted", "lagged", "tokens", "cost", "NS"):
+        assert absent not in "\n".join(shown)
+    assert "Best test met: best of all steps" in shown[-1]
+
+
+@pytest.mark.parametrize("columns", [None, 160, 80])
+def test_no_cell_of_a_printed_board_is_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int | None
+) -> None:
+    if columns is not None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", str(columns))
+    record = manifest("scripts", seeds=(0, 1), steps=3, metric="BPB", lower_is_better=True)
+    print_tables(build_tables([write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.0, 1: -0.05})]))
+    shown = Text.from_ansi(capsys.readouterr().out).plain
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert "-0.0250 +- 0.0354" in shown
+    assert columns is None or all(len(line) <= columns for line in shown.splitlines())
+
+
+def test_a_board_too_wide_even_for_a_pipe_is_stacked_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    (table, _) = made_tables()
+    print_tables([table])
+    shown = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert "run again 0 x5, 2 x2, 3 x2 and 2 more" in shown
+
+
+def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(tmp_path: Path) -> None:
+    good = manifest("good", seeds=(0,), steps=5)
+    bad = manifest("bad", seeds=(1,), steps=5)
+    runs = [write_run(tmp_path, good, invalid_share=0.0), write_run(tmp_path, bad, invalid_share=1.1)]
+    (row,) = build_tables(runs)[0].rows
+    assert row.valid_submission_rate == 0.5
+    assert row.test is not None
+    assert row.test.count == 1
+
+
+def test_infrastructure_errors_after_code_ran_count_in_every_rate_and_others_in_none(tmp_path: Path) -> None:
+    record = manifest("a", seeds=(0, 1, 2), steps=2)
+    (table,) = build_tables([write_run(tmp_path, record, invalid_share=0.0, infra={1: True, 2: False})])
+    (row,) = table.rows
+    assert row.valid_submission_rate == 0.5
+    assert row.valid_step_rate == 0.5
+    assert (row.steps, row.infra_errors, row.retries) == (4, 4, 8)
+    assert "| 4, 4 infra, 8 retried |" in to_markdown([table])
+    alone = manifest("b", seeds=(1,), steps=1, agent="breaks its sandbox")
+    (other,) = build_tables([write_run(tmp_path, alone, infra={1: True})])[0].rows
+    assert other.valid_submission_rate == 0.0, "as an honest failure has"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hardware_class": "another"},
+        {"task_sha256": "f" * 64},
+        {"images": {"agent": "agent:1", "evaluator": "evaluator:2"}},
+        {"data": {"hidden": {"sha256": "e" * 64, "bytes": 1}}},
+    ],
+)
+def test_what_must_not_be_compared_is_in_another_table(tmp_path: Path, change: dict[str, object]) -> None:
+    runs = [
+        write_run(tmp_path, manifest("a", seeds=(0,), steps=2)),
+        write_run(tmp_path, manifest("b", seeds=(1,), steps=2, **change)),
+    ]
+    assert [len(table.rows) for table in build_tables(runs)] == [1, 1]
+
+
+def test_a_seed_run_twice_counts_once_and_an_ended_one_wins(tmp_path: Path) -> None:
+    first = write_run(tmp_path, manifest("first", seeds=(0,), steps=4))
+    later = manifest("later", seeds=(0,), steps=4, created="2026-02-01T00:00:00+00:00")
+    second = write_run(tmp_path, later, end=False)
+    (row,) = build_tables([first, second])[0].rows
+    assert (len(row.results), len(row.ended)) == (1, 1)
+
+
+def test_a_score_of_a_step_that_is_not_in_the_journal_is_ignored(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0,), steps=3), invalid_share=0.0)
+    scores = run.seed(0).scores
+    before = build_tables([run])
+    known = scores.read()[1]
+    scores.append(type(known)(99, 1.0, 1.0, "1", "evaluator:1", 1.0))
+    assert build_tables([run]) == before
+
+
+def test_a_damaged_journal_stops_the_board_with_its_name(tmp_path: Path) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0,), steps=3))
+    path = run.seed(0).journal
+    path.write_bytes(path.read_bytes().replace(b'"steps"', b'"hours"'))
+    with pytest.raises(RunStateError, match=r"journal\.jsonl"):
+        build_tables([run])
+
+
+def test_all_formats_say_the_same(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, manifest(name, seeds=(0, 1), steps=4, agent=name)) for name in ("a", "b")]
+    tables = build_tables(runs)
+    as_json = json.loads(to_json(tables))
+    as_csv = list(csv.DictReader(io.StringIO(to_csv(tables))))
+    assert [row["agent"] for row in as_json] == [row["agent"] for row in as_csv]
+    assert [row["test_mean"] for row in as_json] == [float(row["test_mean"]) for row in as_csv]
+    assert to_markdown(tables).count("\n| ") == 2 + len(as_json)
+    assert as_json == records(tables)
+    assert sorted(path.suffix for path in write_board(tables, tmp_path)) == [".csv", ".json", ".md"]
+
+
+def test_spread_of_one_value_has_no_deviation() -> None:
+    one = spread([None, 2.0])
+    assert one is not None
+    assert (one.mean, one.deviation, one.count) == (2.0, None, 1)
+    assert spread([None]) is None
+
+
+def test_durations_are_short() -> None:
+    assert [duration(value) for value in (3.21, 43.2, 303, 7800)] == ["3.2 s", "43 s", "5 min 3 s", "2 h 10 min"]
+
+
+def test_runs_of_one_agent_with_unlike_isolation_are_rows_of_their_own(tmp_path: Path) -> None:
+    apart = {role: Isolation("own trees", "tried") for role in ("agent", "fit")}
+    runs = [
+        write_run(tmp_path, manifest("old", seeds=(0,), steps=2)),
+        write_run(tmp_path, manifest("trees", seeds=(1,), steps=2, isolation_of=apart)),
+        write_run(tmp_path, manifest("mixed", seeds=(2,), steps=2, isolation_of=apart | {
+            "predict": Isolation("dropped caches", "a GPU")})),
+    ]  # fmt: skip
+    (table,) = build_tables(runs)
+    assert {row.entry.isolation: len(row.results) for row in table.rows} == {
+        "shared": 1,
+        "own trees": 1,
+        "dropped caches": 1,
+    }
+    assert {record["isolation"] for record in records([table])} == {"shared", "own trees", "dropped caches"}
+    assert "| own trees |" in to_markdown([table])

@@ -1,0 +1,58 @@
+"""Submissions: what the host alone can tell of them, and what their scores are cached under."""
+
+import hashlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aira_bench.evaluation.submission import Submission, host_canonical
+from aira_bench.tasks.task import find_task
+from aira_contract.architectures import canonical, parse_architecture
+
+MAD = find_task("mad-3p").metadata.aira.artifact
+MODULE = find_task("lra-listops").metadata.aira.artifact
+LAYERS = st.lists(st.sampled_from(MAD.primitives), min_size=MAD.layers, max_size=MAD.layers)
+
+
+def written(layers: list[str], separator: str, quote: str = '"', end: str = "\n") -> bytes:
+    return f"architecture\n{quote}{separator.join(layers)}{quote}{end}".encode()
+
+
+@given(
+    layers=LAYERS, separator=st.sampled_from(",-"), quote=st.sampled_from(['"', ""]), end=st.sampled_from(["\n", ""])
+)
+def test_common_spellings_share_one_key_which_is_the_judge_s_normal_form(
+    layers: list[str], separator: str, quote: str, end: str
+) -> None:
+    submission = Submission.of(MAD, written(layers, separator, quote, end))
+    assert submission.canonical == canonical(parse_architecture(",".join(layers)))
+    assert submission.key == Submission.of(MAD, written(layers, ",")).key
+
+
+@given(content=st.binary(max_size=200))
+def test_any_other_bytes_are_keyed_by_themselves(content: bytes) -> None:
+    submission = Submission.of(MAD, content)
+    assert submission.sha256 == hashlib.sha256(content).hexdigest()
+    if submission.canonical is None:
+        assert submission.key == submission.sha256
+
+
+@given(layers=LAYERS, at=st.integers(0, 15), symbol=st.sampled_from(["", "m", "mAA", "M A", "é", "M,M", "*"]))
+def test_a_symbol_that_the_task_does_not_admit_has_no_normal_form(layers: list[str], at: int, symbol: str) -> None:
+    changed = [*layers[:at], symbol, *layers[at + 1 :]]
+    assert host_canonical(MAD, written(changed, ",")) is None
+
+
+@given(layers=LAYERS)
+def test_more_than_one_line_too_many_bytes_or_another_artifact_have_none(layers: list[str]) -> None:
+    plain = written(layers, ",")
+    assert host_canonical(MAD, plain + b"more\n") is None
+    assert host_canonical(MAD, plain + b" " * (MAD.max_kib * 1024)) is None
+    assert host_canonical(MODULE, plain) is None
+    assert host_canonical(MAD, written(layers[1:], ",")) is None, "a layer is missing"
+
+
+def test_equal_bytes_are_equal_submissions() -> None:
+    assert Submission(b"x") == Submission(b"x") != Submission(b"y")
+    once = Submission(b"x")
+    assert once.sha256 is once.sha256, "hashed once"

@@ -1,0 +1,207 @@
+"""What a request comes to: names found once, gaps filled, impossible wishes refused; nothing started or written."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aira_bench.agents.fixed_code import SolutionFileAgent
+from aira_bench.agents.llm.agent import LlmAgent
+from aira_bench.errors import PrerequisiteError, TaskError, UsageError
+from aira_bench.hardware import usable_cores
+from aira_bench.keys import MachineKey
+from aira_bench.paths import HostPaths
+from aira_bench.record.manifest import RunPlan
+from aira_bench.runs.resolve import ResolvedRun, RunRequest, reopen, reopen_agent, resolve
+from aira_bench.scaffolds.greedy import Greedy
+from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
+from aira_bench.tasks.task import find_task
+from aira_bench.testing import PlayedWorld
+from generated_runs import manifest, write_run
+
+UPSTREAM = Path(__file__).resolve().parents[1] / "folders" / "ParityClassificationAccuracy"
+REQUEST = RunRequest(agent="evolution", task="mad-2p", profile="cpu")
+PATHS = HostPaths(Path("/nowhere/home"), Path("/nowhere/runs"))
+BUDGET = find_task("mad-2p").profile("cpu")
+
+
+def resolved(**wishes: object) -> ResolvedRun:
+    return resolve(replace(REQUEST, **wishes), PATHS, PlayedWorld())  # type: ignore[arg-type]
+
+
+def test_gaps_are_filled_from_profile_agent_and_time() -> None:
+    run = resolved()
+    assert run.plan == RunPlan(
+        name="evolution-mad-2p-cpu-19700101-000000", agent="evolution", task="mad-2p", profile="cpu",
+        scaffold=run.agent.default_scaffold, fitness="hidden", seeds=(0,), steps=BUDGET.steps, hours=BUDGET.hours,
+        step_timeout_s=BUDGET.step_timeout_s, evaluation_timeout_s=BUDGET.evaluation_timeout_s, concurrency=1,
+    )  # fmt: skip
+    assert (run.task.title, run.agent.name, run.agent_file) == ("mad-2p", "evolution", None)
+    assert isinstance(run.policy, RegularizedEvolution)
+    assert not run.source.synthetic
+
+
+@given(
+    steps=st.none() | st.integers(1, 99),
+    hours=st.none() | st.floats(0.01, 50),
+    step_timeout_s=st.none() | st.floats(1, 1e6),
+    seeds=st.sets(st.integers(0, 99), min_size=1, max_size=9).map(tuple),
+    concurrency=st.none() | st.integers(1, 9),
+)
+@settings(max_examples=12, deadline=None)
+def test_a_wish_stands_before_the_profile_and_no_step_outlasts_its_seed(
+    steps: int | None, hours: float | None, step_timeout_s: float | None, seeds: tuple[int, ...],
+    concurrency: int | None,
+) -> None:  # fmt: skip
+    plan = resolved(steps=steps, hours=hours, step_timeout_s=step_timeout_s, seeds=seeds, concurrency=concurrency).plan
+    assert plan.steps == (steps or BUDGET.steps)
+    assert plan.hours == (hours or BUDGET.hours)
+    assert plan.step_timeout_s == min(step_timeout_s or BUDGET.step_timeout_s, plan.hours * 3600)
+    assert plan.seeds == seeds
+    assert plan.concurrency == (concurrency or min(len(seeds), len(usable_cores())))
+
+
+@pytest.mark.parametrize(
+    ("wishes", "what"),
+    [
+        ({"seeds": ()}, "seeds"),
+        ({"seeds": (1, 1)}, "distinct"),
+        ({"seeds": (-1,)}, "below 0"),
+        ({"steps": -3}, "steps"),
+        ({"hours": float("nan")}, "finite"),
+        ({"hours": -1.0}, "hours"),
+        ({"step_timeout_s": -5.0}, "step_timeout_s"),
+        ({"concurrency": -1}, "concurrency"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"memory": "all"}, "memory"),
+        ({"fitness": "test"}, "fitness"),
+    ],
+)
+def test_numbers_that_no_run_can_have_are_a_usage_error(wishes: dict[str, object], what: str) -> None:
+    """The command line's types refuse most of them before; a caller in Python has no such guard."""
+    with pytest.raises(UsageError, match=what):
+        resolved(**wishes)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"task": None}, "--task is missing"),
+        ({"task": "mad-2"}, "Did you mean"),
+        ({"agent": "evolutoin"}, "Did you mean 'evolution'"),
+        ({"scaffold": "ladder"}, "ladder"),
+        ({"profile": "gpu"}, "no profile 'gpu'"),
+        ({"source": "synthetic"}, "makes its own data"),
+        ({"agent": "script:/nowhere/solution.py"}, "cannot be read"),
+        ({"agent": "replay:nothing"}, "No run 'nothing'"),
+    ],
+)
+def test_names_that_stand_for_nothing_are_refused_with_what_there_is(wishes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolved(**wishes)
+
+
+def test_a_task_without_hidden_validation_cannot_be_driven_by_it() -> None:
+    with pytest.raises(UsageError, match="no hidden validation") as caught:
+        resolved(agent="noop", task=str(UPSTREAM))
+    assert caught.value.hint == f"aira-bench run --agent noop --task {UPSTREAM} --fitness claimed"
+    run = resolved(agent="noop", task=str(UPSTREAM), fitness="claimed")
+    assert run.plan.task == str(UPSTREAM), "a folder is recorded as its full path"
+
+
+def test_a_task_is_recorded_by_the_name_it_is_shown_with() -> None:
+    assert resolved(task=find_task("mad-2p").name).plan.task == "mad-2p"
+
+
+def test_a_broken_task_folder_is_the_folder_s_failure(tmp_path: Path) -> None:
+    with pytest.raises(TaskError):
+        resolved(task=str(tmp_path))
+
+
+def test_a_default_name_is_a_plain_file_name(tmp_path: Path) -> None:
+    path = tmp_path / f"a b;{'c' * 120}.py"
+    path.write_text("pass\n")
+    name = resolved(agent=f"script:{path}").plan.name
+    assert len(name) == 100
+    assert name.startswith("script-a-b-c")
+    assert resolved(name="mine").plan.name == "mine"
+
+
+def test_a_solution_file_is_read_once_and_kept_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "solution.py"
+    path.write_bytes(b"print(1)\r\n")
+    run = resolved(agent=f"script:{path}")
+    path.write_bytes(b"print(2)\n")
+    assert run.agent_file == b"print(1)\r\n", "what the manifest hashes is what was there when the run was planned"
+    assert isinstance(run.agent, SolutionFileAgent)
+    assert "print(1)" in run.agent.code
+
+
+def test_a_card_needs_its_key_and_says_what_stands_behind_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+    with pytest.raises(PrerequisiteError, match="cannot be used yet"):
+        resolved(agent="gemini3pro")
+    monkeypatch.setenv("GEMINI_API_KEY", "a-key-of-a-test")
+    monkeypatch.setenv("GOOGLE_API_KEY", "a-key-of-a-test")
+    run = resolved(agent="gemini3pro", max_tokens=9)
+    assert isinstance(run.agent, LlmAgent)
+    provenance = run.agent.provenance()
+    assert provenance.card is not None
+    assert provenance.card["name"] == "gemini3pro"
+    assert provenance.prompts
+    assert "a-key-of-a-test" not in str(provenance)
+    assert isinstance(run.policy, Greedy)
+
+
+def test_agents_without_a_model_have_neither_prompts_nor_a_card() -> None:
+    provenance = resolved(agent="random").agent.provenance()
+    assert (dict(provenance.prompts), provenance.card) == ({}, None)
+
+
+def test_resolving_leaves_no_trace_on_disk(tmp_path: Path) -> None:
+    paths = HostPaths(tmp_path / "home", tmp_path / "runs")
+    resolve(REQUEST, paths, PlayedWorld())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> HostPaths:
+    """A signed run of this machine, of a replayable agent, with a budget."""
+    paths = HostPaths(tmp_path / "home", tmp_path / "runs")
+    record = manifest("old", seeds=(0, 1), steps=3)
+    record = record.model_copy(update={"schema_version": 2, "plan": record.plan.model_copy(update={"max_tokens": 5})})
+    write_run(paths.runs, record, key=MachineKey(bytes(range(32))))
+    return paths
+
+
+def test_a_replay_is_the_recorded_plan_under_another_name(recorded: HostPaths) -> None:
+    run = resolve(RunRequest("replay:old", steps=99, seeds=(7,), profile="paper"), recorded, PlayedWorld())
+    old = manifest("old", seeds=(0, 1), steps=3).plan
+    expected = {"agent": "replay:old", "name": "replay-old-19700101-000000", "max_tokens": None}
+    assert run.plan == old.model_copy(update=expected), "of the request, only name and source count"
+    named = resolve(RunRequest("replay:old", name="again"), recorded, PlayedWorld())
+    assert (named.plan.name, named.agent.name) == ("again", "evolution")
+
+
+def test_a_record_is_reopened_with_the_task_and_the_source_it_names() -> None:
+    plan = manifest("old", seeds=(0,), steps=3).plan
+    found = reopen(plan)
+    assert (found.plan, found.task.title, found.source.argument) == (plan, "mad-2p", None)
+    with pytest.raises(UsageError, match="Unknown task"):
+        reopen(plan.model_copy(update={"task": "mad-0p"}))
+    with pytest.raises(UsageError, match="takes no --source"):
+        reopen(plan.model_copy(update={"source": "/gone"}))
+
+
+def test_an_agent_s_file_is_reopened_from_the_run_not_from_where_it_once_lay(tmp_path: Path) -> None:
+    kept = tmp_path / "agent.py"
+    kept.write_text("print('kept')\n")
+    plan = manifest("old", seeds=(0,), steps=3, agent="script:/gone/solution.py").plan
+    plan = plan.model_copy(update={"scaffold": "one-shot"})
+    run = reopen_agent(reopen(plan), PATHS, kept)
+    assert isinstance(run.agent, SolutionFileAgent)
+    assert "kept" in run.agent.code
+    assert run.plan.agent == "script:/gone/solution.py", "the plan stays as it was recorded"
