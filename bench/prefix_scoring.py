@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from aira_contract.files import HANDOVER_FILE
 from aira_contract.script_constants import with_constants
+from aira_contract.settings import TIME_BUDGET_VARIABLE
 from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows, read_hidden
 from aira_evaluator.autoresearch.contract.packing import pack
 from aira_evaluator.autoresearch.contract.references import References
@@ -84,7 +85,7 @@ def baseline(public: Path, budget_s: float, seed: int, dials: dict[str, int | st
         (folder / "train.py").write_text(source)
         for companion in ("prepare.py", "kernels.py"):
             (folder / companion).write_bytes((public / companion).read_bytes())
-        environment = {**os.environ, "AIRA_DATA": str(public), "AIRA_TIME_BUDGET_S": str(budget_s)}
+        environment = {**os.environ, "AIRA_DATA": str(public), TIME_BUDGET_VARIABLE: str(budget_s)}
         subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
         return load(folder / HANDOVER_FILE, torch.device("cpu")).model
 
