@@ -9,11 +9,9 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import pytest
 import torch
@@ -21,13 +19,12 @@ import torch
 from aira_bench.cli.main import build_parser
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.ensure import ImageSet
-from aira_bench.sandbox.protocol import ContainerSpec
 from aira_bench.tasks.task import find_task
-from aira_bench.testing import Call, Done, InMemoryContainer, InMemorySandbox
+from aira_bench.testing import Call, Done
 from aira_evaluator.compose.judge.resident import Resident
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.splits import MadManifest, draw_corpus, write_split
-from probe_facts import facts, inspected
+from probed_sandbox import ProbedSandbox, probe
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_STOPS = 25
@@ -121,25 +118,6 @@ class Trace:
         return None
 
 
-class ProbedContainer(InMemoryContainer):
-    """One that the engine describes as it describes a probe container."""
-
-    def inspect(self) -> Mapping[str, Any]:
-        return inspected(self.spec) if self.spec.role == "probe" else {}
-
-
-class ProbedSandbox(InMemorySandbox):
-    """Stands in for `DockerSandbox`."""
-
-    def prepare(self, spec: ContainerSpec) -> InMemoryContainer:
-        container = ProbedContainer(self, spec)
-        self.containers.add(container)
-        return container
-
-    def sweep_dead(self) -> int:
-        return 0
-
-
 def solve(call: Call) -> Done:
     """An evolved solution writes down its architecture."""
     lines = call.files["solution.py"].decode().splitlines()
@@ -156,15 +134,8 @@ def prepare(call: Call) -> Done:
     if call.command[1].endswith("evaluate_prepare.py"):
         for split in ("validation", "test"):
             hidden = replace(manifest, split=split, seed_set="search", training_seed=4)
-            write_split(output / f"{split}_with_labels" / "search", draw_corpus(small, split, 2), hidden)  # type: ignore[arg-type]
+            write_split(output / f"{split}_with_labels" / "search", draw_corpus(small, split, 2), hidden)
     return Done()
-
-
-def probe(call: Call) -> Done:
-    """The witness reports; what ignores signals is killed at its deadline."""
-    if "witness.py" in call.files:
-        return Done({"witness.json": json.dumps(facts()).encode()})
-    return Done(ended="timeout")
 
 
 @pytest.fixture
@@ -194,7 +165,7 @@ def traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         status = args.handle(args)
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
         torch.set_num_threads(threads)
     shown = capsys.readouterr()
     assert status == 0, shown.err
