@@ -10,25 +10,14 @@ from textwrap import dedent
 import pytest
 
 import aira_bench
-from aira_bench.hardware import Hardware
-from aira_bench.images.ensure import ImageSet
-from aira_bench.paths import HostPaths
 from aira_bench.runs.host import Host
 from aira_bench.runs.session import Progress
 from aira_bench.testing import Call, Done
-from aira_bench.world import SystemWorld
-from probed_sandbox import ProbedSandbox, probe
+from played_host import played_host, played_sandbox
 
 FOLDERS = Path(__file__).parent / "folders"
 TASK = str(FOLDERS / "ParityClassificationAccuracy")
 MARKER = "--- EVALUATION RESULT ---"
-
-
-def prepare(call: Call) -> Done:
-    """Leaves a file where the task's two preparing scripts would."""
-    output = next(mount.source for mount in call.spec.mounts if mount.writable)
-    (output / "train.csv").write_text("bits,label\n01,1\n")
-    return Done()
 
 
 def solve(call: Call) -> Done:
@@ -49,10 +38,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setenv("AIRA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("AIRA_RUNS", str(tmp_path / "runs"))
     (tmp_path / "raw" / "Example" / "parity" / "default").mkdir(parents=True)
-    sandbox = ProbedSandbox({"agent": solve, "prepare": prepare, "probe": probe, "judge": judge})
-    paths = HostPaths(tmp_path / "home", tmp_path / "runs")
-    hardware = Hardware("test processor", 1, 1024, ())
-    return Host(paths, sandbox, SystemWorld(), hardware, lambda flavour: ImageSet("agent:1", "evaluator:1"))
+    return played_host(tmp_path, played_sandbox(agent=solve, judge=judge))
 
 
 AGENT = """

@@ -6,14 +6,25 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
+from aira_bench.authoring.baseline import find_baselines
+from aira_bench.authoring.findings import Finding
+from aira_bench.authoring.task_folder import check_files
+from aira_bench.authoring.task_run import run_task
+from aira_bench.authoring.templates import write_template
+from aira_bench.record.node import StepClass
 from aira_bench.tasks import metadata
+from aira_bench.tasks.sources import DataSource
+from aira_bench.tasks.task import load_task
+from host_sandbox import host_without_containers
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "extending.md"
+EXAMPLE_TASK = ROOT / "harness" / "aira_bench" / "authoring" / "templates" / "task"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
@@ -100,3 +111,65 @@ def test_every_option_of_the_scripts_is_on_the_page() -> None:
         "--report-file",
     ):
         assert f"`{option} " in TEXT
+
+
+CHANGES = (
+    "card", "provider", "scaffold", "task", "task family", "primitive", "board column", "step class", "Docker option",
+    "another container engine", "image flavour", "metric", "journal field", "evaluation on another machine",
+    "report page",
+)  # fmt: skip
+
+
+def changes() -> list[list[str]]:
+    """The cells of the table of changes: change, new, changed, what is done."""
+    table = TEXT.partition("## Fifteen changes")[2]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows[1:]]
+
+
+def test_the_fifteen_changes_touch_at_most_three_files_each_and_these_exist() -> None:
+    rows = changes()
+    assert tuple(row[0] for row in rows) == CHANGES
+    for change, new, changed, _ in rows:
+        files = re.findall(r"`([^`]+)`", changed)
+        assert len(files) <= 3, change
+        beside = re.findall(r"`([^`]+/[^`]*)`", new)
+        for name in [*files, *beside]:
+            place = EXAMPLE_TASK / name if change == "metric" else ROOT / name
+            assert place.exists(), f"{change}: {name}"
+            assert place.is_dir() == name.endswith("/"), f"{change}: {name}"
+
+
+def test_every_step_class_is_explained() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## What becomes of a step")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(get_args(StepClass))
+
+
+def test_a_metric_is_changed_in_three_files(tmp_path: Path) -> None:
+    """The template's accuracy becomes an error rate: lower is better, and its name is another everywhere."""
+    folder = write_template("task", "BracketsErrorRate", tmp_path).path
+    edits = {
+        "metadata.yaml": [
+            ("metric_lower_is_better: false", "metric_lower_is_better: true"),
+            ("metric: Accuracy", "metric: ErrorRate"),
+            ("optimal_score: 1.0", "optimal_score: 0.0"),
+        ],
+        "evaluate.py": [('METRIC = "Accuracy"', 'METRIC = "ErrorRate"'), ("sum(right)", "(len(right) - sum(right))")],
+        "project_description.md": [("Accuracy: the share of right labels", "ErrorRate: the share of wrong labels")],
+    }
+    assert set(edits) == set(re.findall(r"`([^`]+)`", next(row[2] for row in changes() if row[0] == "metric")))
+    for name, replacements in edits.items():
+        for old, new in replacements:
+            text = (folder / name).read_text()
+            assert old in text
+            (folder / name).write_text(text.replace(old, new))
+    findings: list[Finding] = []
+    host, _ = host_without_containers(tmp_path)
+    task = load_task(folder)
+    check_files(task, findings.append)
+    baselines = find_baselines(task, "cpu", None)
+    score = run_task(host, task, "cpu", DataSource(), baselines, lambda text: None, findings.append)
+    assert task.metric == "ErrorRate"
+    assert 0 < score < 0.3
+    assert not [finding for finding in findings if finding.is_remark and "sota" not in finding.seen]

@@ -1,7 +1,7 @@
 """The walk of `run` in docs/architecture.md, held against a run that is traced from the flag to the board.
 
-The run is whole but for the engine: `InMemorySandbox` plays containers, its probe answers what a real container once
-did, its judge is the evaluator itself on data that trains in a second.
+The run is whole but for the engine: containers are played (tests/played_host.py), and the judge is the evaluator itself
+on data that trains in a second.
 """
 
 import ast
@@ -24,7 +24,7 @@ from aira_bench.testing import Call, Done
 from aira_evaluator.compose.judge.resident import Resident
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.splits import MadManifest, draw_corpus, write_split
-from probed_sandbox import ProbedSandbox, probe
+from played_host import played_sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_STOPS = 25
@@ -32,7 +32,7 @@ TASK = find_task("mad-2p").name
 STEPS = 2
 _ROOTS = (ROOT / "harness", ROOT / "evaluator", ROOT / "tests")
 _NAME = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
-STAND_INS = {"aira_bench/sandbox/step.py: DockerStep.run": "runs/test_walk.py: solve"}
+STAND_INS = {"aira_bench/sandbox/step.py: DockerStep.run": "played_host.py: solve"}
 """What plays a stop that needs an engine: here, an agent's container."""
 
 
@@ -118,13 +118,6 @@ class Trace:
         return None
 
 
-def solve(call: Call) -> Done:
-    """An evolved solution writes down its architecture."""
-    lines = call.files["solution.py"].decode().splitlines()
-    architecture = next(line for line in lines if line.startswith("ARCHITECTURE")).split(" = ")[1]
-    return Done({"submission.csv": f"architecture\n{architecture}\n".encode()})
-
-
 def prepare(call: Call) -> Done:
     """Both scripts write the same few examples."""
     output = next(mount.source for mount in call.spec.mounts if mount.writable)
@@ -134,7 +127,7 @@ def prepare(call: Call) -> Done:
     if call.command[1].endswith("evaluate_prepare.py"):
         for split in ("validation", "test"):
             hidden = replace(manifest, split=split, seed_set="search", training_seed=4)
-            write_split(output / f"{split}_with_labels" / "search", draw_corpus(small, split, 2), hidden)
+            write_split(output / f"{split}_with_labels" / "search", draw_corpus(small, split, 2), hidden)  # type: ignore[arg-type]
     return Done()
 
 
@@ -147,8 +140,8 @@ def traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         (data,) = (home / "tasks" / TASK).glob("cpu-*")
         return json.dumps(Resident(data / "task" / "evaluate.py", data / "hidden").answer(request)).encode()
 
-    programs = {"agent": solve, "prepare": prepare, "probe": probe}
-    sandbox = ProbedSandbox(programs, {"judge": judge})  # type: ignore[arg-type]
+    sandbox = played_sandbox(prepare=prepare)
+    sandbox.responders = {"judge": judge}
     for name, value in {"AIRA_HOME": home, "AIRA_PROFILE": "cpu", "AIRA_SEED_SET": "search"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
@@ -165,7 +158,7 @@ def traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         status = args.handle(args)
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
         torch.set_num_threads(threads)
     shown = capsys.readouterr()
     assert status == 0, shown.err
