@@ -245,7 +245,7 @@ def test_what_an_interrupted_step_left_is_kept(tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_fit_are_the_step_s_own_fault(tmp_path: Path) -> None:
-    sandbox = engine(lambda call, spec: call == 1, failure=FilesTooLarge("too many bytes"))  # type: ignore[arg-type]
+    sandbox = engine(lambda call, spec: call == 1, failure=FilesTooLarge("too many bytes"))
     folder = play(tmp_path, sandbox, scaffold="one-shot")
     assert [(node.step_class, node.reason, node.attempts) for node in nodes(folder)] == [("buggy", "too many bytes", 1)]
 
