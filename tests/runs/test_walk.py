@@ -1,7 +1,7 @@
 """The walk of `run` in docs/architecture.md, held against a run that is traced from the flag to the board.
 
-The run is whole but for the engine: `InMemorySandbox` plays containers, its probe answers what a real container once
-did, its judge is the evaluator itself on data that trains in a second.
+The run is whole but for the engine: containers are played (tests/played_host.py), and the judge is the evaluator itself
+on data that trains in a second.
 """
 
 import ast
@@ -9,11 +9,9 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import pytest
 import torch
@@ -21,13 +19,12 @@ import torch
 from aira_bench.cli.main import build_parser
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.ensure import ImageSet
-from aira_bench.sandbox.protocol import ContainerSpec
 from aira_bench.tasks.task import find_task
-from aira_bench.testing import Call, Done, InMemoryContainer, InMemorySandbox
+from aira_bench.testing import Call, Done
 from aira_evaluator.compose.judge.resident import Resident
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.splits import MadManifest, draw_corpus, write_split
-from probe_facts import facts, inspected
+from played_host import played_sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_STOPS = 25
@@ -35,7 +32,7 @@ TASK = find_task("mad-2p").name
 STEPS = 2
 _ROOTS = (ROOT / "harness", ROOT / "evaluator", ROOT / "tests")
 _NAME = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
-STAND_INS = {"aira_bench/sandbox/step.py: DockerStep.run": "runs/test_walk.py: solve"}
+STAND_INS = {"aira_bench/sandbox/step.py: DockerStep.run": "played_host.py: solve"}
 """What plays a stop that needs an engine: here, an agent's container."""
 
 
@@ -121,32 +118,6 @@ class Trace:
         return None
 
 
-class ProbedContainer(InMemoryContainer):
-    """One that the engine describes as it describes a probe container."""
-
-    def inspect(self) -> Mapping[str, Any]:
-        return inspected(self.spec) if self.spec.role == "probe" else {}
-
-
-class ProbedSandbox(InMemorySandbox):
-    """Stands in for `DockerSandbox`."""
-
-    def prepare(self, spec: ContainerSpec) -> InMemoryContainer:
-        container = ProbedContainer(self, spec)
-        self.containers.add(container)
-        return container
-
-    def sweep_dead(self) -> int:
-        return 0
-
-
-def solve(call: Call) -> Done:
-    """An evolved solution writes down its architecture."""
-    lines = call.files["solution.py"].decode().splitlines()
-    architecture = next(line for line in lines if line.startswith("ARCHITECTURE")).split(" = ")[1]
-    return Done({"submission.csv": f"architecture\n{architecture}\n".encode()})
-
-
 def prepare(call: Call) -> Done:
     """Both scripts write the same few examples."""
     output = next(mount.source for mount in call.spec.mounts if mount.writable)
@@ -160,13 +131,6 @@ def prepare(call: Call) -> Done:
     return Done()
 
 
-def probe(call: Call) -> Done:
-    """The witness reports; what ignores signals is killed at its deadline."""
-    if "witness.py" in call.files:
-        return Done({"witness.json": json.dumps(facts()).encode()})
-    return Done(ended="timeout")
-
-
 @pytest.fixture
 def traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[Trace, str]:
     """A run of two steps by the command line: its trace, and what it showed."""
@@ -176,14 +140,14 @@ def traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         (data,) = (home / "tasks" / TASK).glob("cpu-*")
         return json.dumps(Resident(data / "task" / "evaluate.py", data / "hidden").answer(request)).encode()
 
-    programs = {"agent": solve, "prepare": prepare, "probe": probe}
-    sandbox = ProbedSandbox(programs, {"judge": judge})  # type: ignore[arg-type]
+    sandbox = played_sandbox(prepare=prepare)
+    sandbox.responders = {"judge": judge}
     for name, value in {"AIRA_HOME": home, "AIRA_PROFILE": "cpu", "AIRA_SEED_SET": "search"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(DockerEngine, "connect", lambda: None)
-    monkeypatch.setattr("aira_bench.sandbox.docker_sandbox.DockerSandbox", lambda engine, runtime: sandbox)
-    monkeypatch.setattr("aira_bench.images.ensure.ensure_images", lambda *_: ImageSet("agent:1", "evaluator:1"))
+    monkeypatch.setattr("aira_bench.runs.connect.DockerSandbox", lambda engine, runtime: sandbox)
+    monkeypatch.setattr("aira_bench.runs.connect.ensure_images", lambda *_: ImageSet("agent:1", "evaluator:1"))
     arguments = ["run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--steps", str(STEPS)]
     args = build_parser().parse_args([*arguments, "--runs", str(tmp_path / "runs"), "--name", "traced"])
     threads = torch.get_num_threads()

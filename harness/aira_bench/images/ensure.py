@@ -88,7 +88,8 @@ def _build(
 
     labels = {LABEL: recipe.name, _TARGET_LABEL: target}
     try:
-        arguments = {"BASE": base, "IMPORTS": ", ".join(recipe.imports(target))}
+        # Both builds get the same arguments, so that the second finds the first one's layers.
+        arguments = {f"{each.upper()}_IMPORTS": ", ".join(recipe.imports(each)) for each in TARGETS} | {"BASE": base}
         engine.build(context, "Dockerfile", target, recipe.tag(target), labels, arguments, on_line)
     except PrerequisiteError as error:
         raise PrerequisiteError(f"{error.message} Last output: {' | '.join(tail)}", hint=error.hint) from error

@@ -7,10 +7,6 @@ must still match it.
 
 import hashlib
 import json
-import platform
-import subprocess
-from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,13 +14,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.files import Unacceptable, naming, parse_json, read_file, spell_half_surrogates
-from aira_bench.hardware import Hardware
 from aira_bench.record.normalized import Anchors
 from aira_bench.record.schema import SCHEMA, UNNAMED, require_known
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
 from aira_bench.tasks.metadata import describe_validation_error
-from aira_bench.version import __version__
 from aira_contract.settings import ProfileName, SeedSet
 
 MOST_BYTES = 4 * 2**20
@@ -33,20 +27,6 @@ MOST_STEPS = 1_000_000
 MOST_HOURS = 1e6
 MOST_SECONDS = 3600 * MOST_HOURS
 """More than any run takes, and less than what the timers of the machine refuse."""
-_RECORDED_PACKAGES = (
-    "cryptography",
-    "docker",
-    "pydantic",
-    "rich",
-    "anthropic",
-    "google-genai",
-    "openai",
-    "tenacity",
-    "jinja2",
-    "botorch",
-    "gpytorch",
-    "torch",
-)
 
 
 def _once(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -182,41 +162,3 @@ def load_manifest(run: Path) -> tuple[Manifest, str]:
             raise Unacceptable("it is missing") from error
         except ValidationError as error:
             raise Unacceptable(f"it is damaged: {describe_validation_error(error)}") from error
-
-
-def software_versions() -> dict[str, str]:
-    """Return the versions of the packages a run stands on; one that is not installed is left out."""
-    versions = {"aira-bench": __version__}
-    for name in _RECORDED_PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def source_revision() -> str | None:
-    """Return the commit this code was run from, with `+changes` if edited; None outside a checkout."""
-    root = Path(__file__).resolve().parents[3]
-    if not (root / ".git").exists():
-        return None
-    try:
-        head = _git(root, "rev-parse", "HEAD")
-        return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True)
-    return done.stdout.strip()
-
-
-def describe_hardware(hardware: Hardware) -> dict[str, Any]:
-    """Return a machine's hardware as plain JSON values."""
-    return asdict(hardware)
-
-
-def python_version() -> str:
-    """Return the version of the host's Python interpreter."""
-    return platform.python_version()

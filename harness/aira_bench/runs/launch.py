@@ -20,13 +20,7 @@ from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder, new_run
-from aira_bench.record.manifest import (
-    Manifest,
-    describe_hardware,
-    python_version,
-    software_versions,
-    source_revision,
-)
+from aira_bench.record.manifest import Manifest
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
@@ -34,6 +28,7 @@ from aira_bench.record.trust import set_aside_unvouched_calls
 from aira_bench.record.witness import Witness
 from aira_bench.runs.host import Ground, Host, Note, image_names, slot_limits, stand
 from aira_bench.runs.loop import run_seeds
+from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, Session
 from aira_bench.runs.slots import SlotPool

@@ -58,12 +58,18 @@ def propose(place: StepPlace) -> Proposed:
     """Ask the agent; its code begins the step's folder.
 
     Raises:
+        OutOfTime: the seed's hours ended before its provider answered.
         BudgetExceeded: the agent's next model call could break a budget.
         ModelError: the agent's provider refused for good.
     """
     place.tell("waiting for the agent")
     before_s = place.hours.used_s
-    proposal = place.session.agent.propose(place.session.brief, place.situation())
+    try:
+        proposal = place.session.agent.propose(place.session.brief, place.situation())
+    except ModelError:
+        if place.hours.has_passed:  # a call has no more time than the seed: its silence is the end of the hours
+            raise OutOfTime from None
+        raise
     seconds = place.hours.used_s - before_s
     node = place.folder.node(place.step)
     if node.exists():  # of an attempt that a crash or a stop cut short

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from aira_bench.excerpts import LINE_CHARS
+
 Subject = TypeVar("Subject")
 
 
@@ -46,7 +48,7 @@ class Check(Generic[Subject]):
 def require(holds: bool, wanted: str, seen: object) -> None:
     """Raise `Nonconforming`, with what was wanted and what was seen, unless something holds."""
     if not holds:
-        raise Nonconforming(f"wanted {wanted}, seen {repr(seen)[:300]}")
+        raise Nonconforming(f"wanted {wanted}, seen {repr(seen)[:LINE_CHARS]}")
 
 
 def require_all(checks: Sequence[Check[Subject]], subject: Subject) -> None:

@@ -52,5 +52,5 @@ def test_evolution_mutates_the_parent_it_is_given_and_avoids_what_it_has_seen() 
 
 def test_a_claiming_solution_validates_with_the_evaluators_code() -> None:
     claiming = Brief("mad-3p", "text", SPEC, "Accuracy", False, "cpu", "claimed", 60.0, 1024)
-    assert "compose.agent.validate" in SEARCHERS["random"].propose(claiming, situation(Draft(), [], 0)).code
-    assert "compose.agent.validate" not in SEARCHERS["random"].propose(BRIEF, situation(Draft(), [], 0)).code
+    assert "compose.validate" in SEARCHERS["random"].propose(claiming, situation(Draft(), [], 0)).code
+    assert "compose.validate" not in SEARCHERS["random"].propose(BRIEF, situation(Draft(), [], 0)).code

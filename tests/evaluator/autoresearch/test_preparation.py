@@ -22,6 +22,7 @@ from aira_evaluator.autoresearch.prepare import corpus as corpora
 from aira_evaluator.autoresearch.prepare.corpus import ClimbMix, DocumentSource, StandardLibrary, library_part, passages
 from aira_evaluator.autoresearch.prepare.preparation import write_public
 from aira_evaluator.autoresearch.prepare.reference_models import train_references
+from aira_evaluator.autoresearch.prepare.script_clock import ScriptClock, read_clock
 from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.tokenizer import BytePairTokenizer
@@ -31,6 +32,8 @@ SMALL = replace(
     PAPER, sequence_length=32, vocabulary=300, public_validation_tokens=256, hidden_tokens=640,
     tokenizer_characters=20_000, val_characters=8_000, hidden_characters=8_000,
 )  # fmt: skip
+
+CLOCK = ScriptClock(300, 90)
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def few_files(tmp_path: Path) -> StandardLibrary:
 
 def hide(profile: AutoresearchProfile, corpus: DocumentSource, folder: Path, seeds: dict[str, int]) -> None:
     """Public data in `public`, hidden data beside it; the references are those without training."""
-    write_public(profile, corpus, folder / "public")
+    write_public(profile, CLOCK, corpus, folder / "public")
     write_hidden(profile, corpus, folder / "public", folder, seeds, train_references(folder / "public", ()).describe)
 
 
@@ -206,11 +209,29 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path: Path, few_files: Standar
     assert once == twice
 
 
-def test_the_outside_clock_of_both_tasks_is_the_profiles() -> None:
+def test_scripts_are_told_the_clock_that_the_metadata_has() -> None:
     for folder in (PLAIN, LITERATURE):
-        profiles = yaml.safe_load((folder / "metadata.yaml").read_text())["aira"]["profiles"]
-        clocks = {name: (entry["fit"]["budget_s"], entry["fit"]["start_up_s"]) for name, entry in profiles.items()}
-        assert clocks == {name: (profile.time_budget_s, profile.start_up_s) for name, profile in PROFILES.items()}
+        clocks = {name: read_clock(folder, name) for name in PROFILES}
+        assert clocks == {"cpu": ScriptClock(25, 30), "paper": ScriptClock(300, 90)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file"),
+        ("aira: [", "has no aira.profiles.cpu.fit"),
+        ("aira: {}", "has no aira.profiles.cpu.fit"),
+        ("aira: {profiles: {cpu: }}", "has no aira.profiles.cpu.fit"),
+        ("aira: {profiles: {cpu: {fit: {budget_s: 3}}}}", "'start_up_s'"),
+        ("aira: {profiles: {cpu: {fit: {budget_s: x, start_up_s: 2}}}}", "a clock that is no number"),
+        ("aira: {profiles: {cpu: {fit: {budget_s: true, start_up_s: 2}}}}", "a clock that is no number"),
+    ],
+)
+def test_a_folder_without_a_clock_is_told_so(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "metadata.yaml").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_clock(tmp_path, "cpu")
 
 
 def test_the_sources_of_both_tasks_are_the_shards_that_are_read() -> None:
@@ -251,7 +272,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 def test_climbmix_is_read_a_row_group_at_a_time_and_split_by_shard(shards: Path, tmp_path: Path) -> None:
-    write_public(SMALL, ClimbMix(shards), tmp_path)
+    write_public(SMALL, CLOCK, ClimbMix(shards), tmp_path)
     counted = manifest(tmp_path)["splits"]
     assert counted["train"]["documents"] == 10 * 60
     assert counted["train"]["bytes"] == sum(len(text.encode()) for index in range(10) for text in sentences(index, 60))

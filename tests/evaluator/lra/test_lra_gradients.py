@@ -15,10 +15,10 @@ from small_modules import EMBED, GOOD, POOL, encoder, judged, small_profile, sma
 
 from aira_evaluator.lra.contract.bundle import Bundle
 from aira_evaluator.lra.contract.submission import CONTRACTS
+from aira_evaluator.lra.graphs.attributes import UnreadableError
 from aira_evaluator.lra.graphs.functions import read_module
 from aira_evaluator.lra.graphs.graph import graph_text, read_graph
 from aira_evaluator.lra.graphs.interpreter import interpreted
-from aira_evaluator.lra.graphs.operations import UnreadableError
 from aira_evaluator.lra.training.gradients import TOLERANCES, GradientReport, choose_gradient, moved
 from aira_evaluator.lra.training.heads import NoHead
 from aira_evaluator.lra.training.trainer import DeviceExamples, Trainer, draw_order

@@ -12,7 +12,8 @@ from aira_evaluator.lra.contract.submission import CONTRACTS
 from aira_evaluator.lra.graphs.functions import read_module
 from aira_evaluator.lra.training.controls import ControlResult, ControlVerdict
 from aira_evaluator.lra.training.limits import JudgeLimits
-from aira_evaluator.lra.training.module_score import ModuleScore, renaming
+from aira_evaluator.lra.training.material import renaming
+from aira_evaluator.lra.training.module_score import ModuleScore
 
 SOLVER = (
     HEAD

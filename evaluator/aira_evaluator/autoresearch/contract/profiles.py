@@ -1,10 +1,10 @@
 """The two profiles of Autoresearch: `paper`, and `cpu`, the same script and code shrunk to half a minute on one core.
 
-Sequence length, vocabulary, budget and depth of `paper` are those of the public reference the paper builds on
+Sequence length, vocabulary and depth of `paper` are those of the public reference the paper builds on
 (paper, section 4.1 and Table 5); everything of `cpu` is our choice. Numbers of different profiles are never compared.
 
-Not covered: how long a served model may take (`rules`), and a search's budgets and the clock that kills, which are in
-the tasks' metadata.yaml.
+Not covered: how long a served model may take (`judge.rules`); how long a script may train, and a search's budgets,
+which are in the tasks' metadata.yaml.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,6 @@ class AutoresearchProfile:
     """Tokens a model reads in one row, `MAX_SEQ_LEN` of a script."""
     vocabulary: int
     """Tokens in all, the beginning-of-document token included."""
-    time_budget_s: int
-    """Seconds of training, `TIME_BUDGET` of a script."""
-    start_up_s: int
-    """Seconds a script gets on top for everything else, equal for all."""
     public_validation_tokens: int
     """Targets of the public number that `evaluate_bpb` returns, `EVAL_TOKENS` of a script."""
     hidden_tokens: int
@@ -57,8 +53,6 @@ PAPER = AutoresearchProfile(
     name="paper",
     sequence_length=2048,
     vocabulary=8192,
-    time_budget_s=300,
-    start_up_s=90,
     # The reference evaluates on 40 batches of 2^19 tokens; an eighth of that costs a script 1 % of its budget.
     public_validation_tokens=5 * 2**19,
     # 12,800 rows of each lot, of which 1,280 are asked about: at 20,000 questions 16 a row, at 100,000 78.
@@ -77,8 +71,6 @@ CPU = AutoresearchProfile(
     name="cpu",
     sequence_length=256,
     vocabulary=2048,
-    time_budget_s=25,
-    start_up_s=30,
     # The first rows that best fit packs are the easiest, so the number of rows matters.
     public_validation_tokens=2**15,
     # All that a fifth of the standard library gives at three rows a file: about 60 rows of each lot.

@@ -5,7 +5,7 @@ What agents see:
     manifest.json                      sizes of the profile, documents, tokens and bytes of both splits, hashes
     train/, val/                       tokenized documents (`token_store`), near duplicates of train removed from val
     tokenizer/tokenizer.json           trained on train alone; token_bytes.npy, bytes of each token from its merges
-    train.py                           the baseline script, its dials set to the profile
+    train.py                           the baseline script, its hyperparameters set to the profile
     prepare.py, kernels.py             what scripts import (`shim`, `offline_kernels`)
     pwc/                               papers and code, where the task has them
 
@@ -33,6 +33,7 @@ from aira_evaluator.autoresearch.contract.profiles import PROFILES, Autoresearch
 from aira_evaluator.autoresearch.contract.token_store import write_shard
 from aira_evaluator.autoresearch.prepare.corpus import DocumentSource, open_corpus
 from aira_evaluator.autoresearch.prepare.encoding import encode, train_tokenizer
+from aira_evaluator.autoresearch.prepare.script_clock import ScriptClock, read_clock
 from aira_evaluator.autoresearch.prepare.script_constants import set_constants
 from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
 from aira_evaluator.split_manifest import MANIFEST, DataError
@@ -51,7 +52,7 @@ def prepare(task_folder: Path, arguments: Sequence[str] | None = None) -> int:
 
     def write(raw: Path, mount: Path) -> None:
         profile = _profile()
-        write_public(profile, open_corpus(profile, raw), mount)
+        write_public(profile, read_clock(task_folder, profile.name), open_corpus(profile, raw), mount)
         _write_scripts(profile, task_folder, mount)
 
     return prepare_script("Write the public data.", write, arguments)
@@ -80,7 +81,7 @@ def evaluate_prepare(
         corpus = open_corpus(profile, raw)
         with tempfile.TemporaryDirectory(prefix=".public-", dir=mount) as name:
             public = Path(name)
-            write_public(profile, corpus, public)
+            write_public(profile, read_clock(task_folder, profile.name), corpus, public)
             _write_scripts(profile, task_folder, public)
             budgets_s = profile.reference_budgets_s if reference_budgets_s is None else reference_budgets_s
             references = train_references(public, budgets_s, on_gpu=profile.trains_on_gpu)
@@ -89,8 +90,8 @@ def evaluate_prepare(
     return evaluate_prepare_script("Write the hidden data.", SUBMISSION, write, arguments)
 
 
-def write_public(profile: AutoresearchProfile, corpus: DocumentSource, folder: Path) -> None:
-    """Write tokenizer, train and val shards, and their manifest.
+def write_public(profile: AutoresearchProfile, clock: ScriptClock, corpus: DocumentSource, folder: Path) -> None:
+    """Write tokenizer, train and val shards, and their manifest, which tells scripts their clock.
 
     Raises:
         DataError: the text cannot be read, or does not come back from its tokens.
@@ -116,8 +117,8 @@ def write_public(profile: AutoresearchProfile, corpus: DocumentSource, folder: P
         "profile": profile.name,
         "sequence_length": profile.sequence_length,
         "vocabulary": tokenizer.get_vocab_size(),
-        "time_budget_s": profile.time_budget_s,
-        "start_up_s": profile.start_up_s,
+        "time_budget_s": clock.budget_s,
+        "start_up_s": clock.start_up_s,
         "validation_tokens": profile.public_validation_tokens,
         "tokenizer_sha256": tokenizer.sha256,
         "splits": {name: count.describe() for name, count in counts.items()},
@@ -158,7 +159,7 @@ class _Count:
 
 
 def _write_scripts(profile: AutoresearchProfile, task_folder: Path, mount: Path) -> None:
-    """The baseline with the profile's dials, what scripts import, and the literature where there is any."""
+    """The baseline with the profile's hyperparameters, what scripts import, and the literature where there is any."""
     baseline = (task_folder / SUBMISSION).read_text(encoding="utf-8")
     (mount / SUBMISSION).write_text(set_constants(baseline, profile.baseline), encoding="utf-8")
     beside_scripts = Path(__file__).parents[1] / "fit"

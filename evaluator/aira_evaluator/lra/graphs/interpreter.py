@@ -22,14 +22,15 @@ from jax import lax
 from jax.extend.mlir import ir
 from numpy.typing import NDArray
 
+from aira_evaluator.lra.graphs.attributes import UnreadableError, Value, constant, integers
 from aira_evaluator.lra.graphs.graph import REFERENCES, Graph
-from aira_evaluator.lra.graphs.operations import EVALUATED, UnreadableError, Value, constant, integers
+from aira_evaluator.lra.graphs.operations import EVALUATED
 
 _Environment = dict["ir.Value[ir.Type]", Value]
 _SCALAR = {"add", "subtract", "multiply", "compare", "select", "convert", "minimum", "maximum", "clamp", "remainder"}
 """Operations on a counter that are followed to know where a loop reads."""
 _MAX_OPERATIONS = 400_000
-"""EvaluationResult while tracing, calls and loops included: functions that call others twice grow without bound."""
+"""Evaluated while tracing, calls and loops included: functions that call others twice grow without bound."""
 _MAX_TRIPS = 1_000_000
 
 

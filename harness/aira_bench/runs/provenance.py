@@ -1,0 +1,67 @@
+"""What a manifest says of the software and the machine that made a run.
+
+Not covered: what it says of the task, its data and its images, which whoever launches a run has at hand.
+"""
+
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from aira_bench.hardware import Hardware
+from aira_bench.version import __version__
+
+_RECORDED_PACKAGES = (
+    "cryptography",
+    "docker",
+    "pydantic",
+    "rich",
+    "anthropic",
+    "google-genai",
+    "openai",
+    "tenacity",
+    "jinja2",
+    "botorch",
+    "gpytorch",
+    "torch",
+)
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of the packages a run stands on; a package that is not installed is left out."""
+    versions = {"aira-bench": __version__}
+    for name in _RECORDED_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def source_revision() -> str | None:
+    """The commit this code was run from, with `+changes` if edited; None outside a checkout."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True)
+    return done.stdout.strip()
+
+
+def describe_hardware(hardware: Hardware) -> dict[str, Any]:
+    """Hardware as plain JSON values."""
+    return asdict(hardware)
+
+
+def python_version() -> str:
+    """The host interpreter's version."""
+    return platform.python_version()

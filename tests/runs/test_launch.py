@@ -1,0 +1,234 @@
+"""Runs started, stopped, resumed and confirmed on a played machine: what is checked, in which order, and what is kept."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from aira_bench.errors import AskedInVain, PrerequisiteError, RunStateError, SandboxError, UsageError
+from aira_bench.images.ensure import ImageSet
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.run_record import RunRecord, read_run
+from aira_bench.record.trust import read_confirmable, read_resumable
+from aira_bench.runs.confirm import confirm
+from aira_bench.runs.host import Host
+from aira_bench.runs.launch import resume, start
+from aira_bench.runs.resolve import RunRequest, resolve
+from aira_bench.runs.session import Progress, Stopped
+from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.testing import Call, Done
+from played_host import ProbedSandbox, facts, played_host, played_sandbox, request, score, solve
+
+Tree = list[tuple[object, ...]]
+
+
+def run(host: Host, asked: RunRequest, notes: list[str] | None = None) -> RunFolder:
+    told = [] if notes is None else notes
+    return start(host, resolve(asked, host.paths, host.world), told.append, lambda progress: None)
+
+
+def go_on(host: Host, folder: RunFolder) -> RunFolder:
+    record = read_resumable(folder, host.keys.ring(), trust_agent=False)
+    return resume(host, record, lambda text: None, lambda progress: None)
+
+
+def record_of(host: Host, folder: RunFolder) -> RunRecord:
+    return read_run(folder, host.keys.ring(), "all")
+
+
+def tree(host: Host, folder: RunFolder) -> dict[int, Tree]:
+    """Nodes by seed, without times and attempts."""
+    return {
+        seed.seed: [(n.step, n.operator, n.parents, n.step_class, n.fitness, n.canonical) for n in seed.nodes]
+        for seed in record_of(host, folder).seeds
+    }
+
+
+def test_a_run_leaves_a_signed_record_that_says_what_it_stood_on(tmp_path: Path) -> None:
+    sandbox, notes = played_sandbox(), list[str]()
+    host = played_host(tmp_path, sandbox)
+    folder = run(host, request(seeds=(0, 3)), notes)
+    record = record_of(host, folder)
+    manifest = record.manifest
+    assert set(record.signers) == {host.keys.ring().own}
+    assert [len(seed.nodes) for seed in record.seeds] == [4, 4]
+    assert manifest.images == {"agent": "agent:1", "evaluator": "evaluator:1"}
+    assert len(manifest.isolation) > 60
+    assert all(manifest.isolation.values())
+    assert (manifest.isolation_word, manifest.hardware_class) == ("shared", "test")
+    assert (manifest.prompts, manifest.card, manifest.agent_file_sha256) == ({}, None, None)
+    assert notes[-1] == "probing the sandbox", "the last thing before the first step"
+    assert sandbox.containers == set(), "every container is closed"
+    assert sandbox.swept.count(manifest.run_id) == 2, "before the first step, and after the last"
+
+
+def test_an_open_wall_is_named_and_nothing_has_begun(tmp_path: Path) -> None:
+    def leaky(call: Call) -> Done:
+        seen = facts()
+        seen["syscalls"]["ptrace"] = seen["syscalls"]["kcmp"] = "allowed"
+        return (
+            Done({"witness.json": json.dumps(seen).encode()}) if "witness.py" in call.files else Done(ended="timeout")
+        )
+
+    host = played_host(tmp_path, played_sandbox(probe=leaky))
+    with pytest.raises(PrerequisiteError, match=r"system call (kcmp|ptrace): seen allowed, expected .* \(and 1 more\)"):
+        run(host, request())
+    assert not host.paths.runs.exists()
+
+
+def test_a_taken_name_is_refused_and_the_run_that_has_it_stays(tmp_path: Path) -> None:
+    host = played_host(tmp_path, played_sandbox())
+    folder = run(host, request())
+    before = tree(host, folder)
+    with pytest.raises(UsageError, match="exists in"):
+        run(host, request())
+    assert tree(host, folder) == before
+
+
+def failing_from(call: int) -> ProbedSandbox:
+    """An engine whose agents' and judges' containers break from a call on."""
+    sandbox = played_sandbox()
+    sandbox.failure = AskedInVain("The engine is gone.", attempts=1)  # tried once: no pause between attempts
+    sandbox.fails = lambda number, spec: spec.role in ("agent", "judge") and number >= call
+    return sandbox
+
+
+@pytest.mark.parametrize("call", [6, 9, 12])
+def test_a_run_that_the_engine_broke_is_resumed_to_the_tree_of_a_whole_one(tmp_path: Path, call: int) -> None:
+    whole = played_host(tmp_path / "whole", played_sandbox())
+    expected = tree(whole, run(whole, request()))
+    host = played_host(tmp_path / "broken", failing_from(call))
+    with pytest.raises(SandboxError):
+        run(host, request())
+    folder = RunFolder(host.paths.runs / "run")
+    assert 0 <= len(tree(host, folder)[0]) < 4
+    well = played_host(tmp_path / "broken", played_sandbox())
+    assert tree(well, go_on(well, folder)) == expected
+    assert tree(well, go_on(well, folder)) == expected, "a finished run stays as it is"
+
+
+def test_one_seed_that_fails_stops_the_others_and_sweeps(tmp_path: Path) -> None:
+    begun = threading.Barrier(2, timeout=30)
+
+    def program(call: Call) -> Done:
+        begun.wait()  # both seeds run a step at the same time
+        raise MemoryError("one of them breaks the process")
+
+    sandbox = played_sandbox(agent=program)
+    host = played_host(tmp_path, sandbox)
+    with pytest.raises(MemoryError):
+        run(host, request(seeds=(0, 1), concurrency=2))
+    assert sandbox.containers == set()
+    assert [seed.nodes for seed in record_of(host, RunFolder(host.paths.runs / "run")).seeds] == [(), ()]
+
+
+def test_a_user_s_stop_is_a_stop_and_keeps_what_is_done(tmp_path: Path) -> None:
+    def watch(progress: Progress) -> None:
+        if (progress.step, progress.phase) == (2, "running the solution"):
+            raise KeyboardInterrupt
+
+    host = played_host(tmp_path, played_sandbox())
+    asked = resolve(request(), host.paths, host.world)
+    with pytest.raises(Stopped):
+        start(host, asked, lambda text: None, watch)
+    folder = RunFolder(host.paths.runs / "run")
+    assert len(tree(host, folder)[0]) == 1
+    assert len(tree(host, go_on(host, folder))[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "word", "message"),
+    [
+        (ImageSet("agent:1", "evaluator:2"), "own trees", "the (task data|images) changed since it began"),
+        (ImageSet("agent:2", "evaluator:1"), "own trees", "the images changed since it began"),
+        (ImageSet("agent:1", "evaluator:1"), "shared", "had isolation 'own trees' when it began"),
+    ],
+)
+def test_a_run_goes_on_only_on_the_ground_it_began_on(
+    tmp_path: Path, images: ImageSet, word: str, message: str
+) -> None:
+    """And its agent, which may be code in the run folder, is not even made before that is certain."""
+    marks = tmp_path / "marks.txt"
+    agent = tmp_path / "agent.py"
+    agent.write_text(
+        f"open({str(marks)!r}, 'a').write('made ')\n"
+        "def answer(request):\n"
+        "    return '```python\\nARCHITECTURE = \"' + ','.join(['M', 'mA'] * 8) + '\"\\n```'\n"
+    )
+    sandbox = played_sandbox()
+    sandbox.word = "own trees"
+    host = played_host(tmp_path, sandbox)
+    folder = run(host, request(agent=f"script:{agent}", steps=2, scaffold="one-shot"))
+    assert marks.read_text() == "made ", "once, though it is named twice: in the request and in the plan"
+    assert folder.agent_file.read_bytes() == agent.read_bytes()
+    elsewhere = played_sandbox()
+    elsewhere.word = word
+    with pytest.raises(RunStateError, match=message):
+        go_on(played_host(tmp_path, elsewhere, images), folder)
+    assert marks.read_text() == "made "
+    go_on(host, folder)
+    assert marks.read_text() == "made made "
+
+
+def test_submissions_are_confirmed_once_on_data_that_no_search_has_seen(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    host = played_host(tmp_path, sandbox)
+    folder = run(host, request(seeds=(0, 1)))
+    seed_sets: list[str] = []
+
+    def judged(number: int, spec: ContainerSpec) -> bool:
+        if spec.role == "judge":
+            seed_sets.append(spec.environment["AIRA_SEED_SET"])
+        return False
+
+    sandbox.fails = judged
+    notes: list[str] = []
+    assert confirm(host, read_confirmable(folder, host.keys.ring()), notes.append) == []
+    assert seed_sets == ["final", "final"]
+    confirmed = [seed.confirmed for seed in record_of(host, folder).seeds]
+    assert [len(scores) for scores in confirmed] == [1, 1]
+    assert confirm(host, read_confirmable(folder, host.keys.ring()), notes.append) == [], "nothing is left to do"
+    assert len(seed_sets) == 2
+
+
+def test_a_submission_that_is_refused_this_time_is_told_and_not_scored(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    host = played_host(tmp_path, sandbox)
+    folder = run(host, request())
+    sandbox.responders = {"judge": lambda asked: json.dumps(
+        json.loads(score(asked)) | {"status": 2, "stderr": "evaluate: error: no more", "report": None}).encode()}  # fmt: skip
+    notes: list[str] = []
+    refused = confirm(host, read_confirmable(folder, host.keys.ring()), notes.append)
+    assert [each.seed for each in refused] == [0]
+    assert notes[-1].endswith("refused: no more")
+    assert record_of(host, folder).seeds[0].confirmed == {}
+
+
+def test_a_confirmation_is_tried_three_times_and_keeps_what_the_attempts_left(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    host = played_host(tmp_path, sandbox)
+    folder = run(host, request())
+    sandbox.fails = lambda number, spec: spec.role == "judge"
+    notes: list[str] = []
+    with pytest.raises(SandboxError, match="The engine broke"):
+        confirm(host, read_confirmable(folder, host.keys.ring()), notes.append)
+    assert [note.partition(":")[0] for note in notes[-3:]] == [
+        f"infrastructure failed, attempt {number} of 3" for number in (1, 2, 3)
+    ]
+    (kept,) = (folder.path / "seeds" / "0" / "hidden" / "confirmed").iterdir()
+    assert sorted(path.name for path in kept.iterdir()) == ["attempt_1", "attempt_2", "attempt_3"]
+    sandbox.fails = lambda number, spec: False
+    assert confirm(host, read_confirmable(folder, host.keys.ring()), notes.append) == []
+
+
+def test_an_artifact_that_was_replaced_is_not_confirmed(tmp_path: Path) -> None:
+    host = played_host(tmp_path, played_sandbox())
+    folder = run(host, request())
+    record = read_confirmable(folder, host.keys.ring())
+    submitted = record.seeds[0].submitted
+    assert submitted is not None
+    path = folder.seed(0).node(submitted.step) / "submission.csv"
+    path.write_bytes(solve(Call(None, (), {"solution.py": b"ARCHITECTURE = " + b",".join([b"M"] * 16)}, 1)).files["submission.csv"])  # type: ignore[arg-type]  # fmt: skip
+    with pytest.raises(RunStateError, match="was replaced"):
+        confirm(host, record, lambda text: None)

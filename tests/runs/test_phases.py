@@ -1,0 +1,198 @@
+"""What phases come to that whole runs seldom meet: a provider's silence at the end of the hours, claims, analyses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aira_bench.agents.catalog import SEARCHERS
+from aira_bench.agents.protocol import Agent, Analysis, Brief, Proposal, Situation, StepReport, UnlookingAgent
+from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
+from aira_bench.evaluation.catalog import open_evaluator
+from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.verdict import Refused, Scored
+from aira_bench.images.ensure import ImageSet
+from aira_bench.record.folder import SeedFolder
+from aira_bench.record.journal import SeedEnded
+from aira_bench.record.node import ModelUse, Node
+from aira_bench.runs.loop import run_seed
+from aira_bench.runs.outcomes import Finding, assess
+from aira_bench.runs.session import Session, Stopped
+from aira_bench.runs.slots import SlotPool
+from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.scaffolds.catalog import make_scaffold
+from aira_bench.tasks.store import TaskData
+from aira_bench.tasks.task import find_task
+from aira_bench.testing import Call, Done, PlayedWorld
+from generated_runs import manifest
+from played_host import ProbedSandbox, played_sandbox, solve
+
+TASK = find_task("mad-2p")
+SCORED = Scored(0.5, 0.25, "M", "1", 2.0)
+EVOLUTION = SEARCHERS["evolution"]
+
+
+@dataclass(frozen=True)
+class Scripted(UnlookingAgent):
+    """Proposes as evolution does, but for what a test does before, and analyzes as told."""
+
+    before: Callable[[], None] = lambda: None
+    looks: Callable[[], Analysis | None] = lambda: None
+    name: str = "scripted"
+    default_scaffold: str = "one-shot"
+
+    def propose(self, brief: Brief, situation: Situation) -> Proposal:
+        self.before()
+        return EVOLUTION.propose(brief, situation)
+
+    def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
+        return self.looks()
+
+
+def played(
+    tmp_path: Path, sandbox: ProbedSandbox, agent: Agent, *, hours: float = 1.0, fitness: str = "hidden"
+) -> tuple[tuple[Node, ...], SeedEnded]:
+    """A seed of two steps at most: its nodes, and how it ended."""
+    plan = manifest("t", seeds=(0,), steps=2).plan.model_copy(update={"hours": hours, "fitness": fitness})
+    artifact = TASK.metadata.aira.artifact
+    brief = Brief("mad-2p", "", artifact, "Accuracy", False, "cpu", plan.fitness, 60.0, 1024)
+    setting = EvaluationSetting(TASK, "cpu", TaskData(tmp_path), ImageSet("a", "e"), "r", draw_secret="00")
+    slots = SlotPool(sandbox, [ContainerSpec("a", "agent", "r")], partial(open_evaluator, setting))
+    policy = make_scaffold("regularized-evolution", steps=2, lower_is_better=False)
+    session = Session(
+        plan, brief, agent, policy, setting, None, slots, sandbox.world, lambda progress: None,
+        retry_pauses_s=(0.0, 0.0),
+    )  # fmt: skip
+    folder = SeedFolder(tmp_path / "seed")
+    try:
+        ended = run_seed(session, folder, 0)
+    finally:
+        slots.close()
+    return folder.nodes, ended
+
+
+def test_a_provider_that_is_silent_until_the_hours_end_ends_the_seed_not_the_run(tmp_path: Path) -> None:
+    """A call gets what the seed has left at most; its silence is then no refusal, and the seed must not stay open."""
+    world = PlayedWorld()
+    sandbox = replace(played_sandbox(), world=world)
+
+    def silent() -> None:
+        world.now_s += 3600
+        raise ModelError("The provider did not answer within 3600 s.")
+
+    nodes, ended = played(tmp_path, sandbox, Scripted(silent))
+    assert (nodes, ended.why) == ((), "hours")
+
+
+def test_a_provider_that_refuses_with_time_left_stops_the_run(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise ModelError("The key is not valid.")
+
+    with pytest.raises(ModelError, match="key is not valid"):
+        played(tmp_path, played_sandbox(), Scripted(refuse))
+
+
+def test_a_budget_that_ends_ends_the_seed(tmp_path: Path) -> None:
+    def spend() -> None:
+        raise BudgetExceeded("no tokens left")
+
+    assert played(tmp_path, played_sandbox(), Scripted(spend))[1].why == "budget"
+
+
+@pytest.mark.parametrize("failure", [ModelError("it refuses this output"), BudgetExceeded("no tokens left")])
+def test_an_analysis_that_cannot_be_had_is_left_out_and_the_step_counts(tmp_path: Path, failure: Exception) -> None:
+    def cannot() -> Analysis:
+        raise failure
+
+    nodes, _ = played(tmp_path, played_sandbox(), Scripted(looks=cannot))
+    assert [(node.step_class, node.summary) for node in nodes] == [("valid", "")] * 2
+
+
+@pytest.mark.parametrize("fitness", ["hidden", "claimed"])
+def test_an_analysis_s_number_steers_only_where_claims_do_and_no_file_made_one(tmp_path: Path, fitness: str) -> None:
+    looks = Analysis(False, "it\x1b[31m works", 0.75, ModelUse(1, 10, 5, 0.5))
+    nodes, _ = played(tmp_path, played_sandbox(), Scripted(looks=lambda: looks), fitness=fitness)
+    for node in nodes:
+        assert node.claimed == (0.75 if fitness == "claimed" else None)
+        assert (node.fitness == 0.75) == (fitness == "claimed")
+        assert "\x1b" not in node.summary
+        assert node.model_use.input_tokens == 10, "what the analysis used counts"
+
+
+def test_a_file_s_number_goes_before_the_analysis_s(tmp_path: Path) -> None:
+    def claim(call: Call) -> Done:
+        made = solve(call)
+        return replace(made, files={**made.files, "validation.json": b'{"metric": "Accuracy", "value": 0.5}'})
+
+    looks = Analysis(False, "", 0.75, ModelUse())
+    nodes, _ = played(tmp_path, played_sandbox(agent=claim), Scripted(looks=lambda: looks), fitness="claimed")
+    assert [node.fitness for node in nodes] == [0.5, 0.5]
+
+
+def test_a_stop_while_infrastructure_is_tried_again_leaves_no_half_step(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    sandbox.fails = lambda number, spec: spec.role == "agent"
+    plan = manifest("t", seeds=(0,), steps=2).plan
+    setting = EvaluationSetting(TASK, "cpu", TaskData(tmp_path), ImageSet("a", "e"), "r", draw_secret="00")
+    slots = SlotPool(sandbox, [ContainerSpec("a", "agent", "r")], partial(open_evaluator, setting))
+    brief = Brief("mad-2p", "", TASK.metadata.aira.artifact, "Accuracy", False, "cpu", "hidden", 60.0, 1024)
+    said: list[str] = []
+    session = Session(
+        plan, brief, EVOLUTION, make_scaffold("one-shot", steps=2, lower_is_better=False), setting, None, slots,
+        sandbox.world, lambda progress: (said.append(progress.phase), len(said) == 3 and session.stop.set()),  # type: ignore[func-returns-value, arg-type, return-value]
+        retry_pauses_s=(600.0, 600.0),
+    )  # fmt: skip
+    folder = SeedFolder(tmp_path / "seed")
+    with pytest.raises(Stopped):
+        run_seed(session, folder, 0)
+    slots.close()
+    assert said[-1] == "infrastructure failed, attempt 1 of 3", "the pause of ten minutes was not waited for"
+    assert folder.nodes == ()
+
+
+def test_an_engine_that_runs_not_even_an_empty_step_is_an_error_in_its_own_words(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    sandbox.fails = lambda number, spec: True
+    with pytest.raises(SandboxError, match="The engine broke"):
+        played(tmp_path, sandbox, EVOLUTION)
+
+
+FINITE = st.floats(-1e6, 1e6)
+
+
+@given(validation=FINITE, claimed=st.none() | FINITE, says=st.none() | FINITE, decimals=st.integers(0, 6))
+def test_hidden_validation_steers_rounded_and_never_the_claim(
+    validation: float, claimed: float | None, says: float | None, decimals: int
+) -> None:
+    scored = replace(SCORED, validation=validation, claimed=says, validation_standard_error=0.125)
+    found = assess(scored, claimed, None, "hidden", decimals)
+    assert found == Finding(
+        "valid", "", says if says is not None else claimed, round(validation, decimals), 0.125, "M", True
+    )
+
+
+@given(claimed=st.none() | FINITE, bug=st.booleans())
+def test_where_claims_steer_the_agent_s_own_analysis_may_refuse_them(claimed: float | None, bug: bool) -> None:
+    analysis = Analysis(bug, "x" * 400, None, ModelUse())
+    found = assess(SCORED, claimed, analysis, "claimed", 4)
+    if bug:
+        assert found == Finding("buggy", f"analysis: {'x' * 300}", claimed)
+    else:
+        assert found == Finding("valid", "", claimed, claimed, None, "M", True)
+    assert assess(SCORED, claimed, analysis, "hidden", 4).step_class == "valid", "hidden scores it does not touch"
+
+
+@given(steered_by=st.sampled_from(["hidden", "claimed"]), bug=st.booleans())
+def test_what_is_unranked_is_kept_and_steers_nothing(steered_by: str, bug: bool) -> None:
+    scored = replace(SCORED, flags=("a", "b", "c"), unranked=("a", "b"))
+    found = assess(scored, 0.5, Analysis(bug, "", None, ModelUse()), steered_by, 4)  # type: ignore[arg-type]
+    assert (found.step_class, found.fitness, found.keeps_score) == ("rule_violation", None, True)
+    assert found.reason == "scored, but out of the search: a, b"
+
+
+def test_a_refusal_is_the_submission_s_and_leaves_no_score() -> None:
+    assert assess(Refused("no"), 0.5, None, "hidden", 4) == Finding("invalid_submission", "no", 0.5)

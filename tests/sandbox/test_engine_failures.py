@@ -1,0 +1,163 @@
+"""What a daemon's failures become, and how leftovers are removed from one that is busy: the SDK against a played daemon."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from played_engine import PlayedEngine
+
+from aira_bench.docker_engine import Conflict, DockerEngine, engine
+from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.sandbox import leftovers
+from aira_bench.sandbox.hardening import OWNER_LABEL, ROLE_LABEL, RUN_LABEL
+from aira_bench.sandbox.leftovers import dead_runs, remove_hung, remove_run
+from aira_bench.sandbox.owner import this_process
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedEngine]:
+    played = PlayedEngine()
+    monkeypatch.setenv("DOCKER_HOST", played.address)
+    monkeypatch.setattr(leftovers, "_LATE_PAUSES_S", (0.0, 0.0, 0.0))
+    yield played
+    played.close()
+
+
+@pytest.fixture
+def client(daemon: PlayedEngine) -> Iterator[DockerEngine]:
+    made = DockerEngine.connect(timeout_s=5)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def dead() -> str:
+    """The label of a process that is certainly dead."""
+    code = "from aira_bench.sandbox.owner import this_process; print(this_process())"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_no_daemon_and_one_that_is_not_ours_to_use_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    with pytest.raises(PrerequisiteError, match="No Docker daemon answers") as caught:
+        DockerEngine.connect(timeout_s=1)
+    assert caught.value.hint == "sudo systemctl start docker"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (409, Conflict, "could not create a container: taken"),
+        (404, PrerequisiteError, "There is no image image:1"),
+        (400, SandboxError, "could not create a container: taken"),
+        (500, SandboxError, "could not create a container: taken"),
+    ],
+)
+def test_a_refused_container_says_what_the_daemon_said(
+    daemon: PlayedEngine, client: DockerEngine, status: int, kind: type[Exception], words: str
+) -> None:
+    daemon.fails = lambda request, times: (
+        (status, {"message": "No such image: image:1" if status == 404 else "taken"}) if "create" in request else None
+    )
+    with pytest.raises(kind, match=words):
+        client.create_container("name", {"Image": "image:1"})
+
+
+def test_a_daemon_that_went_away_is_infrastructure(daemon: PlayedEngine, client: DockerEngine) -> None:
+    daemon.close()
+    with pytest.raises(SandboxError, match="no answer from the daemon") as caught:
+        client.containers(RUN_LABEL)
+    assert caught.value.hint == "docker info"
+
+
+@pytest.mark.parametrize("first", [(409, "removal is already in progress"), (500, "did not receive an exit event")])
+def test_a_removal_that_is_under_way_is_waited_for(
+    daemon: PlayedEngine, client: DockerEngine, first: tuple[int, str]
+) -> None:
+    daemon.containers["old"] = {}
+    daemon.fails = lambda request, times: (first[0], {"message": first[1]}) if times == 1 and "old" in request else None
+    client.remove_container("old")
+    assert "old" not in daemon.containers
+    client.remove_container("old")  # gone is no error
+
+
+def test_a_container_that_cannot_be_removed_is_named(
+    daemon: PlayedEngine, client: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "REMOVAL_TIMEOUT_S", 0.1)
+    daemon.containers["stuck"] = {}
+    daemon.fails = lambda request, times: (409, {"message": "in progress"}) if "stuck" in request else None
+    with pytest.raises(SandboxError, match="did not remove container stuck"):
+        client.remove_container("stuck")
+
+
+def test_a_run_is_swept_whole_and_no_other_is_touched(daemon: PlayedEngine, client: DockerEngine) -> None:
+    daemon.containers |= {"a": {RUN_LABEL: "r"}, "b": {RUN_LABEL: "r"}, "c": {RUN_LABEL: "other"}}
+    daemon.volumes |= {"va": {RUN_LABEL: "r"}, "vc": {RUN_LABEL: "other"}}
+    assert remove_run(client, "r") == 2
+    assert (set(daemon.containers), set(daemon.volumes)) == ({"c"}, {"vc"})
+
+
+def test_what_appears_while_a_run_is_swept_is_swept_too(daemon: PlayedEngine, client: DockerEngine) -> None:
+    """A killed orchestrator's last request may be carried out after the sweep has looked; its volume is then in use."""
+    daemon.containers["early"] = {RUN_LABEL: "r"}
+    daemon.volumes["v"] = {RUN_LABEL: "r"}
+
+    def late(request: str, times: int) -> tuple[int, object] | None:
+        if request == "DELETE /volumes/v" and times == 1:
+            daemon.containers["late"] = {RUN_LABEL: "r"}
+            return 409, {"message": "volume is in use"}
+        return None
+
+    daemon.fails = late
+    assert remove_run(client, "r") == 2
+    assert (daemon.containers, daemon.volumes) == ({}, {})
+
+
+def test_a_volume_that_stays_in_use_is_an_error_in_the_end(daemon: PlayedEngine, client: DockerEngine) -> None:
+    daemon.volumes["v"] = {RUN_LABEL: "r"}
+    daemon.fails = lambda request, times: (409, {"message": "in use"}) if "volumes/v" in request else None
+    with pytest.raises(SandboxError, match="could not remove a workspace volume: in use"):
+        remove_run(client, "r")
+    assert daemon.requests.count("DELETE /volumes/v") == 4
+
+
+def test_one_container_that_stays_keeps_no_other_from_going(daemon: PlayedEngine, client: DockerEngine) -> None:
+    daemon.containers |= {name: {RUN_LABEL: "r"} for name in ("a", "b", "c")}
+    daemon.fails = lambda request, times: (400, {"message": "no"}) if request == "DELETE /containers/a" else None
+    closed: list[str] = []
+    with pytest.raises(SandboxError, match="could not remove a container: no"):
+        remove_run(client, "r", [lambda: closed.append("called")])
+    assert set(daemon.containers) == {"a"}
+    assert closed == ["called"], "steps of ours are let go whatever the engine says"
+
+
+def test_runs_are_dead_when_nobody_who_lives_has_a_part_in_them(
+    daemon: PlayedEngine, client: DockerEngine, dead: str
+) -> None:
+    mine = this_process()
+    daemon.containers |= {
+        "a": {RUN_LABEL: "dead", OWNER_LABEL: dead},
+        "b": {RUN_LABEL: "shared", OWNER_LABEL: dead},
+        "c": {RUN_LABEL: "shared", OWNER_LABEL: mine},
+        "d": {RUN_LABEL: "alive", OWNER_LABEL: mine},
+        "e": {RUN_LABEL: "stranger"},
+    }
+    daemon.volumes |= {
+        "v": {RUN_LABEL: "only a volume", OWNER_LABEL: dead},
+        "w": {RUN_LABEL: "dead", OWNER_LABEL: dead},
+    }
+    assert dead_runs(client) == ["dead", "only a volume"]
+
+
+def test_trusted_containers_that_hang_go_with_their_orchestrator(
+    daemon: PlayedEngine, client: DockerEngine, dead: str
+) -> None:
+    daemon.containers |= {
+        "hung": {ROLE_LABEL: "erofs", OWNER_LABEL: dead},
+        "busy": {ROLE_LABEL: "erofs", OWNER_LABEL: this_process()},
+        "of a run": {ROLE_LABEL: "agent", OWNER_LABEL: dead, RUN_LABEL: "r"},
+    }
+    remove_hung(client)
+    assert set(daemon.containers) == {"busy", "of a run"}

@@ -1,0 +1,204 @@
+"""What holds of every pattern that is grown, and of every estimate of its training."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import groupby
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from aira_bench.errors import UsageError
+from aira_bench.scaling.arithmetic import (
+    FLOP_BUDGETS,
+    LayerCounts,
+    flops_per_token,
+    isoflop_steps,
+    layer_flops_per_token,
+    layer_parameters,
+    model_size,
+    parameters,
+)
+from aira_bench.scaling.extrapolate import extrapolate, nearest_size
+from aira_bench.scaling.notation import ATTENTION, MAMBA, MAX_LAYERS, MLP, SYMBOLS, Pattern
+from aira_bench.scaling.training_cost import GPU_TYPES, GpuType, TrainingCost, estimate_training
+from aira_contract.model_sizes import MODEL_SIZES, VOCABULARY, ModelSize
+
+BASES = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=16).map(tuple)
+SIZES = st.sampled_from(MODEL_SIZES)
+TARGETS = st.integers(200_000_000, 4_000_000_000)
+
+
+def collapsed(pattern: Pattern) -> list[str]:
+    """The kinds of layers in turn, however long each run is."""
+    return [symbol for symbol, _ in groupby(pattern)]
+
+
+def is_subsequence(part: list[str], whole: list[str]) -> bool:
+    left = iter(whole)
+    return all(symbol in left for symbol in part)
+
+
+def base_parameters(base: Pattern, size: ModelSize) -> int:
+    return sum(layer_parameters(symbol, size) for symbol in base)
+
+
+@given(BASES, TARGETS)
+def test_stretching_keeps_the_order_of_the_layers(base: Pattern, target: int) -> None:
+    assume(target < MAX_LAYERS * layer_parameters(base[0], nearest_size(target, "2-primitive")) // 4)
+    grown = extrapolate(base, target, "stretch", rounding="ceil")
+    assert collapsed(grown.pattern) == collapsed(base)
+    fitted = extrapolate(base, target, "stretch")
+    assert is_subsequence(collapsed(fitted.pattern), [symbol for symbol in base for _ in range(2)])
+
+
+@given(BASES, st.integers(1, 8), SIZES)
+def test_a_whole_multiple_of_a_base_needs_no_rounding(base: Pattern, factor: int, size: ModelSize) -> None:
+    target = factor * base_parameters(base, size) + size.width
+    stretched = extrapolate(base, target, "stretch", size=size)
+    stacked = extrapolate(base, target, "stack", size=size)
+    assert stretched.factor == stacked.factor == factor
+    assert stacked.pattern == stacked.untrimmed == base * factor
+    assert stretched.pattern == tuple(symbol for symbol in base for _ in range(factor))
+    assert stretched.parameters == stacked.parameters == target
+
+
+@given(BASES, TARGETS, st.sampled_from(["stretch", "stack"]))
+def test_fit_is_never_farther_from_the_target_than_the_published_rule(base: Pattern, target: int, method: str) -> None:
+    size = nearest_size(target, "3-primitive" if MAMBA in base else "2-primitive")
+    fitted = extrapolate(base, target, method, size=size)  # type: ignore[arg-type]
+    published = extrapolate(base, target, method, size=size, rounding="ceil")  # type: ignore[arg-type]
+    assert abs(fitted.parameters - target) <= abs(published.parameters - target)
+    assert fitted.untrimmed == published.pattern
+    assert len(fitted.pattern) <= len(published.pattern)
+    assert is_subsequence(list(fitted.pattern), list(published.pattern)), "layers are taken away, none is put in"
+
+
+@given(BASES, TARGETS, st.integers(0, 500_000_000))
+def test_a_larger_target_never_has_fewer_layers(base: Pattern, target: int, more: int) -> None:
+    size = model_size("1B", "3-primitive" if MAMBA in base else "2-primitive")
+    small = extrapolate(base, target, "stretch", size=size, rounding="ceil")
+    large = extrapolate(base, target + more, "stretch", size=size, rounding="ceil")
+    assert len(small.pattern) <= len(large.pattern)
+    assert small.parameters <= large.parameters
+
+
+def test_the_longest_pattern_is_still_grown_and_one_parameter_more_is_refused() -> None:
+    size = model_size("350M", "2-primitive")
+    longest = MAX_LAYERS * layer_parameters(MLP, size) + size.width
+    assert len(extrapolate((MLP,), longest, "stretch", size=size).pattern) == MAX_LAYERS
+    with pytest.raises(UsageError, match=f"more than {MAX_LAYERS} layers"):
+        extrapolate((MLP,), longest + 1, "stretch", size=size)
+
+
+def test_a_target_between_two_scales_takes_the_nearer_as_a_ratio() -> None:
+    small, large = (model_size(scale, "2-primitive").nominal_parameters for scale in ("350M", "1B"))
+    between = round((small * large) ** 0.5)
+    assert nearest_size(between - 10**6, "2-primitive").scale == "350M"
+    assert nearest_size(between + 10**6, "2-primitive").scale == "1B"
+    assert nearest_size(1, "3-primitive").scale == "350M"
+    assert nearest_size(10**13, "3-primitive").scale == "3B"
+
+
+def test_steps_are_given_for_the_budgets_of_the_published_tables() -> None:
+    grown = extrapolate((ATTENTION, MLP) * 8, 10**9, "stretch")
+    assert [step.budget_flops for step in grown.steps] == [2 * 10**19, 4 * 10**19, 8 * 10**19, 2 * 10**20, 4 * 10**20]
+    assert [step.budget_flops for step in grown.steps] == list(FLOP_BUDGETS)
+
+
+@given(SIZES, st.builds(LayerCounts, st.integers(0, 50), st.integers(0, 50), st.integers(0, 50)))
+def test_parameters_and_flops_add_up_layer_by_layer(size: ModelSize, counts: LayerCounts) -> None:
+    number = {ATTENTION: counts.attention, MLP: counts.mlp, MAMBA: counts.mamba}
+    assert parameters(counts, size) == size.width + sum(n * layer_parameters(s, size) for s, n in number.items())
+    assert flops_per_token(counts, size) == sum(n * layer_flops_per_token(s, size) for s, n in number.items())
+
+
+@given(SIZES)
+def test_a_weight_matrix_costs_six_flops_a_token(size: ModelSize) -> None:
+    """Two for the multiplication, and twice that backwards: what is left of the formulas is attention's and the scan's."""
+    norm = size.width
+    mlp = layer_parameters(MLP, size) - norm
+    assert layer_flops_per_token(MLP, size) == 6 * mlp
+    attention = layer_parameters(ATTENTION, size) - norm
+    assert layer_flops_per_token(ATTENTION, size) - 6 * attention == 12 * 8192 * size.width
+
+
+@given(SIZES, st.integers(1, 40), st.integers(10**18, 10**22))
+def test_rounding_steps_down_is_at_most_one_step_below_the_nearest(size: ModelSize, layers: int, budget: int) -> None:
+    counts = LayerCounts(layers, layers, 0)
+    nearest, down = (isoflop_steps(counts, size, budget, rounding) for rounding in ("nearest", "down"))
+    step = flops_per_token(counts, size) * 524_288
+    assert down * step <= budget < (down + 1) * step
+    assert nearest - down in (0, 1)
+    assert abs(Fraction(budget, step) - nearest) <= Fraction(1, 2)
+
+
+def test_a_model_without_layers_has_no_steps() -> None:
+    with pytest.raises(ValueError, match="without layers"):
+        isoflop_steps(LayerCounts(0, 0, 0), model_size("1B", "2-primitive"), 10**20)
+
+
+MODEL = extrapolate((ATTENTION, ATTENTION, MLP) * 5 + (ATTENTION,), 10**9, "stretch")
+
+
+@given(st.sampled_from([1, 2, 4, 8, 16, 32]), st.integers(1, 10**6), st.floats(0.05, 0.5))
+def test_twice_the_gpus_halve_the_hours_and_the_state(gpus: int, steps: int, utilization: float) -> None:
+    gpu = GPU_TYPES["h100"]
+    one = estimate_training(MODEL, steps, gpu, gpus, utilization)
+    two = estimate_training(MODEL, steps, gpu, 2 * gpus, utilization)
+    assert two.hours == pytest.approx(one.hours / 2)
+    assert two.state_gib == pytest.approx(one.state_gib / 2)
+    assert two.activations_gib <= one.activations_gib
+    faster = estimate_training(MODEL, steps, gpu, gpus, 2 * utilization)
+    assert faster.hours == pytest.approx(one.hours / 2)
+    assert faster.memory_gib == one.memory_gib
+
+
+def test_sequences_of_a_step_run_out_before_the_gpus_do() -> None:
+    """A step has 64 sequences: up to 16 GPUs take four at a time, 32 two, 64 one."""
+    gpu = GPU_TYPES["h200"]
+    activations = [estimate_training(MODEL, 1, gpu, gpus).activations_gib for gpus in (1, 16, 32, 64)]
+    assert activations == [activations[0], activations[0], activations[0] / 2, activations[0] / 4]
+    with pytest.raises(UsageError, match="65 GPUs cannot share 64 sequences"):
+        estimate_training(MODEL, 1, gpu, 65)
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_memory_by_hand(symbol: str) -> None:
+    """One layer of the 350M sizes: state and activations from the documented assumptions."""
+    size = model_size("350M", "3-primitive" if symbol == MAMBA else "2-primitive")
+    grown = extrapolate((symbol,), layer_parameters(symbol, size) + size.width, "stretch", size=size)
+    assert grown.pattern == (symbol,)
+    cost = estimate_training(grown, 1, GPU_TYPES["h100"], 64)
+    embedded = layer_parameters(symbol, size) + size.width + VOCABULARY * size.width
+    assert cost.state_gib == pytest.approx(16 * embedded / 64 / 2**30)
+    kept, inner, logits = 2 * size.width, 2 * INNER[symbol](size), 2 * 4 * VOCABULARY
+    assert cost.activations_gib == pytest.approx(8192 * (kept + inner + logits) / 2**30)
+    assert cost.hours == pytest.approx(grown.flops_per_token * 524_288 / (989e12 * 0.4 * 64) / 3600)
+
+
+INNER: dict[str, Callable[[ModelSize], int]] = {
+    ATTENTION: lambda size: (
+        size.width + 2 * size.width + 2 * size.kv_width
+    ),  # norm, queries and output, keys and values
+    MLP: lambda size: size.width + 3 * size.mlp_hidden,  # norm, gate, up, their product
+    MAMBA: lambda size: (
+        size.width
+        + (2 * size.mamba_inner + 2 * size.mamba_state + size.mamba_heads)  # norm, the projection to z, x, B, C, dt
+        + (size.mamba_inner + 2 * size.mamba_state)  # what the convolution returns
+        + 2 * size.mamba_inner  # what the scan returns, and its product with the gate
+    ),
+}
+
+
+@pytest.mark.parametrize(("memory_gib", "fits"), [(9.9, False), (10.0, False), (10.1, True)])
+def test_an_estimate_has_to_stay_below_the_memory(memory_gib: float, fits: bool) -> None:
+    cost = TrainingCost(GpuType("x", memory_gib, 1.0), 1, 0.4, 1, state_gib=6.0, activations_gib=4.0, hours=1.0)
+    assert (cost.memory_gib, cost.fits) == (10.0, fits)
+
+
+def test_memories_and_peaks_are_the_vendors() -> None:
+    found = {name: (round(gpu.memory_gib * 2**30 / 1e9), gpu.peak_tflops) for name, gpu in GPU_TYPES.items()}
+    assert found == {
+        "a100-40gb": (40, 312), "a100-80gb": (80, 312), "h100": (80, 989), "h200": (141, 989), "l40s": (48, 362),
+    }  # fmt: skip
