@@ -21,7 +21,7 @@ from aira_bench.agents.llm.spending import Caps
 from aira_bench.agents.protocol import Agent
 from aira_bench.errors import UsageError
 from aira_bench.evaluation.catalog import EVALUATORS
-from aira_bench.excerpts import NAME_CHARS
+from aira_bench.excerpts import NAME_CHARS, REPLAYED_NAME_CHARS
 from aira_bench.extensions import OFFERS, ExtensionRecord, Kind, absolute_reference
 from aira_bench.hardware import this_machine, usable_cores
 from aira_bench.keys import KeyFolder
@@ -180,7 +180,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
     recorded = record.manifest.plan
     changed = {
         "agent": request.agent,
-        "name": request.name or f"replay-{recorded.name[:60]}-{world.now():%Y%m%d-%H%M%S}",
+        "name": request.name or f"replay-{recorded.name[:REPLAYED_NAME_CHARS]}-{world.now():%Y%m%d-%H%M%S}",
         "source": request.source or recorded.source,
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }
