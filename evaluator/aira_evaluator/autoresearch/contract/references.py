@@ -14,7 +14,7 @@ Stored = npt.NDArray[np.float16]
 
 @dataclass(frozen=True)
 class References:
-    """All references of one split."""
+    """What every reference model says of every target of one split, with its means."""
 
     values: Stored
     """[rows, T, references]; may be mapped from a file. Nats, and for the last one entropy."""
@@ -23,7 +23,7 @@ class References:
     targets: int
     """Scored ones of the split."""
     bytes: int
-    """Of those."""
+    """Bytes of text that the scored targets stand for."""
 
     @classmethod
     def of(cls, values: Stored, bytes_of_targets: npt.NDArray[np.int64]) -> "References":

@@ -36,7 +36,7 @@ _ENCODED_AT_ONCE = 256
 
 @dataclass
 class Counts:
-    """What was met and left out."""
+    """How many documents were repeated, and how many held out, while a corpus was read."""
 
     exact_duplicates: int = 0
     held_out: int = 0
@@ -61,7 +61,7 @@ class _Document:
 
 @dataclass
 class HeldOut:
-    """Documents of one hidden split, encoded."""
+    """The documents collected for one hidden split so far, as token ids."""
 
     documents: list[Stream] = field(default_factory=list)
     tokens: int = 0
