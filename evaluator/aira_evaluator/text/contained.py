@@ -72,12 +72,12 @@ class NearDuplicates:
         return np.bincount(self._documents, weights=seen, minlength=self._count) / np.maximum(totals, 1)
 
     def duplicates(self) -> npt.NDArray[np.bool_]:
-        """Which held-out documents are near duplicates of what was seen."""
+        """Return which held-out documents are near duplicates of what was seen."""
         return self.shares() >= DUPLICATE_SHARE
 
 
 def keep_fresh(parts: Mapping[Part, Sequence[Tokens]], public: Iterable[Tokens]) -> dict[Part, list[Tokens]]:
-    """What is left of each part of held-out documents without near duplicates of public text and of earlier parts.
+    """Return what is left of each part of held-out documents, without near duplicates of public text and earlier parts.
 
     Args:
         parts: documents without marks, by name; the order of the names is the order of the parts.

@@ -33,7 +33,7 @@ def near_duplicate_classes(
     *,
     progress: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.int64]:
-    """The class of each of `count` texts: the smallest index among its near duplicates.
+    """Return the class of each of `count` texts: the smallest index among its near duplicates.
 
     Args:
         count: number of texts.

@@ -60,7 +60,7 @@ class Estimate:
 
 
 def estimate(questions: Questions, nats: Floats, references: References, least: int = LEAST_QUESTIONS) -> Estimate:
-    """The score of one split, and how far it may be from asking for everything.
+    """Return the score of one split, and how far it may be from asking for everything.
 
     The difference of two models that were asked the same is `estimate` of the difference of their nats.
 

@@ -39,7 +39,7 @@ class CachedBigram:
         return len(self._unigram)
 
     def nats(self, rows: Tokens) -> Floats:
-        """What every target of rows [n, T + 1] costs, [n, T]."""
+        """Return what every target of rows [n, T + 1] costs, [n, T]."""
         before, target = rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
         # Witten and Bell: with T followers seen after h in c(h) pairs, a new one is as likely as T / (c(h) + T), so
         # P(w | h) = (c(h, w) + T P(w)) / (c(h) + T).
@@ -59,7 +59,7 @@ class CachedBigram:
 
 
 def earlier(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """How often each entry of [n, length] stands in its row before itself."""
+    """Return how often each entry of [n, length] stands in its row before itself."""
     # A stable sort keeps equal keys in the order of the row, so an entry's rank among its equals is its count.
     order = np.argsort(keys, axis=1, kind="stable")
     ordered = np.take_along_axis(keys, order, axis=1)

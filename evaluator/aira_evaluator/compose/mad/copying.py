@@ -100,7 +100,7 @@ class Memorization:
         return self.length
 
     def value_of_key(self) -> NDArray[np.int64]:
-        """The map: entry k is the value of key k; 127 pairs at a vocabulary of 256."""
+        """Return the map: entry k is the value of key k; 127 pairs at a vocabulary of 256."""
         insert = self.vocabulary - 1
         values = np.arange(insert // 2, insert)
         np.random.default_rng(MEMORIZATION_MAP_SEED).shuffle(values)

@@ -47,5 +47,5 @@ def task_accuracy(predicted: NDArray[np.integer], due: NDArray[np.integer], clas
 
 
 def diverged_accuracy(due: NDArray[np.integer]) -> TaskAccuracy:
-    """The worst result, for a training that met a non-finite number."""
+    """Return the worst result, for a training that met a non-finite number."""
     return TaskAccuracy(micro=0.0, macro=0.0, scored=int((due != IGNORED).sum()), diverged=True)

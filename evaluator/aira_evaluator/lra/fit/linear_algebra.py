@@ -23,7 +23,7 @@ from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters import mlir
 from jax.lax import linalg
 
-from aira_evaluator.lra.contract.bundle import PLATFORMS
+from aira_contract.invocation import PLATFORMS
 
 _Rule = Callable[..., tuple[jax.Array, ...]]
 _SWEEPS = 12
@@ -101,7 +101,9 @@ def _reflected(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def householder_product(vectors: jax.Array, factors: jax.Array) -> tuple[jax.Array]:
-    """The first N columns of the product of the K reflections whose vectors are the columns of an array (M, N)."""
+    """Return the first N columns of the product of the K reflections whose vectors are the columns of an array
+    (M, N).
+    """
     rows = jnp.arange(vectors.shape[0])
     count = factors.shape[0]
 
@@ -144,7 +146,9 @@ def lu(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def cholesky(matrix: jax.Array) -> tuple[jax.Array]:
-    """The lower triangle L with L L^H = matrix (N, N); not a number where the matrix is not positive definite."""
+    """Return the lower triangle L with L L^H = matrix (N, N); not a number where the matrix is not positive
+    definite.
+    """
     rows = jnp.arange(matrix.shape[0])
 
     def eliminate(k: jax.Array, lower: jax.Array) -> jax.Array:

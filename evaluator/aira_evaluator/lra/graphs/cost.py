@@ -40,7 +40,7 @@ class Work:
 
 
 def work_of(graphs: Sequence[Graph]) -> Work:
-    """The work of graphs that are run one after the other."""
+    """Return the work of graphs that are run one after the other."""
     counted: Counter[Kind] = Counter()
     unknown = 0
     for graph in graphs:

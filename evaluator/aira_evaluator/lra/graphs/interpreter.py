@@ -35,7 +35,7 @@ _MAX_TRIPS = 1_000_000
 
 
 def interpreted(graph: Graph) -> Callable[..., tuple[jax.Array, ...]]:
-    """A function of flat arguments that runs the graph and can be derived.
+    """Return a function of flat arguments that runs the graph and can be derived.
 
     Calling it raises `UnreadableError` where an operation has no reading.
     """

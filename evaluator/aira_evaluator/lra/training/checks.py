@@ -89,7 +89,7 @@ def check_chance(draws: Sequence[Logits], labels: NDArray[np.integer]) -> Chance
 
 
 def other_company(inputs: Inputs, batch_size: int, rng: np.random.Generator) -> tuple[Inputs, NDArray[np.int64]]:
-    """A batch that mixes examples of the first batch with others, and what it consists of.
+    """Return a batch that mixes examples of the first batch with others, and what it consists of.
 
     Returns:
         The batch, and for each of its rows the example's index.

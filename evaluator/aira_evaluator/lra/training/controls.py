@@ -80,7 +80,7 @@ class ControlResult:
 
 
 def secret_ids(vocab_size: int, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """A renaming of token ids, uint16 (V,). Padding stays padding."""
+    """Return a renaming of token ids, uint16 (V,). Padding stays padding."""
     ids = np.arange(vocab_size, dtype=np.uint16)
     ids[PADDING_ID + 1 :] = rng.permutation(ids[PADDING_ID + 1 :])
     return ids
