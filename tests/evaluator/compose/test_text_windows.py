@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_contract.architectures import SubmissionError
-from aira_evaluator.compose.submission import SUBMISSION, read_submission
+from aira_contract.files import ARCHITECTURE_FILE
+from aira_evaluator.compose.submission import read_submission
 from aira_evaluator.compose.text.profiles import PROFILES, worst_loss
 from aira_evaluator.compose.text.windows import (
     TOKENS,
@@ -147,10 +148,10 @@ def test_any_bytes_are_an_architecture_of_the_task_or_refused(
 def test_a_submission_is_read_through_a_link_and_refused_where_it_is_no_file(tmp_path: Path) -> None:
     text = 'architecture\n"' + ",".join(["mA", "M"] * 8) + '"\n'
     (tmp_path / "kept").write_text(text)
-    (tmp_path / SUBMISSION).symlink_to(tmp_path / "kept")
-    assert read_submission(tmp_path / SUBMISSION, ("M", "mA")) == ("mA", "M") * 8
+    (tmp_path / ARCHITECTURE_FILE).symlink_to(tmp_path / "kept")
+    assert read_submission(tmp_path / ARCHITECTURE_FILE, ("M", "mA")) == ("mA", "M") * 8
     with pytest.raises(SubmissionError):
-        read_submission(tmp_path / SUBMISSION, ("Mb",))
+        read_submission(tmp_path / ARCHITECTURE_FILE, ("Mb",))
     for wrong, message in (
         (tmp_path, "Is a directory"),
         (tmp_path / "none", "No such file"),

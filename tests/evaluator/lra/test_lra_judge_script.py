@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aira_contract.files import GRAPHS_FILE
 from aira_evaluator.lra.agent.baselines.parts.classifier import CustomEncoder
 from aira_evaluator.lra.agent.baselines.parts.embedder import CustomDualEncoder
 from aira_evaluator.lra.agent.baselines.parts.trunk import Trunk
-from aira_evaluator.lra.contract.bundle import BUNDLE_FILE, TRAINED, Bundle, write_bundle
+from aira_evaluator.lra.contract.bundle import TRAINED, Bundle, write_bundle
 from aira_evaluator.lra.contract.profiles import PROFILES
 from aira_evaluator.lra.contract.splits import LabelledSplit, Sequences, SplitManifest, write_split
 from aira_evaluator.lra.contract.submission import CONTRACTS, MAX_SOURCE_BYTES
@@ -40,30 +41,30 @@ def judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_split(data / "train", texts(), replace(HIDDEN, split="train", seed_set=None, training_seed=None))
     for name in ("validation", "test"):
         write_split(hidden_folder(data, name, "search"), texts(), replace(HIDDEN, split=name))
-    (tmp_path / BUNDLE_FILE).write_bytes(write_bundle(BUNDLE))
+    (tmp_path / GRAPHS_FILE).write_bytes(write_bundle(BUNDLE))
     return tmp_path
 
 
 def without_bundle(judge: Path) -> None:
-    (judge / BUNDLE_FILE).unlink()
+    (judge / GRAPHS_FILE).unlink()
 
 
 def with_folder(judge: Path) -> None:
     without_bundle(judge)
-    (judge / BUNDLE_FILE).mkdir()
+    (judge / GRAPHS_FILE).mkdir()
 
 
 def with_noise(judge: Path) -> None:
-    (judge / BUNDLE_FILE).write_bytes(b"\0" * 100)
+    (judge / GRAPHS_FILE).write_bytes(b"\0" * 100)
 
 
 def for_another_device(judge: Path) -> None:
-    (judge / BUNDLE_FILE).write_bytes(write_bundle(replace(BUNDLE, platform="cuda")))
+    (judge / GRAPHS_FILE).write_bytes(write_bundle(replace(BUNDLE, platform="cuda")))
 
 
 def with_other_constants(judge: Path) -> None:
     wanted = replace(PROFILE.defaults, learning_rate=0.04)
-    (judge / BUNDLE_FILE).write_bytes(write_bundle(replace(BUNDLE, hyperparameters=wanted)))
+    (judge / GRAPHS_FILE).write_bytes(write_bundle(replace(BUNDLE, hyperparameters=wanted)))
 
 
 def without_train(judge: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_module_that_cannot_be_traced_leaves_no_graphs(
     printed = capsys.readouterr()
     assert printed.err.startswith(line)
     assert printed.err.count("\n") == 1
-    assert not (judge / BUNDLE_FILE).exists()
+    assert not (judge / GRAPHS_FILE).exists()
 
 
 def test_tracing_in_a_profile_that_is_not_known_is_no_fault_of_the_module(
