@@ -37,5 +37,6 @@ class References:
 
     def at(self, row: npt.NDArray[np.int64], position: npt.NDArray[np.int64]) -> Floats:
         """1 and each reference at some targets, [n, 1 + references]; positions as in `Questions`."""
+        # Targets are counted from 1, as target p is predicted from the p tokens before it.
         found = self.values[row, position - 1].astype(np.float64)
         return np.column_stack([np.ones(len(found)), found])

@@ -79,6 +79,7 @@ def digest(text: str) -> bytes:
 
 def is_held_out(document_digest: bytes, share: float) -> bool:
     """Whether a document belongs to the held-out pool; the rule is public."""
+    # A hash is as good as a uniform draw, and the same for a document wherever and whenever it is met.
     return int.from_bytes(document_digest, "big") < int(share * 2.0 ** (8 * DIGEST_BYTES))
 
 

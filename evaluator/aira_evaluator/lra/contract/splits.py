@@ -68,7 +68,7 @@ class Sequences:
             start = int(self.offsets[index])
             stop = min(int(self.offsets[index + 1]), start + length)
             ids[index, : stop - start] = self.symbols[start:stop]
-            ids[index, : stop - start] += 1
+            ids[index, : stop - start] += 1  # 0 is the padding
         return ids
 
 
