@@ -241,7 +241,7 @@ class ServedScript:
 
 
 def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> ContainerSpec:
-    """The container a script trains in: public data, no other."""
+    """Return the container a script trains in: public data, no other."""
     return ContainerSpec(
         image=setting.images.agent,
         role="fit",

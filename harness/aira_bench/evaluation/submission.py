@@ -39,7 +39,7 @@ class Submission:
 
 
 def host_canonical(artifact: ArtifactSpec, data: bytes) -> str | None:
-    """The normal form of an architecture submission in its commonest spellings, else None.
+    """Return the normal form of an architecture submission in its commonest spellings, else None.
 
     A shortcut only: a judge that names another form is an error.
     """

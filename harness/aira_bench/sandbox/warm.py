@@ -30,7 +30,7 @@ class WarmContainer:
                 self._next = self._pool.submit(self._sandbox.prepare, self._spec)
 
     def take(self) -> PreparedContainer:
-        """The started container; the next one begins to start.
+        """Return the started container; the next one begins to start.
 
         Raises:
             PrerequisiteError: engine or image is gone.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aira_bench.agents.protocol import Agent, Analysis, Brief, Proposal, Situation, StepReport
+from aira_bench.agents.protocol import Agent, Analysis, Brief, Proposal, Situation, StepReport, brief_for
 from aira_bench.protocol_check import lacks
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
@@ -35,29 +35,16 @@ class AgentOnTask:
 
 
 def brief_of(task: str, *, profile: ProfileName = "cpu", public: Path = Path("data")) -> Brief:
-    """What agents are told of a task; `public` is the folder of its public data, for agents that read it.
+    """Return what agents are told of a task; `public` is the folder of its public data, for agents that read it.
 
     Raises:
         UsageError: there is no such task or profile.
     """
-    found = find_task(task)
-    budget = found.profile(profile)
-    return Brief(
-        task=found.title,
-        description=found.description,
-        artifact=found.metadata.aira.artifact,
-        metric=found.metric,
-        lower_is_better=found.lower_is_better,
-        profile=profile,
-        fitness="hidden",
-        step_timeout_s=budget.step_timeout_s,
-        memory_mib=budget.memory_mib,
-        public=public,
-    )
+    return brief_for(find_task(task), profile, public)
 
 
 def situation(calls: Path, *, seed: int = 0) -> Situation:
-    """The first request of a search; `calls` is a folder for records of model calls."""
+    """Return the first request of a search; `calls` is a folder for records of model calls."""
     return Situation(
         action=Draft(), journal=(), read_step=lambda step: StepFiles("", "", ""), rng=generator(seed, 1),
         steps_left=_STEPS, seconds_left=3600.0, seed=seed, step=1, calls=calls,
