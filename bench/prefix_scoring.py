@@ -3,9 +3,9 @@
     python bench/prefix_scoring.py --public PUBLIC --hidden HIDDEN
 
 PUBLIC and HIDDEN are the halves of a prepared cpu profile (`<AIRA_HOME>/tasks/<task>/cpu-<hash>/public` and `hidden`).
-Seven models are trained on the public half. The nats of each on every scored target of all four hidden lots are taken
+Seven models are trained on the public half. The nats of each on every scored target of all four hidden splits are taken
 in one pass and, for some rows, by asking for every prefix. Then questions are drawn as a judge draws them, many
-times, and every estimate is compared with the exhaustive score. Lots are taken together, since 20,000 questions need
+times, and every estimate is compared with the exhaustive score. Splits are taken together, since 20,000 questions need
 more text than one has.
 """
 
@@ -26,14 +26,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aira_contract.files import HANDOVER_FILE
+from aira_contract.script_constants import with_constants
+from aira_contract.settings import TIME_BUDGET_VARIABLE
 from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows, read_hidden
 from aira_evaluator.autoresearch.contract.packing import pack
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.contract.token_store import open_split
-from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, load
+from aira_evaluator.autoresearch.handover.model_file import load
 from aira_evaluator.autoresearch.judge.estimator import COST_CAP_NATS, Estimate, estimate
 from aira_evaluator.autoresearch.judge.questions import draw_questions
-from aira_evaluator.autoresearch.prepare.script_constants import set_constants
 
 Floats = npt.NDArray[np.float64]
 _LOSS_LINE = "loss = trained(x, y)"
@@ -74,7 +76,7 @@ class PlainBigram(nn.Module):
 
 def baseline(public: Path, budget_s: float, seed: int, dials: dict[str, int | str] | None = None) -> nn.Module:
     """The baseline script with another budget, seed and dials; seed 0 smooths its labels."""
-    source = set_constants((public / "train.py").read_text(), dials or {})
+    source = with_constants((public / "train.py").read_text(), dials or {})
     for old, new in ((_SEED_LINE, f"torch.manual_seed({seed})"), *(((_LOSS_LINE, _SMOOTHED),) if seed == 0 else ())):
         assert source.count(old) == 1
         source = source.replace(old, new)
@@ -83,7 +85,7 @@ def baseline(public: Path, budget_s: float, seed: int, dials: dict[str, int | st
         (folder / "train.py").write_text(source)
         for companion in ("prepare.py", "kernels.py"):
             (folder / companion).write_bytes((public / companion).read_bytes())
-        environment = {**os.environ, "AIRA_DATA": str(public), "AIRA_TIME_BUDGET_S": str(budget_s)}
+        environment = {**os.environ, "AIRA_DATA": str(public), TIME_BUDGET_VARIABLE: str(budget_s)}
         subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
         return load(folder / HANDOVER_FILE, torch.device("cpu")).model
 
@@ -132,7 +134,7 @@ def exhaustive(model: nn.Module, tokens: npt.NDArray[np.uint16], prefix_rows: in
 
 
 def all_lots(hidden: Path, rows_share: float) -> tuple[SplitRows, References]:
-    """All lots as one split, of which a share of the rows is drawn each time."""
+    """All splits as one split, of which a share of the rows is drawn each time."""
     sets = [read_hidden(hidden, seed_set, "cpu") for seed_set in ("search", "final")]
     splits = [split for found in sets for split in found.splits.values()]
     tokens = np.concatenate([split.tokens for split in splits])

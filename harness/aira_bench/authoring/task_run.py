@@ -77,7 +77,7 @@ def run_task(
 
 
 def with_timeout(task: Task, timeout_s: float) -> Task:
-    """The task with no script allowed more than `timeout_s` seconds, whatever its metadata say."""
+    """Return the task with no script allowed more than `timeout_s` seconds, whatever its metadata say."""
     profiles = {}
     for name, profile in task.metadata.aira.profiles.items():
         limits = {key: min(getattr(profile, key), timeout_s) for key in _LIMITS}

@@ -146,7 +146,7 @@ def _digest(parts: list[bytes]) -> str:
 
 
 def load_flavour(name: str) -> Flavour:
-    """The flavour of that name.
+    """Return the flavour of that name.
 
     Raises:
         UsageError: there is none.
@@ -157,7 +157,7 @@ def load_flavour(name: str) -> Flavour:
 
 
 def gpu_flavour(evaluator: str) -> str:
-    """The flavour whose images serve tasks of an evaluator where there is a GPU.
+    """Return the flavour whose images serve tasks of an evaluator where there is a GPU.
 
     Raises:
         PrerequisiteError: there is none.
@@ -185,12 +185,12 @@ def lacking(flavour: Flavour, requirements: Iterable[str], target: str = "agent"
 
 
 def normal_name(name: str) -> str:
-    """A package name as registries compare it."""
+    """Return a package name as registries compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def package_folder(package: str) -> Path:
-    """Where a package of ours is installed, found without importing it.
+    """Return where a package of ours is installed, found without importing it.
 
     Raises:
         PrerequisiteError: it is not installed.
@@ -202,5 +202,5 @@ def package_folder(package: str) -> Path:
 
 
 def package_files(root: Path) -> list[Path]:
-    """The files of a package that images get: sources and data, no caches."""
+    """Return the files of a package that images get: sources and data, no caches."""
     return [path for path in sorted(root.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]

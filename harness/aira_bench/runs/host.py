@@ -34,6 +34,7 @@ from aira_bench.tasks.sources import DataSource, provide_raw
 from aira_bench.tasks.store import TaskData, task_data
 from aira_bench.tasks.task import Task
 from aira_bench.world import World
+from aira_contract.settings import ON_GPUS
 
 Note = Callable[[str], None]
 
@@ -111,7 +112,7 @@ def stand(
 
 def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
     """Which images: for the paper profile on a machine with a GPU those for the task's framework, else the default."""
-    if profile != "paper" or not hardware.gpus:
+    if profile not in ON_GPUS or not hardware.gpus:
         return DEFAULT_FLAVOUR
     return gpu_flavour(task.metadata.aira.evaluator)
 
@@ -148,7 +149,7 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
         image=images.evaluator,
         world=host.world,
         note=note,
-        gpu_uuid=host.hardware.gpus[0].uuid if profile == "paper" and host.hardware.gpus else None,
+        gpu_uuid=host.hardware.gpus[0].uuid if profile in ON_GPUS and host.hardware.gpus else None,
     )
     return Prepared(task, data, images)
 
@@ -170,7 +171,7 @@ def require_unchanged(folder: RunFolder, manifest: Manifest, prepared: Prepared)
 
 
 def isolation_of(sandbox: Sandbox, images: ImageSet, *, gpu: bool, note: Note) -> dict[Role, Isolation]:
-    """What separates the containers of each untrusted role from others on this machine.
+    """Return what separates the containers of each untrusted role from others on this machine.
 
     Raises:
         PrerequisiteError: an image is not there.
@@ -220,11 +221,11 @@ def image_names(images: ImageSet) -> dict[str, str]:
 
 def gives_gpus(host: Host, profile: str) -> bool:
     """Whether containers of a profile get GPUs on this machine."""
-    return profile == "paper" and bool(host.hardware.gpus)
+    return profile in ON_GPUS and bool(host.hardware.gpus)
 
 
 def slot_limits(host: Host, plan: RunPlan, task: Task) -> list[Limits]:
-    """What the containers of each slot may use."""
+    """Return what the containers of each slot may use."""
     profile = task.profile(plan.profile)
     gpus = host.hardware.gpus if gives_gpus(host, plan.profile) else ()
     slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency

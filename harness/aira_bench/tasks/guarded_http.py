@@ -144,7 +144,7 @@ class Guard:
             yield response
 
     def failure(self, error: Exception) -> Exception:
-        """What an error of the library means: a connection that the watch has cut looks as if it had broken."""
+        """Return what an error of the library means: a connection that the watch has cut looks as if it had broken."""
         if isinstance(error, httpx2.RemoteProtocolError) and "Content-Length" in str(error):
             return Gone(f"the server says {error}, expected one number of at most 15 digits")
         if isinstance(error, httpx2.TooManyRedirects) or "location header" in str(error):

@@ -18,13 +18,14 @@ import served_models as served
 import torch
 from torch import nn
 
+from aira_contract.files import HANDOVER_FILE
 from aira_evaluator.autoresearch.contract import hidden_rows as hidden
 from aira_evaluator.autoresearch.contract.byte_lengths import ByteTableError, read_byte_lengths
 from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows, write_split
 from aira_evaluator.autoresearch.contract.profiles import PROFILES
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.handover import model_file as handover
-from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, hand_over
+from aira_evaluator.autoresearch.handover.model_file import hand_over
 from aira_evaluator.autoresearch.judge import asking, judging
 from aira_evaluator.autoresearch.judge import evaluate as commands
 from aira_evaluator.autoresearch.judge.evaluate import Fit, evaluate, questions_of
