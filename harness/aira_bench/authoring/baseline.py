@@ -48,7 +48,7 @@ Baseline = Solution | Gold
 
 
 def find_baselines(task: Task, profile: ProfileName, named: Path | None) -> list[Baseline]:
-    """What is to be scored; at least one.
+    """Return what is to be scored; at least one.
 
     Args:
         task: a loaded task.

@@ -25,7 +25,7 @@ def read_dials(source: str) -> dict[str, Value]:
 
 
 def set_dials(source: str, values: Values) -> str:
-    """The script with some of its dials set.
+    """Return the script with some of its dials set.
 
     Raises:
         KeyError: the script has no such dial.
