@@ -27,14 +27,15 @@ from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.slots import split_cores
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
-from aira_bench.sandbox.protocol import Isolation, Limits, Role, Sandbox
+from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
 from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.sources import DataSource, provide_raw
 from aira_bench.tasks.store import TaskData, task_data
-from aira_bench.tasks.task import Task
+from aira_bench.tasks.task import DESCRIPTION, Task
 from aira_bench.world import World
-from aira_contract.settings import ON_GPUS
+from aira_contract.containers import DATA, TASK, WORKSPACE
+from aira_contract.settings import ON_GPUS, PROFILE_VARIABLE, ProfileName
 
 Note = Callable[[str], None]
 
@@ -222,6 +223,15 @@ def image_names(images: ImageSet) -> dict[str, str]:
 def gives_gpus(host: Host, profile: str) -> bool:
     """Whether containers of a profile get GPUs on this machine."""
     return profile in ON_GPUS and bool(host.hardware.gpus)
+
+
+def agent_spec(images: ImageSet, data: TaskData, run_id: str, limits: Limits, profile: ProfileName) -> ContainerSpec:
+    """Return the container that a solution runs in: the public data and the description, nothing else of the task."""
+    mounts = (
+        Mount(data.public, WORKSPACE / DATA, content=str(data.hashes()["public"]["sha256"])),
+        Mount(data.task / DESCRIPTION, TASK / DESCRIPTION),
+    )
+    return ContainerSpec(images.agent, "agent", run_id, limits, mounts, {PROFILE_VARIABLE: profile})
 
 
 def slot_limits(host: Host, plan: RunPlan, task: Task) -> list[Limits]:
