@@ -151,6 +151,10 @@ def test_every_document_is_linked_from_the_readme_or_a_page_that_is() -> None:
         ("see `aira_bench.absent`", ["aira_bench.absent"]),
         ("see aira_bench.errors.Absent.", ["aira_bench.errors.Absent"]),
         ("aira_evaluator.lra and aira_kernels.backend.choices", []),
+        ("aira_bench.run, aira_bench.record.node.Node.is_lost", []),
+        ("aira_bench.runs.node", ["aira_bench.runs.node"]),
+        ("aira_bench.record.node.Knot", ["aira_bench.record.node.Knot"]),
+        ("aira_bench.record.Node", ["aira_bench.record.Node"]),
     ],
 )
 def test_a_name_that_is_gone_is_found(text: str, wrong: list[str]) -> None:

@@ -151,6 +151,7 @@ class ControlVerdict:
         for kind in dict.fromkeys(result.kind for result in self.results):
             alike = [result for result in self.results if result.kind == kind]
             reached = fmean(result.accuracy for result in alike)
+            # The controls of one kind are pooled; errors of independent shares add up as squares.
             error = _error(reached, sum(result.examples for result in alike))
             if kind == "shuffled":
                 chance = fmean(result.chance for result in alike)
