@@ -2,8 +2,10 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -16,6 +18,7 @@ from aira_bench.authoring.findings import Finding
 from aira_bench.authoring.task_folder import check_files
 from aira_bench.authoring.task_run import run_task
 from aira_bench.authoring.templates import write_template
+from aira_bench.cli.main import run_command_line
 from aira_bench.record.node import StepClass
 from aira_bench.tasks import metadata
 from aira_bench.tasks.sources import DataSource
@@ -39,48 +42,66 @@ class Box:
     def needs_containers(self) -> bool:
         return self.kind == "console containers"
 
-    def run(self, folder: Path, environment: dict[str, str]) -> None:
-        if not self.kind.startswith("console"):
-            name = self.text.split("\n")[0].removeprefix("# ")
-            assert re.fullmatch(r"[a-z_]+\.(py|toml)", name), "a box begins with its file's name"
-            (folder / name).write_text(self.text)
-            return
-        for line in self.text.splitlines():
-            assert line.startswith("$ "), line
-            done = subprocess.run(
-                ["sh", "-c", line[2:]], cwd=folder, env=environment, capture_output=True, text=True, timeout=500,
-                check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    def write(self, folder: Path) -> None:
+        name = self.text.split("\n")[0].removeprefix("# ")
+        assert re.fullmatch(r"[a-z_]+\.(py|toml)", name), "a box begins with its file's name"
+        (folder / name).write_text(self.text)
+
+    @property
+    def commands(self) -> list[str]:
+        lines = self.text.splitlines()
+        assert all(line.startswith("$ ") for line in lines), lines
+        return [line[2:] for line in lines]
 
 
 def boxes() -> list[Box]:
     return [Box(kind, text) for kind, text in re.findall(r"^```([a-z ]+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)]
 
 
-def run_boxes(folder: Path, *, containers: bool) -> int:
-    """Run all boxes, or those without containers; return how many."""
-    place = folder / "place"
-    place.mkdir()
-    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    environment = {
-        **kept, "AIRA_HOME": str(folder / "home"), "XDG_CONFIG_HOME": str(folder / "config"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }  # fmt: skip
+def run_boxes(folder: Path, call: Callable[[str], None], *, containers: bool) -> int:
+    """Write the files of all boxes, or those without containers, and call their commands; return how many boxes."""
     chosen = [box for box in boxes() if containers or not box.needs_containers]
     for box in chosen:
-        box.run(place, environment)
+        if box.kind.startswith("console"):
+            for command in box.commands:
+                call(command)
+        else:
+            box.write(folder)
     return len(chosen)
 
 
-def test_the_boxes_run_without_containers(tmp_path: Path) -> None:
-    assert run_boxes(tmp_path, containers=False) >= 12
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with a home, cards and a path of its own."""
+    for name in [name for name in os.environ if name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AIRA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "place").mkdir()
+    monkeypatch.chdir(tmp_path / "place")
+    return tmp_path / "place"
+
+
+def test_the_boxes_run_without_containers(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def call(command: str) -> None:
+        program, *arguments = shlex.split(command)
+        if program == "aira-bench":
+            assert run_command_line(arguments) == 0, capsys.readouterr().err
+        else:
+            subprocess.run([program, *arguments], check=True, timeout=60)
+
+    assert run_boxes(place, call, containers=False) >= 12
 
 
 @pytest.mark.docker
 @pytest.mark.timeout(580)
-def test_all_boxes_run_in_order(tmp_path: Path) -> None:
-    assert run_boxes(tmp_path, containers=True) >= 16
+def test_all_boxes_run_in_order(place: Path) -> None:
+    def call(command: str) -> None:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=500, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+    assert run_boxes(place, call, containers=True) >= 16
 
 
 def schema_keys(model: type[BaseModel]) -> set[str]:
@@ -165,7 +186,7 @@ def test_a_metric_is_changed_in_three_files(tmp_path: Path) -> None:
             assert old in text
             (folder / name).write_text(text.replace(old, new))
     findings: list[Finding] = []
-    host, _ = host_without_containers(tmp_path)
+    host, _, _ = host_without_containers(tmp_path)
     task = load_task(folder)
     check_files(task, findings.append)
     baselines = find_baselines(task, "cpu", None)

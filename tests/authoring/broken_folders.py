@@ -229,10 +229,10 @@ BY_RUNNING = {
     ),
     "a baseline that is refused": Fault(
         write("baseline_solution.py", "open('submission.csv', 'w').write('label\\n1\\n')\n"),
-        ("did not score baseline_solution.py", "1 labels, expected 2000"),
+        ("did not score baseline_solution.py", "1 labels, expected 1000"),
     ),
     "a gold submission that is worse": Fault(
-        write("gold_submission.csv", "label\n" + "0\n" * 2000),
+        write("gold_submission.csv", "label\n" + "0\n" * 1000),
         ("gold_submission.csv has Accuracy", "expected the gold submission to be the better one"),
     ),
 }  # fmt: skip

@@ -38,10 +38,6 @@ FAULTS: dict[str, tuple[Break, list[str]]] = {
         replace("prepare.py", MAIN, f"{MAIN}\n    open(args.global_shared_data_dir / 'x', 'w')"),
         ["prepare.py failed", "Read-only"],
     ),
-    "more memory than there is": (
-        replace("evaluate.py", "    started_s = time.monotonic()", "    held = bytearray(1 << 33)\n    held[::4096] = b'x' * (1 << 21)"),
-        ["evaluate.py did not score baseline_solution.py", "memory"],
-    ),
     "labels in a solution": (
         replace("baseline_solution.py", "import csv\n", "import csv\nopen('/hidden/test_with_labels.csv')\n"),
         ["baseline_solution.py left no submission", "No such file"],

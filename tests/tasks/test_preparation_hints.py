@@ -10,7 +10,7 @@ from aira_bench.tasks.sources import DataSource, RawData
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
 from aira_bench.world import SystemWorld
-from host_sandbox import HostSandbox
+from host_sandbox import host_without_containers
 
 FOLDER = Path(__file__).parents[1] / "folders" / "ParityClassificationAccuracy"
 
@@ -26,7 +26,7 @@ def failure(root: Path, statement: str) -> TaskError:
     with pytest.raises(TaskError) as caught:
         prepare_task(
             load_task(folder), "cpu", TaskData(root / "store"), source=DataSource(), provide=lambda empty: RawData(()),
-            sandbox=HostSandbox(), image="none", world=SystemWorld(), note=lambda text: None,
+            sandbox=host_without_containers(root)[1], image="none", world=SystemWorld(), note=lambda text: None,
         )  # fmt: skip
     return caught.value
 

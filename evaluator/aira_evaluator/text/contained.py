@@ -77,7 +77,7 @@ class NearDuplicates:
 
 
 def keep_fresh(parts: Mapping[Part, Sequence[Tokens]], public: Iterable[Tokens]) -> dict[Part, list[Tokens]]:
-    """Return what is left of each part of held-out documents without near duplicates of public text and earlier parts.
+    """Return what is left of each part of held-out documents, without near duplicates of public text and earlier parts.
 
     Args:
         parts: documents without marks, by name; the order of the names is the order of the parts.

@@ -15,6 +15,8 @@ from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.protocol import Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.task import Task
+from aira_contract.settings import ProfileName
 
 FitnessSource = Literal["hidden", "claimed"]
 
@@ -35,6 +37,36 @@ class Brief:
     data_preview: str = ""
     public: Path = Path("data")
     """The public data on the host."""
+
+
+def brief_for(
+    task: Task,
+    profile: ProfileName,
+    public: Path,
+    *,
+    fitness: FitnessSource = "hidden",
+    step_timeout_s: float | None = None,
+    data_preview: str = "",
+) -> Brief:
+    """Return what agents are told of a task; without `step_timeout_s`, with the profile's.
+
+    Raises:
+        UsageError: the task has no such profile.
+    """
+    budgets = task.profile(profile)
+    return Brief(
+        task=task.title,
+        description=task.description,
+        artifact=task.metadata.aira.artifact,
+        metric=task.metric,
+        lower_is_better=task.lower_is_better,
+        profile=profile,
+        fitness=fitness,
+        step_timeout_s=budgets.step_timeout_s if step_timeout_s is None else step_timeout_s,
+        memory_mib=budgets.memory_mib,
+        data_preview=data_preview,
+        public=public,
+    )
 
 
 @dataclass(frozen=True)

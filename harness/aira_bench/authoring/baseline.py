@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from aira_bench import files
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.protocol import Brief, Situation
+from aira_bench.agents.protocol import Situation, brief_for
 from aira_bench.errors import TaskError, UsageError
 from aira_bench.scaffolds.protocol import Draft
 from aira_bench.tasks.task import Task
@@ -88,20 +88,8 @@ def _of_file(path: Path) -> Solution:
 
 def _proposed(task: Task, profile: ProfileName, public: Path) -> str:
     """The solution of our own baseline agent for what the task wants."""
-    budgets = task.profile(profile)
-    brief = Brief(
-        task=task.title,
-        description=task.description,
-        artifact=task.metadata.aira.artifact,
-        metric=task.metric,
-        lower_is_better=task.lower_is_better,
-        profile=profile,
-        fitness="hidden",
-        step_timeout_s=budgets.step_timeout_s,
-        memory_mib=budgets.memory_mib,
-        public=public,
-    )
-    first = Situation(Draft(), (), _no_earlier_step, random.Random(0), 1, budgets.hours * 3600, step=1)
+    brief = brief_for(task, profile, public)
+    first = Situation(Draft(), (), _no_earlier_step, random.Random(0), 1, task.profile(profile).hours * 3600, step=1)
     try:
         return SEARCHERS["baseline"].propose(brief, first).code
     except UsageError as error:

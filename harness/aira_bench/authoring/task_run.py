@@ -19,17 +19,16 @@ from aira_bench.authoring.findings import Finding, Tell
 from aira_bench.authoring.place import Place
 from aira_bench.authoring.public_labels import find_public_labels
 from aira_bench.errors import TaskError
-from aira_bench.images.flavour import lacking, load_flavour
-from aira_bench.runs.host import Host, flavour_for
+from aira_bench.images.flavour import load_flavour
+from aira_bench.runs.host import Host, agent_spec, flavour_for, lacked_packages
 from aira_bench.runs.outcomes import failure_of
-from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Mount
+from aira_bench.sandbox.protocol import ArtifactRequest
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.sources import DataSource, provide_raw
 from aira_bench.tasks.store import TaskData
-from aira_bench.tasks.task import DESCRIPTION, Task
-from aira_contract.containers import DATA, TASK, WORKSPACE
+from aira_bench.tasks.task import Task
 from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
-from aira_contract.settings import PROFILE_VARIABLE, ProfileName
+from aira_contract.settings import ProfileName
 
 _SOLUTION = "solution.py"
 _LIMITS = ("step_timeout_s", "evaluation_timeout_s", "prepare_timeout_s")
@@ -100,8 +99,7 @@ def _scratch_folder(host: Host) -> Iterator[Path]:
 
 def _tell_lacking(host: Host, task: Task, profile: ProfileName, tell: Tell) -> None:
     flavour = load_flavour(flavour_for(task, profile, host.hardware))
-    wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
-    if lacked := lacking(flavour, wanted):
+    if lacked := lacked_packages(task, flavour):
         seen = f"the {flavour.name} images lack {', '.join(lacked)}, which is never installed"
         tell(Finding("metadata.yaml", seen, is_remark=True))
 
@@ -160,21 +158,10 @@ def _solve(place: Place, solution: Solution) -> bytes:
     """
     task, data = place.task, place.data
     artifact, profile = task.metadata.aira.artifact, task.profile(place.profile)
-    public_sha256 = str(data.hashes()["public"]["sha256"])
-    spec = ContainerSpec(
-        image=place.images.agent,
-        role="agent",
-        run_id=place.run_id,
-        limits=place.limits,
-        mounts=(
-            Mount(data.public, WORKSPACE / DATA, content=public_sha256),
-            Mount(data.task / DESCRIPTION, TASK / DESCRIPTION),
-        ),
-        environment={PROFILE_VARIABLE: place.profile},
-    )
     destination = place.scratch / "solution"
     destination.mkdir(exist_ok=True)
     code = solution.code(data.public)
+    spec = agent_spec(place.images, data, place.run_id, place.limits, place.profile)
     container = place.host.sandbox.prepare(spec)
     try:
         outcome = container.run(

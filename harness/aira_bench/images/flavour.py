@@ -168,9 +168,10 @@ def gpu_flavour(evaluator: str) -> str:
     raise PrerequisiteError(f"No flavour of images serves evaluator {evaluator!r} with a GPU.")
 
 
-def lacking(flavour: Flavour, requirements: Iterable[str]) -> list[str]:
-    """Those of a task's requirements that the images do not have, or have in another exact version."""
-    have = {normal_name(name): version for name, _, version in (pin.partition("==") for pin in flavour.pins)}
+def lacking(flavour: Flavour, requirements: Iterable[str], target: str = "agent") -> list[str]:
+    """Those of a task's requirements that an image does not have, or has in another exact version."""
+    pins = flavour.pins if target == "agent" else flavour.evaluator_pins
+    have = {normal_name(name): version for name, _, version in (pin.partition("==") for pin in pins)}
     lacked = []
     for requirement in requirements:
         match = _REQUIREMENT.match(requirement.strip())

@@ -14,7 +14,7 @@ from typing import Literal
 from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
-from aira_bench.images.flavour import gpu_flavour, lacking, load_flavour
+from aira_bench.images.flavour import Flavour, gpu_flavour, lacking, load_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
@@ -27,13 +27,15 @@ from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.slots import split_cores
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
-from aira_bench.sandbox.protocol import Isolation, Limits, Role, Sandbox
+from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
 from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.sources import DataSource, provide_raw
 from aira_bench.tasks.store import TaskData, task_data
-from aira_bench.tasks.task import Task
+from aira_bench.tasks.task import DESCRIPTION, Task
 from aira_bench.world import World
+from aira_contract.containers import DATA, TASK, WORKSPACE
+from aira_contract.settings import ON_GPUS, PROFILE_VARIABLE, ProfileName
 
 Note = Callable[[str], None]
 
@@ -110,12 +112,21 @@ def stand(
 
 
 def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
-    """Return which images: for the paper profile on a machine with a GPU those for the task's framework, else the
-    default.
-    """
-    if profile != "paper" or not hardware.gpus:
+    """Which images: for the paper profile on a machine with a GPU those for the task's framework, else the default."""
+    if profile not in ON_GPUS or not hardware.gpus:
         return DEFAULT_FLAVOUR
     return gpu_flavour(task.metadata.aira.evaluator)
+
+
+def lacked_packages(task: Task, flavour: Flavour) -> list[str]:
+    """What a task's scripts ask for and the images they run in do not have.
+
+    Where a submission is code, evaluating it begins in the agent image: there it is trained, traced or served.
+    """
+    metadata = task.metadata
+    evaluated = "agent" if metadata.aira.artifact.kind in {"module", "script"} else "evaluator"
+    lacked = lacking(flavour, metadata.container_python_requirements)
+    return sorted({*lacked, *lacking(flavour, metadata.evaluate_container_python_requirements, evaluated)})
 
 
 def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
@@ -123,9 +134,7 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
     task.profile(profile)
     flavour = load_flavour(flavour_for(task, profile, host.hardware))
     images = host.build_images(flavour.name)
-    wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
-    lacked = lacking(flavour, wanted)
-    if lacked:
+    if lacked := lacked_packages(task, flavour):
         note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
     data = task_data(host.paths, task, profile, source=source.argument, image=images.evaluator)
     note(f"data of {task.title} ({profile})")
@@ -141,7 +150,7 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
         image=images.evaluator,
         world=host.world,
         note=note,
-        gpu_uuid=host.hardware.gpus[0].uuid if profile == "paper" and host.hardware.gpus else None,
+        gpu_uuid=host.hardware.gpus[0].uuid if profile in ON_GPUS and host.hardware.gpus else None,
     )
     return Prepared(task, data, images)
 
@@ -213,7 +222,16 @@ def image_names(images: ImageSet) -> dict[str, str]:
 
 def gives_gpus(host: Host, profile: str) -> bool:
     """Whether containers of a profile get GPUs on this machine."""
-    return profile == "paper" and bool(host.hardware.gpus)
+    return profile in ON_GPUS and bool(host.hardware.gpus)
+
+
+def agent_spec(images: ImageSet, data: TaskData, run_id: str, limits: Limits, profile: ProfileName) -> ContainerSpec:
+    """Return the container that a solution runs in: the public data and the description, nothing else of the task."""
+    mounts = (
+        Mount(data.public, WORKSPACE / DATA, content=str(data.hashes()["public"]["sha256"])),
+        Mount(data.task / DESCRIPTION, TASK / DESCRIPTION),
+    )
+    return ContainerSpec(images.agent, "agent", run_id, limits, mounts, {PROFILE_VARIABLE: profile})
 
 
 def slot_limits(host: Host, plan: RunPlan, task: Task) -> list[Limits]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from aira_bench.agents.llm.data_preview import preview
-from aira_bench.agents.protocol import Brief
+from aira_bench.agents.protocol import Brief, brief_for
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.protocol import EvaluationSetting
@@ -26,17 +26,14 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.trust import set_aside_unvouched_calls
 from aira_bench.record.witness import Witness
-from aira_bench.runs.host import Ground, Host, Note, image_names, slot_limits, stand
+from aira_bench.runs.host import Ground, Host, Note, agent_spec, image_names, slot_limits, stand
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, Session
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.protocol import ContainerSpec, Mount
-from aira_bench.tasks.task import DESCRIPTION
+from aira_bench.sandbox.protocol import ContainerSpec
 from aira_bench.version import __version__
-from aira_contract.containers import DATA, TASK, WORKSPACE
-from aira_contract.settings import PROFILE_VARIABLE
 
 
 def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
@@ -108,32 +105,17 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
 
 
 def _brief(run: ResolvedRun, ground: Ground) -> Brief:
-    plan, task = run.plan, run.task
-    return Brief(
-        task=task.title,
-        description=task.description,
-        artifact=task.metadata.aira.artifact,
-        metric=task.metric,
-        lower_is_better=task.lower_is_better,
-        profile=plan.profile,
-        fitness=plan.fitness,
-        step_timeout_s=plan.step_timeout_s,
-        memory_mib=task.profile(plan.profile).memory_mib,
-        data_preview=preview(ground.data.public),
-        public=ground.data.public,
-    )
+    plan, public = run.plan, ground.data.public
+    return brief_for(
+        run.task, plan.profile, public, fitness=plan.fitness, step_timeout_s=plan.step_timeout_s,
+        data_preview=preview(public),
+    )  # fmt: skip
 
 
 def _agent_specs(host: Host, manifest: Manifest, ground: Ground) -> list[ContainerSpec]:
     """The container of an agent's step, once for each slot."""
-    content = str(manifest.data["public"]["sha256"])
-    mounts = (
-        Mount(ground.data.public, WORKSPACE / DATA, content=content),
-        Mount(ground.data.task / DESCRIPTION, TASK / DESCRIPTION),
-    )
-    environment = {PROFILE_VARIABLE: manifest.plan.profile}
     return [
-        ContainerSpec(ground.images.agent, "agent", manifest.run_id, limits, mounts, environment)
+        agent_spec(ground.images, ground.data, manifest.run_id, limits, manifest.plan.profile)
         for limits in slot_limits(host, manifest.plan, ground.task)
     ]
 

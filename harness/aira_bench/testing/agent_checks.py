@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aira_bench.agents.protocol import Agent, Analysis, Brief, Proposal, Situation, StepReport
+from aira_bench.agents.protocol import Agent, Analysis, Brief, Proposal, Situation, StepReport, brief_for
 from aira_bench.protocol_check import lacks
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
@@ -40,20 +40,7 @@ def brief_of(task: str, *, profile: ProfileName = "cpu", public: Path = Path("da
     Raises:
         UsageError: there is no such task or profile.
     """
-    found = find_task(task)
-    budget = found.profile(profile)
-    return Brief(
-        task=found.title,
-        description=found.description,
-        artifact=found.metadata.aira.artifact,
-        metric=found.metric,
-        lower_is_better=found.lower_is_better,
-        profile=profile,
-        fitness="hidden",
-        step_timeout_s=budget.step_timeout_s,
-        memory_mib=budget.memory_mib,
-        public=public,
-    )
+    return brief_for(find_task(task), profile, public)
 
 
 def situation(calls: Path, *, seed: int = 0) -> Situation:

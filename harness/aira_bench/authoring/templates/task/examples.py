@@ -6,7 +6,7 @@ Agents never see the task folder: of all that is in it they get the description 
 import random
 
 TRAIN_SEED, TEST_SEED = 0x2F6E7C51, 0x6B1D90A4
-TRAIN_ROWS, TEST_ROWS = 4000, 2000
+TRAIN_ROWS, TEST_ROWS = 2000, 1000
 _PAIRS = ("()", "[]")
 _MOST_PAIRS = 12
 
