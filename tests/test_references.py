@@ -124,6 +124,19 @@ def test_names_paths_and_links_in_documents_exist(path: Path) -> None:
     assert not wrong
 
 
+def test_decisions_that_are_named_by_number_exist_and_none_has_the_number_of_another() -> None:
+    written = [path.name[:4] for path in (ROOT / "docs" / "decisions").glob("*.md")]
+    assert len(written) == len(set(written))
+    named = {
+        number: path
+        for path in [*CODE, *DOCUMENTS]
+        for several in re.findall(r"\b[Dd]ecisions? ((?:\d{4}(?:, | and )?)+)", path.read_text(encoding="utf-8"))
+        for number in re.findall(r"\d{4}", several)
+    }
+    assert len(named) > 10
+    assert not {number: str(path) for number, path in named.items() if number not in written}
+
+
 def anchors(path: Path) -> set[str]:
     """What links may name in a document: its headings, as hosts of Markdown spell them."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
