@@ -105,7 +105,7 @@ class Extension:
         place, _, name = self.target.partition(":")
         with self._failing("cannot be imported"):
             found: object = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-            for part in filter(None, name.split(".")):
+            for part in name.split("."):
                 found = getattr(found, part)
         return found
 
@@ -117,12 +117,14 @@ class Extension:
         """
         found = self.load()
         place = self.target.partition(":")[0]
+        if place.endswith(".py"):
+            digest = hashlib.sha256(Path(place).read_bytes()).hexdigest()
+            return ExtensionRecord(self.name, self.target, None, None, digest)
         module = sys.modules.get(getattr(found, "__module__", None) or place) or sys.modules.get(place)
-        source = Path(place) if place.endswith(".py") else Path(getattr(module, "__file__", None) or "")
         with self._failing("has no file whose hash a manifest could keep"):
-            digest = hashlib.sha256(source.read_bytes()).hexdigest()
+            digest = _hash_when_imported(Path(getattr(module, "__file__", None) or ""), self)
         distribution, version = self.distribution, self.version
-        if distribution is None and not place.endswith(".py"):
+        if distribution is None:
             distribution, version = _distribution_of(place.partition(".")[0])
         return ExtensionRecord(self.name, self.target, distribution, version, digest)
 
@@ -153,7 +155,7 @@ class Extension:
     def require(self, lacking: str) -> None:
         """Raise an error that says what an object of this kind lacks, unless that is nothing."""
         if lacking:
-            raise self._error(f"is no {self.kind}: {lacking}", "pydoc aira_bench.protocols")
+            raise self.error(f"is no {self.kind}: {lacking}", "pydoc aira_bench.protocols")
 
     @contextlib.contextmanager
     def _failing(self, what: str) -> Iterator[None]:
@@ -166,9 +168,10 @@ class Extension:
             argument = quote(place) if place.endswith(".py") else f"-c {quote(f'import {place}')}"
             text = " ".join(f"{type(error).__name__}: {error}".split())[:LINE_CHARS]
             nearby = _nearby(place) if isinstance(error, ModuleNotFoundError) else ""
-            raise self._error(f"{what}: {text}", nearby or f"{quote(sys.executable)} {argument}") from error
+            raise self.error(f"{what}: {text}", nearby or f"{quote(sys.executable)} {argument}") from error
 
-    def _error(self, what: str, hint: str) -> AiraError:
+    def error(self, what: str, hint: str) -> AiraError:
+        """What is wrong with it, as an error that names it and its distribution."""
         if self.distribution is None:
             return UsageError(f"The {self.kind} {self.name} {what}.", hint=hint)
         return PrerequisiteError(
@@ -230,12 +233,17 @@ def installed(kind: Kind) -> tuple[Extension, ...]:
     from importlib import metadata  # stays out of start-up
 
     found = set()
-    for point in metadata.entry_points(group=group_of(kind)):
-        if _NAME.fullmatch(point.name):
-            dist = point.dist
-            found.add(
-                Extension(kind, point.name, point.value, dist.name if dist else "?", dist.version if dist else "?")
-            )
+    try:
+        for point in metadata.entry_points(group=group_of(kind)):
+            if _NAME.fullmatch(point.name):
+                target = point.value.partition("[")[0].strip()
+                name, version = (point.dist.name, point.dist.version) if point.dist else (None, None)
+                found.add(Extension(kind, point.name, target, name or "?", version or "?"))
+    except Exception as error:  # whatever a strangely installed distribution makes importlib.metadata raise
+        raise PrerequisiteError(
+            f"The metadata of an installed distribution cannot be read ({type(error).__name__}: {error}).",
+            hint="python -m pip check",
+        ) from error
     return tuple(sorted(found, key=lambda each: (each.name, each.distribution, each.version)))
 
 
@@ -281,27 +289,43 @@ def find_extension(kind: Kind, name: str, built_in: Collection[str]) -> Extensio
     raise UsageError(f"Unknown {kind} {name!r}. {guess}", hint=_LISTED.get(kind, "aira-bench extensions"))
 
 
+_IMPORTED: dict[Path, str] = {}
+"""Hash of each file when this process first took something from its module."""
+
+
 def _import_module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
 def _import_file(path: Path) -> ModuleType:
-    """The module in a file, run once in a process whatever file beside it has its name."""
+    """The module in a file, run once for each content, whatever file beside it has its name."""
     path = path.resolve()
-    name = f"_aira_bench_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    content = path.read_bytes()
+    name = f"_aira_bench_file_{hashlib.sha256(os.fsencode(path) + content).hexdigest()[:16]}"
     if (known := sys.modules.get(name)) is not None:
         return known
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, str(path), "exec"), vars(module))
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def _hash_when_imported(path: Path, extension: "Extension") -> str:
+    """Hash of a module's file, which must still be what this process imported: Python imports a module once.
+
+    Raises:
+        OSError: there is no file.
+        UsageError, PrerequisiteError: it was edited since.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if _IMPORTED.setdefault(path, digest) != digest:
+        raise extension.error(f"was edited in {path} after this process had imported it", "a new Python process")
+    return digest
 
 
 def _nearby(place: str) -> str:
@@ -313,5 +337,8 @@ def _nearby(place: str) -> str:
 def _distribution_of(package: str) -> tuple[str | None, str | None]:
     from importlib import metadata
 
-    names = metadata.packages_distributions().get(package)
-    return (names[0], metadata.version(names[0])) if names else (None, None)
+    names = set(metadata.packages_distributions().get(package, ()))
+    if len(names) != 1:
+        return None, None  # no distribution's, or several share the package
+    (name,) = names
+    return name, metadata.version(name)
