@@ -21,8 +21,6 @@ Not covered: consent to run what a stranger's run folder names (`aira_bench.reco
 import contextlib
 import difflib
 import hashlib
-import importlib
-import importlib.util
 import os
 import re
 import sys
@@ -31,11 +29,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from types import ModuleType
 from typing import ClassVar, Generic, Literal, TypeVar, cast
 
 from aira_bench.errors import AiraError, PrerequisiteError, UsageError
 from aira_bench.excerpts import LINE_CHARS
+from aira_bench.imported import distribution_of, hash_of_imported, import_place, nearby_file
 from aira_bench.protocol_check import call_with, lacks, makes
 
 Kind = Literal["agent", "scaffold", "provider", "evaluator", "task"]
@@ -104,7 +102,7 @@ class Extension:
         """
         place, _, name = self.target.partition(":")
         with self._failing("cannot be imported"):
-            found: object = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+            found: object = import_place(place)
             for part in name.split("."):
                 found = getattr(found, part)
         return found
@@ -118,14 +116,18 @@ class Extension:
         found = self.load()
         place = self.target.partition(":")[0]
         if place.endswith(".py"):
-            digest = hashlib.sha256(Path(place).read_bytes()).hexdigest()
-            return ExtensionRecord(self.name, self.target, None, None, digest)
+            return ExtensionRecord(
+                self.name, self.target, None, None, hashlib.sha256(Path(place).read_bytes()).hexdigest()
+            )
         module = sys.modules.get(getattr(found, "__module__", None) or place) or sys.modules.get(place)
         with self._failing("has no file whose hash a manifest could keep"):
-            digest = _hash_when_imported(Path(getattr(module, "__file__", None) or ""), self)
+            source = Path(getattr(module, "__file__", None) or "")
+            digest = hash_of_imported(source)
+            if digest is None:
+                raise self.error(f"was edited in {source} after this process had imported it", "a new Python process")
         distribution, version = self.distribution, self.version
         if distribution is None:
-            distribution, version = _distribution_of(place.partition(".")[0])
+            distribution, version = distribution_of(place.partition(".")[0])
         return ExtensionRecord(self.name, self.target, distribution, version, digest)
 
     def make(self, protocol: type, offers: Mapping[str, object]) -> object:
@@ -167,7 +169,7 @@ class Extension:
             place = self.target.partition(":")[0]
             argument = quote(place) if place.endswith(".py") else f"-c {quote(f'import {place}')}"
             text = " ".join(f"{type(error).__name__}: {error}".split())[:LINE_CHARS]
-            nearby = _nearby(place) if isinstance(error, ModuleNotFoundError) else ""
+            nearby = nearby_file(place) if isinstance(error, ModuleNotFoundError) else ""
             raise self.error(f"{what}: {text}", nearby or f"{quote(sys.executable)} {argument}") from error
 
     def error(self, what: str, hint: str) -> AiraError:
@@ -287,58 +289,3 @@ def find_extension(kind: Kind, name: str, built_in: Collection[str]) -> Extensio
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     guess = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}."
     raise UsageError(f"Unknown {kind} {name!r}. {guess}", hint=_LISTED.get(kind, "aira-bench extensions"))
-
-
-_IMPORTED: dict[Path, str] = {}
-"""Hash of each file when this process first took something from its module."""
-
-
-def _import_module(name: str) -> ModuleType:
-    return importlib.import_module(name)
-
-
-def _import_file(path: Path) -> ModuleType:
-    """The module in a file, run once for each content, whatever file beside it has its name."""
-    path = path.resolve()
-    content = path.read_bytes()
-    name = f"_aira_bench_file_{hashlib.sha256(os.fsencode(path) + content).hexdigest()[:16]}"
-    if (known := sys.modules.get(name)) is not None:
-        return known
-    module = ModuleType(name)
-    module.__file__ = str(path)
-    sys.modules[name] = module  # dataclasses look their module up
-    try:
-        exec(compile(content, str(path), "exec"), vars(module))
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _hash_when_imported(path: Path, extension: "Extension") -> str:
-    """Hash of a module's file, which must still be what this process imported: Python imports a module once.
-
-    Raises:
-        OSError: there is no file.
-        UsageError, PrerequisiteError: it was edited since.
-    """
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if _IMPORTED.setdefault(path, digest) != digest:
-        raise extension.error(f"was edited in {path} after this process had imported it", "a new Python process")
-    return digest
-
-
-def _nearby(place: str) -> str:
-    """How to name a module that lies in the current folder, where modules are not looked for."""
-    path = Path(*place.split(".")).with_suffix(".py")
-    return f"{path}:NAME in place of {place}:NAME" if not place.endswith(".py") and path.is_file() else ""
-
-
-def _distribution_of(package: str) -> tuple[str | None, str | None]:
-    from importlib import metadata
-
-    names = set(metadata.packages_distributions().get(package, ()))
-    if len(names) != 1:
-        return None, None  # no distribution's, or several share the package
-    (name,) = names
-    return name, metadata.version(name)
