@@ -394,8 +394,8 @@ def called(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 )
 def test_the_current_folder_is_not_searched(tmp_path: Path, command: tuple[str, ...]) -> None:
     """Both ways to start the command import the same; a file in the folder one is in has to be named as a file."""
-    (tmp_path / "nearby.py").write_text("raise SystemExit('imported')\n")
-    (tmp_path / "rich.py").write_text("raise SystemExit('imported')\n")
+    for name in ("nearby", "rich", "argparse", "json", "pydantic"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')\n")
     plan = ("run", "--agent", "noop", "--task", "mad-2p", "--profile", "cpu", "--print-config", "--scaffold")
     done = called(tmp_path, *command, *plan, "nearby:Policy")
     assert done.returncode == 2, done.stderr
