@@ -35,11 +35,8 @@ check: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-<<<<<<< HEAD
 	$(BIN)/typos
-=======
 	$(BIN)/mypy --config-file= --strict --no-namespace-packages harness/aira_bench/authoring/templates/task/*.py
->>>>>>> main
 
 images: $(VENV)/installed engine
 	$(BIN)/aira-bench images build

@@ -3,9 +3,9 @@
     python bench/prefix_scoring.py --public PUBLIC --hidden HIDDEN
 
 PUBLIC and HIDDEN are the halves of a prepared cpu profile (`<AIRA_HOME>/tasks/<task>/cpu-<hash>/public` and `hidden`).
-Seven models are trained on the public half. The nats of each on every scored target of all four hidden lots are taken
+Seven models are trained on the public half. The nats of each on every scored target of all four hidden splits are taken
 in one pass and, for some rows, by asking for every prefix. Then questions are drawn as a judge draws them, many
-times, and every estimate is compared with the exhaustive score. Lots are taken together, since 20,000 questions need
+times, and every estimate is compared with the exhaustive score. Splits are taken together, since 20,000 questions need
 more text than one has.
 """
 
@@ -132,7 +132,7 @@ def exhaustive(model: nn.Module, tokens: npt.NDArray[np.uint16], prefix_rows: in
 
 
 def all_lots(hidden: Path, rows_share: float) -> tuple[SplitRows, References]:
-    """All lots as one split, of which a share of the rows is drawn each time."""
+    """All splits as one split, of which a share of the rows is drawn each time."""
     sets = [read_hidden(hidden, seed_set, "cpu") for seed_set in ("search", "final")]
     splits = [split for found in sets for split in found.splits.values()]
     tokens = np.concatenate([split.tokens for split in splits])

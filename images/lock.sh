@@ -10,7 +10,7 @@ mode=keep
 case "${1-}" in --check | --upgrade) mode=${1#--} && shift ;; esac
 here=$(dirname "$0")
 [ $# -eq 1 ] && [ -e "$here/$1/requirements.in" ] || {
-    echo "usage: images/lock.sh [--check | --upgrade] $(cd "$here" && ls -d */ | tr -d / | paste -sd '|' -)" >&2
+    echo "usage: images/lock.sh [--check | --upgrade] $(cd "$here" && ls -d */ | tr -d / | LC_ALL=C sort | paste -sd '|' -)" >&2
     exit 2
 }
 cd "$here/$1"

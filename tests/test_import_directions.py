@@ -9,6 +9,7 @@ Not covered: what is imported of other distributions (`test_architecture_rules`)
 """
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -160,6 +161,23 @@ def test_a_record_is_read_without_what_made_it() -> None:
     for module, imported in arrows("aira_bench", "harness").items():
         if part(module) == "record":
             assert not makers & {part(other) for other in imported}, module
+
+
+def test_the_layout_in_the_documentation_names_every_folder() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    layout = text[text.index("## The layout") : text.index("## The walk of `run`")]
+    rows = re.findall(r"^\| `([^`]+)` \|", layout, re.MULTILINE)
+    for package, home in HOMES.items():
+        folders = [path.parent.relative_to(ROOT / home) for path in (ROOT / home / package).rglob("__init__.py")]
+        if package == "aira_bench":
+            listed = {row for row in rows if row.endswith("/")}
+            assert listed == {f"{folder.relative_to(package)}/" for folder in folders if len(folder.parts) > 1}
+            continue
+        assert any(row.startswith(f"{home}/{package}") for row in rows), package
+        unnamed = {folder.as_posix() for folder in folders if len(folder.parts) in (2, 3)} - {
+            folder.as_posix() for folder in folders if f"{home}/{folder}" in rows or f"`{folder.name}/`" in layout
+        }
+        assert not unnamed
 
 
 def test_the_test_sees_each_way_to_import() -> None:

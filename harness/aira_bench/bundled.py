@@ -11,7 +11,7 @@ _IN_CHECKOUT = {"tasks": "tasks", "images": "images", "published": "results/publ
 
 
 def bundled_folder(name: str) -> Path:
-    """The folder `tasks`, `images` or `published`.
+    """Return the folder `tasks`, `images` or `published`.
 
     Raises:
         PrerequisiteError: the installation is incomplete.

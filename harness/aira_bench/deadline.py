@@ -30,7 +30,7 @@ class Deadline:
 
     @classmethod
     def after(cls, limit_s: float, owner: Owner, clock: Callable[[], float] = time.monotonic) -> "Deadline":
-        """The deadline `limit_s` seconds from now."""
+        """Return the deadline `limit_s` seconds from now."""
         return cls(owner, limit_s, clock(), clock)
 
     @property
@@ -49,7 +49,7 @@ class Deadline:
         return self.left_s <= 0
 
     def within(self, limit_s: float, owner: Owner) -> "Deadline":
-        """The sooner of this deadline and one `limit_s` seconds from now.
+        """Return the sooner of this deadline and one `limit_s` seconds from now.
 
         Of two that end together it is the new one: work that had all of its own time answers for what it did with it.
         """
@@ -62,13 +62,15 @@ class Deadline:
         )
 
     def first_part(self, limit_s: float, owner: Owner) -> "Deadline":
-        """The sooner of this deadline and one `limit_s` seconds after this one began; of equals the new one."""
+        """Return the sooner of this deadline and one `limit_s` seconds after this one began; of equals the new one."""
         return replace(self, owner=owner, limit_s=limit_s) if limit_s <= self.limit_s else self
 
     def stretched(self, times: float) -> "Deadline":
-        """The deadline of work that gets its limit several times over."""
+        """Return the deadline of work that gets its limit several times over."""
         return replace(self, limit_s=self.limit_s * times)
 
     def remainder(self, least_s: float = 0.0) -> "Deadline":
-        """What is left of it now, but not less than `least_s`, for a part of the work that does not answer for it."""
+        """Return what is left of it now, but not less than `least_s`, for a part of the work that does not answer for
+        it.
+        """
         return Deadline.after(max(self.left_s, least_s), "remainder", self.clock)

@@ -63,7 +63,7 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
 
 
 def channel_readings(profile: str, runtime: str | None, note: Callable[[str], None]) -> tuple[Isolation, list[Reading]]:
-    """What containers of a profile's agents can tell each other, and what separates them (`sandbox.channels`).
+    """Return what containers of a profile's agents can tell each other, and what separates them (`sandbox.channels`).
 
     Raises:
         PrerequisiteError: no engine answers, or the images are not built.

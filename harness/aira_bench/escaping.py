@@ -65,7 +65,9 @@ def printable(data: bytes | str) -> str:
 
 
 def one_line(value: object, limit: int = CELL_CHARS) -> str:
-    """What a terminal shows of one value: a single line of at most `limit` characters, how many are missing said."""
+    """Return what a terminal shows of one value: a single line of at most `limit` characters, how many are missing
+    said.
+    """
     text = str(value)
     shown = _flat(text[: limit + 1].translate(_LINE))
     if len(shown) <= limit:

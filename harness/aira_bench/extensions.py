@@ -59,7 +59,7 @@ Made = TypeVar("Made")
 
 
 def group_of(kind: Kind) -> str:
-    """The entry point group of a kind, such as `aira_bench.scaffolds`."""
+    """Return the entry point group of a kind, such as `aira_bench.scaffolds`."""
     return f"aira_bench.{kind}s"
 
 
@@ -110,7 +110,7 @@ class Extension:
         return found
 
     def record(self) -> ExtensionRecord:
-        """What a manifest keeps of it. Imports it.
+        """Return what a manifest keeps of it. Imports it.
 
         Raises:
             PrerequisiteError, UsageError: as `load` says, or its source is no file.
@@ -127,7 +127,8 @@ class Extension:
         return ExtensionRecord(self.name, self.target, distribution, version, digest)
 
     def make(self, protocol: type, offers: Mapping[str, object]) -> object:
-        """What the target gives when it is called with those of `offers` that it takes, if it has `protocol`'s methods.
+        """Return what the target gives when it is called with those of `offers` that it takes, if it has `protocol`'s
+        methods.
 
         Raises:
             PrerequisiteError, UsageError: it cannot be imported or called, or lacks a method.
@@ -141,7 +142,9 @@ class Extension:
         return found
 
     def check(self, protocol: type) -> object:
-        """What the target is, if it is a class with the methods of `protocol`, or no class. See `make` for errors."""
+        """Return what the target is, if it is a class with the methods of `protocol`, or no class. See `make` for
+        errors.
+        """
         found = self.load()
         if isinstance(found, type):
             self.require(lacks(found, protocol))
@@ -185,7 +188,7 @@ class Catalog(Generic[Made]):
     """What all of them are."""
 
     def find(self, name: str) -> Extension | None:
-        """The extension a name stands for; None where it is built in.
+        """Return the extension a name stands for; None where it is built in.
 
         Raises:
             UsageError: nothing has that name, or two distributions offer it.
@@ -193,7 +196,8 @@ class Catalog(Generic[Made]):
         return find_extension(self.kind, name, self.built_in)
 
     def maker(self, name: str) -> Callable[..., Made]:
-        """What makes the thing of that name, imported and checked as far as that is possible before it is called.
+        """Return what makes the thing of that name, imported and checked as far as that is possible before it is
+        called.
 
         Raises:
             UsageError: nothing has that name, or what a reference names cannot be used.
@@ -207,7 +211,7 @@ class Catalog(Generic[Made]):
         return lambda **offers: cast(Made, call_with(built_in, offers) if makes(built_in) else built_in)
 
     def make(self, name: str, **offers: object) -> Made:
-        """The thing of that name, called with those of `offers` that it takes.
+        """Return the thing of that name, called with those of `offers` that it takes.
 
         Raises:
             UsageError, PrerequisiteError: as `maker` says; or what it gives lacks a method.
@@ -215,12 +219,14 @@ class Catalog(Generic[Made]):
         return self.maker(name)(**offers)
 
     def made_by(self, extension: Extension, **offers: object) -> Made:
-        """What an extension of this kind gives, as `make`."""
+        """Return what an extension of this kind gives, as `make`."""
         return cast(Made, extension.make(self.protocol, offers))  # its methods were checked against the protocol
 
 
 def installed(kind: Kind) -> tuple[Extension, ...]:
-    """What installed distributions offer of a kind, sorted by name; read from their metadata, nothing is imported."""
+    """Return what installed distributions offer of a kind, sorted by name; read from their metadata, nothing is
+    imported.
+    """
     from importlib import metadata  # stays out of start-up
 
     found = set()
@@ -243,7 +249,9 @@ def is_reference(name: str) -> bool:
 
 
 def absolute_reference(name: str) -> str:
-    """The name with the path of a file in it made absolute, for a record that is read elsewhere; others unchanged."""
+    """Return the name with the path of a file in it made absolute, for a record that is read elsewhere; others
+    unchanged.
+    """
     place, colon, target = name.partition(".py:")
     if not colon or not is_reference(name):
         return name
@@ -251,7 +259,7 @@ def absolute_reference(name: str) -> str:
 
 
 def find_extension(kind: Kind, name: str, built_in: Collection[str]) -> Extension | None:
-    """The extension of a kind that a name stands for; None where the name is among the built-in ones.
+    """Return the extension of a kind that a name stands for; None where the name is among the built-in ones.
 
     Raises:
         UsageError: nothing has that name, or two distributions offer it.

@@ -1,8 +1,8 @@
 """Writing files so that a crash leaves the old or the new content, and reading files that a stranger may have made.
 
 A reader here opens each part of a path without following links, takes regular files alone, and reads no more than it
-was told to expect; JSON is taken as strict JSON of bounded depth, with bounded numbers.
-So a named pipe, a device, a link, a sparse file of terabytes or a number of a million digits is one exception, at once.
+was told to expect; JSON is taken as strict JSON of bounded depth, with bounded numbers. So a named pipe, a device, a
+link, a sparse file of terabytes or a number of a million digits is one exception, at once.
 
 Not covered: what the values mean, and folders that change while they are read.
 """
@@ -114,7 +114,7 @@ def open_file(root: Path, name: str | PurePosixPath, *, owned: bool = False) -> 
 
 
 def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: bool = False) -> bytes:
-    """The content of a file as `open_file` opens it, of at most `most_bytes` bytes.
+    """Return the content of a file as `open_file` opens it, of at most `most_bytes` bytes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -125,7 +125,7 @@ def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: 
 
 
 def read_text(path: Path, most_bytes: int, *, follow_links: bool = True) -> str:
-    """The text of a regular file, a byte order mark left out.
+    """Return the text of a regular file, a byte order mark left out.
 
     Args:
         path: chosen by whoever calls, so links on the way to it are followed.
@@ -169,7 +169,7 @@ def _pieces(descriptor: int, most_bytes: int) -> Iterator[bytes]:
 
 
 def kind_of(mode: int) -> str:
-    """What a file of that mode is, in words."""
+    """Return what a file of that mode is, in words."""
     kinds = {
         stat.S_IFLNK: "a link", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device", stat.S_IFDIR: "a folder", stat.S_IFREG: "a regular file",
@@ -225,7 +225,8 @@ def entries_below(root: Path, folder: PurePosixPath, most: int) -> Iterator[tupl
 
 
 def parse_json(data: bytes | str) -> Any:  # noqa: ANN401
-    """The value of a JSON text: no key twice, no NaN, no infinity, whole numbers of at most `MOST_DIGITS` digits.
+    """Return the value of a JSON text: no key twice, no NaN, no infinity, whole numbers of at most `MOST_DIGITS`
+    digits.
 
     Raises:
         Unacceptable: it is something else, or nested deeper than `MOST_DEPTH`.

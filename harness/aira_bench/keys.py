@@ -59,13 +59,13 @@ class MachineKey:
         return hashlib.sha256(b"aira-bench questions\0" + self.secret).hexdigest()
 
     def mac(self, message: bytes) -> str:
-        """An authentication code that only this machine can make or check; for its own caches."""
+        """Return an authentication code that only this machine can make or check; for its own caches."""
         subkey = hashlib.sha256(b"aira-bench cache\0" + self.secret).digest()
         return hmac.new(subkey, message, hashlib.sha256).hexdigest()
 
 
 def signer_of(signature: str, message: bytes) -> str | None:
-    """The public key that made `signature` of `message`; None where it did not."""
+    """Return the public key that made `signature` of `message`; None where it did not."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -95,7 +95,7 @@ class KeyRing:
         return bool(signers) and all(map(self.trusts, signers))
 
     def describe(self, signer: str | None) -> str:
-        """What boards say of a record's signer."""
+        """Return what boards say of a record's signer."""
         if signer is None:
             return "unsigned"
         if signer == self.own:
@@ -108,7 +108,7 @@ class KeyRing:
 
 
 def short(public: str) -> str:
-    """The first digits of a public key, for people."""
+    """Return the first digits of a public key, for people."""
     return public[:16]
 
 
@@ -163,7 +163,7 @@ class KeyFolder:
         return MachineKey(bytes.fromhex(text.decode().strip()))
 
     def ring(self) -> KeyRing:
-        """The keys known here. A machine that has never signed anything has no key of its own yet."""
+        """Return the keys known here. A machine that has never signed anything has no key of its own yet."""
         own = self._read()
         folder = self.path / _TRUSTED
         named = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -187,7 +187,7 @@ class KeyFolder:
 
 
 def parse_public(text: str) -> str:
-    """A public key as `aira-bench key export` prints it.
+    """Return a public key as `aira-bench key export` prints it.
 
     Raises:
         UsageError: it is something else.

@@ -59,7 +59,7 @@ def parse_architecture(text: str, primitives: Sequence[str] = SYMBOLS, layers: i
 
 
 def canonical(architecture: Sequence[str]) -> str:
-    """The symbols joined by commas, for example `mA,M,mA,M`."""
+    """Return the symbols joined by commas, for example `mA,M,mA,M`."""
     return ",".join(architecture)
 
 

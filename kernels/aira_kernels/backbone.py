@@ -121,7 +121,7 @@ class AutoEncoder(nn.Module):
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """The table (L, D) of Vaswani et al. (2017): sines at even features, cosines at odd ones."""
+    """Return the table (L, D) of Vaswani et al. (2017): sines at even features, cosines at odd ones."""
     position = torch.arange(length, dtype=torch.float32)[:, None]
     frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(SINUSOID_BASE) / width))
     table = torch.zeros(length, width)

@@ -102,7 +102,7 @@ def attention(backend: Backend, query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP
 
 
 def choices() -> tuple[Choice, ...]:
-    """Every choice this process has made, in order, for reports and logs."""
+    """Return every choice this process has made, in order, for reports and logs."""
     return tuple(_made.values())
 
 

@@ -18,7 +18,7 @@ def causal_convolution(x_BLE: Tensor, weight_TE: Tensor, bias_E: Tensor) -> Tens
 
 
 def convolution_silu(x_BLE: Tensor, weight_TE: Tensor, bias_E: Tensor) -> Tensor:
-    """The convolution and SiLU after it: the reference of the backends' "convolution"."""
+    """Return the convolution and SiLU after it: the reference of the backends' "convolution"."""
     return functional.silu(causal_convolution(x_BLE, weight_TE, bias_E))
 
 

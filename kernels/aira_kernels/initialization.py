@@ -29,7 +29,7 @@ def linear(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> nn.Linear:
-    """A linear layer with torch's default distribution: weights and bias uniform in +-1/sqrt(in_features)."""
+    """Return a linear layer with torch's default distribution: weights and bias uniform in +-1/sqrt(in_features)."""
     layer = _UndrawnLinear(in_features, out_features, bias=bias, device=device)
     bound = 1 / math.sqrt(in_features)
     with torch.no_grad():
@@ -41,7 +41,7 @@ def linear(
 def embedding(
     vocabulary: int, width: int, *, std: float, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> nn.Embedding:
-    """An embedding table drawn from a normal distribution of mean 0."""
+    """Return an embedding table drawn from a normal distribution of mean 0."""
     table = nn.Embedding(vocabulary, width, _weight=torch.empty(vocabulary, width, device=device))
     with torch.no_grad():
         table.weight.normal_(0.0, std, generator=generator)

@@ -86,7 +86,7 @@ def build_large(
     device: torch.device | str = "cpu",
     backend: Backend = "auto",
 ) -> LargeLanguageModel:
-    """The model of a pattern such as `5(2A-M)-A` at scale `350M`, `1B` or `3B`.
+    """Return the model of a pattern such as `5(2A-M)-A` at scale `350M`, `1B` or `3B`.
 
     Raises:
         PatternError: the pattern cannot be read.

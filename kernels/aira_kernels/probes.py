@@ -24,7 +24,7 @@ def difference(
     device: torch.device,
     dtype: torch.dtype,
 ) -> float:
-    """The largest error in outputs and gradients, each relative to its largest number; NaN if one is no number.
+    """Return the largest error in outputs and gradients, each relative to its largest number; NaN if one is no number.
 
     Draws from a generator of its own and leaves the process's alone.
     """

@@ -54,7 +54,7 @@ def ssd_chunked(x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLN: Tensor, c_BL
 def ssd_reference(
     x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLGN: Tensor, c_BLGN: Tensor, skip_H: Tensor, chunk: int
 ) -> Tensor:
-    """The chunked scan for any number of groups, plus the skip D x: the reference of the backends' "scan".
+    """Return the chunked scan for any number of groups, plus the skip D x: the reference of the backends' "scan".
 
     Args:
         x_BLHP: inputs.
@@ -108,7 +108,7 @@ def _between_chunks(weighted_BKHQP: Tensor, log_decay_BKHQ: Tensor, b_BKQN: Tens
 
 
 def ssd_sequential(x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLN: Tensor, c_BLN: Tensor) -> Tensor:
-    """The definition, one position after the other. An oracle: slow, and as exact as its dtype."""
+    """Return the definition, one position after the other. An oracle: slow, and as exact as its dtype."""
     batch, length, heads, features = x_BLHP.shape
     state_BHPN = x_BLHP.new_zeros(batch, heads, features, b_BLN.shape[-1])
     outputs = []

@@ -24,8 +24,11 @@ SAMPLES = {"N": "3", "USD": "1.5", "SECONDS": "60", "DIR": "folder", "FILE": "fi
 HISTORY = {"CHANGELOG.md"}
 
 
+PARSER = build_parser()
+
+
 def sub_parsers() -> dict[str, argparse.ArgumentParser]:
-    actions = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    actions = [action for action in PARSER._actions if isinstance(action, argparse._SubParsersAction)]
     return dict(actions[0].choices)
 
 
@@ -68,7 +71,7 @@ def problem(words: list[str]) -> str:
         out = io.StringIO()
         with contextlib.redirect_stderr(out):
             try:
-                build_parser().parse_args(spoken)
+                PARSER.parse_args(spoken)
             except SystemExit as error:
                 said = out.getvalue()
                 if error.code and "the following arguments are required" not in said:

@@ -13,8 +13,8 @@ from aira_bench.hardware import Gpu, Hardware
 from aira_bench.images.ensure import planned_images
 from aira_bench.images.flavour import Flavour, lacking, load_flavour, package_files, package_folder
 from aira_bench.images.names import flavour_names
-from aira_bench.runs.host import flavour_for
-from aira_bench.tasks.task import Task, shipped_tasks
+from aira_bench.runs.host import flavour_for, lacked_packages
+from aira_bench.tasks.task import Task, find_task, shipped_tasks
 
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9][0-9a-z.]*(\+cpu)?")
 SOURCE_ONLY = {"causal-conv1d", "flash-attn", "mamba-ssm"}
@@ -97,9 +97,26 @@ def test_a_tasks_images_have_what_it_asks_for(task: Task) -> None:
     gpu = Hardware("a processor", 8, 65536, (Gpu("a GPU", "GPU-0", 81920),))
     flavours = {flavour_for(task, "paper", gpu), flavour_for(task, "cpu", gpu)}
     assert flavours == {"cpu", "cuda-jax" if task.title.startswith("lra-") else "cuda"}
-    asked = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
     for flavour in flavours:
-        assert lacking(load_flavour(flavour), asked) == []
+        assert lacked_packages(task, load_flavour(flavour)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "lacked"),
+    [
+        ("csv", ["numpy", "flax"], ["flax"]), ("architecture", ["einops", "torch"], ["einops"]),
+        ("module", ["flax", "sktime"], ["sktime"]), ("csv", ["py7zr==1.0", "pandas"], ["py7zr==1.0"]),
+    ],
+)  # fmt: skip
+def test_what_a_judge_lacks_is_told_apart_from_what_agents_lack(kind: str, asked: list[str], lacked: list[str]) -> None:
+    """A submission that is code is first run where agents are; any other is judged at once."""
+    task = find_task("mad-2p")
+    aira = task.metadata.aira.model_copy(
+        update={"artifact": task.metadata.aira.artifact.model_copy(update={"kind": kind})}
+    )
+    update = {"aira": aira, "evaluate_container_python_requirements": asked, "container_python_requirements": ["flax"]}
+    changed = Task(task.folder, task.metadata.model_copy(update=update))
+    assert lacked_packages(changed, load_flavour("cpu")) == lacked
 
 
 def test_only_known_packages_are_compiled() -> None:

@@ -1,7 +1,7 @@
 """A run that an earlier commit began, signed and left in its third step goes on, to the end that commit would have come to.
 
 The engine is the in-process one of the loop's tests, as it was then; so this is about what is on disk. A run in containers
-is refused in one line where the images changed (`aira_bench.runs.host`), which a change of the evaluator does.
+is refused in one line where task, data or images changed (`aira_bench.runs.host`), as a change of the evaluator does.
 """
 
 import hashlib
@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 
 from aira_bench.errors import RunStateError
+from aira_bench.files import write_atomically
 from aira_bench.keys import KeyRing
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import read_run
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.trust import read_resumable
 from aira_bench.record.witness import Witness
+from aira_bench.runs.launch import resume
 from aira_bench.runs.loop import run_seed
 from generated_runs import LONG_AGO
+from played_host import played_host, played_sandbox
 from recorded.shown import HERE, SCRIPTS_KEY
 from runs.test_loop import Clock, InProcessEngine, session
 
@@ -67,6 +70,19 @@ def test_a_run_begun_before_goes_on_to_the_end_it_would_have_come_to(begun: RunF
     assert record.signers == (SCRIPTS_KEY.public,)
     assert record.seed(0).restarts == 1
     assert begun.seed(0).journal.read_bytes().startswith(before), "what was recorded is not written anew"
+
+
+def test_where_the_task_changed_since_it_says_why_in_one_line(begun: RunFolder, tmp_path: Path) -> None:
+    """`aira-bench resume` itself, on a machine that has the run's key: what is tried is the ground it stands on."""
+    host = played_host(tmp_path, played_sandbox())
+    write_atomically(host.keys.path / "machine.key", f"{SCRIPTS_KEY.secret.hex()}\n".encode(), mode=0o600)
+    record = read_resumable(begun, host.keys.ring(), trust_agent=False)
+    with pytest.raises(RunStateError) as caught:
+        resume(host, record, lambda text: None, lambda progress: None)
+    assert caught.value.message.startswith("Run begun cannot go on: the task folder changed since it began (aaaa")
+    assert len(caught.value.message.splitlines()) == 1
+    assert caught.value.hint == "aira-bench run --agent evolution --task mad-2p --profile cpu"
+    assert rows(begun) == list(THEN[:2]), "nothing was taken, and nothing is lost"
 
 
 def test_a_run_begun_before_is_guarded_like_any_other(begun: RunFolder, tmp_path: Path) -> None:

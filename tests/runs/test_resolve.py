@@ -14,7 +14,7 @@ from aira_bench.hardware import usable_cores
 from aira_bench.keys import MachineKey
 from aira_bench.paths import HostPaths
 from aira_bench.record.manifest import RunPlan
-from aira_bench.runs.resolve import ResolvedRun, RunRequest, reopen, reopen_agent, resolve
+from aira_bench.runs.resolve import ResolvedRun, RunRequest, reopen, resolve
 from aira_bench.scaffolds.greedy import Greedy
 from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
 from aira_bench.tasks.task import find_task
@@ -194,14 +194,3 @@ def test_a_record_is_reopened_with_the_task_and_the_source_it_names() -> None:
         reopen(plan.model_copy(update={"task": "mad-0p"}))
     with pytest.raises(UsageError, match="takes no --source"):
         reopen(plan.model_copy(update={"source": "/gone"}))
-
-
-def test_an_agent_s_file_is_reopened_from_the_run_not_from_where_it_once_lay(tmp_path: Path) -> None:
-    kept = tmp_path / "agent.py"
-    kept.write_text("print('kept')\n")
-    plan = manifest("old", seeds=(0,), steps=3, agent="script:/gone/solution.py").plan
-    plan = plan.model_copy(update={"scaffold": "one-shot"})
-    run = reopen_agent(reopen(plan), PATHS, kept)
-    assert isinstance(run.agent, SolutionFileAgent)
-    assert "kept" in run.agent.code
-    assert run.plan.agent == "script:/gone/solution.py", "the plan stays as it was recorded"

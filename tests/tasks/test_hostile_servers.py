@@ -327,6 +327,76 @@ def test_a_proxy_of_the_users_may_be_private(tmp_path: Path, monkeypatch: pytest
         assert get("http://files.example/file.bin", tmp_path) == b"ok"
 
 
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has downloads go through a server of the user's."""
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return lambda proxy: monkeypatch.setenv("http_proxy", proxy.removesuffix("/file.bin"))
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:1/x", "http://localhost/x", "{proxy}", "http://[::1]/x"])
+def test_a_proxy_is_no_way_round_the_guard(tmp_path: Path, proxied: Callable[[str], None], target: str) -> None:
+    """What a proxy would connect to is not seen here, so a redirect's name is looked up; its own address is private, too."""
+    asked: list[int] = []
+
+    def play(connection: socket.socket) -> None:
+        asked.append(1)
+        connection.sendall(headers(f"Location: {target.format(proxy=proxy)}", "Content-Length: 0", status="302 Found"))
+
+    with server(play) as proxy:
+        proxied(proxy)
+        with pytest.raises(PrerequisiteError, match="no public address"):
+            get("http://files.example/file.bin", tmp_path)
+    assert len(asked) == 1
+
+
+def test_hosts_that_need_no_proxy_are_asked_themselves(
+    tmp_path: Path, proxied: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        server(send(headers(status="502 Bad Gateway"))) as proxy,
+        server(send(headers("Content-Length: 2"), b"ok")) as url,
+    ):
+        proxied(proxy)
+        with pytest.raises(PrerequisiteError, match="502"):
+            get(url, tmp_path)
+        monkeypatch.setenv("no_proxy", "example.org,127.0.0.1")
+        assert get(url, tmp_path) == b"ok"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nonsense://x", "http://a:b:c"])
+def test_a_proxy_that_cannot_be_used_is_said_at_once(
+    tmp_path: Path, proxied: Callable[[str], None], proxy: str
+) -> None:
+    proxied(proxy)
+    started_s = time.monotonic()
+    with pytest.raises(PrerequisiteError, match=r"that of a proxy, cannot be used") as caught:
+        get("http://files.example/file.bin", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - started_s < 5
+
+
+def test_a_netrc_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+    (tmp_path / "netrc").write_text("default login user password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with listening(heard, send(headers("Content-Length: 2"), b"ok")) as place:
+        assert get(f"http://{place}/file.bin", tmp_path) == b"ok"
+    assert b"uthorization" not in heard[0]
+
+
+def test_an_event_that_was_renamed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should the library call its events otherwise one day, nothing passes unseen."""
+    look = Guard._look
+    monkeypatch.setattr(Guard, "_look", lambda self, event, news: look(self, event.replace("tcp", "quic"), news))
+    with (
+        server(send(headers("Content-Length: 2"), b"ok")) as url,
+        pytest.raises(RuntimeError, match="nobody has looked at"),
+    ):
+        get(url, tmp_path)
+
+
 def test_what_was_good_stays_good(tmp_path: Path) -> None:
     body = bytes(range(256)) * 4000
     with server(send(headers(f"Content-Length: {len(body)}"), body)) as url:

@@ -25,7 +25,7 @@ _BLOCK_TOKENS = 1 << 21
 _MULTIPLIERS = np.random.default_rng(20260513).integers(1, 2**63, size=RUN_TOKENS, dtype=np.uint64) * np.uint64(
     2
 ) + np.uint64(1)
-Lot = TypeVar("Lot", bound=Hashable)
+Part = TypeVar("Part", bound=Hashable)
 _END = np.full(RUN_TOKENS - 1, np.iinfo(np.uint16).max, dtype=np.uint16)
 
 
@@ -36,6 +36,7 @@ def runs(tokens: Tokens) -> npt.NDArray[np.uint64]:
 
 def _hashes(tokens: Tokens) -> npt.NDArray[np.uint64]:
     count = len(tokens) - RUN_TOKENS + 1
+    # Multilinear: sum of a_i (t_i + 1) modulo 2^64. The one added keeps runs of token 0 from all hashing to zero.
     total = np.zeros(max(count, 0), dtype=np.uint64)
     for place, multiplier in enumerate(_MULTIPLIERS):
         total += (tokens[place : place + count].astype(np.uint64) + np.uint64(1)) * multiplier
@@ -60,6 +61,7 @@ class NearDuplicates:
             return
         for block in _blocks(reference):
             hashes = _hashes(block)
+            # Held-out hashes are sorted, so membership of a block is a binary search and memory stays theirs.
             at = np.minimum(np.searchsorted(self._known, hashes), len(self._known) - 1)
             self._seen[at[self._known[at] == hashes]] = True
 
@@ -70,26 +72,26 @@ class NearDuplicates:
         return np.bincount(self._documents, weights=seen, minlength=self._count) / np.maximum(totals, 1)
 
     def duplicates(self) -> npt.NDArray[np.bool_]:
-        """Which held-out documents are near duplicates of what was seen."""
+        """Return which held-out documents are near duplicates of what was seen."""
         return self.shares() >= DUPLICATE_SHARE
 
 
-def keep_fresh(lots: Mapping[Lot, Sequence[Tokens]], public: Iterable[Tokens]) -> dict[Lot, list[Tokens]]:
-    """What is left of each lot of held-out documents without near duplicates of public text and of earlier lots.
+def keep_fresh(parts: Mapping[Part, Sequence[Tokens]], public: Iterable[Tokens]) -> dict[Part, list[Tokens]]:
+    """Return what is left of each part of held-out documents, without near duplicates of public text and earlier parts.
 
     Args:
-        lots: documents without marks, by name; the order of the names is the order of the lots.
+        parts: documents without marks, by name; the order of the names is the order of the parts.
         public: documents that agents see, gone through once.
     """
-    seen = NearDuplicates([tokens for documents in lots.values() for tokens in documents])
+    seen = NearDuplicates([tokens for documents in parts.values() for tokens in documents])
     seen.look_at(public)
     near_public = iter(seen.duplicates())
-    kept: dict[Lot, list[Tokens]] = {}
-    for lot, documents in lots.items():
+    kept: dict[Part, list[Tokens]] = {}
+    for part, documents in parts.items():
         fresh = [tokens for tokens in documents if not next(near_public)]
         among = NearDuplicates(fresh)
         among.look_at(tokens for earlier in kept.values() for tokens in earlier)
-        kept[lot] = [tokens for tokens, near in zip(fresh, among.duplicates(), strict=True) if not near]
+        kept[part] = [tokens for tokens, near in zip(fresh, among.duplicates(), strict=True) if not near]
     return kept
 
 

@@ -33,7 +33,7 @@ def near_duplicate_classes(
     *,
     progress: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.int64]:
-    """The class of each of `count` texts: the smallest index among its near duplicates.
+    """Return the class of each of `count` texts: the smallest index among its near duplicates.
 
     Args:
         count: number of texts.
@@ -48,11 +48,14 @@ def near_duplicate_classes(
         progress(index + 1)
 
     def root(index: int) -> int:
+        # Union-find with path halving; joining towards the smaller index makes the root the smallest of its class.
         while classes[index] != index:
             classes[index] = classes[classes[index]]
             index = int(classes[index])
         return index
 
+    # Locality-sensitive hashing by bands (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
+    # 3.4): two minima agree with probability s, so some band of r agrees with 1 - (1 - s^r)^b.
     rows = _MINIMA // _BANDS
     for band in range(_BANDS):
         for members in _equal_rows(signatures[:, band * rows : (band + 1) * rows]):
@@ -67,6 +70,7 @@ def shingle_hashes(text: bytes) -> _Hashes:
     windows = len(codes) - _SHINGLE + 1
     hashed = np.zeros(windows, np.uint64)
     for place in range(_SHINGLE):
+        # A polynomial in the bytes, modulo 2^64, for all windows at once.
         hashed = hashed * _BASE + codes[place : place + windows]
     # Finish as splitmix64 does: the polynomial alone keeps neighbouring shingles close.
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -83,6 +87,8 @@ def similarity(first: _Hashes, second: _Hashes) -> float:
 def _signature(hashes: _Hashes, multipliers: _Hashes) -> NDArray[np.uint32]:
     minima = np.full(_MINIMA, 2**32 - 1, np.uint32)
     for start in range(0, len(hashes), 4096):
+        # Multiply-shift hashing (Dietzfelbinger et al. 1997): an odd multiplier modulo 2^64, of which the high half
+        # mixes best. The smallest product over a set stands for a draw from it.
         products = hashes[start : start + 4096, None] * multipliers
         np.minimum(minima, (products >> np.uint64(32)).astype(np.uint32).min(axis=0), out=minima)
     return minima

@@ -26,7 +26,7 @@ Tokens = npt.NDArray[np.uint16]
 
 
 def byte_alphabet() -> dict[str, int]:
-    """The byte each character of a byte-level token stands for.
+    """Return the byte each character of a byte-level token stands for.
 
     Printable Latin-1 characters stand for themselves, all other bytes, in order, for the characters from U+0100 on
     (Radford et al., 2019).
@@ -72,11 +72,11 @@ class BytePairTokenizer:
         return hashlib.sha256(self._model.to_str().encode()).hexdigest()
 
     def get_vocab_size(self) -> int:
-        """How many token ids there are, the beginning-of-document token included."""
+        """Return how many token ids there are, the beginning-of-document token included."""
         return self._model.get_vocab_size() + 1
 
     def get_bos_token_id(self) -> int:
-        """The id that begins every document: the last one."""
+        """Return the id that begins every document: the last one."""
         return self._model.get_vocab_size()
 
     def encode(self, text: str | Sequence[str], prepend: int | None = None) -> list[int] | list[list[int]]:
@@ -92,7 +92,7 @@ class BytePairTokenizer:
         return [np.array(found.ids, dtype=np.uint16) for found in batch]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids; the beginning-of-document token is left out.
+        """Return the text of token ids; the beginning-of-document token is left out.
 
         Ids that do not end on a character's border come out with U+FFFD there.
         """

@@ -45,7 +45,7 @@ class _Fence:
 
 
 def extract_code(answer: str) -> Extracted:
-    """The longest Python program of an answer."""
+    """Return the longest Python program of an answer."""
     text = answer.replace("\r\n", "\n")
     lines = text.split("\n")
     outer = [fence for block in _blocks(text, 0) for fence in block]

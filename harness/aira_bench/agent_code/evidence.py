@@ -63,7 +63,7 @@ def snake_case(name: str) -> str:
 
 
 def dotted_name(node: ast.expr) -> str:
-    """The last part of a called or assigned name."""
+    """Return the last part of a called or assigned name."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
@@ -123,7 +123,7 @@ def _assignments(body: list[ast.stmt]) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def fold(node: ast.expr, known: Mapping[str, Scalar]) -> Scalar:
-    """The value of an expression of literals, known names and arithmetic; NaN if it is anything else.
+    """Return the value of an expression of literals, known names and arithmetic; NaN if it is anything else.
 
     A setting that the environment may change, as `int(os.environ.get("DEPTH", 8))`, has its default.
     """

@@ -55,7 +55,7 @@ class FeatureVector:
 
 
 def extract_features(source: str) -> FeatureVector:
-    """The 27 features of a script."""
+    """Return the 27 features of a script."""
     evidence = read_evidence(source)
     values = {feature.name: feature.read(evidence) for feature in FEATURES}
     if not evidence.parsed and values["mlp_type"] == UNKNOWN:

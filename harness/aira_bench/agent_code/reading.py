@@ -31,14 +31,14 @@ class NotRead:
 
 
 def bare_environment() -> dict[str, str]:
-    """What a process of ours needs of the host's environment; keys are not among it."""
+    """Return what a process of ours needs of the host's environment; keys are not among it."""
     return {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
 
 
 def read_in_process(
     operation: str, texts: Sequence[str], *, deadline_s: float = DEADLINE_S
 ) -> list[Mapping[str, Any] | NotRead]:
-    """What an operation of `reader_process` makes of each text, in order."""
+    """Return what an operation of `reader_process` makes of each text, in order."""
     answers: list[Mapping[str, Any] | NotRead] = []
     while len(answers) < len(texts):
         rest = texts[len(answers) :][:_LOT]

@@ -18,7 +18,7 @@ def _walk(evidence: Evidence, kind: type[ast.AST]) -> Iterator[ast.AST]:
 
 
 def has_keyword(name: str) -> Callable[[Evidence], bool]:
-    """A call with this keyword argument, unless it is off."""
+    """Return a call with this keyword argument, unless it is off."""
     return lambda evidence: any(keyword == name and bool(value) for _, keyword, value in evidence.keywords)
 
 
@@ -94,7 +94,9 @@ _GATED = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu", "relu": "reglu",
 
 
 def mlp_type(evidence: Evidence) -> str:
-    """The activation of the feed-forward class: `relu2`, `gelu`, `swiglu`, ...; `unknown` if there is no such class."""
+    """Return the activation of the feed-forward class: `relu2`, `gelu`, `swiglu`, ...; `unknown` if there is no such
+    class.
+    """
     if evidence.tree is None:
         return next((name for name in ("swiglu", "geglu", "reglu") if name in evidence.identifiers), UNKNOWN)
     classes = [

@@ -23,7 +23,7 @@ class UnreadableCode(ValueError):
 
 
 def parse(source: str) -> ast.Module:
-    """The syntax tree.
+    """Return the syntax tree.
 
     Raises:
         UnreadableCode: the text does not parse or breaks a bound.
@@ -40,7 +40,7 @@ def parse(source: str) -> ast.Module:
 
 
 def parse_any(source: str) -> ast.Module:
-    """The syntax tree of a program of any shape, for readers that look at its top level alone.
+    """Return the syntax tree of a program of any shape, for readers that look at its top level alone.
 
     Raises:
         UnreadableCode: the text does not parse, is too long or has too many braces.
@@ -60,7 +60,7 @@ def parse_any(source: str) -> ast.Module:
 
 
 def assigned_name(statement: ast.stmt) -> str | None:
-    """The one plain name that a statement assigns to, if that is what it does."""
+    """Return the one plain name that a statement assigns to, if that is what it does."""
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
         target = statement.targets[0]
         return target.id if isinstance(target, ast.Name) else None

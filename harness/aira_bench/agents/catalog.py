@@ -91,7 +91,7 @@ class AgentOptions:
 
 
 def find_agent(name: str, options: AgentOptions | None = None, paths: HostPaths | None = None) -> Agent:
-    """The agent of that name.
+    """Return the agent of that name.
 
     `script:FILE.py` is a solution file, or a function in place of a model if the file defines `answer(request)`;
     `replay:RUN` answers from a recorded run; anything else is a searcher, an agent card (by name or path), or an agent
@@ -167,7 +167,7 @@ def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
 
 
 def agent_rows() -> list[AgentRow]:
-    """Every agent that can be named, with what is missing to use it."""
+    """Return every agent that can be named, with what is missing to use it."""
     searchers = [
         AgentRow(agent.name, "searcher", agent.describe(), missing=agent.missing()) for agent in SEARCHERS.values()
     ]

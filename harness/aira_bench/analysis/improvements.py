@@ -51,7 +51,7 @@ class Improvement:
 
 
 def run_improvements(run: RunRecord, against: Against) -> list[Improvement]:
-    """All improvement steps of a run, in order.
+    """Return all improvement steps of a run, in order.
 
     Raises:
         UsageError: the run's submissions are no training scripts.

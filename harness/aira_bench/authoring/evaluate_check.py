@@ -30,7 +30,7 @@ _JUDGED_ALONE = ("csv", "architecture")
 
 
 def score_submission(place: Place, submission: bytes, name: str) -> float:
-    """The test score of a submission; tells it, and remarks on it.
+    """Return the test score of a submission; tells it, and remarks on it.
 
     Args:
         place: the task with its data.

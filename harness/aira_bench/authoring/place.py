@@ -47,5 +47,5 @@ class Place:
         )  # fmt: skip
 
     def file(self, name: str) -> Path:
-        """A file of the task's own folder, as messages name it."""
+        """Return a file of the task's own folder, as messages name it."""
         return self.task.folder / name

@@ -31,7 +31,7 @@ Columns = Mapping[str, Sequence[str]]
 
 
 def find_public_labels(public: Path, hidden: Path, info: LoggingInfo) -> str | None:
-    """What of the labels is public, in words; None where nothing is found.
+    """Return what of the labels is public, in words; None where nothing is found.
 
     Args:
         public: the folder that agents see.

@@ -19,8 +19,8 @@ from aira_bench.authoring.findings import Finding, Tell
 from aira_bench.authoring.place import Place
 from aira_bench.authoring.public_labels import find_public_labels
 from aira_bench.errors import TaskError
-from aira_bench.images.flavour import lacking, load_flavour
-from aira_bench.runs.host import Host, agent_spec, flavour_for
+from aira_bench.images.flavour import load_flavour
+from aira_bench.runs.host import Host, agent_spec, flavour_for, lacked_packages
 from aira_bench.runs.outcomes import failure_of
 from aira_bench.sandbox.protocol import ArtifactRequest
 from aira_bench.tasks.preparation import prepare_task
@@ -76,7 +76,7 @@ def run_task(
 
 
 def with_timeout(task: Task, timeout_s: float) -> Task:
-    """The task with no script allowed more than `timeout_s` seconds, whatever its metadata say."""
+    """Return the task with no script allowed more than `timeout_s` seconds, whatever its metadata say."""
     profiles = {}
     for name, profile in task.metadata.aira.profiles.items():
         limits = {key: min(getattr(profile, key), timeout_s) for key in _LIMITS}
@@ -99,8 +99,7 @@ def _scratch_folder(host: Host) -> Iterator[Path]:
 
 def _tell_lacking(host: Host, task: Task, profile: ProfileName, tell: Tell) -> None:
     flavour = load_flavour(flavour_for(task, profile, host.hardware))
-    wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
-    if lacked := lacking(flavour, wanted):
+    if lacked := lacked_packages(task, flavour):
         seen = f"the {flavour.name} images lack {', '.join(lacked)}, which is never installed"
         tell(Finding("metadata.yaml", seen, is_remark=True))
 

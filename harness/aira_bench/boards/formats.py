@@ -48,7 +48,7 @@ def to_json(tables: Sequence[Table]) -> str:
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """A header and one line a row; unknown values are empty."""
+    """Return a header and one line a row; unknown values are empty."""
     rows = records(tables)
     stream = io.StringIO()
     if rows:
@@ -67,7 +67,7 @@ def heading(table: Table) -> str:
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
-    """A heading and a pipe table for each section."""
+    """Return a heading and a pipe table for each section."""
     parts = []
     for table in tables:
         headers, *rows = _columns(table)
@@ -85,7 +85,7 @@ def _pipes(values: Sequence[str]) -> str:
 
 
 def to_terminal(table: Table) -> "RichTable":
-    """A table for rich, without its heading."""
+    """Return a table for rich, without its heading."""
     from rich import box  # rich stays out of start-up
     from rich.table import Table as RichTable
 
@@ -130,7 +130,7 @@ def stacked(table: Table, width: int) -> str:
 
 
 def legend(tables: Sequence[Table]) -> str:
-    """What the columns mean that any of the tables shows."""
+    """Return what the columns mean that any of the tables shows."""
     shown = {header for table in tables for header in _columns(table)[0]}
     explained = [(each.heading, each.explained) for each in shown_columns() if each.explained]
     return " ".join(f"{name[0].upper()}{name[1:]}: {text}" for name, text in explained if name in shown)

@@ -22,13 +22,13 @@ _LARGEST_BYTES = 16 << 10
 
 
 def user_folder(environ: Mapping[str, str]) -> Path:
-    """Where the user's own cards lie; it need not exist."""
+    """Return where the user's own cards lie; it need not exist."""
     config_home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or Path.home()) / ".config")
     return Path(config_home) / "aira-bench" / "agents"
 
 
 def card_names(environ: Mapping[str, str]) -> list[str]:
-    """Every card that can be named, sorted."""
+    """Return every card that can be named, sorted."""
     return sorted(_card_files(environ))
 
 
@@ -38,7 +38,7 @@ def shipped_names() -> list[str]:
 
 
 def find_card(name: str, environ: Mapping[str, str]) -> Card:
-    """The card called `name`, or the one in the file `name` when that ends in `.toml`.
+    """Return the card called `name`, or the one in the file `name` when that ends in `.toml`.
 
     Raises:
         UsageError: there is no such card, or it breaks the schema.

@@ -49,7 +49,9 @@ class Missing:
 
 
 def key_problem(key_variable: str, url: str, url_variable: str, environ: Mapping[str, str]) -> Missing | None:
-    """What keeps a key from an address; None if it may go there. `url_variable` is where another address goes."""
+    """Return what keeps a key from an address; None if it may go there. `url_variable` is where another
+    address goes.
+    """
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     if parts.scheme != "https" and not is_this_machine(host):

@@ -187,7 +187,7 @@ def check_url(url: str) -> str:
 
 
 def resolve_base_url(card: Card, environ: Mapping[str, str]) -> str | None:
-    """The address `card`'s calls go to, or None when nothing names one.
+    """Return the address `card`'s calls go to, or None when nothing names one.
 
     Raises:
         ValueError: an environment variable holds something that is no URL.
@@ -204,12 +204,12 @@ def resolve_base_url(card: Card, environ: Mapping[str, str]) -> str | None:
 
 
 def missing_to_use(card: Card, environ: Mapping[str, str]) -> list[str]:
-    """What the user still has to do before this card works, as imperatives; empty when nothing is missing."""
+    """Return what the user still has to do before this card works, as imperatives; empty when nothing is missing."""
     return [one.todo for one in all_missing(card, environ)]
 
 
 def all_missing(card: Card, environ: Mapping[str, str]) -> list[Missing]:
-    """What the user still has to do before this card works, with the command for each."""
+    """Return what the user still has to do before this card works, with the command for each."""
     missing: list[Missing] = []
     key = environ.get(card.key_variable, "").strip() if card.key_variable else "none needed"
     if not key:

@@ -75,7 +75,9 @@ def _channels(args: argparse.Namespace) -> int:
 
 
 def channels_record(isolation: "Isolation", readings: "Sequence[Reading]") -> dict[str, Any]:
-    """What `doctor --channels --json` prints: the isolation of this machine's containers, and a row for each medium."""
+    """Return what `doctor --channels --json` prints: the isolation of this machine's containers, and a row for each
+    medium.
+    """
     rows = [_channel_row(reading) | {"refused with": reading.closed} for reading in readings]
     return {"isolation": asdict(isolation), "channels": rows}
 

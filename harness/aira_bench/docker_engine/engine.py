@@ -159,12 +159,12 @@ class DockerEngine(EngineImages):
             return sum(1 for _ in events) > kills
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
-        """The engine's own description of a container."""
+        """Return the engine's own description of a container."""
         with engine_call("inspect a container", missing_is_error=True):
             return cast("dict[str, Any]", self._api.inspect_container(container_id))
 
     def find_container(self, container_id: str) -> dict[str, Any] | None:
-        """The engine's own description of a container, None if there is none."""
+        """Return the engine's own description of a container, None if there is none."""
         with contextlib.suppress(NotFound), engine_call("look for a container"):
             return cast("dict[str, Any]", self._api.inspect_container(container_id))
         return None
@@ -200,7 +200,7 @@ class DockerEngine(EngineImages):
             self._api.remove_volume(name)
 
     def containers(self, label: str) -> list[ContainerInfo]:
-        """All containers, running or not, carrying `label` (a name, or `name=value`)."""
+        """Return all containers, running or not, carrying `label` (a name, or `name=value`)."""
         with engine_call("list containers"):
             found = self._api.containers(all=True, filters={"label": [label]})
         return [
@@ -215,6 +215,6 @@ class DockerEngine(EngineImages):
         return {str(volume["Name"]): dict(volume.get("Labels") or {}) for volume in found.get("Volumes") or []}
 
     def volume_folder(self, name: str) -> str:
-        """Where a volume lies on the engine's machine."""
+        """Return where a volume lies on the engine's machine."""
         with engine_call(f"inspect volume {name}", missing_is_error=True):
             return str(self._api.inspect_volume(name)["Mountpoint"])

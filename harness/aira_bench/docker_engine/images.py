@@ -63,7 +63,7 @@ class EngineImages:
         return True
 
     def inspect_image(self, tag: str) -> ImageDetails:
-        """What the image of that tag consists of.
+        """Return what the image of that tag consists of.
 
         Raises:
             PrerequisiteError: there is none.
@@ -80,7 +80,7 @@ class EngineImages:
         )
 
     def list_images(self, label: str) -> list[ImageInfo]:
-        """All tagged local images carrying `label` (a name, or `name=value`), newest first."""
+        """Return all tagged local images carrying `label` (a name, or `name=value`), newest first."""
         with engine_call("list images"):
             found = self._api.images(filters={"label": [label]})
         images = [

@@ -38,7 +38,9 @@ class ScoreCache:
         return f"{digest[:2]}/{digest}.json"
 
     def get(self, submission: str) -> Scored | None:
-        """The stored score; an entry that cannot be read, or that this machine did not write, counts as absent."""
+        """Return the stored score; an entry that cannot be read, or that this machine did not write, counts as
+        absent.
+        """
         name = self._name(submission)
         try:
             code, _, stored = read_file(self.folder, name, MOST_BYTES, owned=True).partition(b"\n")

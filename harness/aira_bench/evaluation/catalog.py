@@ -21,7 +21,7 @@ EVALUATORS: Catalog[SubmissionEvaluator] = Catalog(
 def open_evaluator(
     setting: EvaluationSetting, sandbox: Sandbox, limits: Limits, ahead: ThreadPoolExecutor
 ) -> SubmissionEvaluator:
-    """The evaluator of one slot; `ahead` starts its containers before they are needed.
+    """Return the evaluator of one slot; `ahead` starts its containers before they are needed.
 
     One of another distribution is also offered `usual`, which makes what this package would score with, so that it can
     stand around it; for a kind of artifact that is its own, that is the judge of plain files.

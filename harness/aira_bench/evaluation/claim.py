@@ -14,7 +14,7 @@ CLAIM = ArtifactRequest(CLAIM_FILE, MAX_CLAIM_BYTES)
 
 
 def claimed_value(outcome: StepOutcome, metric: str) -> float | None:
-    """The agent's own number from `validation.json`, None unless it is well-formed and finite.
+    """Return the agent's own number from `validation.json`, None unless it is well-formed and finite.
 
     Never a score: it steers a search only under `--fitness claimed`, and is otherwise kept for comparison.
     """

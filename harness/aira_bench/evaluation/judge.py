@@ -67,7 +67,7 @@ class JudgeAlone:
 
 
 def judge_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
-    """The container a judge runs in: the task folder and the hidden data, nothing of an agent's."""
+    """Return the container a judge runs in: the task folder and the hidden data, nothing of an agent's."""
     return ContainerSpec(
         image=setting.images.evaluator,
         role="judge",
@@ -157,7 +157,7 @@ def run_judge(
 
 
 def timed_out(task: Task, deadline: Deadline) -> Refused:
-    """The verdict on a submission whose evaluation did not end by its deadline.
+    """Return the verdict on a submission whose evaluation did not end by its deadline.
 
     Raises:
         SandboxError: the deadline was not the evaluation's own, and so not the submission's to keep.
@@ -168,7 +168,7 @@ def timed_out(task: Task, deadline: Deadline) -> Refused:
 
 
 def verdict_of(setting: EvaluationSetting, outcome: StepOutcome, deadline: Deadline) -> Verdict:
-    """What the ending of a judge's container says.
+    """Return what the ending of a judge's container says.
 
     Raises:
         SandboxError: the evaluation failed, or ran out of time that was not its own.

@@ -34,7 +34,7 @@ TAKING_TURNS = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def predict_spec(setting: EvaluationSetting, limits: Limits, handover: Path, meeting: str) -> ContainerSpec:
-    """A container that sees one handed-over model and the judge's sockets, and no data."""
+    """Return a container that sees one handed-over model and the judge's sockets, and no data."""
     return ContainerSpec(
         image=setting.images.agent,
         role="predict",

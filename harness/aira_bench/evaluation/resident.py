@@ -55,7 +55,7 @@ class _Answer(BaseModel):
     report: str | None
 
     def script_end(self, seconds: float) -> ScriptEnd:
-        """How the script ended for this request."""
+        """Return how the script ended for this request."""
         report = None if self.report is None else self.report.encode()
         return ScriptEnd(self.status, self.stdout, last_line_of(self.stderr.encode()), report, seconds)
 

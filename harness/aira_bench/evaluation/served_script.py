@@ -54,7 +54,6 @@ from aira_contract.training_record import TrainingRecord
 BEGAN = ArtifactRequest(TRAINING_BEGAN_FILE, MAX_TRAINING_BEGAN_BYTES)
 ATTEMPTS = 3
 """How often one hand-over is asked, if infrastructure fails."""
-_EMPTY_STEP_TIMEOUT_S = 60.0
 _ENDING_S = 5.0
 
 
@@ -236,21 +235,13 @@ class ServedScript:
     def _engine_works(self, destination: Path) -> bool:
         """Whether a container still runs an empty program: then a lost one is the doing of what it ran."""
         try:
-            container = self._fits.take()
-            try:
-                outcome = container.run(
-                    ["python3", "-c", "pass"], files={}, timeout_s=_EMPTY_STEP_TIMEOUT_S, artifacts=[],
-                    destination=destination,
-                )  # fmt: skip
-            finally:
-                container.close()
+            return self._fits.runs_empty_step(destination)
         except AiraError:
             return False
-        return outcome.exit_code == 0
 
 
 def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> ContainerSpec:
-    """The container a script trains in: public data, no other."""
+    """Return the container a script trains in: public data, no other."""
     return ContainerSpec(
         image=setting.images.agent,
         role="fit",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from aira_bench.tasks.metadata import ArtifactSpec
+from aira_contract.architectures import canonical
 
 _SEPARATOR = re.compile(r"[,-]")
 
@@ -38,7 +39,7 @@ class Submission:
 
 
 def host_canonical(artifact: ArtifactSpec, data: bytes) -> str | None:
-    """The normal form of an architecture submission in its commonest spellings, else None.
+    """Return the normal form of an architecture submission in its commonest spellings, else None.
 
     A shortcut only: a judge that names another form is an error.
     """
@@ -48,4 +49,4 @@ def host_canonical(artifact: ArtifactSpec, data: bytes) -> str | None:
     tokens = _SEPARATOR.split(lines[1].strip('"'))
     if len(tokens) != artifact.layers or not set(tokens) <= set(artifact.primitives):
         return None
-    return ",".join(tokens)
+    return canonical(tokens)

@@ -170,7 +170,7 @@ class TracedModule:
 
 
 def fit_spec(setting: EvaluationSetting, limits: Limits) -> ContainerSpec:
-    """The container a submission is traced in: an image, no mount, no device."""
+    """Return the container a submission is traced in: an image, no mount, no device."""
     return ContainerSpec(
         image=setting.images.agent,
         role="fit",

@@ -94,7 +94,7 @@ Verdict = Scored | Refused
 
 
 def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> TrustedScore:
-    """What is kept of a verdict; `image` is the evaluator's."""
+    """Return what is kept of a verdict; `image` is the evaluator's."""
     return TrustedScore(
         step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
         scored.claimed, scored.flags, synthetic, scored.unranked, scored.validation_standard_error,
@@ -118,7 +118,7 @@ class ScriptEnd:
 
 
 def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
-    """What exit status, score block and report of `evaluate.py` say.
+    """Return what exit status, score block and report of `evaluate.py` say.
 
     Status 0 with a good block is a score, 2 a refusal (upstream contract). Anything else is a failure of the
     evaluation, except in upstream folders, which write no report and whose scripts also crash on bad submissions.
@@ -175,7 +175,7 @@ def _refusal(task: Task, end: ScriptEnd) -> str:
 
 
 def parse_score_block(text: str, metric: str) -> float:
-    """The number under `metric` in the last score block of `text`.
+    """Return the number under `metric` in the last score block of `text`.
 
     Raises:
         ValueError: no block, other keys, or a number that is not finite.

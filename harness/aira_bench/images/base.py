@@ -66,7 +66,9 @@ def _debootstrap(recipe: Debootstrap, tag: str, flavour: str, engine: DockerEngi
 
 
 def debian_mirror(apt: Path = Path("/etc/apt"), release: Path = Path("/etc/os-release")) -> str | None:
-    """The Debian mirror this host's apt is set to; None (debootstrap's own choice) if it is no Debian or names none."""
+    """Return the Debian mirror this host's apt is set to; None (debootstrap's own choice) if it is no Debian or names
+    none.
+    """
     fields = dict(line.partition("=")[::2] for line in _lines(release))
     if fields.get("ID", "").strip('"') != "debian":
         return None

@@ -146,7 +146,7 @@ def _digest(parts: list[bytes]) -> str:
 
 
 def load_flavour(name: str) -> Flavour:
-    """The flavour of that name.
+    """Return the flavour of that name.
 
     Raises:
         UsageError: there is none.
@@ -157,7 +157,7 @@ def load_flavour(name: str) -> Flavour:
 
 
 def gpu_flavour(evaluator: str) -> str:
-    """The flavour whose images serve tasks of an evaluator where there is a GPU.
+    """Return the flavour whose images serve tasks of an evaluator where there is a GPU.
 
     Raises:
         PrerequisiteError: there is none.
@@ -168,9 +168,10 @@ def gpu_flavour(evaluator: str) -> str:
     raise PrerequisiteError(f"No flavour of images serves evaluator {evaluator!r} with a GPU.")
 
 
-def lacking(flavour: Flavour, requirements: Iterable[str]) -> list[str]:
-    """Those of a task's requirements that the images do not have, or have in another exact version."""
-    have = {normal_name(name): version for name, _, version in (pin.partition("==") for pin in flavour.pins)}
+def lacking(flavour: Flavour, requirements: Iterable[str], target: str = "agent") -> list[str]:
+    """Those of a task's requirements that an image does not have, or has in another exact version."""
+    pins = flavour.pins if target == "agent" else flavour.evaluator_pins
+    have = {normal_name(name): version for name, _, version in (pin.partition("==") for pin in pins)}
     lacked = []
     for requirement in requirements:
         match = _REQUIREMENT.match(requirement.strip())
@@ -184,12 +185,12 @@ def lacking(flavour: Flavour, requirements: Iterable[str]) -> list[str]:
 
 
 def normal_name(name: str) -> str:
-    """A package name as registries compare it."""
+    """Return a package name as registries compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def package_folder(package: str) -> Path:
-    """Where a package of ours is installed, found without importing it.
+    """Return where a package of ours is installed, found without importing it.
 
     Raises:
         PrerequisiteError: it is not installed.
@@ -201,5 +202,5 @@ def package_folder(package: str) -> Path:
 
 
 def package_files(root: Path) -> list[Path]:
-    """The files of a package that images get: sources and data, no caches."""
+    """Return the files of a package that images get: sources and data, no caches."""
     return [path for path in sorted(root.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]

@@ -38,7 +38,7 @@ class Link:
 
 
 def host_index() -> str:
-    """The package index this host's pip is set to, pip's own default if it is set to none.
+    """Return the package index this host's pip is set to, pip's own default if it is set to none.
 
     Raises:
         PrerequisiteError: pip names neither.

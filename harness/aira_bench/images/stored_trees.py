@@ -27,7 +27,7 @@ class StoredTrees:
 
 
 def stored_trees(engine: DockerEngine) -> list[StoredTrees]:
-    """All that the store holds.
+    """Return all that the store holds.
 
     Raises:
         SandboxError: the engine failed.

@@ -30,7 +30,7 @@ def wheel_folder(flavour: Flavour) -> Path:
 
 
 def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
-    """Every file the lock names, downloading what is missing.
+    """Return every file the lock names, downloading what is missing.
 
     Raises:
         PrerequisiteError: a package could not be had; the message is pip's own.
@@ -55,7 +55,7 @@ def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
 
 
 def find_file(folder: Path, pin: str) -> Path | None:
-    """The downloaded wheel or source archive of `name==version`."""
+    """Return the downloaded wheel or source archive of `name==version`."""
     name, _, version = pin.partition("==")
     wanted = (normal_name(name), version.lower())
     for path in folder.iterdir():

@@ -38,7 +38,7 @@ def connect(
     sleep: Callable[[float], None] = time.sleep,
     policy: RetryPolicy | None = None,
 ) -> ProviderModel:
-    """The card's model. Nothing is sent, and no SDK imported, before its first call.
+    """Return the card's model. Nothing is sent, and no SDK imported, before its first call.
 
     Args:
         environ: where the key and URL overrides are looked up.

@@ -35,7 +35,7 @@ class Conditions:
 
 
 def comparable_with(manifest: Manifest) -> Conditions:
-    """The conditions that a score must share with those of a manifest's run to be compared with them."""
+    """Return the conditions that a score must share with those of a manifest's run to be compared with them."""
     plan, public = manifest.plan, manifest.data.get("public")
     scorer = manifest.extensions.get("evaluator")
     by = "" if scorer is None else f" by {scorer.target} {scorer.sha256[:12]}"

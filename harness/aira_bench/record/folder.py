@@ -77,7 +77,7 @@ class SeedFolder:
         return ScoreFile(self.path / "hidden" / "scores.jsonl")
 
     def step_folders(self, step: int) -> tuple[str, ...]:
-        """What a step leaves behind, below the seed's folder."""
+        """Return what a step leaves behind, below the seed's folder."""
         return tuple(f"{part}/{step:04d}" for part in ("nodes", "calls", "hidden"))
 
     def node(self, step: int) -> Path:

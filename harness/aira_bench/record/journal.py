@@ -127,7 +127,7 @@ def _check_numbers(event: Event) -> None:
 
 
 def open_journal(path: Path) -> JournalContent:
-    """The journal at `path`, of which no other file of its run has been read; a missing one is empty.
+    """Return the journal at `path`, of which no other file of its run has been read; a missing one is empty.
 
     Raises:
         RunStateError: the file is no journal, or a line other than a torn last one does not hold.
@@ -185,7 +185,7 @@ class JournalFile:
 
 
 def finished_steps(events: Sequence[Event]) -> tuple[Node, ...]:
-    """The nodes of those events that end a step, in order."""
+    """Return the nodes of those events that end a step, in order."""
     return tuple(event.node for event in events if isinstance(event, StepEnded))
 
 

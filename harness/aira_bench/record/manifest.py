@@ -126,7 +126,9 @@ class Manifest(_Record):
         return weakest(self.isolation_of.values()).word if self.isolation_of else "shared"
 
     def named(self, kind: Kind, name: str) -> str:
-        """A name of the plan as boards show it: an extension's with what tells its code from another of that name."""
+        """Return a name of the plan as boards show it: an extension's with what tells its code from another of that
+        name.
+        """
         found = self.extensions.get(kind)
         return name if found is None else f"{name} [{found.sha256[:8]}]"
 

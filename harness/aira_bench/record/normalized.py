@@ -33,7 +33,7 @@ class Anchors(BaseModel):
 
 
 def anchors_of(info: LoggingInfo, *, lower_is_better: bool) -> Anchors | None:
-    """The anchors that a task's metadata fixes; None where it names no worst score or no state of the art.
+    """Return the anchors that a task's metadata fixes; None where it names no worst score or no state of the art.
 
     The first entry of `sota` is the published one. One whose notes begin with `corrected` corrects it.
     """

@@ -60,7 +60,7 @@ def require_known(found: object, writer: object = None) -> None:
 
 
 def encode(event: Any) -> bytes:  # noqa: ANN401
-    """An event of a chain, a dataclass with a field `schema`, as the body of a line in this version's schema."""
+    """Return an event of a chain, a dataclass with a field `schema`, as the body of a line in this version's schema."""
     fields = asdict(event) | {"schema": SCHEMA}
     return json.dumps(fields, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
 

@@ -22,7 +22,10 @@ from aira_bench.files import Unacceptable, parse_json, read_file
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class TrustedScore:
-    """What the judge found for one step. `validation` is None where a task has no hidden validation split."""
+    """What the judge found for one step. `validation` is None where a task has no hidden validation split.
+
+    The judge's details are no part of it: they stay in its report (`SeedFolder.verdict`), whose hash is recorded.
+    """
 
     step: int
     test: float

@@ -57,7 +57,7 @@ class Witness:
             write_atomically(self.path / run_id / chain, f"{lines} {seal}\n".encode(), mode=0o600)
 
     def recall(self, run_id: str, chain: str) -> Remembered:
-        """What is remembered of a chain. Ask before reading the chain, which may be growing."""
+        """Return what is remembered of a chain. Ask before reading the chain, which may be growing."""
         if self.path is None:
             return Remembered()
         try:
@@ -84,10 +84,10 @@ RECORD = "record"
 
 
 def journal_name(seed: int) -> str:
-    """What the journal of a seed is called here."""
+    """Return what the journal of a seed is called here."""
     return f"journal-{seed}"
 
 
 def confirmed_name(seed: int) -> str:
-    """What the confirmations of a seed are called here."""
+    """Return what the confirmations of a seed are called here."""
     return f"confirmed-{seed}"

@@ -29,7 +29,7 @@ _SLACK = Fraction(1, 10)
 
 
 def accuracy_cells(table: str, folder: Path | None = None) -> list[Cell]:
-    """The three averages of every row of Table `2` or `3`."""
+    """Return the three averages of every row of Table `2` or `3`."""
     rows = read_table(table, COLUMNS, folder)
     both = [row for name in ("2", "3") for row in read_table(name, COLUMNS, folder)]
     five, six = (sum(_agrees(row, tasks) for row in both) for tasks in (_NORMALIZED, _WITH_WINOGRANDE))
@@ -46,7 +46,7 @@ def accuracy_cells(table: str, folder: Path | None = None) -> list[Cell]:
 
 
 def core_cells(folder: Path | None = None) -> list[Cell]:
-    """The average of the 14 tasks in every row of Table 7."""
+    """Return the average of the 14 tasks in every row of Table 7."""
     return [
         _mean_cell("7", row["architecture"], "average", row["average"], _mean(row, _CORE)) for row in _core_rows(folder)
     ]

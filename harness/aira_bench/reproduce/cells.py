@@ -67,7 +67,7 @@ class Report:
 
 
 def decimal_text(value: Fraction, places: int) -> str:
-    """An exact value at a number of decimals, halves away from zero."""
+    """Return an exact value at a number of decimals, halves away from zero."""
     quantum = Decimal(1).scaleb(-places)
     precise = Decimal(value.numerator) / Decimal(value.denominator)
     return str(precise.quantize(quantum, ROUND_HALF_UP))

@@ -48,7 +48,7 @@ def pattern_rows(table: str, folder: Path | None = None) -> list[PatternRow]:
 
 
 def pattern_cells(table: str, folder: Path | None = None) -> list[Cell]:
-    """Every number of Table `8` or `9` beside the computed one."""
+    """Return every number of Table `8` or `9` beside the computed one."""
     return [cell for row in pattern_rows(table, folder) for cell in _row_cells(row)]
 
 

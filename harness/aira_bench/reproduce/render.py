@@ -13,7 +13,7 @@ _STYLES = {Status.REPRODUCED: "green", Status.ROUNDING: "cyan", Status.ERRATUM: 
 
 
 def report_record(report: Report) -> dict[str, Any]:
-    """The whole report, for JSON: `summary`, `cells`, `left_out`."""
+    """Return the whole report, for JSON: `summary`, `cells`, `left_out`."""
     summary = {table: {str(key): value for key, value in report.counts(table).items()} for table in report.tables}
     return {
         "schema": 1,

@@ -19,7 +19,7 @@ _BUDGETS = {f"steps_{budget:.0e}".replace("+", ""): budget for budget in FLOP_BU
 
 
 def step_cells(table: str, folder: Path | None = None) -> list[Cell]:
-    """Every step count of Table `10` or `11` beside the computed one."""
+    """Return every step count of Table `10` or `11` beside the computed one."""
     cells = []
     for row in _rows(table, folder):
         counts, size = _printed_counts(row), model_size(row["scale"], _SPACES[table])
@@ -32,7 +32,7 @@ def step_cells(table: str, folder: Path | None = None) -> list[Cell]:
 
 
 def layer_cells(folder: Path | None = None) -> list[Cell]:
-    """The layers behind each row of Tables 10 and 11 beside the pattern of Table 8 or 9 of that name."""
+    """Return the layers behind each row of Tables 10 and 11 beside the pattern of Table 8 or 9 of that name."""
     cells = []
     for table, patterns in _PATTERN_TABLE.items():
         known = {row.name: row for row in pattern_rows(patterns, folder)}

@@ -1,1 +1,1 @@
-"""A run: its nodes, journal, folder, budgets and the loop that drives it. Internal."""
+"""What drives a run, from a request to its seeds' ends. What it leaves on disk is `aira_bench.record`'s. Internal."""

@@ -41,7 +41,7 @@ def extensions_of(plan: RunPlan, task: Task, agent: Agent) -> dict[Kind, Extensi
 
 
 def evaluator_of(plan: RunPlan, task: Task) -> Extension | None:
-    """The extension that scores a run's submissions; None where one of this package does."""
+    """Return the extension that scores a run's submissions; None where one of this package does."""
     return EVALUATORS.find(plan.evaluator or task.metadata.aira.artifact.kind)
 
 

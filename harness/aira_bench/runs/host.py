@@ -14,7 +14,7 @@ from typing import Literal
 from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
-from aira_bench.images.flavour import gpu_flavour, lacking, load_flavour
+from aira_bench.images.flavour import Flavour, gpu_flavour, lacking, load_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
@@ -112,10 +112,23 @@ def stand(
 
 
 def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
-    """Which images: for the paper profile on a machine with a GPU those for the task's framework, else the default."""
+    """Return which images: for the paper profile on a machine with a GPU those for the task's framework, else the
+    default.
+    """
     if profile != "paper" or not hardware.gpus:
         return DEFAULT_FLAVOUR
     return gpu_flavour(task.metadata.aira.evaluator)
+
+
+def lacked_packages(task: Task, flavour: Flavour) -> list[str]:
+    """What a task's scripts ask for and the images they run in do not have.
+
+    Where a submission is code, evaluating it begins in the agent image: there it is trained, traced or served.
+    """
+    metadata = task.metadata
+    evaluated = "agent" if metadata.aira.artifact.kind in {"module", "script"} else "evaluator"
+    lacked = lacking(flavour, metadata.container_python_requirements)
+    return sorted({*lacked, *lacking(flavour, metadata.evaluate_container_python_requirements, evaluated)})
 
 
 def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
@@ -123,9 +136,7 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
     task.profile(profile)
     flavour = load_flavour(flavour_for(task, profile, host.hardware))
     images = host.build_images(flavour.name)
-    wanted = task.metadata.container_python_requirements + task.metadata.evaluate_container_python_requirements
-    lacked = lacking(flavour, wanted)
-    if lacked:
+    if lacked := lacked_packages(task, flavour):
         note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
     data = task_data(host.paths, task, profile, source=source.argument, image=images.evaluator)
     note(f"data of {task.title} ({profile})")
@@ -163,7 +174,7 @@ def require_unchanged(folder: RunFolder, manifest: Manifest, prepared: Prepared)
 
 
 def isolation_of(sandbox: Sandbox, images: ImageSet, *, gpu: bool, note: Note) -> dict[Role, Isolation]:
-    """What separates the containers of each untrusted role from others on this machine.
+    """Return what separates the containers of each untrusted role from others on this machine.
 
     Raises:
         PrerequisiteError: an image is not there.
@@ -226,7 +237,7 @@ def agent_spec(images: ImageSet, data: TaskData, run_id: str, limits: Limits, pr
 
 
 def slot_limits(host: Host, plan: RunPlan, task: Task) -> list[Limits]:
-    """What the containers of each slot may use."""
+    """Return what the containers of each slot may use."""
     profile = task.profile(plan.profile)
     gpus = host.hardware.gpus if gives_gpus(host, plan.profile) else ()
     slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency

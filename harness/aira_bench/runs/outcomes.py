@@ -33,7 +33,7 @@ class Finding:
 
 
 def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_mib: int) -> Finding | None:
-    """The failure of a step, None if its submission may be judged."""
+    """Return the failure of a step, None if its submission may be judged."""
     if outcome.ended == "timeout":
         return Finding("timeout", f"killed after {timeout_s:.0f} s")
     if outcome.ended == "out_of_memory":
@@ -52,7 +52,7 @@ def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_
 def assess(
     verdict: Verdict, claimed: float | None, analysis: Analysis | None, steered_by: FitnessSource, decimals: int
 ) -> Finding:
-    """What a verdict makes of a step.
+    """Return what a verdict makes of a step.
 
     Args:
         verdict: the judge's.

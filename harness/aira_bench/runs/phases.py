@@ -128,7 +128,7 @@ def analyze(place: StepPlace, code: str, outcome: StepOutcome) -> Analyzed:
 
 
 def evaluate(place: StepPlace, slot: Slot, submission: Submission) -> Evaluated:
-    """The stored score of the submission, or what the slot's evaluator says of it.
+    """Return the stored score of the submission, or what the slot's evaluator says of it.
 
     Raises:
         OutOfTime: the seed's hours ended before the evaluation did.

@@ -41,7 +41,7 @@ def software_versions() -> dict[str, str]:
 
 
 def source_revision() -> str | None:
-    """The commit this code was run from, with `+changes` if edited; None outside a checkout."""
+    """Return the commit this code was run from, with `+changes` if edited; None outside a checkout."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return None
@@ -63,5 +63,5 @@ def describe_hardware(hardware: Hardware) -> dict[str, Any]:
 
 
 def python_version() -> str:
-    """The host interpreter's version."""
+    """Return the host interpreter's version."""
     return platform.python_version()

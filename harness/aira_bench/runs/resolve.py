@@ -96,7 +96,7 @@ def resolve(request: RunRequest, paths: HostPaths, world: World) -> ResolvedRun:
 
 
 def reopen(plan: RunPlan) -> ResolvedTask:
-    """The task and data source of a recorded run's plan.
+    """Return the task and data source of a recorded run's plan.
 
     Raises:
         UsageError: the task or the folder of its data is not there any more.
@@ -107,7 +107,8 @@ def reopen(plan: RunPlan) -> ResolvedTask:
 
 
 def reopen_agent(found: ResolvedTask, paths: HostPaths, record: RunRecord) -> ResolvedRun:
-    """A recorded run with its agent, which may be code in the run folder: to be called when everything else fits.
+    """Return a recorded run with its agent, which may be code in the run folder: to be called when everything else
+    fits.
 
     Args:
         found: the run's plan, task and source.

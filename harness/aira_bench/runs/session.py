@@ -74,7 +74,7 @@ class StepPlace:
     """What the journal leaves of the seed's hours; it began with this step."""
 
     def situation(self) -> Situation:
-        """What the agent is told."""
+        """Return what the agent is told."""
         return Situation(
             action=self.action,
             journal=self.journal,
@@ -98,5 +98,5 @@ class StepPlace:
 
 
 def stream(seed: int, step: int, purpose: str) -> random.Random:
-    """The generator for one purpose of one step of one seed."""
+    """Return the generator for one purpose of one step of one seed."""
     return random.Random(f"aira-bench/{seed}/{step}/{purpose}")

@@ -91,5 +91,5 @@ class Caretaker:
 
 
 def store_mount() -> dict[str, Any]:
-    """The store, for trusted containers."""
+    """Return the store, for trusted containers."""
     return {"Type": "volume", "Source": STORE, "Target": "/store", "VolumeOptions": {"NoCopy": True}}

@@ -157,7 +157,7 @@ def measure_all(
     generator: random.Random,
     note: Callable[[str], None],
 ) -> list[Reading]:
-    """Every medium, first one container after another, then both at once; about a minute and a half.
+    """Return every medium, first one container after another, then both at once; about a minute and a half.
 
     As root on the engine's machine its caches are freed first, as after a start, so that cold folders can be tried.
 

@@ -1,9 +1,9 @@
 """Requests and answers between the host and a command that stays: one at a time, framed, and bounded both ways.
 
-Messages are framed as `aira_contract.framing` says. The command greets with one message when it
-is ready; after that it may speak only when asked, and exactly once. Anything else (a longer message than admitted, a
-second one, a word out of turn, silence beyond the deadline, an end) breaks the conversation for good: the container is
-killed and every later request fails. So nothing of one request can be taken for the answer to another.
+Messages are framed as `aira_contract.framing` says. The command greets with one message when it is ready; after that it
+may speak only when asked, and exactly once. Anything else (a longer message than admitted, a second one, a word out of
+turn, silence beyond the deadline, an end) breaks the conversation for good: the container is killed and every later
+request fails. So nothing of one request can be taken for the answer to another.
 
 Not covered: what the messages say. Standard error is captured like a step's.
 """
@@ -64,7 +64,7 @@ class Answers:
                 self._break("it ended")
 
     def wait(self, deadline_s: float) -> bytes:
-        """The expected message, by a deadline on the monotonic clock.
+        """Return the expected message, by a deadline on the monotonic clock.
 
         Raises:
             SandboxError: the conversation is broken.
@@ -117,7 +117,7 @@ class DockerConversation:
         self._kill, self._last_words = kill, last_words
 
     def greeting(self, timeout_s: float) -> bytes:
-        """The message the command begins with. The door for it was opened before the command ran.
+        """Return the message the command begins with. The door for it was opened before the command ran.
 
         Raises:
             ConversationTimeout: none came in time.

@@ -2,9 +2,9 @@
 
 Each step gets a fresh workspace, a step container and a reader container, all started ahead of time. An untrusted
 container is named after its user id, and as the engine takes no name twice, no two have the same user, whoever made
-them: one that a crash left keeps its own until it is removed. Containers are
-removed by threads of the sandbox's own, off the step's critical path; the interpreter does not exit before they are
-done, and what a killed orchestrator leaves is found by its labels.
+them: one that a crash left keeps its own until it is removed. Containers are removed by threads of the sandbox's own,
+off the step's critical path; the interpreter does not exit before they are done, and what a killed orchestrator leaves
+is found by its labels.
 
 A container that was killed and does not die holds cores, memory or a device that the next step needs, and the code in
 it may still run: until it is dead no other is started here.
@@ -157,7 +157,7 @@ class DockerSandbox:
         return sum(self.sweep(run_id) for run_id in dead_runs(self._engine))
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
-        """What separates containers of `image` in `role` (`Sandbox.isolation`)."""
+        """Return what separates containers of `image` in `role` (`Sandbox.isolation`)."""
         return self._separation.isolation(image, role, gpu=gpu)
 
     def close(self) -> None:

@@ -89,7 +89,7 @@ class Watch:
         return replace(due or self._by_itself(), dead=dead, at_s=at_s)
 
     def state(self) -> Mapping[str, Any]:
-        """What the engine says of the container now.
+        """Return what the engine says of the container now.
 
         Raises:
             SandboxError: it does not answer, or knows nothing of it.

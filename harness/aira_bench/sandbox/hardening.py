@@ -80,7 +80,7 @@ def user(role: Role, place: Place) -> tuple[int, int]:
 
 
 def seccomp(spec: ContainerSpec) -> str:
-    """The security option that sets the system calls of a container."""
+    """Return the security option that sets the system calls of a container."""
     untrusted = "untrusted" if spec.limits.gpu_uuid is None else "untrusted with a GPU"
     return f"seccomp={seccomp_profile('trusted' if is_trusted(spec.role) else untrusted)}"
 
@@ -108,7 +108,7 @@ def labels(run_id: str, role: Role) -> dict[str, str]:
 
 
 def environment(spec: ContainerSpec, threads: int) -> dict[str, str]:
-    """The whole environment of a command but for `PASSED_ON`.
+    """Return the whole environment of a command but for `PASSED_ON`.
 
     Raises:
         SandboxError: the spec would override a fixed variable.
@@ -233,7 +233,7 @@ def _body(spec: ContainerSpec, place: Place, program: list[str]) -> dict[str, An
 def bare_body(
     image: str, program: list[str], user: str, labels: dict[str, str], security_option: str
 ) -> dict[str, Any]:
-    """What the requests of all our containers have in common: one program, fed over its input, and no way out.
+    """Return what the requests of all our containers have in common: one program, fed over its input, and no way out.
 
     A container whose orchestrator was killed reads the end of its input, and ends.
     """

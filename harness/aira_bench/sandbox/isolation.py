@@ -18,7 +18,7 @@ _OWN_KERNEL = ("runsc", "kata", "io.containerd.runsc", "io.containerd.kata")
 
 
 def weakest(found: Iterable[Isolation]) -> Isolation:
-    """What a whole run may claim."""
+    """Return what a whole run may claim."""
     return max(found, key=lambda isolation: BEST_FIRST.index(isolation.word))
 
 

@@ -57,7 +57,7 @@ def masked_paths(*, gpu: bool) -> tuple[str, ...]:
 
 
 def processors() -> dict[str, Any]:
-    """The mount that keeps the processors' layout, over the empty file system in the place of /sys."""
+    """Return the mount that keeps the processors' layout, over the empty file system in the place of /sys."""
     return {
         "Type": "bind",
         "Source": PROCESSORS,

@@ -29,7 +29,7 @@ def workspace(volume: str, *, read_only: bool) -> dict[str, Any]:
 
 
 def meeting(volume: str, role: Role) -> dict[str, Any]:
-    """The volume with a judge's sockets, which the judge alone may write to.
+    """Return the volume with a judge's sockets, which the judge alone may write to.
 
     Raises:
         SandboxError: the role is neither a judge's nor a predictor's.
@@ -46,7 +46,7 @@ def meeting(volume: str, role: Role) -> dict[str, Any]:
 
 
 def by_file(mount: Mount) -> list[Mount]:
-    """A mount of a folder as one mount for each of its files, and anything else as it is.
+    """Return a mount of a folder as one mount for each of its files, and anything else as it is.
 
     A folder with more than `MOST_FILES`, with none, or with anything but files and folders is mounted whole:
     then names looked up in it can be seen by other containers that have it too.
@@ -77,7 +77,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def bind(mount: Mount, role: Role) -> dict[str, Any]:
-    """A file or folder of the host.
+    """Return a file or folder of the host.
 
     Raises:
         SandboxError: it is writable, and not for preparation.

@@ -28,7 +28,9 @@ def own_kernel_files(spec: ContainerSpec) -> Iterator[Path]:
 
 
 def with_own_files(spec: ContainerSpec, folder: Path) -> ContainerSpec:
-    """The spec with copies of small single files: at the pages of a shared one containers could wait for each other."""
+    """Return the spec with copies of small single files: at the pages of a shared one containers could wait for each
+    other.
+    """
     mounts = []
     for number, mount in enumerate(spec.mounts):
         if mount.source.is_file() and mount.source.stat().st_size <= OWN_COPY_BYTES:

@@ -13,7 +13,7 @@ _PROC = Path("/proc")
 
 
 def this_process() -> str:
-    """The owner label of containers made by this process."""
+    """Return the owner label of containers made by this process."""
     return f"{_place()}/{os.getpid()}/{_start_ticks(os.getpid())}"
 
 

@@ -26,7 +26,7 @@ class Check:
 
 
 def checks_of(facts: Mapping[str, Any], inspected: Mapping[str, Any], spec: ContainerSpec) -> list[Check]:
-    """Every check of one container that was made from `spec`."""
+    """Return every check of one container that was made from `spec`."""
     return [
         *_network(facts),
         *_privileges(facts),

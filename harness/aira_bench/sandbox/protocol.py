@@ -214,7 +214,7 @@ class PreparedContainer(Protocol):
         ...
 
     def inspect(self) -> Mapping[str, Any]:
-        """What the engine says it has set for the container, in the terms of Docker's inspection."""
+        """Return what the engine says it has set for the container, in the terms of Docker's inspection."""
         ...
 
     def close(self) -> None:
@@ -235,7 +235,7 @@ class Sandbox(Protocol):
         ...
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
-        """What separates containers of `image` in `role` from others; found out by trying at the first call.
+        """Return what separates containers of `image` in `role` from others; found out by trying at the first call.
 
         Raises:
             PrerequisiteError: the engine or the image is not there.

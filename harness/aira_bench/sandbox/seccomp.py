@@ -100,7 +100,7 @@ Rule = dict[str, Any]
 
 @cache
 def seccomp_profile(kind: Kind) -> str:
-    """The profile as the engine takes it: content, not a path."""
+    """Return the profile as the engine takes it: content, not a path."""
     architectures = ("SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64")
     return json.dumps(
         {

@@ -56,7 +56,7 @@ class Separation:
         self._caches = Caches(engine, self._caretaker, self._trees.heads if self._trees else list)
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
-        """What separates containers of `image` in `role` (`Sandbox.isolation`)."""
+        """Return what separates containers of `image` in `role` (`Sandbox.isolation`)."""
         runtime = self._runtime_of(role, gpu=gpu)
         if runtime is not None and brings_kernel(runtime):
             return Isolation("own kernel", f"runtime {runtime}")
@@ -69,7 +69,7 @@ class Separation:
         return Isolation("shared", f"no file trees of their own: {trees.reason}; caches cannot be freed: {lacking}")
 
     def own(self, spec: ContainerSpec) -> Own:
-        """The file trees a container gets; without any, all it shares with others is read before it can look."""
+        """Return the file trees a container gets; without any, all it shares with others is read before it can look."""
         if hardening.is_trusted(spec.role):
             return Own()
         image = self._of_image(spec.image, gpu=spec.limits.gpu_uuid is not None)
@@ -82,7 +82,7 @@ class Separation:
         return Own(image)
 
     def shared(self, spec: ContainerSpec, own: Own) -> ContainerSpec:
-        """The spec less what the container gets as trees."""
+        """Return the spec less what the container gets as trees."""
         return without_data(spec) if own.trees else spec
 
     def make_volumes(self, own: Own, name: str, labels: dict[str, str]) -> None:

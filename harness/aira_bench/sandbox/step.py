@@ -95,7 +95,7 @@ class DockerStep:
         self._watch.begin()
 
     def inspect(self) -> Mapping[str, Any]:
-        """What the engine says it has set, in the Engine API's terms."""
+        """Return what the engine says it has set, in the Engine API's terms."""
         return self._engine.inspect_container(self.containers.step)
 
     def run(
@@ -256,7 +256,7 @@ class DockerStep:
 def hand_over(
     command: Sequence[str], files: Mapping[str, bytes], environment: Sequence[str], *, converse: bool = False
 ) -> bytes:
-    """The bootstrap's input: one line of JSON, then the files' bytes in its order.
+    """Return the bootstrap's input: one line of JSON, then the files' bytes in its order.
 
     With `converse` the command inherits what follows on standard input; else it reads nothing.
 

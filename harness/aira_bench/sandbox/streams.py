@@ -68,7 +68,7 @@ class OutputRecorder:
             del self._tail[: -self._kept_bytes]
 
     def captured(self) -> CapturedOutput:
-        """What was kept so far."""
+        """Return what was kept so far."""
         return CapturedOutput(
             head=bytes(self._head),
             tail=bytes(self._tail[-self._kept_bytes :]),

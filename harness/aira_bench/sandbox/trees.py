@@ -82,7 +82,7 @@ class OwnTrees:
         self._folder = ""
 
     def of_image(self, image: str) -> ImageTrees:
-        """The trees of an image, made and tried at the first call; later ones repeat what came of it.
+        """Return the trees of an image, made and tried at the first call; later ones repeat what came of it.
 
         Raises:
             PrerequisiteError: there is no such image.
@@ -107,7 +107,7 @@ class OwnTrees:
         return found
 
     def of_data(self, mount: Mount, image: str) -> Tree:
-        """The tree of a data folder, made by a container of `image` at the first call.
+        """Return the tree of a data folder, made by a container of `image` at the first call.
 
         Raises:
             SandboxError: it cannot be made.
@@ -127,7 +127,7 @@ class OwnTrees:
             return [(tree.file, tree.inode_bytes) for tree in (*trees, *self._data.values())]
 
     def listed(self, image: str) -> dict[str, dict[str, Any]]:
-        """What the store holds by key: of what (`of`), `bytes`, and `inode_bytes` of each tree."""
+        """Return what the store holds by key: of what (`of`), `bytes`, and `inode_bytes` of each tree."""
         return self._caretaker.ask(image, {"do": "list"}, timeout_s=_TEST_TIMEOUT_S)
 
     def remove(self, key: str, image: str) -> None:
@@ -202,7 +202,9 @@ def volume_of(container: str, tree: Tree) -> str:
 
 
 def tree_mount(container: str, tree: Tree) -> dict[str, Any]:
-    """The mount of a container's volume. With ReadOnly the engine would lose nosuid and nodev; EROFS takes no write."""
+    """Return the mount of a container's volume. With ReadOnly the engine would lose nosuid and nodev; EROFS takes no
+    write.
+    """
     return {
         "Type": "volume",
         "Source": volume_of(container, tree),
@@ -229,22 +231,22 @@ def dress(body: dict[str, Any], found: ImageTrees) -> None:
 
 
 def without_data(spec: ContainerSpec) -> ContainerSpec:
-    """The spec less the folders that it gets as trees."""
+    """Return the spec less the folders that it gets as trees."""
     return replace(spec, mounts=tuple(mount for mount in spec.mounts if mount.content is None))
 
 
 def image_key(details: ImageDetails) -> str:
-    """The key of an image's files. Images of equal layers, like an agent's and its evaluator's, share them."""
+    """Return the key of an image's files. Images of equal layers, like an agent's and its evaluator's, share them."""
     return key_of([*details.layers, *sorted(details.environment.items())])
 
 
 def machine_key(engine: DockerEngine) -> str:
-    """The key of what depends on engine and processors."""
+    """Return the key of what depends on engine and processors."""
     info = engine.info()
     models = {line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")}
     return key_of([MACHINE, info.version, info.cpus, platform.release(), *sorted(models)])
 
 
 def key_of(contents: Sequence[object]) -> str:
-    """What the store names files by: what they hold, and the program that writes them."""
+    """Return what the store names files by: what they hold, and the program that writes them."""
     return hashlib.sha256(repr([hardening.source("erofs"), *contents]).encode()).hexdigest()[:16]

@@ -80,7 +80,7 @@ class TrustedContainer:
         return self.answer(timeout_s=timeout_s)
 
     def answer(self, *, timeout_s: float) -> dict[str, Any]:
-        """The next line the program prints.
+        """Return the next line the program prints.
 
         Raises:
             SandboxError: the program ended, or printed none in time.

@@ -6,9 +6,12 @@ Not covered: containers whose spec depends on a submission; those are prepared w
 import contextlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.protocol import ContainerSpec, PreparedContainer, Sandbox
+
+EMPTY_STEP_TIMEOUT_S = 60.0
 
 
 class WarmContainer:
@@ -27,7 +30,7 @@ class WarmContainer:
                 self._next = self._pool.submit(self._sandbox.prepare, self._spec)
 
     def take(self) -> PreparedContainer:
-        """The started container; the next one begins to start.
+        """Return the started container; the next one begins to start.
 
         Raises:
             PrerequisiteError: engine or image is gone.
@@ -41,6 +44,23 @@ class WarmContainer:
         container = waiting.result()
         self._start_next()
         return container
+
+    def runs_empty_step(self, destination: Path) -> bool:
+        """Whether the next container still runs an empty program: then one that was lost is the doing of what it ran.
+
+        Raises:
+            PrerequisiteError: engine or image is gone.
+            SandboxError: the engine failed.
+        """
+        container = self.take()
+        try:
+            outcome = container.run(
+                ["python3", "-c", "pass"], files={}, timeout_s=EMPTY_STEP_TIMEOUT_S, artifacts=[],
+                destination=destination,
+            )  # fmt: skip
+        finally:
+            container.close()
+        return outcome.exit_code == 0
 
     def close(self) -> None:
         """Remove a container that was started and not used; start no more."""

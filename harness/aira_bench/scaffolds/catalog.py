@@ -26,7 +26,7 @@ SCAFFOLDS: Catalog[Policy] = Catalog(
 
 
 def make_scaffold(name: str, *, steps: int, lower_is_better: bool) -> Policy:
-    """The scaffold of that name for a budget of `steps`.
+    """Return the scaffold of that name for a budget of `steps`.
 
     Raises:
         UsageError: no scaffold has that name, or what a reference names is none.

@@ -2,9 +2,8 @@
 
 Generation 0 drafts; later generations pick parents from all valid nodes by a softmax over fitness scaled to [0, 1], and
 from the second generation after the drafts on, two parents are crossed half of the time. Failed individuals are
-debugged
-to a limit and then left out. One island; the public harness's migration between islands is off by default and has
-faults (specimens land in the wrong island), so it is not here.
+debugged to a limit and then left out. One island; the public harness's migration between islands is off by default and
+has faults (specimens land in the wrong island), so it is not here.
 """
 
 import math

@@ -49,7 +49,7 @@ class Greedy:
 
 
 def debug_depth(node: Node, by_step: dict[int, Node]) -> int:
-    """How many debug steps in a row led to `node`; 0 for a node that is no debug."""
+    """Return how many debug steps in a row led to `node`; 0 for a node that is no debug."""
     depth = 0
     while node.operator == "debug":
         depth, node = depth + 1, by_step[node.parents[0]]

@@ -61,7 +61,7 @@ class _Tree:
                 self._fitness[node.step] = -node.fitness if lower_is_better else node.fitness
 
     def best_leaf(self, exploration: float) -> int:
-        """The unexpanded node that UCT leads to; the root while nothing valid is unexpanded below it."""
+        """Return the unexpanded node that UCT leads to; the root while nothing valid is unexpanded below it."""
         at = _ROOT
         while self._children[at] and (at == _ROOT or self.expansions[at]):
             visits = max(len(self._subtree(at)), 1)

@@ -56,5 +56,5 @@ class Policy(Protocol):
     """A scaffold. It keeps no state: the same journal and generator give the same action."""
 
     def next(self, journal: Journal, rng: random.Random) -> Action:
-        """What to do after the steps in `journal`."""
+        """Return what to do after the steps in `journal`."""
         ...

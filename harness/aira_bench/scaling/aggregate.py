@@ -86,7 +86,7 @@ class Aggregation:
 def select_by_rank(
     scored: Sequence[ScoredArchitecture], *, top: int = DEFAULT_TOP, decay: Fraction = DEFAULT_DECAY
 ) -> tuple[Voter, ...]:
-    """The best architectures of each dataset, weighted by rank.
+    """Return the best architectures of each dataset, weighted by rank.
 
     Args:
         scored: evaluations of architectures of one length.
@@ -114,7 +114,7 @@ def select_by_rank(
 def select_by_clusters(
     scored: Sequence[ScoredArchitecture], rng: random.Random, *, clusters: int = DEFAULT_CLUSTERS
 ) -> tuple[Voter, ...]:
-    """The architectures of each dataset's best cluster of scores, all of equal weight.
+    """Return the architectures of each dataset's best cluster of scores, all of equal weight.
 
     Args:
         scored: evaluations of architectures of one length.

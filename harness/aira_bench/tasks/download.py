@@ -50,7 +50,7 @@ class Patience:
     """All tries together last at most the spare time and as long as the file takes at this rate."""
 
     def longest_s(self, size: int) -> float:
-        """The longest that a file of `size` bytes may take."""
+        """Return the longest that a file of `size` bytes may take."""
         return self.spare_s + size / self.average_bytes_per_s
 
 
@@ -132,7 +132,7 @@ Note = Callable[[str], None]
 
 
 def fetch(file: PublicFile, folder: Path, *, note: Note, watch: Watch, patience: Patience | None = None) -> StoredFile:
-    """The file in `folder`, downloaded unless it is there.
+    """Return the file in `folder`, downloaded unless it is there.
 
     Raises:
         PrerequisiteError: the server has no such file or keeps failing, the disk is full, or what came is not what
@@ -190,7 +190,7 @@ def _stored(file: PublicFile, folder: Path) -> StoredFile | None:
 
 
 def pin_path(folder: Path, file: PublicFile) -> Path:
-    """Where size and hash of a downloaded file are recorded."""
+    """Return where size and hash of a downloaded file are recorded."""
     return folder / f"{file.name}.pin.json"
 
 

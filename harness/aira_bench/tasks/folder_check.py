@@ -53,7 +53,7 @@ def check_folder(folder: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A small text file of a task folder.
+    """Return a small text file of a task folder.
 
     Raises:
         TaskError: it is absent, no plain file, too large, or no UTF-8.

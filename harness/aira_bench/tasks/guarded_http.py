@@ -139,16 +139,18 @@ class Guard:
                 )
                 opened.enter_context(client)
                 response = opened.enter_context(client.stream(method, self._url, headers=headers))
-            except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ImportError) as error:
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ImportError, ValueError) as error:
                 raise self.failure(error) from error
             yield response
 
     def failure(self, error: Exception) -> Exception:
-        """What an error of the library means: a connection that the watch has cut looks as if it had broken."""
+        """Return what an error of the library means: a connection that the watch has cut looks as if it had broken."""
         if isinstance(error, httpx2.RemoteProtocolError) and "Content-Length" in str(error):
             return Gone(f"the server says {error}, expected one number of at most 15 digits")
-        if isinstance(error, httpx2.TooManyRedirects | httpx2.InvalidURL) or "location header" in str(error):
+        if isinstance(error, httpx2.TooManyRedirects) or "location header" in str(error):
             return Gone(f"the server redirects without end, or to no address ({error})")
+        if isinstance(error, httpx2.InvalidURL | ImportError | ValueError):
+            return Gone(f"its address, or that of a proxy, cannot be used ({error})")
         silent = isinstance(error, httpx2.TimeoutException)
         return Broken(self.cut or ("the server is silent" if silent else str(error) or type(error).__name__))
 

@@ -69,7 +69,7 @@ def open_transfer(
 
 
 def offered_bytes(url: str, *, timeout_s: float) -> int | None:
-    """The size a server names for a file, None if it does not or cannot be asked."""
+    """Return the size a server names for a file, None if it does not or cannot be asked."""
     try:
         # A server that dribbles its headers is cut off by the watch.
         with (

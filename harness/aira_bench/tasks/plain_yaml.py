@@ -21,7 +21,7 @@ LONGEST_NUMBER = 24
 
 
 def read_plain_yaml(text: str) -> object:
-    """The value that `text` spells.
+    """Return the value that `text` spells.
 
     Raises:
         ValueError: it is no YAML of this kind; the message is one line.

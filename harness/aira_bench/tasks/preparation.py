@@ -113,7 +113,9 @@ def half_spec(
     run_id: str,
     gpu_uuid: str | None,
 ) -> ContainerSpec:
-    """The container of one half. Only the hidden half of a task with scripts trains anything, so only it gets a GPU."""
+    """Return the container of one half. Only the hidden half of a task with scripts trains anything, so only it gets a
+    GPU.
+    """
     trains = half == "hidden" and task.metadata.aira.artifact.kind == "script"
     return ContainerSpec(
         image=image,

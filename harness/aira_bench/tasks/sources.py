@@ -113,7 +113,7 @@ def provide_raw(
 
 
 def download_folder(paths: HostPaths, file: PublicFile) -> Path:
-    """Where a public file is kept; tasks that name the same address share it."""
+    """Return where a public file is kept; tasks that name the same address share it."""
     return paths.sources / hashlib.sha256(file.url.encode()).hexdigest()[:16]
 
 

@@ -58,14 +58,16 @@ class TaskData:
         return bool(self.hashes().get("synthetic", False))
 
     def hashes(self) -> dict[str, Any]:
-        """What preparation recorded about this data."""
+        """Return what preparation recorded about this data."""
         recorded = json.loads(self.marker.read_text(encoding="utf-8"))
         assert isinstance(recorded, dict)
         return recorded
 
 
 def task_data(paths: HostPaths, task: Task, profile: str, *, source: str | None, image: str) -> TaskData:
-    """The store of `task` in `profile` with raw data from `source`, as `--source` names it, prepared in `image`."""
+    """Return the store of `task` in `profile` with raw data from `source`, as `--source` names it, prepared in
+    `image`.
+    """
     key = hashlib.sha256(f"{task.sha256}\0{image}\0{source}".encode()).hexdigest()[:12]
     return TaskData(paths.tasks / task.name / f"{profile}-{key}")
 

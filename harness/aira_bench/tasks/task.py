@@ -103,7 +103,7 @@ def load_task(folder: Path) -> Task:
 
 
 def shipped_tasks() -> list[Task]:
-    """Every task folder that comes with this installation, by name."""
+    """Return every task folder that comes with this installation, by name."""
     root = bundled_folder("tasks")
     return [load_task(path.parent) for path in sorted(root.glob("*/metadata.yaml"))]
 
@@ -114,7 +114,7 @@ def names_folder(name: str) -> bool:
 
 
 def find_task(name: str) -> Task:
-    """The task of that alias, folder name or path, or the one that an extension gives the path of.
+    """Return the task of that alias, folder name or path, or the one that an extension gives the path of.
 
     Raises:
         UsageError: nothing has that name; the message offers the nearest. Or a reference gives no path.
@@ -140,7 +140,7 @@ def find_task(name: str) -> Task:
 
 
 def recorded_name(name: str, task: Task) -> str:
-    """The name under which `find_task` finds a task again, wherever that is asked: for the plan of a run."""
+    """Return the name under which `find_task` finds a task again, wherever that is asked: for the plan of a run."""
     if names_folder(name):
         return str(task.folder)
     shipped = (

@@ -35,7 +35,7 @@ class AgentOnTask:
 
 
 def brief_of(task: str, *, profile: ProfileName = "cpu", public: Path = Path("data")) -> Brief:
-    """What agents are told of a task; `public` is the folder of its public data, for agents that read it.
+    """Return what agents are told of a task; `public` is the folder of its public data, for agents that read it.
 
     Raises:
         UsageError: there is no such task or profile.
@@ -44,7 +44,7 @@ def brief_of(task: str, *, profile: ProfileName = "cpu", public: Path = Path("da
 
 
 def situation(calls: Path, *, seed: int = 0) -> Situation:
-    """The first request of a search; `calls` is a folder for records of model calls."""
+    """Return the first request of a search; `calls` is a folder for records of model calls."""
     return Situation(
         action=Draft(), journal=(), read_step=lambda step: StepFiles("", "", ""), rng=generator(seed, 1),
         steps_left=_STEPS, seconds_left=3600.0, seed=seed, step=1, calls=calls,

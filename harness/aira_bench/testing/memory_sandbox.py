@@ -90,7 +90,7 @@ class InMemorySandbox:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self, spec: ContainerSpec) -> "InMemoryContainer":
-        """A container whose commands the role's program stands in for."""
+        """Return a container whose commands the role's program stands in for."""
         if spec.role not in self.programs and spec.role not in self.responders:
             raise PrerequisiteError(f"The in-memory sandbox has no program for containers of role {spec.role!r}.")
         container = InMemoryContainer(self, spec)
@@ -211,7 +211,7 @@ class InMemoryConversation:
     _broken: bool = False
 
     def ask(self, request: bytes, *, timeout_s: float) -> bytes:
-        """The responder's answer, if it is admissible and in time."""
+        """Return the responder's answer, if it is admissible and in time."""
         if len(request) > self.most_bytes:
             raise ValueError(f"a request of {len(request)} bytes, at most {self.most_bytes}")
         if self._broken:
@@ -228,7 +228,7 @@ class InMemoryConversation:
 
 
 def captured(text: bytes) -> CapturedOutput:
-    """A stream as a sandbox keeps it."""
+    """Return a stream as a sandbox keeps it."""
     recorder = OutputRecorder()
     recorder.write(text)
     return recorder.captured()

@@ -26,7 +26,7 @@ _PLAYS, _STEPS = 40, 30
 
 
 def node_after(action: Proposing, step: int, result: Result) -> Node:
-    """The node of a step that did as it was told and ended in `result`."""
+    """Return the node of a step that did as it was told and ended in `result`."""
     step_class, fitness = result
     lost = step_class == "infra_error" and fitness is not None
     return Node(
@@ -47,7 +47,7 @@ def play_policy(policy: Policy, results: Sequence[Result], seed: int = 0) -> lis
 
 
 def generator(seed: int, step: int) -> random.Random:
-    """The randomness of one step of a played search."""
+    """Return the randomness of one step of a played search."""
     return random.Random(f"{seed}/{step}")
 
 

@@ -12,11 +12,11 @@ class PlayedWorld:
     """Seconds since 1970, and of the monotonic clock."""
 
     def now(self) -> datetime:
-        """The played time, in UTC."""
+        """Return the played time, in UTC."""
         return datetime.fromtimestamp(self.now_s, UTC)
 
     def monotonic_s(self) -> float:
-        """The played time in seconds."""
+        """Return the played time in seconds."""
         return self.now_s
 
     def new_id(self) -> str:

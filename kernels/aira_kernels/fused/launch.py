@@ -48,7 +48,7 @@ def interpreted() -> bool:
 
 
 def product_types(dtype: torch.dtype) -> dict[str, Any]:
-    """The constants of every kernel with products: accumulator, operands, and how float32 is multiplied."""
+    """Return the constants of every kernel with products: accumulator, operands, and how float32 is multiplied."""
     # The interpreter holds bfloat16 as integers and would multiply those.
     held = torch.float32 if dtype == torch.bfloat16 and interpreted() else dtype
     return {
@@ -60,12 +60,12 @@ def product_types(dtype: torch.dtype) -> dict[str, Any]:
 
 
 def dot_precision() -> str:
-    """How float32 products are taken, following `torch.set_float32_matmul_precision`."""
+    """Return how float32 products are taken, following `torch.set_float32_matmul_precision`."""
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
 def power_of_two(size: int, at_least: int = SMALLEST_DOT, at_most: int | None = None) -> int:
-    """The smallest power of two that is not below `size`, within bounds."""
+    """Return the smallest power of two that is not below `size`, within bounds."""
     rounded = max(int(triton.next_power_of_2(size)), at_least)
     return rounded if at_most is None else min(rounded, at_most)
 

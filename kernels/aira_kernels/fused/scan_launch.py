@@ -35,7 +35,7 @@ class ScanTiles:
 
 
 def scan_tiles(length: int, state: int, dtype: torch.dtype, chunk: int = LARGEST_CHUNK) -> ScanTiles:
-    """The tiles for one shape: a chunk no longer than the sequence, smaller blocks where numbers are wide."""
+    """Return the tiles for one shape: a chunk no longer than the sequence, smaller blocks where numbers are wide."""
     positions = power_of_two(min(chunk, length), at_most=LARGEST_CHUNK)
     widest = 64 if dtype.itemsize <= 2 else 32
     return ScanTiles(positions, min(positions, widest), power_of_two(state, at_most=widest))
@@ -62,7 +62,7 @@ def forward(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor
 def backward(
     grad: Tensor, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, tiles: ScanTiles
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x, dt, a, b, c and skip, contiguous, each in its tensor's type."""
+    """Return the gradients of x, dt, a, b, c and skip, contiguous, each in its tensor's type."""
     grad, types = grad.to(x.dtype).contiguous(), [part.dtype for part in (dt, a, skip)]
     x, b, c = (last_axis_dense(part) for part in (x, b, c))
     # Steps and rates are small and decide exponents: they are never read in less than float32.

@@ -132,7 +132,7 @@ def test_rows_asked_in_one_container_share_no_file_and_no_file_serves_two_lots(t
     profile = replace(CPU, vocabulary=300, sequence_length=64, tokenizer_characters=20_000)
     hide(profile, StandardLibrary(tmp_path / "library"), tmp_path, seeds_of(PLAIN))
     tokenizer = BytePairTokenizer.from_directory(tmp_path / "tokenizer")
-    lots: list[set[str]] = []
+    parts: list[set[str]] = []
     for seed_set in ("search", "final"):
         seen: list[tuple[int, str]] = []
         for split in read_hidden(tmp_path, seed_set, "cpu").splits.values():
@@ -140,10 +140,10 @@ def test_rows_asked_in_one_container_share_no_file_and_no_file_serves_two_lots(t
             assert all(len(found) == 1 for found in files), "a row holds text of one file"
             names = [found.pop() for found in files]
             seen += zip(split.containers.tolist(), names, strict=True)
-            lots.append(set(names))
+            parts.append(set(names))
         assert len(seen) == len(set(seen)) > 15, "two rows of one file in one container"
         assert {container for container, _ in seen} == set(range(CPU.predict_containers))
-    assert sum(map(len, lots)) == len(set().union(*lots))
+    assert sum(map(len, parts)) == len(set().union(*parts))
 
 
 def test_no_hidden_document_stands_in_the_public_text(prepared: Path) -> None:

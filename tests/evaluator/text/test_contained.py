@@ -60,13 +60,13 @@ def test_blocks_of_the_reference_do_not_change_what_is_found() -> None:
 @settings(deadline=None)
 @given(st.lists(st.lists(tokens, max_size=4), max_size=3), st.lists(tokens, max_size=4))
 def test_what_is_kept_is_near_to_nothing_public_and_to_nothing_kept_before(
-    lots: list[list[Tokens]], public: list[Tokens]
+    parts: list[list[Tokens]], public: list[Tokens]
 ) -> None:
     earlier: list[Tokens] = []
-    for place, kept in keep_fresh(dict(enumerate(lots)), iter(public)).items():
+    for place, kept in keep_fresh(dict(enumerate(parts)), iter(public)).items():
         expected = [
             document
-            for document in lots[place]
+            for document in parts[place]
             if exact_share(document, public) < DUPLICATE_SHARE and exact_share(document, earlier) < DUPLICATE_SHARE
         ]
         assert [document.tolist() for document in kept] == [document.tolist() for document in expected]
@@ -76,7 +76,7 @@ def test_what_is_kept_is_near_to_nothing_public_and_to_nothing_kept_before(
 def test_a_document_of_two_lots_stays_in_the_first() -> None:
     one, two, shown = (np.random.default_rng(seed).integers(0, 2000, 60).astype(np.uint16) for seed in range(3))
     kept = keep_fresh({"a": [one, shown], "b": [two, one]}, [shown])
-    assert {lot: [document.tolist() for document in documents] for lot, documents in kept.items()} == {
+    assert {part: [document.tolist() for document in documents] for part, documents in kept.items()} == {
         "a": [one.tolist()],
         "b": [two.tolist()],
     }

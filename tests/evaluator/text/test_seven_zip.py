@@ -248,15 +248,15 @@ def test_a_header_of_names_without_number_meets_the_limit(tmp_path: Path) -> Non
 
 def test_a_bomb_is_unpacked_in_steps(tmp_path: Path) -> None:
     zeros = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 16}])
-    packed = b"".join([*(zeros.compress(bytes(1 << 20)) for _ in range(256)), zeros.flush()])
-    said, peak_mib = memory_of(Archive(packed, ["a"], [256 << 20]).plain(), tmp_path)
-    assert said == f"read {256 << 20}"
+    packed = b"".join([*(zeros.compress(bytes(1 << 20)) for _ in range(160)), zeros.flush()])
+    said, peak_mib = memory_of(Archive(packed, ["a"], [160 << 20]).plain(), tmp_path)
+    assert said == f"read {160 << 20}"
     assert peak_mib < 500
 
 
 def test_a_bomb_ends_at_its_allowance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "SPARE_BYTES", 4 << 20)
-    (tmp_path / "a.7z").write_bytes(Archive.of({"a.jsonl": b"\n" * (64 << 20)}).plain())
+    (tmp_path / "a.7z").write_bytes(Archive.of({"a.jsonl": b"\n" * (16 << 20)}).plain())
     before = children()
     with pytest.raises(DataError, match="unpack to more than 200 times as much and 4 MiB"):
         list(read_documents([tmp_path / "a.7z"]))
@@ -320,7 +320,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(content=damaged())
-@settings(max_examples=300, deadline=2000, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_a_damaged_archive_is_refused_or_gives_what_its_checksums_say(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:

@@ -59,7 +59,7 @@ def _one_line(error: Exception) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="rehearsal", description="Load a handed-over model and ask it for logits.")
     parser.add_argument("--handover", type=Path, required=True)
     parser.add_argument("--tokens", type=int, required=True, help="of a row")

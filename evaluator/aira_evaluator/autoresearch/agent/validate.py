@@ -33,7 +33,7 @@ class ValidationError(Exception):
 
 
 def validate(script: Path, data: Path) -> float:
-    """The claim of `script`, trained on `data` under the profile's outside clock.
+    """Return the claim of `script`, trained on `data` under the profile's outside clock.
 
     Raises:
         ValidationError: it ended without a completed `evaluate_bpb`, or was killed before one, or left a model that
@@ -89,7 +89,7 @@ def _run(folder: Path, data: Path, deadline_s: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 0 a claim was made, 2 none."""
+    """Run the command line; return the exit status: 0 a claim was made, 2 none."""
     parser = argparse.ArgumentParser(prog="validate", description="Run a script as the evaluation will.")
     parser.add_argument("--script", type=Path, default=Path(SCRIPT))
     parser.add_argument("--data", type=Path, default=Path("data"), help="the public data")

@@ -32,9 +32,10 @@ def read_byte_lengths(folder: Path) -> Lengths:
     """
     try:
         vocabulary: dict[str, int] = json.loads((folder / TOKENIZER_FILE).read_bytes())["model"]["vocab"]
-    except (ValueError, KeyError, TypeError) as error:
+        ids = set(vocabulary.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ByteTableError(f"{TOKENIZER_FILE} holds no vocabulary ({error!r})") from error
-    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+    if ids != set(range(len(vocabulary))):
         raise ByteTableError(f"{TOKENIZER_FILE}: ids are not 0 to {len(vocabulary) - 1}")
     alphabet = byte_alphabet()
     lengths = np.zeros(len(vocabulary) + 1, dtype=np.int64)

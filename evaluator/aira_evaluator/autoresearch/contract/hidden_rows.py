@@ -103,6 +103,8 @@ def read_hidden(data: Path, seed_set: str, profile: str) -> HiddenSet:
     folder = data / seed_set
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="ascii"))
+        if not isinstance(manifest, dict):
+            raise ValueError(f"{MANIFEST} holds no object")
         lengths = read_byte_lengths(data / "tokenizer")
         arrays = {path.name: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
     except (OSError, ValueError, ByteTableError) as error:
@@ -113,24 +115,27 @@ def read_hidden(data: Path, seed_set: str, profile: str) -> HiddenSet:
         raise DataError(f"hidden data of seed set {seed_set} is {found}, expected {expected}; prepare the data again")
     try:
         read = {name: _read_split(name, arrays, lengths, manifest["splits"][name]) for name in SPLITS}
-    except (KeyError, ValueError) as error:
+        return HiddenSet(
+            splits={name: rows for name, (rows, _) in read.items()},
+            references={name: references for name, (_, references) in read.items()},
+            secret=str(manifest["seed"]).encode(),
+            public_corpus=bool(manifest["public_corpus"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"hidden data of seed set {seed_set}: {error!r}") from error
-    return HiddenSet(
-        splits={name: rows for name, (rows, _) in read.items()},
-        references={name: references for name, (_, references) in read.items()},
-        secret=str(manifest["seed"]).encode(),
-        public_corpus=bool(manifest["public_corpus"]),
-    )
 
 
 def _read_split(
     name: str, arrays: Mapping[str, npt.NDArray[Any]], lengths: Lengths, recorded: Mapping[str, Any]
 ) -> tuple[SplitRows, References]:
-    for file, sha256 in recorded["sha256"].items():
-        if _sha256(arrays[file]) != sha256:
+    files = [f"{name}{suffix}.npy" for suffix in ("", ".containers", ".references")]
+    for file in files:
+        if _sha256(arrays[file]) != recorded["sha256"][file]:
             raise DataError(f"{file} is not what was made")
-    tokens, containers, values = (arrays[f"{name}{suffix}.npy"] for suffix in ("", ".containers", ".references"))
-    rows = SplitRows(name, tokens, lengths, containers, recorded["rows_drawn"])
+    tokens, containers, values = (arrays[file] for file in files)
+    if not isinstance(drawn := recorded["rows_drawn"], int):
+        raise ValueError(f"rows_drawn is {drawn!r}")
+    rows = SplitRows(name, tokens, lengths, containers, drawn)
     references = References.of(values, rows.bytes_of_targets())
     if references.bytes != recorded["bytes"]:
         raise DataError(f"the targets of {name} stand for {references.bytes} bytes, their text has {recorded['bytes']}")

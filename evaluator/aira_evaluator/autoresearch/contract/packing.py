@@ -35,7 +35,7 @@ class _Waiting:
         return bool(self._by_length)
 
     def take(self, room: int) -> Tokens:
-        """The longest document of at most `room` tokens, else the shortest one, which must then be cropped."""
+        """Return the longest document of at most `room` tokens, else the shortest one, which must then be cropped."""
         index = bisect_right(self._by_length, room, key=lambda entry: entry[0]) - 1
         return self._by_length.pop(max(index, 0))[2]
 

@@ -55,7 +55,7 @@ PAPER = AutoresearchProfile(
     vocabulary=8192,
     # The reference evaluates on 40 batches of 2^19 tokens; an eighth of that costs a script 1 % of its budget.
     public_validation_tokens=5 * 2**19,
-    # 12,800 rows of each lot, of which 1,280 are asked about: at 20,000 questions 16 a row, at 100,000 78.
+    # 12,800 rows of each hidden split, of which 1,280 are asked about: at 20,000 questions 16 a row, at 100,000 78.
     hidden_tokens=25 * 2**20,
     pool_factor=10,
     predict_containers=1,
@@ -73,7 +73,7 @@ CPU = AutoresearchProfile(
     vocabulary=2048,
     # The first rows that best fit packs are the easiest, so the number of rows matters.
     public_validation_tokens=2**15,
-    # All that a fifth of the standard library gives at three rows a file: about 60 rows of each lot.
+    # All that a fifth of the standard library gives at three rows a file: about 60 rows of each hidden split.
     hidden_tokens=2**15,
     pool_factor=1,
     predict_containers=3,

@@ -57,7 +57,7 @@ class TokenShard:
 
 
 def open_split(folder: Path) -> list[TokenShard]:
-    """All shards of a split folder, by name.
+    """Return all shards of a split folder, by name.
 
     Raises:
         FileNotFoundError: there are none.

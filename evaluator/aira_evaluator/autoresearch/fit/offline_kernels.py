@@ -20,7 +20,7 @@ except ImportError:
 
 
 def get_kernel(repo_id: str, *_: Any, **__: Any) -> SimpleNamespace:  # noqa: ANN401
-    """The attention functions, under the names that repositories of FlashAttention give them.
+    """Return the attention functions, under the names that repositories of FlashAttention give them.
 
     Args:
         repo_id: whose kernels; revisions and versions may follow and are not looked at.

@@ -70,7 +70,7 @@ class Tokenizer(tokenization.BytePairTokenizer):
 
     @classmethod
     def from_directory(cls, tokenizer_dir: Path | str = TOKENIZER_DIR) -> Self:
-        """The tokenizer the data was made with."""
+        """Return the tokenizer the data was made with."""
         return super().from_directory(tokenizer_dir)
 
     @property
@@ -102,7 +102,7 @@ class Encoding:
 
 
 def get_device() -> torch.device:
-    """The device that batches are on."""
+    """Return the device that batches are on."""
     return DEVICE
 
 

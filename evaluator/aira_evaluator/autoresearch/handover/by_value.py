@@ -43,7 +43,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._storages: dict[tuple[object, ...], torch.TypedStorage] = {}
 
     def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401
-        """How `obj` is pickled; `NotImplemented` for the usual way."""
+        """Return how `obj` is pickled; `NotImplemented` for the usual way."""
         if isinstance(obj, torch.TypedStorage):
             return self._storage_once(obj)
         for reduce in _REDUCERS:

@@ -60,7 +60,7 @@ class Estimate:
 
 
 def estimate(questions: Questions, nats: Floats, references: References, least: int = LEAST_QUESTIONS) -> Estimate:
-    """The score of one split, and how far it may be from asking for everything.
+    """Return the score of one split, and how far it may be from asking for everything.
 
     The difference of two models that were asked the same is `estimate` of the difference of their nats.
 
@@ -79,14 +79,19 @@ def estimate(questions: Questions, nats: Floats, references: References, least: 
     if count < min(least, references.targets):
         raise ValueError(f"{count} questions are too few for an interval that covers, expected {least} or more")
     nats = np.minimum(nats, COST_CAP_NATS)
-    known = references.at(questions.row, questions.position)
-    inverse = np.linalg.pinv(known.T @ known / count, hermitian=True)  # references may say the same
+    known = references.at(questions.row, questions.position)  # x_i, [K, 1 + references]
+    # A^-1 as a pseudo-inverse: of references that say the same, none then gets a coefficient without bound.
+    inverse = np.linalg.pinv(known.T @ known / count, hermitian=True)
     beta = inverse @ (known.T @ nats / count)
     residuals = nats - known @ beta
+    # g_i: each answer weighs as much as makes the weighted references hit their known means exactly (calibration).
     weights = 1 + known @ inverse @ (references.mean - known.mean(axis=0))
+    # Least squares fits the asked targets closer than the others: 1 / (1 - l_i) undoes it, as in HC2 (MacKinnon and
+    # White 1985). A leverage above one half, of a reference that one target alone makes, must not rule the variance.
     leverages = np.clip(np.einsum("ij,jk,ik->i", known, inverse, known) / count, 0, 0.5)
     lowest, weights = float(weights.min()), np.maximum(weights, 0)
     terms = weights * residuals / (count * np.sqrt(1 - leverages))
+    # From mean nats a target to bits a byte: N mean / (B ln 2).
     to_bpb = references.targets / (math.log(2) * references.bytes)
     return Estimate(
         bpb=float(weights @ nats) / count * to_bpb,
@@ -103,6 +108,7 @@ def _variance(questions: Questions, terms: Floats) -> float:
     """V of the module's docstring; `terms` are the z_i."""
     share = questions.rows_drawn / questions.rows_in_pool
     positions = (1 - len(terms) / questions.targets_drawn) * float(np.square(terms).sum())
+    # Between rows: sums Z_r over whole rows carry what questions of one row have in common.
     if questions.rows_drawn == questions.rows_in_pool:
         return positions
     by_row = np.bincount(np.unique(questions.row, return_inverse=True)[1], weights=terms)

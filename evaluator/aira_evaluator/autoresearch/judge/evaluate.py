@@ -89,7 +89,9 @@ def score(data: Path, meeting: Path) -> EvaluationResult:
 
 
 def questions_of(fit: Fit, hidden: HiddenSet, count: int) -> dict[str, Questions]:
-    """What one hand-over is asked about each split, `count` questions, on the machine that `fit` was recorded on."""
+    """Return what one hand-over is asked about each split, `count` questions, on the machine that `fit` was recorded
+    on.
+    """
     secret = bytes.fromhex(fit.draw_secret) + hidden.secret
     return {name: draw_questions(split, secret, fit.handover_sha256, count) for name, split in hidden.splits.items()}
 

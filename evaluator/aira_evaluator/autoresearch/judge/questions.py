@@ -52,6 +52,7 @@ class Questions:
         order = mine[np.lexsort((self.position[mine], self.row[mine]))]
         rows = self.row[order]
         begins = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]]) if len(rows) else np.zeros(0, dtype=np.int64)
+        # A question's rank among those of its row, counted from where the row begins in the sorted order.
         rank = np.arange(len(rows)) - np.repeat(begins, np.diff(np.r_[begins, len(rows)]))
         for number in range(int(rank.max(initial=-1)) + 1):
             yield np.sort(order[rank == number])
@@ -68,6 +69,7 @@ def draw_questions(split: SplitRows, secret: bytes, handover_sha256: str, count:
         count: K.
     """
     rng = _generator(secret, f"{split.name}\0{handover_sha256}")
+    # Both stages without replacement: simple random samples, as the estimator's variance takes them to be.
     drawn = np.sort(rng.choice(len(split.tokens), size=split.rows_drawn, replace=False))
     within, targets = np.nonzero(split.bytes_of_targets(drawn))
     chosen = rng.choice(len(within), size=min(count, len(within)), replace=False)

@@ -33,7 +33,8 @@ class NoLogits(Exception):
 
 
 def logits_of(output: Any, rows: int, tokens: int, vocabulary: int) -> torch.Tensor:  # noqa: ANN401
-    """The logits in what `model(x)` returned: the output itself, its `.logits`, or the first of its items that fits.
+    """Return the logits in what `model(x)` returned: the output itself, its `.logits`, or the first of its items that
+    fits.
 
     A head wider than the vocabulary, padded for speed, is cut to it.
 

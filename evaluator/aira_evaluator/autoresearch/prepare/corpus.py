@@ -68,12 +68,12 @@ class DocumentSource(Protocol):
     """All text of one profile."""
 
     def shards(self, part: Part) -> list[Shard]:
-        """The shards of one part, in order."""
+        """Return the shards of one part, in order."""
         ...
 
 
 def open_corpus(profile: AutoresearchProfile, raw: Path) -> DocumentSource:
-    """The corpus of a profile; `raw` holds its public files, where it has any.
+    """Return the corpus of a profile; `raw` holds its public files, where it has any.
 
     Raises:
         DataError: files are missing.
@@ -97,7 +97,7 @@ class ClimbMix:
             raise DataError(f"{len(missing)} of {len(names)} ClimbMix shards are missing, the first is {missing[0]}")
 
     def shards(self, part: Part) -> list[Shard]:
-        """The shards of one part, in order."""
+        """Return the shards of one part, in order."""
         names = {"train": CLIMBMIX_TRAIN, "val": (CLIMBMIX_VAL,), "hidden": tuple(CLIMBMIX_HIDDEN)}[part]
         return [ParquetShard(self.folder / name, CLIMBMIX_HIDDEN.get(name)) for name in names]
 
@@ -173,7 +173,7 @@ class LibraryShard:
 
 
 def library_part(path: str) -> Part:
-    """The part a file of the standard library belongs to, by a hash of its relative path."""
+    """Return the part a file of the standard library belongs to, by a hash of its relative path."""
     percent = int(public_order(path), 16) % 100
     if percent >= _HELD_OUT_PERCENT:
         return "train"
@@ -181,7 +181,7 @@ def library_part(path: str) -> Part:
 
 
 def public_order(name: str) -> str:
-    """A hash that orders and splits what need not be secret."""
+    """Return a hash that orders and splits what need not be secret."""
     return hashlib.sha256(f"aira-bench autoresearch 1\0{name}".encode()).hexdigest()
 
 

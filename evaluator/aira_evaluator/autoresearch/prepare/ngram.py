@@ -39,8 +39,10 @@ class CachedBigram:
         return len(self._unigram)
 
     def nats(self, rows: Tokens) -> Floats:
-        """What every target of rows [n, T + 1] costs, [n, T]."""
+        """Return what every target of rows [n, T + 1] costs, [n, T]."""
         before, target = rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
+        # Witten and Bell: with T followers seen after h in c(h) pairs, a new one is as likely as T / (c(h) + T), so
+        # P(w | h) = (c(h, w) + T P(w)) / (c(h) + T).
         followers = self._followers[before]
         bigram = self._pairs[before, target] + followers * self._unigram[target]
         bigram = bigram / (self._totals[before] + followers)
@@ -48,6 +50,7 @@ class CachedBigram:
         seen = earlier(rows.astype(np.int64))  # row[0] to row[T], so the target's own count begins one later
         pairs_seen = earlier(before * len(self._unigram) + target)
         before_seen = seen[:, :-1]
+        # The row's own pairs count the more, the more often the token before the target stood in the row already.
         weight = before_seen / (before_seen + _PAIR_PRIOR)
         paired = pairs_seen / np.maximum(before_seen, 1)
         mixed = (1 - _CACHE_SHARE) * ((1 - weight) * bigram + weight * paired) + _CACHE_SHARE * seen[:, 1:] / read
@@ -56,11 +59,13 @@ class CachedBigram:
 
 
 def earlier(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """How often each entry of [n, length] stands in its row before itself."""
+    """Return how often each entry of [n, length] stands in its row before itself."""
+    # A stable sort keeps equal keys in the order of the row, so an entry's rank among its equals is its count.
     order = np.argsort(keys, axis=1, kind="stable")
     ordered = np.take_along_axis(keys, order, axis=1)
     place = np.broadcast_to(np.arange(keys.shape[1]), keys.shape)
     is_first = np.diff(ordered, axis=1, prepend=ordered[:, :1] - 1) != 0
+    # The place where a run of equal keys began, carried along the run by a running maximum.
     ranks = place - np.maximum.accumulate(np.where(is_first, place, 0), axis=1)
     counts = np.empty_like(keys)
     np.put_along_axis(counts, order, ranks, axis=1)

@@ -1,4 +1,4 @@
-"""Deals the hidden documents of Autoresearch to seed sets and splits, and writes their rows for judges.
+"""Assigns the hidden documents of Autoresearch to seed sets and splits, and writes their rows for judges.
 
 Which seed set a document serves is public and the same for every task: a hash of its source's name says so. So no
 search, of whatever task, is ever served text that `confirm` scores on. Which split it serves, in which row it stands
@@ -29,7 +29,7 @@ from aira_evaluator.task_scripts.settings import SEED_SETS
 from aira_evaluator.text.contained import keep_fresh
 from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
-Lot = tuple[str, HiddenSplit]
+Part = tuple[str, HiddenSplit]
 Describe = Callable[[Tokens], Stored]
 """From rows [rows, T + 1] to what references say of their targets, [rows, T, references]."""
 
@@ -44,7 +44,7 @@ def write_hidden(
 ) -> None:
     """Write hidden rows, references and manifests of every seed set.
 
-    Documents near to public ones are removed, and so are documents near to one of an earlier lot: validation comes
+    Documents near to public ones are removed, and so are documents near to one of an earlier part: validation comes
     before test, and the seed sets come in the order given.
 
     Args:
@@ -60,21 +60,21 @@ def write_hidden(
     """
     tokenizer = BytePairTokenizer.from_directory(public / "tokenizer")
     tokenizer.save(folder / "tokenizer")
-    lots = _deal(profile, corpus, tokenizer, hidden_seeds)
+    parts = _assigned(profile, corpus, tokenizer, hidden_seeds)
     fresh = keep_fresh(
-        {lot: [entry.tokens for entry in entries] for lot, entries in lots.items()},
+        {part: [entry.tokens for entry in entries] for part, entries in parts.items()},
         (tokens for split in ("train", "val") for shard in open_split(public / split) for tokens in shard.documents()),
     )
     for seed_set, seed in hidden_seeds.items():
         (folder / seed_set).mkdir(exist_ok=True)
         splits: dict[str, Any] = {}
         for split in SPLITS:
-            dealt, kept = lots[seed_set, split], fresh[seed_set, split]
-            rows = _pack_lot(profile, split, dealt, kept, tokenizer, seed)
+            assigned, kept = parts[seed_set, split], fresh[seed_set, split]
+            rows = _packed(profile, split, assigned, kept, tokenizer, seed)
             references = References.of(describe(rows.tokens), rows.bytes_of_targets())
             splits[split] = {
                 "documents": len(kept),
-                "near_duplicates_removed": len(dealt) - len(kept),
+                "near_duplicates_removed": len(assigned) - len(kept),
                 **write_split(folder / seed_set, rows, references),
             }
         manifest = {
@@ -92,10 +92,10 @@ def write_hidden(
         (folder / seed_set / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="ascii")
 
 
-def _deal(
+def _assigned(
     profile: AutoresearchProfile, corpus: DocumentSource, tokenizer: BytePairTokenizer, hidden_seeds: Mapping[str, int]
-) -> dict[Lot, list[Encoded]]:
-    """Hidden documents by seed set and split, each lot in an order that only its seed tells.
+) -> dict[Part, list[Encoded]]:
+    """Hidden documents by seed set and split, each part in an order that only its seed tells.
 
     The sources of a seed set come in a secret order, each to the split that has least so far of those it may go to.
     """
@@ -103,17 +103,20 @@ def _deal(
     for shard in corpus.shards("hidden"):
         for entry in encode(shard, tokenizer, profile.hidden_characters):
             sources.setdefault(entry.document.group, []).append(entry)
-    lots: dict[Lot, list[Encoded]] = {(name, split): [] for name in hidden_seeds for split in SPLITS}
-    sizes = dict.fromkeys(lots, 0)
+    parts: dict[Part, list[Encoded]] = {(name, split): [] for name in hidden_seeds for split in SPLITS}
+    sizes = dict.fromkeys(parts, 0)
     most = profile.predict_containers * profile.sequence_length  # no more of one source is used
     for seed_set, seed in hidden_seeds.items():
         own = [name for name in sources if seed_set == _seed_set_of(name)]
         for name in sorted(own, key=lambda name: _keyed(seed, name)):
             fixed = sources[name][0].document.fixed_split
-            chosen = min((lot for lot in lots if lot[0] == seed_set and fixed in (None, lot[1])), key=sizes.__getitem__)
-            lots[chosen] += sorted(sources[name], key=lambda entry: _keyed(seed, entry.document.text))
+            # To the emptiest split it may go to: that keeps sizes within one source of each other.
+            chosen = min(
+                (part for part in parts if part[0] == seed_set and fixed in (None, part[1])), key=sizes.__getitem__
+            )
+            parts[chosen] += sorted(sources[name], key=lambda entry: _keyed(seed, entry.document.text))
             sizes[chosen] += min(most, sum(len(entry.tokens) for entry in sources[name]))
-    return lots
+    return parts
 
 
 def _seed_set_of(source: str) -> str:
@@ -124,15 +127,15 @@ def _keyed(seed: int, name: str) -> bytes:
     return hashlib.blake2b(name.encode(), key=seed.to_bytes(16, "big", signed=True)).digest()
 
 
-def _pack_lot(
+def _packed(
     profile: AutoresearchProfile,
     split: str,
-    dealt: Sequence[Encoded],
+    assigned: Sequence[Encoded],
     kept: Sequence[Tokens],
     tokenizer: BytePairTokenizer,
     seed: int,
 ) -> SplitRows:
-    """Rows of a lot; those of one source, if it has several documents, are dealt to different containers.
+    """Rows of a part; those of one source, if it has several documents, are assigned to different containers.
 
     With one container all documents are packed together: each is then the only one of its source, and stands in one
     row. With more, a row holds documents of one source, and a source has at most one row for each container, drawn
@@ -142,7 +145,7 @@ def _pack_lot(
     bos, containers = tokenizer.get_bos_token_id(), profile.predict_containers
     rng = np.random.default_rng(seed)
     rows: list[Tokens] = []
-    for documents in [kept] if containers == 1 else _by_source(dealt, kept):
+    for documents in [kept] if containers == 1 else _by_source(assigned, kept):
         packed = list(islice(pack(documents, row_tokens, bos), most))
         rows += packed if containers == 1 else [packed[index] for index in rng.permutation(len(packed))[:containers]]
     if not rows:
@@ -153,10 +156,10 @@ def _pack_lot(
     return SplitRows(split, tokens, lengths, numbers, max(1, len(tokens) // profile.pool_factor))
 
 
-def _by_source(dealt: Sequence[Encoded], kept: Sequence[Tokens]) -> Iterator[list[Tokens]]:
-    """The documents of each source; `kept` are some of those that were dealt, in the same order."""
+def _by_source(assigned: Sequence[Encoded], kept: Sequence[Tokens]) -> Iterator[list[Tokens]]:
+    """The documents of each source; `kept` are some of those that were assigned, in the same order."""
     sources: dict[str, list[Tokens]] = {}
-    entries = iter(dealt)
+    entries = iter(assigned)
     for tokens in kept:
         source = next(entry.document.group for entry in entries if entry.tokens is tokens)
         sources.setdefault(source, []).append(tokens)

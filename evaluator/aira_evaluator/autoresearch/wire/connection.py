@@ -3,10 +3,9 @@
 The judge listens on a socket in a folder that the predict container sees read-only, accepts one connection and takes
 the socket away. Sockets have secret names in a folder that nobody can list: a predictor that was hung up on cannot find
 the socket of the next one. The judge sends a hello with the memory's descriptor; the predictor answers ready once its
-model is loaded. Then every request names a number of windows and their length, and every answer is a
-status. A status that comes before its request is the predictor's loss: the judge reads what stands in the memory then.
-Statuses are a closed list: no text crosses over, so neither can anything a model was
-shown.
+model is loaded. Then every request names a number of windows and their length, and every answer is a status. A status
+that comes before its request is the predictor's loss: the judge reads what stands in the memory then. Statuses are a
+closed list: no text crosses over, so neither can anything a model was shown.
 
 Everything that goes wrong on the other side (silence, an early end, a broken message) is a `PredictorFailed`: the
 submission's failure, never the evaluation's.
@@ -154,7 +153,7 @@ def accepted(path: Path, shape: MemoryShape, deadlines: Deadlines) -> Iterator[C
 
 
 def greet(stream: socket.socket) -> SharedMemory:
-    """The predictor's half of a connection: take the hello and map its memory.
+    """Return the predictor's half of a connection: take the hello and map its memory.
 
     Raises:
         ConnectionError: the other side is no judge.

@@ -60,15 +60,15 @@ class SharedMemory:
         return int(torch.frombuffer(self._map, dtype=torch.uint8).data_ptr())
 
     def windows(self, rows: int, length: int) -> torch.Tensor:
-        """A request's token windows, int32 [rows, length]."""
+        """Return a request's token windows, int32 [rows, length]."""
         return self._view(0, torch.int32, rows, length, self.shape.tokens)
 
     def positions(self, rows: int) -> torch.Tensor:
-        """The position that is asked for in each window, int32 [rows]."""
+        """Return the position that is asked for in each window, int32 [rows]."""
         return self._view(self.shape.offsets[0], torch.int32, rows, 1, 1)[:, 0]
 
     def logits(self, rows: int) -> torch.Tensor:
-        """What is answered for each window, float32 [rows, vocabulary]."""
+        """Return what is answered for each window, float32 [rows, vocabulary]."""
         return self._view(self.shape.offsets[1], torch.float32, rows, self.shape.vocabulary, self.shape.vocabulary)
 
     def _view(self, offset: int, dtype: torch.dtype, rows: int, width: int, widest: int) -> torch.Tensor:
@@ -78,7 +78,7 @@ class SharedMemory:
 
 
 def create(shape: MemoryShape) -> int:
-    """A descriptor of new, zeroed and sealed memory of exactly `shape.size_bytes`.
+    """Return a descriptor of new, zeroed and sealed memory of exactly `shape.size_bytes`.
 
     Raises:
         OSError: there is not enough memory, or the kernel cannot seal it.

@@ -56,7 +56,7 @@ class Channel:
     answers: BinaryIO
 
     def receive(self) -> bytes | None:
-        """The next request, or None where the input ended between requests.
+        """Return the next request, or None where the input ended between requests.
 
         Raises:
             ProtocolError: it is longer than admitted, or cut off.

@@ -46,6 +46,7 @@ class SelectiveCopying:
         blanks = self.length - 2 * self.copies - 1
         content_NC = rng.integers(0, blank, (examples, self.copies))
         follower = rng.integers(0, self.copies, (examples, blanks))
+        # Content token c stands behind the c tokens and all blanks drawn for tokens up to itself.
         blanks_up_to_NC = (follower[:, None, :] <= np.arange(self.copies)[:, None]).sum(axis=2)
         inputs = np.full((examples, self.length), blank, dtype=np.int64)
         np.put_along_axis(inputs, np.arange(self.copies) + blanks_up_to_NC, content_NC, axis=1)
@@ -99,7 +100,7 @@ class Memorization:
         return self.length
 
     def value_of_key(self) -> NDArray[np.int64]:
-        """The map: entry k is the value of key k; 127 pairs at a vocabulary of 256."""
+        """Return the map: entry k is the value of key k; 127 pairs at a vocabulary of 256."""
         insert = self.vocabulary - 1
         values = np.arange(insert // 2, insert)
         np.random.default_rng(MEMORIZATION_MAP_SEED).shuffle(values)

@@ -38,7 +38,7 @@ class Candidate:
     """Train with compiled blocks, which changes scores; no judge does."""
 
     def begin(self, name: str) -> TaskTraining:
-        """The training on one task, before its first step. Tasks get independent streams of the seed."""
+        """Return the training on one task, before its first step. Tasks get independent streams of the seed."""
         index = list(self.profile.tasks).index(name)
         task_seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
         training = begin_training(

@@ -40,11 +40,12 @@ def task_accuracy(predicted: NDArray[np.integer], due: NDArray[np.integer], clas
     guess, truth = predicted[mask], due[mask]
     hits = np.bincount(truth[guess == truth], minlength=classes)
     support = np.bincount(truth, minlength=classes)
+    # Recall of a class is hits over support; a class only guessed has no support and recall 0 (torchmetrics).
     present = (support > 0) | (np.bincount(guess, minlength=classes) > 0)
     recall = hits[present] / np.maximum(support[present], 1)
     return TaskAccuracy(micro=float(hits.sum() / scored), macro=float(recall.mean()), scored=scored)
 
 
 def diverged_accuracy(due: NDArray[np.integer]) -> TaskAccuracy:
-    """The worst result, for a training that met a non-finite number."""
+    """Return the worst result, for a training that met a non-finite number."""
     return TaskAccuracy(micro=0.0, macro=0.0, scored=int((due != IGNORED).sum()), diverged=True)

@@ -27,7 +27,7 @@ _PREDICTION_BATCH = {"cpu": 256, "cuda": 2048}
 def build_model(
     architecture: Sequence[str], task: SyntheticTask, profile: MadProfile, *, generator: torch.Generator
 ) -> nn.Module:
-    """The task's backbone around the architecture, on the CPU, mapping ids (B, L) to logits (B, L, V)."""
+    """Return the task's backbone around the architecture, on the CPU, mapping ids (B, L) to logits (B, L, V)."""
     if task.backbone == "autoencoder":
         return AutoEncoder(architecture, task.vocabulary, task.model_length, profile.sizes, generator=generator)
     return LanguageModel(architecture, task.vocabulary, profile.sizes, generator=generator)
@@ -42,7 +42,7 @@ def begin_training(
     seed: int,
     device: torch.device,
 ) -> TaskTraining:
-    """A training with its model, data and order of examples on the device, before its first step."""
+    """Return a training with its model, data and order of examples on the device, before its first step."""
     generator = torch.Generator().manual_seed(seed)
     model = build_model(architecture, task, profile, generator=generator).to(device)
     epochs = Epochs(len(examples), profile.batch_size, profile.epochs)

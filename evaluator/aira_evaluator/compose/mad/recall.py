@@ -61,6 +61,7 @@ class InContextRecall:
         # Uniform among the keys shown: the largest of independent uniform scores, -1 for keys not shown.
         scores_NK = np.where(shown_NSK.any(axis=1), rng.random((examples, keys)), -1.0)
         key_NS[:, -1] = scores_NK.argmax(axis=1)
+        # A value can be recalled where its key stood in an earlier slot: a running "or" over slots, read one slot back.
         seen_NSK = np.logical_or.accumulate(shown_NSK, axis=1)
         recalled_NS = np.zeros((examples, slots), dtype=np.bool_)
         recalled_NS[:, 1:] = np.take_along_axis(seen_NSK[:, :-1], key_NS[:, 1:, None], axis=2)[..., 0]
@@ -170,6 +171,7 @@ class FuzzyInContextRecall:
 
 def _draw_motifs(ids: range, shortest: int, longest: int, count: int, rng: np.random.Generator) -> list[Motif]:
     """Draw ordered tuples of distinct ids, their size uniform and then the tuple uniform of that size."""
+    # Sorting uniform scores permutes the ids uniformly; a prefix of a permutation is a draw without repetition.
     order = np.argsort(rng.random((count, len(ids))), axis=1)[:, :longest] + ids.start
     sizes = rng.integers(shortest, longest + 1, count).tolist()
     return [tuple(row[:size]) for row, size in zip(order.tolist(), sizes, strict=True)]

@@ -83,7 +83,7 @@ def is_held_out(document_digest: bytes, share: float) -> bool:
 
 
 def hidden_part(document_digest: bytes, key: bytes, parts: int) -> int:
-    """Which of the hidden splits a held-out document serves; the key is not."""
+    """Return which of the hidden splits a held-out document serves; the key is not."""
     keyed = hashlib.blake2b(document_digest, key=key, digest_size=DIGEST_BYTES).digest()
     return int.from_bytes(keyed, "big") % parts
 
@@ -105,7 +105,7 @@ def distinct(texts: Iterable[str], share: float, counts: Counts) -> Iterator[_Do
 
 
 def train_tokenizer(documents: Documents, profile: TextProfile) -> BytePairTokenizer:
-    """A byte-pair tokenizer of the public train documents alone.
+    """Return a byte-pair tokenizer of the public train documents alone.
 
     Raises:
         DataError: they do not have enough different pairs for the vocabulary.

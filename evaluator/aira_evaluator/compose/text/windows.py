@@ -75,7 +75,7 @@ class Windows:
         return Windows(self.stream, self.length, self.first + start, stop - start)
 
     def tokens(self) -> Stream:
-        """All tokens of these windows, one more than they predict."""
+        """Return all tokens of these windows, one more than they predict."""
         return self.stream[self.first * self.length : (self.first + self.count) * self.length + 1]
 
 

@@ -23,5 +23,5 @@ def make_deterministic() -> None:
 
 
 def choose_device() -> torch.device:
-    """The CUDA device where there is one, else the CPU."""
+    """Return the CUDA device where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

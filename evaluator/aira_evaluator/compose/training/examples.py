@@ -35,7 +35,7 @@ class Examples:
         return len(self.inputs)
 
     def take(self, indices: NDArray[np.intp]) -> "Examples":
-        """The examples at `indices`, in that order."""
+        """Return the examples at `indices`, in that order."""
         return Examples(self.inputs[indices], self.targets[indices], self.scored[indices])
 
 

@@ -43,6 +43,7 @@ class FusedAdamW:
             if parameter.grad is None:
                 raise RuntimeError("a parameter took no part in the loss")
             gradients.append(parameter.grad)
+        # Counted first: the kernel corrects moments by 1 - beta^t, with t = 1 at the first step.
         self.steps += 1
         torch._fused_adamw_(
             self._parameters, gradients, self._means, self._squares, [], [self.steps] * len(gradients),

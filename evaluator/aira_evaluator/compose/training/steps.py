@@ -55,7 +55,7 @@ class Epochs:
             yield min(self.batch_size, self.examples - start)
 
     def sizes(self) -> tuple[int, ...]:
-        """The one or two different batch sizes."""
+        """Return the one or two different batch sizes."""
         return tuple(dict.fromkeys(self.batches()))
 
 

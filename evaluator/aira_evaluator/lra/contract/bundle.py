@@ -58,7 +58,7 @@ def scaled_batch_size(hyperparameters: Hyperparameters) -> int:
 
 
 def write_bundle(bundle: Bundle) -> bytes:
-    """The bundle as it is stored."""
+    """Return the bundle as it is stored."""
     header = {
         "schema": _SCHEMA,
         "platform": bundle.platform,

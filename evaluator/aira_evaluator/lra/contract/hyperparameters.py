@@ -81,7 +81,7 @@ _BY_SPELLING: Mapping[str, Constant] = {name: constant for constant in CONSTANTS
 def read_hyperparameters(
     source: str, defaults: Hyperparameters, ranges: Mapping[str, Range], max_train_tokens: int
 ) -> Hyperparameters:
-    """The hyper-parameters of a configurable `model.py`: its constants over the task's defaults.
+    """Return the hyper-parameters of a configurable `model.py`: its constants over the task's defaults.
 
     Args:
         source: text of the module; its size is the caller's to bound (`contract.MAX_SOURCE_BYTES`).

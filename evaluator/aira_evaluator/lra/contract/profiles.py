@@ -55,63 +55,53 @@ class LraProfile:
     listops: ListOpsShape | None = None
 
 
-def _paper(task: TaskName, defaults: Hyperparameters, sizes: SplitSizes, listops: ListOpsShape | None) -> LraProfile:
+def _ranges(
+    *, seq_len: int, train_steps: int, warmup_steps: int, num_layers: int, num_heads: int, width: int, mlp_dim: int
+) -> Mapping[str, Range]:
+    """Admitted values, up to the given ones where profiles differ."""
+    return {
+        "seq_len": (16, seq_len),
+        "learning_rate": (1e-6, 0.05),
+        "batch_size": (1, 128),
+        "train_steps": (1, train_steps),
+        "num_layers": (1, num_layers),
+        "num_heads": (1, num_heads),
+        "emb_dim": (8, width),
+        "qkv_dim": (8, width),
+        "mlp_dim": (16, mlp_dim),
+        "weight_decay": (0.0, 0.5),
+        "warmup_steps": (1, warmup_steps),
+        "eval_frequency": (5, 4000),
+        "random_seed": (0, 2**31 - 1),
+    }
+
+
+def _paper(
+    task: TaskName, defaults: Hyperparameters, sizes: SplitSizes, listops: ListOpsShape | None = None
+) -> LraProfile:
     """Ranges: what Table 13 shows agents tried over all tasks, widened to hold every default of Table 12."""
-    ranges: dict[str, Range] = {
-        "seq_len": (16, 8192),
-        "learning_rate": (1e-6, 0.05),
-        "batch_size": (1, 128),
-        "train_steps": (1, 30_000),
-        "num_layers": (1, 12),
-        "num_heads": (1, 16),
-        "emb_dim": (8, 512),
-        "qkv_dim": (8, 512),
-        "mlp_dim": (16, 2048),
-        "weight_decay": (0.0, 0.5),
-        "warmup_steps": (1, 8000),
-        "eval_frequency": (5, 4000),
-        "random_seed": (0, 2**31 - 1),
-    }
+    ranges = _ranges(
+        seq_len=8192, train_steps=30_000, warmup_steps=8000, num_layers=12, num_heads=16, width=512, mlp_dim=2048
+    )  # fmt: skip
     return LraProfile(
-        name="paper",
-        task=task,
-        defaults=defaults,
-        ranges=ranges,
-        max_train_tokens=8 * defaults.train_tokens,
-        sizes=sizes,
-        eval_batch_size=64,
-        eval_subset=512,
-        listops=listops,
-    )
+        "paper", task, defaults, ranges, max_train_tokens=8 * defaults.train_tokens,
+        sizes=sizes, eval_batch_size=64, eval_subset=512, listops=listops,
+    )  # fmt: skip
 
 
-def _cpu(task: TaskName, defaults: Hyperparameters, sizes: SplitSizes, listops: ListOpsShape | None) -> LraProfile:
-    ranges: dict[str, Range] = {
-        "seq_len": (16, 2 * defaults.seq_len),
-        "learning_rate": (1e-6, 0.05),
-        "batch_size": (1, 128),
-        "train_steps": (1, 4 * defaults.train_steps),
-        "num_layers": (1, 6),
-        "num_heads": (1, 8),
-        "emb_dim": (8, 128),
-        "qkv_dim": (8, 128),
-        "mlp_dim": (16, 256),
-        "weight_decay": (0.0, 0.5),
-        "warmup_steps": (1, 4 * defaults.train_steps),
-        "eval_frequency": (5, 4000),
-        "random_seed": (0, 2**31 - 1),
-    }
+def _cpu(
+    task: TaskName, defaults: Hyperparameters, sizes: SplitSizes, listops: ListOpsShape | None = None
+) -> LraProfile:
+    """Ranges: such that the largest module admitted is still trained on one core in minutes."""
+    steps = 4 * defaults.train_steps
+    ranges = _ranges(
+        seq_len=2 * defaults.seq_len, train_steps=steps, warmup_steps=steps, num_layers=6, num_heads=8, width=128,
+        mlp_dim=256,
+    )  # fmt: skip
     return LraProfile(
-        name="cpu",
-        task=task,
-        defaults=defaults,
-        ranges=ranges,
-        max_train_tokens=2 * defaults.train_tokens,
-        sizes=sizes,
-        eval_batch_size=100,
-        eval_subset=200,
-        listops=listops,
-    )
+        "cpu", task, defaults, ranges, max_train_tokens=2 * defaults.train_tokens,
+        sizes=sizes, eval_batch_size=100, eval_subset=200, listops=listops,
+    )  # fmt: skip
 
 
 PAPER_LISTOPS = _paper(
@@ -130,7 +120,6 @@ PAPER_TEXT = _paper(
         qkv_dim=512, mlp_dim=2048, weight_decay=0.01, warmup_steps=500, eval_frequency=50,
     ),
     SplitSizes(train=None, validation=2500, hidden_validation=5000, hidden_test=7500),
-    None,
 )  # fmt: skip
 PAPER_RETRIEVAL = _paper(
     "retrieval",
@@ -139,7 +128,6 @@ PAPER_RETRIEVAL = _paper(
         qkv_dim=128, mlp_dim=512, weight_decay=0.01, warmup_steps=8000, eval_frequency=50,
     ),
     SplitSizes(train=None, validation=5000, hidden_validation=8000, hidden_test=8000),
-    None,
 )  # fmt: skip
 CPU_LISTOPS = _cpu(
     "listops",
@@ -157,7 +145,6 @@ CPU_TEXT = _cpu(
         qkv_dim=32, mlp_dim=64, weight_decay=0.01, warmup_steps=50, eval_frequency=100,
     ),
     SplitSizes(train=8000, validation=500, hidden_validation=500, hidden_test=500),
-    None,
 )  # fmt: skip
 CPU_RETRIEVAL = _cpu(
     "retrieval",
@@ -166,7 +153,6 @@ CPU_RETRIEVAL = _cpu(
         qkv_dim=32, mlp_dim=64, weight_decay=0.01, warmup_steps=50, eval_frequency=100,
     ),
     SplitSizes(train=8000, validation=500, hidden_validation=500, hidden_test=500),
-    None,
 )  # fmt: skip
 
 PROFILES: Mapping[tuple[str, TaskName], LraProfile] = {

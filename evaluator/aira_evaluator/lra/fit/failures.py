@@ -49,7 +49,7 @@ def failure(error: BaseException, path: Path) -> str:
 
 
 def foreign_call(module: str) -> str | None:
-    """What a graph's text calls outside StableHLO and why that is refused; None where it calls nothing."""
+    """Return what a graph's text calls outside StableHLO and why that is refused; None where it calls nothing."""
     found = _CUSTOM_CALL.search(module)
     called = (found[1] or found[2]) if found else "sdy" if "sdy.sharding_constraint" in module else None
     if called is None:

@@ -81,13 +81,17 @@ def _reflected(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
         array, factors = state
         column = array[:, k]
         alpha, below = column[k], jnp.where(rows > k, column, 0)
+        # H = 1 - factor v v^H maps the column to beta e_k (Golub and Van Loan, "Matrix Computations", 5.1; scaled as
+        # LAPACK's larfg, v_k = 1). beta has the sign that alpha has not: alpha - beta never cancels.
         rest = jnp.sum(jnp.abs(below) ** 2)
         norm = jnp.sqrt(jnp.abs(alpha) ** 2 + rest)
         beta = jnp.where(jnp.real(alpha) < 0, norm, -norm).astype(array.dtype)
+        # Nothing to reflect: the column is real and zero below the diagonal. H is then the identity.
         trivial = (rest == 0) & (jnp.imag(alpha) == 0)
         factor = jnp.where(trivial, 0, (beta - alpha) / jnp.where(trivial, 1, beta))
         vector = jnp.where(rows == k, 1, jnp.where(trivial, 0, below / jnp.where(trivial, 1, alpha - beta)))
         others = jnp.where(columns > k, _product(jnp.conj(vector), array), 0)
+        # H^H applied to the columns on the right: (1 - conj(factor) v v^H) A.
         array = array - jnp.conj(factor) * vector[:, None] * others[None]
         reflected = jnp.where(rows == k, jnp.where(trivial, alpha, beta), jnp.where(rows > k, vector, column))
         return array.at[:, k].set(reflected), factors.at[k].set(factor)
@@ -97,11 +101,14 @@ def _reflected(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def householder_product(vectors: jax.Array, factors: jax.Array) -> tuple[jax.Array]:
-    """The first N columns of the product of the K reflections whose vectors are the columns of an array (M, N)."""
+    """Return the first N columns of the product of the K reflections whose vectors are the columns of an array
+    (M, N).
+    """
     rows = jnp.arange(vectors.shape[0])
     count = factors.shape[0]
 
     def reflect(step: jax.Array, array: jax.Array) -> jax.Array:
+        # H_1 H_2 ... H_K I, from the right: reflection k leaves rows above k as they are, so the identity fills up.
         k = count - 1 - step
         vector = jnp.where(rows == k, 1, jnp.where(rows > k, vectors[:, k], 0))
         return array - factors[k] * vector[:, None] * _product(jnp.conj(vector), array)[None]
@@ -121,11 +128,13 @@ def lu(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
     def eliminate(k: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         array, pivots, order = state
+        # Partial pivoting (Golub and Van Loan, 3.4) by |Re| + |Im|, the measure of LAPACK's izamax.
         column = array[:, k]
         pivot = jnp.argmax(jnp.where(rows >= k, jnp.abs(jnp.real(column)) + jnp.abs(jnp.imag(column)), -1))
         here, there = jnp.array([k, pivot]), jnp.array([pivot, k])
         array, order = array.at[here].set(array[there]), order.at[here].set(order[there])
         column = array[:, k]
+        # A column of zeros is left alone: the matrix is singular, which U then shows, as LAPACK's does.
         factors = jnp.where((rows > k) & (column[k] != 0), column / jnp.where(column[k] == 0, 1, column[k]), 0)
         array = array - factors[:, None] * jnp.where(columns > k, array[k], 0)[None]
         array = array.at[:, k].set(jnp.where(rows > k, factors, column))
@@ -137,10 +146,14 @@ def lu(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def cholesky(matrix: jax.Array) -> tuple[jax.Array]:
-    """The lower triangle L with L L^H = matrix (N, N); not a number where the matrix is not positive definite."""
+    """Return the lower triangle L with L L^H = matrix (N, N); not a number where the matrix is not positive
+    definite.
+    """
     rows = jnp.arange(matrix.shape[0])
 
     def eliminate(k: jax.Array, lower: jax.Array) -> jax.Array:
+        # Left-looking (Golub and Van Loan, 4.2): column k of L is what column k of the matrix has beyond the product of
+        # the columns before, over the root of its diagonal. The root of a negative number is what is not a number.
         known = jnp.where(rows < k, lower[k], 0)
         column = matrix[:, k] - _product(lower, jnp.conj(known))
         return lower.at[:, k].set(jnp.where(rows >= k, column / jnp.sqrt(jnp.real(column[k])), 0))
@@ -181,6 +194,8 @@ def eigh(
     # An odd size gets one row of zeros, which no rotation mixes with the others.
     hermitian = jnp.pad(triangle + jnp.conj(strict.T), [(0, 2 * half - size)] * 2)
     top, bottom = jnp.arange(half), jnp.arange(half, 2 * half)
+    # Columns k and k + N / 2 are the pairs of a round. Between rounds all but the first move one seat on, as players of
+    # a tournament do, so that after N - 1 rounds, a sweep, every pair has met once.
     turn = jnp.concatenate([top[:1], bottom[:1], top[1:-1], bottom[1:], top[-1:]]) if half > 1 else jnp.arange(2)
 
     def rotate(_: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -227,6 +242,9 @@ def _rotation(array: jax.Array, half: int) -> _Rotation:
     product = jnp.diagonal(array, half)
     size = jnp.abs(product)
     safe = jnp.where(size == 0, 1, size)
+    # Golub and Van Loan, 8.5.2: with tau = (a_qq - a_pp) / (2 |a_pq|) the tangent is a root of t^2 + 2 tau t - 1 = 0.
+    # The smaller root turns by at most 45 degrees, without which the iteration need not converge; this form of it does
+    # not cancel. The phase makes a_pq real first.
     slope = (diagonal[half:] - diagonal[:half]) / (2 * safe)
     tangent = jnp.where(slope < 0, -1, 1) / (jnp.abs(slope) + jnp.sqrt(1 + slope**2))
     tangent = jnp.where(size == 0, 0, tangent)

@@ -143,7 +143,9 @@ class _Traced:
         return out
 
     def training_pass(self, forward_name: str, backward_name: str, batch: int) -> tuple[bytes, bytes]:
-        """The graphs `forward(*params, inputs, key) -> (out, *residuals)` and `backward(*residuals, cotangent)`."""
+        """Return the graphs `forward(*params, inputs, key) -> (out, *residuals)` and `backward(*residuals,
+        cotangent)`.
+        """
         structure: Any = None
         keys: set[int] = set()
 
@@ -169,7 +171,7 @@ class _Traced:
         return passing.text, returning.text
 
     def evaluation(self, name: str, batch: int) -> bytes:
-        """The graph `evaluate(*params, inputs) -> (out,)`."""
+        """Return the graph `evaluate(*params, inputs) -> (out,)`."""
 
         def evaluate(*arguments: jax.Array) -> tuple[jax.Array, ...]:
             *leaves, inputs = arguments

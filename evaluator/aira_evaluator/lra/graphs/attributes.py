@@ -45,14 +45,16 @@ def result_type(value: "ir.Value[ir.Type]") -> tuple[tuple[int, ...], Any]:
 
 
 def integers(operation: ir.Operation, name: str, default: int = 0, count: int = 0) -> tuple[int, ...]:
-    """An attribute that lists integers, or `count` times the default where it is absent."""
+    """Return an attribute that lists integers, or `count` times the default where it is absent."""
     if name not in operation.attributes:
         return (default,) * count
     return tuple(int(each) for each in ir.DenseI64ArrayAttr(operation.attributes[name]))
 
 
 def pairs(operation: ir.Operation, name: str, count: int) -> list[tuple[int, int]]:
-    """An attribute that lists pairs, such as padding before and after each axis; `count` zeros where it is absent."""
+    """Return an attribute that lists pairs, such as padding before and after each axis; `count` zeros where it is
+    absent.
+    """
     if name not in operation.attributes:
         return [(0, 0)] * count
     flat = np.asarray(ir.DenseIntElementsAttr(operation.attributes[name])).reshape(-1, 2)
@@ -60,17 +62,17 @@ def pairs(operation: ir.Operation, name: str, count: int) -> list[tuple[int, int
 
 
 def integer(operation: ir.Operation, name: str, default: int = 1) -> int:
-    """An attribute that is one integer, or the default where it is absent."""
+    """Return an attribute that is one integer, or the default where it is absent."""
     return ir.IntegerAttr(operation.attributes[name]).value if name in operation.attributes else default
 
 
 def word(operation: ir.Operation, name: str) -> str:
-    """The one word of an enumeration: `LT` of `#stablehlo<comparison_direction LT>`."""
+    """Return the one word of an enumeration: `LT` of `#stablehlo<comparison_direction LT>`."""
     return str(operation.attributes[name]).rstrip(">").split()[-1]
 
 
 def constant(operation: ir.Operation) -> Value:
-    """The value of a constant; scalars and what is not one repeated value are known while tracing."""
+    """Return the value of a constant; scalars and what is not one repeated value are known while tracing."""
     shape, dtype = result_type(operation.results[0])
     printed = str(operation.get_asm(enable_debug_info=False))  # some attributes exist as text alone
     text = printed[printed.index("dense<") :]

@@ -12,7 +12,7 @@ the caller can fall back on measured time.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log2, prod
+from math import isfinite, log2, prod
 
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
@@ -40,7 +40,7 @@ class Work:
 
 
 def work_of(graphs: Sequence[Graph]) -> Work:
-    """The work of graphs that are run one after the other."""
+    """Return the work of graphs that are run one after the other."""
     counted: Counter[Kind] = Counter()
     unknown = 0
     for graph in graphs:
@@ -51,7 +51,13 @@ def work_of(graphs: Sequence[Graph]) -> Work:
 
 
 def superlinear_share(short: Work, long: Work) -> float:
-    """Share of the work at four times the length that is of kinds which grew by `SUPERLINEAR_FROM` or more."""
+    """Share of the work at four times the length that is of kinds which grew by `SUPERLINEAR_FROM` or more.
+
+    All of it where the work is beyond any float.
+    """
+    if not isfinite(long.total):  # loops in loops, perhaps never run: inf / inf would be no share, and pass for small
+        return 1.0
+    # By kind and not in total: at short lengths the linear projections outweigh the quadratic scores.
     grown = sum(work for kind, work in long.by_kind.items() if work >= SUPERLINEAR_FROM * short.by_kind.get(kind, 0.0))
     return grown / long.total if long.total else 0.0
 
@@ -86,6 +92,7 @@ class _Counter:
             return Counter({kind: work * (trips or 1) for kind, work in body.items()})
         if name in ("stablehlo.case", "stablehlo.if"):
             branches = [self._region(region) for region in operation.regions]
+            # Which branch runs is known to nobody before; the costliest bounds them all.
             return max(branches, key=lambda branch: sum(branch.values()))
         if name in _IGNORED:
             return Counter()
@@ -116,9 +123,11 @@ def _elements(operation: ir.Operation) -> float:
     match operation.name:
         case "stablehlo.dot_general":
             dimensions = stablehlo.DotDimensionNumbers(operation.attributes["dot_dimension_numbers"])
+            # A multiplication and an addition for each contracted term of each result.
             return 2 * produced * prod(operands[0][index] for index in dimensions.lhs_contracting_dimensions)
         case "stablehlo.convolution":
             kernel = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+            # Each result sums over the kernel's taps and its share of the input features.
             return 2 * produced * prod(operands[1]) / operands[1][kernel.kernel_output_feature_dimension]
         case "stablehlo.reduce":
             return float(prod(operands[0]))

@@ -111,7 +111,7 @@ class Graph:
         return hashlib.sha256(self.text).hexdigest()
 
     def function(self, platform: str) -> Callable[..., tuple[jax.Array, ...]]:
-        """A traceable function of flat arguments that runs the graph."""
+        """Return a traceable function of flat arguments that runs the graph."""
 
         def stand_in(*_: jax.Array) -> tuple[jax.Array, ...]:
             return tuple(jnp.zeros(result.shape, result.dtype) for result in self.results)
@@ -127,7 +127,7 @@ class Graph:
 
 
 def graph_text(code: bytes) -> bytes:
-    """The text of serialized StableHLO, without locations. For code that was serialized in this process only."""
+    """Return the text of serialized StableHLO, without locations. For code that was serialized in this process only."""
     context = _context()
     return _text(stablehlo.deserialize_portable_artifact(context, code)).encode("ascii")
 

@@ -35,7 +35,7 @@ _MAX_TRIPS = 1_000_000
 
 
 def interpreted(graph: Graph) -> Callable[..., tuple[jax.Array, ...]]:
-    """A function of flat arguments that runs the graph and can be derived.
+    """Return a function of flat arguments that runs the graph and can be derived.
 
     Calling it raises `UnreadableError` where an operation has no reading.
     """
@@ -165,6 +165,7 @@ class _Reader:
         def look(count: jax.Array, *carried: jax.Array) -> list[jax.Array]:
             return trip(_Slices(trips, count, unchanged, taken=found), carried)
 
+        # Once for shapes alone, to learn which slices of what does not change are read; then once to be run.
         jax.eval_shape(look, jnp.int32(first), *start)
         slices = [_taken(jnp.asarray(unchanged[which]), at) for which, at in found]
 
@@ -189,6 +190,7 @@ class _Reader:
         if any(isinstance(each, jax.core.Tracer) for each in over):
             return
         with jax.ensure_compile_time_eval():
+            # The same operation over all trips at once: what a counter leads to is known before the loop runs.
             spread = [np.broadcast_to(np.asarray(each), (loop.trips,)) for each in over]
             found = EVALUATED[operation.name](operation, spread)
             loop.note(results[0], np.asarray(found))
@@ -214,6 +216,7 @@ class _Reader:
 def _taken(whole: jax.Array, at: NDArray[np.int32]) -> jax.Array:
     """Slices of length one along the first axis, (trips, 1, ...)."""
     count = whole.shape[0]
+    # Of a plain or reversed order the gradient is a copy; of a gather it is a scatter, which is slow.
     if np.array_equal(at, np.arange(count)):
         return whole[:, None]
     if np.array_equal(at, np.arange(count)[::-1]):

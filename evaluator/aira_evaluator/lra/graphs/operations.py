@@ -35,7 +35,7 @@ from aira_evaluator.lra.graphs.attributes import (
 
 
 def body_of(region: ir.Region) -> str:
-    """The one binary operation of a region `(a, b) -> op(a, b)`; `second` for one that returns b.
+    """Return the one binary operation of a region `(a, b) -> op(a, b)`; `second` for one that returns b.
 
     Raises:
         UnreadableError: the region is anything else.

@@ -110,6 +110,8 @@ def _measure(levels: list[_Level], operators: Sequence[Operator]) -> tuple[list[
         if inner.any():
             counts = level.arguments[inner]
             starts = np.cumsum(counts) - counts
+            # Children stand end to end one level down, so the tokens of a node are sums over slices: reduceat. The two
+            # are the operator and its bracket.
             size[inner] = 2 + np.add.reduceat(sizes[-1], starts)
             value[inner] = apply(operators, level.symbol[inner].astype(np.int64) - FIRST_OPERATOR, values[-1], counts)
         sizes.append(size)
@@ -129,6 +131,7 @@ def _serialise(levels: list[_Level], sizes: list[_Integers]) -> NDArray[np.uint8
             counts = level.arguments[inner]
             before = np.cumsum(sizes[depth + 1]) - sizes[depth + 1]
             first = before[np.cumsum(counts) - counts]
+            # A child starts where its parent's operator ends, plus the sizes of the siblings before it.
             start = np.repeat(start[inner] + 1 - first, counts) + before
     return symbols
 

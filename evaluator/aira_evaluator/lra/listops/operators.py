@@ -30,6 +30,7 @@ class _Arguments:
     """The values of each application in ascending order."""
 
     def summed(self, weighted: _Integers) -> _Integers:
+        # SM of ListOps is the sum modulo 10; of negative sums Python and numpy take the remainder that is a digit.
         return np.add.reduceat(weighted, self.starts) % DIGITS
 
     @property
@@ -94,11 +95,13 @@ def apply(operators: Sequence[Operator], which: _Integers, arguments: _Integers,
         mine, order = which == index, np.array(operator.order)
         if mine.any():
             reduced = _REDUCTIONS[operator.reduction](_arguments(order[arguments[whose == index]], counts[mine]))
+            # argsort inverts a permutation: from the place that results back to the digit that stands there.
             results[mine] = np.argsort(order)[reduced]
     return results
 
 
 def _arguments(values: _Integers, counts: _Integers) -> _Arguments:
+    # One sort for all: tens keep applications apart and in order, units order the digits inside each.
     ranked = np.sort(DIGITS * np.repeat(np.arange(len(counts)), counts) + values) % DIGITS
     return _Arguments(values, np.cumsum(counts) - counts, counts, ranked)
 

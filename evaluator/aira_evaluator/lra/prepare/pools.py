@@ -59,7 +59,7 @@ class PoolBuilder:
 
 
 def take(pool: LabelledSplit, examples: NDArray[np.intp]) -> LabelledSplit:
-    """The examples at these indices, in that order, with only the sequences they use."""
+    """Return the examples at these indices, in that order, with only the sequences they use."""
     used, rows = np.unique(pool.rows[examples], return_inverse=True)
     lengths = np.diff(pool.sequences.offsets)[used]
     offsets = np.zeros(len(used) + 1, np.int64)

@@ -80,14 +80,16 @@ def check_chance(draws: Sequence[Logits], labels: NDArray[np.integer]) -> Chance
     excess, errors = [], []
     for logits in draws:
         answers = predictions(logits)
+        # If answers and labels are independent: sum over classes of P(answer) P(label). Ties (-1) are never right.
         expected = float(shares[answers[answers >= 0]].sum() / len(answers))
         excess.append(float((answers == labels).mean()) - expected)
+        # Binomial, at no less than the chance of a uniform guess: a module that ties everywhere has no spread itself.
         errors.append((max(expected, 1 / classes) * (1 - max(expected, 1 / classes)) / len(labels)) ** 0.5)
     return ChanceCheck(excess, fmean(errors))
 
 
 def other_company(inputs: Inputs, batch_size: int, rng: np.random.Generator) -> tuple[Inputs, NDArray[np.int64]]:
-    """A batch that mixes examples of the first batch with others, and what it consists of.
+    """Return a batch that mixes examples of the first batch with others, and what it consists of.
 
     Returns:
         The batch, and for each of its rows the example's index.

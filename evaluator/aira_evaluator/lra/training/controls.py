@@ -80,7 +80,7 @@ class ControlResult:
 
 
 def secret_ids(vocab_size: int, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """A renaming of token ids, uint16 (V,). Padding stays padding."""
+    """Return a renaming of token ids, uint16 (V,). Padding stays padding."""
     ids = np.arange(vocab_size, dtype=np.uint16)
     ids[PADDING_ID + 1 :] = rng.permutation(ids[PADDING_ID + 1 :])
     return ids
@@ -151,6 +151,7 @@ class ControlVerdict:
         for kind in dict.fromkeys(result.kind for result in self.results):
             alike = [result for result in self.results if result.kind == kind]
             reached = fmean(result.accuracy for result in alike)
+            # The controls of one kind are pooled; errors of independent shares add up as squares.
             error = _error(reached, sum(result.examples for result in alike))
             if kind == "shuffled":
                 chance = fmean(result.chance for result in alike)

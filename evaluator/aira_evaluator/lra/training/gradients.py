@@ -93,6 +93,8 @@ def _distances(ours: Sequence[jax.Array], theirs: Sequence[jax.Array], outputs: 
     largest = jnp.max(jnp.stack(sizes[: len(sizes) - outputs]))
     found = []
     for index, (one, other, size) in enumerate(zip(ours, theirs, sizes, strict=True)):
+        # ||a - b|| <= relative * max(||a||, ||b||) + absolute * scale: an array whose own gradient is small is
+        # allowed what rounding makes of the largest one, because it may be a difference of such terms.
         scale = largest if index < len(sizes) - outputs else size
         allowed = tolerance.relative * size + tolerance.absolute * scale
         apart = _norm(one - other)
@@ -109,6 +111,7 @@ def moved(weights: Weights, key: jax.Array) -> Weights:
     parameters = []
     for index, values in enumerate(weights[0]):
         noise = jax.random.normal(jax.random.fold_in(key, index), values.shape)
+        # Relative to the array's root mean square, and to 0.1 where it is zero, as biases are at the start.
         scale = MOVED * (0.1 + jnp.sqrt(jnp.mean(jnp.square(values))))
         parameters.append(values + scale * noise)
     return tuple(parameters), weights[1]

@@ -7,6 +7,7 @@ Counting sees the passes of the training too, and does not depend on the machine
 Not covered: modules that change their algorithm beyond four times the length.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from aira_evaluator.lra.training.trainer import Weights
 
 QUADRATIC_SHARE = 0.1
 QUADRATIC_GROWTH = 8.0
-"""Of L ** 1.5 over four times the length."""
+"""What L ** 1.5 grows to over four times the length: halfway, in the exponent, from linear (4) to quadratic (16)."""
 _TELLING_S = 0.02
 _TELLING_BYTES = 1 << 20
 """Below these, overheads and padding decide ratios."""
@@ -65,6 +66,7 @@ class Growth:
         if superlinear_share(first.work, last.work) >= QUADRATIC_SHARE:
             return True
         if first.evaluator and last.evaluator:
+            # Scores of attention kept whole are L x L numbers: memory shows what one operation would hide from a count.
             memory = last.evaluator.temporary_bytes
             if memory >= max(_TELLING_BYTES, QUADRATIC_GROWTH * first.evaluator.temporary_bytes):
                 return True
@@ -76,7 +78,7 @@ class Growth:
         """Plain values for a report."""
         rows = {
             f"x{module.scale}": {
-                "work": module.work.total,
+                "work": module.work.total if math.isfinite(module.work.total) else "beyond 1e300",
                 "loops_of_unknown_length": module.work.unknown_loops,
                 "temporary_mib": rounded(module.evaluator.temporary_bytes / 2**20) if module.evaluator else None,
                 "seconds": None if module.seconds is None else rounded(module.seconds),

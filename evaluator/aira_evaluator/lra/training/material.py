@@ -36,7 +36,9 @@ def own_rng(seed: int, draw_secret: bytes, module: CheckedModule, use: int) -> n
 
 
 def renaming(profile: LraProfile, seed: int, draw_secret: bytes, module: CheckedModule) -> NDArray[np.uint16]:
-    """What each public token id becomes where a submission is trained and scored; the identity but for ListOps."""
+    """Return what each public token id becomes where a submission is trained and scored; the identity but for
+    ListOps.
+    """
     vocab_size = CONTRACTS[profile.task].vocab_size
     if profile.task != "listops":
         return np.arange(vocab_size, dtype=np.uint16)

@@ -64,7 +64,7 @@ class Evaluator:
 
 
 def require_finite(logits: Logits) -> Logits:
-    """The logits, if all are finite.
+    """Return the logits, if all are finite.
 
     Raises:
         NotFiniteError: some are not.
@@ -75,8 +75,9 @@ def require_finite(logits: Logits) -> Logits:
 
 
 def predictions(logits: Logits) -> NDArray[np.int64]:
-    """The class of the greatest logit, -1 where several are greatest."""
+    """Return the class of the greatest logit, -1 where several are greatest."""
     greatest = logits.max(axis=1, keepdims=True)
+    # Ties are no answer: a module that gives one value to all classes would else be right about the first.
     tied = (logits == greatest).sum(axis=1) > 1
     return np.where(tied, -1, logits.argmax(axis=1))
 

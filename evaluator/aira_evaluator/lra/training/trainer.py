@@ -40,8 +40,9 @@ class DeviceExamples(NamedTuple):
 
 
 def learning_rate(step: jax.Array, peak: Scalar, warmup_steps: Scalar) -> jax.Array:
-    """The rate of a step, counted from 1."""
+    """Return the rate of a step, counted from 1."""
     t, w = jnp.asarray(step, jnp.float32), jnp.asarray(warmup_steps, jnp.float32)
+    # Linear warm-up, then the inverse square root of the step (Vaswani et al. 2017, 5.3), scaled to peak at step w.
     rate: jax.Array = peak * jnp.minimum(1.0, t / w) * jnp.sqrt(w / jnp.maximum(t, w))
     return rate
 
@@ -75,11 +76,13 @@ class AdamW(NamedTuple):
         first = jax.tree.map(lambda mean, g: BETA1 * mean + (1 - BETA1) * g, moments.first, gradients)
         second = jax.tree.map(lambda mean, g: BETA2 * mean + (1 - BETA2) * g * g, moments.second, gradients)
         count = jnp.asarray(step, jnp.float32)
+        # Means that begin at zero are too small by 1 - beta^t (Kingma and Ba 2015, section 3).
         corrections = 1 - BETA1**count, 1 - BETA2**count
         rate = learning_rate(step, self.peak, self.warmup_steps)
 
         def moved(weight: jax.Array, mean: jax.Array, square: jax.Array) -> jax.Array:
             direction = (mean / corrections[0]) / (jnp.sqrt(square / corrections[1]) + EPSILON)
+            # Decoupled: the decay acts on the weight and not through the moments (Loshchilov and Hutter 2019, eq. 12).
             return weight - rate * (direction + self.weight_decay * weight)
 
         updated: Weights = jax.tree.map(moved, weights, first, second)
@@ -87,7 +90,7 @@ class AdamW(NamedTuple):
 
 
 def optimizer_of(wanted: Hyperparameters) -> AdamW:
-    """The optimizer of a training."""
+    """Return the optimizer of a training."""
     return AdamW(*(jnp.float32(each) for each in (wanted.learning_rate, wanted.warmup_steps, wanted.weight_decay)))
 
 
@@ -111,7 +114,7 @@ class Span(NamedTuple):
 
 
 def draw_order(rng: np.random.Generator, examples: int, batch_size: int, steps: int) -> NDArray[np.int32]:
-    """Which examples each step trains on, (steps, batch_size): a new shuffle whenever all have been used."""
+    """Return which examples each step trains on, (steps, batch_size): a new shuffle whenever all have been used."""
     needed = batch_size * steps
     passes = [rng.permutation(examples).astype(np.int32) for _ in range(-(-needed // examples))]
     return np.concatenate(passes)[:needed].reshape(steps, batch_size)
@@ -132,12 +135,12 @@ class Trainer:
     """Whether gradients are the judge's derivative of `forward`, or those the submission's `backward` gives."""
 
     def start(self, key: jax.Array) -> TrainingState:
-        """The state before the first step."""
+        """Return the state before the first step."""
         module_key, head_key = jax.random.split(key)
         return self.begin((self.functions.init(module_key), self.head.init(head_key)))
 
     def begin(self, weights: Weights) -> TrainingState:
-        """The state before the first step from given weights."""
+        """Return the state before the first step from given weights."""
         return TrainingState(weights, Moments.of(weights), jnp.zeros((), jnp.float32))
 
     def gradients(
@@ -159,6 +162,7 @@ class Trainer:
             return mean_loss(self.head.logits(values, outputs), labels)
 
         outputs = [out for out, _ in passes]
+        # The chain rule cut at the submission's outputs: the judge derives loss and head, the pullback the module.
         loss, (cotangents, head_gradients) = jax.value_and_grad(loss_of, argnums=(0, 1))(outputs, head_parameters)
         by_document = [
             sealed(pullback(sealed(cotangent))) for (_, pullback), cotangent in zip(passes, cotangents, strict=True)
@@ -183,7 +187,7 @@ class Trainer:
     def run(
         self, state: TrainingState, span: Span, examples: DeviceExamples, key: jax.Array, optimizer: AdamW
     ) -> TrainingState:
-        """All steps of a span, as one loop to be compiled once: its bounds are arguments."""
+        """Return all steps of a span, as one loop to be compiled once: its bounds are arguments."""
 
         def step(index: jax.Array, carried: TrainingState) -> TrainingState:
             return self.step(index, carried, span.order, examples, key, optimizer)

@@ -46,7 +46,7 @@ class ModelSource(Protocol):
     """Gives the model for one operator of one step, recording or replaying its calls."""
 
     def model(self, situation: Situation, operator: str) -> Model:
-        """The model whose calls belong under `situation.calls / operator`."""
+        """Return the model whose calls belong under `situation.calls / operator`."""
         ...
 
     def resume(self, calls: Mapping[int, Path]) -> None:
@@ -54,7 +54,7 @@ class ModelSource(Protocol):
         ...
 
     def card_values(self) -> Mapping[str, object] | None:
-        """The card behind the model as JSON values; None where there is no provider."""
+        """Return the card behind the model as JSON values; None where there is no provider."""
         ...
 
 

@@ -127,7 +127,7 @@ class ReplaySource:
     run: RunFolder
 
     def model(self, situation: Situation, operator: str) -> Model:
-        """The recorded answers of this step, recorded again.
+        """Return the recorded answers of this step, recorded again.
 
         Raises:
             RunStateError: the recorded run did something else at this step.
@@ -165,7 +165,7 @@ def recorded_completions(folder: Path) -> list[Completion]:
 
 
 def load_function(path: Path) -> Callable[[CompletionRequest], Completion | str]:
-    """The function `answer(request)` of a user's file.
+    """Return the function `answer(request)` of a user's file.
 
     Raises:
         UsageError: the file does not import.

@@ -1,8 +1,8 @@
 """Renders prompts from the Jinja2 files beside this module.
 
 Text made by agents or their programs is put between fences longer than any run of backticks inside it, so that it
-cannot
-end its own fence; it is inserted as a value and never rendered again. Control characters were made visible before.
+cannot end its own fence; it is inserted as a value and never rendered again. Control characters were made visible
+before.
 """
 
 import hashlib
@@ -51,17 +51,17 @@ def _environment() -> Environment:
 
 
 def render_system(brief: Brief) -> str:
-    """What stays the same in all prompts of a run, so that providers can cache it."""
+    """Return what stays the same in all prompts of a run, so that providers can cache it."""
     return _environment().get_template("system.j2").render(brief=brief)
 
 
 def render_request(brief: Brief, situation: Situation, memory: Memory, parents: list[StepFiles]) -> str:
-    """The prompt for one action."""
+    """Return the prompt for one action."""
     template = _environment().get_template(f"{situation.action.operator}.j2")
     steps = situation.action.parents
     return template.render(brief=brief, situation=situation, memory=memory, parents=parents, steps=steps)
 
 
 def render_analysis(brief: Brief, report: StepReport) -> str:
-    """The prompt that asks what a step showed."""
+    """Return the prompt that asks what a step showed."""
     return _environment().get_template("analyze.j2").render(brief=brief, report=report)

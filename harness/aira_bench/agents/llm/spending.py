@@ -1,10 +1,8 @@
 """Hard budgets in tokens and dollars: a call that could break one is not made.
 
 The most a call can cost is known before it is made (card prices, prompt bytes, the answer's limit). It is reserved
-until
-the true cost is known, so seeds that ask at the same time cannot break a budget together. A resumed run starts
-from what
-its recorded calls cost.
+until the true cost is known, so seeds that ask at the same time cannot break a budget together. A resumed run starts
+from what its recorded calls cost.
 """
 
 import threading

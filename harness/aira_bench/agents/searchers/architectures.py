@@ -62,12 +62,12 @@ def cross(rng: random.Random, first: Architecture, second: Architecture) -> Arch
 
 
 def write_solution(brief: Brief, architecture: Architecture, plan: str) -> Proposal:
-    """The `solution.py` that submits `architecture`."""
+    """Return the `solution.py` that submits `architecture`."""
     return _FORM.write(brief, canonical(architecture), plan)
 
 
 def written_architecture(code: str) -> Architecture | None:
-    """The architecture that a `solution.py` of `write_solution` submits; None for any other code."""
+    """Return the architecture that a `solution.py` of `write_solution` submits; None for any other code."""
     found = _FORM.read(code)
     return tuple(found.split(",")) if isinstance(found, str) and re.fullmatch("[A-Za-z,]+", found) else None
 
@@ -98,7 +98,7 @@ class ArchitectureSpace:
 
     @classmethod
     def open(cls, brief: Brief, situation: Situation, agent: str) -> "ArchitectureSpace":
-        """The space of a step.
+        """Return the space of a step.
 
         Raises:
             UsageError: the task wants something else.

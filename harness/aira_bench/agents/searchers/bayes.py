@@ -77,7 +77,7 @@ class BayesAgent(UnlookingAgent):
         return () if importlib.util.find_spec("botorch") else (f"pip install '{EXTRA}'",)
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
-        """An untried architecture, whatever the action.
+        """Return an untried architecture, whatever the action.
 
         Raises:
             UsageError: the task searches no architectures.
@@ -102,7 +102,7 @@ class BayesAgent(UnlookingAgent):
         return write_solution(brief, tuple(primitives[int(code)] for code in chosen), plan)
 
     def search(self, space: Space, steps: int, history: Sequence[Evaluation]) -> Search:
-        """Where to look in a run of `steps` after `history`."""
+        """Return where to look in a run of `steps` after `history`."""
         return one_shot(space, steps)
 
     @staticmethod
@@ -122,5 +122,5 @@ class IncrementalBayesAgent(BayesAgent):
     name: str = "bayes:incremental"
 
     def search(self, space: Space, steps: int, history: Sequence[Evaluation]) -> Search:
-        """The block to search now."""
+        """Return the block to search now."""
         return incremental(space, steps, history)

@@ -103,7 +103,9 @@ class ProposalRequest:
 
 
 def evaluations(brief: Brief, situation: Situation) -> list[Evaluation]:
-    """What was tried so far. Steps lost to infrastructure are left out: they say nothing and may be tried again."""
+    """Return what was tried so far. Steps lost to infrastructure are left out: they say nothing and may be
+    tried again.
+    """
     sign, primitives = -1.0 if brief.lower_is_better else 1.0, brief.artifact.primitives
     found = []
     for node in situation.journal:
@@ -123,7 +125,7 @@ def evaluations(brief: Brief, situation: Situation) -> list[Evaluation]:
 
 
 def objective(history: Sequence[Evaluation]) -> tuple[float, ...]:
-    """What the surrogate is fitted to; at least one evaluation must have a value.
+    """Return what the surrogate is fitted to; at least one evaluation must have a value.
 
     A failed architecture counts as the worst seen, so that a region that cannot be trained is left. A value more than
     three interquartile ranges below the lower quartile is raised to that fence, lest a diverged loss flatten the rest.
@@ -138,13 +140,14 @@ def objective(history: Sequence[Evaluation]) -> tuple[float, ...]:
 
 
 def one_shot(space: Space, steps: int) -> Search:
-    """The whole space; `steps` is the run's budget."""
+    """Return the whole space; `steps` is the run's budget."""
     candidates = tuple(space.all()) if space.size <= ENUMERABLE else None
     return Search("all layers at once", candidates, design_size(steps, space.layers))
 
 
 def incremental(space: Space, steps: int, history: Sequence[Evaluation]) -> Search:
-    """The block to search now. Rounds share the budget evenly; a block whose candidates are all tried ends early.
+    """Return the block to search now. Rounds share the budget evenly; a block whose candidates are all tried ends
+    early.
 
     A round lasts until something valid is known. After the last round, the whole space is searched.
     """
@@ -164,7 +167,7 @@ def incremental(space: Space, steps: int, history: Sequence[Evaluation]) -> Sear
 
 
 def block_layers(space: Space, steps: int) -> int:
-    """The shortest block whose rounds hold as many candidates as there are steps; all layers if none does."""
+    """Return the shortest block whose rounds hold as many candidates as there are steps; all layers if none does."""
     for block in BLOCKS:
         if block < space.layers and math.ceil(space.layers / block) * space.symbols**block >= steps:
             return block

@@ -3,12 +3,12 @@
     python -m aira_bench.agents.searchers.bayes_process < request > answer
 
 The only module of the host's package that imports torch and BoTorch, which is why nothing of the package imports it
-(docs/decisions/0007-bayes-in-its-own-process.md). A Gaussian process with an RBF kernel and the acquisition qLogNEI,
-as in Composer (Acun et al., 2025, section on the search engine); the encoding is ours (`CompositionKernel`).
+(docs/decisions/0007-bayes-in-its-own-process.md). A Gaussian process with an RBF kernel and the acquisition qLogNEI, as
+in Composer (Acun et al., 2025, section on the search engine); the encoding is ours (`CompositionKernel`).
 
-Not covered: what is an observation, which candidates there are, and what a run does when this fails
-(`bayes_problem`, `bayes`). The same request gives the same answer on one machine;
-another version of torch or another processor may round otherwise and choose otherwise.
+Not covered: what is an observation, which candidates there are, and what a run does when this fails (`bayes_problem`,
+`bayes`). The same request gives the same answer on one machine; another version of torch or another processor may round
+otherwise and choose otherwise.
 """
 
 import contextlib
@@ -65,7 +65,7 @@ class CompositionKernel(RBFKernel):  # type: ignore[misc]
 
 
 def propose(request: ProposalRequest) -> Codes:
-    """The architecture of greatest acquisition among those allowed; draws depend on the request's seed alone."""
+    """Return the architecture of greatest acquisition among those allowed; draws depend on the request's seed alone."""
     torch.set_num_threads(1)
     with manual_seed(request.seed):
         model = fit_surrogate(request.observed, request.values, request.symbols)
@@ -80,7 +80,8 @@ def propose(request: ProposalRequest) -> Codes:
 
 
 def fit_surrogate(observed: Sequence[Codes], values: Sequence[float], symbols: int) -> SingleTaskGP:
-    """A Gaussian process of inferred noise, lengthscale and noise at their posterior's mode; values: higher is better.
+    """Return a Gaussian process of inferred noise, lengthscale and noise at their posterior's mode; values: higher is
+    better.
 
     Values are standardized and the kernel has no scale of its own, which is BoTorch's default too.
     """

@@ -104,12 +104,12 @@ def cross(rng: random.Random, first: Genome, second: Genome) -> Genome:
 
 
 def write_solution(brief: Brief, genome: Genome, plan: str) -> Proposal:
-    """The `solution.py` that submits the module of `genome`."""
+    """Return the `solution.py` that submits the module of `genome`."""
     return _FORM.write(brief, pprint.pformat(genome, width=100, sort_dicts=False), plan)
 
 
 def read_genome(code: str) -> Genome | None:
-    """The genome in a solution; None where there is none."""
+    """Return the genome in a solution; None where there is none."""
     found = _FORM.read(code)
     return found if _is_genome(found) else None
 
@@ -139,7 +139,7 @@ class ModuleSpace:
 
     @classmethod
     def open(cls, brief: Brief, situation: Situation, agent: str) -> "ModuleSpace":
-        """The space of a step."""
+        """Return the space of a step."""
         genomes = (read_genome(situation.read_step(node.step).code) for node in situation.journal)
         return cls(brief, situation, agent, frozenset(_key(genome) for genome in genomes if genome is not None))
 

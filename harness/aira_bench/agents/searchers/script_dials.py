@@ -29,13 +29,13 @@ class _Place:
 
 
 def read_dials(source: str) -> dict[str, Value]:
-    """The dials of a script and their values, in the order of `DIALS`; empty if it does not parse."""
+    """Return the dials of a script and their values, in the order of `DIALS`; empty if it does not parse."""
     places = _places(source)
     return {name: places[name].value for name in DIALS if name in places}
 
 
 def set_dials(source: str, values: Values) -> str:
-    """The script with some of its dials set.
+    """Return the script with some of its dials set.
 
     Raises:
         KeyError: the script has no such dial.

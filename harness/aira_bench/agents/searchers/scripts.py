@@ -40,19 +40,19 @@ sys.exit(main(["--script", "{artifact}", "--data", "data"]))
 
 
 def write_solution(brief: Brief, script: str, plan: str, changes: tuple[Change, ...] = ()) -> Proposal:
-    """The `solution.py` that submits `script`."""
+    """Return the `solution.py` that submits `script`."""
     lines = "\n".join(f"    {line!r}" for line in script.splitlines(keepends=True))
     return _FORM.write(brief, lines or "    ''", plan, changes)
 
 
 def submitted_script(code: str) -> str | None:
-    """The script that a `solution.py` of `write_solution` submits; None for any other code."""
+    """Return the script that a `solution.py` of `write_solution` submits; None for any other code."""
     found = _FORM.read(code)
     return found if isinstance(found, str) else None
 
 
 def starting_script(brief: Brief, agent: str) -> str:
-    """The baseline that comes with the public data.
+    """Return the baseline that comes with the public data.
 
     Raises:
         UsageError: the task wants something else than a script, or offers none to start from.
@@ -75,19 +75,19 @@ class ScriptSpace:
     agent: str
 
     def baseline(self) -> Proposal:
-        """The script that comes with the task."""
+        """Return the script that comes with the task."""
         return write_solution(self.brief, self._start(), "The baseline script, unchanged.")
 
     def random(self) -> Proposal:
-        """The baseline with a few dials moved."""
+        """Return the baseline with a few dials moved."""
         return self._moved(self._start(), _START_CHANGES, "The baseline")
 
     def start(self) -> Proposal:
-        """The baseline first, then scripts near it."""
+        """Return the baseline first, then scripts near it."""
         return self.random() if self.situation.journal else self.baseline()
 
     def child(self, parents: tuple[int, ...]) -> Proposal:
-        """A parent with dials moved, or with about half of those dials of another that differ."""
+        """Return a parent with dials moved, or with about half of those dials of another that differ."""
         first = self._script(parents[0])
         if len(parents) == 2:
             return self._crossed(first, self._script(parents[1]), f"Step {parents[0]} crossed with step {parents[1]}")

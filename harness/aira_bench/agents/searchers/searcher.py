@@ -83,22 +83,22 @@ class Searcher(UnlookingAgent):
 
 
 def submit_baseline(space: SearchSpace, action: Proposing) -> Proposal:
-    """The baseline, whatever the action."""
+    """Return the baseline, whatever the action."""
     return space.baseline()
 
 
 def draw_at_random(space: SearchSpace, action: Proposing) -> Proposal:
-    """A random submission, whatever the action."""
+    """Return a random submission, whatever the action."""
     return space.random()
 
 
 def evolve(space: SearchSpace, action: Proposing) -> Proposal:
-    """A start to draft or debug; a mutated parent, or a cross of two, otherwise."""
+    """Return a start to draft or debug; a mutated parent, or a cross of two, otherwise."""
     return space.start() if action.operator in {"draft", "debug"} else space.child(action.parents)
 
 
 def untried(draw: Callable[[], Drawn], tried: Callable[[Drawn], bool]) -> Drawn:
-    """The first of `FRESH_TRIES` draws that was not tried before, else the last."""
+    """Return the first of `FRESH_TRIES` draws that was not tried before, else the last."""
     for _ in range(FRESH_TRIES):
         drawn = draw()
         if not tried(drawn):

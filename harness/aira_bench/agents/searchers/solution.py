@@ -29,7 +29,7 @@ class SolutionForm:
     """Follows it where the solution is to claim a number."""
 
     def write(self, brief: Brief, literal: str, plan: str, changes: tuple[Change, ...] = ()) -> Proposal:
-        """The solution that submits what the literal spells."""
+        """Return the solution that submits what the literal spells."""
         code = f'"""Submits one {self.what}. {plan}"""\n\n'
         code += self.program.format(literal=literal, artifact=brief.artifact.name)
         if brief.fitness == "claimed":
@@ -37,7 +37,7 @@ class SolutionForm:
         return Proposal(code, plan, changes=changes)
 
     def read(self, code: str) -> object:
-        """What a solution of this form submits; None for any other code."""
+        """Return what a solution of this form submits; None for any other code."""
         try:
             body = parse(code).body
         except UnreadableCode:

@@ -52,7 +52,7 @@ def _read(path: str, size: int) -> int:
 
 
 def listed() -> dict[str, object]:
-    """What is complete below the store, with sizes in bytes."""
+    """Return what is complete below the store, with sizes in bytes."""
     found: dict[str, object] = {}
     for key in sorted(os.listdir(STORE)):  # noqa: PTH208
         try:

@@ -86,7 +86,7 @@ WAYS: dict[str, Way] = {
 
 
 def large_library() -> str:
-    """A large file among the image's libraries that programs seldom map: a choice both sides make alike."""
+    """Return a large file among the image's libraries that programs seldom map: a choice both sides make alike."""
     found = []
     for folder in sorted({*filter(os.path.isdir, [*sys.path, "/usr/lib/x86_64-linux-gnu", "/usr/lib"])}):
         for path in (folder, f"{folder}/torch/lib"):
@@ -102,7 +102,9 @@ def duration_s(name: str, bits: int) -> float:
 
 
 def half_s(bits: int) -> float:
-    """The sender's, and then the receiver's, time for marks when both are there at once; a tenth would do when idle."""
+    """Return the sender's, and then the receiver's, time for marks when both are there at once; a tenth would do when
+    idle.
+    """
     return 0.3 + bits / 1000
 
 
@@ -183,7 +185,7 @@ def receive(medium: Medium | list[Counter], count: int, slot_s: float, begin_s: 
 
 
 def residue(counter: Counter) -> str:
-    """The bits that a counter's residue is."""
+    """Return the bits that a counter's residue is."""
     return f"{counter.value() // counter.step % 2**COUNTER_BITS:0{COUNTER_BITS}b}"
 
 

@@ -55,7 +55,8 @@ class Node:
 
 
 def read_tree(root: str) -> Node:
-    """The tree below `root`. What is mounted on it from elsewhere is left empty: there something is mounted again.
+    """Return the tree below `root`. What is mounted on it from elsewhere is left empty: there something is mounted
+    again.
 
     Raises:
         ValueError: it holds something that is no file, folder or link.
@@ -94,7 +95,7 @@ def tree_of_links(paths: Iterable[str]) -> Node:
 
 
 def image_trees() -> dict[str, Node]:
-    """What a container of an image needs to run its programs: `/bin` and the loader's folder are links there."""
+    """Return what a container of an image needs to run its programs: `/bin` and the loader's folder are links there."""
     trees = {name: read_tree(f"/{name}") for name in ("usr", "opt", "etc")}
     loader = next(iter(glob.glob("/lib64/ld-linux*") + glob.glob("/lib/ld-linux*")))  # noqa: PTH207
     for folder, pattern in (("bin", "/bin/*"), (loader.split("/")[1], loader)):
@@ -106,7 +107,9 @@ def image_trees() -> dict[str, Node]:
 
 
 def machine_trees() -> dict[str, Node]:
-    """What the engine and the kernel show all containers alike: the first process's program, the processors' layout."""
+    """Return what the engine and the kernel show all containers alike: the first process's program, the processors'
+    layout.
+    """
     with open(INIT, "rb") as file:  # noqa: PTH123
         init = Node(stat.S_IFREG | 0o755, text=file.read())
     init.size = len(init.text)
@@ -118,7 +121,7 @@ def machine_trees() -> dict[str, Node]:
 
 
 def read_values(path: str) -> Node:
-    """The tree below `path` with what everybody may read there now, less what counts the processors' work."""
+    """Return the tree below `path` with what everybody may read there now, less what counts the processors' work."""
     found = os.lstat(path)
     node = Node(found.st_mode & ~0o222)
     if stat.S_ISDIR(found.st_mode):

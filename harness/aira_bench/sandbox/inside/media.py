@@ -94,7 +94,7 @@ def event_numbers() -> Marks:
 
 
 def ports(count: int) -> list[Counter]:
-    """The source port of a connection over loopback, from a table of the machine with an entry a destination."""
+    """Return the source port of a connection over loopback, from a table of the machine with an entry a destination."""
 
     def counter(listener: socket.socket) -> Counter:
         def connect() -> int:
@@ -114,7 +114,7 @@ def ports(count: int) -> list[Counter]:
 
 
 def locked_memory() -> Counter:
-    """How many pages were ever taken off the kernel's lists to be locked."""
+    """Return how many pages were ever taken off the kernel's lists to be locked."""
     size_bytes = PAGE_BYTES
     memory = mmap.mmap(-1, size_bytes)
     memory[:] = bytes(size_bytes)
@@ -136,7 +136,9 @@ def locked_memory() -> Counter:
 
 
 def inode_numbers() -> Counter:
-    """The number of the next pipe, from one row for all file systems without a disk; cores take 1,024 at a time."""
+    """Return the number of the next pipe, from one row for all file systems without a disk; cores take 1,024
+    at a time.
+    """
 
     def pipe() -> int:
         reading, writing = os.pipe()
@@ -155,7 +157,7 @@ def inode_numbers() -> Counter:
 
 
 def cookies() -> Counter:
-    """The number of the next socket that is asked for one; cores take 4,096 at a time."""
+    """Return the number of the next socket that is asked for one; cores take 4,096 at a time."""
 
     def number() -> int:
         left, right = socket.socketpair(socket.AF_UNIX)
@@ -172,7 +174,7 @@ def cookies() -> Counter:
 
 
 def process_numbers() -> Counter:
-    """The inode of a process descriptor, one row for all processes of the machine."""
+    """Return the inode of a process descriptor, one row for all processes of the machine."""
 
     def value() -> int:
         descriptor = os.pidfd_open(os.getpid())

@@ -148,7 +148,7 @@ def connect_out() -> None:
 
 
 def locks() -> dict[str, str]:
-    """How taking a lock went that another descriptor of the same file holds, and asking who holds one."""
+    """Return how taking a lock went that another descriptor of the same file holds, and asking who holds one."""
     with open(sys.argv[0]) as first, open(sys.argv[0]) as second:  # noqa: PTH123
         fcntl.flock(first, fcntl.LOCK_EX)
         flock = attempt(lambda: fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB))
@@ -240,7 +240,7 @@ def lowered_oom_score() -> int:
 
 
 def process_status() -> dict[str, str]:
-    """The lines of the process's status that speak of privileges."""
+    """Return the lines of the process's status that speak of privileges."""
     wanted = {"CapEff", "CapBnd", "CapPrm", "CapAmb", "NoNewPrivs", "Seccomp"}
     with open("/proc/self/status") as file:  # noqa: PTH123
         pairs = (line.split(":", 1) for line in file)

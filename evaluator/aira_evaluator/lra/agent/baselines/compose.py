@@ -30,7 +30,7 @@ _ALSO = {"cross_covariance": ("depthwise",), "gated_convolution": ("depthwise", 
 
 
 def compose(genome: Genome, contract: ModuleContract, profile: LraProfile, *, configurable: bool) -> str:
-    """The source of a `model.py`.
+    """Return the source of a `model.py`.
 
     Args:
         genome: what to build.
@@ -63,7 +63,7 @@ def compose(genome: Genome, contract: ModuleContract, profile: LraProfile, *, co
 
 
 def model_source(genome: Genome, data: Path) -> str:
-    """The `model.py` of a genome for the task and profile whose train split is in `data`.
+    """Return the `model.py` of a genome for the task and profile whose train split is in `data`.
 
     Raises:
         DataError: there is no split to read the task from.

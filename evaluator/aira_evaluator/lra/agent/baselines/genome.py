@@ -52,7 +52,9 @@ class Genome:
                 raise GenomeError(f"factor of {name} is {factor!r}, expected a positive number")
 
     def hyperparameters(self, profile: LraProfile) -> Hyperparameters:
-        """The profile's defaults with the factors applied, such that every constant and the sum of work is admitted."""
+        """Return the profile's defaults with the factors applied, such that every constant and the sum of work is
+        admitted.
+        """
         values: dict[str, Any] = {}
         for name, factor in self.factors.items():
             low, high = profile.ranges[name]
@@ -68,7 +70,7 @@ class Genome:
 
 
 def read_genome(plain: Mapping[str, Any]) -> Genome:
-    """A genome from plain data, as a solution file holds it.
+    """Return a genome from plain data, as a solution file holds it.
 
     Raises:
         GenomeError: an unknown key or value.

@@ -1,0 +1,138 @@
+"""Lists as people read them: every row a line, numbers lined up, and no column that says nothing."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aira_bench.cli.tables import print_rows
+from aira_bench.hardware import Gpu, Hardware, this_machine, usable_cores
+
+
+def shown(
+    capsys: pytest.CaptureFixture[str],
+    rows: list[dict[str, Any]],
+    *,
+    empty: str = "nothing",
+    optional: tuple[str, ...] = (),
+) -> list[str]:
+    print_rows(rows, empty=empty, optional=optional)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_without_rows_the_sentence_for_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, [], empty="No runs in there. Try: aira-bench run") == ["No runs in there. Try: aira-bench run"]
+
+
+def test_numbers_stand_right_and_have_the_same_decimals(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, [{"name": "a", "x": 1.5, "n": 3}, {"name": "long name", "x": 12.0625, "n": 400}])
+    assert lines == ["name             x    n", "a           1.5000    3", "long name  12.0625  400"]
+
+
+def test_decimals_end_with_the_longest_that_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [line.split() for line in shown(capsys, [{"x": 1.0}, {"x": 2.0}])] == [["x"], ["1"], ["2"]]
+    assert [line.split() for line in shown(capsys, [{"x": 1.25}, {"x": 2.0}])] == [["x"], ["1.25"], ["2.00"]]
+    assert [line.split() for line in shown(capsys, [{"x": 1 / 3}])] == [["x"], ["0.3333"]]
+
+
+def test_what_is_not_there_is_a_dash_and_yes_is_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"a": "x", "b": None, "c": [], "d": True}, {"a": "y", "b": 1.0, "c": ["p", "q"], "d": False}]
+    header, first, second = (line.split() for line in shown(capsys, rows))
+    assert header == ["a", "b", "c", "d"]
+    assert first == ["x", "-", "-", "yes"]
+    assert second == ["y", "1", "p,", "q"]
+
+
+def test_an_optional_column_is_shown_where_one_row_needs_it(capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[dict[str, Any]] = [{"a": 1, "why": ""}, {"a": 2, "why": ""}]
+    assert shown(capsys, rows, optional=("why",))[0].split() == ["a"]
+    assert shown(capsys, rows)[0].split() == ["a", "why"]
+    rows[1]["why"] = "broken"
+    assert shown(capsys, rows, optional=("why",))[0].split() == ["a", "why"]
+
+
+values = st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6) | st.text("ab c", max_size=8)
+
+
+rows_drawn = st.lists(
+    st.builds(lambda number, v, w: {"id": number, "v": v, "w": w}, st.integers(0, 99), values, values),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(rows_drawn)
+def test_every_row_is_one_line_in_its_order(rows: list[dict[str, Any]]) -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        print_rows(rows, empty="")
+    lines = out.getvalue().splitlines()
+    assert len(lines) == len(rows) + 1
+    assert [int(line.split()[0]) for line in lines[1:]] == [row["id"] for row in rows]
+    assert len({len(line) for line in lines}) == 1, "columns end where they end"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_without_a_character_is_shown_its_number(encoding: str, tmp_path: Path) -> None:
+    card = tmp_path / "snow.toml"
+    card.write_text('name = "snow"\ntitle = "Snow \u2603"\n', encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "aira_bench", "run", "--agent", "evolution", "--task", "sn\u2603w"],
+        capture_output=True, timeout=60, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "AIRA_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    said = done.stderr.decode(encoding)
+    assert "Traceback" not in said
+    assert ("\u2603" in said) or ("2603" in said)
+
+
+TOOL = """#!/bin/sh
+[ "$1" = "--query-gpu=name,uuid,memory.total" ] || exit 9
+cat <<END
+{lines}
+END
+exit {status}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "found"),
+    [
+        ("NVIDIA H200, GPU-1, 143771", 0, (Gpu("NVIDIA H200", "GPU-1", 143771),)),
+        ("A, GPU-1, 10\nB, GPU-2, 20", 0, (Gpu("A", "GPU-1", 10), Gpu("B", "GPU-2", 20))),
+        ("No devices were found", 0, ()),
+        ("A, GPU-1, [N/A]", 0, ()),
+        ("A, with, commas, GPU-1, 10", 0, ()),
+        ("A, GPU-1, 10", 6, ()),
+        ("", 0, ()),
+    ],
+)
+def test_gpus_are_what_the_driver_lists(
+    lines: str, status: int, found: tuple[Gpu, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(TOOL.format(lines=lines, status=status))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    machine = this_machine()
+    assert machine.gpus == found
+    assert machine.label == (found[0].name if found else machine.processor)
+
+
+def test_a_machine_without_the_driver_has_no_gpu_and_some_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    machine = this_machine()
+    assert machine.gpus == ()
+    assert machine.cores == len(usable_cores()) >= 1
+    assert machine.memory_mib > 100
+    assert Hardware("x", 1, 1, ()).label == "x"

@@ -1,0 +1,401 @@
+"""Evaluators of code, with containers that are played: whose time ran out, whose failure it was, who is told what.
+
+What real containers do with real modules and scripts: test_traced_module.py and test_served_script.py.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from aira_bench.deadline import Deadline, Owner
+from aira_bench.errors import AskedInVain, SandboxError, TaskError
+from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.served_script import HANDOVER_FILE, ServedScript
+from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.traced_module import TracedModule
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.images.ensure import ImageSet
+from aira_bench.record.compiled_programs import CompiledPrograms
+from aira_bench.sandbox.protocol import ContainerSpec, EndReason, Limits, Role, StepLost
+from aira_bench.tasks.metadata import FitClock
+from aira_bench.tasks.store import TaskData
+from aira_bench.tasks.task import Task, find_task
+from aira_bench.testing import Call, Done, InMemorySandbox
+from aira_contract.files import COMPANION_FILES, FIT_FILE, GRAPHS_FILE, JUDGE_FILE, PROGRAMS_FILE
+from aira_contract.invocation import PROGRAMS_OPTION
+from aira_contract.reports import RESULT_MARKER
+
+LIMITS = Limits(memory_mib=512)
+MODULE = find_task("lra-listops")
+SCRIPT = find_task("AutoregressiveLanguageModellingAutoresearchBPB")
+GRAPHS = b'{"dim": 64}\ngraphs'
+
+
+def scored(metric: str, **more: object) -> Done:
+    report = {"schema": 1, "validation": 0.25, "test": 0.5, "evaluator_version": "1", "seed_set": "search",
+              "seconds": 1.0} | more  # fmt: skip
+    printed = f"{RESULT_MARKER}\n{json.dumps({metric: 0.5})}\n"
+    return Done({"report.json": json.dumps(report).encode()}, stdout=printed.encode())
+
+
+@dataclass
+class Played:
+    """Containers by role, and what each was called with."""
+
+    programs: Mapping[Role, Callable[[Call], Done]]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        def noted(program: Callable[[Call], Done]) -> Callable[[Call], Done]:
+            return lambda call: (self.calls.append(call), program(call))[1]
+
+        self.sandbox = InMemorySandbox(
+            {role: noted(program) for role, program in self.programs.items()}, seconds=self.seconds
+        )
+
+    def of(self, role: Role) -> list[Call]:
+        return [call for call in self.calls if call.spec.role == role and call.command[-1] != "pass"]
+
+    def deadline(self, limit_s: float, owner: Owner = "evaluation") -> Deadline:
+        return Deadline.after(limit_s, owner, self.sandbox.world.monotonic_s)
+
+
+@pytest.fixture
+def ahead() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def setting(task: Task, folder: Path) -> EvaluationSetting:
+    data = TaskData(folder / "data")
+    for path in (data.task / "trace.py", *(data.public / name for name in COMPANION_FILES)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("script")
+    return EvaluationSetting(task, "cpu", data, ImageSet("agent:1", "judge:1"), "r", draw_secret="00ff")
+
+
+# A module: traced, then judged.
+
+
+@dataclass
+class Module:
+    """A `TracedModule` with played containers."""
+
+    folder: Path
+    ahead: ThreadPoolExecutor
+    fit: Done = field(default_factory=lambda: Done({GRAPHS_FILE: GRAPHS}))
+    judge: Done = field(default_factory=lambda: scored(MODULE.metric))
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.played = Played({"fit": lambda call: self.fit, "judge": lambda call: self.judge}, self.seconds)
+
+    def evaluate(self, limit_s: float = 3600, owner: Owner = "evaluation") -> Verdict:
+        where = replace(setting(MODULE, self.folder), **self.changes)  # type: ignore[arg-type]
+        evaluator = TracedModule(where, self.played.sandbox, LIMITS, self.ahead)
+        try:
+            return evaluator.evaluate(
+                Submission(b"code"), deadline=self.played.deadline(limit_s, owner), destination=self.folder / "verdict"
+            )
+        finally:
+            evaluator.close()
+
+
+def test_a_judge_gets_the_graphs_and_no_byte_of_the_module(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    module = Module(tmp_path, ahead, seconds={"fit": 40})
+    verdict = module.evaluate(3600)
+    assert isinstance(verdict, Scored)
+    (fit,), (judge,) = module.played.of("fit"), module.played.of("judge")
+    assert set(fit.files) == {"trace.py", MODULE.metadata.aira.artifact.name}
+    assert (fit.spec.mounts, fit.spec.limits.gpu_uuid) == ((), None)
+    assert set(judge.files) == {f"data/{GRAPHS_FILE}", f"data/{JUDGE_FILE}"}
+    told = json.loads(judge.files[f"data/{JUDGE_FILE}"])
+    assert (told["timeout_s"], told["memory_mib"]) == (3560, 512), "what tracing left of its own time"
+    assert not list(tmp_path.rglob(GRAPHS_FILE)), "up to 160 MiB a step"
+    assert PROGRAMS_OPTION not in judge.command
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "owner", "reason"),
+    [
+        (3600, "evaluation", "model.py: tracing did not end within 600 s"),
+        (3600, "hours", "model.py: tracing did not end within 600 s"),
+        (60, "evaluation", "model.py: tracing did not end within 60 s"),
+        (600, "hours", "model.py: tracing did not end within 600 s"),
+        (60, "hours", None),
+    ],
+)
+def test_slow_tracing_is_the_module_s_fault_unless_the_run_had_less_than_its_cap(
+    tmp_path: Path, ahead: ThreadPoolExecutor, limit_s: float, owner: Owner, reason: str | None
+) -> None:
+    module = Module(tmp_path, ahead, seconds={"fit": 10_000})
+    if reason is None:
+        with pytest.raises(SandboxError, match="time of the run ended while a submission was traced"):
+            module.evaluate(limit_s, owner)
+    else:
+        verdict = module.evaluate(limit_s, owner)
+        assert isinstance(verdict, Refused)
+        assert verdict.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("fit", "reason"),
+    [
+        (Done(exit_code=2, stderr=b"model.py: no class Model\n"), "model.py: no class Model"),
+        (Done(exit_code=2), "model.py: cannot be traced"),
+        (Done(exit_code=1, stderr=b"x\nValueError: bad\n"), "ended with exit status 1: ValueError: bad"),
+        (Done(exit_code=1), "ended with exit status 1: no message"),
+        (Done(ended="out_of_memory"), "tracing needs more than"),
+        (Done(), "tracing left no graphs (missing)"),
+        (Done(others=[GRAPHS_FILE]), "tracing left no graphs (not a regular file)"),
+    ],
+)
+def test_each_way_to_leave_no_graphs_has_its_reason(
+    tmp_path: Path, ahead: ThreadPoolExecutor, fit: Done, reason: str
+) -> None:
+    verdict = Module(tmp_path, ahead, fit=fit).evaluate()
+    assert isinstance(verdict, Refused)
+    assert reason in verdict.reason
+
+
+@pytest.mark.parametrize(("owner", "refused"), [("evaluation", True), ("hours", False)])
+def test_time_that_tracing_used_up_is_the_module_s_where_it_was_its_own(
+    tmp_path: Path, ahead: ThreadPoolExecutor, owner: Owner, refused: bool
+) -> None:
+    module = Module(tmp_path, ahead, seconds={"fit": 100})
+    if refused:
+        verdict = module.evaluate(100, owner)
+        assert verdict == Refused("tracing took all the time there is for an evaluation", 100)
+    else:
+        with pytest.raises(SandboxError, match="before a traced submission was judged"):
+            module.evaluate(100, owner)
+
+
+@pytest.mark.parametrize(("owner", "seed_set", "scores"), [
+    ("evaluation", "search", False), ("evaluation", "final", True), ("hours", "search", False),
+])  # fmt: skip
+def test_training_that_does_not_end_is_refused_by_its_own_time_which_controls_triple(
+    tmp_path: Path, ahead: ThreadPoolExecutor, owner: Owner, seed_set: str, scores: bool
+) -> None:
+    module = Module(tmp_path, ahead, seconds={"fit": 10, "judge": 250}, changes={"seed_set": seed_set})
+    if owner == "hours":
+        with pytest.raises(SandboxError, match="time of the run ended"):
+            module.evaluate(100, owner)
+        return
+    verdict = module.evaluate(100, owner)
+    if scores:
+        assert isinstance(verdict, Scored)
+    else:
+        assert verdict == Refused("model.py: training and scoring did not end within 90 s", 100)
+
+
+def test_graphs_that_crash_the_compiler_are_refused_and_other_failures_are_not(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    crashed = Module(tmp_path, ahead, judge=Done(exit_code=139)).evaluate()
+    assert isinstance(crashed, Refused)
+    assert "crash the compiler" in crashed.reason
+    with pytest.raises(SandboxError, match="exit status 1: no data"):
+        Module(tmp_path, ahead, judge=Done(exit_code=1, stderr=b"no data\n")).evaluate()
+
+
+def test_programs_go_from_judge_to_judge_of_the_same_graphs_alone(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    made = scored(MODULE.metric)
+    judge = replace(made, files={**made.files, PROGRAMS_FILE: b"compiled"})
+    changes = {"programs": CompiledPrograms(tmp_path / "compiled")}
+    module = Module(tmp_path, ahead, judge=judge, changes=changes)
+    module.evaluate()
+    module.fit = Done({GRAPHS_FILE: b'{"dim": 128}\ngraphs'})  # hyperparameters alone differ
+    module.evaluate()
+    module.fit = Done({GRAPHS_FILE: b'{"dim": 64}\nothers'})
+    module.evaluate()
+    given = [call.files.get(PROGRAMS_FILE) for call in module.played.of("judge")]
+    assert given == [None, b"compiled", None]
+    assert all(PROGRAMS_OPTION in call.command for call in module.played.of("judge"))
+    assert not [call for call in module.played.of("fit") if PROGRAMS_FILE in call.files]
+
+
+def test_flags_that_the_task_admits_keep_no_score_out(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    flags = {"flags": ["custom_gradient", "growth"], "unranked": ["custom_gradient", "growth"]}
+    aira = MODULE.metadata.aira.model_copy(update={"admits": ("custom_gradient",)})
+    admitting = replace(MODULE, metadata=MODULE.metadata.model_copy(update={"aira": aira}))
+    for task, unranked in ((MODULE, ("custom_gradient", "growth")), (admitting, ("growth",))):
+        module = Module(tmp_path, ahead, judge=scored(MODULE.metric, **flags), changes={"task": task})
+        verdict = module.evaluate()
+        assert isinstance(verdict, Scored)
+        assert (verdict.flags, verdict.unranked) == (("custom_gradient", "growth"), unranked)
+
+
+def test_a_task_without_a_script_that_traces_is_named(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    where = setting(MODULE, tmp_path)
+    (where.data.task / "trace.py").unlink()
+    with pytest.raises(TaskError, match=r"has no readable trace\.py"):
+        TracedModule(where, InMemorySandbox({}), LIMITS, ahead)
+
+
+# A script: trained, then served to a judge.
+
+CLOCK = FitClock(budget_s=20, start_up_s=5, handover_mib=1, serving_s=60, predictors=2)
+HANDED = Done({HANDOVER_FILE: b"model", "validation.json": b'{"metric": "Loss", "value": 1.5}'})
+
+
+def script_task() -> Task:
+    """The task, with clocks of a few seconds."""
+    aira = SCRIPT.metadata.aira
+    profiles = {**aira.profiles, "cpu": aira.profiles["cpu"].model_copy(update={"fit": CLOCK})}
+    changed = aira.model_copy(update={"profiles": profiles})
+    return replace(SCRIPT, metadata=SCRIPT.metadata.model_copy(update={"aira": changed}))
+
+
+@dataclass
+class Training:
+    """A `ServedScript` with played containers."""
+
+    folder: Path
+    ahead: ThreadPoolExecutor
+    fit: Done = HANDED
+    judge: Callable[[Call], Done] = lambda call: scored(SCRIPT.metric)
+    predict: Callable[[Call], Done] = lambda call: Done()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        programs: dict[Role, Callable[[Call], Done]] = {
+            "fit": lambda call: Done() if call.command[-1] == "pass" else self.fit,
+            "judge": self.judge,
+            "predict": self.predict,
+        }
+        self.played = Played(programs, self.seconds)
+
+    def evaluate(self, limit_s: float = 600, owner: Owner = "evaluation") -> Verdict:
+        evaluator = ServedScript(setting(script_task(), self.folder), self.played.sandbox, LIMITS, self.ahead)
+        try:
+            return evaluator.evaluate(
+                Submission(b"code"), deadline=self.played.deadline(limit_s, owner), destination=self.folder / "verdict"
+            )
+        finally:
+            evaluator.close()
+
+
+def test_the_judge_is_told_of_the_model_and_never_given_it(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    script = Training(tmp_path, ahead)
+    verdict = script.evaluate()
+    assert isinstance(verdict, Scored)
+    (fit,), (judge,) = script.played.of("fit"), script.played.of("judge")
+    assert set(fit.files) == {"train.py", *COMPANION_FILES}
+    assert fit.timeout_s == 25
+    assert judge.files["data/train.py"] == b"", "the layout wants the file; nobody reads it"
+    told = json.loads(judge.files[f"data/{FIT_FILE}"])
+    assert len(told["sockets"]) == len(set(told["sockets"])) == CLOCK.predictors
+    assert not [data for data in judge.files.values() if data == b"model"]
+    for call in script.played.of("predict"):
+        assert [mount.target.name for mount in call.spec.mounts] == [HANDOVER_FILE], "and no data"
+    assert not list(tmp_path.rglob(HANDOVER_FILE)), "hundreds of MB; its hash is in the report"
+
+
+@pytest.mark.parametrize(
+    ("fit", "reason"),
+    [
+        (Done(exit_code=1, stderr=b"OSError: no\n"), "train.py ended with exit status 1: OSError: no"),
+        (Done(exit_code=1, stdout=b"bye\n"), "exit status 1: bye"),
+        (Done(exit_code=3), "exit status 3: no message"),
+        (Done(), "ended without handing a model over"),
+        (Done(others=[HANDOVER_FILE]), "cannot be used: not a regular file"),
+        (Done({HANDOVER_FILE: bytes(2 << 20)}), "cannot be used: too large"),
+        (Done(ended="out_of_memory"), "killed above"),
+    ],
+)
+def test_each_way_to_hand_no_model_over_has_its_reason(
+    tmp_path: Path, ahead: ThreadPoolExecutor, fit: Done, reason: str
+) -> None:
+    script = Training(tmp_path, ahead, fit=fit)
+    verdict = script.evaluate()
+    assert isinstance(verdict, Refused)
+    assert reason in verdict.reason
+    assert script.played.of("judge") == []
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "owner", "refused"),
+    [(600, "evaluation", True), (600, "hours", True), (25, "hours", True), (24, "hours", False), (24, "evaluation", False)],
+)  # fmt: skip
+def test_a_script_answers_for_its_own_clock_and_for_no_shorter_one(
+    tmp_path: Path, ahead: ThreadPoolExecutor, limit_s: float, owner: Owner, refused: bool
+) -> None:
+    script = Training(tmp_path, ahead, seconds={"fit": 1000})
+    if refused:
+        verdict = script.evaluate(limit_s, owner)
+        assert isinstance(verdict, Refused)
+        assert verdict.reason.startswith("train.py was killed after 25 s (budget 20 s, start-up allowance 5 s)")
+    else:
+        with pytest.raises(SandboxError, match="evaluation's time was over before the script's"):
+            script.evaluate(limit_s, owner)
+
+
+def test_a_model_is_asked_three_times_and_never_trained_again(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    script = Training(tmp_path, ahead, judge=lambda call: Done(exit_code=1, stderr=b"a socket broke\n"))
+    with pytest.raises(AskedInVain, match="a socket broke") as caught:
+        script.evaluate()
+    assert caught.value.attempts == 3
+    assert (len(script.played.of("fit")), len(script.played.of("judge"))) == (1, 3)
+    asked = [json.loads(call.files[f"data/{FIT_FILE}"]) for call in script.played.of("judge")]
+    assert len({tuple(told["sockets"]) for told in asked}) == 3, "fresh names, so that no old socket answers"
+    assert len({told["handover_sha256"] for told in asked}) == 1
+
+
+def test_what_earlier_parts_left_is_nobody_s_time_to_keep(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    """A judge that does not end in what training left of the evaluation's time is infrastructure's failure."""
+    script = Training(tmp_path, ahead, seconds={"fit": 20, "judge": 10_000})
+    with pytest.raises(AskedInVain, match="time of the run ended") as caught:
+        script.evaluate(100)
+    assert caught.value.attempts == 1, "no time is left to ask again"
+    assert script.played.of("judge") == [], "it was killed at its deadline"
+
+
+def lost(number: int, spec: ContainerSpec) -> bool:
+    return spec.role == "predict"
+
+
+@pytest.mark.parametrize("engine_works", [True, False])
+def test_a_serving_container_that_is_lost_each_time_is_the_model_s_doing_if_the_engine_works(
+    tmp_path: Path, ahead: ThreadPoolExecutor, engine_works: bool
+) -> None:
+    script = Training(tmp_path, ahead, judge=lambda call: Done(exit_code=1, stderr=b"it hung up\n"))
+    sandbox = script.played.sandbox
+    sandbox.failure = StepLost("The container is gone.")
+    trained: list[int] = []
+
+    def fails(number: int, spec: ContainerSpec) -> bool:
+        if spec.role == "fit":
+            trained.append(number)
+        return lost(number, spec) or (not engine_works and spec.role == "fit" and len(trained) > 1)
+
+    sandbox.fails = fails
+    if engine_works:
+        verdict = script.evaluate()
+        assert verdict == Refused("the container that served the model was lost 3 times", attempts=3)
+    else:
+        with pytest.raises(AskedInVain, match="The container is gone"):
+            script.evaluate()
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [("out_of_memory", "killed above 512 MiB of memory while it was served"), ("output_flood", "printed more than")],
+)
+def test_a_judge_s_refusal_is_told_in_the_engine_s_words_where_the_engine_ended_the_model(
+    tmp_path: Path, ahead: ThreadPoolExecutor, ended: EndReason, reason: str
+) -> None:
+    refusal = Done(exit_code=2, stderr=b"evaluate: error: the model hung up\n")
+    script = Training(tmp_path, ahead, judge=lambda call: refusal, predict=lambda call: Done(ended=ended))
+    verdict = script.evaluate()
+    assert isinstance(verdict, Refused)
+    assert reason in verdict.reason
+    plain = Training(tmp_path, ahead, judge=lambda call: refusal).evaluate()
+    assert isinstance(plain, Refused)
+    assert plain.reason == "the model hung up"

@@ -1,0 +1,139 @@
+"""Wheels of a lock, fetched by the host's own pip from a folder of wheels: what is missing, whole, and for the images' Python."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from aira_bench.errors import PrerequisiteError
+from aira_bench.images.flavour import Flavour
+from aira_bench.images.wheels import fetch_wheels, find_file, wheel_folder
+
+SETTINGS = """
+python = "3.11"
+platforms = ["manylinux_2_28_x86_64", "manylinux2014_x86_64"]
+gpu_for = []
+source_packages = []
+[imports]
+evaluator = []
+only_agent = []
+[base]
+pull = "nothing"
+"""
+
+
+@pytest.fixture
+def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one place where pip looks; the cache is elsewhere, too."""
+    folder = tmp_path / "offered"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    for name, value in {"CONFIG_FILE": os.devnull, "NO_INDEX": "1", "FIND_LINKS": str(folder)}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+def offer(folder: Path, name: str, version: str, tag: str = "py3-none-any") -> Path:
+    path = folder / f"{name}-{version}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        info = f"{name}-{version}.dist-info"
+        wheel.writestr(f"{name}.py", "")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def flavour(folder: Path, *pins: str, agents: tuple[str, ...] = (), settings: str = SETTINGS) -> Flavour:
+    place = folder / "small"
+    place.mkdir(exist_ok=True)
+    (place / "flavour.toml").write_text(settings)
+    (place / "requirements.lock").write_text("# a lock\n" + "".join(f"{pin}\n" for pin in pins))
+    (place / "agents.lock").write_text("".join(f"{pin}\n" for pin in agents))
+    return Flavour("small", place)
+
+
+def test_both_locks_are_fetched_and_what_is_there_is_not_fetched_again(tmp_path: Path, offered: Path) -> None:
+    offer(offered, "one_package", "1.0")
+    offer(offered, "two", "2.0", "cp311-cp311-manylinux_2_28_x86_64")
+    small, notes = flavour(tmp_path, "one-package==1.0", agents=("two==2.0",)), list[str]()
+    paths = fetch_wheels(small, notes.append)
+    assert [path.name for path in paths] == [
+        "one_package-1.0-py3-none-any.whl",
+        "two-2.0-cp311-cp311-manylinux_2_28_x86_64.whl",
+    ]
+    assert (
+        {path.parent for path in paths}
+        == {wheel_folder(small)}
+        == {tmp_path / "cache" / "aira-bench" / "wheels" / "small"}
+    )
+    assert notes == ["downloading packages 1 to 2 of 2: one-package==1.0, two==2.0"]
+    for path in offered.iterdir():
+        path.unlink()
+    assert fetch_wheels(small, notes.append) == paths
+    assert len(notes) == 1
+    assert not list(wheel_folder(small).glob(".part-*"))
+
+
+def test_wheels_are_for_the_images_and_not_for_this_machine(tmp_path: Path, offered: Path) -> None:
+    for tag in ("cp312-cp312-manylinux_2_28_x86_64", "cp311-cp311-macosx_11_0_arm64", "cp311-cp311-win_amd64"):
+        offer(offered, "compiled", "1.0", tag)
+    small = flavour(tmp_path, "compiled==1.0")
+    with pytest.raises(PrerequisiteError, match=r"the small images' packages: ERROR: .*compiled==1\.0") as caught:
+        fetch_wheels(small, lambda text: None)
+    assert "pip download --no-deps compiled==1.0" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    offer(offered, "compiled", "1.0", "cp311-abi3-manylinux2014_x86_64")
+    (path,) = fetch_wheels(small, lambda text: None)
+    assert path.name == "compiled-1.0-cp311-abi3-manylinux2014_x86_64.whl"
+
+
+def test_what_one_batch_brought_stays_when_another_fails(tmp_path: Path, offered: Path) -> None:
+    """A download that is cut off goes on where it stopped."""
+    names = [f"p{number:02d}" for number in range(12)]
+    for name in names[:10]:
+        offer(offered, name, "1.0")
+    small, notes = flavour(tmp_path, *(f"{name}==1.0" for name in names)), list[str]()
+    with pytest.raises(PrerequisiteError, match=r"p10==1\.0"):
+        fetch_wheels(small, notes.append)
+    assert len(list(wheel_folder(small).glob("*.whl"))) == 10
+    for name in names[10:]:
+        offer(offered, name, "1.0")
+    assert len(fetch_wheels(small, notes.append)) == 12
+    assert [note.partition(":")[0] for note in notes] == [
+        "downloading packages 1 to 10 of 12", "downloading packages 11 to 12 of 12", "downloading packages 1 to 2 of 2",
+    ]  # fmt: skip
+
+
+def test_the_second_index_is_asked_when_the_host_knows_no_better(
+    tmp_path: Path, offered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index" / "elsewhere"
+    index.mkdir(parents=True)
+    wheel = offer(index, "elsewhere", "1.0")
+    (index / "index.html").write_text(f'<!DOCTYPE html><a href="{wheel.name}">{wheel.name}</a>')
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "no index").as_uri())
+    extra = SETTINGS.replace("gpu_for", f'extra_index = "{(tmp_path / "index").as_uri()}"\ngpu_for', 1)
+    (path,) = fetch_wheels(flavour(tmp_path, "elsewhere==1.0", settings=extra), lambda text: None)
+    assert path.name == wheel.name
+    offer(offered, "here", "1.0")
+    fetch_wheels(flavour(tmp_path, "here==1.0"), lambda text: None)
+
+
+def test_a_file_of_another_version_is_not_taken(tmp_path: Path) -> None:
+    for name in (
+        "numpy-1.0-py3-none-any.whl",
+        "numpy_ext-2.0-py3-none-any.whl",
+        "numpy-2.0.txt",
+        "numpy-2.0.tar.gz.part",
+    ):
+        (tmp_path / name).touch()
+    assert find_file(tmp_path, "numpy==2.0") is None
+    (tmp_path / "NumPy-2.0-cp311-cp311-linux_x86_64.whl").touch()
+    found = find_file(tmp_path, "numpy==2.0")
+    assert found is not None
+    assert found.name.startswith("NumPy-2.0")
