@@ -68,7 +68,10 @@ def handle(args: argparse.Namespace) -> int:
         say_json({"checked": name, "score": score, "findings": [asdict(finding) for finding in findings]})
         return 0
     remarks = sum(finding.is_remark for finding in findings)
-    say(f"{name} works" + (f", with {remarks} remark{'s' * (remarks > 1)}" if remarks else "") + ".")
+    result = (
+        f"{name}: the files are in order; nothing was run" if args.files_only and score is None else f"{name} works"
+    )
+    say(result + (f", with {remarks} remark{'s' * (remarks > 1)}" if remarks else "") + ".")
     say(f"Next:  {following}")
     return 0
 
