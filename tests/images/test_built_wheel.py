@@ -51,7 +51,7 @@ def test_bundled_folders_are_found_inside_the_package(site: Path) -> None:
     assert all(folder.is_relative_to(site) for folder in folders)
     tasks, images, published = folders
     assert list(tasks.glob("*/metadata.yaml"))
-    assert (images / "cpu" / "Dockerfile").is_file()
+    assert (images / "Dockerfile").is_file()
     assert (images / "cuda" / "requirements.lock").is_file()
     assert list(published.rglob("*.csv"))
 
