@@ -30,6 +30,9 @@ from pathlib import Path
 import torch
 
 from aira_contract.architectures import Architecture, canonical, compact, parse_architecture
+from aira_contract.files import ARCHITECTURE_FILE, HIDDEN_SCRIPT, REPORT_FILE
+from aira_contract.invocation import MOUNT_OPTION, RAW_OPTION, REPORT_OPTION, SUBMISSION_OPTION
+from aira_contract.settings import PROFILE_VARIABLE
 from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.mad.profiles import PROFILES, MadProfile
 from aira_evaluator.compose.mad.splits import draw_corpus
@@ -184,25 +187,25 @@ def staying_judge(folder: Path) -> Iterator[StayingJudge]:
 
 def judge_afresh(folder: Path, layers: Architecture) -> str:
     """The report of one whole process."""
-    (folder / "data" / "submission.csv").write_text(f"architecture\n{compact(layers)}\n")
-    command = [sys.executable, str(TASK_FOLDER / "evaluate.py"), "--submission-file", "data/submission.csv",
-               "--report-file", "report.json"]  # fmt: skip
+    (folder / "data" / ARCHITECTURE_FILE).write_text(f"architecture\n{compact(layers)}\n")
+    command = [sys.executable, str(TASK_FOLDER / "evaluate.py"), SUBMISSION_OPTION, "data/submission.csv",
+               REPORT_OPTION, REPORT_FILE]  # fmt: skip
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    (folder / "data" / "submission.csv").unlink()
-    return (folder / "report.json").read_text()
+    (folder / "data" / ARCHITECTURE_FILE).unlink()
+    return (folder / REPORT_FILE).read_text()
 
 
 def compare_judges(candidates: list[Architecture], rounds: int) -> None:
     """Print the table of judges; both must give the same report but for its seconds."""
-    os.environ["AIRA_PROFILE"] = "cpu"
+    os.environ[PROFILE_VARIABLE] = "cpu"
     fresh: dict[Architecture, list[float]] = {layers: [] for layers in candidates}
     stayed: dict[Architecture, list[float]] = {layers: [] for layers in candidates}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("raw", "data"):
             (folder / part).mkdir()
-        prepare = [sys.executable, str(TASK_FOLDER / "evaluate_prepare.py"), "--global-shared-data-dir", "raw",
-                   "--agent-data-mount-dir", "data"]  # fmt: skip
+        prepare = [sys.executable, str(TASK_FOLDER / HIDDEN_SCRIPT), RAW_OPTION, "raw",
+                   MOUNT_OPTION, "data"]  # fmt: skip
         subprocess.run(prepare, cwd=folder, check=True)
         with staying_judge(folder) as judge:
             started_s = judge.cpu_s()

@@ -25,6 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aira_contract.architectures import LAYERS, compact
+from aira_contract.files import ARCHITECTURE_FILE, HIDDEN_SCRIPT
+from aira_contract.invocation import LOGS_OPTION, MOUNT_OPTION, RAW_OPTION, SUBMISSION_OPTION
+from aira_contract.settings import PROFILE_VARIABLE
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.split_scores import SplitScore, train_and_score
 from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, draw_corpus
@@ -95,17 +98,17 @@ def score(architecture: tuple[str, ...], train: Corpus, test: Corpus, seed: int)
 
 def time_evaluations() -> None:
     """Time the whole judge command, imports included, on one core."""
-    environment = {**os.environ, "AIRA_PROFILE": "cpu", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, PROFILE_VARIABLE: "cpu", "OMP_NUM_THREADS": "1"}
     print(f"{'candidate':18}{'wall s':>8}{'CPU s':>8}  (evaluate.py as a process, both hidden splits)")
     for letters in TIMED:
         with tempfile.TemporaryDirectory() as folder:
             for name in ("raw", "data", "logs"):
                 (Path(folder) / name).mkdir()
-            (Path(folder) / "logs" / "submission.csv").write_text(f"architecture\n{letters}\n")
-            places = ("--global-shared-data-dir", "raw", "--agent-data-mount-dir", "data", "--agent-log-dir", "logs")
-            _script("evaluate_prepare.py", places, folder, environment)
+            (Path(folder) / "logs" / ARCHITECTURE_FILE).write_text(f"architecture\n{letters}\n")
+            places = (RAW_OPTION, "raw", MOUNT_OPTION, "data", LOGS_OPTION, "logs")
+            _script(HIDDEN_SCRIPT, places, folder, environment)
             wall_s, cpu_s = time.perf_counter(), _children_cpu_s()
-            _script("evaluate.py", ("--submission-file", "data/submission.csv"), folder, environment)
+            _script("evaluate.py", (SUBMISSION_OPTION, "data/submission.csv"), folder, environment)
             wall_s, cpu_s = time.perf_counter() - wall_s, _children_cpu_s() - cpu_s
             print(f"{letters:18}{wall_s:8.1f}{cpu_s:8.1f}", flush=True)
 

@@ -27,9 +27,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from aira_contract.files import HANDOVER_FILE
 from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, SplitRows, read_hidden
 from aira_evaluator.autoresearch.contract.profiles import PROFILES
-from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, hand_over, load
+from aira_evaluator.autoresearch.handover.model_file import hand_over, load
 from aira_evaluator.autoresearch.judge.judging import Judgement, judge
 from aira_evaluator.autoresearch.judge.questions import draw_questions
 from aira_evaluator.autoresearch.judge.rules import RULES

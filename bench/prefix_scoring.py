@@ -26,14 +26,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aira_contract.files import HANDOVER_FILE
+from aira_contract.script_constants import with_constants
+from aira_contract.settings import TIME_BUDGET_VARIABLE
 from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows, read_hidden
 from aira_evaluator.autoresearch.contract.packing import pack
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.contract.token_store import open_split
-from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, load
+from aira_evaluator.autoresearch.handover.model_file import load
 from aira_evaluator.autoresearch.judge.estimator import COST_CAP_NATS, Estimate, estimate
 from aira_evaluator.autoresearch.judge.questions import draw_questions
-from aira_evaluator.autoresearch.prepare.script_constants import set_constants
 
 Floats = npt.NDArray[np.float64]
 _LOSS_LINE = "loss = trained(x, y)"
@@ -74,7 +76,7 @@ class PlainBigram(nn.Module):
 
 def baseline(public: Path, budget_s: float, seed: int, dials: dict[str, int | str] | None = None) -> nn.Module:
     """The baseline script with another budget, seed and dials; seed 0 smooths its labels."""
-    source = set_constants((public / "train.py").read_text(), dials or {})
+    source = with_constants((public / "train.py").read_text(), dials or {})
     for old, new in ((_SEED_LINE, f"torch.manual_seed({seed})"), *(((_LOSS_LINE, _SMOOTHED),) if seed == 0 else ())):
         assert source.count(old) == 1
         source = source.replace(old, new)
@@ -83,7 +85,7 @@ def baseline(public: Path, budget_s: float, seed: int, dials: dict[str, int | st
         (folder / "train.py").write_text(source)
         for companion in ("prepare.py", "kernels.py"):
             (folder / companion).write_bytes((public / companion).read_bytes())
-        environment = {**os.environ, "AIRA_DATA": str(public), "AIRA_TIME_BUDGET_S": str(budget_s)}
+        environment = {**os.environ, "AIRA_DATA": str(public), TIME_BUDGET_VARIABLE: str(budget_s)}
         subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
         return load(folder / HANDOVER_FILE, torch.device("cpu")).model
 

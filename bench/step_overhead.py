@@ -23,11 +23,12 @@ from pathlib import Path
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits
+from aira_contract.files import ARCHITECTURE_FILE
 
 SOLUTION = "open('{folder}/submission.csv', 'w').write('mA\\n')"
 LIMITS = Limits(memory_mib=256, workspace_mib=64, tmp_mib=64)
 IMPORT_LIMITS = Limits(memory_mib=2048, workspace_mib=64, tmp_mib=64)
-SUBMISSION = ArtifactRequest("submission.csv", 4096)
+SUBMISSION = ArtifactRequest(ARCHITECTURE_FILE, 4096)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from aira_contract.architectures import LAYERS, compact
+from aira_contract.invocation import MOUNT_OPTION, RAW_OPTION
+from aira_contract.settings import PROFILE_VARIABLE, SOURCE_VARIABLE
 from aira_evaluator.compose.prepare.corpora import CORPORA
 from aira_evaluator.compose.prepare.text import HiddenSeeds, evaluate_prepare
 from aira_evaluator.compose.text.profiles import PROFILES
@@ -31,10 +33,10 @@ SEEDS = {"search": HiddenSeeds(101, 202, 303), "final": HiddenSeeds(404, 505, 60
 
 def prepared(corpus: str, folder: Path) -> None:
     """Make the stand-in's splits in `folder`/data."""
-    os.environ |= {"AIRA_PROFILE": "cpu", "AIRA_DATA_SOURCE": "synthetic"}
+    os.environ |= {PROFILE_VARIABLE: "cpu", SOURCE_VARIABLE: "synthetic"}
     for name in ("raw", "data"):
         (folder / name).mkdir()
-    places = ["--global-shared-data-dir", str(folder / "raw"), "--agent-data-mount-dir", str(folder / "data")]
+    places = [RAW_OPTION, str(folder / "raw"), MOUNT_OPTION, str(folder / "data")]
     if evaluate_prepare(corpus, ("M", "mA"), SEEDS, places) != 0:
         raise SystemExit(1)
 

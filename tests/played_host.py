@@ -14,7 +14,7 @@ from aira_bench.hardware import Hardware
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import Host
-from aira_bench.runs.resolve import RunRequest
+from aira_bench.runs.request import RunRequest
 from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Role
 from aira_bench.testing import Call, Done, InMemoryContainer, InMemorySandbox
 from aira_bench.world import SystemWorld

@@ -45,6 +45,9 @@ HANDOVER_FILE = "handover.bin"
 FIT_FILE = "fit.json"
 """By the host beside the (empty) submission of a script, for the judge."""
 
+LABELLED = "_with_labels"
+"""Ends the name of a folder with a hidden split, which `evaluate_prepare.py` writes, as AIRS-Bench's do."""
+
 NOT_FOR_SUBMISSIONS = frozenset(
     {PREPARE_SCRIPT, HIDDEN_SCRIPT, EVALUATE_SCRIPT, TRACE_SCRIPT, CLAIM_FILE, REPORT_FILE, GRAPHS_FILE, JUDGE_FILE,
      PROGRAMS_FILE, *COMPANION_FILES, TRAINING_BEGAN_FILE, HANDOVER_FILE, FIT_FILE}

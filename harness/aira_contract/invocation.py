@@ -1,6 +1,7 @@
 """Command lines and exit statuses of the programs that the host starts in containers.
 
-The host writes the arguments; task scripts and programs of the evaluator read them. Those of task scripts are
+The host writes the arguments, and the names of modules into solutions of its own agents; task scripts and programs of
+the evaluator read them. Those of task scripts are
 AIRS-Bench's, so folders in the upstream layout take them too, but for `REPORT_OPTION`, `PROGRAMS_OPTION` and
 `PLATFORM_OPTION`, which only tasks of ours are given. Not covered: the code of agents, which gets no arguments.
 """
@@ -25,6 +26,13 @@ RESIDENT_PROGRAM = "aira_evaluator.compose.judge.resident"
 """The judge that stays, started with `python3 -m`."""
 SCRIPT_OPTION = "--script"
 HIDDEN_OPTION = "--hidden"
+
+ARCHITECTURE_VALIDATION = "aira_evaluator.compose.validate"
+MODULE_VALIDATION = "aira_evaluator.lra.validate"
+SCRIPT_VALIDATION = "aira_evaluator.autoresearch.validate"
+"""What solutions import, and descriptions of tasks name, to score themselves on public data: their function `main`."""
+MODULE_WRITER = "aira_evaluator.lra.agent.baselines.compose"
+"""What solutions import to make a `model.py` of a genome: its function `write_model`."""
 
 SERVING_PROGRAM = "aira_evaluator.autoresearch.predict.serving"
 """The program of a predict container."""

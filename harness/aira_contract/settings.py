@@ -11,6 +11,8 @@ PROFILE_VARIABLE = "AIRA_PROFILE"
 ProfileName = Literal["paper", "cpu"]
 PROFILES: tuple[ProfileName, ...] = ("paper", "cpu")
 """Sizes of data, models and budgets: the paper's, and one shrunk to a CPU. Scores of the two are never compared."""
+ON_GPUS: frozenset[ProfileName] = frozenset({"paper"})
+"""Profiles whose containers get a GPU where the machine has one; the host alone reads this."""
 
 SEED_SET_VARIABLE = "AIRA_SEED_SET"
 SeedSet = Literal["search", "final"]

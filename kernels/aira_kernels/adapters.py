@@ -18,7 +18,10 @@ _CONVOLUTION_ALIGNMENT = 8
 def mamba_ssm_scan(
     x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLGN: Tensor, c_BLGN: Tensor, skip_H: Tensor, chunk: int
 ) -> Tensor:
-    """`mamba_chunk_scan_combined` with steps that are already positive."""
+    """Scan with mamba-ssm's `mamba_chunk_scan_combined`; arguments and result as of `ssd.ssd_reference`.
+
+    Steps come in positive, so its softplus is off; its chunk must be a power of two within its kernels' bounds.
+    """
     scan = import_module("mamba_ssm.ops.triton.ssd_combined").mamba_chunk_scan_combined
     chunk = min(max(1 << (chunk - 1).bit_length(), SMALLEST_CHUNK), LARGEST_CHUNK)
     y: Tensor = scan(x_BLHP, dt_BLH, a_H, b_BLGN, c_BLGN, chunk, D=skip_H, dt_softplus=False)
@@ -26,7 +29,11 @@ def mamba_ssm_scan(
 
 
 def causal_conv1d_silu(x_BLE: Tensor, weight_TE: Tensor, bias_E: Tensor) -> Tensor:
-    """`causal_conv1d_fn`, which takes (B, E, L) with either of the last two axes dense."""
+    """Convolve and apply SiLU with causal-conv1d; arguments and result as of `convolution.convolution_silu`.
+
+    It takes (B, E, L) with either of the last two axes dense. Channels-last input, which x is, saves a copy where its
+    strides are multiples of the kernel's vectors.
+    """
     convolve = import_module("causal_conv1d").causal_conv1d_fn
     if x_BLE.shape[2] % _CONVOLUTION_ALIGNMENT:
         x_BEL = x_BLE.transpose(1, 2).contiguous()
@@ -38,14 +45,17 @@ def causal_conv1d_silu(x_BLE: Tensor, weight_TE: Tensor, bias_E: Tensor) -> Tens
 
 
 def mamba_ssm_norm(x: Tensor, weight_D: Tensor, epsilon: float, gate: Tensor | None = None) -> Tensor:
-    """`rmsnorm_fn` with the gate before the norm."""
+    """Normalize with mamba-ssm's `rmsnorm_fn`, the gate before the norm; as `reference.rms_norm` otherwise."""
     normalize = import_module("mamba_ssm.ops.triton.layernorm_gated").rmsnorm_fn
     y: Tensor = normalize(x, weight_D, None, z=gate, eps=epsilon, norm_before_gate=False)
     return y
 
 
 def flash_attention(query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP: Tensor) -> Tensor:
-    """`flash_attn_func`, which takes (B, L, H, P) in 16 bits and shares keys among neighbouring heads itself.
+    """Attend with flash-attn; arguments and result as of `reference.causal_attention`.
+
+    It takes (B, L, H, P) in 16 bits and shares keys among neighbouring heads itself. Its backward pass is asked to add
+    in a fixed order, which costs time and makes gradients repeat.
 
     Raises:
         TypeError: other types than float16 and bfloat16.

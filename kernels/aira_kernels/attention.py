@@ -38,6 +38,9 @@ class RotaryTable(nn.Module):
         fits = self.cosine_LP.dtype == x_BHLP.dtype and self.cosine_LP.device == x_BHLP.device
         if self.cosine_LP.shape[0] < length or not fits:
             self._grow(length, x_BHLP)
+        # (u, v) -> (u cos - v sin, v cos + u sin) for each pair of features, as Su et al. (2021), section 3.4.2, write
+        # the rotation without its matrix; the sines carry the sign, so that one fused multiply-add does both halves.
+        # The product of a turned query and a turned key then depends on the distance of their positions alone.
         first, second = x_BHLP.chunk(2, dim=-1)
         swapped = torch.cat((second, first), dim=-1)
         return torch.addcmul(x_BHLP * self.cosine_LP[:length], swapped, self.signed_sine_LP[:length])
@@ -45,6 +48,7 @@ class RotaryTable(nn.Module):
     def _grow(self, length: int, like: Tensor) -> None:
         # A table grown while predicting must serve a later training, so it is never an inference tensor.
         with torch.inference_mode(False):
+            # Angles in float64: in float32 one of about 8,000 radians is rounded by up to 2.4e-4 already.
             exponent = torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim
             angle = torch.arange(length, dtype=torch.float64)[:, None] * self.base**-exponent
             cosine = torch.cat((angle.cos(), angle.cos()), dim=-1)
@@ -54,7 +58,10 @@ class RotaryTable(nn.Module):
 
 
 class CausalSelfAttention(nn.Module):
-    """Heads of 8 features; projections with biases (66,048 parameters at D = 128), as in MAD-lab."""
+    """Attention at search size, as in MAD-lab: heads of 8 features, and projections with biases.
+
+    At D = 128 that is 66,048 parameters. Rotary positions turn whole heads, with base 10,000 (Su et al. 2021).
+    """
 
     def __init__(self, sizes: BlockSizes, *, generator: torch.Generator, backend: Backend = "auto") -> None:
         super().__init__()

@@ -78,25 +78,28 @@ def scan(
     skip_H: Tensor,
     chunk: int,
 ) -> Tensor:
-    """`ssd.ssd_reference` by whoever `choose` takes; `chunk` binds the reference, kernels have chunks of their own."""
+    """Compute `ssd.ssd_reference` by whoever `choose` takes.
+
+    `chunk` binds the reference alone: kernels have chunks of their own, which change rounding and speed only.
+    """
     compute = _IMPLEMENTATIONS["scan"][_taken("scan", backend, x_BLHP.device.type, x_BLHP.dtype)]
     return compute(x_BLHP, dt_BLH, a_H, b_BLGN, c_BLGN, skip_H, chunk)
 
 
 def convolution(backend: Backend, x_BLE: Tensor, weight_TE: Tensor, bias_E: Tensor) -> Tensor:
-    """`convolution.convolution_silu` by whoever `choose` takes."""
+    """Compute `convolution.convolution_silu` by whoever `choose` takes; arguments as there."""
     compute = _IMPLEMENTATIONS["convolution"][_taken("convolution", backend, x_BLE.device.type, x_BLE.dtype)]
     return compute(x_BLE, weight_TE, bias_E)
 
 
 def norm(backend: Backend, x: Tensor, weight_D: Tensor, epsilon: float, gate: Tensor | None = None) -> Tensor:
-    """`reference.rms_norm` by whoever `choose` takes."""
+    """Compute `reference.rms_norm` by whoever `choose` takes; arguments as there."""
     compute = _IMPLEMENTATIONS["norm"][_taken("norm", backend, x.device.type, x.dtype)]
     return compute(x, weight_D, epsilon, gate)
 
 
 def attention(backend: Backend, query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP: Tensor) -> Tensor:
-    """`reference.causal_attention` by whoever `choose` takes."""
+    """Compute `reference.causal_attention` by whoever `choose` takes; arguments as there."""
     compute = _IMPLEMENTATIONS["attention"][_taken("attention", backend, query_BHLP.device.type, query_BHLP.dtype)]
     return compute(query_BHLP, key_BGLP, value_BGLP)
 

@@ -29,7 +29,10 @@ def linear(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> nn.Linear:
-    """Return a linear layer with torch's default distribution: weights and bias uniform in +-1/sqrt(in_features)."""
+    """Make a linear layer with torch's default distribution: weights and bias uniform in +-1/sqrt(in_features).
+
+    That is what `nn.Linear` draws itself (He et al. 2015 with a = sqrt(5)); here from `generator`, on `device`.
+    """
     layer = _UndrawnLinear(in_features, out_features, bias=bias, device=device)
     bound = 1 / math.sqrt(in_features)
     with torch.no_grad():
@@ -41,7 +44,15 @@ def linear(
 def embedding(
     vocabulary: int, width: int, *, std: float, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> nn.Embedding:
-    """Return an embedding table drawn from a normal distribution of mean 0."""
+    """Make an embedding table drawn from a normal distribution of mean 0.
+
+    Args:
+        vocabulary: number of token ids V.
+        width: features D of an embedding.
+        std: standard deviation of the distribution.
+        generator: source of the weights, on `device`.
+        device: where the table is made; `meta` makes its shape alone.
+    """
     table = nn.Embedding(vocabulary, width, _weight=torch.empty(vocabulary, width, device=device))
     with torch.no_grad():
         table.weight.normal_(0.0, std, generator=generator)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from aira_contract.primitives import ATTENTION, MAMBA, MLP
 from aira_kernels.attention import CausalSelfAttention, GroupedQueryAttention
 from aira_kernels.mamba2 import Mamba2
 from aira_kernels.mlp import ReluMlp, SwigluMlp
@@ -27,8 +28,8 @@ class LayerClasses:
 
 
 LAYERS: Mapping[str, LayerClasses] = {
-    "M": LayerClasses(ReluMlp, SwigluMlp, "contract"),
-    "mA": LayerClasses(CausalSelfAttention, GroupedQueryAttention, "project_out"),
-    "Mb": LayerClasses(Mamba2, Mamba2, "project_out"),
+    MLP.symbol: LayerClasses(ReluMlp, SwigluMlp, "contract"),
+    ATTENTION.symbol: LayerClasses(CausalSelfAttention, GroupedQueryAttention, "project_out"),
+    MAMBA.symbol: LayerClasses(Mamba2, Mamba2, "project_out"),
 }
 """By symbol."""

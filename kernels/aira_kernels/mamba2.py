@@ -58,7 +58,9 @@ class MambaSizes(Protocol):
 
 
 class Mamba2(nn.Module):
-    """117,388 parameters at D = 128 with expansion 2, heads of 64, state 64 and four taps.
+    """One Mamba-2 block (Dao and Gu 2024, section 7.1), without norm and residual path around it.
+
+    At D = 128 with expansion 2, heads of 64, state 64 and four taps it has 117,388 parameters.
 
     Args:
         sizes: sizes of the block.
@@ -84,6 +86,8 @@ class Mamba2(nn.Module):
             sizes.width, self.inner + channels + self.heads, bias=False, generator=generator, device=device
         )
         self.convolution = CausalConvolution(channels, sizes.mamba_convolution, generator=generator, device=device)
+        # Steps are drawn log-uniformly, so that heads begin with time scales spread over two decades; rates uniformly.
+        # Both as in the code that the block's authors published (for steps see also Gu and Dao 2023, section 3.6).
         low, high = (math.log(bound) for bound in STEP_RANGE)
         step_H = (
             torch.empty(self.heads, device=device).uniform_(low, high, generator=generator).exp().clamp(min=STEP_FLOOR)
@@ -91,6 +95,7 @@ class Mamba2(nn.Module):
         # The inverse of softplus, so that the block starts with exactly these step sizes.
         self.step_bias_H = nn.Parameter(step_H + torch.log(-torch.expm1(-step_H)))
         rate_H = torch.empty(self.heads, device=device).uniform_(*DECAY_RANGE, generator=generator)
+        # The logarithm is what is learned: a = -exp(log_rate) stays negative, and with it every state bounded.
         self.log_rate_H = nn.Parameter(rate_H.log())
         self.skip_H = nn.Parameter(torch.ones(self.heads, device=device))
         self.norm_weight = nn.Parameter(torch.ones(self.inner, device=device))
@@ -99,10 +104,12 @@ class Mamba2(nn.Module):
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map (B, L, D) to (B, L, D); position t reads positions 0..t."""
         channels = self.inner + 2 * self.state
+        # All of the block's inputs come from one projection of x (the "parallel" block): nothing waits for another.
         gate, convolved, step = torch.split(self.project_in(x_BLD), [self.inner, channels, self.heads], dim=-1)
         mixed = convolution(self.backend, convolved, self.convolution.weight_TE, self.convolution.bias_E)
         inner, b_BLN, c_BLN = torch.split(mixed, [self.inner, self.state, self.state], dim=-1)
         x_BLHP = inner.reshape(*inner.shape[:-1], self.heads, self.head_dim)
+        # One step a head, not a feature: what makes the scan a product of matrices (scalar times identity, section 5).
         dt_BLH = functional.softplus(step + self.step_bias_H)
         rate_H, b_BLGN, c_BLGN = -self.log_rate_H.exp(), b_BLN[:, :, None], c_BLN[:, :, None]
         y_BLHP = scan(self.backend, x_BLHP, dt_BLH, rate_H, b_BLGN, c_BLGN, self.skip_H, self.chunk)

@@ -15,9 +15,10 @@ from aira_kernels.sizes import BlockSizes
 
 
 class ReluMlp(nn.Module):
-    """Linear, ReLU, linear, without biases; hidden size 4 D by default (131,072 parameters at D = 128).
+    """Apply linear, ReLU, linear to each position, without biases: W2 max(0, W1 x), MAD-lab's MLP.
 
-    It takes a backend as the other primitives do, and has no use for it.
+    The hidden size is 4 D by default, which makes 131,072 parameters at D = 128. It takes a backend as the other
+    primitives do, and has no use for it.
     """
 
     def __init__(self, sizes: BlockSizes, *, generator: torch.Generator, backend: Backend = "auto") -> None:
@@ -27,14 +28,16 @@ class ReluMlp(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map (B, L, D) to (B, L, D), position by position."""
+        # In place: ReLU's backward pass needs its result alone, so the product before it need not be kept.
         out: Tensor = self.contract(functional.relu(self.expand(x_BLD), inplace=True))
         return out
 
 
 class SwigluMlp(nn.Module):
-    """down(silu(gate(x)) * up(x)), without biases (Shazeer 2020; the paper's appendix D): 3 D h parameters.
+    """Apply a gated MLP to each position, W3 (silu(W1 x) * W2 x), without biases: 3 D h parameters.
 
-    It takes a backend as the other primitives do, and has no use for it.
+    SwiGLU of Shazeer (2020), which the paper takes at full size (appendix D). It takes a backend as the other
+    primitives do, and has no use for it.
     """
 
     def __init__(

@@ -12,7 +12,10 @@ EPSILON = 1e-5
 
 
 class RmsNorm(nn.Module):
-    """x / sqrt(mean(x^2) + epsilon) times a weight a feature, which starts at 1."""
+    """Scale every vector to a root mean square of 1, then each feature by a learned weight (Zhang and Sennrich 2019).
+
+    x / sqrt(mean(x^2) + epsilon) * weight, where the weights start at 1. Nothing is subtracted and nothing added.
+    """
 
     def __init__(self, width: int, *, device: torch.device | str = "cpu", backend: Backend = "auto") -> None:
         super().__init__()

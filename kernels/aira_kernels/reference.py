@@ -11,7 +11,9 @@ CPU_LENGTH_MULTIPLE = 8
 
 
 def causal_attention(query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP: Tensor) -> Tensor:
-    """Scaled dot-product attention of every position over itself and the earlier ones; H / G queries share a key.
+    """Attend from every position to itself and the earlier ones: softmax(q k^T / sqrt(P)) v (Vaswani et al. 2017).
+
+    Where keys have fewer heads, H / G neighbouring query heads share one (Ainslie et al. 2023).
 
     On a CPU, heads and length are filled up with zeros to what its kernel computes fastest; zero features add nothing
     to a product, and positions appended at the end are read by none before them. At 127 positions and
@@ -25,6 +27,7 @@ def causal_attention(query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP: Tensor) -
         query_BHLP, key_BGLP, value_BGLP = (
             functional.pad(part, filling) for part in (query_BHLP, key_BGLP, value_BGLP)
         )
+    # The scale is that of the heads as they came: filling them up must not change it.
     grouped = key_BGLP.shape[1] != query_BHLP.shape[1]
     mixed = functional.scaled_dot_product_attention(
         query_BHLP, key_BGLP, value_BGLP, is_causal=True, scale=head_dim**-0.5, enable_gqa=grouped
@@ -33,6 +36,10 @@ def causal_attention(query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP: Tensor) -
 
 
 def rms_norm(x: Tensor, weight_D: Tensor, epsilon: float, gate: Tensor | None = None) -> Tensor:
-    """weight u / sqrt(mean(u^2) + epsilon) with u = x, or x silu(gate) (Dao and Gu 2024, section 7)."""
+    """Normalize the last axis: weight u / sqrt(mean(u^2) + epsilon) with u = x, or u = x silu(gate).
+
+    The plain form is RMSNorm (Zhang and Sennrich 2019). In the gated one, Mamba-2's (Dao and Gu 2024, section 7.1), the
+    gate comes before the norm, so it cannot undo the scale that the norm sets.
+    """
     u = x if gate is None else x * functional.silu(gate)
     return functional.rms_norm(u, (x.shape[-1],), weight_D, epsilon)

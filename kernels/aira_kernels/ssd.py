@@ -32,16 +32,23 @@ def ssd_chunked(x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLN: Tensor, c_BL
         y of shape (B, L, H, P).
     """
     batch, length, heads, features = x_BLHP.shape
+    # Unrolled, the recurrence is y = M x with M_ts = (c_t . b_s) exp(sum of dt a over s+1..t) dt_s: lower-triangular,
+    # and of rank N in every block off the diagonal ("semiseparable", Dao and Gu 2024, section 3). Chunks split it into
+    # diagonal blocks, taken as they are (6.1), and the rest, taken through the state at chunk borders (6.2). The work
+    # grows with L Q instead of L^2, and all of it but the passing of states is products of matrices.
     chunk = min(chunk, length)
+    # A step of size 0 decays nothing and adds nothing, so filling up the last chunk leaves every state as it is.
     padding = -length % chunk
     if padding:
         x_BLHP = functional.pad(x_BLHP, (0, 0, 0, 0, 0, padding))
         dt_BLH = functional.pad(dt_BLH, (0, 0, 0, padding))
         b_BLN, c_BLN = (functional.pad(part, (0, 0, 0, padding)) for part in (b_BLN, c_BLN))
     split = (batch, (length + padding) // chunk, chunk)
+    # dt scales what arrives (the input's discretization, of first order as in Mamba-2), so x carries it from here on.
     weighted_BKHQP = (x_BLHP * dt_BLH[..., None]).reshape(*split, heads, features).transpose(2, 3)
     b_BKQN, c_BKQN = (part.reshape(*split, -1) for part in (b_BLN, c_BLN))
-    # A product, not cumsum, which has no deterministic CUDA kernel.
+    # S_i, the sum of dt a over a chunk's positions 0..i: the decay from j to i is exp(S_i - S_j), so one sum gives all
+    # pairs. A product with a triangle of ones, not cumsum, which has no deterministic CUDA kernel.
     up_to_RQ = torch.ones(chunk, chunk, dtype=a_H.dtype, device=a_H.device).triu()
     log_decay_BKHQ = (dt_BLH * a_H).reshape(*split, heads).transpose(2, 3) @ up_to_RQ
 
@@ -54,7 +61,7 @@ def ssd_chunked(x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLN: Tensor, c_BL
 def ssd_reference(
     x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLGN: Tensor, c_BLGN: Tensor, skip_H: Tensor, chunk: int
 ) -> Tensor:
-    """Return the chunked scan for any number of groups, plus the skip D x: the reference of the backends' "scan".
+    """Scan in chunks, for any number of groups, and add the skip D x; this is the reference of the backends' "scan".
 
     Args:
         x_BLHP: inputs.
@@ -81,34 +88,44 @@ def ssd_reference(
         steps, rates = torch.split(dt_BLH, each, 2), torch.split(a_H, each)
         maps = zip(b_BLGN.unbind(2), c_BLGN.unbind(2), strict=True)
         by_group = zip(torch.split(x_BLHP, each, 2), steps, rates, maps, strict=True)
+        # Groups share nothing, so each is a scan of its own; heads of one group stand side by side.
         y_BLHP = torch.cat([ssd_chunked(x, dt, a, b, c, chunk) for x, dt, a, (b, c) in by_group], dim=2)
     return torch.addcmul(y_BLHP, x_BLHP, skip_H[:, None])
 
 
 def _within_chunks(weighted_BKHQP: Tensor, log_decay_BKHQ: Tensor, b_BKQN: Tensor, c_BKQN: Tensor) -> Tensor:
+    # The diagonal blocks: y_i = sum over j <= i of (c_i . b_j) exp(S_i - S_j) dt_j x_j, an attention without softmax
+    # whose causal mask decays (section 5).
     chunk = log_decay_BKHQ.shape[-1]
     # Masked before exp: a masked product would turn the overflow above the diagonal into NaN gradients.
     future_QR = torch.ones(chunk, chunk, dtype=torch.bool, device=b_BKQN.device).triu(1)
     span_BKHQR = log_decay_BKHQ[..., :, None] - log_decay_BKHQ[..., None, :]
     decay_BKHQR = span_BKHQR.masked_fill(future_QR, float("-inf")).exp()
+    # One product for all heads: they share b and c, and differ in their decays alone.
     overlap_BKQR = c_BKQN @ b_BKQN.transpose(-1, -2)
     return (overlap_BKQR[:, :, None] * decay_BKHQR) @ weighted_BKHQP
 
 
 def _between_chunks(weighted_BKHQP: Tensor, log_decay_BKHQ: Tensor, b_BKQN: Tensor, c_BKQN: Tensor) -> Tensor:
+    # What each chunk adds to the state by its end: sum over j of exp(S_end - S_j) dt_j x_j b_j^T.
     to_end_BKHQ = (log_decay_BKHQ[..., -1:] - log_decay_BKHQ).exp()
     added_BKHPN = (weighted_BKHQP * to_end_BKHQ[..., None]).transpose(-1, -2) @ b_BKQN[:, :, None]
+    # The recurrence is left over chunks alone: H_(k+1) = exp(S_end of k) H_k + added_k, from an empty state.
     whole_BKH = log_decay_BKHQ[..., -1].exp()
     entering = [torch.zeros_like(added_BKHPN[:, 0])]
     for index in range(added_BKHPN.shape[1] - 1):
         entering.append(entering[-1] * whole_BKH[:, index, :, None, None] + added_BKHPN[:, index])
     entering_BKHPN = torch.stack(entering, dim=1)
+    # A position reads the state that entered its chunk, decayed by the chunk's steps up to and with its own.
     read_BKHQP = c_BKQN[:, :, None] @ entering_BKHPN.transpose(-1, -2)
     return read_BKHQP * log_decay_BKHQ.exp()[..., None]
 
 
 def ssd_sequential(x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLN: Tensor, c_BLN: Tensor) -> Tensor:
-    """Return the definition, one position after the other. An oracle: slow, and as exact as its dtype."""
+    """Scan one position after the other, as the module's formula has it; arguments and result as of `ssd_chunked`.
+
+    Slow, and as exact as its dtype: what the faster forms are checked against.
+    """
     batch, length, heads, features = x_BLHP.shape
     state_BHPN = x_BLHP.new_zeros(batch, heads, features, b_BLN.shape[-1])
     outputs = []

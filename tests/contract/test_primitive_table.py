@@ -5,7 +5,7 @@ from itertools import combinations
 from aira_bench.scaling.arithmetic import layer_flops_per_token, layer_parameters
 from aira_contract.model_sizes import MODEL_SIZES
 from aira_contract.primitives import BY_LETTER, BY_SYMBOL, IN_PATTERNS, PRIMITIVES, SYMBOLS
-from aira_kernels import backbone, large
+from aira_kernels.layers import LAYERS
 
 
 def test_no_name_means_two_primitives() -> None:
@@ -24,7 +24,7 @@ def test_a_whole_architecture_of_letters_cannot_be_read_as_symbols() -> None:
 
 
 def test_every_primitive_is_built_at_both_sizes_and_counted() -> None:
-    assert set(backbone.PRIMITIVES) == set(large.PRIMITIVES) == set(SYMBOLS)
+    assert set(LAYERS) == set(SYMBOLS)
     for size in MODEL_SIZES:
         for symbol in SYMBOLS:
             assert layer_parameters(symbol, size) > 0

@@ -23,7 +23,7 @@ import yaml
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, TaskError
 from aira_bench.evaluation.judge import judge_spec
-from aira_bench.evaluation.predictors import HANDOVER_FILE, Predictors, predict_spec
+from aira_bench.evaluation.predictors import Predictors, predict_spec
 from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.served_script import ServedScript, fit_spec
 from aira_bench.evaluation.submission import Submission
@@ -34,6 +34,7 @@ from aira_bench.sandbox.protocol import Limits
 from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
+from aira_contract.files import HANDOVER_FILE
 from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SplitRows, write_split
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.handover.model_file import hand_over

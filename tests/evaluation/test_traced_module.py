@@ -22,6 +22,7 @@ from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.protocol import ContainerSpec, Limits, PreparedContainer
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
+from aira_contract.files import GRAPHS_FILE, MAX_GRAPHS_BYTES
 from aira_contract.reports import RESULT_MARKER
 from aira_evaluator.lra.contract import bundle
 from aira_evaluator.lra.contract.profiles import CPU_LISTOPS
@@ -166,7 +167,7 @@ def judged(
 
 
 def test_host_and_evaluator_mean_the_same_files() -> None:
-    assert (GRAPHS.name, GRAPHS.max_bytes) == (bundle.BUNDLE_FILE, bundle.MAX_BUNDLE_BYTES)
+    assert (GRAPHS.name, GRAPHS.max_bytes) == (GRAPHS_FILE, MAX_GRAPHS_BYTES)
     assert JUDGE_FILE == commands.JUDGE_FILE
     assert TRAININGS == {"search": 1, "final": 1 + controls.TRAININGS}
 

@@ -24,7 +24,7 @@ from aira_bench.runs.loop import run_seed
 from generated_runs import LONG_AGO
 from played_host import played_host, played_sandbox
 from recorded.shown import HERE, SCRIPTS_KEY
-from runs.test_loop import Clock, InProcessEngine, session
+from runs.test_loop import engine, session
 
 RING = KeyRing(SCRIPTS_KEY.public)
 THEN = (
@@ -49,7 +49,7 @@ def go_on(folder: RunFolder, tmp_path: Path) -> None:
     keeper = Keeper(
         folder, SCRIPTS_KEY, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO, Witness(None)
     )
-    active = replace(session(tmp_path, InProcessEngine(Clock()), cache=False), plan=record.manifest.plan, keeper=keeper)
+    active = replace(session(tmp_path, engine(), cache=False), plan=record.manifest.plan, keeper=keeper)
     run_seed(active, folder.seed(0), 0)
     active.slots.close()
     keeper.close(record.manifest.plan.seeds)

@@ -1,52 +1,24 @@
 """Policies as pure functions: properties over random journals, and the published traces."""
 
 import math
-import random
-from dataclasses import replace
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_bench.record.node import Node, StepClass, best_node
-from aira_bench.scaffolds.catalog import SCAFFOLDS, make_scaffold
+from aira_bench.record.node import best_node
 from aira_bench.scaffolds.evolutionary import Evolutionary
 from aira_bench.scaffolds.greedy import Greedy, debug_depth
 from aira_bench.scaffolds.mcts import MonteCarloTreeSearch
 from aira_bench.scaffolds.one_shot import OneShot
-from aira_bench.scaffolds.protocol import Draft, Policy, Proposing, Stop
+from aira_bench.scaffolds.protocol import Draft
 from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
-
-Result = tuple[StepClass, float | None]
-
-
-def node_after(action: Proposing, step: int, result: Result) -> Node:
-    step_class, fitness = result
-    lost = step_class == "infra_error" and math.isnan(fitness or 0.0)
-    return Node(
-        step, action.operator, action.parents, step_class, "", None if lost else fitness, None, "0" * 64, None,
-        code_ran=not lost,
-    )  # fmt: skip
-
-
-def play(policy: Policy, results: list[Result], seed: int = 0) -> list[Node]:
-    """Let a policy act on prescribed results until they run out or it stops."""
-    nodes: list[Node] = []
-    for step, result in enumerate(results, start=1):
-        action = policy.next(nodes, random.Random(f"{seed}/{step}"))
-        if isinstance(action, Stop):
-            break
-        nodes.append(node_after(action, step, result))
-    return nodes
+from aira_bench.testing import BUG, LOST, Result, node_after, play_policy
 
 
 def valid(fitness: float | None) -> Result:
     return ("valid", fitness)
 
 
-BUG: Result = ("buggy", None)
-LOST: Result = ("infra_error", math.nan)
-"""Before any code ran."""
 LOST_LATER: Result = ("infra_error", None)
 
 fitnesses = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
@@ -63,7 +35,9 @@ results = st.lists(
 
 
 def test_published_trace_of_the_greedy_search() -> None:
-    nodes = play(Greedy(), [valid(0.1), valid(0.2), valid(0.2), BUG, valid(0.15), valid(0.1), valid(0.3), valid(0.1)])
+    nodes = play_policy(
+        Greedy(), [valid(0.1), valid(0.2), valid(0.2), BUG, valid(0.15), valid(0.1), valid(0.3), valid(0.1)]
+    )
     assert [node.operator for node in nodes] == ["draft"] * 5 + ["debug", "improve", "improve"]
     assert nodes[5].parents == (4,)
     assert nodes[6].parents == (2,), "ties keep the earliest"
@@ -72,7 +46,7 @@ def test_published_trace_of_the_greedy_search() -> None:
 
 def test_a_search_that_only_fails_debugs_each_chain_to_the_depth_limit_and_then_drafts() -> None:
     policy = Greedy(drafts=2, max_debug_depth=3)
-    nodes = play(policy, [BUG] * 12)
+    nodes = play_policy(policy, [BUG] * 12)
     by_step = {node.step: node for node in nodes}
     assert [node.operator for node in nodes] == ["draft"] * 2 + ["debug"] * 8 + ["draft", "debug"]
     assert max(debug_depth(node, by_step) for node in nodes) == 4, "a leaf at the limit may still be debugged"
@@ -82,7 +56,7 @@ def test_a_search_that_only_fails_debugs_each_chain_to_the_depth_limit_and_then_
 @settings(max_examples=200, deadline=None)
 def test_greedy_properties(outcomes: list[Result], drafts: int, depth: int, lower: bool) -> None:
     policy = Greedy(drafts=drafts, max_debug_depth=depth, lower_is_better=lower)
-    nodes = play(policy, outcomes)
+    nodes = play_policy(policy, outcomes)
     for index, node in enumerate(nodes):
         before = nodes[:index]
         by_step = {earlier.step: earlier for earlier in before}
@@ -119,26 +93,13 @@ def test_the_best_node_is_finite_and_the_earliest_of_its_fitness(outcomes: list[
     assert best.step == min(node.step for node in finite if node.fitness == wanted)
 
 
-@pytest.mark.parametrize("name", list(SCAFFOLDS.built_in))
-@given(outcomes=results, seed=st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
-def test_policies_are_pure_functions(name: str, outcomes: list[Result], seed: int) -> None:
-    policy = make_scaffold(name, steps=20, lower_is_better=False)
-    nodes = play(policy, outcomes, seed)
-    for index in range(len(nodes)):
-        copy = [replace(node) for node in nodes[:index]]
-        again = policy.next(copy, random.Random(f"{seed}/{index + 1}"))
-        assert not isinstance(again, Stop)
-        assert (again.operator, again.parents) == (nodes[index].operator, nodes[index].parents)
-
-
 @given(results, st.integers(1, 5), st.integers(0, 4))
 @settings(max_examples=150, deadline=None)
 def test_tree_search_expands_in_rows_and_never_walks_into_the_dead(
     outcomes: list[Result], children: int, depth: int
 ) -> None:
     policy = MonteCarloTreeSearch(children=children, max_debug_depth=depth)
-    nodes = play(policy, outcomes)
+    nodes = play_policy(policy, outcomes)
     for index, node in enumerate(nodes):
         before = {earlier.step: earlier for earlier in nodes[:index]}
         kept = [earlier for earlier in nodes[:index] if not earlier.is_lost]
@@ -155,7 +116,7 @@ def test_tree_search_expands_in_rows_and_never_walks_into_the_dead(
 
 
 def test_tree_search_prefers_the_better_subtree() -> None:
-    nodes = play(
+    nodes = play_policy(
         MonteCarloTreeSearch(children=2, exploration=0.0), [valid(0.1), valid(0.9), valid(0.8), valid(0.7), valid(0.5)]
     )
     assert [node.parents for node in nodes] == [(), (), (2,), (2,), (3,)]
@@ -165,7 +126,7 @@ def test_tree_search_prefers_the_better_subtree() -> None:
 @settings(max_examples=100, deadline=None)
 def test_crossovers_begin_with_the_second_generation_and_join_two_valid_solutions(outcomes: list[Result]) -> None:
     policy = Evolutionary(individuals=3, crossover_probability=1.0)
-    nodes = play(policy, outcomes)
+    nodes = play_policy(policy, outcomes)
     by_step = {node.step: node for node in nodes}
     bred = 0
     for node in nodes:
@@ -177,16 +138,21 @@ def test_crossovers_begin_with_the_second_generation_and_join_two_valid_solution
 
 
 def test_one_shot_drafts_once_and_again_only_after_infrastructure_that_let_no_code_run() -> None:
-    assert len(play(OneShot(), [BUG, BUG])) == 1
-    assert len(play(OneShot(), [LOST_LATER, valid(1.0)])) == 1, "an error after code ran must not be worth causing"
-    assert [node.step_class for node in play(OneShot(), [LOST, valid(1.0), valid(2.0)])] == ["infra_error", "valid"]
+    assert len(play_policy(OneShot(), [BUG, BUG])) == 1
+    assert len(play_policy(OneShot(), [LOST_LATER, valid(1.0)])) == 1, (
+        "an error after code ran must not be worth causing"
+    )
+    assert [node.step_class for node in play_policy(OneShot(), [LOST, valid(1.0), valid(2.0)])] == [
+        "infra_error",
+        "valid",
+    ]
 
 
 @given(results)
 @settings(max_examples=100, deadline=None)
 def test_regularized_evolution_only_breeds_from_the_youngest(outcomes: list[Result]) -> None:
     policy = RegularizedEvolution(population=4, tournament=2)
-    nodes = play(policy, outcomes)
+    nodes = play_policy(policy, outcomes)
     for index, node in enumerate(nodes):
         living = [earlier.step for earlier in nodes[:index] if earlier.is_valid][-4:]
         assert (node.operator == "improve") == (len(living) == 4)

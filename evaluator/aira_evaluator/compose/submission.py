@@ -7,8 +7,6 @@ from pathlib import Path
 
 from aira_contract.architectures import MAX_SUBMISSION_BYTES, Architecture, SubmissionError, parse_submission
 
-SUBMISSION = "submission.csv"
-
 
 def read_submission(path: Path, primitives: Sequence[str]) -> Architecture:
     """Read and parse a submission.

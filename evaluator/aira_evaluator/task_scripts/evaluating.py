@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aira_contract.invocation import DONE, REFUSED, REPORT_OPTION, SUBMISSION_OPTION
+from aira_contract.reports import REPORT_SCHEMA, score_block
 from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.failing import REFUSED, failed
-
-RESULT_MARKER = "--- EVALUATION RESULT ---"
-REPORT_SCHEMA = 1
+from aira_evaluator.task_scripts.failing import failed
 
 
 @dataclass(frozen=True)
@@ -114,14 +113,13 @@ class EvaluateScript:
         report = found.report(time.monotonic() - request.started_s)
         if report_file is not None:
             report_file.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="ascii")
-        print(RESULT_MARKER)
-        print(json.dumps({self.metric: found.test}, indent=2, allow_nan=False))
-        return 0
+        print(score_block(self.metric, found.test))
+        return DONE
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(description=self.description)
-        parser.add_argument("--submission-file", type=Path, default=Path(self.submission))
-        parser.add_argument("--report-file", type=Path, default=None, help="also write a JSON report there")
+        parser.add_argument(SUBMISSION_OPTION, type=Path, default=Path(self.submission))
+        parser.add_argument(REPORT_OPTION, type=Path, default=None, help="also write a JSON report there")
         for option in self.options:
             parser.add_argument(option.flag, dest=option.flag, type=Path, default=option.default, help=option.help)
         return parser

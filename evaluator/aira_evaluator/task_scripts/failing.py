@@ -6,8 +6,8 @@ without a valid score.
 
 import sys
 
-FAILED = 1
-REFUSED = 2
+from aira_contract.invocation import FAILED
+
 _MOST_CHARACTERS = 500
 """Of a message: the last words of a submission may be pages."""
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aira_contract.files import LABELLED
+
 HiddenSplit = Literal["validation", "test"]
 
 
@@ -23,4 +25,4 @@ class HiddenSeeds:
 
 def hidden_folder(data: Path, split: str, seed_set: str) -> Path:
     """Return the folder of one hidden split of one seed set, below the data folder of a judge."""
-    return data / f"{split}_with_labels" / seed_set
+    return data / f"{split}{LABELLED}" / seed_set

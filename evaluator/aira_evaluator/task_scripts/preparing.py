@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from aira_contract.invocation import LOGS_OPTION, MOUNT_OPTION, RAW_OPTION
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.failing import failed
 
@@ -57,9 +58,9 @@ def evaluate_prepare_script(
 
 def _folder_options(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--global-shared-data-dir", type=Path, required=True, help="raw data, where there is any")
-    parser.add_argument("--agent-data-mount-dir", type=Path, required=True, help="where the data is written")
-    parser.add_argument("--agent-log-dir", type=Path, default=None, help="where the agent left its submission")
+    parser.add_argument(RAW_OPTION, type=Path, required=True, help="raw data, where there is any")
+    parser.add_argument(MOUNT_OPTION, type=Path, required=True, help="where the data is written")
+    parser.add_argument(LOGS_OPTION, type=Path, default=None, help="where the agent left its submission")
     return parser.parse_args(arguments)
 
 

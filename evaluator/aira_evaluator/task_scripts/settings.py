@@ -8,10 +8,8 @@ reads them. Not covered: what a profile holds (the families' `profiles`).
 import os
 from collections.abc import Iterable, Sequence
 
+from aira_contract.settings import PROFILE_VARIABLE, PROFILES, SEED_SET_VARIABLE, SEED_SETS, SOURCE_VARIABLE, SOURCES
 from aira_evaluator.split_manifest import DataError
-
-SEED_SETS = ("search", "final")
-SOURCES = ("public", "synthetic")
 
 
 def profile_in_force(known: Iterable[str]) -> str:
@@ -23,7 +21,7 @@ def profile_in_force(known: Iterable[str]) -> str:
     Raises:
         DataError: it is not among `known`.
     """
-    return _setting("AIRA_PROFILE", list(known), default="paper")
+    return _setting(PROFILE_VARIABLE, list(known), default=PROFILES[0])
 
 
 def source_in_force() -> str:
@@ -32,7 +30,7 @@ def source_in_force() -> str:
     Raises:
         DataError: there is no such source.
     """
-    return _setting("AIRA_DATA_SOURCE", SOURCES, default=SOURCES[0])
+    return _setting(SOURCE_VARIABLE, SOURCES, default=SOURCES[0])
 
 
 def seed_set_in_force() -> str:
@@ -41,7 +39,7 @@ def seed_set_in_force() -> str:
     Raises:
         DataError: there is no such seed set.
     """
-    return _setting("AIRA_SEED_SET", SEED_SETS, default=SEED_SETS[0])
+    return _setting(SEED_SET_VARIABLE, SEED_SETS, default=SEED_SETS[0])
 
 
 def _setting(variable: str, known: Sequence[str], default: str) -> str:

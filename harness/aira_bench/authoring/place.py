@@ -11,7 +11,7 @@ from aira_bench.runs.host import Host
 from aira_bench.sandbox.protocol import Limits
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
-from aira_contract.settings import ProfileName
+from aira_contract.settings import ON_GPUS, ProfileName
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Place:
     def limits(self) -> Limits:
         """What each container may use: the profile's memory and disk, and in `paper` a GPU where there is one."""
         profile = self.task.profile(self.profile)
-        gpus = self.host.hardware.gpus if self.profile == "paper" else ()
+        gpus = self.host.hardware.gpus if self.profile in ON_GPUS else ()
         return Limits(
             memory_mib=profile.memory_mib,
             workspace_mib=profile.workspace_mib,

@@ -17,13 +17,14 @@ from pathlib import Path, PurePosixPath
 
 from aira_bench import files
 from aira_bench.tasks.metadata import LoggingInfo
+from aira_contract.files import LABELLED
 
 LARGEST_READ_BYTES = 16 << 20
 """Of a file whose values are compared; larger ones are compared by their hash alone."""
 MOST_FILES = 2000
 FEWEST_ROWS = 8
 """Shorter columns may be equal by chance."""
-_LABELLED = "_with_labels"
+
 _ABOUT_DATA = frozenset({"dataset_info.json", "state.json", "dataset_dict.json"})
 _LARGEST_HASHED_BYTES, _MOST_ENTRIES = 64 << 30, 1 << 20
 
@@ -73,7 +74,7 @@ def _copies(public: Path, hidden: Path, scoring: Sequence[str]) -> Iterator[str]
 
 
 def _is_labelled(name: str) -> bool:
-    return _LABELLED in name.partition("/")[0] and Path(name).name not in _ABOUT_DATA
+    return LABELLED in name.partition("/")[0] and Path(name).name not in _ABOUT_DATA
 
 
 def _content(folder: Path, name: str) -> tuple[int, str]:

@@ -35,7 +35,7 @@ from aira_bench.tasks.store import TaskData, task_data
 from aira_bench.tasks.task import DESCRIPTION, Task
 from aira_bench.world import World
 from aira_contract.containers import DATA, TASK, WORKSPACE
-from aira_contract.settings import PROFILE_VARIABLE, ProfileName
+from aira_contract.settings import ON_GPUS, PROFILE_VARIABLE, ProfileName
 
 Note = Callable[[str], None]
 
@@ -112,10 +112,8 @@ def stand(
 
 
 def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
-    """Return which images: for the paper profile on a machine with a GPU those for the task's framework, else the
-    default.
-    """
-    if profile != "paper" or not hardware.gpus:
+    """Which images: for the paper profile on a machine with a GPU those for the task's framework, else the default."""
+    if profile not in ON_GPUS or not hardware.gpus:
         return DEFAULT_FLAVOUR
     return gpu_flavour(task.metadata.aira.evaluator)
 
@@ -152,7 +150,7 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
         image=images.evaluator,
         world=host.world,
         note=note,
-        gpu_uuid=host.hardware.gpus[0].uuid if profile == "paper" and host.hardware.gpus else None,
+        gpu_uuid=host.hardware.gpus[0].uuid if profile in ON_GPUS and host.hardware.gpus else None,
     )
     return Prepared(task, data, images)
 
@@ -224,7 +222,7 @@ def image_names(images: ImageSet) -> dict[str, str]:
 
 def gives_gpus(host: Host, profile: str) -> bool:
     """Whether containers of a profile get GPUs on this machine."""
-    return profile == "paper" and bool(host.hardware.gpus)
+    return profile in ON_GPUS and bool(host.hardware.gpus)
 
 
 def agent_spec(images: ImageSet, data: TaskData, run_id: str, limits: Limits, profile: ProfileName) -> ContainerSpec:

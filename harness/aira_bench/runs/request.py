@@ -7,6 +7,8 @@ found by `aira_bench.runs.resolve`. It imports nothing, so that `--help` stays q
 from dataclasses import dataclass
 from typing import Literal
 
+from aira_contract.settings import ProfileName
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -19,7 +21,7 @@ class RunRequest:
     """A searcher's name, an agent card's or its path, `script:FILE.py`, `replay:RUN`, or an extension's name."""
     task: str | None = None
     """A task's name or the path of its folder; None only for replays."""
-    profile: Literal["paper", "cpu"] = "paper"
+    profile: ProfileName = "paper"
     """`paper` has the paper's sizes and budgets, `cpu` the same code shrunk."""
     seeds: tuple[int, ...] = (0,)
     steps: int | None = None

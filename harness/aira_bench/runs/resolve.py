@@ -38,6 +38,7 @@ from aira_bench.tasks.metadata import ARTIFACT_KINDS, describe_validation_error
 from aira_bench.tasks.sources import DataSource, choose_source
 from aira_bench.tasks.task import Task, find_task, recorded_name
 from aira_bench.world import World
+from aira_contract.settings import ON_GPUS
 
 REPLAY = "replay:"
 SCRIPT = "script:"
@@ -189,7 +190,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
 
 def _concurrency(request: RunRequest) -> int:
     """One step a GPU for the paper profile on a GPU machine, else one a core; never more than seeds."""
-    gpus = len(this_machine().gpus) if request.profile == "paper" else 0
+    gpus = len(this_machine().gpus) if request.profile in ON_GPUS else 0
     return max(1, min(len(request.seeds), gpus or len(usable_cores())))
 
 

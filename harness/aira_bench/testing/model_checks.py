@@ -16,7 +16,7 @@ from aira_bench.testing.checks import Check, require
 
 DEADLINE_S = 60.0
 _THREADS = 4
-_LATE_S = 5.0
+_LATE_S = 2.0
 """How long after its deadline a call may take to come back."""
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",

@@ -31,6 +31,7 @@ from aira_bench.sandbox.protocol import (
     StepOutcome,
 )
 from aira_bench.testing.checks import Check, Nonconforming, require
+from aira_contract.settings import PROFILE_VARIABLE
 
 SMALL = Limits(memory_mib=96, workspace_mib=16, tmp_mib=16, shm_mib=8, pids=48, open_files=256, output_mib=4)
 WANTED = ArtifactRequest("out.txt", 4096)
@@ -245,7 +246,7 @@ def _sweeps(subject: SandboxOnImage) -> None:
 
 
 def _passes_the_environment(subject: SandboxOnImage) -> None:
-    spec = replace(subject.spec, environment={"AIRA_PROFILE": "cpu"})
+    spec = replace(subject.spec, environment={PROFILE_VARIABLE: "cpu"})
     outcome = subject.run("import os; print(os.environ['AIRA_PROFILE'])", spec=spec)
     require(outcome.stdout.head == b"cpu\n", "the variable's value", outcome.stdout.head)
 

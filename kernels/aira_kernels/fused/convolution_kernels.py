@@ -69,9 +69,11 @@ def convolve_backward(
         sigmoid = 1.0 / (1.0 + tl.exp(-pre))
         there = (reached < length) & (channel < channels)
         grad = tl.load(grad_ptr + (batch * length + reached) * channels + channel, mask=there, other=0.0).to(ACC)
+        # d silu(z)/dz = sigmoid(z) (1 + z (1 - sigmoid(z))); `pre` is computed anew for each position that is reached.
         dpre = grad * sigmoid * (1.0 + pre * (1.0 - sigmoid))
         weight_at = weight_ptr + (TAPS - 1 - ahead) * channels + channel
         dx += dpre * tl.load(weight_at, mask=channel < channels, other=0.0).to(ACC)
+        # Taps and bias are summed over each position once, not once for each that it reaches.
         if ahead == 0:
             tl.store(part + TAPS * channels, tl.sum(dpre, axis=0), mask=flat < channels)
             for tap in tl.static_range(TAPS):

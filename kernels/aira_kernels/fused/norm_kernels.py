@@ -21,6 +21,7 @@ def normalize(
     if GATED:
         gate = tl.load(gate_ptr + row * gate_stride + column, mask=there, other=0.0).to(ACC)
         u *= gate / (1.0 + tl.exp(-gate))
+    # Columns past the width were read as 0 and add nothing to the sum; the mean divides by the true width.
     scale = 1.0 / tl.sqrt(tl.sum(u * u, axis=0) / width + epsilon)
     weight = tl.load(weight_ptr + column, mask=there, other=0.0).to(ACC)
     tl.store(y_ptr + row * width + column, u * scale * weight, mask=there)
@@ -52,8 +53,11 @@ def normalize_backward(
         normed = u * scale
         dweight += grad * normed
         weighted = grad * weight
+        # With n = u s and s = (mean(u^2) + epsilon)^(-1/2), ds/du_k = -s^3 u_k / D. So from dy . (weight n), with g the
+        # weighted gradient: du = s (g - n mean(g n)): what lies along n is taken out, since scaling u changes y little.
         du = scale * (weighted - normed * (tl.sum(weighted * normed, axis=0) / width))
         if GATED:
+            # d silu(z)/dz = sigmoid(z) (1 + z (1 - sigmoid(z))), and u = x silu(z).
             dgate = du * x * sigmoid * (1.0 + gate * (1.0 - sigmoid))
             tl.store(dgate_ptr + row * width + column, dgate, mask=there)
             du *= gate * sigmoid

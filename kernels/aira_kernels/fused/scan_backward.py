@@ -50,7 +50,9 @@ def input_gradients(
     high, low = tl.load(high_BKHQ_ptr + scratch + columns), tl.load(low_BKHQ_ptr + scratch + columns)
     grad_head = grad_ptr + (batch * length * heads + head) * features
     overlap_columns = overlap_BKGQR_ptr + (batch_chunk * groups + group) * CHUNK * CHUNK + columns[:, None]
+    # dw is the gradient of w_j = dt_j x_j, which is what the formulas of the forward pass read of both.
     dw = tl.zeros((BLOCK_Q, BLOCK_P), dtype=ACC)
+    # The transpose of the forward pass: position j is read by the rows i >= j, so blocks run from the diagonal down.
     for start in range(tile * BLOCK_Q, CHUNK, BLOCK_Q):
         rows = start + tl.arange(0, BLOCK_Q)
         span = (tl.load(high_BKHQ_ptr + scratch + rows)[None, :] - high[:, None]) + (
@@ -79,6 +81,7 @@ def input_gradients(
     x = tl.load(x_ptr + x_at, mask=there, other=0.0).to(ACC)
     grad_at = position[:, None] * heads * features + p[None, :]
     grad = tl.load(grad_head + grad_at, mask=there, other=0.0).to(ACC)
+    # Through w alone; what dt does through decays is added by `decay_gradients`.
     tl.store(direct_BKHQ_ptr + scratch + columns, tl.sum(dw * x, axis=1))
     tl.store(dskip_BKHT_ptr + chunk_head * tiles + tile, tl.sum(tl.sum(grad * x, axis=1), axis=0))
     step = tl.load(step_BKHQ_ptr + scratch + columns)
@@ -123,6 +126,7 @@ def overlap_gradients(
             tl.load(high_BKHQ_ptr + scratch + rows)[:, None] - tl.load(high_BKHQ_ptr + scratch + columns)[None, :]
         ) + (tl.load(low_BKHQ_ptr + scratch + rows)[:, None] - tl.load(low_BKHQ_ptr + scratch + columns)[None, :])
         weight = tl.exp(tl.where(causal, span, float("-inf"))) * tl.load(step_BKHQ_ptr + scratch + columns)[None, :]
+        # dy_i . x_j: how much the output at i would gain if j reached it more.
         weight *= tl.dot(grad, x, input_precision=PRECISION, out_dtype=ACC)
         total += weight
         # Row i sums its pairs up to column t - 1; what crosses step t is that of the rows i >= t. Nothing crosses the
@@ -183,6 +187,7 @@ def map_gradients(
             h = operand(tl.load(state_BKHPN_ptr + state_at, mask=state_there, other=0.0), DOT, PRODUCT)
             through = tl.dot(vector, h, input_precision=PRECISION, out_dtype=ACC) * weight[:, None]
             acc += through
+            # The same products, dotted with this end's own map, are the paths' shares in the gradient of decays.
             tl.store(paths_BKHTQ_ptr + (chunk_head * tiles_n + tile_n) * CHUNK + rows, tl.sum(through * own, axis=1))
     other_row = other_ptr + batch * other_stride_b + group * other_stride_g + n[None, :]
     for start in range(0, CHUNK, BLOCK_Q):
@@ -217,9 +222,13 @@ def decay_gradients(
             part = (chunk_head * tiles_n + tile) * CHUNK + within
             left += tl.load(left_BKHTQ_ptr + part)
             right_before += tl.load(right_BKHTQ_ptr + part - 1, mask=within > 0, other=0.0)
+        # A path from the state entering to row i crosses every step up to i, one from column j to the state leaving
+        # every step after j: suffix sums of the one and prefix sums of the other.
         total += tl.cumsum(left, axis=0, reverse=True) + tl.cumsum(right_before, axis=0)
+        # The path straight through the chunk crosses every step alike.
         for tile in range(tiles_state):
             total += tl.load(product_BKHT_ptr + chunk_head * tiles_state + tile)
+    # total is the gradient of the product dt a: each factor's is that times the other; a's is summed over positions.
     step = tl.load(step_BKHQ_ptr + chunk_head * CHUNK + within)
     tl.store(drate_BKH_ptr + chunk_head, tl.sum(total * step, axis=0))
     ddt = total * tl.load(rate_ptr + head).to(ACC) + tl.load(direct_BKHQ_ptr + chunk_head * CHUNK + within)

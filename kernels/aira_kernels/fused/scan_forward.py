@@ -50,6 +50,8 @@ def decay_sums(
     rate = tl.load(rate_ptr + head, mask=head < heads, other=0.0).to(tl.float64)
     log_decay = tl.maximum(step * rate[:, None], FORGOTTEN, propagate_nan=tl.PropagateNan.ALL)
     total = tl.cumsum(log_decay, axis=1)
+    # Split here, where the sum is still whole: S_i - S_j is later taken as (high - high) + (low - low), so its error is
+    # that of the difference and not that of sums that may have grown a thousand times as large.
     high = total.to(ACC)
     out = (batch_chunk * heads + head[:, None]) * CHUNK + within[None, :]
     tl.store(step_BKHQ_ptr + out, step.to(ACC), mask=head[:, None] < heads)
@@ -75,6 +77,7 @@ def overlaps(
     c_row = c_ptr + batch * c_stride_b + group * c_stride_g + (chunk * CHUNK + rows)[:, None] * c_stride_l
     b_row = b_ptr + batch * b_stride_b + group * b_stride_g + (chunk * CHUNK + columns)[None, :] * b_stride_l
     c_there, b_there = (chunk * CHUNK + rows)[:, None] < length, (chunk * CHUNK + columns)[None, :] < length
+    # Taken once a group, though every head of it needs them: heads share b and c, and only decays tell them apart.
     acc = tl.zeros((BLOCK_Q, CHUNK), dtype=ACC)
     for start in range(0, state, BLOCK_N):
         n = start + tl.arange(0, BLOCK_N)
@@ -123,6 +126,7 @@ def chunk_states(
         b_there = (position[:, None] < length) & (n[None, :] < state)
         x = tl.load(x_head + position[None, :] * x_stride_l, mask=x_there, other=0.0).to(ACC)
         b = operand(tl.load(b_group + position[:, None] * b_stride_l, mask=b_there, other=0.0), DOT, PRODUCT)
+        # The weight goes to x in ACC, before x is rounded for the product: b is shared by heads and stays as loaded.
         x = operand(x * weight[None, :], DOT, PRODUCT)
         added += tl.dot(x, b, input_precision=PRECISION, out_dtype=ACC)
     out = chunk_head * features * state + p[:, None] * state + n[None, :]
@@ -148,6 +152,8 @@ def pass_states(
     batch, head = batch_head // heads, batch_head % heads
     inside = tile * BLOCK + tl.arange(0, BLOCK)
     there = inside < features_by_state
+    # The one sequential part: its length is the number of chunks, and (P, N) is split among programs since every
+    # element of the state decays alike. What is stored may be rounded to x's type; what is carried on stays in ACC.
     carried = tl.zeros((BLOCK,), dtype=ACC)
     for step in range(chunks):
         chunk = chunks - 1 - step if BACKWARD else step
@@ -185,6 +191,7 @@ def outputs(
     x_head = x_ptr + batch * x_stride_b + head * x_stride_h
     overlap_rows = overlap_BKGQR_ptr + (batch_chunk * groups + group) * CHUNK * CHUNK + rows[:, None] * CHUNK
     acc = tl.zeros((BLOCK_Q, BLOCK_P), dtype=ACC)
+    # Blocks of columns above the diagonal are skipped; in the diagonal block the mask below does it.
     for start in range(0, (tile + 1) * BLOCK_Q, BLOCK_Q):
         columns = start + tl.arange(0, BLOCK_Q)
         span = (high[:, None] - tl.load(high_BKHQ_ptr + scratch + columns)[None, :]) + (
@@ -205,6 +212,7 @@ def outputs(
             c = tl.load(c_row + n[None, :], mask=(position[:, None] < length) & (n[None, :] < state), other=0.0)
             h = tl.load(entering + n[:, None], mask=(p[None, :] < features) & (n[:, None] < state), other=0.0)
             read += tl.dot(operand(c, DOT, PRODUCT), operand(h, DOT, PRODUCT), input_precision=PRECISION, out_dtype=ACC)
+        # exp(S_i) is at most 1, since rates are not positive: the state a chunk inherits can only fade in it.
         acc += read * tl.exp(high + low)[:, None]
     there = (position[:, None] < length) & (p[None, :] < features)
     x = tl.load(x_head + position[:, None] * x_stride_l + p[None, :], mask=there, other=0.0).to(ACC)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.catalog import SEARCHERS
 from aira_bench.agents.protocol import Brief, Proposal, Situation
-from aira_bench.agents.searchers import modules
 from aira_bench.agents.searchers.modules import Genome, cross, mutate, random_genome, read_genome
 from aira_bench.errors import UsageError
 from aira_bench.record.folder import StepFiles
@@ -22,6 +21,7 @@ from aira_bench.record.node import Node
 from aira_bench.scaffolds.protocol import Crossover, Debug, Draft, Improve, Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.task import shipped_tasks
+from aira_contract.genomes import CHOICES, SCALED
 from aira_evaluator.lra.agent.baselines import genome as evaluators
 from aira_evaluator.lra.contract.hyperparameters import read_hyperparameters
 from aira_evaluator.lra.contract.profiles import PROFILES
@@ -54,17 +54,9 @@ def genome_of(proposal: Proposal) -> Genome:
 def differences(first: Genome, second: Genome) -> int:
     """Genes that differ."""
     mixers = sum(a != b for a, b in zip(first["mixers"], second["mixers"], strict=True))
-    choices = sum(first[name] != second[name] for name in modules.CHOICES)
-    factors = sum(first["factors"].get(name, 1) != second["factors"].get(name, 1) for name in modules.SCALED)
+    choices = sum(first[name] != second[name] for name in CHOICES)
+    factors = sum(first["factors"].get(name, 1) != second["factors"].get(name, 1) for name in SCALED)
     return mixers + choices + factors
-
-
-def test_the_hosts_names_are_the_evaluators() -> None:
-    assert modules.MIXERS == evaluators.MIXERS
-    assert modules.SCALED == evaluators.SCALED
-    assert modules.CHOICES == {
-        "feedforward": evaluators.FEEDFORWARDS, "positions": evaluators.POSITIONS, "pooling": evaluators.POOLINGS,
-    }  # fmt: skip
 
 
 def test_a_tasks_metadata_says_what_its_modules_may_be() -> None:
@@ -114,8 +106,8 @@ def test_a_cross_has_every_gene_from_a_parent(seed: int) -> None:
     child = cross(rng, first, second)
     assert all(gene in pair for gene, pair in zip(child["mixers"], zip(first["mixers"], second["mixers"], strict=True),
                                                   strict=True))  # fmt: skip
-    assert all(child[name] in (first[name], second[name]) for name in modules.CHOICES)
-    for name in modules.SCALED:
+    assert all(child[name] in (first[name], second[name]) for name in CHOICES)
+    for name in SCALED:
         assert child["factors"].get(name, 1) in (first["factors"].get(name, 1), second["factors"].get(name, 1))
 
 

@@ -18,9 +18,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from aira_contract.files import HANDOVER_FILE
 from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, SplitRows
 from aira_evaluator.autoresearch.contract.references import References
-from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, hand_over
+from aira_evaluator.autoresearch.handover.model_file import hand_over
 from aira_evaluator.autoresearch.judge.judging import Judgement, judge
 from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.judge.rules import Rules

@@ -11,8 +11,9 @@ import torch
 from served_models import Bigram
 from torch import nn
 
+from aira_contract.files import HANDOVER_FILE
 from aira_evaluator.autoresearch.fit import offline_kernels
-from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, HandoverError, hand_over, load
+from aira_evaluator.autoresearch.handover.model_file import HandoverError, hand_over, load
 
 CPU = torch.device("cpu")
 LAYERS = """

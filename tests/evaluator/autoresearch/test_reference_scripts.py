@@ -22,8 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, HandoverError, hand_over, load
-from aira_evaluator.autoresearch.prepare.script_constants import set_constants
+from aira_contract.files import HANDOVER_FILE
+from aira_contract.script_constants import with_constants
+from aira_evaluator.autoresearch.handover.model_file import HandoverError, hand_over, load
 from autoresearch_folders import PLAIN
 
 SUMMARY = (
@@ -567,10 +568,10 @@ def test_validation_ends_at_the_outside_clock_and_keeps_what_was_claimed_before(
 
 def test_constants_are_set_without_touching_anything_else() -> None:
     source = '# é\nA = 1; B = "é"  # kept\nC = -3\n\ndef f():\n    A = 5\n'
-    assert set_constants(source, {"B": "SL", "A": 22, "C": 0.5}) == (
+    assert with_constants(source, {"B": "SL", "A": 22, "C": 0.5}) == (
         "# é\nA = 22; B = 'SL'  # kept\nC = 0.5\n\ndef f():\n    A = 5\n"
     )
-    assert set_constants(source, {}) == source
+    assert with_constants(source, {}) == source
     for wrong, name in ((source, "D"), ("A = 1\nA = 2\n", "A")):
         with pytest.raises(ValueError, match=f"not assigned exactly once at the top level: {name}"):
-            set_constants(wrong, {name: 1})
+            with_constants(wrong, {name: 1})

@@ -18,16 +18,18 @@ import served_models as served
 import torch
 from torch import nn
 
+from aira_contract.files import HANDOVER_FILE
+from aira_contract.training_record import TrainingRecord
 from aira_evaluator.autoresearch.contract import hidden_rows as hidden
 from aira_evaluator.autoresearch.contract.byte_lengths import ByteTableError, read_byte_lengths
 from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows, write_split
 from aira_evaluator.autoresearch.contract.profiles import PROFILES
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.handover import model_file as handover
-from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, hand_over
+from aira_evaluator.autoresearch.handover.model_file import hand_over
 from aira_evaluator.autoresearch.judge import asking, judging
 from aira_evaluator.autoresearch.judge import evaluate as commands
-from aira_evaluator.autoresearch.judge.evaluate import Fit, evaluate, questions_of
+from aira_evaluator.autoresearch.judge.evaluate import evaluate, questions_of
 from aira_evaluator.autoresearch.judge.judging import Judgement
 from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.wire.connection import Connection, Deadlines, PredictorFailed, accepted
@@ -192,7 +194,7 @@ def test_whoever_knows_the_published_seeds_cannot_choose_a_file_by_its_draw() ->
     """Bytes behind a pickle change its hash and no prediction, so a draw that is known can be chosen among many."""
 
     def asked(draw_secret: str) -> np.ndarray:
-        fit = Fit("ab", draw_secret, claimed=None, serving_s=60, sockets=served.SOCKETS, seconds={})
+        fit = TrainingRecord("ab", None, 60, {}, served.SOCKETS, draw_secret)
         return questions_of(fit, HIDDEN, served.QUESTIONS)["test"].position
 
     here = asked("01")

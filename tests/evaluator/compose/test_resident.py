@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import pytest
 
 from aira_contract.architectures import LAYERS, canonical, parse_architecture
-from aira_evaluator.compose.judge.resident import MOST_REQUEST_BYTES, ProtocolError, Resident
+from aira_contract.framing import MAX_MESSAGE_BYTES
+from aira_evaluator.compose.judge.resident import ProtocolError, Resident
 
 SMALL_TASK = """
 import argparse, json, sys
@@ -193,7 +194,7 @@ def test_what_is_no_architecture_at_all_ends_it_too(tmp_path: Path) -> None:
 
 def test_a_request_that_is_too_long_or_cut_off_ends_it(tmp_path: Path) -> None:
     with served(tmp_path, TRICKS) as judge:
-        judge.requests.write(struct.pack(">I", MOST_REQUEST_BYTES + 1))
+        judge.requests.write(struct.pack(">I", MAX_MESSAGE_BYTES + 1))
         judge.requests.flush()
         assert judge.hear() is None
         assert judge.process.wait(30) == 1

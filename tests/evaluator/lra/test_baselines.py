@@ -18,15 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lra_splits import small_split
 
+from aira_contract.genomes import CHOICES, MIXERS, SCALED
 from aira_evaluator.lra.agent.baselines.__main__ import main
 from aira_evaluator.lra.agent.baselines.compose import compose
 from aira_evaluator.lra.agent.baselines.genome import (
-    FEEDFORWARDS,
-    MIXERS,
-    POOLINGS,
-    POSITIONS,
     PRESETS,
-    SCALED,
     Genome,
     GenomeError,
     read_genome,
@@ -188,9 +184,9 @@ def test_the_depthwise_convolution_is_one() -> None:
 genomes = st.builds(
     Genome,
     mixers=st.lists(st.sampled_from(MIXERS), min_size=1, max_size=4).map(tuple),
-    feedforward=st.sampled_from(FEEDFORWARDS),
-    positions=st.sampled_from(POSITIONS),
-    pooling=st.sampled_from(POOLINGS),
+    feedforward=st.sampled_from(CHOICES["feedforward"]),
+    positions=st.sampled_from(CHOICES["positions"]),
+    pooling=st.sampled_from(CHOICES["pooling"]),
     factors=st.dictionaries(st.sampled_from(SCALED), st.floats(1 / 64, 64)),
 )
 
@@ -213,7 +209,7 @@ def test_every_genome_gives_a_module_that_stands_alone(genome: Genome, profile: 
     assert chosen.qkv_dim % chosen.num_heads == 0
 
 
-@pytest.mark.parametrize(("positions", "pooling"), list(zip(POSITIONS, POOLINGS, strict=True)))
+@pytest.mark.parametrize(("positions", "pooling"), list(zip(CHOICES["positions"], CHOICES["pooling"], strict=True)))
 def test_every_choice_gives_finite_numbers(positions: str, pooling: str) -> None:
     genome = Genome(("linear_attention",), "swiglu", positions, pooling)
     source = compose(genome, CONTRACTS["listops"], CPU_LISTOPS, configurable=False)

@@ -6,9 +6,10 @@ import pytest
 
 from aira_bench.record.normalized import CORRECTED, PUBLISHED, anchors_of, normalized
 from aira_bench.tasks.task import Task, shipped_tasks
+from aira_contract.files import MODULE_FILE
 from aira_evaluator.lra.contract.hyperparameters import CONSTANTS
 from aira_evaluator.lra.contract.profiles import PROFILES
-from aira_evaluator.lra.contract.submission import CONTRACTS, MAX_PARAMETERS, MAX_SOURCE_BYTES, MODULE_FILE, TaskName
+from aira_evaluator.lra.contract.submission import CONTRACTS, MAX_PARAMETERS, MAX_SOURCE_BYTES, TaskName
 from aira_evaluator.lra.prepare import aan, imdb
 
 TASKS = [task for task in shipped_tasks() if task.name.startswith("LongContext")]

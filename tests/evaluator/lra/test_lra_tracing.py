@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from small_modules import DOCUMENT_ENCODER, EMBED, GOOD, POOL, encoder
 
-from aira_evaluator.lra.contract.bundle import BUNDLE_FILE, read_bundle
+from aira_contract.files import GRAPHS_FILE
+from aira_evaluator.lra.contract.bundle import read_bundle
 from aira_evaluator.lra.contract.profiles import PROFILES
 from aira_evaluator.lra.contract.submission import TaskName
 from aira_evaluator.lra.fit.trace import trace
@@ -66,7 +67,7 @@ def test_a_module_that_breaks_the_contract_is_refused_in_one_line(
     assert last.startswith("model.py: ")
     assert reason in last[:300]  # what a search shows of it
     assert "tracing.py" not in last
-    assert not Path(BUNDLE_FILE).exists()
+    assert not Path(GRAPHS_FILE).exists()
 
 
 @pytest.mark.parametrize("setting", ["'jax_enable_x64', True", "'jax_default_prng_impl', 'rbg'"])
@@ -77,7 +78,7 @@ def test_settings_of_jax_that_a_module_changes_do_not_change_its_graphs(setting:
     for source in (noisy, f"import jax\njax.config.update({setting})\n{noisy}"):
         Path("model.py").write_text(source)
         subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
-        graphs.append(Path(BUNDLE_FILE).read_bytes())
+        graphs.append(Path(GRAPHS_FILE).read_bytes())
     assert graphs[0] == graphs[1]
 
 
@@ -97,7 +98,7 @@ def test_constants_are_read_where_the_task_is_configurable(
     status = traced(f"{constants}\n{GOOD}", configurable=True)
     assert (status, reason in capsys.readouterr().err) == (2 if reason else 0, True)
     if not reason:
-        stored = Path(BUNDLE_FILE).read_bytes()
+        stored = Path(GRAPHS_FILE).read_bytes()
         assert read_bundle(stored, PROFILES["cpu", "listops"], configurable=True).hyperparameters.batch_size == 4
 
 

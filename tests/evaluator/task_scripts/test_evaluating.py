@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from aira_contract.invocation import FAILED, REFUSED
+from aira_contract.reports import RESULT_MARKER
 from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import (
-    RESULT_MARKER,
     EvaluateScript,
     EvaluationRequest,
     EvaluationResult,
     PathOption,
 )
-from aira_evaluator.task_scripts.failing import FAILED, REFUSED, failed
+from aira_evaluator.task_scripts.failing import failed
 from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force, source_in_force
 

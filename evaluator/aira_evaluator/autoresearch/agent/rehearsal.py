@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from aira_contract.invocation import HANDOVER_OPTION
 from aira_evaluator.autoresearch.handover.model_file import load
 from aira_evaluator.autoresearch.predict.serving import NoLogits, logits_of
 
@@ -61,7 +62,7 @@ def _one_line(error: Exception) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="rehearsal", description="Load a handed-over model and ask it for logits.")
-    parser.add_argument("--handover", type=Path, required=True)
+    parser.add_argument(HANDOVER_OPTION, type=Path, required=True)
     parser.add_argument("--tokens", type=int, required=True, help="of a row")
     parser.add_argument("--vocabulary", type=int, required=True)
     options = parser.parse_args(arguments)

@@ -22,9 +22,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aira_contract.containers import DATA
+from aira_contract.files import CLAIM_FILE, COMPANION_FILES, HANDOVER_FILE, SCRIPT_FILE
+from aira_contract.invocation import HANDOVER_OPTION
+
 METRIC = "BPB"
-SCRIPT, CLAIM, HANDOVER = "train.py", "validation.json", "handover.bin"
-COMPANIONS = ("prepare.py", "kernels.py")
 _REHEARSAL_S = 300
 
 
@@ -44,23 +46,24 @@ def validate(script: Path, data: Path) -> float:
     deadline_s = manifest["time_budget_s"] + manifest["start_up_s"]
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="validate-") as name:
         folder = Path(name)
-        shutil.copyfile(script, folder / SCRIPT)
-        for companion in COMPANIONS:
+        shutil.copyfile(script, folder / SCRIPT_FILE)
+        for companion in COMPANION_FILES:
             shutil.copyfile(data / companion, folder / companion)
         ended = _run(folder, data, deadline_s)
         try:
-            claim = json.loads((folder / CLAIM).read_bytes())
+            claim = json.loads((folder / CLAIM_FILE).read_bytes())
         except FileNotFoundError:
             raise ValidationError(f"{script.name} {ended} without a completed evaluate_bpb") from None
         _rehearse(script, folder, manifest)
-    Path(CLAIM).write_text(json.dumps(claim) + "\n", encoding="ascii")
+    Path(CLAIM_FILE).write_text(json.dumps(claim) + "\n", encoding="ascii")
     return float(claim["value"])
 
 
 def _rehearse(script: Path, folder: Path, manifest: Mapping[str, Any]) -> None:
     (folder / "elsewhere").mkdir()  # a working folder without the script
     command = [
-        sys.executable, "-m", "aira_evaluator.autoresearch.agent.rehearsal", "--handover", str(folder / HANDOVER),
+        sys.executable, "-m", "aira_evaluator.autoresearch.agent.rehearsal",
+        HANDOVER_OPTION, str(folder / HANDOVER_FILE),
         "--tokens", str(manifest["sequence_length"]), "--vocabulary", str(manifest["vocabulary"]),
     ]  # fmt: skip
     try:
@@ -78,7 +81,8 @@ def _run(folder: Path, data: Path, deadline_s: float) -> str:
     """Run the script to its end or its deadline; say how it ended."""
     environment = {**os.environ, "AIRA_DATA": str(data.resolve())}
     sys.stdout.flush()
-    with subprocess.Popen([sys.executable, SCRIPT], cwd=folder, env=environment, start_new_session=True) as process:
+    command = [sys.executable, SCRIPT_FILE]
+    with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True) as process:
         try:
             return f"ended with exit status {process.wait(deadline_s)}"
         except subprocess.TimeoutExpired:
@@ -91,8 +95,8 @@ def _run(folder: Path, data: Path, deadline_s: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0 a claim was made, 2 none."""
     parser = argparse.ArgumentParser(prog="validate", description="Run a script as the evaluation will.")
-    parser.add_argument("--script", type=Path, default=Path(SCRIPT))
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the public data")
+    parser.add_argument("--script", type=Path, default=Path(SCRIPT_FILE))
+    parser.add_argument("--data", type=Path, default=Path(DATA), help="the public data")
     options = parser.parse_args(arguments)
     try:
         claimed = validate(options.script, options.data)

@@ -27,6 +27,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from aira_contract.claims import claim_text
+from aira_contract.files import CLAIM_FILE, TRAINING_BEGAN_FILE
+from aira_contract.settings import TIME_BUDGET_VARIABLE
 from aira_evaluator.autoresearch.contract.packing import WAITING, pack
 from aira_evaluator.autoresearch.contract.token_store import open_split
 from aira_evaluator.autoresearch.handover import model_file as handover
@@ -39,7 +42,7 @@ _MANIFEST: dict[str, Any] = json.loads(Path(DATA_DIR, "manifest.json").read_text
 
 MAX_SEQ_LEN: int = _MANIFEST["sequence_length"]
 """Tokens of a row. The judge asks for logits of windows up to this long, or of full ones alone if it must."""
-TIME_BUDGET: int | float = json.loads(os.environ.get("AIRA_TIME_BUDGET_S", str(_MANIFEST["time_budget_s"])))
+TIME_BUDGET: int | float = json.loads(os.environ.get(TIME_BUDGET_VARIABLE, str(_MANIFEST["time_budget_s"])))
 """Seconds of training. The clock that counts is outside: it adds one start-up allowance, then kills the process."""
 EVAL_TOKENS: int = _MANIFEST["validation_tokens"]
 """Targets that `evaluate_bpb` averages over."""
@@ -47,9 +50,6 @@ VOCAB_SIZE: int = _MANIFEST["vocabulary"]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 FOLDER = Path.cwd()
 """Where the script was started and its results are looked for; it may change directory later."""
-CLAIM_FILE = "validation.json"
-BEGAN_FILE = "training_began"
-"""Made with the first training batch, so that the host can tell start-up from training by the kernel's clock."""
 
 
 def _run_eagerly_without_compiler() -> None:
@@ -145,8 +145,9 @@ def make_dataloader(
         if target.type == "cuda":
             batch = batch.pin_memory()
         batch = batch.to(target, non_blocking=True)
-        if split == "train" and not (FOLDER / BEGAN_FILE).exists():
-            (FOLDER / BEGAN_FILE).touch()
+        # Made with the first training batch, so that the host can tell start-up from training by the kernel's clock.
+        if split == "train" and not (FOLDER / TRAINING_BEGAN_FILE).exists():
+            (FOLDER / TRAINING_BEGAN_FILE).touch()
         yield batch[:, :-1].contiguous(), batch[:, 1:].contiguous(), documents.epoch
 
 
@@ -184,8 +185,7 @@ def evaluate_bpb(
         byte_count += int(counted.sum())
     claimed = nats / (math.log(2) * byte_count)
     if math.isfinite(claimed):
-        claim = json.dumps({"metric": "BPB", "value": claimed}) + "\n"
-        (FOLDER / CLAIM_FILE).write_text(claim, encoding="ascii")
+        (FOLDER / CLAIM_FILE).write_text(claim_text("BPB", claimed), encoding="ascii")
     return claimed
 
 

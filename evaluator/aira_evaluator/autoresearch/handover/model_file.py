@@ -22,9 +22,9 @@ import cloudpickle  # type: ignore[import-untyped]
 import torch
 from torch import nn
 
+from aira_contract.files import HANDOVER_FILE
 from aira_evaluator.autoresearch.handover.by_value import Pickler
 
-HANDOVER_FILE = "handover.bin"
 _SCHEMA = 1
 
 

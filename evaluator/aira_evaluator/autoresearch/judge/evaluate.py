@@ -5,13 +5,16 @@ start the predict containers while this runs. `train.py` is neither read nor run
 `--meeting`), report and exit statuses: `task_scripts.evaluating`; settings: `task_scripts.settings`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from aira_contract.containers import SOCKET_VOLUME
+from aira_contract.files import FIT_FILE, SCRIPT_FILE
+from aira_contract.invocation import SOCKET_VOLUME_OPTION
+from aira_contract.training_record import TrainingRecord
 from aira_evaluator.autoresearch.contract.byte_lengths import byte_table_sha256
 from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, read_hidden
 from aira_evaluator.autoresearch.contract.profiles import PROFILES
@@ -24,27 +27,11 @@ from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationReq
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
 METRIC = "BPB"
-FIT_FILE = "fit.json"
-_SOCKETS = PathOption("--meeting", Path("/meeting"), "folder for the predictors' sockets")
+_SOCKETS = PathOption(SOCKET_VOLUME_OPTION, Path(SOCKET_VOLUME), "folder for the predictors' sockets")
 SCRIPT = EvaluateScript(
-    "Judge a served model.", METRIC, "train.py", PredictorFailed, refused_as="{file}: error", options=(_SOCKETS,)
+    "Judge a served model.", METRIC, SCRIPT_FILE, PredictorFailed, refused_as="{file}: error", options=(_SOCKETS,)
 )
 """The submission's file is named in messages and never read."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What the host recorded of the training."""
-
-    handover_sha256: str
-    draw_secret: str
-    """Of the machine, hexadecimal, besides the seed set's: that one is published with the task."""
-    claimed: float | None
-    serving_s: float
-    """After which the host ends a predict container."""
-    sockets: Sequence[str]
-    """Names in the meeting folder, one for each predict container that the host will start; known to it alone."""
-    seconds: Mapping[str, float | None]
 
 
 def evaluate(arguments: Sequence[str] | None = None) -> int:
@@ -88,16 +75,14 @@ def score(data: Path, meeting: Path) -> EvaluationResult:
     return _evaluated(fit, hidden, questions, found, seed_set)
 
 
-def questions_of(fit: Fit, hidden: HiddenSet, count: int) -> dict[str, Questions]:
-    """Return what one hand-over is asked about each split, `count` questions, on the machine that `fit` was recorded
-    on.
-    """
+def questions_of(fit: TrainingRecord, hidden: HiddenSet, count: int) -> dict[str, Questions]:
+    """What one hand-over is asked about each split, `count` questions, on the machine that `fit` was recorded on."""
     secret = bytes.fromhex(fit.draw_secret) + hidden.secret
     return {name: draw_questions(split, secret, fit.handover_sha256, count) for name, split in hidden.splits.items()}
 
 
 def _evaluated(
-    fit: Fit, hidden: HiddenSet, questions: Mapping[str, Questions], found: Judgement, seed_set: str
+    fit: TrainingRecord, hidden: HiddenSet, questions: Mapping[str, Questions], found: Judgement, seed_set: str
 ) -> EvaluationResult:
     validation, test = found.splits["validation"], found.splits["test"]
     return EvaluationResult(
@@ -123,10 +108,10 @@ def _evaluated(
     )
 
 
-def _read_fit(path: Path) -> Fit:
+def _read_fit(path: Path) -> TrainingRecord:
     try:
-        return Fit(**json.loads(path.read_text(encoding="ascii")))
+        return TrainingRecord.from_json(path.read_bytes())
     except FileNotFoundError as error:
         raise DataError(f"there is no {path}: this task is scored by `aira-bench run`") from error
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not the host's record of a training: {error!r}") from error

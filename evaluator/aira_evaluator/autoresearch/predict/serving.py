@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from aira_contract.invocation import HANDOVER_OPTION, SOCKET_OPTION
 from aira_evaluator.autoresearch.handover.model_file import Handed, load
 from aira_evaluator.autoresearch.wire.connection import ANSWER, REQUEST, PredictorStatus, greet
 from aira_evaluator.autoresearch.wire.shared_memory import SharedMemory
@@ -141,8 +142,8 @@ def _connect(path: Path) -> socket.socket:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the logits of a handed-over model to one judge, until it closes the connection."""
     parser = argparse.ArgumentParser(description="Serve the logits of a handed-over model to a judge.")
-    parser.add_argument("--handover", type=Path, required=True)
-    parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument(HANDOVER_OPTION, type=Path, required=True)
+    parser.add_argument(SOCKET_OPTION, type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
         stream = _connect(options.socket)

@@ -29,12 +29,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aira_contract.files import COMPANION_FILES, SCRIPT_FILE
+from aira_contract.script_constants import with_constants
 from aira_evaluator.autoresearch.contract.profiles import PROFILES, AutoresearchProfile
 from aira_evaluator.autoresearch.contract.token_store import write_shard
 from aira_evaluator.autoresearch.prepare.corpus import DocumentSource, open_corpus
 from aira_evaluator.autoresearch.prepare.encoding import encode, train_tokenizer
 from aira_evaluator.autoresearch.prepare.script_clock import ScriptClock, read_clock
-from aira_evaluator.autoresearch.prepare.script_constants import set_constants
 from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
 from aira_evaluator.split_manifest import MANIFEST, DataError
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
@@ -42,7 +43,6 @@ from aira_evaluator.task_scripts.settings import profile_in_force
 from aira_evaluator.text.contained import NearDuplicates
 from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
-SUBMISSION = "train.py"
 LITERATURE = "pwc"
 SCHEMA = 1
 
@@ -87,7 +87,7 @@ def evaluate_prepare(
             references = train_references(public, budgets_s, on_gpu=profile.trains_on_gpu)
             write_hidden(profile, corpus, public, mount, hidden_seeds, references.describe)
 
-    return evaluate_prepare_script("Write the hidden data.", SUBMISSION, write, arguments)
+    return evaluate_prepare_script("Write the hidden data.", SCRIPT_FILE, write, arguments)
 
 
 def write_public(profile: AutoresearchProfile, clock: ScriptClock, corpus: DocumentSource, folder: Path) -> None:
@@ -160,10 +160,10 @@ class _Count:
 
 def _write_scripts(profile: AutoresearchProfile, task_folder: Path, mount: Path) -> None:
     """The baseline with the profile's hyperparameters, what scripts import, and the literature where there is any."""
-    baseline = (task_folder / SUBMISSION).read_text(encoding="utf-8")
-    (mount / SUBMISSION).write_text(set_constants(baseline, profile.baseline), encoding="utf-8")
+    baseline = (task_folder / SCRIPT_FILE).read_text(encoding="utf-8")
+    (mount / SCRIPT_FILE).write_text(with_constants(baseline, profile.baseline), encoding="utf-8")
     beside_scripts = Path(__file__).parents[1] / "fit"
-    for module, name in (("shim.py", "prepare.py"), ("offline_kernels.py", "kernels.py")):
+    for module, name in zip(("shim.py", "offline_kernels.py"), COMPANION_FILES, strict=True):
         shutil.copyfile(beside_scripts / module, mount / name)
     if (task_folder / LITERATURE).is_dir():
         shutil.copytree(task_folder / LITERATURE, mount / LITERATURE, ignore=shutil.ignore_patterns("__pycache__"))

@@ -21,16 +21,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from aira_contract.files import COMPANION_FILES, HANDOVER_FILE, SCRIPT_FILE
+from aira_contract.settings import TIME_BUDGET_VARIABLE
 from aira_evaluator.autoresearch.contract.references import Stored
 from aira_evaluator.autoresearch.contract.token_store import open_split
-from aira_evaluator.autoresearch.handover.model_file import HANDOVER_FILE, Handed, load
+from aira_evaluator.autoresearch.handover.model_file import Handed, load
 from aira_evaluator.autoresearch.prepare.ngram import CachedBigram
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
-_BASELINE = "train.py"
-COMPANIONS = ("prepare.py", "kernels.py")
-"""What the baseline imports from beside it."""
 _SEED_LINE = "torch.manual_seed(42)"
 _BUSY_CLOCK = "import time\n\ntime.perf_counter = time.thread_time\n"
 """Put before the script on a CPU: others on its cores make training longer, and references no worse."""
@@ -86,20 +85,20 @@ def train_references(public: Path, budgets_s: tuple[float, ...], *, on_gpu: bool
 
 def _trained(public: Path, number: int, budget_s: float) -> Handed:
     """The first keeps the script's own seed."""
-    source = (public / _BASELINE).read_text(encoding="utf-8")
+    source = (public / SCRIPT_FILE).read_text(encoding="utf-8")
     if source.count(_SEED_LINE) != 1:
-        raise DataError(f"{_BASELINE} does not hold the line {_SEED_LINE} once, so references would have one seed")
+        raise DataError(f"{SCRIPT_FILE} does not hold the line {_SEED_LINE} once, so references would have one seed")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = source.replace(_SEED_LINE, f"torch.manual_seed({42 + number})")
     source = source if device.type == "cuda" else _BUSY_CLOCK + source
     with tempfile.TemporaryDirectory(prefix="reference-", dir=public) as name:  # not in /tmp, which may be small
         folder = Path(name)
-        for companion in COMPANIONS:
+        for companion in COMPANION_FILES:
             shutil.copyfile(public / companion, folder / companion)
-        (folder / _BASELINE).write_text(source, encoding="utf-8")
+        (folder / SCRIPT_FILE).write_text(source, encoding="utf-8")
         ended = subprocess.run(
-            [sys.executable, _BASELINE], cwd=folder, capture_output=True, text=True, check=False,
-            env={**os.environ, "AIRA_DATA": str(public.resolve()), "AIRA_TIME_BUDGET_S": str(budget_s)},
+            [sys.executable, SCRIPT_FILE], cwd=folder, capture_output=True, text=True, check=False,
+            env={**os.environ, "AIRA_DATA": str(public.resolve()), TIME_BUDGET_VARIABLE: str(budget_s)},
         )  # fmt: skip
         if ended.returncode != 0:
             last = (ended.stderr.strip() or ended.stdout.strip() or "no message").splitlines()[-1]

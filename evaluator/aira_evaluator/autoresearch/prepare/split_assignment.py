@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from aira_contract.settings import SEED_SETS
 from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SPLITS, SplitRows, write_split
 from aira_evaluator.autoresearch.contract.packing import pack
 from aira_evaluator.autoresearch.contract.profiles import AutoresearchProfile
@@ -25,7 +26,6 @@ from aira_evaluator.autoresearch.prepare.corpus import DocumentSource, public_or
 from aira_evaluator.autoresearch.prepare.encoding import Encoded, encode
 from aira_evaluator.split_manifest import MANIFEST, DataError
 from aira_evaluator.task_scripts.hidden import HiddenSplit
-from aira_evaluator.task_scripts.settings import SEED_SETS
 from aira_evaluator.text.contained import keep_fresh
 from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 

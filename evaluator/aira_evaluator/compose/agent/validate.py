@@ -7,12 +7,14 @@ examples, scores on hidden ones, and in fuzzy recall scores on keys of the large
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from aira_contract.architectures import SubmissionError, parse_architecture
+from aira_contract.claims import claim_text
+from aira_contract.containers import DATA
+from aira_contract.files import CLAIM_FILE
 from aira_evaluator.compose.mad import profiles as mad
 from aira_evaluator.compose.mad.splits import read_split
 from aira_evaluator.compose.text import profiles as text
@@ -86,16 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: print the number and write it to `validation.json`."""
     parser = argparse.ArgumentParser(prog="python -m aira_evaluator.compose.validate", description=__doc__)
     parser.add_argument("--architecture", required=True, help="for example AMAMAMAMAMAMAMAM or mA,M,mA,M,...")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the task's data folder")
+    parser.add_argument("--data", type=Path, default=Path(DATA), help="the task's data folder")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training")
-    parser.add_argument("--output", type=Path, default=Path("validation.json"), help="where to write the number")
+    parser.add_argument("--output", type=Path, default=Path(CLAIM_FILE), help="where to write the number")
     options = parser.parse_args(arguments)
     try:
         value = validate(options.architecture, options.data, seed=options.seed)
     except (SubmissionError, DataError) as error:
         print(f"validate: {error}", file=sys.stderr)
         return 2
-    options.output.write_text(json.dumps({"metric": metric(options.data), "value": value}) + "\n", encoding="ascii")
+    options.output.write_text(claim_text(metric(options.data), value), encoding="ascii")
     print(f"{metric(options.data)} {value:.4f}")
     return 0
 

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aira_contract.architectures import Architecture, SubmissionError, canonical
+from aira_contract.files import ARCHITECTURE_FILE
 from aira_evaluator.compose.mad.profiles import METRIC, PROFILES
 from aira_evaluator.compose.mad.splits import read_split
-from aira_evaluator.compose.submission import SUBMISSION, read_submission
+from aira_evaluator.compose.submission import read_submission
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
-SCRIPT = EvaluateScript("Train and score a submitted architecture.", METRIC, SUBMISSION, SubmissionError)
+SCRIPT = EvaluateScript("Train and score a submitted architecture.", METRIC, ARCHITECTURE_FILE, SubmissionError)
 
 
 def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:

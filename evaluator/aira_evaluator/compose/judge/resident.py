@@ -25,7 +25,6 @@ import json
 import os
 import runpy
 import shutil
-import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -34,12 +33,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from aira_contract.architectures import canonical, parse_architecture
+from aira_contract.containers import DATA
+from aira_contract.files import ARCHITECTURE_FILE, REPORT_FILE
+from aira_contract.framing import LENGTH, MAX_REQUEST_BYTES, REQUEST_KEYS, framed
+from aira_contract.invocation import HIDDEN_OPTION, REPORT_OPTION, SCRIPT_OPTION, SUBMISSION_OPTION
 
-MOST_REQUEST_BYTES = 1 << 16
 MOST_REPORT_CHARACTERS = 1 << 18
-SUBMISSION = "submission.csv"
-REPORT = "report.json"
-_LENGTH = struct.Struct(">I")
 _KEPT_CHARACTERS = 1 << 15
 """Kept of the end of what a script prints."""
 
@@ -61,12 +60,12 @@ class Channel:
         Raises:
             ProtocolError: it is longer than admitted, or cut off.
         """
-        head = self._exactly(_LENGTH.size)
+        head = self._exactly(LENGTH.size)
         if not head:
             return None
-        size = int(_LENGTH.unpack(head.ljust(_LENGTH.size, b"\0"))[0])
-        if len(head) < _LENGTH.size or size > MOST_REQUEST_BYTES:
-            raise ProtocolError(f"a request of {size} bytes, at most {MOST_REQUEST_BYTES} are admitted")
+        size = int(LENGTH.unpack(head.ljust(LENGTH.size, b"\0"))[0])
+        if len(head) < LENGTH.size or size > MAX_REQUEST_BYTES:
+            raise ProtocolError(f"a request of {size} bytes, at most {MAX_REQUEST_BYTES} are admitted")
         payload = self._exactly(size)
         if len(payload) < size:
             raise ProtocolError(f"{len(payload)} of a request's {size} bytes arrived")
@@ -74,7 +73,7 @@ class Channel:
 
     def send(self, payload: bytes) -> None:
         """Send one message: its length in four bytes, then the payload."""
-        self.answers.write(_LENGTH.pack(len(payload)) + payload)
+        self.answers.write(framed(payload))
         self.answers.flush()
 
     def _exactly(self, size: int) -> bytes:
@@ -106,7 +105,7 @@ class Resident:
         name, architecture = _read_request(payload)
         with _folder() as folder, _output() as (stdout, stderr):
             status = self._run(folder, architecture)
-            report = folder / REPORT
+            report = folder / REPORT_FILE
             text = report.read_text(encoding="utf-8") if report.is_file() else None
         if text is not None and len(text) > MOST_REPORT_CHARACTERS:
             raise ProtocolError(f"a report of {len(text)} characters")
@@ -115,12 +114,12 @@ class Resident:
         return {"id": name, "status": status, **printed, "report": text}
 
     def _run(self, folder: Path, architecture: str) -> int:
-        data = folder / "data"
+        data = folder / DATA
         data.mkdir()
         for entry in self.hidden.iterdir():
             (data / entry.name).symlink_to(entry)
-        (data / SUBMISSION).write_text(f'architecture\n"{architecture}"\n', encoding="ascii")
-        arguments = [str(self.script), "--submission-file", f"./data/{SUBMISSION}", "--report-file", REPORT]
+        (data / ARCHITECTURE_FILE).write_text(f'architecture\n"{architecture}"\n', encoding="ascii")
+        arguments = [str(self.script), SUBMISSION_OPTION, f"./{DATA}/{ARCHITECTURE_FILE}", REPORT_OPTION, REPORT_FILE]
         with contextlib.chdir(folder), _arguments(arguments):
             try:
                 runpy.run_path(str(self.script), run_name="__main__")
@@ -152,7 +151,7 @@ def _read_request(payload: bytes) -> tuple[str, str]:
         name, architecture = request["id"], request["architecture"]
     except (ValueError, KeyError, TypeError) as error:
         raise ProtocolError("a request is an object with an id and an architecture") from error
-    if set(request) != {"id", "architecture"} or not isinstance(name, str) or not isinstance(architecture, str):
+    if set(request) != set(REQUEST_KEYS) or not isinstance(name, str) or not isinstance(architecture, str):
         raise ProtocolError("a request has an id and an architecture, both strings, and nothing else")
     if canonical(parse_architecture(architecture)) != architecture:
         raise ProtocolError("the architecture is not in canonical form")
@@ -210,8 +209,8 @@ def main(arguments: Sequence[str] | None = None, prepare: Callable[[], None] = w
     parser = argparse.ArgumentParser(
         prog="python -m aira_evaluator.compose.judge.resident", description="A judge that stays."
     )
-    parser.add_argument("--script", type=Path, required=True, help="the task's evaluate.py")
-    parser.add_argument("--hidden", type=Path, required=True, help="the hidden store, shown to the script as ./data")
+    parser.add_argument(SCRIPT_OPTION, type=Path, required=True, help="the task's evaluate.py")
+    parser.add_argument(HIDDEN_OPTION, type=Path, required=True, help="the hidden store, shown to the script as ./data")
     options = parser.parse_args(arguments)
     channel = _own_streams()
     prepare()

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from aira_contract.architectures import Architecture, SubmissionError, canonical
-from aira_evaluator.compose.submission import SUBMISSION, read_submission
+from aira_contract.files import ARCHITECTURE_FILE
+from aira_evaluator.compose.submission import read_submission
 from aira_evaluator.compose.text.profiles import METRIC, PROFILES
 from aira_evaluator.compose.text.windows import read_text_split, text_profile
 from aira_evaluator.split_manifest import DataError
@@ -16,7 +17,7 @@ from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationRes
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
-SCRIPT = EvaluateScript("Train and score a submitted architecture.", METRIC, SUBMISSION, SubmissionError)
+SCRIPT = EvaluateScript("Train and score a submitted architecture.", METRIC, ARCHITECTURE_FILE, SubmissionError)
 
 
 def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:

@@ -7,9 +7,9 @@ Command line and exit statuses: `task_scripts.preparing`.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from aira_contract.files import ARCHITECTURE_FILE
 from aira_evaluator.compose.mad.profiles import PROFILES, MadProfile
 from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, MadManifest, draw_corpus, write_split
-from aira_evaluator.compose.submission import SUBMISSION
 from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
 from aira_evaluator.task_scripts.settings import profile_in_force
@@ -48,7 +48,7 @@ def evaluate_prepare(
                 manifest = MadManifest(profile.name, split, tuple(primitives), seed_set, seeds.training)
                 write_split(hidden_folder(mount, split, seed_set), draw_corpus(profile, split, seed), manifest)
 
-    return evaluate_prepare_script("Write the labelled hidden splits.", SUBMISSION, write, arguments)
+    return evaluate_prepare_script("Write the labelled hidden splits.", ARCHITECTURE_FILE, write, arguments)
 
 
 def _write_train(mount: Path, profile: MadProfile, primitives: Sequence[str]) -> None:

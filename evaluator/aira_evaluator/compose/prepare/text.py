@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from aira_contract.files import ARCHITECTURE_FILE
 from aira_evaluator.compose.prepare.corpora import CORPORA, TextCorpus
 from aira_evaluator.compose.prepare.splitting import (
     Documents,
@@ -19,7 +20,6 @@ from aira_evaluator.compose.prepare.splitting import (
     write_hidden,
     write_train,
 )
-from aira_evaluator.compose.submission import SUBMISSION
 from aira_evaluator.compose.text.profiles import PROFILES
 from aira_evaluator.compose.text.windows import TOKENS, TextManifest, write_text_manifest
 from aira_evaluator.split_manifest import DataError
@@ -56,7 +56,7 @@ def evaluate_prepare(
         tokenizer = preparation.write_train(mount)
         preparation.write_hidden(mount, tokenizer, hidden)
 
-    return evaluate_prepare_script("Write the hidden splits.", SUBMISSION, write, arguments)
+    return evaluate_prepare_script("Write the hidden splits.", ARCHITECTURE_FILE, write, arguments)
 
 
 class _Preparation:

@@ -8,18 +8,21 @@ number from here proves nothing to anybody else.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from aira_contract.claims import claim_text
+from aira_contract.containers import DATA
+from aira_contract.files import CLAIM_FILE, MODULE_FILE
+from aira_contract.invocation import CPU, CUDA
 from aira_evaluator.lra.contract.bundle import Bundle
 from aira_evaluator.lra.contract.hyperparameters import ConstantsError, read_hyperparameters
 from aira_evaluator.lra.contract.profiles import METRIC, PROFILES
 from aira_evaluator.lra.contract.refusal import RefusedError
 from aira_evaluator.lra.contract.splits import read_split
-from aira_evaluator.lra.contract.submission import CONTRACTS, MODULE_FILE
+from aira_evaluator.lra.contract.submission import CONTRACTS
 from aira_evaluator.split_manifest import DataError
 
 
@@ -64,23 +67,23 @@ def validate(model: Path, data: Path, *, seed: int = 0) -> tuple[float, list[str
 def _platform() -> str:
     import jax
 
-    return "cpu" if jax.default_backend() == "cpu" else "cuda"
+    return CPU if jax.default_backend() == "cpu" else CUDA
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: print the number and write it to `validation.json`."""
     parser = argparse.ArgumentParser(prog="python -m aira_evaluator.lra.validate", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(MODULE_FILE))
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the task's data folder")
+    parser.add_argument("--data", type=Path, default=Path(DATA), help="the task's data folder")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training")
-    parser.add_argument("--output", type=Path, default=Path("validation.json"), help="where to write the number")
+    parser.add_argument("--output", type=Path, default=Path(CLAIM_FILE), help="where to write the number")
     options = parser.parse_args(arguments)
     try:
         value, flags = validate(options.model, options.data, seed=options.seed)
     except (ConstantsError, DataError, RefusedError, OSError, UnicodeDecodeError) as error:
         print(f"validate: {error}", file=sys.stderr)
         return 2
-    options.output.write_text(json.dumps({"metric": METRIC, "value": value}) + "\n", encoding="ascii")
+    options.output.write_text(claim_text(METRIC, value), encoding="ascii")
     print(f"{METRIC} {value:.4f}" + (f" (flags: {', '.join(flags)})" if flags else ""))
     return 0
 

@@ -15,16 +15,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from aira_contract.files import MAX_GRAPHS_BYTES
+from aira_contract.invocation import PLATFORMS
 from aira_evaluator.lra.contract.hyperparameters import CONSTANTS, Hyperparameters
 from aira_evaluator.lra.contract.profiles import LraProfile
 from aira_evaluator.lra.contract.refusal import RefusedError
 
-BUNDLE_FILE = "module.graphs"
-MAX_BUNDLE_BYTES = 160 << 20
 MAX_GRAPH_BYTES = 40 << 20
 """Of one graph, in which constants take two characters a byte. Weights are parameters; what is left is small."""
-PLATFORMS = ("cpu", "cuda")
-"""What graphs are traced for."""
 SCALES = (1, 2, 4)
 """Multiples of the length at which growth is measured."""
 _MAX_HEADER_BYTES = 64 << 10
@@ -75,7 +73,7 @@ def read_bundle(data: bytes, profile: LraProfile, *, configurable: bool) -> Bund
         RefusedError: it is not one, or its hyper-parameters are not admitted.
     """
     end = data[:_MAX_HEADER_BYTES].find(b"\n")
-    if len(data) > MAX_BUNDLE_BYTES or end < 0:
+    if len(data) > MAX_GRAPHS_BYTES or end < 0:
         raise RefusedError("the traced module has no readable header")
     try:
         header = json.loads(data[:end].decode("ascii"))

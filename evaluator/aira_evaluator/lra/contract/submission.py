@@ -16,7 +16,6 @@ from aira_evaluator.lra.contract.hyperparameters import Hyperparameters
 
 TaskName = Literal["text", "listops", "retrieval"]
 
-MODULE_FILE = "model.py"
 MAX_SOURCE_BYTES = 128 * 1024
 PADDING_ID = 0
 """Token id that fills a sequence on the right; never a token of its own."""

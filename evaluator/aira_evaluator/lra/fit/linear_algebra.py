@@ -23,7 +23,7 @@ from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters import mlir
 from jax.lax import linalg
 
-from aira_evaluator.lra.contract.bundle import PLATFORMS
+from aira_contract.invocation import PLATFORMS
 
 _Rule = Callable[..., tuple[jax.Array, ...]]
 _SWEEPS = 12

@@ -11,14 +11,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from aira_evaluator.lra.contract.bundle import BUNDLE_FILE, PLATFORMS, Bundle, write_bundle
+from aira_contract.files import GRAPHS_FILE, MODULE_FILE
+from aira_contract.invocation import CPU, DONE, PLATFORM_OPTION, PLATFORMS, REFUSED
+from aira_evaluator.lra.contract.bundle import Bundle, write_bundle
 from aira_evaluator.lra.contract.hyperparameters import ConstantsError, Hyperparameters, read_hyperparameters
 from aira_evaluator.lra.contract.profiles import NAMES, PROFILES, LraProfile
 from aira_evaluator.lra.contract.refusal import RefusedError, read_file
-from aira_evaluator.lra.contract.submission import CONTRACTS, MAX_SOURCE_BYTES, MODULE_FILE, TaskName
+from aira_evaluator.lra.contract.submission import CONTRACTS, MAX_SOURCE_BYTES, TaskName
 from aira_evaluator.lra.fit.failures import failure
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.failing import REFUSED, failed
+from aira_evaluator.task_scripts.failing import failed
 from aira_evaluator.task_scripts.settings import profile_in_force
 
 
@@ -35,8 +37,8 @@ def trace(task: TaskName, *, configurable: bool, arguments: Sequence[str] | None
     """
     parser = argparse.ArgumentParser(description="Trace a submitted model.py.")
     parser.add_argument("--model-file", type=Path, default=Path(MODULE_FILE))
-    parser.add_argument("--output-file", type=Path, default=Path(BUNDLE_FILE))
-    parser.add_argument("--platform", choices=PLATFORMS, default="cpu", help="what the judge will run on")
+    parser.add_argument("--output-file", type=Path, default=Path(GRAPHS_FILE))
+    parser.add_argument(PLATFORM_OPTION, choices=PLATFORMS, default=CPU, help="what the judge will run on")
     options = parser.parse_args(arguments)
     try:
         profile = PROFILES[profile_in_force(NAMES), task]
@@ -49,7 +51,7 @@ def trace(task: TaskName, *, configurable: bool, arguments: Sequence[str] | None
         return failed(MODULE_FILE, error, REFUSED)
     except Exception as error:  # the submission's, of any kind
         return failed(MODULE_FILE, failure(error, options.model_file), REFUSED)
-    return 0
+    return DONE
 
 
 def _read_hyperparameters(path: Path, profile: LraProfile, *, configurable: bool) -> Hyperparameters:

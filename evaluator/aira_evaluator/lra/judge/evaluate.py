@@ -5,25 +5,25 @@ imported before it is needed. Command line, report and exit statuses: `task_scri
 `task_scripts.settings`.
 """
 
-import json
 from collections.abc import Sequence
 
-from aira_evaluator.lra.contract.bundle import BUNDLE_FILE, MAX_BUNDLE_BYTES, Bundle, read_bundle
+from aira_contract.files import GRAPHS_FILE, JUDGE_FILE, MAX_GRAPHS_BYTES, MODULE_FILE
+from aira_contract.invocation import CPU, CUDA, PROGRAMS_OPTION
+from aira_contract.judge_settings import JudgeSettings
+from aira_evaluator.lra.contract.bundle import Bundle, read_bundle
 from aira_evaluator.lra.contract.profiles import METRIC, NAMES, PROFILES, LraProfile
 from aira_evaluator.lra.contract.refusal import RefusedError, read_file
 from aira_evaluator.lra.contract.splits import SplitManifest, read_split
-from aira_evaluator.lra.contract.submission import MODULE_FILE, TaskName
+from aira_evaluator.lra.contract.submission import TaskName
 from aira_evaluator.lra.judge.programs import carried_programs
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationRequest, EvaluationResult, PathOption
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
-JUDGE_FILE = "judge.json"
-"""Beside the submission, from the host: `{"timeout_s": 300, "memory_mib": 3072}`. May be absent."""
-_PROGRAMS = PathOption("--programs-file", None, "compiled programs, read if there and left")
+_PROGRAMS = PathOption(PROGRAMS_OPTION, None, "compiled programs, read if there and left")
 SCRIPT = EvaluateScript(
-    "Train and score a traced model.py.", METRIC, BUNDLE_FILE, RefusedError, MODULE_FILE, options=(_PROGRAMS,)
+    "Train and score a traced model.py.", METRIC, GRAPHS_FILE, RefusedError, MODULE_FILE, options=(_PROGRAMS,)
 )
 _FAULTS_OF_GRAPHS = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED")
 """XLA's words for what no other device would do either."""
@@ -45,7 +45,7 @@ def evaluate(task: TaskName, *, configurable: bool, arguments: Sequence[str] | N
 
     def score(asked: EvaluationRequest) -> EvaluationResult:
         profile = PROFILES[profile_in_force(NAMES), task]
-        bundle = read_bundle(read_file(asked.submission, MAX_BUNDLE_BYTES), profile, configurable=configurable)
+        bundle = read_bundle(read_file(asked.submission, MAX_GRAPHS_BYTES), profile, configurable=configurable)
         with carried_programs(asked.paths[_PROGRAMS.flag]):
             return _scored(bundle, profile, asked)
 
@@ -64,22 +64,23 @@ def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> Ev
     from aira_evaluator.lra.training.limits import JudgeLimits
     from aira_evaluator.lra.training.module_score import Splits, score_module
 
-    here = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    here = CPU if jax.default_backend() == "cpu" else CUDA
     if here != bundle.platform:
         raise RefusedError(f"the module was traced for {bundle.platform}, and this judge runs on {here}")
 
     judge_file = asked.submission.parent / JUDGE_FILE
-    limits = json.loads(judge_file.read_text()) if judge_file.exists() else {}
-    draw_secret = bytes.fromhex(limits.pop("draw_secret", ""))
+    settings = JudgeSettings.from_json(judge_file.read_bytes()) if judge_file.exists() else JudgeSettings()
+    limits = JudgeLimits(settings.timeout_s, settings.memory_mib)
     try:
         score = score_module(
-            bundle, profile, Splits(train, validation, test), seed=seed, limits=JudgeLimits(**limits),
-            started_s=asked.started_s, note=lambda text: print(text, flush=True), draw_secret=draw_secret,
-            synthetic=manifest.source == "synthetic", controls=seed_set == "final",
+            bundle, profile, Splits(train, validation, test), seed=seed, limits=limits,
+            started_s=asked.started_s, note=lambda text: print(text, flush=True),
+            draw_secret=bytes.fromhex(settings.draw_secret), synthetic=manifest.source == "synthetic",
+            controls=seed_set == "final",
         )  # fmt: skip
     except jax.errors.JaxRuntimeError as error:
         kind, _, told = str(error).partition(":")
-        if here != "cpu" and kind not in _FAULTS_OF_GRAPHS:
+        if here != CPU and kind not in _FAULTS_OF_GRAPHS:
             raise  # a device may fail by itself
         raise RefusedError(f"the compiler does not take its graphs: {kind}: {told.strip()[:200]}") from None
     found = {"flags": score.flags, "unranked": score.unranked, "remarks": score.remarks}

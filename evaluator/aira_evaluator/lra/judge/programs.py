@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-MAX_PROGRAM_BYTES = 60 << 20
-"""Of all programs of a module; more are not kept, and compiled again."""
+from aira_contract.files import MAX_PROGRAM_BYTES
+
 _ENTRY = re.compile(r"[A-Za-z0-9_.<>-]{1,200}-cache")
 
 

@@ -9,9 +9,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from aira_contract.files import MODULE_FILE
 from aira_evaluator.lra.contract.profiles import NAMES, PROFILES, LraProfile
 from aira_evaluator.lra.contract.splits import SplitManifest, write_split
-from aira_evaluator.lra.contract.submission import MODULE_FILE, TaskName
+from aira_evaluator.lra.contract.submission import TaskName
 from aira_evaluator.lra.prepare.build import (
     PUBLIC_TRAIN_SEED,
     PUBLIC_VALIDATION_SEED,

@@ -23,7 +23,6 @@ import numpy as np
 from aira_evaluator.lra.training.predictions import rounded
 from aira_evaluator.lra.training.trainer import DeviceExamples, Trainer, Weights
 
-FLAG = "custom_gradient"
 _MISREAD = "forward cannot be derived: the judge reads it otherwise than the compiler does"
 MOVED = 0.02
 """How far initial parameters are moved, relative to 0.1 and their own root mean square."""

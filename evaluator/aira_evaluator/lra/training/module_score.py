@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from aira_contract.flags import ABOVE_PUBLISHED_BEST, CUSTOM_GRADIENT
 from aira_evaluator.lra.contract.bundle import Bundle
 from aira_evaluator.lra.contract.profiles import LraProfile
 from aira_evaluator.lra.contract.splits import LabelledSplit
 from aira_evaluator.lra.contract.submission import CONTRACTS, PADDING_ID
 from aira_evaluator.lra.graphs.functions import missing_scales, read_module
-from aira_evaluator.lra.training import controls, gradients
+from aira_evaluator.lra.training import controls
 from aira_evaluator.lra.training.checks import (
     DRAWS,
     check_chance,
@@ -188,8 +189,8 @@ class _Judge:
             "fixed_length": bool(missing_scales(self._module)),
             "quadratic": growth.quadratic,
             "padding_dependent": padding is not None and padding_dependent(padding),
-            "above_published_best": not synthetic and scores["test"] > PUBLISHED_BEST[self._profile.task],
-            gradients.FLAG: gradient.custom,
+            ABOVE_PUBLISHED_BEST: not synthetic and scores["test"] > PUBLISHED_BEST[self._profile.task],
+            CUSTOM_GRADIENT: gradient.custom,
         }
         self._flags += [name for name, noticed in found.items() if noticed]
         self._clock.lap("checking")
@@ -204,7 +205,7 @@ class _Judge:
             "growth": growth.details(),
             "seconds": {name: round(used_s, 2) for name, used_s in self._clock.used_s.items()},
         }
-        unranked = [gradients.FLAG] if gradient.custom else []
+        unranked: list[str] = [CUSTOM_GRADIENT] if gradient.custom else []
         remarks = [gradient.remark] if gradient.custom else []
         return ModuleScore(
             scores["validation"], scores["test"], self._module.sha256, self._flags, unranked, details, remarks

@@ -12,8 +12,10 @@ from aira_bench.agents.protocol import Brief, Proposal, Situation
 from aira_bench.agents.searchers.searcher import FRESH_TRIES, untried
 from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import UsageError
-
-Architecture = tuple[str, ...]
+from aira_contract.architectures import Architecture, canonical
+from aira_contract.containers import DATA
+from aira_contract.invocation import ARCHITECTURE_VALIDATION
+from aira_contract.primitives import ATTENTION, MLP
 
 _FORM = SolutionForm(
     what="architecture",
@@ -25,17 +27,12 @@ ARCHITECTURE = "{literal}"
 Path("{artifact}").write_text('architecture\\n"' + ARCHITECTURE + '"\\n', encoding="ascii")
 print("submitted", ARCHITECTURE)
 """,
-    validation="""
-from aira_evaluator.compose.validate import main
+    validation=f"""
+from {ARCHITECTURE_VALIDATION} import main
 
-main(["--architecture", ARCHITECTURE, "--data", "data"])
+main(["--architecture", ARCHITECTURE, "--data", "{DATA}"])
 """,
 )
-
-
-def canonical(architecture: Architecture) -> str:
-    """Return the symbols of an architecture joined by commas, first layer first."""
-    return ",".join(architecture)
 
 
 def random_architecture(rng: random.Random, primitives: tuple[str, ...], layers: int) -> Architecture:
@@ -107,7 +104,8 @@ class ArchitectureSpace:
 
     def baseline(self) -> Proposal:
         """Return attention and MLP in turn, `mA,M,mA,M,...`."""
-        pair = ("mA", "M") if {"mA", "M"} <= set(self.primitives) else self.primitives[:2]
+        usual = (ATTENTION.symbol, MLP.symbol)
+        pair = usual if set(usual) <= set(self.primitives) else self.primitives[:2]
         architecture = tuple(pair[layer % len(pair)] for layer in range(self.layers))
         return write_solution(self.brief, architecture, "Alternating attention and MLP.")
 

@@ -5,8 +5,7 @@ factors on their defaults. A solution holds it as a literal and has the evaluato
 has, write the `model.py`; so the host knows neither jax nor sizes. Genomes of earlier steps are read back from their
 solutions.
 
-Not covered: code of the mechanisms (`aira_evaluator.lra.agent.baselines`), whose names are repeated here and held
-equal by a test.
+Not covered: code of the mechanisms (`aira_evaluator.lra.agent.baselines`).
 """
 
 import json
@@ -20,63 +19,57 @@ from aira_bench.agents.protocol import Brief, Proposal, Situation
 from aira_bench.agents.searchers.searcher import FRESH_TRIES, untried
 from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import RunStateError, UsageError
+from aira_contract.containers import DATA
+from aira_contract.genomes import CHOICES, FACTORS_KEY, MIXERS, MIXERS_KEY, SCALED
+from aira_contract.invocation import MODULE_VALIDATION, MODULE_WRITER
 
-MIXERS = ("self_attention", "linear_attention", "gated_recurrence", "cross_covariance", "local_global",
-          "gated_convolution")  # fmt: skip
-CHOICES = {
-    "feedforward": ("gelu", "swiglu"),
-    "positions": ("sinusoidal", "learned", "none"),
-    "pooling": ("mean", "max", "attention"),
-}
-SCALED = ("seq_len", "learning_rate", "batch_size", "train_steps", "num_layers", "num_heads", "emb_dim", "qkv_dim",
-          "mlp_dim", "weight_decay", "warmup_steps")  # fmt: skip
 _FACTOR_STEPS = (0.5, 2.0)
 _LARGEST_FACTOR = 8.0
 _FACTOR_IN_DRAFT = 0.2
 
 Genome = dict[str, Any]
-"""`mixers` (list), one entry for each of `CHOICES`, and `factors` (dict), as the evaluator's package reads it."""
+"""As `aira_contract.genomes` describes it; every key is there."""
 
 _FORM = SolutionForm(
     what="module",
     name="GENOME",
-    program="""from aira_evaluator.lra.agent.baselines.compose import write_model
+    program=f"""from {MODULE_WRITER} import write_model
 
-GENOME = {literal}
+GENOME = {{literal}}
 
 write_model(GENOME)
-print("wrote {artifact} of", GENOME)
+print("wrote {{artifact}} of", GENOME)
 """,
-    validation="""
+    validation=f"""
 import sys
 
-from aira_evaluator.lra.validate import main
+from {MODULE_VALIDATION} import main
 
-sys.exit(main(["--model", "{artifact}", "--data", "data"]))
+sys.exit(main(["--model", "{{artifact}}", "--data", "{DATA}"]))
 """,
 )
 
 
 def random_genome(rng: random.Random, layers: int, *, configurable: bool) -> Genome:
     """Each gene uniform and independent; of the factors, a few away from 1."""
-    genome: Genome = {"mixers": [rng.choice(MIXERS) for _ in range(layers)]}
+    genome: Genome = {MIXERS_KEY: [rng.choice(MIXERS) for _ in range(layers)]}
     genome |= {name: rng.choice(options) for name, options in CHOICES.items()}
-    genome["factors"] = {}
+    genome[FACTORS_KEY] = {}
     if configurable:
         drawn = [(name, rng.random(), rng.choice(_FACTOR_STEPS)) for name in SCALED]
-        genome["factors"] = {name: factor for name, chance, factor in drawn if chance < _FACTOR_IN_DRAFT}
+        genome[FACTORS_KEY] = {name: factor for name, chance, factor in drawn if chance < _FACTOR_IN_DRAFT}
     return genome
 
 
 def mutate(rng: random.Random, parent: Genome, *, configurable: bool) -> Genome:
     """Change one gene: half of the time a mechanism or a factor each where there are factors; never a no-op."""
-    child: Genome = {**parent, "mixers": list(parent["mixers"]), "factors": dict(parent["factors"])}
+    child: Genome = {**parent, MIXERS_KEY: list(parent[MIXERS_KEY]), FACTORS_KEY: dict(parent[FACTORS_KEY])}
     kind = rng.choice(("factor", "factor", "mixer", "choice") if configurable else ("mixer", "mixer", "choice"))
     if kind == "factor":
-        _scale(rng, child["factors"])
+        _scale(rng, child[FACTORS_KEY])
     elif kind == "mixer":
-        layer = rng.randrange(len(child["mixers"]))
-        child["mixers"][layer] = rng.choice([mixer for mixer in MIXERS if mixer != child["mixers"][layer]])
+        layer = rng.randrange(len(child[MIXERS_KEY]))
+        child[MIXERS_KEY][layer] = rng.choice([mixer for mixer in MIXERS if mixer != child[MIXERS_KEY][layer]])
     else:
         name = rng.choice(list(CHOICES))
         child[name] = rng.choice([option for option in CHOICES[name] if option != child[name]])
@@ -95,11 +88,11 @@ def _scale(rng: random.Random, factors: dict[str, float]) -> None:
 def cross(rng: random.Random, first: Genome, second: Genome) -> Genome:
     """Each layer's mechanism, each choice and each factor from either parent."""
     child: Genome = {
-        "mixers": [rng.choice(pair) for pair in zip(first["mixers"], second["mixers"], strict=True)],
+        MIXERS_KEY: [rng.choice(pair) for pair in zip(first[MIXERS_KEY], second[MIXERS_KEY], strict=True)],
         **{name: rng.choice((first[name], second[name])) for name in CHOICES},
     }
-    factors = {name: rng.choice((first, second))["factors"].get(name, 1.0) for name in SCALED}
-    child["factors"] = {name: factor for name, factor in factors.items() if factor != 1.0}
+    factors = {name: rng.choice((first, second))[FACTORS_KEY].get(name, 1.0) for name in SCALED}
+    child[FACTORS_KEY] = {name: factor for name, factor in factors.items() if factor != 1.0}
     return child
 
 
@@ -115,9 +108,9 @@ def read_genome(code: str) -> Genome | None:
 
 
 def _is_genome(value: object) -> TypeGuard[Genome]:
-    if not isinstance(value, dict) or set(value) != {"mixers", "factors", *CHOICES}:
+    if not isinstance(value, dict) or set(value) != {MIXERS_KEY, FACTORS_KEY, *CHOICES}:
         return False
-    mixers, factors = value["mixers"], value["factors"]
+    mixers, factors = value[MIXERS_KEY], value[FACTORS_KEY]
     return (
         isinstance(mixers, list)
         and bool(mixers)
@@ -145,8 +138,7 @@ class ModuleSpace:
 
     def baseline(self) -> Proposal:
         """Return the reference Transformer that ships with the tasks."""
-        genome = {"mixers": ["self_attention"], "feedforward": "gelu", "positions": "sinusoidal", "pooling": "mean",
-                  "factors": {}}  # fmt: skip
+        genome = {MIXERS_KEY: [MIXERS[0]], **{name: options[0] for name, options in CHOICES.items()}, FACTORS_KEY: {}}
         return write_solution(self.brief, genome, "The reference Transformer.")
 
     def random(self) -> Proposal:

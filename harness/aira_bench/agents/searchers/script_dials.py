@@ -10,28 +10,18 @@ import ast
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from aira_bench.agent_code.syntax import UnreadableCode, parse
+from aira_contract.script_constants import Value, assigned_values, is_settable, with_values
 
-Value = int | float | str
 Values = Mapping[str, Value]
 Draw = Callable[[random.Random, Value], Value]
 
 
-@dataclass(frozen=True)
-class _Place:
-    line: int
-    start: int
-    end: int
-    """Columns in UTF-8 bytes, as `ast` counts them."""
-    value: Value
-
-
 def read_dials(source: str) -> dict[str, Value]:
-    """Return the dials of a script and their values, in the order of `DIALS`; empty if it does not parse."""
-    places = _places(source)
-    return {name: places[name].value for name in DIALS if name in places}
+    """The dials of a script and their values, in the order of `DIALS`; empty if it does not parse."""
+    found = _found(source)
+    return {name: found[name][1] for name in DIALS if name in found}
 
 
 def set_dials(source: str, values: Values) -> str:
@@ -40,14 +30,8 @@ def set_dials(source: str, values: Values) -> str:
     Raises:
         KeyError: the script has no such dial.
     """
-    places = _places(source)
-    lines = source.encode().splitlines(keepends=True)
-    # The last place comes first, so that setting one moves none that is still to come.
-    for name in sorted(values, key=lambda name: (places[name].line, places[name].start), reverse=True):
-        place = places[name]
-        line = lines[place.line]
-        lines[place.line] = line[: place.start] + repr(values[name]).encode() + line[place.end :]
-    return b"".join(lines).decode()
+    found = _found(source)
+    return with_values(source, [(found[name][0], value) for name, value in values.items()])
 
 
 def mutate_dials(rng: random.Random, values: Values, count: int) -> dict[str, Value]:
@@ -66,24 +50,15 @@ def mutate_dials(rng: random.Random, values: Values, count: int) -> dict[str, Va
     return changed
 
 
-def _places(source: str) -> dict[str, _Place]:
+def _found(source: str) -> dict[str, tuple[ast.expr, Value]]:
+    """Every name that is assigned exactly once, to a literal on one line: where that stands, and its value."""
     try:
         body = parse(source).body
     except UnreadableCode:
         return {}
-    found: dict[str, list[ast.expr]] = {}
-    for statement in body:
-        if isinstance(statement, ast.Assign):
-            for target in statement.targets:
-                if isinstance(target, ast.Name):
-                    found.setdefault(target.id, []).append(statement.value)
-    places = {}
-    for name, nodes in found.items():
-        node = nodes[0]
-        value = _literal(node)
-        if len(nodes) == 1 and value is not None and node.lineno == node.end_lineno and node.end_col_offset is not None:
-            places[name] = _Place(node.lineno - 1, node.col_offset, node.end_col_offset, value)
-    return places
+    once = {name: nodes[0] for name, nodes in assigned_values(body).items() if len(nodes) == 1}
+    values = {name: _literal(node) for name, node in once.items() if is_settable(node)}
+    return {name: (once[name], value) for name, value in values.items() if value is not None}
 
 
 def _literal(node: ast.expr) -> Value | None:

@@ -13,6 +13,8 @@ from aira_bench.agents.searchers.script_dials import Values, mutate_dials, read_
 from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.record.node import Change
+from aira_contract.containers import DATA
+from aira_contract.invocation import SCRIPT_OPTION, SCRIPT_VALIDATION
 
 _START_CHANGES = 3
 _CHANGES = (1, 1, 1, 1, 1, 1, 2, 2, 2, 3)
@@ -29,12 +31,12 @@ SCRIPT = (
 Path("{artifact}").write_text(SCRIPT, encoding="utf-8")
 print("submitted {artifact}")
 """,
-    validation="""
+    validation=f"""
 import sys
 
-from aira_evaluator.autoresearch.validate import main
+from {SCRIPT_VALIDATION} import main
 
-sys.exit(main(["--script", "{artifact}", "--data", "data"]))
+sys.exit(main(["{SCRIPT_OPTION}", "{{artifact}}", "--data", "{DATA}"]))
 """,
 )
 

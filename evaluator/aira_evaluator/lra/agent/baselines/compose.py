@@ -10,11 +10,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from aira_contract.files import MODULE_FILE
+from aira_contract.genomes import CHOICES
 from aira_evaluator.lra.agent.baselines.genome import Genome, read_genome
 from aira_evaluator.lra.contract.hyperparameters import CONSTANTS
 from aira_evaluator.lra.contract.profiles import PROFILES, LraProfile
 from aira_evaluator.lra.contract.splits import read_split_manifest
-from aira_evaluator.lra.contract.submission import CONTRACTS, MODULE_FILE, ModuleContract
+from aira_evaluator.lra.contract.submission import CONTRACTS, ModuleContract
 
 _PARTS = "aira_evaluator.lra.agent.baselines.parts"
 _IMPORTS = "import jax\nimport jax.numpy as jnp\nfrom flax import linen as nn\n"
@@ -48,7 +50,7 @@ def compose(genome: Genome, contract: ModuleContract, profile: LraProfile, *, co
     constants = [
         "# Mixers of the layers, from the first on; begun again where there are more layers.",
         f"MIXERS = ({classes},)",
-        *(f'{name.upper()} = "{getattr(genome, name)}"' for name in ("feedforward", "positions", "pooling")),
+        *(f'{name.upper()} = "{getattr(genome, name)}"' for name in CHOICES),
     ]
     head = "classifier" if contract.documents == 1 else "embedder"
     pieces = [

@@ -9,18 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from aira_contract.genomes import CHOICES, MAX_MIXERS, MIXERS, SCALED
 from aira_evaluator.lra.contract.hyperparameters import Hyperparameters
 from aira_evaluator.lra.contract.profiles import LraProfile
-
-MIXERS = ("self_attention", "linear_attention", "gated_recurrence", "cross_covariance", "local_global",
-          "gated_convolution")  # fmt: skip
-FEEDFORWARDS = ("gelu", "swiglu")
-POSITIONS = ("sinusoidal", "learned", "none")
-POOLINGS = ("mean", "max", "attention")
-SCALED = ("seq_len", "learning_rate", "batch_size", "train_steps", "num_layers", "num_heads", "emb_dim", "qkv_dim",
-          "mlp_dim", "weight_decay", "warmup_steps")  # fmt: skip
-_CHOICES = {"feedforward": FEEDFORWARDS, "positions": POSITIONS, "pooling": POOLINGS}
-MAX_MIXERS = 12
 
 
 class GenomeError(ValueError):
@@ -44,7 +35,7 @@ class Genome:
             raise GenomeError(f"{len(self.mixers)} mixers, expected 1 to {MAX_MIXERS}")
         for mixer in self.mixers:
             _among("mixer", mixer, MIXERS)
-        for name, choices in _CHOICES.items():
+        for name, choices in CHOICES.items():
             _among(name, getattr(self, name), choices)
         for name, factor in self.factors.items():
             _among("factor", name, SCALED)

@@ -5,10 +5,8 @@ import os
 import shutil
 import stat
 import textwrap
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,14 +14,15 @@ import yaml
 from aira_bench.errors import TaskError
 from aira_bench.paths import HostPaths
 from aira_bench.sandbox.hardening import TRUSTED_UID
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, StepOutcome
+from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount
 from aira_bench.tasks.preparation import half_spec, prepare_task
 from aira_bench.tasks.sources import DataSource, RawData
 from aira_bench.tasks.store import TaskData, hash_tree, task_data
 from aira_bench.tasks.task import Task, find_task, load_task
+from aira_bench.testing import Call, Done, InMemorySandbox
 from aira_bench.world import SystemWorld
 from aira_contract.containers import RAW
-from host_sandbox import HostProcess, HostSandbox
+from host_sandbox import host_without_containers, run_here
 
 PARITY = Path(__file__).parents[1] / "folders" / "ParityClassificationAccuracy"
 PREPARE = """
@@ -70,14 +69,15 @@ def changed(place: Path, prepare: str = PREPARE, hidden: str = HIDDEN, timeout_s
 
 def prepare(
     task: Task, data: TaskData, source: DataSource | None = None, raw: RawData | None = None
-) -> tuple[bool, list[str], HostSandbox]:
-    sandbox, notes = HostSandbox(), list[str]()
+) -> tuple[bool, list[str], list[str]]:
+    _, sandbox, roles = host_without_containers(data.folder.parent)
+    notes: list[str] = []
     made = prepare_task(
         task, "cpu", data, source=source or DataSource(),
         provide=lambda empty: raw or RawData((Mount(empty, RAW),)),
         sandbox=sandbox, image="evaluator:1", world=SystemWorld(), note=notes.append,
     )  # fmt: skip
-    return made, notes, sandbox
+    return made, notes, roles
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ def data(tmp_path: Path) -> TaskData:
 
 def test_both_halves_are_made_once(task: Task, data: TaskData) -> None:
     assert not data.ready
-    made, notes, sandbox = prepare(task, data)
-    assert (made, notes, sandbox.roles) == (
+    made, notes, roles = prepare(task, data)
+    assert (made, notes, roles) == (
         True,
         ["running prepare.py", "running evaluate_prepare.py"],
         ["prepare"] * 2,
@@ -97,7 +97,7 @@ def test_both_halves_are_made_once(task: Task, data: TaskData) -> None:
     assert (data.hidden / "labels" / "test.txt").read_text() == "1 0 1"
     assert data.ready
     assert prepare(task, data)[0] is False
-    assert prepare(task, data)[2].roles == []
+    assert prepare(task, data)[2] == []
 
 
 def test_what_was_made_is_recorded_last(task: Task, data: TaskData) -> None:
@@ -185,23 +185,14 @@ def test_a_script_without_end_names_the_setting_that_ends_it(tmp_path: Path, dat
     assert not data.folder.exists()
 
 
-class Killed(HostProcess):
-    """Ends as a container that went over its memory."""
-
-    def run(self, command: Sequence[str], **options: Any) -> StepOutcome:  # noqa: ANN401
-        return replace(super().run(command, **options), ended="out_of_memory", exit_code=137)
-
-
-class KillingSandbox(HostSandbox):
-    def prepare(self, spec: ContainerSpec) -> HostProcess:
-        return Killed(spec)
-
-
 def test_a_script_that_was_killed_is_told_apart_from_one_that_failed(task: Task, data: TaskData) -> None:
+    def killed(call: Call) -> Done:
+        return replace(run_here(call), ended="out_of_memory", exit_code=137)
+
     with pytest.raises(TaskError, match=r"prepare\.py failed \(out of memory\)"):
         prepare_task(
             task, "cpu", data, source=DataSource(), provide=lambda empty: RawData((Mount(empty, RAW),)),
-            sandbox=KillingSandbox(), image="i", world=SystemWorld(), note=lambda text: None,
+            sandbox=InMemorySandbox({"prepare": killed}), image="i", world=SystemWorld(), note=lambda text: None,
         )  # fmt: skip
 
 
