@@ -220,11 +220,12 @@ def test_a_table_grows_with_what_it_turns_and_follows_its_type() -> None:
 
 
 def test_distant_positions_turn_by_exact_angles() -> None:
-    """In float32 angles, position 8,191 of the fastest pair would be off in the fourth digit."""
-    unit = torch.zeros(1, 1, 8192, 2)
-    unit[..., 0] = 1.0
-    turned = RotaryTable(2).rotate(unit)[0, 0, -1]
-    assert turned.tolist() == pytest.approx([math.cos(8191), math.sin(8191)], abs=1e-6)
+    """As float32, the second pair's angle at position 8,191 would be rounded in its fourth decimal."""
+    unit = torch.zeros(1, 1, 8192, 64)
+    unit[..., 1] = 1.0  # paired with feature 33
+    turned = RotaryTable(64).rotate(unit)[0, 0, -1]
+    angle = 8191 * 10_000 ** (-2 / 64)
+    assert turned[[1, 33]].tolist() == pytest.approx([math.cos(angle), math.sin(angle)], abs=1e-6)
 
 
 OPERATIONS: dict[str, tuple[Any, tuple[Tensor, ...], dict[str, Any]]] = {
