@@ -26,6 +26,7 @@ from aira_contract.primitives import SYMBOLS
 from aira_evaluator.lra.agent.baselines import compose
 from aira_evaluator.lra.agent.baselines.genome import Genome
 from aira_evaluator.lra.contract.hyperparameters import Hyperparameters
+from aira_evaluator.task_scripts.evaluating import EvaluationResult
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("harness/aira_bench", "evaluator/aira_evaluator", "kernels/aira_kernels", "bench")
@@ -95,6 +96,13 @@ def test_the_hosts_report_has_the_keys_of_the_contracts() -> None:
     assert set(ours) == set(reports.Report.__annotations__)
     needed = {key for key, required in ours.items() if required}
     assert needed - {"seconds"} == reports.Report.__required_keys__
+
+
+def test_the_evaluators_report_has_no_other_keys() -> None:
+    found = EvaluationResult(0.1, 0.2, "search", {}, "mA,M", {"flags": []}).report(1.0)
+    assert set(found) <= set(reports.Report.__annotations__)
+    assert reports.Report.__required_keys__ <= set(found)
+    assert CheckedReport.model_validate(found).test == 0.2
 
 
 def test_the_hosts_answer_of_a_resident_judge_has_the_keys_of_the_contracts() -> None:

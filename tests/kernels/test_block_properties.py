@@ -84,6 +84,29 @@ def test_mambas_chunk_changes_rounding_only(chunk: int) -> None:
     torch.testing.assert_close(block("Mb", sizes)(x), block("Mb")(x), rtol=1e-9, atol=1e-11)
 
 
+def test_mamba_equals_the_textbook_formula() -> None:
+    """Projection, convolution, steps, recurrence, skip, gate, norm and projection, written out one after the other."""
+    layer, x = block("Mb"), normal(2, 7, SMALL.width)
+    assert isinstance(layer, Mamba2)
+    inner, heads, state = SMALL.mamba_inner, SMALL.mamba_heads, SMALL.mamba_state
+    gate, mixed, step = (x @ layer.project_in.weight.T).split([inner, inner + 2 * state, heads], -1)
+    taps = [functional.pad(mixed, (0, 0, 3 - tap, 0))[:, :7] * layer.convolution.weight_TE[tap] for tap in range(4)]
+    mixed = functional.silu(torch.stack(taps).sum(0) + layer.convolution.bias_E)
+    values, b, c = mixed.split([inner, state, state], -1)
+    values = values.view(2, 7, heads, -1)
+    step = (step + layer.step_bias_H).exp().add(1).log()
+    hidden, outputs = torch.zeros(2, heads, values.shape[-1], state).double(), []
+    for t in range(7):
+        fading = (-step[:, t] * layer.log_rate_H.exp()).exp()
+        assert (fading < 1).all(), "what a head remembers only fades"
+        arriving = step[:, t, :, None, None] * values[:, t, ..., None] * b[:, t, None, None]
+        hidden = fading[..., None, None] * hidden + arriving
+        outputs.append(hidden @ c[:, t, None, :, None])
+    y = (torch.stack(outputs, 1)[..., 0] + layer.skip_H[:, None] * values).flatten(2) * functional.silu(gate)
+    y = y / (y.square().mean(-1, keepdim=True) + 1e-5).sqrt() * layer.norm_weight
+    torch.testing.assert_close(layer(x), y @ layer.project_out.weight.T)
+
+
 def test_mamba_starts_with_the_steps_that_were_drawn() -> None:
     """The bias is softplus undone: with a projection of nought, the step is the drawn one again."""
     layer = Mamba2(SMALL, generator=generator()).double()

@@ -39,7 +39,8 @@ def test_every_shape_has_tiles_that_a_launch_takes(length: int, state: int, dtyp
     assert SMALLEST_DOT <= tiles.block_q <= tiles.chunk <= LARGEST_CHUNK
     assert tiles.chunk % tiles.block_q == 0
     assert tiles.chunk < 2 * max(min(chunk, length), SMALLEST_DOT)
-    assert max(tiles.block_q, tiles.block_n) * dtype.itemsize <= 256, "wide numbers have smaller blocks"
+    # A row of a block is 128 bytes at most, so that wide numbers take no more shared memory; float64 takes twice that.
+    assert max(tiles.block_q, tiles.block_n) * dtype.itemsize <= (256 if dtype == torch.float64 else 128)
 
 
 @pytest.mark.parametrize(("chunk", "block_q", "block_n"), [(8, 8, 16), (48, 16, 16), (32, 16, 24), (16, 32, 16)])

@@ -35,7 +35,7 @@ from typing import Any, BinaryIO
 from aira_contract.architectures import canonical, parse_architecture
 from aira_contract.containers import DATA
 from aira_contract.files import ARCHITECTURE_FILE, REPORT_FILE
-from aira_contract.framing import LENGTH, MAX_REQUEST_BYTES, REQUEST_KEYS, framed
+from aira_contract.framing import ANSWER_KEYS, LENGTH, MAX_REQUEST_BYTES, REQUEST_KEYS, framed
 from aira_contract.invocation import HIDDEN_OPTION, REPORT_OPTION, SCRIPT_OPTION, SUBMISSION_OPTION
 
 MOST_REPORT_CHARACTERS = 1 << 18
@@ -110,8 +110,8 @@ class Resident:
         if text is not None and len(text) > MOST_REPORT_CHARACTERS:
             raise ProtocolError(f"a report of {len(text)} characters")
         _let_go()
-        printed = {"stdout": stdout.getvalue()[-_KEPT_CHARACTERS:], "stderr": stderr.getvalue()[-_KEPT_CHARACTERS:]}
-        return {"id": name, "status": status, **printed, "report": text}
+        printed = [stream.getvalue()[-_KEPT_CHARACTERS:] for stream in (stdout, stderr)]
+        return dict(zip(ANSWER_KEYS, (name, status, *printed, text), strict=True))
 
     def _run(self, folder: Path, architecture: str) -> int:
         data = folder / DATA
