@@ -61,7 +61,7 @@ def test_other_types_are_refused_by_name(dtype: torch.dtype) -> None:
         triton_type(dtype)
 
 
-def test_products_follow_the_processs_precision() -> None:
+def test_products_follow_the_precision_of_the_process() -> None:
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("highest")
