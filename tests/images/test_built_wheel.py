@@ -51,7 +51,7 @@ def test_bundled_folders_are_found_inside_the_package(site: Path) -> None:
     assert all(folder.is_relative_to(site) for folder in folders)
     tasks, images, published = folders
     assert list(tasks.glob("*/metadata.yaml"))
-    assert (images / "cpu" / "Dockerfile").is_file()
+    assert (images / "Dockerfile").is_file()
     assert (images / "cuda" / "requirements.lock").is_file()
     assert list(published.rglob("*.csv"))
 
@@ -73,3 +73,4 @@ def test_wheel_holds_nothing_but_the_product(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
     assert [name for name in names if name.endswith("licenses/LICENSE")]
+    assert "aira_bench/py.typed" in names, "whoever imports it sees types"
