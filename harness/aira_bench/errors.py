@@ -48,6 +48,13 @@ class SandboxError(AiraError):
     exit_code = 5
 
 
+class EvaluationFailed(SandboxError):
+    """A task's own evaluation failed, or its report cannot be believed.
+
+    In a run that is infrastructure's failure, since no submission is at fault; `aira-bench check` tells the author.
+    """
+
+
 class AskedInVain(SandboxError):
     """The engine failed after a model was shown hidden text. Nothing may be trained again for the same step."""
 

@@ -184,4 +184,38 @@ def test_a_reference_to_a_task_s_folder_is_a_task(tmp_path: Path, capsys: pytest
     folder = write_template("task", "DeepAccuracy", tmp_path).path
     (tmp_path / "offers.py").write_text(f"from pathlib import Path\n\nTASK = Path({str(folder)!r})\n")
     assert run_command_line(["check", f"{tmp_path / 'offers.py'}:TASK", "--files-only"]) == 0
-    assert "DeepAccuracy works" in capsys.readouterr().out
+    assert "DeepAccuracy: the files are in order; nothing was run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["agent", "scaffold"])
+def test_a_package_s_folder_is_checked_by_what_it_offers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    folder = write_template("agent" if kind == "agent" else "scaffold", "deep-search", tmp_path).path
+    assert run_command_line(["check", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{folder} works." in shown
+    assert f"{folder / 'deep_search.py'}:DeepSearch" in shown.splitlines()[-1]
+    (folder / "src").mkdir()
+    (folder / "deep_search.py").rename(folder / "src" / "deep_search.py")
+    assert run_command_line(["check", str(folder)]) == 0
+    (folder / "src" / "deep_search.py").unlink()
+    capsys.readouterr()
+    assert "offers deep_search:DeepSearch, but" in refused(capsys, str(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        ("[project", 1, "pyproject.toml cannot be read"),
+        ("project = 5\n", 1, "pyproject.toml cannot be read"),
+        ('[project.entry-points."aira_bench.agents"]\na = 5\n', 1, "pyproject.toml cannot be read"),
+        ('[project]\nname = "other"\n', 4, "metadata.yaml is missing"),
+        ('[project.entry-points."other"]\na = "b:c"\n', 4, "metadata.yaml is missing"),
+    ],
+)
+def test_a_package_that_offers_nothing_is_no_extension(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, status: int, said: str
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert said in refused(capsys, str(tmp_path), status=status)

@@ -14,7 +14,7 @@ from aira_bench.authoring.task_run import run_task, with_timeout
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import PrerequisiteError, TaskError, UsageError
 from aira_bench.tasks.sources import choose_source
-from aira_bench.tasks.task import load_task
+from aira_bench.tasks.task import Task, load_task, shipped_tasks
 from aira_contract.settings import ProfileName
 from host_sandbox import host_without_containers
 
@@ -83,6 +83,15 @@ def test_a_fault_of_a_script_is_one_line_that_names_it(tmp_path: Path, name: str
     assert "\n" not in said
     assert all(part in said for part in BY_RUNNING[name].said), said
     assert not list((tmp_path / "home" / "checks").iterdir())
+
+
+@pytest.mark.parametrize("task", shipped_tasks(), ids=lambda task: task.title)
+def test_the_files_of_every_shipped_task_are_in_order(task: Task) -> None:
+    findings: list[Finding] = []
+    check_files(task, findings.append)
+    assert {remark.partition(": ")[2] for remark in remarks(findings)} <= {
+        "without an entry of sota boards show no normalized score"
+    }
 
 
 def test_an_upstream_folder_passes_with_a_source_and_a_solution(tmp_path: Path) -> None:

@@ -66,6 +66,27 @@ def test_tasks_are_listed(site: Path) -> None:
     assert "mad-2p" in json.dumps(listed)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("task", "DeepAccuracy"), ("agent", "a-b"), ("scaffold", "c-d"), ("card", "e")]
+)
+def test_templates_are_written_as_in_the_checkout(site: Path, tmp_path: Path, kind: str, name: str) -> None:
+    for place in ("wheel", "checkout"):
+        (tmp_path / place).mkdir()
+    arguments = ["-m", "aira_bench", "init", kind, name, "--into"]
+    python(site, *arguments, str(tmp_path / "wheel"))
+    subprocess.run([sys.executable, *arguments, tmp_path / "checkout"], check=True, capture_output=True, timeout=60)
+    trees = [
+        {
+            path.relative_to(tmp_path / place): path.read_bytes()
+            for path in (tmp_path / place).rglob("*")
+            if path.is_file()
+        }
+        for place in ("wheel", "checkout")
+    ]
+    assert trees[0] == trees[1]
+    assert trees[0]
+
+
 def test_wheel_holds_nothing_but_the_product(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()

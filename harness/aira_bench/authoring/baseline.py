@@ -57,6 +57,7 @@ def find_baselines(task: Task, profile: ProfileName, named: Path | None) -> list
 
     Raises:
         UsageError: there is nothing to score, or the named file cannot be read.
+        TaskError: the folder's gold submission is larger than submissions may be.
     """
     found: list[Baseline] = []
     if named is not None:
@@ -68,7 +69,7 @@ def find_baselines(task: Task, profile: ProfileName, named: Path | None) -> list
     artifact = task.metadata.aira.artifact
     gold = task.folder / f"{GOLD_PREFIX}{artifact.name}"
     if gold.is_file():
-        found.append(Gold(gold.name, files.read_file(task.folder, gold.name, artifact.max_kib * 1024)))
+        found.append(_gold(gold, artifact.max_kib * 1024))
     if not found:
         raise UsageError(
             f"{task.folder} has nothing to score: neither {SOLUTION_FILE}, a program that leaves {artifact.name}, "
@@ -76,6 +77,13 @@ def find_baselines(task: Task, profile: ProfileName, named: Path | None) -> list
             hint=f"aira-bench check {quote(str(task.folder))} --solution FILE.py",
         )
     return found
+
+
+def _gold(path: Path, most_bytes: int) -> Gold:
+    try:
+        return Gold(path.name, files.read_file(path.parent, path.name, most_bytes))
+    except (OSError, files.Unacceptable) as error:
+        raise TaskError(f"{path} cannot be scored: {files.reason(error)}.") from error
 
 
 def _of_file(path: Path) -> Solution:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from aira_bench.authoring.findings import Finding
 from aira_bench.authoring.place import Place
 from aira_bench.deadline import Deadline
-from aira_bench.errors import SandboxError, TaskError
+from aira_bench.errors import EvaluationFailed, TaskError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.judge import judge_spec, run_judge, verdict_of
 from aira_bench.evaluation.submission import Submission
@@ -61,10 +61,12 @@ def _evaluate(place: Place, submission: bytes, name: str) -> float:
         evaluator = open_evaluator(place.setting, place.host.sandbox, place.limits, ahead)
         try:
             verdict = evaluator.evaluate(scored, deadline=deadline, destination=place.scratch / "verdict")
+        except EvaluationFailed as error:
+            raise TaskError(f"{place.file(EVALUATE_SCRIPT)}: {error.message}") from error
         finally:
             evaluator.close()
     if isinstance(verdict, Refused):
-        raise TaskError(f"{place.file('evaluate.py')} refused {name}: {verdict.reason}.")
+        raise TaskError(f"{place.file(EVALUATE_SCRIPT)} refused {name}: {verdict.reason}.")
     return verdict.test
 
 
@@ -89,7 +91,7 @@ def _judge(place: Place, submission: bytes, name: str) -> float:
         )
     try:
         verdict = verdict_of(place.setting, outcome, deadline)
-    except SandboxError as error:  # not the engine's: it has given an outcome
+    except EvaluationFailed as error:
         raise TaskError(f"{script}: {error.message}") from error
     if isinstance(verdict, Refused):
         raise TaskError(f"{script} did not score {name}: {verdict.reason}.")

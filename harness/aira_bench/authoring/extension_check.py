@@ -8,18 +8,22 @@ Not covered: whether it searches well, and providers and evaluators, which only 
 
 import contextlib
 import inspect
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from aira_bench.agents.catalog import AGENTS, AgentOptions
 from aira_bench.authoring.findings import CheckFailed, Finding, Tell
 from aira_bench.errors import AiraError
-from aira_bench.extensions import find_extension, installed, is_reference
+from aira_bench.extensions import find_extension, group_of, installed, is_reference
+from aira_bench.files import read_text
 from aira_bench.scaffolds.catalog import SCAFFOLDS
 from aira_bench.testing import AGENT_CHECKS, POLICY_CHECKS, AgentOnTask, Check, Nonconforming, brief_of
 
 CheckedKind = Literal["agent", "scaffold"]
+KINDS: tuple[CheckedKind, ...] = get_args(CheckedKind)
+_LARGEST_PROJECT_BYTES = 256 << 10
 _STEPS = 30
 Subject = TypeVar("Subject")
 
@@ -33,8 +37,7 @@ def kind_of(name: str) -> CheckedKind | None:
         CheckFailed: a reference cannot be imported.
     """
     if not is_reference(name):
-        known: tuple[CheckedKind, ...] = ("agent", "scaffold")
-        return next((kind for kind in known if any(each.name == name for each in installed(kind))), None)
+        return next((kind for kind in KINDS if any(each.name == name for each in installed(kind))), None)
     try:
         extension = find_extension("agent", name, ())
         assert extension is not None
@@ -49,6 +52,39 @@ def kind_of(name: str) -> CheckedKind | None:
     if isinstance(found, str | Path):
         return None  # a task's folder
     return "scaffold" if hasattr(found, "next") else "agent"
+
+
+def offered_by(folder: Path) -> list[tuple[CheckedKind, str]]:
+    """The agents and scaffolds that the package in a folder would offer if it were installed, each as a reference.
+
+    Empty where the folder is a task's, or no package that offers any.
+
+    Raises:
+        CheckFailed: its `pyproject.toml` cannot be read, or offers what is in no file of the folder.
+    """
+    project = folder / "pyproject.toml"
+    if not project.is_file() or (folder / "metadata.yaml").exists():
+        return []
+    try:
+        values = tomllib.loads(read_text(project, _LARGEST_PROJECT_BYTES))
+        points = values.get("project", {}).get("entry-points", {})
+        targets = [(kind, target) for kind in KINDS for target in points.get(group_of(kind), {}).values()]
+        places = [(kind, *target.partition(":")[::2]) for kind, target in targets]
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise CheckFailed(f"{project} cannot be read: {' '.join(str(error).split())[:200]}.") from error
+    found = []
+    for kind, module, name in places:
+        below = Path(*module.split("."))
+        files = (
+            root / part
+            for root in (folder, folder / "src")
+            for part in (below.with_suffix(".py"), below / "__init__.py")
+        )
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
+            raise CheckFailed(f"{project} offers {module}:{name}, but {folder} has no {below.with_suffix('.py')}.")
+        found.append((kind, f"{file}:{name}"))
+    return found
 
 
 def check_extension(name: str, kind: CheckedKind, task: str, tell: Tell) -> None:

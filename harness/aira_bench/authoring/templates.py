@@ -170,7 +170,7 @@ def _commands(kind: TemplateKind, name: str, path: Path) -> tuple[str, ...]:
     reference = quote(f"{path / module}.py:{class_name}")
     agent = f"--agent {reference}" if kind == "agent" else f"--agent evolution --scaffold {reference}"
     return (
-        f"aira-bench check {reference}",
+        f"aira-bench check {place}",
         f"aira-bench run {agent} {task}",
         f"pip install --editable {place}   (then: --{kind} {name})",
     )

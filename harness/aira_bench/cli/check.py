@@ -39,7 +39,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Say whether something of your own works with aira-bench, or in one line what is wrong.",
     )  # fmt: skip
     parser.add_argument(
-        "path", metavar="PATH", help="a task, CARD.toml, or an agent or scaffold: module:Class, FILE.py:Class"
+        "path",
+        metavar="PATH",
+        help="a task, CARD.toml, an agent or scaffold (module:Class, FILE.py:Class), or a package's folder",
     )
     parser.add_argument("--profile", choices=PROFILES, help="whose sizes and limits (default: cpu where there is one)")
     add_source(parser)
@@ -68,7 +70,10 @@ def handle(args: argparse.Namespace) -> int:
         say_json({"checked": name, "score": score, "findings": [asdict(finding) for finding in findings]})
         return 0
     remarks = sum(finding.is_remark for finding in findings)
-    say(f"{name} works" + (f", with {remarks} remark{'s' * (remarks > 1)}" if remarks else "") + ".")
+    result = (
+        f"{name}: the files are in order; nothing was run" if args.files_only and score is None else f"{name} works"
+    )
+    say(result + (f", with {remarks} remark{'s' * (remarks > 1)}" if remarks else "") + ".")
     say(f"Next:  {following}")
     return 0
 
@@ -76,19 +81,25 @@ def handle(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace, tell: "Callable[[Finding], None]") -> tuple[str, float | None, str]:
     """What was checked, its score where it has one, and the next command."""
     from aira_bench.authoring.card_check import check_card
-    from aira_bench.authoring.extension_check import check_extension, kind_of
+    from aira_bench.authoring.extension_check import check_extension, kind_of, offered_by
     from aira_bench.tasks.task import names_folder
 
     trial = ["--task", args.task, "--profile", "cpu", "--steps", "2"]
     if args.path.endswith(".toml"):
         card = check_card(Path(args.path), tell)
         return card.name, None, shlex.join(["aira-bench", "run", "--agent", args.path, *trial])
-    kind = None if names_folder(args.path) else kind_of(args.path)
-    if kind is None:
-        return _check_task(args, tell)
-    check_extension(args.path, kind, args.task, tell)
-    used = ["--agent", args.path] if kind == "agent" else ["--agent", "evolution", "--scaffold", args.path]
-    return args.path, None, shlex.join(["aira-bench", "run", *used, *trial])
+    offered = offered_by(Path(args.path))
+    if not offered:
+        kind = None if names_folder(args.path) else kind_of(args.path)
+        if kind is None:
+            return _check_task(args, tell)
+        offered = [(kind, args.path)]
+    used = {"agent": "evolution"}
+    for kind, name in offered:
+        check_extension(name, kind, args.task, tell)
+        used[kind] = name
+    options = [part for kind, name in used.items() for part in (f"--{kind}", name)]
+    return args.path, None, shlex.join(["aira-bench", "run", *options, *trial])
 
 
 def _check_task(args: argparse.Namespace, tell: "Callable[[Finding], None]") -> tuple[str, float | None, str]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from aira_bench.errors import SandboxError
+from aira_bench.errors import EvaluationFailed
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.record.scores import TrustedScore
 from aira_bench.tasks.task import Task
@@ -124,33 +124,33 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
     evaluation, except in upstream folders, which write no report and whose scripts also crash on bad submissions.
 
     Raises:
-        SandboxError: the evaluation failed; there is no verdict.
+        EvaluationFailed: the evaluation failed; there is no verdict.
     """
     reports = task.metadata.aira.report
     if end.status == REFUSED or (end.status != DONE and not reports):
         return Refused(_refusal(task, end), end.seconds)
     if end.status != DONE:
-        raise SandboxError(
+        raise EvaluationFailed(
             f"The evaluation of {task.title} failed with exit status {end.status}: {end.last_words or 'no message'}"
         )
     try:
         test = parse_score_block(end.stdout, task.metric)
     except ValueError as error:
         if reports:
-            raise SandboxError(f"The evaluation of {task.title} gave no score: {error}.") from error
+            raise EvaluationFailed(f"The evaluation of {task.title} gave no score: {error}.") from error
         return Refused(str(error), end.seconds)
     if not reports:
         return Scored(test, None, None, evaluator_version="task", seconds=end.seconds)
     if end.report is None:
-        raise SandboxError(f"The evaluation of {task.title} left no report ({end.no_report}).")
+        raise EvaluationFailed(f"The evaluation of {task.title} left no report ({end.no_report}).")
     return _scored(task, parse_report(end.report), test)
 
 
 def _scored(task: Task, report: CheckedReport, test: float) -> Scored:
     if report.test != test:
-        raise SandboxError(f"The evaluation printed {test} and reported {report.test}; they must be equal.")
+        raise EvaluationFailed(f"The evaluation printed {test} and reported {report.test}; they must be equal.")
     if task.metadata.aira.hidden_validation and report.validation is None:
-        raise SandboxError(f"The evaluation of {task.title} reported no hidden validation score.")
+        raise EvaluationFailed(f"The evaluation of {task.title} reported no hidden validation score.")
     return Scored(
         test,
         report.validation,
@@ -200,9 +200,9 @@ def parse_report(data: bytes) -> CheckedReport:
     """Read a judge's report file and check that it says what a verdict needs.
 
     Raises:
-        SandboxError: the evaluator wrote something else; that is its defect, never the submission's.
+        EvaluationFailed: the evaluator wrote something else; that is its defect, never the submission's.
     """
     try:
         return CheckedReport.model_validate_json(data)
     except ValidationError as error:
-        raise SandboxError(f"The evaluator's report is broken: {str(error.errors()[0])[:PROBLEM_CHARS]}") from error
+        raise EvaluationFailed(f"The evaluator's report is broken: {str(error.errors()[0])[:PROBLEM_CHARS]}") from error
