@@ -14,11 +14,9 @@ Public is what stands in `__all__` here, and the modules `aira_bench.errors`, `a
 Names are imported when they are first used, so that `import aira_bench` costs nothing.
 """
 
-import importlib
-from typing import TYPE_CHECKING
-
 from aira_bench.version import __version__
 
+TYPE_CHECKING = False  # as of typing, whose import would take most of the time of this one
 if TYPE_CHECKING:
     from aira_bench.api import FinishedRun, Leaderboard, leaderboard, read_run, resume, run
     from aira_bench.boards.board import Table
@@ -60,6 +58,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import a public name's module when the name is first used."""
+    import importlib
+
     if name not in _HOME_OF:
         raise AttributeError(f"module 'aira_bench' has no attribute {name!r}")
     found: object = getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -94,3 +94,4 @@ def test_wheel_holds_nothing_but_the_product(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
     assert [name for name in names if name.endswith("licenses/LICENSE")]
+    assert "aira_bench/py.typed" in names, "whoever imports it sees types"
