@@ -316,6 +316,72 @@ def test_a_module_without_a_file_has_no_record() -> None:
         Extension("scaffold", "sys:maxsize", "sys:maxsize").record()
 
 
+def test_an_edited_file_is_run_anew_in_the_same_process(tmp_path: Path) -> None:
+    """As in a notebook: what is recorded is what ran."""
+    file = tmp_path / "mine.py"
+    for number in (1, 2, 1):
+        file.write_text(f"class Policy:\n    def next(self, journal, rng): return {number}\n")
+        extension = SCAFFOLDS.find(f"{file}:Policy")
+        assert extension is not None
+        made: Policy = SCAFFOLDS.made_by(extension)
+        assert made.next([], random.Random(0)) == number  # type: ignore[comparison-overlap]
+        assert extension.record().sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_an_edited_module_is_an_error_in_the_same_process(site: Path) -> None:
+    """Python would go on with the old one, and the manifest would name the new one."""
+    offer(site, "patient", POLICY)
+    extension = SCAFFOLDS.find("patient")
+    assert extension is not None
+    before = extension.record()
+    assert extension.record() == before
+    (site / "outsider.py").write_text("# edited\n" + (site / "outsider.py").read_text())
+    with pytest.raises(PrerequisiteError, match=r"was edited in .* after this process had imported it"):
+        extension.record()
+
+
+def test_a_package_that_several_distributions_share_is_of_none(site: Path) -> None:
+    for name in ("one", "two"):
+        install(site, name, modules={f"shared/{name}.py": POLICY}, points={})
+    extension = SCAFFOLDS.find("shared.one:Patient")
+    assert extension is not None
+    assert extension.record().distribution is None
+
+
+# Strange installations
+
+
+def test_targets_with_extras_and_distributions_without_names(site: Path) -> None:
+    offer(site, "patient", POLICY)
+    info = next(site.glob("*.dist-info"))
+    (info / "entry_points.txt").write_text("[aira_bench.scaffolds]\npatient = outsider:Patient [fast]\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\n")
+    (found,) = installed("scaffold")
+    assert (found.target, found.version) == ("outsider:Patient", "?")
+    assert make_scaffold("patient", steps=1, lower_is_better=False)
+
+
+@pytest.mark.parametrize(
+    "target", ["", ":", "outsider", "outsider:", "a b:c", ".outsider:Patient", "outsider:.Patient"]
+)
+def test_targets_that_are_none(site: Path, target: str) -> None:
+    offer(site, "patient", POLICY)
+    next(site.glob("*.dist-info/entry_points.txt")).write_text(f"[aira_bench.scaffolds]\npatient = {target}\n")
+    with pytest.raises(PrerequisiteError) as caught:
+        make_scaffold("patient", steps=1, lower_is_better=False)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[aira_bench.scaffolds]\nno equals sign\n", "\0", "[aira_bench.scaffolds\nx = y:z\n"])
+def test_metadata_that_cannot_be_read_harms_nobody_who_names_what_is_built_in(site: Path, text: str) -> None:
+    offer(site, "patient", POLICY)
+    next(site.glob("*.dist-info/entry_points.txt")).write_text(text)
+    assert make_scaffold("greedy", steps=1, lower_is_better=False)
+    with pytest.raises(AiraError) as caught:
+        make_scaffold("patient", steps=1, lower_is_better=False)
+    assert caught.value.exit_code in (2, 3)
+
+
 # The current folder
 
 
@@ -328,8 +394,8 @@ def called(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 )
 def test_the_current_folder_is_not_searched(tmp_path: Path, command: tuple[str, ...]) -> None:
     """Both ways to start the command import the same; a file in the folder one is in has to be named as a file."""
-    (tmp_path / "nearby.py").write_text("raise SystemExit('imported')\n")
-    (tmp_path / "rich.py").write_text("raise SystemExit('imported')\n")
+    for name in ("nearby", "rich", "argparse", "json", "pydantic"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')\n")
     plan = ("run", "--agent", "noop", "--task", "mad-2p", "--profile", "cpu", "--print-config", "--scaffold")
     done = called(tmp_path, *command, *plan, "nearby:Policy")
     assert done.returncode == 2, done.stderr

@@ -124,6 +124,19 @@ def test_names_paths_and_links_in_documents_exist(path: Path) -> None:
     assert not wrong
 
 
+def test_decisions_that_are_named_by_number_exist_and_none_has_the_number_of_another() -> None:
+    written = [path.name[:4] for path in (ROOT / "docs" / "decisions").glob("*.md")]
+    assert len(written) == len(set(written))
+    named = {
+        number: path
+        for path in [*CODE, *DOCUMENTS]
+        for several in re.findall(r"\b[Dd]ecisions? ((?:\d{4}(?:, | and )?)+)", path.read_text(encoding="utf-8"))
+        for number in re.findall(r"\d{4}", several)
+    }
+    assert len(named) > 10
+    assert not {number: str(path) for number, path in named.items() if number not in written}
+
+
 def anchors(path: Path) -> set[str]:
     """What links may name in a document: its headings, as hosts of Markdown spell them."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -151,6 +164,10 @@ def test_every_document_is_linked_from_the_readme_or_a_page_that_is() -> None:
         ("see `aira_bench.absent`", ["aira_bench.absent"]),
         ("see aira_bench.errors.Absent.", ["aira_bench.errors.Absent"]),
         ("aira_evaluator.lra and aira_kernels.backend.choices", []),
+        ("aira_bench.run, aira_bench.record.node.Node.is_lost", []),
+        ("aira_bench.runs.node", ["aira_bench.runs.node"]),
+        ("aira_bench.record.node.Knot", ["aira_bench.record.node.Knot"]),
+        ("aira_bench.record.Node", ["aira_bench.record.Node"]),
     ],
 )
 def test_a_name_that_is_gone_is_found(text: str, wrong: list[str]) -> None:

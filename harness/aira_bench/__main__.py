@@ -2,6 +2,11 @@
 
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks for modules in the current folder first, the script `aira-bench` never. Both shall import the
+    # same: a file in a folder that somebody happens to be in stands for nothing that is named (aira_bench.extensions).
+    del sys.path[0]
+
 from aira_bench.cli.main import run_command_line
 
 
@@ -11,8 +16,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # `python -m` looks for modules in the current folder first, the script `aira-bench` never. Both shall import the
-    # same: a file in a folder that somebody happens to be in stands for nothing that is named (aira_bench.extensions).
-    if not sys.flags.safe_path:
-        del sys.path[0]
     main()

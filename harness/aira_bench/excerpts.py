@@ -14,6 +14,8 @@ VALUE_CHARS = 80
 """Of a value that is refused: enough to find it again."""
 NAME_CHARS = 100
 """Of a name that is made of other names."""
+REPLAYED_NAME_CHARS = 60
+"""Of a run's name, in the name of its replay."""
 PLAN_CHARS = 1000
 """Of the plan and the summary that an agent gives, as a node keeps them."""
 TOLD_REASON_CHARS, TOLD_PLAN_CHARS = 300, 600

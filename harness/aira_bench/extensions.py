@@ -21,8 +21,6 @@ Not covered: consent to run what a stranger's run folder names (`aira_bench.reco
 import contextlib
 import difflib
 import hashlib
-import importlib
-import importlib.util
 import os
 import re
 import sys
@@ -31,11 +29,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from types import ModuleType
 from typing import ClassVar, Generic, Literal, TypeVar, cast
 
 from aira_bench.errors import AiraError, PrerequisiteError, UsageError
 from aira_bench.excerpts import LINE_CHARS
+from aira_bench.imported import distribution_of, hash_of_imported, import_place, nearby_file
 from aira_bench.protocol_check import call_with, lacks, makes
 
 Kind = Literal["agent", "scaffold", "provider", "evaluator", "task"]
@@ -104,8 +102,8 @@ class Extension:
         """
         place, _, name = self.target.partition(":")
         with self._failing("cannot be imported"):
-            found: object = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-            for part in filter(None, name.split(".")):
+            found: object = import_place(place)
+            for part in name.split("."):
                 found = getattr(found, part)
         return found
 
@@ -117,13 +115,19 @@ class Extension:
         """
         found = self.load()
         place = self.target.partition(":")[0]
+        if place.endswith(".py"):
+            return ExtensionRecord(
+                self.name, self.target, None, None, hashlib.sha256(Path(place).read_bytes()).hexdigest()
+            )
         module = sys.modules.get(getattr(found, "__module__", None) or place) or sys.modules.get(place)
-        source = Path(place) if place.endswith(".py") else Path(getattr(module, "__file__", None) or "")
         with self._failing("has no file whose hash a manifest could keep"):
-            digest = hashlib.sha256(source.read_bytes()).hexdigest()
+            source = Path(getattr(module, "__file__", None) or "")
+            digest = hash_of_imported(source)
+            if digest is None:
+                raise self.error(f"was edited in {source} after this process had imported it", "a new Python process")
         distribution, version = self.distribution, self.version
-        if distribution is None and not place.endswith(".py"):
-            distribution, version = _distribution_of(place.partition(".")[0])
+        if distribution is None:
+            distribution, version = distribution_of(place.partition(".")[0])
         return ExtensionRecord(self.name, self.target, distribution, version, digest)
 
     def make(self, protocol: type, offers: Mapping[str, object]) -> object:
@@ -153,7 +157,7 @@ class Extension:
     def require(self, lacking: str) -> None:
         """Raise an error that says what an object of this kind lacks, unless that is nothing."""
         if lacking:
-            raise self._error(f"is no {self.kind}: {lacking}", "pydoc aira_bench.protocols")
+            raise self.error(f"is no {self.kind}: {lacking}", "pydoc aira_bench.protocols")
 
     @contextlib.contextmanager
     def _failing(self, what: str) -> Iterator[None]:
@@ -165,10 +169,11 @@ class Extension:
             place = self.target.partition(":")[0]
             argument = quote(place) if place.endswith(".py") else f"-c {quote(f'import {place}')}"
             text = " ".join(f"{type(error).__name__}: {error}".split())[:LINE_CHARS]
-            nearby = _nearby(place) if isinstance(error, ModuleNotFoundError) else ""
-            raise self._error(f"{what}: {text}", nearby or f"{quote(sys.executable)} {argument}") from error
+            nearby = nearby_file(place) if isinstance(error, ModuleNotFoundError) else ""
+            raise self.error(f"{what}: {text}", nearby or f"{quote(sys.executable)} {argument}") from error
 
-    def _error(self, what: str, hint: str) -> AiraError:
+    def error(self, what: str, hint: str) -> AiraError:
+        """What is wrong with it, as an error that names it and its distribution."""
         if self.distribution is None:
             return UsageError(f"The {self.kind} {self.name} {what}.", hint=hint)
         return PrerequisiteError(
@@ -230,12 +235,17 @@ def installed(kind: Kind) -> tuple[Extension, ...]:
     from importlib import metadata  # stays out of start-up
 
     found = set()
-    for point in metadata.entry_points(group=group_of(kind)):
-        if _NAME.fullmatch(point.name):
-            dist = point.dist
-            found.add(
-                Extension(kind, point.name, point.value, dist.name if dist else "?", dist.version if dist else "?")
-            )
+    try:
+        for point in metadata.entry_points(group=group_of(kind)):
+            if _NAME.fullmatch(point.name):
+                target = point.value.partition("[")[0].strip()
+                name, version = (point.dist.name, point.dist.version) if point.dist else (None, None)
+                found.add(Extension(kind, point.name, target, name or "?", version or "?"))
+    except Exception as error:  # whatever a strangely installed distribution makes importlib.metadata raise
+        raise PrerequisiteError(
+            f"The metadata of an installed distribution cannot be read ({type(error).__name__}: {error}).",
+            hint="python -m pip check",
+        ) from error
     return tuple(sorted(found, key=lambda each: (each.name, each.distribution, each.version)))
 
 
@@ -279,39 +289,3 @@ def find_extension(kind: Kind, name: str, built_in: Collection[str]) -> Extensio
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     guess = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}."
     raise UsageError(f"Unknown {kind} {name!r}. {guess}", hint=_LISTED.get(kind, "aira-bench extensions"))
-
-
-def _import_module(name: str) -> ModuleType:
-    return importlib.import_module(name)
-
-
-def _import_file(path: Path) -> ModuleType:
-    """The module in a file, run once in a process whatever file beside it has its name."""
-    path = path.resolve()
-    name = f"_aira_bench_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if (known := sys.modules.get(name)) is not None:
-        return known
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _nearby(place: str) -> str:
-    """How to name a module that lies in the current folder, where modules are not looked for."""
-    path = Path(*place.split(".")).with_suffix(".py")
-    return f"{path}:NAME in place of {place}:NAME" if not place.endswith(".py") and path.is_file() else ""
-
-
-def _distribution_of(package: str) -> tuple[str | None, str | None]:
-    from importlib import metadata
-
-    names = metadata.packages_distributions().get(package)
-    return (names[0], metadata.version(names[0])) if names else (None, None)

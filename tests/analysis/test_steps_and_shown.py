@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -153,6 +153,7 @@ steps_drawn = st.lists(
 
 
 @given(steps_drawn)
+@settings(max_examples=25)
 def test_the_record_is_json_and_has_what_is_printed(steps: list[Improvement]) -> None:
     tables = make_tables(steps)
     record = json.loads(json.dumps(tables_record(tables)))

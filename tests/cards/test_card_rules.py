@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -131,6 +131,7 @@ def test_whatever_is_taken_for_an_address_names_one_host(text: str) -> None:
 
 
 @given(urls, urls, urls, st.sets(st.sampled_from(["override", "variable", "card"])))
+@settings(max_examples=40)
 def test_the_first_address_that_is_named_counts(one: str, two: str, three: str, named: set[str]) -> None:
     made = card(base_url_variable="MY_URL", base_url=three if "card" in named else None)
     environ = ({"AIRA_BASE_URL_C": one} if "override" in named else {}) | (
@@ -249,6 +250,7 @@ def test_a_cost_is_known_exactly_if_every_price_it_needs_is(
 
 
 @given(st.text(max_size=30), st.lists(st.text(max_size=30), max_size=4), st.none() | st.integers(1, 3000), tiers)
+@settings(max_examples=40)
 def test_a_longer_prompt_or_answer_never_lowers_the_bound(
     system: str, texts: list[str], limit: int | None, tier: dict[str, float | None]
 ) -> None:

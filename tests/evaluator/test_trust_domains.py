@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "compose/text": {".", "compose/training"},
     "compose/agent": {".", "compose/mad", "compose/text", "compose/training"},
     "compose/judge": {".", "compose", "compose/mad", "compose/text", "compose/training", "task_scripts"},
-    "compose/prepare": {".", "compose", "compose/mad", "compose/text", "task_scripts", "text"},
+    "compose/prepare": {".", "compose/mad", "compose/text", "task_scripts", "text"},
     "lra": {"lra/agent"},
     "lra/data": {"lra/contract"},
     "lra/baselines": {"lra/agent/baselines"},

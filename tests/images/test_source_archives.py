@@ -1,6 +1,8 @@
 """Finding and fetching the files of a lock, against a real index on this machine."""
 
 import hashlib
+import os
+import re
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import normal_name
-from aira_bench.images.sources import Link, fetch_source, parse_page
+from aira_bench.images.sources import Link, fetch_source, host_index, parse_page
 from aira_bench.images.wheels import find_file
 
 ARCHIVE = b"not really a tar archive" * 5000
@@ -114,3 +116,35 @@ def test_downloaded_files_are_found_by_their_pin(
         assert find_file(folder, f"{name}=={other}") is None
     wheel.rename(folder / f"{file_name}-{version}.tar.gz")
     assert find_file(folder, f"{name}=={version}") == folder / f"{file_name}-{version}.tar.gz"
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A host whose pip has no settings but those of one file."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return tmp_path / "pip.conf"
+
+
+def test_the_index_is_the_one_the_hosts_pip_is_set_to(no_settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_settings.write_text("[global]\nindex-url = https://mirror.example/simple/\n")
+    assert host_index() == "https://mirror.example/simple"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://other.example/simple///")
+    assert host_index() == "https://other.example/simple"
+
+
+def test_without_a_setting_it_is_pips_own_default(no_settings: Path) -> None:
+    no_settings.touch()
+    assert re.fullmatch(r"https://\S+/simple", host_index())
+
+
+def test_an_archive_that_is_not_what_the_index_says_leaves_nothing(index: tuple[str, Path], tmp_path: Path) -> None:
+    address, root = index
+    write_page(root, "0" * 64)
+    (tmp_path / "cache").mkdir()
+    with pytest.raises(PrerequisiteError, match="expected 000000000000 as the index says"):
+        fetch_source("mamba-ssm==2.2.6.post3", address, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -120,8 +120,6 @@ def test_the_second_index_is_asked_when_the_host_knows_no_better(
     extra = SETTINGS.replace("gpu_for", f'extra_index = "{(tmp_path / "index").as_uri()}"\ngpu_for', 1)
     (path,) = fetch_wheels(flavour(tmp_path, "elsewhere==1.0", settings=extra), lambda text: None)
     assert path.name == wheel.name
-    offer(offered, "here", "1.0")
-    fetch_wheels(flavour(tmp_path, "here==1.0"), lambda text: None)
 
 
 def test_a_file_of_another_version_is_not_taken(tmp_path: Path) -> None:

@@ -124,6 +124,9 @@ def test_impossible_settings_are_refused(bad: dict[str, float]) -> None:
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-5"}, None),
         ({"retry-after": "nan"}, None),
+        ({"retry-after": " 7\t"}, 7.0),
+        ({"retry-after": "0\x1f"}, None),
+        ({"retry-after": "\u0667"}, None),
     ],
     ids=str,
 )

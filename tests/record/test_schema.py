@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -93,6 +93,7 @@ def test_a_line_that_names_no_schema_is_of_the_one_before(event: Event) -> None:
 
 
 @given(st.lists(events, max_size=5), st.sampled_from([None, KEY]))
+@settings(max_examples=30)
 def test_what_a_journal_is_given_comes_back_from_the_file(
     tmp_path_factory: pytest.TempPathFactory, given_events: list[Event], key: MachineKey | None
 ) -> None:

@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -79,6 +79,7 @@ def test_a_report_counts_every_cell_once(cells: list[Cell]) -> None:
 
 
 @given(st.lists(CELLS, max_size=8))
+@settings(max_examples=25)
 def test_what_is_printed_counts_what_is_recorded(cells: list[Cell]) -> None:
     report = Report(tuple(cells), (LeftOut("headline", "a claim", "54 %", "nobody published it"),))
     record, stream = report_record(report), io.StringIO()

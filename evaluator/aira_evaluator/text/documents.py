@@ -33,18 +33,19 @@ def read_documents(paths: Sequence[Path]) -> Iterator[str]:
         DataError: a file is absent, of an unknown kind, or damaged.
     """
     volumes = [path for path in paths if ".7z" in path.name]
-    if volumes:
-        allowance = Allowance(sum(path.stat().st_size for path in volumes), volumes[0].name)
-        with contextlib.closing(read_members(volumes)) as members:  # ends the process that unpacks
-            for name, chunks in members:
-                yield from _json_lines(allowance.watch(chunks), f"{volumes[0].name}: {name}")
-    for path in paths:
-        if path in volumes:
-            continue
+    rest = [path for path in paths if path not in volumes]
+    for files in ([volumes] if volumes else []) + [[path] for path in rest]:
         try:
-            yield from _read_file(path)
+            yield from _archive(files) if files is volumes else _read_file(files[0])
         except OSError as error:
-            raise DataError(f"{path.name}: {error.strerror or error}") from None
+            raise DataError(f"{files[0].name}: {error.strerror or error}") from None
+
+
+def _archive(volumes: Sequence[Path]) -> Iterator[str]:
+    allowance = Allowance(sum(path.stat().st_size for path in volumes), volumes[0].name)
+    with contextlib.closing(read_members(volumes)) as members:  # ends the process that unpacks
+        for name, chunks in members:
+            yield from _json_lines(allowance.watch(chunks), f"{volumes[0].name}: {name}")
 
 
 def _read_file(path: Path) -> Iterator[str]:

@@ -22,7 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--trust-agent",
         action="store_true",
-        help="go on with an unsigned run: its agent, card and task are known to me",
+        help="go on with an unsigned run: its agent, card, task and extensions are known to me",
     )
     add_runs_folder(parser)
     add_runtime(parser)

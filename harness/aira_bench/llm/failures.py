@@ -82,7 +82,7 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
     """
     milliseconds, seconds = headers.get("retry-after-ms"), headers.get("retry-after")
     for text, scale in ((milliseconds, 0.001), (seconds, 1.0)):
-        if text and re.fullmatch(r"\s*\d{1,9}(\.\d*)?\s*", text):
+        if text and re.fullmatch(r"[ \t]*[0-9]{1,9}(\.[0-9]*)?[ \t]*", text):
             return float(text) * scale
     if not seconds:
         return None

@@ -9,6 +9,7 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.b
 
 import contextlib
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from shlex import quote
@@ -42,6 +43,11 @@ class Submitted:
     step: int
     folder: SeedFolder
     artifact_sha256: str
+
+    @property
+    def where(self) -> str:
+        """Seed and step, for messages."""
+        return f"seed {self.seed} step {self.step}"
 
 
 def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
@@ -84,17 +90,21 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         keeper = host.keeper(record)
         refused = []
         for each in waiting:
-            note(f"seed {each.seed} step {each.step}: scoring once more")
+            note(f"{each.where}: scoring once more")
             verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
             if isinstance(verdict, Scored):
                 score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
                 add_confirmation(keeper, each.seed, each.artifact_sha256, score)
-                for remark in verdict.remarks:
-                    note(f"seed {each.seed} step {each.step}: {remark}")
             else:
-                note(f"seed {each.seed} step {each.step}: refused: {verdict.reason}")
                 refused.append(each)
+            for remark in _remarks(verdict):
+                note(f"{each.where}: {remark}")
         return refused
+
+
+def _remarks(verdict: Verdict) -> Sequence[str]:
+    """What is worth telling of a verdict."""
+    return verdict.remarks if isinstance(verdict, Scored) else [f"refused: {verdict.reason}"]
 
 
 def _submitted(record: RunRecord) -> list[Submitted]:
@@ -131,7 +141,7 @@ def _evaluated(
 
 def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
     """The submitted bytes, which are those that the search scored."""
-    where = f"Seed {submitted.seed} step {submitted.step}: {artifact.name}"
+    where = f"{submitted.where.capitalize()}: {artifact.name}"
     try:
         name = f"nodes/{submitted.step:04d}/{artifact.name}"
         content = read_file(submitted.folder.path, name, artifact.max_kib * 1024)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shlex import quote
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -21,7 +22,7 @@ from aira_bench.agents.llm.spending import Caps
 from aira_bench.agents.protocol import Agent
 from aira_bench.errors import UsageError
 from aira_bench.evaluation.catalog import EVALUATORS
-from aira_bench.excerpts import NAME_CHARS
+from aira_bench.excerpts import NAME_CHARS, REPLAYED_NAME_CHARS
 from aira_bench.extensions import OFFERS, ExtensionRecord, Kind, absolute_reference
 from aira_bench.hardware import this_machine, usable_cores
 from aira_bench.keys import KeyFolder
@@ -40,6 +41,7 @@ from aira_bench.tasks.task import Task, find_task, recorded_name
 from aira_bench.world import World
 from aira_contract.settings import ON_GPUS
 
+Number = TypeVar("Number", int, float)
 REPLAY = "replay:"
 SCRIPT = "script:"
 
@@ -151,18 +153,18 @@ def _plan(request: RunRequest, task: Task, agent: Agent, source: DataSource, wor
     """The plan of a request, its gaps filled from the task's profile, the agent and the machine."""
     budget = task.profile(request.profile)
     assert request.task is not None, "only replays name no task"
-    hours = request.hours or budget.hours
+    hours = _or(request.hours, budget.hours)
     filled = asdict(request) | {
         "agent": absolute_reference(request.agent),
         "task": recorded_name(request.task, task),
         "scaffold": absolute_reference(request.scaffold or agent.default_scaffold),
         "evaluator": absolute_reference(request.evaluator) if request.evaluator else None,
         "provider": absolute_reference(request.provider) if request.provider else None,
-        "steps": request.steps or budget.steps,
+        "steps": _or(request.steps, budget.steps),
         "hours": hours,
-        "step_timeout_s": min(request.step_timeout_s or budget.step_timeout_s, hours * 3600),
+        "step_timeout_s": min(_or(request.step_timeout_s, budget.step_timeout_s), hours * 3600),
         "evaluation_timeout_s": budget.evaluation_timeout_s,
-        "concurrency": request.concurrency or _concurrency(request),
+        "concurrency": _concurrency(request) if request.concurrency is None else request.concurrency,
         "name": request.name or _name(f"{agent.name}-{task.title}-{request.profile}", world),
         "source": source.argument,
     }
@@ -170,6 +172,11 @@ def _plan(request: RunRequest, task: Task, agent: Agent, source: DataSource, wor
         return RunPlan(**filled)
     except ValidationError as error:
         raise UsageError(f"No run can be planned so: {describe_validation_error(error)}.") from error
+
+
+def _or(wish: Number | None, default: Number) -> Number:
+    """The wish, if there is one: 0 is a wish too, and is refused as one."""
+    return default if wish is None else wish
 
 
 def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[ResolvedTask, RunRecord]:
@@ -180,7 +187,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
     recorded = record.manifest.plan
     changed = {
         "agent": request.agent,
-        "name": request.name or f"replay-{recorded.name[:60]}-{world.now():%Y%m%d-%H%M%S}",
+        "name": request.name or f"replay-{recorded.name[:REPLAYED_NAME_CHARS]}-{world.now():%Y%m%d-%H%M%S}",
         "source": request.source or recorded.source,
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }

@@ -22,6 +22,7 @@ from aira_bench.sandbox.seccomp import seccomp_profile
 from aira_bench.sandbox.streams import STDOUT, FrameDecoder
 
 _MOST_BYTES = 1 << 20
+_KEPT_ERROR_BYTES = 4096
 _MEMORY_MIB = 1024
 
 
@@ -99,7 +100,7 @@ class TrustedContainer:
                 if stream == STDOUT:
                     self._pending = (self._pending + piece)[:_MOST_BYTES]
                 else:
-                    self._errors = (self._errors + piece)[-4096:]
+                    self._errors = (self._errors + piece)[-_KEPT_ERROR_BYTES:]
         line, _, self._pending = self._pending.partition(b"\n")
         answer = json.loads(line)
         assert isinstance(answer, dict)

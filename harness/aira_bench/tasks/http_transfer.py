@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import httpx2
 
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.tasks.guarded_http import Broken, Gone, Guard, Watch
 
 CHANGED = "the file changed on the server while it was being fetched"
@@ -123,7 +124,9 @@ def _content_length(headers: httpx2.Headers) -> int | None:
     if said is None:
         return None
     if not _NUMBER.fullmatch(said):
-        raise Gone(f"the server says a Content-Length of {said[:24]!r}, expected one number of at most 15 digits")
+        raise Gone(
+            f"the server says a Content-Length of {said[:VALUE_CHARS]!r}, expected one number of at most 15 digits"
+        )
     return int(said)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from aira_bench.errors import SandboxError
+from aira_bench.excerpts import LINE_CHARS
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.protocol import (
     Artifact,
@@ -91,7 +92,7 @@ class SandboxOnImage:
 
 def _require_exit(outcome: StepOutcome, status: int = 0) -> None:
     said = (outcome.ended, outcome.exit_code)
-    require(said == ("exited", status), f"an exit with status {status}", (*said, outcome.stderr.head[-300:]))
+    require(said == ("exited", status), f"an exit with status {status}", (*said, outcome.stderr.head[-LINE_CHARS:]))
 
 
 def _do_nothing(container: PreparedContainer) -> StepOutcome:

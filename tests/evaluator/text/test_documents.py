@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from aira_evaluator.split_manifest import DataError
+from aira_evaluator.text import documents
 from aira_evaluator.text.documents import read_documents
 from aira_evaluator.text.parquet import read_rows
 
@@ -143,3 +144,40 @@ def test_an_archive_is_read_whole_or_in_volumes(tmp_path: Path, parts: int) -> N
     if parts > 1:
         with pytest.raises(DataError, match="a volume is missing"):
             list(read_documents(volumes[:-1]))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet", "a.7z"])
+def test_a_file_that_is_not_there_is_one_line_that_names_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"^{name}: .*No such file") as caught:
+        list(read_documents([tmp_path / name]))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether its end is missing or far away: what is kept of a line is bounded."""
+    monkeypatch.setattr(documents, "LONGEST_LINE_BYTES", 1000)
+    monkeypatch.setattr(documents, "CHUNK_BYTES", 64)
+    line = json.dumps({"text": "x" * 980}).encode() + b"\n"
+    (tmp_path / "a.jsonl").write_bytes(line * 3)
+    assert len(list(read_documents([tmp_path / "a.jsonl"]))) == 3
+    for end in (b"", b'"}\n'):
+        (tmp_path / "a.jsonl").write_bytes(line + b'{"text": "' + b"x" * 2000 + end)
+        texts = read_documents([tmp_path / "a.jsonl"])
+        assert len(next(texts)) == 980
+        with pytest.raises(DataError, match="a line of more than"):
+            next(texts)
+
+
+def test_files_come_in_the_order_they_are_named_and_archives_first(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text('"b"\n\n  \n"c"')
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "z.7z").write_bytes(ARCHIVE)
+    paths = [tmp_path / name for name in ("b.txt", "a.jsonl", "z.7z")]
+    assert list(read_documents(paths)) == [*STORIES, "b", "c", "a"]
+
+
+@pytest.mark.parametrize("value", ["7", "null", '{"text": 7}', '{"text": null}', "[]", '{"TEXT": "a"}', "true"])
+def test_what_holds_no_text_says_where(tmp_path: Path, value: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f'"fine"\n{value}\n')
+    with pytest.raises(DataError, match=r"^a\.jsonl: line 2 holds no text$"):
+        list(read_documents([tmp_path / "a.jsonl"]))

@@ -35,7 +35,7 @@ class SplitRows:
     tokens: Rows
     """[rows, T + 1]; may be mapped from a file."""
     lengths: Lengths
-    """Bytes of each token."""
+    """How many bytes of text each token stands for, int64 [vocabulary]."""
     containers: npt.NDArray[np.int64]
     """[rows]: which predict container may be asked about a row. Rows that share a source file have different ones."""
     rows_drawn: int

@@ -36,6 +36,7 @@ class _Waiting:
 
     def take(self, room: int) -> Tokens:
         """Return the longest document of at most `room` tokens, else the shortest one, which must then be cropped."""
+        # The last entry of at most `room` tokens; where there is none the index is -1, and the shortest one is taken.
         index = bisect_right(self._by_length, room, key=lambda entry: entry[0]) - 1
         return self._by_length.pop(max(index, 0))[2]
 

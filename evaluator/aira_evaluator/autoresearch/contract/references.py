@@ -14,7 +14,7 @@ Stored = npt.NDArray[np.float16]
 
 @dataclass(frozen=True)
 class References:
-    """All references of one split."""
+    """What every reference model says of every target of one split, with its means."""
 
     values: Stored
     """[rows, T, references]; may be mapped from a file. Nats, and for the last one entropy."""
@@ -23,7 +23,7 @@ class References:
     targets: int
     """Scored ones of the split."""
     bytes: int
-    """Of those."""
+    """Bytes of text that the scored targets stand for."""
 
     @classmethod
     def of(cls, values: Stored, bytes_of_targets: npt.NDArray[np.int64]) -> "References":
@@ -37,5 +37,6 @@ class References:
 
     def at(self, row: npt.NDArray[np.int64], position: npt.NDArray[np.int64]) -> Floats:
         """1 and each reference at some targets, [n, 1 + references]; positions as in `Questions`."""
+        # Targets are counted from 1, as target p is predicted from the p tokens before it.
         found = self.values[row, position - 1].astype(np.float64)
         return np.column_stack([np.ones(len(found)), found])

@@ -51,7 +51,7 @@ class TokenShard:
         return len(self.offsets) - 1
 
     def documents(self) -> Iterator[Tokens]:
-        """Every document, in order."""
+        """Yield every document of the shard as token ids, in the order they were written."""
         for index in range(len(self)):
             yield self.tokens[self.offsets[index] : self.offsets[index + 1]]
 

@@ -51,12 +51,12 @@ class Estimate:
     plain_bpb: float
     """From the mean of the answers alone, without references: less precise, for comparison."""
     lowest_weight: float
-    """The smallest g."""
+    """The smallest weight g_i, before weights below zero were set to zero."""
     questions: int
     targets: int
     """Scored ones of the split, N."""
     bytes: int
-    """Of those."""
+    """Bytes of text that the scored targets stand for, B."""
 
 
 def estimate(questions: Questions, nats: Floats, references: References, least: int = LEAST_QUESTIONS) -> Estimate:

@@ -67,6 +67,7 @@ def judge(
     some = next(iter(hidden.splits.values()))
     shape = MemoryShape(rules.batch_rows, some.tokens.shape[1] - 1, len(some.lengths))
     deadlines = Deadlines(lifetime_s + _START_S, rules.load_s, rules.request_s, lifetime_s)
+    # NaN until answered: a question that no container was asked would show, and not count as free.
     nats = {split: np.full(len(asked), np.nan) for split, asked in questions.items()}
     step, waits, seconds = 0, list[float](), dict[str, float]()
     for container in range(1 + max(int(asked.container.max()) for asked in questions.values())):
@@ -77,6 +78,7 @@ def judge(
         waits += [sum(connection.waited_s[:2]), *connection.waited_s[2:]]  # loading and the first answer are one
         seconds[f"predict_{container + 1}"] = round(time.monotonic() - began_s, 3)
     seconds |= {"longest_answer": round(max(waits), 3), "answers": round(sum(waits), 3)}
+    # One slow answer may be a busy machine; the sum bounds what a model could learn between many quick ones.
     allowed_s = rules.answer_s + rules.question_s * sum(map(len, questions.values()))
     return Judgement(
         {name: estimate(asked, nats[name], hidden.references[name]) for name, asked in questions.items()},

@@ -22,7 +22,9 @@ def negative_log_likelihoods(logits: torch.Tensor, targets: torch.Tensor) -> tor
     Raises:
         PredictorFailed: a logit is not finite.
     """
+    # In float64 a sum over the whole vocabulary loses nothing that a score shows.
     private = logits.to(torch.float64, copy=True)
     if not private.isfinite().all():
         raise PredictorFailed("the model's logits are not all finite")
+    # log softmax subtracts the greatest logit first, so no finite logits overflow.
     return -torch.log_softmax(private, dim=1).gather(1, targets[:, None]).squeeze(1)

@@ -36,7 +36,7 @@ class Questions:
     rows_drawn: int
     """m; a row without a question counts too."""
     rows_in_pool: int
-    """M."""
+    """Rows of the pool that rows are drawn from, M."""
     targets_drawn: int
     """Scored targets of the drawn rows, of which the K are a part."""
 

@@ -19,7 +19,7 @@ class Rules:
     load_s: float
     """From a predictor's connecting to its model's being ready."""
     request_s: float
-    """For one answer."""
+    """Seconds until an answer to one request must be there."""
     answer_s: float
     """A model that takes longer for one answer, loading counted with the first, is flagged: it may train meanwhile."""
     question_s: float

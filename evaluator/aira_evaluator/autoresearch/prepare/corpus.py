@@ -65,7 +65,7 @@ class Shard(Protocol):
 
 
 class DocumentSource(Protocol):
-    """All text of one profile."""
+    """Where all text of one profile comes from, public and hidden."""
 
     def shards(self, part: Part) -> list[Shard]:
         """Return the shards of one part, in order."""
@@ -85,7 +85,7 @@ def open_corpus(profile: AutoresearchProfile, raw: Path) -> DocumentSource:
 
 @dataclass(frozen=True)
 class ClimbMix:
-    """Parquet shards in a folder."""
+    """The ClimbMix text set: shards of parquet files in one folder."""
 
     folder: Path
 
@@ -153,7 +153,7 @@ class StandardLibrary:
 
 @dataclass(frozen=True)
 class LibraryShard:
-    """Passages of some files, shuffled."""
+    """Passages of some files of the standard library, in a shuffled order that is public."""
 
     root: Path
     name: str

@@ -16,7 +16,7 @@ _TEXT_BATCH = 1024
 
 @dataclass(frozen=True)
 class Encoded:
-    """A document as tokens."""
+    """A document together with its token ids."""
 
     tokens: Tokens
     document: Document

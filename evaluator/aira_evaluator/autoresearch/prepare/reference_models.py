@@ -113,10 +113,12 @@ def _passes(
     device = next(handed.model.parameters()).device
     step = max(1, _LOGITS // (vocabulary * rows.shape[1]))
     with handed.ambience.entered(device):
+        # A few rows at a time: logits take vocabulary numbers for every token.
         for start in range(0, len(rows), step):
             part = slice(start, min(start + step, len(rows)))
             tokens = torch.from_numpy(rows[part].astype(np.int64)).to(device)
             logs = torch.log_softmax(handed.model(tokens[:, :-1]).float(), dim=-1)
             nats = -logs.gather(2, tokens[:, 1:, None]).squeeze(2)
+            # What the model expects to pay: it tells hard places from easy ones before the token is known.
             entropy = -(logs.exp() * logs).sum(dim=-1)
             yield part, nats.cpu().numpy(), entropy.cpu().numpy()

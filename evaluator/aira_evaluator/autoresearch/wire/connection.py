@@ -28,14 +28,14 @@ from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape, SharedMe
 HELLO = struct.Struct("<3I")
 """Sizes of the shared memory."""
 REQUEST = struct.Struct("<2I")
-"""Windows, their length."""
+"""A request: the number of windows, and the tokens of each."""
 ANSWER = struct.Struct("<I")
-"""Status."""
+"""An answer: one `PredictorStatus`."""
 _ENDED = "the process that served the model ended early"
 
 
 class PredictorStatus(IntEnum):
-    """What a predictor can say."""
+    """What a predict container can answer to a request: a closed list, so that no text crosses over."""
 
     DONE = 0
     LOAD_FAILED = 1

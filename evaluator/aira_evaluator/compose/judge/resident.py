@@ -49,7 +49,7 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True)
 class Channel:
-    """Framed messages over two streams."""
+    """Messages behind their length over two streams: requests come in, answers go out."""
 
     requests: BinaryIO
     answers: BinaryIO

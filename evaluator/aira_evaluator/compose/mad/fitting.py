@@ -40,6 +40,7 @@ class Candidate:
     def begin(self, name: str) -> TaskTraining:
         """Return the training on one task, before its first step. Tasks get independent streams of the seed."""
         index = list(self.profile.tasks).index(name)
+        # Halved: torch takes signed seeds.
         task_seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
         training = begin_training(
             self.architecture, self.profile.tasks[name], self.train_corpus[name], self.profile,
@@ -85,6 +86,7 @@ def fit_concurrently(
             runs[name] = GraphedSteps(candidate.begin(name), stream)
         runs[name].warm_up()
     if candidate.profile.epochs > WARM_UP_EPOCHS:
+        # A capture sees the whole device: nothing else may run, and no memory may be freed, until it ends.
         torch.cuda.synchronize(device)
         with _no_collection():
             for steps in runs.values():

@@ -22,7 +22,7 @@ class TaskAccuracy:
     micro: float
     macro: float
     scored: int
-    """Scored positions."""
+    """Number of positions that were scored."""
     diverged: bool = False
     """True where training or prediction met a non-finite number; both accuracies are then 0, the worst."""
 

@@ -75,6 +75,7 @@ def start_prediction(model: nn.Module, inputs: Tokens, *, device: torch.device) 
     model.eval()
     guesses: list[Tensor] = []
     finite = torch.ones((), dtype=torch.bool, device=device)
+    # Nothing here waits for the device: `Prediction.result` does, when all trainings have been started.
     with torch.inference_mode():
         for batch in torch.split(to_device(inputs, device), _PREDICTION_BATCH[device.type]):
             logits = model(batch)

@@ -22,7 +22,7 @@ from aira_evaluator.compose.training.examples import Corpus
 
 @dataclass(frozen=True)
 class SplitScore:
-    """The result on one held-out split."""
+    """The accuracies of one architecture on one held-out split, by task."""
 
     tasks: Mapping[str, TaskAccuracy]
 

@@ -24,7 +24,7 @@ SplitName = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class MadManifest:
-    """What a split's folder holds."""
+    """What `manifest.json` says of a split of the MAD tasks."""
 
     profile: str
     split: str

@@ -36,7 +36,7 @@ _ENCODED_AT_ONCE = 256
 
 @dataclass
 class Counts:
-    """What was met and left out."""
+    """How many documents were repeated, and how many held out, while a corpus was read."""
 
     exact_duplicates: int = 0
     held_out: int = 0
@@ -61,7 +61,7 @@ class _Document:
 
 @dataclass
 class HeldOut:
-    """Documents of one hidden split, encoded."""
+    """The documents collected for one hidden split so far, as token ids."""
 
     documents: list[Stream] = field(default_factory=list)
     tokens: int = 0
@@ -79,6 +79,7 @@ def digest(text: str) -> bytes:
 
 def is_held_out(document_digest: bytes, share: float) -> bool:
     """Whether a document belongs to the held-out pool; the rule is public."""
+    # A hash is as good as a uniform draw, and the same for a document wherever and whenever it is met.
     return int.from_bytes(document_digest, "big") < int(share * 2.0 ** (8 * DIGEST_BYTES))
 
 

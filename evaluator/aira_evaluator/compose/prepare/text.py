@@ -82,7 +82,7 @@ class _Preparation:
         return tokenizer
 
     def write_hidden(self, mount: Path, tokenizer: BytePairTokenizer, hidden: Mapping[str, HiddenSeeds]) -> None:
-        """Write every hidden split."""
+        """Write every hidden split of every seed set, with the tokenizer of the train split."""
         folders: dict[Part, Path] = {}
         for seed_set, seeds in hidden.items():
             for split in seeds.by_split():

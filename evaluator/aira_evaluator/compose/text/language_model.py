@@ -35,6 +35,7 @@ class _Batches:
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets, each (B, L), of the windows `rows`, which are on the device."""
+        # Window i begins at i L and holds L + 1 tokens: the last is the first of the next, and each is predicted once.
         places = rows[:, None] * self._length + self._offsets
         if self._resident is None:
             tokens = torch.from_numpy(self._stream[places.numpy()].astype(np.int64))
@@ -73,6 +74,7 @@ def mean_loss(model: nn.Module, windows: Windows, profile: TextProfile, *, devic
     """
     model.eval()
     batches = _Batches(windows, device)
+    # Logits of a batch take windows x length x vocabulary numbers; the mean does not depend on how they are cut.
     at_once = max(1, _LOGITS_AT_ONCE // (profile.length * profile.vocabulary))
     total = torch.zeros((), dtype=torch.float64, device=device)
     with torch.inference_mode():

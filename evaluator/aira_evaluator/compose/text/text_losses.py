@@ -17,12 +17,12 @@ from aira_evaluator.compose.training.steps import Diverged
 
 @dataclass(frozen=True)
 class TextLoss:
-    """The result on one held-out split."""
+    """The loss of one architecture on one held-out split."""
 
     loss: float
     """Nats a token, at most the profile's worst loss. Lower is better."""
     tokens: int
-    """Predicted tokens."""
+    """Number of tokens that were predicted."""
     diverged: bool = False
     """True where training or prediction met a non-finite number."""
 

@@ -27,7 +27,7 @@ Stream = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class TextManifest:
-    """What a split's folder holds."""
+    """What `manifest.json` says of a split of text."""
 
     corpus: str
     profile: str
@@ -69,7 +69,11 @@ class Windows:
         return self.count
 
     def part(self, start: int, stop: int) -> "Windows":
-        """Windows `start` up to `stop`."""
+        """Return the windows from `start` to the one before `stop`.
+
+        Raises:
+            ValueError: there are no such windows.
+        """
         if not 0 <= start <= stop <= self.count:
             raise ValueError(f"no windows {start} to {stop} among {self.count}")
         return Windows(self.stream, self.length, self.first + start, stop - start)
@@ -90,12 +94,12 @@ class StreamWriter:
 
     @property
     def full(self) -> bool:
-        """Whether no token more is wanted."""
+        """Whether the stream holds as many tokens as were asked for."""
         return self.tokens >= self._limit
 
     @property
     def sha256(self) -> str:
-        """Hash of all that was written."""
+        """SHA-256 of the bytes written so far, hexadecimal."""
         return self._digest.hexdigest()
 
     def append(self, document: Stream) -> None:

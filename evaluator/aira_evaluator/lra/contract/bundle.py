@@ -56,7 +56,7 @@ def scaled_batch_size(hyperparameters: Hyperparameters) -> int:
 
 
 def write_bundle(bundle: Bundle) -> bytes:
-    """Return the bundle as it is stored."""
+    """Return the bytes that a fit container leaves for the judge; `read_bundle` reads them."""
     header = {
         "schema": _SCHEMA,
         "platform": bundle.platform,

@@ -20,7 +20,7 @@ class ConstantsError(Exception):
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """One column of Table 12."""
+    """The hyper-parameters of a training, one column of Table 12."""
 
     seq_len: int
     """Tokens of a sequence (a document of Retrieval); longer ones are cut at the end, shorter ones padded."""

@@ -30,7 +30,7 @@ _ARRAYS = {"symbols": np.uint8, "offsets": np.int64, "rows": np.int32, "labels":
 
 @dataclass(frozen=True)
 class SplitManifest:
-    """What a split's folder holds."""
+    """What `manifest.json` says of a split of a Long Range Arena task."""
 
     profile: str
     task: TaskName
@@ -68,7 +68,7 @@ class Sequences:
             start = int(self.offsets[index])
             stop = min(int(self.offsets[index + 1]), start + length)
             ids[index, : stop - start] = self.symbols[start:stop]
-            ids[index, : stop - start] += 1
+            ids[index, : stop - start] += 1  # 0 is the padding
         return ids
 
 
@@ -80,7 +80,7 @@ class LabelledSplit:
     rows: NDArray[np.int32]
     """(N, documents): which sequences an example is made of."""
     labels: NDArray[np.uint8]
-    """(N,)"""
+    """The class of each example, (N,)."""
 
     def __len__(self) -> int:
         return len(self.labels)

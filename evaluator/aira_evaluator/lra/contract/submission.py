@@ -50,7 +50,7 @@ class ModuleContract:
     """Number of token ids, padding included."""
     num_classes: int
     documents: Literal[1, 2]
-    """Sequences an example has."""
+    """How many sequences one example has: a pair in Retrieval."""
 
     def constructor_arguments(self, hyperparameters: Hyperparameters, *, max_len: int) -> dict[str, int | float]:
         """Keyword arguments the class is constructed with; `num_classes` only where the module gives logits."""

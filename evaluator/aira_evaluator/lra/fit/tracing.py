@@ -37,7 +37,7 @@ _KEY = ArrayType((2,), "uint32").abstract
 
 @dataclass(frozen=True)
 class TraceRequest:
-    """What a module is traced for."""
+    """The shapes and the platform that a module is traced for."""
 
     contract: ModuleContract
     hyperparameters: Hyperparameters

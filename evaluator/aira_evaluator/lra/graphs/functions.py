@@ -49,7 +49,7 @@ class Scaled:
     scale: int
     parameters: tuple[ArrayType, ...]
     graphs: tuple[Graph, Graph, Graph]
-    """Forward, backward, evaluate."""
+    """The graphs `forward`, `backward` and `evaluate` at this length, in that order."""
     evaluate: Callable[[Parameters, jax.Array], jax.Array]
 
 

@@ -88,7 +88,7 @@ class ArrayType:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph that passed."""
+    """A graph that holds nothing but admitted operations, with its functions by name."""
 
     name: str
     arguments: tuple[ArrayType, ...]
@@ -102,12 +102,12 @@ class Graph:
 
     @property
     def text(self) -> bytes:
-        """The normal form, ASCII."""
+        """The graph's normal form as ASCII text: equal for graphs that differ in spelling alone."""
         return _text(self.module).encode("ascii")
 
     @cached_property
     def sha256(self) -> str:
-        """Of the normal form."""
+        """SHA-256 of the normal form, hexadecimal."""
         return hashlib.sha256(self.text).hexdigest()
 
     def function(self, platform: str) -> Callable[..., tuple[jax.Array, ...]]:

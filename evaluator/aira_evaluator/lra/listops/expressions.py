@@ -54,7 +54,7 @@ class _Level:
     tree: _Integers
     symbol: NDArray[np.uint8]
     arguments: _Integers
-    """0 for digits."""
+    """Number of arguments of each node; 0 for a digit."""
 
     def of(self, keep: NDArray[np.bool_]) -> "_Level":
         kept = keep[self.tree]

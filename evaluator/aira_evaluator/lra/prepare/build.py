@@ -153,7 +153,9 @@ def carve_hidden(profile: LraProfile, pools: Pools, hidden: Mapping[str, HiddenS
     for (part, pool), pool_classes in zip(pools.hidden.items(), classes[1:], strict=True):
         keys, order = _example_keys(pool_classes), rng.permutation(len(pool))
         _, first = np.unique(keys[order], return_index=True)
+        # `first` is where each key comes first in the secret order; sorted, those places keep that order.
         order = order[np.sort(first)]
+        # Against train and the pools before this one: nobody is scored on what can be read in public.
         order = order[~np.isin(keys[order], taken)]
         taken = np.union1d(taken, keys[order])
         counts = {"near_duplicates_in_the_pool": len(pool) - len(order), "empty_in_the_pool": pools.empty.get(part, 0)}
@@ -176,6 +178,7 @@ def _wanted(profile: LraProfile, part: str, seed_sets: Iterable[str]) -> dict[tu
 def _share_out(
     order: NDArray[np.intp], wanted: Mapping[tuple[str, str], int], part: str
 ) -> dict[tuple[str, str], NDArray[np.intp]]:
+    # Rounded down, so that the parts never need more than there is.
     share = min(1.0, len(order) / sum(wanted.values()))
     chosen, start = {}, 0
     for place, size in wanted.items():
@@ -203,5 +206,7 @@ def _example_classes(pools: Sequence[LabelledSplit], label: str) -> list[NDArray
 
 def _example_keys(classes: NDArray[np.int64]) -> NDArray[np.int64]:
     """One number an example, equal where the documents' classes are, in either order."""
+    # A pair is the same pair turned round, so its classes are sorted; 31 bits hold any number of documents here. Of one
+    # document, first and last are the same.
     ordered = np.sort(classes, axis=1)
     return ordered[:, 0] * (1 << 31) + ordered[:, -1]

@@ -30,6 +30,7 @@ def add_texts(builder: PoolBuilder, count: int, length: int, rng: np.random.Gene
     for _ in range(count):
         label = int(rng.integers(2))
         words = _words(lexicon, length, rng)
+        # The marks stand a third of the text apart at least: no window of few words tells which comes first.
         early = int(rng.integers(0, len(words) // 2 - _REPETITIONS))
         late = int(rng.integers(early + len(words) // 3, len(words) - _REPETITIONS + 1))
         first, second = (SECOND_MARK, FIRST_MARK) if label else (FIRST_MARK, SECOND_MARK)
@@ -45,6 +46,7 @@ def add_pairs(builder: PoolBuilder, count: int, length: int, rng: np.random.Gene
     for _ in range(count):
         label = int(rng.integers(2))
         first = int(rng.integers(_KINDS * _KINDS))
+        # Of a pair that does not match, any other kind is as likely, so either half alone tells nothing.
         second = first if label else (first + int(rng.integers(1, _KINDS * _KINDS))) % (_KINDS * _KINDS)
         builder.add([_document(lexicon, kind, length, rng) for kind in (first, second)], label)
 

@@ -36,7 +36,7 @@ class ChanceCheck:
     """Accuracy of untrained draws minus chance."""
 
     excess: Sequence[float]
-    """One for every draw."""
+    """Accuracy minus chance, one number for every draw of parameters."""
     sampling_error: float
     """Standard error of one draw's accuracy at chance."""
 

@@ -136,7 +136,7 @@ class ControlVerdict:
 
     test: float
     examples: int
-    """Behind the score."""
+    """Number of test examples behind the score."""
     results: Sequence[ControlResult]
 
     @property

@@ -75,7 +75,7 @@ class Growth:
         return last.seconds >= max(_TELLING_S, QUADRATIC_GROWTH * first.seconds)
 
     def details(self) -> dict[str, object]:
-        """Plain values for a report."""
+        """Return what was counted and measured at each length, as plain values for a report."""
         rows = {
             f"x{module.scale}": {
                 "work": module.work.total if math.isfinite(module.work.total) else "beyond 1e300",

@@ -71,7 +71,7 @@ class PairHead:
 
 
 def head_of(contract: ModuleContract, hyperparameters: Hyperparameters) -> Head:
-    """Return the head of a task."""
+    """Return the head of a task: none for single documents, a classifier of pairs for Retrieval."""
     if contract.documents == 1:
         return NoHead()
     return PairHead(hyperparameters.emb_dim, hyperparameters.mlp_dim, contract.num_classes)

@@ -16,14 +16,14 @@ _SLACK = 1.25
 
 @dataclass(frozen=True)
 class JudgeLimits:
-    """What an evaluation may use; None is unlimited."""
+    """What one evaluation may use of time and memory; None is unlimited."""
 
     timeout_s: float | None = None
     memory_mib: int | None = None
 
     @property
     def array_bytes(self) -> float:
-        """For the arrays of one program."""
+        """Bytes that the arrays of one compiled program may take; infinite without a limit."""
         if self.memory_mib is None:
             return float("inf")
         return max(0, (self.memory_mib << 20) - _PROCESS_BYTES)

@@ -42,7 +42,7 @@ _CHECKED_EXAMPLES = 256
 
 @dataclass(frozen=True)
 class Splits:
-    """What is trained and scored on."""
+    """The train split, and the two hidden splits that a module is scored on."""
 
     train: LabelledSplit
     validation: LabelledSplit
@@ -51,7 +51,7 @@ class Splits:
 
 @dataclass
 class ModuleScore:
-    """The result of a valid submission."""
+    """The scores of a valid submission, and what the checks noticed about it."""
 
     validation: float
     test: float

@@ -21,7 +21,7 @@ from aira_evaluator.lra.training.trainer import Weights
 Inputs = NDArray[np.uint16]
 """Token ids of N examples, (N, D, L)."""
 Logits = NDArray[np.float32]
-"""(N, C)"""
+"""Logits of N examples over C classes, (N, C)."""
 
 
 class NotFiniteError(RefusedError):
@@ -83,7 +83,7 @@ def predictions(logits: Logits) -> NDArray[np.int64]:
 
 
 def accuracy(logits: Logits, labels: NDArray[np.integer]) -> float:
-    """Share of examples answered right."""
+    """Return the share of examples whose label has the one greatest logit."""
     return float((predictions(logits) == labels).mean())
 
 

@@ -32,11 +32,11 @@ class DeviceExamples(NamedTuple):
     """N labelled examples over M sequences, on the device."""
 
     tokens: jax.Array
-    """Ids, unsigned, (M, L)."""
+    """Token ids of every sequence, unsigned integers, (M, L)."""
     rows: jax.Array
     """Which sequences an example has, int32 (N, D)."""
     labels: jax.Array
-    """int32 (N,)"""
+    """The class of each example, int32 (N,)."""
 
 
 def learning_rate(step: jax.Array, peak: Scalar, warmup_steps: Scalar) -> jax.Array:
@@ -55,7 +55,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, weights: Weights) -> Self:
-        """Both means at zero."""
+        """Return moments of the shapes of `weights`, both means at zero."""
         return cls(jax.tree.map(jnp.zeros_like, weights), jax.tree.map(jnp.zeros_like, weights))
 
 
@@ -90,12 +90,12 @@ class AdamW(NamedTuple):
 
 
 def optimizer_of(wanted: Hyperparameters) -> AdamW:
-    """Return the optimizer of a training."""
+    """Return the optimizer that a training's hyper-parameters ask for."""
     return AdamW(*(jnp.float32(each) for each in (wanted.learning_rate, wanted.warmup_steps, wanted.weight_decay)))
 
 
 class TrainingState(NamedTuple):
-    """What a step changes."""
+    """What one step of a training changes: weights, moments and the summed loss."""
 
     weights: Weights
     moments: Moments

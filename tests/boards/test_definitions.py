@@ -1,0 +1,286 @@
+"""The definitions of a board, held to random records: what counts, in which mean, and that nothing else moves them."""
+
+import csv
+import io
+import json
+import math
+import random
+import re
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aira_bench.boards.board import Table, tables_of
+from aira_bench.boards.columns import cost, duration, tokens
+from aira_bench.boards.formats import records, stacked, to_csv, to_json, to_markdown
+from aira_bench.boards.rows import Row, seed_result, spread
+from aira_bench.keys import KeyRing
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import SeedEnded
+from aira_bench.record.node import ModelUse, Node, Timings, best_node
+from aira_bench.record.run_record import RunRecord, SeedRecord
+from aira_bench.record.scores import TrustedScore
+from aira_contract.flags import ABOVE_PUBLISHED_BEST
+from generated_runs import manifest
+
+NOWHERE = RunFolder(Path("nowhere"))
+ANCHORS = {"worst": 0.1, "optimum": 1.0, "sota": {"published": 0.8, "corrected": 0.9}}
+units = st.integers(0, 1000).map(lambda number: number / 1000)
+
+
+@st.composite
+def seed_records(draw: st.DrawFn, seed: int, lower: bool) -> SeedRecord:
+    """A seed as its reader gives it, ended by the rule of all runs or not ended."""
+    nodes: list[Node] = []
+    scores: dict[int, TrustedScore] = {}
+    for step in range(1, draw(st.integers(0, 5)) + 1):
+        step_class = draw(st.sampled_from(["valid", "valid", "buggy", "timeout", "infra_error"]))
+        if step_class == "valid":
+            flags = draw(st.sampled_from([(), ("slow",), ("hard_wired",), (ABOVE_PUBLISHED_BEST,)]))
+            unranked = flags if flags == ("hard_wired",) else ()
+            error = draw(st.none() | units)
+            scores[step] = TrustedScore(
+                step, draw(units), draw(units), "1", "evaluator:1", 1.0, flags=flags, unranked=unranked,
+                claimed=draw(st.none() | units), test_standard_error=error, validation_standard_error=error,
+            )  # fmt: skip
+        found = scores.get(step)
+        steers = found is not None and not found.unranked
+        nodes.append(
+            Node(
+                step, "draft", (), "rule_violation" if found and found.unranked else step_class, "",
+                found.validation if found and steers else None, found.claimed if found else None, "0", "0",
+                attempts=draw(st.integers(1, 3)), timings=Timings(0, 0, 0, draw(units)),
+                code_ran=step_class != "infra_error" or draw(st.booleans()),
+                model_use=ModelUse(1, draw(st.none() | st.integers(0, 9)), 1, draw(st.none() | units)),
+            )
+        )  # fmt: skip
+    best = best_node(nodes, lower_is_better=lower)
+    ended = SeedEnded("steps", best.step if best else None, "t") if draw(st.booleans()) or not nodes else None
+    confirmed = {}
+    if ended and best and draw(st.booleans()):
+        refused = draw(st.booleans())
+        confirmed[best.step] = TrustedScore(
+            best.step, draw(units), None, "1", "evaluator:1", 1.0, flags=("hard_wired",) * refused,
+            unranked=("hard_wired",) * refused,
+        )  # fmt: skip
+    return SeedRecord(
+        seed, NOWHERE.seed(seed), tuple(nodes), ended, scores, confirmed, 1, "s", ("k",), draw(st.integers(0, 2))
+    )
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[RunRecord]:
+    """Runs of two agents on one task, one table's worth."""
+    lower, anchored = draw(st.booleans()), draw(st.booleans())
+    found = []
+    for number in range(draw(st.integers(1, 4))):
+        seeds = tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True)))
+        record = manifest(
+            f"run{number}", seeds=seeds, steps=5, agent=draw(st.sampled_from(["evolution", "random"])),
+            lower_is_better=lower, created=f"2026-01-0{number + 1}T00:00:00+00:00",
+            anchors=ANCHORS if anchored else None,
+        )  # fmt: skip
+        of = tuple(draw(seed_records(seed, lower)) for seed in seeds)
+        found.append(RunRecord(NOWHERE, record, "m", of, "k", True))
+    return found
+
+
+def board(found: list[RunRecord]) -> Table:
+    (table,) = tables_of(found, KeyRing("k"))
+    return table
+
+
+@given(runs())
+@settings(max_examples=25, deadline=None)
+def test_every_rate_is_a_share_and_every_seed_counts_once(found: list[RunRecord]) -> None:
+    for row in board(found).rows:
+        assert row.valid_submission_rate is None or 0 <= row.valid_submission_rate <= 1
+        assert row.valid_step_rate is None or 0 <= row.valid_step_rate <= 1
+        of_agent = [seed for run in found if run.manifest.plan.agent == row.entry.agent for seed in run.seeds]
+        assert {result.seed for result in row.results} == {seed.seed for seed in of_agent}
+        assert len(row.results) == len({result.seed for result in row.results})
+        assert sum(row.runs_by_seed.values()) == len(of_agent)
+        assert row.runs_not_shown == 0
+
+
+@given(runs(), st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_the_order_in_which_runs_are_read_does_not_matter(found: list[RunRecord], rng: random.Random) -> None:
+    shuffled = list(found)
+    rng.shuffle(shuffled)
+    assert records([board(found)]) == records([board(shuffled)])
+
+
+@given(runs())
+@settings(max_examples=25, deadline=None)
+def test_a_seed_counts_with_the_first_run_in_which_it_ended(found: list[RunRecord]) -> None:
+    for row in board(found).rows:
+        for result in row.results:
+            tried = [
+                (run, seed)
+                for run in found
+                for seed in run.seeds
+                if run.manifest.plan.agent == row.entry.agent and seed.seed == result.seed
+            ]
+            ended = [pair for pair in tried if pair[1].ended]
+            run, seed = min(ended or tried, key=lambda pair: pair[0].manifest.created)
+            assert result == seed_result(seed, run.manifest)
+
+
+@given(runs())
+@settings(max_examples=25, deadline=None)
+def test_means_are_over_ranked_seeds_and_nothing_unranked_enters_one(found: list[RunRecord]) -> None:
+    for row in board(found).rows:
+        ranked = [each for each in row.ended if not each.unranked and not each.awaits_confirm]
+        tests = [each.test for each in ranked if each.test is not None]
+        assert (row.test is None) == (not tests)
+        if row.test is not None:
+            assert row.test.count == len(tests)
+            assert row.test.mean == pytest.approx(statistics.fmean(tests))
+        assert row.unranked == sum(bool(each.unranked) for each in row.ended)
+        for each in row.ended:
+            if each.awaits_confirm:
+                assert each.normalized is None, "it counts neither as a success nor as a failure before it is confirmed"
+            if each.unranked and each.normalized is not None:
+                assert each.normalized == 0.0
+
+
+@given(runs())
+@settings(max_examples=25, deadline=None)
+def test_better_rows_stand_first_and_those_without_a_score_last(found: list[RunRecord]) -> None:
+    table = board(found)
+    means = [row.test.mean if row.test else None for row in table.rows]
+    known = [mean for mean in means if mean is not None]
+    assert known == sorted(known, reverse=not table.section.lower_is_better)
+    assert means[: len(known)] == known
+
+
+@given(runs(), st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_a_scripts_claims_move_no_score(found: list[RunRecord], less: int) -> None:
+    """Whatever submissions say of themselves: only the two columns of claims may differ."""
+    boasting = [
+        replace(run, seeds=tuple(
+            replace(seed, nodes=tuple(replace(node, claimed=float(less)) for node in seed.nodes)) for seed in run.seeds
+        ))
+        for run in found
+    ]  # fmt: skip
+    plain, boasted = records([board(found)]), records([board(boasting)])
+    for one, other in zip(plain, boasted, strict=True):
+        assert {name for name in one if one[name] != other[name]} <= {
+            "claimed_mean", "claimed_sd", "claimed_less_trusted_mean", "claimed_less_trusted_sd",
+        }  # fmt: skip
+
+
+@given(runs())
+@settings(max_examples=25, deadline=None)
+def test_a_lost_step_moves_nothing_but_its_own_columns(found: list[RunRecord]) -> None:
+    lost = Node(9, "draft", (), "infra_error", "", None, None, "0", None, code_ran=False, attempts=3)
+    more = [replace(run, seeds=tuple(replace(s, nodes=(*s.nodes, lost)) for s in run.seeds)) for run in found]
+    for one, other in zip(records([board(found)]), records([board(more)]), strict=True):
+        changed = {name for name in one if one[name] != other[name]}
+        # A seed in which no code ran at all says nothing of the agent, so it leaves the rate and the normalized mean.
+        assert changed <= {
+            "infra_errors",
+            "retries",
+            "valid_submission_rate",
+            *(n for n in one if n.startswith("normalized")),
+        }
+        if all(seed.nodes for run in found for seed in run.seeds):
+            assert "valid_step_rate" not in changed
+
+
+@given(runs())
+@settings(max_examples=25, deadline=None)
+def test_every_format_says_the_same(found: list[RunRecord]) -> None:
+    table = board(found)
+    flat = records([table])
+    assert json.loads(to_json([table])) == flat
+    read = list(csv.DictReader(io.StringIO(to_csv([table]))))
+    assert len(read) == len(flat)
+    for row, record in zip(read, flat, strict=True):
+        for name, value in record.items():
+            assert row[name] == ("" if value is None else str(value))
+    lines = [line for line in to_markdown([table]).splitlines() if line.startswith("| ")]
+    assert len(lines) == len(table.rows) + 2
+    assert len({line.count(" | ") for line in lines}) == 1
+
+
+@given(runs(), st.integers(60, 200))
+@settings(max_examples=25, deadline=None)
+def test_a_stacked_board_fits_its_window_and_loses_nothing(found: list[RunRecord], width: int) -> None:
+    table = board(found)
+    text = stacked(table, width)
+    for line in text.splitlines():
+        assert len(line) <= width or line.count("   ") == 0, "only one item that is longer than the window may pass it"
+    header, _, *rows = [
+        line.strip("| ").split(" | ") for line in to_markdown([table]).splitlines() if line.startswith("| ")
+    ]
+    for row in rows:
+        for name, value in list(zip(header, row, strict=True))[2:]:
+            assert f"{name} {value}".replace("\\", "") in text
+
+
+@given(st.lists(st.none() | st.floats(-1e6, 1e6), max_size=8))
+def test_a_spread_is_of_the_known_values(values: list[float | None]) -> None:
+    found, known = spread(values), [value for value in values if value is not None]
+    if found is None:
+        assert not known
+        return
+    assert found.count == len(known)
+    assert found.mean == pytest.approx(sum(known) / len(known), abs=1e-6)
+    assert (found.deviation is None) == (len(known) == 1)
+    if found.deviation is not None:
+        squares = sum((value - found.mean) ** 2 for value in known)
+        assert found.deviation == pytest.approx(math.sqrt(squares / (len(known) - 1)), abs=1e-4)
+    assert found.standard_error is None
+
+
+@given(st.lists(st.tuples(st.none() | units, st.none() | units), max_size=6))
+def test_an_error_of_a_mean_needs_the_error_of_each_value(pairs: list[tuple[float | None, float | None]]) -> None:
+    found = spread([value for value, _ in pairs], [error for _, error in pairs])
+    errors = [error for value, error in pairs if value is not None]
+    if found is not None and None not in errors:
+        assert found.standard_error == pytest.approx(math.sqrt(sum((e or 0.0) ** 2 for e in errors)) / len(errors))
+    elif found is not None:
+        assert found.standard_error is None
+
+
+@given(st.floats(0, 1e7))
+def test_a_duration_is_right_to_its_last_unit(seconds: float) -> None:
+    said = duration(seconds)
+    parts = {unit: float(number) for number, unit in re.findall(r"([0-9.]+) (s|min|h)", said)}
+    total = parts.get("h", 0) * 3600 + parts.get("min", 0) * 60 + parts.get("s", 0)
+    slack = 60 if "h" in parts else 1 if "min" in parts or seconds >= 10 else 0.1
+    assert abs(total - seconds) <= slack
+    assert parts.get("min", 0) < 60
+    assert parts.get("s", 0) < 60 or "min" not in parts
+
+
+@given(
+    st.integers(0, 5),
+    st.none() | st.integers(0, 10**9),
+    st.none() | st.integers(0, 10**9),
+    st.none() | st.floats(0, 1e5),
+)
+def test_unknown_tokens_and_dollars_are_never_nothing(
+    calls: int, prompt: int | None, answer: int | None, usd: float | None
+) -> None:
+    use = ModelUse(calls, prompt, answer, usd)
+    if calls == 0:
+        assert (tokens(use), cost(use)) == ("-", "-")
+        return
+    assert (tokens(use) == "unknown") == (prompt is None or answer is None)
+    assert (cost(use) == "unknown") == (usd is None)
+    if prompt is not None and answer is not None:
+        assert int(tokens(use).replace(",", "")) == prompt + answer
+
+
+def test_rows_compare_by_what_they_hold() -> None:
+    rows: list[Row] = list(board([RunRecord(NOWHERE, manifest("a", seeds=(0,), steps=1), "m", (
+        SeedRecord(0, NOWHERE.seed(0), (), None, {}, {}, 0, "s", ()),), None, False)]).rows)  # fmt: skip
+    assert [(row.valid_submission_rate, row.valid_step_rate, row.test) for row in rows] == [(None, None, None)]
