@@ -16,6 +16,7 @@ from typing import Literal, TypeVar, get_args
 from aira_bench.agents.catalog import AGENTS, AgentOptions
 from aira_bench.authoring.findings import CheckFailed, Finding, Tell
 from aira_bench.errors import AiraError
+from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.extensions import find_extension, group_of, installed, is_reference
 from aira_bench.files import read_text
 from aira_bench.scaffolds.catalog import SCAFFOLDS
@@ -71,7 +72,7 @@ def offered_by(folder: Path) -> list[tuple[CheckedKind, str]]:
         targets = [(kind, target) for kind in KINDS for target in points.get(group_of(kind), {}).values()]
         places = [(kind, *target.partition(":")[::2]) for kind, target in targets]
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise CheckFailed(f"{project} cannot be read: {' '.join(str(error).split())[:200]}.") from error
+        raise CheckFailed(f"{project} cannot be read: {' '.join(str(error).split())[:PROBLEM_CHARS]}.") from error
     found = []
     for kind, module, name in places:
         below = Path(*module.split("."))
