@@ -74,9 +74,11 @@ class PlainBigram(nn.Module):
         return self.logs[x]
 
 
-def baseline(public: Path, budget_s: float, seed: int, dials: dict[str, int | str] | None = None) -> nn.Module:
-    """The baseline script with another budget, seed and dials; seed 0 smooths its labels."""
-    source = with_constants((public / "train.py").read_text(), dials or {})
+def baseline(
+    public: Path, budget_s: float, seed: int, hyperparameters: dict[str, int | str] | None = None
+) -> nn.Module:
+    """The baseline script with another budget, seed and hyperparameters; seed 0 smooths its labels."""
+    source = with_constants((public / "train.py").read_text(), hyperparameters or {})
     for old, new in ((_SEED_LINE, f"torch.manual_seed({seed})"), *(((_LOSS_LINE, _SMOOTHED),) if seed == 0 else ())):
         assert source.count(old) == 1
         source = source.replace(old, new)

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon  # type: ignore[import-untyped]
 
+from aira_bench.agents.agent import Agent, Brief, Situation
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.protocol import Agent, Brief, Situation
 from aira_bench.agents.searchers.architectures import canonical, written_architecture
 from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent
 from aira_bench.agents.searchers.bayes_problem import Evaluation, Search, Space
@@ -35,7 +35,7 @@ from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.runs.session import stream
 from aira_bench.scaffolds.catalog import make_scaffold
-from aira_bench.scaffolds.protocol import Stop
+from aira_bench.scaffolds.policy import Stop
 from aira_bench.tasks.metadata import ArtifactSpec
 
 BASELINE = "random"

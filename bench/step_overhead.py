@@ -22,7 +22,7 @@ from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits
+from aira_bench.sandbox.sandbox import Artifact, ArtifactRequest, ContainerSpec, Limits
 from aira_contract.files import ARCHITECTURE_FILE
 
 SOLUTION = "open('{folder}/submission.csv', 'w').write('mA\\n')"

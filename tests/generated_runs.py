@@ -15,7 +15,7 @@ from aira_bench.record.node import Node, Timings, best_node
 from aira_bench.record.schema import SCHEMA
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import open_run, step_ended
-from aira_bench.record.witness import Witness
+from aira_bench.record.seen_chains import Witness
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 

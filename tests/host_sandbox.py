@@ -12,7 +12,7 @@ from aira_bench.hardware import Hardware
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import Host
-from aira_bench.sandbox.protocol import Role
+from aira_bench.sandbox.sandbox import Role
 from aira_bench.testing import Call, Done, InMemorySandbox, run_unprotected
 from aira_bench.world import SystemWorld
 from aira_contract.containers import WORKSPACE

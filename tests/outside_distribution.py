@@ -40,7 +40,7 @@ PROVIDER = '''
 
 import json
 
-from aira_bench.protocols import Answer, Usage
+from aira_bench.protocols import ProviderAnswer, Usage
 
 CODE = {code!r}
 
@@ -53,7 +53,7 @@ class Session:
         text = f"It counts ones.\\n\\n```python\\n{{CODE}}\\n```"
         if request.schema is not None:
             text = json.dumps({{"is_bug": False, "summary": "It printed nothing.", "metric": None}})
-        return Answer(text, "stop", self.endpoint.card.model, Usage(100, 50), "request-1")
+        return ProviderAnswer(text, "stop", self.endpoint.card.model, Usage(100, 50), "request-1")
 
     def close(self):
         pass

@@ -15,7 +15,7 @@ from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import Host
 from aira_bench.runs.request import RunRequest
-from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Role
+from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Role
 from aira_bench.testing import Call, Done, InMemoryContainer, InMemorySandbox
 from aira_bench.world import SystemWorld
 from aira_contract.reports import RESULT_MARKER

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aira_bench.sandbox import hardening
-from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.sandbox.sandbox import ContainerSpec
 
 _RECORDED = json.loads((Path(__file__).parent / "sandbox" / "probe_container.json").read_text())
 

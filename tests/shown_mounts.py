@@ -1,7 +1,7 @@
 """What a container is shown beyond an image and a kernel: mounts by target, true where it may write."""
 
 from aira_bench.sandbox import kernel_files
-from aira_bench.sandbox.step import DockerStep
+from aira_bench.sandbox.step_containers import DockerStep
 
 
 def shown_mounts(container: DockerStep) -> dict[str, bool]:

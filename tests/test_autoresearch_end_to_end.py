@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from aira_bench.agents.searchers.script_dials import read_dials
+from aira_bench.agents.searchers.script_hyperparameters import read_hyperparameters
 from autoresearch_folders import LITERATURE, untrained_copy
 from place import Place
 
@@ -50,4 +50,6 @@ def test_a_script_is_trained_and_scored_on_hidden_text(place: Place) -> None:
         assert error is not None
         assert 0.001 < error < 0.1
     assert report["details"]["public_corpus"] is True
-    assert read_dials((folder.node(1) / "train.py").read_text())["DEPTH"] == 2, "the dials of the profile"
+    assert read_hyperparameters((folder.node(1) / "train.py").read_text())["DEPTH"] == 2, (
+        "the hyperparameters of the profile"
+    )

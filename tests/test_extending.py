@@ -21,7 +21,7 @@ from aira_bench.authoring.templates import write_template
 from aira_bench.cli.main import run_command_line
 from aira_bench.record.node import StepClass
 from aira_bench.tasks import metadata
-from aira_bench.tasks.sources import DataSource
+from aira_bench.tasks.data_source import DataSource
 from aira_bench.tasks.task import load_task
 from host_sandbox import host_without_containers
 

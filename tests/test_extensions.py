@@ -26,12 +26,12 @@ from aira_bench.extensions import (
     is_reference,
 )
 from aira_bench.scaffolds.catalog import SCAFFOLDS, make_scaffold
-from aira_bench.scaffolds.protocol import Draft, Policy
+from aira_bench.scaffolds.policy import Draft, Policy
 from outside import install
 
 POLICY = """
     from dataclasses import dataclass
-    from aira_bench.scaffolds.protocol import Draft
+    from aira_bench.scaffolds.policy import Draft
 
     @dataclass(frozen=True)
     class Patient:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aira_bench.cards.catalog import card_names, find_card
+from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.hardware import this_machine
@@ -23,7 +23,7 @@ from aira_bench.sandbox.channels import Reading, measure_all
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.isolation import UNTRUSTED, weakest
 from aira_bench.sandbox.probe import probe_all
-from aira_bench.sandbox.protocol import Isolation
+from aira_bench.sandbox.sandbox import Isolation
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, shipped_tasks
 
@@ -31,7 +31,7 @@ MIN_FREE_GIB = 10.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the doctor's report."""
 
     check: str
@@ -40,7 +40,7 @@ class Finding:
     mend: str = ""
 
 
-def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Finding]:
+def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Diagnosis]:
     """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
     yield _disk("disk for data and caches", paths.home)
     yield _gpu()
@@ -48,10 +48,10 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
     try:
         engine = DockerEngine.connect()
     except PrerequisiteError as error:
-        yield Finding("container engine", "failed", error.message, error.hint or "")
+        yield Diagnosis("container engine", "failed", error.message, error.hint or "")
         return
     info = engine.info()
-    yield Finding("container engine", "ok", f"Docker {info.version}, cgroup v{info.cgroup_version}")
+    yield Diagnosis("container engine", "ok", f"Docker {info.version}, cgroup v{info.cgroup_version}")
     if Path(info.root_dir).exists():
         yield _disk("disk for images", Path(info.root_dir))
     tasks = [task for task in shipped_tasks() if profile in task.metadata.aira.profiles]
@@ -81,69 +81,73 @@ def channel_readings(profile: str, runtime: str | None, note: Callable[[str], No
     return isolation, measure_all(make, image, random.Random(secrets.randbits(64)), note)
 
 
-def _images(engine: DockerEngine, flavour: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Finding]:
+def _images(
+    engine: DockerEngine, flavour: str, runtime: str | None, note: Callable[[str], None]
+) -> Iterator[Diagnosis]:
     name, images = f"images ({flavour})", planned_images(flavour)
     if missing := [tag for tag in images if not engine.image_exists(tag)]:
         build = f"aira-bench images build --flavour {flavour}"
-        yield Finding(name, "failed", f"not built: {', '.join(missing)}", build)
+        yield Diagnosis(name, "failed", f"not built: {', '.join(missing)}", build)
     else:
-        yield Finding(name, "ok", "built from what is installed")
+        yield Diagnosis(name, "ok", "built from what is installed")
         yield from _sandbox(engine, images[0], runtime, note, gpu=flavour != "cpu")
 
 
-def _disk(name: str, folder: Path) -> Finding:
+def _disk(name: str, folder: Path) -> Diagnosis:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free_gib = shutil.disk_usage(existing).free / 2**30
     seen = f"{free_gib:.1f} GiB free in {existing}"
     if free_gib < MIN_FREE_GIB:
-        return Finding(
+        return Diagnosis(
             name, "failed", f"{seen}, expected {MIN_FREE_GIB:.0f}", "free space, or point AIRA_HOME elsewhere"
         )
-    return Finding(name, "ok", seen)
+    return Diagnosis(name, "ok", seen)
 
 
-def _gpu() -> Finding:
+def _gpu() -> Diagnosis:
     gpus = this_machine().gpus
     if gpus:
-        return Finding("GPU", "ok", ", ".join(f"{gpu.name} ({gpu.memory_mib} MiB)" for gpu in gpus))
-    return Finding("GPU", "warning", "none seen by nvidia-smi", "use --profile cpu, or install the NVIDIA driver")
+        return Diagnosis("GPU", "ok", ", ".join(f"{gpu.name} ({gpu.memory_mib} MiB)" for gpu in gpus))
+    return Diagnosis("GPU", "warning", "none seen by nvidia-smi", "use --profile cpu, or install the NVIDIA driver")
 
 
-def _keys() -> Iterator[Finding]:
+def _keys() -> Iterator[Diagnosis]:
     cards = [find_card(name, os.environ) for name in card_names(os.environ)]
     for name in sorted({card.key_variable for card in cards if card.key_variable}):
         if os.environ.get(name):
-            yield Finding(name, "ok", "set")
+            yield Diagnosis(name, "ok", "set")
         else:
-            yield Finding(name, "warning", "not set", f"export {name}=... (only for agents that use it)")
+            yield Diagnosis(name, "warning", "not set", f"export {name}=... (only for agents that use it)")
 
 
 def _sandbox(
     engine: DockerEngine, image: str, runtime: str | None, note: Callable[[str], None], *, gpu: bool
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     note("probing the sandbox")
     try:
         with DockerSandbox(engine, runtime=runtime) as sandbox:
             found = {role: sandbox.isolation(image, role, gpu=gpu) for role in UNTRUSTED}
             checks = probe_all(sandbox, image)
     except AiraError as error:
-        yield Finding("sandbox", "failed", error.message, error.hint or "see SECURITY.md")
+        yield Diagnosis("sandbox", "failed", error.message, error.hint or "see SECURITY.md")
         return
     broken = [check for check in checks if not check.ok]
     for check in broken:
-        yield Finding(f"sandbox: {check.name}", "failed", f"{check.seen}, expected {check.expected}", "see SECURITY.md")
+        yield Diagnosis(
+            f"sandbox: {check.name}", "failed", f"{check.seen}, expected {check.expected}", "see SECURITY.md"
+        )
     if not broken:
-        yield Finding("sandbox", "ok", f"all {len(checks)} properties hold, from no network to a deadline that kills")
+        yield Diagnosis("sandbox", "ok", f"all {len(checks)} properties hold, from no network to a deadline that kills")
     for isolation in dict.fromkeys(found.values()):
         roles = ", ".join(role for role in found if found[role] == isolation)
         good = isolation.word in ("own kernel", "own trees")
         seen = f"{isolation.word}: {isolation.reason}"
-        yield Finding(f"isolation of {roles}", "ok" if good else "warning", seen, "" if good else "see SECURITY.md")
+        yield Diagnosis(f"isolation of {roles}", "ok" if good else "warning", seen, "" if good else "see SECURITY.md")
 
 
-def _data(paths: HostPaths, task: Task, profile: str, evaluator: str) -> Finding:
+def _data(paths: HostPaths, task: Task, profile: str, evaluator: str) -> Diagnosis:
     name = f"data: {task.title} ({profile})"
     if task_data(paths, task, profile, source=None, image=evaluator).ready:
-        return Finding(name, "ok", "prepared")
+        return Diagnosis(name, "ok", "prepared")
     mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"
-    return Finding(name, "warning", "not prepared", mend)
+    return Diagnosis(name, "warning", "not prepared", mend)

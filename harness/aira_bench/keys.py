@@ -84,7 +84,7 @@ class KeyRing:
     own: str | None = None
     trusted: frozenset[str] = frozenset()
     seen: Path | None = None
-    """Where the machine remembers what it recorded (`aira_bench.record.witness`)."""
+    """Where the machine remembers what it recorded (`aira_bench.record.seen_chains`)."""
 
     def trusts(self, signer: str | None) -> bool:
         """Whether a record signed by `signer` counts as one of this machine's or its user's friends."""

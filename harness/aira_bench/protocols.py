@@ -16,8 +16,7 @@ the docstrings say.
 Not covered: tasks, which are folders (docs/extending.md).
 """
 
-from aira_bench.agents.catalog import AgentOptions
-from aira_bench.agents.protocol import (
+from aira_bench.agents.agent import (
     Agent,
     Analysis,
     Brief,
@@ -27,17 +26,17 @@ from aira_bench.agents.protocol import (
     StepReport,
     UnlookingAgent,
 )
+from aira_bench.agents.catalog import AgentOptions
 from aira_bench.deadline import Deadline
-from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Refused, Scored
 from aira_bench.llm.failures import ProviderFailure
-from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Model, Usage
-from aira_bench.llm.providers.protocol import Answer, Endpoint
-from aira_bench.llm.providers.protocol import Session as ProviderSession
+from aira_bench.llm.model import Completion, CompletionRequest, Message, Model, Usage
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Journal, Node, best_node
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
     ContainerSpec,
@@ -50,13 +49,53 @@ from aira_bench.sandbox.protocol import (
     Sandbox,
     StepOutcome,
 )
-from aira_bench.scaffolds.protocol import Action, Crossover, Debug, Draft, Improve, Policy, Stop
+from aira_bench.scaffolds.policy import Action, Crossover, Debug, Draft, Improve, Policy, Stop
 
 __all__ = [
-    "Action", "Agent", "AgentOptions", "Analysis", "Answer", "Artifact", "ArtifactRequest", "Brief", "Completion",
-    "CompletionRequest", "ContainerSpec", "Conversation", "Crossover", "Deadline", "Debug", "Draft", "Endpoint",
-    "EvaluationSetting", "Improve", "Isolation", "Journal", "Limits", "Message", "Model", "Mount", "Node", "Policy",
-    "PreparedContainer", "Proposal", "Provenance", "ProviderFailure", "ProviderSession", "Refused",
-    "RejectedArtifact", "Sandbox", "Scored", "Situation", "StepFiles", "StepOutcome", "StepReport", "Stop",
-    "Submission", "SubmissionEvaluator", "UnlookingAgent", "Usage", "best_node",
+    "Action",
+    "Agent",
+    "AgentOptions",
+    "Analysis",
+    "Artifact",
+    "ArtifactRequest",
+    "Brief",
+    "Completion",
+    "CompletionRequest",
+    "ContainerSpec",
+    "Conversation",
+    "Crossover",
+    "Deadline",
+    "Debug",
+    "Draft",
+    "Endpoint",
+    "EvaluationSetting",
+    "Improve",
+    "Isolation",
+    "Journal",
+    "Limits",
+    "Message",
+    "Model",
+    "Mount",
+    "Node",
+    "Policy",
+    "PreparedContainer",
+    "Proposal",
+    "Provenance",
+    "ProviderAnswer",
+    "ProviderFailure",
+    "ProviderSession",
+    "Refused",
+    "RejectedArtifact",
+    "Sandbox",
+    "Scored",
+    "Situation",
+    "StepFiles",
+    "StepOutcome",
+    "StepReport",
+    "Stop",
+    "Submission",
+    "SubmissionEvaluator",
+    "UnlookingAgent",
+    "Usage",
+    "best_node",
 ]  # fmt: skip

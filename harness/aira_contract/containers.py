@@ -21,7 +21,7 @@ RAW = PurePosixPath("/raw")
 """Raw data, in preparing containers alone."""
 OUTPUT = PurePosixPath("/output")
 """Where a preparing script writes its half of the data."""
-SOCKET_VOLUME = PurePosixPath("/meeting")
+SOCKET_VOLUME = PurePosixPath("/sockets")
 """Where a judge leaves its sockets under secret names, and predict containers find them."""
 HANDOVER_FOLDER = PurePosixPath("/handover")
 """A handed-over model, in predict containers alone."""

@@ -1,8 +1,8 @@
 """Constants of a training script: literals assigned to names at its top level, found and set by its syntax tree.
 
 Setting one replaces that literal and nothing else, so comments, layout and everything unknown stay as they are. The
-host moves constants of scripts that agents wrote (`aira_bench.agents.searchers.script_dials`), the evaluator those of
-the baseline, to fit it to a profile (`aira_evaluator.autoresearch`).
+host moves constants of scripts that agents wrote (`aira_bench.agents.searchers.script_hyperparameters`), the evaluator
+those of the baseline, to fit it to a profile (`aira_evaluator.autoresearch`).
 
 Not covered: parsing. Whoever reads text of strangers parses it within bounds of its own.
 """

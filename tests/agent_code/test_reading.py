@@ -18,7 +18,7 @@ from aira_bench.agent_code.reading import NotRead, read_in_process
 from aira_bench.agent_code.syntax import DEEPEST, LONGEST_CODE_BYTES, UnreadableCode, parse, parse_any
 from aira_bench.agents.searchers.architectures import written_architecture
 from aira_bench.agents.searchers.modules import read_genome
-from aira_bench.agents.searchers.script_dials import read_dials
+from aira_bench.agents.searchers.script_hyperparameters import read_hyperparameters
 from aira_bench.agents.searchers.scripts import submitted_script
 from aira_bench.cli.main import run_command_line
 from generated_runs import manifest, write_run
@@ -59,7 +59,7 @@ LIMIT_S = 10.0
 def test_every_reader_of_code_gives_up_in_time(name: str) -> None:
     code, started_s = HOSTILE_CODE[name], time.process_time()
     extract_features(code)
-    read_dials(code)
+    read_hyperparameters(code)
     assert (read_genome(code), submitted_script(code), written_architecture(code)) == (None, None, None)
     extract_code(f"Here.\n```python\n{code}\n```\n")
     assert time.process_time() - started_s < LIMIT_S

@@ -10,7 +10,7 @@ from aira_bench.authoring.findings import Finding
 from aira_bench.authoring.task_folder import check_files
 from aira_bench.authoring.task_run import run_task
 from aira_bench.errors import TaskError
-from aira_bench.tasks.sources import DataSource
+from aira_bench.tasks.data_source import DataSource
 from aira_bench.tasks.task import load_task
 from host_sandbox import host_without_containers
 

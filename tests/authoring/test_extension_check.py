@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass, field
 
 from aira_bench.record.node import best_node
-from aira_bench.scaffolds.protocol import Crossover, Debug, Draft, Improve, Stop
+from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Stop
 
 
 @dataclass
@@ -29,7 +29,7 @@ AGENT = """
 import random
 from dataclasses import dataclass
 
-from aira_bench.agents.protocol import Analysis, Proposal, UnlookingAgent
+from aira_bench.agents.agent import Analysis, Proposal, UnlookingAgent
 from aira_bench.errors import UsageError
 
 

@@ -13,7 +13,7 @@ from aira_bench.authoring.task_folder import check_files
 from aira_bench.authoring.task_run import run_task, with_timeout
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import PrerequisiteError, TaskError, UsageError
-from aira_bench.tasks.sources import choose_source
+from aira_bench.tasks.data_source import choose_source
 from aira_bench.tasks.task import Task, load_task, shipped_tasks
 from aira_contract.settings import ProfileName
 from host_sandbox import host_without_containers

@@ -12,7 +12,7 @@ import pytest
 from aira_bench.agents.catalog import SEARCHERS
 from aira_bench.authoring import templates
 from aira_bench.authoring.templates import KINDS, TemplateKind, write_template
-from aira_bench.cards.catalog import load_card
+from aira_bench.cards.card_files import load_card
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import UsageError
 from aira_bench.tasks.task import load_task

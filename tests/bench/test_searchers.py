@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aira_bench.agents.agent import Agent
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.protocol import Agent
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))

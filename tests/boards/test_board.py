@@ -16,7 +16,7 @@ from aira_bench.boards.formats import print_tables, records, to_csv, to_json, to
 from aira_bench.boards.rows import Spread, spread
 from aira_bench.errors import RunStateError
 from aira_bench.record.scores import TrustedScore
-from aira_bench.sandbox.protocol import Isolation
+from aira_bench.sandbox.sandbox import Isolation
 from boards.made_boards import made_tables
 from generated_runs import manifest, write_run
 from place import submitted

@@ -10,9 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aira_bench.cards.catalog import find_card, shipped_names, user_folder
-from aira_bench.cards.keys import ALLOW_VARIABLE, PROVIDERS_HOSTS, is_providers_own, is_this_machine, key_problem
-from aira_bench.cards.schema import (
+from aira_bench.cards.card import (
     PROVIDER_NAMES,
     PUBLIC_BASE_URLS,
     Card,
@@ -22,8 +20,16 @@ from aira_bench.cards.schema import (
     missing_to_use,
     resolve_base_url,
 )
+from aira_bench.cards.card_files import find_card, shipped_names, user_folder
+from aira_bench.cards.provider_keys import (
+    ALLOW_VARIABLE,
+    PROVIDERS_HOSTS,
+    is_providers_own,
+    is_this_machine,
+    key_problem,
+)
+from aira_bench.llm.model import CompletionRequest, Message, Usage
 from aira_bench.llm.pricing import call_cost_usd, output_limit, prompt_tokens_upper_bound, upper_bound_usd
-from aira_bench.llm.protocol import CompletionRequest, Message, Usage
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 names = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True)

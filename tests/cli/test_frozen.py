@@ -11,7 +11,7 @@ import pytest
 from aira_bench.cli.doctor import channels_record
 from aira_bench.cli.main import build_parser, run_command_line
 from aira_bench.sandbox.channels import Reading
-from aira_bench.sandbox.protocol import Isolation
+from aira_bench.sandbox.sandbox import Isolation
 from cli.freezing import check_shape, check_text, command_line, shape
 from recorded.shown import HERE as RECORDED
 

@@ -13,14 +13,14 @@ import pytest
 
 from aira_bench.deadline import Deadline, Owner
 from aira_bench.errors import AskedInVain, SandboxError, TaskError
-from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.served_script import HANDOVER_FILE, ServedScript
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.traced_module import TracedModule
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
-from aira_bench.sandbox.protocol import ContainerSpec, EndReason, Limits, Role, StepLost
+from aira_bench.sandbox.sandbox import ContainerSpec, EndReason, Limits, Role, StepLost
 from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task

@@ -13,7 +13,7 @@ import pytest
 from aira_bench.errors import SandboxError
 from aira_bench.evaluation.predictors import Predictors
 from aira_bench.output import CapturedOutput
-from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, StepOutcome
+from aira_bench.sandbox.sandbox import ArtifactRequest, ContainerSpec, StepOutcome
 
 LIFETIME_S = 1.1  # a second is the least that a container gets
 

@@ -15,14 +15,14 @@ from aira_bench.deadline import Deadline
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.evaluation.judge import JudgeAlone, verdict_of
-from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.resident import ResidentJudge, may_stay
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     ArtifactRequest,
     ContainerSpec,
     ConversationTimeout,

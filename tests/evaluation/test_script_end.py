@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from aira_bench.deadline import Deadline, Owner
 from aira_bench.errors import SandboxError
 from aira_bench.evaluation.judge import run_judge, timed_out, verdict_of
-from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, read_verdict
 from aira_bench.images.ensure import ImageSet
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
     ContainerSpec,

@@ -24,13 +24,13 @@ from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, TaskError
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.predictors import Predictors, predict_spec
-from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.served_script import ServedScript, fit_spec
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import Limits
+from aira_bench.sandbox.sandbox import Limits
 from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
@@ -86,7 +86,7 @@ def search():
     own = ours[ours.index(b"--socket") + 1].decode()
     for _ in range(300):
         try:
-            print("listed", os.listdir("/meeting"), flush=True)
+            print("listed", os.listdir("/sockets"), flush=True)
         except OSError as error:
             print("not listed", error.errno, flush=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stream:
@@ -220,7 +220,7 @@ def attempt(name, action):
 attempt("hidden", lambda: os.listdir("/hidden"))
 attempt("public", lambda: os.listdir("/workspace/data"))
 attempt("task", lambda: os.listdir("/task"))
-attempt("meeting", lambda: open("/meeting/mine", "w"))
+attempt("sockets", lambda: open("/sockets/mine", "w"))
 attempt("handover", lambda: open("/handover/handover.bin", "r+b"))
 attempt("network", lambda: socket.create_connection(("192.0.2.1", 80), 2))
 print(chr(10) + '--- EVALUATION RESULT ---' + chr(10) + '{"BPB": 0.001}', flush=True)
@@ -390,20 +390,20 @@ def test_a_predictor_that_dies_or_hangs_is_refused_and_nothing_is_tried_again(
 
 def test_judge_and_predictors_see_what_they_need_and_no_more(place: Place) -> None:
     (place.folder / HANDOVER_FILE).write_bytes(b"")
-    meeting = f"aira-meeting-{secrets.token_hex(6)}"
+    socket_volume = f"aira-sockets-{secrets.token_hex(6)}"
     seen: dict[str, dict[str, bool]] = {}
     for spec in (
         fit_spec(place.setting, LIMITS, FitClock(budget_s=2, start_up_s=2)),
-        replace(judge_spec(place.setting, LIMITS), meeting=meeting),
-        predict_spec(place.setting, LIMITS, place.folder, meeting),
+        replace(judge_spec(place.setting, LIMITS), socket_volume=socket_volume),
+        predict_spec(place.setting, LIMITS, place.folder, socket_volume),
     ):
         container = place.sandbox.prepare(spec)
         seen[spec.role] = shown_mounts(container)
         container.close()
     assert seen == {
         "fit": {"/workspace": True, "/workspace/data/prepare.py": False, "/workspace/data/kernels.py": False},
-        "judge": {"/workspace": True, "/task": False, "/hidden": False, "/meeting": True},
-        "predict": {"/workspace": True, "/handover/handover.bin": False, "/meeting": False},
+        "judge": {"/workspace": True, "/task": False, "/hidden": False, "/sockets": True},
+        "predict": {"/workspace": True, "/handover/handover.bin": False, "/sockets": False},
     }
 
 
@@ -439,13 +439,13 @@ def test_code_in_a_handed_over_file_meets_nothing_hidden_and_ends_its_own_evalua
     assert isinstance(verdict, Refused)
     assert verdict.reason == "the process that served the model ended early"
     printed = (place.folder / "verdict" / "predict_1.txt").read_text().splitlines()
-    assert printed[:6] == [f"{name} refused" for name in ("hidden", "public", "task", "meeting", "handover", "network")]
+    assert printed[:6] == [f"{name} refused" for name in ("hidden", "public", "task", "sockets", "handover", "network")]
 
 
 def test_predictors_live_no_longer_than_they_may_together(place: Place) -> None:
     """They find no judge here, and wait: so would one that ignores a judge who has hung up."""
     (place.folder / HANDOVER_FILE).write_bytes(b"")
-    spec = predict_spec(place.setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
+    spec = predict_spec(place.setting, LIMITS, place.folder, f"aira-sockets-{secrets.token_hex(6)}")
     told = threading.Event()
     predictors = Predictors(place.sandbox, spec, SOCKETS, 2.0, place.folder, on_failure=told.set)
     predictors.start()
@@ -456,7 +456,7 @@ def test_predictors_live_no_longer_than_they_may_together(place: Place) -> None:
 
 def test_stopped_predictors_are_gone_and_nobodys_failure(place: Place) -> None:
     (place.folder / HANDOVER_FILE).write_bytes(b"")
-    spec = predict_spec(place.setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
+    spec = predict_spec(place.setting, LIMITS, place.folder, f"aira-sockets-{secrets.token_hex(6)}")
     predictors = Predictors(place.sandbox, spec, SOCKETS, 60.0, place.folder, on_failure=lambda: None)
     predictors.start()
     time.sleep(1.0)
@@ -475,7 +475,7 @@ def test_an_engine_that_cannot_start_a_predictor_is_the_engines_failure(place: P
         draw_secret="00",
     )
     called: list[bool] = []
-    spec = predict_spec(setting, LIMITS, place.folder, f"aira-meeting-{secrets.token_hex(6)}")
+    spec = predict_spec(setting, LIMITS, place.folder, f"aira-sockets-{secrets.token_hex(6)}")
     predictors = Predictors(place.sandbox, spec, SOCKETS, 2.0, place.folder, on_failure=lambda: called.append(True))
     predictors.start()
     predictors.stop()

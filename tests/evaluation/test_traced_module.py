@@ -12,14 +12,14 @@ import pytest
 from aira_bench.deadline import Deadline, Owner
 from aira_bench.errors import SandboxError, TaskError
 from aira_bench.evaluation.judge import judge_spec
-from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.traced_module import GRAPHS, JUDGE_FILE, TRAININGS, TracedModule, fit_spec
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, PreparedContainer
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, PreparedContainer
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
 from aira_contract.files import GRAPHS_FILE, MAX_GRAPHS_BYTES

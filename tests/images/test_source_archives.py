@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import normal_name
-from aira_bench.images.sources import Link, fetch_source, host_index, parse_page
+from aira_bench.images.source_archives import Link, fetch_source, host_index, parse_page
 from aira_bench.images.wheels import find_file
 
 ARCHIVE = b"not really a tar archive" * 5000

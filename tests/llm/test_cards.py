@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from aira_bench.cards.catalog import card_names, find_card, load_card, user_folder
-from aira_bench.cards.schema import Card, missing_to_use, resolve_base_url
+from aira_bench.cards.card import Card, missing_to_use, resolve_base_url
+from aira_bench.cards.card_files import card_names, find_card, load_card, user_folder
 from aira_bench.errors import UsageError
 
 PAPER = {

@@ -13,13 +13,13 @@ from typing import get_args
 
 import pytest
 
-from aira_bench.cards.catalog import find_card, load_card
-from aira_bench.cards.schema import Card, missing_to_use
+from aira_bench.cards.card import Card, missing_to_use
+from aira_bench.cards.card_files import find_card, load_card
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import ModelError, PrerequisiteError, UsageError
-from aira_bench.llm.connect import connect
 from aira_bench.llm.limiter import AdaptiveLimiter
-from aira_bench.llm.protocol import CompletionRequest, Message
+from aira_bench.llm.model import CompletionRequest, Message
+from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
 from aira_bench.llm.providers import one_host
 from llm.wire_server import Reply, Wire, WireServer

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.cards.schema import Card, Prices
+from aira_bench.cards.card import Card, Prices
+from aira_bench.llm.model import CompletionRequest, Message, Usage
 from aira_bench.llm.pricing import call_cost_usd, prompt_tokens_upper_bound, tokens_upper_bound, upper_bound_usd
-from aira_bench.llm.protocol import CompletionRequest, Message, Usage
 
 LISTED: dict[str, Any] = {
     "usd_per_mtok_input": 2.0, "usd_per_mtok_cached_input": 0.2, "usd_per_mtok_cache_write": 2.5,

@@ -12,11 +12,11 @@ from typing import get_args
 
 import pytest
 
-from aira_bench.cards.schema import Card
+from aira_bench.cards.card import Card
 from aira_bench.errors import ModelError, PrerequisiteError
-from aira_bench.llm.connect import connect
 from aira_bench.llm.limiter import AdaptiveLimiter, LimiterSettings
-from aira_bench.llm.protocol import CompletionRequest, Message
+from aira_bench.llm.model import CompletionRequest, Message
+from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
 from aira_bench.llm.recording import RecordingModel
 from llm.wire_server import Brain, Fault, Misbehaviour, Reply, Wire, WireRequest, WireServer
@@ -460,8 +460,8 @@ def test_a_missing_key_is_named_before_anything_is_sent() -> None:
 def test_connecting_imports_no_sdk() -> None:
     code = (
         "import sys, random\n"
-        "from aira_bench.cards.catalog import find_card\n"
-        "from aira_bench.llm.connect import connect\n"
+        "from aira_bench.cards.card_files import find_card\n"
+        "from aira_bench.llm.model_of_card import connect\n"
         "from aira_bench.llm.limiter import AdaptiveLimiter\n"
         "for name, key in (('opus46', 'ANTHROPIC_API_KEY'), ('gpt5', 'OPENAI_API_KEY'), ('o3', 'OPENAI_API_KEY')):\n"
         "    connect(find_card(name, {}), {key: 'k'}, limiter=AdaptiveLimiter(), rng=random.Random(0))\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aira_bench.errors import ModelError, RunStateError
 from aira_bench.files import write_json
-from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Usage
+from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.recording import (
     Exchange,
     RecordingModel,

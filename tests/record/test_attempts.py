@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aira_bench.errors import SandboxError
 from aira_bench.output import CapturedOutput
 from aira_bench.record.attempts import keep_attempt
-from aira_bench.sandbox.protocol import StepLost
+from aira_bench.sandbox.sandbox import StepLost
 
 names = st.sets(st.sampled_from(["solution.py", "stdout.txt", "submission.csv", "data", "x"]), max_size=4)
 

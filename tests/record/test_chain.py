@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aira_bench.files import Unacceptable
 from aira_bench.keys import MachineKey
 from aira_bench.record import chain as chains
-from aira_bench.record.chain import Broken, Chain, ChainWriter, read_chain, require_signed
+from aira_bench.record.chain import BrokenChain, Chain, ChainWriter, read_chain, require_signed
 
 KEY, OTHER = MachineKey(b"1" * 32), MachineKey(b"2" * 32)
 EMPTY = read_chain(b"")
@@ -91,7 +91,7 @@ def test_a_stranger_cannot_sign_for_somebody_else(tmp_path: Path) -> None:
     signature = mine[start : start + 128]
     at = theirs.index(b'"signature":"') + len(b'"signature":"')
     forged = theirs[:at] + signature + theirs[at + 128 :]
-    with pytest.raises(Broken, match="its signature does not hold"):
+    with pytest.raises(BrokenChain, match="its signature does not hold"):
         read_chain(forged)
 
 
@@ -128,7 +128,7 @@ def test_each_line_is_told_to_who_remembers(tmp_path: Path) -> None:
     [b"\n", b"{}\n", b'{"chain":"0"}\n', b'{"chain":"' + b"0" * 64 + b'","body":{}}\n', b"\xff\xfe\n", b" \n" * 3],
 )
 def test_what_is_no_chain_names_its_first_line(data: bytes) -> None:
-    with pytest.raises(Broken, match=r"line 1 was changed or damaged"):
+    with pytest.raises(BrokenChain, match=r"line 1 was changed or damaged"):
         read_chain(data)
 
 
@@ -140,7 +140,7 @@ def test_a_chain_that_costs_too_much_to_read_is_refused(tmp_path: Path, monkeypa
     with pytest.raises(Unacceptable, match="more than 3 keys signed it"):
         read_chain(path.read_bytes())
     monkeypatch.setattr(chains, "MOST_LINE_BYTES", 100)
-    with pytest.raises(Broken, match=r"line 1 .*more than 100 bytes"):
+    with pytest.raises(BrokenChain, match=r"line 1 .*more than 100 bytes"):
         read_chain(path.read_bytes())
 
 

@@ -15,7 +15,7 @@ from aira_bench.record.run_record import read_run
 from aira_bench.record.schema import encode
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import Keeper
-from aira_bench.record.witness import Witness
+from aira_bench.record.seen_chains import Witness
 from generated_runs import LONG_AGO, manifest, write_run
 
 KEY, OTHER = MachineKey(b"1" * 32), MachineKey(b"2" * 32)

@@ -15,7 +15,7 @@ from aira_bench.files import Unacceptable
 from aira_bench.record.manifest import MOST_SEEDS, Manifest, RunPlan, encode_manifest, load_manifest
 from aira_bench.record.schema import SCHEMA
 from aira_bench.sandbox.isolation import BEST_FIRST
-from aira_bench.sandbox.protocol import Isolation, Role
+from aira_bench.sandbox.sandbox import Isolation, Role
 from generated_runs import manifest
 
 MADE = manifest("a", seeds=(0, 1), steps=3, schema_version=SCHEMA)

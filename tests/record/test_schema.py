@@ -34,7 +34,7 @@ from aira_bench.record.run_record import read_run
 from aira_bench.record.schema import SCHEMA, LaterSchema, encode, require_known
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import Keeper
-from aira_bench.record.witness import Witness
+from aira_bench.record.seen_chains import Witness
 from generated_runs import LONG_AGO, manifest, write_run
 from place import Place
 from recorded.shown import HERE, SCRIPTS_KEY

@@ -10,7 +10,7 @@ from aira_bench.files import Unacceptable
 from aira_bench.keys import MachineKey
 from aira_bench.record.chain import ChainWriter, read_chain
 from aira_bench.record.manifest import encode_manifest
-from aira_bench.record.witness import Remembered, Witness, confirmed_name, journal_name
+from aira_bench.record.seen_chains import SeenLength, Witness, confirmed_name, journal_name
 from generated_runs import manifest
 
 KEY = MachineKey(b"1" * 32)
@@ -29,7 +29,7 @@ def test_a_chain_may_grow_but_neither_shrink_nor_change(tmp_path: Path) -> None:
     data = chain_of(tmp_path / "c", 3)
     three = read_chain(data)
     two = read_chain(b"".join(data.splitlines(keepends=True)[:2]))
-    then = Remembered(2, two.seal)
+    then = SeenLength(2, two.seal)
     then.check(two)
     then.check(three)
     with pytest.raises(Unacceptable, match="it has 1 whole lines, but 2 were written here: its end was cut"):
@@ -37,21 +37,21 @@ def test_a_chain_may_grow_but_neither_shrink_nor_change(tmp_path: Path) -> None:
     with pytest.raises(Unacceptable, match="it has 0 whole lines"):
         then.check(None)
     with pytest.raises(Unacceptable, match="line 2 is not the one that was written here"):
-        Remembered(2, three.seal).check(three)
+        SeenLength(2, three.seal).check(three)
 
 
 @pytest.mark.parametrize("found", [None, read_chain(b"")])
 def test_of_a_run_recorded_elsewhere_nothing_is_expected(found: None) -> None:
-    Remembered().check(found)
+    SeenLength().check(found)
 
 
 def test_what_is_noted_is_recalled_for_that_run_and_chain_alone(tmp_path: Path) -> None:
     witness = Witness(tmp_path / "seen")
     witness.note(RUN, journal_name(0), 3, "seal3")
     witness.note(RUN, journal_name(0), 4, "seal4")
-    assert witness.recall(RUN, journal_name(0)) == Remembered(4, "seal4")
+    assert witness.recall(RUN, journal_name(0)) == SeenLength(4, "seal4")
     for run, name in ((RUN, journal_name(1)), (RUN, confirmed_name(0)), ("b" * 12, journal_name(0))):
-        assert witness.recall(run, name) == Remembered()
+        assert witness.recall(run, name) == SeenLength()
     assert (tmp_path / "seen" / RUN / "journal-0").stat().st_mode & 0o077 == 0
 
 
@@ -59,7 +59,7 @@ def test_a_machine_that_remembers_nothing_says_so_everywhere() -> None:
     witness = Witness(None)
     witness.begin(RUN, b"{}")
     witness.note(RUN, "record", 1, "seal")
-    assert witness.recall(RUN, "record") == Remembered()
+    assert witness.recall(RUN, "record") == SeenLength()
     assert list(witness.unseen(set())) == []
 
 
@@ -77,7 +77,7 @@ def test_a_note_that_is_not_ours_is_none(tmp_path: Path, spoil: Callable[[Path],
     witness = Witness(tmp_path)
     witness.note(RUN, "record", 3, "seal")
     spoil(tmp_path / RUN / "record")
-    assert witness.recall(RUN, "record") == Remembered()
+    assert witness.recall(RUN, "record") == SeenLength()
 
 
 def test_runs_that_are_not_at_hand_are_told_with_the_seeds_they_began(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from aira_bench.keys import KeyRing
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import read_run
 from aira_bench.record.sealing import Keeper
+from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import read_resumable
-from aira_bench.record.witness import Witness
 from aira_bench.runs.launch import resume
 from aira_bench.runs.loop import run_seed
 from generated_runs import LONG_AGO

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.reproduce.averages import accuracy_cells, core_cells
-from aira_bench.reproduce.cells import Cell, LeftOut, Report, Status, compare_decimal, decimal_text, places_of
+from aira_bench.reproduce.cells import Cell, LeftOut, Reproduction, Status, compare_decimal, decimal_text, places_of
 from aira_bench.reproduce.render import print_report, report_record
 from aira_bench.reproduce.tables import TABLES, reproduce
 from aira_bench.scaling.arithmetic import LayerCounts
@@ -70,7 +70,7 @@ def test_slack_is_exclusive() -> None:
 
 @given(st.lists(CELLS, max_size=12))
 def test_a_report_counts_every_cell_once(cells: list[Cell]) -> None:
-    report = Report(tuple(cells))
+    report = Reproduction(tuple(cells))
     assert sum(report.counts().values()) == len(cells)
     for status in Status:
         assert report.counts()[status] == sum(report.counts(table)[status] for table in report.tables)
@@ -81,7 +81,7 @@ def test_a_report_counts_every_cell_once(cells: list[Cell]) -> None:
 @given(st.lists(CELLS, max_size=8))
 @settings(max_examples=25)
 def test_what_is_printed_counts_what_is_recorded(cells: list[Cell]) -> None:
-    report = Report(tuple(cells), (LeftOut("headline", "a claim", "54 %", "nobody published it"),))
+    report = Reproduction(tuple(cells), (LeftOut("headline", "a claim", "54 %", "nobody published it"),))
     record, stream = report_record(report), io.StringIO()
     print_report(report, Console(file=stream, width=200))
     printed = stream.getvalue()

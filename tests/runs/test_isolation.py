@@ -10,7 +10,7 @@ from aira_bench.images.ensure import ImageSet
 from aira_bench.record.manifest import Manifest
 from aira_bench.runs.host import isolation_of, require_no_weaker
 from aira_bench.sandbox.isolation import BEST_FIRST, brings_kernel, is_weaker, weakest
-from aira_bench.sandbox.protocol import ContainerSpec, Isolation, PreparedContainer, Role
+from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, PreparedContainer, Role
 from generated_runs import manifest, write_run
 
 

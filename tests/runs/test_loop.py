@@ -16,22 +16,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aira_bench.agents.agent import Brief
 from aira_bench.agents.catalog import SEARCHERS, SPACES
-from aira_bench.agents.protocol import Brief
 from aira_bench.agents.searchers.searcher import Searcher, evolve
 from aira_bench.errors import AskedInVain, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
-from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.images.ensure import ImageSet
 from aira_bench.keys import MachineKey
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Node
 from aira_bench.runs.loop import run_seed
-from aira_bench.runs.session import Session, Stopped
+from aira_bench.runs.session import SearchSession, Stopped
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     ContainerSpec,
     FilesTooLarge,
     StepLost,
@@ -93,7 +93,7 @@ def session(
     hours: float = 10.0,
     cache: bool = True,
     scaffold: str = "greedy",
-) -> Session:
+) -> SearchSession:
     plan = RunPlan(
         name="t", agent="evolution", task="mad-2p", profile="cpu", scaffold=scaffold, fitness="hidden", seeds=(0,),
         steps=steps, hours=hours, step_timeout_s=100.0,
@@ -103,7 +103,7 @@ def session(
     brief = Brief("mad-2p", "", spec, "Accuracy", False, "cpu", "hidden", 100.0, 1024)
     evaluation = EvaluationSetting(TASK, "cpu", TaskData(tmp), ImageSet("agent:1", "judge:1"), "r", draw_secret="00")
     slots = SlotPool(sandbox, [ContainerSpec("agent:1", "agent", "r")], partial(open_evaluator, evaluation))
-    return Session(
+    return SearchSession(
         plan=plan, brief=brief, agent=SEARCHERS["evolution"],
         policy=make_scaffold(scaffold, steps=steps, lower_is_better=False), evaluation=evaluation,
         cache=ScoreCache(tmp / "scores", ("t",), MachineKey(bytes(32))) if cache else None, slots=slots,

@@ -12,7 +12,7 @@ from aira_bench.escaping import printable
 from aira_bench.evaluation.claim import CLAIM, claimed_value
 from aira_bench.output import CapturedOutput, display, last_line
 from aira_bench.runs.outcomes import failure_of
-from aira_bench.sandbox.protocol import Artifact, EndReason, RejectedArtifact, StepOutcome
+from aira_bench.sandbox.sandbox import Artifact, EndReason, RejectedArtifact, StepOutcome
 
 EMPTY = CapturedOutput(b"", b"", 0, "")
 FILE = Artifact("submission.csv", Path("x"), 1, "0")

@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aira_bench.agents.agent import Agent, Analysis, Brief, Proposal, Situation, StepReport, UnlookingAgent
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.protocol import Agent, Analysis, Brief, Proposal, Situation, StepReport, UnlookingAgent
 from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
 from aira_bench.evaluation.catalog import open_evaluator
-from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.journal import SeedEnded
 from aira_bench.record.node import ModelUse, Node
 from aira_bench.runs.loop import run_seed
-from aira_bench.runs.outcomes import Finding, assess
-from aira_bench.runs.session import Session, Stopped
+from aira_bench.runs.outcomes import Assessment, assess
+from aira_bench.runs.session import SearchSession, Stopped
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
@@ -63,7 +63,7 @@ def played(
     setting = EvaluationSetting(TASK, "cpu", TaskData(tmp_path), ImageSet("a", "e"), "r", draw_secret="00")
     slots = SlotPool(sandbox, [ContainerSpec("a", "agent", "r")], partial(open_evaluator, setting))
     policy = make_scaffold("regularized-evolution", steps=2, lower_is_better=False)
-    session = Session(
+    session = SearchSession(
         plan, brief, agent, policy, setting, None, slots, sandbox.world, lambda progress: None,
         retry_pauses_s=(0.0, 0.0),
     )  # fmt: skip
@@ -141,7 +141,7 @@ def test_a_stop_while_infrastructure_is_tried_again_leaves_no_half_step(tmp_path
     slots = SlotPool(sandbox, [ContainerSpec("a", "agent", "r")], partial(open_evaluator, setting))
     brief = Brief("mad-2p", "", TASK.metadata.aira.artifact, "Accuracy", False, "cpu", "hidden", 60.0, 1024)
     said: list[str] = []
-    session = Session(
+    session = SearchSession(
         plan, brief, EVOLUTION, make_scaffold("one-shot", steps=2, lower_is_better=False), setting, None, slots,
         sandbox.world, lambda progress: (said.append(progress.phase), len(said) == 3 and session.stop.set()),  # type: ignore[func-returns-value, arg-type, return-value]
         retry_pauses_s=(600.0, 600.0),
@@ -170,7 +170,7 @@ def test_hidden_validation_steers_rounded_and_never_the_claim(
 ) -> None:
     scored = replace(SCORED, validation=validation, claimed=says, validation_standard_error=0.125)
     found = assess(scored, claimed, None, "hidden", decimals)
-    assert found == Finding(
+    assert found == Assessment(
         "valid", "", says if says is not None else claimed, round(validation, decimals), 0.125, "M", True
     )
 
@@ -180,9 +180,9 @@ def test_where_claims_steer_the_agent_s_own_analysis_may_refuse_them(claimed: fl
     analysis = Analysis(bug, "x" * 400, None, ModelUse())
     found = assess(SCORED, claimed, analysis, "claimed", 4)
     if bug:
-        assert found == Finding("buggy", f"analysis: {'x' * 300}", claimed)
+        assert found == Assessment("buggy", f"analysis: {'x' * 300}", claimed)
     else:
-        assert found == Finding("valid", "", claimed, claimed, None, "M", True)
+        assert found == Assessment("valid", "", claimed, claimed, None, "M", True)
     assert assess(SCORED, claimed, analysis, "hidden", 4).step_class == "valid", "hidden scores it does not touch"
 
 
@@ -195,4 +195,4 @@ def test_what_is_unranked_is_kept_and_steers_nothing(steered_by: str, bug: bool)
 
 
 def test_a_refusal_is_the_submission_s_and_leaves_no_score() -> None:
-    assert assess(Refused("no"), 0.5, None, "hidden", 4) == Finding("invalid_submission", "no", 0.5)
+    assert assess(Refused("no"), 0.5, None, "hidden", 4) == Assessment("invalid_submission", "no", 0.5)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_bench.agents.fixed_code import SolutionFileAgent
-from aira_bench.agents.llm.agent import LlmAgent
+from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.errors import PrerequisiteError, TaskError, UsageError
 from aira_bench.hardware import usable_cores
 from aira_bench.keys import MachineKey

@@ -32,7 +32,7 @@ TASK = find_task("mad-2p").name
 STEPS = 2
 _ROOTS = (ROOT / "harness", ROOT / "evaluator", ROOT / "tests")
 _NAME = re.compile(r"`([\w/]+\.py): ([\w.]+)`")
-STAND_INS = {"aira_bench/sandbox/step.py: DockerStep.run": "played_host.py: solve"}
+STAND_INS = {"aira_bench/sandbox/step_containers.py: DockerStep.run": "played_host.py: solve"}
 """What plays a stop that needs an engine: here, an agent's container."""
 
 

@@ -10,7 +10,7 @@ from small_steps import SMALL, SUBMISSION, RunCode
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Limits, Mount, StepOutcome
+from aira_bench.sandbox.sandbox import ArtifactRequest, ContainerSpec, Limits, Mount, StepOutcome
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from small_steps import SMALL, SUBMISSION, RunCode
 
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, Mount, RejectedArtifact
+from aira_bench.sandbox.sandbox import Artifact, ArtifactRequest, Mount, RejectedArtifact
 
 pytestmark = pytest.mark.docker
 

@@ -13,9 +13,9 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.channels import ROWS, Reading, Setting, measure
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.hardening import Place
+from aira_bench.sandbox.hardening import ContainerPlace
 from aira_bench.sandbox.inside.channels import PILOT_BITS, WAYS, decode, pilot
-from aira_bench.sandbox.protocol import ContainerSpec, Isolation, PreparedContainer, Role
+from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, PreparedContainer, Role
 
 ATTEMPTS = 3
 """On a busy machine time slots are missed: a channel is open if one of a few tables says so."""
@@ -86,7 +86,7 @@ class Unread:
         return self._sandbox.isolation(image, role, gpu=gpu)
 
 
-def without_walls(spec: ContainerSpec, place: Place) -> dict[str, Any]:
+def without_walls(spec: ContainerSpec, place: ContainerPlace) -> dict[str, Any]:
     """A container as before there were walls between containers."""
     body = hardening.step_body(replace(spec, mounts=()), replace(place, kernel_files=None))
     host = body["HostConfig"]

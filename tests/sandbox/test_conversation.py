@@ -17,7 +17,7 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.conversation import Answers, DockerConversation, framed
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ContainerSpec, Conversation
+from aira_bench.sandbox.sandbox import ContainerSpec, Conversation
 
 MOST = 64
 SOON_S = 0.05
@@ -239,7 +239,7 @@ ORCHESTRATOR = """
 import sys, time
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ContainerSpec, Limits
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits
 sandbox = DockerSandbox(DockerEngine.connect())
 spec = ContainerSpec(sys.argv[1], "agent", sys.argv[2], Limits(memory_mib=64, workspace_mib=8, tmp_mib=8, shm_mib=8))
 talk = sandbox.prepare(spec).converse(

@@ -13,25 +13,25 @@ from pathlib import Path
 import pytest
 from small_steps import SMALL, SUBMISSION, RunCode
 
+from aira_bench.agents.agent import Brief
 from aira_bench.agents.fixed_code import SolutionFileAgent
-from aira_bench.agents.protocol import Brief
 from aira_bench.boards.board import build_tables
 from aira_bench.deadline import Deadline
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError
-from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Verdict
 from aira_bench.files import write_json
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.folder import RunFolder
 from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import failure_of
-from aira_bench.runs.session import Session
+from aira_bench.runs.session import SearchSession
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox import ending
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     Artifact,
     ContainerSpec,
     FilesTooLarge,
@@ -40,7 +40,7 @@ from aira_bench.sandbox.protocol import (
     StepLost,
     StepOutcome,
 )
-from aira_bench.sandbox.step import DockerStep
+from aira_bench.sandbox.step_containers import DockerStep
 from aira_bench.scaffolds.one_shot import OneShot
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
@@ -113,7 +113,7 @@ def test_a_slow_death_counts_against_the_agent_and_buys_no_second_draft(
     task = find_task("mad-2p")
     with DockerSandbox(slow) as sandbox:
         slots = SlotPool(sandbox, [spec], lambda *_: NoEvaluator())
-        session = Session(
+        session = SearchSession(
             plan=plan,
             brief=Brief("mad-2p", "", task.metadata.aira.artifact, "Accuracy", False, "cpu", "hidden", 1.0, 96),
             agent=SolutionFileAgent("script:slow.py", WRITE_AND_STAY),

@@ -3,7 +3,7 @@
 import pytest
 from small_steps import RunCode
 
-from aira_bench.sandbox.protocol import Limits
+from aira_bench.sandbox.sandbox import Limits
 
 pytestmark = pytest.mark.docker
 

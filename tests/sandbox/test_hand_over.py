@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aira_bench.sandbox.artifacts import relative_path
 from aira_bench.sandbox.inside import bootstrap, reader
-from aira_bench.sandbox.step import hand_over
+from aira_bench.sandbox.step_containers import hand_over
 
 names = st.text("abc_.", min_size=1, max_size=8).filter(lambda name: name not in (".", ".."))
 

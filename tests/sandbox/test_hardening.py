@@ -9,8 +9,8 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox import hardening, kernel_files, mounts
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.hardening import Place
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Role
+from aira_bench.sandbox.hardening import ContainerPlace
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Mount, Role
 from aira_bench.sandbox.seccomp import Kind, seccomp_profile
 
 FORBIDDEN = {
@@ -25,7 +25,7 @@ FORBIDDEN = {
 KINDS: tuple[Kind, ...] = ("trusted", "untrusted", "untrusted with a GPU")
 SHARED = {"pidfd_open", "pidfd_send_signal", "inotify_init1", "inotify_add_watch", "sysinfo", "readahead"}
 """Calls that reach what all containers of a machine share."""
-PLACE = Place("volume", 1, 40_000)
+PLACE = ContainerPlace("volume", 1, 40_000)
 
 
 def rules(kind: Kind, call: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from small_steps import SMALL
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.sandbox import caches
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Role
+from aira_bench.sandbox.sandbox import ArtifactRequest, ContainerSpec, Role
 
 pytestmark = pytest.mark.docker
 

@@ -7,7 +7,7 @@ from small_steps import RunCode
 
 from aira_bench.sandbox.inside import erofs
 from aira_bench.sandbox.own_files import OWN_COPY_BYTES
-from aira_bench.sandbox.protocol import Mount
+from aira_bench.sandbox.sandbox import Mount
 from aira_contract.containers import WORKSPACE
 
 LOOK = """

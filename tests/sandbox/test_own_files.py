@@ -6,7 +6,7 @@ import pytest
 
 from aira_bench.sandbox.hardening import granted_mib
 from aira_bench.sandbox.own_files import OWN_COPY_BYTES, own_kernel_files, with_own_files
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Mount
 
 
 def spec(*sources: Path) -> ContainerSpec:

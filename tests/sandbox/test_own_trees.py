@@ -20,7 +20,7 @@ from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.sandbox import caches, ending, hardening
 from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ArtifactRequest, ContainerSpec, Mount, StepOutcome
+from aira_bench.sandbox.sandbox import ArtifactRequest, ContainerSpec, Mount, StepOutcome
 from aira_bench.sandbox.trees import BARE_IMAGE, OwnTrees, key_of
 
 pytestmark = pytest.mark.docker
@@ -272,7 +272,7 @@ import sys
 from pathlib import Path
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ContainerSpec, Limits
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits
 sandbox = DockerSandbox(DockerEngine.connect())
 spec = ContainerSpec(sys.argv[1], "agent", sys.argv[2], Limits(memory_mib=64, workspace_mib=8, tmp_mib=8, shm_mib=8))
 step = sandbox.prepare(spec)

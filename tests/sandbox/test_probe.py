@@ -11,8 +11,8 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.probe import Check, probe
-from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.sandbox.probe import ProbeCheck, probe
+from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.sandbox.seccomp import seccomp_profile
 
 pytestmark = pytest.mark.docker
@@ -135,7 +135,7 @@ WEAKENED: dict[str, tuple[Callable[[Body], None], set[str]]] = {
 def test_a_missing_wall_is_seen(engine: DockerEngine, image: str, name: str) -> None:
     weaken, expected = WEAKENED[name]
 
-    def step_body(spec: ContainerSpec, place: hardening.Place) -> Body:
+    def step_body(spec: ContainerSpec, place: hardening.ContainerPlace) -> Body:
         body = hardening.step_body(spec, place)
         weaken(body)
         return body
@@ -146,7 +146,7 @@ def test_a_missing_wall_is_seen(engine: DockerEngine, image: str, name: str) -> 
 
 
 def test_a_probe_that_cannot_work_fails_closed(engine: DockerEngine, image: str) -> None:
-    def step_body(spec: ContainerSpec, place: hardening.Place) -> Body:
+    def step_body(spec: ContainerSpec, place: hardening.ContainerPlace) -> Body:
         body = hardening.step_body(spec, place)
         return body | {"Entrypoint": ["true"]}
 
@@ -166,7 +166,7 @@ class Bodies:
         self.made = 0
         self._lock = threading.Lock()
 
-    def __call__(self, spec: ContainerSpec, place: hardening.Place) -> Body:
+    def __call__(self, spec: ContainerSpec, place: hardening.ContainerPlace) -> Body:
         body = hardening.step_body(spec, place)
         with self._lock:
             self.made += 1
@@ -199,4 +199,4 @@ def test_a_machine_that_never_answers_is_told_so_in_one_line_with_a_next_command
 def test_a_check_says_what_it_saw(sandbox: DockerSandbox, image: str) -> None:
     checks = {check.name: check for check in probe(sandbox, image)}
     assert checks["workspace size"].seen.startswith("ENOSPC")
-    assert checks["network interfaces"] == Check("network interfaces", True, "['lo']", "['lo']")
+    assert checks["network interfaces"] == ProbeCheck("network interfaces", True, "['lo']", "['lo']")

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.probe import LIMITS
-from aira_bench.sandbox.probe_checks import Check, checks_of
-from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.sandbox.probe_checks import ProbeCheck, checks_of
+from aira_bench.sandbox.sandbox import ContainerSpec
 from probe_facts import facts, inspected
 
 SPEC = ContainerSpec("image:1", "probe", "r", LIMITS)
 Change = Callable[[dict[str, Any]], object]
 
 
-def failing(change: Change = lambda facts: None, engine: Change = lambda inspected: None) -> list[Check]:
+def failing(change: Change = lambda facts: None, engine: Change = lambda inspected: None) -> list[ProbeCheck]:
     seen, described = facts(), inspected(SPEC)
     change(seen)
     engine(described)

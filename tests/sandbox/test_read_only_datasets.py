@@ -8,7 +8,7 @@ import pytest
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.hardening import TRUSTED_UID
-from aira_bench.sandbox.protocol import ContainerSpec, Mount, Role
+from aira_bench.sandbox.sandbox import ContainerSpec, Mount, Role
 
 pytestmark = pytest.mark.docker
 

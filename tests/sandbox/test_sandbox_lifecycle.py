@@ -21,8 +21,8 @@ from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.owner import is_dead, this_process
-from aira_bench.sandbox.protocol import ContainerSpec, Mount
-from aira_bench.sandbox.step import DockerStep
+from aira_bench.sandbox.sandbox import ContainerSpec, Mount
+from aira_bench.sandbox.step_containers import DockerStep
 
 pytestmark = pytest.mark.docker
 
@@ -142,7 +142,7 @@ import sys
 from pathlib import Path
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
-from aira_bench.sandbox.protocol import ContainerSpec, Limits
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits
 sandbox = DockerSandbox(DockerEngine.connect())
 spec = ContainerSpec(sys.argv[1], "agent", sys.argv[2], Limits(memory_mib=64, workspace_mib=8, tmp_mib=8, shm_mib=8))
 unused, used = sandbox.prepare(spec), sandbox.prepare(spec)

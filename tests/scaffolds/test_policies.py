@@ -10,7 +10,7 @@ from aira_bench.scaffolds.evolutionary import Evolutionary
 from aira_bench.scaffolds.greedy import Greedy, debug_depth
 from aira_bench.scaffolds.mcts import MonteCarloTreeSearch
 from aira_bench.scaffolds.one_shot import OneShot
-from aira_bench.scaffolds.protocol import Draft
+from aira_bench.scaffolds.policy import Draft
 from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
 from aira_bench.testing import BUG, LOST, Result, node_after, play_policy
 

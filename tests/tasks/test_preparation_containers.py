@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from aira_bench.tasks.data_source import RawData, choose_source
 from aira_bench.tasks.preparation import half_spec
-from aira_bench.tasks.sources import RawData, choose_source
 from aira_bench.tasks.task import find_task
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from aira_bench.errors import TaskError
+from aira_bench.tasks.data_source import DataSource, RawData
 from aira_bench.tasks.preparation import prepare_task
-from aira_bench.tasks.sources import DataSource, RawData
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
 from aira_bench.world import SystemWorld

@@ -11,8 +11,8 @@ import yaml
 
 from aira_bench.errors import PrerequisiteError, TaskError, UsageError
 from aira_bench.paths import HostPaths
+from aira_bench.tasks.data_source import DataSource, RawData, choose_source, download_folder, provide_raw
 from aira_bench.tasks.metadata import read_metadata
-from aira_bench.tasks.sources import DataSource, RawData, choose_source, download_folder, provide_raw
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, find_task, load_task
 from file_server import FileServer, serve

@@ -14,9 +14,9 @@ import yaml
 from aira_bench.errors import TaskError
 from aira_bench.paths import HostPaths
 from aira_bench.sandbox.hardening import TRUSTED_UID
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Mount
+from aira_bench.tasks.data_source import DataSource, RawData
 from aira_bench.tasks.preparation import half_spec, prepare_task
-from aira_bench.tasks.sources import DataSource, RawData
 from aira_bench.tasks.store import TaskData, hash_tree, task_data
 from aira_bench.tasks.task import Task, find_task, load_task
 from aira_bench.testing import Call, Done, InMemorySandbox

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aira_bench.errors import ModelError, SandboxError
-from aira_bench.llm.protocol import Completion, CompletionRequest, Usage
+from aira_bench.llm.model import Completion, CompletionRequest, Usage
 from aira_bench.protocols import (
     Action,
     Analysis,

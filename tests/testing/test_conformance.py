@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.llm.agent import LlmAgent
+from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.agents.llm.model_sources import FunctionSource
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.ensure import ImageSet
-from aira_bench.llm.protocol import Completion, CompletionRequest, Model
+from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.recording import RecordingModel
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.scaffolds.catalog import SCAFFOLDS, make_scaffold
-from aira_bench.scaffolds.protocol import Policy
+from aira_bench.scaffolds.policy import Policy
 from aira_bench.tasks.task import find_task
 from aira_bench.testing import (
     AGENT_CHECKS,

@@ -9,17 +9,17 @@ from shlex import quote
 from typing import Protocol
 
 from aira_bench.agent_code.syntax import UnreadableCode, parse_any
+from aira_bench.agents.agent import Agent
 from aira_bench.agents.fixed_code import NoopAgent, SolutionFileAgent
-from aira_bench.agents.llm.agent import LlmAgent
+from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.agents.llm.model_sources import Budgets, FunctionSource, ProviderSource, ReplaySource, load_function
-from aira_bench.agents.protocol import Agent
 from aira_bench.agents.searchers.architectures import ArchitectureSpace
 from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent
 from aira_bench.agents.searchers.modules import ModuleSpace
 from aira_bench.agents.searchers.scripts import ScriptSpace
 from aira_bench.agents.searchers.searcher import OpenSpace, Searcher, draw_at_random, evolve, submit_baseline
-from aira_bench.cards.catalog import card_names, find_card
-from aira_bench.cards.schema import missing_to_use
+from aira_bench.cards.card import missing_to_use
+from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.extensions import Catalog, find_extension, installed
 from aira_bench.llm.recording import ScriptedModel
@@ -49,13 +49,14 @@ SEARCHERS: Mapping[str, BuiltIn] = {
     agent.name: agent
     for agent in (
         Searcher(
-            "evolution", "Mutates what did best: layers, a module's mechanisms, or the dials of a script.",
+            "evolution", "Mutates what did best: layers, a module's mechanisms, or the hyperparameters of a script.",
             "regularized-evolution", evolve, SPACES,
         ),
         BayesAgent(),
         IncrementalBayesAgent(),
         Searcher(
-            "random", "Draws architectures, modules, or a script's dials at random.", "greedy", draw_at_random, SPACES
+            "random", "Draws architectures, modules, or a script's hyperparameters at random.", "greedy",
+            draw_at_random, SPACES
         ),
         Searcher(
             "baseline",

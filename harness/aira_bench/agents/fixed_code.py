@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
+from aira_bench.agents.agent import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
 from aira_bench.files import Unacceptable, read_text, reason
 

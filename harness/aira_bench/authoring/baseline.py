@@ -15,10 +15,10 @@ from shlex import quote
 from typing import NoReturn
 
 from aira_bench import files
+from aira_bench.agents.agent import Situation, brief_for
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.protocol import Situation, brief_for
 from aira_bench.errors import TaskError, UsageError
-from aira_bench.scaffolds.protocol import Draft
+from aira_bench.scaffolds.policy import Draft
 from aira_bench.tasks.task import Task
 from aira_contract.settings import ProfileName
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from aira_bench.authoring.findings import CheckFailed, Finding, Tell
-from aira_bench.cards.catalog import load_card
-from aira_bench.cards.schema import Card, all_missing, resolve_base_url
+from aira_bench.cards.card import Card, all_missing, resolve_base_url
+from aira_bench.cards.card_files import load_card
 from aira_bench.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 from aira_bench.authoring.findings import Finding
-from aira_bench.authoring.place import Place
+from aira_bench.authoring.place import CheckedTask
 from aira_bench.deadline import Deadline
 from aira_bench.errors import EvaluationFailed, TaskError
 from aira_bench.evaluation.catalog import open_evaluator
@@ -18,7 +18,7 @@ from aira_bench.evaluation.judge import judge_spec, run_judge, verdict_of
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused
 from aira_bench.output import last_line
-from aira_bench.sandbox.protocol import StepOutcome
+from aira_bench.sandbox.sandbox import StepOutcome
 from aira_contract.files import EVALUATE_SCRIPT
 from aira_contract.invocation import DONE, REFUSED
 from aira_contract.reports import RESULT_MARKER
@@ -29,7 +29,7 @@ _BLOCK = re.compile(re.escape(RESULT_MARKER) + r"\s*\{")
 _JUDGED_ALONE = ("csv", "architecture")
 
 
-def score_submission(place: Place, submission: bytes, name: str) -> float:
+def score_submission(place: CheckedTask, submission: bytes, name: str) -> float:
     """Return the test score of a submission; tells it, and remarks on it.
 
     Args:
@@ -48,12 +48,12 @@ def score_submission(place: Place, submission: bytes, name: str) -> float:
     return score
 
 
-def is_judged_alone(place: Place) -> bool:
+def is_judged_alone(place: CheckedTask) -> bool:
     """Whether `evaluate.py` reads the submission itself, with no container in between."""
     return place.task.metadata.aira.artifact.kind in _JUDGED_ALONE
 
 
-def _evaluate(place: Place, submission: bytes, name: str) -> float:
+def _evaluate(place: CheckedTask, submission: bytes, name: str) -> float:
     """The score that a run would give code, in all the containers that takes."""
     scored = Submission.of(place.task.metadata.aira.artifact, submission)
     deadline = Deadline.after(place.task.profile(place.profile).evaluation_timeout_s, "evaluation")
@@ -70,7 +70,7 @@ def _evaluate(place: Place, submission: bytes, name: str) -> float:
     return verdict.test
 
 
-def _judge(place: Place, submission: bytes, name: str) -> float:
+def _judge(place: CheckedTask, submission: bytes, name: str) -> float:
     """The score that `evaluate.py` prints.
 
     Raises:
@@ -100,7 +100,7 @@ def _judge(place: Place, submission: bytes, name: str) -> float:
     return verdict.test
 
 
-def _run_evaluate(place: Place, submission: bytes) -> StepOutcome:
+def _run_evaluate(place: CheckedTask, submission: bytes) -> StepOutcome:
     profile = place.task.profile(place.profile)
     name = place.task.metadata.aira.artifact.name
     container = place.host.sandbox.prepare(judge_spec(place.setting, place.limits))
@@ -113,7 +113,7 @@ def _run_evaluate(place: Place, submission: bytes) -> StepOutcome:
         container.close()
 
 
-def _check_bounds(place: Place, name: str, score: float) -> None:
+def _check_bounds(place: CheckedTask, name: str, score: float) -> None:
     info, lower = place.task.metadata.logging_info, place.task.lower_is_better
     optimum, worst = info.optimal_score, info.estimated_worst_score
     slack = 1e-9 * max(1.0, abs(score))
@@ -127,7 +127,7 @@ def _check_bounds(place: Place, name: str, score: float) -> None:
         place.tell(Finding("metadata.yaml", seen, is_remark=True))
 
 
-def check_refusals(place: Place, submission: bytes, score: float) -> None:
+def check_refusals(place: CheckedTask, submission: bytes, score: float) -> None:
     """An empty submission has to be refused, a cut one should be, and the same one should have the same score.
 
     Raises:

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aira_bench.authoring.findings import Tell
-from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.images.ensure import ImageSet
 from aira_bench.runs.host import Host
-from aira_bench.sandbox.protocol import Limits
+from aira_bench.sandbox.sandbox import Limits
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
 from aira_contract.settings import ON_GPUS, ProfileName
 
 
 @dataclass(frozen=True)
-class Place:
+class CheckedTask:
     """A task with data made for one check."""
 
     host: Host

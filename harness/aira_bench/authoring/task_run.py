@@ -16,15 +16,15 @@ from aira_bench import files
 from aira_bench.authoring.baseline import Baseline, Gold, Solution
 from aira_bench.authoring.evaluate_check import check_refusals, is_judged_alone, score_submission
 from aira_bench.authoring.findings import Finding, Tell
-from aira_bench.authoring.place import Place
+from aira_bench.authoring.place import CheckedTask
 from aira_bench.authoring.public_labels import find_public_labels
 from aira_bench.errors import TaskError
 from aira_bench.images.flavour import load_flavour
 from aira_bench.runs.host import Host, agent_spec, flavour_for, lacked_packages
 from aira_bench.runs.outcomes import failure_of
-from aira_bench.sandbox.protocol import ArtifactRequest
+from aira_bench.sandbox.sandbox import ArtifactRequest
+from aira_bench.tasks.data_source import DataSource, provide_raw
 from aira_bench.tasks.preparation import prepare_task
-from aira_bench.tasks.sources import DataSource, provide_raw
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
 from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
@@ -63,7 +63,7 @@ def run_task(
     images = host.build_images(flavour_for(task, profile, host.hardware))
     _tell_lacking(host, task, profile, tell)
     with _scratch_folder(host) as scratch:
-        place = Place(
+        place = CheckedTask(
             host, task, profile, TaskData(scratch / "data"), images, f"check-{host.world.new_id()}", scratch, tell
         )
         try:
@@ -104,7 +104,7 @@ def _tell_lacking(host: Host, task: Task, profile: ProfileName, tell: Tell) -> N
         tell(Finding("metadata.yaml", seen, is_remark=True))
 
 
-def _make_data(place: Place, source: DataSource, note: Callable[[str], None]) -> None:
+def _make_data(place: CheckedTask, source: DataSource, note: Callable[[str], None]) -> None:
     host, task, profile = place.host, place.task, place.profile
     prepare_task(
         task, profile, place.data, source=source, sandbox=host.sandbox, image=place.images.evaluator,
@@ -137,7 +137,7 @@ def _check_half(script: Path, folder: Path) -> None:
         raise TaskError(f"{script} wrote nothing; expected files in the folder that --agent-data-mount-dir names.")
 
 
-def _score(place: Place, baseline: Baseline, note: Callable[[str], None]) -> float:
+def _score(place: CheckedTask, baseline: Baseline, note: Callable[[str], None]) -> float:
     if isinstance(baseline, Gold):
         submission = baseline.content
     else:
@@ -150,7 +150,7 @@ def _score(place: Place, baseline: Baseline, note: Callable[[str], None]) -> flo
     return score
 
 
-def _solve(place: Place, solution: Solution) -> bytes:
+def _solve(place: CheckedTask, solution: Solution) -> bytes:
     """Run a solution in an agent container; return the artifact it leaves.
 
     Raises:
@@ -179,7 +179,7 @@ def _solve(place: Place, solution: Solution) -> bytes:
     return (destination / artifact.name).read_bytes()
 
 
-def _compare(place: Place, baselines: list[Baseline], scores: list[float]) -> None:
+def _compare(place: CheckedTask, baselines: list[Baseline], scores: list[float]) -> None:
     """A gold submission has to beat a baseline, in the direction that the metadata says."""
     lower = place.task.lower_is_better
     gold = [(b.name, s) for b, s in zip(baselines, scores, strict=True) if isinstance(b, Gold)]

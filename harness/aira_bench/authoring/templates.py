@@ -18,7 +18,7 @@ from shlex import quote
 from typing import Literal, get_args
 
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.cards.catalog import shipped_names
+from aira_bench.cards.card_files import shipped_names
 from aira_bench.errors import UsageError
 from aira_bench.files import write_atomically
 from aira_bench.scaffolds.catalog import SCAFFOLDS

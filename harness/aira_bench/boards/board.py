@@ -18,7 +18,7 @@ from aira_bench.record.conditions import Conditions, comparable_with
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.run_record import RunRecord, read_run
-from aira_bench.record.witness import Witness
+from aira_bench.record.seen_chains import Witness
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def _run_task(
     from aira_bench.authoring.task_run import run_task, with_timeout
     from aira_bench.cli.display import RunDisplay
     from aira_bench.runs.connect import connect_host
-    from aira_bench.tasks.sources import SYNTHETIC, choose_source
+    from aira_bench.tasks.data_source import SYNTHETIC, choose_source
 
     task.profile(profile)
     synthetic = SYNTHETIC if task.metadata.aira.synthetic else None

@@ -10,7 +10,7 @@ from aira_contract.settings import PROFILES
 
 if TYPE_CHECKING:
     from aira_bench.sandbox.channels import Reading
-    from aira_bench.sandbox.protocol import Isolation
+    from aira_bench.sandbox.sandbox import Isolation
 
 _EPILOG = """example:
   aira-bench doctor --profile cpu

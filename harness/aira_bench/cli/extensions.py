@@ -57,8 +57,8 @@ def _built_in(kind: str) -> set[str]:
     import os
 
     from aira_bench.agents.catalog import SEARCHERS
-    from aira_bench.cards.catalog import card_names
-    from aira_bench.cards.schema import PROVIDER_NAMES
+    from aira_bench.cards.card import PROVIDER_NAMES
+    from aira_bench.cards.card_files import card_names
     from aira_bench.scaffolds.catalog import SCAFFOLDS
     from aira_bench.tasks.metadata import ARTIFACT_KINDS
     from aira_bench.tasks.task import shipped_tasks

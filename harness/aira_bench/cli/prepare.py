@@ -32,7 +32,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.host import prepare
-    from aira_bench.tasks.sources import choose_source
+    from aira_bench.tasks.data_source import choose_source
     from aira_bench.tasks.task import find_task
     from aira_bench.terminal import say, say_json
 

@@ -3,12 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from aira_bench.evaluation.judge import JudgeAlone
-from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.resident import ResidentJudge, may_stay
 from aira_bench.evaluation.served_script import ServedScript
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.traced_module import TracedModule
 from aira_bench.extensions import Catalog
-from aira_bench.sandbox.protocol import Limits, Sandbox
+from aira_bench.sandbox.sandbox import Limits, Sandbox
 
 EVALUATORS: Catalog[SubmissionEvaluator] = Catalog(
     "evaluator",

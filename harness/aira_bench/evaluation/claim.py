@@ -6,7 +6,7 @@ Not covered: what a claim does to a search (`aira_bench.runs.step`). It is never
 import json
 import math
 
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, StepOutcome
+from aira_bench.sandbox.sandbox import Artifact, ArtifactRequest, StepOutcome
 from aira_contract.claims import MAX_CLAIM_BYTES, METRIC_KEY, VALUE_KEY
 from aira_contract.files import CLAIM_FILE
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError
 from aira_bench.escaping import printable
-from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, ScriptEnd, Verdict, read_verdict
 from aira_bench.output import last_line
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
     ContainerSpec,

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aira_bench.errors import AiraError
-from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.output import display
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     ContainerSpec,
     EndReason,
     Limits,
@@ -33,7 +33,7 @@ TAKING_TURNS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Judge and predictor share cores: threads of the one that waits must not spin on them."""
 
 
-def predict_spec(setting: EvaluationSetting, limits: Limits, handover: Path, meeting: str) -> ContainerSpec:
+def predict_spec(setting: EvaluationSetting, limits: Limits, handover: Path, socket_volume: str) -> ContainerSpec:
     """Return a container that sees one handed-over model and the judge's sockets, and no data."""
     return ContainerSpec(
         image=setting.images.agent,
@@ -42,7 +42,7 @@ def predict_spec(setting: EvaluationSetting, limits: Limits, handover: Path, mee
         limits=limits,
         mounts=(Mount(handover / HANDOVER_FILE, HANDOVER_FOLDER / HANDOVER_FILE),),
         environment={PROFILE_VARIABLE: setting.profile, **TAKING_TURNS},
-        meeting=meeting,
+        socket_volume=socket_volume,
     )
 
 

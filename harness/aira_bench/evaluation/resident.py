@@ -26,13 +26,13 @@ from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError
 from aira_bench.escaping import printable
 from aira_bench.evaluation.judge import judge_in, judge_spec, timed_out
-from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, Verdict, read_verdict
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import write_atomically
 from aira_bench.output import last_line_of
-from aira_bench.sandbox.protocol import Conversation, ConversationTimeout, Limits, PreparedContainer, Sandbox
+from aira_bench.sandbox.sandbox import Conversation, ConversationTimeout, Limits, PreparedContainer, Sandbox
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.task import Task
 from aira_contract.containers import HIDDEN, TASK

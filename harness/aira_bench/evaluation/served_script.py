@@ -29,12 +29,12 @@ from aira_bench.escaping import printable
 from aira_bench.evaluation.claim import CLAIM, claimed_value
 from aira_bench.evaluation.judge import judge, judge_spec
 from aira_bench.evaluation.predictors import TAKING_TURNS, Predictors, predict_spec
-from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.output import last_line
 from aira_bench.record.attempts import keep_attempt
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
     ContainerSpec,
@@ -86,11 +86,11 @@ class ServedScript:
                 hint=f"rm -r {setting.data.folder}   (the next run prepares it again)",
             )
         self._setting, self._sandbox, self._limits, self._clock = setting, sandbox, limits, clock
-        self._meeting = f"aira-meeting-{secrets.token_hex(6)}"
+        self._socket_volume = f"aira-sockets-{secrets.token_hex(6)}"
         self._fits = WarmContainer(sandbox, fit_spec(setting, limits, clock), ahead)
         # The judge computes on the slot's cores while the model computes on its GPU, or on the same cores in turn.
         alone = judge_spec(setting, replace(limits, gpu_uuid=None))
-        judging = replace(alone, meeting=self._meeting, environment={**alone.environment, **TAKING_TURNS})
+        judging = replace(alone, socket_volume=self._socket_volume, environment={**alone.environment, **TAKING_TURNS})
         self._judges = WarmContainer(sandbox, judging, ahead)
         self._lock = threading.Lock()
         self._predictors: Predictors | None = None
@@ -185,7 +185,7 @@ class ServedScript:
 
     def _serve(self, made: Handover, deadline: Deadline, destination: Path) -> Verdict:
         container = self._judges.take()
-        spec = predict_spec(self._setting, self._limits, made.folder, self._meeting)
+        spec = predict_spec(self._setting, self._limits, made.folder, self._socket_volume)
         sockets = [secrets.token_hex(16) for _ in range(self._clock.predictors)]
         told = TrainingRecord(
             made.sha256, made.claimed, self._clock.serving_s, made.seconds, sockets, self._setting.draw_secret

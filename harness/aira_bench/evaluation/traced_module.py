@@ -17,11 +17,11 @@ from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError, TaskError
 from aira_bench.escaping import printable
 from aira_bench.evaluation.judge import judge_spec, run_judge, verdict_of
-from aira_bench.evaluation.protocol import EvaluationSetting
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Verdict
 from aira_bench.output import last_line
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Sandbox, StepOutcome
+from aira_bench.sandbox.sandbox import Artifact, ArtifactRequest, ContainerSpec, Limits, Sandbox, StepOutcome
 from aira_bench.sandbox.warm import WarmContainer
 from aira_contract.containers import DATA
 from aira_contract.files import (

@@ -4,7 +4,7 @@ Containers have no network while they are built, and the host's pip settings (mi
 appears under its own name only when it is whole, and files that are there are not fetched again: a download that was
 cut off goes on where it stopped, at the latest batch.
 
-Not covered: packages published as source only (`aira_bench.images.sources`).
+Not covered: packages published as source only (`aira_bench.images.source_archives`).
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import Flavour, normal_name
-from aira_bench.images.sources import fetch_source, host_index
+from aira_bench.images.source_archives import fetch_source, host_index
 
 _TIMEOUT_S = 3600
 _BATCH = 10

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from aira_bench.llm.protocol import FinishReason
+from aira_bench.llm.model import FinishReason
 
 FailureKind = Literal["refused", "rate_limited", "transient", "unanswerable"]
 Culprit = Literal["key", "permission", "model", "billing", "address", "request"]

@@ -5,8 +5,8 @@ Both are None when a price that is needed is unknown: an unknown cost is never t
 Not covered: taxes, discounts, batch rates, and attempts the provider bills although they failed.
 """
 
-from aira_bench.cards.schema import Card, Prices, Rates
-from aira_bench.llm.protocol import CompletionRequest, Usage
+from aira_bench.cards.card import Card, Prices, Rates
+from aira_bench.llm.model import CompletionRequest, Usage
 from aira_bench.llm.schemas import schema_text
 
 _TOKENS_PER_MTOK = 1e6

@@ -14,9 +14,9 @@ import tenacity
 from aira_bench.errors import ModelError
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout
+from aira_bench.llm.model import Completion, CompletionRequest, Usage
 from aira_bench.llm.pricing import call_cost_usd
-from aira_bench.llm.protocol import Completion, CompletionRequest, Usage
-from aira_bench.llm.providers.protocol import Answer, Endpoint, Session
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession
 from aira_bench.llm.schemas import parse_object
 from aira_bench.world import World
 
@@ -47,7 +47,7 @@ class ProviderModel:
     def __init__(
         self,
         endpoint: Endpoint,
-        open_session: Callable[[Endpoint], Session],
+        open_session: Callable[[Endpoint], ProviderSession],
         *,
         limiter: AdaptiveLimiter,
         world: World,
@@ -88,13 +88,13 @@ class ProviderModel:
         except ProviderFailure as failure:
             if failure.finish_reason is None:
                 raise self._error(failure, self._attempts(retrying), started_s) from failure
-            answer = Answer("", failure.finish_reason, self._endpoint.card.model, Usage(), failure.request_id)
+            answer = ProviderAnswer("", failure.finish_reason, self._endpoint.card.model, Usage(), failure.request_id)
         except GateTimeout as error:
             message = f"{self._who()} stayed behind its rate limit for all of {deadline_s:.0f} s."
             raise ModelError(message, hint="resume the run with a lower --concurrency") from error
         return self._completion(request, answer, self._attempts(retrying), started_s)
 
-    def _attempt(self, request: CompletionRequest, course: _Course) -> Answer:
+    def _attempt(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:
         with self._limiter.place(course.deadline_at_s):
             left_s = course.deadline_at_s - self._world.monotonic_s()
             try:
@@ -108,8 +108,8 @@ class ProviderModel:
         self._limiter.succeeded()
         return answer
 
-    def _timed_attempt(self, request: CompletionRequest, timeout_s: float) -> Answer:
-        outcome: list[Answer | BaseException] = []
+    def _timed_attempt(self, request: CompletionRequest, timeout_s: float) -> ProviderAnswer:
+        outcome: list[ProviderAnswer | BaseException] = []
         session = self._open_session(self._endpoint)
 
         def ask() -> None:
@@ -147,7 +147,9 @@ class ProviderModel:
     def _attempts(self, retrying: tenacity.Retrying) -> int:
         return int(retrying.statistics.get("attempt_number", 1))
 
-    def _completion(self, request: CompletionRequest, answer: Answer, attempts: int, started_s: float) -> Completion:
+    def _completion(
+        self, request: CompletionRequest, answer: ProviderAnswer, attempts: int, started_s: float
+    ) -> Completion:
         text = self._redact(answer.text)
         return Completion(
             text=text,

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from aira_bench.errors import RunStateError
 from aira_bench.files import parse_json, read_file, spell_half_surrogates, write_json
-from aira_bench.llm.protocol import Completion, CompletionRequest, Json, Model
+from aira_bench.llm.model import Completion, CompletionRequest, Json, Model
 from aira_bench.llm.schemas import parse_object
 
 SCHEMA = 1

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aira_bench.files import Unacceptable, parse_json, spell_half_surrogates
-from aira_bench.llm.protocol import Json
+from aira_bench.llm.model import Json
 
 
 def closed_schema(schema: Mapping[str, Any]) -> Json:

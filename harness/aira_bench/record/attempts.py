@@ -9,7 +9,7 @@ from pathlib import Path
 from aira_bench.errors import AiraError
 from aira_bench.escaping import printable
 from aira_bench.output import display
-from aira_bench.sandbox.protocol import StepLost
+from aira_bench.sandbox.sandbox import StepLost
 
 _ATTEMPT = "attempt_"
 

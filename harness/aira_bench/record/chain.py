@@ -63,7 +63,7 @@ class Chain:
         return self.seals[-1] if self.seals else _GENESIS[self.version]
 
 
-class Broken(Unacceptable):
+class BrokenChain(Unacceptable):
     """A line was changed or damaged."""
 
     def __init__(self, line: int, reason: str) -> None:
@@ -79,7 +79,7 @@ def read_chain(data: bytes) -> Chain:
     """Check links, and the last signature of each key.
 
     Raises:
-        Broken: a line does not fit the one before it, is too long, or its signature is not of its key.
+        BrokenChain: a line does not fit the one before it, is too long, or its signature is not of its key.
     """
     version = 1 if _LINE_1.match(data) else 2
     pattern, seal, whole = (_LINE_1 if version == 1 else _LINE), _GENESIS[version], 0
@@ -88,16 +88,16 @@ def read_chain(data: bytes) -> Chain:
     signed: dict[str, tuple[int, str, str]] = {}
     for number, raw in enumerate(io.BytesIO(data), start=1):
         if len(raw) > MOST_LINE_BYTES:
-            raise Broken(number, f"it has more than {MOST_LINE_BYTES:,} bytes")
+            raise BrokenChain(number, f"it has more than {MOST_LINE_BYTES:,} bytes")
         if not raw.endswith(b"\n"):
             break
         match = pattern.match(raw)
         body = raw[match.end() : -2] if match else b""
         if match is None or raw[-2:] != b"}\n":
-            raise Broken(number, "it is no line of a chain")
+            raise BrokenChain(number, "it is no line of a chain")
         link = match.group(1).decode("ascii")
         if link != _link(version, seal, body):
-            raise Broken(number, "the hash chain is broken")
+            raise BrokenChain(number, "the hash chain is broken")
         signature = match.group(2).decode("ascii") if version == 2 and match.group(2) else ""
         if signature:
             whose = signature[:KEY_CHARACTERS]
@@ -112,7 +112,7 @@ def read_chain(data: bytes) -> Chain:
     for number, link, signature in signed.values():
         signer = signer_of(signature, _PURPOSE + link.encode("ascii"))
         if signer is None:
-            raise Broken(number, "its signature does not hold")
+            raise BrokenChain(number, "its signature does not hold")
         signers.append(signer)
     vouched = max((number for number, _, _ in signed.values()), default=0)
     return Chain(version, tuple(bodies), tuple(seals), whole, whole < len(data), tuple(signers), vouched)

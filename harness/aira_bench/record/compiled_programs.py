@@ -31,7 +31,7 @@ class CompiledPrograms:
         """Return the file that the last judge of these graphs left, if it is still kept.
 
         Args:
-            graphs: a traced module as it is stored; its first line, which holds the hyper-parameters, does not count.
+            graphs: a traced module as it is stored; its first line, which holds the hyperparameters, does not count.
         """
         path = self._path(graphs)
         try:

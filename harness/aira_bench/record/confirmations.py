@@ -21,7 +21,7 @@ from aira_bench.record.node import Node
 from aira_bench.record.schema import UNNAMED, LineSchema, decode
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import Keeper, hash_files, require_files
-from aira_bench.record.witness import Witness, confirmed_name
+from aira_bench.record.seen_chains import Witness, confirmed_name
 
 _NAME = "hidden/confirmed.jsonl"
 

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, read_file
 from aira_bench.keys import KeyRing, MachineKey
-from aira_bench.record.chain import MOST_BYTES, Broken, Chain, ChainWriter, Noted, read_chain
+from aira_bench.record.chain import MOST_BYTES, BrokenChain, Chain, ChainWriter, Noted, read_chain
 from aira_bench.record.node import Node
 from aira_bench.record.schema import UNNAMED, LineSchema, decode, encode
 
@@ -106,7 +106,7 @@ def read_journal(root: Path, name: str | PurePosixPath, ring: KeyRing | None = N
             if number > ours:
                 _check_numbers(event)
         except Unacceptable as error:
-            raise Broken(number, str(error)) from error
+            raise BrokenChain(number, str(error)) from error
         events.append(event)
     return JournalContent(events, chain)
 

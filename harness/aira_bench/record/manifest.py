@@ -17,7 +17,7 @@ from aira_bench.files import Unacceptable, naming, parse_json, read_file, spell_
 from aira_bench.record.normalized import Anchors
 from aira_bench.record.schema import SCHEMA, UNNAMED, require_known
 from aira_bench.sandbox.isolation import weakest
-from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
+from aira_bench.sandbox.sandbox import Isolation, IsolationWord, Role
 from aira_bench.tasks.metadata import describe_validation_error
 from aira_contract.settings import ProfileName, SeedSet
 

@@ -38,7 +38,7 @@ from aira_bench.record.manifest import Manifest, load_manifest
 from aira_bench.record.node import Node, best_node
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import RunEnded, RunOpened, SeedSeal, decode_run, require_files
-from aira_bench.record.witness import RECORD, Witness, journal_name
+from aira_bench.record.seen_chains import RECORD, Witness, journal_name
 
 Depth = Literal["records", "submitted", "all"]
 """Whose files are hashed: nobody's, those of submitted steps, or those of every step."""

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import Unacceptable, parse_json, spell_half_surrogates
-from aira_bench.record.chain import Broken, Chain
+from aira_bench.record.chain import BrokenChain, Chain
 from aira_bench.version import __version__
 
 SCHEMA: Literal[3] = 3
@@ -75,7 +75,7 @@ def decode(chain: Chain, adapter: TypeAdapter[Event], ours: int = 0) -> Iterator
             keys that stand twice.
 
     Raises:
-        Broken: a line is none of the adapter's events.
+        BrokenChain: a line is none of the adapter's events.
         LaterSchema: a later version wrote it.
     """
     for number, body in enumerate(chain.bodies, start=1):
@@ -85,9 +85,9 @@ def decode(chain: Chain, adapter: TypeAdapter[Event], ours: int = 0) -> Iterator
             event = adapter.validate_json(spell_half_surrogates(body), strict=True)
         except ValidationError as error:
             _require_known_line(number, body)
-            raise Broken(number, str(error.errors()[0]["msg"])[:PROBLEM_CHARS]) from error
+            raise BrokenChain(number, str(error.errors()[0]["msg"])[:PROBLEM_CHARS]) from error
         except Unacceptable as error:
-            raise Broken(number, str(error)) from error
+            raise BrokenChain(number, str(error)) from error
         yield number, event
 
 

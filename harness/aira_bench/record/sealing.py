@@ -23,7 +23,7 @@ from aira_bench.record.journal import JournalFile, SeedOpened, StepEnded, read_j
 from aira_bench.record.manifest import Manifest, encode_manifest
 from aira_bench.record.node import Node
 from aira_bench.record.schema import UNNAMED, LineSchema, decode, encode
-from aira_bench.record.witness import RECORD, Witness, journal_name
+from aira_bench.record.seen_chains import RECORD, Witness, journal_name
 
 MOST_FILE_BYTES = 2**32
 MOST_ENTRIES = 1_000_000

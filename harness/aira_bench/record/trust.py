@@ -14,8 +14,8 @@ from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.sealing import MOST_ENTRIES, MOST_FILE_BYTES
-from aira_bench.record.witness import Witness, journal_name
-from aira_bench.tasks.sources import SYNTHETIC
+from aira_bench.record.seen_chains import Witness, journal_name
+from aira_bench.tasks.data_source import SYNTHETIC
 from aira_bench.tasks.task import names_folder
 
 

@@ -44,7 +44,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Report:
+class Reproduction:
     """All cells of the tables asked for, in the tables' order."""
 
     cells: tuple[Cell, ...]

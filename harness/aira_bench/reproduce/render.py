@@ -6,13 +6,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from aira_bench.reproduce.cells import Report, Status
+from aira_bench.reproduce.cells import Reproduction, Status
 from aira_bench.terminal import cell as shown
 
 _STYLES = {Status.REPRODUCED: "green", Status.ROUNDING: "cyan", Status.ERRATUM: "yellow", Status.MISMATCH: "bold red"}
 
 
-def report_record(report: Report) -> dict[str, Any]:
+def report_record(report: Reproduction) -> dict[str, Any]:
     """Return the whole report, for JSON: `summary`, `cells`, `left_out`."""
     summary = {table: {str(key): value for key, value in report.counts(table).items()} for table in report.tables}
     return {
@@ -24,7 +24,7 @@ def report_record(report: Report) -> dict[str, Any]:
     }
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_report(report: Reproduction, console: Console) -> None:
     """Print counts, then what deserves reading."""
     console.print(_summary(report))
     noted = [cell for cell in report.cells if cell.status is not Status.REPRODUCED]
@@ -41,7 +41,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(shown(f"not recomputable: {claim.row}: {claim.published} ({claim.reason})"))
 
 
-def _summary(report: Report) -> Table:
+def _summary(report: Reproduction) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("table")
     for status in Status:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aira_bench.errors import UsageError
 from aira_bench.reproduce.averages import accuracy_cells, core_cells
-from aira_bench.reproduce.cells import Cell, LeftOut, Report
+from aira_bench.reproduce.cells import Cell, LeftOut, Reproduction
 from aira_bench.reproduce.headline import headline_cells
 from aira_bench.reproduce.patterns import pattern_cells
 from aira_bench.reproduce.steps import layer_cells, step_cells
@@ -25,7 +25,7 @@ TABLES: dict[str, Callable[[Path | None], _Recomputed]] = {
 }
 
 
-def reproduce(tables: Sequence[str] | None = None, folder: Path | None = None) -> Report:
+def reproduce(tables: Sequence[str] | None = None, folder: Path | None = None) -> Reproduction:
     """Recompute published tables from formulas and from each other, and compare every number.
 
     Args:
@@ -48,4 +48,4 @@ def reproduce(tables: Sequence[str] | None = None, folder: Path | None = None) -
             more, missing = TABLES[name](folder)
             cells += more
             left_out += missing
-    return Report(tuple(cells), tuple(left_out))
+    return Reproduction(tuple(cells), tuple(left_out))

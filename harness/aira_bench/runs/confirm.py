@@ -17,8 +17,8 @@ from shlex import quote
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
-from aira_bench.evaluation.protocol import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
 from aira_bench.files import Unacceptable, read_file
 from aira_bench.record.attempts import keep_attempt

@@ -7,14 +7,14 @@ import os
 from collections.abc import Collection, Mapping
 from shlex import quote
 
+from aira_bench.agents.agent import Agent
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.protocol import Agent
 from aira_bench.bundled import bundled_folder
-from aira_bench.cards.catalog import card_names
+from aira_bench.cards.card_files import card_names
 from aira_bench.errors import RunStateError
 from aira_bench.evaluation.catalog import EVALUATORS
 from aira_bench.extensions import Extension, ExtensionRecord, Kind, find_extension
-from aira_bench.llm.connect import PROVIDERS
+from aira_bench.llm.model_of_card import PROVIDERS
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.scaffolds.catalog import SCAFFOLDS

@@ -22,15 +22,15 @@ from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
-from aira_bench.record.witness import Witness
+from aira_bench.record.seen_chains import Witness
 from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.slots import split_cores
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
-from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
+from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
+from aira_bench.tasks.data_source import DataSource, provide_raw
 from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
-from aira_bench.tasks.sources import DataSource, provide_raw
 from aira_bench.tasks.store import TaskData, task_data
 from aira_bench.tasks.task import DESCRIPTION, Task
 from aira_bench.world import World

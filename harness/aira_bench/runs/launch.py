@@ -12,11 +12,11 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from aira_bench.agents.agent import Brief, brief_for
 from aira_bench.agents.llm.data_preview import preview
-from aira_bench.agents.protocol import Brief, brief_for
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
-from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder, new_run
@@ -24,15 +24,15 @@ from aira_bench.record.manifest import Manifest
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
+from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import set_aside_unvouched_calls
-from aira_bench.record.witness import Witness
 from aira_bench.runs.host import Ground, Host, Note, agent_spec, image_names, slot_limits, stand
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
-from aira_bench.runs.session import Progress, Session
+from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.version import __version__
 
 
@@ -142,7 +142,7 @@ def _search(
         stack.callback(host.sandbox.sweep, manifest.run_id)
         slots = SlotPool(host.sandbox, _agent_specs(host, manifest, ground), partial(open_evaluator, evaluation))
         stack.callback(slots.close)
-        session = Session(
+        session = SearchSession(
             plan=plan,
             brief=_brief(run, ground),
             agent=run.agent,

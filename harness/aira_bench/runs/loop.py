@@ -13,12 +13,12 @@ from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
 from aira_bench.record.node import best_node
 from aira_bench.record.sealing import step_ended
-from aira_bench.runs.session import OutOfTime, Progress, Session, StepPlace, Stopped, stream
+from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, Stopped, stream
 from aira_bench.runs.step import take_step
-from aira_bench.scaffolds.protocol import Stop
+from aira_bench.scaffolds.policy import Stop
 
 
-def run_seeds(session: Session, folder: RunFolder, sweep: Callable[[], object]) -> None:
+def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], object]) -> None:
     """Drive every seed to its end, each in a thread of its own.
 
     If one fails or the user stops, running containers are killed by `sweep`, and no step is half kept.
@@ -44,7 +44,7 @@ def run_seeds(session: Session, folder: RunFolder, sweep: Callable[[], object]) 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def run_seed(session: Session, folder: SeedFolder, seed: int) -> SeedEnded:
+def run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded:
     """Drive one seed from wherever its journal stands to its end.
 
     Raises:
@@ -64,7 +64,7 @@ def run_seed(session: Session, folder: SeedFolder, seed: int) -> SeedEnded:
         journal.close()
 
 
-def _take_step(session: Session, folder: SeedFolder, journal: JournalFile, seed: int) -> None:
+def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile, seed: int) -> None:
     plan, nodes, step = session.plan, journal.nodes, len(journal.nodes) + 1
     used_s = sum(node.timings.total_s for node in nodes)
     if session.stop.is_set():
@@ -91,6 +91,6 @@ def _take_step(session: Session, folder: SeedFolder, journal: JournalFile, seed:
     return None
 
 
-def _end(session: Session, journal: JournalFile, why: SeedEnd) -> None:
+def _end(session: SearchSession, journal: JournalFile, why: SeedEnd) -> None:
     best = best_node(journal.nodes, lower_is_better=session.brief.lower_is_better)
     journal.append(SeedEnded(why, best.step if best else None, session.world.now().isoformat()))

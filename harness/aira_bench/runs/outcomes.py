@@ -7,16 +7,16 @@ makes of a step.
 
 from dataclasses import dataclass
 
-from aira_bench.agents.protocol import Analysis, FitnessSource
+from aira_bench.agents.agent import Analysis, FitnessSource
 from aira_bench.evaluation.verdict import Refused, Verdict
 from aira_bench.excerpts import LINE_CHARS
 from aira_bench.output import last_line
 from aira_bench.record.node import StepClass
-from aira_bench.sandbox.protocol import Artifact, StepOutcome
+from aira_bench.sandbox.sandbox import Artifact, StepOutcome
 
 
 @dataclass(frozen=True)
-class Finding:
+class Assessment:
     """What a step comes to."""
 
     step_class: StepClass
@@ -32,26 +32,26 @@ class Finding:
     """Whether the judge's score is kept: also of a submission that takes no part in search and ranking."""
 
 
-def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_mib: int) -> Finding | None:
+def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_mib: int) -> Assessment | None:
     """Return the failure of a step, None if its submission may be judged."""
     if outcome.ended == "timeout":
-        return Finding("timeout", f"killed after {timeout_s:.0f} s")
+        return Assessment("timeout", f"killed after {timeout_s:.0f} s")
     if outcome.ended == "out_of_memory":
-        return Finding("out_of_memory", f"killed above {outcome.above or f'{memory_mib} MiB of memory'}")
+        return Assessment("out_of_memory", f"killed above {outcome.above or f'{memory_mib} MiB of memory'}")
     if outcome.ended == "output_flood":
-        return Finding("buggy", f"killed above {outcome.above}")
+        return Assessment("buggy", f"killed above {outcome.above}")
     if outcome.exit_code != 0:
-        return Finding("buggy", f"exit status {outcome.exit_code}: {last_line(outcome.stderr) or 'no message'}")
+        return Assessment("buggy", f"exit status {outcome.exit_code}: {last_line(outcome.stderr) or 'no message'}")
     found = outcome.artifacts[artifact]
     if not isinstance(found, Artifact):
         detail = f" ({found.detail})" if found.detail else ""
-        return Finding("invalid_submission", f"{artifact}: {found.reason}{detail}")
+        return Assessment("invalid_submission", f"{artifact}: {found.reason}{detail}")
     return None
 
 
 def assess(
     verdict: Verdict, claimed: float | None, analysis: Analysis | None, steered_by: FitnessSource, decimals: int
-) -> Finding:
+) -> Assessment:
     """Return what a verdict makes of a step.
 
     Args:
@@ -62,18 +62,18 @@ def assess(
         decimals: to which a hidden validation score is rounded before it is shown to a search.
     """
     if isinstance(verdict, Refused):
-        return Finding("invalid_submission", verdict.reason, claimed)
+        return Assessment("invalid_submission", verdict.reason, claimed)
     claimed = claimed if verdict.claimed is None else verdict.claimed
     if verdict.unranked:
         reason = f"scored, but out of the search: {', '.join(verdict.unranked)}"
-        return Finding("rule_violation", reason, claimed, canonical=verdict.canonical, keeps_score=True)
+        return Assessment("rule_violation", reason, claimed, canonical=verdict.canonical, keeps_score=True)
     if steered_by == "claimed":
         if analysis is not None and analysis.is_bug:
             # The paper's way: where the agent's own number steers, its own analysis may refuse that number.
-            return Finding("buggy", f"analysis: {analysis.summary[:LINE_CHARS]}", claimed)
-        return Finding("valid", "", claimed, claimed, canonical=verdict.canonical, keeps_score=True)
+            return Assessment("buggy", f"analysis: {analysis.summary[:LINE_CHARS]}", claimed)
+        return Assessment("valid", "", claimed, claimed, canonical=verdict.canonical, keeps_score=True)
     assert verdict.validation is not None, "checked when the run was planned and by the judge"
     fitness = round(verdict.validation, decimals)
-    return Finding(
+    return Assessment(
         "valid", "", claimed, fitness, verdict.validation_standard_error, verdict.canonical, keeps_score=True
     )

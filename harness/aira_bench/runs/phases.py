@@ -5,7 +5,7 @@ Not covered: attempts (`retries`), the order of the phases, and what they come t
 
 from dataclasses import dataclass
 
-from aira_bench.agents.protocol import Analysis, Proposal, StepReport
+from aira_bench.agents.agent import Analysis, Proposal, StepReport
 from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
 from aira_bench.evaluation.claim import CLAIM
 from aira_bench.evaluation.submission import Submission
@@ -15,7 +15,7 @@ from aira_bench.record.attempts import keep_attempt
 from aira_bench.runs.retries import SOLUTION
 from aira_bench.runs.session import OutOfTime, StepPlace
 from aira_bench.runs.slots import Slot
-from aira_bench.sandbox.protocol import ArtifactRequest, StepOutcome
+from aira_bench.sandbox.sandbox import ArtifactRequest, StepOutcome
 
 
 @dataclass(frozen=True)

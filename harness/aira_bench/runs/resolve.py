@@ -16,10 +16,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from aira_bench.agents.agent import Agent
 from aira_bench.agents.catalog import AgentOptions, find_agent
 from aira_bench.agents.llm.model_sources import Budgets
 from aira_bench.agents.llm.spending import Caps
-from aira_bench.agents.protocol import Agent
 from aira_bench.errors import UsageError
 from aira_bench.evaluation.catalog import EVALUATORS
 from aira_bench.excerpts import NAME_CHARS, REPLAYED_NAME_CHARS
@@ -34,9 +34,9 @@ from aira_bench.record.trust import require_known_search
 from aira_bench.runs.extensions_used import extensions_of, require_same
 from aira_bench.runs.request import RunRequest
 from aira_bench.scaffolds.catalog import make_scaffold
-from aira_bench.scaffolds.protocol import Policy
+from aira_bench.scaffolds.policy import Policy
+from aira_bench.tasks.data_source import DataSource, choose_source
 from aira_bench.tasks.metadata import ARTIFACT_KINDS, describe_validation_error
-from aira_bench.tasks.sources import DataSource, choose_source
 from aira_bench.tasks.task import Task, find_task, recorded_name
 from aira_bench.world import World
 from aira_contract.settings import ON_GPUS

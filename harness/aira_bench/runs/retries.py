@@ -16,7 +16,7 @@ from aira_bench.errors import AskedInVain, SandboxError
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.runs.session import StepPlace, Stopped
 from aira_bench.runs.slots import Slot
-from aira_bench.sandbox.protocol import FilesTooLarge, StepLost
+from aira_bench.sandbox.sandbox import FilesTooLarge, StepLost
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
@@ -24,7 +24,7 @@ SOLUTION = "solution.py"
 
 
 @dataclass(frozen=True)
-class Done(Generic[Result]):
+class DonePhase(Generic[Result]):
     """A phase that was done."""
 
     result: Result
@@ -44,7 +44,7 @@ class Undone:
     """Whether code of the step's had begun in an attempt that was lost."""
 
 
-def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> Done[Result] | Undone:
+def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> DonePhase[Result] | Undone:
     """Do one phase in a slot; slots are free while an agent thinks. What a failed attempt left in `folder` stays there.
 
     Raises:
@@ -58,7 +58,7 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
         try:
             with place.session.slots.slot() as slot:
                 place.check_stop()
-                return Done(work(slot), repeats)
+                return DonePhase(work(slot), repeats)
         except FilesTooLarge as error:
             return Undone(error.message, too_large=True, repeats=repeats, code_ran=code_ran)
         except SandboxError as error:

@@ -5,16 +5,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aira_bench.agents.protocol import Agent, Brief, Situation
+from aira_bench.agents.agent import Agent, Brief, Situation
 from aira_bench.deadline import Deadline
 from aira_bench.evaluation.cache import ScoreCache
-from aira_bench.evaluation.protocol import EvaluationSetting
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Journal
 from aira_bench.record.sealing import Keeper
 from aira_bench.runs.slots import SlotPool
-from aira_bench.scaffolds.protocol import Policy, Proposing
+from aira_bench.scaffolds.policy import Policy, Proposing
 from aira_bench.world import World
 
 
@@ -38,7 +38,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Session:
+class SearchSession:
     """Everything the seeds of one run share."""
 
     plan: RunPlan
@@ -63,7 +63,7 @@ class Session:
 class StepPlace:
     """Where one step is taken: its run, its seed and what the seed has done, the policy's wish, and the time left."""
 
-    session: Session
+    session: SearchSession
     folder: SeedFolder
     journal: Journal
     """The seed's finished steps."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from aira_bench.evaluation.protocol import SubmissionEvaluator
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, Sandbox
+from aira_bench.evaluation.submission_evaluator import SubmissionEvaluator
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Sandbox
 from aira_bench.sandbox.warm import WarmContainer
 
 OpenEvaluator = Callable[[Sandbox, Limits, ThreadPoolExecutor], SubmissionEvaluator]

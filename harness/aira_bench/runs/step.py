@@ -10,13 +10,13 @@ Not covered: attempts (`retries`), and which class an ending has (`outcomes`).
 import hashlib
 from dataclasses import dataclass, replace
 
-from aira_bench.agents.protocol import Analysis, Proposal
+from aira_bench.agents.agent import Analysis, Proposal
 from aira_bench.escaping import printable
 from aira_bench.evaluation.claim import claimed_value
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Scored, trusted_score
 from aira_bench.record.node import Node, Timings
-from aira_bench.runs.outcomes import Finding, assess, failure_of
+from aira_bench.runs.outcomes import Assessment, assess, failure_of
 from aira_bench.runs.phases import Executed, analyze, evaluate, execute, propose
 from aira_bench.runs.retries import Undone, in_slot
 from aira_bench.runs.session import StepPlace
@@ -49,7 +49,7 @@ def take_step(place: StepPlace) -> Node:
     proposed = propose(place)
     code, course = proposed.proposal.code, Course(proposed.proposal, proposed.seconds)
     if proposed.proposal.failure:
-        return _node(place, course, Finding("buggy", proposed.proposal.failure))
+        return _node(place, course, Assessment("buggy", proposed.proposal.failure))
     ran = in_slot(place, lambda slot: execute(place, slot, code), place.folder.node(place.step))
     if isinstance(ran, Undone):
         return _without_result(place, course, ran)
@@ -91,11 +91,11 @@ def _without_result(place: StepPlace, course: Course, undone: Undone) -> Node:
     """The node of a step one of whose phases came to nothing: by its own files, or by infrastructure."""
     course = replace(course, attempts=course.attempts + undone.repeats, code_ran=course.code_ran or undone.code_ran)
     if undone.too_large:
-        return _node(place, course, Finding("invalid_submission" if course.code_ran else "buggy", undone.reason))
-    return _node(place, course, Finding("infra_error", undone.reason))
+        return _node(place, course, Assessment("invalid_submission" if course.code_ran else "buggy", undone.reason))
+    return _node(place, course, Assessment("infra_error", undone.reason))
 
 
-def _node(place: StepPlace, course: Course, finding: Finding) -> Node:
+def _node(place: StepPlace, course: Course, finding: Assessment) -> Node:
     proposal, analysis = course.proposal, course.analysis
     return Node(
         step=place.step,

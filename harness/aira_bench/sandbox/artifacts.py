@@ -19,7 +19,7 @@ from typing import Any
 from aira_bench.docker_engine import Attachment
 from aira_bench.errors import SandboxError
 from aira_bench.excerpts import LINE_CHARS
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, RejectedArtifact
+from aira_bench.sandbox.sandbox import Artifact, ArtifactRequest, RejectedArtifact
 from aira_bench.sandbox.streams import STDOUT, FrameDecoder
 
 READ_TIMEOUT_S = 120.0

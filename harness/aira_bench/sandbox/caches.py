@@ -20,7 +20,7 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.ending import DEATH_TIMEOUT_S
-from aira_bench.sandbox.protocol import Mount
+from aira_bench.sandbox.sandbox import Mount
 from aira_bench.sandbox.trusted import TrustedContainer
 
 CLEAN_TIMEOUT_S = DEATH_TIMEOUT_S

@@ -30,7 +30,7 @@ from aira_bench.sandbox import hardening, mounts
 from aira_bench.sandbox.inside.channels import COUNTER_BITS, PILOT_BITS, duration_s
 from aira_bench.sandbox.inside.file_media import STRIDE_PAGES
 from aira_bench.sandbox.inside.media import PAGE_BYTES
-from aira_bench.sandbox.protocol import Artifact, ArtifactRequest, ContainerSpec, Limits, Mount, Role, Sandbox
+from aira_bench.sandbox.sandbox import Artifact, ArtifactRequest, ContainerSpec, Limits, Mount, Role, Sandbox
 from aira_contract import containers
 from aira_contract.containers import WORKSPACE
 
@@ -52,7 +52,7 @@ _RESULT = ArtifactRequest("result.json", 1 << 20)
 
 
 @dataclass(frozen=True)
-class Row:
+class Medium:
     """A medium: how many bits are tried, what closes it in untrusted containers, and whether it is known to be open."""
 
     name: str
@@ -64,31 +64,31 @@ class Row:
 
 
 ROWS = (
-    Row("names in the image", 512, 512, "file trees of their own; after: dropped caches"),
-    Row("names in /", 512, 512, "file trees of their own; after: dropped caches"),
-    Row("names in a small folder", 512, 512, "files bound one by one"),
-    Row("names in a large folder", 512, 512, "file trees of their own; after: dropped caches"),
-    Row("names in /sys", 512, 512, "a file tree in its place; after: dropped caches"),
-    Row("event counters", 240, None, "eventfd refused"),
-    Row("waiters at a file", 64, None, "the engine's init as a file tree"),
-    Row("pages of a cold file", PAGES - PILOT_BITS, PAGES - PILOT_BITS, "read whole by a trusted container first"),
-    Row("mapped pages", 224, None, "file trees of their own"),
-    Row(DIRECTORY_BLOCKS, 224, 224, "read whole by a trusted container first"),
-    Row("vmstat", 64, COUNTER_BITS, "mlock refused, file masked"),
-    Row("inode numbers", 40, COUNTER_BITS, "nothing", known_open=True),
-    Row("socket cookies", 32, COUNTER_BITS, "socket options by list"),
-    Row("process descriptors", 40, COUNTER_BITS, "pidfd_open refused"),
-    Row("ports", 24 * COUNTER_BITS, 24 * COUNTER_BITS, "sockets of family UNIX alone"),
-    Row("record locks", 512, None, "locks without effect, no asking"),
-    Row("flock", 240, None, "locks without effect"),
-    Row("pending signals", 96, None, "a user for each container"),
-    Row("processes", 32, None, "a user for each container"),
-    Row("terminals", 96, None, "no terminals, count masked"),
-    Row("inotify", 96, None, "a user for each container, inotify refused"),
-    Row("meminfo", 32, None, "a file in its place"),
-    Row("sysinfo", 32, None, "sysinfo refused"),
-    Row("contention on a core", 64, None, "cores of their own", known_open=True),
-    Row("contention between cores", 64, None, "nothing", known_open=True),
+    Medium("names in the image", 512, 512, "file trees of their own; after: dropped caches"),
+    Medium("names in /", 512, 512, "file trees of their own; after: dropped caches"),
+    Medium("names in a small folder", 512, 512, "files bound one by one"),
+    Medium("names in a large folder", 512, 512, "file trees of their own; after: dropped caches"),
+    Medium("names in /sys", 512, 512, "a file tree in its place; after: dropped caches"),
+    Medium("event counters", 240, None, "eventfd refused"),
+    Medium("waiters at a file", 64, None, "the engine's init as a file tree"),
+    Medium("pages of a cold file", PAGES - PILOT_BITS, PAGES - PILOT_BITS, "read whole by a trusted container first"),
+    Medium("mapped pages", 224, None, "file trees of their own"),
+    Medium(DIRECTORY_BLOCKS, 224, 224, "read whole by a trusted container first"),
+    Medium("vmstat", 64, COUNTER_BITS, "mlock refused, file masked"),
+    Medium("inode numbers", 40, COUNTER_BITS, "nothing", known_open=True),
+    Medium("socket cookies", 32, COUNTER_BITS, "socket options by list"),
+    Medium("process descriptors", 40, COUNTER_BITS, "pidfd_open refused"),
+    Medium("ports", 24 * COUNTER_BITS, 24 * COUNTER_BITS, "sockets of family UNIX alone"),
+    Medium("record locks", 512, None, "locks without effect, no asking"),
+    Medium("flock", 240, None, "locks without effect"),
+    Medium("pending signals", 96, None, "a user for each container"),
+    Medium("processes", 32, None, "a user for each container"),
+    Medium("terminals", 96, None, "no terminals, count masked"),
+    Medium("inotify", 96, None, "a user for each container, inotify refused"),
+    Medium("meminfo", 32, None, "a file in its place"),
+    Medium("sysinfo", 32, None, "sysinfo refused"),
+    Medium("contention on a core", 64, None, "cores of their own", known_open=True),
+    Medium("contention between cores", 64, None, "nothing", known_open=True),
 )
 
 
@@ -146,7 +146,7 @@ class Setting:
     sandbox: Sandbox
     image: str
     generator: random.Random
-    rows: Sequence[Row] = ROWS
+    rows: Sequence[Medium] = ROWS
     folders: Sequence[str] = ()
     """Files of the image, each in another folder whose blocks are not in memory (`cold_folders`)."""
 
@@ -334,7 +334,7 @@ def _free_caches() -> bool:
     return True
 
 
-def _reading(row: Row, when: When, message: str, sent: Mapping[str, Any], received: Mapping[str, Any]) -> Reading:
+def _reading(row: Medium, when: When, message: str, sent: Mapping[str, Any], received: Mapping[str, Any]) -> Reading:
     closed = str(sent.get("closed") or received.get("closed") or "")
     if closed:
         return Reading(row.name, when, len(message), 0.0, None, row.closed_by, closed, row.known_open)

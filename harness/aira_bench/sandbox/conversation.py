@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox.protocol import ConversationTimeout
+from aira_bench.sandbox.sandbox import ConversationTimeout
 from aira_contract.framing import LENGTH, framed
 
 

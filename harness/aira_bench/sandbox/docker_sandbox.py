@@ -26,18 +26,18 @@ from typing import Any
 from aira_bench.docker_engine import Attachment, Conflict, DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening
-from aira_bench.sandbox.hardening import Place
+from aira_bench.sandbox.hardening import ContainerPlace
 from aira_bench.sandbox.leftovers import dead_runs, remove_hung, remove_run
 from aira_bench.sandbox.own_files import own_kernel_files, with_own_files
-from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Role
+from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Role
 from aira_bench.sandbox.separation import Own, Separation, volumes_of
-from aira_bench.sandbox.step import DockerStep, StepContainers
+from aira_bench.sandbox.step_containers import DockerStep, StepContainers
 
 REMOVAL_TIMEOUT_S = 120.0
 """Longest wait for removals that are under way when the sandbox is closed; what is left then is found by its labels."""
 _REMOVERS = 4
 USER_ATTEMPTS = 20
-StepBody = Callable[[ContainerSpec, Place], dict[str, Any]]
+StepBody = Callable[[ContainerSpec, ContainerPlace], dict[str, Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -111,13 +111,13 @@ class DockerSandbox:
         made: list[str] = []
         streams: list[Attachment] = []
         with contextlib.ExitStack() as stack:
-            place = Place(name, threads)
+            place = ContainerPlace(name, threads)
             if uid is not None:
                 files = stack.enter_context(own_kernel_files(spec))
-                place, spec = Place(name, threads, uid, files), with_own_files(spec, files)
+                place, spec = ContainerPlace(name, threads, uid, files), with_own_files(spec, files)
             self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role, place), labels)
-            if spec.meeting is not None:  # the first of those who meet makes it; the run's sweep removes it
-                self._engine.create_volume(spec.meeting, hardening.meeting_options(), labels)
+            if spec.socket_volume is not None:  # the first of those who meet makes it; the run's sweep removes it
+                self._engine.create_volume(spec.socket_volume, hardening.socket_volume_options(), labels)
             try:
                 self._separation.make_volumes(own, name, labels)
                 step = self._start(spec, place, own, made, streams)
@@ -170,7 +170,7 @@ class DockerSandbox:
         self._separation.close()
 
     def _start(
-        self, spec: ContainerSpec, place: Place, own: Own, made: list[str], streams: list[Attachment]
+        self, spec: ContainerSpec, place: ContainerPlace, own: Own, made: list[str], streams: list[Attachment]
     ) -> DockerStep:
         """Create, attach and start both containers; what came of it is in `made` and `streams` even on failure."""
         name = place.volume if hardening.is_trusted(spec.role) else f"aira-user-{place.uid}"

@@ -16,8 +16,8 @@ from typing import Any
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.memory_use import MemoryUse
-from aira_bench.sandbox.protocol import EndReason, Limits
 from aira_bench.sandbox.pump import OutputPump
+from aira_bench.sandbox.sandbox import EndReason, Limits
 
 DEATH_TIMEOUT_S = 1800.0
 """From the kill to the end of the container. A GiB of page tables took two idle cores some 7 s; what outlasts this is a
@@ -46,7 +46,7 @@ class Ending:
     """On the monotonic clock: its death, or the end of the wait for it."""
 
 
-class Watch:
+class EndWatch:
     """Waits for the end of one container, and brings it about where that is due."""
 
     def __init__(self, engine: DockerEngine, container: str, pump: OutputPump, limits: Limits) -> None:

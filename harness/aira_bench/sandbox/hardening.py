@@ -17,7 +17,7 @@ from typing import Any
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox import kernel_files, mounts
 from aira_bench.sandbox.owner import this_process
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Role
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Mount, Role
 from aira_bench.sandbox.seccomp import seccomp_profile
 from aira_contract.containers import WORKSPACE
 
@@ -31,7 +31,7 @@ UNTRUSTED_UIDS = range(40_000, 60_000)
 """One for each untrusted container: numbers that systems keep free, below the 65,536 of engines without root."""
 WORKSPACE_INODES = 32768
 TMP_INODES = 32768
-MEETING_INODES = 64
+SOCKET_VOLUME_INODES = 64
 READER_MEMORY_MIB = 64
 READER_PIDS = 16
 HOME = "/tmp/home"
@@ -49,7 +49,7 @@ def source(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class ContainerPlace:
     """What is chosen for one container and is in no spec, as no two containers share it."""
 
     volume: str
@@ -67,7 +67,7 @@ def is_trusted(role: Role) -> bool:
     return role in TRUSTED_ROLES
 
 
-def user(role: Role, place: Place) -> tuple[int, int]:
+def user(role: Role, place: ContainerPlace) -> tuple[int, int]:
     """User and group id inside.
 
     Trusted scripts read and write host folders through bind mounts, so they run as the host's user unless that is
@@ -85,20 +85,20 @@ def seccomp(spec: ContainerSpec) -> str:
     return f"seccomp={seccomp_profile('trusted' if is_trusted(spec.role) else untrusted)}"
 
 
-def workspace_options(limits: Limits, role: Role, place: Place) -> dict[str, str]:
+def workspace_options(limits: Limits, role: Role, place: ContainerPlace) -> dict[str, str]:
     """Driver options of the workspace volume: a tmpfs, which unlike a bind mount has a size."""
     uid, gid = user(role, place)
     options = f"size={limits.workspace_mib}m,nr_inodes={WORKSPACE_INODES},uid={uid},gid={gid},mode=0700,nosuid,nodev"
     return {"type": "tmpfs", "device": "tmpfs", "o": options}
 
 
-def meeting_options() -> dict[str, str]:
-    """Driver options of a meeting volume: judges write, others may only look up a socket's name.
+def socket_volume_options() -> dict[str, str]:
+    """Driver options of the socket volume: judges write, others may only look up a socket's name.
 
     Nobody may list it, not even who has the judge's id: a predictor must not find the socket of the next one.
     """
-    uid, gid = user("judge", Place("", 1))
-    options = f"size=1m,nr_inodes={MEETING_INODES},uid={uid},gid={gid},mode=0311,nosuid,nodev,noexec"
+    uid, gid = user("judge", ContainerPlace("", 1))
+    options = f"size=1m,nr_inodes={SOCKET_VOLUME_INODES},uid={uid},gid={gid},mode=0311,nosuid,nodev,noexec"
     return {"type": "tmpfs", "device": "tmpfs", "o": options}
 
 
@@ -148,7 +148,7 @@ def granted_mib(limits: Limits) -> int:
     return limits.memory_mib + limits.workspace_mib + limits.tmp_mib + limits.shm_mib
 
 
-def step_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
+def step_body(spec: ContainerSpec, place: ContainerPlace) -> dict[str, Any]:
     """Request body of a step container, whose first process is the bootstrap.
 
     Raises:
@@ -172,8 +172,8 @@ def step_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
         host["Mounts"] += [
             mounts.bind(each, spec.role) for each in ([mount] if is_trusted(spec.role) else mounts.by_file(mount))
         ]
-    if spec.meeting is not None:
-        host["Mounts"].append(mounts.meeting(spec.meeting, spec.role))
+    if spec.socket_volume is not None:
+        host["Mounts"].append(mounts.socket_volume(spec.socket_volume, spec.role))
     host["Ulimits"].append(_ulimit("nofile", limits.open_files))
     if spec.role != "prepare":  # preparation writes data sets of any size into its bind mount
         host["Ulimits"].append(_ulimit("fsize", max(limits.workspace_mib, limits.tmp_mib, limits.shm_mib) * _MIB))
@@ -188,7 +188,7 @@ def step_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
     return body
 
 
-def _hide_the_kernel(host: dict[str, Any], spec: ContainerSpec, place: Place) -> None:
+def _hide_the_kernel(host: dict[str, Any], spec: ContainerSpec, place: ContainerPlace) -> None:
     """Leave an untrusted container no file that tells what others do."""
     gpu = spec.limits.gpu_uuid is not None
     host["MaskedPaths"] = list(kernel_files.masked_paths(gpu=gpu))
@@ -201,7 +201,7 @@ def _hide_the_kernel(host: dict[str, Any], spec: ContainerSpec, place: Place) ->
             host["Mounts"].append(mounts.bind(Mount(path, PurePosixPath(target)), spec.role))
 
 
-def reader_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
+def reader_body(spec: ContainerSpec, place: ContainerPlace) -> dict[str, Any]:
     """Request body of the reader container, which keeps the workspace alive and can only read it."""
     body = _body(spec, place, ["python3", "-I", "-S", "-c", source("reader"), str(WORKSPACE)])
     body["WorkingDir"] = "/"
@@ -216,7 +216,7 @@ def reader_body(spec: ContainerSpec, place: Place) -> dict[str, Any]:
     return body
 
 
-def _body(spec: ContainerSpec, place: Place, program: list[str]) -> dict[str, Any]:
+def _body(spec: ContainerSpec, place: ContainerPlace, program: list[str]) -> dict[str, Any]:
     uid, gid = user(spec.role, place)
     body = bare_body(spec.image, program, f"{uid}:{gid}", labels(spec.run_id, spec.role), seccomp(spec))
     body |= {"WorkingDir": str(WORKSPACE), "Hostname": "sandbox", "Tty": False}

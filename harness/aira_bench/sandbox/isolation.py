@@ -9,7 +9,7 @@ Not covered: the walls every container has alike (`hardening`).
 
 from collections.abc import Iterable
 
-from aira_bench.sandbox.protocol import Isolation, IsolationWord, Role
+from aira_bench.sandbox.sandbox import Isolation, IsolationWord, Role
 
 BEST_FIRST: tuple[IsolationWord, ...] = ("own kernel", "own trees", "dropped caches", "shared")
 UNTRUSTED: tuple[Role, ...] = ("agent", "fit", "predict")

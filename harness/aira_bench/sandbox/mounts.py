@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox.protocol import Mount, Role
+from aira_bench.sandbox.sandbox import Mount, Role
 from aira_contract.containers import SOCKET_VOLUME, WORKSPACE
 
 MOST_FILES = 256
@@ -28,7 +28,7 @@ def workspace(volume: str, *, read_only: bool) -> dict[str, Any]:
     }
 
 
-def meeting(volume: str, role: Role) -> dict[str, Any]:
+def socket_volume(volume: str, role: Role) -> dict[str, Any]:
     """Return the volume with a judge's sockets, which the judge alone may write to.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aira_bench.paths import host_paths
 from aira_bench.sandbox import hardening, kernel_files
-from aira_bench.sandbox.protocol import ContainerSpec
+from aira_bench.sandbox.sandbox import ContainerSpec
 
 OWN_COPY_BYTES = 1 << 20
 

@@ -24,8 +24,8 @@ import tenacity
 from aira_bench.errors import SandboxError
 from aira_bench.output import last_line
 from aira_bench.sandbox import hardening
-from aira_bench.sandbox.probe_checks import Check, checks_of
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.probe_checks import ProbeCheck, checks_of
+from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
     ContainerSpec,
@@ -38,7 +38,7 @@ from aira_bench.sandbox.protocol import (
 from aira_contract.containers import SOCKET_VOLUME
 
 LIMITS = Limits(memory_mib=96, workspace_mib=8, tmp_mib=8, shm_mib=8, pids=32, open_files=256)
-"""Small, so that meeting every cap takes little time; the code that sets them is every container's."""
+"""Small, so that reaching every cap takes little time; the code that sets them is every container's."""
 OWN_KERNEL_PIDS = 256
 """A runtime that brings a kernel (gVisor, Kata) starts dozens of threads of its own, which count."""
 OF_A_SHARED_KERNEL = re.compile(
@@ -63,7 +63,7 @@ if os.fork() == 0:
 while True: time.sleep(1)
 """
 
-_MEETING_TIMEOUT_S = 30.0
+_SOCKETS_TIMEOUT_S = 30.0
 _JUDGE = f"""
 import os, socket
 listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -95,7 +95,7 @@ _BOMBS = {
 
 def probe(
     sandbox: Sandbox, image: str, *, role: Role = "probe", witness_timeout_s: float = WITNESS_TIMEOUT_S
-) -> list[Check]:
+) -> list[ProbeCheck]:
     """Check every property of containers of `image`; about two seconds.
 
     Args:
@@ -125,7 +125,7 @@ def probe(
         return [check for future in waiting for check in future.result()]
 
 
-def probe_all(sandbox: Sandbox, image: str) -> list[Check]:
+def probe_all(sandbox: Sandbox, image: str) -> list[ProbeCheck]:
     """`probe`, and once more for predict containers where they have a runtime that others have not.
 
     Raises:
@@ -139,11 +139,13 @@ def probe_all(sandbox: Sandbox, image: str) -> list[Check]:
     return [*checks, *(replace(check, name=f"predict: {check.name}") for check in special)]
 
 
-def _meets(sandbox: Sandbox, image: str) -> list[Check]:
+def _meets(sandbox: Sandbox, image: str) -> list[ProbeCheck]:
     """Whether a predict container reaches a judge's socket: a runtime may have to be told to let it."""
     limits = replace(LIMITS, pids=OWN_KERNEL_PIDS)
     run_id = f"probe-{secrets.token_hex(6)}"
-    spec = ContainerSpec(image=image, role="judge", run_id=run_id, limits=limits, meeting=f"aira-meeting-{run_id}")
+    spec = ContainerSpec(
+        image=image, role="judge", run_id=run_id, limits=limits, socket_volume=f"aira-sockets-{run_id}"
+    )
     with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder, ThreadPoolExecutor(max_workers=1) as pool:
         run = partial(_run_code, sandbox, destination=Path(folder))
         judge = pool.submit(run, spec, _JUDGE)
@@ -153,20 +155,20 @@ def _meets(sandbox: Sandbox, image: str) -> list[Check]:
     said = last_line(predicted.stderr) or last_line(judged.stderr) or "nothing"
     ok = predicted.exit_code == judged.exit_code == 0
     expected = "its word (docs/isolation.md; --runtime runc does without this runtime)"
-    return [Check("a judge's socket is reached", ok, "its word" if ok else said, expected)]
+    return [ProbeCheck("a judge's socket is reached", ok, "its word" if ok else said, expected)]
 
 
 def _run_code(sandbox: Sandbox, spec: ContainerSpec, code: str, *, destination: Path) -> StepOutcome:
     container = sandbox.prepare(spec)
     try:
         return container.run(
-            ["python3", "-c", code], files={}, timeout_s=_MEETING_TIMEOUT_S, artifacts=(), destination=destination
+            ["python3", "-c", code], files={}, timeout_s=_SOCKETS_TIMEOUT_S, artifacts=(), destination=destination
         )
     finally:
         container.close()
 
 
-def _asked_again(ask: Callable[[], list[Check]]) -> list[Check]:
+def _asked_again(ask: Callable[[], list[ProbeCheck]]) -> list[ProbeCheck]:
     """A wall that does not stand is an answer, and never asked for again."""
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS), retry=tenacity.retry_if_exception_type(SandboxError), reraise=True
@@ -174,7 +176,7 @@ def _asked_again(ask: Callable[[], list[Check]]) -> list[Check]:
     return retrying(ask)
 
 
-def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float, *, own_kernel: bool) -> list[Check]:
+def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float, *, own_kernel: bool) -> list[ProbeCheck]:
     container = sandbox.prepare(spec)
     try:
         settings = container.inspect()
@@ -192,11 +194,11 @@ def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float, *, own_ker
     if not own_kernel:
         return checks
     here = [platform.release(), platform.version()]
-    kernel = Check("kernel of its own", facts["kernel"] != here, " ".join(facts["kernel"]), "not this machine's")
+    kernel = ProbeCheck("kernel of its own", facts["kernel"] != here, " ".join(facts["kernel"]), "not this machine's")
     return [kernel, *(check for check in checks if not OF_A_SHARED_KERNEL.match(check.name))]
 
 
-def _bomb(sandbox: Sandbox, spec: ContainerSpec, name: str, code: str) -> list[Check]:
+def _bomb(sandbox: Sandbox, spec: ContainerSpec, name: str, code: str) -> list[ProbeCheck]:
     """Let a container with a kernel of its own take without end; its limits must end it, or refuse."""
     container = sandbox.prepare(spec)
     try:
@@ -212,7 +214,7 @@ def _bomb(sandbox: Sandbox, spec: ContainerSpec, name: str, code: str) -> list[C
         container.close()
     seen = f"{outcome.ended}, exit status {outcome.exit_code}"
     ok = outcome.ended == "out_of_memory" or outcome.exit_code not in (0, None)
-    return [Check(name, ok, seen, "an end by its limits")]
+    return [ProbeCheck(name, ok, seen, "an end by its limits")]
 
 
 def _no_answer(outcome: StepOutcome, timeout_s: float) -> SandboxError:
@@ -239,7 +241,7 @@ def _run_witness(
     )
 
 
-def _stubborn(sandbox: Sandbox, spec: ContainerSpec) -> list[Check]:
+def _stubborn(sandbox: Sandbox, spec: ContainerSpec) -> list[ProbeCheck]:
     container = sandbox.prepare(spec)
     try:
         with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder:
@@ -255,4 +257,4 @@ def _stubborn(sandbox: Sandbox, spec: ContainerSpec) -> list[Check]:
     over_s = outcome.wall_s - STUBBORN_TIMEOUT_S
     seen = f"{outcome.ended}, dead {over_s:.1f} s after its deadline"
     ok = outcome.ended == "timeout" and over_s < KILL_WITHIN_S
-    return [Check("deadline kills what ignores signals", ok, seen, f"timeout, dead within {KILL_WITHIN_S:.0f} s")]
+    return [ProbeCheck("deadline kills what ignores signals", ok, seen, f"timeout, dead within {KILL_WITHIN_S:.0f} s")]

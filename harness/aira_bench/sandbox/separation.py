@@ -17,7 +17,7 @@ from aira_bench.sandbox import hardening
 from aira_bench.sandbox.caches import Caches
 from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.isolation import brings_kernel
-from aira_bench.sandbox.protocol import ContainerSpec, Isolation, Role
+from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Role
 from aira_bench.sandbox.trees import ImageTrees, OwnTrees, Tree, dress, tree_mount, volume_of, without_data
 
 

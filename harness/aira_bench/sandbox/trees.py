@@ -26,7 +26,7 @@ from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening, kernel_files
 from aira_bench.sandbox.caretaker import STORE, Caretaker, store_mount
 from aira_bench.sandbox.owner import this_process
-from aira_bench.sandbox.protocol import ContainerSpec, Mount
+from aira_bench.sandbox.sandbox import ContainerSpec, Mount
 from aira_bench.sandbox.trusted import TrustedContainer
 
 MACHINE = "this machine"

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox.protocol import ContainerSpec, PreparedContainer, Sandbox
+from aira_bench.sandbox.sandbox import ContainerSpec, PreparedContainer, Sandbox
 
 EMPTY_STEP_TIMEOUT_S = 60.0
 

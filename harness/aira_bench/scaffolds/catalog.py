@@ -7,7 +7,7 @@ from aira_bench.scaffolds.evolutionary import Evolutionary
 from aira_bench.scaffolds.greedy import Greedy
 from aira_bench.scaffolds.mcts import MonteCarloTreeSearch
 from aira_bench.scaffolds.one_shot import OneShot
-from aira_bench.scaffolds.protocol import Policy
+from aira_bench.scaffolds.policy import Policy
 from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
 
 SCAFFOLDS: Catalog[Policy] = Catalog(

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 
 from aira_bench.record.node import Journal, Node, best_node
-from aira_bench.scaffolds.protocol import Action, Debug, Draft, Improve
+from aira_bench.scaffolds.policy import Action, Debug, Draft, Improve
 
 
 @dataclass(frozen=True)

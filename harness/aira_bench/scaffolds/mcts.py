@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from aira_bench.record.node import Journal, Node
 from aira_bench.scaffolds.greedy import debug_depth
-from aira_bench.scaffolds.protocol import Action, Debug, Draft, Improve
+from aira_bench.scaffolds.policy import Action, Debug, Draft, Improve
 
 _ROOT = 0
 

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from aira_bench.record.node import Journal
-from aira_bench.scaffolds.protocol import Action, Draft, Stop
+from aira_bench.scaffolds.policy import Action, Draft, Stop
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass
 
 from aira_bench.record.node import Journal, best_node
-from aira_bench.scaffolds.protocol import Action, Draft, Improve
+from aira_bench.scaffolds.policy import Action, Draft, Improve
 
 
 @dataclass(frozen=True)

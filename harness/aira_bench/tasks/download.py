@@ -22,9 +22,8 @@ from typing import Any
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.files import write_json
-from aira_bench.tasks.guarded_http import Broken, Gone
-from aira_bench.tasks.guarded_http import Watch as SpeedWatch
-from aira_bench.tasks.http_transfer import CHANGED, Answer, StaleRange, open_transfer
+from aira_bench.tasks.guarded_http import Gone, TransferBroken, TransferWatch
+from aira_bench.tasks.http_transfer import CHANGED, FileAnswer, StaleRange, open_transfer
 from aira_bench.tasks.metadata import PublicFile
 
 SPARE_BYTES = 512 << 20
@@ -219,7 +218,7 @@ def _download(file: PublicFile, folder: Path, watch: Watch, note: Note, patience
         try:
             _attempt(file, partial, pin, watch, patience, ends_s - time.monotonic())
             break
-        except Broken as error:
+        except TransferBroken as error:
             failures = 1 if partial.size > reached else failures + 1
             reached = max(reached, partial.size)
             if failures >= patience.tries or time.monotonic() >= ends_s:
@@ -252,7 +251,7 @@ def _attempt(
     if partial.size and partial.validator is None and expected is None:
         partial.restart()  # nothing would prove that the rest belongs to what is here
     resumed = partial.size > 0
-    guard = SpeedWatch(
+    guard = TransferWatch(
         window_s=patience.window_s, least_bytes_per_s=patience.least_bytes_per_s, deadline_s=max(left_s, 0.0)
     )
     begin = partial.size, partial.validator
@@ -280,18 +279,18 @@ def _check_whole(file: PublicFile, partial: _Partial, expected: str | None, pin:
         return
     partial.restart()
     if resumed:
-        raise Broken("the pieces of an interrupted download do not fit together")
+        raise TransferBroken("the pieces of an interrupted download do not fit together")
     if file.bytes not in (None, size):
         raise Gone(f"it has {size} bytes, expected {file.bytes}")
     first = f" as it had when first downloaded (recorded in {pin_path(partial.path.parent, file)})"
     raise Gone(f"its SHA-256 is {seen}, expected {expected}{first if pin and file.sha256 is None else ''}")
 
 
-def _changed(answer: Answer, partial: _Partial) -> bool:
+def _changed(answer: FileAnswer, partial: _Partial) -> bool:
     return None not in (partial.validator, answer.validator) and answer.validator != partial.validator
 
 
-def _check_offer(file: PublicFile, answer: Answer, partial: _Partial) -> None:
+def _check_offer(file: PublicFile, answer: FileAnswer, partial: _Partial) -> None:
     """Refuse what cannot be the file before fetching it."""
     if answer.is_web_page and not file.name.endswith((".html", ".htm")):
         raise Gone("the server answered with a web page instead of the file")
@@ -318,7 +317,7 @@ def check_disk(folder: Path, wanted_bytes: int, what: str) -> None:
         )
 
 
-def _receive(file: PublicFile, answer: Answer, chunks: Iterator[bytes], partial: _Partial, watch: Watch) -> None:
+def _receive(file: PublicFile, answer: FileAnswer, chunks: Iterator[bytes], partial: _Partial, watch: Watch) -> None:
     most = file.bytes or answer.total_bytes or MOST_BYTES
     checked = partial.size
     try:
@@ -338,7 +337,7 @@ def _receive(file: PublicFile, answer: Answer, chunks: Iterator[bytes], partial:
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
-        if isinstance(error, Broken):
+        if isinstance(error, TransferBroken):
             raise
         _forget_unwritten(partial)
         raise PrerequisiteError(
@@ -347,7 +346,7 @@ def _receive(file: PublicFile, answer: Answer, chunks: Iterator[bytes], partial:
             hint="free space, or point AIRA_HOME elsewhere",
         ) from error
     if answer.total_bytes is not None and partial.size < answer.total_bytes:
-        raise Broken(f"the connection ended after {partial.size} of {answer.total_bytes} bytes")
+        raise TransferBroken(f"the connection ended after {partial.size} of {answer.total_bytes} bytes")
 
 
 def _forget_unwritten(partial: _Partial) -> None:

@@ -31,7 +31,7 @@ class Gone(Exception):
     """A failure that trying again does not mend."""
 
 
-class Broken(OSError):
+class TransferBroken(OSError):
     """A failure that may pass."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
@@ -39,7 +39,7 @@ class Broken(OSError):
         self.retry_after_s = retry_after_s
 
 
-class Watch:
+class TransferWatch:
     """Watches one transfer from another thread and cuts its connection when it is too slow."""
 
     def __init__(self, *, window_s: float, least_bytes_per_s: float, deadline_s: float) -> None:
@@ -53,7 +53,7 @@ class Watch:
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="download-watch", daemon=True)
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "TransferWatch":
         self._thread.start()
         return self
 
@@ -111,7 +111,7 @@ def is_public(address: str) -> bool:
 class Guard:
     """One request for a file at a declared address, and whom it may lead to."""
 
-    def __init__(self, declared_url: str, watch: Watch | None = None) -> None:
+    def __init__(self, declared_url: str, watch: TransferWatch | None = None) -> None:
         """`watch` is shown every connection."""
         self.linked_sha256: str | None = None
         """Hash that a hub names for a file in its large-file storage, if need be before it sends us there."""
@@ -124,7 +124,7 @@ class Guard:
         """The answer at the end of all redirects, its body unread.
 
         Raises:
-            Broken: nobody answers, or not in HTTP.
+            TransferBroken: nobody answers, or not in HTTP.
             Gone: a redirect leads where it must not.
         """
         with contextlib.ExitStack() as opened:
@@ -152,7 +152,7 @@ class Guard:
         if isinstance(error, httpx2.InvalidURL | ImportError | ValueError):
             return Gone(f"its address, or that of a proxy, cannot be used ({error})")
         silent = isinstance(error, httpx2.TimeoutException)
-        return Broken(self.cut or ("the server is silent" if silent else str(error) or type(error).__name__))
+        return TransferBroken(self.cut or ("the server is silent" if silent else str(error) or type(error).__name__))
 
     @property
     def cut(self) -> str | None:

@@ -1,7 +1,7 @@
 """One HTTP request for a file or the rest of one, and what the server's answer means.
 
-Failures are of two kinds: `Broken` may pass (no connection, a server in trouble, a transfer cut short), `Gone` will
-not. Numbers in headers are plain digits or refused: two readers of `+5`, `1_000` or `³` may take them differently.
+Failures are of two kinds: `TransferBroken` may pass (no connection, a server in trouble, a transfer cut short), `Gone`
+will not. Numbers in headers are plain digits or refused: two readers of `+5`, `1_000` or `³` may take them differently.
 
 Not covered: whom a redirect may lead to (`guarded_http`), and checking what arrives (`download`).
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httpx2
 
 from aira_bench.excerpts import VALUE_CHARS
-from aira_bench.tasks.guarded_http import Broken, Gone, Guard, Watch
+from aira_bench.tasks.guarded_http import Gone, Guard, TransferBroken, TransferWatch
 
 CHANGED = "the file changed on the server while it was being fetched"
 _HEADERS = {"User-Agent": "aira-bench", "Accept-Encoding": "identity"}
@@ -23,12 +23,12 @@ _RANGE = re.compile(r"bytes (?:([0-9]{1,15})-([0-9]{1,15})|\*)/([0-9]{1,15}|\*)"
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
-class StaleRange(Broken):
+class StaleRange(TransferBroken):
     """The server no longer has the file whose rest was asked for: begin anew."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class FileAnswer:
     """A server's answer to a request for a file."""
 
     start_bytes: int
@@ -46,12 +46,12 @@ class Answer:
 
 @contextlib.contextmanager
 def open_transfer(
-    url: str, start_bytes: int, validator: str | None, *, timeout_s: float, watch: Watch | None = None
-) -> Iterator[Answer]:
+    url: str, start_bytes: int, validator: str | None, *, timeout_s: float, watch: TransferWatch | None = None
+) -> Iterator[FileAnswer]:
     """Ask for a file from `start_bytes` on, or all of it if `validator` no longer holds.
 
     Raises:
-        Broken: no answer, or one that may get better; from `chunks`: the connection failed.
+        TransferBroken: no answer, or one that may get better; from `chunks`: the connection failed.
         Gone: the server will not give the file.
     """
     headers = dict(_HEADERS)
@@ -62,7 +62,7 @@ def open_transfer(
     guard = Guard(url, watch)
     with guard.open(headers, timeout_s=timeout_s) as response:
         if response.status_code == 416 and start_bytes and _size(response.headers)[1] == start_bytes:
-            yield Answer(start_bytes, start_bytes, None, guard.linked_sha256, False, None)
+            yield FileAnswer(start_bytes, start_bytes, None, guard.linked_sha256, False, None)
         elif response.status_code not in (200, 206):
             raise _refusal(response)
         else:
@@ -74,36 +74,36 @@ def offered_bytes(url: str, *, timeout_s: float) -> int | None:
     try:
         # A server that dribbles its headers is cut off by the watch.
         with (
-            Watch(window_s=timeout_s, least_bytes_per_s=1.0, deadline_s=timeout_s) as watch,
+            TransferWatch(window_s=timeout_s, least_bytes_per_s=1.0, deadline_s=timeout_s) as watch,
             Guard(url, watch).open(_HEADERS, timeout_s=timeout_s, method="HEAD") as response,
         ):
             return _content_length(response.headers) if response.is_success else None
-    except (Broken, Gone):
+    except (TransferBroken, Gone):
         return None
 
 
-def _body(response: httpx2.Response, guard: Guard, watch: Watch | None) -> Iterator[bytes]:
+def _body(response: httpx2.Response, guard: Guard, watch: TransferWatch | None) -> Iterator[bytes]:
     try:
         for data in response.iter_raw():
             if watch:
                 watch.received(len(data))
             yield data
     except (httpx2.TransportError, OSError) as error:
-        raise Broken(guard.cut or f"the connection broke: {guard.failure(error)}") from error
+        raise TransferBroken(guard.cut or f"the connection broke: {guard.failure(error)}") from error
     if guard.cut:
-        raise Broken(guard.cut)
+        raise TransferBroken(guard.cut)
 
 
-def _answer(response: httpx2.Response, guard: Guard, body: Iterator[bytes]) -> Answer:
+def _answer(response: httpx2.Response, guard: Guard, body: Iterator[bytes]) -> FileAnswer:
     headers = response.headers
     start, total = 0, _content_length(headers)
     if response.status_code == 206:
         found_start, total = _size(headers)
         if found_start is None:
-            raise Broken("the server sent a part without saying which")
+            raise TransferBroken("the server sent a part without saying which")
         start = found_start
     tag = headers.get("ETag", "")
-    return Answer(
+    return FileAnswer(
         start_bytes=start,
         total_bytes=total,
         validator=tag if tag.startswith('"') else None,
@@ -148,5 +148,5 @@ def _refusal(response: httpx2.Response) -> Exception:
         return StaleRange(CHANGED)
     if response.status_code in _PASSING or response.is_success:
         after = response.headers.get("Retry-After", "")
-        return Broken(text, retry_after_s=float(after) if _NUMBER.fullmatch(after) else None)
+        return TransferBroken(text, retry_after_s=float(after) if _NUMBER.fullmatch(after) else None)
     return Gone(text)

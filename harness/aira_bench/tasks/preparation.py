@@ -19,9 +19,9 @@ from typing import Any
 from aira_bench.errors import TaskError
 from aira_bench.output import last_line
 from aira_bench.sandbox.hardening import TRUSTED_UID
-from aira_bench.sandbox.protocol import ContainerSpec, Limits, Mount, Sandbox
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Mount, Sandbox
+from aira_bench.tasks.data_source import DataSource, RawData
 from aira_bench.tasks.folder_check import IGNORED, check_folder
-from aira_bench.tasks.sources import DataSource, RawData
 from aira_bench.tasks.store import TaskData, hash_tree
 from aira_bench.tasks.task import Task
 from aira_bench.world import World

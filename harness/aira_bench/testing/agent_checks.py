@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aira_bench.agents.protocol import Agent, Analysis, Brief, Proposal, Situation, StepReport, brief_for
+from aira_bench.agents.agent import Agent, Analysis, Brief, Proposal, Situation, StepReport, brief_for
 from aira_bench.protocol_check import lacks
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.catalog import make_scaffold
-from aira_bench.scaffolds.protocol import Draft, Stop
+from aira_bench.scaffolds.policy import Draft, Stop
 from aira_bench.tasks.task import find_task
 from aira_bench.testing.checks import Check, require
 from aira_bench.testing.policy_checks import Result, generator, node_after

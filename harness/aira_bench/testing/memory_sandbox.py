@@ -1,6 +1,6 @@
 """A `Sandbox` without containers: Python functions stand in for what commands do.
 
-It keeps the contract of `aira_bench.sandbox.protocol` (one step a container, artifacts by name and under their caps,
+It keeps the contract of `aira_bench.sandbox.sandbox` (one step a container, artifacts by name and under their caps,
 deadlines, sweeping), so that a search, an agent or an evaluator can be tested in milliseconds, and every failure of an
 engine can be played. `run_unprotected` is a stand-in that runs the command itself, for code of one's own.
 
@@ -21,7 +21,7 @@ from typing import Any
 from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.artifacts import relative_path
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
     ContainerSpec,

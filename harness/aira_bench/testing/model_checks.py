@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
 from aira_bench.errors import ModelError
-from aira_bench.llm.protocol import Completion, CompletionRequest, FinishReason, Message, Model
+from aira_bench.llm.model import Completion, CompletionRequest, FinishReason, Message, Model
 from aira_bench.testing.checks import Check, require
 
 DEADLINE_S = 60.0

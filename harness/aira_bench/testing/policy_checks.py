@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from aira_bench.record.node import Journal, Node, StepClass
-from aira_bench.scaffolds.protocol import Action, Crossover, Debug, Draft, Improve, Policy, Proposing, Stop
+from aira_bench.scaffolds.policy import Action, Crossover, Debug, Draft, Improve, Policy, Proposing, Stop
 from aira_bench.testing.checks import Check, require
 
 Result = tuple[StepClass, float | None]

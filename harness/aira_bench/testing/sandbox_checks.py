@@ -1,7 +1,7 @@
 """What holds for every `Sandbox`: what a step is handed, what it leaves, how it ends.
 
 Each check runs Python code in containers of one image that has `python3`. `SANDBOX_CHECKS` are the contract of
-`aira_bench.sandbox.protocol`; `ISOLATION_CHECKS` try the walls, with the probe that every run begins with.
+`aira_bench.sandbox.sandbox`; `ISOLATION_CHECKS` try the walls, with the probe that every run begins with.
 
 Not covered: GPUs, file trees, and what separates containers from each other beyond that probe.
 """
@@ -19,7 +19,7 @@ from typing import get_args
 from aira_bench.errors import SandboxError
 from aira_bench.excerpts import LINE_CHARS
 from aira_bench.sandbox.probe import probe_all
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
     ContainerSpec,

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.agents.llm.agent import ANALYSIS_SCHEMA, FORMAT_RETRIES, LlmAgent
+from aira_bench.agents.agent import Brief, Situation, StepReport
+from aira_bench.agents.llm.llm_agent import ANALYSIS_SCHEMA, FORMAT_RETRIES, LlmAgent
 from aira_bench.agents.llm.memory import remember_ancestors, remember_valid
 from aira_bench.agents.llm.model_sources import Budgets, FunctionSource, ProviderSource
 from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger
-from aira_bench.agents.protocol import Brief, Situation, StepReport
-from aira_bench.cards.schema import Card, Prices
+from aira_bench.cards.card import Card, Prices
 from aira_bench.errors import BudgetExceeded, ModelError, UsageError
-from aira_bench.llm.protocol import Completion, CompletionRequest, FinishReason, Message, Usage
+from aira_bench.llm.model import Completion, CompletionRequest, FinishReason, Message, Usage
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
-from aira_bench.scaffolds.protocol import Crossover, Debug, Draft, Improve, Proposing
+from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 
 BRIEF = Brief("mad-2p", "Find 16 layers.", ArtifactSpec(kind="architecture"), "Accuracy", False, "cpu", "hidden", 300.0,

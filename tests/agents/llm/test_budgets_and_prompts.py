@@ -16,10 +16,10 @@ from aira_bench.agents.llm.data_preview import preview
 from aira_bench.agents.llm.memory import MEMORY_CHARS, remember_ancestors, remember_valid
 from aira_bench.agents.llm.prompting import fenced, prompt_hashes, spoken_duration
 from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger, tokens_of
-from aira_bench.cards.schema import Card
+from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, ModelError
+from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
-from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Usage
 from aira_bench.record.node import Node
 
 CARD = Card.model_validate(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from aira_bench.agents.agent import Situation
 from aira_bench.agents.llm.model_sources import (
     Budgets,
     FunctionSource,
@@ -13,14 +14,13 @@ from aira_bench.agents.llm.model_sources import (
     recorded_completions,
 )
 from aira_bench.agents.llm.spending import Caps
-from aira_bench.agents.protocol import Situation
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
-from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Usage
+from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.record.folder import RunFolder, StepFiles
 from aira_bench.record.journal import JournalFile, StepEnded
 from aira_bench.record.node import Node
-from aira_bench.scaffolds.protocol import Crossover, Draft, Improve, Proposing
+from aira_bench.scaffolds.policy import Crossover, Draft, Improve, Proposing
 
 ACTIONS: dict[int, Proposing] = {1: Draft(), 2: Improve((1,)), 3: Crossover((1, 2))}
 

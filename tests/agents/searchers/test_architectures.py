@@ -5,12 +5,12 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aira_bench.agents.agent import Brief, Situation
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.protocol import Brief, Situation
 from aira_bench.agents.searchers.architectures import mutate, random_architecture
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
-from aira_bench.scaffolds.protocol import Draft, Improve
+from aira_bench.scaffolds.policy import Draft, Improve
 from aira_bench.tasks.metadata import ArtifactSpec
 
 SPEC = ArtifactSpec(kind="architecture", layers=16, primitives=("M", "mA", "Mb"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aira_bench.agents.protocol import Brief, Situation
+from aira_bench.agents.agent import Brief, Situation
 from aira_bench.agents.searchers.architectures import canonical, random_architecture, written_architecture
 from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent, ask_process
 from aira_bench.agents.searchers.bayes_problem import ProposalRequest
@@ -18,7 +18,7 @@ from aira_bench.errors import ModelError, UsageError
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node, StepClass
 from aira_bench.runs.session import stream
-from aira_bench.scaffolds.protocol import Draft
+from aira_bench.scaffolds.policy import Draft
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.task import find_task
 from aira_contract.architectures import parse_submission

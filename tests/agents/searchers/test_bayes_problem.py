@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_bench.agents.protocol import Brief, Situation
+from aira_bench.agents.agent import Brief, Situation
 from aira_bench.agents.searchers.architectures import write_solution
 from aira_bench.agents.searchers.bayes_problem import (
     Evaluation,
@@ -24,7 +24,7 @@ from aira_bench.agents.searchers.bayes_problem import (
 )
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node, StepClass
-from aira_bench.scaffolds.protocol import Draft
+from aira_bench.scaffolds.policy import Draft
 from aira_bench.tasks.metadata import ArtifactSpec
 
 SPEC = ArtifactSpec(kind="architecture", layers=3, primitives=("M", "mA", "Mb"))

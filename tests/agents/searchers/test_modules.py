@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aira_bench.agents.agent import Brief, Proposal, Situation
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.protocol import Brief, Proposal, Situation
 from aira_bench.agents.searchers.modules import Genome, cross, mutate, random_genome, read_genome
 from aira_bench.errors import UsageError
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
-from aira_bench.scaffolds.protocol import Crossover, Debug, Draft, Improve, Proposing
+from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.task import shipped_tasks
 from aira_contract.genomes import CHOICES, SCALED

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from aira_bench.agents.agent import Brief, Situation
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.protocol import Brief, Situation
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
-from aira_bench.scaffolds.protocol import Crossover, Debug, Draft, Improve, Proposing
+from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
 from aira_bench.tasks.task import find_task
 
 ACTIONS: tuple[Proposing, ...] = (

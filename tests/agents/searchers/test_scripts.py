@@ -1,4 +1,4 @@
-"""Agents that turn the dials of a training script: what they change, what they leave alone, what they submit."""
+"""Agents that turn the hyperparameters of a training script: what they change, what they leave alone, what they submit."""
 
 import ast
 import random
@@ -9,14 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aira_bench.agents.agent import Agent, Brief, Proposal, Situation
 from aira_bench.agents.catalog import SEARCHERS, find_agent
-from aira_bench.agents.protocol import Agent, Brief, Proposal, Situation
-from aira_bench.agents.searchers.script_dials import DIALS, mutate_dials, read_dials, set_dials
+from aira_bench.agents.searchers.script_hyperparameters import (
+    HYPERPARAMETERS,
+    mutate_hyperparameters,
+    read_hyperparameters,
+    set_hyperparameters,
+)
 from aira_bench.agents.searchers.scripts import submitted_script
 from aira_bench.errors import UsageError
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
-from aira_bench.scaffolds.protocol import Crossover, Debug, Draft, Improve, Proposing
+from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 
 BASELINE = (
@@ -70,21 +75,21 @@ def left_behind(proposal: Proposal, folder: Path) -> str:
     return (folder / "out.py").read_text(encoding="utf-8")
 
 
-def test_dials_are_literals_assigned_once_at_the_top() -> None:
-    assert read_dials(SCRIPT) == {
+def test_hyperparameters_are_literals_assigned_once_at_the_top() -> None:
+    assert read_hyperparameters(SCRIPT) == {
         "DEPTH": 8, "HEAD_DIM": 64, "WINDOW_PATTERN": "SSSL", "TOTAL_BATCH_SIZE": 4096, "DEVICE_BATCH_SIZE": 16,
         "MATRIX_LR": 0.04, "WEIGHT_DECAY": 0.0,
     }  # fmt: skip
-    assert read_dials("this is not python(") == {}
-    assert set(read_dials(BASELINE)) == set(DIALS), "the baseline has every dial"
+    assert read_hyperparameters("this is not python(") == {}
+    assert set(read_hyperparameters(BASELINE)) == set(HYPERPARAMETERS), "the baseline has every hyperparameter"
 
 
-def test_setting_dials_changes_their_literals_and_nothing_else() -> None:
-    changed = set_dials(SCRIPT, {"HEAD_DIM": 128, "DEPTH": 10, "TOTAL_BATCH_SIZE": 2048})
+def test_setting_hyperparameters_changes_their_literals_and_nothing_else() -> None:
+    changed = set_hyperparameters(SCRIPT, {"HEAD_DIM": 128, "DEPTH": 10, "TOTAL_BATCH_SIZE": 2048})
     expected = SCRIPT.replace("DEPTH = 8; HEAD_DIM = 64", "DEPTH = 10; HEAD_DIM = 128").replace("2**12", "2048")
     assert changed == expected
     with pytest.raises(KeyError):
-        set_dials(SCRIPT, {"SOFTCAP": 3.0})
+        set_hyperparameters(SCRIPT, {"SOFTCAP": 3.0})
 
 
 @settings(deadline=None, max_examples=15)
@@ -92,10 +97,10 @@ def test_setting_dials_changes_their_literals_and_nothing_else() -> None:
 def test_any_chain_of_mutations_keeps_a_script_whole_and_its_batches_dividing(seed: int, generations: int) -> None:
     rng, script = random.Random(seed), BASELINE
     for _ in range(generations):
-        before = read_dials(script)
-        changes = mutate_dials(rng, before, 3)
-        script = set_dials(script, changes)
-        after = read_dials(script)
+        before = read_hyperparameters(script)
+        changes = mutate_hyperparameters(rng, before, 3)
+        script = set_hyperparameters(script, changes)
+        after = read_hyperparameters(script)
         assert after == {**before, **changes}
         assert all(before[name] != value for name, value in changes.items())
         assert all(type(value) in {type(before[name]), float} for name, value in changes.items())
@@ -108,9 +113,9 @@ def test_any_chain_of_mutations_keeps_a_script_whole_and_its_batches_dividing(se
 
 
 def test_every_dial_moves() -> None:
-    values, rng = read_dials(BASELINE), random.Random(0)
-    moved = {name for _ in range(200) for name in mutate_dials(rng, values, 3)}
-    assert moved == set(DIALS)
+    values, rng = read_hyperparameters(BASELINE), random.Random(0)
+    moved = {name for _ in range(200) for name in mutate_hyperparameters(rng, values, 3)}
+    assert moved == set(HYPERPARAMETERS)
 
 
 def test_a_solution_leaves_exactly_its_script(brief: Brief, tmp_path: Path) -> None:
@@ -129,7 +134,7 @@ def test_evolution_begins_with_the_baseline_and_then_stays_near_its_parents(brie
     assert submitted_script(first.code) == SCRIPT
     journal, solutions = [node(1)], {1: first.code}
     child = evolution.propose(brief, situation(Improve((1,)), journal, solutions, seed=3))
-    before, after = read_dials(SCRIPT), read_dials(submitted_script(child.code))
+    before, after = read_hyperparameters(SCRIPT), read_hyperparameters(submitted_script(child.code))
     moved = {name for name in before if before[name] != after[name]}
     assert 1 <= len(moved) <= 4
     assert {change.name.split()[0] for change in child.changes} == moved
@@ -140,7 +145,9 @@ def test_evolution_begins_with_the_baseline_and_then_stays_near_its_parents(brie
 
 
 def test_a_cross_takes_every_dial_from_one_of_its_parents(brief: Brief) -> None:
-    other = set_dials(SCRIPT, {"DEPTH": 2, "WINDOW_PATTERN": "L", "TOTAL_BATCH_SIZE": 512, "DEVICE_BATCH_SIZE": 2})
+    other = set_hyperparameters(
+        SCRIPT, {"DEPTH": 2, "WINDOW_PATTERN": "L", "TOTAL_BATCH_SIZE": 512, "DEVICE_BATCH_SIZE": 2}
+    )
     (brief.public / "train.py").write_text(other, encoding="utf-8")
     second = SEARCHERS["baseline"].propose(brief, situation(Draft(), [], {})).code
     (brief.public / "train.py").write_text(SCRIPT, encoding="utf-8")
@@ -150,10 +157,13 @@ def test_a_cross_takes_every_dial_from_one_of_its_parents(brief: Brief) -> None:
         crossed = SEARCHERS["evolution"].propose(
             brief, situation(Crossover((1, 2)), [node(1), node(2)], {1: first, 2: second}, seed)
         )
-        dials = read_dials(submitted_script(crossed.code))
-        assert all(value in (read_dials(SCRIPT)[name], read_dials(other)[name]) for name, value in dials.items())
-        assert (dials["TOTAL_BATCH_SIZE"], dials["DEVICE_BATCH_SIZE"]) in {(4096, 16), (512, 2)}
-        seen.add((dials["DEPTH"], dials["WINDOW_PATTERN"]))
+        hyperparameters = read_hyperparameters(submitted_script(crossed.code))
+        assert all(
+            value in (read_hyperparameters(SCRIPT)[name], read_hyperparameters(other)[name])
+            for name, value in hyperparameters.items()
+        )
+        assert (hyperparameters["TOTAL_BATCH_SIZE"], hyperparameters["DEVICE_BATCH_SIZE"]) in {(4096, 16), (512, 2)}
+        seen.add((hyperparameters["DEPTH"], hyperparameters["WINDOW_PATTERN"]))
     assert len(seen) == 4
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aira_bench.agents.agent import Brief, Proposal, Situation
 from aira_bench.agents.catalog import SEARCHERS, SPACES, agent_rows, find_agent
-from aira_bench.agents.protocol import Brief, Proposal, Situation
 from aira_bench.agents.searchers import bayes
 from aira_bench.agents.searchers.architectures import write_solution as write_architecture
 from aira_bench.agents.searchers.architectures import written_architecture
@@ -25,7 +25,7 @@ from aira_bench.agents.searchers.searcher import FRESH_TRIES, Searcher, evolve, 
 from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import PrerequisiteError, RunStateError, UsageError
 from aira_bench.record.folder import StepFiles
-from aira_bench.scaffolds.protocol import Crossover, Debug, Draft, Improve, Proposing
+from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 
 SPEC = ArtifactSpec(kind="architecture", layers=4, primitives=("M", "mA"))

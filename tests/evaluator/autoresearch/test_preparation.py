@@ -80,7 +80,7 @@ def test_agents_find_data_tokenizer_script_and_literature(prepared: Path) -> Non
     assert sizes["splits"]["val"]["tokens"] > CPU.public_validation_tokens
 
 
-def test_the_baseline_is_the_task_folders_script_with_the_dials_of_the_profile(prepared: Path) -> None:
+def test_the_baseline_is_the_task_folders_script_with_the_hyperparameters_of_the_profile(prepared: Path) -> None:
     given, written = ((path / "train.py").read_text().splitlines() for path in (PLAIN, prepared / "public/data"))
     changed = [new for old, new in zip(given, written, strict=True) if old != new]
     assert {line.split(" = ")[0] for line in changed} == set(CPU.baseline)

@@ -349,7 +349,7 @@ class Uniform(nn.Module):
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
-    (tmp_path / "meeting").mkdir()
+    (tmp_path / "sockets").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRA_PROFILE", "cpu")
     monkeypatch.delenv("AIRA_SEED_SET", raising=False)
@@ -361,8 +361,8 @@ def test_the_command_reports_both_splits_their_errors_and_the_claim(
 ) -> None:
     tokenizer = write_data(place / "data")
     hand_over(Uniform(tokenizer.get_vocab_size()), place)
-    with served.predictors(place / HANDOVER_FILE, [place / "meeting" / name for name in served.SOCKETS]):
-        assert evaluate(["--report-file", "report.json", "--meeting", "meeting"]) == 0
+    with served.predictors(place / HANDOVER_FILE, [place / "sockets" / name for name in served.SOCKETS]):
+        assert evaluate(["--report-file", "report.json", "--socket-volume", "sockets"]) == 0
     report = json.loads((place / "report.json").read_text())
     printed = json.loads(capsys.readouterr().out.partition("--- EVALUATION RESULT ---")[2])
     assert printed == {"BPB": report["test"]}
@@ -418,7 +418,7 @@ def test_damaged_data_is_a_failure_of_the_evaluation(
 ) -> None:
     write_data(place / "data")
     damaged(part)(place / "data")
-    assert evaluate(["--meeting", "meeting"]) == 1
+    assert evaluate(["--socket-volume", "sockets"]) == 1
     assert reason in capsys.readouterr().err
 
 
@@ -426,7 +426,7 @@ def test_outside_of_a_run_the_command_says_how_the_task_is_scored(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_data(place / "data")
-    assert evaluate(["--meeting", "nowhere"]) == 1
+    assert evaluate(["--socket-volume", "nowhere"]) == 1
     assert "scored by `aira-bench run`" in capsys.readouterr().err
 
 

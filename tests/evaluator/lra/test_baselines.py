@@ -221,7 +221,7 @@ def test_every_choice_gives_finite_numbers(positions: str, pooling: str) -> None
 
 
 def test_where_hyperparameters_are_fixed_factors_are_refused_and_none_are_written() -> None:
-    with pytest.raises(ValueError, match="the hyper-parameters of this task are fixed"):
+    with pytest.raises(ValueError, match="the hyperparameters of this task are fixed"):
         compose(Genome(factors={"emb_dim": 2.0}), CONTRACTS["text"], PROFILES["cpu", "text"], configurable=False)
     source = compose(Genome(), CONTRACTS["text"], PROFILES["cpu", "text"], configurable=False)
     assert "LR" not in source

@@ -195,7 +195,7 @@ def test_a_bundle_survives_its_stored_form(bundle: Bundle) -> None:
         ({"train_steps": 2.5}, True, "train_steps is not a number of type int"),
         ({"batch_size": True}, True, "batch_size is not a number"),
         ({"train_steps": 4800, "batch_size": 128, "seq_len": 96}, True, "tokens would be trained on"),
-        ({"width": 3}, True, "other hyper-parameters"),
+        ({"width": 3}, True, "other hyperparameters"),
     ],
 )
 def test_forged_hyperparameters_are_refused(

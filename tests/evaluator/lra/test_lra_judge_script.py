@@ -91,7 +91,7 @@ def without_training_seed(judge: Path) -> None:
         (with_folder, 2, "model.py: module.graphs cannot be read: Is a directory"),
         (with_noise, 2, "model.py: the traced module has no readable header"),
         (for_another_device, 2, "model.py: the module was traced for cuda, and this judge runs on cpu"),
-        (with_other_constants, 2, "model.py: the traced module changes hyper-parameters that this task fixes"),
+        (with_other_constants, 2, "model.py: the traced module changes hyperparameters that this task fixes"),
         (without_train, 1, "evaluate: data/train/labels.npy: [Errno 2] No such file or directory"),
         (of_another_task, 1, "evaluate: the data is of listops in profile cpu, expected text in cpu"),
         (of_another_profile, 1, "evaluate: the data is of text in profile paper, expected text in cpu"),
@@ -118,7 +118,7 @@ def test_graphs_that_are_none_are_refused_by_the_judge_and_not_run(judge: Path, 
 def test_a_configurable_task_takes_other_constants_as_far_as_its_graphs(judge: Path, capsys: Captured) -> None:
     with_other_constants(judge)
     assert evaluate("text", configurable=True, arguments=[]) == 2
-    assert "hyper-parameters that this task fixes" not in capsys.readouterr().err
+    assert "hyperparameters that this task fixes" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

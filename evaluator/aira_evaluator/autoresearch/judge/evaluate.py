@@ -2,7 +2,7 @@
 
 The host has run the submission against its outside clock before, left what it recorded in `./data/fit.json`, and will
 start the predict containers while this runs. `train.py` is neither read nor run here. Command line (besides
-`--meeting`), report and exit statuses: `task_scripts.evaluating`; settings: `task_scripts.settings`.
+`--socket-volume`), report and exit statuses: `task_scripts.evaluating`; settings: `task_scripts.settings`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,12 +45,12 @@ def _scored(asked: EvaluationRequest) -> EvaluationResult:
     return score(asked.data, folder)
 
 
-def score(data: Path, meeting: Path) -> EvaluationResult:
+def score(data: Path, socket_volume: Path) -> EvaluationResult:
     """Ask the served model what it says of hidden text, and score that.
 
     Args:
         data: hidden rows, and the host's record of the training.
-        meeting: the folder for the sockets of predict containers.
+        socket_volume: the folder for the sockets of predict containers.
 
     Raises:
         PredictorFailed: the model gave no usable answer.
@@ -58,9 +58,9 @@ def score(data: Path, meeting: Path) -> EvaluationResult:
         TimeoutError: a predict container did not come up.
     """
     profile, seed_set = profile_in_force(RULES), seed_set_in_force()
-    if not meeting.is_dir():
+    if not socket_volume.is_dir():
         raise DataError(
-            f"there is no folder {meeting} to meet predictors in: this task is scored by `aira-bench run`, "
+            f"there is no folder {socket_volume} to meet predictors in: this task is scored by `aira-bench run`, "
             "which serves the trained model from containers of its own"
         )
     fit, hidden = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile)
@@ -70,7 +70,7 @@ def score(data: Path, meeting: Path) -> EvaluationResult:
         raise DataError(
             f"the data needs {containers} predict containers, the task's metadata.yaml has {len(fit.sockets)}"
         )
-    sockets = [meeting / name for name in fit.sockets]
+    sockets = [socket_volume / name for name in fit.sockets]
     found = judge(sockets, hidden, questions, RULES[profile], np.random.default_rng(), fit.serving_s)
     return _evaluated(fit, hidden, questions, found, seed_set)
 

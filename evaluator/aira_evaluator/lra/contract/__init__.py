@@ -1,1 +1,1 @@
-"""What both sides of a submission know: shapes, hyper-parameters, profiles, files of graphs and of splits."""
+"""What both sides of a submission know: shapes, hyperparameters, profiles, files of graphs and of splits."""

@@ -4,7 +4,7 @@
     <4711 bytes of init> <bytes of the next graph> ...
 
 The file was written in a process that had imported the submission, so all of it is the submission's word: sizes are
-bounded before anything is read, names must be exactly the expected ones, and hyper-parameters are checked again, as the
+bounded before anything is read, names must be exactly the expected ones, and hyperparameters are checked again, as the
 submission could have set any admitted value in its text as well.
 
 Not covered: what the graphs say (`graph`), and whether they fit the task (`functions`).
@@ -70,7 +70,7 @@ def read_bundle(data: bytes, profile: LraProfile, *, configurable: bool) -> Bund
     """Check and take apart a stored bundle.
 
     Raises:
-        RefusedError: it is not one, or its hyper-parameters are not admitted.
+        RefusedError: it is not one, or its hyperparameters are not admitted.
     """
     end = data[:_MAX_HEADER_BYTES].find(b"\n")
     if len(data) > MAX_GRAPHS_BYTES or end < 0:
@@ -108,18 +108,18 @@ def _graphs(listed: object, blobs: memoryview) -> Mapping[str, bytes]:
 def _hyperparameters(values: object, profile: LraProfile, *, configurable: bool) -> Hyperparameters:
     fields = {constant.field: constant.kind for constant in CONSTANTS}
     if not isinstance(values, dict) or set(values) != set(fields):
-        raise RefusedError("the traced module names other hyper-parameters than the task has")
+        raise RefusedError("the traced module names other hyperparameters than the task has")
     for name, kind in fields.items():
         value = values[name]
         if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
-            raise RefusedError(f"hyper-parameter {name} is not a number of type {kind.__name__}")
+            raise RefusedError(f"hyperparameter {name} is not a number of type {kind.__name__}")
         low, high = profile.ranges[name]
         if not low <= value <= high:  # nor is a NaN; integers of JSON may be beyond any float
-            raise RefusedError(f"hyper-parameter {name} is {str(value)[:20]}, expected {low:g} to {high:g}")
+            raise RefusedError(f"hyperparameter {name} is {str(value)[:20]}, expected {low:g} to {high:g}")
     typed: dict[str, Any] = {name: kind(values[name]) for name, kind in fields.items()}
     chosen = Hyperparameters(**typed)
     if not configurable and chosen != profile.defaults:
-        raise RefusedError("the traced module changes hyper-parameters that this task fixes")
+        raise RefusedError("the traced module changes hyperparameters that this task fixes")
     if chosen.train_tokens > profile.max_train_tokens:
         raise RefusedError(
             f"{chosen.train_tokens:,} tokens would be trained on, at most {profile.max_train_tokens:,} may be"

@@ -1,4 +1,4 @@
-"""The hyper-parameters of Table 12, and how a configurable `model.py` sets them.
+"""The hyperparameters of Table 12, and how a configurable `model.py` sets them.
 
 A constant is a plain assignment of a literal number at the top level of the module, `LR = 1e-3` or
 `BATCH_SIZE: int = 32`. It is read from the syntax tree; the module is never imported for it. What is refused rather
@@ -20,7 +20,7 @@ class ConstantsError(Exception):
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The hyper-parameters of a training, one column of Table 12."""
+    """The hyperparameters of a training, one column of Table 12."""
 
     seq_len: int
     """Tokens of a sequence (a document of Retrieval); longer ones are cut at the end, shorter ones padded."""
@@ -81,7 +81,7 @@ _BY_SPELLING: Mapping[str, Constant] = {name: constant for constant in CONSTANTS
 def read_hyperparameters(
     source: str, defaults: Hyperparameters, ranges: Mapping[str, Range], max_train_tokens: int
 ) -> Hyperparameters:
-    """Return the hyper-parameters of a configurable `model.py`: its constants over the task's defaults.
+    """Return the hyperparameters of a configurable `model.py`: its constants over the task's defaults.
 
     Args:
         source: text of the module; its size is the caller's to bound (`contract.MAX_SOURCE_BYTES`).

@@ -39,7 +39,7 @@ class SplitManifest:
     source: str
     """`generated` (ListOps), `public` or `synthetic`."""
     configurable: bool
-    """Whether the task's `model.py` may set hyper-parameters."""
+    """Whether the task's `model.py` may set hyperparameters."""
     seed_set: str | None = None
     """`search` or `final` for hidden splits, None for public ones."""
     training_seed: int | None = None

@@ -5,7 +5,7 @@ Retrieval it maps a batch of *single* documents to embeddings: the evaluator app
 a call of its own, with the same parameters, and owns the head on top, so the two documents of a pair never meet inside
 submitted code. The docstring of `ModuleContract` has the rules; the `project_description.md` files tell them to agents.
 
-Not covered: hyper-parameters (`hyperparameters`), sizes (`profiles`), tracing and training.
+Not covered: hyperparameters (`hyperparameters`), sizes (`profiles`), tracing and training.
 """
 
 from collections.abc import Mapping

@@ -29,7 +29,7 @@ def trace(task: TaskName, *, configurable: bool, arguments: Sequence[str] | None
 
     Args:
         task: which of the three tasks.
-        configurable: whether the submission may set hyper-parameters.
+        configurable: whether the submission may set hyperparameters.
         arguments: the command line; None for the process's own.
 
     Returns:

@@ -62,7 +62,7 @@ class CheckedModule:
     scaled: tuple[Scaled, ...]
     """At `SCALES`, as far as the module could be traced."""
     sha256: str
-    """Of the graphs in normal form and the hyper-parameters: equal for modules that compute the same by the same
+    """Of the graphs in normal form and the hyperparameters: equal for modules that compute the same by the same
     operations, whatever their source looks like."""
 
     @property

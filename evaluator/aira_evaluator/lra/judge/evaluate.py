@@ -36,7 +36,7 @@ def evaluate(task: TaskName, *, configurable: bool, arguments: Sequence[str] | N
 
     Args:
         task: which of the three tasks.
-        configurable: whether the submission may set hyper-parameters.
+        configurable: whether the submission may set hyperparameters.
         arguments: the command line; None for the process's own.
 
     Returns:

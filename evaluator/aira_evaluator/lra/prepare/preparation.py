@@ -1,6 +1,6 @@
 """`prepare.py` and `evaluate_prepare.py` of the six task folders, as functions.
 
-What differs between task folders (task, whether hyper-parameters may be set, hidden seeds) is passed in by the
+What differs between task folders (task, whether hyperparameters may be set, hidden seeds) is passed in by the
 folder's scripts. Command line, settings and exit statuses: `task_scripts.preparing`. Not covered: scoring
 (`lra.judge.evaluate`).
 """

@@ -90,7 +90,7 @@ class AdamW(NamedTuple):
 
 
 def optimizer_of(wanted: Hyperparameters) -> AdamW:
-    """Return the optimizer that a training's hyper-parameters ask for."""
+    """Return the optimizer that a training's hyperparameters ask for."""
     return AdamW(*(jnp.float32(each) for each in (wanted.learning_rate, wanted.warmup_steps, wanted.weight_decay)))
 
 

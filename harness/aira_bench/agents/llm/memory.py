@@ -15,7 +15,7 @@ MEMORY_CHARS = 12000
 
 
 @dataclass(frozen=True)
-class Remembered:
+class RememberedStep:
     """One earlier step as a prompt shows it; texts are agent-made and to be quoted."""
 
     step: int
@@ -30,7 +30,7 @@ class Remembered:
 class Memory:
     """Earlier steps in order, and how many were left out."""
 
-    entries: tuple[Remembered, ...]
+    entries: tuple[RememberedStep, ...]
     left_out: int
 
 
@@ -58,7 +58,7 @@ def remember_ancestors(journal: Journal, step: int, *, limit: int = MEMORY_CHARS
 
 
 def _fit(nodes: Sequence[Node], limit: int) -> Memory:
-    entries: list[Remembered] = []
+    entries: list[RememberedStep] = []
     used = 0
     for node in nodes:
         entry = _entry(node)
@@ -69,8 +69,8 @@ def _fit(nodes: Sequence[Node], limit: int) -> Memory:
     return Memory(tuple(sorted(entries, key=lambda entry: entry.step)), len(nodes) - len(entries))
 
 
-def _entry(node: Node) -> Remembered:
-    return Remembered(
+def _entry(node: Node) -> RememberedStep:
+    return RememberedStep(
         node.step, node.outcome, node.reason[:TOLD_REASON_CHARS], node.plan[:TOLD_PLAN_CHARS],
         node.summary[:TOLD_PLAN_CHARS],
     )  # fmt: skip

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aira_bench.agents.agent import Situation
 from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger
-from aira_bench.agents.protocol import Situation
-from aira_bench.cards.schema import Card
+from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
-from aira_bench.llm.connect import connect
 from aira_bench.llm.limiter import AdaptiveLimiter
-from aira_bench.llm.protocol import Completion, CompletionRequest, Model
+from aira_bench.llm.model import Completion, CompletionRequest, Model
+from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.recording import RecordingModel, ScriptedModel, read_exchanges
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Node

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from aira_bench.agents.agent import Brief, Situation, StepReport
 from aira_bench.agents.llm.memory import Memory
-from aira_bench.agents.protocol import Brief, Situation, StepReport
 from aira_bench.escaping import printable
 from aira_bench.record.folder import StepFiles
 

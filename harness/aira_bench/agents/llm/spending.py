@@ -9,10 +9,10 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from aira_bench.cards.schema import Card
+from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded
+from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
-from aira_bench.llm.protocol import Completion, CompletionRequest, Model
 
 
 @dataclass(frozen=True)

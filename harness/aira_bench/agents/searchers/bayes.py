@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aira_bench.agent_code.reading import bare_environment
-from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
+from aira_bench.agents.agent import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.agents.searchers.architectures import search_space, write_solution
 from aira_bench.agents.searchers.bayes_problem import (
     Codes,

@@ -19,7 +19,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from aira_bench.agents.protocol import Brief, Situation
+from aira_bench.agents.agent import Brief, Situation
 from aira_bench.agents.searchers.architectures import written_architecture
 
 Codes = str

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any, TypeGuard
 
-from aira_bench.agents.protocol import Brief, Proposal, Situation
+from aira_bench.agents.agent import Brief, Proposal, Situation
 from aira_bench.agents.searchers.searcher import FRESH_TRIES, untried
 from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import RunStateError, UsageError

@@ -1,6 +1,7 @@
-"""The search space of tasks whose submission is a training script: the dials of the script that comes with the task.
+"""The search space of tasks whose submission is a training script: the hyperparameters of the script they come with.
 
-Everything starts from the script in the public data, and nothing but its dials changes (`script_dials`).
+Everything starts from the script in the public data, and nothing but its hyperparameters changes
+(`aira_bench.agents.searchers.script_hyperparameters`).
 
 Not covered: any change of the code itself. That is what language models are for.
 """
@@ -8,8 +9,13 @@ Not covered: any change of the code itself. That is what language models are for
 from dataclasses import dataclass
 from shlex import quote
 
-from aira_bench.agents.protocol import Brief, Proposal, Situation
-from aira_bench.agents.searchers.script_dials import Values, mutate_dials, read_dials, set_dials
+from aira_bench.agents.agent import Brief, Proposal, Situation
+from aira_bench.agents.searchers.script_hyperparameters import (
+    Values,
+    mutate_hyperparameters,
+    read_hyperparameters,
+    set_hyperparameters,
+)
 from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.record.node import Change
@@ -18,7 +24,7 @@ from aira_contract.invocation import SCRIPT_OPTION, SCRIPT_VALIDATION
 
 _START_CHANGES = 3
 _CHANGES = (1, 1, 1, 1, 1, 1, 2, 2, 2, 3)
-"""How many dials an improvement moves, as often as a number stands here."""
+"""How many hyperparameters an improvement moves, as often as a number stands here."""
 _FORM = SolutionForm(
     what="training script",
     name="SCRIPT",
@@ -81,7 +87,7 @@ class ScriptSpace:
         return write_solution(self.brief, self._start(), "The baseline script, unchanged.")
 
     def random(self) -> Proposal:
-        """Return the baseline with a few dials moved."""
+        """Return the baseline with a few hyperparameters moved."""
         return self._moved(self._start(), _START_CHANGES, "The baseline")
 
     def start(self) -> Proposal:
@@ -89,7 +95,7 @@ class ScriptSpace:
         return self.random() if self.situation.journal else self.baseline()
 
     def child(self, parents: tuple[int, ...]) -> Proposal:
-        """Return a parent with dials moved, or with about half of those dials of another that differ."""
+        """Return a parent with hyperparameters moved, or with about half of those in which another differs."""
         first = self._script(parents[0])
         if len(parents) == 2:
             return self._crossed(first, self._script(parents[1]), f"Step {parents[0]} crossed with step {parents[1]}")
@@ -105,19 +111,20 @@ class ScriptSpace:
         return script
 
     def _moved(self, script: str, count: int, what: str) -> Proposal:
-        before = read_dials(script)
-        return self._with_dials(script, before, mutate_dials(self.situation.rng, before, count), what)
+        before = read_hyperparameters(script)
+        moved = mutate_hyperparameters(self.situation.rng, before, count)
+        return self._with_hyperparameters(script, before, moved, what)
 
     def _crossed(self, first: str, second: str, what: str) -> Proposal:
-        before, other = read_dials(first), read_dials(second)
+        before, other = read_hyperparameters(first), read_hyperparameters(second)
         differing = [name for name in before if name in other and other[name] != before[name]]
         taken = {name: other[name] for name in differing if self.situation.rng.random() < 0.5}
         if {"TOTAL_BATCH_SIZE", "DEVICE_BATCH_SIZE"} & taken.keys():  # they must go on dividing each other
             taken |= {name: other[name] for name in ("TOTAL_BATCH_SIZE", "DEVICE_BATCH_SIZE") if name in differing}
-        return self._with_dials(first, before, taken, what)
+        return self._with_hyperparameters(first, before, taken, what)
 
-    def _with_dials(self, script: str, before: Values, values: Values, what: str) -> Proposal:
+    def _with_hyperparameters(self, script: str, before: Values, values: Values, what: str) -> Proposal:
         moves = {name: f"{name} {before[name]} -> {value}" for name, value in values.items()}
         changes = tuple(Change(move, 1, 1) for move in moves.values())
         plan = f"{what} with {', '.join(moves.values())}." if moves else f"{what}, unchanged."
-        return write_solution(self.brief, set_dials(script, values), plan, changes)
+        return write_solution(self.brief, set_hyperparameters(script, values), plan, changes)

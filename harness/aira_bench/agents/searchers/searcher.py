@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Protocol, TypeVar
 
-from aira_bench.agents.protocol import Brief, Proposal, Situation, UnlookingAgent
+from aira_bench.agents.agent import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
-from aira_bench.scaffolds.protocol import Proposing
+from aira_bench.scaffolds.policy import Proposing
 
 FRESH_TRIES = 64
 """Draws before a searcher submits something once more: then the space is all but exhausted."""

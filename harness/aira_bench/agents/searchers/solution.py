@@ -11,7 +11,7 @@ import ast
 from dataclasses import dataclass
 
 from aira_bench.agent_code.syntax import UnreadableCode, assigned_name, parse
-from aira_bench.agents.protocol import Brief, Proposal
+from aira_bench.agents.agent import Brief, Proposal
 from aira_bench.record.node import Change
 
 

@@ -6,10 +6,10 @@ API's own output format. Not covered: streaming; an attempt is held open until t
 
 from typing import TYPE_CHECKING, Any
 
+from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.pricing import output_limit
-from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.providers.one_host import client_options
-from aira_bench.llm.providers.protocol import Answer, Endpoint, finish_reason_of, reading_body
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, finish_reason_of, reading_body
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema
 
@@ -37,7 +37,7 @@ class AnthropicSession:
             http_client=anthropic.DefaultHttpxClient(**client_options(endpoint)),
         )  # fmt: skip
 
-    def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
+    def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
         """Send `request` once and return what came back."""
         import anthropic
 
@@ -81,11 +81,11 @@ def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
     return body
 
 
-def _read(message: "anthropic.types.Message") -> Answer:
+def _read(message: "anthropic.types.Message") -> ProviderAnswer:
     usage = message.usage
     read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     details = usage.output_tokens_details
-    return Answer(
+    return ProviderAnswer(
         text="".join(block.text for block in message.content if block.type == "text"),
         finish_reason=finish_reason_of(message.stop_reason, _FINISH),
         model_id=message.model,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from aira_bench.llm.failures import ProviderFailure, failure_of_status, parse_retry_after, shorten
+from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.pricing import output_limit
-from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.providers.one_host import client_options
-from aira_bench.llm.providers.protocol import Answer, Endpoint, finish_reason_of, reading_body
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, finish_reason_of, reading_body
 from aira_bench.llm.schemas import closed_schema
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class GoogleSession:
             ),
         )
 
-    def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
+    def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
         """Send `request` once and return what came back."""
         from google.genai import errors, types
 
@@ -105,7 +105,7 @@ def _settings(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
     return settings
 
 
-def _read(response: "types.GenerateContentResponse", asked_model: str) -> Answer:
+def _read(response: "types.GenerateContentResponse", asked_model: str) -> ProviderAnswer:
     feedback = response.prompt_feedback
     if feedback is not None and feedback.block_reason is not None:
         text, finish = "", "content_filter"
@@ -116,7 +116,7 @@ def _read(response: "types.GenerateContentResponse", asked_model: str) -> Answer
         parts = (candidate.content.parts if candidate.content else None) or []
         text = "".join(part.text for part in parts if part.text and not part.thought)
         finish = finish_reason_of(candidate.finish_reason.value if candidate.finish_reason else None, _FINISH)
-    return Answer(
+    return ProviderAnswer(
         text=text,
         finish_reason=finish,  # type: ignore[arg-type]
         model_id=response.model_version or asked_model,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from aira_bench.cards.keys import is_providers_own
-from aira_bench.llm.providers.protocol import Endpoint
+from aira_bench.cards.provider_keys import is_providers_own
+from aira_bench.llm.providers.provider_session import Endpoint
 
 NO_KEY = "no-key-needed"
 """The OpenAI SDK insists on a key; a server that asks for none ignores it."""

@@ -9,10 +9,16 @@ Not covered: servers without a `json_schema` response format, and prompts that a
 
 from typing import TYPE_CHECKING, Any
 
+from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.pricing import output_limit
-from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.providers.one_host import NO_KEY, client_options
-from aira_bench.llm.providers.protocol import SCHEMA_NAME, Answer, Endpoint, finish_reason_of, reading_body
+from aira_bench.llm.providers.provider_session import (
+    SCHEMA_NAME,
+    Endpoint,
+    ProviderAnswer,
+    finish_reason_of,
+    reading_body,
+)
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict
 
@@ -41,7 +47,7 @@ class OpenAIChatSession:
             http_client=openai.DefaultHttpxClient(**client_options(endpoint)),
         )  # fmt: skip
 
-    def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
+    def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
         """Send `request` once and return what came back."""
         import openai
 
@@ -77,10 +83,10 @@ def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
     return body
 
 
-def _read(completion: "ChatCompletion") -> Answer:
+def _read(completion: "ChatCompletion") -> ProviderAnswer:
     choice = completion.choices[0]
     refused = bool(choice.message.refusal)
-    return Answer(
+    return ProviderAnswer(
         text=choice.message.content or "",
         finish_reason="content_filter" if refused else finish_reason_of(choice.finish_reason, _FINISH),
         model_id=completion.model,

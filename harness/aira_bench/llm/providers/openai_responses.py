@@ -8,10 +8,16 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from aira_bench.llm.failures import ProviderFailure
+from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.pricing import output_limit
-from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.providers.one_host import client_options
-from aira_bench.llm.providers.protocol import SCHEMA_NAME, Answer, Endpoint, finish_reason_of, reading_body
+from aira_bench.llm.providers.provider_session import (
+    SCHEMA_NAME,
+    Endpoint,
+    ProviderAnswer,
+    finish_reason_of,
+    reading_body,
+)
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict
 
@@ -34,7 +40,7 @@ class OpenAIResponsesSession:
             http_client=openai.DefaultHttpxClient(**client_options(endpoint)),
         )  # fmt: skip
 
-    def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
+    def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
         """Send `request` once and return what came back."""
         import openai
 
@@ -75,13 +81,13 @@ def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
     return body
 
 
-def _read(response: "Response") -> Answer:
+def _read(response: "Response") -> ProviderAnswer:
     if response.status == "failed":
         raise _failure_inside(response)
     usage = response.usage
     cached = usage.input_tokens_details if usage else None
     reasoning = usage.output_tokens_details if usage else None
-    return Answer(
+    return ProviderAnswer(
         text=response.output_text,
         finish_reason=_finish(response),
         model_id=response.model,

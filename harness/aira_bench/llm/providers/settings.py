@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
-from aira_bench.cards.schema import Card
-from aira_bench.llm.protocol import CompletionRequest
+from aira_bench.cards.card import Card
+from aira_bench.llm.model import CompletionRequest
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ COUNTING = {"acpi_cppc", "cpufreq", "cpuidle", "power", "thermal_throttle"}
 
 
 @dataclass
-class Node:
+class FileNode:
     """One inode: a folder with `children`, or a regular file or link with its content."""
 
     mode: int
@@ -48,13 +48,13 @@ class Node:
     """Where a regular file's content is read; empty for one without content."""
     text: bytes = b""
     """A link's target, a folder's blocks once they are laid out, or a file's content that was read already."""
-    children: dict[bytes, "Node"] = field(default_factory=dict)
+    children: dict[bytes, "FileNode"] = field(default_factory=dict)
     links: int = 0
     nid: int = 0
     block: int = 0
 
 
-def read_tree(root: str) -> Node:
+def read_tree(root: str) -> FileNode:
     """Return the tree below `root`. What is mounted on it from elsewhere is left empty: there something is mounted
     again.
 
@@ -64,9 +64,9 @@ def read_tree(root: str) -> Node:
     return _read(root, os.lstat(root).st_dev, {})
 
 
-def _read(path: str, device: int, known: dict[int, Node]) -> Node:
+def _read(path: str, device: int, known: dict[int, FileNode]) -> FileNode:
     found = os.lstat(path)
-    node = Node(found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns)
+    node = FileNode(found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns)
     foreign = found.st_dev != device
     if stat.S_ISDIR(found.st_mode):
         for name in [] if foreign else sorted(os.listdir(path)):  # noqa: PTH208
@@ -83,18 +83,18 @@ def _read(path: str, device: int, known: dict[int, Node]) -> Node:
     return node
 
 
-def tree_of_links(paths: Iterable[str]) -> Node:
+def tree_of_links(paths: Iterable[str]) -> FileNode:
     """For a folder of `/` that is itself a link: a folder of links straight at the files that `paths` lead to."""
-    folder = Node(stat.S_IFDIR | 0o755)
+    folder = FileNode(stat.S_IFDIR | 0o755)
     for path in paths:
         target = os.fsencode(f"..{os.path.realpath(path)}")
-        folder.children[os.fsencode(os.path.basename(path))] = Node(  # noqa: PTH119
+        folder.children[os.fsencode(os.path.basename(path))] = FileNode(  # noqa: PTH119
             stat.S_IFLNK | 0o777, text=target, size=len(target)
         )
     return folder
 
 
-def image_trees() -> dict[str, Node]:
+def image_trees() -> dict[str, FileNode]:
     """Return what a container of an image needs to run its programs: `/bin` and the loader's folder are links there."""
     trees = {name: read_tree(f"/{name}") for name in ("usr", "opt", "etc")}
     loader = next(iter(glob.glob("/lib64/ld-linux*") + glob.glob("/lib/ld-linux*")))  # noqa: PTH207
@@ -106,24 +106,24 @@ def image_trees() -> dict[str, Node]:
     return trees
 
 
-def machine_trees() -> dict[str, Node]:
+def machine_trees() -> dict[str, FileNode]:
     """Return what the engine and the kernel show all containers alike: the first process's program, the processors'
     layout.
     """
     with open(INIT, "rb") as file:  # noqa: PTH123
-        init = Node(stat.S_IFREG | 0o755, text=file.read())
+        init = FileNode(stat.S_IFREG | 0o755, text=file.read())
     init.size = len(init.text)
-    sbin = Node(stat.S_IFDIR | 0o755, children={os.path.basename(INIT).encode(): init})  # noqa: PTH119
+    sbin = FileNode(stat.S_IFDIR | 0o755, children={os.path.basename(INIT).encode(): init})  # noqa: PTH119
     tree = read_values(PROCESSORS)
     for name in reversed(PROCESSORS.split("/")[2:]):
-        tree = Node(stat.S_IFDIR | 0o755, children={name.encode(): tree})
+        tree = FileNode(stat.S_IFDIR | 0o755, children={name.encode(): tree})
     return {"sbin": sbin, "sys": tree}
 
 
-def read_values(path: str) -> Node:
+def read_values(path: str) -> FileNode:
     """Return the tree below `path` with what everybody may read there now, less what counts the processors' work."""
     found = os.lstat(path)
-    node = Node(found.st_mode & ~0o222)
+    node = FileNode(found.st_mode & ~0o222)
     if stat.S_ISDIR(found.st_mode):
         for name in sorted({*os.listdir(path)} - COUNTING):  # noqa: PTH208
             if os.lstat(f"{path}/{name}").st_mode & 0o004:
@@ -138,7 +138,7 @@ def read_values(path: str) -> Node:
     return node
 
 
-def write(root: Node, output: BinaryIO) -> int:
+def write(root: FileNode, output: BinaryIO) -> int:
     """Write the file system; return up to which byte it holds the inodes."""
     nodes = _numbered(root)
     inode_bytes = BLOCK_BYTES + (FIRST_NID * 32) + len(nodes) * _INODE.size
@@ -166,9 +166,9 @@ def write(root: Node, output: BinaryIO) -> int:
     return inode_bytes
 
 
-def _numbered(root: Node) -> list[Node]:
+def _numbered(root: FileNode) -> list[FileNode]:
     """Every inode once, the root first, with its number and the count of its names."""
-    nodes: list[Node] = []
+    nodes: list[FileNode] = []
     waiting = [root]
     root.links = 2
     while waiting:
@@ -184,7 +184,7 @@ def _numbered(root: Node) -> list[Node]:
     return nodes
 
 
-def _lay_out(nodes: list[Node], root: Node, first: int) -> int:
+def _lay_out(nodes: list[FileNode], root: FileNode, first: int) -> int:
     """Give each inode with content its blocks, folders first; return the count of all blocks."""
     parents = {id(child): node for node in nodes for child in node.children.values() if stat.S_ISDIR(child.mode)}
     for node in nodes:
@@ -198,7 +198,7 @@ def _lay_out(nodes: list[Node], root: Node, first: int) -> int:
     return block
 
 
-def _directory(node: Node, parent: Node) -> bytes:
+def _directory(node: FileNode, parent: FileNode) -> bytes:
     """A folder's blocks: entries sorted by name, in each block first their heads, then their names."""
     entries = sorted({b".": node, b"..": parent, **node.children}.items())
     full: list[bytes] = []

@@ -21,7 +21,7 @@ CHUNK_BYTES = 1 << 20
 FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Refused(Exception):
+class RefusedFile(Exception):
     """A file that is not handed out: status and detail."""
 
 
@@ -29,7 +29,7 @@ def open_beneath(root: str, name: str) -> int:
     """Open a path relative to `root`, following no link at any component."""
     *folders, last = name.split("/")
     if any(part in ("", ".", "..") for part in (*folders, last)):
-        raise Refused("unreadable", "not a plain relative path")
+        raise RefusedFile("unreadable", "not a plain relative path")
     opened: list[int] = []
     try:
         opened.append(os.open(root, FLAGS | os.O_DIRECTORY))
@@ -43,28 +43,28 @@ def open_beneath(root: str, name: str) -> int:
             os.close(folder)
 
 
-def _refusal(error: OSError) -> Refused:
+def _refusal(error: OSError) -> RefusedFile:
     if error.errno == errno.ENOENT:
-        return Refused("missing", "")
+        return RefusedFile("missing", "")
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return Refused("not a regular file", "a link, or beneath one")
+        return RefusedFile("not a regular file", "a link, or beneath one")
     if error.errno in (errno.ENXIO, errno.ENODEV):
-        return Refused("not a regular file", "a socket or a device")
-    return Refused("unreadable", errno.errorcode.get(error.errno or 0, "unknown error"))
+        return RefusedFile("not a regular file", "a socket or a device")
+    return RefusedFile("unreadable", errno.errorcode.get(error.errno or 0, "unknown error"))
 
 
 def check(descriptor: int, max_bytes: int) -> int:
     """Size in bytes of an acceptable file.
 
     Raises:
-        Refused: not a regular file, or larger than `max_bytes`.
+        RefusedFile: not a regular file, or larger than `max_bytes`.
     """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a FIFO or a device"
-        raise Refused("not a regular file", kind)
+        raise RefusedFile("not a regular file", kind)
     if status.st_size > max_bytes:
-        raise Refused("too large", f"{status.st_size} bytes, at most {max_bytes} allowed")
+        raise RefusedFile("too large", f"{status.st_size} bytes, at most {max_bytes} allowed")
     return status.st_size
 
 
@@ -85,7 +85,7 @@ def answer(root: str, name: str, max_bytes: int, output: BinaryIO) -> None:
                 size_bytes -= len(chunk)
         finally:
             os.close(descriptor)
-    except Refused as refused:
+    except RefusedFile as refused:
         status, detail = refused.args
         output.write(json.dumps({"status": status, "detail": detail}).encode() + b"\n")
     output.flush()

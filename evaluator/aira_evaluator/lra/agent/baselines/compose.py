@@ -38,13 +38,13 @@ def compose(genome: Genome, contract: ModuleContract, profile: LraProfile, *, co
         genome: what to build.
         contract: of the task; decides the class.
         profile: of the task; decides what factors mean.
-        configurable: whether to write the hyper-parameters as constants. Elsewhere factors are refused.
+        configurable: whether to write the hyperparameters as constants. Elsewhere factors are refused.
 
     Raises:
-        ValueError: the genome has factors, and the task's hyper-parameters are fixed.
+        ValueError: the genome has factors, and the task's hyperparameters are fixed.
     """
     if genome.factors and not configurable:
-        raise ValueError("the hyper-parameters of this task are fixed, but the genome has factors")
+        raise ValueError("the hyperparameters of this task are fixed, but the genome has factors")
     needed = [part for mixer in genome.mixers for part in (*_ALSO.get(mixer, ()), mixer)]
     classes = ", ".join(_CLASSES[mixer] for mixer in genome.mixers)
     constants = [
@@ -69,7 +69,7 @@ def model_source(genome: Genome, data: Path) -> str:
 
     Raises:
         DataError: there is no split to read the task from.
-        ValueError: the genome has factors, and the task's hyper-parameters are fixed.
+        ValueError: the genome has factors, and the task's hyperparameters are fixed.
     """
     manifest = read_split_manifest(data / "train")
     profile = PROFILES[manifest.profile, manifest.task]
@@ -81,7 +81,7 @@ def write_model(plain: Mapping[str, Any], data: Path = Path("data"), output: Pat
 
     Raises:
         DataError: there is no split to read the task from.
-        ValueError: the genome has an unknown key or value, or factors where hyper-parameters are fixed.
+        ValueError: the genome has an unknown key or value, or factors where hyperparameters are fixed.
     """
     output.write_text(model_source(read_genome(plain), data), encoding="ascii")
 

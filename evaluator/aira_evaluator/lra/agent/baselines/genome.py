@@ -1,6 +1,6 @@
 """A genome: what a searcher may choose of a module, as plain data that a solution file can hold.
 
-Mechanisms by layer, feed-forward, positions and pooling; and, where a task's hyper-parameters may be set, a factor on
+Mechanisms by layer, feed-forward, positions and pooling; and, where a task's hyperparameters may be set, a factor on
 the default of each. Factors, because a searcher on the host knows no profile: the same genome is a small module in
 `cpu` and a large one in `paper`. Not covered: how a genome becomes a `model.py` (`compose`), mutation (the host).
 """
@@ -28,7 +28,7 @@ class Genome:
     positions: str = "sinusoidal"
     pooling: str = "mean"
     factors: Mapping[str, float] = field(default_factory=dict)
-    """On the defaults of hyper-parameters; results are rounded and kept within the admitted ranges."""
+    """On the defaults of hyperparameters; results are rounded and kept within the admitted ranges."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.mixers) <= MAX_MIXERS:

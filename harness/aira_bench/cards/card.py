@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from aira_bench.cards.keys import Missing, key_problem
+from aira_bench.cards.provider_keys import Missing, key_problem
 from aira_bench.errors import UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import find_extension, is_reference

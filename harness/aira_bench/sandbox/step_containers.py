@@ -24,8 +24,9 @@ from aira_bench.excerpts import LINE_CHARS
 from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
 from aira_bench.sandbox.conversation import Answers, DockerConversation
-from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, Watch
-from aira_bench.sandbox.protocol import (
+from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, EndWatch
+from aira_bench.sandbox.pump import OutputPump
+from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
     FilesTooLarge,
@@ -34,7 +35,6 @@ from aira_bench.sandbox.protocol import (
     StepLost,
     StepOutcome,
 )
-from aira_bench.sandbox.pump import OutputPump
 
 START_TIMEOUT_S = 60.0
 _PAGE_BYTES, _HEADROOM_BYTES = 4096, 1 << 20
@@ -78,7 +78,7 @@ class DockerStep:
         self._reader = WorkspaceReader(streams[1])
         self._settle = settle
         self._used = self._is_dead = False
-        self._watch = Watch(engine, containers.step, self._pump, limits)
+        self._watch = EndWatch(engine, containers.step, self._pump, limits)
         self.is_undead = False
         """It was killed and has not died in `DEATH_TIMEOUT_S`."""
 

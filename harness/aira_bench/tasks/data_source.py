@@ -19,7 +19,7 @@ from typing import Any
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.paths import HostPaths
 from aira_bench.sandbox.hardening import TRUSTED_UID
-from aira_bench.sandbox.protocol import Mount
+from aira_bench.sandbox.sandbox import Mount
 from aira_bench.tasks.download import StoredFile, Transfer, check_disk, fetch, stored_bytes
 from aira_bench.tasks.http_transfer import offered_bytes
 from aira_bench.tasks.metadata import PublicFile

@@ -76,7 +76,7 @@ class ContainerSpec:
     mounts: tuple[Mount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to the fixed environment. Names must be upper-case and trusted."""
-    meeting: str | None = None
+    socket_volume: str | None = None
     """Name of a small volume that is made if absent, labelled with `run_id`. A judge writes its sockets there, a
     predict container sees it read-only; no other role may have one."""
 

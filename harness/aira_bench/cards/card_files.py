@@ -12,7 +12,7 @@ from shlex import quote
 
 from pydantic import ValidationError
 
-from aira_bench.cards.schema import Card
+from aira_bench.cards.card import Card
 from aira_bench.errors import UsageError
 from aira_bench.files import Unacceptable, read_text, reason
 

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
-from aira_bench.cards.schema import Card, all_missing, resolve_base_url
+from aira_bench.cards.card import Card, all_missing, resolve_base_url
 from aira_bench.errors import PrerequisiteError
 from aira_bench.extensions import Catalog
 from aira_bench.llm.limiter import AdaptiveLimiter
@@ -13,10 +13,10 @@ from aira_bench.llm.providers.anthropic_messages import AnthropicSession
 from aira_bench.llm.providers.google_generate import GoogleSession
 from aira_bench.llm.providers.openai_chat import OpenAIChatSession
 from aira_bench.llm.providers.openai_responses import OpenAIResponsesSession
-from aira_bench.llm.providers.protocol import Endpoint, Session
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderSession
 from aira_bench.world import SystemWorld, World
 
-PROVIDERS: Catalog[Session] = Catalog(
+PROVIDERS: Catalog[ProviderSession] = Catalog(
     "provider",
     {
         "anthropic": AnthropicSession,
@@ -24,7 +24,7 @@ PROVIDERS: Catalog[Session] = Catalog(
         "openai": OpenAIResponsesSession,
         "openai-compatible": OpenAIChatSession,
     },
-    Session,
+    ProviderSession,
 )
 
 

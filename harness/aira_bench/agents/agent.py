@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
-from aira_bench.scaffolds.protocol import Proposing
+from aira_bench.scaffolds.policy import Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.task import Task
 from aira_contract.settings import ProfileName

@@ -20,7 +20,7 @@ _NOTE = re.compile(r"(\d{1,12}) ([0-9A-Za-z_-]{1,200})\n")
 
 
 @dataclass(frozen=True)
-class Remembered:
+class SeenLength:
     """How far a chain had come when this machine last wrote to it."""
 
     lines: int = 0
@@ -56,15 +56,15 @@ class Witness:
         if self.path is not None:
             write_atomically(self.path / run_id / chain, f"{lines} {seal}\n".encode(), mode=0o600)
 
-    def recall(self, run_id: str, chain: str) -> Remembered:
+    def recall(self, run_id: str, chain: str) -> SeenLength:
         """Return what is remembered of a chain. Ask before reading the chain, which may be growing."""
         if self.path is None:
-            return Remembered()
+            return SeenLength()
         try:
             note = _NOTE.fullmatch(read_file(self.path, f"{run_id}/{chain}", 1000, owned=True).decode("ascii"))
         except (FileNotFoundError, Unacceptable, UnicodeDecodeError):
-            return Remembered()  # of a run recorded elsewhere
-        return Remembered(int(note[1]), note[2]) if note else Remembered()
+            return SeenLength()  # of a run recorded elsewhere
+        return SeenLength(int(note[1]), note[2]) if note else SeenLength()
 
     def unseen(self, seen: Container[str]) -> Iterator[tuple[Manifest, list[int]]]:
         """Manifests of runs recorded here other than `seen`, by run id, and the seeds that each began."""

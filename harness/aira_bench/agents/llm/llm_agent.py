@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 from aira_bench.agent_code.code_extraction import Extracted
 from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agents.agent import Analysis, Brief, Proposal, Provenance, Situation, StepReport
 from aira_bench.agents.llm.memory import Memory, remember_ancestors, remember_valid
 from aira_bench.agents.llm.prompting import prompt_hashes, render_analysis, render_request, render_system
-from aira_bench.agents.protocol import Analysis, Brief, Proposal, Provenance, Situation, StepReport
 from aira_bench.errors import ModelError, RunStateError
 from aira_bench.excerpts import EARLIER_ANSWER_CHARS, PLAN_CHARS
-from aira_bench.llm.protocol import Completion, CompletionRequest, Message, Model
+from aira_bench.llm.model import Completion, CompletionRequest, Message, Model
 from aira_bench.llm.schemas import parse_object
 from aira_bench.record.node import Change, ModelUse
 

@@ -1,7 +1,7 @@
-"""The dials of a training script: literals assigned to top-level names, found and set by its syntax tree.
+"""The hyperparameters of a training script: literals assigned to top-level names, found and set by its syntax tree.
 
-A dial is a name of `DIALS` that the script assigns exactly once, at the top level, to a literal on one line. Setting
-one replaces that literal and nothing else, so comments, layout and everything unknown stay as they are.
+A hyperparameter is a name of `HYPERPARAMETERS` that the script assigns exactly once, at the top level, to a literal on
+one line. Setting one replaces that literal and nothing else: comments, layout and everything unknown stay as they are.
 
 Not covered: whether the new values make sense together; a script that fails for it is a failed step.
 """
@@ -18,25 +18,27 @@ Values = Mapping[str, Value]
 Draw = Callable[[random.Random, Value], Value]
 
 
-def read_dials(source: str) -> dict[str, Value]:
-    """The dials of a script and their values, in the order of `DIALS`; empty if it does not parse."""
+def read_hyperparameters(source: str) -> dict[str, Value]:
+    """Return a script's hyperparameters with their values, in the table's order; none if it does not parse."""
     found = _found(source)
-    return {name: found[name][1] for name in DIALS if name in found}
+    return {name: found[name][1] for name in HYPERPARAMETERS if name in found}
 
 
-def set_dials(source: str, values: Values) -> str:
-    """Return the script with some of its dials set.
+def set_hyperparameters(source: str, values: Values) -> str:
+    """Return the script with some of its hyperparameters set.
 
     Raises:
-        KeyError: the script has no such dial.
+        KeyError: the script has no such hyperparameter.
     """
     found = _found(source)
     return with_values(source, [(found[name][0], value) for name, value in values.items()])
 
 
-def mutate_dials(rng: random.Random, values: Values, count: int) -> dict[str, Value]:
-    """New values for up to `count` randomly chosen dials, each different from before; dials that hang together move
-    together."""
+def mutate_hyperparameters(rng: random.Random, values: Values, count: int) -> dict[str, Value]:
+    """Return new values for up to `count` randomly chosen hyperparameters, each different from before.
+
+    Those that hang together move together.
+    """
     changed: dict[str, Value] = {}
     for name in rng.sample(sorted(values), min(count, len(values))):
         if name in changed:
@@ -44,7 +46,7 @@ def mutate_dials(rng: random.Random, values: Values, count: int) -> dict[str, Va
         if name in _BATCH and values.keys() >= _BATCH:
             changed |= _mutate_batch(rng, values)
             continue
-        drawn = DIALS[name](rng, values[name])
+        drawn = HYPERPARAMETERS[name](rng, values[name])
         if drawn != values[name]:
             changed[name] = drawn
     return changed
@@ -75,7 +77,7 @@ def _literal(node: ast.expr) -> Value | None:
     return value if isinstance(value, int | float | str) and not isinstance(value, bool) else None
 
 
-# How each dial moves -------------------------------------------------------------------------------------------------
+# How each hyperparameter moves ---------------------------------------------------------------------------------------
 
 
 def _whole_number(low: int, high: int, step: int) -> Draw:
@@ -138,7 +140,7 @@ def _mutate_batch(rng: random.Random, values: Values) -> dict[str, Value]:
     return {"TOTAL_BATCH_SIZE": total // 2, "DEVICE_BATCH_SIZE": rows // 2}
 
 
-DIALS: Mapping[str, Draw] = {
+HYPERPARAMETERS: Mapping[str, Draw] = {
     "DEPTH": _whole_number(1, 24, 2),
     "ASPECT_RATIO": _neighbour(32, 40, 48, 56, 64, 72, 80, 96, 112, 128),
     "HEAD_DIM": _neighbour(16, 32, 64, 128, 256),
@@ -157,4 +159,4 @@ DIALS: Mapping[str, Draw] = {
     "WARMDOWN_RATIO": _neighbour(0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0),
     "FINAL_LR_FRAC": _neighbour(0.0, 0.01, 0.05, 0.1, 0.2),
 }
-"""Admitted dials and how a mutation moves each. The names are the baseline's, and common in scripts like it."""
+"""Admitted hyperparameters and how a mutation moves each, by the baseline's names, common in scripts like it."""

@@ -10,10 +10,10 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Protocol
 
-from aira_bench.cards.schema import Card
+from aira_bench.cards.card import Card
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.llm.failures import ProviderFailure
-from aira_bench.llm.protocol import CompletionRequest, FinishReason, Usage, is_count
+from aira_bench.llm.model import CompletionRequest, FinishReason, Usage, is_count
 from aira_bench.llm.providers.settings import SamplingChoice
 
 SCHEMA_NAME = "answer"
@@ -38,7 +38,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProviderAnswer:
     """The text, token counts and reason of the end that one successful attempt brought."""
 
     text: str
@@ -63,10 +63,10 @@ class Answer:
                 raise ValueError(f"{str(count)[:VALUE_CHARS]!r} tokens cannot be")
 
 
-class Session(Protocol):
+class ProviderSession(Protocol):
     """A client for one attempt."""
 
-    def ask(self, request: CompletionRequest, *, timeout_s: float) -> Answer:
+    def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
         """Send `request` once and return what came back.
 
         Args:
