@@ -26,7 +26,7 @@ from aira_bench.cli.options import (
 WHOLE: dict[Callable[[str], int], int] = {positive_int: MOST, step_count: MOST_STEPS}
 FRACTIONS: dict[Callable[[str], float], int] = {positive_float: MOST, hours: MOST_HOURS, seconds: MOST_SECONDS}
 hostile = st.text(max_size=60) | st.sampled_from(
-    ["", " ", "1_000", "+1", "-1", "0x10", "1e400", "nan", "inf", "-inf", "١٢", "½", "1.5.2", "9" * 5000, "1 2", "--3", "\x1b[31m"]
+    ["", " ", "1_000", "+1", "-1", "0x10", "1e400", "nan", "inf", "-inf", "١٢", "½", "1.5.2", "9" * 5000, "1 2", "--3", "\x1b[31m", "\U0001019d" * 20]
 )  # fmt: skip
 
 

@@ -124,7 +124,9 @@ def _whole(text: str) -> int:
 
 
 def _cut(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...")
+    """Quote a text; what counts is what is shown, since one character can be escaped by ten."""
+    shown = repr(text[: _SHOWN_CHARS + 1])
+    return shown if len(shown) <= _SHOWN_CHARS + 2 else f"{shown[: _SHOWN_CHARS + 1]}...{shown[0]}"
 
 
 def seed_list(text: str) -> tuple[int, ...]:
