@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 SHORT := sed -u -n -e 's/^ *Downloading/  downloading/p' -e 's/^\(Installing collected packages\).*/  installing/p'
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test check images doctor lock clean engine
+.PHONY: help demo test search check images doctor lock clean engine
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,10 @@ demo: $(VENV)/installed engine
 test: $(VENV)/installed engine images
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto
 	$(BIN)/python -m pytest -m docker
+
+# Property tests with examples that nobody has drawn yet, many of them.
+search: $(VENV)/installed
+	HYPOTHESIS_PROFILE=search OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto --timeout 1200
 
 check: $(VENV)/installed
 	$(BIN)/ruff check

@@ -1,13 +1,22 @@
-"""Fixtures shared by tests that need real containers."""
+"""Fixtures shared by tests that need real containers, and how property tests draw.
 
+The suite draws the same examples each time, so that a failure is the change's; `make search` draws others.
+"""
+
+import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.ensure import ImageSet, ensure_images
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
+
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")
