@@ -100,11 +100,11 @@ def test_a_scaffold_that_breaks_a_rule_is_one_line(
     ("body", "said"),
     [
         ("return 'print(1)'", ["'print(1)'", "a Proposal"]),
-        ("return Proposal(b'print(1)', '')", ["code and plan"]),
+        ("return Proposal(b'print(1)', '')", ["code, plan and failure"]),
         ("self.steps += 1; return Proposal(str(self.steps), '')", ["the same for the same situation"]),
         ("return Proposal(str(random.random()), '')", ["the same proposals"]),
         ("random.random(); return Proposal('', '')", ["draws from the generator it is given alone"]),
-        ("return Proposal('\\ud800', '')", ["UnicodeEncodeError"]),
+        ("return Proposal('\\ud800', '')", ["half a surrogate pair"]),
         ("return Proposal(situation.journal[0].plan, '')", ["IndexError"]),
         ("raise UsageError('not this task')", ["not this task"]),
     ],
