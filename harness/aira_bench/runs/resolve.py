@@ -189,6 +189,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
         "agent": request.agent,
         "name": request.name or f"replay-{recorded.name[:REPLAYED_NAME_CHARS]}-{world.now():%Y%m%d-%H%M%S}",
         "source": request.source or recorded.source,
+        "provider": None,  # nobody is asked
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }
     found = reopen(recorded.model_copy(update=changed))
