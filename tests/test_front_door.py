@@ -339,6 +339,8 @@ def test_what_cannot_be_read_is_an_error_of_ours(place: Path) -> None:
         aira_bench.read_run("none")
     with pytest.raises(aira_bench.AiraError, match="No run 'none'"):
         aira_bench.leaderboard(["none"])
+    with pytest.raises(aira_bench.AiraError, match="'none'"):
+        aira_bench.leaderboard("none")
     with pytest.raises(aira_bench.AiraError, match="No runs in"):
         aira_bench.leaderboard(runs=place / "empty")
     (place / "runs" / "a" / "manifest.json").write_text("{}")

@@ -199,6 +199,13 @@ def test_a_replay_asks_no_provider(recorded: HostPaths) -> None:
     assert (run.plan.provider, run.agent.name) == (None, "mine")
 
 
+def test_numbers_of_the_wrong_kind_are_errors_of_ours() -> None:
+    for name, wish in (("seeds", 2), ("seeds", "01"), ("seeds", (0, 0)), ("steps", "6")):
+        with pytest.raises(UsageError, match=rf"^No run can be planned so: {name}: [^.]*[^.]\.$") as caught:
+            resolved(**{name: wish})
+        assert "Value error" not in caught.value.message
+
+
 def test_a_record_is_reopened_with_the_task_and_the_source_it_names() -> None:
     plan = manifest("old", seeds=(0,), steps=3).plan
     found = reopen(plan)
