@@ -7,10 +7,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import MISSING, fields
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, get_type_hints
+from typing import Protocol, get_args, get_type_hints
 
 import pytest
 
@@ -125,6 +126,21 @@ def test_the_page_of_protocols_holds_all_that_their_methods_take_and_give() -> N
             for kind in get_type_hints(method).values():
                 if inspect.isclass(kind) and kind.__module__.startswith("aira_bench"):
                     assert id(kind) in offered, f"{protocol.__name__}.{name}: {kind.__name__}"
+            given = get_type_hints(method).get("return")
+            for kind in (given, *get_args(given)):
+                for field, part in _parts(kind):
+                    assert id(part) in offered, f"{protocol.__name__}.{name} gives {kind}.{field}: {part}"
+
+
+def _parts(kind: object) -> Iterator[tuple[str, type]]:
+    """Classes of ours in the fields of a dataclass, which whoever makes one needs too."""
+    if inspect.isclass(kind) and is_dataclass(kind):
+        for field, hint in get_type_hints(kind).items():
+            yield from (
+                (field, part)
+                for part in (hint, *get_args(hint))
+                if inspect.isclass(part) and part.__module__.startswith("aira_bench")
+            )
 
 
 def test_protocols_are_protocols() -> None:
@@ -323,6 +339,8 @@ def test_what_cannot_be_read_is_an_error_of_ours(place: Path) -> None:
         aira_bench.read_run("none")
     with pytest.raises(aira_bench.AiraError, match="No run 'none'"):
         aira_bench.leaderboard(["none"])
+    with pytest.raises(aira_bench.AiraError, match="'none'"):
+        aira_bench.leaderboard("none")
     with pytest.raises(aira_bench.AiraError, match="No runs in"):
         aira_bench.leaderboard(runs=place / "empty")
     (place / "runs" / "a" / "manifest.json").write_text("{}")

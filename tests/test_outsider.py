@@ -22,6 +22,7 @@ from aira_bench.extensions import OFFERS
 from aira_bench.keys import KeyRing
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.run_record import read_run
+from outside import install
 from outside_distribution import install_outsider
 from place import Place
 
@@ -88,6 +89,14 @@ def test_all_five_are_listed(place: Outside) -> None:
     ]
     assert {row["kind"] for row in rows} == set(OFFERS)
     assert "outsider-solver" in place.call("agents").stdout
+
+
+def test_names_that_lead_elsewhere_are_listed_as_such(place: Outside) -> None:
+    names = ["replay:mine", "mine.toml", "mine:Class", "mine-2:fast"]
+    install(place.site, "odd", modules={"odd.py": ""}, points={"agents": dict.fromkeys(names, "odd:A")})
+    rows = {row["name"]: row for row in json.loads(place.call("extensions", "--json").stdout)}
+    said = {name: rows[name]["not found by its name"] for name in names}
+    assert said == dict.fromkeys(names, "such a name means something else") | {"mine-2:fast": ""}
 
 
 def test_names_and_references_lead_to_the_same(place: Outside, tmp_path: Path) -> None:

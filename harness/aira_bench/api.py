@@ -125,18 +125,19 @@ def read_run(run: str | Path, *, runs: Path | None = None, depth: Depth = "submi
     return run_record.read_run(find_run(paths.runs, str(run)), KeyFolder(paths.keys).ring(), depth)
 
 
-def leaderboard(wanted: Sequence[str | Path] = (), *, runs: Path | None = None) -> Leaderboard:
+def leaderboard(wanted: str | Path | Sequence[str | Path] = (), *, runs: Path | None = None) -> Leaderboard:
     """Boards of runs, as `aira-bench leaderboard` makes them; writes no file.
 
     Args:
-        wanted: names or folders of runs; none for every run in the folder.
+        wanted: name or folder of a run, or several; none for every run in the folder.
         runs: the folder of run folders; None for `AIRA_RUNS`, or `./runs`.
 
     Raises:
         UsageError: there is no such run, or the folder holds none.
     """
     paths = host_paths(runs)
-    folders = [find_run(paths.runs, str(each)) for each in wanted] if wanted else list_runs(paths.runs)
+    several = [wanted] if isinstance(wanted, str | Path) else wanted
+    folders = [find_run(paths.runs, str(each)) for each in several] if several else list_runs(paths.runs)
     if not folders:
         raise UsageError(f"No runs in {paths.runs}.", hint="aira-bench run --help")
     ring = KeyFolder(paths.keys).ring()

@@ -34,8 +34,9 @@ from aira_bench.evaluation.verdict import Refused, Scored
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Model, Usage
 from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession
+from aira_bench.output import CapturedOutput
 from aira_bench.record.folder import StepFiles
-from aira_bench.record.node import Journal, Node, best_node
+from aira_bench.record.node import Change, Journal, ModelUse, Node, best_node
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
@@ -59,6 +60,8 @@ __all__ = [
     "Artifact",
     "ArtifactRequest",
     "Brief",
+    "CapturedOutput",
+    "Change",
     "Completion",
     "CompletionRequest",
     "ContainerSpec",
@@ -75,6 +78,7 @@ __all__ = [
     "Limits",
     "Message",
     "Model",
+    "ModelUse",
     "Mount",
     "Node",
     "Policy",

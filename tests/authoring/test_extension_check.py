@@ -100,11 +100,11 @@ def test_a_scaffold_that_breaks_a_rule_is_one_line(
     ("body", "said"),
     [
         ("return 'print(1)'", ["'print(1)'", "a Proposal"]),
-        ("return Proposal(b'print(1)', '')", ["code and plan"]),
+        ("return Proposal(b'print(1)', '')", ["code, plan and failure"]),
         ("self.steps += 1; return Proposal(str(self.steps), '')", ["the same for the same situation"]),
         ("return Proposal(str(random.random()), '')", ["the same proposals"]),
         ("random.random(); return Proposal('', '')", ["draws from the generator it is given alone"]),
-        ("return Proposal('\\ud800', '')", ["UnicodeEncodeError"]),
+        ("return Proposal('\\ud800', '')", ["half a surrogate pair"]),
         ("return Proposal(situation.journal[0].plan, '')", ["IndexError"]),
         ("raise UsageError('not this task')", ["not this task"]),
     ],
@@ -185,6 +185,19 @@ def test_a_reference_to_a_task_s_folder_is_a_task(tmp_path: Path, capsys: pytest
     (tmp_path / "offers.py").write_text(f"from pathlib import Path\n\nTASK = Path({str(folder)!r})\n")
     assert run_command_line(["check", f"{tmp_path / 'offers.py'}:TASK", "--files-only"]) == 0
     assert "DeepAccuracy: the files are in order; nothing was run" in capsys.readouterr().out
+
+
+def test_a_task_of_an_extension_is_named_again_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_template("task", "CountedAccuracy", tmp_path).path
+    (tmp_path / "offers.py").write_text(f"TASK = {str(folder)!r}\n")
+    assert run_command_line(["check", f"{tmp_path / 'offers.py'}:TASK", "--files-only"]) == 0
+    assert capsys.readouterr().out.endswith(f"aira-bench check {tmp_path / 'offers.py'}:TASK\n")
+
+
+def test_a_file_without_a_name_in_it_is_no_unknown_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text("")
+    assert run_command_line(["check", str(tmp_path / "mine.py")]) == 2
+    assert capsys.readouterr().err.endswith(f"Try: {tmp_path / 'mine.py'}:NAME\n")
 
 
 @pytest.mark.parametrize("kind", ["agent", "scaffold"])

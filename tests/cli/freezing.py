@@ -99,5 +99,6 @@ def _describe(action: argparse.Action) -> str:
     parts += [f"choices {' '.join(map(str, action.choices))}"] if action.choices else []
     parts += ["required"] if action.required and action.option_strings else []
     parts += ["repeatable"] if isinstance(action, argparse._AppendAction) else []
-    parts += [f"default {action.default!r}"] if action.default not in (None, argparse.SUPPRESS, False, []) else []
+    unsaid = action.default in (None, argparse.SUPPRESS, []) or action.default is False  # 0 is said
+    parts += [] if unsaid else [f"default {action.default!r}"]
     return "; ".join(parts)

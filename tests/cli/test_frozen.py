@@ -1,5 +1,6 @@
 """The command line and the shapes of `--json` are as frozen (`freezing` says how to change them on purpose)."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -117,6 +118,15 @@ def test_every_command_with_json_is_frozen() -> None:
     with_json = {name for name, inner in commands.items() if "--json" in inner.format_help()}  # type: ignore[union-attr]
     frozen = {path.stem.split("-")[0] for path in (Path(__file__).parent / "frozen").glob("*.shape")}
     assert with_json == frozen | {"resume", "confirm"}, "those two print what run prints"
+
+
+def test_a_default_of_zero_is_told_from_none() -> None:
+    lines = []
+    for default in (0, None):
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--steps", type=int, default=default)
+        lines.append(command_line(parser))
+    assert lines[0] != lines[1]
 
 
 def test_a_shape_tells_lists_objects_and_missing_values_apart() -> None:

@@ -190,6 +190,22 @@ def test_a_replay_is_the_recorded_plan_under_another_name(recorded: HostPaths) -
     assert (named.plan.name, named.agent.name) == ("again", "evolution")
 
 
+def test_a_replay_asks_no_provider(recorded: HostPaths) -> None:
+    served = manifest("served", seeds=(0,), steps=1)
+    update = {"agent": "mine", "provider": "gone.away:Session"}
+    served = served.model_copy(update={"schema_version": 2, "plan": served.plan.model_copy(update=update)})
+    write_run(recorded.runs, served, key=MachineKey(bytes(range(32))))
+    run = resolve(RunRequest("replay:served"), recorded, PlayedWorld())
+    assert (run.plan.provider, run.agent.name) == (None, "mine")
+
+
+def test_numbers_of_the_wrong_kind_are_errors_of_ours() -> None:
+    for name, wish in (("seeds", 2), ("seeds", "01"), ("seeds", (0, 0)), ("steps", "6")):
+        with pytest.raises(UsageError, match=rf"^No run can be planned so: {name}: [^.]*[^.]\.$") as caught:
+            resolved(**{name: wish})
+        assert "Value error" not in caught.value.message
+
+
 def test_a_record_is_reopened_with_the_task_and_the_source_it_names() -> None:
     plan = manifest("old", seeds=(0,), steps=3).plan
     found = reopen(plan)

@@ -1,6 +1,7 @@
 """Each conformance check fails for an implementation that breaks what it says, and says what was seen."""
 
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -101,6 +102,19 @@ POLICIES: Mapping[str, tuple[Next, str]] = {
         lambda journal, rng: _last(journal, lambda step: Improve((step + 1,))),
         "it answers every journal with an action whose parents are steps of the journal",
     ),
+    "improves nothing": (
+        lambda journal, rng: Improve(()) if journal else Draft(),  # type: ignore[arg-type]
+        "it answers every journal with an action whose parents are steps of the journal",
+    ),
+    "improves two steps": (
+        lambda journal, rng: _last(journal, lambda step: Improve((step, step))),  # type: ignore[arg-type]
+        "it answers every journal with an action whose parents are steps of the journal",
+    ),
+    "names parents in a list": (
+        lambda journal, rng: _last(journal, lambda step: Improve([step])),  # type: ignore[arg-type]
+        "it answers every journal with an action whose parents are steps of the journal",
+    ),
+    "ends the process": (lambda journal, rng: sys.exit(0), "it begins with a draft or stops"),
     "improves failed steps": (
         lambda journal, rng: _last(journal, lambda step: Improve((step,))),
         "it improves and crosses valid steps, and debugs failed ones",
@@ -171,6 +185,16 @@ class Unwritable(Honest):
         return Proposal("value = '\ud800'", "Half a pair.")
 
 
+class Unrecordable(Honest):
+    def propose(self, brief: Brief, situation: Situation) -> Proposal:
+        return Proposal("value = 1", "Changes in words.", changes=("more layers",))  # type: ignore[arg-type]
+
+
+class Ending(Honest):
+    def propose(self, brief: Brief, situation: Situation) -> Proposal:
+        sys.exit(0)
+
+
 class Fickle(Honest):
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         return Proposal(f"value = {random.random()}", "Another number.")
@@ -207,6 +231,8 @@ AGENTS: Mapping[str, tuple[type, str]] = {
     "no scaffold": (Homeless, "it has a name that boards can show, and a scaffold that exists"),
     "no proposal": (Wordless, "it answers every situation its scaffold leads to with a proposal"),
     "no text": (Unwritable, "it answers every situation its scaffold leads to with a proposal"),
+    "no changes": (Unrecordable, "it answers every situation its scaffold leads to with a proposal"),
+    "the end of the process": (Ending, "it answers every situation its scaffold leads to with a proposal"),
     "luck": (Fickle, "it proposes the same for the same situation"),
     "global luck": (Fickle, "it draws from the generator it is given alone"),
     "memory": (Remembering, "it goes on from a journal alone, as after a kill"),

@@ -5,13 +5,14 @@ steps without test scores, and draws all randomness from the generator it is giv
 code.
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from aira_bench.record.folder import StepFiles
+from aira_bench.record.folder import MOST_TEXT_BYTES, StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.policy import Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
@@ -19,6 +20,8 @@ from aira_bench.tasks.task import Task
 from aira_contract.settings import ProfileName
 
 FitnessSource = Literal["hidden", "claimed"]
+_MOST_PLAN_CHARS = 100_000
+"""Of a plan or a summary that one line of a journal holds."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,54 @@ class Analysis:
     summary: str
     metric: float | None
     model_use: ModelUse
+
+
+def fault_of_proposal(found: object) -> str:
+    """Why a step cannot be made of what an agent proposed, in words; empty for a proposal that a record can hold."""
+    if not isinstance(found, Proposal):
+        return "it is no Proposal"
+    if not all(isinstance(text, str) for text in (found.code, found.plan, found.failure)):
+        return "its code, plan and failure are not all text"
+    if len(found.code.encode("utf-8", "surrogatepass")) > MOST_TEXT_BYTES or len(found.plan) > _MOST_PLAN_CHARS:
+        return f"it has more than {MOST_TEXT_BYTES:,} bytes of code or {_MOST_PLAN_CHARS:,} characters of plan"
+    if any("\ud800" <= letter <= "\udfff" for letter in found.code):
+        return "its code has half a surrogate pair, which no file in UTF-8 holds"
+    if not isinstance(found.changes, tuple) or not all(_is_change(each) for each in found.changes):
+        return "its changes are no tuple of Change"
+    return _fault_of_use(found.model_use)
+
+
+def fault_of_analysis(found: object) -> str:
+    """Why nothing can be made of an agent's analysis, in words; empty for one that a record can hold, and for None."""
+    if found is None:
+        return ""
+    if not isinstance(found, Analysis):
+        return "it is no Analysis"
+    if not isinstance(found.summary, str) or len(found.summary) > _MOST_PLAN_CHARS:
+        return f"its summary is no text of at most {_MOST_PLAN_CHARS:,} characters"
+    if found.metric is not None and not isinstance(found.metric, int | float):
+        return "its metric is no number"
+    return _fault_of_use(found.model_use)
+
+
+def _is_change(found: object) -> bool:
+    return (
+        isinstance(found, Change)
+        and isinstance(found.name, str)
+        and all(type(lines) is int for lines in (found.removed_lines, found.added_lines))
+    )
+
+
+def _fault_of_use(found: object) -> str:
+    if not isinstance(found, ModelUse) or type(found.calls) is not int or found.calls < 0:
+        return "its model_use is no ModelUse with a number of calls"
+    counts = (found.input_tokens, found.output_tokens)
+    if not all(count is None or (type(count) is int and count >= 0) for count in counts):
+        return "its tokens are no counts"
+    cost = found.cost_usd
+    if cost is not None and not (isinstance(cost, int | float) and math.isfinite(cost) and cost >= 0):
+        return "its cost is no number of dollars"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -82,12 +82,15 @@ def _check(args: argparse.Namespace, tell: "Callable[[Finding], None]") -> tuple
     """What was checked, its score where it has one, and the next command."""
     from aira_bench.authoring.card_check import check_card
     from aira_bench.authoring.extension_check import check_extension, kind_of, offered_by
+    from aira_bench.errors import UsageError
     from aira_bench.tasks.task import names_folder
 
     trial = ["--task", args.task, "--profile", "cpu", "--steps", "2"]
     if args.path.endswith(".toml"):
         card = check_card(Path(args.path), tell)
         return card.name, None, shlex.join(["aira-bench", "run", "--agent", args.path, *trial])
+    if args.path.endswith(".py") and Path(args.path).is_file():
+        raise UsageError(f"{args.path} is a file; which class of it is to be checked?", hint=f"{args.path}:NAME")
     offered = offered_by(Path(args.path))
     if not offered:
         kind = None if names_folder(args.path) else kind_of(args.path)
@@ -107,7 +110,7 @@ def _check_task(args: argparse.Namespace, tell: "Callable[[Finding], None]") -> 
     from aira_bench.tasks.task import find_task, names_folder
 
     task = find_task(args.path)
-    named = str(task.folder) if names_folder(args.path) else task.title
+    named = str(task.folder) if names_folder(args.path) else args.path
     check_files(task, tell)
     if args.files_only:
         return task.name, None, shlex.join(["aira-bench", "check", named])

@@ -36,6 +36,7 @@ def handle(args: argparse.Namespace) -> int:
         built_in, counts = _built_in(kind), Counter(each.name for each in offered)
         for each in offered:
             hidden = "the built-in one has this name" if each.name in built_in else ""
+            other = "such a name means something else" if _means_something_else(kind, each.name) else ""
             twice = "several have this name" if counts[each.name] > 1 else ""
             rows.append(
                 {
@@ -43,7 +44,7 @@ def handle(args: argparse.Namespace) -> int:
                     "name": each.name,
                     "target": each.target,
                     "distribution": each.origin,
-                    "not found by its name": hidden or twice,
+                    "not found by its name": hidden or other or twice,
                 }
             )
     if args.json:
@@ -51,6 +52,14 @@ def handle(args: argparse.Namespace) -> int:
     else:
         print_rows(rows, empty="No other distribution adds anything.")
     return 0
+
+
+def _means_something_else(kind: str, name: str) -> bool:
+    """Whether a name is spelled as a reference or, for an agent, as a card, a file or a replay."""
+    from aira_bench.extensions import is_reference
+
+    own_form = name.startswith(("script:", "replay:")) or name.endswith(".toml")
+    return is_reference(name) or (kind == "agent" and own_form)
 
 
 def _built_in(kind: str) -> set[str]:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.files import Unacceptable, naming, parse_json, read_file, spell_half_surrogates
 from aira_bench.record.normalized import Anchors
-from aira_bench.record.schema import SCHEMA, UNNAMED, require_known
+from aira_bench.record.schema import SCHEMA, UNNAMED, ManifestSchema, require_known
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.sandbox import Isolation, IsolationWord, Role
 from aira_bench.tasks.metadata import describe_validation_error
@@ -86,7 +86,7 @@ class RunPlan(_Record):
 class Manifest(_Record):
     """The plan and all that a reader needs to trust or repeat it."""
 
-    schema_version: Literal[1, 2, 3] = SCHEMA
+    schema_version: ManifestSchema = SCHEMA
     """Of all that the run began with (`aira_bench.record.schema`); 1 is a run without signatures."""
     run_id: str = Field(pattern=r"^[0-9a-f]{1,32}$")
     created: str

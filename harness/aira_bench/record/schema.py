@@ -29,6 +29,8 @@ SCHEMA: Literal[3] = 3
 """What this version writes."""
 UNNAMED: Literal[2] = 2
 """The schema of a manifest, or of a line in a signed chain, that names none."""
+ManifestSchema = Literal[1, 2, 3]
+"""What a manifest may name."""
 LineSchema = Literal[2, 3]
 """What a line of an event may name. Compared with nothing: it says how a line is written, not what it says."""
 Event = TypeVar("Event")

@@ -154,6 +154,7 @@ def _search(
             watch=watch,
             synthetic=manifest.synthetic,
             keeper=keeper,
+            extensions=manifest.extensions,
         )
         run.agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
         run_seeds(session, folder, partial(host.sandbox.sweep, manifest.run_id))

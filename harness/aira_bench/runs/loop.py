@@ -13,9 +13,10 @@ from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
 from aira_bench.record.node import best_node
 from aira_bench.record.sealing import step_ended
+from aira_bench.runs.outside import ask
 from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, Stopped, stream
 from aira_bench.runs.step import take_step
-from aira_bench.scaffolds.policy import Stop
+from aira_bench.scaffolds.policy import Stop, fault_of_action
 
 
 def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], object]) -> None:
@@ -73,7 +74,10 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
         return _end(session, journal, "steps")
     if used_s >= plan.hours * 3600:
         return _end(session, journal, "hours")
-    action = session.policy.next(nodes, stream(seed, step, "policy"))
+    action = ask(
+        session, "scaffold", lambda: session.policy.next(nodes, stream(seed, step, "policy")),
+        lambda found: fault_of_action(found, nodes),
+    )  # fmt: skip
     if isinstance(action, Stop):
         return _end(session, journal, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))

@@ -5,13 +5,14 @@ Not covered: attempts (`retries`), the order of the phases, and what they come t
 
 from dataclasses import dataclass
 
-from aira_bench.agents.agent import Analysis, Proposal, StepReport
+from aira_bench.agents.agent import Analysis, Proposal, StepReport, fault_of_analysis, fault_of_proposal
 from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
 from aira_bench.evaluation.claim import CLAIM
 from aira_bench.evaluation.submission import Submission
-from aira_bench.evaluation.verdict import Scored, Verdict
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.output import display
 from aira_bench.record.attempts import keep_attempt
+from aira_bench.runs.outside import ask
 from aira_bench.runs.retries import SOLUTION
 from aira_bench.runs.session import OutOfTime, StepPlace
 from aira_bench.runs.slots import Slot
@@ -65,7 +66,10 @@ def propose(place: StepPlace) -> Proposed:
     place.tell("waiting for the agent")
     before_s = place.hours.used_s
     try:
-        proposal = place.session.agent.propose(place.session.brief, place.situation())
+        proposal = ask(
+            place.session, "agent", lambda: place.session.agent.propose(place.session.brief, place.situation()),
+            fault_of_proposal,
+        )  # fmt: skip
     except ModelError:
         if place.hours.has_passed:  # a call has no more time than the seed: its silence is the end of the hours
             raise OutOfTime from None
@@ -120,7 +124,10 @@ def analyze(place: StepPlace, code: str, outcome: StepOutcome) -> Analyzed:
     files = place.folder.read_step(place.step)
     report = StepReport(code, ended, outcome.wall_s, files.stdout, files.stderr)
     try:
-        analysis = place.session.agent.analyze(place.session.brief, place.situation(), report)
+        analysis = ask(
+            place.session, "agent", lambda: place.session.agent.analyze(place.session.brief, place.situation(), report),
+            fault_of_analysis,
+        )  # fmt: skip
     except (BudgetExceeded, ModelError):
         # What the code printed may be why a provider refuses. One that is gone says so at the next proposal.
         analysis = None
@@ -144,7 +151,13 @@ def evaluate(place: StepPlace, slot: Slot, submission: Submission) -> Evaluated:
     if deadline.limit_s <= 0:
         raise OutOfTime
     try:
-        verdict = slot.evaluator.evaluate(submission, deadline=deadline, destination=place.folder.verdict(place.step))
+        verdict = ask(
+            session, "evaluator",
+            lambda: slot.evaluator.evaluate(
+                submission, deadline=deadline, destination=place.folder.verdict(place.step)
+            ),
+            lambda found: "" if isinstance(found, Scored | Refused) else "it is no verdict",
+        )  # fmt: skip
     except SandboxError:
         if place.hours.has_passed:
             raise OutOfTime from None

@@ -24,6 +24,7 @@ class RunRequest:
     profile: ProfileName = "paper"
     """`paper` has the paper's sizes and budgets, `cpu` the same code shrunk."""
     seeds: tuple[int, ...] = (0,)
+    """Their numbers: `(0, 1)` for what `--seeds 2` asks for."""
     steps: int | None = None
     """Step budget of each seed."""
     hours: float | None = None

@@ -189,6 +189,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
         "agent": request.agent,
         "name": request.name or f"replay-{recorded.name[:REPLAYED_NAME_CHARS]}-{world.now():%Y%m%d-%H%M%S}",
         "source": request.source or recorded.source,
+        "provider": None,  # nobody is asked
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }
     found = reopen(recorded.model_copy(update=changed))
@@ -197,6 +198,8 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
 
 def _concurrency(request: RunRequest) -> int:
     """One step a GPU for the paper profile on a GPU machine, else one a core; never more than seeds."""
+    if not isinstance(request.seeds, tuple):
+        return 1  # the plan says what seeds are
     gpus = len(this_machine().gpus) if request.profile in ON_GPUS else 0
     return max(1, min(len(request.seeds), gpus or len(usable_cores())))
 

@@ -2,13 +2,14 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aira_bench.agents.agent import Agent, Brief, Situation
 from aira_bench.deadline import Deadline
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
+from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Journal
@@ -54,6 +55,8 @@ class SearchSession:
     """Scores are made on a generated stand-in for the task's data, and marked so."""
     keeper: Keeper | None = None
     """Signs the record; None goes on with one that is unsigned."""
+    extensions: Mapping[Kind, ExtensionRecord] = field(default_factory=dict)
+    """What of it is code of others."""
     retry_pauses_s: tuple[float, ...] = (2.0, 15.0)
     """Between attempts after the engine failed: one that is being restarted needs some seconds."""
     stop: threading.Event = field(default_factory=threading.Event)

@@ -1,6 +1,7 @@
 """What a scaffold is: a pure function from what happened and a generator to what happens next."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -50,6 +51,20 @@ class Stop:
 
 Proposing = Draft | Improve | Debug | Crossover
 Action = Proposing | Stop
+_PARENTS: Mapping[type, int] = {Draft: 0, Improve: 1, Debug: 1, Crossover: 2}
+
+
+def fault_of_action(action: object, journal: Journal) -> str:
+    """Why nothing can be done with what a policy gave, in words; empty for an action on steps of the journal."""
+    if isinstance(action, Stop):
+        return ""
+    if type(action) not in _PARENTS or not isinstance(action, Draft | Improve | Debug | Crossover):
+        return "it is no action"
+    wanted = _PARENTS[type(action)]
+    if not isinstance(action.parents, tuple) or len(action.parents) != wanted:
+        return f"its parents are no tuple of {wanted} step{'s' * (wanted != 1)}"
+    known = {node.step for node in journal}
+    return "" if known.issuperset(action.parents) else f"its parents are not among the steps {sorted(known)}"
 
 
 class Policy(Protocol):

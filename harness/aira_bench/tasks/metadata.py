@@ -277,7 +277,7 @@ def read_metadata(path: Path) -> TaskMetadata:
     try:
         return TaskMetadata.model_validate(raw)
     except ValidationError as error:
-        raise TaskError(f"{path}: {describe_validation_error(error)}") from error
+        raise TaskError(f"{path}: {describe_validation_error(error)}.") from error
 
 
 def describe_validation_error(error: ValidationError) -> str:
@@ -286,6 +286,6 @@ def describe_validation_error(error: ValidationError) -> str:
     for item in error.errors(include_url=False)[:3]:
         where = ".".join(str(part) for part in item["loc"]) or "the whole file"
         seen = "" if item["type"] == "missing" else f" (seen: {str(item['input'])[:VALUE_CHARS]!r})"
-        parts.append(f"{where}: {item['msg']}{seen}")
+        parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{seen}")
     more = error.error_count() - len(parts)
-    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "") + "."
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

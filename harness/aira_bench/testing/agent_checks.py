@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aira_bench.agents.agent import Agent, Analysis, Brief, Proposal, Situation, StepReport, brief_for
+from aira_bench.agents.agent import (
+    Agent,
+    Brief,
+    Proposal,
+    Situation,
+    StepReport,
+    brief_for,
+    fault_of_analysis,
+    fault_of_proposal,
+)
 from aira_bench.protocol_check import lacks
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
@@ -95,10 +104,8 @@ def _has_a_name(subject: AgentOnTask) -> None:
 def _proposes(subject: AgentOnTask) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for _, proposal in _played(subject, Path(folder)):
-            require(isinstance(proposal, Proposal), "a Proposal", proposal)
-            require(isinstance(proposal.code, str) and isinstance(proposal.plan, str), "code and plan", proposal)
-            proposal.code.encode()  # written to a file as UTF-8
-            require(proposal.model_use.calls >= 0, "a number of calls", proposal.model_use)
+            fault = fault_of_proposal(proposal)
+            require(not fault, f"a Proposal of which a step can be made, but {fault}", proposal)
 
 
 def _is_repeatable(subject: AgentOnTask) -> None:
@@ -134,9 +141,8 @@ def _analyzes(subject: AgentOnTask) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = StepReport("pass", "exit status 0", 1.0, "0.5\n", "")
         found = subject.agent.analyze(subject.brief, situation(Path(folder)), report)
-        require(
-            found is None or isinstance(found, Analysis), "an Analysis, or None from agents that do not look", found
-        )
+        fault = fault_of_analysis(found)
+        require(not fault, f"an Analysis, or None from agents that do not look, but {fault}", found)
 
 
 AGENT_CHECKS: tuple[Check[AgentOnTask], ...] = (

@@ -37,7 +37,7 @@ class Check(Generic[Subject]):
             self.attempt(subject)
         except Nonconforming as error:
             raise Nonconforming(f"{self.sentence}: {error}") from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Nonconforming(f"{self.sentence}: it raised {type(error).__name__}: {error}") from error
 
     def __str__(self) -> str:

@@ -8,7 +8,17 @@ import random
 from collections.abc import Iterator, Sequence
 
 from aira_bench.record.node import Journal, Node, StepClass
-from aira_bench.scaffolds.policy import Action, Crossover, Debug, Draft, Improve, Policy, Proposing, Stop
+from aira_bench.scaffolds.policy import (
+    Action,
+    Crossover,
+    Debug,
+    Draft,
+    Improve,
+    Policy,
+    Proposing,
+    Stop,
+    fault_of_action,
+)
 from aira_bench.testing.checks import Check, require
 
 Result = tuple[StepClass, float | None]
@@ -58,12 +68,11 @@ def _situations(policy: Policy) -> Iterator[tuple[Journal, Action, int, int]]:
         for step in range(1, _STEPS + 1):
             journal = tuple(nodes)
             action = policy.next(journal, generator(seed, step))
-            require(isinstance(action, Draft | Improve | Debug | Crossover | Stop), "an action", action)
+            fault = fault_of_action(action, journal)
+            require(not fault, f"an action on steps of the journal, but {fault}", action)
             yield journal, action, seed, step
             if isinstance(action, Stop):
                 break
-            known = {node.step for node in journal}
-            require(set(action.parents) <= known, f"parents among the steps {sorted(known)}", action)
             nodes.append(node_after(action, step, draw.choice(_RESULTS)))
 
 
