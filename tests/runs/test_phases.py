@@ -42,6 +42,7 @@ class Scripted(UnlookingAgent):
 
     before: Callable[[], None] = lambda: None
     looks: Callable[[], Analysis | None] = lambda: None
+    told: Callable[[Situation], None] = lambda situation: None
     name: str = "scripted"
     default_scaffold: str = "one-shot"
 
@@ -50,6 +51,7 @@ class Scripted(UnlookingAgent):
         return EVOLUTION.propose(brief, situation)
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
+        self.told(situation)
         return self.looks()
 
 
@@ -94,6 +96,14 @@ def test_a_provider_that_refuses_with_time_left_stops_the_run(tmp_path: Path) ->
 
     with pytest.raises(ModelError, match="key is not valid"):
         played(tmp_path, played_sandbox(), Scripted(refuse))
+
+
+def test_an_analysis_is_told_what_the_code_left_of_the_hours(tmp_path: Path) -> None:
+    """An agent gives its model call that long: more than is left would overshoot the seed's hours."""
+    left: list[float] = []
+    sandbox = replace(played_sandbox(), world=PlayedWorld(), seconds={"agent": 50.0})
+    played(tmp_path, sandbox, Scripted(told=lambda situation: left.append(situation.seconds_left)))
+    assert left == [3550.0, 3500.0]
 
 
 def test_a_budget_that_ends_ends_the_seed(tmp_path: Path) -> None:
