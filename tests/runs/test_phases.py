@@ -26,7 +26,7 @@ from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import Assessment, assess
 from aira_bench.runs.session import SearchSession, Stopped
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.sandbox import ContainerSpec, StepLost
+from aira_bench.sandbox.sandbox import ContainerSpec, FilesTooLarge, StepLost
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
@@ -179,6 +179,24 @@ def test_a_step_whose_container_ends_with_the_run_s_stop_has_no_result(tmp_path:
         played(tmp_path, sandbox, Scripted(told=looked.append), stop=stop)
     assert not looked
     assert sandbox.calls == 1, "nothing is tried again"
+
+
+def test_files_that_do_not_fit_where_they_are_judged_are_an_invalid_submission(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    sandbox.fails, sandbox.failure = lambda number, spec: spec.role == "judge", FilesTooLarge("too many bytes")
+    nodes, _ = played(tmp_path, sandbox, Scripted())
+    assert [(node.step_class, node.reason) for node in nodes] == [("invalid_submission", "too many bytes")] * 2
+
+
+def test_a_step_without_code_is_the_agent_s_and_not_lost(tmp_path: Path) -> None:
+    """Only infrastructure can keep code from running in a way that says nothing of the agent."""
+
+    class Wordless(Scripted):
+        def propose(self, brief: Brief, situation: Situation) -> Proposal:
+            return Proposal("", "", failure="no usable answer")
+
+    nodes, _ = played(tmp_path, played_sandbox(), Wordless())
+    assert [(node.step_class, node.code_ran, node.is_lost) for node in nodes] == [("buggy", True, False)] * 2
 
 
 def test_attempts_inside_an_evaluator_count_as_attempts_of_the_step(tmp_path: Path) -> None:
