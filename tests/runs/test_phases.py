@@ -144,12 +144,12 @@ def test_an_evaluation_that_breaks_when_the_hours_are_over_is_no_failure_of_infr
     sandbox = replace(played_sandbox(), world=world)
 
     def breaks(number: int, spec: ContainerSpec) -> bool:
-        world.now_s += 3600 * (spec.role == "judge")
+        world.now_s += 3600 * (number == 4)  # the judge's last attempt
         return spec.role == "judge"
 
     sandbox.fails = breaks
     nodes, ended = played(tmp_path, sandbox, Scripted())
-    assert (nodes, ended.why, sandbox.calls) == ((), "hours", 2)
+    assert (nodes, ended.why, sandbox.calls) == ((), "hours", 4)
 
 
 def test_code_that_ran_in_one_attempt_has_run_whatever_the_next_attempts_die_of(tmp_path: Path) -> None:
@@ -164,13 +164,14 @@ def test_code_that_ran_in_one_attempt_has_run_whatever_the_next_attempts_die_of(
     assert [(node.step_class, node.code_ran, node.is_lost) for node in nodes[:1]] == [("infra_error", True, False)]
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_step_whose_container_ends_with_the_run_s_stop_has_no_result(tmp_path: Path, fails: bool) -> None:
+@pytest.mark.parametrize(("fails", "at"), [(False, 1), (True, 1), (True, 3)], ids=["ended", "swept", "swept at last"])
+def test_a_step_whose_container_ends_with_the_run_s_stop_has_no_result(tmp_path: Path, fails: bool, at: int) -> None:
     """Whoever stops a run sweeps its containers away: what they come to then says nothing of the code."""
     sandbox, stop = played_sandbox(), threading.Event()
 
     def stopped(number: int, spec: ContainerSpec) -> bool:
-        stop.set()
+        if number == at:
+            stop.set()
         return fails
 
     sandbox.fails = stopped
@@ -178,7 +179,7 @@ def test_a_step_whose_container_ends_with_the_run_s_stop_has_no_result(tmp_path:
     with pytest.raises(Stopped):
         played(tmp_path, sandbox, Scripted(told=looked.append), stop=stop)
     assert not looked
-    assert sandbox.calls == 1, "nothing is tried again"
+    assert sandbox.calls == at, "nothing is tried again"
 
 
 def test_files_that_do_not_fit_where_they_are_judged_are_an_invalid_submission(tmp_path: Path) -> None:
