@@ -1,11 +1,11 @@
 """Who may import whom: each package's parts stand in layers, and every import points downwards.
 
 A part is a folder or a module directly below a package. The tables are whole: a part that stands in none, or that is
-gone, fails. Imports inside functions and for type checkers count like any other. Below the parts, at every depth, the
-folders and modules of one folder may import each other in one direction only.
+gone, fails. Imports inside functions and for type checkers count like any other, and so does a text that is the whole name
+of a module, which `importlib`, `sys.modules` or `python -m` may be told. Below the parts, at every depth, the folders and
+modules of one folder may import each other in one direction only.
 
-Not covered: what is imported of other distributions (`test_architecture_rules`), and names that reach
-`importlib` as text.
+Not covered: what is imported of other distributions (`test_architecture_rules`), and names that are put together.
 """
 
 import ast
@@ -74,6 +74,9 @@ def imports(tree: ast.AST, known: Iterable[str]) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports name their module in full"
             wanted = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from {node.value, f"{node.value}.__init__"} & names if "." in node.value else ()
+            continue
         else:
             continue
         for name in wanted:
@@ -193,6 +196,9 @@ def test_the_test_sees_each_way_to_import() -> None:
         "def f():\n    from p.a import NAME": {"p.a"},
         "if TYPE_CHECKING:\n    from p.a import Name": {"p.a"},
         "from q import p": set(),
+        "load('p.a')": {"p.a"},
+        "load('p.b')": {"p.b.__init__"},
+        "load('p')": set(),
     }
     for code, expected in seen.items():
         assert set(imports(ast.parse(code), known)) == expected, code

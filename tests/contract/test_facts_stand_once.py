@@ -85,6 +85,21 @@ def test_no_package_spells_a_fact_of_the_contract_again(package: str) -> None:
     assert not again, "\n".join(sorted(again))
 
 
+@pytest.mark.parametrize("package", ["harness/aira_bench", "evaluator/aira_evaluator"])
+def test_no_constant_has_the_name_of_a_file_of_the_contract(package: str) -> None:
+    """Upstream's names stand in prose and examples; a constant of a module that is one of them is the fact again."""
+    names = {value for value in vars(files).values() if isinstance(value, str) and value.endswith((".py", ".csv"))}
+    again = {
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (ROOT / package).rglob("*.py")
+        if not str(path.relative_to(ROOT)).startswith(STANDS_ALONE)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant)
+        if node.value.value in names
+    }
+    assert not again
+
+
 def test_programs_that_stand_alone_name_places_that_there_are() -> None:
     """The witness runs as text in containers: it must know every place that an agent must not see."""
     hidden = {containers.HIDDEN, containers.RAW, containers.TASK, containers.OUTPUT}

@@ -1,6 +1,10 @@
-"""What modules of a package import, read from their text: at the top, inside functions, of packages and of modules."""
+"""What modules of a package import, read from their text: at the top, inside functions, of packages and of modules.
+
+A text that is the whole name of a module counts as an import of it: that is how `python -m` and `importlib` are told.
+"""
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +78,11 @@ def module_name(path: Path, folder: Path) -> str:
 def imported_names(path: Path, module: str) -> Iterator[str]:
     """Dotted names of everything imported anywhere in a file: `from a.b import c` gives `a.b.c`."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    ours = re.compile(rf"{re.escape(module.partition('.')[0])}(\.\w+)+")
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and ours.fullmatch(node.value):
+            yield node.value
+        elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")

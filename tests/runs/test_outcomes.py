@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def outcome(
         (outcome(), None, ""),
         (outcome("timeout", None), "timeout", "killed after 9 s"),
         (outcome("out_of_memory", 137), "out_of_memory", "64 MiB"),
+        (replace(outcome("output_flood", 137), above="256 MiB of output"), "buggy", "killed above 256 MiB of output"),
         (outcome(exit_code=1, stderr=b"Traceback\nOSError: no space\n"), "buggy", "OSError: no space"),
         (outcome(**{"submission.csv": RejectedArtifact("submission.csv", "missing")}), "invalid_submission", "missing"),
     ],

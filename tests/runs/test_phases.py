@@ -1,5 +1,6 @@
 """What phases come to that whole runs seldom meet: a provider's silence at the end of the hours, claims, analyses."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.agent import Agent, Analysis, Brief, Proposal, Situation, StepReport, UnlookingAgent
 from aira_bench.agents.catalog import SEARCHERS
+from aira_bench.deadline import Deadline
 from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
 from aira_bench.evaluation.catalog import open_evaluator
-from aira_bench.evaluation.submission_evaluator import EvaluationSetting
-from aira_bench.evaluation.verdict import Refused, Scored
+from aira_bench.evaluation.submission import Submission
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.journal import SeedEnded
@@ -23,7 +26,7 @@ from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import Assessment, assess
 from aira_bench.runs.session import SearchSession, Stopped
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.sandbox import ContainerSpec
+from aira_bench.sandbox.sandbox import ContainerSpec, FilesTooLarge, StepLost
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
@@ -42,6 +45,7 @@ class Scripted(UnlookingAgent):
 
     before: Callable[[], None] = lambda: None
     looks: Callable[[], Analysis | None] = lambda: None
+    told: Callable[[Situation], None] = lambda situation: None
     name: str = "scripted"
     default_scaffold: str = "one-shot"
 
@@ -50,22 +54,31 @@ class Scripted(UnlookingAgent):
         return EVOLUTION.propose(brief, situation)
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
+        self.told(situation)
         return self.looks()
 
 
 def played(
-    tmp_path: Path, sandbox: ProbedSandbox, agent: Agent, *, hours: float = 1.0, fitness: str = "hidden"
+    tmp_path: Path,
+    sandbox: ProbedSandbox,
+    agent: Agent,
+    *,
+    hours: float = 1.0,
+    fitness: str = "hidden",
+    stop: threading.Event | None = None,
+    evaluator: SubmissionEvaluator | None = None,
 ) -> tuple[tuple[Node, ...], SeedEnded]:
     """A seed of two steps at most: its nodes, and how it ended."""
     plan = manifest("t", seeds=(0,), steps=2).plan.model_copy(update={"hours": hours, "fitness": fitness})
     artifact = TASK.metadata.aira.artifact
     brief = Brief("mad-2p", "", artifact, "Accuracy", False, "cpu", plan.fitness, 60.0, 1024)
     setting = EvaluationSetting(TASK, "cpu", TaskData(tmp_path), ImageSet("a", "e"), "r", draw_secret="00")
-    slots = SlotPool(sandbox, [ContainerSpec("a", "agent", "r")], partial(open_evaluator, setting))
+    opened = partial(open_evaluator, setting) if evaluator is None else lambda *_: evaluator
+    slots = SlotPool(sandbox, [ContainerSpec("a", "agent", "r")], opened)
     policy = make_scaffold("regularized-evolution", steps=2, lower_is_better=False)
     session = SearchSession(
         plan, brief, agent, policy, setting, None, slots, sandbox.world, lambda progress: None,
-        retry_pauses_s=(0.0, 0.0),
+        retry_pauses_s=(0.0, 0.0), stop=stop or threading.Event(),
     )  # fmt: skip
     folder = SeedFolder(tmp_path / "seed")
     try:
@@ -94,6 +107,108 @@ def test_a_provider_that_refuses_with_time_left_stops_the_run(tmp_path: Path) ->
 
     with pytest.raises(ModelError, match="key is not valid"):
         played(tmp_path, played_sandbox(), Scripted(refuse))
+
+
+def test_an_analysis_is_told_what_the_code_left_of_the_hours(tmp_path: Path) -> None:
+    """An agent gives its model call that long: more than is left would overshoot the seed's hours."""
+    left: list[float] = []
+    sandbox = replace(played_sandbox(), world=PlayedWorld(), seconds={"agent": 50.0})
+    played(tmp_path, sandbox, Scripted(told=lambda situation: left.append(situation.seconds_left)))
+    assert left == [3550.0, 3500.0]
+
+
+def test_code_that_was_written_when_the_hours_were_over_does_not_run(tmp_path: Path) -> None:
+    world = PlayedWorld()
+    sandbox = replace(played_sandbox(), world=world)
+
+    def think() -> None:
+        world.now_s += 3600
+
+    nodes, ended = played(tmp_path, sandbox, Scripted(think))
+    assert (nodes, ended.why, sandbox.calls) == ((), "hours", 0)
+
+
+def test_what_was_analyzed_until_the_hours_were_over_is_not_judged(tmp_path: Path) -> None:
+    world = PlayedWorld()
+    sandbox = replace(played_sandbox(), world=world)
+
+    def think(situation: Situation) -> None:
+        world.now_s += 3600
+
+    nodes, ended = played(tmp_path, sandbox, Scripted(told=think))
+    assert (nodes, ended.why, sandbox.calls) == ((), "hours", 1)
+
+
+def test_an_evaluation_that_breaks_when_the_hours_are_over_is_no_failure_of_infrastructure(tmp_path: Path) -> None:
+    world = PlayedWorld()
+    sandbox = replace(played_sandbox(), world=world)
+
+    def breaks(number: int, spec: ContainerSpec) -> bool:
+        world.now_s += 3600 * (number == 4)  # the judge's last attempt
+        return spec.role == "judge"
+
+    sandbox.fails = breaks
+    nodes, ended = played(tmp_path, sandbox, Scripted())
+    assert (nodes, ended.why, sandbox.calls) == ((), "hours", 4)
+
+
+def test_code_that_ran_in_one_attempt_has_run_whatever_the_next_attempts_die_of(tmp_path: Path) -> None:
+    sandbox = played_sandbox(agent=lambda call: solve(call) if call.files else Done())
+
+    def breaks(number: int, spec: ContainerSpec) -> bool:
+        sandbox.failure = StepLost("killed") if number == 1 else SandboxError("no start")
+        return number <= 3
+
+    sandbox.fails = breaks
+    nodes, _ = played(tmp_path, sandbox, Scripted())
+    assert [(node.step_class, node.code_ran, node.is_lost) for node in nodes[:1]] == [("infra_error", True, False)]
+
+
+@pytest.mark.parametrize(("fails", "at"), [(False, 1), (True, 1), (True, 3)], ids=["ended", "swept", "swept at last"])
+def test_a_step_whose_container_ends_with_the_run_s_stop_has_no_result(tmp_path: Path, fails: bool, at: int) -> None:
+    """Whoever stops a run sweeps its containers away: what they come to then says nothing of the code."""
+    sandbox, stop = played_sandbox(), threading.Event()
+
+    def stopped(number: int, spec: ContainerSpec) -> bool:
+        if number == at:
+            stop.set()
+        return fails
+
+    sandbox.fails = stopped
+    looked: list[Situation] = []
+    with pytest.raises(Stopped):
+        played(tmp_path, sandbox, Scripted(told=looked.append), stop=stop)
+    assert not looked
+    assert sandbox.calls == at, "nothing is tried again"
+
+
+def test_files_that_do_not_fit_where_they_are_judged_are_an_invalid_submission(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    sandbox.fails, sandbox.failure = lambda number, spec: spec.role == "judge", FilesTooLarge("too many bytes")
+    nodes, _ = played(tmp_path, sandbox, Scripted())
+    assert [(node.step_class, node.reason) for node in nodes] == [("invalid_submission", "too many bytes")] * 2
+
+
+def test_a_step_without_code_is_the_agent_s_and_not_lost(tmp_path: Path) -> None:
+    """Only infrastructure can keep code from running in a way that says nothing of the agent."""
+
+    class Wordless(Scripted):
+        def propose(self, brief: Brief, situation: Situation) -> Proposal:
+            return Proposal("", "", failure="no usable answer")
+
+    nodes, _ = played(tmp_path, played_sandbox(), Wordless())
+    assert [(node.step_class, node.code_ran, node.is_lost) for node in nodes] == [("buggy", True, False)] * 2
+
+
+def test_attempts_inside_an_evaluator_count_as_attempts_of_the_step(tmp_path: Path) -> None:
+    class Patient:
+        def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
+            return replace(SCORED, canonical=submission.canonical, attempts=3)
+
+        def close(self) -> None: ...
+
+    nodes, _ = played(tmp_path, played_sandbox(), Scripted(), evaluator=Patient())
+    assert [(node.step_class, node.attempts) for node in nodes] == [("valid", 3)] * 2
 
 
 def test_a_budget_that_ends_ends_the_seed(tmp_path: Path) -> None:

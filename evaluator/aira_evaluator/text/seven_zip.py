@@ -7,7 +7,6 @@ what it finds through a pipe. Here is the pipe's other end, which trusts what co
 Not covered: how much an archive may become (`unpacking`), and time, which the preparation's deadline ends.
 """
 
-import struct
 import subprocess
 import sys
 from collections.abc import Generator, Iterator, Sequence
@@ -15,12 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from aira_evaluator.split_manifest import DataError
-
-CHUNK_BYTES = 1 << 20
-"""The longest frame: a kind, a length, and that many bytes."""
-FRAME = struct.Struct("<cI")
-MEMBER, DATA, MEMBER_ENDS, REFUSAL, ARCHIVE_ENDS = b"m", b"d", b"e", b"r", b"."
-"""Kinds: a member's name, some of its bytes, its end after its checksum was compared, why there is no more, the end."""
+from aira_evaluator.text.member_frames import ARCHIVE_ENDS, CHUNK_BYTES, FRAME, MEMBER, MEMBER_ENDS, REFUSAL
 
 
 def read_members(paths: Sequence[Path]) -> Generator[tuple[str, Iterator[bytes]]]:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import py7zr
 from py7zr.exceptions import CrcError
 
-from aira_evaluator.text.seven_zip import ARCHIVE_ENDS, CHUNK_BYTES, DATA, FRAME, MEMBER, MEMBER_ENDS, REFUSAL
+from aira_evaluator.text.member_frames import ARCHIVE_ENDS, CHUNK_BYTES, DATA, FRAME, MEMBER, MEMBER_ENDS, REFUSAL
 
 MEMORY_BYTES = 2 << 30
 """Of addresses: a dictionary of 1 GiB, the library itself, and its blocks of 128 MB."""

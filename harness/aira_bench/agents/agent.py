@@ -82,7 +82,8 @@ class Situation:
     rng: random.Random
     steps_left: int
     seconds_left: float
-    """By the journal alone, so that a resumed run asks the same."""
+    """By the journal alone where a solution is asked for, so that a resumed run asks the same; where its outcome is
+    analyzed, what the code left."""
     seed: int = 0
     step: int = 0
     calls: Path = Path("calls")

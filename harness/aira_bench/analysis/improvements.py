@@ -20,9 +20,9 @@ from aira_bench.files import Unacceptable, read_file
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.node import Node
 from aira_bench.record.run_record import RunRecord
+from aira_contract.files import SCRIPT_FILE
 
 Against = Literal["parent", "best"]
-SCRIPT = "train.py"
 MOST_BYTES = 16 * 2**20
 
 
@@ -60,9 +60,9 @@ def run_improvements(run: RunRecord, against: Against) -> list[Improvement]:
     manifest, found = run.manifest, []
     for seed in run.seeds:
         valid = [node for node in seed.nodes if node.is_valid]
-        if valid and not (seed.folder.node(valid[0].step) / SCRIPT).is_file():
+        if valid and not (seed.folder.node(valid[0].step) / SCRIPT_FILE).is_file():
             raise UsageError(
-                f"Run {run.name} is a search on {manifest.task_title}, whose submissions are no {SCRIPT}.",
+                f"Run {run.name} is a search on {manifest.task_title}, whose submissions are no {SCRIPT_FILE}.",
                 hint="aira-bench tasks",
             )
         pairs = list(improvement_steps(seed.nodes, lower_is_better=manifest.lower_is_better, against=against))
@@ -109,7 +109,7 @@ def _vectors(folder: SeedFolder, steps: Sequence[int]) -> dict[int, FeatureVecto
 
 def _script(folder: SeedFolder, step: int) -> str:
     """The script; of one that is too long, only so much that its reader sees that it is."""
-    path = folder.node(step) / SCRIPT
+    path = folder.node(step) / SCRIPT_FILE
     try:
         data = read_file(folder.path, str(path.relative_to(folder.path)), MOST_BYTES)
     except FileNotFoundError as error:

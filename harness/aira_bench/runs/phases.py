@@ -3,7 +3,7 @@
 Not covered: attempts (`retries`), the order of the phases, and what they come to (`step`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aira_bench.agents.agent import Analysis, Proposal, StepReport, fault_of_analysis, fault_of_proposal
 from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
@@ -123,9 +123,10 @@ def analyze(place: StepPlace, code: str, outcome: StepOutcome) -> Analyzed:
     ended = outcome.ended.replace("_", " ") if outcome.ended != "exited" else f"exit status {outcome.exit_code}"
     files = place.folder.read_step(place.step)
     report = StepReport(code, ended, outcome.wall_s, files.stdout, files.stderr)
+    situation = replace(place.situation(), seconds_left=place.hours.left_s)  # the code took its part of the hours
     try:
         analysis = ask(
-            place.session, "agent", lambda: place.session.agent.analyze(place.session.brief, place.situation(), report),
+            place.session, "agent", lambda: place.session.agent.analyze(place.session.brief, situation, report),
             fault_of_analysis,
         )  # fmt: skip
     except (BudgetExceeded, ModelError):

@@ -2,7 +2,7 @@
 
 The course of a step is one immutable value that grows phase by phase, and `_node` alone makes a node of it. Where
 infrastructure fails for good, a step ends as `infra_error`; if its code had run by then, it buys nothing: the step
-counts as one without a result (`Node.is_lost`).
+counts as one without a result, and only one whose code never ran is lost (`Node.is_lost`).
 
 Not covered: attempts (`retries`), and which class an ending has (`outcomes`).
 """

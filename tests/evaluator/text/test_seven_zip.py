@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text import unpacking
 from aira_evaluator.text.documents import read_documents
-from aira_evaluator.text.seven_zip import CHUNK_BYTES, read_members, received
+from aira_evaluator.text.member_frames import CHUNK_BYTES
+from aira_evaluator.text.seven_zip import read_members, received
 from aira_evaluator.text.seven_zip_sender import MEMORY_BYTES, Volumes, send_members
 from evaluator.text.seven_zip_writer import COPY, Archive, framed, lzma2, number, packed_by_lzma2
 from evaluator.text.test_documents import ARCHIVE, STORIES
