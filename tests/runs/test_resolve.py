@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.fixed_code import SolutionFileAgent
 from aira_bench.agents.llm.llm_agent import LlmAgent
-from aira_bench.errors import PrerequisiteError, TaskError, UsageError
+from aira_bench.errors import PrerequisiteError, RunStateError, TaskError, UsageError
 from aira_bench.hardware import usable_cores
-from aira_bench.keys import MachineKey
+from aira_bench.keys import KeyRing, MachineKey
 from aira_bench.paths import HostPaths
 from aira_bench.record.manifest import RunPlan
-from aira_bench.runs.resolve import ResolvedRun, RunRequest, reopen, resolve
+from aira_bench.record.run_record import read_run
+from aira_bench.runs.resolve import ResolvedRun, RunRequest, reopen, reopen_agent, resolve
 from aira_bench.scaffolds.greedy import Greedy
 from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
 from aira_bench.tasks.task import find_task
@@ -214,3 +215,34 @@ def test_a_record_is_reopened_with_the_task_and_the_source_it_names() -> None:
         reopen(plan.model_copy(update={"task": "mad-0p"}))
     with pytest.raises(UsageError, match="takes no --source"):
         reopen(plan.model_copy(update={"source": "/gone"}))
+
+
+AGENT_FILE = """
+from aira_bench.protocols import Proposal, UnlookingAgent
+
+
+class Fixed(UnlookingAgent):
+    \"\"\"Proposes one line.\"\"\"
+
+    name = "fixed"
+    default_scaffold = "one-shot"
+
+    def propose(self, brief, situation):
+        return Proposal("print({number})")
+"""
+
+
+def test_a_run_goes_on_with_the_agent_s_file_as_it_was_or_not_at_all(tmp_path: Path) -> None:
+    paths, file = HostPaths(tmp_path / "home", tmp_path / "runs"), tmp_path / "mine.py"
+    file.write_text(AGENT_FILE.format(number=1))
+    begun = resolve(
+        RunRequest(f"{file}:Fixed", "mad-2p", seeds=(0,), steps=2, scaffold="one-shot"), paths, PlayedWorld()
+    )
+    kept = manifest("old", seeds=(0,), steps=2)
+    kept = kept.model_copy(update={"schema_version": 2, "plan": begun.plan, "extensions": dict(begun.extensions)})
+    folder = write_run(paths.runs, kept, key=MachineKey(bytes(range(32))))
+    record = read_run(folder, KeyRing(MachineKey(bytes(range(32))).public))
+    assert reopen_agent(reopen(record.manifest.plan), paths, record).agent.name == "fixed"
+    file.write_text(AGENT_FILE.format(number=2))
+    with pytest.raises(RunStateError, match="its agent changed since it began"):
+        reopen_agent(reopen(record.manifest.plan), paths, record)

@@ -26,6 +26,7 @@ A task is looked over, its three scripts run in containers, and a baseline is sc
 folder's baseline_solution.py, else the agent `baseline` where it knows the artifact; gold_<artifact> of the folder has
 to score better. Without --source a task that can generate a stand-in for its data uses that. Agents and scaffolds
 are tried by what holds for all of their kind, without containers; an agent is told of the task that --task names.
+That runs their code, and a package's, on this machine: check what you would install.
 
 exit status: 0 it works, 1 a card, agent or scaffold does not, 2 there is nothing to check or to score,
 3 the machine lacks something, 4 the task folder is broken (the last line says where), 5 the container engine failed
