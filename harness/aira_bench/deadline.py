@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Owner = Literal["hours", "step", "evaluation", "tracing", "script", "remainder"]
-"""`hours` are a seed's; `step`, `evaluation`, `tracing` and `script` are caps that their own work answers for;
-`remainder` is what earlier parts of the same work have left, for which nothing that still runs answers."""
+Owner = Literal["hours", "step", "evaluation", "tracing", "script", "call", "remainder"]
+"""`hours` are a seed's; `call` is what one question to a model may take; `step`, `evaluation`, `tracing` and `script`
+are caps that their own work answers for; `remainder` is what earlier parts of the same work have left, for which
+nothing that still runs answers."""
 
 
 @dataclass(frozen=True)

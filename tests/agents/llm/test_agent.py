@@ -2,8 +2,11 @@
 
 import json
 import random
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.agents.agent import Brief, Situation, StepReport
-from aira_bench.agents.llm.llm_agent import ANALYSIS_SCHEMA, FORMAT_RETRIES, LlmAgent
+from aira_bench.agents.llm.llm_agent import ANALYSIS_SCHEMA, CALL_DEADLINE_S, FORMAT_RETRIES, LlmAgent
 from aira_bench.agents.llm.memory import remember_ancestors, remember_valid
 from aira_bench.agents.llm.model_sources import Budgets, FunctionSource, ProviderSource
 from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger
@@ -73,6 +76,38 @@ def test_a_draft_asks_with_everything_the_agent_may_know(tmp_path: Path) -> None
     for part in ("Find 16 layers.", "submission.csv", "train/x.npy", "5 minutes", "attention first", "attention helps",
                  "7 steps", "60 minutes", "higher is better"):  # fmt: skip
         assert part in text, part
+
+
+class SlowModel:
+    """Takes a moment to say nothing of use, and keeps how long it might have taken."""
+
+    name = "slow"
+
+    def __init__(self, text: str) -> None:
+        self.text, self.deadlines_s = text, list[float]()
+
+    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        self.deadlines_s.append(deadline_s)
+        time.sleep(0.05)
+        return completion(self.text)
+
+
+@pytest.mark.parametrize(("hours_s", "first_s"), [(90.0, 90.0), (36_000.0, CALL_DEADLINE_S), (0.2, 1.0)])
+def test_a_call_after_another_has_what_the_seed_s_hours_have_left(
+    tmp_path: Path, hours_s: float, first_s: float
+) -> None:
+    model = SlowModel("no program")
+    asked = replace(situation(tmp_path, Draft()), seconds_left=hours_s)
+    LlmAgent("slow", FunctionSource(model)).propose(BRIEF, asked)
+    with pytest.raises(ModelError):
+        LlmAgent("slow", FunctionSource(model)).analyze(BRIEF, asked, StepReport("", "exit status 0", 1.0, "", ""))
+    for calls in (model.deadlines_s[: 1 + FORMAT_RETRIES], model.deadlines_s[1 + FORMAT_RETRIES :]):
+        assert len(calls) == 1 + FORMAT_RETRIES
+        assert first_s - 30 < calls[0] <= first_s
+        if first_s == hours_s:
+            assert all(later <= earlier - 0.05 for earlier, later in pairwise(calls))
+        else:
+            assert set(calls) == {first_s}, "each call has its own hour, and never less than a second"
 
 
 def test_improve_debug_and_crossover_show_their_parents(tmp_path: Path) -> None:

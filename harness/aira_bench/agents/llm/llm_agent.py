@@ -18,6 +18,7 @@ from aira_bench.agent_code.reading import NotRead, read_in_process
 from aira_bench.agents.agent import Analysis, Brief, Proposal, Provenance, Situation, StepReport
 from aira_bench.agents.llm.memory import Memory, remember_ancestors, remember_valid
 from aira_bench.agents.llm.prompting import prompt_hashes, render_analysis, render_request, render_system
+from aira_bench.deadline import Deadline
 from aira_bench.errors import ModelError, RunStateError
 from aira_bench.excerpts import EARLIER_ANSWER_CHARS, PLAN_CHARS
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Model
@@ -89,10 +90,11 @@ class LlmAgent:
         prompt = render_request(brief, situation, memory, parents)
         messages: tuple[Message, ...] = (Message("user", prompt),)
         use, problem = ModelUse(), ""
+        hours = Deadline.after(situation.seconds_left, "hours")
         base = parents[0].code if situation.action.edit else None
         for _ in range(1 + FORMAT_RETRIES):
             request = CompletionRequest(system=render_system(brief), messages=messages)
-            completion = model.complete(request, deadline_s=min(CALL_DEADLINE_S, max(situation.seconds_left, 1.0)))
+            completion = model.complete(request, deadline_s=_for_a_call(hours))
             use = use + use_of(completion)
             if completion.finish_reason in _REFUSALS:
                 return Proposal("", "", model_use=use, failure=_REFUSALS[completion.finish_reason])
@@ -119,10 +121,10 @@ class LlmAgent:
             system=render_system(brief), messages=(Message("user", render_analysis(brief, report)),),
             schema=ANALYSIS_SCHEMA,
         )  # fmt: skip
-        deadline_s = min(CALL_DEADLINE_S, max(situation.seconds_left, 1.0))
+        hours = Deadline.after(situation.seconds_left, "hours")
         use = ModelUse()
         for _ in range(1 + FORMAT_RETRIES):
-            completion = self._complete_afresh(situation, request, deadline_s)
+            completion = self._complete_afresh(situation, request, _for_a_call(hours))
             use = use + use_of(completion)
             found = _read_analysis(completion)
             if found is not None:
@@ -145,6 +147,13 @@ class LlmAgent:
                 raise
             shutil.rmtree(folder)
             return self.source.model(situation, folder.name).complete(request, deadline_s=deadline_s)
+
+
+def _for_a_call(hours: Deadline) -> float:
+    """Return the seconds that one call may take: its own limit, or what the seed's hours have left after the calls
+    before it, but not less than a second, since the loop ends what has no time at all.
+    """
+    return max(hours.within(CALL_DEADLINE_S, "call").limit_s, 1.0)
 
 
 def use_of(completion: Completion) -> ModelUse:
