@@ -10,6 +10,7 @@ from textwrap import dedent
 import pytest
 
 import aira_bench
+from aira_bench.errors import PrerequisiteError
 from aira_bench.runs.host import Host
 from aira_bench.runs.session import Progress
 from aira_bench.testing import Call, Done
@@ -128,12 +129,12 @@ def test_a_run_does_not_go_on_with_an_agent_that_was_changed(host: Host, request
         aira_bench.resume("mine", host)
 
 
-def test_an_agent_that_fails_ends_the_run_with_its_own_error_and_leaves_nothing_running(
+def test_an_agent_that_fails_ends_the_run_in_a_line_and_leaves_nothing_running(
     host: Host, request_of: Make, tmp_path: Path
 ) -> None:
     failing = dedent(AGENT).replace("return Proposal", "1 / (3 - situation.step)\n        return Proposal")
     (tmp_path / "failing.py").write_text(failing)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(PrerequisiteError, match=r"Growing failed with ZeroDivisionError: .*failing\.py, line \d+"):
         aira_bench.run(request_of(agent=f"{tmp_path}/failing.py:Growing"), host)
     assert not host.sandbox.containers  # type: ignore[attr-defined]
     (seed,) = aira_bench.read_run("mine").seeds
