@@ -31,7 +31,7 @@ ARCHITECTURE_VALIDATION = "aira_evaluator.compose.validate"
 MODULE_VALIDATION = "aira_evaluator.lra.validate"
 SCRIPT_VALIDATION = "aira_evaluator.autoresearch.validate"
 """What solutions import, and descriptions of tasks name, to score themselves on public data: their function `main`."""
-MODULE_WRITER = "aira_evaluator.lra.agent.baselines.compose"
+MODULE_WRITER = "aira_evaluator.lra.baselines.compose"
 """What solutions import to make a `model.py` of a genome: its function `write_model`."""
 
 SERVING_PROGRAM = "aira_evaluator.autoresearch.predict.serving"

@@ -15,6 +15,7 @@ import pytest
 import aira_contract
 import aira_evaluator
 import aira_kernels
+from aira_contract import invocation
 from evaluator.import_graph import ImportGraph, cycles, imported_names, module_name, read_graph
 
 PACKAGE = Path(aira_evaluator.__file__).parent
@@ -307,6 +308,17 @@ def test_names_that_descriptions_tell_agents_exist_and_begin_without_data(tmp_pa
     from aira_evaluator.lra.data.splits import read_split
 
     assert callable(read_split)
+
+
+def test_names_that_solutions_of_searchers_import_are_those_of_recorded_ones() -> None:
+    """Such a solution runs again from its file, and its hash is in the journal, so they are never renamed."""
+    assert invocation.ARCHITECTURE_VALIDATION == "aira_evaluator.compose.validate"
+    assert invocation.MODULE_VALIDATION == "aira_evaluator.lra.validate"
+    assert invocation.SCRIPT_VALIDATION == "aira_evaluator.autoresearch.validate"
+    assert invocation.MODULE_WRITER == "aira_evaluator.lra.baselines.compose"
+    from aira_evaluator.lra.baselines.compose import write_model
+
+    assert callable(write_model)
 
 
 def test_doors_hold_no_code_of_their_own() -> None:

@@ -1,6 +1,7 @@
 """Servers that lead a download astray, never end, or spell numbers that two readers take differently."""
 
 import contextlib
+import gzip
 import hashlib
 import shutil
 import socket
@@ -258,6 +259,22 @@ def test_a_redirect_to_no_address_is_refused(tmp_path: Path, location: str) -> N
     away = send(headers(f"Location: {location}", "Content-Length: 0", status="302 Found"))
     with server(away) as url, pytest.raises(PrerequisiteError, match=r"cannot be had from .*no address"):
         get(url, tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_the_body_of_a_redirect_is_not_read(tmp_path: Path, encoding: str) -> None:
+    """It may be without end, and packed: a megabyte of it unpacks to a gigabyte in memory."""
+    sent, block = [0], gzip.compress(bytes(16 << 20)) if encoding == "gzip" else bytes(16 << 10)
+
+    def play(connection: socket.socket) -> None:
+        connection.sendall(headers("Location: /next", f"Content-Encoding: {encoding}", status="302 Found"))
+        while sent[0] < 64 << 20:
+            connection.sendall(block)
+            sent[0] += len(block)
+
+    with server(play) as url, pytest.raises(PrerequisiteError, match="redirects without end"):
+        get(url, tmp_path)
+    assert sent[0] < 64 << 20
 
 
 def test_redirects_end(tmp_path: Path) -> None:

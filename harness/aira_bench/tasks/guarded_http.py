@@ -5,7 +5,7 @@ a cloud's metadata service: the connected peer is what is looked at, before a by
 differently the next time helps. Only the host and port that the task itself names may be private. A watch ends what
 is slower than a rate over any window of time, or outlasts a deadline, in whatever part of HTTP it dawdles.
 
-HTTP itself, redirects and proxies are httpx's (the package `httpx2`, which the providers' SDKs bring).
+HTTP itself and proxies are httpx's (the package `httpx2`, which the providers' SDKs bring).
 
 Not covered: what a proxy of the user's connects to. Names and addresses in redirects are looked up here all the same.
 """
@@ -25,6 +25,7 @@ import httpx2
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?$')
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+MOST_REDIRECTS = 10
 
 
 class Gone(Exception):
@@ -132,23 +133,35 @@ class Guard:
                 client = httpx2.Client(
                     verify=ssl.create_default_context(),
                     timeout=timeout_s,
-                    follow_redirects=True,
-                    max_redirects=10,
                     limits=httpx2.Limits(max_keepalive_connections=0),  # so that every request has one to look at
                     event_hooks={"request": [self._before], "response": [self._after]},
                 )
                 opened.enter_context(client)
-                response = opened.enter_context(client.stream(method, self._url, headers=headers))
+                response = self._follow(client, client.build_request(method, self._url, headers=headers))
+                opened.callback(response.close)
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ImportError, ValueError) as error:
                 raise self.failure(error) from error
             yield response
+
+    @staticmethod
+    def _follow(client: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
+        """The answer at the end of all redirects. The library's own way there reads each redirect's body to its end,
+        and unpacks it, into memory.
+        """
+        for _ in range(MOST_REDIRECTS + 1):
+            response = client.send(request, stream=True)
+            if not response.has_redirect_location:
+                return response
+            response.close()
+            if response.next_request is None:
+                raise Gone("the server redirects to no address")
+            request = response.next_request
+        raise Gone("the server redirects without end")
 
     def failure(self, error: Exception) -> Exception:
         """Return what an error of the library means: a connection that the watch has cut looks as if it had broken."""
         if isinstance(error, httpx2.RemoteProtocolError) and "Content-Length" in str(error):
             return Gone(f"the server says {error}, expected one number of at most 15 digits")
-        if isinstance(error, httpx2.TooManyRedirects) or "location header" in str(error):
-            return Gone(f"the server redirects without end, or to no address ({error})")
         if isinstance(error, httpx2.InvalidURL | ImportError | ValueError):
             return Gone(f"its address, or that of a proxy, cannot be used ({error})")
         silent = isinstance(error, httpx2.TimeoutException)

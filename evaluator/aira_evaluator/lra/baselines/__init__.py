@@ -1,1 +1,1 @@
-"""The name by which task descriptions, and so recorded prompts, know `agent.baselines`."""
+"""The name by which task descriptions and recorded solutions, and so agents, know `agent.baselines`."""
