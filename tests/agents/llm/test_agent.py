@@ -83,13 +83,13 @@ class SlowModel:
 
     name = "slow"
 
-    def __init__(self, text: str) -> None:
-        self.text, self.deadlines_s = text, list[float]()
+    def __init__(self, text: str, finish: FinishReason = "stop") -> None:
+        self.text, self.finish, self.deadlines_s = text, finish, list[float]()
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
         self.deadlines_s.append(deadline_s)
         time.sleep(0.05)
-        return completion(self.text)
+        return completion(self.text, self.finish)
 
 
 @pytest.mark.parametrize(("hours_s", "first_s"), [(90.0, 90.0), (36_000.0, CALL_DEADLINE_S), (0.2, 1.0)])
@@ -108,6 +108,13 @@ def test_a_call_after_another_has_what_the_seed_s_hours_have_left(
             assert all(later <= earlier - 0.05 for earlier, later in pairwise(calls))
         else:
             assert set(calls) == {first_s}, "each call has its own hour, and never less than a second"
+
+
+def test_a_prompt_asked_again_without_its_memory_has_what_the_first_left_of_the_hours(tmp_path: Path) -> None:
+    model = SlowModel("", "context_overflow")
+    LlmAgent("slow", FunctionSource(model)).propose(BRIEF, replace(situation(tmp_path, Draft()), seconds_left=90.0))
+    first_s, second_s = model.deadlines_s
+    assert second_s <= first_s - 0.05
 
 
 def test_improve_debug_and_crossover_show_their_parents(tmp_path: Path) -> None:

@@ -79,18 +79,18 @@ class LlmAgent:
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """Ask the model for a program, or for edits of the parent's, and ask again where the answer cannot be used."""
         model = self.source.model(situation, "propose")
-        first = self._ask(brief, situation, model, self._remember(brief, situation))
+        hours = Deadline.after(situation.seconds_left, "hours")
+        first = self._ask(brief, situation, model, self._remember(brief, situation), hours)
         if first.failure == _REFUSALS["context_overflow"] and self.memory:
-            again = self._ask(brief, situation, model, Memory((), 0))
+            again = self._ask(brief, situation, model, Memory((), 0), hours)
             return replace(again, model_use=first.model_use + again.model_use)
         return first
 
-    def _ask(self, brief: Brief, situation: Situation, model: Model, memory: Memory) -> Proposal:
+    def _ask(self, brief: Brief, situation: Situation, model: Model, memory: Memory, hours: Deadline) -> Proposal:
         parents = [situation.read_step(step) for step in situation.action.parents]
         prompt = render_request(brief, situation, memory, parents)
         messages: tuple[Message, ...] = (Message("user", prompt),)
         use, problem = ModelUse(), ""
-        hours = Deadline.after(situation.seconds_left, "hours")
         base = parents[0].code if situation.action.edit else None
         for _ in range(1 + FORMAT_RETRIES):
             request = CompletionRequest(system=render_system(brief), messages=messages)
