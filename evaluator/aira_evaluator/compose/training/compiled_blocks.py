@@ -12,7 +12,7 @@ plain blocks; embedding, head and loss, which are single operations.
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,6 @@ from aira_kernels.backbone import ResidualStack
 MOST_SHAPES = 64
 """Different shapes one block may be compiled for; torch's own default of 8 is fewer than a profile's."""
 Block = Callable[[Mapping[str, Tensor], Tensor], Tensor]
-
-
-class StackedModel(Protocol):
-    """A model around a stack of residual blocks."""
-
-    stack: nn.Module
 
 
 class CompiledBlocks:
