@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,3 +98,9 @@ def write_run(
     if keeper and end:
         keeper.close(record.plan.seeds)
     return folder
+
+
+def copy_seed(folder: RunFolder) -> None:
+    """Put seed 0 in the place of seed 1."""
+    shutil.rmtree(folder.seed(1).path)
+    shutil.copytree(folder.seed(0).path, folder.seed(1).path)

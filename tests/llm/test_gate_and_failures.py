@@ -19,27 +19,9 @@ from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout, LimiterSettings
 from aira_bench.llm.model import Message
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict, parse_object, schema_text
+from aira_bench.testing import PlayedWorld
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@dataclass
-class MovedWorld:
-    """A clock that moves only when told."""
-
-    at_s: float = 0.0
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=self.at_s)
-
-    def monotonic_s(self) -> float:
-        return self.at_s
-
-    def new_id(self) -> str:
-        return "0" * 12
-
-    def host_name(self) -> str:
-        return "nowhere"
 
 
 @dataclass
@@ -81,7 +63,7 @@ happenings = st.lists(
 def test_the_gate_follows_its_rules_through_any_history(
     chosen: LimiterSettings, history: list[tuple[str, float | None]]
 ) -> None:
-    world, expected = MovedWorld(), Gate(chosen)
+    world, expected = PlayedWorld(), Gate(chosen)
     limiter = AdaptiveLimiter(chosen, world=world)
     for what, amount in history:
         if what == "answer":
@@ -89,23 +71,23 @@ def test_the_gate_follows_its_rules_through_any_history(
             expected.limit = min(float(chosen.most), expected.limit + 1 / expected.limit)
         elif what == "refusal":
             limiter.rate_limited(amount)
-            expected.refused(world.at_s, amount)
+            expected.refused(world.now_s, amount)
         else:
-            world.at_s += amount or 0.0
+            world.now_s += amount or 0.0
         assert limiter.limit == int(expected.limit)
         assert 1 <= limiter.limit <= chosen.most
-        if expected.open_at_s > world.at_s:
-            with pytest.raises(GateTimeout), limiter.place(world.at_s):
+        if expected.open_at_s > world.now_s:
+            with pytest.raises(GateTimeout), limiter.place(world.now_s):
                 pass
         else:
-            with limiter.place(world.at_s):
+            with limiter.place(world.now_s):
                 assert limiter.in_flight == 1
         assert limiter.in_flight == 0
 
 
 @given(st.integers(1, 8))
 def test_no_more_places_than_the_limit_are_given_at_once(start: int) -> None:
-    limiter = AdaptiveLimiter(LimiterSettings(start=start, most=8), world=MovedWorld())
+    limiter = AdaptiveLimiter(LimiterSettings(start=start, most=8), world=PlayedWorld())
     held = [limiter.place(0.0) for _ in range(start)]
     for place in held:
         place.__enter__()

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -12,37 +11,19 @@ from hypothesis import strategies as st
 
 from aira_bench.llm.failures import ProviderFailure, failure_of_status, parse_retry_after
 from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout, LimiterSettings
+from aira_bench.testing import PlayedWorld
 from aira_bench.world import SystemWorld
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@dataclass
-class StoppedWorld:
-    """A clock that moves only when told."""
-
-    at_s: float = 0.0
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=self.at_s)
-
-    def monotonic_s(self) -> float:
-        return self.at_s
-
-    def new_id(self) -> str:
-        return "0" * 12
-
-    def host_name(self) -> str:
-        return "nowhere"
-
-
 def test_a_rate_limit_halves_the_places_once_per_cool_down() -> None:
-    world = StoppedWorld()
+    world = PlayedWorld()
     limiter = AdaptiveLimiter(LimiterSettings(start=16, cooldown_s=10), world=world)
     for _ in range(5):
         limiter.rate_limited(None)
     assert limiter.limit == 8
-    world.at_s = 10.0
+    world.now_s = 10.0
     limiter.rate_limited(None)
     assert limiter.limit == 4
 
@@ -59,10 +40,10 @@ def test_a_round_of_successes_adds_about_one_place() -> None:
 
 @given(st.lists(st.booleans(), max_size=200))
 def test_the_places_stay_in_their_range(outcomes: list[bool]) -> None:
-    world = StoppedWorld()
+    world = PlayedWorld()
     limiter = AdaptiveLimiter(LimiterSettings(start=3, most=7, cooldown_s=1), world=world)
     for good in outcomes:
-        world.at_s += 1
+        world.now_s += 1
         limiter.succeeded() if good else limiter.rate_limited(None)
         assert 1 <= limiter.limit <= 7
 

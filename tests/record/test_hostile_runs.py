@@ -16,7 +16,7 @@ from aira_bench.keys import KeyFolder, KeyRing, MachineKey
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.run_record import read_run
-from generated_runs import manifest, write_run
+from generated_runs import copy_seed, manifest, write_run
 from place import Place
 
 Hostile = Callable[[RunFolder], object]
@@ -349,11 +349,6 @@ def cut(*names: str) -> Hostile:
 def swap_artifact(folder: RunFolder) -> None:
     for path in folder.seed(0).path.glob("nodes/*/submission.csv"):
         path.write_text("another\n")
-
-
-def copy_seed(folder: RunFolder) -> None:
-    shutil.rmtree(folder.seed(1).path)
-    shutil.copytree(folder.seed(0).path, folder.seed(1).path)
 
 
 def written_anew(folder: RunFolder) -> None:

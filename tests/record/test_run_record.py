@@ -27,7 +27,7 @@ from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import read_resumable, set_aside_unvouched_calls
-from generated_runs import LONG_AGO, manifest, write_run
+from generated_runs import LONG_AGO, copy_seed, manifest, write_run
 
 KEY, OTHER = MachineKey(b"1" * 32), MachineKey(b"2" * 32)
 RING = KeyRing(KEY.public)
@@ -148,11 +148,6 @@ def test_every_byte_at_which_a_journal_can_be_cut_is_named(original: RunFolder) 
             assert "journal.jsonl: it has" in fault(original)
     finally:
         path.write_bytes(data)
-
-
-def copy_seed(folder: RunFolder) -> None:
-    shutil.rmtree(folder.seed(1).path)
-    shutil.copytree(folder.seed(0).path, folder.seed(1).path)
 
 
 def copy_seed_before_the_end(folder: RunFolder) -> None:
