@@ -11,7 +11,7 @@ from aira_bench.deadline import Deadline
 from aira_bench.errors import BudgetExceeded
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
-from aira_bench.record.node import best_node
+from aira_bench.record.node import best_node, known_to_search
 from aira_bench.record.sealing import step_ended
 from aira_bench.runs.outside import ask
 from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, Stopped, stream
@@ -67,6 +67,7 @@ def run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded
 
 def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile, seed: int) -> None:
     plan, nodes, step = session.plan, journal.nodes, len(journal.nodes) + 1
+    known = known_to_search(nodes)
     used_s = sum(node.timings.total_s for node in nodes)
     if session.stop.is_set():
         raise Stopped
@@ -75,15 +76,15 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
     if used_s >= plan.hours * 3600:
         return _end(session, journal, "hours")
     action = ask(
-        session, "scaffold", lambda: session.policy.next(nodes, stream(seed, step, "policy")),
-        lambda found: fault_of_action(found, nodes),
+        session, "scaffold", lambda: session.policy.next(known, stream(seed, step, "policy")),
+        lambda found: fault_of_action(found, known),
     )  # fmt: skip
     if isinstance(action, Stop):
         return _end(session, journal, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))
     hours = Deadline.after(plan.hours * 3600 - used_s, "hours", session.world.monotonic_s)
     try:
-        node = take_step(StepPlace(session, folder, nodes, seed, step, action, hours))
+        node = take_step(StepPlace(session, folder, known, seed, step, action, hours))
     except OutOfTime:
         return _end(session, journal, "hours")
     except BudgetExceeded:
