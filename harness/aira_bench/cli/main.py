@@ -2,7 +2,7 @@
 
 Exit status: 0 done; 1 a check or comparison failed; 2 wrong usage; 3 the machine lacks something; 4 a task folder is
 broken; 5 the container engine failed; 6 a run folder cannot be used; 7 a model provider refused; 8 a budget is used
-up; 130 stopped by Ctrl-C or SIGTERM, resumable.
+up; 9 the machine failed (disk, descriptors, threads, memory), resumable; 130 stopped by Ctrl-C or SIGTERM, resumable.
 
 Commands import what they need when they are called: `--help` must stay under 0.2 s.
 """
@@ -57,7 +57,7 @@ _EPILOG = """examples:
   aira-bench leaderboard
 
 exit status: 0 done, 1 a check failed, 2 usage, 3 missing prerequisite, 4 broken task, 5 engine failure,
-6 unusable run folder, 7 model provider, 8 budget used up, 130 stopped (resumable)
+6 unusable run folder, 7 model provider, 8 budget used up, 9 machine failure (resumable), 130 stopped (resumable)
 """
 
 
