@@ -89,9 +89,10 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
     if isinstance(action, Stop):
         return _end(session, journal, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))
+    read = lambda step: folder.read_finished(journal.step(step))  # noqa: E731
     hours = Deadline.after(plan.hours * 3600 - used_s, "hours", session.world.monotonic_s)
     try:
-        node = take_step(StepPlace(session, folder, known, seed, step, action, hours))
+        node = take_step(StepPlace(session, folder, known, seed, step, action, hours, read))
     except OutOfTime:
         return _end(session, journal, "hours")
     except BudgetExceeded:

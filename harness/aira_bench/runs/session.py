@@ -10,7 +10,7 @@ from aira_bench.deadline import Deadline
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.extensions import ExtensionRecord, Kind
-from aira_bench.record.folder import SeedFolder
+from aira_bench.record.folder import SeedFolder, StepFiles
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Journal
 from aira_bench.record.sealing import Keeper
@@ -75,13 +75,15 @@ class StepPlace:
     action: Proposing
     hours: Deadline
     """What the journal leaves of the seed's hours; it began with this step."""
+    read_finished: Callable[[int], StepFiles]
+    """The files of an earlier step, each as it was recorded."""
 
     def situation(self) -> Situation:
         """Return what the agent is told."""
         return Situation(
             action=self.action,
             journal=self.journal,
-            read_step=self.folder.read_step,
+            read_step=self.read_finished,
             rng=stream(self.seed, self.step, "agent"),
             steps_left=self.session.plan.steps - self.step + 1,
             seconds_left=self.hours.limit_s,
