@@ -14,9 +14,10 @@ from typing import Generic, TypeVar
 
 from aira_bench.errors import AskedInVain, SandboxError
 from aira_bench.record.attempts import keep_attempt
-from aira_bench.runs.session import StepPlace, Stopped
+from aira_bench.runs.session import StepPlace
 from aira_bench.runs.slots import Slot
 from aira_bench.sandbox.sandbox import FilesTooLarge, StepLost
+from aira_bench.waiting import Stopped
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
@@ -52,17 +53,17 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
         OutOfTime: the hour budget ended inside the phase.
         SandboxError: the engine runs not even an empty step.
     """
-    stop, pauses_s = place.session.stop, place.session.retry_pauses_s
+    pauses_s = place.session.retry_pauses_s
     repeats, code_ran = 0, False
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with place.session.slots.slot() as slot:
+            with place.session.slots.slot(place.waits) as slot:
                 place.check_stop()
                 return DonePhase(work(slot), repeats)
         except FilesTooLarge as error:
             return Undone(error.message, too_large=True, repeats=repeats, code_ran=code_ran)
         except SandboxError as error:
-            if stop.is_set():
+            if place.session.stop.is_set():
                 raise Stopped from error
             failure = error
         code_ran = code_ran or isinstance(failure, StepLost)
@@ -73,14 +74,13 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
             break
         if attempt < ATTEMPTS:
             repeats += 1
-            if stop.wait(pauses_s[attempt - 1]):
-                raise Stopped
+            place.waits.pause(pauses_s[attempt - 1], "engine")
     _check_engine(place, failure)
     return Undone(failure.message, too_large=False, repeats=repeats, code_ran=code_ran)
 
 
 def _check_engine(place: StepPlace, failure: SandboxError) -> None:
     """Raise `failure` unless a container still runs an empty program: then the step itself is at fault."""
-    with place.session.slots.slot() as slot:
+    with place.session.slots.slot(place.waits) as slot:
         if not slot.agent.runs_empty_step(place.folder.path):
             raise failure

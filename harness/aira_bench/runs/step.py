@@ -111,7 +111,7 @@ def _node(place: StepPlace, course: Course, finding: Assessment) -> Node:
         summary=printable(analysis.summary) if analysis else "",
         canonical=finding.canonical,
         attempts=course.attempts,
-        timings=Timings(course.model_s, course.execute_s, course.evaluate_s, place.hours.used_s),
+        timings=Timings(course.model_s, course.execute_s, course.evaluate_s, place.hours.used_s, place.waits.seconds),
         model_use=proposal.model_use + analysis.model_use if analysis else proposal.model_use,
         changes=proposal.changes,
         code_ran=course.code_ran or finding.step_class != "infra_error",
