@@ -266,7 +266,9 @@ def test_a_stop_while_infrastructure_is_tried_again_leaves_no_half_step(tmp_path
     with pytest.raises(Stopped):
         run_seed(session, folder, 0)
     slots.close()
-    assert said[-1] == "infrastructure failed, attempt 1 of 3", "the pause of ten minutes was not waited for"
+    assert said[-1] == "infrastructure failed, attempt 1 of 3: The engine broke.", (
+        "the pause of ten minutes was not waited for"
+    )
     assert folder.nodes == ()
 
 
