@@ -22,7 +22,7 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
         "deadline errors escaping excerpts files hardware imported paths protocol_check version world",
-        "bundled docker_engine extensions keys output terminal",
+        "bundled docker_engine extensions keys output requirement terminal unfinished",
         "sandbox",
         "cards images tasks",
         "llm record",
