@@ -10,11 +10,11 @@ Not covered: which files a task reads (`data_source`).
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aira_bench.files import Unacceptable, parse_json, read_file, write_json
+from aira_bench.files import write_json
 
 _MOST_NOTES_BYTES = 256 << 20
 _SETTLED_NS = 2 * 10**9
