@@ -19,13 +19,16 @@ FAILED: frozenset[StepClass] = frozenset(get_args(StepClass)) - {"valid", "infra
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds a step spent in each of its phases, recorded apart."""
+    """Seconds a step spent in each of its phases, recorded apart. Waiting is in none of them, and not in the total."""
 
     model_s: float = 0.0
     """Waiting for the agent: its model's answers, or its own thinking."""
     execute_s: float = 0.0
     evaluate_s: float = 0.0
     total_s: float = 0.0
+    """What the step took of its seed's hours."""
+    waited_s: dict[str, float] = field(default_factory=dict, hash=False)
+    """For what is nobody's fault, by what for (`aira_bench.waiting.WaitReason`)."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStart
 from aira_bench.record.node import best_node, known_to_search
 from aira_bench.record.sealing import step_ended
 from aira_bench.runs.outside import ask
-from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, Stopped, stream
+from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, stream
 from aira_bench.runs.step import take_step
 from aira_bench.scaffolds.policy import Stop, fault_of_action
+from aira_bench.waiting import Stopped, Waits
 
 
 def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], object]) -> None:
@@ -89,10 +90,10 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
     if isinstance(action, Stop):
         return _end(session, journal, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))
-    read = lambda step: folder.read_finished(journal.step(step))  # noqa: E731
-    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", session.world.monotonic_s)
+    waits = Waits(session.stop, lambda text: session.watch(Progress(seed, step, text)), clock=session.world.monotonic_s)
+    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", waits.clock_s)
     try:
-        node = take_step(StepPlace(session, folder, known, seed, step, action, hours, read))
+        node = take_step(StepPlace(session, folder, known, seed, step, action, hours, waits, journal.step))
     except OutOfTime:
         return _end(session, journal, "hours")
     except BudgetExceeded:
