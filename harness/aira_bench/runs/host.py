@@ -29,7 +29,7 @@ from aira_bench.runs.slots import split_cores
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
-from aira_bench.tasks.data_source import DataSource, provide_raw
+from aira_bench.tasks.data_source import DataSource, provide_raw, raw_content
 from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.store import TaskData, task_data
@@ -135,7 +135,8 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
     """Build images and make data, skipping what is done."""
     task.profile(profile)
     images = host.build_images(flavour_for(task, profile, host.hardware), declared_packages(task))
-    data = task_data(host.paths, task, profile, source=source.argument, image=images.evaluator)
+    raw = raw_content(task, profile, source, host.paths)
+    data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator)
     note(f"data of {task.title} ({profile})")
     prepare_task(
         task,
