@@ -224,6 +224,17 @@ def test_data_is_known_by_the_content_of_its_source(tmp_path: Path, paths: HostP
     assert raw_content(task, "cpu", DataSource(synthetic=True), paths) == "synthetic"
 
 
+def test_a_link_that_containers_get_followed_is_known_by_what_it_leads_to(tmp_path: Path, paths: HostPaths) -> None:
+    task, folder = text_task(tmp_path / "task"), tmp_path / "mine"
+    folder.mkdir()
+    (folder / "a.txt").symlink_to(tmp_path / "elsewhere.txt")
+    seen = set()
+    for text in ("a", "b"):
+        (tmp_path / "elsewhere.txt").write_text(text)
+        seen.add(raw_content(task, "cpu", choose_source(task, str(folder)), paths))
+    assert len(seen) == 2
+
+
 def test_datasets_are_known_by_content_too(tmp_path: Path, paths: HostPaths) -> None:
     task = load_task(PARITY)
     file = paths.raw_data / "Example" / "parity" / "default" / "train.csv"

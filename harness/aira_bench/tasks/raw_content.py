@@ -10,7 +10,7 @@ Not covered: which files a task reads (`data_source`).
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +30,9 @@ def content_of(folder: Path, names: Sequence[str], notes: Path) -> str:
     """
     note = f"{hashlib.sha256(repr((str(folder.absolute()), sorted(names))).encode()).hexdigest()[:16]}.json"
     seen = _read_notes(notes, note)
-    paths = [path for name in sorted(names) for path in _below(folder / name)]
-    if not paths:
+    if not any((folder / name).exists() for name in names):
         return seen.sha256
-    found = _look(folder, paths, seen.files)
+    found = _look(folder, names, seen.files)
     if found != seen:
         write_json(notes / note, {"sha256": found.sha256, "files": found.files})
     return found.sha256
@@ -46,11 +45,13 @@ class _Seen:
     """Mark and SHA-256 of each file that had settled, by its name in hexadecimal digits."""
 
 
-def _look(folder: Path, paths: Iterable[Path], known: Mapping[str, list[str]]) -> _Seen:
+def _look(folder: Path, names: Sequence[str], known: Mapping[str, list[str]]) -> _Seen:
     digest, settled = hashlib.sha256(), dict[str, list[str]]()
-    for path in paths:
+    shown = [folder / name for name in sorted(names)]  # mounted, so that a link here is followed
+    for path in (each for root in shown for each in _below(root)):
         name = os.fsencode(path.relative_to(folder)).hex()
-        if path.is_symlink():  # what it leads to within the folder is hashed there; elsewhere containers see nothing
+        if path.is_symlink() and path not in shown:
+            # What it leads to within a folder is hashed there; what lies elsewhere, containers do not see.
             digest.update(f"link {name} {os.fsencode(path.readlink()).hex()}\n".encode())
         elif path.is_file():
             status = path.stat()
@@ -71,15 +72,15 @@ def _read_notes(notes: Path, name: str) -> _Seen:
         return _Seen()
 
 
-def _below(path: Path) -> Iterator[Path]:
-    """The file, or every file and link below the folder."""
-    if path.is_dir() and not path.is_symlink():
-        for here, folders, names in os.walk(path):
-            folders.sort()
-            links = (name for name in folders if os.path.islink(os.path.join(here, name)))  # noqa: PTH114, PTH118
-            yield from (Path(here, name) for name in sorted((*links, *names)))
-    elif os.path.lexists(path):
-        yield path
+def _below(root: Path) -> Iterator[Path]:
+    """The file, or every file and link below the folder; no link below it is followed."""
+    if not root.is_dir():
+        yield root
+        return
+    for here, folders, names in os.walk(root):
+        folders.sort()
+        links = (name for name in folders if Path(here, name).is_symlink())
+        yield from (Path(here, name) for name in sorted((*links, *names)))
 
 
 def _mark(status: os.stat_result) -> str:
