@@ -36,8 +36,10 @@ def connect_host(
     engine = DockerEngine.connect()
     sandbox = DockerSandbox(engine, runtime=runtime)
     dead = sandbox.sweep_dead()
-    if dead:
-        note(f"removed {dead} containers that a crashed process of this machine had left")
+    if dead.containers:
+        note(f"removed {dead.containers} containers that a crashed process of this machine had left")
+    if dead.left:
+        note(dead.told)
 
     def build(flavour: str) -> ImageSet:
         note(f"images ({flavour})")
