@@ -1,8 +1,7 @@
 """One step from proposal to node: propose, execute, analyze, evaluate (`phases`), each a value for the next.
 
 The course of a step is one immutable value that grows phase by phase, and `_node` alone makes a node of it. Where
-infrastructure fails for good, a step ends as `infra_error`; if its code had run by then, it buys nothing: the step
-counts as one without a result, and only one whose code never ran is lost (`Node.is_lost`).
+infrastructure fails for good, a step ends as `infra_error`: it is counted, and no search, rate or mean knows of it.
 
 Not covered: attempts (`retries`), and which class an ending has (`outcomes`).
 """
