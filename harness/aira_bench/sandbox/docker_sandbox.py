@@ -174,9 +174,9 @@ class DockerSandbox:
         self._join_removals()
         self._separation.close()
         with self._lock:
-            left, self._left = self._left, {}
-        if left:
-            _log.warning("%s", Swept(0, tuple(left), next(iter(left.values()))).told)
+            behind, self._left = self._left, {}
+        if behind:
+            _log.warning("%s", Swept(0, tuple(behind), next(iter(behind.values()))).told)
 
     def _start(
         self, spec: ContainerSpec, place: ContainerPlace, own: Own, made: list[str], streams: list[Attachment]
