@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Literal
 
-from aira_bench.errors import PrerequisiteError, RunStateError
+from aira_bench.errors import PrerequisiteError, RunStateError, SandboxError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
@@ -213,6 +213,14 @@ def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
             hint="aira-bench doctor",
         )
     return {check.name: check.ok for check in checks}
+
+
+def clean_up(host: Host, run_id: str, note: Note) -> None:
+    """Remove the containers of a run that is at its end. What cannot be removed is noted, and spoils no result."""
+    try:
+        host.sandbox.sweep(run_id)
+    except SandboxError as error:
+        note(f"left behind: {error.message}")
 
 
 def image_names(images: ImageSet) -> dict[str, str]:

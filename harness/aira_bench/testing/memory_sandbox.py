@@ -37,6 +37,8 @@ from aira_bench.sandbox.streams import OutputRecorder
 from aira_bench.testing.world import PlayedWorld
 
 _MIB = 2**20
+KILLED = (137, 143)
+"""Exit codes of a command that was killed by a hand of which the engine knows nothing."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ class InMemoryContainer:
             stderr=captured(done.stderr),
             artifacts={request.name: _copied(done, request, destination) for request in artifacts},
             peak_memory_mib=None,
+            is_unexplained=ended == "exited" and done.exit_code in KILLED,
         )
 
     def converse(
