@@ -4,12 +4,13 @@ A user does what the last line says. So does `try_case`: where it names `aira-be
 process was killed without a word, resume is, or the same command again if there is no run yet.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from faults.command import Ended, Place, Setting, call
 from faults.engine_faults import Meeting
@@ -71,6 +72,22 @@ class Finding:
     def is_well(self) -> bool:
         return not self.problem and self.difference.none and not self.difference.left
 
+    def describe(self) -> str:
+        """One line about a case that failed."""
+        left = f"left behind: {', '.join(self.difference.left[:3])}" if self.difference.left else ""
+        reason = self.problem or self.difference.other or left
+        return f"{self.case}: exit statuses {self.statuses}: {reason}"
+
+    def to_json(self) -> list[object]:
+        """What another process needs to have the finding, but for the case."""
+        return [self.statuses, asdict(self.difference), self.problem]
+
+    @classmethod
+    def from_json(cls, case: Case, value: list[Any]) -> "Finding":
+        """Read what `to_json` gave."""
+        difference = Difference(**(value[1] | {"left": tuple(value[1]["left"])}))
+        return cls(case, tuple(value[0]), difference, value[2])
+
 
 def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
     """Do what a user would do, and compare."""
@@ -86,12 +103,19 @@ def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
             break
         arguments, problem = _next(ended, arguments, scenario, place)
         setting = scenario.well
+        _let_time_pass(place)
         if problem:
             break
     else:
         problem = "it leads nowhere"
     difference = Difference() if problem else compare(place, scenario.tree)
     return Finding(case, tuple(statuses), difference, problem and f"{problem} (said: {ended.said[-600:]!r})")
+
+
+def _let_time_pass(place: Place) -> None:
+    """Nobody types so fast: files of a process that may still come to lock them are left alone for some seconds."""
+    for path in place.root.rglob(".*"):
+        os.utime(path, (0, 0), follow_symlinks=False)
 
 
 def _problem_of(ended: Ended, *, first: bool) -> str:
@@ -131,7 +155,7 @@ def undisturbed(name: str, arguments: tuple[str, ...], place: Place, well: Setti
     return Scenario(name, arguments, well, tree_of(place), ended)
 
 
-def cut_short(scenario: Scenario, point: Point, place: Place, kept: Path) -> Scenario:
+def cut_short(scenario: Scenario, name: str, point: Point, place: Place, kept: Path) -> Scenario:
     """The resume of a run that was killed at a point, with what it does taken down."""
     ended = call(scenario.arguments, place, replace(scenario.well, point=point, kind="kill"))
     if ended.status is None or ended.status >= 0:
@@ -140,7 +164,7 @@ def cut_short(scenario: Scenario, point: Point, place: Place, kept: Path) -> Sce
     again = call(("resume", NAME), place, replace(scenario.well, watched=True))
     if again.status != 0:
         raise RuntimeError(f"{scenario.name} killed at {point} does not resume: {again}")
-    return Scenario(f"{scenario.name}, resumed", ("resume", NAME), scenario.well, scenario.tree, again, kept)
+    return Scenario(f"{scenario.name}, {name}", ("resume", NAME), scenario.well, scenario.tree, again, kept)
 
 
 def file_cases(scenario: Scenario, family: Family, kinds: Iterable[Kind] | None = None) -> Iterator[Case]:
@@ -183,4 +207,3 @@ def model_cases(scenario: Scenario) -> Iterator[Case]:
 def model_well() -> Setting:
     """A provider that answers."""
     return Setting(brain=brain)
-

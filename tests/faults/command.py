@@ -197,6 +197,4 @@ def _command(arguments: Sequence[str], place: Place, setting: Setting) -> int:
 
 def _join_threads() -> None:
     """What the interpreter does before it exits: a thread that does not end hangs the command."""
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]

@@ -234,5 +234,7 @@ _BY_PATH = {
     "fdatasync": "fsync", "read": "read", "pread": "read", "scandir": "list", "listdir": "list", "stat": "stat",
     "lstat": "stat",
 }  # fmt: skip
-_REAL: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in (*_BY_PATH, "open", "write", "sendfile", "readlink")}
+_REAL: dict[str, Callable[..., Any]] = {
+    name: getattr(os, name) for name in (*_BY_PATH, "open", "write", "sendfile", "readlink")
+}
 _REAL |= {"io_open": io.open, "flock": fcntl.flock}

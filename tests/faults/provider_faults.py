@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from llm.wire_server import Brain, Fault, Misbehaviour, Reply, WireRequest
 
 Answer = Fault | Misbehaviour
-ARCHITECTURES = ("MAMAMAMAMAMAMAMA", "AAAAAAAAMMMMMMMM", "MMMMMMMMMMMMMMMM")
+ARCHITECTURES = tuple(",".join(layers) for layers in (["M"] * 16, ["M", "mA"] * 8, ["mA"] * 8 + ["M"] * 8))
 
 
 def brain(request: WireRequest) -> Reply:
