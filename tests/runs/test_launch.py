@@ -15,9 +15,10 @@ from aira_bench.runs.confirm import confirm
 from aira_bench.runs.host import Host
 from aira_bench.runs.launch import resume, start
 from aira_bench.runs.resolve import RunRequest, resolve
-from aira_bench.runs.session import Progress, Stopped
+from aira_bench.runs.session import Progress
 from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.testing import Call, Done
+from aira_bench.waiting import Stopped
 from played_host import ProbedSandbox, facts, played_host, played_sandbox, request, score, solve
 
 Tree = list[tuple[object, ...]]

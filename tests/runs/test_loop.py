@@ -4,8 +4,10 @@ The engine here is the in-memory sandbox that is shipped for tests, so that thou
 tests/test_end_to_end.py drives the same loop with real containers.
 """
 
+import contextlib
 import json
 import random
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -29,7 +31,7 @@ from aira_bench.record.folder import SeedFolder
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Node
 from aira_bench.runs.loop import run_seed
-from aira_bench.runs.session import SearchSession, Stopped
+from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.sandbox import (
     ContainerSpec,
@@ -40,6 +42,7 @@ from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
 from aira_bench.testing import Call, Done, InMemorySandbox, captured
+from aira_bench.waiting import Stopped, Waits
 from aira_contract.reports import RESULT_MARKER
 from place import submitted
 
@@ -223,13 +226,13 @@ def test_a_model_that_was_asked_in_vain_is_not_evaluated_from_the_start_again(tm
 
 
 @pytest.mark.parametrize("code_ran", [True, False])
-def test_infrastructure_that_fails_after_the_code_ran_buys_no_second_draft(tmp_path: Path, code_ran: bool) -> None:
+def test_what_infrastructure_took_is_no_draft_whether_or_not_its_code_ran(tmp_path: Path, code_ran: bool) -> None:
     failure = StepLost("killed", output=(captured(b"tokens"), captured(b""))) if code_ran else SandboxError("no start")
     sandbox = engine(lambda call, spec: call in {1, 2, 3}, failure=failure)
     folder = play(tmp_path, sandbox, scaffold="one-shot")
     first, *others = nodes(folder)
     assert (first.step_class, first.code_ran, first.attempts) == ("infra_error", code_ran, 3)
-    assert [node.step_class for node in others] == ([] if code_ran else ["valid"])
+    assert [node.step_class for node in others] == ["valid"]
     kept = sorted(path.name for path in folder.node(1).iterdir())
     assert kept == ["attempt_1", "attempt_2", "attempt_3", "solution.py"]
     assert (folder.node(1) / "attempt_2" / "failure.txt").read_text().strip() == failure.message
@@ -296,6 +299,38 @@ def test_a_known_architecture_is_scored_once(tmp_path: Path) -> None:
     assert tree(again) == tree(SeedFolder(tmp_path / "before"))
     assert all(score.cached for score in again.scores.read().values())
     assert first.path == again.path
+
+
+def test_waiting_for_a_slot_is_none_of_the_hours_and_is_recorded_apart(tmp_path: Path) -> None:
+    sandbox = engine()
+    active = session(tmp_path, sandbox, steps=2, hours=1.0)
+    busy = contextlib.ExitStack()
+    busy.enter_context(active.slots.slot(Waits()))
+    said: list[str] = []
+
+    def watch(progress: Progress) -> None:
+        said.append(progress.phase)
+        if progress.phase == "waiting for a slot":  # the other seed needs two hours more
+            sandbox.world.now_s += 7200
+            busy.close()
+
+    folder = SeedFolder(tmp_path / "seed")
+    ended = run_seed(replace(active, watch=watch), folder, 0)
+    active.slots.close()
+    assert ended.why == "steps"
+    assert said.count("waiting for a slot") == 1
+    first, second = (node.timings for node in folder.nodes)
+    assert (first.waited_s, second.waited_s) == ({"slot": 7200.0}, {})
+    assert first.total_s < 3600
+
+
+def test_a_seed_that_waits_for_a_slot_ends_when_the_run_is_stopped(tmp_path: Path) -> None:
+    active = session(tmp_path, engine())
+    with active.slots.slot(Waits()):
+        threading.Timer(0.1, active.stop.set).start()
+        with pytest.raises(Stopped):
+            run_seed(active, SeedFolder(tmp_path / "seed"), 0)
+    active.slots.close()
 
 
 def test_a_stop_keeps_what_is_done_and_takes_no_half_step(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def _check_numbers(event: Event) -> None:
         lines = [count for change in node.changes for count in (change.removed_lines, change.added_lines)]
         if node.step < 1 or node.attempts < 1 or not all(1 <= parent < node.step for parent in node.parents):
             raise Unacceptable(f"step {node.step}, parents {node.parents}, attempts {node.attempts} cannot be")
-        if min(times.model_s, times.execute_s, times.evaluate_s, times.total_s) < 0:
+        if min(times.model_s, times.execute_s, times.evaluate_s, times.total_s, *times.waited_s.values()) < 0:
             raise Unacceptable(f"step {node.step} took negative time")
         if min((count for count in (*counts, *lines) if count is not None), default=0) < 0:
             raise Unacceptable(f"step {node.step} counts something below 0")

@@ -16,11 +16,8 @@ from aira_bench.record.node import Journal
 from aira_bench.record.sealing import Keeper
 from aira_bench.runs.slots import SlotPool
 from aira_bench.scaffolds.policy import Policy, Proposing
+from aira_bench.waiting import Waits
 from aira_bench.world import World
-
-
-class Stopped(Exception):
-    """The user stopped the run; what is finished is on disk."""
 
 
 class OutOfTime(Exception):
@@ -69,12 +66,14 @@ class StepPlace:
     session: SearchSession
     folder: SeedFolder
     journal: Journal
-    """The seed's finished steps."""
+    """What the seed's search knows: its finished steps, without those that infrastructure took."""
     seed: int
     step: int
     action: Proposing
     hours: Deadline
-    """What the journal leaves of the seed's hours; it began with this step."""
+    """What the journal leaves of the seed's hours; it began with this step, on the clock of `waits`."""
+    waits: Waits
+    """For whatever is nobody's fault; its time is none of the hours'."""
 
     def situation(self) -> Situation:
         """Return what the agent is told."""
@@ -88,6 +87,7 @@ class StepPlace:
             seed=self.seed,
             step=self.step,
             calls=self.folder.calls(self.step),
+            waits=self.waits,
         )
 
     def tell(self, phase: str) -> None:
@@ -96,8 +96,7 @@ class StepPlace:
 
     def check_stop(self) -> None:
         """Raises Stopped if the user has stopped the run."""
-        if self.session.stop.is_set():
-            raise Stopped
+        self.waits.check_stop()
 
 
 def stream(seed: int, step: int, purpose: str) -> random.Random:

@@ -193,6 +193,11 @@ class InMemoryContainer:
         self.sandbox.before("inspect", self.spec.role)
         return {}
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it was neither used, closed nor swept."""
+        return not self._used and self in self.sandbox.containers
+
     def close(self) -> None:
         """Forget the container, so that its sandbox counts one less."""
         self.sandbox.before("close", self.spec.role)
