@@ -24,6 +24,7 @@ from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
+from aira_bench.runs.descriptors import require_descriptors
 from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.slots import split_cores
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
@@ -101,6 +102,7 @@ def stand(
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         RunStateError: the run cannot go on here.
     """
+    require_descriptors(found.plan.concurrency, len(found.plan.seeds))
     prepared = prepare(host, found.task, found.plan.profile, found.source, note)
     if record is not None:
         require_unchanged(record.folder, record.manifest, prepared)
