@@ -27,7 +27,7 @@ from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.extensions_used import evaluator_of, require_same
-from aira_bench.runs.host import Host, Note, slot_limits, stand
+from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand
 from aira_bench.runs.resolve import reopen
 from aira_bench.runs.retries import ATTEMPTS, Doubt
 from aira_bench.sandbox.patience import Patience, is_away
@@ -81,7 +81,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         require_unmoved(record, host.keys.ring())
         ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
-        stack.callback(host.sandbox.sweep, manifest.run_id)
+        stack.callback(clean_up, host, manifest.run_id, note)
         setting = EvaluationSetting(
             task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
             public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,

@@ -28,7 +28,7 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import require_unmoved, set_aside_unvouched_calls
-from aira_bench.runs.host import Ground, Host, Note, agent_spec, image_names, slot_limits, stand
+from aira_bench.runs.host import Ground, Host, Note, agent_spec, clean_up, image_names, slot_limits, stand
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
@@ -56,7 +56,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         keeper = open_run(made.folder, manifest, key, host.world.now, Witness(None))
         keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
         keeper.remember()
-        _search(host, keeper.folder, manifest, run, ground, watch, keeper)
+        _search(host, keeper.folder, manifest, run, ground, note, watch, keeper)
     return keeper.folder
 
 
@@ -80,7 +80,7 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
         keeper = host.keeper(record) if manifest.schema_version != 1 else None
         if keeper is not None:
             keeper.remember()
-        _search(host, folder, manifest, run, ground, watch, keeper)
+        _search(host, folder, manifest, run, ground, note, watch, keeper)
     return folder
 
 
@@ -136,6 +136,7 @@ def _search(
     manifest: Manifest,
     run: ResolvedRun,
     ground: Ground,
+    note: Note,
     watch: Callable[[Progress], None],
     keeper: Keeper | None,
 ) -> None:
@@ -149,7 +150,7 @@ def _search(
     with contextlib.ExitStack() as stack:
         sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
-        stack.callback(host.sandbox.sweep, manifest.run_id)
+        stack.callback(clean_up, host, manifest.run_id, note)
         slots = SlotPool(host.sandbox, _agent_specs(host, manifest, ground), partial(open_evaluator, evaluation))
         stack.callback(slots.close)
         session = SearchSession(
@@ -167,7 +168,7 @@ def _search(
             extensions=manifest.extensions,
         )
         run.agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
-        run_seeds(session, folder, partial(host.sandbox.sweep, manifest.run_id))
+        run_seeds(session, folder, partial(clean_up, host, manifest.run_id, note))
         if keeper is not None:
             keeper.close(plan.seeds)
         folder.compiled.clear()
