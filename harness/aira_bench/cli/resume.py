@@ -24,6 +24,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         action="store_true",
         help="go on with an unsigned run: its agent, card, task and extensions are known to me",
     )
+    parser.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="go on although card, prompts, packages or aira-bench changed since it began; boards will say so",
+    )
     add_runs_folder(parser)
     add_runtime(parser)
     add_json(parser)
@@ -32,6 +37,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Resume and show the board."""
+
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.run import finish
     from aira_bench.keys import KeyFolder
@@ -46,4 +52,9 @@ def handle(args: argparse.Namespace) -> int:
     plan = record.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
-    return finish(lambda: resume(host, record, display.note, display.watch), display, args.run, as_json=args.json)
+    return finish(
+        lambda: resume(host, record, display.note, display.watch, accept_changes=args.accept_changes),
+        display,
+        args.run,
+        as_json=args.json,
+    )
