@@ -24,7 +24,8 @@ from aira_bench.runs.connect import connect_host
 from aira_bench.runs.host import Host
 from aira_bench.runs.request import RunRequest
 from aira_bench.runs.resolve import resolve
-from aira_bench.runs.session import Progress, Stopped
+from aira_bench.runs.session import Progress
+from aira_bench.waiting import Stopped
 from aira_bench.world import SystemWorld
 
 

@@ -48,6 +48,10 @@ class SandboxError(AiraError):
     exit_code = 5
 
 
+class EngineAway(SandboxError):
+    """No engine answers: it is being restarted, or gone. Waited for; in the end the seed halts, never a step."""
+
+
 class EvaluationFailed(SandboxError):
     """A task's own evaluation failed, or its report cannot be believed.
 
@@ -80,3 +84,12 @@ class BudgetExceeded(AiraError):
     """A hard budget would be broken by the next call."""
 
     exit_code = 8
+
+
+class MachineError(AiraError):
+    """The machine below us failed: its disk is full or read-only, it has no descriptors, threads or memory left.
+
+    In a run nobody's code is to blame, so the seed halts where it stands and can be resumed.
+    """
+
+    exit_code = 9

@@ -61,7 +61,7 @@ nodes = st.builds(
     summary=texts,
     canonical=st.none() | texts,
     attempts=st.integers(1, 4),
-    timings=st.builds(Timings, *(st.floats(0, 1e6) for _ in range(4))),
+    timings=st.builds(Timings, *[st.floats(0, 1e6)] * 4, st.dictionaries(texts, st.floats(0, 1e6), max_size=2)),
     model_use=st.builds(ModelUse, st.integers(0, 99), st.none() | st.integers(0, 9), st.none() | st.integers(0, 9)),
     changes=st.lists(st.builds(Change, texts, st.integers(0, 9), st.integers(0, 9)), max_size=2).map(tuple),
     code_ran=st.booleans(),

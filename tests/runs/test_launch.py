@@ -2,11 +2,12 @@
 
 import json
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from aira_bench.errors import AskedInVain, PrerequisiteError, RunStateError, SandboxError, UsageError
+from aira_bench.errors import AskedInVain, MachineError, PrerequisiteError, RunStateError, SandboxError, UsageError
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
@@ -15,9 +16,10 @@ from aira_bench.runs.confirm import confirm
 from aira_bench.runs.host import Host
 from aira_bench.runs.launch import resume, start
 from aira_bench.runs.resolve import RunRequest, resolve
-from aira_bench.runs.session import Progress, Stopped
+from aira_bench.runs.session import Progress
 from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.testing import Call, Done
+from aira_bench.waiting import Stopped
 from played_host import ProbedSandbox, facts, played_host, played_sandbox, request, score, solve
 
 Tree = list[tuple[object, ...]]
@@ -117,10 +119,36 @@ def test_one_seed_that_fails_stops_the_others_and_sweeps(tmp_path: Path) -> None
 
     sandbox = played_sandbox(agent=program)
     host = played_host(tmp_path, sandbox)
-    with pytest.raises(MemoryError):
+    with pytest.raises(MachineError):
         run(host, request(seeds=(0, 1), concurrency=2))
     assert sandbox.containers == set()
     assert [seed.nodes for seed in record_of(host, RunFolder(host.paths.runs / "run")).seeds] == [(), ()]
+
+
+@dataclass
+class UntidySandbox(ProbedSandbox):
+    """An engine that removes nothing from its second sweep on: the first is before the slots are opened."""
+
+    def sweep(self, run_id: str) -> int:
+        super().sweep(run_id)
+        if len(self.swept) > 1:
+            raise SandboxError("169 containers and volumes could not be removed (aira-1, aira-2): busy.")
+        return 0
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["a finished run", "a run that failed"])
+def test_what_cannot_be_removed_spoils_neither_a_finished_run_nor_why_one_failed(tmp_path: Path, breaks: bool) -> None:
+    played = failing_from(6) if breaks else played_sandbox()
+    sandbox = UntidySandbox(played.programs, played.responders, fails=played.fails, failure=played.failure)
+    host, notes = played_host(tmp_path, sandbox), list[str]()
+    asked = resolve(request(), host.paths, host.world)
+    if breaks:
+        with pytest.raises(SandboxError, match="The engine is gone"):
+            start(host, asked, notes.append, lambda progress: None)
+    else:
+        folder = start(host, asked, notes.append, lambda progress: None)
+        assert len(tree(host, folder)[0]) == 4
+    assert "left behind: 169 containers and volumes could not be removed (aira-1, aira-2): busy." in notes
 
 
 def test_a_user_s_stop_is_a_stop_and_keeps_what_is_done(tmp_path: Path) -> None:

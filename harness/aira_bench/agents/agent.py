@@ -17,6 +17,7 @@ from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.policy import Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.task import Task
+from aira_bench.waiting import Waits
 from aira_contract.settings import ProfileName
 
 FitnessSource = Literal["hidden", "claimed"]
@@ -88,6 +89,8 @@ class Situation:
     step: int = 0
     calls: Path = Path("calls")
     """Where this step's model calls are recorded."""
+    waits: Waits = field(default_factory=Waits)
+    """For pauses that a provider asks for: they are none of the seed's hours, and end when the run is stopped."""
 
 
 @dataclass(frozen=True)

@@ -114,8 +114,8 @@ def handle(args: argparse.Namespace) -> int:
 
 def finish(work: "Callable[[], RunFolder]", display: "RunDisplay", name: str, *, as_json: bool) -> int:
     """Do the work under the live display; on success show the board, on a stop how to go on."""
-    from aira_bench.runs.session import Stopped
     from aira_bench.terminal import tell
+    from aira_bench.waiting import Stopped
 
     try:
         with display.live():

@@ -9,14 +9,16 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from aira_bench.deadline import Deadline
 from aira_bench.errors import BudgetExceeded
+from aira_bench.machine_failures import machine_failures
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
-from aira_bench.record.node import best_node
+from aira_bench.record.node import best_node, known_to_search
 from aira_bench.record.sealing import step_ended
 from aira_bench.runs.outside import ask
-from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, Stopped, stream
+from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, stream
 from aira_bench.runs.step import take_step
 from aira_bench.scaffolds.policy import Stop, fault_of_action
+from aira_bench.waiting import Stopped, Waits
 
 
 def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], object]) -> None:
@@ -51,7 +53,13 @@ def run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded
     Raises:
         Stopped: the session was asked to stop.
         SandboxError: the engine failed for good; the seed can be resumed.
+        MachineError: the machine below it failed; the seed can be resumed.
     """
+    with machine_failures(folder.path):
+        return _run_seed(session, folder, seed)
+
+
+def _run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded:
     folder.path.mkdir(parents=True, exist_ok=True)
     (folder.path / "hidden").mkdir(mode=0o700, exist_ok=True)
     journal = session.keeper.journal(seed) if session.keeper else JournalFile(folder.journal)
@@ -67,6 +75,7 @@ def run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded
 
 def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile, seed: int) -> None:
     plan, nodes, step = session.plan, journal.nodes, len(journal.nodes) + 1
+    known = known_to_search(nodes)
     used_s = sum(node.timings.total_s for node in nodes)
     if session.stop.is_set():
         raise Stopped
@@ -75,15 +84,16 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
     if used_s >= plan.hours * 3600:
         return _end(session, journal, "hours")
     action = ask(
-        session, "scaffold", lambda: session.policy.next(nodes, stream(seed, step, "policy")),
-        lambda found: fault_of_action(found, nodes),
+        session, "scaffold", lambda: session.policy.next(known, stream(seed, step, "policy")),
+        lambda found: fault_of_action(found, known),
     )  # fmt: skip
     if isinstance(action, Stop):
         return _end(session, journal, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))
-    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", session.world.monotonic_s)
+    waits = Waits(session.stop, lambda text: session.watch(Progress(seed, step, text)), clock=session.world.monotonic_s)
+    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", waits.clock_s)
     try:
-        node = take_step(StepPlace(session, folder, nodes, seed, step, action, hours))
+        node = take_step(StepPlace(session, folder, known, seed, step, action, hours, waits, journal.step))
     except OutOfTime:
         return _end(session, journal, "hours")
     except BudgetExceeded:
