@@ -21,8 +21,10 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "deadline errors escaping excerpts files hardware imported paths protocol_check version waiting world",
-        "bundled docker_engine extensions keys output terminal",
+        "deadline errors escaping excerpts hardware imported paths protocol_check version world",
+        "machine_failures",
+        "files",
+        "bundled docker_engine extensions keys output terminal waiting",
         "sandbox",
         "cards images tasks",
         "llm record",

@@ -80,3 +80,12 @@ class BudgetExceeded(AiraError):
     """A hard budget would be broken by the next call."""
 
     exit_code = 8
+
+
+class MachineError(AiraError):
+    """The machine below us failed: its disk is full or read-only, it has no descriptors, threads or memory left.
+
+    In a run nobody's code is to blame, so the seed halts where it stands and can be resumed.
+    """
+
+    exit_code = 9

@@ -18,6 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from aira_bench.errors import MachineError
+from aira_bench.machine_failures import about, machine_failure
+
 MOST_DIGITS = 18
 """Of a whole number in JSON: what fits 63 bits."""
 LARGEST = 1e100
@@ -61,13 +64,14 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(temporary, _CREATE, mode)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with about(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what failed first is what to tell
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -88,6 +92,7 @@ def open_file(root: Path, name: str | PurePosixPath, *, owned: bool = False) -> 
     Raises:
         FileNotFoundError: there is no such file.
         Unacceptable: a part is a link or no folder, or the file is not regular or cannot be opened.
+        MachineError: the machine failed; nothing is known of the file.
     """
     *folders, last = parts = PurePosixPath(name).parts
     if ".." in parts or PurePosixPath(name).is_absolute():
@@ -105,7 +110,7 @@ def open_file(root: Path, name: str | PurePosixPath, *, owned: bool = False) -> 
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise Unacceptable(f"it cannot be opened: {reason(error)}") from error
+            raise _refusal("it cannot be opened", error, Path(root, name)) from error
         if not stat.S_ISREG(found.st_mode):
             raise Unacceptable(f"it is {kind_of(found.st_mode)}, not a regular file")
         if owned and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
@@ -119,9 +124,10 @@ def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: 
     Raises:
         FileNotFoundError: there is no such file.
         Unacceptable: `open_file` refuses it, it is larger, or reading fails.
+        MachineError: the machine failed, here and in every reader below.
     """
     with open_file(root, name, owned=owned) as descriptor:
-        return b"".join(_pieces(descriptor, most_bytes))
+        return b"".join(_pieces(descriptor, most_bytes, Path(root, name)))
 
 
 def read_text(path: Path, most_bytes: int, *, follow_links: bool = True) -> str:
@@ -148,12 +154,12 @@ def hash_file(root: Path, name: str | PurePosixPath, most_bytes: int) -> str:
     """SHA-256 of a file, in hexadecimal digits; refused like `read_file`."""
     digest = hashlib.sha256()
     with open_file(root, name) as descriptor:
-        for piece in _pieces(descriptor, most_bytes):
+        for piece in _pieces(descriptor, most_bytes, Path(root, name)):
             digest.update(piece)
     return digest.hexdigest()
 
 
-def _pieces(descriptor: int, most_bytes: int) -> Iterator[bytes]:
+def _pieces(descriptor: int, most_bytes: int, path: Path) -> Iterator[bytes]:
     size = os.fstat(descriptor).st_size
     if size > most_bytes:
         raise Unacceptable(f"it has {size:,} bytes, at most {most_bytes:,} are read")
@@ -165,7 +171,14 @@ def _pieces(descriptor: int, most_bytes: int) -> Iterator[bytes]:
                 raise Unacceptable(f"it has more than {most_bytes:,} bytes")
             yield piece
     except OSError as error:
-        raise Unacceptable(f"it cannot be read: {error.strerror}") from error
+        raise _refusal("it cannot be read", error, path) from error
+
+
+def _refusal(what: str, error: OSError | ValueError, path: Path) -> Unacceptable | MachineError:
+    """What a reader says: that the machine failed, or else what is wrong with the file."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(path)
+    return machine_failure(error) or Unacceptable(f"{what}: {reason(error)}")
 
 
 def kind_of(mode: int) -> str:
@@ -203,7 +216,7 @@ def entries_below(root: Path, folder: PurePosixPath, most: int) -> Iterator[tupl
         except FileNotFoundError:
             return
         except OSError as error:
-            raise Unacceptable(f"{part} cannot be looked at: {error.strerror}") from error
+            raise _refusal(f"{part} cannot be looked at", error, root / part) from error
         if not stat.S_ISDIR(mode):
             yield str(part), mode
             return
@@ -221,7 +234,7 @@ def entries_below(root: Path, folder: PurePosixPath, most: int) -> Iterator[tupl
                 else:
                     yield str(name), mode
     except OSError as error:
-        raise Unacceptable(f"a folder cannot be listed: {error.strerror}") from error
+        raise _refusal("a folder cannot be listed", error, root / folder) from error
 
 
 def parse_json(data: bytes | str) -> Any:  # noqa: ANN401

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aira_bench.errors import AskedInVain, PrerequisiteError, RunStateError, SandboxError, UsageError
+from aira_bench.errors import AskedInVain, MachineError, PrerequisiteError, RunStateError, SandboxError, UsageError
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
@@ -118,7 +118,7 @@ def test_one_seed_that_fails_stops_the_others_and_sweeps(tmp_path: Path) -> None
 
     sandbox = played_sandbox(agent=program)
     host = played_host(tmp_path, sandbox)
-    with pytest.raises(MemoryError):
+    with pytest.raises(MachineError):
         run(host, request(seeds=(0, 1), concurrency=2))
     assert sandbox.containers == set()
     assert [seed.nodes for seed in record_of(host, RunFolder(host.paths.runs / "run")).seeds] == [(), ()]

@@ -22,6 +22,7 @@ from aira_bench.docker_engine.attachment import Attachment
 from aira_bench.docker_engine.failures import Conflict, NotDone, engine_call, unreachable
 from aira_bench.docker_engine.images import EngineImages
 from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.machine_failures import machine_failure
 
 CALL_TIMEOUT_S = 60
 """Longest silence of the engine within one call."""
@@ -67,7 +68,7 @@ class DockerEngine(EngineImages):
             settings = kwargs_from_env()
             api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **settings)
         except (DockerException, requests.RequestException, OSError) as error:
-            raise unreachable(error) from error
+            raise (machine_failure(error) or unreachable(error)) from error
         return cls(api)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 
 from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.machine_failures import machine_failure
 
 
 class Conflict(SandboxError):
@@ -38,6 +39,9 @@ def engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]:
     except requests.ReadTimeout as error:
         raise NotDone(f"Docker could not {what}: no answer in time ({error}).", hint="docker info") from error
     except (DockerException, requests.RequestException, OSError) as error:
+        machine = machine_failure(error)  # our own want of descriptors is nothing that the engine did
+        if machine is not None:
+            raise machine from error
         raise SandboxError(
             f"Docker could not {what}: no answer from the daemon ({error}).", hint="docker info"
         ) from error

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from aira_bench.errors import RunStateError
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import Unacceptable, parse_json, read_file
+from aira_bench.machine_failures import about
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -64,7 +65,7 @@ class ScoreFile:
     def append(self, score: TrustedScore) -> None:
         """Add one score and force it to disk."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        with os.fdopen(os.open(self.path, flags, 0o600), "a+b") as stream:
+        with about(self.path), os.fdopen(os.open(self.path, flags, 0o600), "a+b") as stream:
             size = stream.seek(0, os.SEEK_END)
             if size and os.pread(stream.fileno(), 1, size - 1) != b"\n":
                 stream.write(b"\n")

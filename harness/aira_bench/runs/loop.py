@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from aira_bench.deadline import Deadline
 from aira_bench.errors import BudgetExceeded
+from aira_bench.machine_failures import machine_failures
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
 from aira_bench.record.node import best_node
@@ -52,7 +53,13 @@ def run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded
     Raises:
         Stopped: the session was asked to stop.
         SandboxError: the engine failed for good; the seed can be resumed.
+        MachineError: the machine below it failed; the seed can be resumed.
     """
+    with machine_failures(folder.path):
+        return _run_seed(session, folder, seed)
+
+
+def _run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded:
     folder.path.mkdir(parents=True, exist_ok=True)
     (folder.path / "hidden").mkdir(mode=0o700, exist_ok=True)
     journal = session.keeper.journal(seed) if session.keeper else JournalFile(folder.journal)
@@ -83,7 +90,7 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
         return _end(session, journal, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))
     waits = Waits(session.stop, lambda text: session.watch(Progress(seed, step, text)), clock=session.world.monotonic_s)
-    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", waits.clock_s)
+    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", waits)
     try:
         node = take_step(StepPlace(session, folder, nodes, seed, step, action, hours, waits))
     except OutOfTime:

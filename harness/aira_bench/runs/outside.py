@@ -14,6 +14,7 @@ from typing import TypeVar
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.excerpts import LINE_CHARS, VALUE_CHARS
 from aira_bench.extensions import Kind
+from aira_bench.machine_failures import machine_failure
 from aira_bench.runs.session import SearchSession
 
 Answer = TypeVar("Answer")
@@ -30,7 +31,7 @@ def ask(session: SearchSession, kind: Kind, call: Callable[[], Answer], fault: C
 
     Raises:
         PrerequisiteError: code of others raised what its protocol does not provide for, or gave what cannot be used.
-        AiraError: what the protocol provides for.
+        AiraError: what the protocol provides for, or the machine's failure under it.
     """
     if kind not in session.extensions:
         return call()
@@ -41,6 +42,8 @@ def ask(session: SearchSession, kind: Kind, call: Callable[[], Answer], fault: C
     except AiraError:
         raise
     except (Exception, SystemExit) as error:
+        if (machine := machine_failure(error)) is not None:
+            raise machine from error
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(f"{type(error).__name__}: {error}".split())[:LINE_CHARS]
         raise PrerequisiteError(

@@ -190,7 +190,7 @@ class PreparedContainer(Protocol):
             StepLost: the engine failed after the command had begun; the step has no outcome.
             SandboxError: the engine failed before that.
             FilesTooLarge: the workspace does not hold `files`.
-            PrerequisiteError: the host could not write an artifact.
+            MachineError: the host could not write an artifact.
         """
         ...
 

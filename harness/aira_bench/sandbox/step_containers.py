@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from aira_bench.docker_engine import Attachment, DockerEngine
-from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.errors import SandboxError
 from aira_bench.excerpts import LINE_CHARS
+from aira_bench.machine_failures import machine_failures
 from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
 from aira_bench.sandbox.conversation import Answers, DockerConversation
@@ -113,7 +114,7 @@ class DockerStep:
             StepLost: the engine failed, or the container was swept away, after the command had begun.
             SandboxError: that happened before, or this one was used before.
             FilesTooLarge: the workspace does not hold `files`.
-            PrerequisiteError: the host could not write an artifact.
+            MachineError: the host could not write an artifact.
             ValueError: a name is not a plain relative path.
         """
         message = self._use(command, files, converse=False)
@@ -230,11 +231,8 @@ class DockerStep:
             detail = f"the container did not die within {DEATH_TIMEOUT_S:.0f} s of its kill"
             return RejectedArtifact(request.name, "missing", detail)
         try:
-            return self._reader.copy(request, destination)
-        except OSError as error:  # no retry mends a full disk: the run ends and can be resumed
-            raise PrerequisiteError(
-                f"{request.name} could not be written to {destination}: {error.strerror}.", hint=f"df -h {destination}"
-            ) from error
+            with machine_failures(destination):  # no attempt mends a full disk: the seed halts and can be resumed
+                return self._reader.copy(request, destination)
         except ReaderFailed as error:
             return self._unread(request, error)
 
