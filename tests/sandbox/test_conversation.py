@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.conversation import Answers, DockerConversation, framed
+from aira_bench.sandbox.core_share import CoreShare
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.sandbox import ContainerSpec, Conversation
 
@@ -30,7 +31,8 @@ def answers() -> Answers:
 
 
 def wait(some: Answers, seconds: float = SOON_S) -> bytes:
-    return some.wait(time.monotonic() + seconds)
+    ends_s = time.monotonic() + seconds
+    return some.wait(lambda: ends_s - time.monotonic())
 
 
 @given(st.lists(st.binary(max_size=MOST), min_size=1, max_size=4), st.lists(st.integers(1, 80), max_size=30))
@@ -95,7 +97,7 @@ def test_an_interrupted_request_ends_the_conversation() -> None:
         some.write(framed(b"an answer on its way"))
         raise KeyboardInterrupt
 
-    conversation = DockerConversation(interrupt, some, MOST, lambda: killed.append(1), str)
+    conversation = DockerConversation(interrupt, some, MOST, lambda: killed.append(1), str, CoreShare(None))
     with pytest.raises(KeyboardInterrupt):
         conversation.ask(b"first", timeout_s=1)
     assert killed == [1]
