@@ -46,5 +46,5 @@ def host_without_containers(root: Path) -> tuple[Host, InMemorySandbox, list[str
     sandbox = InMemorySandbox(dict.fromkeys(every_role, run))
     hardware = Hardware("test", 1, 1024, ())
     paths = HostPaths(root / "home", root / "runs")
-    host = Host(paths, sandbox, SystemWorld(), hardware, lambda flavour: ImageSet("agent", "evaluator"))
+    host = Host(paths, sandbox, SystemWorld(), hardware, lambda flavour, declared: ImageSet("agent", "evaluator"))
     return host, sandbox, roles

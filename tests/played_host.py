@@ -95,7 +95,7 @@ def played_host(root: Path, sandbox: ProbedSandbox, images: ImageSet | None = No
     """A machine with that sandbox, whose folders lie below `root`."""
     paths = HostPaths(root / "home", root / "runs")
     found = images or ImageSet("agent:1", "evaluator:1")
-    return Host(paths, sandbox, SystemWorld(), Hardware("test", 2, 1024, ()), lambda flavour: found)
+    return Host(paths, sandbox, SystemWorld(), Hardware("test", 2, 1024, ()), lambda flavour, declared: found)
 
 
 def request(name: str = "run", **wishes: object) -> RunRequest:

@@ -8,6 +8,7 @@ Not covered: what the values mean, and folders that change while they are read.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -63,6 +64,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(temporary, _CREATE, mode)
+    with contextlib.suppress(OSError):  # says that somebody lives who will rename it (`aira_bench.unfinished`)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         with about(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

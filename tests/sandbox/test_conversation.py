@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.conversation import Answers, DockerConversation, framed
-from aira_bench.sandbox.core_share import CoreShare
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.sandbox import ContainerSpec, Conversation
 
@@ -97,7 +96,7 @@ def test_an_interrupted_request_ends_the_conversation() -> None:
         some.write(framed(b"an answer on its way"))
         raise KeyboardInterrupt
 
-    conversation = DockerConversation(interrupt, some, MOST, lambda: killed.append(1), str, CoreShare(None))
+    conversation = DockerConversation(interrupt, some, MOST, lambda: killed.append(1), str)
     with pytest.raises(KeyboardInterrupt):
         conversation.ask(b"first", timeout_s=1)
     assert killed == [1]

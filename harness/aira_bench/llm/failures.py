@@ -31,6 +31,9 @@ _OVERFLOW = re.compile(
 _FILTERED = re.compile(
     r"content[ _](filter|policy|management)|usage polic|flagged as potentially violating", re.IGNORECASE
 )
+_STRUCTURE = re.compile(
+    r"response.?format|json.?schema|json.?object|grammar|guided|structured|output_config", re.IGNORECASE
+)
 _SPENT_QUOTA = "insufficient_quota"
 """The one code of a 429 that no waiting helps. Its text proves nothing: Google's says `billing` for a full minute."""
 _NO_MONEY = re.compile(r"insufficient_quota|credit balance|billing", re.IGNORECASE)
@@ -58,6 +61,14 @@ class ProviderFailure(Exception):
         """Set for `unanswerable` only."""
         self.retry_after_s = retry_after_s
         self.request_id = request_id
+
+    @property
+    def may_mean_structure(self) -> bool:
+        """Whether a request for structured output may have failed for that wish: it was refused, or the server names
+        what structured output is made of.
+        """
+        refused = self.kind == "refused" and self.culprit == "request"
+        return refused or (self.kind in ("refused", "transient") and _STRUCTURE.search(self.message) is not None)
 
 
 def failure_of_status(

@@ -6,8 +6,8 @@ drips in for ever; when an attempt overruns, its session is closed under it.
 
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import tenacity
 
@@ -16,9 +16,12 @@ from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout
 from aira_bench.llm.model import Completion, CompletionRequest, Usage
 from aira_bench.llm.pricing import call_cost_usd
-from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession, Structured
+from aira_bench.llm.providers.reading import cut_text
 from aira_bench.llm.schemas import parse_object
 from aira_bench.world import World
+
+_PLAINER: Mapping[Structured, Structured] = {"json_schema": "json_object", "json_object": "text"}
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,8 @@ class ProviderModel:
 
     def _attempt(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:
         with self._limiter.place(course.deadline_at_s):
-            left_s = course.deadline_at_s - self._world.monotonic_s()
             try:
-                answer = self._timed_attempt(request, min(left_s, self._policy.attempt_timeout_s))
+                answer = self._answer(request, course)
             except ProviderFailure as failure:
                 if failure.kind == "rate_limited":
                     self._limiter.rate_limited(failure.retry_after_s)
@@ -108,9 +110,27 @@ class ProviderModel:
         self._limiter.succeeded()
         return answer
 
-    def _timed_attempt(self, request: CompletionRequest, timeout_s: float) -> ProviderAnswer:
+    def _answer(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:
+        """Ask once; where a wish for structured output is refused, at once again with a plainer one. What the server
+        took is remembered, for all calls of the run.
+        """
+        endpoint = self._endpoint
+        while True:
+            left_s = course.deadline_at_s - self._world.monotonic_s()
+            try:
+                answer = self._timed_attempt(endpoint, request, min(left_s, self._policy.attempt_timeout_s))
+            except ProviderFailure as failure:
+                plainer = _PLAINER.get(endpoint.structured) if request.schema is not None else None
+                if plainer is None or not failure.may_mean_structure:
+                    raise
+                endpoint = replace(endpoint, structured=plainer)
+            else:
+                self._endpoint = endpoint
+                return answer
+
+    def _timed_attempt(self, endpoint: Endpoint, request: CompletionRequest, timeout_s: float) -> ProviderAnswer:
         outcome: list[ProviderAnswer | BaseException] = []
-        session = self._open_session(self._endpoint)
+        session = self._open_session(endpoint)
 
         def ask() -> None:
             try:
@@ -150,10 +170,10 @@ class ProviderModel:
     def _completion(
         self, request: CompletionRequest, answer: ProviderAnswer, attempts: int, started_s: float
     ) -> Completion:
-        text = self._redact(answer.text)
+        text, end = cut_text(self._redact(answer.text), answer.finish_reason)
         return Completion(
             text=text,
-            finish_reason=answer.finish_reason,
+            finish_reason=end,
             model_id=self._redact(answer.model_id),
             structured=None if request.schema is None else parse_object(text),
             usage=answer.usage,

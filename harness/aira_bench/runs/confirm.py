@@ -9,6 +9,7 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.b
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageErr
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
-from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
+from aira_bench.evaluation.verdict import Scored, Unexplained, Verdict, trusted_score
 from aira_bench.files import Unacceptable, read_file
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
@@ -28,7 +29,8 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.runs.extensions_used import evaluator_of, require_same
 from aira_bench.runs.host import Host, Note, slot_limits, stand
 from aira_bench.runs.resolve import reopen
-from aira_bench.runs.retries import ATTEMPTS
+from aira_bench.runs.retries import ATTEMPTS, Doubt
+from aira_bench.sandbox.patience import Patience, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_contract.settings import SeedSet
 
@@ -123,20 +125,28 @@ def _submitted(record: RunRecord) -> list[Submitted]:
 def _evaluated(
     evaluator: SubmissionEvaluator, submitted: Submitted, artifact: ArtifactSpec, timeout_s: float, note: Note
 ) -> Verdict:
-    """The verdict, tried again where infrastructure fails."""
+    """The verdict, tried again where infrastructure fails; an engine that is away is waited for."""
     submission = _submission(submitted, artifact)
     destination = submitted.folder.confirmation(submitted.step)
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt, doubt, patience = 1, Doubt(), Patience()
+    while True:
         try:
             deadline = Deadline.after(timeout_s, "evaluation")
             return evaluator.evaluate(submission, deadline=deadline, destination=destination)
         except SandboxError as error:
-            note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
+            if isinstance(error, Unexplained) and not doubt.spend():
+                return error.verdict
             failure = error
-            keep_attempt(destination, failure)
-            if isinstance(error, AskedInVain):
-                break
-    raise failure
+        pause_s = patience.pause_s() if is_away(failure) else None
+        if pause_s is not None:
+            note(f"the container engine is away, next try in {pause_s:.0f} s: {failure.message}")
+            time.sleep(pause_s)
+            continue
+        note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {failure.message}")
+        keep_attempt(destination, failure)
+        if isinstance(failure, AskedInVain) or is_away(failure) or attempt == ATTEMPTS:
+            raise failure
+        attempt += 1
 
 
 def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:

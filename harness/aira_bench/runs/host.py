@@ -13,8 +13,9 @@ from typing import Literal
 
 from aira_bench.errors import PrerequisiteError, RunStateError
 from aira_bench.hardware import Hardware, usable_cores
+from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
-from aira_bench.images.flavour import Flavour, gpu_flavour, lacking, load_flavour
+from aira_bench.images.flavour import gpu_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
@@ -48,8 +49,8 @@ class Host:
     sandbox: Sandbox
     world: World
     hardware: Hardware
-    build_images: Callable[[str], ImageSet]
-    """Makes sure the images of a flavour exist and names them."""
+    build_images: Callable[[str, Declared], ImageSet]
+    """Makes sure the images of a flavour exist, with what a task declares in them, and names them."""
     transfer: Callable[[Transfer], None] = lambda transfer: None
     """Told how far a download is."""
 
@@ -118,24 +119,22 @@ def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
     return gpu_flavour(task.metadata.aira.evaluator)
 
 
-def lacked_packages(task: Task, flavour: Flavour) -> list[str]:
-    """What a task's scripts ask for and the images they run in do not have.
-
-    Where a submission is code, evaluating it begins in the agent image: there it is trained, traced or served.
-    """
-    metadata = task.metadata
-    evaluated = "agent" if metadata.aira.artifact.kind in {"module", "script"} else "evaluator"
-    lacked = lacking(flavour, metadata.container_python_requirements)
-    return sorted({*lacked, *lacking(flavour, metadata.evaluate_container_python_requirements, evaluated)})
+def declared_packages(task: Task) -> Declared:
+    """Return what a task's scripts and its submissions may import, as its metadata says."""
+    asked = task.metadata
+    return Declared(
+        agent=asked.container_python_requirements,
+        evaluate=asked.evaluate_container_python_requirements,
+        prepare=asked.prepare_code_python_requirements,
+        code=asked.aira.artifact.kind in {"module", "script"},
+        metadata=task.folder / "metadata.yaml",
+    )
 
 
 def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
     """Build images and make data, skipping what is done."""
     task.profile(profile)
-    flavour = load_flavour(flavour_for(task, profile, host.hardware))
-    images = host.build_images(flavour.name)
-    if lacked := lacked_packages(task, flavour):
-        note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
+    images = host.build_images(flavour_for(task, profile, host.hardware), declared_packages(task))
     data = task_data(host.paths, task, profile, source=source.argument, image=images.evaluator)
     note(f"data of {task.title} ({profile})")
     prepare_task(

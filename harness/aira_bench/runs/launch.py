@@ -33,6 +33,7 @@ from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.sandbox import ContainerSpec
+from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 
 
@@ -138,6 +139,7 @@ def _search(
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
+        sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(host.sandbox.sweep, manifest.run_id)
         slots = SlotPool(host.sandbox, _agent_specs(host, manifest, ground), partial(open_evaluator, evaluation))

@@ -66,7 +66,7 @@ class StepPlace:
     session: SearchSession
     folder: SeedFolder
     journal: Journal
-    """The seed's finished steps."""
+    """What the seed's search knows: its finished steps, without those that infrastructure took."""
     seed: int
     step: int
     action: Proposing

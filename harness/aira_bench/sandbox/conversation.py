@@ -106,7 +106,10 @@ class Answers:
 
 
 class DockerConversation:
-    """The host's end of one conversation. `kill` ends the container; it is called at the first failure."""
+    """The host's end of one conversation. `kill` ends the container; it is called at the first failure.
+
+    `require_unpaused` raises where somebody else stopped the container's clock.
+    """
 
     def __init__(
         self,
@@ -115,10 +118,12 @@ class DockerConversation:
         most_bytes: int,
         kill: Callable[[], None],
         last_words: Callable[[], str],
-        share: CoreShare,
+        require_unpaused: Callable[[], None] = lambda: None,
+        share: CoreShare | None = None,
     ) -> None:
         self._send, self._answers, self._most_bytes = send, answers, most_bytes
-        self._kill, self._last_words, self._share = kill, last_words, share
+        self._kill, self._last_words, self._require_unpaused = kill, last_words, require_unpaused
+        self._share = CoreShare(None) if share is None else share
 
     @property
     def lost_s(self) -> float:
@@ -159,6 +164,7 @@ class DockerConversation:
             send()
             return self._answers.wait(allowance.left_s)
         except TimeoutError as error:
+            self._require_unpaused()  # silence of a container whose clock stood still says nothing
             allowance.require_had()
             raise ConversationTimeout("A container did not answer in time and was killed.") from error
         except OSError as error:

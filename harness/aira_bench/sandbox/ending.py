@@ -2,7 +2,8 @@
 
 A kill that was sent decides how the step ended. Code can take long to die (the kernel takes page tables apart at some
 seconds a GiB), but not out of its class by that. What the container did is never evidence of a failure: that needs the
-engine's own word (docs/decisions/0016).
+engine's own word (docs/decisions/0016). Its events are asked of every step that ended by itself or at its deadline:
+one that somebody killed, stopped or paused meanwhile says nothing about its code (docs/decisions/0026).
 
 Not covered: what is read from the workspace afterwards (`step`).
 """
@@ -13,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aira_bench.docker_engine import DockerEngine
+from aira_bench.docker_engine import DockerEngine, Missing
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.core_share import Allowance, ContainerUse, CoreShare
 from aira_bench.sandbox.memory_use import MemoryUse
 from aira_bench.sandbox.pump import OutputPump
-from aira_bench.sandbox.sandbox import EndReason, Limits
+from aira_bench.sandbox.sandbox import EndedFromOutside, EndReason, Limits
 
 DEATH_TIMEOUT_S = 1800.0
 """From the kill to the end of the container. A GiB of page tables took two idle cores some 7 s; what outlasts this is a
@@ -28,6 +29,7 @@ OUTPUT_TIMEOUT_S = 10.0
 DEATH_POLL_S = 5.0
 _KILLED, _TERMINATED = 137, 143
 """Exit statuses of a command that SIGKILL or SIGTERM ended, from whichever side."""
+EVENTS_HINT = "docker events --since 10m --filter event=kill --filter event=pause --filter event=destroy"
 _OOM_NOTICE_S, _OOM_POLL_S = 1.0, 0.05
 _FIRST_SAMPLE_S, _LAST_SAMPLE_S = 0.01, 1.0
 
@@ -38,13 +40,15 @@ class Ending:
 
     ended: EndReason
     exit_code: int | None = None
-    """None where the host killed it."""
+    """None unless it ended by itself."""
     above: str = ""
     """What it exceeded, where it was killed for that."""
     dead: bool = True
     """False where it outlived its kill by `DEATH_TIMEOUT_S`."""
     at_s: float = 0.0
     """On the monotonic clock: its death, or the end of the wait for it."""
+    unexplained: bool = False
+    """It was killed, and the engine knows nothing of that."""
 
 
 class EndWatch:
@@ -65,7 +69,6 @@ class EndWatch:
         self._engine, self._container, self._pump, self._limits = engine, container, pump, limits
         self.share = share
         self._memory: MemoryUse | None = None
-        self._kills = 0
         self._swept = threading.Event()
 
     def begin(self) -> None:
@@ -93,17 +96,30 @@ class EndWatch:
 
         Raises:
             Starved: its time was over, but others had kept its cores; it was killed.
-            SandboxError: the engine does not answer or lost the container, or somebody else ended it.
+            EngineAway: the engine does not answer.
+            EndedFromOutside: somebody else had a hand in how it ended, or removed it.
+            SandboxError: the engine failed.
         """
-        due = self._wait_for_death(allowance)
-        dead = due is None or self._kill()
-        at_s = time.monotonic()
-        # What a dead container printed comes at once; an end that the engine keeps back costs the rest of the output.
-        self._pump.close(OUTPUT_TIMEOUT_S if dead else 0.0)
-        self.require_unswept()
-        if due is not None and due.ended == "timeout":
-            allowance.require_had()
-        return replace(due or self._by_itself(), dead=dead, at_s=at_s)
+        try:
+            due = self._wait_for_death(allowance)
+            dead = due is None or self._kill()
+            at_s = time.monotonic()
+            # What a dead container printed comes at once; an end that the engine keeps back costs the rest of it.
+            self._pump.close(OUTPUT_TIMEOUT_S if dead else 0.0)
+            self.require_unswept()
+            if due is not None and due.ended == "timeout" and dead:
+                self.require_unpaused()
+            if due is not None and due.ended == "timeout":
+                allowance.require_had()
+            return replace(due or self._by_itself(), dead=dead, at_s=at_s)
+        except Missing as error:
+            self.require_unswept()
+            raise EndedFromOutside("The container was removed from outside while it ran.", hint=EVENTS_HINT) from error
+
+    def require_unpaused(self) -> None:
+        """Raise EndedFromOutside if somebody stopped the container's clock: then its deadline says nothing."""
+        if "pause" in self._engine.events_of(self._container).told:
+            raise EndedFromOutside("The container was paused from outside while it ran.", hint=EVENTS_HINT)
 
     def state(self) -> Mapping[str, Any]:
         """Return what the engine says of the container now.
@@ -140,14 +156,13 @@ class EndWatch:
         self._memory.sample()
         return self._memory.kernel_mib is not None and self._memory.kernel_mib > self._limits.kernel_mib
 
-    def _flood(self, exit_code: int | None = None) -> Ending:
-        return Ending("output_flood", exit_code, f"{self._limits.output_mib} MiB of output")
+    def _flood(self) -> Ending:
+        return Ending("output_flood", above=f"{self._limits.output_mib} MiB of output")
 
     def _kill(self) -> bool:
         """Kill the container and wait for its death, however long that takes; False where it takes too long."""
         give_up_s = time.monotonic() + DEATH_TIMEOUT_S
         while True:
-            self._kills += 1
             self._engine.kill_container(self._container)
             if self._engine.wait_container(self._container, DEATH_POLL_S) is not None:
                 return True
@@ -163,16 +178,21 @@ class EndWatch:
         state = self.state()
         if state["Running"]:
             raise SandboxError("The engine calls a container running that it reported dead.", hint="docker ps")
-        exit_code = int(state["ExitCode"])
         if self._pump.is_flooded:
-            return self._flood(exit_code)
+            return self._flood()
+        exit_code = int(state["ExitCode"])
+        if told := self._engine.events_of(self._container).told:
+            raise EndedFromOutside(
+                f"The container was touched from outside while it ran ({', '.join(told)}).", hint=EVENTS_HINT
+            )
         if exit_code == _KILLED and self._was_killed_for_memory():
-            return Ending("out_of_memory", exit_code, f"{self._limits.memory_mib} MiB of memory")
-        if exit_code in (_KILLED, _TERMINATED) and self._engine.was_killed_by_hand(self._container, self._kills):
-            raise SandboxError("The container was killed from outside while its step ran.", hint="docker events")
-        return Ending("exited", exit_code)
+            return Ending("out_of_memory", above=f"{self._limits.memory_mib} MiB of memory")
+        return Ending("exited", exit_code, unexplained=exit_code in (_KILLED, _TERMINATED))
 
     def _was_killed_for_memory(self) -> bool:
+        """Whether the kernel killed it for its own limit, and not because the whole machine had no memory left."""
+        if self._memory is not None and not self._memory.may_have_met_its_limit():
+            return False
         notice_until_s = time.monotonic() + _OOM_NOTICE_S
         while not (killed := bool(self.state()["OOMKilled"])) and time.monotonic() < notice_until_s:
             time.sleep(_OOM_POLL_S)  # the engine learns of the kernel's kill by another way than of the death

@@ -19,6 +19,7 @@ from typing import Any
 
 from aira_bench.paths import HostPaths
 from aira_bench.tasks.task import Task
+from aira_bench.unfinished import sweep_staging, sweep_temporaries
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,16 @@ def task_data(paths: HostPaths, task: Task, profile: str, *, source: str | None,
     """
     key = hashlib.sha256(f"{task.sha256}\0{image}\0{source}".encode()).hexdigest()[:12]
     return TaskData(paths.tasks / task.name / f"{profile}-{key}")
+
+
+def sweep_dead(paths: HostPaths) -> int:
+    """Remove what processes that died left unfinished in the machine's folders; return how many folders and files.
+
+    Prepared data, whole downloads and the parts that a download goes on from are finished in this sense, and stay.
+    """
+    stores = sorted(paths.tasks.iterdir()) if paths.tasks.is_dir() else []
+    staging = sum(map(sweep_staging, (*stores, paths.checks)))
+    return staging + sum(map(sweep_temporaries, (paths.sources, paths.keys, paths.scores)))
 
 
 def hash_tree(folder: Path) -> tuple[str, int]:

@@ -189,6 +189,11 @@ class InMemoryContainer:
         """Return no description: no engine has set anything."""
         return {}
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it was neither used, closed nor swept."""
+        return not self._used and self in self.sandbox.containers
+
     def close(self) -> None:
         """Forget the container, so that its sandbox counts one less."""
         self.sandbox.forget(self)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.agents.agent import Situation
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger
+from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger, spent_on
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.model_of_card import connect
-from aira_bench.llm.recording import RecordingModel, ScriptedModel, read_exchanges
+from aira_bench.llm.recording import Exchange, RecordingModel, ScriptedModel, read_exchanges
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Node
 
@@ -73,9 +73,10 @@ class ProviderSource:
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count the calls that earlier processes recorded, for the run and for each seed."""
         for seed, folder in calls.items():
-            completions = recorded_completions(folder)
-            self._run.add(completions)
-            self._ledger(seed).add(completions)
+            for exchange in recorded_exchanges(folder):
+                spent = spent_on(self.card, exchange.request, exchange.completion)
+                self._run.add(spent)
+                self._ledger(seed).add(spent)
 
     def card_values(self) -> Mapping[str, object]:
         """Return the card as JSON values, for the manifest."""
@@ -158,10 +159,10 @@ class ReplaySource:
         return next((node for node in nodes if node.step == situation.step), None)
 
 
-def recorded_completions(folder: Path) -> list[Completion]:
-    """Return every answer recorded below a seed's folder of calls, by folder and then by number."""
+def recorded_exchanges(folder: Path) -> list[Exchange]:
+    """Return every call recorded below a seed's folder of calls, by folder and then by number."""
     folders = sorted({path.parent for path in folder.rglob("call_*.json")})
-    return [exchange.completion for path in folders for exchange in read_exchanges(path)]
+    return [exchange for path in folders for exchange in read_exchanges(path)]
 
 
 def load_function(path: Path) -> Callable[[CompletionRequest], Completion | str]:
