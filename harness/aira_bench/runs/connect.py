@@ -38,8 +38,10 @@ def connect_host(
     engine = DockerEngine.connect()
     sandbox = DockerSandbox(engine, runtime=runtime)
     dead = sandbox.sweep_dead()
-    if dead:
-        note(f"removed {dead} containers that a crashed process of this machine had left")
+    if dead.containers:
+        note(f"removed {dead.containers} containers that a crashed process of this machine had left")
+    if dead.left:
+        note(dead.told)
 
     paths = host_paths(runs)
     if left := sweep_dead(paths):

@@ -108,7 +108,7 @@ class Answers:
 class DockerConversation:
     """The host's end of one conversation. `kill` ends the container; it is called at the first failure.
 
-    `require_unpaused` raises where somebody else stopped the container's clock.
+    `require_untouched` raises where somebody else killed or paused the container: then it broke by that.
     """
 
     def __init__(
@@ -118,11 +118,11 @@ class DockerConversation:
         most_bytes: int,
         kill: Callable[[], None],
         last_words: Callable[[], str],
-        require_unpaused: Callable[[], None] = lambda: None,
+        require_untouched: Callable[[], None] = lambda: None,
         share: CoreShare | None = None,
     ) -> None:
         self._send, self._answers, self._most_bytes = send, answers, most_bytes
-        self._kill, self._last_words, self._require_unpaused = kill, last_words, require_unpaused
+        self._kill, self._last_words, self._require_untouched = kill, last_words, require_untouched
         self._share = CoreShare(None) if share is None else share
 
     @property
@@ -164,12 +164,13 @@ class DockerConversation:
             send()
             return self._answers.wait(allowance.left_s)
         except TimeoutError as error:
-            self._require_unpaused()  # silence of a container whose clock stood still says nothing
+            self._require_untouched()
             allowance.require_had()
             raise ConversationTimeout("A container did not answer in time and was killed.") from error
         except OSError as error:
             raise SandboxError(f"A container was lost in a conversation ({error}).") from error
         except SandboxError as error:
+            self._require_untouched()
             raise SandboxError(f"{error.message} {self._last_words()}".rstrip()) from error
         finally:
             # Also when interrupted: an answer that still comes must never meet another request.

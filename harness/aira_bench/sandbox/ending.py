@@ -10,7 +10,7 @@ Not covered: what is read from the workspace afterwards (`step`).
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,6 @@ OUTPUT_TIMEOUT_S = 10.0
 DEATH_POLL_S = 5.0
 _KILLED, _TERMINATED = 137, 143
 """Exit statuses of a command that SIGKILL or SIGTERM ended, from whichever side."""
-EVENTS_HINT = "docker events --since 10m --filter event=kill --filter event=pause --filter event=destroy"
 _OOM_NOTICE_S, _OOM_POLL_S = 1.0, 0.05
 _FIRST_SAMPLE_S, _LAST_SAMPLE_S = 0.01, 1.0
 
@@ -107,19 +106,19 @@ class EndWatch:
             # What a dead container printed comes at once; an end that the engine keeps back costs the rest of it.
             self._pump.close(OUTPUT_TIMEOUT_S if dead else 0.0)
             self.require_unswept()
-            if due is not None and due.ended == "timeout" and dead:
-                self.require_unpaused()
+            if due is not None and due.ended == "timeout" and "pause" in self._told():
+                raise touched("container", ("pause",))
             if due is not None and due.ended == "timeout":
                 allowance.require_had()
             return replace(due or self._by_itself(), dead=dead, at_s=at_s)
         except Missing as error:
             self.require_unswept()
-            raise EndedFromOutside("The container was removed from outside while it ran.", hint=EVENTS_HINT) from error
+            raise touched("container", ("removed",)) from error
 
-    def require_unpaused(self) -> None:
-        """Raise EndedFromOutside if somebody stopped the container's clock: then its deadline says nothing."""
-        if "pause" in self._engine.events_of(self._container).told:
-            raise EndedFromOutside("The container was paused from outside while it ran.", hint=EVENTS_HINT)
+    def require_untouched(self) -> None:
+        """Raise EndedFromOutside if the engine was told to do something to the container by anybody but us."""
+        if told := self._told():
+            raise touched("container", told)
 
     def state(self) -> Mapping[str, Any]:
         """Return what the engine says of the container now.
@@ -181,13 +180,15 @@ class EndWatch:
         if self._pump.is_flooded:
             return self._flood()
         exit_code = int(state["ExitCode"])
-        if told := self._engine.events_of(self._container).told:
-            raise EndedFromOutside(
-                f"The container was touched from outside while it ran ({', '.join(told)}).", hint=EVENTS_HINT
-            )
+        self.require_untouched()
         if exit_code == _KILLED and self._was_killed_for_memory():
             return Ending("out_of_memory", above=f"{self._limits.memory_mib} MiB of memory")
         return Ending("exited", exit_code, unexplained=exit_code in (_KILLED, _TERMINATED))
+
+    def _told(self) -> tuple[str, ...]:
+        told = self._engine.told_of(self._container)
+        self.require_unswept()  # a sweep kills too
+        return told
 
     def _was_killed_for_memory(self) -> bool:
         """Whether the kernel killed it for its own limit, and not because the whole machine had no memory left."""
@@ -197,3 +198,9 @@ class EndWatch:
         while not (killed := bool(self.state()["OOMKilled"])) and time.monotonic() < notice_until_s:
             time.sleep(_OOM_POLL_S)  # the engine learns of the kernel's kill by another way than of the death
         return killed
+
+
+def touched(what: str, told: Sequence[str]) -> EndedFromOutside:
+    """Return what to raise of a container that somebody else had a hand in."""
+    words = f"A {what} was touched from outside while it ran ({', '.join(told)})."
+    return EndedFromOutside(words, hint="docker events --since 10m --filter type=container")

@@ -26,7 +26,7 @@ from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
 from aira_bench.sandbox.conversation import Answers, DockerConversation
 from aira_bench.sandbox.core_share import Allowance, CoreShare
-from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, EVENTS_HINT, Ending, EndWatch
+from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, EndWatch, touched
 from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import (
     Artifact,
@@ -169,7 +169,7 @@ class DockerStep:
             raise SandboxError(f"A container was lost before its conversation began ({error}).") from error
         conversation = DockerConversation(
             self._attachment.send, answers, most_bytes, self._kill_quietly, self._last_words,
-            self._watch.require_unpaused, self._watch.share,
+            self._watch.require_untouched, self._watch.share,
         )  # fmt: skip
         conversation.greeting(allowance)
         return conversation
@@ -263,13 +263,12 @@ class DockerStep:
         """
         try:
             state = self._engine.inspect_container(self.containers.reader)["State"]
-            told = self._engine.events_of(self.containers.reader).told
+            told = self._engine.told_of(self.containers.reader)
         except Missing:
             told = ("removed",)
         self._watch.require_unswept()
         if told:
-            touched = f"The workspace reader was touched from outside ({', '.join(told)}): {error.message}"
-            raise EndedFromOutside(touched, hint=EVENTS_HINT) from error
+            raise touched("workspace reader", told) from error
         status = "is running" if state["Running"] else f"ended with exit status {state['ExitCode']}"
         return RejectedArtifact(request.name, "unreadable", f"{error.message} The reader {status}.")
 
