@@ -9,7 +9,7 @@ Not covered: what a run stands on (`host`), the seeds' threads (`loop`), and sco
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from aira_bench.agents.agent import Brief, brief_for
@@ -26,7 +26,8 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import set_aside_unvouched_calls
-from aira_bench.runs.host import Ground, Host, Note, agent_spec, clean_up, image_names, slot_limits, stand
+from aira_bench.runs.host import Ground, Host, Note, agent_spec, clean_up, image_names, slot_limits, stand, wanted_of
+from aira_bench.runs.leases import Place, Wanted, leased
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
@@ -35,6 +36,7 @@ from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
+from aira_bench.waiting import Waits
 
 
 def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
@@ -45,6 +47,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         Stopped: the user stopped it.
     """
+    wanted = wanted_of(host, run.plan)
     ground = stand(host, run, "agent", note)
     key = host.keys.machine_key()
     folder = new_run(host.paths.runs, run.plan.name)
@@ -52,7 +55,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         write_atomically(folder.agent_file, run.agent_file)
     manifest = _manifest(host, run, ground)
     keeper = open_run(folder, manifest, key, host.world.now, Witness(host.keys.seen))
-    _search(host, folder, manifest, run, ground, note, watch, keeper)
+    _search(host, folder, manifest, run, ground, wanted, note, watch, keeper)
     return folder
 
 
@@ -71,7 +74,7 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
     set_aside_unvouched_calls(record, host.keys.ring())
     folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
     keeper = host.keeper(record) if manifest.schema_version != 1 else None
-    _search(host, folder, manifest, run, ground, note, watch, keeper)
+    _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, watch, keeper)
     return folder
 
 
@@ -113,11 +116,11 @@ def _brief(run: ResolvedRun, ground: Ground) -> Brief:
     )  # fmt: skip
 
 
-def _agent_specs(host: Host, manifest: Manifest, ground: Ground) -> list[ContainerSpec]:
+def _agent_specs(manifest: Manifest, ground: Ground, places: Sequence[Place]) -> list[ContainerSpec]:
     """The container of an agent's step, once for each slot."""
     return [
         agent_spec(ground.images, ground.data, manifest.run_id, limits, manifest.plan.profile)
-        for limits in slot_limits(host, manifest.plan, ground.task)
+        for limits in slot_limits(manifest.plan, ground.task, places)
     ]
 
 
@@ -127,6 +130,7 @@ def _search(
     manifest: Manifest,
     run: ResolvedRun,
     ground: Ground,
+    wanted: Wanted,
     note: Note,
     watch: Callable[[Progress], None],
     keeper: Keeper | None,
@@ -143,7 +147,8 @@ def _search(
         sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)
-        slots = SlotPool(host.sandbox, _agent_specs(host, manifest, ground), partial(open_evaluator, evaluation))
+        places = stack.enter_context(leased(wanted, Waits(tell=note), note))
+        slots = SlotPool(host.sandbox, _agent_specs(manifest, ground, places), partial(open_evaluator, evaluation))
         stack.callback(slots.close)
         session = SearchSession(
             plan=plan,

@@ -35,6 +35,8 @@ class Executed:
     limit_s: float
     """The time it had."""
     seconds: float
+    cores: int | None = None
+    """Of its slot."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def execute(place: StepPlace, slot: Slot, code: str, doubt: Doubt) -> Executed:
         )
     (node / "stdout.txt").write_text(display(outcome.stdout), encoding="utf-8")
     (node / "stderr.txt").write_text(display(outcome.stderr), encoding="utf-8")
-    return Executed(outcome, deadline.limit_s, seconds)
+    return Executed(outcome, deadline.limit_s, seconds, None if slot.cpus is None else len(slot.cpus))
 
 
 def analyze(place: StepPlace, code: str, outcome: StepOutcome) -> Analyzed:
