@@ -187,7 +187,7 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
 
 
 def _try_evaluate(task: Task, spec: ContainerSpec, sandbox: Sandbox) -> None:
-    """Have the script of an upstream folder import what it imports, before a submission can be blamed for what it lacks.
+    """Have an upstream folder's script import what it needs, before a submission can be blamed for what it lacks.
 
     Such a script's every failure counts as a refusal, and of this one no submission is the cause.
     """
