@@ -147,7 +147,7 @@ def _sandbox(
 
 def _data(paths: HostPaths, task: Task, profile: str, evaluator: str) -> Diagnosis:
     name = f"data: {task.title} ({profile})"
-    if task_data(paths, task, profile, source=None, image=evaluator).ready:
+    if task_data(paths, task, profile, raw=None, image=evaluator).ready:
         return Diagnosis(name, "ok", "prepared")
     mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"
     return Diagnosis(name, "warning", "not prepared", mend)

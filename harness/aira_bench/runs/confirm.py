@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from shlex import quote
 
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
@@ -21,7 +20,7 @@ from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Unexplained, Verdict, trusted_score
-from aira_bench.files import Unacceptable, read_file
+from aira_bench.files import Unacceptable, read_recorded
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
@@ -116,9 +115,7 @@ def _submitted(record: RunRecord) -> list[Submitted]:
         if (node := seed.submitted) is not None and node.artifact_sha256 is not None
     ]
     if not found:
-        raise UsageError(
-            f"No seed of {record.name} has submitted anything.", hint=f"aira-bench status {quote(record.name)}"
-        )
+        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=record.folder.command("status"))
     return found
 
 
@@ -154,12 +151,7 @@ def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
     where = f"{submitted.where.capitalize()}: {artifact.name}"
     try:
         name = f"nodes/{submitted.step:04d}/{artifact.name}"
-        content = read_file(submitted.folder.path, name, artifact.max_kib * 1024)
-    except FileNotFoundError as error:
-        raise RunStateError(f"{where} is missing.") from error
+        content = read_recorded(submitted.folder.path, name, artifact.max_kib * 1024, submitted.artifact_sha256)
     except Unacceptable as error:
         raise RunStateError(f"{where}: {error}.") from error
-    submission = Submission.of(artifact, content)
-    if submission.sha256 != submitted.artifact_sha256:
-        raise RunStateError(f"{where} was replaced: its hash is not the one that was scored.")
-    return submission
+    return Submission.of(artifact, content)

@@ -24,12 +24,13 @@ from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
+from aira_bench.runs.descriptors import require_descriptors
 from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.slots import split_cores
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
-from aira_bench.tasks.data_source import DataSource, provide_raw
+from aira_bench.tasks.data_source import DataSource, provide_raw, raw_content
 from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.store import TaskData, task_data
@@ -101,6 +102,7 @@ def stand(
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         RunStateError: the run cannot go on here.
     """
+    require_descriptors(found.plan.concurrency, len(found.plan.seeds))
     prepared = prepare(host, found.task, found.plan.profile, found.source, note)
     if record is not None:
         require_unchanged(record.folder, record.manifest, prepared)
@@ -135,7 +137,8 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
     """Build images and make data, skipping what is done."""
     task.profile(profile)
     images = host.build_images(flavour_for(task, profile, host.hardware), declared_packages(task))
-    data = task_data(host.paths, task, profile, source=source.argument, image=images.evaluator)
+    raw = raw_content(task, profile, source, host.paths)
+    data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator)
     note(f"data of {task.title} ({profile})")
     prepare_task(
         task,

@@ -93,7 +93,7 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
     waits = Waits(session.stop, lambda text: session.watch(Progress(seed, step, text)), clock=session.world.monotonic_s)
     hours = Deadline.after(plan.hours * 3600 - used_s, "hours", waits.clock_s)
     try:
-        node = take_step(StepPlace(session, folder, known, seed, step, action, hours, waits))
+        node = take_step(StepPlace(session, folder, known, seed, step, action, hours, waits, journal.step))
     except OutOfTime:
         return _end(session, journal, "hours")
     except BudgetExceeded:

@@ -6,8 +6,9 @@
         hidden/     labelled data; only judge containers ever mount it (host mode 0700 above it)
         ready.json  written last: hashes and sizes of both halves, what they were made from, whether it is synthetic
 
-The hash covers the task folder, the image whose code prepares it, and where the raw data came from. So neither an
-edited task nor another version of us meets old data, and a synthetic stand-in never meets the real thing.
+The hash covers the task folder, the image whose code prepares it, and the content of the raw data. So neither an edited
+task nor another version of us meets old data, nor do files that were exchanged in place, and a synthetic stand-in never
+meets the real thing.
 """
 
 import hashlib
@@ -65,11 +66,9 @@ class TaskData:
         return recorded
 
 
-def task_data(paths: HostPaths, task: Task, profile: str, *, source: str | None, image: str) -> TaskData:
-    """Return the store of `task` in `profile` with raw data from `source`, as `--source` names it, prepared in
-    `image`.
-    """
-    key = hashlib.sha256(f"{task.sha256}\0{image}\0{source}".encode()).hexdigest()[:12]
+def task_data(paths: HostPaths, task: Task, profile: str, *, raw: str | None, image: str) -> TaskData:
+    """Return the store of `task` in `profile`, made of raw data of the content `raw`, prepared in `image`."""
+    key = hashlib.sha256(f"{task.sha256}\0{image}\0{raw}".encode()).hexdigest()[:12]
     return TaskData(paths.tasks / task.name / f"{profile}-{key}")
 
 
@@ -80,7 +79,7 @@ def sweep_dead(paths: HostPaths) -> int:
     """
     stores = sorted(paths.tasks.iterdir()) if paths.tasks.is_dir() else []
     staging = sum(map(sweep_staging, (*stores, paths.checks)))
-    return staging + sum(map(sweep_temporaries, (paths.sources, paths.keys, paths.scores)))
+    return staging + sum(map(sweep_temporaries, (paths.sources, paths.contents, paths.keys, paths.scores)))
 
 
 def hash_tree(folder: Path) -> tuple[str, int]:
