@@ -141,6 +141,10 @@ class StepOutcome:
     host out of memory). Run again once; a second such end is the code's own."""
 
 
+class Busy(SandboxError):
+    """A program of ours took longer than a machine with time to spare needs. It says nothing about any wall."""
+
+
 class EndedFromOutside(SandboxError):
     """Somebody killed, stopped, paused or removed a running container through the engine. Never its code's doing."""
 
