@@ -143,6 +143,10 @@ class StepOutcome:
     """Of `wall_s`, by how much others delayed it on its cores; its deadline does not count them."""
 
 
+class Busy(SandboxError):
+    """A program of ours took longer than a machine with time to spare needs. It says nothing about any wall."""
+
+
 class EndedFromOutside(SandboxError):
     """Somebody killed, stopped, paused or removed a running container through the engine. Never its code's doing."""
 
