@@ -79,7 +79,7 @@ class LlmAgent:
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """Ask the model for a program, or for edits of the parent's, and ask again where the answer cannot be used."""
         model = self.source.model(situation, "propose")
-        hours = Deadline.after(situation.seconds_left, "hours")
+        hours = Deadline.after(situation.seconds_left, "hours", situation.waits)
         first = self._ask(brief, situation, model, self._remember(brief, situation), hours)
         if first.failure == _REFUSALS["context_overflow"] and self.memory:
             again = self._ask(brief, situation, model, Memory((), 0), hours)
@@ -121,7 +121,7 @@ class LlmAgent:
             system=render_system(brief), messages=(Message("user", render_analysis(brief, report)),),
             schema=ANALYSIS_SCHEMA,
         )  # fmt: skip
-        hours = Deadline.after(situation.seconds_left, "hours")
+        hours = Deadline.after(situation.seconds_left, "hours", situation.waits)
         use = ModelUse()
         for _ in range(1 + FORMAT_RETRIES):
             completion = self._complete_afresh(situation, request, _for_a_call(hours))

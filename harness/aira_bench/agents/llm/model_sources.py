@@ -6,7 +6,6 @@ replay answers from the recorded run by step and position, needs no key, and sto
 
 import importlib.util
 import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.model_of_card import connect
+from aira_bench.llm.provider_model import ProviderModel
 from aira_bench.llm.recording import RecordingModel, ScriptedModel, read_exchanges
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Node
@@ -41,7 +41,7 @@ class ProviderSource:
     """A card's model behind the run's limiter and budgets."""
 
     card: Card
-    provider: Model
+    provider: ProviderModel
     budgets: Budgets
     _run: Ledger = field(init=False)
     _seeds: dict[int, Ledger] = field(default_factory=dict)
@@ -63,11 +63,12 @@ class ProviderSource:
                 f"The card of {card.name} has no prices, so dollars cannot be capped.", hint="--max-tokens N instead"
             )
         jitter = random.Random()  # spreads retries of unrelated processes; no result depends on it
-        return cls(card, connect(card, environ, limiter=AdaptiveLimiter(), rng=jitter, sleep=time.sleep), budgets)
+        return cls(card, connect(card, environ, limiter=AdaptiveLimiter(), rng=jitter), budgets)
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the card's model, held to both budgets, recording its calls in the situation's folder."""
-        budgeted = BudgetedModel(self.provider, self.card, (self._run, self._ledger(situation.seed)))
+        provider = self.provider.within(situation.waits)
+        budgeted = BudgetedModel(provider, self.card, (self._run, self._ledger(situation.seed)))
         return RecordingModel(budgeted, situation.calls / operator)
 
     def resume(self, calls: Mapping[int, Path]) -> None:
