@@ -57,6 +57,7 @@ class ProviderFailure(Exception):
         finish_reason: FinishReason | None = None,
         retry_after_s: float | None = None,
         request_id: str | None = None,
+        is_busy: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -66,6 +67,13 @@ class ProviderFailure(Exception):
         """Set for `unanswerable` only."""
         self.retry_after_s = retry_after_s
         self.request_id = request_id
+        self.is_busy = is_busy or kind == "rate_limited"
+        """Whether the provider is there, and would answer at another time."""
+
+    @property
+    def culprit_is_the_request(self) -> bool:
+        """Whether the provider takes key and model, and not this request."""
+        return self.kind == "refused" and self.culprit == "request"
 
 
 def failure_of_status(
@@ -76,7 +84,7 @@ def failure_of_status(
     if status == 429 and _SPENT_QUOTA not in message:
         return ProviderFailure("rate_limited", short, retry_after_s=retry_after_s, request_id=request_id)
     if status in (408, 409, 425) or status >= 500:
-        return ProviderFailure("transient", short, retry_after_s=retry_after_s, request_id=request_id)
+        return ProviderFailure("transient", short, retry_after_s=retry_after_s, request_id=request_id, is_busy=True)
     finish_reason = _finish_of(status, message)
     if finish_reason is not None:
         return ProviderFailure("unanswerable", short, finish_reason=finish_reason, request_id=request_id)

@@ -159,7 +159,7 @@ class ProviderModel:
         finally:
             session.close()
         if not came:
-            raise ProviderFailure("transient", f"no complete answer within {timeout_s:.1f} s")
+            raise ProviderFailure("transient", f"no complete answer within {timeout_s:.1f} s", is_busy=True)
         if isinstance(came[0], BaseException):
             raise came[0]
         return came[0]

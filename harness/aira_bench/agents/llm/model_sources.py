@@ -17,10 +17,13 @@ from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.model_of_card import connect
+from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
 from aira_bench.llm.provider_model import ProviderModel
 from aira_bench.llm.recording import RecordingModel, ScriptedModel, read_exchanges
+from aira_bench.llm.trial import trial_request, try_model
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Node
+from aira_bench.waiting import Waits
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,25 @@ class ProviderSource:
         budgeted = BudgetedModel(provider, self.card, (self._run, self._ledger(situation.seed)))
         return RecordingModel(budgeted, situation.calls / operator)
 
+    def try_out(self, waits: Waits) -> str:
+        """Make one tiny call, counted against the run's budget, and return in words what came of it.
+
+        Raises:
+            ModelError: key, address or model are wrong.
+        """
+        request = trial_request(self.card)
+        bound_usd, bound_tokens = upper_bound_usd(self.card, request) or 0.0, tokens_upper_bound(self.card, request)
+        try:
+            self._run.reserve(bound_usd, bound_tokens)
+        except BudgetExceeded:
+            return f"{self.card.name} was not tried: its budget holds no call at all"
+        trial = None
+        try:
+            trial = try_model(self.provider, request, waits)
+        finally:
+            self._run.settle(bound_usd, bound_tokens, trial.completion if trial else None)
+        return trial.said
+
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count the calls that earlier processes recorded, for the run and for each seed."""
         for seed, folder in calls.items():
@@ -101,6 +123,9 @@ class FunctionSource:
 
     def card_values(self) -> None:
         """Return None: no card stands behind a function."""
+
+    def try_out(self, waits: Waits) -> None:
+        """Return None: no provider is asked."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +178,9 @@ class ReplaySource:
 
     def card_values(self) -> None:
         """Return None: a replay asks no provider, so no card is used."""
+
+    def try_out(self, waits: Waits) -> None:
+        """Return None: no provider is asked."""
 
     def _node(self, situation: Situation) -> Node | None:
         nodes = self.run.seed(situation.seed).nodes
