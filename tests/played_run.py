@@ -4,18 +4,20 @@ By hand, with AIRA_HOME and AIRA_RUNS set:
 
     python tests/played_run.py run --agent noop --task mad-2p --profile cpu
 
-`AIRA_PLAYED_STEP_S` is how long a solution runs, in real seconds; `AIRA_PLAYED_DEAF` makes it go on whatever happens.
+`AIRA_PLAYED_STEP_S` is how long a solution runs, in real seconds, whatever happens.
 """
 
 import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from aira_bench import __main__
+from aira_bench.paths import host_paths
 from aira_bench.runs import connect
 from aira_bench.runs.host import Host
 from aira_bench.testing import Call, Done
@@ -41,9 +43,7 @@ def connect_host(
     transfer: Callable[[Transfer], None] = lambda transfer: None,
 ) -> Host:
     """A machine whose containers are functions of this process."""
-    root = Path(os.environ["AIRA_HOME"]).parent
-    found = played_host(root, played_sandbox(agent=solve_slowly))
-    return found
+    return replace(played_host(Path(), played_sandbox(agent=solve_slowly)), paths=host_paths(runs), transfer=transfer)
 
 
 if __name__ == "__main__":
