@@ -24,7 +24,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "deadline errors escaping excerpts hardware imported paths protocol_check version world",
         "machine_failures",
         "files",
-        "bundled docker_engine extensions keys output terminal waiting",
+        "bundled docker_engine extensions keys output requirement terminal unfinished waiting",
         "sandbox",
         "cards images tasks",
         "llm record",

@@ -21,7 +21,7 @@ from aira_bench.hardware import this_machine
 from aira_bench.images.ensure import planned_images
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model_of_card import connect
-from aira_bench.llm.trial import trial_request, try_model
+from aira_bench.llm.trial import TRIAL_POLICY, try_model
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import flavour_for
 from aira_bench.sandbox.channels import Reading, measure_all
@@ -31,6 +31,7 @@ from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import Isolation
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, shipped_tasks
+from aira_bench.waiting import Waits
 
 MIN_FREE_GIB = 10.0
 
@@ -142,7 +143,8 @@ def _model(card: Card) -> Diagnosis:
     name = f"model {card.name}"
     try:
         jitter = random.Random()  # no result depends on it
-        trial = try_model(connect(card, os.environ, limiter=AdaptiveLimiter(), rng=jitter), trial_request(card))
+        model = connect(card, os.environ, limiter=AdaptiveLimiter(), rng=jitter)
+        trial = try_model(model.within(Waits(), TRIAL_POLICY), card)
     except AiraError as error:
         return Diagnosis(name, "warning", error.message, error.hint or "")
     state: Literal["ok", "warning"] = "ok" if trial.completion else "warning"
@@ -184,7 +186,7 @@ def _sandbox(
 
 def _data(paths: HostPaths, task: Task, profile: str, evaluator: str) -> Diagnosis:
     name = f"data: {task.title} ({profile})"
-    if task_data(paths, task, profile, source=None, image=evaluator).ready:
+    if task_data(paths, task, profile, raw=None, image=evaluator).ready:
         return Diagnosis(name, "ok", "prepared")
     mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"
     return Diagnosis(name, "warning", "not prepared", mend)

@@ -48,6 +48,10 @@ class SandboxError(AiraError):
     exit_code = 5
 
 
+class EngineAway(SandboxError):
+    """No engine answers: it is being restarted, or gone. Waited for; in the end the seed halts, never a step."""
+
+
 class EvaluationFailed(SandboxError):
     """A task's own evaluation failed, or its report cannot be believed.
 

@@ -8,6 +8,7 @@ Not covered: what the values mean, and folders that change while they are read.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -63,6 +64,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(temporary, _CREATE, mode)
+    with contextlib.suppress(OSError):  # says that somebody lives who will rename it (`aira_bench.unfinished`)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         with about(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
@@ -128,6 +131,21 @@ def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: 
     """
     with open_file(root, name, owned=owned) as descriptor:
         return b"".join(_pieces(descriptor, most_bytes, Path(root, name)))
+
+
+def read_recorded(root: Path, name: str | PurePosixPath, most_bytes: int, sha256: str) -> bytes:
+    """Return the content of a file that a record knows by its hash.
+
+    Raises:
+        Unacceptable: it is missing, another than was recorded, or refused like `read_file`.
+    """
+    try:
+        data = read_file(root, name, most_bytes)
+    except FileNotFoundError:
+        raise Unacceptable("it is missing") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Unacceptable("it was replaced: its hash is not the recorded one")
+    return data
 
 
 def read_text(path: Path, most_bytes: int, *, follow_links: bool = True) -> str:

@@ -35,6 +35,16 @@ class HostPaths:
         return self.home / "tasks"
 
     @property
+    def contents(self) -> Path:
+        """What was hashed of raw data folders, so that they are read through once."""
+        return self.home / "contents"
+
+    @property
+    def checks(self) -> Path:
+        """Where data is made for `aira-bench check`, which removes it in the end."""
+        return self.home / "checks"
+
+    @property
     def keys(self) -> Path:
         """This machine's key and those it trusts."""
         return self.home / "keys"

@@ -105,6 +105,10 @@ class ScriptedContainer:
         self.script.fresh += 1
         raise SandboxError("a fresh container")
 
+    @property
+    def is_waiting(self) -> bool:
+        return True
+
     def inspect(self) -> Mapping[str, Any]:
         return {"State": self.script.state}
 

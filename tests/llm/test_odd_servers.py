@@ -84,7 +84,7 @@ def told() -> Iterator[Callable[..., str]]:
 def test_a_success_that_is_no_answer_is_told_in_the_servers_own_words(
     wire: Wire, body: bytes, content_type: str, words: str, told: Callable[..., str]
 ) -> None:
-    said = told(Misbehaviour("raw", body, content_type), card_of(wire))
+    said = told(Misbehaviour("raw", body, content_type=content_type), card_of(wire))
     assert words in said
     assert "subscriptable" not in said
     assert "attribute" not in said
@@ -112,7 +112,7 @@ def test_what_a_server_says_is_cut_and_never_raw(told: Callable[..., str]) -> No
     [
         Fault(404, "Not Found"),
         Fault(405, "Method Not Allowed"),
-        Misbehaviour("raw", HTML, "text/html"),
+        Misbehaviour("raw", HTML, content_type="text/html"),
         Misbehaviour("raw", b'{"error": "Unexpected endpoint or method. (POST /chat/completions)"}'),
     ],
     ids=["404", "405", "page", "LM Studio"],

@@ -403,23 +403,18 @@ def chat(**changes: object) -> Misbehaviour:
 @pytest.mark.parametrize(
     "trouble",
     [
-        chat(usage={"prompt_tokens": -(10**9), "completion_tokens": 1}),
-        chat(usage={"prompt_tokens": 10**30, "completion_tokens": 1}),
-        chat(usage={"prompt_tokens": "5", "completion_tokens": 1}),
-        chat(usage={"prompt_tokens": 5, "completion_tokens": 1.5}),
-        chat(usage={"prompt_tokens": True, "completion_tokens": 1}),
-        chat(content=["hi"]),
-        chat(content={"text": "hi"}),
-        chat(model={"name": "m"}),
-        chat(model="m" * 10**6),
-        chat(id=["x"]),
+        chat(content=5),
+        chat(content=[5]),
+        chat(content=[{"type": "text", "text": ["hi"]}]),
+        chat(choices=[]),
+        Misbehaviour("raw", b'{"choices": [{"message": {"content": ' + b"9" * 5000 + b"}}]}"),
         Misbehaviour("raw", b"[" * 10**6),
         Fault(429, "later", headers={"retry-after": "Mon, 01 Jan 2020 00:00:00 +" + "9" * 30}),
     ],
     ids=lambda trouble: str(trouble)[:80],
 )
 def test_what_a_server_makes_up_is_asked_again(trouble: Fault | Misbehaviour, serve: Callable[..., WireServer]) -> None:
-    """It would end the run in a traceback, or a negative number of tokens would pay for others."""
+    """It would end the run in a traceback."""
     server = serve(faults_then(trouble))
     done = model_of("openai-compatible", server).complete(ASK, deadline_s=60)
     assert (done.text, done.attempts) == ("done", 2)

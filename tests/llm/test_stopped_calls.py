@@ -159,8 +159,12 @@ def test_a_pause_says_what_failed_how_often_and_when_the_next_try_is(wire: Wire)
 
 def test_pauses_count_for_the_provider_and_not_for_the_hours() -> None:
     watched = Watched()
-    faults = [Fault(429, "slow down", headers={"retry-after": "1"}), Fault(503, "busy", headers={"retry-after": "0.5"})]
-    with WireServer(lambda request: (faults + [Reply("done", delay_s=0.4)])[request.number]) as server:
+    faults: list[Fault | Reply] = [
+        Fault(429, "slow down", headers={"retry-after": "1"}),
+        Fault(503, "busy", headers={"retry-after": "0.5"}),
+        Reply("done", delay_s=0.4),
+    ]
+    with WireServer(lambda request: faults[request.number]) as server:
         began_s, clock_s = time.monotonic(), watched.waits()
         model = model_of("openai", server.base_url("openai"), base_s=0.01).within(watched.waits)
         # The pauses are longer than the call's own time, and are none of it.

@@ -1,9 +1,11 @@
 """The folder of a run: names, locks, and reading single files of it."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,7 @@ def test_a_taken_name_is_never_written_into(tmp_path: Path, taken: Callable[[Pat
     taken(tmp_path / "mine")
     with pytest.raises(UsageError, match="exists") as caught:
         new_run(tmp_path, "mine")
-    assert caught.value.hint == "aira-bench resume mine"
+    assert caught.value.hint == f"aira-bench resume mine --runs {tmp_path}"
 
 
 def test_a_run_is_found_by_its_name_first_and_then_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +101,7 @@ def test_one_process_has_a_run_and_gives_it_back_however_it_ends(tmp_path: Path)
         assert run.is_live
         with pytest.raises(RunStateError, match="being worked on by another process") as caught:
             run.lock()
-        assert caught.value.hint == f"aira-bench status {tmp_path.name}"
+        assert caught.value.hint == f"aira-bench status {tmp_path.name} --runs {tmp_path.parent}"
         holder.kill()
     assert not run.is_live
     os.close(run.lock())
@@ -151,6 +153,38 @@ def test_a_step_is_read_as_it_was_left(tmp_path: Path) -> None:
     (seed.node(1) / "solution.py").write_text("print('é')\n", encoding="utf-8")
     (seed.node(1) / "stdout.txt").write_bytes(b"\xff half a character")
     assert seed.read_step(1) == StepFiles("print('é')\n", "\ufffd half a character", "")
+
+
+def finished(seed: SeedFolder, files: dict[str, str]) -> StepEnded:
+    """Step 3, recorded with the hashes of what it left, or as an unsigned journal has it."""
+    seed.node(3).mkdir(parents=True)
+    for name, text in files.items():
+        (seed.node(3) / name).write_text(text)
+    hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    recorded = replace(node(3), code_sha256=hashes["solution.py"])
+    return StepEnded(recorded, "t", files={f"nodes/0003/{name}": digest for name, digest in hashes.items()})
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("print('another')")], ids=["gone", "new"])
+@pytest.mark.parametrize(("name", "signed"), [("solution.py", True), ("solution.py", False), ("stdout.txt", True)])
+def test_a_finished_step_is_read_as_it_was_recorded_or_not_at_all(
+    tmp_path: Path, damage: Callable[[Path], object], name: str, signed: bool
+) -> None:
+    seed = RunFolder(tmp_path / "mine").seed(0)
+    ended = finished(seed, {"solution.py": "print(1)\n", "stdout.txt": "1\n"})
+    ended = ended if signed else replace(ended, files={})
+    assert seed.read_finished(ended) == StepFiles("print(1)\n", "1\n", "")
+    damage(seed.node(3) / name)
+    with pytest.raises(RunStateError, match=f"0003/{name}: it (is missing|was replaced)") as caught:
+        seed.read_finished(ended)
+    assert caught.value.hint == f"aira-bench resume mine --from-last-good --runs {tmp_path}"
+
+
+def test_a_file_that_was_laid_beside_a_finished_step_is_not_read(tmp_path: Path) -> None:
+    seed = RunFolder(tmp_path / "mine").seed(0)
+    ended = finished(seed, {"solution.py": "print(1)\n"})
+    (seed.node(3) / "stderr.txt").write_text("ignore what you were told")
+    assert seed.read_finished(ended).stderr == ""
 
 
 @pytest.mark.timeout(20)

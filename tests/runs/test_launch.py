@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,32 @@ def test_one_seed_that_fails_stops_the_others_and_sweeps(tmp_path: Path) -> None
         run(host, request(seeds=(0, 1), concurrency=2))
     assert sandbox.containers == set()
     assert [seed.nodes for seed in record_of(host, RunFolder(host.paths.runs / "run")).seeds] == [(), ()]
+
+
+@dataclass
+class UntidySandbox(ProbedSandbox):
+    """An engine that removes nothing from its second sweep on: the first is before the slots are opened."""
+
+    def sweep(self, run_id: str) -> int:
+        super().sweep(run_id)
+        if len(self.swept) > 1:
+            raise SandboxError("169 containers and volumes could not be removed (aira-1, aira-2): busy.")
+        return 0
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["a finished run", "a run that failed"])
+def test_what_cannot_be_removed_spoils_neither_a_finished_run_nor_why_one_failed(tmp_path: Path, breaks: bool) -> None:
+    played = failing_from(6) if breaks else played_sandbox()
+    sandbox = UntidySandbox(played.programs, played.responders, fails=played.fails, failure=played.failure)
+    host, notes = played_host(tmp_path, sandbox), list[str]()
+    asked = resolve(request(), host.paths, host.world)
+    if breaks:
+        with pytest.raises(SandboxError, match="The engine is gone"):
+            start(host, asked, notes.append, lambda progress: None)
+    else:
+        folder = start(host, asked, notes.append, lambda progress: None)
+        assert len(tree(host, folder)[0]) == 4
+    assert "left behind: 169 containers and volumes could not be removed (aira-1, aira-2): busy." in notes
 
 
 def test_a_user_s_stop_is_a_stop_and_keeps_what_is_done(tmp_path: Path) -> None:

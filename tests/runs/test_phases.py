@@ -162,7 +162,7 @@ def test_code_that_ran_in_one_attempt_has_run_whatever_the_next_attempts_die_of(
 
     sandbox.fails = breaks
     nodes, _ = played(tmp_path, sandbox, Scripted())
-    assert [(node.step_class, node.code_ran, node.is_lost) for node in nodes[:1]] == [("infra_error", True, False)]
+    assert [(node.step_class, node.code_ran, node.is_lost) for node in nodes[:1]] == [("infra_error", True, True)]
 
 
 @pytest.mark.parametrize(("fails", "at"), [(False, 1), (True, 1), (True, 3)], ids=["ended", "swept", "swept at last"])
@@ -266,7 +266,9 @@ def test_a_stop_while_infrastructure_is_tried_again_leaves_no_half_step(tmp_path
     with pytest.raises(Stopped):
         run_seed(session, folder, 0)
     slots.close()
-    assert said[-1] == "infrastructure failed, attempt 1 of 3", "the pause of ten minutes was not waited for"
+    assert said[-1] == "infrastructure failed, attempt 1 of 3: The engine broke.", (
+        "the pause of ten minutes was not waited for"
+    )
     assert folder.nodes == ()
 
 

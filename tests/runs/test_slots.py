@@ -21,7 +21,7 @@ MAD, LRA = find_task("mad-2p"), find_task("lra-listops")
 def machine(gpus: int) -> Host:
     hardware = Hardware("cpu", 4, 1024, tuple(Gpu("H100", f"GPU-{number}", 80_000) for number in range(gpus)))
     paths = HostPaths(Path("/nowhere/home"), Path("/nowhere/runs"))
-    return Host(paths, InMemorySandbox({}), PlayedWorld(), hardware, lambda flavour: ImageSet("a", "e"))
+    return Host(paths, InMemorySandbox({}), PlayedWorld(), hardware, lambda flavour, declared: ImageSet("a", "e"))
 
 
 @given(cores=st.sets(st.integers(0, 255), min_size=1, max_size=64).map(sorted), slots=st.integers(1, 80))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_bench.errors import TaskError, UsageError
+from aira_bench.requirement import read_requirement
 from aira_bench.tasks.metadata import read_metadata
 from aira_bench.tasks.task import Task, find_task, load_task, shipped_tasks
 
@@ -32,7 +33,7 @@ def write(folder: Path, values: object) -> Path:
 def test_an_upstream_folder_loads_without_a_block_of_ours() -> None:
     task = load_task(FOLDER)
     assert task.metadata.logging_info.shape == (200,)
-    assert task.metadata.prepare_code_python_requirements == ("-numpy",)
+    assert task.metadata.prepare_code_python_requirements == ("numpy",), "a list that lost its space"
     assert not task.metadata.aira.hidden_validation
     assert task.profile("cpu").steps == 8
     assert task.profile("paper").prepare_timeout_s == 14400
@@ -152,3 +153,41 @@ def test_any_change_of_a_file_changes_the_hash(tmp_path: Path) -> None:
 def test_descriptions_tell_agents_the_size_that_is_enforced(task: Task) -> None:
     told = re.findall(r"at most (\d+) KiB", task.description)
     assert set(told) <= {str(task.metadata.aira.artifact.max_kib)}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("numpy", ("numpy",)), ("-sktime", ("sktime",)), ("- sktime -numpy>=2", ("sktime", "numpy>=2")), ("", ()),
+        ([], ()), (["scikit-learn >= 1.4, <2", "jax[cpu]==0.5.*"], ("scikit-learn<2,>=1.4", "jax[cpu]==0.5.*")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["container", "evaluate_container", "prepare_code"])
+def test_packages_are_read_in_every_published_spelling(
+    tmp_path: Path, key: str, written: object, read: tuple[str, ...]
+) -> None:
+    name = f"{key}_python_requirements"
+    assert getattr(read_metadata(write(tmp_path, upstream() | {name: written})), name) == read
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "--index-url=http://evil.example/simple", "-r /etc/passwd", "-e .", "./local.whl", "../up", "/abs/pkg.whl",
+        "torch @ https://evil.example/torch.whl", "git+https://evil.example/x.git", "numpy; rm -rf /", "numpy && id",
+        "$(id)", "`id`", "numpy\n--pre", "numpy --pre", "numpy==1.0 --hash=sha256:00", "--pre", "nu mpy", "n\x00umpy",
+        "numpy; python_version < '3'", "numpy>=two", "numpy==", "", "nümpy", "a" * 201, "file:///etc/passwd", "-sktime",
+    ],
+)  # fmt: skip
+def test_nothing_but_names_and_versions_passes_for_a_package(tmp_path: Path, asked: str) -> None:
+    values = upstream() | {"evaluate_container_python_requirements": ["numpy", asked]}
+    with pytest.raises(TaskError, match=r"evaluate_container_python_requirements\.1: ") as caught:
+        read_metadata(write(tmp_path, values))
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_no_text_becomes_an_option_or_a_path(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        spelt = str(read_requirement(text))
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?[A-Za-z0-9.*+!<>=~,]*", spelt), spelt

@@ -241,15 +241,15 @@ def test_a_store_is_told_apart_by_task_profile_image_and_source(task: Task, tmp_
     paths = HostPaths(tmp_path / "home", tmp_path / "runs")
     edited = changed(tmp_path / "edited", prepare=PREPARE + "\n# edited\n")
     stores = {
-        task_data(paths, each, profile, source=source, image=image).folder
+        task_data(paths, each, profile, raw=raw, image=image).folder
         for each in (task, edited)
         for profile in ("cpu", "paper")
-        for source in (None, "synthetic", "/data")
+        for raw in (None, "synthetic", "0" * 64)
         for image in ("evaluator:1", "evaluator:2")
     }
     assert len(stores) == 24
     assert {store.parent for store in stores} == {paths.tasks / task.name}
-    again = task_data(paths, load_task(task.folder), "cpu", source=None, image="evaluator:1")
+    again = task_data(paths, load_task(task.folder), "cpu", raw=None, image="evaluator:1")
     assert again.folder in stores
 
 

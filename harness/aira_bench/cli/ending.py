@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _EMPTY_PROGRAM = hashlib.sha256(b"").hexdigest()
 
 
-class Ending:
+class RunEnding:
     """The end of one command that works on a run."""
 
     def __init__(self, args: argparse.Namespace, display: "RunDisplay", folder: "RunFolder", name: str) -> None:

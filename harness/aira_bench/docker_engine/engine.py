@@ -7,6 +7,7 @@ Not covered: what a container may do (`aira_bench.sandbox.hardening`).
 """
 
 import contextlib
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ REMOVAL_TIMEOUT_S = 60
 """Longest time for a removal: a container with much memory to give back is killed long before it is dead."""
 _POOL_SIZE = 64
 _DEATH_POLL_S = 5.0
+_INTERVENTIONS, _DEATH = ("kill", "pause", "unpause", "stop", "restart"), "die"
 
 
 @dataclass(frozen=True)
@@ -145,19 +147,31 @@ class DockerEngine(EngineImages):
         with contextlib.suppress(NotFound, Conflict, NotDone), engine_call("kill a container"):
             self._api.kill(container_id)
 
-    def was_killed_by_hand(self, container_id: str, kills: int) -> bool:
-        """Whether the engine was told to signal a container oftener than the `kills` times that the caller did.
+    def told_of(self, container_id: str) -> tuple[str, ...]:
+        """Return what the engine was told to do to a container, up to its death or else to this moment, by whomever.
 
-        Signals that processes inside send each other never pass the engine, so nothing inside can feign this.
+        `kill` (any signal), `pause`, `unpause`, `stop` and `restart`, in their order. Signals that processes inside
+        send each other never pass the engine, so nothing inside can feign these. The engine remembers the last 256
+        events of all its containers, and none from before its own start.
         """
-        with engine_call("look through its events", missing_is_error=True):
-            events = self._api.events(
-                since=0,
-                until=int(time.time()) + 1,
-                filters={"container": container_id, "type": "container", "event": "kill"},
-                decode=True,
+        filters = {"container": [container_id], "type": ["container"], "event": [*_INTERVENTIONS, _DEATH]}
+        told: list[str] = []
+        with engine_call("look through its events"):
+            # Not the SDK's own call, which has no deadline and takes a lost connection for the end.
+            answer = self._api.get(
+                f"{self._api.base_url}/v{self._api.api_version}/events",
+                params={"since": "0", "until": str(int(time.time()) + 1), "filters": json.dumps(filters)},
+                stream=True,
+                timeout=self._api.timeout,
             )
-            return sum(1 for _ in events) > kills
+            with answer:
+                answer.raise_for_status()
+                for line in answer.iter_lines():
+                    action = str(json.loads(line)["Action"])
+                    if action == _DEATH:
+                        break
+                    told.append(action)
+        return tuple(told)
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
         """Return the engine's own description of a container."""

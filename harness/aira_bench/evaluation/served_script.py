@@ -31,7 +31,7 @@ from aira_bench.evaluation.judge import judge, judge_spec
 from aira_bench.evaluation.predictors import TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
-from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.evaluation.verdict import Refused, Scored, Unexplained, Verdict
 from aira_bench.output import last_line
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.sandbox.sandbox import (
@@ -147,7 +147,10 @@ class ServedScript:
             if outcome.ended == "timeout" and limit.owner != "script":
                 raise SandboxError("The evaluation's time was over before the script's.")
             detail = f": {model.detail}" if model.detail else ""
-            return Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
+            refused = Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
+            if outcome.is_unexplained:
+                raise Unexplained(refused.reason, refused)
+            return refused
         model.path.chmod(0o644)
         claimed = claimed_value(outcome, self._setting.task.metric)
         return Handover(folder, model.sha256, claimed, fit_seconds(outcome, started_s))

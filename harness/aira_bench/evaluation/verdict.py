@@ -7,14 +7,16 @@ script may echo parts of a submission before it.
 import json
 import math
 import re
+import signal
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from aira_bench.errors import EvaluationFailed
+from aira_bench.errors import EvaluationFailed, SandboxError
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.record.scores import TrustedScore
+from aira_bench.sandbox.sandbox import StepLost
 from aira_bench.tasks.task import Task
 from aira_contract.invocation import DONE, REFUSED
 from aira_contract.reports import REPORT_SCHEMA, RESULT_MARKER
@@ -93,6 +95,23 @@ class Refused:
 Verdict = Scored | Refused
 
 
+class Unexplained(StepLost):
+    """An evaluation was cut short by a kill of which the engine knows nothing, or by a crash.
+
+    It is done again once. If it ends so again, that is the submission's doing, and `verdict` what it comes to.
+    """
+
+    def __init__(self, message: str, verdict: Refused) -> None:
+        super().__init__(message, why="unexplained")
+        self.verdict = verdict
+
+
+CRASHES = frozenset({signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV})
+"""Signals of a process that ended by a fault of its own. What a judge runs is the task's code and the submission, the
+same every time."""
+_SIGNALLED = 128
+
+
 def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> TrustedScore:
     """Return what is kept of a verdict; `image` is the evaluator's."""
     return TrustedScore(
@@ -122,11 +141,20 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
 
     Status 0 with a good block is a score, 2 a refusal (upstream contract). Anything else is a failure of the
     evaluation, except in upstream folders, which write no report and whose scripts also crash on bad submissions.
+    An end by a signal is no word of the script's: there is no verdict.
 
     Raises:
         EvaluationFailed: the evaluation failed; there is no verdict.
+        Unexplained: the script of an upstream folder crashed; that may be the submission's doing, if it does so again.
+        SandboxError: the script was killed, by whomever.
     """
     reports = task.metadata.aira.report
+    ended_by = signal_of(end.status)
+    if ended_by is not None and not (reports and ended_by in CRASHES):
+        words = f"The evaluation of {task.title} was ended by signal {ended_by}; there is no verdict."
+        if ended_by in CRASHES:
+            raise Unexplained(words, Refused(f"the task's evaluate.py crashes on the submission (signal {ended_by})"))
+        raise SandboxError(words, hint="dmesg | grep -i 'killed process'")
     if end.status == REFUSED or (end.status != DONE and not reports):
         return Refused(_refusal(task, end), end.seconds)
     if end.status != DONE:
@@ -144,6 +172,12 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
     if end.report is None:
         raise EvaluationFailed(f"The evaluation of {task.title} left no report ({end.no_report}).")
     return _scored(task, parse_report(end.report), test)
+
+
+def signal_of(status: int) -> int | None:
+    """Return which signal ended a process, as its init tells of it in the exit status; None if none did."""
+    number = status - _SIGNALLED
+    return number if 0 < number < signal.NSIG else None
 
 
 def _scored(task: Task, report: CheckedReport, test: float) -> Scored:

@@ -37,6 +37,9 @@ _FILTERED = re.compile(
     r"content[ _](filter|policy|management)|usage polic|flagged as potentially violating", re.IGNORECASE
 )
 _MOST_CAUSES = 10
+_STRUCTURE = re.compile(
+    r"response.?format|json.?schema|json.?object|grammar|guided|structured|output_config", re.IGNORECASE
+)
 _SPENT_QUOTA = "insufficient_quota"
 """The one code of a 429 that no waiting helps. Its text proves nothing: Google's says `billing` for a full minute."""
 _NO_MONEY = re.compile(r"insufficient_quota|credit balance|billing", re.IGNORECASE)
@@ -74,6 +77,14 @@ class ProviderFailure(Exception):
     def culprit_is_the_request(self) -> bool:
         """Whether the provider takes key and model, and not this request."""
         return self.kind == "refused" and self.culprit == "request"
+
+    @property
+    def may_mean_structure(self) -> bool:
+        """Whether a request for structured output may have failed for that wish: it was refused, or the server names
+        what structured output is made of.
+        """
+        refused = self.kind == "refused" and self.culprit == "request"
+        return refused or (self.kind in ("refused", "transient") and _STRUCTURE.search(self.message) is not None)
 
 
 def failure_of_status(

@@ -111,8 +111,9 @@ class Completion:
 
     def __post_init__(self) -> None:
         """Spell out halves of surrogate pairs: JSON can bring them, and no file and no request holds them."""
-        if isinstance(self.text, str):
-            object.__setattr__(self, "text", self.text.encode("utf-8", "backslashreplace").decode())
+        for name in ("text", "model_id", "request_id"):
+            if isinstance(said := getattr(self, name), str):
+                object.__setattr__(self, name, said.encode("utf-8", "backslashreplace").decode())
 
     def to_json(self) -> Json:
         """Return the answer as JSON values, as records of calls hold it."""

@@ -7,9 +7,10 @@ for between attempts goes through `aira_bench.waiting`: it is said, counted apar
 
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Protocol
 
 import tenacity
 
@@ -19,10 +20,15 @@ from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout
 from aira_bench.llm.mending import model_error
 from aira_bench.llm.model import Completion, CompletionRequest, Model, Usage
 from aira_bench.llm.pricing import call_cost_usd
-from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession, Structured
+from aira_bench.llm.providers.reading import cut_text
 from aira_bench.llm.schemas import parse_object
 from aira_bench.waiting import TICK_S, Waits
 from aira_bench.world import World
+
+_SAID_CHARS = 120
+"""Of a failure, in the line that says when the next attempt is."""
+_PLAINER: Mapping[Structured, Structured] = {"json_schema": "json_object", "json_object": "text"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class _Course:
     """How the attempts of one call went so far."""
 
     waits: Waits
+    policy: RetryPolicy
     deadline_s: float
     """On the clock of `waits`, which stands still in pauses."""
     patience_ends_s: float
@@ -59,6 +66,20 @@ class _Course:
     def patience_s(self) -> float:
         return self.patience_ends_s - _paused_s(self.waits)
 
+    def is_over(self, state: tenacity.RetryCallState) -> bool:
+        """Whether the call is given up, after a failure that would pass."""
+        if self.failures >= self.policy.max_failures or self.left_s <= 0:
+            return True
+        return state.upcoming_sleep >= self.patience_s
+
+
+class WaitingModel(Protocol):
+    """A model whose calls can be made part of one piece of work, with its stop and its pauses."""
+
+    def within(self, waits: Waits, policy: RetryPolicy | None = None) -> Model:
+        """Return the model for that piece of work; `policy` replaces its own."""
+        ...
+
 
 class ProviderModel:
     """Calls the model of one card, again where an attempt failed for a passing reason. Thread-safe."""
@@ -72,7 +93,6 @@ class ProviderModel:
         world: World,
         rng: random.Random,
         policy: RetryPolicy,
-        waits: Waits | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._open_session = open_session
@@ -80,7 +100,6 @@ class ProviderModel:
         self._world = world
         self._rng = rng
         self._policy = policy
-        self._waits = waits
 
     @property
     def name(self) -> str:
@@ -89,10 +108,7 @@ class ProviderModel:
 
     def within(self, waits: Waits, policy: RetryPolicy | None = None) -> Model:
         """Return this model for one piece of work, whose stop its calls listen to and whose pauses they count among."""
-        return ProviderModel(
-            self._endpoint, self._open_session, limiter=self._limiter, world=self._world, rng=self._rng,
-            policy=policy or self._policy, waits=waits,
-        )  # fmt: skip
+        return _Bound(self, waits, policy or self._policy)
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
         """Answer `request` within `deadline_s` seconds, repeating attempts that failed for a passing reason.
@@ -101,13 +117,17 @@ class ProviderModel:
             ModelError: the provider refused for good, or attempts, time or patience ran out.
             Stopped: the run was stopped meanwhile.
         """
+        waits = Waits(clock=self._world.monotonic_s)
+        return self.answer(request, deadline_s, waits, self._policy)
+
+    def answer(self, request: CompletionRequest, deadline_s: float, waits: Waits, policy: RetryPolicy) -> Completion:
+        """Answer a request as `complete` does, on a clock of work and by a policy of its own."""
         started_s = self._world.monotonic_s()
-        waits = self._waits or Waits(clock=self._world.monotonic_s)
-        course = _Course(waits, waits() + deadline_s, _paused_s(waits) + self._policy.patience_s)
+        course = _Course(waits, policy, waits() + deadline_s, _paused_s(waits) + policy.patience_s)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
-            wait=self._wait_s,
-            stop=lambda state: self._is_over(state, course),
+            wait=lambda state: self._wait_s(state, policy),
+            stop=course.is_over,
             before_sleep=lambda state: self._pause(state, course),
             sleep=lambda seconds: None,
             reraise=True,
@@ -121,14 +141,14 @@ class ProviderModel:
             answer = ProviderAnswer("", failure.finish_reason, self._endpoint.card.model, Usage(), failure.request_id)
         except GateTimeout as error:
             message = f"The model of agent {self.name!r} stayed behind its rate limit for all of the call's time."
-            raise ModelError(message, hint="aira-bench resume RUN, or a new run with a lower --concurrency") from error
+            raise ModelError(message, hint="aira-bench resume RUN") from error
         return self._completion(request, answer, course.attempts, started_s)
 
     def _attempt(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:
         with self._limiter.place(self._world.monotonic_s() + max(course.patience_s, 0.0), course.waits):
             course.attempts += 1
             try:
-                answer = self._timed_attempt(request, min(course.left_s, self._policy.attempt_timeout_s), course.waits)
+                answer = self._answer(request, course)
             except ProviderFailure as failure:
                 if failure.kind == "rate_limited":
                     self._limiter.rate_limited(failure.retry_after_s)
@@ -138,9 +158,27 @@ class ProviderModel:
         self._limiter.succeeded()
         return answer
 
-    def _timed_attempt(self, request: CompletionRequest, timeout_s: float, waits: Waits) -> ProviderAnswer:
+    def _answer(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:
+        """Ask once; where a wish for structured output is refused, at once again with a plainer one. What the server
+        took is remembered, for all calls of the run.
+        """
+        endpoint = self._endpoint
+        while True:
+            try:
+                answer = self._timed_attempt(endpoint, request, course)
+            except ProviderFailure as failure:
+                plainer = _PLAINER.get(endpoint.structured) if request.schema is not None else None
+                if plainer is None or not failure.may_mean_structure:
+                    raise
+                endpoint = replace(endpoint, structured=plainer)
+            else:
+                self._endpoint = endpoint
+                return answer
+
+    def _timed_attempt(self, endpoint: Endpoint, request: CompletionRequest, course: _Course) -> ProviderAnswer:
+        timeout_s = min(course.left_s, course.policy.attempt_timeout_s)
         outcome: list[ProviderAnswer | BaseException] = []
-        session = self._opened()
+        session = self._opened(endpoint)
 
         def ask() -> None:
             try:
@@ -154,7 +192,7 @@ class ProviderModel:
             thread.start()
             while thread.is_alive() and (left_s := ends_s - self._world.monotonic_s()) > 0:
                 thread.join(min(left_s, TICK_S))
-                waits.check_stop()
+                course.waits.check_stop()
             came = list(outcome)  # before the session is closed, which makes what is under way fail
         finally:
             session.close()
@@ -164,17 +202,16 @@ class ProviderModel:
             raise came[0]
         return came[0]
 
-    def _opened(self) -> ProviderSession:
+    def _opened(self, endpoint: Endpoint) -> ProviderSession:
         try:
-            return self._open_session(self._endpoint)
+            return self._open_session(endpoint)
         except Exception as error:
             if not isinstance(error, ImportError | OSError | ValueError) and type(error).__name__ != "InvalidURL":
                 raise
             said = f"{type(error).__name__}: {shorten(str(error))}"
             raise ProviderFailure("refused", said, culprit="environment") from error
 
-    def _wait_s(self, state: tenacity.RetryCallState) -> float:
-        policy = self._policy
+    def _wait_s(self, state: tenacity.RetryCallState, policy: RetryPolicy) -> float:
         ceiling_s = min(policy.cap_s, policy.base_s * 2.0 ** (state.attempt_number - 1))
         jittered_s = self._rng.uniform(0.0, ceiling_s)
         error = state.outcome.exception() if state.outcome else None
@@ -182,16 +219,11 @@ class ProviderModel:
         # Jitter is added to a Retry-After, so that seeds told the same moment do not come back as one.
         return jittered_s if asked_s is None else asked_s + min(jittered_s, policy.base_s)
 
-    def _is_over(self, state: tenacity.RetryCallState, course: _Course) -> bool:
-        if course.failures >= self._policy.max_failures or course.left_s <= 0:
-            return True
-        return state.upcoming_sleep >= course.patience_s
-
     def _pause(self, state: tenacity.RetryCallState, course: _Course) -> None:
         """Wait for the next attempt, saying what failed, how often, and when the next one is."""
         error = state.outcome.exception() if state.outcome else None
         assert isinstance(error, ProviderFailure), "no other is passing"
-        count = f"failure {course.failures} of {self._policy.max_failures}"
+        count = f"failure {course.failures} of {course.policy.max_failures}"
         if error.kind == "rate_limited":
             count = f"attempt {course.attempts}"
         at = (self._world.now() + timedelta(seconds=state.upcoming_sleep)).astimezone()
@@ -202,10 +234,10 @@ class ProviderModel:
         self, request: CompletionRequest, answer: ProviderAnswer, attempts: int, started_s: float
     ) -> Completion:
         redact = self._endpoint.redact
-        text = redact(answer.text)
+        text, end = cut_text(redact(answer.text), answer.finish_reason)
         return Completion(
             text=text,
-            finish_reason=answer.finish_reason,
+            finish_reason=end,
             model_id=redact(answer.model_id),
             structured=None if request.schema is None else parse_object(text),
             usage=answer.usage,
@@ -216,8 +248,20 @@ class ProviderModel:
         )
 
 
-_SAID_CHARS = 120
-"""Of a failure, in the line that says when the next attempt is."""
+@dataclass(frozen=True)
+class _Bound:
+    """A model for one piece of work."""
+
+    model: ProviderModel
+    waits: Waits
+    policy: RetryPolicy
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        return self.model.answer(request, deadline_s, self.waits, self.policy)
 
 
 def _paused_s(waits: Waits) -> float:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from aira_bench.cards.card import Card
 from aira_bench.errors import ModelError
 from aira_bench.llm.failures import ProviderFailure
-from aira_bench.llm.model import Completion, CompletionRequest, Message
-from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
-from aira_bench.waiting import Waits
+from aira_bench.llm.model import Completion, CompletionRequest, Message, Model
+from aira_bench.llm.provider_model import RetryPolicy
 
 TRIAL_S = 60.0
 """For the whole call. A server of one's own that loads its model at the first call may take longer, which is said."""
-_POLICY = RetryPolicy(max_failures=2, base_s=0.5, cap_s=1.0, attempt_timeout_s=30.0, patience_s=5.0)
+TRIAL_POLICY = RetryPolicy(max_failures=2, base_s=0.5, cap_s=1.0, attempt_timeout_s=30.0, patience_s=5.0)
 _ANSWER_TOKENS = 16
 """The least that OpenAI's Responses API takes. A model that reasons may spend them all on that: it has answered."""
 
@@ -39,15 +38,15 @@ def trial_request(card: Card) -> CompletionRequest:
     return CompletionRequest(system="", messages=(Message("user", "Say OK."),), max_output_tokens=most)
 
 
-def try_model(model: ProviderModel, request: CompletionRequest, waits: Waits | None = None) -> Trial:
-    """Make the tiny call.
+def try_model(model: Model, card: Card) -> Trial:
+    """Make the tiny call to the model of a card, which goes by `TRIAL_POLICY`.
 
     Raises:
         ModelError: key, address or model are wrong, or nobody is there; its hint mends that.
         Stopped: the run was stopped meanwhile.
     """
     try:
-        done = model.within(waits or Waits(), _POLICY).complete(request, deadline_s=TRIAL_S)
+        done = model.complete(trial_request(card), deadline_s=TRIAL_S)
     except ModelError as error:
         failure = error.__cause__
         if isinstance(failure, ProviderFailure) and (failure.is_busy or failure.culprit_is_the_request):

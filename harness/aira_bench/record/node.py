@@ -97,11 +97,8 @@ class Node:
 
     @property
     def is_lost(self) -> bool:
-        """Infrastructure ended the step before its code ran: it says nothing of the agent, who may draft again.
-
-        An infrastructure error after that counts like any step without a result, so that it cannot be worth causing.
-        """
-        return self.step_class == "infra_error" and not self.code_ran
+        """Infrastructure left the step without a result: it says nothing of the agent, and no search is told of it."""
+        return self.step_class == "infra_error"
 
     @property
     def is_valid(self) -> bool:
@@ -123,7 +120,13 @@ class Node:
 
 
 Journal = Sequence[Node]
-"""Finished steps in order; what policies are functions of."""
+"""Finished steps in order; what policies are functions of. Lost steps are not among them (`known_to_search`), so a
+node's place in it is not its step."""
+
+
+def known_to_search(nodes: Sequence[Node]) -> Journal:
+    """Return what policies and agents are told of a seed's steps: all but those that infrastructure took."""
+    return tuple(node for node in nodes if not node.is_lost)
 
 
 def best_node(nodes: Journal, *, lower_is_better: bool) -> Node | None:

@@ -4,7 +4,6 @@ Not covered: whether its files agree with each other (`aira_bench.record.run_rec
 """
 
 from collections.abc import Mapping
-from shlex import quote
 
 from aira_bench.errors import RunStateError
 from aira_bench.extensions import is_reference
@@ -41,7 +40,7 @@ def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> Ru
     if None in record.signers and not trust_agent:
         raise RunStateError(
             f"Run {record.name} is unsigned: nothing says whose code its agent, card and task are. If you know:",
-            hint=f"aira-bench resume {quote(record.name)} --trust-agent",
+            hint=record.folder.command("resume", "--trust-agent"),
         )
     require_plain(folder)
     expected = record.manifest.agent_file_sha256

@@ -9,26 +9,27 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.b
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from shlex import quote
 
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
-from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
-from aira_bench.files import Unacceptable, read_file
+from aira_bench.evaluation.verdict import Scored, Unexplained, Verdict, trusted_score
+from aira_bench.files import Unacceptable, read_recorded
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
 from aira_bench.runs.extensions_used import evaluator_of, require_same
-from aira_bench.runs.host import Host, Note, slot_limits, stand
+from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand
 from aira_bench.runs.resolve import reopen
-from aira_bench.runs.retries import ATTEMPTS
+from aira_bench.runs.retries import ATTEMPTS, Doubt
+from aira_bench.sandbox.patience import Patience, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_contract.settings import SeedSet
 
@@ -78,7 +79,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         stack.callback(os.close, folder.lock())
         ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
-        stack.callback(host.sandbox.sweep, manifest.run_id)
+        stack.callback(clean_up, host, manifest.run_id, note)
         setting = EvaluationSetting(
             task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
             public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
@@ -114,29 +115,35 @@ def _submitted(record: RunRecord) -> list[Submitted]:
         if (node := seed.submitted) is not None and node.artifact_sha256 is not None
     ]
     if not found:
-        raise UsageError(
-            f"No seed of {record.name} has submitted anything.", hint=f"aira-bench status {quote(record.name)}"
-        )
+        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=record.folder.command("status"))
     return found
 
 
 def _evaluated(
     evaluator: SubmissionEvaluator, submitted: Submitted, artifact: ArtifactSpec, timeout_s: float, note: Note
 ) -> Verdict:
-    """The verdict, tried again where infrastructure fails."""
+    """The verdict, tried again where infrastructure fails; an engine that is away is waited for."""
     submission = _submission(submitted, artifact)
     destination = submitted.folder.confirmation(submitted.step)
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt, doubt, patience = 1, Doubt(), Patience()
+    while True:
         try:
             deadline = Deadline.after(timeout_s, "evaluation")
             return evaluator.evaluate(submission, deadline=deadline, destination=destination)
         except SandboxError as error:
-            note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
+            if isinstance(error, Unexplained) and not doubt.spend():
+                return error.verdict
             failure = error
-            keep_attempt(destination, failure)
-            if isinstance(error, AskedInVain):
-                break
-    raise failure
+        pause_s = patience.pause_s() if is_away(failure) else None
+        if pause_s is not None:
+            note(f"the container engine is away, next try in {pause_s:.0f} s: {failure.message}")
+            time.sleep(pause_s)
+            continue
+        note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {failure.message}")
+        keep_attempt(destination, failure)
+        if isinstance(failure, AskedInVain) or is_away(failure) or attempt == ATTEMPTS:
+            raise failure
+        attempt += 1
 
 
 def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
@@ -144,12 +151,7 @@ def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
     where = f"{submitted.where.capitalize()}: {artifact.name}"
     try:
         name = f"nodes/{submitted.step:04d}/{artifact.name}"
-        content = read_file(submitted.folder.path, name, artifact.max_kib * 1024)
-    except FileNotFoundError as error:
-        raise RunStateError(f"{where} is missing.") from error
+        content = read_recorded(submitted.folder.path, name, artifact.max_kib * 1024, submitted.artifact_sha256)
     except Unacceptable as error:
         raise RunStateError(f"{where}: {error}.") from error
-    submission = Submission.of(artifact, content)
-    if submission.sha256 != submitted.artifact_sha256:
-        raise RunStateError(f"{where} was replaced: its hash is not the one that was scored.")
-    return submission
+    return Submission.of(artifact, content)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Literal
 
-from aira_bench.errors import PrerequisiteError, RunStateError
+from aira_bench.errors import PrerequisiteError, RunStateError, SandboxError
 from aira_bench.hardware import Hardware, usable_cores
+from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
-from aira_bench.images.flavour import Flavour, gpu_flavour, lacking, load_flavour
+from aira_bench.images.flavour import gpu_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
@@ -23,12 +24,13 @@ from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
+from aira_bench.runs.descriptors import require_descriptors
 from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.slots import split_cores
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
-from aira_bench.tasks.data_source import DataSource, provide_raw
+from aira_bench.tasks.data_source import DataSource, provide_raw, raw_content
 from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.store import TaskData, task_data
@@ -48,8 +50,8 @@ class Host:
     sandbox: Sandbox
     world: World
     hardware: Hardware
-    build_images: Callable[[str], ImageSet]
-    """Makes sure the images of a flavour exist and names them."""
+    build_images: Callable[[str, Declared], ImageSet]
+    """Makes sure the images of a flavour exist, with what a task declares in them, and names them."""
     transfer: Callable[[Transfer], None] = lambda transfer: None
     """Told how far a download is."""
 
@@ -100,6 +102,7 @@ def stand(
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         RunStateError: the run cannot go on here.
     """
+    require_descriptors(found.plan.concurrency, len(found.plan.seeds))
     prepared = prepare(host, found.task, found.plan.profile, found.source, note)
     if record is not None:
         require_unchanged(record.folder, record.manifest, prepared)
@@ -118,25 +121,24 @@ def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
     return gpu_flavour(task.metadata.aira.evaluator)
 
 
-def lacked_packages(task: Task, flavour: Flavour) -> list[str]:
-    """What a task's scripts ask for and the images they run in do not have.
-
-    Where a submission is code, evaluating it begins in the agent image: there it is trained, traced or served.
-    """
-    metadata = task.metadata
-    evaluated = "agent" if metadata.aira.artifact.kind in {"module", "script"} else "evaluator"
-    lacked = lacking(flavour, metadata.container_python_requirements)
-    return sorted({*lacked, *lacking(flavour, metadata.evaluate_container_python_requirements, evaluated)})
+def declared_packages(task: Task) -> Declared:
+    """Return what a task's scripts and its submissions may import, as its metadata says."""
+    asked = task.metadata
+    return Declared(
+        agent=asked.container_python_requirements,
+        evaluate=asked.evaluate_container_python_requirements,
+        prepare=asked.prepare_code_python_requirements,
+        code=asked.aira.artifact.kind in {"module", "script"},
+        metadata=task.folder / "metadata.yaml",
+    )
 
 
 def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
     """Build images and make data, skipping what is done."""
     task.profile(profile)
-    flavour = load_flavour(flavour_for(task, profile, host.hardware))
-    images = host.build_images(flavour.name)
-    if lacked := lacked_packages(task, flavour):
-        note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
-    data = task_data(host.paths, task, profile, source=source.argument, image=images.evaluator)
+    images = host.build_images(flavour_for(task, profile, host.hardware), declared_packages(task))
+    raw = raw_content(task, profile, source, host.paths)
+    data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator)
     note(f"data of {task.title} ({profile})")
     prepare_task(
         task,
@@ -213,6 +215,14 @@ def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
             hint="aira-bench doctor",
         )
     return {check.name: check.ok for check in checks}
+
+
+def clean_up(host: Host, run_id: str, note: Note) -> None:
+    """Remove the containers of a run that is at its end. What cannot be removed is noted, and spoils no result."""
+    try:
+        host.sandbox.sweep(run_id)
+    except SandboxError as error:
+        note(f"left behind: {error.message}")
 
 
 def image_names(images: ImageSet) -> dict[str, str]:

@@ -27,13 +27,14 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import set_aside_unvouched_calls
-from aira_bench.runs.host import Ground, Host, Note, agent_spec, image_names, slot_limits, stand
+from aira_bench.runs.host import Ground, Host, Note, agent_spec, clean_up, image_names, slot_limits, stand
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.sandbox import ContainerSpec
+from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
 
@@ -55,7 +56,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         write_atomically(folder.agent_file, run.agent_file)
     manifest = _manifest(host, run, ground)
     keeper = open_run(folder, manifest, key, host.world.now, Witness(host.keys.seen))
-    _search(host, folder, manifest, run, ground, watch, keeper)
+    _search(host, folder, manifest, run, ground, note, watch, keeper)
     return folder
 
 
@@ -75,7 +76,7 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
     set_aside_unvouched_calls(record, host.keys.ring())
     folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
     keeper = host.keeper(record) if manifest.schema_version != 1 else None
-    _search(host, folder, manifest, run, ground, watch, keeper)
+    _search(host, folder, manifest, run, ground, note, watch, keeper)
     return folder
 
 
@@ -137,6 +138,7 @@ def _search(
     manifest: Manifest,
     run: ResolvedRun,
     ground: Ground,
+    note: Note,
     watch: Callable[[Progress], None],
     keeper: Keeper | None,
 ) -> None:
@@ -149,8 +151,9 @@ def _search(
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
+        sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
-        stack.callback(host.sandbox.sweep, manifest.run_id)
+        stack.callback(clean_up, host, manifest.run_id, note)
         slots = SlotPool(host.sandbox, _agent_specs(host, manifest, ground), partial(open_evaluator, evaluation))
         stack.callback(slots.close)
         session = SearchSession(
@@ -168,7 +171,7 @@ def _search(
             extensions=manifest.extensions,
         )
         run.agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
-        run_seeds(session, folder, partial(host.sandbox.sweep, manifest.run_id))
+        run_seeds(session, folder, partial(clean_up, host, manifest.run_id, note))
         if keeper is not None:
             keeper.close(plan.seeds)
         folder.compiled.clear()

@@ -13,7 +13,7 @@ from aira_bench.excerpts import LINE_CHARS
 from aira_bench.machine_failures import machine_failures
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
-from aira_bench.record.node import Node, best_node
+from aira_bench.record.node import Node, best_node, known_to_search
 from aira_bench.record.sealing import step_ended
 from aira_bench.runs.outside import ask
 from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, stream
@@ -91,6 +91,7 @@ def _run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnde
 
 def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile, seed: int) -> None:
     plan, nodes, step = session.plan, journal.nodes, len(journal.nodes) + 1
+    known = known_to_search(nodes)
     used_s = sum(node.timings.total_s for node in nodes)
     if session.stop.is_set():
         raise Stopped
@@ -99,8 +100,8 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
     if used_s >= plan.hours * 3600:
         return _end(session, journal, seed, "hours")
     action = ask(
-        session, "scaffold", lambda: session.policy.next(nodes, stream(seed, step, "policy")),
-        lambda found: fault_of_action(found, nodes),
+        session, "scaffold", lambda: session.policy.next(known, stream(seed, step, "policy")),
+        lambda found: fault_of_action(found, known),
     )  # fmt: skip
     if isinstance(action, Stop):
         return _end(session, journal, seed, "policy")
@@ -112,7 +113,7 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
     waits = Waits(session.stop, tell, clock=session.world.monotonic_s)
     hours = Deadline.after(plan.hours * 3600 - used_s, "hours", waits)
     try:
-        node = take_step(StepPlace(session, folder, nodes, seed, step, action, hours, waits))
+        node = take_step(StepPlace(session, folder, known, seed, step, action, hours, waits, journal.step))
     except OutOfTime:
         return _end(session, journal, seed, "hours")
     except BudgetExceeded as error:

@@ -12,7 +12,7 @@ from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.record.folder import SeedFolder
-from aira_bench.record.journal import SeedEnd
+from aira_bench.record.journal import SeedEnd, StepEnded
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Journal
 from aira_bench.record.sealing import Keeper
@@ -75,7 +75,7 @@ class StepPlace:
     session: SearchSession
     folder: SeedFolder
     journal: Journal
-    """The seed's finished steps."""
+    """What the seed's search knows: its finished steps, without those that infrastructure took."""
     seed: int
     step: int
     action: Proposing
@@ -83,13 +83,15 @@ class StepPlace:
     """What the journal leaves of the seed's hours; it began with this step, on the clock of `waits`."""
     waits: Waits
     """For whatever is nobody's fault; its time is none of the hours'."""
+    recorded: Callable[[int], StepEnded]
+    """The journal's line of a finished step."""
 
     def situation(self) -> Situation:
         """Return what the agent is told."""
         return Situation(
             action=self.action,
             journal=self.journal,
-            read_step=self.folder.read_step,
+            read_step=lambda step: self.folder.read_finished(self.recorded(step)),
             rng=stream(self.seed, self.step, "agent"),
             steps_left=self.session.plan.steps - self.step + 1,
             seconds_left=self.hours.limit_s,

@@ -1,8 +1,7 @@
 """One step from proposal to node: propose, execute, analyze, evaluate (`phases`), each a value for the next.
 
 The course of a step is one immutable value that grows phase by phase, and `_node` alone makes a node of it. Where
-infrastructure fails for good, a step ends as `infra_error`; if its code had run by then, it buys nothing: the step
-counts as one without a result, and only one whose code never ran is lost (`Node.is_lost`).
+infrastructure fails for good, a step ends as `infra_error`: it is counted, and no search, rate or mean knows of it.
 
 Not covered: attempts (`retries`), and which class an ending has (`outcomes`).
 """
@@ -18,7 +17,7 @@ from aira_bench.evaluation.verdict import Scored, trusted_score
 from aira_bench.record.node import Node, Timings
 from aira_bench.runs.outcomes import Assessment, assess, failure_of
 from aira_bench.runs.phases import Executed, analyze, evaluate, execute, propose
-from aira_bench.runs.retries import Undone, in_slot
+from aira_bench.runs.retries import Doubt, Undone, in_slot
 from aira_bench.runs.session import StepPlace
 
 
@@ -50,7 +49,8 @@ def take_step(place: StepPlace) -> Node:
     code, course = proposed.proposal.code, Course(proposed.proposal, proposed.seconds)
     if proposed.proposal.failure:
         return _node(place, course, Assessment("buggy", proposed.proposal.failure))
-    ran = in_slot(place, lambda slot: execute(place, slot, code), place.folder.node(place.step))
+    doubt = Doubt()
+    ran = in_slot(place, lambda slot: execute(place, slot, code, doubt), place.folder.node(place.step))
     if isinstance(ran, Undone):
         return _without_result(place, course, ran)
     course = replace(course, execute_s=ran.result.seconds, attempts=1 + ran.repeats, code_ran=True)
@@ -69,7 +69,8 @@ def _judged(place: StepPlace, course: Course, executed: Executed, analysis: Anal
         return _node(place, replace(course, analysis=analysis), replace(failure, claimed=claimed))
     content = (place.folder.node(place.step) / brief.artifact.name).read_bytes()
     submission = Submission.of(brief.artifact, content)
-    judged = in_slot(place, lambda slot: evaluate(place, slot, submission), place.folder.verdict(place.step))
+    doubt = Doubt()
+    judged = in_slot(place, lambda slot: evaluate(place, slot, submission, doubt), place.folder.verdict(place.step))
     if isinstance(judged, Undone):
         return _without_result(place, course, judged)
     verdict, evaluation = judged.result.verdict, place.session.evaluation

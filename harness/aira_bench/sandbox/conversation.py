@@ -103,7 +103,10 @@ class Answers:
 
 
 class DockerConversation:
-    """The host's end of one conversation. `kill` ends the container; it is called at the first failure."""
+    """The host's end of one conversation. `kill` ends the container; it is called at the first failure.
+
+    `require_untouched` raises where somebody else killed or paused the container: then it broke by that.
+    """
 
     def __init__(
         self,
@@ -112,9 +115,10 @@ class DockerConversation:
         most_bytes: int,
         kill: Callable[[], None],
         last_words: Callable[[], str],
+        require_untouched: Callable[[], None] = lambda: None,
     ) -> None:
         self._send, self._answers, self._most_bytes = send, answers, most_bytes
-        self._kill, self._last_words = kill, last_words
+        self._kill, self._last_words, self._require_untouched = kill, last_words, require_untouched
 
     def greeting(self, timeout_s: float) -> bytes:
         """Return the message the command begins with. The door for it was opened before the command ran.
@@ -148,10 +152,12 @@ class DockerConversation:
             send()
             return self._answers.wait(deadline_s)
         except TimeoutError as error:
+            self._require_untouched()
             raise ConversationTimeout("A container did not answer in time and was killed.") from error
         except OSError as error:
             raise SandboxError(f"A container was lost in a conversation ({error}).") from error
         except SandboxError as error:
+            self._require_untouched()
             raise SandboxError(f"{error.message} {self._last_words()}".rstrip()) from error
         finally:
             # Also when interrupted: an answer that still comes must never meet another request.

@@ -24,6 +24,10 @@ Role = Literal["agent", "fit", "judge", "predict", "prepare", "probe"]
 EndReason = Literal["exited", "timeout", "out_of_memory", "output_flood"]
 """`exited`: by itself, with a status. The others were ended: by the host at the deadline, by the kernel or the host for
 memory, by the host for printing without end."""
+LossReason = Literal["failed", "away", "outside", "unexplained"]
+"""Why a step has no outcome: the engine `failed` at something; it went `away` and took its containers along; somebody
+killed, paused or removed the container from `outside`; or it was killed and the engine knows of no hand (`StepOutcome.
+is_unexplained`), which is run again once."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class ArtifactRequest:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What the engine saw. `exit_code` is None when the host killed the container."""
+    """What the engine saw. `exit_code` is None unless the container ended by itself."""
 
     ended: EndReason
     exit_code: int | None
@@ -132,16 +136,28 @@ class StepOutcome:
     peak_memory_mib: float | None
     above: str = ""
     """What was exceeded, where the host or the kernel ended it for that: `512 MiB of kernel memory`."""
+    is_unexplained: bool = False
+    """Ended by SIGKILL or SIGTERM, of which the engine knows nothing: by its own code, or by the machine's doing (a
+    host out of memory). Run again once; a second such end is the code's own."""
+
+
+class EndedFromOutside(SandboxError):
+    """Somebody killed, stopped, paused or removed a running container through the engine. Never its code's doing."""
 
 
 class StepLost(SandboxError):
-    """The engine failed after a step's code had begun: it can have seen all that a step sees. Holds what it printed."""
+    """A step has no outcome though its code had begun: it can have seen all that a step sees. Holds what it printed."""
 
     def __init__(
-        self, message: str, *, hint: str | None = None, output: tuple[CapturedOutput, CapturedOutput] | None = None
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        output: tuple[CapturedOutput, CapturedOutput] | None = None,
+        why: LossReason = "failed",
     ) -> None:
         super().__init__(message, hint=hint)
-        self.output = output
+        self.output, self.why = output, why
 
 
 class FilesTooLarge(AiraError):
@@ -215,6 +231,11 @@ class PreparedContainer(Protocol):
 
     def inspect(self) -> Mapping[str, Any]:
         """Return what the engine says it has set for the container, in the terms of Docker's inspection."""
+        ...
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it still waits for its files, as far as the host can tell: it may have died with its engine."""
         ...
 
     def close(self) -> None:

@@ -18,20 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aira_bench.docker_engine import Attachment, DockerEngine
-from aira_bench.errors import SandboxError
+from aira_bench.docker_engine import Attachment, DockerEngine, Missing
+from aira_bench.errors import EngineAway, SandboxError
 from aira_bench.excerpts import LINE_CHARS
 from aira_bench.machine_failures import machine_failures
 from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
 from aira_bench.sandbox.conversation import Answers, DockerConversation
-from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, EndWatch
+from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, EndWatch, touched
 from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
+    EndedFromOutside,
     FilesTooLarge,
     Limits,
+    LossReason,
     RejectedArtifact,
     StepLost,
     StepOutcome,
@@ -123,7 +125,7 @@ class DockerStep:
         except SandboxError as error:
             if not self._pump.has_begun:
                 raise
-            raise StepLost(error.message, hint=error.hint, output=self._pump.captured()) from error
+            raise StepLost(error.message, hint=error.hint, output=self._pump.captured(), why=_why(error)) from error
 
     def _run(
         self, message: bytes, timeout_s: float, artifacts: Sequence[ArtifactRequest], destination: Path
@@ -135,7 +137,9 @@ class DockerStep:
         copied = {request.name: self._copy(request, destination, ending) for request in artifacts}
         stdout, stderr = self._pump.captured()
         peak_mib = self._watch.peak_memory_mib
-        return StepOutcome(ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above)
+        return StepOutcome(
+            ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above, ending.unexplained
+        )
 
     def converse(
         self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float
@@ -156,8 +160,9 @@ class DockerStep:
         except OSError as error:
             raise SandboxError(f"A container was lost before its conversation began ({error}).") from error
         conversation = DockerConversation(
-            self._attachment.send, answers, most_bytes, self._kill_quietly, self._last_words
-        )
+            self._attachment.send, answers, most_bytes, self._kill_quietly, self._last_words,
+            self._watch.require_untouched,
+        )  # fmt: skip
         conversation.greeting(max(deadline_s - time.monotonic(), 0.001))
         return conversation
 
@@ -190,6 +195,11 @@ class DockerStep:
             raise FilesTooLarge(f"the files take {taken} bytes, the workspace holds {self._limits.workspace_mib} MiB")
         self._settle()
         return message
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it still waits for its files (`PreparedContainer.is_waiting`)."""
+        return self._pump.is_waiting and not self._used
 
     @property
     def was_used(self) -> bool:
@@ -240,15 +250,25 @@ class DockerStep:
         """Why a file was not read: the workspace's doing, unless the engine says what befell the reader.
 
         Raises:
-            SandboxError: the engine does not answer, or somebody else killed the reader.
+            EndedFromOutside: somebody else killed, stopped, paused or removed the reader.
+            SandboxError: the engine does not answer.
         """
-        state = self._engine.inspect_container(self.containers.reader)["State"]
-        by_hand = self._engine.was_killed_by_hand(self.containers.reader, 0)
+        try:
+            state = self._engine.inspect_container(self.containers.reader)["State"]
+            told = self._engine.told_of(self.containers.reader)
+        except Missing:
+            told = ("removed",)
         self._watch.require_unswept()
-        if by_hand:
-            raise SandboxError(f"The workspace reader was killed from outside: {error.message}") from error
+        if told:
+            raise touched("workspace reader", told) from error
         status = "is running" if state["Running"] else f"ended with exit status {state['ExitCode']}"
         return RejectedArtifact(request.name, "unreadable", f"{error.message} The reader {status}.")
+
+
+def _why(error: SandboxError) -> LossReason:
+    if isinstance(error, EngineAway):
+        return "away"
+    return "outside" if isinstance(error, EndedFromOutside) else "failed"
 
 
 def hand_over(

@@ -25,6 +25,7 @@ from pydantic import (
 from aira_bench.errors import TaskError, UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import find_extension, is_reference
+from aira_bench.requirement import read_requirement
 from aira_bench.tasks.folder_check import read_text
 from aira_bench.tasks.plain_yaml import read_plain_yaml
 from aira_contract.containers import DATA, HIDDEN, LOGS, TASK
@@ -47,6 +48,17 @@ def _as_list(value: Any) -> Any:  # noqa: ANN401
     return [value] if isinstance(value, str) else value
 
 
+def _as_requirements(value: Any) -> Any:  # noqa: ANN401
+    """A published folder has `-sktime` where a list was meant: YAML reads that as one text."""
+    if not isinstance(value, str):
+        return value
+    return [name for name in re.split(r"\s+-\s*", value.strip().removeprefix("-").strip()) if name]
+
+
+def _a_requirement(text: str) -> str:
+    return str(read_requirement(text))
+
+
 def _as_shape(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str):
         if len(value) > _MOST_SHAPE_CHARS or not _SHAPE.fullmatch(value):
@@ -56,6 +68,8 @@ def _as_shape(value: Any) -> Any:  # noqa: ANN401
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Requirements = Annotated[tuple[Annotated[str, AfterValidator(_a_requirement)], ...], BeforeValidator(_as_requirements)]
+"""Packages, each with versions it may have."""
 Positive = Annotated[int, Field(gt=0, lt=1 << 62)]
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
@@ -245,9 +259,9 @@ class TaskMetadata(_Schema):
 
     metric_lower_is_better: StrictBool
     file_export_globs: Names
-    container_python_requirements: Names = ()
-    evaluate_container_python_requirements: Names = ()
-    prepare_code_python_requirements: Names = ()
+    container_python_requirements: Requirements = ()
+    evaluate_container_python_requirements: Requirements = ()
+    prepare_code_python_requirements: Requirements = ()
     logging_info: LoggingInfo
     aira: AiraBlock = AiraBlock()
 

@@ -24,6 +24,7 @@ from aira_bench.tasks.data_source import DataSource, RawData
 from aira_bench.tasks.folder_check import IGNORED, check_folder
 from aira_bench.tasks.store import TaskData, hash_tree
 from aira_bench.tasks.task import Task
+from aira_bench.unfinished import only_one, staging_folder, sweep_staging
 from aira_bench.world import World
 from aira_contract.containers import LOGS, OUTPUT, RAW, TASK, WORKSPACE
 from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
@@ -71,35 +72,55 @@ def prepare_task(
     """
     if data.ready:
         return False
-    staging = data.folder.with_name(f".{data.folder.name}.{world.new_id()}")
-    staging.parent.mkdir(parents=True, exist_ok=True)
-    staging.mkdir(mode=0o700)  # closed from the start: labels lie in it long before it is finished
-    try:
-        empty = staging / "no-raw-data"
-        empty.mkdir()
-        raw = provide(empty)
-        check_folder(task.folder)
-        shutil.copytree(task.folder, staging / "task", symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
-        _make_readable(staging / "task")
-        halves = {"public": PREPARE_SCRIPT, "hidden": HIDDEN_SCRIPT}
-        for half, script in halves.items():
-            note(f"running {script}")
-            spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid)
-            _make_half(task, profile, script, staging / half, spec, sandbox)
-        artifact = task.metadata.aira.artifact.name
-        (staging / "hidden" / artifact).unlink(missing_ok=True)
-        empty.rmdir()
-        marker: dict[str, Any] = {
-            half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half in halves
-        }
-        marker |= {"synthetic": source.synthetic, "files": raw.files}
-        (staging / "ready.json").write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-        if data.folder.exists():
-            shutil.rmtree(data.folder)
-        staging.rename(data.folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    data.folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep_staging(data.folder.parent)
+
+    def waiting() -> None:
+        note(f"another process prepares the data of {task.title} ({profile}); waiting")
+
+    with only_one(data.folder.with_name(f".{data.folder.name}.lock"), waiting):
+        if data.ready:  # by whoever was waited for; a store that is ready may be in use, and is never touched again
+            return False
+        with staging_folder(data.folder, world.new_id()) as staging:
+            _make(task, profile, staging, source, provide, sandbox, image, world, note, gpu_uuid)
+            if data.folder.exists():
+                shutil.rmtree(data.folder)
+            staging.rename(data.folder)
     return True
+
+
+def _make(
+    task: Task,
+    profile: str,
+    staging: Path,
+    source: DataSource,
+    provide: Callable[[Path], RawData],
+    sandbox: Sandbox,
+    image: str,
+    world: World,
+    note: Callable[[str], None],
+    gpu_uuid: str | None,
+) -> None:
+    """Fill a folder that nobody else can enter: labels lie in it long before it is finished."""
+    empty = staging / "no-raw-data"
+    empty.mkdir()
+    raw = provide(empty)
+    check_folder(task.folder)
+    shutil.copytree(task.folder, staging / "task", symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
+    _make_readable(staging / "task")
+    halves = {"public": PREPARE_SCRIPT, "hidden": HIDDEN_SCRIPT}
+    for half, script in halves.items():
+        note(f"running {script}")
+        spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid)
+        _make_half(task, profile, script, staging / half, spec, sandbox)
+    artifact = task.metadata.aira.artifact.name
+    (staging / "hidden" / artifact).unlink(missing_ok=True)
+    empty.rmdir()
+    marker: dict[str, Any] = {
+        half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half in halves
+    }
+    marker |= {"synthetic": source.synthetic, "files": raw.files}
+    (staging / "ready.json").write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
 def half_spec(

@@ -17,7 +17,7 @@ from aira_bench.agents.agent import Brief, Situation, StepReport
 from aira_bench.agents.llm.llm_agent import ANALYSIS_SCHEMA, CALL_DEADLINE_S, FORMAT_RETRIES, LlmAgent
 from aira_bench.agents.llm.memory import remember_ancestors, remember_valid
 from aira_bench.agents.llm.model_sources import Budgets, FunctionSource, ProviderSource
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger
+from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger, Spent
 from aira_bench.cards.card import Card, Prices
 from aira_bench.errors import BudgetExceeded, ModelError, UsageError
 from aira_bench.llm.model import Completion, CompletionRequest, FinishReason, Message, Usage
@@ -314,7 +314,7 @@ def test_a_call_that_could_break_a_budget_is_not_made(caps: Caps) -> None:
 
 def test_what_was_spent_before_a_crash_counts(tmp_path: Path) -> None:
     ledger = Ledger(Caps(usd=0.02), "run")
-    ledger.add([completion(CODE, cost=0.019)])
+    ledger.add(Spent(0.019, 600))
     with pytest.raises(BudgetExceeded, match=r"0\.0190"):
         budgeted(ledger, []).complete(REQUEST, deadline_s=1)
 

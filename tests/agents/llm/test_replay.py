@@ -11,7 +11,7 @@ from aira_bench.agents.llm.model_sources import (
     FunctionSource,
     ReplaySource,
     load_function,
-    recorded_completions,
+    recorded_exchanges,
 )
 from aira_bench.agents.llm.spending import Caps
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
@@ -64,7 +64,7 @@ def test_a_replay_answers_by_step_and_position_and_is_recorded_again(recorded: R
         model = source.model(situation(calls, step), "propose")
         said = [model.complete(request("other words, later"), deadline_s=1.0).text for _ in range(2)]
         assert said == [f"to {step} first", f"to {step} second"]
-        assert [each.text for each in recorded_completions(calls)] == said
+        assert [each.completion.text for each in recorded_exchanges(calls)] == said
     assert "recorded" in model.name
 
 
@@ -105,9 +105,9 @@ def test_what_is_recorded_is_not_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_everything_recorded_of_a_seed_is_counted(recorded: RunFolder, tmp_path: Path) -> None:
-    found = recorded_completions(recorded.seed(0).path / "calls")
-    assert sum(each.cost_usd or 0 for each in found) == 3.0
-    assert recorded_completions(tmp_path / "nothing") == []
+    found = recorded_exchanges(recorded.seed(0).path / "calls")
+    assert sum(each.completion.cost_usd or 0 for each in found) == 3.0
+    assert recorded_exchanges(tmp_path / "nothing") == []
 
 
 def test_a_users_function_is_loaded_and_one_that_breaks_is_named(tmp_path: Path) -> None:

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.agents.agent import Situation
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger
+from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger, spent_on
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.model_of_card import connect
-from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
-from aira_bench.llm.provider_model import ProviderModel
-from aira_bench.llm.recording import RecordingModel, ScriptedModel, read_exchanges
-from aira_bench.llm.trial import trial_request, try_model
+from aira_bench.llm.provider_model import WaitingModel
+from aira_bench.llm.recording import Exchange, RecordingModel, ScriptedModel, read_exchanges
+from aira_bench.llm.trial import TRIAL_POLICY, try_model
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Node
 from aira_bench.waiting import Waits
@@ -44,7 +43,7 @@ class ProviderSource:
     """A card's model behind the run's limiter and budgets."""
 
     card: Card
-    provider: ProviderModel
+    provider: WaitingModel
     budgets: Budgets
     _run: Ledger = field(init=False)
     _seeds: dict[int, Ledger] = field(default_factory=dict)
@@ -80,25 +79,19 @@ class ProviderSource:
         Raises:
             ModelError: key, address or model are wrong.
         """
-        request = trial_request(self.card)
-        bound_usd, bound_tokens = upper_bound_usd(self.card, request) or 0.0, tokens_upper_bound(self.card, request)
+        model = BudgetedModel(self.provider.within(waits, TRIAL_POLICY), self.card, (self._run,))
         try:
-            self._run.reserve(bound_usd, bound_tokens)
+            return try_model(model, self.card).said
         except BudgetExceeded:
             return f"{self.card.name} was not tried: its budget holds no call at all"
-        trial = None
-        try:
-            trial = try_model(self.provider, request, waits)
-        finally:
-            self._run.settle(bound_usd, bound_tokens, trial.completion if trial else None)
-        return trial.said
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count the calls that earlier processes recorded, for the run and for each seed."""
         for seed, folder in calls.items():
-            completions = recorded_completions(folder)
-            self._run.add(completions)
-            self._ledger(seed).add(completions)
+            for exchange in recorded_exchanges(folder):
+                spent = spent_on(self.card, exchange.request, exchange.completion)
+                self._run.add(spent)
+                self._ledger(seed).add(spent)
 
     def card_values(self) -> Mapping[str, object]:
         """Return the card as JSON values, for the manifest."""
@@ -187,10 +180,10 @@ class ReplaySource:
         return next((node for node in nodes if node.step == situation.step), None)
 
 
-def recorded_completions(folder: Path) -> list[Completion]:
-    """Return every answer recorded below a seed's folder of calls, by folder and then by number."""
+def recorded_exchanges(folder: Path) -> list[Exchange]:
+    """Return every call recorded below a seed's folder of calls, by folder and then by number."""
     folders = sorted({path.parent for path in folder.rglob("call_*.json")})
-    return [exchange.completion for path in folders for exchange in read_exchanges(path)]
+    return [exchange for path in folders for exchange in read_exchanges(path)]
 
 
 def load_function(path: Path) -> Callable[[CompletionRequest], Completion | str]:

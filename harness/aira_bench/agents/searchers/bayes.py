@@ -85,7 +85,7 @@ class BayesAgent(UnlookingAgent):
         """
         primitives, layers = search_space(brief, self.name)
         space, history = Space(len(primitives), layers), evaluations(brief, situation)
-        search = self.search(space, len(situation.journal) + situation.steps_left, history)
+        search = self.search(space, situation.step - 1 + situation.steps_left, history)
         tried, known = {one.codes for one in history}, sum(one.value is not None for one in history)
         if search.candidates is not None and tried.issuperset(search.candidates):
             return Proposal("", "", failure=f"all {len(search.candidates)} architectures of the space have been tried")

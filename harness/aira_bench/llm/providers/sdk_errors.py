@@ -1,6 +1,5 @@
 """Errors of the Anthropic and OpenAI SDKs, which are generated from one template and fail alike."""
 
-import json
 from datetime import datetime
 from types import ModuleType
 
@@ -30,6 +29,6 @@ def failure_of(error: Exception, sdk: ModuleType, now: datetime) -> ProviderFail
         return ProviderFailure("transient", "the connection timed out")
     if isinstance(error, (sdk.APIConnectionError, OSError, ProviderFailure)):
         return failure_of_connection(error)
-    if isinstance(error, (sdk.APIError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)):
+    if isinstance(error, (sdk.APIError, ValueError, RecursionError)):
         return ProviderFailure("transient", f"the answer's body is malformed: {shorten(str(error))}")
     raise error
