@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from aira_bench.agents.agent import Brief, brief_for
+from aira_bench.agents.agent import Agent, Brief, brief_for
 from aira_bench.agents.llm.data_preview import preview
+from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
@@ -47,9 +48,11 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
     Raises:
         UsageError: the name is taken, or cannot name a run.
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
+        ModelError: the agent's provider refuses key, address or model.
         Stopped: the user stopped it.
     """
     wanted = wanted_of(host, run.plan)
+    _try_model(run.agent, note)
     ground = stand(host, run, "agent", note)
     key = host.keys.machine_key()
     with making_run(host.paths.runs, run.plan.name) as made:
@@ -78,6 +81,7 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
         found = reopen(manifest.plan)
         ground = stand(host, found, "agent", note, record)
         run = reopen_agent(found, host.paths, record)
+        _try_model(run.agent, note)
         set_aside_unvouched_calls(record, host.keys.ring())
         folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
         keeper = host.keeper(record) if manifest.schema_version != 1 else None
@@ -85,6 +89,12 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
             keeper.remember()
         _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, watch, keeper)
     return folder
+
+
+def _try_model(agent: Agent, note: Note) -> None:
+    """Find out with one tiny call whether a provider takes key, address and model, where one will be asked."""
+    if isinstance(agent, LlmAgent) and (said := agent.try_model(Waits())):
+        note(said)
 
 
 def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
