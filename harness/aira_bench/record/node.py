@@ -94,6 +94,9 @@ class Node:
     """False where infrastructure ended the step before any of its code began."""
     fitness_standard_error: float | None = None
     """Of the fitness, where that is estimated; a difference within it says nothing."""
+    cores: int | None = None
+    """How many cores its containers had; within a fixed time, more of them train more. None where none ran, and in
+    records of versions that did not say."""
     parts: dict[str, float] = field(default_factory=dict, hash=False)
     """What the hidden validation score is the mean of, by the name of each part and rounded as the fitness is."""
 

@@ -25,12 +25,15 @@ from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
+from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.extensions_used import evaluator_of, require_same
-from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand
+from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand, wanted_of
+from aira_bench.runs.leases import leased
 from aira_bench.runs.resolve import reopen
 from aira_bench.runs.retries import ATTEMPTS, Doubt
 from aira_bench.sandbox.patience import Patience, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.waiting import Waits
 from aira_contract.settings import SeedSet
 
 SEED_SET: SeedSet = "final"
@@ -77,6 +80,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
     require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
+        require_unmoved(record, host.keys.ring())
         ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)
@@ -86,7 +90,9 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
-        evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, plan, task)[0], ahead)
+        (place,) = stack.enter_context(leased(wanted_of(host, plan), Waits(tell=note), note, most=1))
+        (limits,) = slot_limits(plan, task, [place])
+        evaluator = open_evaluator(setting, host.sandbox, limits, ahead)
         stack.callback(evaluator.close)
         keeper = host.keeper(record)
         refused = []
