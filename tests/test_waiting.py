@@ -53,7 +53,7 @@ def test_clock_and_waits_add_up_to_the_time_that_passed_however_waits_overlap(
 ) -> None:
     world = PlayedWorld()
     waits = Waits(clock=world.monotonic_s)
-    hours = Deadline.after(3600.0, "hours", waits.clock_s)
+    hours = Deadline.after(3600.0, "hours", waits)
     opened, waited_s = [], 0
     for what, reason, seconds in events:
         if what == "begin":

@@ -91,7 +91,7 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
         return _end(session, journal, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))
     waits = Waits(session.stop, lambda text: session.watch(Progress(seed, step, text)), clock=session.world.monotonic_s)
-    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", waits.clock_s)
+    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", waits)
     try:
         node = take_step(StepPlace(session, folder, known, seed, step, action, hours, waits, journal.step))
     except OutOfTime:
