@@ -89,7 +89,7 @@ class Injector:
         if path is None:
             return False
         with self._lock:
-            name = _RANDOM.sub("*", os.path.relpath(path, self.root))
+            name = generalized(os.path.relpath(path, self.root))
             nth = self._counts[call, name]
             self._counts[call, name] += 1
             here = Point(call, name, nth)
@@ -220,6 +220,11 @@ class _Raw(io.FileIO):
         if self.injector.before("write", self.fileno()):
             return self.injector._half(self.fileno(), bytes(data))
         return super().write(data) or 0
+
+
+def generalized(path: str) -> str:
+    """A path with its random parts out."""
+    return _RANDOM.sub("*", path)
 
 
 def _opening(flags: int) -> str:
