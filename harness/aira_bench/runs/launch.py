@@ -190,7 +190,7 @@ def _search(
         sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)
-        places = stack.enter_context(leased(wanted, Waits(tell=note), note))
+        places = stack.enter_context(leased(wanted, Waits(tell=lambda _, text: note(text)), note))
         specs = _agent_specs(manifest, ground, places)
         slots = SlotPool(host.sandbox, specs, partial(open_evaluator, evaluation))
         stack.callback(slots.close)
