@@ -29,7 +29,8 @@ from aira_bench.record.run_record import read_run, read_runs
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
-from aira_bench.record.trust import read_resumable, set_aside_unvouched_calls
+from aira_bench.record.trust import read_resumable
+from aira_bench.runs.in_flight import set_aside_unvouched_calls
 from generated_runs import LONG_AGO, copy_seed, manifest, write_run
 
 KEY, OTHER = MachineKey(b"1" * 32), MachineKey(b"2" * 32)

@@ -4,17 +4,19 @@ Only the judge's own output is read here, never an agent's. The score block is t
 script may echo parts of a submission before it.
 """
 
+import builtins
 import json
 import math
 import re
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aira_bench.errors import EvaluationFailed, SandboxError
-from aira_bench.excerpts import PROBLEM_CHARS
+from aira_bench.excerpts import PROBLEM_CHARS, VALUE_CHARS
 from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.sandbox import StepLost
 from aira_bench.tasks.task import Task
@@ -25,6 +27,10 @@ Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 StandardError = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 """Of an estimated score, in the score's own unit; None where a score is computed, not estimated."""
 Remark = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[ -~]+$")]
+_EXCEPTIONS = {"EmptyDataError", "JSONDecodeError", "ParserError"} | {
+    name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
+}
+"""Python's own and those of the parsers that upstream's scripts use: a closed list, so that no label can be one."""
 _BLOCK = re.compile(r"\s*(\{[^{}]*\})")
 
 
@@ -93,6 +99,24 @@ class Refused:
 
 
 Verdict = Scored | Refused
+_MOST_PARTS = 32
+
+
+def validation_parts(details: Mapping[str, Any], decimals: int) -> dict[str, float]:
+    """Return the scores whose mean the hidden validation score is, by name and rounded as that is shown to a search.
+
+    Nothing else of a report's details is ever shown: they hold the same of the hidden test data.
+    """
+    validation = details.get("validation")
+    parts = validation.get("tasks") if isinstance(validation, Mapping) else None
+    if not isinstance(parts, Mapping) or len(parts) > _MOST_PARTS:
+        return {}
+    found: dict[str, float] = {}
+    for name, score in parts.items():
+        value = score.get("micro") if isinstance(score, Mapping) else score
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            found[str(name)[:VALUE_CHARS]] = round(float(value), decimals)
+    return found
 
 
 class Unexplained(StepLost):
@@ -134,6 +158,8 @@ class ScriptEnd:
     seconds: float
     no_report: str = "missing"
     """Why there is no report where one is due."""
+    kept_in: str = "its output"
+    """Where a user finds what it said in full."""
 
 
 def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
@@ -166,7 +192,7 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
     except ValueError as error:
         if reports:
             raise EvaluationFailed(f"The evaluation of {task.title} gave no score: {error}.") from error
-        return Refused(str(error), end.seconds)
+        return Refused(f"{error} (see {end.kept_in})", end.seconds)
     if not reports:
         return Scored(test, None, None, evaluator_version="task", seconds=end.seconds)
     if end.report is None:
@@ -202,9 +228,13 @@ def _scored(task: Task, report: CheckedReport, test: float) -> Scored:
 
 
 def _refusal(task: Task, end: ScriptEnd) -> str:
-    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so they stay here."""
+    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so of those only the kind of
+    the exception is told, and where a user finds the rest.
+    """
     if not task.metadata.aira.report:
-        return "the task's evaluate.py refused the submission"
+        kind = end.last_words.partition(":")[0].rpartition(".")[2]
+        cause = kind if kind in _EXCEPTIONS else f"exit status {end.status}"
+        return f"the task's evaluate.py refused the submission: {cause} (see {end.kept_in})"
     return (end.last_words or "the submission cannot be read").split("error: ", 1)[-1]
 
 
