@@ -15,7 +15,8 @@ Not covered: what was never recorded or was removed whole, as a run that somebod
 (docs/decisions/0014-signed-records.md says what can be seen and what cannot).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,9 +24,9 @@ from typing import Literal
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, naming, read_file
 from aira_bench.keys import KeyRing
-from aira_bench.record.chain import MOST_BYTES, Chain, read_chain, require_signed
+from aira_bench.record.chain import MOST_BYTES, BrokenChain, Chain, read_chain, require_signed
 from aira_bench.record.confirmations import read_confirmations
-from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.folder import FROM_LAST_GOOD, RunFolder, SeedFolder
 from aira_bench.record.journal import (
     JournalContent,
     SeedEnded,
@@ -237,12 +238,12 @@ def _size(path: Path) -> int:
 
 def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecord:
     folder, manifest, ring = reading.folder, reading.manifest, reading.ring
-    with naming(f"seed {seed}"):
+    with naming(f"seed {seed}"), _offering_repair(folder):
         place = folder.seed(seed)
         reading.allow_records(place)
         with naming("journal.jsonl"):
             remembered = Witness(ring.seen).recall(manifest.run_id, journal_name(seed))
-            content = read_journal(folder.path, f"seeds/{seed}/journal.jsonl", ring)
+            content = _journal(folder, seed, ring)
             chain = content.chain
             if seal is not None:
                 _require_sealed(chain, seal)
@@ -281,6 +282,27 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
             chain.signers or ((None,) if chain.bodies else ()),
             _restarts(content),
         )
+
+
+@contextlib.contextmanager
+def _offering_repair(folder: RunFolder) -> Iterator[None]:
+    """Name the command that goes on before what is wrong with a seed."""
+    try:
+        yield
+    except Unacceptable as error:
+        error.hint = error.hint or folder.command("resume", FROM_LAST_GOOD)
+        raise
+
+
+def _journal(folder: RunFolder, seed: int, ring: KeyRing) -> JournalContent:
+    name = f"seeds/{seed}/journal.jsonl"
+    try:
+        return read_journal(folder.path, name, ring)
+    except BrokenChain as error:
+        good = read_file(folder.path, name, MOST_BYTES).splitlines()[: error.line - 1]
+        steps = sum(line.endswith(b'"event":"step_ended"}}') for line in good)
+        error.args = (f"{error}; its last good step is {steps or 'none'}",)
+        raise
 
 
 def _restarts(content: JournalContent) -> int:

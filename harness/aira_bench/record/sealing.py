@@ -7,7 +7,7 @@ Not covered: whether all of it agrees (`aira_bench.record.run_record`), and conf
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -127,6 +127,12 @@ class Keeper:
                 chain = read_journal(self.folder.path, f"seeds/{seed}/journal.jsonl").chain
                 seals.append(SeedSeal(seed, len(chain.bodies), chain.seal))
             append(RunEnded(tuple(seals), self.at()))
+
+    def require_own(self, first: object, place: SeedFolder) -> None:
+        """Raises Unacceptable unless the first event of a journal says that it is this run's, and of this seed."""
+        expected = SeedOpened(self.run_id, int(place.path.name), self.manifest_sha256, "")
+        if not isinstance(first, SeedOpened) or replace(first, at="") != expected:
+            raise Unacceptable("it does not begin with the line that says whose it is")
 
     def accept(self, differences: tuple[Difference, ...], finished: Sequence[tuple[int, int]]) -> None:
         """Record that the run goes on although something changed; `finished` are each seed and its finished steps."""

@@ -19,11 +19,16 @@ from aira_bench.cards.card_files import find_card
 from aira_bench.errors import RunStateError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.hardware import Hardware
+from aira_bench.keys import KeyFolder
+from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest
+from aira_bench.record.repair import repair
 from aira_bench.record.run_record import RunRecord
-from aira_bench.record.sealing import Difference
+from aira_bench.record.sealing import Difference, Keeper
+from aira_bench.record.seen_chains import Witness
 from aira_bench.runs.provenance import python_version, software_versions, source_revision
 from aira_bench.version import __version__
+from aira_bench.world import World
 
 ACCEPT = "--accept-changes"
 TRUST = "--trust-agent"
@@ -39,10 +44,27 @@ def differences(record: RunRecord) -> tuple[Difference, ...]:
     """
     then, now = dict(_of_manifest(record.manifest)), dict(_of_today(record.manifest))
     for accepted in record.accepted:
-        then |= {each.what: each.now for each in accepted.differences}
+        then |= {each.what: each.now for each in accepted.differences if each.what in then.keys() | now.keys()}
     names = sorted(then.keys() | now.keys())
     pairs = ((name, then.get(name, _NONE), now.get(name, _NONE)) for name in names)
     return tuple(Difference(name, before, today) for name, before, today in pairs if before != today)
+
+
+def take_back(folder: RunFolder, keys: KeyFolder, world: World) -> tuple[Difference, ...]:
+    """Take a damaged run back to the last good step of each seed; return what was damaged, which its record names.
+
+    Raises:
+        RunStateError: a process works on the run, or too little of it is left.
+    """
+    lock = folder.lock()
+    try:
+        return repair(
+            folder, keys.ring(), lambda manifest, digest: Keeper(
+                folder, keys.machine_key(), manifest.run_id, digest, world.now, Witness(keys.seen)
+            )
+        )  # fmt: skip
+    finally:
+        os.close(lock)
 
 
 def require_accepted(record: RunRecord, found: tuple[Difference, ...]) -> None:
