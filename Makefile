@@ -36,9 +36,9 @@ search: $(VENV)/installed
 	HYPOTHESIS_PROFILE=search OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto --timeout 1200
 
 # Every fault of tests/faults: some 3,000 runs on a played engine, about 15 minutes on two cores; docs/reliability.md has
-# what came of it.
+# the table.
 faults: $(VENV)/installed
-	$(BIN)/python tests/faults/all_faults.py
+	$(BIN)/python tests/faults/all_faults.py --write docs/reliability.md
 
 check: $(VENV)/installed
 	$(BIN)/ruff check
