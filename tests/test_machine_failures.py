@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,14 @@ def test_a_library_that_dresses_up_a_failure_of_the_machine_is_seen_through(
     assert failure is not None
     assert "no file descriptors left" in failure.message
     assert machine_failure(wrap(ConnectionRefusedError(errno.ECONNREFUSED, "refused"))) is None
+
+
+def test_a_folder_that_cannot_be_copied_for_want_of_disk_is_no_defect() -> None:
+    failed = [("a", "b", "[Errno 28] No space left on device: 'b'"), ("c", "d", "[Errno 28] No space left on device")]
+    failure = machine_failure(shutil.Error(failed))
+    assert failure is not None
+    assert "the disk is full" in failure.message
+    assert machine_failure(shutil.Error([("a", "b", "[Errno 13] Permission denied: 'b'")])) is None
 
 
 def test_want_of_descriptors_is_no_failure_of_the_engine() -> None:

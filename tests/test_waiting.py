@@ -39,7 +39,7 @@ def test_what_is_never_free_is_waited_for_until_the_run_is_stopped() -> None:
 
 def test_what_is_had_at_once_was_not_waited_for_nor_spoken_of() -> None:
     said: list[str] = []
-    waits = Waits(tell=said.append)
+    waits = Waits(tell=lambda reason, text: said.append(text))
     assert waits.obtain(lambda seconds: "slot", "slot", "waiting") == "slot"
     assert (waits.seconds, said) == ({}, [])
     tries = iter([None, None, "slot"])
@@ -53,7 +53,7 @@ def test_clock_and_waits_add_up_to_the_time_that_passed_however_waits_overlap(
 ) -> None:
     world = PlayedWorld()
     waits = Waits(clock=world.monotonic_s)
-    hours = Deadline.after(3600.0, "hours", waits.clock_s)
+    hours = Deadline.after(3600.0, "hours", waits)
     opened, waited_s = [], 0
     for what, reason, seconds in events:
         if what == "begin":

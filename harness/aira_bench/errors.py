@@ -86,6 +86,12 @@ class BudgetExceeded(AiraError):
     exit_code = 8
 
 
+class NothingScored(AiraError):
+    """A run went to its end, and no step of it has a score."""
+
+    exit_code = 10
+
+
 class MachineError(AiraError):
     """The machine below us failed: its disk is full or read-only, it has no descriptors, threads or memory left.
 

@@ -133,6 +133,21 @@ def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: 
         return b"".join(_pieces(descriptor, most_bytes, Path(root, name)))
 
 
+def read_recorded(root: Path, name: str | PurePosixPath, most_bytes: int, sha256: str) -> bytes:
+    """Return the content of a file that a record knows by its hash.
+
+    Raises:
+        Unacceptable: it is missing, another than was recorded, or refused like `read_file`.
+    """
+    try:
+        data = read_file(root, name, most_bytes)
+    except FileNotFoundError:
+        raise Unacceptable("it is missing") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Unacceptable("it was replaced: its hash is not the recorded one")
+    return data
+
+
 def read_text(path: Path, most_bytes: int, *, follow_links: bool = True) -> str:
     """Return the text of a regular file, a byte order mark left out.
 

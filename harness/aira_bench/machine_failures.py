@@ -10,6 +10,8 @@ Not covered: what the engine and the providers of models say themselves.
 import contextlib
 import errno
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,9 +30,10 @@ _STATES = {
     errno.ENFILE: ("the system has no file descriptors left", "cat /proc/sys/fs/file-nr"),
     errno.ENOMEM: ("the machine has no memory left", "free -h"),
 }  # fmt: skip
-_THREADS = ("the process may start no more threads", "ulimit -u")
+_THREADS = ("the process may start no more threads or processes", "ulimit -u")
 _NO_THREAD = "can't start new thread"
 """What CPython's RuntimeError says, the one failure of the system that has no class of its own."""
+_IN_TEXT = re.compile(r"\[Errno (\d+)\]")
 
 
 def machine_failure(error: BaseException, place: Path | None = None) -> MachineError | None:
@@ -38,6 +41,8 @@ def machine_failure(error: BaseException, place: Path | None = None) -> MachineE
 
     `place` is named where the exception names no file.
     """
+    if isinstance(error, BlockingIOError):  # of a new process; as a mere cause it may be a socket's
+        return _halted(*_THREADS, place)
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in seen:
@@ -56,9 +61,18 @@ def _failure(error: BaseException, place: Path | None) -> MachineError | None:
         return _halted(*_STATES[errno.ENOMEM], place)
     if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
         return _halted(*_THREADS, place)
-    if isinstance(error, OSError) and error.errno in _STATES:
-        return _halted(*_STATES[error.errno], _path_of(error) or place)
+    number = _number_of(error) if isinstance(error, OSError) else None
+    if isinstance(error, OSError) and number in _STATES:
+        return _halted(*_STATES[number], _path_of(error) or place)
     return None
+
+
+def _number_of(error: OSError) -> int | None:
+    """The system's number of an error. `shutil` keeps those of the files it could not copy as text."""
+    if isinstance(error, shutil.Error):
+        found = _IN_TEXT.search(str(error))
+        return int(found[1]) if found else None
+    return error.errno
 
 
 def _halted(state: str, remedy: str, place: Path | None) -> MachineError:

@@ -1,8 +1,8 @@
 """The one way to wait for what is nobody's fault: a slot, a lease, the engine, a provider's back-off, a busy machine.
 
 Such a wait is not charged to the hours of its seed, listens to the run's stop, is said to whoever watches, and is
-recorded apart in the timings of its step. A seed's `Deadline` of hours runs on `Waits.clock_s`, which stands still
-while something is waited for.
+recorded apart in the timings of its step. A seed's `Deadline` of hours runs on the `Waits` of its step, a clock that
+stands still while something is waited for, and takes back what others took from work that ran (`lose`).
 
     waits.pause(30.0, "provider", "429 from the server, try 3; next in 30 s")
     slot = waits.obtain(take_within, "slot", "waiting for a slot")
@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar
 
+from aira_bench.deadline import WorkClock
+
 WaitReason = Literal["slot", "cores", "engine", "provider", "load"]
 """`slot`: all of the run's own are taken; `cores`: cores or GPUs are leased to other runs; `engine`: the container
 engine is away; `provider`: a model's server asked for a pause or is away; `load`: others take the machine's cores."""
@@ -30,7 +32,7 @@ class Stopped(Exception):
     """The user stopped the run; what is finished is on disk."""
 
 
-class Waits:
+class Waits(WorkClock):
     """What one step of a seed waits for, and the clock of its hours. Safe between threads.
 
     Waits that overlap, also in other threads, count once: for the one that began first.
@@ -39,35 +41,45 @@ class Waits:
     def __init__(
         self,
         stop: threading.Event | None = None,
-        tell: Callable[[str], None] = lambda text: None,
+        tell: Callable[[WaitReason, str], None] = lambda reason, text: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A clock that goes on from where `clock` stands.
 
         Args:
             stop: the run's; None for work that nobody stops.
-            tell: told what is waited for, when a wait begins.
+            tell: told what is waited for, in a word and in words, when a wait begins.
             clock: seconds that never go back.
         """
+        super().__init__(clock)
         self._stop = threading.Event() if stop is None else stop
-        self._tell, self._clock = tell, clock
-        self._lock = threading.Lock()
+        self._tell = tell
         self._open: list[WaitReason] = []
         self._seconds: dict[WaitReason, float] = {}
         self._seen_s = clock()
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds waited so far, by what for; they add up to the time in which anything was waited for."""
+        """Seconds waited so far, by what for; they add up to the time in which anything was waited for, and to what
+        others took from work that ran, which is `load`.
+        """
         with self._lock:
             self._account()
             return {str(reason): seconds for reason, seconds in self._seconds.items()}
 
-    def clock_s(self) -> float:
+    def __call__(self) -> float:
         """Return seconds on a clock that stands still while something is waited for."""
         with self._lock:
             self._account()
             return self._seen_s - sum(self._seconds.values())
+
+    def lose(self, seconds: float) -> None:
+        """Count so many of the seconds that have passed as waiting: others had the machine for them."""
+        with self._lock:
+            self._account()
+            self._lost_s += seconds
+            if seconds > 0:
+                self._seconds["load"] = self._seconds.get("load", 0.0) + seconds
 
     def check_stop(self) -> None:
         """Raises Stopped if the user has stopped the run."""
@@ -87,7 +99,7 @@ class Waits:
             self._open.append(reason)
         try:
             if said:
-                self._tell(said)
+                self._tell(reason, said)
             yield
         finally:
             with self._lock:
@@ -126,7 +138,7 @@ class Waits:
 
     def _account(self) -> None:
         """Book the time since the last look, under the lock."""
-        now_s = self._clock()
+        now_s = self._passed_s()
         if self._open:
             first = self._open[0]
             self._seconds[first] = self._seconds.get(first, 0.0) + now_s - self._seen_s

@@ -288,7 +288,8 @@ def test_a_state_of_a_named_file_is_no_defect(
         (OSError(errno.ENFILE, ""), "the system has no file descriptors left."),
         (OSError(errno.ENOMEM, ""), "the machine has no memory left."),
         (MemoryError(), "the machine has no memory left."),
-        (RuntimeError("can't start new thread"), "the process may start no more threads."),
+        (RuntimeError("can't start new thread"), "the process may start no more threads or processes."),
+        (OSError(errno.EAGAIN, ""), "the process may start no more threads or processes."),
     ],
 )
 def test_a_failure_of_the_machine_is_one_line_and_its_status(

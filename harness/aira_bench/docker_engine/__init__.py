@@ -1,18 +1,10 @@
 """A thin typed layer over the Docker Engine API; the only package that imports the Docker SDK. Internal."""
 
 from aira_bench.docker_engine.attachment import Attachment
-from aira_bench.docker_engine.engine import ContainerEvents, ContainerInfo, DockerEngine, EngineInfo
+from aira_bench.docker_engine.engine import ContainerInfo, DockerEngine, EngineInfo
 from aira_bench.docker_engine.failures import Conflict, Missing
 from aira_bench.docker_engine.images import ImageDetails, ImageInfo
 
 __all__ = [
-    "Attachment",
-    "Conflict",
-    "ContainerEvents",
-    "ContainerInfo",
-    "DockerEngine",
-    "EngineInfo",
-    "ImageDetails",
-    "ImageInfo",
-    "Missing",
-]
+    "Attachment", "Conflict", "ContainerInfo", "DockerEngine", "EngineInfo", "ImageDetails", "ImageInfo", "Missing",
+]  # fmt: skip

@@ -56,16 +56,6 @@ class ContainerInfo:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class ContainerEvents:
-    """What an engine was told to do to one container, by whomever."""
-
-    told: tuple[str, ...]
-    """`kill` (any signal), `pause`, `unpause`, `stop`, `restart`, in their order."""
-    is_whole: bool
-    """Whether they reach to its death. They do not while it lives, and where too much has happened since."""
-
-
 class DockerEngine(EngineImages):
     """One connection to a Docker daemon, usable from several threads."""
 
@@ -157,11 +147,12 @@ class DockerEngine(EngineImages):
         with contextlib.suppress(NotFound, Conflict, NotDone), engine_call("kill a container"):
             self._api.kill(container_id)
 
-    def events_of(self, container_id: str) -> ContainerEvents:
-        """Return what the engine was told to do to a container, up to its death or else to this moment.
+    def told_of(self, container_id: str) -> tuple[str, ...]:
+        """Return what the engine was told to do to a container, up to its death or else to this moment, by whomever.
 
-        Signals that processes inside send each other never pass the engine, so nothing inside can feign these. The
-        engine remembers the last 256 events of all its containers, and none from before its own start.
+        `kill` (any signal), `pause`, `unpause`, `stop` and `restart`, in their order. Signals that processes inside
+        send each other never pass the engine, so nothing inside can feign these. The engine remembers the last 256
+        events of all its containers, and none from before its own start.
         """
         filters = {"container": [container_id], "type": ["container"], "event": [*_INTERVENTIONS, _DEATH]}
         told: list[str] = []
@@ -178,9 +169,9 @@ class DockerEngine(EngineImages):
                 for line in answer.iter_lines():
                     action = str(json.loads(line)["Action"])
                     if action == _DEATH:
-                        return ContainerEvents(tuple(told), is_whole=True)
+                        break
                     told.append(action)
-        return ContainerEvents(tuple(told), is_whole=False)
+        return tuple(told)
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
         """Return the engine's own description of a container."""
@@ -237,6 +228,12 @@ class DockerEngine(EngineImages):
         with engine_call("list volumes"):
             found = self._api.volumes(filters={"label": [label]})
         return {str(volume["Name"]): dict(volume.get("Labels") or {}) for volume in found.get("Volumes") or []}
+
+    def devices(self, label: str) -> set[str]:
+        """Return what the volumes carrying `label` mount, as their driver's option `device` names it."""
+        with engine_call("list volumes"):
+            found = self._api.volumes(filters={"label": [label]})
+        return {str((volume.get("Options") or {}).get("device", "")) for volume in found.get("Volumes") or []}
 
     def volume_folder(self, name: str) -> str:
         """Return where a volume lies on the engine's machine."""

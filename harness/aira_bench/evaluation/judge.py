@@ -111,6 +111,7 @@ def judge(
         SandboxError: the engine or the evaluation itself failed; there is no verdict.
     """
     outcome = run_judge(setting, files, container, timeout_s=deadline.limit_s, destination=destination)
+    deadline.lose(outcome.lost_s)
     return verdict_of(setting, outcome, deadline, destination)
 
 

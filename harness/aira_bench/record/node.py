@@ -94,6 +94,9 @@ class Node:
     """False where infrastructure ended the step before any of its code began."""
     fitness_standard_error: float | None = None
     """Of the fitness, where that is estimated; a difference within it says nothing."""
+    cores: int | None = None
+    """How many cores its containers had; within a fixed time, more of them train more. None where none ran, and in
+    records of versions that did not say."""
 
     @property
     def is_lost(self) -> bool:

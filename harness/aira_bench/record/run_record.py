@@ -258,6 +258,9 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
                 )
             else:
                 scores = {step: score for step, score in place.scores.read_unbound().items() if step <= len(nodes)}
+            for node in nodes:
+                if node.is_valid and node.step not in scores:
+                    raise Unacceptable(f"the score of step {node.step} is missing, and the step is valid")
         with naming("hidden/confirmed.jsonl"):
             hash_all = reading.depth == "all"
             confirmed = read_confirmations(place, manifest.run_id, seed, chain, nodes, ring, hash_all=hash_all)

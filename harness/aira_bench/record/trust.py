@@ -4,7 +4,6 @@ Not covered: whether its files agree with each other (`aira_bench.record.run_rec
 """
 
 from collections.abc import Mapping
-from shlex import quote
 
 from aira_bench.errors import RunStateError
 from aira_bench.extensions import is_reference
@@ -41,7 +40,7 @@ def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> Ru
     if None in record.signers and not trust_agent:
         raise RunStateError(
             f"Run {record.name} is unsigned: nothing says whose code its agent, card and task are. If you know:",
-            hint=f"aira-bench resume {quote(record.name)} --trust-agent",
+            hint=record.folder.command("resume", "--trust-agent"),
         )
     require_plain(folder)
     expected = record.manifest.agent_file_sha256
@@ -53,6 +52,23 @@ def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> Ru
     except Unacceptable as error:
         raise RunStateError(f"Run {record.name}: agent.py: {error}.") from error
     return record
+
+
+def require_unmoved(record: RunRecord, ring: KeyRing) -> None:
+    """Whether a run whose lock this process has got is still as it was read, before it had the lock.
+
+    Raises:
+        RunStateError: another process has worked on it meanwhile.
+    """
+    if _standing_of(read_run(record.folder, ring, "records")) != _standing_of(record):
+        raise RunStateError(
+            f"Run {record.name} went on in another process meanwhile.", hint=record.folder.command("status")
+        )
+
+
+def _standing_of(record: RunRecord) -> tuple[object, ...]:
+    seeds = [(seed.lines, seed.seal, tuple(seed.confirmed)) for seed in record.seeds]
+    return (record.manifest_sha256, record.closed, *seeds)
 
 
 def set_aside_unvouched_calls(record: RunRecord, ring: KeyRing) -> None:

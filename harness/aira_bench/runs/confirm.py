@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from shlex import quote
 
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
@@ -21,17 +20,20 @@ from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Unexplained, Verdict, trusted_score
-from aira_bench.files import Unacceptable, read_file
+from aira_bench.files import Unacceptable, read_recorded
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
+from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.extensions_used import evaluator_of, require_same
-from aira_bench.runs.host import Host, Note, slot_limits, stand
+from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand, wanted_of
+from aira_bench.runs.leases import leased
 from aira_bench.runs.resolve import reopen
 from aira_bench.runs.retries import ATTEMPTS, Doubt
 from aira_bench.sandbox.patience import Patience, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.waiting import Waits
 from aira_contract.settings import SeedSet
 
 SEED_SET: SeedSet = "final"
@@ -78,16 +80,19 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
     require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
+        require_unmoved(record, host.keys.ring())
         ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
-        stack.callback(host.sandbox.sweep, manifest.run_id)
+        stack.callback(clean_up, host, manifest.run_id, note)
         setting = EvaluationSetting(
             task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
             public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
-        evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, plan, task)[0], ahead)
+        (place,) = stack.enter_context(leased(wanted_of(host, plan), Waits(tell=note), note, most=1))
+        (limits,) = slot_limits(plan, task, [place])
+        evaluator = open_evaluator(setting, host.sandbox, limits, ahead)
         stack.callback(evaluator.close)
         keeper = host.keeper(record)
         refused = []
@@ -116,9 +121,7 @@ def _submitted(record: RunRecord) -> list[Submitted]:
         if (node := seed.submitted) is not None and node.artifact_sha256 is not None
     ]
     if not found:
-        raise UsageError(
-            f"No seed of {record.name} has submitted anything.", hint=f"aira-bench status {quote(record.name)}"
-        )
+        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=record.folder.command("status"))
     return found
 
 
@@ -154,12 +157,7 @@ def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
     where = f"{submitted.where.capitalize()}: {artifact.name}"
     try:
         name = f"nodes/{submitted.step:04d}/{artifact.name}"
-        content = read_file(submitted.folder.path, name, artifact.max_kib * 1024)
-    except FileNotFoundError as error:
-        raise RunStateError(f"{where} is missing.") from error
+        content = read_recorded(submitted.folder.path, name, artifact.max_kib * 1024, submitted.artifact_sha256)
     except Unacceptable as error:
         raise RunStateError(f"{where}: {error}.") from error
-    submission = Submission.of(artifact, content)
-    if submission.sha256 != submitted.artifact_sha256:
-        raise RunStateError(f"{where} was replaced: its hash is not the one that was scored.")
-    return submission
+    return Submission.of(artifact, content)

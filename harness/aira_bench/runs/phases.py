@@ -35,6 +35,8 @@ class Executed:
     limit_s: float
     """The time it had."""
     seconds: float
+    cores: int | None = None
+    """Of its slot."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def execute(place: StepPlace, slot: Slot, code: str, doubt: Doubt) -> Executed:
         )
     finally:
         container.close()
+    place.hours.lose(outcome.lost_s)
     place.check_stop()  # a step whose container was swept away has no result
     seconds = place.hours.used_s - before_s
     if outcome.ended == "timeout" and deadline.owner == "hours":
@@ -122,7 +125,7 @@ def execute(place: StepPlace, slot: Slot, code: str, doubt: Doubt) -> Executed:
         )
     (node / "stdout.txt").write_text(display(outcome.stdout), encoding="utf-8")
     (node / "stderr.txt").write_text(display(outcome.stderr), encoding="utf-8")
-    return Executed(outcome, deadline.limit_s, seconds)
+    return Executed(outcome, deadline.limit_s, seconds, None if slot.cpus is None else len(slot.cpus))
 
 
 def analyze(place: StepPlace, code: str, outcome: StepOutcome) -> Analyzed:

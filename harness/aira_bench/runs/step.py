@@ -33,6 +33,7 @@ class Course:
     code_ran: bool = False
     analysis: Analysis | None = None
     submission: Submission | None = None
+    cores: int | None = None
 
 
 def take_step(place: StepPlace) -> Node:
@@ -53,7 +54,9 @@ def take_step(place: StepPlace) -> Node:
     ran = in_slot(place, lambda slot: execute(place, slot, code, doubt), place.folder.node(place.step))
     if isinstance(ran, Undone):
         return _without_result(place, course, ran)
-    course = replace(course, execute_s=ran.result.seconds, attempts=1 + ran.repeats, code_ran=True)
+    course = replace(
+        course, execute_s=ran.result.seconds, attempts=1 + ran.repeats, code_ran=True, cores=ran.result.cores
+    )
     analyzed = analyze(place, code, ran.result.outcome)
     course = replace(course, model_s=course.model_s + analyzed.seconds)
     return _judged(place, course, ran.result, analyzed.analysis)
@@ -117,4 +120,5 @@ def _node(place: StepPlace, course: Course, finding: Assessment) -> Node:
         changes=proposal.changes,
         code_ran=course.code_ran or finding.step_class != "infra_error",
         fitness_standard_error=finding.standard_error,
+        cores=course.cores,
     )

@@ -10,12 +10,13 @@ Not covered: what is read from the workspace afterwards (`step`).
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from aira_bench.docker_engine import DockerEngine, Missing
 from aira_bench.errors import SandboxError
+from aira_bench.sandbox.core_share import Allowance, ContainerUse, CoreShare
 from aira_bench.sandbox.memory_use import MemoryUse
 from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import EndedFromOutside, EndReason, Limits
@@ -28,7 +29,6 @@ OUTPUT_TIMEOUT_S = 10.0
 DEATH_POLL_S = 5.0
 _KILLED, _TERMINATED = 137, 143
 """Exit statuses of a command that SIGKILL or SIGTERM ended, from whichever side."""
-EVENTS_HINT = "docker events --since 10m --filter event=kill --filter event=pause --filter event=destroy"
 _OOM_NOTICE_S, _OOM_POLL_S = 1.0, 0.05
 _FIRST_SAMPLE_S, _LAST_SAMPLE_S = 0.01, 1.0
 
@@ -53,15 +53,28 @@ class Ending:
 class EndWatch:
     """Waits for the end of one container, and brings it about where that is due."""
 
-    def __init__(self, engine: DockerEngine, container: str, pump: OutputPump, limits: Limits) -> None:
-        """`container` is the engine's name for one that was started; `pump` drains it."""
+    def __init__(
+        self, engine: DockerEngine, container: str, pump: OutputPump, limits: Limits, share: CoreShare
+    ) -> None:
+        """Watch a container that was started.
+
+        Args:
+            engine: which made it.
+            container: the engine's name for it.
+            pump: drains it.
+            limits: of its memory and output.
+            share: of the cores, of those that take turns on them with it.
+        """
         self._engine, self._container, self._pump, self._limits = engine, container, pump, limits
+        self.share = share
         self._memory: MemoryUse | None = None
         self._swept = threading.Event()
 
     def begin(self) -> None:
         """Find the container's control group, once it is up."""
-        self._memory = MemoryUse(int(self.state()["Pid"]))
+        pid = int(self.state()["Pid"])
+        self._memory = MemoryUse(pid)
+        self.share.join(ContainerUse(pid))
 
     def sweep(self) -> None:
         """Let every wait end in an error: the container was swept away."""
@@ -77,32 +90,35 @@ class EndWatch:
         """The most memory it was seen to hold; None where its control group cannot be seen."""
         return self._memory.peak_mib if self._memory else None
 
-    def wait(self, deadline_s: float) -> Ending:
-        """Wait until every process is dead, with a kill where that is due; by a deadline on the monotonic clock.
+    def wait(self, allowance: Allowance) -> Ending:
+        """Wait until every process is dead, with a kill where that is due, or when its time is over.
 
         Raises:
+            Starved: its time was over, but others had kept its cores; it was killed.
             EngineAway: the engine does not answer.
             EndedFromOutside: somebody else had a hand in how it ended, or removed it.
             SandboxError: the engine failed.
         """
         try:
-            due = self._wait_for_death(deadline_s)
+            due = self._wait_for_death(allowance)
             dead = due is None or self._kill()
             at_s = time.monotonic()
             # What a dead container printed comes at once; an end that the engine keeps back costs the rest of it.
             self._pump.close(OUTPUT_TIMEOUT_S if dead else 0.0)
             self.require_unswept()
-            if due is not None and due.ended == "timeout" and dead:
-                self.require_unpaused()
+            if due is not None and due.ended == "timeout" and "pause" in self._told():
+                raise touched("container", ("pause",))
+            if due is not None and due.ended == "timeout":
+                allowance.require_had()
             return replace(due or self._by_itself(), dead=dead, at_s=at_s)
         except Missing as error:
             self.require_unswept()
-            raise EndedFromOutside("The container was removed from outside while it ran.", hint=EVENTS_HINT) from error
+            raise touched("container", ("removed",)) from error
 
-    def require_unpaused(self) -> None:
-        """Raise EndedFromOutside if somebody stopped the container's clock: then its deadline says nothing."""
-        if "pause" in self._engine.events_of(self._container).told:
-            raise EndedFromOutside("The container was paused from outside while it ran.", hint=EVENTS_HINT)
+    def require_untouched(self) -> None:
+        """Raise EndedFromOutside if the engine was told to do something to the container by anybody but us."""
+        if told := self._told():
+            raise touched("container", told)
 
     def state(self) -> Mapping[str, Any]:
         """Return what the engine says of the container now.
@@ -115,11 +131,11 @@ class EndWatch:
         self.require_unswept()
         return state
 
-    def _wait_for_death(self, deadline_s: float) -> Ending | None:
+    def _wait_for_death(self, allowance: Allowance) -> Ending | None:
         """Wait for a death without a kill; what to kill it for where that does not come first."""
         interval_s = _FIRST_SAMPLE_S
         while True:
-            left_s = deadline_s - time.monotonic()
+            left_s = allowance.left_s()
             # It may have closed its output itself: it has finished when it is dead.
             if self._pump.ended.wait(min(interval_s, max(left_s, 0.0))):
                 pause_s = min(max(left_s, 0.5), _LAST_SAMPLE_S)
@@ -129,7 +145,7 @@ class EndWatch:
                 return self._flood()
             if self._fills_the_kernel():
                 return Ending("out_of_memory", above=f"{self._limits.kernel_mib} MiB of kernel memory")
-            if time.monotonic() >= deadline_s:
+            if allowance.left_s() <= 0:
                 return Ending("timeout")
             interval_s = min(2 * interval_s, _LAST_SAMPLE_S)
 
@@ -164,13 +180,15 @@ class EndWatch:
         if self._pump.is_flooded:
             return self._flood()
         exit_code = int(state["ExitCode"])
-        if told := self._engine.events_of(self._container).told:
-            raise EndedFromOutside(
-                f"The container was touched from outside while it ran ({', '.join(told)}).", hint=EVENTS_HINT
-            )
+        self.require_untouched()
         if exit_code == _KILLED and self._was_killed_for_memory():
             return Ending("out_of_memory", above=f"{self._limits.memory_mib} MiB of memory")
         return Ending("exited", exit_code, unexplained=exit_code in (_KILLED, _TERMINATED))
+
+    def _told(self) -> tuple[str, ...]:
+        told = self._engine.told_of(self._container)
+        self.require_unswept()  # a sweep kills too
+        return told
 
     def _was_killed_for_memory(self) -> bool:
         """Whether the kernel killed it for its own limit, and not because the whole machine had no memory left."""
@@ -180,3 +198,9 @@ class EndWatch:
         while not (killed := bool(self.state()["OOMKilled"])) and time.monotonic() < notice_until_s:
             time.sleep(_OOM_POLL_S)  # the engine learns of the kernel's kill by another way than of the death
         return killed
+
+
+def touched(what: str, told: Sequence[str]) -> EndedFromOutside:
+    """Return what to raise of a container that somebody else had a hand in."""
+    words = f"A {what} was touched from outside while it ran ({', '.join(told)})."
+    return EndedFromOutside(words, hint="docker events --since 10m --filter type=container")

@@ -7,18 +7,18 @@ Not covered: the waiting itself, which listens to the run's stop (`aira_bench.wa
 """
 
 from aira_bench.errors import EngineAway, SandboxError
-from aira_bench.sandbox.sandbox import StepLost
+from aira_bench.sandbox.sandbox import EndedFromOutside, Starved, StepLost
 
 MOST_S = 600.0
+"""For all pauses of one wait together."""
 _FIRST_S, _LONGEST_S = 1.0, 30.0
 
 
 class Patience:
     """The pauses of one wait, each twice the one before."""
 
-    def __init__(self, most_s: float = MOST_S) -> None:
-        """`most_s` is for all pauses together."""
-        self._left_s, self._next_s = most_s, _FIRST_S
+    def __init__(self) -> None:
+        self._left_s, self._next_s = MOST_S, _FIRST_S
         self.waited_s = 0.0
         """All pauses given out so far."""
 
@@ -39,5 +39,9 @@ def is_away(failure: BaseException) -> bool:
 
 
 def is_outside(failure: SandboxError) -> bool:
-    """Whether a failure is known to be nobody's in the run: the engine went away, or somebody meddled."""
-    return is_away(failure) or (isinstance(failure, StepLost) and failure.why == "outside")
+    """Whether a failure is known to be nobody's in the run: the engine went away, somebody meddled, or others
+    had the cores.
+    """
+    if isinstance(failure, StepLost):
+        return failure.why in ("away", "outside") or isinstance(failure, Starved)
+    return is_away(failure) or isinstance(failure, EndedFromOutside)

@@ -24,10 +24,12 @@ from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, ModelError
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
+from aira_bench.llm.provider_model import RetryPolicy
 from aira_bench.llm.recording import RecordingModel
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.policy import Draft
+from aira_bench.waiting import Waits
 
 CARD = Card.model_validate(
     {
@@ -52,6 +54,9 @@ class Model:
     name: str = "played"
     asked: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def within(self, waits: Waits, policy: RetryPolicy | None = None) -> "Model":
+        return self
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
         with self.lock:

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from aira_evaluator.lra.contract.refusal import RefusedError, read_file
 from aira_evaluator.lra.graphs.cost import HIDDEN_SHARE, SUPERLINEAR_FROM, Kind, Work, superlinear_share
 from aira_evaluator.lra.training.growth import Growth, ScaledModule
-from aira_evaluator.lra.training.limits import EvaluationClock, JudgeLimits
+from aira_evaluator.lra.training.limits import EvaluationClock, JudgeLimits, NeighbourClock
 
 KINDS = st.sampled_from([("dot", "2"), ("dot", "3", "batch 2"), ("add", "1"), ("sort", "2")])
 COUNTED = st.dictionaries(KINDS, st.floats(0, 1e12), max_size=4)
@@ -177,3 +179,29 @@ def test_limits_are_read_as_the_host_writes_them() -> None:
     assert asdict(JudgeLimits(**json.loads(written))) == {"timeout_s": 300.0, "memory_mib": 3072}
     with pytest.raises(TypeError):
         JudgeLimits(**json.loads('{"timeout": 300.0}'))
+
+
+def test_what_neighbours_took_is_none_of_the_time_a_training_is_refused_for() -> None:
+    """With twenty neighbours a module that passes alone was refused after 503 s: its training would take too long."""
+    taken_s = [0.0]
+    clock = EvaluationClock(JudgeLimits(timeout_s=20), time.monotonic() - 200, lambda: taken_s[0])
+    taken_s[0] = 190.0
+    assert clock.lap("training") == pytest.approx(10, abs=0.5)
+    clock.require(12)
+    with pytest.raises(RefusedError, match="would take about 40 s"):
+        clock.require(30)
+
+
+def test_a_process_that_works_alone_loses_little_and_one_beside_others_does() -> None:
+    """Figures of a real machine: a neighbour on each core takes about half of them."""
+    cores = sorted(os.sched_getaffinity(0))
+    spin = "import os, sys; os.sched_setaffinity(0, [int(sys.argv[1])])\nwhile True: pass"
+    clock, began_s = NeighbourClock(), time.monotonic()
+    neighbours = [subprocess.Popen([sys.executable, "-c", spin, str(core)]) for core in cores]
+    try:
+        time.sleep(2)
+    finally:
+        for process in neighbours:
+            process.kill()
+            process.wait()
+    assert 0.5 * (time.monotonic() - began_s) < clock.taken_s() <= time.monotonic() - began_s

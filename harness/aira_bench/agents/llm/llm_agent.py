@@ -24,6 +24,7 @@ from aira_bench.excerpts import EARLIER_ANSWER_CHARS, PLAN_CHARS
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Model
 from aira_bench.llm.schemas import parse_object
 from aira_bench.record.node import Change, ModelUse
+from aira_bench.waiting import Waits
 
 FORMAT_RETRIES = 3
 CALL_DEADLINE_S = 3600.0
@@ -58,6 +59,10 @@ class ModelSource(Protocol):
         """Return the card behind the model as JSON values; None where there is no provider."""
         ...
 
+    def try_out(self, waits: Waits) -> str | None:
+        """Make one tiny call and return in words what came of it; None where no provider is asked."""
+        ...
+
 
 @dataclass(frozen=True)
 class LlmAgent:
@@ -76,10 +81,18 @@ class LlmAgent:
         """Count the calls that earlier processes of the run recorded against its budgets."""
         self.source.resume(calls)
 
+    def try_model(self, waits: Waits) -> str | None:
+        """Make one tiny call where a provider will be asked, and return in words what came of it; None elsewhere.
+
+        Raises:
+            ModelError: key, address or model are wrong.
+        """
+        return self.source.try_out(waits)
+
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """Ask the model for a program, or for edits of the parent's, and ask again where the answer cannot be used."""
         model = self.source.model(situation, "propose")
-        hours = Deadline.after(situation.seconds_left, "hours")
+        hours = Deadline.after(situation.seconds_left, "hours", situation.waits)
         first = self._ask(brief, situation, model, self._remember(brief, situation), hours)
         if first.failure == _REFUSALS["context_overflow"] and self.memory:
             again = self._ask(brief, situation, model, Memory((), 0), hours)
@@ -121,7 +134,7 @@ class LlmAgent:
             system=render_system(brief), messages=(Message("user", render_analysis(brief, report)),),
             schema=ANALYSIS_SCHEMA,
         )  # fmt: skip
-        hours = Deadline.after(situation.seconds_left, "hours")
+        hours = Deadline.after(situation.seconds_left, "hours", situation.waits)
         use = ModelUse()
         for _ in range(1 + FORMAT_RETRIES):
             completion = self._complete_afresh(situation, request, _for_a_call(hours))
