@@ -27,8 +27,9 @@ _RESUME = re.compile(r"aira-bench resume (\S+)((?: --runs \S+)?)")
 
 
 def model_run(card: str) -> tuple[str, ...]:
-    """A search by a model, of two steps."""
-    return ("run", "--agent", card, "--task", "mad-2p", "--profile", "cpu", "--steps", "2", "--name", NAME)
+    """A search by a model, of two steps, with hours to spare: ten silences of 15 minutes do not end it."""
+    budget = ("--steps", "2", "--hours", "24")
+    return ("run", "--agent", card, "--task", "mad-2p", "--profile", "cpu", *budget, "--name", NAME)
 
 
 @dataclass(frozen=True)

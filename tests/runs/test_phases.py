@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -129,15 +129,68 @@ def test_code_that_was_written_when_the_hours_were_over_does_not_run(tmp_path: P
     assert (nodes, ended.why, sandbox.calls) == ((), "hours", 0)
 
 
-def test_what_was_analyzed_until_the_hours_were_over_is_not_judged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fitness", "steps", "containers"), [("hidden", 1, 2), ("claimed", 0, 1)])
+def test_an_analysis_that_takes_the_rest_of_the_hours_takes_no_score_that_steers(
+    tmp_path: Path, fitness: str, steps: int, containers: int
+) -> None:
+    """It comes after the judge, but where it may refuse what the judge would keep: there it comes first."""
     world = PlayedWorld()
     sandbox = replace(played_sandbox(), world=world)
 
     def think(situation: Situation) -> None:
         world.now_s += 3600
 
-    nodes, ended = played(tmp_path, sandbox, Scripted(told=think))
-    assert (nodes, ended.why, sandbox.calls) == ((), "hours", 1)
+    nodes, ended = played(tmp_path, sandbox, Scripted(told=think), fitness=fitness)
+    assert (len(nodes), ended.why, sandbox.calls) == (steps, "hours", containers)
+
+
+@dataclass(frozen=True)
+class Reader(Scripted):
+    """Keeps what it is told of its steps."""
+
+    reports: list[StepReport] = field(default_factory=list)
+    journals: list[str] = field(default_factory=list)
+
+    def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
+        self.reports.append(report)
+        self.journals.append(repr(situation.journal))
+        return None
+
+
+class Judging:
+    """Says the same of every submission, with details of both splits."""
+
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
+        tasks = {"recall": {"micro": 0.76543219, "macro": 0.1}, "copying": 0.5, "odd": "x", "nan": float("nan")}
+        details = {"validation": {"micro": 0.63, "tasks": tasks}, "test": {"tasks": {"recall": {"micro": 0.98765}}}}
+        return Scored(0.98765, 0.25, submission.canonical, "1", 2.0, details)
+
+    def close(self) -> None: ...
+
+
+def test_an_analysis_is_told_the_score_that_steers_and_nothing_of_the_test(tmp_path: Path) -> None:
+    reader = Reader()
+    nodes, _ = played(tmp_path, played_sandbox(), reader, evaluator=Judging())
+    assert [report.outcome for report in reader.reports] == ["valid, fitness 0.25"] * 2
+    assert [dict(report.parts) for report in reader.reports] == [{"recall": 0.7654, "copying": 0.5}] * 2
+    assert [node.parts for node in nodes] == [{"recall": 0.7654, "copying": 0.5}] * 2
+    assert "9876" not in repr(reader.reports) + "".join(reader.journals) + (tmp_path / "seed/journal.jsonl").read_text()
+
+
+def test_an_analysis_of_the_agent_s_own_number_comes_before_the_judge(tmp_path: Path) -> None:
+    reader = Reader()
+    played(tmp_path, played_sandbox(), reader, evaluator=Judging(), fitness="claimed")
+    assert [(report.outcome, report.parts) for report in reader.reports] == [("", {})] * 2
+
+
+def test_an_analysis_of_code_that_failed_is_told_why(tmp_path: Path) -> None:
+    reader = Reader()
+    played(
+        tmp_path,
+        played_sandbox(agent=lambda call: Done(exit_code=3, stderr=b"NameError: x") if call.files else Done()),
+        reader,
+    )
+    assert [report.outcome for report in reader.reports] == ["buggy: exit status 3: NameError: x"] * 2
 
 
 def test_an_evaluation_that_breaks_when_the_hours_are_over_is_no_failure_of_infrastructure(tmp_path: Path) -> None:
