@@ -27,7 +27,8 @@ from torch import Tensor
 from aira_kernels import adapters, probes
 from aira_kernels.convolution import convolution_silu
 from aira_kernels.probes import Operation
-from aira_kernels.reference import causal_attention, layer_norm as torch_layer_norm, rms_norm
+from aira_kernels.reference import causal_attention, rms_norm
+from aira_kernels.reference import layer_norm as torch_layer_norm
 from aira_kernels.reference import rotary_attention as torch_rotary_attention
 from aira_kernels.ssd import ssd_reference
 

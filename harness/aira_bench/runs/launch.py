@@ -22,6 +22,7 @@ from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.hardware import usable_cores
 from aira_bench.images.flavour import load_flavour, normal_name
+from aira_bench.paths import require_new_folders
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest
@@ -59,11 +60,12 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
     """Carry a resolved run out in a new run folder, which is also what is left if it is stopped or fails.
 
     Raises:
-        UsageError: the name is taken, or cannot name a run.
+        UsageError: the name is taken or cannot name a run, or its folder cannot be made.
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         ModelError: the agent's provider refuses key, address or model.
         Stopped: the user stopped it.
     """
+    require_new_folders(host.paths.runs, "--runs DIR")
     wanted = wanted_of(host, run.plan)
     _try_model(run.agent, note)
     ground = stand(host, run, "agent", note)
@@ -190,7 +192,7 @@ def _search(
         sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)
-        places = stack.enter_context(leased(wanted, Waits(tell=note), note))
+        places = stack.enter_context(leased(wanted, Waits(tell=lambda _, text: note(text)), note))
         specs = _agent_specs(manifest, ground, places)
         slots = SlotPool(host.sandbox, specs, partial(open_evaluator, evaluation))
         stack.callback(slots.close)
