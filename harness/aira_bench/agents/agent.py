@@ -30,7 +30,7 @@ class Environment:
     """What a step of an agent runs on, as far as it is known."""
 
     cores: int = 0
-    """That each step has; 0 where that is not known."""
+    """That a step has at most; 0 where that is not known."""
     gpu: str = ""
     """The name of its GPU; empty without one."""
     gpu_memory_mib: int = 0

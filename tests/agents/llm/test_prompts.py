@@ -79,7 +79,7 @@ FACTS = [
     "at most 4 KiB", "regular file", "likeliest token", "mean over the tasks", "hidden validation", "hidden test",
     "same weights", "full train split", "always gets the same score", "non-finite number", "0 on that task",
     "higher is better", "steers the search", "counts for nothing", "other hidden data",
-    "profile cpu", "5 minutes", "3072 MiB", "2 CPU cores", "no GPU", "killed and scores nothing", "No package can be",
+    "profile cpu", "5 minutes", "3072 MiB", "up to 2 CPU cores", "no GPU", "killed and scores nothing", "No package can be",
     "without network", "Python 3.11", "torch 2.5.1", "read-only", "python3 solution.py", "no instructions for you",
     "machine learning researcher", "fresh container", "what it printed and how it was scored",
 ]  # fmt: skip
