@@ -27,7 +27,7 @@ def brief_of(manifest: Manifest, task: Task, public: Path, flavour: Flavour) -> 
 
 
 def environment_of(manifest: Manifest, task: Task, flavour: Flavour) -> Environment:
-    """Return what a step runs on: its share of the machine that began the run, and versions of what the task asks for."""
+    """Return what a step runs on: its share of the machine that began the run, and versions that the task asks for."""
     plan, machine = manifest.plan, manifest.hardware
     all_cores = machine.get("cores", 0) if plan.cores is None else plan.cores
     cores = all_cores if isinstance(all_cores, int) else len(all_cores)
