@@ -234,7 +234,7 @@ class ServedScript:
         )  # fmt: skip
         with self._lock:
             self._predictors = predictors
-        lost_before_s, began_s = deadline.clock.lost_s, worked()
+        lost_before_s, began_s = deadline.clock.lost_s, deadline.clock()
         name = self._setting.task.metadata.aira.artifact.name
         try:
             predictors.start()
@@ -246,7 +246,9 @@ class ServedScript:
                 deadline=deadline.remainder(least_s=1.0),
                 destination=destination,
             )
-            worked.lose(deadline.clock.lost_s - lost_before_s)
+            lost_s = deadline.clock.lost_s - lost_before_s
+            worked.lose(lost_s)
+            self._pace.saw(deadline.clock() - began_s + lost_s, lost_s)
         except Starved:
             predictors.stop()
             raise
@@ -260,7 +262,6 @@ class ServedScript:
             container.close()
         if predictors.failure is not None:
             raise predictors.failure
-        self._pace.saw(worked() - began_s + worked.lost_s, worked.lost_s)
         if isinstance(verdict, Refused) and self._pace.stretch > told.stretch and verdict.reason.startswith(_BY_TIME):
             raise Starved(f"Others used the cores while a model was served: {verdict.reason}.")
         return self._explained(verdict, predictors)
