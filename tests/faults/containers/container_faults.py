@@ -31,9 +31,9 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from own_engine import OwnEngine
-from place import Place, Tree
 
 from aira_bench.images.ensure import planned_images
+from place import Place, Tree
 
 HERE = Path(__file__).parent
 FOLDERS = HERE.parents[1] / "folders"
