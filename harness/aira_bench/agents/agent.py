@@ -262,6 +262,10 @@ class UnlookingAgent:
         """Commands that install what this machine lacks before the agent can propose anything."""
         return ()
 
+    def fault_of(self, artifact: ArtifactSpec) -> str:
+        """Why it can never propose an artifact, in words; empty for one that it can, data permitting."""
+        return ""
+
     def provenance(self) -> Provenance:
         """Return a provenance without prompts and without a card."""
         return Provenance()

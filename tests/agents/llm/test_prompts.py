@@ -60,7 +60,7 @@ FACTS = [
     "trains it from scratch", "six", "seconds (profile `cpu`)", "hours (`paper`)",
     "128 in profile `paper`", "32 in `cpu`", "(batch, length, d)", "x = x + layer(LayerNorm(x))",
     "linear d -> 4d, ReLU, linear 4d -> d", "no biases", "each position alone", "131,072", "66,048", "d = 128",
-    "causal", "heads of 8 features", "rotary positions over the whole head", "projections with biases",
+    "causal", "heads of 8 features (16 at d = 128)", "rotary positions over the whole head", "projections with biases",
     "no other positional embedding", "stays at chance",
     "`in-context-recall`", "key shown before in the same sequence", "`noisy-in-context-recall`", "noise tokens between",
     "`fuzzy-in-context-recall`", "one to several tokens", "keys of the largest size only", "`selective-copying`",
