@@ -64,7 +64,7 @@ class Disturbed:
         solution = self.task.parent / AGENT
         self._spawn("run", "--agent", f"script:{solution}", "--task", str(self.task), "--profile", "cpu",
                     "--fitness", "claimed", "--source", str(self.raw), "--scaffold", "greedy", "--steps",
-                    str(self.steps), "--step-timeout", str(STEP_TIMEOUT_S), "--hours", "9", "--name", self.name)  # fmt: skip
+                    str(self.steps), "--step-timeout", str(STEP_TIMEOUT_S), "--hours", "9", "--no-score-cache", "--name", self.name)  # fmt: skip
 
     def _spawn(self, *arguments: str) -> None:
         environment = self.place.environment | {"DOCKER_HOST": self.engine.host}
