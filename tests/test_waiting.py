@@ -39,7 +39,7 @@ def test_what_is_never_free_is_waited_for_until_the_run_is_stopped() -> None:
 
 def test_what_is_had_at_once_was_not_waited_for_nor_spoken_of() -> None:
     said: list[str] = []
-    waits = Waits(tell=said.append)
+    waits = Waits(tell=lambda reason, text: said.append(text))
     assert waits.obtain(lambda seconds: "slot", "slot", "waiting") == "slot"
     assert (waits.seconds, said) == ({}, [])
     tries = iter([None, None, "slot"])

@@ -41,14 +41,14 @@ class Waits(WorkClock):
     def __init__(
         self,
         stop: threading.Event | None = None,
-        tell: Callable[[str], None] = lambda text: None,
+        tell: Callable[[WaitReason, str], None] = lambda reason, text: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A clock that goes on from where `clock` stands.
 
         Args:
             stop: the run's; None for work that nobody stops.
-            tell: told what is waited for, when a wait begins.
+            tell: told what is waited for, in a word and in words, when a wait begins.
             clock: seconds that never go back.
         """
         super().__init__(clock)
@@ -99,7 +99,7 @@ class Waits(WorkClock):
             self._open.append(reason)
         try:
             if said:
-                self._tell(said)
+                self._tell(reason, said)
             yield
         finally:
             with self._lock:

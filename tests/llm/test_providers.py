@@ -19,6 +19,7 @@ from aira_bench.llm.model import CompletionRequest, Message
 from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
 from aira_bench.llm.recording import RecordingModel
+from aira_bench.waiting import WaitReason, Waits
 from llm.wire_server import Brain, Fault, Misbehaviour, Reply, Wire, WireRequest, WireServer
 
 KEY = "sk-secret-0123456789abcdef"
@@ -260,11 +261,18 @@ def test_waits_grow_with_full_jitter_and_repeat_for_the_same_generator(serve: Ca
 
     def waits(seed: int) -> list[float]:
         slept: list[float] = []
+
+        class Sleepless(Waits):
+            """Notes how long it should wait."""
+
+            def pause(self, seconds: float, reason: WaitReason, said: str = "") -> None:
+                slept.append(seconds)
+
         policy = RetryPolicy(max_failures=7, base_s=1.0, cap_s=8.0)
         rng = random.Random(seed)
-        model = connect(card, environ, limiter=AdaptiveLimiter(), rng=rng, sleep=slept.append, policy=policy)
+        model = connect(card, environ, limiter=AdaptiveLimiter(), rng=rng, policy=policy)
         with pytest.raises(ModelError, match="7 attempts"):
-            model.complete(ASK, deadline_s=60)
+            model.within(Sleepless()).complete(ASK, deadline_s=60)
         return slept
 
     first = waits(1)

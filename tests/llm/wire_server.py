@@ -93,6 +93,8 @@ class WireServer:
         self.requests: list[WireRequest] = []
         self.lock = threading.Lock()
         self.stopping = threading.Event()
+        self.tolerates_paths = False
+        """Whether OpenAI's formats are served without `/v1` too, as by a server that says itself what it thinks of it."""
         self._http = _Server(("127.0.0.1", port), _Handler)
         self._http.wire = self
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -137,7 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         wire = self.server.wire
         with wire.lock:
-            request = _read(self.path, body, dict(self.headers.items()), len(wire.requests))
+            path = f"/v1{self.path}" if wire.tolerates_paths and not self.path.startswith("/v1") else self.path
+            request = _read(path, body, dict(self.headers.items()), len(wire.requests))
             wire.requests.append(request)
         answer = wire.brain(request)
         if isinstance(answer, str):

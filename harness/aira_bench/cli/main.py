@@ -2,18 +2,18 @@
 
 Exit status: 0 done; 1 a check or comparison failed; 2 wrong usage; 3 the machine lacks something; 4 a task folder is
 broken; 5 the container engine failed; 6 a run folder cannot be used; 7 a model provider refused; 8 a budget is used
-up; 9 the machine failed (disk, descriptors, threads, memory), resumable; 130 stopped by Ctrl-C or SIGTERM, resumable.
+up; 9 the machine failed (disk, descriptors, threads, memory), resumable; 10 a run ended and nothing was scored; 130
+stopped by Ctrl-C, SIGTERM or SIGHUP, resumable. A run of which some seeds halted exits with what the first halted for.
 
 Commands import what they need when they are called: `--help` must stay under 0.2 s.
 """
 
 import argparse
+import contextlib
 import errno
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import NoReturn, TextIO
 
 from aira_bench.cli import (
@@ -37,6 +37,7 @@ from aira_bench.cli import (
     tasks,
 )
 from aira_bench.cli.options import report
+from aira_bench.cli.stopping import STOPPED, Stopping
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.escaping import one_line
 from aira_bench.machine_failures import machine_failure
@@ -47,7 +48,6 @@ COMMANDS = (
     run, resume, confirm, status, leaderboard, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate,
     extrapolate, analyze, key, init, check,
 )  # fmt: skip
-STOPPED = 130
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
 }  # fmt: skip
@@ -57,7 +57,8 @@ _EPILOG = """examples:
   aira-bench leaderboard
 
 exit status: 0 done, 1 a check failed, 2 usage, 3 missing prerequisite, 4 broken task, 5 engine failure,
-6 unusable run folder, 7 model provider, 8 budget used up, 9 machine failure (resumable), 130 stopped (resumable)
+6 unusable run folder, 7 model provider, 8 budget used up, 9 machine failure (resumable), 10 nothing
+was scored, 130 stopped (resumable)
 """
 
 
@@ -80,20 +81,26 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     for command in COMMANDS:
         command.register(commands)
+    parser.set_defaults(stopping=Stopping())
     return parser
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return its exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
     tolerate_any_text()
     args = build_parser().parse_args(arguments)
+    with args.stopping.listening():
+        return _handled(args)
+
+
+def _handled(args: argparse.Namespace) -> int:
     try:
         status: int = args.handle(args)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        tell("aira-bench: stopped.")
+        with contextlib.suppress(OSError):  # a terminal that was closed has stopped us
+            tell(args.stopping.last_words())
         return STOPPED
     except BrokenPipeError:
         _discard(sys.stdout)
@@ -102,10 +109,6 @@ def run_command_line(arguments: Sequence[str]) -> int:
         return _report(error)
     except (OSError, MemoryError, RuntimeError) as error:
         return _report(_of_the_machine(error))
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _of_the_machine(error: OSError | MemoryError | RuntimeError) -> AiraError:

@@ -33,7 +33,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Resume and show the board."""
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.run import finish
+    from aira_bench.cli.ending import RunEnding
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run
@@ -45,5 +45,6 @@ def handle(args: argparse.Namespace) -> int:
     record = read_resumable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring(), trust_agent=args.trust_agent)
     plan = record.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
+    ending = RunEnding(args, display, record.folder, args.run)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
-    return finish(lambda: resume(host, record, display.note, display.watch), display, args.run, as_json=args.json)
+    return ending.of(lambda: resume(host, record, display.note, display.watch))

@@ -135,8 +135,7 @@ class ServedScript:
         limit = deadline.first_part(clock.budget_s + clock.start_up_s, "script")
         for _ in range(ATTEMPTS):
             stretch = 1.0 if self._limits.gpu_uuid else self._pace.stretch
-            started_s = time.monotonic()
-            outcome = self._run_script(submission, folder, limit, stretch)
+            started_s, outcome = self._run_script(submission, folder, limit, stretch)
             self._pace.saw(outcome.wall_s, outcome.lost_s)
             if was_fair(outcome, stretch, clock.budget_s, gpu=self._limits.gpu_uuid is not None):
                 deadline.lose(outcome.lost_s)
@@ -150,11 +149,15 @@ class ServedScript:
             hint="wait until the machine is less busy, then aira-bench resume RUN",
         )
 
-    def _run_script(self, submission: Submission, folder: Path, limit: Deadline, stretch: float) -> StepOutcome:
+    def _run_script(
+        self, submission: Submission, folder: Path, limit: Deadline, stretch: float
+    ) -> tuple[float, StepOutcome]:
+        """When it began on the host's monotonic clock, and how it ended."""
         name = self._setting.task.metadata.aira.artifact.name
         companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANION_FILES}
         told = [f"{TIME_BUDGET_VARIABLE}={stretch * self._clock.budget_s:.3f}"]
         container = self._fits.take()
+        started_s = time.monotonic()
         try:
             outcome = container.run(
                 [*(["env", *told] if stretch > 1 else []), "python3", name],
@@ -168,7 +171,7 @@ class ServedScript:
         for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):
             text = printable(output.head + output.tail)
             (folder / f"fit_{stream}.txt").write_text(text, encoding="utf-8")
-        return outcome
+        return started_s, outcome
 
     def _handed_over(
         self, outcome: StepOutcome, folder: Path, limit: Deadline, seconds: Mapping[str, float | None]

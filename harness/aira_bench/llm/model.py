@@ -158,7 +158,8 @@ class Model(Protocol):
         ...
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """Answer `request` within `deadline_s` seconds from now, retries and waiting included.
+        """Answer `request` within `deadline_s` seconds from now, retries included. Pauses that a provider makes a run
+        take are not, where they go through `aira_bench.waiting`.
 
         Safe to call from several threads at once.
 

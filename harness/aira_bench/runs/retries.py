@@ -15,7 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Generic, TypeVar
 
-from aira_bench.errors import AskedInVain, EngineAway, SandboxError
+from aira_bench.errors import AskedInVain, EngineAway, EvaluationFailed, SandboxError
 from aira_bench.paths import host_paths
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.runs.session import StepPlace
@@ -74,6 +74,7 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
     Raises:
         Stopped: the user stopped the run.
         OutOfTime: the hour budget ended inside the phase.
+        EvaluationFailed: the task's own evaluation is broken, which no repetition mends.
         SandboxError: the engine is away, or runs not even an empty step, or somebody ended every attempt.
     """
     tried = _Tried(place, folder)
@@ -88,6 +89,9 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
             if place.session.stop.is_set():
                 raise Stopped from error
             failure = error
+        if isinstance(failure, EvaluationFailed) and not failure.crashed:
+            keep_attempt(folder, failure, besides=[SOLUTION])
+            raise EvaluationFailed(failure.message, hint=resume_command(place)) from failure
         if not tried.go_on_after(failure):
             break
     if is_outside(_first_cause(failure)) or not tried.engine_works():

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 
 from aira_bench.agents.agent import Agent, Brief, Situation
 from aira_bench.deadline import Deadline
+from aira_bench.errors import AiraError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.record.folder import SeedFolder
-from aira_bench.record.journal import StepEnded
+from aira_bench.record.journal import SeedEnd, StepEnded
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Journal
 from aira_bench.record.sealing import Keeper
 from aira_bench.runs.slots import SlotPool
 from aira_bench.scaffolds.policy import Policy, Proposing
-from aira_bench.waiting import Waits
+from aira_bench.waiting import WaitReason, Waits
 from aira_bench.world import World
 
 
@@ -34,6 +35,13 @@ class Progress:
     phase: str
     best: float | None = None
     last: str = ""
+    """How the step ended, or the seed."""
+    waits_for: WaitReason | None = None
+    """What the seed waits for, where it is nobody's fault; `phase` says it in words."""
+    ended: SeedEnd | None = None
+    """Why the seed ended, once it has."""
+    halted: AiraError | None = None
+    """What the seed halted for; it has not ended, and can be resumed."""
 
 
 @dataclass(frozen=True)

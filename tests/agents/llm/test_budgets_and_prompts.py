@@ -17,17 +17,19 @@ from hypothesis import strategies as st
 from aira_bench.agents.agent import Situation
 from aira_bench.agents.llm.data_preview import preview
 from aira_bench.agents.llm.memory import MEMORY_CHARS, remember_ancestors, remember_valid
-from aira_bench.agents.llm.model_sources import Budgets, ProviderSource
+from aira_bench.agents.llm.model_sources import ProviderSource
 from aira_bench.agents.llm.prompting import fenced, prompt_hashes, spoken_duration
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger, tokens_of
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Caps, Ledger, tokens_of
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, ModelError
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
+from aira_bench.llm.provider_model import RetryPolicy
 from aira_bench.llm.recording import RecordingModel
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.policy import Draft
+from aira_bench.waiting import Waits
 
 CARD = Card.model_validate(
     {
@@ -52,6 +54,9 @@ class Model:
     name: str = "played"
     asked: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def within(self, waits: Waits, policy: RetryPolicy | None = None) -> "Model":
+        return self
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
         with self.lock:

@@ -6,34 +6,23 @@ replay answers from the recorded run by step and position, needs no key, and sto
 
 import importlib.util
 import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.agents.agent import Situation
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger, spent_on
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Ledger, spent_on
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.model_of_card import connect
+from aira_bench.llm.provider_model import WaitingModel
 from aira_bench.llm.recording import Exchange, RecordingModel, ScriptedModel, read_exchanges
+from aira_bench.llm.trial import TRIAL_POLICY, try_model
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Node
-
-
-@dataclass(frozen=True)
-class Budgets:
-    """Hard caps of a run and of each of its seeds."""
-
-    run: Caps = field(default_factory=Caps)
-    seed: Caps = field(default_factory=Caps)
-
-    @property
-    def any_usd(self) -> bool:
-        """Whether dollars are capped anywhere."""
-        return self.run.usd is not None or self.seed.usd is not None
+from aira_bench.waiting import Waits
 
 
 @dataclass
@@ -41,7 +30,7 @@ class ProviderSource:
     """A card's model behind the run's limiter and budgets."""
 
     card: Card
-    provider: Model
+    provider: WaitingModel
     budgets: Budgets
     _run: Ledger = field(init=False)
     _seeds: dict[int, Ledger] = field(default_factory=dict)
@@ -63,12 +52,25 @@ class ProviderSource:
                 f"The card of {card.name} has no prices, so dollars cannot be capped.", hint="--max-tokens N instead"
             )
         jitter = random.Random()  # spreads retries of unrelated processes; no result depends on it
-        return cls(card, connect(card, environ, limiter=AdaptiveLimiter(), rng=jitter, sleep=time.sleep), budgets)
+        return cls(card, connect(card, environ, limiter=AdaptiveLimiter(), rng=jitter), budgets)
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the card's model, held to both budgets, recording its calls in the situation's folder."""
-        budgeted = BudgetedModel(self.provider, self.card, (self._run, self._ledger(situation.seed)))
+        provider = self.provider.within(situation.waits)
+        budgeted = BudgetedModel(provider, self.card, (self._run, self._ledger(situation.seed)))
         return RecordingModel(budgeted, situation.calls / operator)
+
+    def try_out(self, waits: Waits) -> str:
+        """Make one tiny call, counted against the run's budget, and return in words what came of it.
+
+        Raises:
+            ModelError: key, address or model are wrong.
+        """
+        model = BudgetedModel(self.provider.within(waits, TRIAL_POLICY), self.card, (self._run,))
+        try:
+            return try_model(model, self.card).said
+        except BudgetExceeded:
+            return f"{self.card.name} was not tried: its budget holds no call at all"
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count the calls that earlier processes recorded, for the run and for each seed."""
@@ -91,6 +93,7 @@ class FunctionSource:
     """A Python function in place of a model."""
 
     function: ScriptedModel
+    budgets: Budgets = field(default_factory=Budgets)
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the function as a model whose calls are recorded in the situation's folder."""
@@ -101,6 +104,9 @@ class FunctionSource:
 
     def card_values(self) -> None:
         """Return None: no card stands behind a function."""
+
+    def try_out(self, waits: Waits) -> None:
+        """Return None: no provider is asked."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class ReplaySource:
     """The recorded calls of a run; requests may differ in times, the path may not."""
 
     run: RunFolder
+    budgets: Budgets = field(default_factory=Budgets)
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the recorded answers of this step, recorded again.
@@ -153,6 +160,9 @@ class ReplaySource:
 
     def card_values(self) -> None:
         """Return None: a replay asks no provider, so no card is used."""
+
+    def try_out(self, waits: Waits) -> None:
+        """Return None: no provider is asked."""
 
     def _node(self, situation: Situation) -> Node | None:
         nodes = self.run.seed(situation.seed).nodes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aira_bench.llm.model import CompletionRequest, Usage
 from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import client_options
 from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, reading_body
 from aira_bench.llm.providers.reading import field_of, read_end, read_name, read_text, read_usage, sum_counts
@@ -24,10 +25,10 @@ class AnthropicSession:
     def __init__(self, endpoint: Endpoint) -> None:
         import anthropic
 
-        self._endpoint = endpoint
+        self._endpoint, self._connections = endpoint, Connections()
         self._client: anthropic.Anthropic = anthropic.Anthropic(
             api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0,
-            http_client=anthropic.DefaultHttpxClient(**client_options(endpoint)),
+            http_client=anthropic.DefaultHttpxClient(**client_options(endpoint, self._connections)),
         )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
@@ -44,6 +45,7 @@ class AnthropicSession:
 
     def close(self) -> None:
         """Drop the connection, which ends an attempt under way."""
+        self._connections.cut()
         self._client.close()
 
 

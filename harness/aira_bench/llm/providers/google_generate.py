@@ -10,9 +10,16 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aira_bench.llm.failures import ProviderFailure, failure_of_status, parse_retry_after, shorten
+from aira_bench.llm.failures import (
+    ProviderFailure,
+    failure_of_connection,
+    failure_of_status,
+    parse_retry_after,
+    shorten,
+)
 from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import client_options
 from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, reading_body
 from aira_bench.llm.providers.reading import read_end, read_name, read_text, read_usage, sum_counts
@@ -32,7 +39,7 @@ class GoogleSession:
         from google import genai
         from google.genai import types
 
-        self._endpoint = endpoint
+        self._endpoint, self._connections = endpoint, Connections()
         self._client = genai.Client(
             api_key=endpoint.key,
             vertexai=False,
@@ -40,7 +47,7 @@ class GoogleSession:
                 base_url=endpoint.base_url,
                 api_version=_API_VERSION,
                 retry_options=types.HttpRetryOptions(attempts=1),
-                client_args=client_options(endpoint),
+                client_args=client_options(endpoint, self._connections),
             ),
         )
 
@@ -71,6 +78,7 @@ class GoogleSession:
 
     def close(self) -> None:
         """Drop the connection, which ends an attempt under way."""
+        self._connections.cut()
         self._client.close()
 
 
@@ -155,9 +163,11 @@ def _failure_without_status(error: Exception) -> ProviderFailure:
 
     The SDK lets errors of its HTTP library through, which is `httpx` or `httpx2` by its version.
     """
+    if isinstance(error, ProviderFailure):
+        return error
     families = {(base.__module__.partition(".")[0], base.__name__) for base in type(error).__mro__}
     if families & {("httpx", "TransportError"), ("httpx2", "TransportError")} or isinstance(error, OSError):
-        return ProviderFailure("transient", f"the connection failed: {shorten(str(error) or type(error).__name__)}")
+        return failure_of_connection(error)
     unreadable = isinstance(error, (ValueError, RecursionError))
     if unreadable or type(error).__name__ == "UnknownApiResponseError":
         return ProviderFailure("transient", f"the answer's body is malformed: {shorten(str(error))}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aira_bench.llm.model import CompletionRequest, Usage
 from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import NO_KEY, client_options
 from aira_bench.llm.providers.provider_session import (
     SCHEMA_NAME,
@@ -31,10 +32,10 @@ class OpenAIChatSession:
     def __init__(self, endpoint: Endpoint) -> None:
         import openai
 
-        self._endpoint = endpoint
+        self._endpoint, self._connections = endpoint, Connections()
         self._client = openai.OpenAI(
             api_key=endpoint.key or NO_KEY, base_url=endpoint.base_url, max_retries=0,
-            http_client=openai.DefaultHttpxClient(**client_options(endpoint)),
+            http_client=openai.DefaultHttpxClient(**client_options(endpoint, self._connections)),
         )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
@@ -51,6 +52,7 @@ class OpenAIChatSession:
 
     def close(self) -> None:
         """Drop the connection, which ends an attempt under way."""
+        self._connections.cut()
         self._client.close()
 
 

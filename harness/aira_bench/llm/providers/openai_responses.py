@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import client_options
 from aira_bench.llm.providers.provider_session import (
     SCHEMA_NAME,
@@ -33,10 +34,10 @@ class OpenAIResponsesSession:
     def __init__(self, endpoint: Endpoint) -> None:
         import openai
 
-        self._endpoint = endpoint
+        self._endpoint, self._connections = endpoint, Connections()
         self._client = openai.OpenAI(
             api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0,
-            http_client=openai.DefaultHttpxClient(**client_options(endpoint)),
+            http_client=openai.DefaultHttpxClient(**client_options(endpoint, self._connections)),
         )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
@@ -53,6 +54,7 @@ class OpenAIResponsesSession:
 
     def close(self) -> None:
         """Drop the connection, which ends an attempt under way."""
+        self._connections.cut()
         self._client.close()
 
 

@@ -43,6 +43,10 @@ class Endpoint:
         *earlier, last = request.messages
         return replace(request, messages=(*earlier, replace(last, text=f"{last.text}\n\n{wish}")), schema=None)
 
+    def redact(self, text: str) -> str:
+        """Return a text without the key, which servers sometimes quote."""
+        return text.replace(self.key, "[key removed]") if self.key else text
+
     def sampling(self, request: CompletionRequest) -> SamplingChoice:
         """Return the sampling settings that apply to `request`: its own where the card's model takes any, else the
         card's.
