@@ -28,12 +28,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-
-from own_engine import OwnEngine
-from place import Place, Tree
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from aira_bench.images.ensure import planned_images
+from faults.containers.own_engine import OwnEngine
+from place import Place, Tree
 
 HERE = Path(__file__).parent
 FOLDERS = HERE.parents[1] / "folders"
@@ -270,7 +268,10 @@ def made_task(folder: Path) -> Path:
     """The parity task with a judge and a solution that take a second each, so that faults find them at work."""
     task = folder / "ParityClassificationAccuracy"
     shutil.copytree(FOLDERS / task.name, task)
-    for script, original in ((task / "evaluate.py", task / "evaluate.py"), (folder / AGENT, FOLDERS / "parity_solution.py")):
+    for script, original in (
+        (task / "evaluate.py", task / "evaluate.py"),
+        (folder / AGENT, FOLDERS / "parity_solution.py"),
+    ):
         script.write_text(f"import time\n\ntime.sleep(1.0)\n{original.read_text()}")
     return task
 
@@ -288,7 +289,9 @@ def made_data(folder: Path) -> Path:
 def main() -> int:
     """Try all; print the table of docs/reliability.md, and say whether every tree is as a calm run's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=Path(tempfile.gettempdir()) / "aira-own-engine", help="the daemon's files")
+    parser.add_argument(
+        "--root", type=Path, default=Path(tempfile.gettempdir()) / "aira-own-engine", help="the daemon's files"
+    )
     parser.add_argument("--only", default="", help="kinds that contain this text")
     parser.add_argument("--seed", type=int, default=1, help="of the faults' order")
     args = parser.parse_args()
@@ -319,7 +322,9 @@ def main() -> int:
 def report(calm: Tree, tree: Tree, run: Disturbed, tried: Counter[str]) -> int:
     """Print what was tried and what came of it; 1 if anything is not as it must be."""
     classes = Counter(row[3] for row in tree)
-    same = tree[: len(calm)] == calm and {row[3:] for row in tree} == {row[3:] for row in calm} and len(tree) == run.steps
+    same = (
+        tree[: len(calm)] == calm and {row[3:] for row in tree} == {row[3:] for row in calm} and len(tree) == run.steps
+    )
     attempts = sum(node.attempts - 1 for node in run.place.run(run.name).seed(0).nodes)
     left = run.engine.left()
     files = [str(path) for path in run.place.runs.rglob("*.tmp")]

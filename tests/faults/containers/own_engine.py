@@ -33,7 +33,7 @@ class OwnEngine:
         """The daemon's, 0 if it does not run."""
         try:
             number = int((self.root / "pid").read_text())
-            return number if "dockerd" in Path(f"/proc/{number}/cmdline").read_text() else 0
+            return number if _lives(number) and "dockerd" in Path(f"/proc/{number}/cmdline").read_text() else 0
         except (OSError, ValueError):
             return 0
 
@@ -71,7 +71,7 @@ class OwnEngine:
         pid = self.pid
         os.kill(pid, number)
         ends_s = time.monotonic() + seconds
-        while Path(f"/proc/{pid}").exists() and time.monotonic() < ends_s + _COMES_UP_S:
+        while _lives(pid) and time.monotonic() < ends_s + _COMES_UP_S:
             time.sleep(0.1)
         time.sleep(max(ends_s - time.monotonic(), 0.0))
         self.start()
@@ -105,7 +105,7 @@ class OwnEngine:
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 command = (folder / "cmdline").read_bytes().split(b"\0")
-                if command[0] == b"python3" and program.encode() in command or command[1:2] == [program.encode()]:
+                if (command[0] == b"python3" and program.encode() in command) or command[1:2] == [program.encode()]:
                     container = _CONTAINER.search((folder / "cgroup").read_text())
                     if container and (self.root / "data" / "containers" / container[0]).exists():
                         yield container[0], int(folder.name)
@@ -114,3 +114,11 @@ class OwnEngine:
         """All containers and volumes of ours."""
         containers = self.lines("ps", "-aq", "--filter", "label=aira-bench.owner")
         return containers + self.lines("volume", "ls", "-q", "--filter", "label=aira-bench.owner")
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs; one of our own that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
