@@ -12,6 +12,7 @@ Needs root and a daemon of its own (`own_engine`). Not covered: faults of provid
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -190,17 +191,13 @@ def orchestrator(number: int, after_s: float = 0.0) -> Act:
 
 def disk_full(run: Disturbed, container: str) -> None:
     """Until the run has halted for it."""
-    filler, assert_process = run.place.runs / "filler", run.process
-    assert assert_process is not None
-    with filler.open("wb") as stream:
-        try:
-            while True:
-                stream.write(bytes(4096))
-                stream.flush()
-        except OSError:
+    assert run.process is not None
+    filler = run.place.runs / "filler"
+    with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(bytes(4096)):
             pass
     try:
-        assert_process.wait(180)
+        run.process.wait(180)
     except subprocess.TimeoutExpired:
         print("    did not halt on a full disk", flush=True)
     filler.unlink()
@@ -316,7 +313,7 @@ def main() -> int:
             tried = disturb(run, faults)
             return report(place.tree("calm"), place.tree("disturbed"), run, tried)
         finally:
-            subprocess.run(["umount", folder / "disk"], check=False)
+            subprocess.run(["umount", "--lazy", folder / "disk"], check=False)
 
 
 def report(calm: Tree, tree: Tree, run: Disturbed, tried: Counter[str]) -> int:
