@@ -38,7 +38,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "aira_contract": (
-        "__init__ claims containers files flags framing genomes invocation judge_settings primitives reports "
+        "__init__ claims containers core_time files flags framing genomes invocation judge_settings primitives reports "
         "script_constants settings training_record",
         "architectures model_sizes patterns",
     ),

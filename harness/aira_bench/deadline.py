@@ -38,6 +38,12 @@ class WorkClock:
         with self._lock:
             self._lost_s += seconds
 
+    @property
+    def lost_s(self) -> float:
+        """Seconds that others took so far."""
+        with self._lock:
+            return self._lost_s
+
 
 @dataclass(frozen=True)
 class Deadline:

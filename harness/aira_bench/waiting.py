@@ -77,7 +77,9 @@ class Waits(WorkClock):
         """Count so many of the seconds that have passed as waiting: others had the machine for them."""
         with self._lock:
             self._account()
-            self._seconds["load"] = self._seconds.get("load", 0.0) + seconds
+            self._lost_s += seconds
+            if seconds > 0:
+                self._seconds["load"] = self._seconds.get("load", 0.0) + seconds
 
     def check_stop(self) -> None:
         """Raises Stopped if the user has stopped the run."""

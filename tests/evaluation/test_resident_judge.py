@@ -75,6 +75,7 @@ class Script:
 @dataclass
 class ScriptedContainer:
     script: Script
+    lost_s: float = 0.0
 
     def converse(
         self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float

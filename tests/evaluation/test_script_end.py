@@ -1,5 +1,6 @@
 """What a judge's ending is worth: every way a task's `evaluate.py` can end, in a container or in one that stays."""
 
+import builtins
 import json
 import signal
 from dataclasses import replace
@@ -112,13 +113,37 @@ def test_an_upstream_script_that_crashes_is_run_again_before_its_submission_is_r
 def test_upstream_scripts_that_fail_refuse_and_their_words_stay_here(status: int, words: str) -> None:
     """They crash on bad submissions, and their tracebacks may quote labels."""
     verdict = read_verdict(UPSTREAM, end(status, last_words=words))
-    assert verdict == Refused("the task's evaluate.py refused the submission", 9.0)
+    assert isinstance(verdict, Refused)
+    cause = verdict.reason.removeprefix("the task's evaluate.py refused the submission: ").removesuffix(
+        " (see its output)"
+    )
+    assert cause == f"exit status {status}" or issubclass(getattr(builtins, cause), BaseException)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("ValueError: could not convert 'a label'", "ValueError"),
+        ("ModuleNotFoundError: No module named 'sktime'", "ModuleNotFoundError"), ("AssertionError", "AssertionError"),
+        ("pandas.errors.ParserError: Error tokenizing data", "ParserError"), ("Label7Error: x", "exit status 1"),
+        ("the labels are 1 0 1", "exit status 1"), ("", "exit status 1"), ("label.7: ValueError", "exit status 1"),
+    ],
+)  # fmt: skip
+def test_a_refusal_of_an_upstream_script_names_its_cause_and_the_file_to_read(
+    tmp_path: Path, words: str, cause: str
+) -> None:
+    upstream = replace(setting(tmp_path), task=UPSTREAM)
+    kept = tmp_path / "hidden" / "0003"
+    ended = outcome(status=1, stderr=f"Traceback\n{words}\n")
+    verdict = verdict_of(upstream, ended, Deadline.after(9, "evaluation"), kept)
+    assert isinstance(verdict, Refused)
+    assert verdict.reason == f"the task's evaluate.py refused the submission: {cause} (see hidden/0003/stderr.txt)"
 
 
 def test_upstream_scripts_print_a_score_and_nothing_else() -> None:
     assert read_verdict(UPSTREAM, end(stdout=printed(0.5))) == Scored(0.5, None, None, "task", 9.0)
     refused = read_verdict(UPSTREAM, end(stdout="nothing"))
-    assert refused == Refused("no score block was printed", 9.0)
+    assert refused == Refused("no score block was printed (see its output)", 9.0)
 
 
 def setting(folder: Path) -> EvaluationSetting:

@@ -1,8 +1,9 @@
 """Runs started, stopped, resumed and confirmed on a played machine: what is checked, in which order, and what is kept."""
 
 import json
+import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from aira_bench.runs.session import Progress
 from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.testing import Call, Done
 from aira_bench.waiting import Stopped
+from aira_bench.world import SystemWorld
 from played_host import ProbedSandbox, facts, played_host, played_sandbox, request, score, solve
 
 Tree = list[tuple[object, ...]]
@@ -260,3 +262,46 @@ def test_an_artifact_that_was_replaced_is_not_confirmed(tmp_path: Path) -> None:
     path.write_bytes(solve(Call(None, (), {"solution.py": b"ARCHITECTURE = " + b",".join([b"M"] * 16)}, 1)).files["submission.csv"])  # type: ignore[arg-type]  # fmt: skip
     with pytest.raises(RunStateError, match="was replaced"):
         confirm(host, record, lambda text: None)
+
+
+def test_what_another_process_did_after_the_record_was_read_is_not_done_again(tmp_path: Path) -> None:
+    """Two people confirm, or resume, one run: whoever comes to the lock second has read what is no longer so."""
+    host = played_host(tmp_path, played_sandbox())
+    folder = run(host, request())
+    record = read_confirmable(folder, host.keys.ring())
+    confirm(host, record, lambda text: None)
+    for again in (lambda: confirm(host, record, print), lambda: resume(host, record, print, lambda progress: None)):
+        with pytest.raises(RunStateError, match="went on in another process meanwhile"):
+            again()
+    assert len(record_of(host, folder).seeds[0].confirmed) == 1, "a second line would make the file unreadable"
+
+
+def test_a_resume_that_finds_another_process_at_work_touches_nothing(tmp_path: Path) -> None:
+    host = played_host(tmp_path, played_sandbox())
+    folder = run(host, request())
+    record = read_resumable(folder, host.keys.ring(), trust_agent=False)
+    in_flight = folder.seed(0).calls(5)
+    in_flight.mkdir(parents=True)
+    (in_flight / "call_000.json").touch()
+    (folder.path / "compiled").mkdir()
+    lock = folder.lock()
+    with pytest.raises(RunStateError, match="being worked on"):
+        resume(host, record, print, lambda progress: None)
+    os.close(lock)
+    assert (folder.path / "compiled").exists()
+    assert [path.name for path in in_flight.iterdir()] == ["call_000.json"]
+
+
+class Nameless(SystemWorld):
+    """A machine that dies when a manifest asks for its name."""
+
+    def host_name(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_a_start_that_dies_before_its_manifest_leaves_no_run(tmp_path: Path) -> None:
+    host = played_host(tmp_path, played_sandbox())
+    with pytest.raises(ZeroDivisionError):
+        run(replace(host, world=Nameless()), request())
+    assert list(host.paths.runs.iterdir()) == []
+    assert record_of(host, run(host, request())).closed

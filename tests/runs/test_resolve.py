@@ -20,6 +20,7 @@ from aira_bench.scaffolds.greedy import Greedy
 from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
 from aira_bench.tasks.task import find_task
 from aira_bench.testing import PlayedWorld
+from aira_bench.world import SystemWorld
 from generated_runs import manifest, write_run
 
 UPSTREAM = Path(__file__).resolve().parents[1] / "folders" / "ParityClassificationAccuracy"
@@ -35,7 +36,7 @@ def resolved(**wishes: object) -> ResolvedRun:
 def test_gaps_are_filled_from_profile_agent_and_time() -> None:
     run = resolved()
     assert run.plan == RunPlan(
-        name="evolution-mad-2p-cpu-19700101-000000", agent="evolution", task="mad-2p", profile="cpu",
+        name="evolution-mad-2p-cpu-19700101-000000-0000", agent="evolution", task="mad-2p", profile="cpu",
         scaffold=run.agent.default_scaffold, fitness="hidden", seeds=(0,), steps=BUDGET.steps, hours=BUDGET.hours,
         step_timeout_s=BUDGET.step_timeout_s, evaluation_timeout_s=BUDGET.evaluation_timeout_s, concurrency=1,
     )  # fmt: skip
@@ -185,7 +186,7 @@ def recorded(tmp_path: Path) -> HostPaths:
 def test_a_replay_is_the_recorded_plan_under_another_name(recorded: HostPaths) -> None:
     run = resolve(RunRequest("replay:old", steps=99, seeds=(7,), profile="paper"), recorded, PlayedWorld())
     old = manifest("old", seeds=(0, 1), steps=3).plan
-    expected = {"agent": "replay:old", "name": "replay-old-19700101-000000", "max_tokens": None}
+    expected = {"agent": "replay:old", "name": "replay-old-19700101-000000-0000", "max_tokens": None}
     assert run.plan == old.model_copy(update=expected), "of the request, only name and source count"
     named = resolve(RunRequest("replay:old", name="again"), recorded, PlayedWorld())
     assert (named.plan.name, named.agent.name) == ("again", "evolution")
@@ -246,3 +247,10 @@ def test_a_run_goes_on_with_the_agent_s_file_as_it_was_or_not_at_all(tmp_path: P
     file.write_text(AGENT_FILE.format(number=2))
     with pytest.raises(RunStateError, match="its agent changed since it began"):
         reopen_agent(reopen(record.manifest.plan), paths, record)
+
+
+def test_two_default_names_of_one_second_differ_and_long_ones_end_in_what_tells_them_apart(tmp_path: Path) -> None:
+    paths, world = HostPaths(tmp_path / "home", tmp_path / "runs"), SystemWorld()
+    names = [resolve(replace(REQUEST, name=None), paths, world).plan.name for _ in range(3)]
+    assert len(set(names)) == 3
+    assert {len(name) for name in names} == {len("evolution-mad-2p-cpu-19700101-000000-0000")}

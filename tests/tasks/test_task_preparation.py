@@ -91,8 +91,8 @@ def test_both_halves_are_made_once(task: Task, data: TaskData) -> None:
     assert (made, notes, roles) == (
         True,
         ["running prepare.py", "running evaluate_prepare.py"],
-        ["prepare"] * 2,
-    )
+        ["prepare"] * 3,
+    ), "both scripts, and a look at what evaluate.py imports"
     assert (data.public / "train.txt").read_text() == "cpu public"
     assert (data.hidden / "labels" / "test.txt").read_text() == "1 0 1"
     assert data.ready
@@ -175,6 +175,23 @@ def test_a_script_that_fails_leaves_nothing_and_says_why(
             prepare(changed(tmp_path / half, **{half: script}), data)
         assert "\n" not in str(caught.value)
         assert list(data.folder.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", ["import no_such_module", "from json import no_such_name", "def ("])
+def test_an_evaluation_that_cannot_begin_stops_preparation(task: Task, data: TaskData, missing: str) -> None:
+    """It used to refuse every submission, gold too, and to tell the reason to a file."""
+    script = task.folder / "evaluate.py"
+    script.write_text(f"{missing}\n{script.read_text()}")
+    with pytest.raises(
+        TaskError, match=r"evaluate\.py cannot be run: (ModuleNotFound|Import|Syntax)Error.*metadata\.yaml"
+    ):
+        prepare(task, data)
+    assert not data.folder.exists()
+
+
+def test_an_evaluation_that_knows_no_help_is_let_be(task: Task, data: TaskData) -> None:
+    (task.folder / "evaluate.py").write_text("import sys; sys.exit('usage: evaluate.py SUBMISSION')")
+    assert prepare(task, data)[0]
 
 
 def test_a_script_without_end_names_the_setting_that_ends_it(tmp_path: Path, data: TaskData) -> None:

@@ -89,8 +89,8 @@ class ResidentJudge:
             return judge_in(self._containers, self._setting, submission, deadline, destination)
         destination.mkdir(parents=True, exist_ok=True)
         try:
-            conversation = self._conversation or self._begin(deadline.limit_s)
-            answer = self._ask(conversation, canonical, deadline.left_s)
+            conversation = self._conversation or self._begin(deadline)
+            answer = self._ask(conversation, canonical, deadline)
             _keep(answer, destination)
             verdict = read_verdict(self._setting.task, answer.script_end(deadline.used_s))
             if isinstance(verdict, Scored) and verdict.canonical != canonical:
@@ -118,16 +118,31 @@ class ResidentJudge:
         self._containers.close()
         self._dismiss()
 
-    def _begin(self, timeout_s: float) -> Conversation:
+    def _begin(self, deadline: Deadline) -> Conversation:
         container = self._containers.take()
         with self._lock:
             self._open = container
             if self._closed:
                 raise SandboxError("The run is being stopped.")
-        self._conversation = container.converse(_COMMAND, files={}, most_bytes=MAX_MESSAGE_BYTES, timeout_s=timeout_s)
-        return self._conversation
+        try:
+            conversation = container.converse(
+                _COMMAND, files={}, most_bytes=MAX_MESSAGE_BYTES, timeout_s=deadline.left_s
+            )
+        except ConversationTimeout as error:  # it has been told of no submission yet
+            raise SandboxError(f"The resident judge did not greet in time: {error.message}") from error
+        deadline.lose(conversation.lost_s)
+        self._conversation = conversation
+        return conversation
 
-    def _ask(self, conversation: Conversation, canonical: str, timeout_s: float) -> _Answer:
+    def _ask(self, conversation: Conversation, canonical: str, deadline: Deadline) -> _Answer:
+        """Raises ConversationTimeout if there is no answer by the deadline, which others' time puts off."""
+        lost_before_s = conversation.lost_s
+        try:
+            return self._answer(conversation, canonical, deadline.left_s)
+        finally:
+            deadline.lose(conversation.lost_s - lost_before_s)
+
+    def _answer(self, conversation: Conversation, canonical: str, timeout_s: float) -> _Answer:
         name = secrets.token_hex(8)
         request = json.dumps({"id": name, "architecture": canonical}).encode()
         try:

@@ -94,6 +94,7 @@ class TracedModule:
             )
         finally:
             container.close()
+        deadline.lose(outcome.lost_s)
         (destination / "stderr.txt").write_text(printable(outcome.stderr.head + outcome.stderr.tail), encoding="utf-8")
         if outcome.ended == "timeout" and deadline.owner not in _OWN:
             raise SandboxError("The time of the run ended while a submission was traced.")
@@ -130,6 +131,7 @@ class TracedModule:
                 return Refused("tracing took all the time there is for an evaluation")
             raise SandboxError("The time of the run ended before a traced submission was judged.")
         outcome = self._run_judge(graphs, left_s if own else None, left_s, destination)
+        deadline.lose(outcome.lost_s)
         name = self._setting.task.metadata.aira.artifact.name
         if outcome.ended == "timeout" and own:
             return Refused(f"{name}: training and scoring did not end within {left_s:.0f} s", outcome.wall_s)

@@ -4,6 +4,7 @@ Only the judge's own output is read here, never an agent's. The score block is t
 script may echo parts of a submission before it.
 """
 
+import builtins
 import json
 import math
 import re
@@ -25,6 +26,10 @@ Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 StandardError = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 """Of an estimated score, in the score's own unit; None where a score is computed, not estimated."""
 Remark = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[ -~]+$")]
+_EXCEPTIONS = {"EmptyDataError", "JSONDecodeError", "ParserError"} | {
+    name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
+}
+"""Python's own and those of the parsers that upstream's scripts use: a closed list, so that no label can be one."""
 _BLOCK = re.compile(r"\s*(\{[^{}]*\})")
 
 
@@ -134,6 +139,8 @@ class ScriptEnd:
     seconds: float
     no_report: str = "missing"
     """Why there is no report where one is due."""
+    kept_in: str = "its output"
+    """Where a user finds what it said in full."""
 
 
 def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
@@ -166,7 +173,7 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
     except ValueError as error:
         if reports:
             raise EvaluationFailed(f"The evaluation of {task.title} gave no score: {error}.") from error
-        return Refused(str(error), end.seconds)
+        return Refused(f"{error} (see {end.kept_in})", end.seconds)
     if not reports:
         return Scored(test, None, None, evaluator_version="task", seconds=end.seconds)
     if end.report is None:
@@ -202,9 +209,13 @@ def _scored(task: Task, report: CheckedReport, test: float) -> Scored:
 
 
 def _refusal(task: Task, end: ScriptEnd) -> str:
-    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so they stay here."""
+    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so of those only the kind of
+    the exception is told, and where a user finds the rest.
+    """
     if not task.metadata.aira.report:
-        return "the task's evaluate.py refused the submission"
+        kind = end.last_words.partition(":")[0].rpartition(".")[2]
+        cause = kind if kind in _EXCEPTIONS else f"exit status {end.status}"
+        return f"the task's evaluate.py refused the submission: {cause} (see {end.kept_in})"
     return (end.last_words or "the submission cannot be read").split("error: ", 1)[-1]
 
 

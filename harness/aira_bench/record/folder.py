@@ -16,7 +16,7 @@
 
 import fcntl
 import os
-import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,10 @@ FROM_LAST_GOOD = "--from-last-good"
 """What makes `resume` go on before the damage."""
 _STEP_FILES = ("solution.py", "stdout.txt", "stderr.txt")
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FLOCK = struct.Struct("@hhqqi0q")
+"""Of Linux on 64 bits: type, whence, start, length, owner."""
+UNFINISHED = ".new-"
+"""How the name of a run that is being made begins (`aira_bench.record.new_run`)."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,9 @@ class RunFolder:
     def lock(self) -> int:
         """Take the run for this process; the lock goes with the process, however it ends.
 
+        It is two: one that writers exclude each other by, as in earlier versions, and one that readers can ask about
+        without taking anything, so that no reader is ever in a writer's way.
+
         Raises:
             RunStateError: another live process has it.
         """
@@ -184,6 +190,7 @@ class RunFolder:
             raise RunStateError(f"Run {self.path.name}: its lock cannot be opened: {error.strerror}.") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _record_lock(fcntl.F_WRLCK))
         except OSError as error:
             os.close(descriptor)
             raise RunStateError(
@@ -201,34 +208,23 @@ class RunFolder:
 
     @property
     def is_live(self) -> bool:
-        """Whether a process works on the run now."""
+        """Whether a process works on the run now; asked without taking a lock."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDONLY | _PLAIN)
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _record_lock(fcntl.F_RDLCK))
         except OSError:
-            return True
+            return False  # no regular file, so nobody's lock
         finally:
             os.close(descriptor)
-        return False
+        return int(_FLOCK.unpack(found)[0]) != fcntl.F_UNLCK
 
 
-def new_run(runs: Path, name: str) -> RunFolder:
-    """Make the folder of a new run.
-
-    Raises:
-        UsageError: the name is not a plain file name, or is taken.
-    """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot name a run: letters, digits, '.', '_' and '-' only.")
-    path = runs / name
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError as error:
-        raise UsageError(f"A run named {name!r} exists in {runs}.", hint=RunFolder(path).command("resume")) from error
-    return RunFolder(path)
+def _record_lock(kind: int) -> bytes:
+    """A `struct flock` about a whole file."""
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
 def find_run(runs: Path, name: str) -> RunFolder:
@@ -238,15 +234,17 @@ def find_run(runs: Path, name: str) -> RunFolder:
         UsageError: there is none.
     """
     for path in (runs / name, Path(name)):
-        if _is_run(path):
+        if is_run(path):
             return RunFolder(path.resolve())
     raise UsageError(f"No run {name!r} in {runs}.", hint="aira-bench status")
 
 
 def list_runs(runs: Path) -> list[RunFolder]:
     """Return every run in a folder, by name. A folder that has lost its manifest is one that cannot be read."""
-    return [RunFolder(path) for path in sorted(runs.glob("*")) if _is_run(path)]
+    found = sorted(path for path in runs.glob("*") if not path.name.startswith(UNFINISHED))
+    return [RunFolder(path) for path in found if is_run(path)]
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Whether a folder holds what only a run's does."""
     return any(os.path.lexists(path / name) for name in ("manifest.json", "record.jsonl"))

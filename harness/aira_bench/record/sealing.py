@@ -20,6 +20,7 @@ from aira_bench.keys import MachineKey
 from aira_bench.record.chain import MOST_BYTES, Chain, ChainWriter, Noted, read_chain
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedOpened, StepEnded, read_journal
+from aira_bench.record.manifest import MOST_BYTES as MOST_MANIFEST_BYTES
 from aira_bench.record.manifest import Manifest, encode_manifest
 from aira_bench.record.node import Node
 from aira_bench.record.schema import UNNAMED, LineSchema, decode, encode
@@ -84,6 +85,12 @@ class Keeper:
     manifest_sha256: str
     now: Callable[[], datetime]
     witness: Witness
+
+    def remember(self) -> None:
+        """Note outside the folder that this machine works on the run, and how far its record has come."""
+        self.witness.begin(self.run_id, read_file(self.folder.path, "manifest.json", MOST_MANIFEST_BYTES))
+        chain = read_chain(read_file(self.folder.path, "record.jsonl", MOST_BYTES))
+        self.witness.note(self.run_id, RECORD, len(chain.bodies), chain.seal)
 
     def journal(self, seed: int) -> JournalFile:
         """Open the journal of a seed for appending, begun if it was not."""

@@ -54,6 +54,23 @@ def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> Ru
     return record
 
 
+def require_unmoved(record: RunRecord, ring: KeyRing) -> None:
+    """Whether a run whose lock this process has got is still as it was read, before it had the lock.
+
+    Raises:
+        RunStateError: another process has worked on it meanwhile.
+    """
+    if _standing_of(read_run(record.folder, ring, "records")) != _standing_of(record):
+        raise RunStateError(
+            f"Run {record.name} went on in another process meanwhile.", hint=record.folder.command("status")
+        )
+
+
+def _standing_of(record: RunRecord) -> tuple[object, ...]:
+    seeds = [(seed.lines, seed.seal, tuple(seed.confirmed)) for seed in record.seeds]
+    return (record.manifest_sha256, record.closed, *seeds)
+
+
 def set_aside_unvouched_calls(record: RunRecord, ring: KeyRing) -> None:
     """Keep model calls of steps in flight, which no line vouches for, from being taken for answers.
 

@@ -25,6 +25,7 @@ from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
+from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.extensions_used import evaluator_of, require_same
 from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand
 from aira_bench.runs.resolve import reopen
@@ -77,6 +78,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
     require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
+        require_unmoved(record, host.keys.ring())
         ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from aira_bench.agents.agent import Agent, Brief, brief_for
@@ -20,13 +21,14 @@ from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.record.conditions import comparable_with
-from aira_bench.record.folder import RunFolder, new_run
+from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest
+from aira_bench.record.new_run import making_run
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
-from aira_bench.record.trust import set_aside_unvouched_calls
+from aira_bench.record.trust import require_unmoved, set_aside_unvouched_calls
 from aira_bench.runs.host import Ground, Host, Note, agent_spec, clean_up, image_names, slot_limits, stand
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
@@ -51,13 +53,15 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
     _try_model(run.agent, note)
     ground = stand(host, run, "agent", note)
     key = host.keys.machine_key()
-    folder = new_run(host.paths.runs, run.plan.name)
-    if run.agent_file is not None:
-        write_atomically(folder.agent_file, run.agent_file)
-    manifest = _manifest(host, run, ground)
-    keeper = open_run(folder, manifest, key, host.world.now, Witness(host.keys.seen))
-    _search(host, folder, manifest, run, ground, note, watch, keeper)
-    return folder
+    with making_run(host.paths.runs, run.plan.name) as made:
+        if run.agent_file is not None:
+            write_atomically(made.folder.agent_file, run.agent_file)
+        manifest = _manifest(host, run, ground)
+        keeper = open_run(made.folder, manifest, key, host.world.now, Witness(None))
+        keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
+        keeper.remember()
+        _search(host, keeper.folder, manifest, run, ground, note, watch, keeper)
+    return keeper.folder
 
 
 def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
@@ -69,14 +73,19 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
         RunStateError: task, data or images are no longer those the run began with, or another process has it.
     """
     folder, manifest = record.folder, record.manifest
-    found = reopen(manifest.plan)
-    ground = stand(host, found, "agent", note, record)
-    run = reopen_agent(found, host.paths, record)
-    _try_model(run.agent, note)
-    set_aside_unvouched_calls(record, host.keys.ring())
-    folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
-    keeper = host.keeper(record) if manifest.schema_version != 1 else None
-    _search(host, folder, manifest, run, ground, note, watch, keeper)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, folder.lock())
+        require_unmoved(record, host.keys.ring())
+        found = reopen(manifest.plan)
+        ground = stand(host, found, "agent", note, record)
+        run = reopen_agent(found, host.paths, record)
+        _try_model(run.agent, note)
+        set_aside_unvouched_calls(record, host.keys.ring())
+        folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
+        keeper = host.keeper(record) if manifest.schema_version != 1 else None
+        if keeper is not None:
+            keeper.remember()
+        _search(host, folder, manifest, run, ground, note, watch, keeper)
     return folder
 
 
@@ -142,7 +151,7 @@ def _search(
     watch: Callable[[Progress], None],
     keeper: Keeper | None,
 ) -> None:
-    """Open the slots and have every seed searched to its end."""
+    """Open the slots and have every seed searched to its end; the run is locked."""
     plan, task, key = run.plan, run.task, host.keys.machine_key()
     evaluation = EvaluationSetting(
         task, plan.profile, ground.data, ground.images, manifest.run_id, plan.seed_set,
@@ -150,7 +159,6 @@ def _search(
         evaluator=plan.evaluator, draw_secret=key.draw_secret,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
-        stack.callback(os.close, folder.lock())
         sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)

@@ -109,6 +109,7 @@ def execute(place: StepPlace, slot: Slot, code: str, doubt: Doubt) -> Executed:
         )
     finally:
         container.close()
+    place.hours.lose(outcome.lost_s)
     place.check_stop()  # a step whose container was swept away has no result
     seconds = place.hours.used_s - before_s
     if outcome.ended == "timeout" and deadline.owner == "hours":

@@ -187,7 +187,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
     recorded = record.manifest.plan
     changed = {
         "agent": request.agent,
-        "name": request.name or f"replay-{recorded.name[:REPLAYED_NAME_CHARS]}-{world.now():%Y%m%d-%H%M%S}",
+        "name": request.name or _name(f"replay-{recorded.name[:REPLAYED_NAME_CHARS]}", world),
         "source": request.source or recorded.source,
         "provider": None,  # nobody is asked
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
@@ -205,5 +205,6 @@ def _concurrency(request: RunRequest) -> int:
 
 
 def _name(text: str, world: World) -> str:
-    """A run's default name, with the time, as one file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{text}-{world.now():%Y%m%d-%H%M%S}")[:NAME_CHARS]
+    """A run's default name as one file name: with the time, and what tells it from others of the same second."""
+    ending = f"-{world.now():%Y%m%d-%H%M%S}-{world.new_id()[:4]}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[: NAME_CHARS - len(ending)] + ending

@@ -21,11 +21,13 @@ from aira_bench.record.attempts import keep_attempt
 from aira_bench.runs.session import StepPlace
 from aira_bench.runs.slots import Slot
 from aira_bench.sandbox.patience import Patience, is_away, is_outside
-from aira_bench.sandbox.sandbox import FilesTooLarge, StepLost
+from aira_bench.sandbox.sandbox import FilesTooLarge, Starved, StepLost
 from aira_bench.waiting import Stopped
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
+LOAD_TIMES = 20.0
+"""How many times longer than for a failure of the engine it is waited where others had the cores."""
 SOLUTION = "solution.py"
 
 
@@ -127,7 +129,11 @@ class _Tried:
             self.place.tell(said)
             return False
         self.repeats += 1
-        self.place.waits.pause(self.place.session.retry_pauses_s[self.failed - 1], "engine", said)
+        pause_s = self.place.session.retry_pauses_s[self.failed - 1]
+        if isinstance(failure, Starved):  # neighbours stay longer than an engine's failures
+            self.place.waits.pause(LOAD_TIMES * pause_s, "load", said)
+        else:
+            self.place.waits.pause(pause_s, "engine", said)
         return True
 
     def engine_works(self) -> bool:

@@ -26,6 +26,7 @@ from typing import Any
 from aira_bench.docker_engine import Attachment, Conflict, DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening
+from aira_bench.sandbox.core_share import CoreShare
 from aira_bench.sandbox.hardening import ContainerPlace
 from aira_bench.sandbox.leftovers import HANDS, Swept, remove_dead, remove_run
 from aira_bench.sandbox.own_files import own_kernel_files, with_own_files
@@ -73,6 +74,8 @@ class DockerSandbox:
         self._removing: set[Future[None]] = set()
         self._undead: list[str] = []
         self._left: dict[str, str] = {}
+        self._shares: dict[str, CoreShare] = {}
+        """By the socket volume of those that meet there and take turns on their cores."""
 
     def __enter__(self) -> "DockerSandbox":
         return self
@@ -195,10 +198,18 @@ class DockerSandbox:
         containers = StepContainers(made[0], made[1], place.volume, volumes_of(own, place.volume))
         settle = partial(self._separation.settle, spec)
         both = (streams[0], streams[1])
-        step = DockerStep(self._engine, containers, both, spec.limits, variables, self._discard, settle)
+        step = DockerStep(
+            self._engine, containers, both, spec.limits, variables, self._discard, settle, self._share(spec)
+        )
         with self._lock:
             self._live[step] = spec
         return step
+
+    def _share(self, spec: ContainerSpec) -> CoreShare:
+        if spec.socket_volume is None:
+            return CoreShare(spec.limits.cpus)
+        with self._lock:
+            return self._shares.setdefault(spec.socket_volume, CoreShare(spec.limits.cpus))
 
     def _discard(self, step: DockerStep) -> None:
         with self._lock:

@@ -16,6 +16,7 @@ from typing import Any
 
 from aira_bench.docker_engine import DockerEngine, Missing
 from aira_bench.errors import SandboxError
+from aira_bench.sandbox.core_share import Allowance, ContainerUse, CoreShare
 from aira_bench.sandbox.memory_use import MemoryUse
 from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import EndedFromOutside, EndReason, Limits
@@ -52,15 +53,28 @@ class Ending:
 class EndWatch:
     """Waits for the end of one container, and brings it about where that is due."""
 
-    def __init__(self, engine: DockerEngine, container: str, pump: OutputPump, limits: Limits) -> None:
-        """`container` is the engine's name for one that was started; `pump` drains it."""
+    def __init__(
+        self, engine: DockerEngine, container: str, pump: OutputPump, limits: Limits, share: CoreShare
+    ) -> None:
+        """Watch a container that was started.
+
+        Args:
+            engine: which made it.
+            container: the engine's name for it.
+            pump: drains it.
+            limits: of its memory and output.
+            share: of the cores, of those that take turns on them with it.
+        """
         self._engine, self._container, self._pump, self._limits = engine, container, pump, limits
+        self.share = share
         self._memory: MemoryUse | None = None
         self._swept = threading.Event()
 
     def begin(self) -> None:
         """Find the container's control group, once it is up."""
-        self._memory = MemoryUse(int(self.state()["Pid"]))
+        pid = int(self.state()["Pid"])
+        self._memory = MemoryUse(pid)
+        self.share.join(ContainerUse(pid))
 
     def sweep(self) -> None:
         """Let every wait end in an error: the container was swept away."""
@@ -76,16 +90,17 @@ class EndWatch:
         """The most memory it was seen to hold; None where its control group cannot be seen."""
         return self._memory.peak_mib if self._memory else None
 
-    def wait(self, deadline_s: float) -> Ending:
-        """Wait until every process is dead, with a kill where that is due; by a deadline on the monotonic clock.
+    def wait(self, allowance: Allowance) -> Ending:
+        """Wait until every process is dead, with a kill where that is due, or when its time is over.
 
         Raises:
+            Starved: its time was over, but others had kept its cores; it was killed.
             EngineAway: the engine does not answer.
             EndedFromOutside: somebody else had a hand in how it ended, or removed it.
             SandboxError: the engine failed.
         """
         try:
-            due = self._wait_for_death(deadline_s)
+            due = self._wait_for_death(allowance)
             dead = due is None or self._kill()
             at_s = time.monotonic()
             # What a dead container printed comes at once; an end that the engine keeps back costs the rest of it.
@@ -93,6 +108,8 @@ class EndWatch:
             self.require_unswept()
             if due is not None and due.ended == "timeout" and "pause" in self._told():
                 raise touched("container", ("pause",))
+            if due is not None and due.ended == "timeout":
+                allowance.require_had()
             return replace(due or self._by_itself(), dead=dead, at_s=at_s)
         except Missing as error:
             self.require_unswept()
@@ -114,11 +131,11 @@ class EndWatch:
         self.require_unswept()
         return state
 
-    def _wait_for_death(self, deadline_s: float) -> Ending | None:
+    def _wait_for_death(self, allowance: Allowance) -> Ending | None:
         """Wait for a death without a kill; what to kill it for where that does not come first."""
         interval_s = _FIRST_SAMPLE_S
         while True:
-            left_s = deadline_s - time.monotonic()
+            left_s = allowance.left_s()
             # It may have closed its output itself: it has finished when it is dead.
             if self._pump.ended.wait(min(interval_s, max(left_s, 0.0))):
                 pause_s = min(max(left_s, 0.5), _LAST_SAMPLE_S)
@@ -128,7 +145,7 @@ class EndWatch:
                 return self._flood()
             if self._fills_the_kernel():
                 return Ending("out_of_memory", above=f"{self._limits.kernel_mib} MiB of kernel memory")
-            if time.monotonic() >= deadline_s:
+            if allowance.left_s() <= 0:
                 return Ending("timeout")
             interval_s = min(2 * interval_s, _LAST_SAMPLE_S)
 

@@ -7,7 +7,7 @@ Not covered: the waiting itself, which listens to the run's stop (`aira_bench.wa
 """
 
 from aira_bench.errors import EngineAway, SandboxError
-from aira_bench.sandbox.sandbox import EndedFromOutside, StepLost
+from aira_bench.sandbox.sandbox import EndedFromOutside, Starved, StepLost
 
 MOST_S = 600.0
 """For all pauses of one wait together."""
@@ -39,7 +39,9 @@ def is_away(failure: BaseException) -> bool:
 
 
 def is_outside(failure: SandboxError) -> bool:
-    """Whether a failure is known to be nobody's in the run: the engine went away, or somebody meddled."""
+    """Whether a failure is known to be nobody's in the run: the engine went away, somebody meddled, or others
+    had the cores.
+    """
     if isinstance(failure, StepLost):
-        return failure.why in ("away", "outside")
+        return failure.why in ("away", "outside") or isinstance(failure, Starved)
     return is_away(failure) or isinstance(failure, EndedFromOutside)

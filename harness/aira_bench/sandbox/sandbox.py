@@ -139,6 +139,12 @@ class StepOutcome:
     is_unexplained: bool = False
     """Ended by SIGKILL or SIGTERM, of which the engine knows nothing: by its own code, or by the machine's doing (a
     host out of memory). Run again once; a second such end is the code's own."""
+    lost_s: float = 0.0
+    """Of `wall_s`, by how much others delayed it on its cores; its deadline does not count them."""
+
+
+class Busy(SandboxError):
+    """A program of ours took longer than a machine with time to spare needs. It says nothing about any wall."""
 
 
 class EndedFromOutside(SandboxError):
@@ -160,6 +166,13 @@ class StepLost(SandboxError):
         self.output, self.why = output, why
 
 
+class Starved(StepLost):
+    """The time of a container's code was over by the wall's clock, but others had kept its cores from it.
+
+    It says nothing about the code. Tried again when the machine is less busy; at last the seed halts.
+    """
+
+
 class FilesTooLarge(AiraError):
     """The workspace does not hold what a step is handed. Whoever made the files is at fault, and no retry helps."""
 
@@ -173,11 +186,17 @@ class ConversationTimeout(SandboxError):
 class Conversation(Protocol):
     """A command that stays and answers requests, one at a time."""
 
+    @property
+    def lost_s(self) -> float:
+        """By how much others delayed it on its cores so far; its deadlines do not count these seconds."""
+        ...
+
     def ask(self, request: bytes, *, timeout_s: float) -> bytes:
         """Send one request and wait for its answer. The container is killed if that fails in any way.
 
         Raises:
             ConversationTimeout: no answer in time.
+            Starved: none in time, but others kept its cores.
             SandboxError: an inadmissible answer, or the conversation broke, now or before.
             ValueError: the request is longer than messages may be.
         """
@@ -199,11 +218,13 @@ class PreparedContainer(Protocol):
         """Write `files` into the workspace, run `command` there, copy `artifacts` into `destination`.
 
         At `timeout_s` the container is killed from outside, and the step ends by `timeout` however long it takes to
-        die. Artifacts are read after its death only, through no link, regular files only, each under its cap; they
-        count as missing where it does not die at all.
+        die. Seconds by which others delay it on its cores do not count, up to a multiple of the limit. Artifacts are
+        read after its death only, through no link, regular files only, each under its cap; they count as missing where
+        it does not die at all.
 
         Raises:
             StepLost: the engine failed after the command had begun; the step has no outcome.
+            Starved: others kept its cores for so long that its deadline says nothing.
             SandboxError: the engine failed before that.
             FilesTooLarge: the workspace does not hold `files`.
             MachineError: the host could not write an artifact.

@@ -25,6 +25,7 @@ from aira_bench.machine_failures import machine_failures
 from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
 from aira_bench.sandbox.conversation import Answers, DockerConversation
+from aira_bench.sandbox.core_share import Allowance, CoreShare
 from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, EndWatch, touched
 from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import (
@@ -35,6 +36,7 @@ from aira_bench.sandbox.sandbox import (
     Limits,
     LossReason,
     RejectedArtifact,
+    Starved,
     StepLost,
     StepOutcome,
 )
@@ -66,10 +68,12 @@ class DockerStep:
         environment: Sequence[str],
         discard: Callable[["DockerStep"], None],
         settle: Callable[[], None],
+        share: CoreShare,
     ) -> None:
         """Take over started containers; `streams` are those of step and reader, in this order.
 
-        `settle` returns when nothing is left of other containers that this one must not find.
+        `settle` returns when nothing is left of other containers that this one must not find; `share` is of those that
+        take turns with it on its cores.
         """
         self.containers = containers
         self._engine = engine
@@ -81,7 +85,7 @@ class DockerStep:
         self._reader = WorkspaceReader(streams[1])
         self._settle = settle
         self._used = self._is_dead = False
-        self._watch = EndWatch(engine, containers.step, self._pump, limits)
+        self._watch = EndWatch(engine, containers.step, self._pump, limits, share)
         self.is_undead = False
         """It was killed and has not died in `DEATH_TIMEOUT_S`."""
 
@@ -125,21 +129,25 @@ class DockerStep:
         except SandboxError as error:
             if not self._pump.has_begun:
                 raise
+            if isinstance(error, Starved):
+                error.output = self._pump.captured()
+                raise
             raise StepLost(error.message, hint=error.hint, output=self._pump.captured(), why=_why(error)) from error
 
     def _run(
         self, message: bytes, timeout_s: float, artifacts: Sequence[ArtifactRequest], destination: Path
     ) -> StepOutcome:
-        start_s = time.monotonic()
-        ending = self._execute(message, start_s + timeout_s)
+        start_s, allowance = time.monotonic(), Allowance(timeout_s, self._watch.share)
+        ending = self._execute(message, allowance)
         wall_s = ending.at_s - start_s
         self._is_dead = ending.dead
         copied = {request.name: self._copy(request, destination, ending) for request in artifacts}
         stdout, stderr = self._pump.captured()
         peak_mib = self._watch.peak_memory_mib
         return StepOutcome(
-            ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above, ending.unexplained
-        )
+            ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above, ending.unexplained,
+            min(allowance.lost_s, wall_s),
+        )  # fmt: skip
 
     def converse(
         self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float
@@ -154,16 +162,16 @@ class DockerStep:
         answers = Answers(most_bytes)
         answers.expect()
         self._pump.divert(answers)
-        deadline_s = time.monotonic() + timeout_s
+        allowance = Allowance(timeout_s, self._watch.share)
         try:
             self._attachment.send(message, timeout_s)
         except OSError as error:
             raise SandboxError(f"A container was lost before its conversation began ({error}).") from error
         conversation = DockerConversation(
             self._attachment.send, answers, most_bytes, self._kill_quietly, self._last_words,
-            self._watch.require_untouched,
+            self._watch.require_untouched, self._watch.share,
         )  # fmt: skip
-        conversation.greeting(max(deadline_s - time.monotonic(), 0.001))
+        conversation.greeting(allowance)
         return conversation
 
     def close(self) -> None:
@@ -219,15 +227,15 @@ class DockerStep:
         words = last_line(self._pump.captured()[1])
         return f"Its last words: {words}" if words else ""
 
-    def _execute(self, message: bytes, deadline_s: float) -> Ending:
+    def _execute(self, message: bytes, allowance: Allowance) -> Ending:
         """Hand over and wait until every process is dead."""
         try:
-            self._attachment.send(message, max(deadline_s - time.monotonic(), 0.001))
+            self._attachment.send(message, max(allowance.left_s(), 0.001))
         except TimeoutError as error:
             raise SandboxError("A container did not take its files before the deadline.") from error
         except OSError as error:
             raise SandboxError(f"A container was lost before its step began ({error}).") from error
-        ending = self._watch.wait(deadline_s)
+        ending = self._watch.wait(allowance)
         self.is_undead = not ending.dead
         if not self._pump.has_begun:
             raise SandboxError(

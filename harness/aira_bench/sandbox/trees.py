@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from aira_bench.docker_engine import DockerEngine, ImageDetails
-from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.errors import EngineAway, PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening, kernel_files
 from aira_bench.sandbox.caretaker import STORE, Caretaker, store_mount
 from aira_bench.sandbox.owner import this_process
-from aira_bench.sandbox.sandbox import ContainerSpec, Mount
+from aira_bench.sandbox.sandbox import Busy, ContainerSpec, Mount
 from aira_bench.sandbox.trusted import TrustedContainer
 
 MACHINE = "this machine"
@@ -37,7 +37,7 @@ _RECIPE = 'FROM scratch AS bare\nLABEL aira-bench.bare="1"\n'
 _INIT = ("/sbin/docker-init", "--")
 """What the engine begins a container with that has an init."""
 _MAKE_TIMEOUT_S = 600.0
-_TEST_TIMEOUT_S = 30.0
+_TEST_TIMEOUT_S = 60.0
 OPTIONS = ("ro", "nosuid", "nodev", "directio")
 """Of every mount of a tree."""
 _TEST = f"""
@@ -86,14 +86,17 @@ class OwnTrees:
 
         Raises:
             PrerequisiteError: there is no such image.
+            Busy: what the machine can do could not be found out in time; the next call tries again.
+            EngineAway: likewise.
         """
         with self._lock:
             key = self._keys.get(image)
             if key is None:
                 details = self._engine.inspect_image(image)
-                key = self._keys[image] = image_key(details)
+                key = image_key(details)
                 if key not in self._images:
                     self._images[key] = self._tried(key, image, details.environment)
+                self._keys[image] = key
             return self._images[key]
 
     def _tried(self, key: str, image: str, environment: Mapping[str, str]) -> ImageTrees:
@@ -103,6 +106,8 @@ class OwnTrees:
             self._require_bare()
             self._try_out(found)
         except (SandboxError, PrerequisiteError) as error:
+            if isinstance(error, Busy | EngineAway):  # nothing was found out: no machine is worse for being busy
+                raise
             return ImageTrees((), {}, error.message)
         return found
 
@@ -187,7 +192,11 @@ class OwnTrees:
         try:
             container = self._engine.create_container(name, body)
             self._engine.start_container(container)
-            if self._engine.wait_container(container, _TEST_TIMEOUT_S) != 0:
+            status = self._engine.wait_container(container, _TEST_TIMEOUT_S)
+            if status is None:
+                slow = f"A container that tries file trees of its own took over {_TEST_TIMEOUT_S:.0f} s"
+                raise Busy(f"{slow}: the machine is busy.", hint="uptime")
+            if status != 0:
                 raise SandboxError("A container with file trees of its own did not see them as asked.")
         finally:
             if container:

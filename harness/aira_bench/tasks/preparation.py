@@ -27,10 +27,11 @@ from aira_bench.tasks.task import Task
 from aira_bench.unfinished import only_one, staging_folder, sweep_staging
 from aira_bench.world import World
 from aira_contract.containers import LOGS, OUTPUT, RAW, TASK, WORKSPACE
-from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
+from aira_contract.files import EVALUATE_SCRIPT, HIDDEN_SCRIPT, PREPARE_SCRIPT
 from aira_contract.invocation import LOGS_OPTION, MOUNT_OPTION, RAW_OPTION
 from aira_contract.settings import PROFILE_VARIABLE, SOURCE_VARIABLE
 
+_IMPORT_TIMEOUT_S = 300.0
 _NO_NETWORK = re.compile(
     r"name resolution|name or service not known|network is unreachable|getaddrinfo|ConnectionError|MaxRetryError"
     r"|offline mode|couldn't connect to",
@@ -113,6 +114,10 @@ def _make(
         note(f"running {script}")
         spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid)
         _make_half(task, profile, script, staging / half, spec, sandbox)
+    if not task.metadata.aira.report:
+        _try_evaluate(
+            task, half_spec(task, profile, staging, "hidden", source, raw, image, world.new_id(), None), sandbox
+        )
     artifact = task.metadata.aira.artifact.name
     (staging / "hidden" / artifact).unlink(missing_ok=True)
     empty.rmdir()
@@ -179,6 +184,28 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
         words = last_line(outcome.stderr) or "no message"
         raise TaskError(f"{task.name}/{script} failed ({ended}): {words}", hint=_remedy(task, words))
     _make_readable(output)
+
+
+def _try_evaluate(task: Task, spec: ContainerSpec, sandbox: Sandbox) -> None:
+    """Have an upstream folder's script import what it needs, before a submission can be blamed for what it lacks.
+
+    Such a script's every failure counts as a refusal, and of this one no submission is the cause.
+    """
+    container = sandbox.prepare(spec)
+    try:
+        outcome = container.run(
+            ["python3", str(TASK / EVALUATE_SCRIPT), "--help"],
+            files={}, timeout_s=_IMPORT_TIMEOUT_S, artifacts=(), destination=Path(),
+        )  # fmt: skip
+    finally:
+        container.close()
+    words = last_line(outcome.stderr)
+    if outcome.exit_code != 0 and words.startswith(("ModuleNotFoundError", "ImportError", "SyntaxError")):
+        metadata = quote(str(task.folder / "metadata.yaml"))
+        raise TaskError(
+            f"{task.folder / EVALUATE_SCRIPT} cannot be run: {words}",
+            hint=f"add what is missing to evaluate_container_python_requirements in {metadata}",
+        )
 
 
 def _remedy(task: Task, words: str) -> str | None:

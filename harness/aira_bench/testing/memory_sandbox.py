@@ -64,6 +64,8 @@ class Done:
     stderr: bytes = b""
     exit_code: int = 0
     ended: EndReason = "exited"
+    lost_s: float = 0.0
+    """By how much others delayed it on its cores."""
 
 
 Program = Callable[[Call], Done]
@@ -180,6 +182,7 @@ class InMemoryContainer:
             artifacts={request.name: _copied(done, request, destination) for request in artifacts},
             peak_memory_mib=None,
             is_unexplained=ended == "exited" and done.exit_code in KILLED,
+            lost_s=done.lost_s,
         )
 
     def converse(
@@ -226,6 +229,8 @@ class InMemoryConversation:
     container: InMemoryContainer
     most_bytes: int
     _broken: bool = False
+    lost_s: float = 0.0
+    """Nobody delays it."""
 
     def ask(self, request: bytes, *, timeout_s: float) -> bytes:
         """Return the responder's answer, if it is admissible and in time."""
