@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import report
+from aira_bench.cli.stopping import Stopping
 from aira_bench.errors import AiraError, BudgetExceeded, NothingScored, RunStateError
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class RunEnding:
             name: how the user calls the run.
         """
         self._args, self._display, self._folder, self._name = args, display, folder, name
-        args.stopping.shown = display.show_stopping
-        args.stopping.way_on = self._way_on
+        stopping: Stopping = getattr(args, "stopping", None) or Stopping()  # a handler may be called by itself
+        stopping.shown, stopping.way_on = display.show_stopping, self._way_on
 
     def of(self, work: "Callable[[], RunFolder]") -> int:
         """Do the work under the live display; show what came of it, and return the exit status.
