@@ -90,7 +90,9 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
-        (place,) = stack.enter_context(leased(wanted_of(host, plan), Waits(tell=lambda _, text: note(text)), note, most=1))
+        (place,) = stack.enter_context(
+            leased(wanted_of(host, plan), Waits(tell=lambda _, text: note(text)), note, most=1)
+        )
         (limits,) = slot_limits(plan, task, [place])
         evaluator = open_evaluator(setting, host.sandbox, limits, ahead)
         stack.callback(evaluator.close)
