@@ -13,15 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from aira_bench.agents.agent import Agent, Brief, Environment, brief_for
-from aira_bench.agents.llm.data_preview import literature, preview
+from aira_bench.agents.agent import Agent
 from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
-from aira_bench.hardware import usable_cores
-from aira_bench.images.flavour import load_flavour, normal_name
+from aira_bench.images.flavour import load_flavour
 from aira_bench.paths import require_new_folders
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder
@@ -32,6 +30,7 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import require_unmoved, set_aside_unvouched_calls
+from aira_bench.runs.briefing import brief_of
 from aira_bench.runs.host import (
     Ground,
     Host,
@@ -50,7 +49,7 @@ from aira_bench.runs.provenance import describe_hardware, python_version, softwa
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.sandbox import ContainerSpec, Limits
+from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
@@ -142,26 +141,6 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
     )
 
 
-def _brief(host: Host, run: ResolvedRun, ground: Ground, limits: Limits) -> Brief:
-    plan, public = run.plan, ground.data.public
-    return brief_for(
-        run.task, plan.profile, public, fitness=plan.fitness, step_timeout_s=plan.step_timeout_s,
-        data_preview=preview(public), environment=_environment(host, run, limits), literature=literature(public),
-    )  # fmt: skip
-
-
-def _environment(host: Host, run: ResolvedRun, limits: Limits) -> Environment:
-    """What steps run on: what one slot has of the machine, and the versions of what the task asks for."""
-    flavour = load_flavour(flavour_for(run.task, run.plan.profile, host.hardware))
-    versions = flavour.versions("agent")
-    asked = [normal_name(name) for name in run.task.metadata.container_python_requirements]
-    gpu = next((gpu for gpu in host.hardware.gpus if gpu.uuid == limits.gpu_uuid), None)
-    return Environment(
-        len(limits.cpus or usable_cores()), "" if gpu is None else gpu.name, 0 if gpu is None else gpu.memory_mib,
-        {"Python": flavour.settings.python} | {name: versions[name] for name in asked if name in versions},
-    )  # fmt: skip
-
-
 def _agent_specs(manifest: Manifest, ground: Ground, places: Sequence[Place]) -> list[ContainerSpec]:
     """The container of an agent's step, once for each slot."""
     return [
@@ -193,12 +172,13 @@ def _search(
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)
         places = stack.enter_context(leased(wanted, Waits(tell=lambda _, text: note(text)), note))
-        specs = _agent_specs(manifest, ground, places)
-        slots = SlotPool(host.sandbox, specs, partial(open_evaluator, evaluation))
+        slots = SlotPool(host.sandbox, _agent_specs(manifest, ground, places), partial(open_evaluator, evaluation))
         stack.callback(slots.close)
         session = SearchSession(
             plan=plan,
-            brief=_brief(host, run, ground, specs[0].limits),
+            brief=brief_of(
+                manifest, task, ground.data.public, load_flavour(flavour_for(task, plan.profile, host.hardware))
+            ),
             agent=run.agent,
             policy=run.policy,
             evaluation=evaluation,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from aira_bench.agents.agent import Situation
+from aira_bench.agents.answer_file import load_function
 from aira_bench.agents.llm.model_sources import (
     FunctionSource,
     ReplaySource,
-    load_function,
     recorded_exchanges,
 )
 from aira_bench.agents.llm.spending import Budgets, Caps
@@ -114,7 +114,7 @@ def test_a_users_function_is_loaded_and_one_that_breaks_is_named(tmp_path: Path)
     path.write_text("def answer(request):\n    return request.messages[0].text.upper()\n")
     assert load_function(path)(request("hello")) == "HELLO"
     path.write_text("import nothing_of_this_name\n")
-    with pytest.raises(UsageError, match=r"mine.py does not run: ModuleNotFoundError"):
+    with pytest.raises(UsageError, match=r"mine.py, line 1, does not run: ModuleNotFoundError"):
         load_function(path)
 
 

@@ -4,9 +4,8 @@ A provider's and a function's calls are recorded beside their step, and a call t
 replay answers from the recorded run by step and position, needs no key, and stops where the run takes another path.
 """
 
-import importlib.util
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,21 +172,3 @@ def recorded_exchanges(folder: Path) -> list[Exchange]:
     """Return every call recorded below a seed's folder of calls, by folder and then by number."""
     folders = sorted({path.parent for path in folder.rglob("call_*.json")})
     return [exchange for path in folders for exchange in read_exchanges(path)]
-
-
-def load_function(path: Path) -> Callable[[CompletionRequest], Completion | str]:
-    """Return the function `answer(request)` of a user's file.
-
-    Raises:
-        UsageError: the file does not import.
-    """
-    spec = importlib.util.spec_from_file_location("aira_bench_user_agent", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"The agent file {path} does not run: {type(error).__name__}: {error}") from error
-    function: Callable[[CompletionRequest], Completion | str] = module.answer
-    return function
