@@ -5,7 +5,6 @@ from typing import Any
 
 from aira_bench.terminal import cell, line, results_console
 
-
 _LEAST_WORD_CHARS = 12
 """A column may be so narrow that longer words are broken, and no narrower."""
 _GAP_CHARS = 2
