@@ -52,7 +52,7 @@ def _no_choices(request: WireRequest) -> Answer:
 _PAGE = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
 ANSWERS: dict[str, Callable[[WireRequest], Answer]] = {
     "429": _status(429, "rate_limit_exceeded", "slow down"),
-    "429 with Retry-After": _status(429, "rate_limit_exceeded", "slow down", retry_after="120"),
+    "429 with Retry-After": _status(429, "rate_limit_exceeded", "slow down", retry_after="1500"),
     "408": _status(408, "timeout", "request timed out"),
     "500": _status(500, "internal", "server error"),
     "502 with a page": lambda request: Misbehaviour("raw", _PAGE, "text/html", status=502),

@@ -75,7 +75,7 @@ def test_a_run_takes_what_others_left_and_says_so(tmp_path: Path) -> None:
 def test_a_run_without_a_slot_waits_says_so_and_stops_when_told(tmp_path: Path) -> None:
     said: list[str] = []
     stop = threading.Event()
-    waits = Waits(stop, said.append)
+    waits = Waits(stop, lambda _, text: said.append(text))
     threading.Timer(0.3, stop.set).start()
     late = leased(Wanted([1, 2], 1), waits, said.append, folder=tmp_path / "leases")
     with hold(tmp_path / "leases", Wanted([0, 1], 1)), pytest.raises(Stopped):

@@ -1,5 +1,6 @@
 """What phases come to that whole runs seldom meet: a provider's silence at the end of the hours, claims, analyses."""
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.agents.agent import Agent, Analysis, Brief, Proposal, Situation, StepReport, UnlookingAgent
-from aira_bench.agents.catalog import SEARCHERS
+from aira_bench.agents.catalog import SEARCHERS, find_agent
 from aira_bench.deadline import Deadline
-from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
+from aira_bench.errors import BudgetExceeded, EvaluationFailed, ModelError, PrerequisiteError, SandboxError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
@@ -367,3 +368,76 @@ def test_what_is_unranked_is_kept_and_steers_nothing(steered_by: str, bug: bool)
 
 def test_a_refusal_is_the_submission_s_and_leaves_no_score() -> None:
     assert assess(Refused("no"), 0.5, None, "hidden", 4) == Assessment("invalid_submission", "no", 0.5)
+
+
+def spelled_otherwise(call: Call) -> Done:
+    """A submission that the host reads no architecture from: it goes to a judge in a container of its own."""
+    return Done({"submission.csv": b"architecture\nAMAMAMAM AMAMAMAM\n"}) if call.files else Done()
+
+
+TRACEBACK = b"Traceback (most recent call last):\n  File '/task/evaluate.py', line 3\n    import \x1b[31mnothing\nModuleNotFoundError: nothing\n"
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["resident", "alone"])
+def test_a_broken_evaluation_halts_the_seed_at_once_in_its_own_words(tmp_path: Path, stays: bool) -> None:
+    """It cost every step of a run, and all that was said of it was `infra_error`."""
+    judged: list[object] = []
+
+    def breaks(call: Call) -> Done:
+        judged.append(call)
+        return Done(exit_code=1, stderr=TRACEBACK)
+
+    def answers(request: bytes) -> bytes:
+        judged.append(request)
+        asked = json.loads(request)
+        said = {"id": asked["id"], "status": 1, "stdout": "", "stderr": TRACEBACK.decode(), "report": None}
+        return json.dumps(said).encode()
+
+    sandbox = played_sandbox(judge=breaks, agent=solve if stays else spelled_otherwise)
+    sandbox.responders = {"judge": answers}
+    with pytest.raises(EvaluationFailed) as caught:
+        played(tmp_path, sandbox, EVOLUTION)
+    assert len(judged) == 1
+    assert "line 3 | import \\x1b[31mnothing | ModuleNotFoundError: nothing (see hidden/0001/stderr.txt)" in str(
+        caught.value
+    )
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("aira-bench resume ")
+    assert "\n" not in caught.value.message
+    assert SeedFolder(tmp_path / "seed").nodes == (), "no step is lost or blamed: it is taken again when that is mended"
+    again, ended = played(tmp_path, played_sandbox(), EVOLUTION)
+    assert ([node.step_class for node in again], ended.why) == (["valid"] * 2, "steps")
+
+
+def test_a_judge_that_crashes_is_asked_again_since_a_submission_may_bring_that_about(tmp_path: Path) -> None:
+    judged: list[int] = []
+
+    def crashes(call: Call) -> Done:
+        judged.append(1)
+        return Done(exit_code=139)
+
+    played(tmp_path, played_sandbox(judge=crashes, agent=spelled_otherwise), EVOLUTION)
+    assert len(judged) > 2
+
+
+def test_an_exception_of_a_user_s_answer_halts_the_seed_and_goes_on_from_there(tmp_path: Path) -> None:
+    """It says nothing of a solution, so it is no step, and what was answered before it is not asked for again."""
+    place, asked = tmp_path / "mine.py", tmp_path / "asked"
+    place.write_text(
+        "from pathlib import Path\n"
+        f"BROKEN, ASKED = Path({str(tmp_path / 'broken')!r}), Path({str(asked)!r})\n"
+        "def answer(request):\n"
+        "    ASKED.open('a').write('x')\n"
+        "    if BROKEN.exists() and 'Step 1' in request.messages[0].text:\n"
+        "        raise KeyError('quota')\n"
+        "    return '```python\\nARCHITECTURE = M,mA,M,M,M,M,M,M,M,M,M,M,M,M,M,M\\n```'.replace(' = M', ' = \"M').replace('M\\n`', 'M\"\\n`')\n"
+    )
+    (tmp_path / "broken").touch()
+    agent = find_agent(f"script:{place}")
+    with pytest.raises(PrerequisiteError, match=r"mine.py, line 6, failed: KeyError: 'quota'"):
+        played(tmp_path, played_sandbox(), agent)
+    assert [node.step_class for node in SeedFolder(tmp_path / "seed").nodes] == ["valid"]
+    (tmp_path / "broken").unlink()
+    nodes, ended = played(tmp_path, played_sandbox(), agent)
+    assert ([node.step_class for node in nodes], ended.why) == (["valid"] * 2, "steps")
+    assert asked.read_text() == "xxx"

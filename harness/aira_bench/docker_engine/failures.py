@@ -22,7 +22,7 @@ class Conflict(SandboxError):
     """The name is taken, or the object is in a state that makes the call pointless."""
 
 
-class Missing(SandboxError):
+class NotThere(SandboxError):
     """The engine knows nothing of what it was asked about."""
 
 
@@ -37,7 +37,7 @@ def engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]:
         yield
     except NotFound as error:
         if missing_is_error:
-            raise Missing(f"Docker could not {what}: {error.explanation}") from error
+            raise NotThere(f"Docker could not {what}: {error.explanation}") from error
         raise
     except APIError as error:
         reason = f"Docker could not {what}: {error.explanation or error}"

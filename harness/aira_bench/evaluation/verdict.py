@@ -160,6 +160,8 @@ class ScriptEnd:
     """Why there is no report where one is due."""
     kept_in: str = "its output"
     """Where a user finds what it said in full."""
+    last_lines: str = ""
+    """The last lines of its standard error, as one, for whoever wrote the script."""
 
 
 def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
@@ -185,7 +187,9 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
         return Refused(_refusal(task, end), end.seconds)
     if end.status != DONE:
         raise EvaluationFailed(
-            f"The evaluation of {task.title} failed with exit status {end.status}: {end.last_words or 'no message'}"
+            f"The evaluation of {task.title} failed with exit status {end.status}: "
+            f"{end.last_lines or end.last_words or 'no message'} (see {end.kept_in})",
+            crashed=ended_by is not None,
         )
     try:
         test = parse_score_block(end.stdout, task.metric)

@@ -255,7 +255,7 @@ def wanted_of(host: Host, plan: RunPlan) -> Wanted:
     if isinstance(cores, tuple) and (unknown := sorted(set(cores) - set(usable))):
         raise UsageError(
             f"Core {unknown[0]} cannot be used here; those that can are {', '.join(map(str, usable))}.",
-            hint="aira-bench run --cores",
+            hint="aira-bench run --help",
         )
     slots = plan.concurrency
     if isinstance(plan.gpus, tuple):

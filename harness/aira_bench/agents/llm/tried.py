@@ -26,7 +26,7 @@ _MECHANISMS: Mapping[str, str] = {
     "experts": r"moe|experts?|router",
     "rotary positions": r"rope|rotary\w{0,20}",
     "learned positions": r"pos(?:ition(?:al)?)?_?emb(?:edding)?s?|wpe",
-    "relative positions": r"alibi|rel(?:ative)?_?pos\w{0,9}|rel_?bias",
+    "relative positions": r"alibi|(?:relative|rel)_?pos\w{0,9}|rel_?bias",
     "window": r"window\w{0,9}|sliding|local_att\w{0,9}|block_?size|chunk\w{0,9}",
     "RMS norm": r"rms_?norm",
     "layer norm": r"layer_?norm",
