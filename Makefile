@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 SHORT := sed -u -n -e 's/^ *Downloading/  downloading/p' -e 's/^\(Installing collected packages\).*/  installing/p'
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test search faults faults-containers check images doctor lock clean engine
+.PHONY: help demo test test-pythons search faults faults-containers check images doctor lock clean engine
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +43,11 @@ faults: $(VENV)/installed
 # Some 70 faults of real containers and of a daemon of its own: needs root; about 15 minutes on two cores.
 faults-containers: $(VENV)/installed images
 	$(BIN)/python tests/faults/containers/container_faults.py
+
+# On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
+PYTHONS ?= python3.12 python3.13
+test-pythons:
+	tests/pythons.sh $(PYTHONS)
 
 check: $(VENV)/installed
 	$(BIN)/ruff check
