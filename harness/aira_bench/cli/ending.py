@@ -9,15 +9,21 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import report
+from aira_bench.cli.stopping import Stopping
 from aira_bench.errors import AiraError, BudgetExceeded, NothingScored, RunStateError
 
 if TYPE_CHECKING:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.record.folder import RunFolder
 
+_ENDED = b'"event":"seed_ended"'
+"""In the last line of a journal; inside of a text its quotes would be escaped."""
+_TAIL_BYTES = 4096
+"""More than that line has."""
 _EMPTY_PROGRAM = hashlib.sha256(b"").hexdigest()
 
 
@@ -34,8 +40,8 @@ class RunEnding:
             name: how the user calls the run.
         """
         self._args, self._display, self._folder, self._name = args, display, folder, name
-        args.stopping.shown = display.show_stopping
-        args.stopping.way_on = self._way_on
+        stopping: Stopping = getattr(args, "stopping", None) or Stopping()  # a handler may be called by itself
+        stopping.shown, stopping.way_on = display.show_stopping, self._way_on
 
     def of(self, work: "Callable[[], RunFolder]") -> int:
         """Do the work under the live display; show what came of it, and return the exit status.
@@ -108,14 +114,21 @@ class RunEnding:
         return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
 
     def _is_over(self) -> dict[int, bool]:
-        """Whether each seed has ended, by its journal."""
-        from aira_bench.record.journal import SeedEnded
-
-        lasts = {seed: self._folder.seed(seed).events[-1:] for seed in self._folder.manifest.plan.seeds}
-        return {seed: bool(last) and isinstance(last[0], SeedEnded) for seed, last in lasts.items()}
+        """Whether each seed has ended, by the end of its journal: a long one is not read whole while a user waits."""
+        return {seed: _ENDED in _tail(self._folder.seed(seed).journal) for seed in self._folder.manifest.plan.seeds}
 
     def _options(self) -> list[str]:
         return ["--runs", str(self._args.runs)] if self._args.runs is not None else []
+
+
+def _tail(path: Path) -> bytes:
+    """The last line or so of a journal; nothing of one that is not there."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return file.read().rstrip(b"\n").rpartition(b"\n")[2]
+    except OSError:
+        return b""
 
 
 def _seeds(seeds: Iterable[int]) -> str:

@@ -81,7 +81,6 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     for command in COMMANDS:
         command.register(commands)
-    parser.set_defaults(stopping=Stopping())
     return parser
 
 
@@ -89,6 +88,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return its exit status."""
     tolerate_any_text()
     args = build_parser().parse_args(arguments)
+    args.stopping = Stopping()
     with args.stopping.listening():
         return _handled(args)
 

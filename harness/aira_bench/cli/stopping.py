@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from aira_bench.escaping import one_line
 
@@ -27,6 +27,8 @@ STOPPED = 130
 """The exit status of a command that was stopped."""
 GRACE_S = 4.5
 """From the first signal to the end of the process; with that it is over within 5 s."""
+_HANDLER_S = 0.2
+"""What the main thread has to say that it is stopping; it does so first, so that its last line is the last."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OVER = b"\0"
 LINE_CHARS = 10_000
@@ -43,6 +45,7 @@ class Stopping:
         """Says that the command is stopping, where a line of ours on stderr would disturb; returns whether it did."""
         self.way_on: Callable[[], str | None] = lambda: None
         """The command that goes on; None where there is nothing to go on with."""
+        self._saying = threading.Lock()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -73,15 +76,24 @@ class Stopping:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if not self.is_begun:  # what cleans up is not interrupted again
             self.is_begun = True
+            self._say_once()
             raise KeyboardInterrupt
 
     def _watch(self, reading: int) -> None:
-        if not _is_signalled(reading, None):
+        if _next(reading, None) == "over":
             return
-        if not self.shown():
-            _say("aira-bench: stopping; once more to end at once.")
-        if _is_signalled(reading, GRACE_S):
+        ends_s = time.monotonic() + GRACE_S
+        news = _next(reading, _HANDLER_S)
+        if news == "none":
+            self._say_once()  # where the main thread is stuck, nobody has
+            news = _next(reading, ends_s - time.monotonic())
+        if news != "over":
             self._end()
+
+    def _say_once(self) -> None:
+        """Say that the command is stopping. The lock is never given back; nobody waits for it."""
+        if self._saying.acquire(blocking=False) and not self.shown():
+            _say("aira-bench: stopping; once more to end at once.")
 
     def _end(self) -> NoReturn:
         """End the process without waiting for any thread."""
@@ -91,18 +103,18 @@ class Stopping:
             os._exit(STOPPED)
 
 
-def _is_signalled(reading: int, within_s: float | None) -> bool:
-    """Wait for one of the signals; False where the block is over before. Time that runs out counts as a signal."""
+def _next(reading: int, within_s: float | None) -> Literal["signal", "over", "none"]:
+    """Wait for one of the signals, for the end of the block, or for so many seconds."""
     ends_s = None if within_s is None else time.monotonic() + within_s
     while True:
         left_s = None if ends_s is None else max(ends_s - time.monotonic(), 0.0)
         if not select.select([reading], [], [], left_s)[0]:
-            return True
+            return "none"
         number = os.read(reading, 1)
         if number == _OVER:
-            return False
+            return "over"
         if number[0] in _SIGNALS:  # others with handlers in Python write here too
-            return True
+            return "signal"
 
 
 def _say(line: str) -> None:

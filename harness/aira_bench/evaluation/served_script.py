@@ -36,7 +36,7 @@ from aira_bench.evaluation.verdict import Refused, Scored, Unexplained, Verdict
 from aira_bench.output import last_line
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.sandbox.core_share import MOST_TIMES
-from aira_bench.sandbox.patience import EnginePatience, is_away, is_outside
+from aira_bench.sandbox.patience import EnginePauses, is_away, is_outside
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
@@ -210,7 +210,7 @@ class ServedScript:
 
         An engine that is away is waited for here, with the model in hand: a seed that halts would train it anew.
         """
-        attempt, patience = 1, EnginePatience()
+        attempt, patience = 1, EnginePauses()
         while True:
             try:
                 return replace(self._serve(made, deadline, destination), attempts=attempt)

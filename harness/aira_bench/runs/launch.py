@@ -29,8 +29,9 @@ from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
-from aira_bench.record.trust import require_unmoved, set_aside_unvouched_calls
+from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.briefing import brief_of
+from aira_bench.runs.changes import differences, require_accepted, require_same_ground
 from aira_bench.runs.host import (
     Ground,
     Host,
@@ -43,6 +44,7 @@ from aira_bench.runs.host import (
     stand,
     wanted_of,
 )
+from aira_bench.runs.in_flight import set_aside_unvouched_calls
 from aira_bench.runs.leases import Place, Wanted, leased
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
@@ -80,27 +82,48 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
     return keeper.folder
 
 
-def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
+def resume(
+    host: Host,
+    record: RunRecord,
+    note: Note,
+    watch: Callable[[Progress], None],
+    *,
+    accept_changes: bool = False,
+) -> RunFolder:
     """Go on with a run from its journals, as `read_resumable` has read and checked them.
 
     The agent is made last, when everything else fits: it may be code that lies in the run folder.
 
+    Args:
+        host: the machine.
+        record: the run.
+        note: told in a line what happens before the search.
+        watch: told how the seeds get on.
+        accept_changes: go on although something that answers depend on changed (`runs.changes`), and record what; model
+            calls of steps in flight are asked anew.
+
     Raises:
-        RunStateError: task, data or images are no longer those the run began with, or another process has it.
+        RunStateError: something the run depends on is no longer what it began with, or another process has it.
     """
     folder, manifest = record.folder, record.manifest
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         require_unmoved(record, host.keys.ring())
+        require_same_ground(record, host.hardware)
+        changed = differences(record)
+        if not accept_changes:
+            require_accepted(record, changed)
         found = reopen(manifest.plan)
         ground = stand(host, found, "agent", note, record)
         run = reopen_agent(found, host.paths, record)
         _try_model(run.agent, note)
-        set_aside_unvouched_calls(record, host.keys.ring())
+        set_aside_unvouched_calls(record, host.keys.ring(), ask_anew=accept_changes)
         folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
         keeper = host.keeper(record) if manifest.schema_version != 1 else None
         if keeper is not None:
             keeper.remember()
+            if changed:
+                keeper.accept(changed, [(seed.seed, len(seed.nodes)) for seed in record.seeds])
         _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, watch, keeper)
     return folder
 

@@ -104,9 +104,9 @@ def test_what_is_recorded_is_not_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_everything_recorded_of_a_seed_is_counted(recorded: RunFolder, tmp_path: Path) -> None:
-    found = recorded_exchanges(recorded.seed(0).path / "calls")
+    found = list(recorded_exchanges(recorded.seed(0).path / "calls"))
     assert sum(each.completion.cost_usd or 0 for each in found) == 3.0
-    assert recorded_exchanges(tmp_path / "nothing") == []
+    assert list(recorded_exchanges(tmp_path / "nothing")) == []
 
 
 def test_a_users_function_is_loaded_and_one_that_breaks_is_named(tmp_path: Path) -> None:
