@@ -114,7 +114,7 @@ class Bench:
     def __init__(self, profile_name: str, steps: int) -> None:
         """Trace the module and compile nothing yet."""
         self._profile = PROFILES[profile_name, "listops"]
-        self._wanted = wanted = self._profile.defaults
+        self.wanted = wanted = self._profile.defaults
         self._steps = steps
         assert self._profile.listops is not None
         seen: set[bytes] = set()
@@ -151,11 +151,11 @@ class Bench:
         """Seconds of all steps in compiled stretches, with the judge's evaluations between them or not."""
         subset, answers = self._inputs[: self._profile.eval_subset], self._answers[: self._profile.eval_subset]
         order = jnp.asarray(self._order)
-        trainer, optimizer = Trainer(loop.functions, NoHead()), optimizer_of(self._wanted)
+        trainer, optimizer = Trainer(loop.functions, NoHead()), optimizer_of(self.wanted)
         state = trainer.begin(self._weights())
         _await(state)
         started_s = _clock()
-        for first, stop in stretches(self._steps, self._wanted.eval_frequency):
+        for first, stop in stretches(self._steps, self.wanted.eval_frequency):
             span = Span(jnp.int32(first), jnp.int32(stop), order)
             state = loop.run(trainer, state, span, self._examples, self._key, optimizer)
             _await(state)
@@ -198,14 +198,14 @@ class Bench:
             return mean_loss(self._apply(self._tree.unflatten(values), inputs, key), labels)
 
         loss, gradients = jax.value_and_grad(loss_of)(weights[0])
-        return *optimizer_of(self._wanted).update(step + 1, weights, (gradients, {}), moments), loss
+        return *optimizer_of(self.wanted).update(step + 1, weights, (gradients, {}), moments), loss
 
     def _correct(self, parameters: tuple[jax.Array, ...], inputs: jax.Array, labels: jax.Array) -> jax.Array:
         return (self._apply(self._tree.unflatten(parameters), inputs, None).argmax(axis=1) == labels).sum()
 
     def _direct(self) -> ModuleFunctions:
         """The module with JAX's own pass backwards; nothing is exported."""
-        tokens = jnp.ones((2, self._wanted.seq_len), jnp.int32)
+        tokens = jnp.ones((2, self.wanted.seq_len), jnp.int32)
         variables = jax.eval_shape(lambda key: self._module.init({"params": key}, tokens, train=False), self._key)
         self._tree: Any = jax.tree.structure(dict(variables)["params"])
 

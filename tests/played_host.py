@@ -85,6 +85,10 @@ class ProbedSandbox(InMemorySandbox):
     def sweep_dead(self) -> Swept:
         return Swept(0)
 
+    @property
+    def caretaker(self) -> None:
+        """Nothing keeps file trees here."""
+
 
 def played_sandbox(**roles: Callable[[Call], Done]) -> ProbedSandbox:
     """A sandbox in which all works; `roles` are played otherwise."""

@@ -21,10 +21,10 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "deadline errors escaping excerpts hardware imported paths protocol_check version world",
+        "deadline errors escaping excerpts hardware imported protocol_check version world",
         "machine_failures",
         "files",
-        "bundled docker_engine extensions keys output requirement terminal unfinished waiting",
+        "bundled docker_engine extensions keys output paths requirement terminal unfinished waiting",
         "sandbox",
         "cards images tasks",
         "llm record",
@@ -48,7 +48,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "autoresearch compose lra",
     ),
     "aira_kernels": (
-        "__init__ adapters convolution fused initialization probes reference sizes ssd",
+        "__init__ convolution fused initialization probes reference sizes ssd",
+        "adapters",
         "backend",
         "attention mamba2 mlp norm",
         "layers",

@@ -29,7 +29,7 @@ class WorkClock:
         self._lock = threading.Lock()
 
     def __call__(self) -> float:
-        """Return the seconds."""
+        """Return the seconds of work so far, from an arbitrary start."""
         with self._lock:
             return self._passed_s() - self._lost_s
 

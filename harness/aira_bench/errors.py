@@ -55,8 +55,14 @@ class EngineAway(SandboxError):
 class EvaluationFailed(SandboxError):
     """A task's own evaluation failed, or its report cannot be believed.
 
-    In a run that is infrastructure's failure, since no submission is at fault; `aira-bench check` tells the author.
+    In a run that halts the seed at once, since no submission is at fault and the next would fare no better;
+    `aira-bench check` tells the author.
     """
+
+    def __init__(self, message: str, *, hint: str | None = None, crashed: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.crashed = crashed
+        """Whether its process crashed, which a submission may have brought about: that is tried again."""
 
 
 class AskedInVain(SandboxError):

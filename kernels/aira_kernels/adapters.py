@@ -10,6 +10,8 @@ from importlib import import_module
 
 from torch import Tensor, bfloat16, float16
 
+from aira_kernels.reference import unpacked
+
 SMALLEST_CHUNK, LARGEST_CHUNK = 16, 256
 _CONVOLUTION_ALIGNMENT = 8
 """causal-conv1d reads channels-last input in vectors of this many elements."""
@@ -66,3 +68,12 @@ def flash_attention(query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP: Tensor) ->
     parts = (part.transpose(1, 2) for part in (query_BHLP, key_BGLP, value_BGLP))
     mixed: Tensor = attend(*parts, softmax_scale=query_BHLP.shape[-1] ** -0.5, causal=True, deterministic=True)
     return mixed.transpose(1, 2)
+
+
+def flash_rotary_attention(packed_BL3HP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> Tensor:
+    """Attend with flash-attn to queries and keys that torch turns; as `reference.rotary_attention`.
+
+    Raises:
+        TypeError: other types than float16 and bfloat16.
+    """
+    return flash_attention(*unpacked(packed_BL3HP, cosine_LP, signed_sine_LP)).transpose(1, 2)

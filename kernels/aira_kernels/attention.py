@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from aira_contract.model_sizes import ModelSize
-from aira_kernels.backend import Backend, attention
+from aira_kernels.backend import Backend, attention, rotary_attention
 from aira_kernels.initialization import linear
+from aira_kernels.reference import turned
 from aira_kernels.sizes import BlockSizes
 
 ROTARY_BASE = 10_000.0
@@ -31,19 +32,17 @@ class RotaryTable(nn.Module):
         self.register_buffer("cosine_LP", torch.empty(0, head_dim), persistent=False)
         self.register_buffer("signed_sine_LP", torch.empty(0, head_dim), persistent=False)
 
+    def tables(self, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines of the first `length` positions, each (length, P), on the device of `like`."""
+        # A table made under another type or device, as autocast may do, would change the type of what it turns.
+        fits = self.cosine_LP.dtype == like.dtype and self.cosine_LP.device == like.device
+        if self.cosine_LP.shape[0] < length or not fits:
+            self._grow(length, like)
+        return self.cosine_LP[:length], self.signed_sine_LP[:length]
+
     def rotate(self, x_BHLP: Tensor) -> Tensor:
         """Turn the last axis by its position along the axis before it; leading axes are free."""
-        length = x_BHLP.shape[-2]
-        # A table made under another type or device, as autocast may do, would change the type of what it turns.
-        fits = self.cosine_LP.dtype == x_BHLP.dtype and self.cosine_LP.device == x_BHLP.device
-        if self.cosine_LP.shape[0] < length or not fits:
-            self._grow(length, x_BHLP)
-        # (u, v) -> (u cos - v sin, v cos + u sin) for each pair of features, as Su et al. (2021), section 3.4.2, write
-        # the rotation without its matrix; the sines carry the sign, so that one fused multiply-add does both halves.
-        # The product of a turned query and a turned key then depends on the distance of their positions alone.
-        first, second = x_BHLP.chunk(2, dim=-1)
-        swapped = torch.cat((second, first), dim=-1)
-        return torch.addcmul(x_BHLP * self.cosine_LP[:length], swapped, self.signed_sine_LP[:length])
+        return turned(x_BHLP, *self.tables(x_BHLP.shape[-2], x_BHLP))
 
     def _grow(self, length: int, like: Tensor) -> None:
         # A table grown while predicting must serve a later training, so it is never an inference tensor.
@@ -75,11 +74,9 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map (B, L, D) to (B, L, D); position t reads positions 0..t."""
         batch, length, width = x_BLD.shape
-        packed = self.project_in(x_BLD).view(batch, length, 3, self.heads, self.head_dim)
-        query_key, value = packed.permute(2, 0, 3, 1, 4).split((2, 1))
-        query, key = self.rotary.rotate(query_key)
-        mixed_BHLP = attention(self.backend, query, key, value.squeeze(0))
-        out: Tensor = self.project_out(mixed_BHLP.transpose(1, 2).reshape(batch, length, width))
+        packed_BL3HP = self.project_in(x_BLD).view(batch, length, 3, self.heads, self.head_dim)
+        mixed_BLHP = rotary_attention(self.backend, packed_BL3HP, *self.rotary.tables(length, packed_BL3HP))
+        out: Tensor = self.project_out(mixed_BLHP.reshape(batch, length, width))
         return out
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from aira_kernels.backend import Backend
 from aira_kernels.initialization import embedding, linear, redraw_linears
 from aira_kernels.layers import LAYERS
+from aira_kernels.norm import LayerNorm
 from aira_kernels.sizes import BlockSizes
 
 EMBEDDING_STD = 0.02
@@ -30,7 +31,7 @@ class ResidualStack(nn.Module):
         self, architecture: Sequence[str], sizes: BlockSizes, *, generator: torch.Generator, backend: Backend = "auto"
     ) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(sizes.width) for _ in architecture)
+        self.norms = nn.ModuleList(LayerNorm(sizes.width, backend=backend) for _ in architecture)
         self.layers = nn.ModuleList(
             LAYERS[symbol].searched(sizes, generator=generator, backend=backend) for symbol in architecture
         )
@@ -65,7 +66,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.embed = embedding(vocabulary, sizes.width, std=EMBEDDING_STD, generator=generator)
         self.stack = ResidualStack(architecture, sizes, generator=generator, backend=backend)
-        self.norm = nn.LayerNorm(sizes.width)
+        self.norm = LayerNorm(sizes.width, backend=backend)
         self.head = linear(sizes.width, vocabulary, bias=True, generator=generator)
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
@@ -105,9 +106,13 @@ class AutoEncoder(nn.Module):
         self.stack = ResidualStack(architecture, sizes, generator=generator, backend=backend)
         hidden: list[nn.Module] = []
         for _ in range(2):
-            hidden += [nn.LayerNorm(width), linear(width, width, bias=True, generator=generator), nn.GELU()]
+            hidden += [
+                LayerNorm(width, backend=backend),
+                linear(width, width, bias=True, generator=generator),
+                nn.GELU(),
+            ]
         self.decoder = nn.Sequential(*hidden)
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width, backend=backend)
         self.head = linear(width, vocabulary, bias=True, generator=generator)
         self.positions_LD: Tensor
         self.register_buffer("positions_LD", sinusoids(length, width), persistent=False)

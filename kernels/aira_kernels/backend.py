@@ -1,13 +1,13 @@
 """Who computes what: the one selector of the primitives' inner operations.
 
-Four operations have more than one implementation: the SSD "scan", the "convolution" with SiLU, the (gated) RMS "norm",
-and causal "attention". A backend names one for each:
+Six operations have more than one implementation: the SSD "scan", the "convolution" with SiLU, the (gated) RMS "norm",
+the "layer_norm", causal "attention", and "rotary_attention" over the small heads of a search. A backend names one for each:
 
-| backend   | scan, norm        | convolution   | attention              |
-|-----------|-------------------|---------------|------------------------|
-| reference | plain PyTorch     | plain PyTorch | torch's own            |
-| triton    | ours (`fused`)    | ours          | torch's own            |
-| mamba_ssm | mamba-ssm         | causal-conv1d | flash-attn             |
+| backend   | scan, norm     | convolution   | layer_norm    | rotary_attention | attention   |
+|-----------|----------------|---------------|---------------|------------------|-------------|
+| reference | plain PyTorch  | plain PyTorch | torch's own   | torch's own      | torch's own |
+| triton    | ours (`fused`) | ours          | ours          | ours             | torch's own |
+| mamba_ssm | mamba-ssm      | causal-conv1d | torch's own   | flash-attn       | flash-attn  |
 | auto      | the first of mamba_ssm, triton, reference that runs here and was found equal; on a CPU the reference |
 
 An implementation is believed after `probes.difference` has run it on a tiny problem, forward and backward, and compared
@@ -28,6 +28,8 @@ from aira_kernels import adapters, probes
 from aira_kernels.convolution import convolution_silu
 from aira_kernels.probes import Operation
 from aira_kernels.reference import causal_attention, rms_norm
+from aira_kernels.reference import layer_norm as torch_layer_norm
+from aira_kernels.reference import rotary_attention as torch_rotary_attention
 from aira_kernels.ssd import ssd_reference
 
 Backend = Literal["auto", "reference", "triton", "mamba_ssm"]
@@ -39,7 +41,13 @@ _PACKAGES: dict[Operation, str] = {
     "convolution": "causal_conv1d",
     "norm": "mamba_ssm",
     "attention": "flash_attn",
+    "rotary_attention": "flash_attn",
 }
+_TORCHS_ALONE: dict[tuple[Backend, Operation], str] = {
+    ("triton", "attention"): "torch's own: there is none of ours",
+    ("mamba_ssm", "layer_norm"): "torch's own: the packages have none",
+}
+"""Where a backend asked for by name has nothing of its own, and what is said of it."""
 _LARGEST_DIFFERENCE = {torch.float64: 1e-9, torch.float32: 1e-2, torch.bfloat16: 5e-2, torch.float16: 2e-2}
 """Between an implementation and the reference, relative to the largest number. Float32 has room for TF32 products."""
 
@@ -104,6 +112,18 @@ def attention(backend: Backend, query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP
     return compute(query_BHLP, key_BGLP, value_BGLP)
 
 
+def rotary_attention(backend: Backend, packed_BL3HP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> Tensor:
+    """Compute `reference.rotary_attention` by whoever `choose` takes; arguments as there."""
+    taken = _taken("rotary_attention", backend, packed_BL3HP.device.type, packed_BL3HP.dtype)
+    return _IMPLEMENTATIONS["rotary_attention"][taken](packed_BL3HP, cosine_LP, signed_sine_LP)
+
+
+def layer_norm(backend: Backend, x: Tensor, weight_D: Tensor, bias_D: Tensor, epsilon: float) -> Tensor:
+    """Compute `reference.layer_norm` by whoever `choose` takes; arguments as there."""
+    compute = _IMPLEMENTATIONS["layer_norm"][_taken("layer_norm", backend, x.device.type, x.dtype)]
+    return compute(x, weight_D, bias_D, epsilon)
+
+
 def choices() -> tuple[Choice, ...]:
     """Return every choice this process has made, in order, for reports and logs."""
     return tuple(_made.values())
@@ -153,18 +173,18 @@ def _decide(operation: Operation, backend: Backend, device_type: str, dtype: tor
 def _candidates(operation: Operation, backend: Backend, device_type: str) -> Iterator[tuple[str, str | None]]:
     """Names in order of preference, each with what speaks against it before trying."""
     on_gpu = backend == "auto" and device_type == "cuda"
-    if backend == "mamba_ssm" or on_gpu:
-        package = _PACKAGES[operation]
+    package = _PACKAGES.get(operation)
+    if package is not None and (backend == "mamba_ssm" or on_gpu):
         yield package, _package_obstacle(package, backend, device_type)
     if operation != "attention" and (backend == "triton" or on_gpu):
         yield "triton", _triton_obstacle(device_type)
-    if backend in ("auto", "reference") or (backend == "triton" and operation == "attention"):
+    if backend in ("auto", "reference") or (backend, operation) in _TORCHS_ALONE:
         yield "reference", None
 
 
 def _reason(operation: Operation, backend: Backend, name: str) -> str:
-    if operation == "attention" and backend == "triton":
-        return "torch's own: there is none of ours"
+    if (backend, operation) in _TORCHS_ALONE:
+        return _TORCHS_ALONE[backend, operation]
     if backend != "auto":
         return "asked for"
     return "the first that runs here" if name != "reference" else "what runs everywhere"
@@ -227,6 +247,18 @@ def _triton_norm(x: Tensor, weight: Tensor, epsilon: float, gate: Tensor | None)
     return fused_rms_norm(x, weight, epsilon, gate)
 
 
+def _triton_rotary_attention(packed: Tensor, cosine: Tensor, signed_sine: Tensor) -> Tensor:
+    from aira_kernels.fused.attention import rotary_attention as fused_rotary_attention
+
+    return fused_rotary_attention(packed, cosine, signed_sine)
+
+
+def _triton_layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    from aira_kernels.fused.layer_norm import layer_norm as fused_layer_norm
+
+    return fused_layer_norm(x, weight, bias, epsilon)
+
+
 # Triton is imported by the functions that need it: the CPU path starts without it.
 _IMPLEMENTATIONS: dict[Operation, dict[str, Callable[..., Tensor]]] = {
     "scan": {"reference": ssd_reference, "triton": _triton_scan, "mamba_ssm": adapters.mamba_ssm_scan},
@@ -237,4 +269,10 @@ _IMPLEMENTATIONS: dict[Operation, dict[str, Callable[..., Tensor]]] = {
     },
     "norm": {"reference": rms_norm, "triton": _triton_norm, "mamba_ssm": adapters.mamba_ssm_norm},
     "attention": {"reference": causal_attention, "flash_attn": adapters.flash_attention},
+    "rotary_attention": {
+        "reference": torch_rotary_attention,
+        "triton": _triton_rotary_attention,
+        "flash_attn": adapters.flash_rotary_attention,
+    },
+    "layer_norm": {"reference": torch_layer_norm, "triton": _triton_layer_norm},
 }

@@ -1,12 +1,12 @@
-"""The RMS norm of the full-size models, as a layer.
+"""The norms around a layer: LayerNorm of the models that a search trains, RMS norm of the full-size ones.
 
-Shape suffixes: D width. Not covered: the gated norm, which is inside Mamba-2; biases.
+Shape suffixes: D width. Not covered: the gated norm, which is inside Mamba-2.
 """
 
 import torch
 from torch import Tensor, nn
 
-from aira_kernels.backend import Backend, norm
+from aira_kernels.backend import Backend, layer_norm, norm
 
 EPSILON = 1e-5
 
@@ -25,3 +25,15 @@ class RmsNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize the last axis, of D features."""
         return norm(self.backend, x, self.weight_D, EPSILON)
+
+
+class LayerNorm(nn.LayerNorm):
+    """torch's LayerNorm (Ba et al. 2016) over D features, computed by whoever the backend takes."""
+
+    def __init__(self, width: int, *, backend: Backend = "auto") -> None:
+        super().__init__(width)
+        self.backend = backend
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize the last axis, of D features."""
+        return layer_norm(self.backend, x, self.weight, self.bias, self.eps)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Operation = Literal["scan", "convolution", "norm", "attention"]
+Operation = Literal["scan", "convolution", "norm", "attention", "rotary_attention", "layer_norm"]
 _Call = Callable[[Callable[..., Tensor], list[Tensor]], Tensor]
 
 _SEED = 0
@@ -60,6 +60,15 @@ def _problem(operation: Operation) -> tuple[list[Tensor], _Call]:
     if operation == "norm":
         inputs = [normal(4, 64), normal(64), normal(4, 64)]
         return inputs, lambda norm, parts: norm(parts[0], parts[1], 1e-5, parts[2])
+    if operation == "layer_norm":
+        return [normal(5, 64) + 1, normal(64), normal(64)], lambda norm, parts: norm(*parts, 1e-5)
+    if operation == "rotary_attention":
+        # Heads of 8, as the search has; the angles are no inputs that anything is learned through.
+        angle = torch.arange(_LENGTH, dtype=torch.float64)[:, None] * 0.1 ** torch.arange(4)
+        tables = torch.cat((angle.cos(), angle.cos()), -1), torch.cat((-angle.sin(), angle.sin()), -1)
+        return [normal(1, _LENGTH, 3, 2, 8)], lambda attend, parts: attend(
+            *parts, *(table.to(parts[0].dtype).to(parts[0].device) for table in tables)
+        )
     if operation == "convolution":
         return [normal(2, _LENGTH, 16), normal(4, 16), normal(16)], lambda convolve, parts: convolve(*parts)
     return [normal(1, heads, _LENGTH, 16) for heads in (4, 2, 2)], lambda attend, parts: attend(*parts)

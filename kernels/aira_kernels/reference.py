@@ -3,6 +3,7 @@
 Shape suffixes: B batch, L length, H heads, G key-value heads, P features of a head, D width.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,6 +34,34 @@ def causal_attention(query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP: Tensor) -
         query_BHLP, key_BGLP, value_BGLP, is_causal=True, scale=head_dim**-0.5, enable_gqa=grouped
     )
     return mixed[..., :length, :head_dim]
+
+
+def turned(x_BHLP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> Tensor:
+    """Turn feature i of the first half of each head with feature i of the second, by the angles of the tables.
+
+    (u, v) -> (u cos - v sin, v cos + u sin) for each pair, as Su et al. (2021), section 3.4.2, write the rotation
+    without its matrix; the sines carry the sign, so that one fused multiply-add does both halves. The product of a
+    turned query and a turned key then depends on the distance of their positions alone.
+    """
+    first, second = x_BHLP.chunk(2, dim=-1)
+    return torch.addcmul(x_BHLP * cosine_LP, torch.cat((second, first), dim=-1), signed_sine_LP)
+
+
+def unpacked(packed_BL3HP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Turned queries, turned keys, and values, each of shape (B, H, L, P), from one tensor."""
+    packed_3BHLP = packed_BL3HP.permute(2, 0, 3, 1, 4)
+    query, key = turned(packed_3BHLP[:2], cosine_LP, signed_sine_LP)
+    return query, key, packed_3BHLP[2]
+
+
+def rotary_attention(packed_BL3HP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> Tensor:
+    """Turn queries and keys by their positions and attend; (B, L, H, P)."""
+    return causal_attention(*unpacked(packed_BL3HP, cosine_LP, signed_sine_LP)).transpose(1, 2)
+
+
+def layer_norm(x: Tensor, weight_D: Tensor, bias_D: Tensor, epsilon: float) -> Tensor:
+    """Normalize the last axis to mean 0 and variance 1, then scale and shift each feature (Ba et al. 2016)."""
+    return functional.layer_norm(x, (x.shape[-1],), weight_D, bias_D, epsilon)
 
 
 def rms_norm(x: Tensor, weight_D: Tensor, epsilon: float, gate: Tensor | None = None) -> Tensor:

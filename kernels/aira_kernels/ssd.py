@@ -73,7 +73,8 @@ def ssd_reference(
         chunk: positions a chunk, at least 1.
 
     Returns:
-        y of shape (B, L, H, P).
+        y of shape (B, L, H, P), in x's type. Steps and rates may come in a wider one, as autocast makes them; all is then
+        computed in that.
 
     Raises:
         ValueError: the groups do not divide the heads.
@@ -81,6 +82,11 @@ def ssd_reference(
     heads, groups = x_BLHP.shape[2], b_BLGN.shape[2]
     if heads % groups:
         raise ValueError(f"{heads} heads in {groups} groups: expected groups that divide the heads")
+    dtype = x_BLHP.dtype
+    wide = torch.promote_types(dtype, dt_BLH.dtype)
+    x_BLHP, dt_BLH, a_H, b_BLGN, c_BLGN, skip_H = (
+        part.to(wide) for part in (x_BLHP, dt_BLH, a_H, b_BLGN, c_BLGN, skip_H)
+    )
     if groups == 1:
         y_BLHP = ssd_chunked(x_BLHP, dt_BLH, a_H, b_BLGN.squeeze(2), c_BLGN.squeeze(2), chunk)
     else:
@@ -90,7 +96,7 @@ def ssd_reference(
         by_group = zip(torch.split(x_BLHP, each, 2), steps, rates, maps, strict=True)
         # Groups share nothing, so each is a scan of its own; heads of one group stand side by side.
         y_BLHP = torch.cat([ssd_chunked(x, dt, a, b, c, chunk) for x, dt, a, (b, c) in by_group], dim=2)
-    return torch.addcmul(y_BLHP, x_BLHP, skip_H[:, None])
+    return torch.addcmul(y_BLHP, x_BLHP, skip_H[:, None]).to(dtype)
 
 
 def _within_chunks(weighted_BKHQP: Tensor, log_decay_BKHQ: Tensor, b_BKQN: Tensor, c_BKQN: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Tries every fault of the catalog on a run of the real command line, and prints what came of them as a table.
 
-    make faults                                       all of them, and the table for docs/reliability.md
+    make faults                                       all of them, and the table in docs/reliability.md
     python tests/faults/all_faults.py --sample 60     so many of each family, drawn by --draw
 
 Exit status 0 if every disturbed run ended in the undisturbed tree and left nothing behind, 1 if not.
@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,6 +37,9 @@ from faults.command import Place, Setting  # noqa: E402
 
 RESUMED_AT = ("write runs/run/seeds/0/journal.jsonl #2", "fsync runs/run/seeds/0/hidden/scores.jsonl #1")
 """Where a run is killed whose resume is then disturbed: in its first step, and late in its second."""
+
+
+BEGINS, ENDS = "<!-- begin of the table of make faults -->", "<!-- end of the table -->"
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,21 @@ def table(findings: Sequence[Finding]) -> Iterator[str]:
         yield f"| {family} | {kind} | {len(found):,} | {same:,} | {lost} | {blamed} | {left} |"
 
 
+def write_table(path: Path, findings: Sequence[Finding], took_s: float, workers: int) -> None:
+    """Put the table into a document, with what it takes to have it again."""
+    text = path.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGINS)
+    _, found, tail = rest.partition(ENDS)
+    if not found:
+        raise SystemExit(f"{path} lacks the lines {BEGINS!r} and {ENDS!r}")
+    python = platform.python_version()
+    how = (
+        f"`make faults`, {datetime.now(UTC):%Y-%m-%d}, {workers} processes on {workers} cores of an x86-64 server under Linux, "
+        f"Python {python}: {len(findings):,} faults in {took_s / 60:.0f} minutes."
+    )
+    path.write_text("\n".join([head + BEGINS, how, "", *table(findings), ENDS]) + tail, encoding="utf-8")
+
+
 def _port() -> int:
     """The first of some ports that are likely to be free."""
     return 20_000 + os.getpid() % 20_000
@@ -155,6 +174,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="so many of each family (default: all)")
     parser.add_argument("--draw", type=int, default=0, help="which sample")
     parser.add_argument("--only", default="", help="cases whose name contains this text")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also put the table between the marks in this file")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
     started_s = time.perf_counter()
@@ -170,7 +190,9 @@ def main() -> int:
     print("\n".join(table(findings)))
     failed = sum(not finding.is_well for finding in findings)
     took_s = time.perf_counter() - started_s
-    print(f"\n{len(findings)} faults, {failed} failed, {took_s:.0f} s, {args.workers} workers, {platform.machine()}")
+    print(f"\n{len(findings):,} faults, {failed} failed, {took_s:.0f} s, {args.workers} workers, {platform.machine()}")
+    if args.write is not None:
+        write_table(args.write, findings, took_s, args.workers)
     return 1 if failed or not findings else 0
 
 

@@ -21,14 +21,15 @@ from faults.trees import NAME, Difference, Tree, compare, tree_of
 Family = Literal["file operation", "file operation of resume", "model call", "engine call"]
 SEARCHER = ("run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--steps", "2", "--name", NAME)
 CARDS = {"anthropic": "opus46", "google": "gemini3pro", "openai": "gpt5", "openai-compatible": "gpt-oss-20b"}
-NO_RUN = 2
+NO_RUN, STOPPED = 2, 130
 MOST_COMMANDS = 4
 _RESUME = re.compile(r"aira-bench resume (\S+)((?: --runs \S+)?)")
 
 
 def model_run(card: str) -> tuple[str, ...]:
-    """A search by a model, of two steps."""
-    return ("run", "--agent", card, "--task", "mad-2p", "--profile", "cpu", "--steps", "2", "--name", NAME)
+    """A search by a model, of two steps, with hours to spare: ten silences of 15 minutes do not end it."""
+    budget = ("--steps", "2", "--hours", "24")
+    return ("run", "--agent", card, "--task", "mad-2p", "--profile", "cpu", *budget, "--name", NAME)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _problem_of(ended: Ended, *, first: bool) -> str:
         return "it hung"
     if ended.broke:
         return "it broke with a traceback"
-    if ended.containers:
+    if ended.containers and ended.status != STOPPED:  # what a stop interrupts is swept by the next command
         return f"{ended.containers} containers were left"
     if first and not ended.struck:
         return "the fault never came to pass"
@@ -198,7 +199,7 @@ def model_cases(scenario: Scenario) -> Iterator[Case]:
     """Every kind of answer that is none, and of silence, at each request to the provider, once and from then on."""
     for nth in range(scenario.ended.requests):
         for kind in (*ANSWERS, *SILENCES):
-            for lasts in (False, True):
+            for lasts in (False, True) if kind != "429" else (False,):  # no number of them ends a call, only an hour
                 point = ProviderPoint(nth, kind, lasts)
                 setting = replace(scenario.well, brain=failing_brain(point))
                 yield Case("model call", kind, scenario.name, str(point), setting)

@@ -22,11 +22,8 @@ from pathlib import Path
 from aira_bench.cli.main import run_command_line
 from aira_bench.hardware import Hardware
 from aira_bench.images.ensure import ImageSet
-from aira_bench.paths import host_paths
 from aira_bench.runs import connect
-from aira_bench.runs.host import Host
-from aira_bench.world import SystemWorld
-from faults.engine_faults import EnginePoint, Meeting, faulty_sandbox
+from faults.engine_faults import EnginePoint, FaultySandbox, Meeting, faulty_sandbox
 from faults.injector import Injector, Kind, Point
 from llm.wire_server import Brain, WireServer
 
@@ -170,11 +167,7 @@ def _command(arguments: Sequence[str], place: Place, setting: Setting) -> int:
     told = os.open(place.notes / "told.json", os.O_WRONLY | os.O_CREAT)
     really_write = os.write
 
-    def connected(runs: Path | None = None, *_: object, **__: object) -> Host:
-        images = ImageSet("agent:1", "evaluator:1")
-        return Host(host_paths(runs), sandbox, SystemWorld(), Hardware("played", 2, 1024, ()), lambda flavour: images)
-
-    connect.connect_host = connected  # type: ignore[assignment]
+    play_machine(sandbox)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(WireServer(setting.brain, place.port)) if setting.brain else None
         if setting.point is not None or setting.watched:
@@ -193,6 +186,24 @@ def _command(arguments: Sequence[str], place: Place, setting: Setting) -> int:
     }  # fmt: skip
     really_write(told, json.dumps(value).encode())
     return status
+
+
+def play_machine(sandbox: FaultySandbox) -> None:
+    """Put a played engine below `connect_host`, which itself is the real one."""
+
+    class Engine:
+        @classmethod
+        def connect(cls) -> "Engine":
+            return cls()
+
+    images = ImageSet("agent:1", "evaluator:1")
+    played = {
+        "DockerEngine": Engine, "DockerSandbox": lambda engine, runtime: sandbox,
+        "this_machine": lambda: Hardware("played", 2, 1024, ()), "ensure_images": lambda *_: images,
+    }  # fmt: skip
+    for name, value in played.items():
+        assert hasattr(connect, name), "connect_host is what it was"
+        setattr(connect, name, value)
 
 
 def _join_threads() -> None:

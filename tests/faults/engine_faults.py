@@ -74,7 +74,7 @@ def faulty_sandbox(meeting: Meeting | None, injector: Injector) -> FaultySandbox
 
         return run
 
-    programs = {"agent": solve, "prepare": prepare, "probe": probe}
+    programs = {"agent": solution, "prepare": prepare, "probe": probe}
     sandbox = FaultySandbox({role: outside(program) for role, program in programs.items()}, {"judge": score})  # type: ignore[misc]
     counts: Counter[tuple[str, str | None]] = Counter()
     lock = threading.Lock()
@@ -95,6 +95,11 @@ def faulty_sandbox(meeting: Meeting | None, injector: Injector) -> FaultySandbox
 
     sandbox.before = before  # type: ignore[assignment]
     return sandbox
+
+
+def solution(call: Call) -> Done:
+    """A program that names an architecture submits it; any other leaves nothing."""
+    return solve(call) if b"ARCHITECTURE" in call.files["solution.py"] else Done()
 
 
 def prepare(call: Call) -> Done:

@@ -8,6 +8,8 @@ seen before, so that it is found again in a second run although threads interlea
 Not covered: reading through a file object (opening it is), memory maps, and files outside the folder.
 """
 
+# ruff: noqa: ANN401 - it stands in for functions that take anything
+
 import builtins
 import contextlib
 import errno
@@ -87,7 +89,7 @@ class Injector:
         if path is None:
             return False
         with self._lock:
-            name = _RANDOM.sub("*", os.path.relpath(path, self.root))
+            name = generalized(os.path.relpath(path, self.root))
             nth = self._counts[call, name]
             self._counts[call, name] += 1
             here = Point(call, name, nth)
@@ -129,12 +131,11 @@ class Injector:
                 return self._below(_REAL["readlink"](f"/proc/self/fd/{place}"))
             return None
         path = os.fsdecode(place)  # type: ignore[call-overload]
-        if not os.path.isabs(path):
+        if not path.startswith("/"):
             try:
-                base = _REAL["readlink"](f"/proc/self/fd/{folder}") if folder is not None else os.getcwd()
+                path = f"{_REAL['readlink'](f'/proc/self/fd/{folder}') if folder is not None else Path.cwd()}/{path}"
             except OSError:
                 return None
-            path = os.path.join(base, path)
         return self._below(os.path.normpath(path))
 
     def _below(self, path: str) -> str | None:
@@ -153,14 +154,14 @@ class Injector:
             known |= {getattr(os, name) for name in (*_BY_PATH, "open") if _REAL[name] in known}
 
     def _by_path(self, real: Callable[..., Any], call: str) -> Callable[..., Any]:
-        def watched(place: Any = ".", *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        def watched(place: Any = ".", *arguments: Any, **options: Any) -> Any:
             folder = options.get("dir_fd", options.get("src_dir_fd"))
             self.before(call, arguments[0] if call in ("link", "symlink") else place, folder)
             return real(place, *arguments, **options)
 
         return watched
 
-    def _open(self, place: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:  # noqa: ANN401
+    def _open(self, place: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         self.before(_opening(flags), place, dir_fd)
         return int(_REAL["open"](place, flags, mode, dir_fd=dir_fd))
 
@@ -189,7 +190,7 @@ class Injector:
     def _io_open(
         self, file: Any, mode: str = "r", buffering: int = -1, encoding: str | None = None, errors: str | None = None,
         newline: str | None = None, closefd: bool = True, opener: Any = None,
-    ) -> Any:  # noqa: ANN401  # fmt: skip
+    ) -> Any:  # fmt: skip
         writes = bool(set(mode) & set("wax+"))
         if self._path(file, None) is None or not writes:
             if not isinstance(file, int):
@@ -214,11 +215,16 @@ class _Raw(io.FileIO):
 
     injector: Injector
 
-    def write(self, data: Any, /) -> int:  # noqa: ANN401
+    def write(self, data: Any, /) -> int:
         """Write, or half of it, or fail."""
         if self.injector.before("write", self.fileno()):
             return self.injector._half(self.fileno(), bytes(data))
         return super().write(data) or 0
+
+
+def generalized(path: str) -> str:
+    """A path with its random parts out."""
+    return _RANDOM.sub("*", path)
 
 
 def _opening(flags: int) -> str:

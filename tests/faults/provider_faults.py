@@ -8,6 +8,7 @@ Not covered: answers of a model, however odd, which are the model's (`tests/llm`
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,11 +18,15 @@ Answer = Fault | Misbehaviour
 ARCHITECTURES = tuple(",".join(layers) for layers in (["M"] * 16, ["M", "mA"] * 8, ["mA"] * 8 + ["M"] * 8))
 
 
+_LEFT = re.compile(r"[\d.,]+ (seconds?|minutes?|hours?)")
+
+
 def brain(request: WireRequest) -> Reply:
-    """A model whose program follows from the prompt alone."""
+    """A model whose program follows from the prompt alone, but for the time that is left."""
     if request.schema is not None:
         return Reply(json.dumps({"is_bug": False, "summary": "it ran", "metric": None}))
-    draw = int(hashlib.sha256(request.messages[0][1].encode()).hexdigest(), 16)
+    untimed = _LEFT.sub("", request.messages[0][1])
+    draw = int(hashlib.sha256(untimed.encode()).hexdigest(), 16)
     architecture = ARCHITECTURES[draw % len(ARCHITECTURES)]
     return Reply(f"I try it.\n```python\nARCHITECTURE = {architecture}\n```")
 
@@ -47,7 +52,7 @@ def _no_choices(request: WireRequest) -> Answer:
 _PAGE = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
 ANSWERS: dict[str, Callable[[WireRequest], Answer]] = {
     "429": _status(429, "rate_limit_exceeded", "slow down"),
-    "429 with Retry-After": _status(429, "rate_limit_exceeded", "slow down", retry_after="120"),
+    "429 with Retry-After": _status(429, "rate_limit_exceeded", "slow down", retry_after="1500"),
     "408": _status(408, "timeout", "request timed out"),
     "500": _status(500, "internal", "server error"),
     "502 with a page": lambda request: Misbehaviour("raw", _PAGE, "text/html", status=502),

@@ -8,10 +8,13 @@ Not covered: time-outs of sockets, which the kernel keeps.
 
 import threading
 import time
+import weakref
 
 PATIENCE_S = 0.4
 """What a wait with a longer time-out really gets."""
-_SHORT_S = 0.05
+_SHORT_S, _A_WHILE_S = 0.05, 300.0
+_waited: "weakref.WeakKeyDictionary[threading.Thread, float]" = weakref.WeakKeyDictionary()
+"""When each thread was waited for first."""
 _real_sleep, _real_monotonic = time.sleep, time.monotonic
 _real_event_wait, _real_join = threading.Event.wait, threading.Thread.join
 _skipped_s = 0.0
@@ -50,9 +53,13 @@ def _event_wait(event: threading.Event, timeout: float | None = None) -> bool:
 
 
 def _join(thread: threading.Thread, timeout: float | None = None) -> None:
-    if timeout is None or timeout <= PATIENCE_S:
+    """Somebody who looks now and then at a thread that does nothing sees hours pass after `PATIENCE_S`."""
+    if timeout is None or timeout <= _SHORT_S:
         return _real_join(thread, timeout)
-    _real_join(thread, PATIENCE_S)
+    waited = _waited.setdefault(thread, _real_monotonic())
+    if _real_monotonic() - waited < PATIENCE_S:
+        return _real_join(thread, min(timeout, PATIENCE_S))
+    _real_join(thread, _SHORT_S)
     if thread.is_alive():
-        _skip(timeout - PATIENCE_S)
+        _skip(max(timeout, _A_WHILE_S))
     return None

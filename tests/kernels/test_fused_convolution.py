@@ -40,7 +40,7 @@ def test_every_type_equals_torchs(dtype: torch.dtype) -> None:
     assert_equal_to(_oracle, causal_convolution_silu, _inputs(2, 20, 16, dtype=dtype), tolerance=TOLERANCE[dtype])
 
 
-@settings(max_examples=5 if INTERPRETED else 60, deadline=None, derandomize=True)
+@settings(max_examples=5 if INTERPRETED else 15, deadline=None, derandomize=True)
 @given(st.integers(1, 2), st.integers(1, 40), st.integers(1, 20), st.integers(1, 5))
 def test_small_shapes_equal_torchs(batch: int, length: int, channels: int, taps: int) -> None:
     inputs = _inputs(batch, length, channels, taps=taps)

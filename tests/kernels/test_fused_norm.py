@@ -38,7 +38,7 @@ def _inputs(*shape: int, gated: bool, dtype: torch.dtype = torch.float64) -> lis
 
 
 @pytest.mark.parametrize("gated", [False, True])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (2, 3, 16), (5, 129)])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (2, 70, 16), (5, 129)])
 def test_every_shape_equals_the_formula(shape: tuple[int, ...], gated: bool) -> None:
     _check(_inputs(*shape, gated=gated))
 
@@ -50,8 +50,13 @@ def test_every_type_equals_the_formula(dtype: torch.dtype, gated: bool) -> None:
 
 
 def test_more_rows_than_programs_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aira_kernels.fused.norm._ROW_PROGRAMS", 4)
-    _check(_inputs(9, 4, gated=True))
+    monkeypatch.setattr("aira_kernels.fused.norm._ROW_PROGRAMS", 3)
+    _check(_inputs(900, 16, gated=True))
+
+
+def test_epsilon_keeps_the_digits_of_the_rows() -> None:
+    # In float32 it would be off by 3e-8 of itself, and beside squares as small as itself that is what is compared.
+    _check([tensor * 1e-3 if place == 0 else tensor for place, tensor in enumerate(_inputs(3, 40, gated=False))])
 
 
 def test_rows_of_zeros_and_closed_gates_stay_finite() -> None:
@@ -73,7 +78,7 @@ def test_any_layout_in_memory_gives_the_same() -> None:
             assert torch.equal(ours, same)
 
 
-@settings(max_examples=6 if INTERPRETED else 60, deadline=None, derandomize=True)
+@settings(max_examples=6 if INTERPRETED else 15, deadline=None, derandomize=True)
 @given(st.integers(1, 5), st.integers(1, 70), st.booleans())
 def test_small_shapes_equal_the_formula(rows: int, width: int, gated: bool) -> None:
     _check(_inputs(rows, width, gated=gated))

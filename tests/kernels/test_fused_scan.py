@@ -129,7 +129,7 @@ def test_offsets_past_32_bits_reach_the_right_numbers(monkeypatch: pytest.Monkey
     assert torch.equal(ssd_scan(distant, dt, a, b, c, skip), ssd_scan(x, dt, a, b, c, skip))
 
 
-@settings(max_examples=3 if INTERPRETED else 60, deadline=None, derandomize=True)
+@settings(max_examples=3 if INTERPRETED else 8, deadline=None, derandomize=True)
 @given(
     st.integers(1, 2), st.integers(1, 24), st.integers(1, 2), st.integers(1, 2), st.integers(1, 9), st.integers(1, 18),
     st.sampled_from((16, 128)), st.sampled_from((1e-3, 1.0, 50.0)),

@@ -14,7 +14,7 @@ SPILLED_BYTES = 256
 """A few spilled numbers cost nothing one could measure; kilobytes are a kernel that does not fit its registers."""
 WITH_PRODUCTS = {"overlaps", "chunk_states", "outputs", "input_gradients", "overlap_gradients", "map_gradients"}
 ALL = WITH_PRODUCTS | {
-    "decay_sums", "pass_states", "decay_gradients", "normalize", "normalize_backward", "convolve", "convolve_backward",
+    "attend", "query_gradients", "key_value_gradients", "decay_sums", "pass_states", "decay_gradients", "normalize", "normalize_backward", "convolve", "convolve_backward",
 }  # fmt: skip
 
 

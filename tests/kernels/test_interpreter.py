@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-MODULES = ["test_fused_blocks.py", "test_fused_convolution.py", "test_fused_norm.py", "test_fused_scan.py"]
+MODULES = [
+    "test_fused_attention.py", "test_fused_blocks.py", "test_fused_convolution.py", "test_fused_layer_norm.py",
+    "test_fused_norm.py", "test_fused_scan.py",
+]  # fmt: skip
 
 
 @pytest.mark.timeout(1800)

@@ -52,8 +52,10 @@ class _WrongBackward(torch.autograd.Function):
         return gradients[0] * 1.1
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("operation", "place"),
+    [(name, place) for name in OPERATIONS for place in ((0,) if name == "rotary_attention" else (0, 1, 2))],
+)
 def test_a_gradient_that_is_wrong_for_one_input_alone_is_seen(operation: Operation, place: int) -> None:
     right = reference(operation)
 
@@ -75,7 +77,7 @@ def test_a_single_number_that_is_none_is_seen(operation: Operation, bad: float) 
     def poisoned(*inputs: Tensor) -> Tensor:
         out = right(*inputs)
         mask = torch.zeros_like(out)
-        mask.view(-1)[-1] = bad
+        mask[(-1,) * mask.dim()] = bad
         return out + mask
 
     found = probed(operation, poisoned)

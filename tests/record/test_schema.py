@@ -66,6 +66,7 @@ nodes = st.builds(
     changes=st.lists(st.builds(Change, texts, st.integers(0, 9), st.integers(0, 9)), max_size=2).map(tuple),
     code_ran=st.booleans(),
     fitness_standard_error=st.none() | st.floats(0, 1),
+    cores=st.none() | st.integers(1, 9),
 )
 events = st.one_of(
     st.builds(SeedOpened, hashes, st.integers(0, 9), hashes, texts),

@@ -16,8 +16,8 @@ from aira_bench.sandbox import core_share
 from aira_bench.sandbox.core_share import (
     MOST_PLUS_S,
     MOST_TIMES,
-    Allowance,
     ContainerUse,
+    CoreAllowance,
     CoreShare,
     lost_s,
     wall_limit_s,
@@ -84,7 +84,7 @@ class PlayedShare(CoreShare):
 @given(st.floats(1, 1e4), st.floats(0, 0.96))
 def test_a_deadline_leaves_a_delayed_container_what_it_would_have_had_alone(limit_s: float, others: float) -> None:
     share = PlayedShare(others)
-    allowance = Allowance(limit_s, share, lambda: share.now_s)
+    allowance = CoreAllowance(limit_s, share, lambda: share.now_s)
     share.passes(limit_s)
     assert allowance.left_s() == pytest.approx(limit_s * others, abs=1e-6)
     share.passes(limit_s * others / (1 - others) + 1e-6 * limit_s)
@@ -97,7 +97,7 @@ def test_a_container_that_others_leave_next_to_nothing_is_ended_all_the_same_and
     limit_s: float, others: float
 ) -> None:
     share = PlayedShare(others)
-    allowance = Allowance(limit_s, share, lambda: share.now_s)
+    allowance = CoreAllowance(limit_s, share, lambda: share.now_s)
     share.passes(wall_limit_s(limit_s) - 1e-3)
     assert 0 < allowance.left_s() <= 2e-3
     share.passes(2e-3)

@@ -191,3 +191,31 @@ def test_no_text_becomes_an_option_or_a_path(text: str) -> None:
     with contextlib.suppress(ValueError):
         spelt = str(read_requirement(text))
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?[A-Za-z0-9.*+!<>=~,]*", spelt), spelt
+
+
+@pytest.mark.parametrize("text", ["[" * 2000 + "]" * 2000, "{a: " * 2000, "- " * 2000, "? " * 2000])
+def test_thousands_of_brackets_are_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "metadata.yaml"
+    path.write_text(f"x: {text}" if text[0] in "[{" else text)
+    with pytest.raises(TaskError, match=r"is not YAML as task folders use it: line 1: nested deeper than 16 levels"):
+        read_metadata(path)
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, upstream())
+    path.write_text(path.read_text() + "metric_lower_is_better: true\n")
+    with pytest.raises(TaskError, match="the key 'metric_lower_is_better' stands twice"):
+        read_metadata(path)
+
+
+@pytest.mark.parametrize("key", ["config", "scoring_column", "file_export_globs"])
+def test_an_empty_list_is_named_where_something_is_needed(tmp_path: Path, key: str) -> None:
+    values = upstream()
+    (values if key in values else values["logging_info"])[key] = []
+    with pytest.raises(TaskError, match=rf"{key}: .*at least 1 item.*\(seen: '\[\]'\)"):
+        read_metadata(write(tmp_path, values))
+
+
+def test_what_is_wrong_with_the_whole_is_told_without_showing_the_whole(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"\(set aira\.artifact\.name\)\.$"):
+        read_metadata(write(tmp_path, upstream() | {"file_export_globs": ["other.csv"]}))

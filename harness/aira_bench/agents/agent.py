@@ -26,6 +26,19 @@ _MOST_PLAN_CHARS = 100_000
 
 
 @dataclass(frozen=True)
+class Environment:
+    """What a step of an agent runs on, as far as it is known."""
+
+    cores: int = 0
+    """That each step has; 0 where that is not known."""
+    gpu: str = ""
+    """The name of its GPU; empty without one."""
+    gpu_memory_mib: int = 0
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions of Python and of what the task asks for, by name."""
+
+
+@dataclass(frozen=True)
 class Brief:
     """What an agent may know about its task, the same at every step."""
 
@@ -41,6 +54,9 @@ class Brief:
     data_preview: str = ""
     public: Path = Path("data")
     """The public data on the host."""
+    environment: Environment = field(default_factory=Environment)
+    literature: str = ""
+    """Summaries of papers that come with the task's data."""
 
 
 def brief_for(
@@ -51,6 +67,8 @@ def brief_for(
     fitness: FitnessSource = "hidden",
     step_timeout_s: float | None = None,
     data_preview: str = "",
+    environment: Environment | None = None,
+    literature: str = "",
 ) -> Brief:
     """Return what agents are told of a task; without `step_timeout_s`, with the profile's.
 
@@ -70,6 +88,8 @@ def brief_for(
         memory_mib=budgets.memory_mib,
         data_preview=data_preview,
         public=public,
+        environment=environment or Environment(),
+        literature=literature,
     )
 
 
@@ -114,6 +134,10 @@ class StepReport:
     seconds: float
     stdout: str
     stderr: str
+    outcome: str = ""
+    """Its class and fitness, and why it failed; empty where the analysis comes before the judge (`Brief.fitness`)."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """What its fitness is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +240,9 @@ class Agent(Protocol):
 
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
         """Return what the step showed: whether it is a bug, a summary, a metric. None from agents that do not look.
+
+        Where hidden validation steers, the step has been judged and `report` says so; where the agent's own number
+        does, the judge comes after, since an analysis may refuse that number.
 
         Raises:
             ModelError: the provider is not available.

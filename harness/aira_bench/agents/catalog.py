@@ -12,7 +12,8 @@ from aira_bench.agent_code.syntax import UnreadableCode, parse_any
 from aira_bench.agents.agent import Agent
 from aira_bench.agents.fixed_code import NoopAgent, SolutionFileAgent
 from aira_bench.agents.llm.llm_agent import LlmAgent
-from aira_bench.agents.llm.model_sources import Budgets, FunctionSource, ProviderSource, ReplaySource, load_function
+from aira_bench.agents.llm.model_sources import FunctionSource, ProviderSource, ReplaySource, load_function
+from aira_bench.agents.llm.spending import Budgets
 from aira_bench.agents.searchers.architectures import ArchitectureSpace
 from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent
 from aira_bench.agents.searchers.modules import ModuleSpace

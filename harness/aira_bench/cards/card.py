@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from aira_bench.cards.provider_keys import Missing, is_this_machine, key_problem
+from aira_bench.cards.provider_keys import CardProblem, is_this_machine, key_problem
 from aira_bench.errors import UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import find_extension, is_reference
@@ -224,22 +224,22 @@ def missing_to_use(card: Card, environ: Mapping[str, str]) -> list[str]:
     return [one.todo for one in all_missing(card, environ)]
 
 
-def all_missing(card: Card, environ: Mapping[str, str]) -> list[Missing]:
+def all_missing(card: Card, environ: Mapping[str, str]) -> list[CardProblem]:
     """Return what the user still has to do before this card works, with the command for each."""
-    missing: list[Missing] = []
+    missing: list[CardProblem] = []
     key, of_key = resolve_key(card, environ), card.own_key_variable
     if key is None and card.key_variable:
-        missing.append(Missing(f"set {of_key}", f"export {of_key}=..."))
+        missing.append(CardProblem(f"set {of_key}", f"export {of_key}=..."))
     elif key is not None and not (key.isascii() and key.isprintable()):
-        missing.append(Missing(f"set {of_key} to a key of printable ASCII characters", f"export {of_key}=..."))
+        missing.append(CardProblem(f"set {of_key} to a key of printable ASCII characters", f"export {of_key}=..."))
     variable = card.base_url_variable or card.url_override_variable
     try:
         url = resolve_base_url(card, environ)
     except ValueError as error:
-        return [*missing, Missing(f"mend the URL: {error}", f"export {variable}=...")]
+        return [*missing, CardProblem(f"mend the URL: {error}", f"export {variable}=...")]
     if url is None:
         todo = f"set {variable} to the URL of an OpenAI-compatible server that serves {card.model}"
-        missing.append(Missing(todo, f"export {variable}=..."))
+        missing.append(CardProblem(todo, f"export {variable}=..."))
     elif key is not None and not missing:
         host = (urlsplit(url).hostname or "").lower()
         typed = is_this_machine(host) or bool(environ.get(card.url_override_variable))

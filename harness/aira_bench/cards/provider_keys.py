@@ -54,7 +54,7 @@ def is_providers_own(key_variable: str, host: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Missing:
+class CardProblem:
     """Something the user still has to do before a card works."""
 
     todo: str
@@ -64,7 +64,7 @@ class Missing:
 
 def key_problem(
     key_variable: str, url: str, url_variable: str, environ: Mapping[str, str], *, is_named_for_it: bool = False
-) -> Missing | None:
+) -> CardProblem | None:
     """Return what keeps a key from an address; None if it may go there.
 
     Args:
@@ -85,12 +85,12 @@ def key_problem(
         return None
     if scheme and not is_private(host):
         todo = f"use https for {host}: {key_variable} could be read on its way"
-        return Missing(todo, f"export {url_variable}=https://{host}")
+        return CardProblem(todo, f"export {url_variable}=https://{host}")
     if not _NAMES_A_KEY.search(key_variable):
         todo = f"name another key_variable on the card: {key_variable} is not called like a key, and would go to {host}"
-        return Missing(todo, "aira-bench agents --help")
+        return CardProblem(todo, "aira-bench agents --help")
     mend = ",".join(sorted(filter(None, {*allowed, f"{key_variable}={scheme}{host}"})))
     todo = f"confirm that {key_variable} may go to {host}"
     if scheme:
         todo = f"use https for {host}, or {todo} over plain http, where others can read it"
-    return Missing(todo, f"export {ALLOW_VARIABLE}={mend}")
+    return CardProblem(todo, f"export {ALLOW_VARIABLE}={mend}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import report
-from aira_bench.cli.stopping import Stopping
+from aira_bench.cli.stopping import current
 from aira_bench.errors import AiraError, BudgetExceeded, NothingScored, RunStateError
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ class RunEnding:
         """Settle what is said if the command is stopped.
 
         Args:
-            args: the command's; `runs`, `runtime` and `json` are used, and its `stopping` is told.
+            args: the command's; `runs`, `runtime` and `json` are used.
             display: shows the run.
             folder: of the run, which need not be there yet.
             name: how the user calls the run.
         """
         self._args, self._display, self._folder, self._name = args, display, folder, name
-        stopping: Stopping = getattr(args, "stopping", None) or Stopping()  # a handler may be called by itself
+        stopping = current()
         stopping.shown, stopping.way_on = display.show_stopping, self._way_on
 
     def of(self, work: "Callable[[], RunFolder]") -> int:

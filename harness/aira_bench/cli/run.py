@@ -10,6 +10,8 @@ from aira_bench.cli.options import (
     add_runs_folder,
     add_runtime,
     add_source,
+    core_list,
+    gpu_list,
     hours,
     positive_float,
     positive_int,
@@ -61,6 +63,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",
     )  # fmt: skip
     parser.add_argument("--concurrency", type=positive_int, help="steps at a time (default: one a core or GPU)")
+    parser.add_argument(
+        "--cores", type=core_list, metavar="N|A,B|A-B",
+        help="how many cores to lease of this machine, or which (default: all that are usable)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gpus", type=gpu_list, metavar="N|A,B",
+        help="the same for GPUs, by number or UUID: 2, or 0,1 (default: all)",
+    )  # fmt: skip
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
     add_source(parser)
     parser.add_argument("--max-cost-usd", type=positive_float, metavar="USD", help="hard cap on the run's model calls")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _MAY_BE_EMPTY = (
     "standard error", "claimed", "claimed - trusted", "confirmed", "flags", "unranked", "awaits confirm", "controls",
-    "attempts", "reason",
+    "attempts", "waited", "cores", "reason",
 )  # fmt: skip
 _EPILOG = """examples:
   aira-bench status
@@ -120,6 +120,8 @@ def _steps(record: "RunRecord") -> list[dict[str, Any]]:
                     "controls": _once(remark for found in judged for remark in found.remarks),
                     "attempts": node.attempts if node.attempts > 1 else None,
                     "seconds": round(node.timings.total_s, 2),
+                    "waited": round(sum(node.timings.waited_s.values()), 2) or None,
+                    "cores": node.cores,
                     "submitted": node is seed.submitted,
                     "reason": node.reason,
                 }

@@ -229,6 +229,12 @@ class DockerEngine(EngineImages):
             found = self._api.volumes(filters={"label": [label]})
         return {str(volume["Name"]): dict(volume.get("Labels") or {}) for volume in found.get("Volumes") or []}
 
+    def devices(self, label: str) -> set[str]:
+        """Return what the volumes carrying `label` mount, as their driver's option `device` names it."""
+        with engine_call("list volumes"):
+            found = self._api.volumes(filters={"label": [label]})
+        return {str((volume.get("Options") or {}).get("device", "")) for volume in found.get("Volumes") or []}
+
     def volume_folder(self, name: str) -> str:
         """Return where a volume lies on the engine's machine."""
         with engine_call(f"inspect volume {name}", missing_is_error=True):

@@ -68,6 +68,8 @@ class Predictors:
         """Why a container was lost before `stop`; a `StepLost` if it had begun to serve."""
         self.endings: list[EndReason] = []
         """Of the predictors that ended before `stop`; `timeout` of one that was killed before and has yet to die."""
+        self.ended_unexplained = False
+        """Whether one was killed, and the engine knows of no hand (`StepOutcome.is_unexplained`)."""
         self._sandbox, self._spec, self._left_s = sandbox, spec, lifetime_s
         self._clock = clock
         self._sockets = sockets
@@ -137,4 +139,5 @@ class Predictors:
         with self._lock:
             if not self._stopped:
                 self.endings.append(outcome.ended)
+                self.ended_unexplained = self.ended_unexplained or outcome.is_unexplained
             return not self._stopped and outcome.ended != "timeout"

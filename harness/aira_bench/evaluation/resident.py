@@ -25,13 +25,13 @@ from aira_bench.bundled import bundled_folder
 from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError
 from aira_bench.escaping import printable
-from aira_bench.evaluation.judge import judge_in, judge_spec, timed_out
+from aira_bench.evaluation.judge import judge_in, judge_spec, timed_out, where_kept
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, Verdict, read_verdict
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import write_atomically
-from aira_bench.output import last_line_of
+from aira_bench.output import last_line_of, last_lines_of
 from aira_bench.sandbox.sandbox import Conversation, ConversationTimeout, Limits, PreparedContainer, Sandbox
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.task import Task
@@ -54,10 +54,14 @@ class _Answer(BaseModel):
     stderr: str
     report: str | None
 
-    def script_end(self, seconds: float) -> ScriptEnd:
-        """Return how the script ended for this request."""
+    def script_end(self, seconds: float, kept: Path) -> ScriptEnd:
+        """Return how the script ended for this request; `kept` is the folder that has its output."""
         report = None if self.report is None else self.report.encode()
-        return ScriptEnd(self.status, self.stdout, last_line_of(self.stderr.encode()), report, seconds)
+        said = self.stderr.encode()
+        return ScriptEnd(
+            self.status, self.stdout, last_line_of(said), report, seconds, kept_in=where_kept(kept),
+            last_lines=last_lines_of(said),
+        )  # fmt: skip
 
 
 def may_stay(task: Task, limits: Limits) -> bool:
@@ -92,7 +96,7 @@ class ResidentJudge:
             conversation = self._conversation or self._begin(deadline)
             answer = self._ask(conversation, canonical, deadline)
             _keep(answer, destination)
-            verdict = read_verdict(self._setting.task, answer.script_end(deadline.used_s))
+            verdict = read_verdict(self._setting.task, answer.script_end(deadline.used_s, destination))
             if isinstance(verdict, Scored) and verdict.canonical != canonical:
                 raise SandboxError(f"The resident judge scored {verdict.canonical!r}, asked was {canonical!r}.")
         except ConversationTimeout:

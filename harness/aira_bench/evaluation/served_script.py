@@ -36,6 +36,7 @@ from aira_bench.evaluation.verdict import Refused, Scored, Unexplained, Verdict
 from aira_bench.output import last_line
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.sandbox.core_share import MOST_TIMES
+from aira_bench.sandbox.patience import EnginePatience, is_away, is_outside
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
@@ -100,7 +101,7 @@ class ServedScript:
         self._pace = Pace()
         self._lock = threading.Lock()
         self._predictors: Predictors | None = None
-        self._closed = False
+        self._closed = threading.Event()
 
     def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Score one script (`SubmissionEvaluator.evaluate`).
@@ -122,7 +123,7 @@ class ServedScript:
 
     def close(self) -> None:
         """Remove every container that is left."""
-        self._closed = True
+        self._closed.set()
         self._fits.close()
         self._judges.close()
         with self._lock:
@@ -134,8 +135,7 @@ class ServedScript:
         limit = deadline.first_part(clock.budget_s + clock.start_up_s, "script")
         for _ in range(ATTEMPTS):
             stretch = 1.0 if self._limits.gpu_uuid else self._pace.stretch
-            started_s = time.monotonic()
-            outcome = self._run_script(submission, folder, limit, stretch)
+            started_s, outcome = self._run_script(submission, folder, limit, stretch)
             self._pace.saw(outcome.wall_s, outcome.lost_s)
             if was_fair(outcome, stretch, clock.budget_s, gpu=self._limits.gpu_uuid is not None):
                 deadline.lose(outcome.lost_s)
@@ -149,11 +149,15 @@ class ServedScript:
             hint="wait until the machine is less busy, then aira-bench resume RUN",
         )
 
-    def _run_script(self, submission: Submission, folder: Path, limit: Deadline, stretch: float) -> StepOutcome:
+    def _run_script(
+        self, submission: Submission, folder: Path, limit: Deadline, stretch: float
+    ) -> tuple[float, StepOutcome]:
+        """When it began on the host's monotonic clock, and how it ended."""
         name = self._setting.task.metadata.aira.artifact.name
         companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANION_FILES}
         told = [f"{TIME_BUDGET_VARIABLE}={stretch * self._clock.budget_s:.3f}"]
         container = self._fits.take()
+        started_s = time.monotonic()
         try:
             outcome = container.run(
                 [*(["env", *told] if stretch > 1 else []), "python3", name],
@@ -167,7 +171,7 @@ class ServedScript:
         for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):
             text = printable(output.head + output.tail)
             (folder / f"fit_{stream}.txt").write_text(text, encoding="utf-8")
-        return outcome
+        return started_s, outcome
 
     def _handed_over(
         self, outcome: StepOutcome, folder: Path, limit: Deadline, seconds: Mapping[str, float | None]
@@ -202,17 +206,30 @@ class ServedScript:
         return f"{name} ended without handing a model over: it must call evaluate_bpb(model, ...)"
 
     def _asked(self, made: Handover, deadline: Deadline, destination: Path) -> Verdict:
-        """The verdict on a handed-over model, asked the same again where infrastructure fails; all files are kept."""
-        for attempt in range(1, ATTEMPTS + 1):
+        """The verdict on a handed-over model, asked the same again where infrastructure fails; all files are kept.
+
+        An engine that is away is waited for here, with the model in hand: a seed that halts would train it anew.
+        """
+        attempt, patience = 1, EnginePatience()
+        while True:
             try:
                 return replace(self._serve(made, deadline, destination), attempts=attempt)
             except SandboxError as error:
                 failure = error
             keep_attempt(destination, failure, besides=[made.folder.name])
-            if self._closed or deadline.has_passed:
+            if self._closed.is_set() or deadline.has_passed:
                 break
-        lost = self._predictors is not None and self._predictors.failure is failure and _is_lost(failure)
-        if lost and self._engine_works(destination):
+            pause_s = patience.pause_s() if is_away(failure) else None
+            if pause_s is not None:
+                self._closed.wait(pause_s)
+                deadline.lose(pause_s)
+            elif attempt == ATTEMPTS or is_away(failure):
+                break
+            else:
+                attempt += 1
+        served = self._predictors
+        its_doing = served is not None and (served.failure is failure or served.ended_unexplained)
+        if its_doing and _is_lost(failure) and self._engine_works(destination):
             return Refused(f"the container that served the model was lost {attempt} times", attempts=attempt)
         raise AskedInVain(failure.message, hint=failure.hint, attempts=attempt) from failure
 
@@ -257,6 +274,10 @@ class ServedScript:
             container.close()
         if predictors.failure is not None:
             raise predictors.failure
+        if isinstance(verdict, Refused) and predictors.ended_unexplained:
+            raise StepLost(
+                "The container that served the model was killed by nobody that the engine knows of.", why="unexplained"
+            )
         self._pace.saw(worked() - began_s + worked.lost_s, worked.lost_s)
         if isinstance(verdict, Refused) and self._pace.stretch > told.stretch and verdict.reason.startswith(_BY_TIME):
             raise Starved(f"Others used the cores while a model was served: {verdict.reason}.")
@@ -289,8 +310,8 @@ class ServedScript:
 
 
 def _is_lost(failure: AiraError) -> bool:
-    """Whether a container was lost after its code had begun, and not for want of its cores."""
-    return isinstance(failure, StepLost) and not isinstance(failure, Starved)
+    """Whether a container was lost after its code had begun, by nothing that is known to be outside of it."""
+    return isinstance(failure, StepLost) and not is_outside(failure)
 
 
 def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> ContainerSpec:

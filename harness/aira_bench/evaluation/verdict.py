@@ -9,13 +9,14 @@ import json
 import math
 import re
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aira_bench.errors import EvaluationFailed, SandboxError
-from aira_bench.excerpts import PROBLEM_CHARS
+from aira_bench.excerpts import PROBLEM_CHARS, VALUE_CHARS
 from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.sandbox import StepLost
 from aira_bench.tasks.task import Task
@@ -98,6 +99,24 @@ class Refused:
 
 
 Verdict = Scored | Refused
+_MOST_PARTS = 32
+
+
+def validation_parts(details: Mapping[str, Any], decimals: int) -> dict[str, float]:
+    """Return the scores whose mean the hidden validation score is, by name and rounded as that is shown to a search.
+
+    Nothing else of a report's details is ever shown: they hold the same of the hidden test data.
+    """
+    validation = details.get("validation")
+    parts = validation.get("tasks") if isinstance(validation, Mapping) else None
+    if not isinstance(parts, Mapping) or len(parts) > _MOST_PARTS:
+        return {}
+    found: dict[str, float] = {}
+    for name, score in parts.items():
+        value = score.get("micro") if isinstance(score, Mapping) else score
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            found[str(name)[:VALUE_CHARS]] = round(float(value), decimals)
+    return found
 
 
 class Unexplained(StepLost):
@@ -141,6 +160,8 @@ class ScriptEnd:
     """Why there is no report where one is due."""
     kept_in: str = "its output"
     """Where a user finds what it said in full."""
+    last_lines: str = ""
+    """The last lines of its standard error, as one, for whoever wrote the script."""
 
 
 def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
@@ -166,7 +187,9 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
         return Refused(_refusal(task, end), end.seconds)
     if end.status != DONE:
         raise EvaluationFailed(
-            f"The evaluation of {task.title} failed with exit status {end.status}: {end.last_words or 'no message'}"
+            f"The evaluation of {task.title} failed with exit status {end.status}: "
+            f"{end.last_lines or end.last_words or 'no message'} (see {end.kept_in})",
+            crashed=ended_by is not None,
         )
     try:
         test = parse_score_block(end.stdout, task.metric)

@@ -7,7 +7,6 @@ cut off goes on where it stopped, at the latest batch.
 Not covered: packages published as source only (`aira_bench.images.source_archives`).
 """
 
-import os
 import secrets
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import Flavour, normal_name
 from aira_bench.images.source_archives import fetch_source, host_index
+from aira_bench.paths import cache_folder
 from aira_bench.unfinished import staging_folder, sweep_staging
 
 _TIMEOUT_S = 3600
@@ -26,8 +26,7 @@ _BATCH = 10
 
 def wheel_folder(flavour: Flavour) -> Path:
     """Cache of a flavour's wheels on the host."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "aira-bench" / "wheels" / flavour.name
+    return cache_folder() / "wheels" / flavour.name
 
 
 def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:

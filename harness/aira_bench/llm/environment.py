@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from aira_bench.cards.provider_keys import Missing
+from aira_bench.cards.provider_keys import CardProblem
 from aira_bench.excerpts import VALUE_CHARS
 
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -27,7 +27,7 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
 _OTHERS = ("NO_PROXY", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
 
-def environment_problem(provider: str, base_url: str, environ: Mapping[str, str]) -> Missing | None:
+def environment_problem(provider: str, base_url: str, environ: Mapping[str, str]) -> CardProblem | None:
     """Return the first variable that the HTTP library or the provider's SDK would fail on; None where all are usable.
 
     Over plain http no proxy is used and no authority asked, so that only headers are looked at.
@@ -35,15 +35,15 @@ def environment_problem(provider: str, base_url: str, environ: Mapping[str, str]
     if base_url.lower().startswith("https:"):
         for name, value in _set(_PROXIES, environ):
             if problem := _problem_of_proxy(value):
-                return Missing(f"mend or unset the environment variable {name}, {problem}", f"unset {name}")
+                return CardProblem(f"mend or unset the environment variable {name}, {problem}", f"unset {name}")
         for name, value in _set((_AUTHORITIES,), environ):
             if problem := _problem_of_authorities(value):
                 todo = f"mend or unset the environment variable {name}, {problem}"
-                return Missing(todo, f"export {name}=/path/to/authorities.pem")
+                return CardProblem(todo, f"export {name}=/path/to/authorities.pem")
     for name, value in _set(_HEADERS.get(provider, ()), environ):
         if not all(line.isascii() and line.isprintable() for line in _lines(name, value)):
             todo = f"mend or unset the environment variable {name}, which has characters that no HTTP header holds"
-            return Missing(todo, f"unset {name}")
+            return CardProblem(todo, f"unset {name}")
     return None
 
 

@@ -116,7 +116,7 @@ def _check_numbers(event: Event) -> None:
     if isinstance(event, StepEnded):
         node = event.node
         times, use = node.timings, node.model_use
-        counts = (use.calls, use.input_tokens, use.output_tokens, use.cost_usd)
+        counts = (node.cores, use.calls, use.input_tokens, use.output_tokens, use.cost_usd)
         lines = [count for change in node.changes for count in (change.removed_lines, change.added_lines)]
         if node.step < 1 or node.attempts < 1 or not all(1 <= parent < node.step for parent in node.parents):
             raise Unacceptable(f"step {node.step}, parents {node.parents}, attempts {node.attempts} cannot be")

@@ -94,6 +94,11 @@ class Node:
     """False where infrastructure ended the step before any of its code began."""
     fitness_standard_error: float | None = None
     """Of the fitness, where that is estimated; a difference within it says nothing."""
+    cores: int | None = None
+    """How many cores its containers had; within a fixed time, more of them train more. None where none ran, and in
+    records of versions that did not say."""
+    parts: dict[str, float] = field(default_factory=dict, hash=False)
+    """What the hidden validation score is the mean of, by the name of each part and rounded as the fitness is."""
 
     @property
     def is_lost(self) -> bool:
@@ -108,15 +113,19 @@ class Node:
     @property
     def outcome(self) -> str:
         """The step's class and, where it has one, its fitness with its standard error."""
-        if self.fitness is None:
-            return self.step_class
-        error = self.fitness_standard_error
-        return f"{self.step_class}, fitness {self.fitness:g}" + ("" if error is None else f" +- {error:.2g}")
+        return outcome_of(self.step_class, self.fitness, self.fitness_standard_error)
 
     @property
     def is_buggy(self) -> bool:
         """The solution failed by its own fault; infrastructure errors are neither buggy nor valid."""
         return self.step_class in FAILED
+
+
+def outcome_of(step_class: StepClass, fitness: float | None, standard_error: float | None) -> str:
+    """Return a class and a fitness in words, as prompts have them."""
+    if fitness is None:
+        return step_class
+    return f"{step_class}, fitness {fitness:g}" + ("" if standard_error is None else f" +- {standard_error:.2g}")
 
 
 Journal = Sequence[Node]

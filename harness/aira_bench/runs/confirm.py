@@ -27,11 +27,13 @@ from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.extensions_used import evaluator_of, require_same
-from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand
+from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand, wanted_of
+from aira_bench.runs.leases import leased
 from aira_bench.runs.resolve import reopen
 from aira_bench.runs.retries import ATTEMPTS, Doubt
-from aira_bench.sandbox.patience import Patience, is_away
+from aira_bench.sandbox.patience import EnginePatience, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.waiting import Waits
 from aira_contract.settings import SeedSet
 
 SEED_SET: SeedSet = "final"
@@ -88,7 +90,11 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
         ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
-        evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, plan, task)[0], ahead)
+        (place,) = stack.enter_context(
+            leased(wanted_of(host, plan), Waits(tell=lambda _, text: note(text)), note, most=1)
+        )
+        (limits,) = slot_limits(plan, task, [place])
+        evaluator = open_evaluator(setting, host.sandbox, limits, ahead)
         stack.callback(evaluator.close)
         keeper = host.keeper(record)
         refused = []
@@ -127,7 +133,7 @@ def _evaluated(
     """The verdict, tried again where infrastructure fails; an engine that is away is waited for."""
     submission = _submission(submitted, artifact)
     destination = submitted.folder.confirmation(submitted.step)
-    attempt, doubt, patience = 1, Doubt(), Patience()
+    attempt, doubt, patience = 1, Doubt(), EnginePatience()
     while True:
         try:
             deadline = Deadline.after(timeout_s, "evaluation")

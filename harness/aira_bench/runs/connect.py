@@ -3,13 +3,16 @@
 Not covered: another engine than Docker, whose `Host` is put together by whoever has its `Sandbox`.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
+from aira_bench.errors import SandboxError
 from aira_bench.hardware import this_machine
 from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet, ensure_images
+from aira_bench.images.stored_trees import freed, prune_trees
 from aira_bench.paths import host_paths
 from aira_bench.runs.host import Host
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
@@ -43,6 +46,9 @@ def connect_host(
     if dead.left:
         note(dead.told)
 
+    with contextlib.suppress(SandboxError):  # house-keeping; what a run needs of the engine it finds out for itself
+        if told := freed(prune_trees(engine, sandbox.caretaker)):
+            note(told)
     paths = host_paths(runs)
     if left := sweep_dead(paths):
         note(f"removed {left} unfinished folders and files that a crashed process had left in {paths.home}")

@@ -6,12 +6,12 @@ step: a machine whose sandbox fails its probe runs nothing.
 Not covered: more than one machine.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Literal
 
-from aira_bench.errors import PrerequisiteError, RunStateError, SandboxError
+from aira_bench.errors import PrerequisiteError, RunStateError, SandboxError, UsageError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
@@ -25,8 +25,8 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
 from aira_bench.runs.descriptors import require_descriptors
+from aira_bench.runs.leases import Place, Wanted
 from aira_bench.runs.resolve import ResolvedTask
-from aira_bench.runs.slots import split_cores
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
@@ -244,17 +244,38 @@ def agent_spec(images: ImageSet, data: TaskData, run_id: str, limits: Limits, pr
     return ContainerSpec(images.agent, "agent", run_id, limits, mounts, {PROFILE_VARIABLE: profile})
 
 
-def slot_limits(host: Host, plan: RunPlan, task: Task) -> list[Limits]:
+def wanted_of(host: Host, plan: RunPlan) -> Wanted:
+    """Return what a run's slots would have on this machine alone.
+
+    Raises:
+        UsageError: it names cores or GPUs that are not there.
+    """
+    cores, usable = plan.cores, usable_cores()
+    gpus = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, plan.profile) else []
+    if isinstance(cores, tuple) and (unknown := sorted(set(cores) - set(usable))):
+        raise UsageError(
+            f"Core {unknown[0]} cannot be used here; those that can are {', '.join(map(str, usable))}.",
+            hint="aira-bench run --help",
+        )
+    slots = plan.concurrency
+    if isinstance(plan.gpus, tuple):
+        by_name = {str(index): uuid for index, uuid in enumerate(gpus)} | {uuid: uuid for uuid in gpus}
+        if unknown_gpus := [name for name in plan.gpus if name not in by_name]:
+            raise UsageError(
+                f"GPU {unknown_gpus[0]} is not used here; those that are: {', '.join(gpus) or 'none'}.",
+                hint="aira-bench doctor",
+            )
+        gpus = list(dict.fromkeys(by_name[name] for name in plan.gpus))
+    elif plan.gpus is not None and gpus:
+        slots = min(slots, plan.gpus)
+    named = cores if isinstance(cores, tuple) else usable
+    return Wanted(named, slots, gpus, None if isinstance(cores, tuple) else cores)
+
+
+def slot_limits(plan: RunPlan, task: Task, places: Sequence[Place]) -> list[Limits]:
     """Return what the containers of each slot may use."""
     profile = task.profile(plan.profile)
-    gpus = host.hardware.gpus if gives_gpus(host, plan.profile) else ()
-    slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency
     return [
-        Limits(
-            memory_mib=profile.memory_mib,
-            workspace_mib=profile.workspace_mib,
-            cpus=cpus,
-            gpu_uuid=gpus[index].uuid if gpus else None,
-        )
-        for index, cpus in enumerate(split_cores(usable_cores(), slots))
+        Limits(memory_mib=profile.memory_mib, workspace_mib=profile.workspace_mib, cpus=place.cores, gpu_uuid=place.gpu)
+        for place in places
     ]

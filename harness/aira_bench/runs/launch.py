@@ -9,17 +9,20 @@ Not covered: what a run stands on (`host`), the seeds' threads (`loop`), and sco
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from aira_bench.agents.agent import Agent, Brief, brief_for
-from aira_bench.agents.llm.data_preview import preview
+from aira_bench.agents.agent import Agent, Brief, Environment, brief_for
+from aira_bench.agents.llm.data_preview import literature, preview
 from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
+from aira_bench.hardware import usable_cores
+from aira_bench.images.flavour import load_flavour, normal_name
+from aira_bench.paths import require_new_folders
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest
@@ -29,13 +32,25 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import require_unmoved, set_aside_unvouched_calls
-from aira_bench.runs.host import Ground, Host, Note, agent_spec, clean_up, image_names, slot_limits, stand
+from aira_bench.runs.host import (
+    Ground,
+    Host,
+    Note,
+    agent_spec,
+    clean_up,
+    flavour_for,
+    image_names,
+    slot_limits,
+    stand,
+    wanted_of,
+)
+from aira_bench.runs.leases import Place, Wanted, leased
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.sandbox import ContainerSpec
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
@@ -45,11 +60,13 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
     """Carry a resolved run out in a new run folder, which is also what is left if it is stopped or fails.
 
     Raises:
-        UsageError: the name is taken, or cannot name a run.
+        UsageError: the name is taken or cannot name a run, or its folder cannot be made.
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         ModelError: the agent's provider refuses key, address or model.
         Stopped: the user stopped it.
     """
+    require_new_folders(host.paths.runs, "--runs DIR")
+    wanted = wanted_of(host, run.plan)
     _try_model(run.agent, note)
     ground = stand(host, run, "agent", note)
     key = host.keys.machine_key()
@@ -60,7 +77,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         keeper = open_run(made.folder, manifest, key, host.world.now, Witness(None))
         keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
         keeper.remember()
-        _search(host, keeper.folder, manifest, run, ground, note, watch, keeper)
+        _search(host, keeper.folder, manifest, run, ground, wanted, note, watch, keeper)
     return keeper.folder
 
 
@@ -85,7 +102,7 @@ def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress]
         keeper = host.keeper(record) if manifest.schema_version != 1 else None
         if keeper is not None:
             keeper.remember()
-        _search(host, folder, manifest, run, ground, note, watch, keeper)
+        _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, watch, keeper)
     return folder
 
 
@@ -125,19 +142,31 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
     )
 
 
-def _brief(run: ResolvedRun, ground: Ground) -> Brief:
+def _brief(host: Host, run: ResolvedRun, ground: Ground, limits: Limits) -> Brief:
     plan, public = run.plan, ground.data.public
     return brief_for(
         run.task, plan.profile, public, fitness=plan.fitness, step_timeout_s=plan.step_timeout_s,
-        data_preview=preview(public),
+        data_preview=preview(public), environment=_environment(host, run, limits), literature=literature(public),
     )  # fmt: skip
 
 
-def _agent_specs(host: Host, manifest: Manifest, ground: Ground) -> list[ContainerSpec]:
+def _environment(host: Host, run: ResolvedRun, limits: Limits) -> Environment:
+    """What steps run on: what one slot has of the machine, and the versions of what the task asks for."""
+    flavour = load_flavour(flavour_for(run.task, run.plan.profile, host.hardware))
+    versions = flavour.versions("agent")
+    asked = [normal_name(name) for name in run.task.metadata.container_python_requirements]
+    gpu = next((gpu for gpu in host.hardware.gpus if gpu.uuid == limits.gpu_uuid), None)
+    return Environment(
+        len(limits.cpus or usable_cores()), "" if gpu is None else gpu.name, 0 if gpu is None else gpu.memory_mib,
+        {"Python": flavour.settings.python} | {name: versions[name] for name in asked if name in versions},
+    )  # fmt: skip
+
+
+def _agent_specs(manifest: Manifest, ground: Ground, places: Sequence[Place]) -> list[ContainerSpec]:
     """The container of an agent's step, once for each slot."""
     return [
         agent_spec(ground.images, ground.data, manifest.run_id, limits, manifest.plan.profile)
-        for limits in slot_limits(host, manifest.plan, ground.task)
+        for limits in slot_limits(manifest.plan, ground.task, places)
     ]
 
 
@@ -147,6 +176,7 @@ def _search(
     manifest: Manifest,
     run: ResolvedRun,
     ground: Ground,
+    wanted: Wanted,
     note: Note,
     watch: Callable[[Progress], None],
     keeper: Keeper | None,
@@ -162,11 +192,13 @@ def _search(
         sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)
-        slots = SlotPool(host.sandbox, _agent_specs(host, manifest, ground), partial(open_evaluator, evaluation))
+        places = stack.enter_context(leased(wanted, Waits(tell=lambda _, text: note(text)), note))
+        specs = _agent_specs(manifest, ground, places)
+        slots = SlotPool(host.sandbox, specs, partial(open_evaluator, evaluation))
         stack.callback(slots.close)
         session = SearchSession(
             plan=plan,
-            brief=_brief(run, ground),
+            brief=_brief(host, run, ground, specs[0].limits),
             agent=run.agent,
             policy=run.policy,
             evaluation=evaluation,

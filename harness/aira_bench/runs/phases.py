@@ -1,4 +1,4 @@
-"""The phases of a step: propose, execute, analyze, evaluate; each a function of its place that returns a value.
+"""The phases of a step: propose, execute, evaluate, analyze; each a function of its place that returns a value.
 
 Not covered: attempts (`retries`), the order of the phases, and what they come to (`step`).
 """
@@ -12,6 +12,8 @@ from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored, Unexplained, Verdict
 from aira_bench.output import display
 from aira_bench.record.attempts import keep_attempt
+from aira_bench.record.node import outcome_of
+from aira_bench.runs.outcomes import Assessment
 from aira_bench.runs.outside import ask
 from aira_bench.runs.retries import SOLUTION, Doubt
 from aira_bench.runs.session import OutOfTime, StepPlace
@@ -35,6 +37,8 @@ class Executed:
     limit_s: float
     """The time it had."""
     seconds: float
+    cores: int | None = None
+    """Of its slot."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +127,28 @@ def execute(place: StepPlace, slot: Slot, code: str, doubt: Doubt) -> Executed:
         )
     (node / "stdout.txt").write_text(display(outcome.stdout), encoding="utf-8")
     (node / "stderr.txt").write_text(display(outcome.stderr), encoding="utf-8")
-    return Executed(outcome, deadline.limit_s, seconds)
+    return Executed(outcome, deadline.limit_s, seconds, None if slot.cpus is None else len(slot.cpus))
 
 
-def analyze(place: StepPlace, code: str, outcome: StepOutcome) -> Analyzed:
-    """Ask the agent what the outcome shows. An analysis that no budget is left for, or no provider, is left out."""
+def analyze(place: StepPlace, code: str, outcome: StepOutcome, finding: Assessment | None) -> Analyzed:
+    """Ask the agent what the outcome shows; left out where no time is left for it, no budget, or no provider.
+
+    Args:
+        place: the step's.
+        code: that ran.
+        outcome: how it ended.
+        finding: what the judge made of it; None where the analysis comes first.
+    """
     before_s = place.hours.used_s
+    if finding is not None and place.hours.has_passed:
+        return Analyzed(None, 0.0)
     ended = outcome.ended.replace("_", " ") if outcome.ended != "exited" else f"exit status {outcome.exit_code}"
     files = place.folder.read_step(place.step)
     report = StepReport(code, ended, outcome.wall_s, files.stdout, files.stderr)
+    if finding is not None:
+        words = outcome_of(finding.step_class, finding.fitness, finding.standard_error)
+        told = f"{words}: {finding.reason}" if finding.reason else words
+        report = replace(report, outcome=told, parts=finding.parts)
     situation = replace(place.situation(), seconds_left=place.hours.left_s)  # the code took its part of the hours
     try:
         analysis = ask(

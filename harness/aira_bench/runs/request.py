@@ -37,6 +37,10 @@ class RunRequest:
     """What drives the search: the judge's hidden validation, or the agent's own number."""
     concurrency: int | None = None
     """Steps at a time."""
+    cores: int | tuple[int, ...] | None = None
+    """How many cores the run leases of this machine, or which; None for all that it may use."""
+    gpus: int | tuple[str, ...] | None = None
+    """The same for GPUs, by number or UUID, where the profile uses them."""
     name: str | None = None
     """Of the run and its folder."""
     source: str | None = None

@@ -18,8 +18,7 @@ from pydantic import ValidationError
 
 from aira_bench.agents.agent import Agent
 from aira_bench.agents.catalog import AgentOptions, find_agent
-from aira_bench.agents.llm.model_sources import Budgets
-from aira_bench.agents.llm.spending import Caps
+from aira_bench.agents.llm.spending import Budgets, Caps
 from aira_bench.errors import UsageError
 from aira_bench.evaluation.catalog import EVALUATORS
 from aira_bench.excerpts import NAME_CHARS, REPLAYED_NAME_CHARS

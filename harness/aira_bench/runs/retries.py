@@ -15,12 +15,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Generic, TypeVar
 
-from aira_bench.errors import AskedInVain, EngineAway, SandboxError
+from aira_bench.errors import AskedInVain, EngineAway, EvaluationFailed, SandboxError
 from aira_bench.paths import host_paths
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.runs.session import StepPlace
 from aira_bench.runs.slots import Slot
-from aira_bench.sandbox.patience import Patience, is_away, is_outside
+from aira_bench.sandbox.patience import EnginePatience, is_away, is_outside
 from aira_bench.sandbox.sandbox import FilesTooLarge, Starved, StepLost
 from aira_bench.waiting import Stopped
 
@@ -74,6 +74,7 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
     Raises:
         Stopped: the user stopped the run.
         OutOfTime: the hour budget ended inside the phase.
+        EvaluationFailed: the task's own evaluation is broken, which no repetition mends.
         SandboxError: the engine is away, or runs not even an empty step, or somebody ended every attempt.
     """
     tried = _Tried(place, folder)
@@ -88,6 +89,9 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
             if place.session.stop.is_set():
                 raise Stopped from error
             failure = error
+        if isinstance(failure, EvaluationFailed) and not failure.crashed:
+            keep_attempt(folder, failure, besides=[SOLUTION])
+            raise EvaluationFailed(failure.message, hint=resume_command(place)) from failure
         if not tried.go_on_after(failure):
             break
     if is_outside(_first_cause(failure)) or not tried.engine_works():
@@ -104,7 +108,7 @@ class _Tried:
     failed: int = 0
     repeats: int = 0
     code_ran: bool = False
-    patience: Patience = field(default_factory=Patience)
+    patience: EnginePatience = field(default_factory=EnginePatience)
 
     def go_on_after(self, failure: SandboxError) -> bool:
         """Keep what a failed attempt left and wait until the next has a chance; False if there shall be none.

@@ -71,11 +71,3 @@ class SlotPool:
             slot.agent.close()
             slot.evaluator.close()
         self._pool.shutdown()
-
-
-def split_cores(cores: Sequence[int], slots: int) -> list[tuple[int, ...]]:
-    """Deal cores to slots evenly; with more slots than cores, slots share."""
-    if slots > len(cores):
-        return [(cores[index % len(cores)],) for index in range(slots)]
-    share = len(cores) // slots
-    return [tuple(cores[index * share : (index + 1) * share]) for index in range(slots)]

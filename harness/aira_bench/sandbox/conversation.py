@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox.core_share import Allowance, CoreShare
+from aira_bench.sandbox.core_share import CoreAllowance, CoreShare
 from aira_bench.sandbox.sandbox import ConversationTimeout
 from aira_contract.framing import LENGTH, framed
 
@@ -130,7 +130,7 @@ class DockerConversation:
         """By how much others delayed it on its cores so far."""
         return self._share.lost_s
 
-    def greeting(self, allowance: Allowance) -> bytes:
+    def greeting(self, allowance: CoreAllowance) -> bytes:
         """Return the message the command begins with. The door for it was opened before the command ran.
 
         Raises:
@@ -151,7 +151,7 @@ class DockerConversation:
         """
         if len(request) > self._most_bytes:
             raise ValueError(f"a request of {len(request)} bytes, at most {self._most_bytes} are admitted")
-        allowance = Allowance(timeout_s, self._share)
+        allowance = CoreAllowance(timeout_s, self._share)
 
         def send() -> None:
             self._answers.expect()
@@ -159,7 +159,7 @@ class DockerConversation:
 
         return self._await(allowance, send)
 
-    def _await(self, allowance: Allowance, send: Callable[[], None]) -> bytes:
+    def _await(self, allowance: CoreAllowance, send: Callable[[], None]) -> bytes:
         try:
             send()
             return self._answers.wait(allowance.left_s)

@@ -138,7 +138,7 @@ class CoreShare:
         return found
 
 
-class Allowance:
+class CoreAllowance:
     """What is left of a limit in seconds that a container had its cores; begins when it is made.
 
     The wall's clock has a say too, so that the end is sure whatever the cores do: after `wall_limit_s` of a limit.

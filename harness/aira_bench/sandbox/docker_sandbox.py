@@ -26,6 +26,7 @@ from typing import Any
 from aira_bench.docker_engine import Attachment, Conflict, DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening
+from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.core_share import CoreShare
 from aira_bench.sandbox.hardening import ContainerPlace
 from aira_bench.sandbox.leftovers import HANDS, Swept, remove_dead, remove_run
@@ -128,6 +129,7 @@ class DockerSandbox:
                 for stream in streams:
                     stream.close()
                 self._remove(list(reversed(made)), [name, *volumes_of(own, name)])
+                self._separation.look_again(spec)
                 lacking = _lacking(error, spec)
                 if lacking is not None:
                     raise lacking from error
@@ -163,6 +165,11 @@ class DockerSandbox:
     def sweep_dead(self) -> Swept:
         """Remove what orchestrators of this machine left that are certainly dead."""
         return remove_dead(self._engine)
+
+    @property
+    def caretaker(self) -> Caretaker:
+        """What keeps the store of file trees on this engine's machine."""
+        return self._separation.caretaker
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
         """Return what separates containers of `image` in `role` (`Sandbox.isolation`)."""

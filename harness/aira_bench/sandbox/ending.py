@@ -16,7 +16,7 @@ from typing import Any
 
 from aira_bench.docker_engine import DockerEngine, Missing
 from aira_bench.errors import SandboxError
-from aira_bench.sandbox.core_share import Allowance, ContainerUse, CoreShare
+from aira_bench.sandbox.core_share import ContainerUse, CoreAllowance, CoreShare
 from aira_bench.sandbox.memory_use import MemoryUse
 from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import EndedFromOutside, EndReason, Limits
@@ -90,7 +90,7 @@ class EndWatch:
         """The most memory it was seen to hold; None where its control group cannot be seen."""
         return self._memory.peak_mib if self._memory else None
 
-    def wait(self, allowance: Allowance) -> Ending:
+    def wait(self, allowance: CoreAllowance) -> Ending:
         """Wait until every process is dead, with a kill where that is due, or when its time is over.
 
         Raises:
@@ -131,7 +131,7 @@ class EndWatch:
         self.require_unswept()
         return state
 
-    def _wait_for_death(self, allowance: Allowance) -> Ending | None:
+    def _wait_for_death(self, allowance: CoreAllowance) -> Ending | None:
         """Wait for a death without a kill; what to kill it for where that does not come first."""
         interval_s = _FIRST_SAMPLE_S
         while True:

@@ -25,7 +25,7 @@ from aira_bench.machine_failures import machine_failures
 from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
 from aira_bench.sandbox.conversation import Answers, DockerConversation
-from aira_bench.sandbox.core_share import Allowance, CoreShare
+from aira_bench.sandbox.core_share import CoreAllowance, CoreShare
 from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, EndWatch, touched
 from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import (
@@ -137,7 +137,7 @@ class DockerStep:
     def _run(
         self, message: bytes, timeout_s: float, artifacts: Sequence[ArtifactRequest], destination: Path
     ) -> StepOutcome:
-        start_s, allowance = time.monotonic(), Allowance(timeout_s, self._watch.share)
+        start_s, allowance = time.monotonic(), CoreAllowance(timeout_s, self._watch.share)
         ending = self._execute(message, allowance)
         wall_s = ending.at_s - start_s
         self._is_dead = ending.dead
@@ -162,7 +162,7 @@ class DockerStep:
         answers = Answers(most_bytes)
         answers.expect()
         self._pump.divert(answers)
-        allowance = Allowance(timeout_s, self._watch.share)
+        allowance = CoreAllowance(timeout_s, self._watch.share)
         try:
             self._attachment.send(message, timeout_s)
         except OSError as error:
@@ -227,7 +227,7 @@ class DockerStep:
         words = last_line(self._pump.captured()[1])
         return f"Its last words: {words}" if words else ""
 
-    def _execute(self, message: bytes, allowance: Allowance) -> Ending:
+    def _execute(self, message: bytes, allowance: CoreAllowance) -> Ending:
         """Hand over and wait until every process is dead."""
         try:
             self._attachment.send(message, max(allowance.left_s(), 0.001))

@@ -125,6 +125,12 @@ class OwnTrees:
                 self._data[mount.content] = tree
             return replace(self._data[mount.content], target=str(mount.target))
 
+    def look_again(self, mounts: Sequence[Mount]) -> None:
+        """Forget that the trees of data folders were there: a container with them did not start."""
+        with self._lock:
+            for mount in mounts:
+                self._data.pop(mount.content or "", None)
+
     def heads(self) -> list[tuple[str, int]]:
         """File and size of all inodes that containers of this process read through the page cache."""
         with self._lock:
@@ -132,12 +138,18 @@ class OwnTrees:
             return [(tree.file, tree.inode_bytes) for tree in (*trees, *self._data.values())]
 
     def listed(self, image: str) -> dict[str, dict[str, Any]]:
-        """Return what the store holds by key: of what (`of`), `bytes`, and `inode_bytes` of each tree."""
+        """Return what the store holds by key: of what (`of`), `bytes`, `inode_bytes` of each tree, and when it was made
+        (`made_s`, seconds since 1970).
+        """
         return self._caretaker.ask(image, {"do": "list"}, timeout_s=_TEST_TIMEOUT_S)
 
     def remove(self, key: str, image: str) -> None:
         """Remove what the store holds under `key`; containers that have it mounted keep it to their end."""
         self._caretaker.ask(image, {"do": "remove", "key": key}, timeout_s=_TEST_TIMEOUT_S)
+
+    def tidy(self, image: str) -> float:
+        """Remove what makers left that were killed; return how many MiB that frees."""
+        return int(self._caretaker.ask(image, {"do": "tidy"}, timeout_s=_TEST_TIMEOUT_S)["bytes"]) / 2**20
 
     def volume_options(self, tree: Tree) -> dict[str, str]:
         """Driver options of one container's volume."""

@@ -68,6 +68,7 @@ def _as_shape(value: Any) -> Any:  # noqa: ANN401
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+SomeNames = Annotated[Names, Field(min_length=1)]
 Requirements = Annotated[tuple[Annotated[str, AfterValidator(_a_requirement)], ...], BeforeValidator(_as_requirements)]
 """Packages, each with versions it may have."""
 Positive = Annotated[int, Field(gt=0, lt=1 << 62)]
@@ -96,14 +97,14 @@ class LoggingInfo(_Schema):
 
     name: str
     dataset: str
-    config: Names
+    config: SomeNames
     category: str
     research_problem: str
     output_type: str | None = None
     train_split: str
     test_split: str
     input_columns: Names
-    scoring_column: Names
+    scoring_column: SomeNames
     shape: Shape | None = None
     metric: str
     additional_metrics: str | None = None
@@ -258,7 +259,7 @@ class TaskMetadata(_Schema):
     """The content of a task folder's `metadata.yaml`, checked."""
 
     metric_lower_is_better: StrictBool
-    file_export_globs: Names
+    file_export_globs: SomeNames
     container_python_requirements: Requirements = ()
     evaluate_container_python_requirements: Requirements = ()
     prepare_code_python_requirements: Requirements = ()
@@ -299,7 +300,7 @@ def describe_validation_error(error: ValidationError) -> str:
     parts = []
     for item in error.errors(include_url=False)[:3]:
         where = ".".join(str(part) for part in item["loc"]) or "the whole file"
-        seen = "" if item["type"] == "missing" else f" (seen: {str(item['input'])[:VALUE_CHARS]!r})"
+        seen = "" if item["type"] == "missing" or not item["loc"] else f" (seen: {str(item['input'])[:VALUE_CHARS]!r})"
         parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{seen}")
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

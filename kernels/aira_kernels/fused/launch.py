@@ -22,6 +22,8 @@ def operand(x: tl.tensor, DOT: tl.constexpr, PRODUCT: tl.constexpr) -> tl.tensor
     return x.to(DOT).to(PRODUCT)
 
 
+_TILE_NUMBERS = 2048
+"""Numbers in a tile of short rows: 16 a thread of four warps, so that loads of several rows are on their way at once."""
 SMALLEST_DOT = 16
 """Triton's tensor-core products take no axis shorter than this."""
 
@@ -68,6 +70,11 @@ def power_of_two(size: int, at_least: int = SMALLEST_DOT, at_most: int | None = 
     """Return the smallest power of two that is not below `size`, within bounds."""
     rounded = max(int(triton.next_power_of_2(size)), at_least)
     return rounded if at_most is None else min(rounded, at_most)
+
+
+def rows_of_a_tile(width: int) -> int:
+    """Return how many rows of `width` features, a power of two, one program of a norm takes at once."""
+    return max(1, _TILE_NUMBERS // width)
 
 
 def last_axis_dense(x: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
     y = weight u / sqrt(mean(u^2) + epsilon),   u = x,  or  u = x silu(gate)
 
-The gated form is Mamba-2's (Dao and Gu 2024, section 7): the gate comes before the norm. Backward, a program walks its
-own rows, so that the weight's gradient is a sum of few parts in fixed order and needs no atomics.
+The gated form is Mamba-2's (Dao and Gu 2024, section 7): the gate comes before the norm. A program takes a tile of
+rows at once; backward it walks its own tiles, so that the weight's gradient is a sum of few parts in fixed order and
+needs no atomics.
 Not covered: norms of groups of features, biases, rows of more than 16,384 features, second derivatives.
 """
 
@@ -14,7 +15,7 @@ import triton
 from torch import Tensor
 
 from aira_kernels.fused import norm_kernels
-from aira_kernels.fused.launch import accumulator, last_axis_dense, power_of_two, triton_type
+from aira_kernels.fused.launch import accumulator, last_axis_dense, power_of_two, rows_of_a_tile, triton_type
 
 LARGEST_WIDTH = 16_384
 _ROW_PROGRAMS = 512
@@ -49,8 +50,8 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float, gate: Tensor | None = No
     return y.view(x.shape)
 
 
-def _warps(block: int) -> int:
-    return min(max(block // 512, 1), 16)
+def _warps(block: int, tile: int) -> int:
+    return min(max(block * tile // 512, 1), 16)
 
 
 @torch.library.custom_op("aira_kernels::rms_norm", mutates_args=())
@@ -61,9 +62,10 @@ def _forward(x: Tensor, gate: Tensor | None, weight: Tensor, epsilon: float) -> 
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     scale = torch.empty(rows, dtype=accumulator(x.dtype), device=x.device)
     block = power_of_two(width)
-    norm_kernels.normalize[(rows,)](
-        x, gated, weight, y, scale, width, x.stride(0), gated.stride(0), epsilon,
-        BLOCK=block, GATED=gate is not None, ACC=triton_type(scale.dtype), num_warps=_warps(block),
+    tile = rows_of_a_tile(block)
+    norm_kernels.normalize[(triton.cdiv(rows, tile),)](
+        x, gated, weight, y, scale, rows, width, x.stride(0), gated.stride(0), BLOCK=block, ROWS=tile,
+        EPSILON=epsilon, GATED=gate is not None, ACC=triton_type(scale.dtype), num_warps=_warps(block, tile),
     )  # fmt: skip
     return y, scale
 
@@ -82,13 +84,15 @@ def _backward(
     rows, width = x.shape
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     dgate = dx.new_empty(0) if gate is None else torch.empty(gate.shape, dtype=gate.dtype, device=x.device)
-    rows_each = triton.cdiv(rows, _ROW_PROGRAMS)
-    parts = triton.cdiv(rows, rows_each)
-    dweight = torch.empty(parts, width, dtype=scale.dtype, device=x.device)
     block = power_of_two(width)
+    tile = rows_of_a_tile(block)
+    tiles_each = triton.cdiv(triton.cdiv(rows, tile), _ROW_PROGRAMS)
+    parts = triton.cdiv(rows, tile * tiles_each)
+    dweight = torch.empty(parts, width, dtype=scale.dtype, device=x.device)
     norm_kernels.normalize_backward[(parts,)](
-        grad, x, gated, dense_weight, scale, dx, dgate, dweight, rows, width, rows_each, x.stride(0), gated.stride(0),
-        BLOCK=block, GATED=gate is not None, ACC=triton_type(scale.dtype), num_warps=_warps(block),
+        grad, x, gated, dense_weight, scale, dx, dgate, dweight, rows, width, tiles_each, x.stride(0),
+        gated.stride(0), BLOCK=block, ROWS=tile, GATED=gate is not None, ACC=triton_type(scale.dtype),
+        num_warps=_warps(block, tile),
     )  # fmt: skip
     return dx, dgate, dweight.sum(0).to(weight.dtype)
 

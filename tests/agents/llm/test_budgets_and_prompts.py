@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from aira_bench.agents.agent import Situation
 from aira_bench.agents.llm.data_preview import preview
 from aira_bench.agents.llm.memory import MEMORY_CHARS, remember_ancestors, remember_valid
-from aira_bench.agents.llm.model_sources import Budgets, ProviderSource
+from aira_bench.agents.llm.model_sources import ProviderSource
 from aira_bench.agents.llm.prompting import fenced, prompt_hashes, spoken_duration
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger, tokens_of
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Caps, Ledger, tokens_of
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, ModelError
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage

@@ -7,13 +7,12 @@ import pytest
 
 from aira_bench.agents.agent import Situation
 from aira_bench.agents.llm.model_sources import (
-    Budgets,
     FunctionSource,
     ReplaySource,
     load_function,
     recorded_exchanges,
 )
-from aira_bench.agents.llm.spending import Caps
+from aira_bench.agents.llm.spending import Budgets, Caps
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.recording import ScriptedModel

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.agents.agent import Situation
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger, spent_on
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Ledger, spent_on
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.limiter import AdaptiveLimiter
@@ -23,19 +23,6 @@ from aira_bench.llm.trial import TRIAL_POLICY, try_model
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Node
 from aira_bench.waiting import Waits
-
-
-@dataclass(frozen=True)
-class Budgets:
-    """Hard caps of a run and of each of its seeds."""
-
-    run: Caps = field(default_factory=Caps)
-    seed: Caps = field(default_factory=Caps)
-
-    @property
-    def any_usd(self) -> bool:
-        """Whether dollars are capped anywhere."""
-        return self.run.usd is not None or self.seed.usd is not None
 
 
 @dataclass
@@ -106,6 +93,7 @@ class FunctionSource:
     """A Python function in place of a model."""
 
     function: ScriptedModel
+    budgets: Budgets = field(default_factory=Budgets)
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the function as a model whose calls are recorded in the situation's folder."""
@@ -144,6 +132,7 @@ class ReplaySource:
     """The recorded calls of a run; requests may differ in times, the path may not."""
 
     run: RunFolder
+    budgets: Budgets = field(default_factory=Budgets)
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the recorded answers of this step, recorded again.

@@ -12,6 +12,7 @@ from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
+from aira_bench.record.node import Journal, ModelUse
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,40 @@ class Caps:
 
     usd: float | None = None
     tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Hard caps of a run and of each of its seeds."""
+
+    run: Caps = field(default_factory=Caps)
+    seed: Caps = field(default_factory=Caps)
+
+    @property
+    def any_usd(self) -> bool:
+        """Whether dollars are capped anywhere."""
+        return self.run.usd is not None or self.seed.usd is not None
+
+
+def spoken_rest(budgets: Budgets, journal: Journal) -> list[str]:
+    """Return what is left of each cap, in words, by the journal alone, so that a resumed run asks the same.
+
+    What other searches of the run use meanwhile is in no journal of this one, and is said to be so.
+    """
+    use = sum((node.model_use for node in journal), ModelUse())
+    counts = (use.input_tokens, use.output_tokens)
+    used = None if None in counts else sum(count or 0 for count in counts)
+    said = []
+    for caps, less in ((budgets.seed, ""), (budgets.run, ", less what other searches use of them")):
+        if caps.tokens is not None:
+            said.append(_rest(caps.tokens, used, "{:.0f} tokens") + less)
+        if caps.usd is not None:
+            said.append(_rest(caps.usd, use.cost_usd, "{:.2f} US dollars") + less)
+    return said
+
+
+def _rest(cap: float, used: float | None, form: str) -> str:
+    return form.format(max(cap - used, 0)) if used is not None else f"part of {form.format(cap)}"
 
 
 @dataclass

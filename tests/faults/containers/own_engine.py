@@ -1,0 +1,106 @@
+"""A Docker daemon of a test's own, which it may stop, kill and freeze without disturbing any other.
+
+Needs root, `dockerd`, and the images of the machine's usual daemon, which are copied once.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_COMES_UP_S = 120.0
+
+
+@dataclass
+class OwnEngine:
+    """One daemon, whose files lie below `root`."""
+
+    root: Path
+
+    @property
+    def host(self) -> str:
+        """What `DOCKER_HOST` is set to."""
+        return f"unix://{self.root}/x.sock"
+
+    @property
+    def pid(self) -> int:
+        """The daemon's, 0 if it does not run."""
+        try:
+            number = int((self.root / "pid").read_text())
+            return number if "dockerd" in Path(f"/proc/{number}/cmdline").read_text() else 0
+        except (OSError, ValueError):
+            return 0
+
+    def start(self) -> None:
+        """Start the daemon unless it runs, and wait until it answers."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        if not self.pid:
+            (self.root / "pid").unlink(missing_ok=True)
+            with (self.root / "log").open("ab") as log:
+                subprocess.Popen(
+                    ["dockerd", f"--data-root={self.root}/data", f"--exec-root={self.root}/exec", "-H", self.host,
+                     f"--pidfile={self.root}/pid", "--bridge=none", "--iptables=false"],
+                    stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+        ends_s = time.monotonic() + _COMES_UP_S
+        while self.docker("version").returncode != 0:
+            if time.monotonic() > ends_s:
+                raise RuntimeError(f"the daemon did not come up; see {self.root}/log")
+            time.sleep(0.2)
+
+    def take_images(self, tags: list[str]) -> None:
+        """Copy images from the usual daemon, unless they are here."""
+        for tag in tags:
+            if self.docker("image", "inspect", tag).returncode != 0:
+                saved = subprocess.Popen(["docker", "save", tag], stdout=subprocess.PIPE)
+                environment = os.environ | {"DOCKER_HOST": self.host}
+                subprocess.run(["docker", "load"], stdin=saved.stdout, env=environment, check=True, capture_output=True)
+
+    def signal(self, number: int) -> None:
+        """Send the daemon a signal."""
+        os.kill(self.pid, number)
+
+    def away(self, number: int, seconds: float) -> None:
+        """End the daemon by a signal, and start it again after some time."""
+        pid = self.pid
+        os.kill(pid, number)
+        ends_s = time.monotonic() + seconds
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < ends_s + _COMES_UP_S:
+            time.sleep(0.1)
+        time.sleep(max(ends_s - time.monotonic(), 0.0))
+        self.start()
+
+    def frozen(self, seconds: float) -> None:
+        """Let the daemon stand still for some time."""
+        self.signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.signal(signal.SIGCONT)
+
+    def docker(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Call the docker command on this daemon."""
+        command = ["docker", *arguments]
+        environment = os.environ | {"DOCKER_HOST": self.host}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+    def lines(self, *arguments: str) -> list[str]:
+        """What the docker command prints."""
+        return self.docker(*arguments).stdout.split("\n")[:-1]
+
+    def working(self, program: str) -> str:
+        """The container whose command names `program` now; empty if none does."""
+        for container in self.lines("ps", "-q", "--no-trunc", "--filter", "label=aira-bench.run"):
+            if any(program in line for line in self.lines("top", container, "-eo", "pid,args")[1:]):
+                return container
+        return ""
+
+    def pids(self, container: str, program: str) -> list[int]:
+        """Processes of a container whose command names `program`, as this machine numbers them."""
+        found = self.lines("top", container, "-eo", "pid,args")[1:]
+        return [int(line.split()[0]) for line in found if program in line and "docker-init" not in line]
+
+    def left(self) -> list[str]:
+        """All containers and volumes of ours."""
+        containers = self.lines("ps", "-aq", "--filter", "label=aira-bench.owner")
+        return containers + self.lines("volume", "ls", "-q", "--filter", "label=aira-bench.owner")
