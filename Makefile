@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 SHORT := sed -u -n -e 's/^ *Downloading/  downloading/p' -e 's/^\(Installing collected packages\).*/  installing/p'
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test search faults check images doctor lock clean engine
+.PHONY: help demo test search faults faults-containers check images doctor lock clean engine
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +39,10 @@ search: $(VENV)/installed
 # the table.
 faults: $(VENV)/installed
 	$(BIN)/python tests/faults/all_faults.py --write docs/reliability.md
+
+# Some 70 faults of real containers and of a daemon of its own: needs root; about 15 minutes on two cores.
+faults-containers: $(VENV)/installed images
+	$(BIN)/python tests/faults/containers/container_faults.py
 
 check: $(VENV)/installed
 	$(BIN)/ruff check

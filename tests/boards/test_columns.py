@@ -51,7 +51,7 @@ def test_keys_that_others_parse_are_where_they_always_were() -> None:
     assert header[:9] == ["task", "metric", "lower_is_better", "profile", "hardware", "evaluator", "data", "seed_set",
                           "synthetic"]  # fmt: skip
     assert header[9:16] == ["agent", "scaffold", "fitness", "steps", "hours", "record", "isolation"]
-    assert header[-2:] == ["normalized_corrected_mean", "normalized_corrected_sd"]
+    assert header[-3:] == ["normalized_corrected_mean", "normalized_corrected_sd", "changed"]
     estimated = [name.removesuffix("_standard_error") for name in header if name.endswith("_standard_error")]
     assert estimated == ["validation", "test", "confirmed"]
 

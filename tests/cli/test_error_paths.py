@@ -213,9 +213,9 @@ def test_a_folder_of_runs_that_is_a_file_is_said_to_be_empty_or_named(
 
 
 def test_the_machine_s_refusal_to_write_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert called(["leaderboard", "scripts", "--out", str(place / "file" / "out")]) == LACKING
+    assert called(["leaderboard", "scripts", "--out", str(place / "file" / "out")]) == USAGE
     shown = capsys.readouterr()
-    assert "Not a directory" in shown.err
+    assert "is a file. Try: --out DIR" in shown.err
     assert len(shown.err.splitlines()) == 1
 
 

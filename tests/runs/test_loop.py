@@ -38,6 +38,7 @@ from aira_bench.sandbox import patience
 from aira_bench.sandbox.sandbox import (
     ContainerSpec,
     FilesTooLarge,
+    Starved,
     StepLost,
 )
 from aira_bench.scaffolds.catalog import make_scaffold
@@ -287,6 +288,34 @@ def test_what_somebody_killed_is_run_again_and_never_charged_to_the_step(tmp_pat
             play(tmp_path / "killed", sandbox)
         assert str(caught.value.hint).startswith("aira-bench resume ")
     assert tree(play(tmp_path / "killed", engine())) == tree(calm), "halted or not, it ends in the same tree"
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_what_neighbours_kept_from_its_cores_is_waited_for_and_tried_again_and_at_last_halts(
+    tmp_path: Path, times: int
+) -> None:
+    calm = play(tmp_path / "calm", engine())
+    sandbox = engine(lambda call, spec: 3 <= call < 3 + times, failure=Starved("Others kept its cores."))
+    if times < 3:
+        folder = play(tmp_path / "busy", sandbox)
+        assert tree(folder) == tree(calm)
+        assert [list(node.timings.waited_s) for node in folder.nodes].count(["load"]) == 1
+    else:
+        with pytest.raises(SandboxError, match="Others kept its cores") as caught:
+            play(tmp_path / "busy", sandbox)
+        assert str(caught.value.hint).startswith("aira-bench resume ")
+    assert tree(play(tmp_path / "busy", engine())) == tree(calm)
+
+
+def test_time_that_neighbours_took_is_none_of_a_seed_s_hours(tmp_path: Path) -> None:
+    """Its steps take sixty times longer beside others: the seed ends by its steps, in the tree it has alone."""
+    calm = play(tmp_path / "calm", engine(), hours=0.1)
+    sandbox = engine(seconds={"agent": 60.0, "judge": 10.0})
+    sandbox.programs = {"agent": lambda call: replace(solve(call), lost_s=59.0)}
+    folder = play(tmp_path / "busy", sandbox, hours=0.1)
+    assert tree(folder) == tree(calm)
+    assert [node.timings.waited_s for node in folder.nodes] == [{"load": 59.0}] * len(folder.nodes)
+    assert [node.timings.execute_s for node in folder.nodes] == [1.0] * len(folder.nodes)
 
 
 @pytest.mark.parametrize("status", [137, 143])

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.agents.agent import Agent, Analysis, Brief, Proposal, Situation, StepReport, UnlookingAgent
-from aira_bench.agents.catalog import SEARCHERS
+from aira_bench.agents.catalog import SEARCHERS, find_agent
 from aira_bench.deadline import Deadline
-from aira_bench.errors import BudgetExceeded, EvaluationFailed, ModelError, SandboxError
+from aira_bench.errors import BudgetExceeded, EvaluationFailed, ModelError, PrerequisiteError, SandboxError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
@@ -418,3 +418,26 @@ def test_a_judge_that_crashes_is_asked_again_since_a_submission_may_bring_that_a
 
     played(tmp_path, played_sandbox(judge=crashes, agent=spelled_otherwise), EVOLUTION)
     assert len(judged) > 2
+
+
+def test_an_exception_of_a_user_s_answer_halts_the_seed_and_goes_on_from_there(tmp_path: Path) -> None:
+    """It says nothing of a solution, so it is no step, and what was answered before it is not asked for again."""
+    place, asked = tmp_path / "mine.py", tmp_path / "asked"
+    place.write_text(
+        "from pathlib import Path\n"
+        f"BROKEN, ASKED = Path({str(tmp_path / 'broken')!r}), Path({str(asked)!r})\n"
+        "def answer(request):\n"
+        "    ASKED.open('a').write('x')\n"
+        "    if BROKEN.exists() and 'Step 1' in request.messages[0].text:\n"
+        "        raise KeyError('quota')\n"
+        "    return '```python\\nARCHITECTURE = M,mA,M,M,M,M,M,M,M,M,M,M,M,M,M,M\\n```'.replace(' = M', ' = \"M').replace('M\\n`', 'M\"\\n`')\n"
+    )
+    (tmp_path / "broken").touch()
+    agent = find_agent(f"script:{place}")
+    with pytest.raises(PrerequisiteError, match=r"mine.py, line 6, failed: KeyError: 'quota'"):
+        played(tmp_path, played_sandbox(), agent)
+    assert [node.step_class for node in SeedFolder(tmp_path / "seed").nodes] == ["valid"]
+    (tmp_path / "broken").unlink()
+    nodes, ended = played(tmp_path, played_sandbox(), agent)
+    assert ([node.step_class for node in nodes], ended.why) == (["valid"] * 2, "steps")
+    assert asked.read_text() == "xxx"

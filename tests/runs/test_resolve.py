@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.fixed_code import SolutionFileAgent
 from aira_bench.agents.llm.llm_agent import LlmAgent
+from aira_bench.agents.searchers.bayes import BayesAgent
 from aira_bench.errors import PrerequisiteError, RunStateError, TaskError, UsageError
 from aira_bench.hardware import usable_cores
 from aira_bench.keys import KeyRing, MachineKey
@@ -101,7 +102,7 @@ def test_numbers_that_no_run_can_have_are_a_usage_error(wishes: dict[str, object
         ({"profile": "gpu"}, "no profile 'gpu'"),
         ({"source": "synthetic"}, "makes its own data"),
         ({"agent": "script:/nowhere/solution.py"}, "cannot be read"),
-        ({"agent": "replay:nothing"}, "No run 'nothing'"),
+        ({"agent": "replay:nothing", "task": None}, "No run 'nothing'"),
     ],
 )
 def test_names_that_stand_for_nothing_are_refused_with_what_there_is(wishes: dict[str, object], message: str) -> None:
@@ -184,12 +185,48 @@ def recorded(tmp_path: Path) -> HostPaths:
 
 
 def test_a_replay_is_the_recorded_plan_under_another_name(recorded: HostPaths) -> None:
-    run = resolve(RunRequest("replay:old", steps=99, seeds=(7,), profile="paper"), recorded, PlayedWorld())
+    run = resolve(RunRequest("replay:old"), recorded, PlayedWorld())
     old = manifest("old", seeds=(0, 1), steps=3).plan
     expected = {"agent": "replay:old", "name": "replay-old-19700101-000000-0000", "max_tokens": None}
-    assert run.plan == old.model_copy(update=expected), "of the request, only name and source count"
+    assert run.plan == old.model_copy(update=expected)
     named = resolve(RunRequest("replay:old", name="again"), recorded, PlayedWorld())
     assert (named.plan.name, named.agent.name) == ("again", "evolution")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "flags"),
+    [
+        ({"task": "mad-2p"}, "--task"),
+        ({"profile": "cpu"}, "--profile"),
+        ({"steps": 99}, "--steps"),
+        ({"seeds": (7,)}, "--seeds"),
+        ({"steps": 2, "seeds": (1, 2), "fitness": "claimed"}, "--fitness, --seeds, --steps"),
+        ({"step_timeout_s": 3.0}, "--step-timeout"),
+        ({"max_tokens": 3}, "--max-tokens"),
+    ],
+)
+def test_a_replay_is_asked_for_nothing_that_the_recorded_run_has_decided(
+    recorded: HostPaths, wishes: dict[str, object], flags: str
+) -> None:
+    """It was ignored: whoever asked for two steps got as many as there were."""
+    with pytest.raises(UsageError, match=rf"takes no {flags}\."):
+        resolve(RunRequest("replay:old", **wishes), recorded, PlayedWorld())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("agent", ["evolution", "random", "baseline"])
+def test_an_agent_that_can_never_propose_what_a_task_wants_is_refused_before_images_and_data(agent: str) -> None:
+    """It was told at its first proposal, when images were built and data was made."""
+    with pytest.raises(
+        UsageError, match=r"knows .* kinds architecture, module, script; .* submission.csv \(csv\)"
+    ) as caught:
+        resolved(agent=agent, task=str(UPSTREAM), profile="paper", fitness="claimed")
+    assert caught.value.hint == f"aira-bench run --agent script:FILE.py --task {UPSTREAM}"
+
+
+def test_a_searcher_of_architectures_is_refused_where_code_is_due() -> None:
+    bayes = BayesAgent()
+    assert "searches architectures" in bayes.fault_of(find_task("lra-listops").metadata.aira.artifact)
+    assert not bayes.fault_of(find_task("mad-2p").metadata.aira.artifact)
 
 
 def test_a_replay_asks_no_provider(recorded: HostPaths) -> None:

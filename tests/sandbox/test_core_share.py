@@ -151,10 +151,12 @@ def spinners() -> Iterator[list[Spinner]]:
 
 
 SPIN, SLEEP = "\nwhile True: pass", "import time; time.sleep(60)"
+YIELD = "os.nice(19)" + SPIN
+IDLE = "os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))" + SPIN
 
 
-@pytest.mark.parametrize(("code", "loses"), [(SPIN, True), (SLEEP, False)])
-def test_beside_busy_neighbours_what_spins_loses_and_what_sleeps_does_not(
+@pytest.mark.parametrize(("code", "loses"), [(SPIN, True), (SLEEP, False), (YIELD, False), (IDLE, False)])
+def test_beside_busy_neighbours_what_wants_to_run_loses_and_what_sleeps_or_gives_way_does_not(
     code: str, loses: bool, groups: Callable[[Spinner], ContainerUse], spinners: list[Spinner]
 ) -> None:
     core = usable_cores()[-1]

@@ -30,7 +30,7 @@ class Environment:
     """What a step of an agent runs on, as far as it is known."""
 
     cores: int = 0
-    """That each step has; 0 where that is not known."""
+    """That a step has at most; 0 where that is not known."""
     gpu: str = ""
     """The name of its GPU; empty without one."""
     gpu_memory_mib: int = 0
@@ -261,6 +261,10 @@ class UnlookingAgent:
     def missing(self) -> tuple[str, ...]:
         """Commands that install what this machine lacks before the agent can propose anything."""
         return ()
+
+    def fault_of(self, artifact: ArtifactSpec) -> str:
+        """Why it can never propose an artifact, in words; empty for one that it can, data permitting."""
+        return ""
 
     def provenance(self) -> Provenance:
         """Return a provenance without prompts and without a card."""

@@ -36,6 +36,9 @@ class Entry:
     """Whose the records are: `signed here`, `signed by KEY (trusted)` or `(unknown key)`, or `unsigned`."""
     isolation: str
     """The least that separated its containers of untrusted code from others (`Manifest.isolation_word`)."""
+    changed: str = ""
+    """What the runs went on without that they had begun with, with their user's consent: names, sorted; empty if
+    nothing."""
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,8 @@ class RunEnding:
             return None  # there is no run yet, or none that could go on
         runtime = self._args.runtime
         asked = ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []
+        said = {"--trust-agent": "trust_agent", "--accept-changes": "accept_changes"}
+        asked += [option for option, name in said.items() if getattr(self._args, name, False)]  # of `resume` alone
         return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
 
     def _is_over(self) -> dict[int, bool]:

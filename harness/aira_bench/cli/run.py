@@ -97,6 +97,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Resolve, run, and show what came of it."""
+    from aira_bench.agents.catalog import told_of
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.ending import RunEnding
     from aira_bench.paths import host_paths
@@ -114,6 +115,8 @@ def handle(args: argparse.Namespace) -> int:
         say_json(plan.model_dump(mode="json"))
         return 0
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
+    if told := told_of(run.agent):
+        display.note(told)
     ending = RunEnding(args, display, RunFolder(host_paths(args.runs).runs / plan.name), plan.name)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
     return ending.of(lambda: start(host, run, display.note, display.watch))

@@ -9,6 +9,7 @@ Not covered: what a container may do (`aira_bench.sandbox.hardening`).
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from typing import Any, cast
 import docker
 import requests
 from docker.errors import DockerException, ImageNotFound, NotFound
-from docker.utils import kwargs_from_env
 
 from aira_bench.docker_engine.attachment import Attachment
+from aira_bench.docker_engine.endpoint import find_endpoint
 from aira_bench.docker_engine.failures import Conflict, NotDone, engine_call, unreachable
 from aira_bench.docker_engine.images import EngineImages
 from aira_bench.errors import PrerequisiteError, SandboxError
@@ -61,16 +62,16 @@ class DockerEngine(EngineImages):
 
     @classmethod
     def connect(cls, timeout_s: int = CALL_TIMEOUT_S) -> "DockerEngine":
-        """Connect to the daemon at DOCKER_HOST, or at the default socket.
+        """Connect to the daemon that the docker command would ask.
 
         Raises:
-            PrerequisiteError: no daemon answers, or this user may not use its socket.
+            PrerequisiteError: no daemon answers there, this user may not use its socket, or its address is malformed.
         """
+        endpoint = find_endpoint(os.environ)
         try:
-            settings = kwargs_from_env()
-            api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **settings)
+            api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **endpoint.settings)
         except (DockerException, requests.RequestException, OSError) as error:
-            raise (machine_failure(error) or unreachable(error)) from error
+            raise (machine_failure(error) or unreachable(error, endpoint)) from error
         return cls(api)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import requests
 import urllib3.exceptions
 from docker.errors import APIError, DockerException, NotFound
 
+from aira_bench.docker_engine.endpoint import Endpoint
 from aira_bench.errors import EngineAway, PrerequisiteError, SandboxError
 from aira_bench.machine_failures import machine_failure
 
@@ -21,7 +22,7 @@ class Conflict(SandboxError):
     """The name is taken, or the object is in a state that makes the call pointless."""
 
 
-class Missing(SandboxError):
+class NotThere(SandboxError):
     """The engine knows nothing of what it was asked about."""
 
 
@@ -36,7 +37,7 @@ def engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]:
         yield
     except NotFound as error:
         if missing_is_error:
-            raise Missing(f"Docker could not {what}: {error.explanation}") from error
+            raise NotThere(f"Docker could not {what}: {error.explanation}") from error
         raise
     except APIError as error:
         reason = f"Docker could not {what}: {error.explanation or error}"
@@ -60,8 +61,8 @@ def engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]:
         ) from error
 
 
-def unreachable(error: BaseException) -> PrerequisiteError:
-    """Why no daemon answers, in words that say what to do."""
+def unreachable(error: BaseException, endpoint: Endpoint) -> PrerequisiteError:
+    """Why no daemon answers at an endpoint, in words that say what to do."""
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in causes:
@@ -72,4 +73,7 @@ def unreachable(error: BaseException) -> PrerequisiteError:
             "Docker runs, but this user may not use its socket.",
             hint='sudo usermod -aG docker "$USER" && newgrp docker',
         )
-    return PrerequisiteError(f"No Docker daemon answers ({error}).", hint="sudo systemctl start docker")
+    named = f", which {endpoint.named_by} names" if endpoint.named_by else ""
+    return PrerequisiteError(
+        f"No Docker daemon answers at {endpoint.address}{named} ({error}).", hint=endpoint.otherwise
+    )

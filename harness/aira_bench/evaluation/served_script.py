@@ -36,7 +36,7 @@ from aira_bench.evaluation.verdict import Refused, Scored, Unexplained, Verdict
 from aira_bench.output import last_line
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.sandbox.core_share import MOST_TIMES
-from aira_bench.sandbox.patience import EnginePatience, is_away, is_outside
+from aira_bench.sandbox.patience import EnginePauses, is_away, is_outside
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
@@ -210,7 +210,7 @@ class ServedScript:
 
         An engine that is away is waited for here, with the model in hand: a seed that halts would train it anew.
         """
-        attempt, patience = 1, EnginePatience()
+        attempt, patience = 1, EnginePauses()
         while True:
             try:
                 return replace(self._serve(made, deadline, destination), attempts=attempt)
@@ -248,7 +248,7 @@ class ServedScript:
         )  # fmt: skip
         with self._lock:
             self._predictors = predictors
-        lost_before_s, began_s = deadline.clock.lost_s, worked()
+        lost_before_s, began_s = deadline.clock.lost_s, deadline.clock()
         name = self._setting.task.metadata.aira.artifact.name
         try:
             predictors.start()
@@ -260,7 +260,9 @@ class ServedScript:
                 deadline=deadline.remainder(least_s=1.0),
                 destination=destination,
             )
-            worked.lose(deadline.clock.lost_s - lost_before_s)
+            lost_s = deadline.clock.lost_s - lost_before_s
+            worked.lose(lost_s)
+            self._pace.saw(deadline.clock() - began_s + lost_s, lost_s)
         except Starved:
             predictors.stop()
             raise
@@ -278,7 +280,6 @@ class ServedScript:
             raise StepLost(
                 "The container that served the model was killed by nobody that the engine knows of.", why="unexplained"
             )
-        self._pace.saw(worked() - began_s + worked.lost_s, worked.lost_s)
         if isinstance(verdict, Refused) and self._pace.stretch > told.stretch and verdict.reason.startswith(_BY_TIME):
             raise Starved(f"Others used the cores while a model was served: {verdict.reason}.")
         return self._explained(verdict, predictors)

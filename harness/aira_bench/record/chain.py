@@ -69,6 +69,7 @@ class BrokenChain(Unacceptable):
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line} was changed or damaged: {reason}")
+        self.line = line
 
 
 def _link(version: int, seal: str, body: bytes) -> str:

@@ -100,6 +100,16 @@ def read_journal(root: Path, name: str | PurePosixPath, ring: KeyRing | None = N
         data = b""
     chain = read_chain(data)
     ours = chain.vouched if ring is not None and ring.trusts_all(chain.signers) else 0
+    return JournalContent(decode_journal(chain, ours), chain)
+
+
+def decode_journal(chain: Chain, ours: int = 0) -> list[Event]:
+    """Return the events of a journal's lines; the first `ours` of them this code has written.
+
+    Raises:
+        BrokenChain: a line is no event, or holds what cannot be.
+        LaterSchema: a later version wrote a line.
+    """
     events: list[Event] = []
     for number, event in decode(chain, _EVENT, ours):
         try:
@@ -108,7 +118,7 @@ def read_journal(root: Path, name: str | PurePosixPath, ring: KeyRing | None = N
         except Unacceptable as error:
             raise BrokenChain(number, str(error)) from error
         events.append(event)
-    return JournalContent(events, chain)
+    return events
 
 
 def _check_numbers(event: Event) -> None:

@@ -7,7 +7,7 @@ Not covered: whether all of it agrees (`aira_bench.record.run_record`), and conf
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -51,6 +51,27 @@ class RunOpened:
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Difference:
+    """One thing that is no longer as a run has recorded it, in words."""
+
+    what: str
+    then: str
+    now: str
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ChangesAccepted:
+    """The run's user let it go on although something had changed."""
+
+    differences: tuple[Difference, ...]
+    finished: tuple[tuple[int, int], ...]
+    """Each seed, and how many of its steps were finished by then."""
+    at: str
+    schema: LineSchema = field(default=UNNAMED, compare=False)
+    event: Literal["changes_accepted"] = "changes_accepted"
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RunEnded:
     """Every seed has ended; the seals say with which journals."""
 
@@ -60,16 +81,15 @@ class RunEnded:
     event: Literal["run_ended"] = "run_ended"
 
 
-_RUN_EVENT: TypeAdapter[RunOpened | RunEnded] = TypeAdapter(
-    Annotated[RunOpened | RunEnded, Field(discriminator="event")]
-)
+RunEvent = RunOpened | ChangesAccepted | RunEnded
+_RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(Annotated[RunEvent, Field(discriminator="event")])
 
 
-def decode_run(chain: Chain) -> list[RunOpened | RunEnded]:
+def decode_run(chain: Chain) -> list[RunEvent]:
     """Return the events of a run's record.
 
     Raises:
-        Broken: a line is no such event.
+        BrokenChain: a line is no such event.
         LaterSchema: a later version wrote it.
     """
     return [event for _, event in decode(chain, _RUN_EVENT)]
@@ -107,6 +127,17 @@ class Keeper:
                 chain = read_journal(self.folder.path, f"seeds/{seed}/journal.jsonl").chain
                 seals.append(SeedSeal(seed, len(chain.bodies), chain.seal))
             append(RunEnded(tuple(seals), self.at()))
+
+    def require_own(self, first: object, place: SeedFolder) -> None:
+        """Raises Unacceptable unless the first event of a journal says that it is this run's, and of this seed."""
+        expected = SeedOpened(self.run_id, int(place.path.name), self.manifest_sha256, "")
+        if not isinstance(first, SeedOpened) or replace(first, at="") != expected:
+            raise Unacceptable("it does not begin with the line that says whose it is")
+
+    def accept(self, differences: tuple[Difference, ...], finished: Sequence[tuple[int, int]]) -> None:
+        """Record that the run goes on although something changed; `finished` are each seed and its finished steps."""
+        with self.chain(self.folder.path, "record.jsonl", RECORD) as (_, append):
+            append(ChangesAccepted(differences, tuple(finished), self.at()))
 
     @contextmanager
     def chain(self, root: Path, name: str, known_as: str) -> Iterator[tuple[Chain, Callable[[object], None]]]:

@@ -9,11 +9,9 @@ from aira_bench.errors import RunStateError
 from aira_bench.extensions import is_reference
 from aira_bench.files import Unacceptable, foreign_entries, hash_file
 from aira_bench.keys import KeyRing
-from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.sealing import MOST_ENTRIES, MOST_FILE_BYTES
-from aira_bench.record.seen_chains import Witness, journal_name
 from aira_bench.tasks.data_source import SYNTHETIC
 from aira_bench.tasks.task import names_folder
 
@@ -69,18 +67,6 @@ def require_unmoved(record: RunRecord, ring: KeyRing) -> None:
 def _standing_of(record: RunRecord) -> tuple[object, ...]:
     seeds = [(seed.lines, seed.seal, tuple(seed.confirmed)) for seed in record.seeds]
     return (record.manifest_sha256, record.closed, *seeds)
-
-
-def set_aside_unvouched_calls(record: RunRecord, ring: KeyRing) -> None:
-    """Keep model calls of steps in flight, which no line vouches for, from being taken for answers.
-
-    Where the run was recorded they are what this machine wrote, and are not asked for again; elsewhere they may be
-    anybody's, and are kept as those of an attempt before, while the step asks anew.
-    """
-    for seed in record.seeds:
-        calls = seed.folder.calls(len(seed.nodes) + 1)
-        if calls.is_dir() and not Witness(ring.seen).recall(record.manifest.run_id, journal_name(seed.seed)).lines:
-            keep_attempt(calls)
 
 
 def read_confirmable(folder: RunFolder, ring: KeyRing) -> RunRecord:

@@ -31,7 +31,7 @@ from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand, wante
 from aira_bench.runs.leases import leased
 from aira_bench.runs.resolve import reopen
 from aira_bench.runs.retries import ATTEMPTS, Doubt
-from aira_bench.sandbox.patience import EnginePatience, is_away
+from aira_bench.sandbox.patience import EnginePauses, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.waiting import Waits
 from aira_contract.settings import SeedSet
@@ -133,7 +133,7 @@ def _evaluated(
     """The verdict, tried again where infrastructure fails; an engine that is away is waited for."""
     submission = _submission(submitted, artifact)
     destination = submitted.folder.confirmation(submitted.step)
-    attempt, doubt, patience = 1, Doubt(), EnginePatience()
+    attempt, doubt, patience = 1, Doubt(), EnginePauses()
     while True:
         try:
             deadline = Deadline.after(timeout_s, "evaluation")

@@ -13,15 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from aira_bench.agents.agent import Agent, Brief, Environment, brief_for
-from aira_bench.agents.llm.data_preview import literature, preview
+from aira_bench.agents.agent import Agent
 from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
-from aira_bench.hardware import usable_cores
-from aira_bench.images.flavour import load_flavour, normal_name
+from aira_bench.images.flavour import load_flavour
 from aira_bench.paths import require_new_folders
 from aira_bench.record.conditions import comparable_with
 from aira_bench.record.folder import RunFolder
@@ -31,7 +29,9 @@ from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
-from aira_bench.record.trust import require_unmoved, set_aside_unvouched_calls
+from aira_bench.record.trust import require_unmoved
+from aira_bench.runs.briefing import brief_of
+from aira_bench.runs.changes import differences, require_accepted, require_same_ground
 from aira_bench.runs.host import (
     Ground,
     Host,
@@ -44,13 +44,14 @@ from aira_bench.runs.host import (
     stand,
     wanted_of,
 )
+from aira_bench.runs.in_flight import set_aside_unvouched_calls
 from aira_bench.runs.leases import Place, Wanted, leased
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.sandbox import ContainerSpec, Limits
+from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
@@ -81,27 +82,48 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
     return keeper.folder
 
 
-def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
+def resume(
+    host: Host,
+    record: RunRecord,
+    note: Note,
+    watch: Callable[[Progress], None],
+    *,
+    accept_changes: bool = False,
+) -> RunFolder:
     """Go on with a run from its journals, as `read_resumable` has read and checked them.
 
     The agent is made last, when everything else fits: it may be code that lies in the run folder.
 
+    Args:
+        host: the machine.
+        record: the run.
+        note: told in a line what happens before the search.
+        watch: told how the seeds get on.
+        accept_changes: go on although something that answers depend on changed (`runs.changes`), and record what; model
+            calls of steps in flight are asked anew.
+
     Raises:
-        RunStateError: task, data or images are no longer those the run began with, or another process has it.
+        RunStateError: something the run depends on is no longer what it began with, or another process has it.
     """
     folder, manifest = record.folder, record.manifest
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         require_unmoved(record, host.keys.ring())
+        require_same_ground(record, host.hardware)
+        changed = differences(record)
+        if not accept_changes:
+            require_accepted(record, changed)
         found = reopen(manifest.plan)
         ground = stand(host, found, "agent", note, record)
         run = reopen_agent(found, host.paths, record)
         _try_model(run.agent, note)
-        set_aside_unvouched_calls(record, host.keys.ring())
+        set_aside_unvouched_calls(record, host.keys.ring(), ask_anew=accept_changes)
         folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
         keeper = host.keeper(record) if manifest.schema_version != 1 else None
         if keeper is not None:
             keeper.remember()
+            if changed:
+                keeper.accept(changed, [(seed.seed, len(seed.nodes)) for seed in record.seeds])
         _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, watch, keeper)
     return folder
 
@@ -142,26 +164,6 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
     )
 
 
-def _brief(host: Host, run: ResolvedRun, ground: Ground, limits: Limits) -> Brief:
-    plan, public = run.plan, ground.data.public
-    return brief_for(
-        run.task, plan.profile, public, fitness=plan.fitness, step_timeout_s=plan.step_timeout_s,
-        data_preview=preview(public), environment=_environment(host, run, limits), literature=literature(public),
-    )  # fmt: skip
-
-
-def _environment(host: Host, run: ResolvedRun, limits: Limits) -> Environment:
-    """What steps run on: what one slot has of the machine, and the versions of what the task asks for."""
-    flavour = load_flavour(flavour_for(run.task, run.plan.profile, host.hardware))
-    versions = flavour.versions("agent")
-    asked = [normal_name(name) for name in run.task.metadata.container_python_requirements]
-    gpu = next((gpu for gpu in host.hardware.gpus if gpu.uuid == limits.gpu_uuid), None)
-    return Environment(
-        len(limits.cpus or usable_cores()), "" if gpu is None else gpu.name, 0 if gpu is None else gpu.memory_mib,
-        {"Python": flavour.settings.python} | {name: versions[name] for name in asked if name in versions},
-    )  # fmt: skip
-
-
 def _agent_specs(manifest: Manifest, ground: Ground, places: Sequence[Place]) -> list[ContainerSpec]:
     """The container of an agent's step, once for each slot."""
     return [
@@ -193,12 +195,13 @@ def _search(
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)
         places = stack.enter_context(leased(wanted, Waits(tell=lambda _, text: note(text)), note))
-        specs = _agent_specs(manifest, ground, places)
-        slots = SlotPool(host.sandbox, specs, partial(open_evaluator, evaluation))
+        slots = SlotPool(host.sandbox, _agent_specs(manifest, ground, places), partial(open_evaluator, evaluation))
         stack.callback(slots.close)
         session = SearchSession(
             plan=plan,
-            brief=_brief(host, run, ground, specs[0].limits),
+            brief=brief_of(
+                manifest, task, ground.data.public, load_flavour(flavour_for(task, plan.profile, host.hardware))
+            ),
             agent=run.agent,
             policy=run.policy,
             evaluation=evaluation,

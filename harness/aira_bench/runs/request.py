@@ -14,7 +14,8 @@ from aira_contract.settings import ProfileName
 class RunRequest:
     """What a user asks for. None leaves a choice to the task's profile, the agent, or the machine.
 
-    A replay (`agent="replay:RUN"`) is the recorded run under another name: of it only `name` and `source` are taken.
+    A replay (`agent="replay:RUN"`) is the recorded run under another name: it may be given `name`, `source`, `cores`
+    and `gpus`, and anything else is refused.
     """
 
     agent: str

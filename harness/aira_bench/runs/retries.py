@@ -20,7 +20,7 @@ from aira_bench.paths import host_paths
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.runs.session import StepPlace
 from aira_bench.runs.slots import Slot
-from aira_bench.sandbox.patience import EnginePatience, is_away, is_outside
+from aira_bench.sandbox.patience import EnginePauses, is_away, is_outside
 from aira_bench.sandbox.sandbox import FilesTooLarge, Starved, StepLost
 from aira_bench.waiting import Stopped
 
@@ -108,7 +108,7 @@ class _Tried:
     failed: int = 0
     repeats: int = 0
     code_ran: bool = False
-    patience: EnginePatience = field(default_factory=EnginePatience)
+    patience: EnginePauses = field(default_factory=EnginePauses)
 
     def go_on_after(self, failure: SandboxError) -> bool:
         """Keep what a failed attempt left and wait until the next has a chance; False if there shall be none.

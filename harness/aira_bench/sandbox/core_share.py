@@ -8,7 +8,8 @@ what counts is bounded by its threads that can run, too. Both are seen from outs
 
 which is the wall time by which the work ended later than it would have alone. Code that sleeps loses nothing to
 others, code that fills its cores with threads loses as much as code that has one for each core, and threads that take
-from each other lose nothing: what is its own is the whole container's. So nothing that code does makes its clock stand
+from each other lose nothing: what is its own is the whole container's; nor does a thread that gave way to others by a
+priority of its own choice. So nothing that code does makes its clock stand
 still; it can only want to run, and then it has run as long as it would have alone when its time is over.
 
 A judge and the predict containers it asks take turns on the same cores. They are one group here: a model that computes
@@ -32,7 +33,9 @@ _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _LEAST_S = 0.4
 """Of an interval: the kernel tells idle time in hundredths of a second."""
-_RUNNING = b"R"
+_STATE, _NICE, _POLICY = 0, 16, 38
+"""Behind the name of a thread in its `stat` file."""
+_RUNNING, _ORDINARY = b"R", 0
 MOST_TIMES, MOST_PLUS_S = 30.0, 60.0
 """Wall seconds for each second of a limit, and on top: a container that was left a thirtieth of its cores for all of
 its time. Twenty busy loops on two cores leave one that shares them with a judge about a twentieth."""
@@ -66,11 +69,11 @@ class ContainerUse:
         return self._last_s
 
     def wanting(self, most: int) -> int:
-        """How many of its threads run or could, now; counted up to `most`."""
+        """How many of its threads run or could, now, up to `most`; those that gave way of their own accord are none."""
         found = 0
         if self._threads is not None:
             for thread in _lines(self._threads):
-                found += _state(thread) == _RUNNING
+                found += _wants(thread)
                 if found == most:
                     break
         return found
@@ -229,9 +232,12 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _state(thread: str) -> bytes:
-    """One letter; a thread may be called anything, so what counts stands behind the last bracket."""
+def _wants(thread: str) -> bool:
+    """Whether a thread runs or could, as much as any other would. It may be called anything: what counts stands behind
+    the last bracket.
+    """
     try:
-        return (_PROC / thread / "stat").read_bytes().rpartition(b")")[2].split(None, 1)[0]
-    except (OSError, IndexError):
-        return b""
+        fields = (_PROC / thread / "stat").read_bytes().rpartition(b")")[2].split()
+        return fields[_STATE] == _RUNNING and int(fields[_NICE]) <= 0 and int(fields[_POLICY]) == _ORDINARY
+    except (OSError, IndexError, ValueError):
+        return False

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aira_bench.docker_engine import DockerEngine, Missing
+from aira_bench.docker_engine import DockerEngine, NotThere
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.core_share import ContainerUse, CoreAllowance, CoreShare
 from aira_bench.sandbox.memory_use import MemoryUse
@@ -111,7 +111,7 @@ class EndWatch:
             if due is not None and due.ended == "timeout":
                 allowance.require_had()
             return replace(due or self._by_itself(), dead=dead, at_s=at_s)
-        except Missing as error:
+        except NotThere as error:
             self.require_unswept()
             raise touched("container", ("removed",)) from error
 

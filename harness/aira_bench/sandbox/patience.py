@@ -14,7 +14,7 @@ MOST_S = 600.0
 _FIRST_S, _LONGEST_S = 1.0, 30.0
 
 
-class EnginePatience:
+class EnginePauses:
     """The pauses of one wait, each twice the one before."""
 
     def __init__(self) -> None:

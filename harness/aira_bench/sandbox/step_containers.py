@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aira_bench.docker_engine import Attachment, DockerEngine, Missing
+from aira_bench.docker_engine import Attachment, DockerEngine, NotThere
 from aira_bench.errors import EngineAway, SandboxError
 from aira_bench.excerpts import LINE_CHARS
 from aira_bench.machine_failures import machine_failures
@@ -264,7 +264,7 @@ class DockerStep:
         try:
             state = self._engine.inspect_container(self.containers.reader)["State"]
             told = self._engine.told_of(self.containers.reader)
-        except Missing:
+        except NotThere:
             told = ("removed",)
         self._watch.require_unswept()
         if told:

@@ -60,7 +60,7 @@ FACTS = [
     "trains it from scratch", "six", "seconds (profile `cpu`)", "hours (`paper`)",
     "128 in profile `paper`", "32 in `cpu`", "(batch, length, d)", "x = x + layer(LayerNorm(x))",
     "linear d -> 4d, ReLU, linear 4d -> d", "no biases", "each position alone", "131,072", "66,048", "d = 128",
-    "causal", "heads of 8 features", "rotary positions over the whole head", "projections with biases",
+    "causal", "heads of 8 features (16 at d = 128)", "rotary positions over the whole head", "projections with biases",
     "no other positional embedding", "stays at chance",
     "`in-context-recall`", "key shown before in the same sequence", "`noisy-in-context-recall`", "noise tokens between",
     "`fuzzy-in-context-recall`", "one to several tokens", "keys of the largest size only", "`selective-copying`",
@@ -79,7 +79,7 @@ FACTS = [
     "at most 4 KiB", "regular file", "likeliest token", "mean over the tasks", "hidden validation", "hidden test",
     "same weights", "full train split", "always gets the same score", "non-finite number", "0 on that task",
     "higher is better", "steers the search", "counts for nothing", "other hidden data",
-    "profile cpu", "5 minutes", "3072 MiB", "2 CPU cores", "no GPU", "killed and scores nothing", "No package can be",
+    "profile cpu", "5 minutes", "3072 MiB", "up to 2 CPU cores", "no GPU", "killed and scores nothing", "No package can be",
     "without network", "Python 3.11", "torch 2.5.1", "read-only", "python3 solution.py", "no instructions for you",
     "machine learning researcher", "fresh container", "what it printed and how it was scored",
 ]  # fmt: skip

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from aira_bench.agents.agent import Situation
+from aira_bench.agents.answer_file import load_function
 from aira_bench.agents.llm.model_sources import (
     FunctionSource,
     ReplaySource,
-    load_function,
     recorded_exchanges,
 )
 from aira_bench.agents.llm.spending import Budgets, Caps
@@ -104,9 +104,9 @@ def test_what_is_recorded_is_not_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_everything_recorded_of_a_seed_is_counted(recorded: RunFolder, tmp_path: Path) -> None:
-    found = recorded_exchanges(recorded.seed(0).path / "calls")
+    found = list(recorded_exchanges(recorded.seed(0).path / "calls"))
     assert sum(each.completion.cost_usd or 0 for each in found) == 3.0
-    assert recorded_exchanges(tmp_path / "nothing") == []
+    assert list(recorded_exchanges(tmp_path / "nothing")) == []
 
 
 def test_a_users_function_is_loaded_and_one_that_breaks_is_named(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_users_function_is_loaded_and_one_that_breaks_is_named(tmp_path: Path)
     path.write_text("def answer(request):\n    return request.messages[0].text.upper()\n")
     assert load_function(path)(request("hello")) == "HELLO"
     path.write_text("import nothing_of_this_name\n")
-    with pytest.raises(UsageError, match=r"mine.py does not run: ModuleNotFoundError"):
+    with pytest.raises(UsageError, match=r"mine.py, line 1, does not run: ModuleNotFoundError"):
         load_function(path)
 
 

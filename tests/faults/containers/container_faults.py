@@ -12,6 +12,7 @@ Needs root and a daemon of its own (`own_engine`). Not covered: faults of provid
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -28,11 +29,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-
-from own_engine import OwnEngine
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from aira_bench.images.ensure import planned_images
+from faults.containers.own_engine import OwnEngine
 from place import Place, Tree
 
 HERE = Path(__file__).parent
@@ -64,7 +63,7 @@ class Disturbed:
         solution = self.task.parent / AGENT
         self._spawn("run", "--agent", f"script:{solution}", "--task", str(self.task), "--profile", "cpu",
                     "--fitness", "claimed", "--source", str(self.raw), "--scaffold", "greedy", "--steps",
-                    str(self.steps), "--step-timeout", str(STEP_TIMEOUT_S), "--hours", "9", "--name", self.name)  # fmt: skip
+                    str(self.steps), "--step-timeout", str(STEP_TIMEOUT_S), "--hours", "9", "--no-score-cache", "--name", self.name)  # fmt: skip
 
     def _spawn(self, *arguments: str) -> None:
         environment = self.place.environment | {"DOCKER_HOST": self.engine.host}
@@ -192,17 +191,13 @@ def orchestrator(number: int, after_s: float = 0.0) -> Act:
 
 def disk_full(run: Disturbed, container: str) -> None:
     """Until the run has halted for it."""
-    filler, assert_process = run.place.runs / "filler", run.process
-    assert assert_process is not None
-    with filler.open("wb") as stream:
-        try:
-            while True:
-                stream.write(bytes(4096))
-                stream.flush()
-        except OSError:
+    assert run.process is not None
+    filler = run.place.runs / "filler"
+    with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(bytes(4096)):
             pass
     try:
-        assert_process.wait(180)
+        run.process.wait(180)
     except subprocess.TimeoutExpired:
         print("    did not halt on a full disk", flush=True)
     filler.unlink()
@@ -318,7 +313,7 @@ def main() -> int:
             tried = disturb(run, faults)
             return report(place.tree("calm"), place.tree("disturbed"), run, tried)
         finally:
-            subprocess.run(["umount", folder / "disk"], check=False)
+            subprocess.run(["umount", "--lazy", folder / "disk"], check=False)
 
 
 def report(calm: Tree, tree: Tree, run: Disturbed, tried: Counter[str]) -> int:

@@ -3,14 +3,18 @@
 Needs root, `dockerd`, and the images of the machine's usual daemon, which are copied once.
 """
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _COMES_UP_S = 120.0
+_CONTAINER = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass
@@ -29,7 +33,7 @@ class OwnEngine:
         """The daemon's, 0 if it does not run."""
         try:
             number = int((self.root / "pid").read_text())
-            return number if "dockerd" in Path(f"/proc/{number}/cmdline").read_text() else 0
+            return number if _lives(number) and "dockerd" in Path(f"/proc/{number}/cmdline").read_text() else 0
         except (OSError, ValueError):
             return 0
 
@@ -67,7 +71,7 @@ class OwnEngine:
         pid = self.pid
         os.kill(pid, number)
         ends_s = time.monotonic() + seconds
-        while Path(f"/proc/{pid}").exists() and time.monotonic() < ends_s + _COMES_UP_S:
+        while _lives(pid) and time.monotonic() < ends_s + _COMES_UP_S:
             time.sleep(0.1)
         time.sleep(max(ends_s - time.monotonic(), 0.0))
         self.start()
@@ -90,17 +94,31 @@ class OwnEngine:
 
     def working(self, program: str) -> str:
         """The container whose command names `program` now; empty if none does."""
-        for container in self.lines("ps", "-q", "--no-trunc", "--filter", "label=aira-bench.run"):
-            if any(program in line for line in self.lines("top", container, "-eo", "pid,args")[1:]):
-                return container
-        return ""
+        return next((container for container, _ in self._processes(program)), "")
 
     def pids(self, container: str, program: str) -> list[int]:
         """Processes of a container whose command names `program`, as this machine numbers them."""
-        found = self.lines("top", container, "-eo", "pid,args")[1:]
-        return [int(line.split()[0]) for line in found if program in line and "docker-init" not in line]
+        return [pid for found, pid in self._processes(program) if found == container]
+
+    def _processes(self, program: str) -> Iterator[tuple[str, int]]:
+        """Looked up in /proc: a command for each container would take longer than a step does."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (folder / "cmdline").read_bytes().split(b"\0")
+                if (command[0] == b"python3" and program.encode() in command) or command[1:2] == [program.encode()]:
+                    container = _CONTAINER.search((folder / "cgroup").read_text())
+                    if container and (self.root / "data" / "containers" / container[0]).exists():
+                        yield container[0], int(folder.name)
 
     def left(self) -> list[str]:
         """All containers and volumes of ours."""
         containers = self.lines("ps", "-aq", "--filter", "label=aira-bench.owner")
         return containers + self.lines("volume", "ls", "-q", "--filter", "label=aira-bench.owner")
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs; one of our own that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -40,7 +40,7 @@ def spoken_hardware(environment: Environment) -> str:
     """What a program runs on, as far as it is known, to go on a sentence."""
     said = ""
     if environment.cores:
-        said += f", {environment.cores} CPU {'core' if environment.cores == 1 else 'cores'}"
+        said += f", up to {environment.cores} CPU cores" if environment.cores > 1 else ", 1 CPU core"
     if environment.gpu:
         return f"{said}, one {printable(environment.gpu)} of {environment.gpu_memory_mib} MiB"
     return f"{said}, no GPU" if environment.cores else said
