@@ -23,7 +23,6 @@ from aira_contract.settings import TIME_BUDGET_VARIABLE
 from aira_evaluator.autoresearch.contract.profiles import CPU, PAPER, AutoresearchProfile
 from aira_evaluator.autoresearch.contract.token_store import write_shard
 from aira_evaluator.autoresearch.judge.rules import RULES
-
 from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape
 from aira_evaluator.split_manifest import MANIFEST
 from aira_evaluator.text.tokenizer import BytePairTokenizer

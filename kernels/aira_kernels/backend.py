@@ -1,7 +1,8 @@
 """Who computes what: the one selector of the primitives' inner operations.
 
 Six operations have more than one implementation: the SSD "scan", the "convolution" with SiLU, the (gated) RMS "norm",
-the "layer_norm", causal "attention", and "rotary_attention" over the small heads of a search. A backend names one for each:
+the "layer_norm", causal "attention", and "rotary_attention" over the small heads of a search. A backend names one for
+each:
 
 | backend   | scan, norm     | convolution   | layer_norm    | rotary_attention | attention   |
 |-----------|----------------|---------------|---------------|------------------|-------------|
@@ -27,7 +28,8 @@ from torch import Tensor
 from aira_kernels import adapters, probes
 from aira_kernels.convolution import convolution_silu
 from aira_kernels.probes import Operation
-from aira_kernels.reference import causal_attention, layer_norm as torch_layer_norm, rms_norm
+from aira_kernels.reference import causal_attention, rms_norm
+from aira_kernels.reference import layer_norm as torch_layer_norm
 from aira_kernels.reference import rotary_attention as torch_rotary_attention
 from aira_kernels.ssd import ssd_reference
 
