@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import report
-from aira_bench.cli.stopping import Stopping
+from aira_bench.cli.stopping import current
 from aira_bench.errors import AiraError, BudgetExceeded, MachineError, NothingScored, RunStateError, SandboxError
 from aira_bench.files import Unacceptable
 from aira_bench.machine_failures import machine_failure
@@ -36,13 +36,13 @@ class RunEnding:
         """Settle what is said if the command is stopped.
 
         Args:
-            args: the command's; `runs`, `runtime` and `json` are used, and its `stopping` is told.
+            args: the command's; `runs`, `runtime` and `json` are used.
             display: shows the run.
             folder: of the run, which need not be there yet.
             name: how the user calls the run.
         """
         self._args, self._display, self._folder, self._name = args, display, folder, name
-        stopping: Stopping = getattr(args, "stopping", None) or Stopping()  # a handler may be called by itself
+        stopping = current()
         stopping.shown, stopping.way_on = display.show_stopping, self._way_on
 
     def of(self, work: "Callable[[], RunFolder]") -> int:
@@ -127,6 +127,8 @@ class RunEnding:
             return None  # there is no run yet, or none that could go on
         runtime = self._args.runtime
         asked = ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []
+        said = {"--trust-agent": "trust_agent", "--accept-changes": "accept_changes"}
+        asked += [option for option, name in said.items() if getattr(self._args, name, False)]  # of `resume` alone
         return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
 
     def _is_over(self) -> dict[int, bool]:
