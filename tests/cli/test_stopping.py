@@ -5,7 +5,9 @@ The machine is played (tests/played_run.py), the SDKs are real, and the server o
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Node
@@ -240,3 +243,38 @@ def test_a_finished_run_is_not_to_be_resumed(stage: Stage) -> None:
     )  # fmt: skip
     assert done.returncode == 130
     assert done.stderr.splitlines()[-1] == "aira-bench: stopped."
+
+
+@pytest.mark.parametrize("refuses", [False, True], ids=["silent", "refused, then a pause"])
+def test_a_download_that_hangs_is_stopped(stage: Stage, refuses: bool) -> None:
+    """A server that never answers, and one that is not there, so that the next try is waited for."""
+    parity = Path(__file__).parents[1] / "folders" / "ParityClassificationAccuracy"
+    folder = stage.root / parity.name
+    shutil.copytree(parity, folder)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = 9 if refuses else listener.getsockname()[1]
+        source = {"name": "a.txt", "url": f"http://127.0.0.1:{port}/a.txt"}
+        values = yaml.safe_load((folder / "metadata.yaml").read_text())
+        values["aira"] = {**values.get("aira", {}), "sources": [source]}
+        (folder / "metadata.yaml").write_text(yaml.safe_dump(values))
+        with stage.running("prepare", str(folder), "--profile", "cpu") as process:
+            process.wait_for(
+                lambda: "again in" in process.said if refuses else "a.txt" in process.said or held(listener)
+            )
+            assert process.stop() < WITHIN_S
+    assert process.popen.returncode == 130
+    assert process.said.splitlines()[-1] == "aira-bench: stopped.", "there is no run to go on with"
+
+
+def held(listener: socket.socket) -> bool:
+    """Whether somebody has connected."""
+    listener.settimeout(0.01)
+    try:
+        kept.append(listener.accept()[0])
+    except TimeoutError:
+        return False
+    return True
+
+
+kept: list[socket.socket] = []
+"""Connections that nobody answers."""

@@ -110,7 +110,7 @@ def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
     else:
         problem = "it leads nowhere"
     difference = Difference() if problem else compare(place, scenario.tree)
-    return Finding(case, tuple(statuses), difference, problem and f"{problem} (said: {ended.said[-600:]!r})")
+    return Finding(case, tuple(statuses), difference, problem and f"{problem} (said: {ended.said[-2000:]!r})")
 
 
 def _let_time_pass(place: Place) -> None:
@@ -176,7 +176,7 @@ def file_cases(scenario: Scenario, family: Family, kinds: Iterable[Kind] | None 
     """
     read: set[tuple[str, str]] = set()
     for point in scenario.ended.points:
-        if not (point.path.startswith(("home", "runs")) and "home/config" not in point.path):
+        if not (point.path.startswith(("home", "runs", "leases")) and "home/config" not in point.path):
             continue
         if point.only_reads:
             if (point.call, point.path) in read:

@@ -88,19 +88,18 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return its exit status."""
     tolerate_any_text()
     args = build_parser().parse_args(arguments)
-    args.stopping = Stopping()
-    with args.stopping.listening():
-        return _handled(args)
+    with Stopping().listening() as stopping:
+        return _handled(args, stopping)
 
 
-def _handled(args: argparse.Namespace) -> int:
+def _handled(args: argparse.Namespace, stopping: Stopping) -> int:
     try:
         status: int = args.handle(args)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):  # a terminal that was closed has stopped us
-            tell(args.stopping.last_words())
+            tell(stopping.last_words())
         return STOPPED
     except BrokenPipeError:
         _discard(sys.stdout)

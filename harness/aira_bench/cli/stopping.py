@@ -18,6 +18,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import FrameType
 from typing import Literal, NoReturn
 
@@ -48,8 +49,8 @@ class Stopping:
         self._saying = threading.Lock()
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle the signals while the block runs; for the main thread."""
+    def listening(self) -> Iterator["Stopping"]:
+        """Handle the signals while the block runs, and be `current`; for the main thread."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         handled = [number for number in _SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
@@ -57,9 +58,11 @@ class Stopping:
         pipe_before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         watcher = threading.Thread(target=self._watch, args=(reading,), name="signals", daemon=True)
         watcher.start()
+        token = _CURRENT.set(self)
         try:
-            yield
+            yield self
         finally:
+            _CURRENT.reset(token)
             signal.set_wakeup_fd(pipe_before)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -101,6 +104,14 @@ class Stopping:
             _say(self.last_words())
         finally:
             os._exit(STOPPED)
+
+
+_CURRENT: ContextVar[Stopping | None] = ContextVar("stopping", default=None)
+
+
+def current() -> Stopping:
+    """Return what the signals of the command that runs now do; of none, something that no signal reaches."""
+    return _CURRENT.get() or Stopping()
 
 
 def _next(reading: int, within_s: float | None) -> Literal["signal", "over", "none"]:
