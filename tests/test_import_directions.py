@@ -46,7 +46,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "autoresearch compose lra",
     ),
     "aira_kernels": (
-        "__init__ adapters convolution fused initialization probes reference sizes ssd",
+        "__init__ convolution fused initialization probes reference sizes ssd",
+        "adapters",
         "backend",
         "attention mamba2 mlp norm",
         "layers",
