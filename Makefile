@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 SHORT := sed -u -n -e 's/^ *Downloading/  downloading/p' -e 's/^\(Installing collected packages\).*/  installing/p'
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test search check images doctor lock clean engine gpu-check
+.PHONY: help demo test test-pythons search faults faults-containers check images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,20 @@ test: $(VENV)/installed engine images
 # Property tests with examples that nobody has drawn yet, many of them.
 search: $(VENV)/installed
 	HYPOTHESIS_PROFILE=search OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto --timeout 1200
+
+# Every fault of tests/faults: some 3,000 runs on a played engine, about 15 minutes on two cores; docs/reliability.md has
+# the table.
+faults: $(VENV)/installed
+	$(BIN)/python tests/faults/all_faults.py --write docs/reliability.md
+
+# Some 70 faults of real containers and of a daemon of its own: needs root; about 15 minutes on two cores.
+faults-containers: $(VENV)/installed images
+	$(BIN)/python tests/faults/containers/container_faults.py
+
+# On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
+PYTHONS ?= python3.12 python3.13
+test-pythons:
+	tests/pythons.sh $(PYTHONS)
 
 check: $(VENV)/installed
 	$(BIN)/ruff check

@@ -12,11 +12,24 @@ from hypothesis import settings
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.ensure import ImageSet, ensure_images
+from aira_bench.runs.leases import FOLDER_VARIABLE
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leases_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs of a suite lease cores from each other, and wait for nobody else on this machine."""
+    before = os.environ.get(FOLDER_VARIABLE)
+    os.environ[FOLDER_VARIABLE] = str(tmp_path_factory.mktemp("leases") / "folder")
+    yield
+    if before is None:
+        del os.environ[FOLDER_VARIABLE]
+    else:
+        os.environ[FOLDER_VARIABLE] = before
 
 
 @pytest.fixture(scope="session")

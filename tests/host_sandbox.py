@@ -15,7 +15,7 @@ from aira_bench.runs.host import Host
 from aira_bench.sandbox.sandbox import Role
 from aira_bench.testing import Call, Done, InMemorySandbox, run_unprotected
 from aira_bench.world import SystemWorld
-from aira_contract.containers import WORKSPACE
+from aira_contract.containers import RAW, WORKSPACE
 
 
 def run_here(call: Call) -> Done:
@@ -25,9 +25,17 @@ def run_here(call: Call) -> Done:
         for mount in call.spec.mounts
         if mount.target.is_relative_to(WORKSPACE)
     ]
-    here = {f"{WORKSPACE}/": ""} | {
-        str(mount.target): str(mount.source) for mount in call.spec.mounts if len(mount.target.parts) == 2
-    }
+    inner = [mount for mount in call.spec.mounts if len(mount.target.parts) > 2 and mount.target.is_relative_to(RAW)]
+    links += [
+        f"mkdir -p '.raw/{mount.target.parent.relative_to(RAW)}' && "
+        f"ln -s '{mount.source}' '.raw/{mount.target.relative_to(RAW)}'"
+        for mount in inner
+    ]
+    here = (
+        {f"{WORKSPACE}/": ""}
+        | ({str(RAW): ".raw"} if inner else {})
+        | {str(mount.target): str(mount.source) for mount in call.spec.mounts if len(mount.target.parts) == 2}
+    )
     command = [sys.executable, *call.command[1:]]
     for there, place in here.items():
         command = [part.replace(there, place) for part in command]
@@ -46,5 +54,5 @@ def host_without_containers(root: Path) -> tuple[Host, InMemorySandbox, list[str
     sandbox = InMemorySandbox(dict.fromkeys(every_role, run))
     hardware = Hardware("test", 1, 1024, ())
     paths = HostPaths(root / "home", root / "runs")
-    host = Host(paths, sandbox, SystemWorld(), hardware, lambda flavour: ImageSet("agent", "evaluator"))
+    host = Host(paths, sandbox, SystemWorld(), hardware, lambda flavour, declared: ImageSet("agent", "evaluator"))
     return host, sandbox, roles

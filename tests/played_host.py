@@ -15,6 +15,7 @@ from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import Host
 from aira_bench.runs.request import RunRequest
+from aira_bench.sandbox.leftovers import Swept
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Role
 from aira_bench.testing import Call, Done, InMemoryContainer, InMemorySandbox
 from aira_bench.world import SystemWorld
@@ -81,8 +82,12 @@ class ProbedSandbox(InMemorySandbox):
         self.swept.append(run_id)
         return super().sweep(run_id)
 
-    def sweep_dead(self) -> int:
-        return 0
+    def sweep_dead(self) -> Swept:
+        return Swept(0)
+
+    @property
+    def caretaker(self) -> None:
+        """Nothing keeps file trees here."""
 
 
 def played_sandbox(**roles: Callable[[Call], Done]) -> ProbedSandbox:
@@ -95,7 +100,7 @@ def played_host(root: Path, sandbox: ProbedSandbox, images: ImageSet | None = No
     """A machine with that sandbox, whose folders lie below `root`."""
     paths = HostPaths(root / "home", root / "runs")
     found = images or ImageSet("agent:1", "evaluator:1")
-    return Host(paths, sandbox, SystemWorld(), Hardware("test", 2, 1024, ()), lambda flavour: found)
+    return Host(paths, sandbox, SystemWorld(), Hardware("test", 2, 1024, ()), lambda flavour, declared: found)
 
 
 def request(name: str = "run", **wishes: object) -> RunRequest:

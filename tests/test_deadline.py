@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.deadline import Deadline
+from aira_bench.deadline import Deadline, WorkClock
 
 SECONDS = st.integers(0, 10_000).map(float)
 
@@ -89,7 +89,7 @@ def test_a_remainder_is_what_is_left_and_nobody_s_fault(limit: float, used: floa
 
 
 def test_two_clocks_do_not_make_deadlines_differ() -> None:
-    assert Deadline("step", 5, 0, Clock()) == Deadline("step", 5, 0, Clock(7))
+    assert Deadline("step", 5, 0, WorkClock(Clock())) == Deadline("step", 5, 0, WorkClock(Clock(7)))
     assert "clock" not in repr(Deadline.after(5, "step"))
 
 

@@ -283,4 +283,5 @@ def test_a_wrong_submission_of_an_upstream_folder_is_refused_without_quoting_lab
                "--source", str(parity_data), "--name", "short")  # fmt: skip
     (step,) = json.loads(place.call("status", "short", "--json").stdout)
     assert step["class"] == "invalid_submission"
-    assert step["reason"] == "the task's evaluate.py refused the submission"
+    told = "the task's evaluate.py refused the submission: "
+    assert step["reason"] == f"{told}exit status 2 (see hidden/0000/stderr.txt)"

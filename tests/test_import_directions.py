@@ -21,8 +21,10 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "deadline errors escaping excerpts files hardware imported paths protocol_check version world",
-        "bundled docker_engine extensions keys output terminal",
+        "deadline errors escaping excerpts hardware imported protocol_check version world",
+        "machine_failures",
+        "files",
+        "bundled docker_engine extensions keys output paths requirement terminal unfinished waiting",
         "sandbox",
         "cards images tasks",
         "llm record",
@@ -36,7 +38,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "aira_contract": (
-        "__init__ claims containers files flags framing genomes invocation judge_settings primitives reports "
+        "__init__ claims containers core_time files flags framing genomes invocation judge_settings primitives reports "
         "script_constants settings training_record",
         "architectures model_sizes patterns",
     ),

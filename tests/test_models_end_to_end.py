@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from aira_bench.agents.llm.model_sources import recorded_completions
+from aira_bench.agents.llm.model_sources import recorded_exchanges
 from llm.wire_server import Reply, WireRequest, WireServer
 from place import Place
 from small_mad import small_mad
@@ -145,7 +145,7 @@ def test_a_run_killed_in_a_call_asks_for_nothing_twice(place: Place) -> None:
                 time.sleep(0.02)
             process.send_signal(signal.SIGKILL)
         place.call("resume", "cut", **variables)
-        answered = len(recorded_completions(calls))
+        answered = len(recorded_exchanges(calls))
     assert len(place.tree("cut")) == 8
     assert answered <= len(asked) <= answered + 1, "only the call in flight may have been asked twice"
 
@@ -169,7 +169,9 @@ def test_a_budget_ends_the_seeds_and_is_never_passed(place: Place, server: WireS
     for name, cap in (("tokens", ("--max-tokens", "15000")), ("dollars", ("--max-cost-usd", "0.015"))):
         place.call("run", "--agent", str(card), *search(place, 40), "--seeds", "2", "--name", name, *cap,
                    AIRA_BASE_URL_SMALL=server.base_url("openai-compatible"))  # fmt: skip
-        use = [item for seed in (0, 1) for item in recorded_completions(place.run(name).seed(seed).path / "calls")]
+        use = [
+            item.completion for seed in (0, 1) for item in recorded_exchanges(place.run(name).seed(seed).path / "calls")
+        ]
         spent = sum((item.usage.input_tokens or 0) + (item.usage.output_tokens or 0) for item in use)
         assert 0 < spent <= 15000
         assert sum(item.cost_usd or 0.0 for item in use) == pytest.approx(spent / 1e6)

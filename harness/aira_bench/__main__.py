@@ -1,5 +1,6 @@
 """`aira-bench` and `python -m aira_bench`."""
 
+import os
 import sys
 
 if __name__ == "__main__" and not sys.flags.safe_path:
@@ -8,11 +9,15 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     del sys.path[0]
 
 from aira_bench.cli.main import run_command_line
+from aira_bench.cli.stopping import STOPPED
 
 
 def main() -> None:
-    """Run the command line and exit with its status."""
-    sys.exit(run_command_line(sys.argv[1:]))
+    """Run the command line and exit with its status; once stopped, without waiting for threads that still wait."""
+    status = run_command_line(sys.argv[1:])
+    if status == STOPPED:
+        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from aira_bench.runs.connect import connect_host
 from aira_bench.runs.host import Host
 from aira_bench.runs.request import RunRequest
 from aira_bench.runs.resolve import resolve
-from aira_bench.runs.session import Progress, Stopped
+from aira_bench.runs.session import Progress
+from aira_bench.waiting import Stopped
 from aira_bench.world import SystemWorld
 
 
@@ -83,6 +84,7 @@ def resume(
     host: Host | None = None,
     *,
     trust_agent: bool = False,
+    accept_changes: bool = False,
     note: Callable[[str], None] = lambda text: None,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> FinishedRun:
@@ -93,12 +95,13 @@ def resume(
         host: the machine; None connects to Docker (`connect_host`).
         trust_agent: go on with a run that nobody has signed: its agent, card, task and extensions are known to the
             caller.
+        accept_changes: go on although card, prompts, packages or aira-bench changed since it began; the record says so.
         note: told in a line what happens before the search.
         watch: told of each step's phases and end, from the threads of the seeds.
 
     Raises:
         UsageError: there is no such run.
-        RunStateError: it cannot be read, is not trusted, or task, data, images or extensions are others by now.
+        RunStateError: it cannot be read, is not trusted, or stands on other things by now (`accept_changes`).
         PrerequisiteError: the machine, a key, a package or an extension is missing or broken.
         SandboxError: the container engine failed for good; the run can be resumed.
         ModelError: a model provider refused for good; the run can be resumed.
@@ -106,7 +109,7 @@ def resume(
     paths = host.paths if host else host_paths()
     record = read_resumable(find_run(paths.runs, str(run)), KeyFolder(paths.keys).ring(), trust_agent=trust_agent)
     host = host or connect_host(note=note)
-    return _finished(host, lambda: launch.resume(host, record, note, watch))
+    return _finished(host, lambda: launch.resume(host, record, note, watch, accept_changes=accept_changes))
 
 
 def read_run(run: str | Path, *, runs: Path | None = None, depth: Depth = "submitted") -> RunRecord:

@@ -7,6 +7,7 @@ that was cut short because the run's time was over did not. A number of seconds 
 Not covered: ending the work. Whoever runs it kills it from outside (`aira_bench.sandbox`).
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,21 +19,48 @@ are caps that their own work answers for; `remainder` is what earlier parts of t
 nothing that still runs answers."""
 
 
+class WorkClock:
+    """Seconds that pass, less those that others took from the work. Safe between threads."""
+
+    def __init__(self, passed_s: Callable[[], float] = time.monotonic) -> None:
+        """Go on from where `passed_s`, seconds that never go back, stands."""
+        self._passed_s = passed_s
+        self._lost_s = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> float:
+        """Return the seconds of work so far, from an arbitrary start."""
+        with self._lock:
+            return self._passed_s() - self._lost_s
+
+    def lose(self, seconds: float) -> None:
+        """Do not count so many of the seconds that have passed: others had the machine for them."""
+        with self._lock:
+            self._lost_s += seconds
+
+    @property
+    def lost_s(self) -> float:
+        """Seconds that others took so far."""
+        with self._lock:
+            return self._lost_s
+
+
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on a clock that never goes back, and whose limit it is."""
+    """A moment on a clock of work, and whose limit it is. All that are made of one share its clock."""
 
     owner: Owner
     limit_s: float
     """Seconds from `began_s` to the deadline. Not above 0 where there is no time at all."""
     began_s: float
     """On `clock`."""
-    clock: Callable[[], float] = field(default=time.monotonic, repr=False, compare=False)
+    clock: WorkClock = field(default_factory=WorkClock, repr=False, compare=False)
 
     @classmethod
     def after(cls, limit_s: float, owner: Owner, clock: Callable[[], float] = time.monotonic) -> "Deadline":
-        """Return the deadline `limit_s` seconds from now."""
-        return cls(owner, limit_s, clock(), clock)
+        """Return the deadline `limit_s` seconds from now, on a `WorkClock` or on a new one over `clock`."""
+        of_work = clock if isinstance(clock, WorkClock) else WorkClock(clock)
+        return cls(owner, limit_s, of_work(), of_work)
 
     @property
     def used_s(self) -> float:
@@ -48,6 +76,10 @@ class Deadline:
     def has_passed(self) -> bool:
         """Whether no time is left."""
         return self.left_s <= 0
+
+    def lose(self, seconds: float) -> None:
+        """Put off this deadline, and all that share its clock, by what others took from the work."""
+        self.clock.lose(seconds)
 
     def within(self, limit_s: float, owner: Owner) -> "Deadline":
         """Return the sooner of this deadline and one `limit_s` seconds from now.

@@ -7,16 +7,21 @@ import os
 import random
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aira_bench.cards.card import Card, all_missing
 from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.hardware import this_machine
 from aira_bench.images.ensure import planned_images
+from aira_bench.llm.limiter import AdaptiveLimiter
+from aira_bench.llm.model_of_card import connect
+from aira_bench.llm.trial import TRIAL_POLICY, try_model
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import flavour_for
 from aira_bench.sandbox.channels import Reading, measure_all
@@ -26,6 +31,7 @@ from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import Isolation
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, shipped_tasks
+from aira_bench.waiting import Waits
 
 MIN_FREE_GIB = 10.0
 
@@ -44,7 +50,10 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
     """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
     yield _disk("disk for data and caches", paths.home)
     yield _gpu()
-    yield from _keys()
+    cards, broken_cards = _cards()
+    yield from broken_cards
+    yield from _keys(cards)
+    yield from _models(cards)
     try:
         engine = DockerEngine.connect()
     except PrerequisiteError as error:
@@ -111,8 +120,38 @@ def _gpu() -> Diagnosis:
     return Diagnosis("GPU", "warning", "none seen by nvidia-smi", "use --profile cpu, or install the NVIDIA driver")
 
 
-def _keys() -> Iterator[Diagnosis]:
-    cards = [find_card(name, os.environ) for name in card_names(os.environ)]
+def _cards() -> tuple[list[Card], list[Diagnosis]]:
+    """Every card that can be read, and what is wrong with the others."""
+    cards, broken = [], []
+    for name in card_names(os.environ):
+        try:
+            cards.append(find_card(name, os.environ))
+        except AiraError as error:
+            broken.append(Diagnosis(f"agent card {name}", "warning", error.message, error.hint or ""))
+    return cards, broken
+
+
+def _models(cards: Sequence[Card]) -> Iterator[Diagnosis]:
+    """One tiny call for each card that lacks nothing: key, address and model are what the provider takes, or not."""
+    usable = [card for card in cards if not all_missing(card, os.environ)]
+    if usable:
+        with ThreadPoolExecutor(len(usable), thread_name_prefix="trial") as pool:
+            yield from pool.map(_model, usable)
+
+
+def _model(card: Card) -> Diagnosis:
+    name = f"model {card.name}"
+    try:
+        jitter = random.Random()  # no result depends on it
+        model = connect(card, os.environ, limiter=AdaptiveLimiter(), rng=jitter)
+        trial = try_model(model.within(Waits(), TRIAL_POLICY), card)
+    except AiraError as error:
+        return Diagnosis(name, "warning", error.message, error.hint or "")
+    state: Literal["ok", "warning"] = "ok" if trial.completion else "warning"
+    return Diagnosis(name, state, trial.said, "" if trial.completion else "aira-bench doctor, in a while")
+
+
+def _keys(cards: Sequence[Card]) -> Iterator[Diagnosis]:
     for name in sorted({card.key_variable for card in cards if card.key_variable}):
         if os.environ.get(name):
             yield Diagnosis(name, "ok", "set")
@@ -147,7 +186,7 @@ def _sandbox(
 
 def _data(paths: HostPaths, task: Task, profile: str, evaluator: str) -> Diagnosis:
     name = f"data: {task.title} ({profile})"
-    if task_data(paths, task, profile, source=None, image=evaluator).ready:
+    if task_data(paths, task, profile, raw=None, image=evaluator).ready:
         return Diagnosis(name, "ok", "prepared")
     mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"
     return Diagnosis(name, "warning", "not prepared", mend)

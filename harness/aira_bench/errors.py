@@ -48,11 +48,21 @@ class SandboxError(AiraError):
     exit_code = 5
 
 
+class EngineAway(SandboxError):
+    """No engine answers: it is being restarted, or gone. Waited for; in the end the seed halts, never a step."""
+
+
 class EvaluationFailed(SandboxError):
     """A task's own evaluation failed, or its report cannot be believed.
 
-    In a run that is infrastructure's failure, since no submission is at fault; `aira-bench check` tells the author.
+    In a run that halts the seed at once, since no submission is at fault and the next would fare no better;
+    `aira-bench check` tells the author.
     """
+
+    def __init__(self, message: str, *, hint: str | None = None, crashed: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.crashed = crashed
+        """Whether its process crashed, which a submission may have brought about: that is tried again."""
 
 
 class AskedInVain(SandboxError):
@@ -80,3 +90,18 @@ class BudgetExceeded(AiraError):
     """A hard budget would be broken by the next call."""
 
     exit_code = 8
+
+
+class NothingScored(AiraError):
+    """A run went to its end, and no step of it has a score."""
+
+    exit_code = 10
+
+
+class MachineError(AiraError):
+    """The machine below us failed: its disk is full or read-only, it has no descriptors, threads or memory left.
+
+    In a run nobody's code is to blame, so the seed halts where it stands and can be resumed.
+    """
+
+    exit_code = 9

@@ -262,6 +262,8 @@ def absolute_reference(name: str) -> str:
     """Return the name with the path of a file in it made absolute, for a record that is read elsewhere; others
     unchanged.
     """
+    if name.endswith(".toml") and ":" not in name:
+        return os.path.abspath(name)  # noqa: PTH100 - as below
     place, colon, target = name.partition(".py:")
     if not colon or not is_reference(name):
         return name

@@ -8,6 +8,7 @@ Not covered: what the values mean, and folders that change while they are read.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +18,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
+
+from aira_bench.errors import MachineError
+from aira_bench.machine_failures import about, machine_failure
 
 MOST_DIGITS = 18
 """Of a whole number in JSON: what fits 63 bits."""
@@ -60,14 +64,17 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(temporary, _CREATE, mode)
+    with contextlib.suppress(OSError):  # says that somebody lives who will rename it (`aira_bench.unfinished`)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with about(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what failed first is what to tell
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -88,6 +95,7 @@ def open_file(root: Path, name: str | PurePosixPath, *, owned: bool = False) -> 
     Raises:
         FileNotFoundError: there is no such file.
         Unacceptable: a part is a link or no folder, or the file is not regular or cannot be opened.
+        MachineError: the machine failed; nothing is known of the file.
     """
     *folders, last = parts = PurePosixPath(name).parts
     if ".." in parts or PurePosixPath(name).is_absolute():
@@ -105,7 +113,7 @@ def open_file(root: Path, name: str | PurePosixPath, *, owned: bool = False) -> 
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise Unacceptable(f"it cannot be opened: {reason(error)}") from error
+            raise _refusal("it cannot be opened", error, Path(root, name)) from error
         if not stat.S_ISREG(found.st_mode):
             raise Unacceptable(f"it is {kind_of(found.st_mode)}, not a regular file")
         if owned and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
@@ -119,9 +127,25 @@ def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: 
     Raises:
         FileNotFoundError: there is no such file.
         Unacceptable: `open_file` refuses it, it is larger, or reading fails.
+        MachineError: the machine failed, here and in every reader below.
     """
     with open_file(root, name, owned=owned) as descriptor:
-        return b"".join(_pieces(descriptor, most_bytes))
+        return b"".join(_pieces(descriptor, most_bytes, Path(root, name)))
+
+
+def read_recorded(root: Path, name: str | PurePosixPath, most_bytes: int, sha256: str) -> bytes:
+    """Return the content of a file that a record knows by its hash.
+
+    Raises:
+        Unacceptable: it is missing, another than was recorded, or refused like `read_file`.
+    """
+    try:
+        data = read_file(root, name, most_bytes)
+    except FileNotFoundError:
+        raise Unacceptable("it is missing") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Unacceptable("it was replaced: its hash is not the recorded one")
+    return data
 
 
 def read_text(path: Path, most_bytes: int, *, follow_links: bool = True) -> str:
@@ -148,12 +172,12 @@ def hash_file(root: Path, name: str | PurePosixPath, most_bytes: int) -> str:
     """SHA-256 of a file, in hexadecimal digits; refused like `read_file`."""
     digest = hashlib.sha256()
     with open_file(root, name) as descriptor:
-        for piece in _pieces(descriptor, most_bytes):
+        for piece in _pieces(descriptor, most_bytes, Path(root, name)):
             digest.update(piece)
     return digest.hexdigest()
 
 
-def _pieces(descriptor: int, most_bytes: int) -> Iterator[bytes]:
+def _pieces(descriptor: int, most_bytes: int, path: Path) -> Iterator[bytes]:
     size = os.fstat(descriptor).st_size
     if size > most_bytes:
         raise Unacceptable(f"it has {size:,} bytes, at most {most_bytes:,} are read")
@@ -165,7 +189,14 @@ def _pieces(descriptor: int, most_bytes: int) -> Iterator[bytes]:
                 raise Unacceptable(f"it has more than {most_bytes:,} bytes")
             yield piece
     except OSError as error:
-        raise Unacceptable(f"it cannot be read: {error.strerror}") from error
+        raise _refusal("it cannot be read", error, path) from error
+
+
+def _refusal(what: str, error: OSError | ValueError, path: Path) -> Unacceptable | MachineError:
+    """What a reader says: that the machine failed, or else what is wrong with the file."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(path)
+    return machine_failure(error) or Unacceptable(f"{what}: {reason(error)}")
 
 
 def kind_of(mode: int) -> str:
@@ -203,7 +234,7 @@ def entries_below(root: Path, folder: PurePosixPath, most: int) -> Iterator[tupl
         except FileNotFoundError:
             return
         except OSError as error:
-            raise Unacceptable(f"{part} cannot be looked at: {error.strerror}") from error
+            raise _refusal(f"{part} cannot be looked at", error, root / part) from error
         if not stat.S_ISDIR(mode):
             yield str(part), mode
             return
@@ -221,7 +252,7 @@ def entries_below(root: Path, folder: PurePosixPath, most: int) -> Iterator[tupl
                 else:
                     yield str(name), mode
     except OSError as error:
-        raise Unacceptable(f"a folder cannot be listed: {error.strerror}") from error
+        raise _refusal("a folder cannot be listed", error, root / folder) from error
 
 
 def parse_json(data: bytes | str) -> Any:  # noqa: ANN401

@@ -38,6 +38,12 @@ def last_line(output: CapturedOutput, limit: int = 300) -> str:
     return last_line_of(output.tail or output.head, limit)
 
 
+def last_lines_of(data: bytes, most: int = 4, limit: int = 300) -> str:
+    """Return the last non-empty lines of output as one, escaped and each cut, for a message of one line."""
+    lines = [line.strip() for line in printable(data.replace(b"\r", b"\n")).splitlines() if line.strip()]
+    return " | ".join(line[:limit] for line in lines[-most:])
+
+
 def last_line_of(data: bytes, limit: int = 300) -> str:
     """Return the last non-empty line of output that was kept whole, escaped and cut as by `last_line`."""
     lines = [line for line in printable(data.replace(b"\r", b"\n")).splitlines() if line.strip()]

@@ -20,6 +20,7 @@ from aira_bench.agents.agent import (
     Agent,
     Analysis,
     Brief,
+    Environment,
     Proposal,
     Provenance,
     Situation,
@@ -71,6 +72,7 @@ __all__ = [
     "Debug",
     "Draft",
     "Endpoint",
+    "Environment",
     "EvaluationSetting",
     "Improve",
     "Isolation",
@@ -102,4 +104,4 @@ __all__ = [
     "UnlookingAgent",
     "Usage",
     "best_node",
-]  # fmt: skip
+]

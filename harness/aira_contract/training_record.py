@@ -8,6 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+NO_ANSWER, TOO_SLOW = "the model gave no answer within", "serving the model took longer than"
+"""How a judge's refusal begins that time decided: where others took the cores, the host asks again. Judges say nothing
+that a submission wrote."""
+
 
 @dataclass(frozen=True)
 class TrainingRecord:
@@ -20,11 +24,15 @@ class TrainingRecord:
     serving_s: float
     """After so many seconds the host ends the predict containers."""
     seconds: Mapping[str, float | None]
-    """By the host's clocks: `start_up`, `training`, `until_handed_over`, and `fit` for all; None where unknown."""
+    """By the host's clocks: `start_up`, `training`, `until_handed_over`, and `fit` for all; None where unknown.
+    `lost_to_others` is what others took of `fit`, and `stretch` how many times its budget the script was told."""
     sockets: Sequence[str]
     """Names in the socket volume, one for each predict container that the host will start; known to it alone."""
     draw_secret: str
     """Of the machine, hexadecimal: what is asked must not follow from seeds that task folders publish."""
+    stretch: float = 1.0
+    """How many times longer than alone work takes on these cores now, because others use them: the judge's own limits
+    are as many times longer. The host measured it; the submission has no hand in it."""
 
     def to_json(self) -> bytes:
         """Return the file's content.

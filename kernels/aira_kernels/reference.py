@@ -49,9 +49,9 @@ def turned(x_BHLP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> Tensor:
 
 def unpacked(packed_BL3HP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Turned queries, turned keys, and values, each of shape (B, H, L, P), from one tensor."""
-    query_key, value = torch.split(packed_BL3HP.permute(2, 0, 3, 1, 4), (2, 1))
-    query, key = turned(query_key, cosine_LP, signed_sine_LP)
-    return query, key, value.squeeze(0)
+    packed_3BHLP = packed_BL3HP.permute(2, 0, 3, 1, 4)
+    query, key = turned(packed_3BHLP[:2], cosine_LP, signed_sine_LP)
+    return query, key, packed_3BHLP[2]
 
 
 def rotary_attention(packed_BL3HP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> Tensor:

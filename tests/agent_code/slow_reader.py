@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,8 @@ def _extract(text: str) -> Mapping[str, Any]:
         return {"names": dict(os.environ), "arguments": sys.argv}
     if text == "memory":
         return {"size": len(bytearray(reader_process.MEMORY_BYTES * 2))}
-    if text.startswith("~~~"):
-        time.sleep(60)
+    while text.startswith("~~~"):
+        pass
     return {}
 
 

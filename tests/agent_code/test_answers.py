@@ -24,8 +24,8 @@ def test_a_program_survives_every_kind_of_fence(tag: str, program: str, fence: s
     assert found.plan == "I try circles."
 
 
-def test_the_longest_of_several_programs_counts() -> None:
-    answer = f"```\npip install x\n```\nthen\n```python\nprint(1)\n```\nand\n```py\n{PROGRAM}\n```"
+def test_the_last_of_several_programs_counts() -> None:
+    answer = f"```\npip install x\n```\nthen\n```python\n{PROGRAM}\nprint(1)\n```\nand\n```py\n{PROGRAM}\n```"
     assert extract_code(answer).code == PROGRAM + "\n"
 
 
@@ -40,9 +40,9 @@ def test_a_bare_program_counts_and_bare_prose_does_not() -> None:
         (f"```python\n{PROGRAM}", "cut off"),
         ("```python\ndef f(:\n```", "line 1"),
         ("```python\n```", "empty"),
-        ("```json\n{}\n```", "not valid|empty"),
+        ("```json\n{}\n```", "tagged python: there is one of json"),
         ("```\n" * 100, "100 code fences"),
-        ("", "no fenced code"),
+        ("", "is empty"),
         ("```python\nx = " + "(" * 3000 + ")" * 3000 + "\n```", "parsed|nested|too many"),
         ("```python\nx = 1\x00\n```", "pars|null|source"),
     ],

@@ -1,5 +1,6 @@
 """Improvement steps of runs and the tables over them, by hand-counted examples and through the command line."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from aira_bench.analysis.tables import make_tables
 from aira_bench.files import write_json
 from aira_bench.record.journal import JournalFile, StepEnded, StepStarted
 from aira_bench.record.node import Node
+from aira_bench.record.scores import TrustedScore
 from generated_runs import manifest, write_run
 from place import Place
 
@@ -132,9 +134,13 @@ def place(tmp_path: Path) -> Place:
         if entry.step in SCRIPTS:
             (folder.seed(0).node(entry.step) / "train.py").write_text(SCRIPTS[entry.step])
     journal = JournalFile(folder.seed(0).journal)
+    (folder.seed(0).path / "hidden").mkdir()
     for entry in JOURNAL:
+        script = hashlib.sha256(SCRIPTS.get(entry.step, "").encode()).hexdigest()
         journal.append(StepStarted(entry.step, "t"))
-        journal.append(StepEnded(entry, "t"))
+        journal.append(StepEnded(replace(entry, artifact_sha256=script), "t"))
+        if entry.is_valid:
+            folder.seed(0).scores.append(TrustedScore(entry.step, 1.0, entry.fitness, "1", "e", 1.0))
     journal.close()
     write_run(found.runs, manifest("layers", seeds=(0,), steps=4), invalid_share=0.0)
     return found
@@ -167,4 +173,11 @@ def test_a_run_without_scripts_is_refused(place: Place) -> None:
 def test_a_script_that_went_missing_is_named(place: Place) -> None:
     (place.run("searched").seed(0).node(6) / "train.py").unlink()
     broken = place.call("analyze", "searched", status=6)
-    assert "0006/train.py of a valid step cannot be read" in broken.stderr
+    assert "0006/train.py of a valid step cannot be read: it is missing" in broken.stderr
+
+
+def test_a_script_that_was_edited_since_it_was_scored_is_named_and_not_analyzed(place: Place) -> None:
+    """In an unsigned run nothing but the node's hash vouches for it."""
+    (place.run("searched").seed(0).node(6) / "train.py").write_text(SCRIPTS[7])
+    broken = place.call("analyze", "searched", status=6)
+    assert "0006/train.py of a valid step cannot be read: it was replaced" in broken.stderr

@@ -26,13 +26,13 @@ BOARDS = Path(__file__).resolve().parent / "frozen"
 MAD = Section("mad-2p", "Accuracy", False, "cpu", "a processor", "evaluator:1", "aaaa-bbbb", "search")
 BPB = replace(MAD, task="bpb", metric="BPB", lower_is_better=True, seed_set="final", synthetic=True)
 NEVER_ENDED = SeedResult(
-    seed=0, created="2026-01-01", ended=False, steps=0, valid_steps=0, infra_errors=0, lost_steps=0, retries=0, wall_s=0.0,
+    seed=0, created="2026-01-01", ended=False, steps=0, valid_steps=0, infra_errors=0, retries=0, wall_s=0.0,
     submitted=None, validation=None, test=None, best_test=None, confirmed=None, claimed=None, claimed_less_trusted=None,
     flagged=False, unranked=(), awaits_confirm=False, validation_standard_error=None, test_standard_error=None,
     confirmed_standard_error=None, normalized=None, normalized_corrected=None, model_use=ModelUse(),
 )  # fmt: skip
 ENDED = replace(
-    NEVER_ENDED, ended=True, steps=40, valid_steps=25, infra_errors=2, lost_steps=1, retries=3, wall_s=6123.4567, submitted=7,
+    NEVER_ENDED, ended=True, steps=40, valid_steps=25, infra_errors=2, retries=3, wall_s=6123.4567, submitted=7,
     validation=0.5, test=0.52, best_test=0.6, claimed=0.7, claimed_less_trusted=0.2, flagged=True,
     validation_standard_error=0.03, normalized=0.4, normalized_corrected=0.3, model_use=ModelUse(3, 1000, 234, 1.23456),
 )  # fmt: skip
@@ -42,7 +42,7 @@ UNRANKED = replace(
     ENDED, seed=2, test=0.99, best_test=0.5, unranked=("hard_wired",), normalized=0.0, normalized_corrected=0.0
 )
 AWAITING = replace(ENDED, seed=3, test=0.98, awaits_confirm=True, normalized=None, normalized_corrected=None)
-LOST = replace(NEVER_ENDED, seed=4, ended=True, steps=4, infra_errors=4, lost_steps=4, retries=8, wall_s=12.0)
+LOST = replace(NEVER_ENDED, seed=4, ended=True, steps=4, infra_errors=4, retries=8, wall_s=12.0)
 PLAIN = replace(NEVER_ENDED, ended=True, steps=5, infra_errors=1, wall_s=303.4, submitted=2, validation=0.3, test=0.25,
                 confirmed=0.2, normalized=0.1, model_use=ModelUse(2, None, None, None))  # fmt: skip
 

@@ -164,17 +164,18 @@ def test_a_seed_without_a_valid_step_lowers_the_rate_and_leaves_the_means_alone(
     assert row.test.count == 1
 
 
-def test_infrastructure_errors_after_code_ran_count_in_every_rate_and_others_in_none(tmp_path: Path) -> None:
+def test_infrastructure_errors_are_counted_and_in_no_rate(tmp_path: Path) -> None:
     record = manifest("a", seeds=(0, 1, 2), steps=2)
     (table,) = build_tables([write_run(tmp_path, record, invalid_share=0.0, infra={1: True, 2: False})])
     (row,) = table.rows
-    assert row.valid_submission_rate == 0.5
-    assert row.valid_step_rate == 0.5
-    assert (row.steps, row.infra_errors, row.retries) == (4, 4, 8)
-    assert "| 4, 4 infra, 8 retried |" in to_markdown([table])
-    alone = manifest("b", seeds=(1,), steps=1, agent="breaks its sandbox")
+    assert row.valid_submission_rate == 1.0
+    assert row.valid_step_rate == 1.0
+    assert (row.steps, row.infra_errors, row.retries) == (2, 4, 8)
+    assert "| 2, 4 infra, 8 retried |" in to_markdown([table])
+    alone = manifest("b", seeds=(1,), steps=1, agent="unlucky")
     (other,) = build_tables([write_run(tmp_path, alone, infra={1: True})])[0].rows
-    assert other.valid_submission_rate == 0.0, "as an honest failure has"
+    assert (other.valid_submission_rate, other.valid_step_rate) == (None, None), "it says nothing of the agent"
+    assert other.infra_errors == 1
 
 
 @pytest.mark.parametrize(

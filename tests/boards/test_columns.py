@@ -51,7 +51,7 @@ def test_keys_that_others_parse_are_where_they_always_were() -> None:
     assert header[:9] == ["task", "metric", "lower_is_better", "profile", "hardware", "evaluator", "data", "seed_set",
                           "synthetic"]  # fmt: skip
     assert header[9:16] == ["agent", "scaffold", "fitness", "steps", "hours", "record", "isolation"]
-    assert header[-2:] == ["normalized_corrected_mean", "normalized_corrected_sd"]
+    assert header[-3:] == ["normalized_corrected_mean", "normalized_corrected_sd", "changed"]
     estimated = [name.removesuffix("_standard_error") for name in header if name.endswith("_standard_error")]
     assert estimated == ["validation", "test", "confirmed"]
 
@@ -119,7 +119,7 @@ def test_a_printed_board_says_every_cell_at_any_width(
     print_tables([TABLE])
     shown = capsys.readouterr().out
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown
-    for word in ("0 x5, 2 x2, 3 x2 and 2 more", "159, 12 infra, 21 retried", "signed by abcd (trusted)", "$4.9382"):
+    for word in ("0 x5, 2 x2, 3 x2 and 2 more", "155, 12 infra, 21 retried", "signed by abcd (trusted)", "$4.9382"):
         assert word in re.sub(r"\s+", " ", shown)
 
 

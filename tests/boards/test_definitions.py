@@ -179,11 +179,11 @@ def test_a_scripts_claims_move_no_score(found: list[RunRecord], less: int) -> No
 @given(runs())
 @settings(max_examples=25, deadline=None)
 def test_a_lost_step_moves_nothing_but_its_own_columns(found: list[RunRecord]) -> None:
-    lost = Node(9, "draft", (), "infra_error", "", None, None, "0", None, code_ran=False, attempts=3)
+    lost = Node(9, "draft", (), "infra_error", "", None, None, "0", None, code_ran=True, attempts=3)
     more = [replace(run, seeds=tuple(replace(s, nodes=(*s.nodes, lost)) for s in run.seeds)) for run in found]
     for one, other in zip(records([board(found)]), records([board(more)]), strict=True):
         changed = {name for name in one if one[name] != other[name]}
-        # A seed in which no code ran at all says nothing of the agent, so it leaves the rate and the normalized mean.
+        # A seed all of whose steps were lost says nothing of the agent, so it leaves the rate and the normalized mean.
         assert changed <= {
             "infra_errors",
             "retries",

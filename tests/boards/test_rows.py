@@ -91,7 +91,7 @@ def test_the_order_of_seeds_changes_rounding_only(results: dict[int, list[SeedRe
 @given(seeds())
 def test_sums_are_those_of_the_counted_runs(results: dict[int, list[SeedResult]]) -> None:
     row = made(results)
-    assert row.steps == sum(run.steps - run.lost_steps for run in row.results)
+    assert row.steps == sum(run.steps - run.infra_errors for run in row.results)
     assert row.wall_s == pytest.approx(math.fsum(run.wall_s for run in row.results))
     assert row.model_use.calls == sum(run.model_use.calls for run in row.results)
     assert row.retries == sum(run.retries for run in row.results)
@@ -104,10 +104,10 @@ def test_runs_that_were_not_read_count_as_begun() -> None:
 
 def test_a_seed_whose_every_step_was_lost_lowers_no_rate_and_a_failed_one_does() -> None:
     assert made({0: [ENDED], 4: [LOST]}).valid_submission_rate == 1.0
-    failed = replace(LOST, lost_steps=3)
+    failed = replace(LOST, infra_errors=3)
     assert made({0: [ENDED], 4: [failed]}).valid_submission_rate == 0.5
     assert made({4: [LOST]}).valid_submission_rate is None
-    without_steps = replace(LOST, steps=0, lost_steps=0, infra_errors=0)
+    without_steps = replace(LOST, steps=0, infra_errors=0)
     assert made({4: [without_steps]}).valid_submission_rate == 0.0, "it ended and submitted nothing"
 
 

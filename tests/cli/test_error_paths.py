@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -212,9 +213,9 @@ def test_a_folder_of_runs_that_is_a_file_is_said_to_be_empty_or_named(
 
 
 def test_the_machine_s_refusal_to_write_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert called(["leaderboard", "scripts", "--out", str(place / "file" / "out")]) == LACKING
+    assert called(["leaderboard", "scripts", "--out", str(place / "file" / "out")]) == USAGE
     shown = capsys.readouterr()
-    assert "Not a directory" in shown.err
+    assert "is a file. Try: --out DIR" in shown.err
     assert len(shown.err.splitlines()) == 1
 
 
@@ -263,19 +264,54 @@ def test_an_error_of_ours_is_its_message_its_hint_and_its_status(
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.ENOSPC, "The disk is full while writing /x/y; nothing written before is lost. Try: df -h"),
-        (errno.EDQUOT, "The disk is full"),
         (errno.EACCES, "/x/y: Permission denied."),
-        (errno.EROFS, "/x/y: Read-only file system."),
+        (errno.ENOENT, "/x/y: No such file or directory."),
         (errno.ENAMETOOLONG, "/x/y: File name too long."),
         (errno.ELOOP, "/x/y: Too many levels of symbolic links."),
     ],
 )
-def test_a_state_of_the_machine_is_no_defect(
+def test_a_state_of_a_named_file_is_no_defect(
     failing: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str], number: int, said: str
 ) -> None:
     assert failing(OSError(number, os.strerror(number), "/x/y")) == LACKING
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "", "/x/y"), "/x/y: the disk is full. What is recorded is safe. Try: df -h /x/y"),
+        (OSError(errno.EDQUOT, "", "/x/y"), "/x/y: the disk quota is used up."),
+        (OSError(errno.EROFS, "", "/x/y"), "/x/y: the file system is read-only."),
+        (OSError(errno.EIO, "", "/x/y"), "/x/y: the disk reports an input/output error."),
+        (OSError(errno.EMFILE, ""), "the process has no file descriptors left. What is recorded is safe. Try: ulimit"),
+        (OSError(errno.ENFILE, ""), "the system has no file descriptors left."),
+        (OSError(errno.ENOMEM, ""), "the machine has no memory left."),
+        (MemoryError(), "the machine has no memory left."),
+        (RuntimeError("can't start new thread"), "the process may start no more threads or processes."),
+        (OSError(errno.EAGAIN, ""), "the process may start no more threads or processes."),
+    ],
+)
+def test_a_failure_of_the_machine_is_one_line_and_its_status(
+    failing: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    assert failing(error) == errors.MachineError.exit_code
+    shown = capsys.readouterr().err
+    assert shown.startswith("aira-bench: error: The machine failed: ")
+    assert shown.count("\n") == 1
+    assert said in shown
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_on_a_full_disk_ends_a_command_without_a_traceback(stream: str) -> None:
+    command = [sys.executable, "-m", "aira_bench", *(["tasks"] if stream == "stdout" else ["status", "absent"])]
+    with Path("/dev/full").open("w") as full:
+        other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+        done = subprocess.run(command, **{stream: full, other: subprocess.PIPE}, timeout=60, check=False)
+    said = done.stderr if stream == "stdout" else done.stdout
+    assert done.returncode == (errors.MachineError.exit_code if stream == "stdout" else USAGE)
+    assert b"Traceback" not in said
+    assert said.count(b"\n") == (1 if stream == "stdout" else 0)
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.EFAULT, errno.EINVAL])

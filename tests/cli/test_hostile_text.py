@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import os
 import pty
 import subprocess
@@ -18,6 +19,7 @@ from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import JournalFile, StepEnded, StepStarted
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Change, Node, Timings
+from aira_bench.record.scores import TrustedScore
 from generated_runs import manifest, write_run
 from hostile_text import ESCAPE, HOSTILE, OVERRIDE, WHOLE, is_raw
 
@@ -25,6 +27,14 @@ WRITABLE = WHOLE.encode("utf-8", "ignore").decode()
 """Without halves of surrogate pairs, which no JSON of ours holds."""
 LONG = WRITABLE + "x" * 1_000_000
 SCRIPT = "WINDOW_PATTERN = {!r}\nDEPTH = {}\n"
+
+
+def script(step: int) -> str:
+    return SCRIPT.format(WRITABLE + str(step), step)
+
+
+def hash_of(step: int) -> str:
+    return hashlib.sha256(script(step).encode()).hexdigest()
 
 
 def hostile_run(runs: Path, name: str = "hostile") -> RunFolder:
@@ -39,20 +49,23 @@ def hostile_run(runs: Path, name: str = "hostile") -> RunFolder:
     )
     longer = record.model_copy(update={"plan": plan.model_copy(update={"steps": 3})})
     write_json(folder.path / "manifest.json", longer.model_dump(mode="json"))
+    folder.seed(0).journal.unlink()
+    folder.seed(0).scores.path.unlink()
     journal = JournalFile(folder.seed(0).journal)
-    for step, parents in ((2, (1,)), (3, (2,))):
+    for step, parents in ((1, ()), (2, (1,)), (3, (2,))):
         changes = (Change(WHOLE, 1, 1), Change(ESCAPE, 1, 1)) if step == 3 else (Change(OVERRIDE, 1, 1),)
         node = Node(
-            step, "improve", parents, "valid", LONG, float(step), None, "c" * 64, None, plan=WHOLE, summary=WHOLE,
+            step, "improve", parents, "valid", LONG, float(step), None, "c" * 64, hash_of(step), plan=WHOLE, summary=WHOLE,
             canonical=WHOLE, timings=Timings(0.1, 0.2, 0.7, 1.0), changes=changes,
         )  # fmt: skip
         journal.append(StepStarted(step, "t"))
         journal.append(StepEnded(node, "t"))
+        folder.seed(0).scores.append(TrustedScore(step, 0.5, float(step), "1", "e", 1.0, flags=(WRITABLE,)))
     journal.close()
     for step in (1, 2, 3):
         place = folder.seed(0).node(step)
         place.mkdir(parents=True, exist_ok=True)
-        (place / "train.py").write_text(SCRIPT.format(WRITABLE + str(step), step), encoding="utf-8")
+        (place / "train.py").write_text(script(step), encoding="utf-8")
     folder.path.rename(runs / name)
     return RunFolder(runs / name)
 

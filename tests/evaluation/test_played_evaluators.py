@@ -3,6 +3,7 @@
 What real containers do with real modules and scripts: test_traced_module.py and test_served_script.py.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from aira_bench.evaluation.traced_module import TracedModule
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
-from aira_bench.sandbox.sandbox import ContainerSpec, EndReason, Limits, Role, StepLost
+from aira_bench.sandbox.sandbox import ContainerSpec, EndReason, Limits, Role, Starved, StepLost
 from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
@@ -399,3 +400,113 @@ def test_a_judge_s_refusal_is_told_in_the_engine_s_words_where_the_engine_ended_
     plain = Training(tmp_path, ahead, judge=lambda call: refusal).evaluate()
     assert isinstance(plain, Refused)
     assert plain.reason == "the model hung up"
+
+
+def under_load(told: list[str], *lost_s: float) -> Callable[[Call], Done]:
+    """Trainings of 20 s of which others take so much, one after the other."""
+    left = iter(lost_s)
+
+    def train(call: Call) -> Done:
+        told.append(" ".join(call.command))
+        return replace(HANDED, lost_s=next(left))
+
+    return train
+
+
+def loaded(script: Training, fit: Callable[[Call], Done], seconds: float = 20.0) -> Training:
+    script.played.sandbox.programs = {**script.played.sandbox.programs, "fit": fit}
+    script.played.sandbox.seconds = {"fit": seconds, **script.seconds}
+    return script
+
+
+def test_a_training_beside_neighbours_is_told_as_much_more_as_it_loses_and_scored_when_that_was_fair(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    """On a machine with load 20 the shipped baseline was refused, 3 of 3, or would have been scored on a tenth."""
+    told: list[str] = []
+    script = loaded(Training(tmp_path, ahead), under_load(told, 15.0, 15.0))
+    deadline = script.played.deadline(600)
+    evaluator = ServedScript(setting(script_task(), tmp_path), script.played.sandbox, LIMITS, ahead)
+    verdict = evaluator.evaluate(Submission(b"code"), deadline=deadline, destination=tmp_path / "verdict")
+    evaluator.close()
+    assert isinstance(verdict, Scored)
+    assert told == ["python3 train.py", "env AIRA_TIME_BUDGET_S=80.000 python3 train.py"]
+    (judge,) = script.played.of("judge")
+    record = json.loads(judge.files[f"data/{FIT_FILE}"])
+    assert (record["seconds"]["stretch"], record["seconds"]["lost_to_others"]) == (4.0, 15.0)
+    assert record["stretch"] == 8.0, "the judge waits for the model's answers with room to spare"
+    assert deadline.used_s == 5.0, "of forty seconds, the rest was its neighbours' doing"
+
+
+@pytest.mark.parametrize("lost_s", [(15.0, 0.0, 15.0), (15.0, 19.8, 0.0), (19.0, 12.0, 19.0)])
+def test_a_training_that_never_has_its_share_has_no_class_and_shows_the_model_nothing(
+    tmp_path: Path, ahead: ThreadPoolExecutor, lost_s: tuple[float, ...]
+) -> None:
+    """Less than its share, or more of it once neighbours have left: neither is a score."""
+    told: list[str] = []
+    script = loaded(Training(tmp_path, ahead), under_load(told, *lost_s))
+    with pytest.raises(Starved, match="Others used the cores of a training, 3 times"):
+        script.evaluate()
+    assert (len(told), script.played.of("judge")) == (3, [])
+    assert not list(tmp_path.rglob(HANDOVER_FILE))
+
+
+def test_a_training_that_ends_long_before_its_budget_is_scored_beside_any_neighbours(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    told: list[str] = []
+    assert isinstance(loaded(Training(tmp_path, ahead), under_load(told, 3.0), 4.0).evaluate(), Scored)
+
+
+@pytest.mark.parametrize("gpu", [None, "GPU-1"])
+def test_on_a_gpu_no_script_is_told_more_time(tmp_path: Path, ahead: ThreadPoolExecutor, gpu: str | None) -> None:
+    told: list[str] = []
+    script = loaded(Training(tmp_path, ahead), under_load(told, 15.0, 15.0, 15.0))
+    limits = replace(LIMITS, gpu_uuid=gpu)
+    evaluator = ServedScript(setting(script_task(), tmp_path), script.played.sandbox, limits, ahead)
+    try:
+        with contextlib.suppress(Starved):
+            evaluator.evaluate(Submission(b"code"), deadline=script.played.deadline(600), destination=tmp_path / "v")
+    finally:
+        evaluator.close()
+    assert len([call for call in told if "AIRA_TIME_BUDGET_S" in call]) == (0 if gpu else 1)
+
+
+def test_a_refusal_for_time_that_neighbours_took_is_asked_again_and_others_are_not(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    slow = b"evaluate: train.py: error: the model gave no answer within 30 s\n"
+    for said, lost_s, asked in ((slow, 30.0, 2), (slow, 0.0, 1), (b"evaluate: train.py: error: no logits\n", 30.0, 1)):
+        stretches: list[float] = []
+
+        def judge(call: Call, said: bytes = said, lost_s: float = lost_s, told: list[float] = stretches) -> Done:
+            told.append(json.loads(call.files[f"data/{FIT_FILE}"])["stretch"])
+            return Done(exit_code=2, stderr=said, lost_s=lost_s)
+
+        verdict = Training(tmp_path, ahead, judge=judge, seconds={"judge": 40.0}).evaluate()
+        assert isinstance(verdict, Refused)
+        assert (len(stretches), verdict.attempts) == (asked, asked)
+        assert stretches == [1.0, 8.0][:asked]
+
+
+def test_a_model_that_is_asked_in_vain_for_want_of_cores_is_no_lost_container(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    script = Training(tmp_path, ahead)
+    script.played.sandbox.failure = Starved("Others kept the cores.")
+    script.played.sandbox.fails = lost
+    with pytest.raises(AskedInVain, match="Others kept the cores"):
+        script.evaluate()
+
+
+def test_what_others_took_from_tracing_and_judging_is_none_of_the_evaluation_s_time(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    module = Module(tmp_path, ahead, seconds={"fit": 500.0, "judge": 500.0})
+    programs = module.played.sandbox.programs
+    slow: dict[Role, Callable[[Call], Done]] = {
+        role: lambda call, role=role: replace(programs[role](call), lost_s=450.0)  # type: ignore[misc]
+        for role in programs
+    }
+    module.played.sandbox.programs = slow
+    assert isinstance(module.evaluate(600.0), Scored), "of 1,000 s it had its cores for 100"

@@ -43,6 +43,10 @@ class DyingContainer:
     def converse(self, *_: object, **__: object) -> NoReturn:
         raise NotImplementedError
 
+    @property
+    def is_waiting(self) -> bool:
+        return True
+
     def inspect(self) -> Mapping[str, Any]:
         return {}
 

@@ -76,6 +76,11 @@ class Script:
 class ScriptedContainer:
     script: Script
 
+    @property
+    def lost_s(self) -> float:
+        """Others took two seconds while it greeted, and five of each request."""
+        return 2.0 + 5.0 * len(self.script.asked)
+
     def converse(
         self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float
     ) -> "ScriptedContainer":
@@ -104,6 +109,10 @@ class ScriptedContainer:
     ) -> StepOutcome:
         self.script.fresh += 1
         raise SandboxError("a fresh container")
+
+    @property
+    def is_waiting(self) -> bool:
+        return True
 
     def inspect(self) -> Mapping[str, Any]:
         return {"State": self.script.state}
@@ -198,6 +207,34 @@ FAILURES: dict[str, Callable[[str, dict[str, Any]], object]] = {
         **honest, "stdout": honest["stdout"].replace("0.5", "0.6")
     },
 }  # fmt: skip
+
+
+def test_what_others_took_puts_the_deadline_off(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    judge = ResidentJudge(setting(tmp_path), Script(), Limits(), ahead)
+    deadline = seconds(60)
+    for _ in range(3):
+        judge.evaluate(submission(PLAIN), deadline=deadline, destination=tmp_path / "verdict")
+    judge.close()
+    assert deadline.clock.lost_s == 17.0
+
+
+def test_a_judge_that_does_not_greet_in_time_refuses_nobody(
+    tmp_path: Path, ahead: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows no submission yet: on a busy machine its imports took all the time, and the architecture was refused."""
+
+    def silent(*_: object, **__: object) -> None:
+        raise ConversationTimeout("A container did not answer in time and was killed.")
+
+    judge = ResidentJudge(setting(tmp_path), Script(), Limits(), ahead)
+    with monkeypatch.context() as patch:
+        patch.setattr(ScriptedContainer, "converse", silent)
+        with pytest.raises(SandboxError, match="did not greet in time"):
+            judge.evaluate(submission(PLAIN), deadline=seconds(1e6), destination=tmp_path / "verdict")
+    assert isinstance(
+        judge.evaluate(submission(PLAIN), deadline=seconds(1e6), destination=tmp_path / "verdict"), Scored
+    )
+    judge.close()
 
 
 @pytest.mark.parametrize("failure", list(FAILURES))

@@ -1,6 +1,8 @@
 """What a judge's ending is worth: every way a task's `evaluate.py` can end, in a container or in one that stays."""
 
+import builtins
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.deadline import Deadline, Owner
-from aira_bench.errors import SandboxError
+from aira_bench.errors import EvaluationFailed, SandboxError
 from aira_bench.evaluation.judge import run_judge, timed_out, verdict_of
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
-from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, read_verdict
+from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, Unexplained, read_verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.sandbox import (
     Artifact,
@@ -64,7 +66,7 @@ def test_a_good_end_is_a_score_with_all_that_the_report_says() -> None:
     ("wrong", "why"),
     [
         (end(1, last_words="CUDA error"), "exit status 1: CUDA error"),
-        (end(137), "exit status 137: no message"),
+        (end(139), "exit status 139: no message"),
         (end(stdout="nothing", report=REPORT), "gave no score: no score block"),
         (end(stdout=printed(0.5, "Loss"), report=REPORT), "gave no score"),
         (end(stdout=printed(0.5)), "left no report \\(missing\\)"),
@@ -91,17 +93,57 @@ def test_status_2_refuses_in_the_evaluator_s_own_words(words: str, reason: str) 
     assert read_verdict(OURS, end(2, last_words=words)) == Refused(reason, 9.0)
 
 
-@given(status=st.integers(1, 255), words=st.text(max_size=40))
+@pytest.mark.parametrize("task", [OURS, UPSTREAM], ids=["ours", "upstream"])
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, 40])
+def test_a_judge_that_was_killed_has_no_verdict_and_is_no_broken_evaluation(task: Task, by: int) -> None:
+    with pytest.raises(SandboxError, match=f"ended by signal {int(by)}; there is no verdict") as caught:
+        read_verdict(task, end(128 + by, printed(0.5), "refused", REPORT))
+    assert not isinstance(caught.value, EvaluationFailed | Unexplained)
+
+
+@pytest.mark.parametrize("by", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL])
+def test_an_upstream_script_that_crashes_is_run_again_before_its_submission_is_refused(by: int) -> None:
+    """What crashes it may be the submission, and such a step must not end as infrastructure's failure for ever."""
+    with pytest.raises(Unexplained, match=f"ended by signal {int(by)}") as caught:
+        read_verdict(UPSTREAM, end(128 + by))
+    assert "crashes on the submission" in caught.value.verdict.reason
+
+
+@given(status=st.one_of(st.integers(1, 128), st.integers(193, 255)), words=st.text(max_size=40))
 def test_upstream_scripts_that_fail_refuse_and_their_words_stay_here(status: int, words: str) -> None:
     """They crash on bad submissions, and their tracebacks may quote labels."""
     verdict = read_verdict(UPSTREAM, end(status, last_words=words))
-    assert verdict == Refused("the task's evaluate.py refused the submission", 9.0)
+    assert isinstance(verdict, Refused)
+    cause = verdict.reason.removeprefix("the task's evaluate.py refused the submission: ").removesuffix(
+        " (see its output)"
+    )
+    assert cause == f"exit status {status}" or issubclass(getattr(builtins, cause), BaseException)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("ValueError: could not convert 'a label'", "ValueError"),
+        ("ModuleNotFoundError: No module named 'sktime'", "ModuleNotFoundError"), ("AssertionError", "AssertionError"),
+        ("pandas.errors.ParserError: Error tokenizing data", "ParserError"), ("Label7Error: x", "exit status 1"),
+        ("the labels are 1 0 1", "exit status 1"), ("", "exit status 1"), ("label.7: ValueError", "exit status 1"),
+    ],
+)  # fmt: skip
+def test_a_refusal_of_an_upstream_script_names_its_cause_and_the_file_to_read(
+    tmp_path: Path, words: str, cause: str
+) -> None:
+    upstream = replace(setting(tmp_path), task=UPSTREAM)
+    kept = tmp_path / "hidden" / "0003"
+    ended = outcome(status=1, stderr=f"Traceback\n{words}\n")
+    verdict = verdict_of(upstream, ended, Deadline.after(9, "evaluation"), kept)
+    assert isinstance(verdict, Refused)
+    assert verdict.reason == f"the task's evaluate.py refused the submission: {cause} (see hidden/0003/stderr.txt)"
 
 
 def test_upstream_scripts_print_a_score_and_nothing_else() -> None:
     assert read_verdict(UPSTREAM, end(stdout=printed(0.5))) == Scored(0.5, None, None, "task", 9.0)
     refused = read_verdict(UPSTREAM, end(stdout="nothing"))
-    assert refused == Refused("no score block was printed", 9.0)
+    assert refused == Refused("no score block was printed (see its output)", 9.0)
 
 
 def setting(folder: Path) -> EvaluationSetting:

@@ -1,59 +1,19 @@
 """Wheels of a lock, fetched by the host's own pip from a folder of wheels: what is missing, whole, and for the images' Python."""
 
-import os
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from aira_bench.errors import PrerequisiteError
-from aira_bench.images.flavour import Flavour
 from aira_bench.images.wheels import fetch_wheels, find_file, wheel_folder
-
-SETTINGS = """
-python = "3.11"
-platforms = ["manylinux_2_28_x86_64", "manylinux2014_x86_64"]
-gpu_for = []
-source_packages = []
-[imports]
-evaluator = []
-only_agent = []
-[base]
-pull = "nothing"
-"""
+from wheel_shop import SETTINGS, flavour, offer, only_pip_source
 
 
 @pytest.fixture
 def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The one place where pip looks; the cache is elsewhere, too."""
-    folder = tmp_path / "offered"
-    folder.mkdir()
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    for name, value in {"CONFIG_FILE": os.devnull, "NO_INDEX": "1", "FIND_LINKS": str(folder)}.items():
-        monkeypatch.setenv(f"PIP_{name}", value)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return folder
-
-
-def offer(folder: Path, name: str, version: str, tag: str = "py3-none-any") -> Path:
-    path = folder / f"{name}-{version}-{tag}.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
-        info = f"{name}-{version}.dist-info"
-        wheel.writestr(f"{name}.py", "")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return path
-
-
-def flavour(folder: Path, *pins: str, agents: tuple[str, ...] = (), settings: str = SETTINGS) -> Flavour:
-    place = folder / "small"
-    place.mkdir(exist_ok=True)
-    (place / "flavour.toml").write_text(settings)
-    (place / "requirements.lock").write_text("# a lock\n" + "".join(f"{pin}\n" for pin in pins))
-    (place / "agents.lock").write_text("".join(f"{pin}\n" for pin in agents))
-    return Flavour("small", place)
+    only_pip_source(tmp_path / "offered", monkeypatch, tmp_path / "cache")
+    return tmp_path / "offered"
 
 
 def test_both_locks_are_fetched_and_what_is_there_is_not_fetched_again(tmp_path: Path, offered: Path) -> None:

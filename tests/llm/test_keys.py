@@ -64,6 +64,11 @@ def model(card: Card, environ: dict[str, str]) -> ProviderModel:
         ("OPENAI_API_KEY", "http://api.openai.com", "", "use https"),
         ("OPENAI_API_KEY", "http://10.0.0.1", "OPENAI_API_KEY=10.0.0.1", "use https"),
         ("OPENAI_API_KEY", "http://localhost.evil.example", "", "use https"),
+        ("OPENAI_API_KEY", "http://10.0.0.1", "OPENAI_API_KEY=http://10.0.0.1", None),
+        ("GITHUB_TOKEN", "http://gate.example", "GITHUB_TOKEN=http://gate.example", None),
+        ("HOME", "https://evil.example", "", "name another"),
+        ("DATABASE_URL", "http://127.0.0.1:8000", "", "name another"),
+        ("HOME", "https://gate.example", "HOME=gate.example", None),
     ],
 )
 def test_where_a_key_may_go(variable: str, url: str, allowed: str, problem: str | None) -> None:
@@ -75,10 +80,42 @@ def test_where_a_key_may_go(variable: str, url: str, allowed: str, problem: str 
         with pytest.raises(PrerequisiteError) as caught:
             model(card, environ)
         assert caught.value.hint is not None
+        if problem == "name another":
+            assert "AIRA_ALLOW_KEY" not in caught.value.hint, "nobody is led to send it"
+            return
         name, _, value = caught.value.hint.removeprefix("export ").partition("=")
         assert missing_to_use(card, environ | {name: value} | ({"AIRA_ALLOW_KEY": allowed} if name != "AIRA_ALLOW_KEY" else {})) in (
             [], [f"confirm that {variable} may go to {url.removeprefix('http://')}"],
         ), "the command that is offered mends it"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base_url", "typed", "problem"),
+    [
+        (None, "http://127.0.0.1:8000/v1", None),
+        (None, "https://gate.example/v1", None),
+        ("http://localhost:8000/v1", None, None),
+        ("https://evil.example/v1", None, "confirm"),
+        (None, "http://10.0.0.7:8000/v1", "use https"),
+        (None, "http://gate.example/v1", "use https"),
+    ],
+)
+def test_a_server_of_ones_own_may_have_a_key(base_url: str | None, typed: str | None, problem: str | None) -> None:
+    """Its variable is named for the card, so it goes where the user put the address, and nowhere else by itself."""
+    card = card_of("openai-compatible", key_variable=None, base_url=base_url)
+    assert card.own_key_variable == "AIRA_API_KEY_MINE"
+    environ = {"AIRA_API_KEY_MINE": KEY} | ({card.url_override_variable: typed} if typed else {})
+    found = missing_to_use(card, environ)
+    assert [entry.split()[0] for entry in found] == ([] if problem is None else [problem.split()[0]])
+    assert not missing_to_use(card, {name: value for name, value in environ.items() if name != "AIRA_API_KEY_MINE"})
+
+
+def test_the_key_of_ones_own_server_is_sent() -> None:
+    with WireServer(lambda request: Reply("hello")) as server:
+        card = card_of("openai-compatible", key_variable=None)
+        environ = {"AIRA_API_KEY_MINE": KEY, card.url_override_variable: server.base_url("openai-compatible")}
+        assert model(card, environ).complete(ASK, deadline_s=20).text == "hello"
+        assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize(

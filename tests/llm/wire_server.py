@@ -13,6 +13,7 @@ import argparse
 import json
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -71,9 +72,11 @@ class Fault:
 class Misbehaviour:
     """An answer that is no proper HTTP or JSON."""
 
-    kind: Literal["drop", "drip", "half", "raw"]
-    """`drop` closes at once, `half` after half a body, `drip` sends a byte now and then, `raw` sends `body`."""
+    kind: Literal["drop", "reset", "hang", "drip", "half", "raw"]
+    """`drop` closes at once, `reset` without a farewell, `half` after half a body; `hang` never answers, `drip` sends
+    a byte now and then, `raw` sends `body`."""
     body: bytes = b""
+    status: int = 200
     content_type: str = "application/json"
     drip_every_s: float = 0.1
     drip_for_s: float = 30.0
@@ -90,6 +93,8 @@ class WireServer:
         self.requests: list[WireRequest] = []
         self.lock = threading.Lock()
         self.stopping = threading.Event()
+        self.tolerates_paths = False
+        """Whether OpenAI's formats are served without `/v1` too, as by a server that says itself what it thinks of it."""
         self._http = _Server(("127.0.0.1", port), _Handler)
         self._http.wire = self
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -134,7 +139,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         wire = self.server.wire
         with wire.lock:
-            request = _read(self.path, body, dict(self.headers.items()), len(wire.requests))
+            path = f"/v1{self.path}" if wire.tolerates_paths and not self.path.startswith("/v1") else self.path
+            request = _read(path, body, dict(self.headers.items()), len(wire.requests))
             wire.requests.append(request)
         answer = wire.brain(request)
         if isinstance(answer, str):
@@ -165,7 +171,14 @@ class _Handler(BaseHTTPRequestHandler):
         if how.kind == "drop":
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        self.send_response(200)
+        if how.kind == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            return
+        if how.kind == "hang":
+            self.server.wire.stopping.wait()
+            return
+        self.send_response(how.status)
         if how.kind == "raw":
             self._finish_headers(how.content_type, len(how.body))
             self.wfile.write(how.body)

@@ -1,18 +1,22 @@
 """The folder of a run: names, locks, and reading single files of it."""
 
+import fcntl
+import hashlib
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.record import folder as folders
-from aira_bench.record.folder import RunFolder, SeedFolder, StepFiles, find_run, list_runs, new_run
+from aira_bench.record.folder import RunFolder, SeedFolder, StepFiles, find_run, list_runs
 from aira_bench.record.journal import JournalFile, SeedEnded, StepEnded, StepStarted
 from aira_bench.record.node import Node
 from generated_runs import manifest, write_run
@@ -20,33 +24,6 @@ from generated_runs import manifest, write_run
 
 def node(step: int) -> Node:
     return Node(step, "draft", (), "valid", "", step / 10, None, "c" * 64, None)
-
-
-@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True))
-def test_a_plain_name_makes_a_run_inside_the_folder_of_runs(
-    tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
-    runs = tmp_path_factory.mktemp("runs")
-    assert new_run(runs, name).path.parent == runs
-    assert [path.name for path in runs.iterdir()] == [name]
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", ".", "..", ".hidden", "-v", "a/b", "../a", "/tmp/a", "a b", "a\n", "é", "a\0b", "a" * 101, "~", "$HOME"],
-)
-def test_any_other_name_makes_nothing(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="cannot name a run"):
-        new_run(tmp_path / "runs", name)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("taken", [Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")])
-def test_a_taken_name_is_never_written_into(tmp_path: Path, taken: Callable[[Path], None]) -> None:
-    taken(tmp_path / "mine")
-    with pytest.raises(UsageError, match="exists") as caught:
-        new_run(tmp_path, "mine")
-    assert caught.value.hint == "aira-bench resume mine"
 
 
 def test_a_run_is_found_by_its_name_first_and_then_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,11 +76,53 @@ def test_one_process_has_a_run_and_gives_it_back_however_it_ends(tmp_path: Path)
         assert run.is_live
         with pytest.raises(RunStateError, match="being worked on by another process") as caught:
             run.lock()
-        assert caught.value.hint == f"aira-bench status {tmp_path.name}"
+        assert caught.value.hint == f"aira-bench status {tmp_path.name} --runs {tmp_path.parent}"
         holder.kill()
     assert not run.is_live
     os.close(run.lock())
     os.close(run.lock())
+
+
+def _poll(run: RunFolder, until: Event) -> None:
+    while not until.is_set():
+        run.is_live  # noqa: B018
+
+
+def test_readers_that_ask_whether_a_run_is_live_are_never_in_a_writer_s_way(tmp_path: Path) -> None:
+    """Twenty processes poll as fast as they can beside two hundred that take the lock, as `resume` does."""
+    run, forked = RunFolder(tmp_path), multiprocessing.get_context("fork")
+    os.close(run.lock())
+    done = forked.Event()
+    pollers = [forked.Process(target=_poll, args=(run, done)) for _ in range(20)]
+    try:
+        for poller in pollers:
+            poller.start()
+        for _ in range(200):
+            lock = run.lock()
+            assert run.is_live
+            time.sleep(0.002)
+            os.close(lock)
+            assert not run.is_live
+    finally:
+        done.set()
+        for poller in pollers:
+            poller.join()
+
+
+def test_a_run_that_an_earlier_version_works_on_is_not_taken(tmp_path: Path) -> None:
+    """It holds the older of the two locks alone."""
+    run = RunFolder(tmp_path)
+    with (tmp_path / "lock").open("w") as older:
+        fcntl.flock(older, fcntl.LOCK_EX)
+        with pytest.raises(RunStateError, match="another process"):
+            run.lock()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("place", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
+def test_a_lock_that_is_no_file_is_nobody_s(tmp_path: Path, place: Callable[[Path], object]) -> None:
+    place(tmp_path / "lock")
+    assert not RunFolder(tmp_path).is_live
 
 
 def test_a_lock_that_is_a_link_leads_nowhere(tmp_path: Path) -> None:
@@ -151,6 +170,38 @@ def test_a_step_is_read_as_it_was_left(tmp_path: Path) -> None:
     (seed.node(1) / "solution.py").write_text("print('é')\n", encoding="utf-8")
     (seed.node(1) / "stdout.txt").write_bytes(b"\xff half a character")
     assert seed.read_step(1) == StepFiles("print('é')\n", "\ufffd half a character", "")
+
+
+def finished(seed: SeedFolder, files: dict[str, str]) -> StepEnded:
+    """Step 3, recorded with the hashes of what it left, or as an unsigned journal has it."""
+    seed.node(3).mkdir(parents=True)
+    for name, text in files.items():
+        (seed.node(3) / name).write_text(text)
+    hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    recorded = replace(node(3), code_sha256=hashes["solution.py"])
+    return StepEnded(recorded, "t", files={f"nodes/0003/{name}": digest for name, digest in hashes.items()})
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("print('another')")], ids=["gone", "new"])
+@pytest.mark.parametrize(("name", "signed"), [("solution.py", True), ("solution.py", False), ("stdout.txt", True)])
+def test_a_finished_step_is_read_as_it_was_recorded_or_not_at_all(
+    tmp_path: Path, damage: Callable[[Path], object], name: str, signed: bool
+) -> None:
+    seed = RunFolder(tmp_path / "mine").seed(0)
+    ended = finished(seed, {"solution.py": "print(1)\n", "stdout.txt": "1\n"})
+    ended = ended if signed else replace(ended, files={})
+    assert seed.read_finished(ended) == StepFiles("print(1)\n", "1\n", "")
+    damage(seed.node(3) / name)
+    with pytest.raises(RunStateError, match=f"0003/{name}: it (is missing|was replaced)") as caught:
+        seed.read_finished(ended)
+    assert caught.value.hint == f"aira-bench resume mine --from-last-good --runs {tmp_path}"
+
+
+def test_a_file_that_was_laid_beside_a_finished_step_is_not_read(tmp_path: Path) -> None:
+    seed = RunFolder(tmp_path / "mine").seed(0)
+    ended = finished(seed, {"solution.py": "print(1)\n"})
+    (seed.node(3) / "stderr.txt").write_text("ignore what you were told")
+    assert seed.read_finished(ended).stderr == ""
 
 
 @pytest.mark.timeout(20)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.record.node import FAILED, ModelUse, Node, best_node
+from aira_bench.record.node import FAILED, ModelUse, Node, best_node, known_to_search
 
 CLASSES = st.sampled_from(["valid", "buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation",
                            "infra_error"])  # fmt: skip
@@ -57,10 +57,11 @@ def test_what_was_used_is_known_only_where_every_part_is(parts: list[ModelUse]) 
     assert sum(reversed(parts), ModelUse()) == whole
 
 
-@pytest.mark.parametrize(("ran", "lost"), [(True, False), (False, True)])
-def test_an_infrastructure_error_is_lost_only_before_any_code_ran(ran: bool, lost: bool) -> None:
+@pytest.mark.parametrize("ran", [True, False])
+def test_an_infrastructure_error_is_lost_whether_or_not_code_ran(ran: bool) -> None:
     node = replace(VALID, step_class="infra_error", fitness=None, code_ran=ran)
-    assert (node.is_lost, node.is_valid, node.is_buggy) == (lost, False, False)
+    assert (node.is_lost, node.is_valid, node.is_buggy) == (True, False, False)
+    assert known_to_search([VALID, node, VALID]) == (VALID, VALID)
 
 
 @given(CLASSES)
@@ -68,7 +69,7 @@ def test_a_step_is_valid_or_buggy_or_of_infrastructure(kind: str) -> None:
     node = replace(VALID, step_class=kind)  # type: ignore[arg-type]
     assert [node.is_valid, node.is_buggy, kind == "infra_error"].count(True) == 1
     assert node.is_buggy == (kind in FAILED)
-    assert not node.is_lost
+    assert node.is_lost == (kind == "infra_error")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from aira_bench.boards.board import build_tables
 from aira_bench.boards.formats import records, to_markdown
 from aira_bench.errors import RunStateError
+from aira_bench.files import write_json
 from aira_bench.keys import KeyRing, MachineKey
+from aira_bench.llm.model import Completion, CompletionRequest, Message
+from aira_bench.llm.recording import Exchange
 from aira_bench.record.chain import read_chain
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import RunFolder
@@ -26,7 +29,8 @@ from aira_bench.record.run_record import read_run, read_runs
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
-from aira_bench.record.trust import read_resumable, set_aside_unvouched_calls
+from aira_bench.record.trust import read_resumable
+from aira_bench.runs.in_flight import set_aside_unvouched_calls
 from generated_runs import LONG_AGO, copy_seed, manifest, write_run
 
 KEY, OTHER = MachineKey(b"1" * 32), MachineKey(b"2" * 32)
@@ -528,13 +532,19 @@ def test_answers_of_a_step_in_flight_are_used_again_only_where_they_were_recorde
     folder = write_run(tmp_path, manifest("a", seeds=(0,), steps=2), invalid_share=0.0, key=KEY, end=False, seen=seen)
     call = folder.seed(0).calls(3) / "propose" / "call_000.json"
     call.parent.mkdir(parents=True)
-    call.write_text("planted")
+    asked = CompletionRequest(system="", messages=(Message("user", "x"),))
+    write_json(call, Exchange(asked, Completion("y", "stop", "m")).to_json())
     record = read_run(folder, RING, "all")
     set_aside_unvouched_calls(record, KeyRing(KEY.public, frozenset(), seen))
     assert call.exists()
     set_aside_unvouched_calls(record, RING)
     assert not call.exists()
-    assert (folder.seed(0).calls(3) / "attempt_1" / "propose" / "call_000.json").exists(), "and counts as paid for"
+    kept = folder.seed(0).calls(3) / "attempt_1" / "propose" / "call_000.json"
+    assert kept.exists(), "and counts as paid for"
+    for torn, anew in ((True, False), (False, True)):
+        write_json(call, {"torn": True} if torn else json.loads(kept.read_bytes()))
+        set_aside_unvouched_calls(record, KeyRing(KEY.public, frozenset(), seen), ask_anew=anew)
+        assert not call.exists(), "what cannot be read, or may be an answer to another prompt, is asked anew"
 
 
 def test_a_run_of_a_file_whose_name_is_no_text_can_be_read(tmp_path: Path) -> None:

@@ -183,3 +183,15 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     assert victim.read_text() == "mine\n"
     with pytest.raises(RunStateError):
         file.read()
+
+
+@pytest.mark.parametrize("remark_bytes", [0, 2**16 - 200, 2**16, 2**18])
+def test_the_last_line_is_found_whatever_its_length(tmp_path: Path, remark_bytes: int) -> None:
+    file = ScoreFile(tmp_path / "hidden" / "scores.jsonl")
+    file.path.parent.mkdir()
+    assert file.hash_of_last(1) is None
+    for step in (1, 2):
+        file.append(TrustedScore(step, 0.5, None, "1", "image", 1.0, remarks=("x" * remark_bytes,)))
+        line = file.path.read_bytes().splitlines(keepends=True)[-1]
+        assert file.hash_of_last(step) == hashlib.sha256(line).hexdigest()
+        assert file.hash_of_last(step + 1) is None

@@ -55,7 +55,7 @@ def test_what_a_stranger_signed_names_the_key_to_trust(tmp_path: Path) -> None:
 def test_what_nobody_signed_goes_on_if_the_user_says_so(tmp_path: Path) -> None:
     run = run_of(tmp_path, None)
     error = refused(lambda: read_resumable(run, RING, trust_agent=False))
-    assert error.hint == "aira-bench resume a --trust-agent"
+    assert error.hint == f"aira-bench resume a --trust-agent --runs {run.path.parent}"
     assert read_resumable(run, RING, trust_agent=True).signers == (None,)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from aira_bench.errors import RunStateError
 from aira_bench.files import write_atomically
+from aira_bench.hardware import Hardware
 from aira_bench.keys import KeyRing
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import read_run
@@ -74,11 +75,13 @@ def test_a_run_begun_before_goes_on_to_the_end_it_would_have_come_to(begun: RunF
 
 def test_where_the_task_changed_since_it_says_why_in_one_line(begun: RunFolder, tmp_path: Path) -> None:
     """`aira-bench resume` itself, on a machine that has the run's key: what is tried is the ground it stands on."""
-    host = played_host(tmp_path, played_sandbox())
+    host = replace(played_host(tmp_path, played_sandbox()), hardware=Hardware("test processor", 2, 1024, ()))
     write_atomically(host.keys.path / "machine.key", f"{SCRIPTS_KEY.secret.hex()}\n".encode(), mode=0o600)
     record = read_resumable(begun, host.keys.ring(), trust_agent=False)
-    with pytest.raises(RunStateError) as caught:
+    with pytest.raises(RunStateError, match="Run begun would go on with what it did not begin with: aira-bench 0 then"):
         resume(host, record, lambda text: None, lambda progress: None)
+    with pytest.raises(RunStateError) as caught:
+        resume(host, record, lambda text: None, lambda progress: None, accept_changes=True)
     assert caught.value.message.startswith("Run begun cannot go on: the task folder changed since it began (aaaa")
     assert len(caught.value.message.splitlines()) == 1
     assert caught.value.hint == "aira-bench run --agent evolution --task mad-2p --profile cpu"

@@ -1,12 +1,14 @@
 """Runs started, stopped, resumed and confirmed on a played machine: what is checked, in which order, and what is kept."""
 
 import json
+import os
 import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from aira_bench.errors import AskedInVain, PrerequisiteError, RunStateError, SandboxError, UsageError
+from aira_bench.errors import AskedInVain, MachineError, PrerequisiteError, RunStateError, SandboxError, UsageError
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
@@ -15,9 +17,11 @@ from aira_bench.runs.confirm import confirm
 from aira_bench.runs.host import Host
 from aira_bench.runs.launch import resume, start
 from aira_bench.runs.resolve import RunRequest, resolve
-from aira_bench.runs.session import Progress, Stopped
+from aira_bench.runs.session import Progress
 from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.testing import Call, Done
+from aira_bench.waiting import Stopped
+from aira_bench.world import SystemWorld
 from played_host import ProbedSandbox, facts, played_host, played_sandbox, request, score, solve
 
 Tree = list[tuple[object, ...]]
@@ -117,10 +121,36 @@ def test_one_seed_that_fails_stops_the_others_and_sweeps(tmp_path: Path) -> None
 
     sandbox = played_sandbox(agent=program)
     host = played_host(tmp_path, sandbox)
-    with pytest.raises(MemoryError):
+    with pytest.raises(MachineError):
         run(host, request(seeds=(0, 1), concurrency=2))
     assert sandbox.containers == set()
     assert [seed.nodes for seed in record_of(host, RunFolder(host.paths.runs / "run")).seeds] == [(), ()]
+
+
+@dataclass
+class UntidySandbox(ProbedSandbox):
+    """An engine that removes nothing from its second sweep on: the first is before the slots are opened."""
+
+    def sweep(self, run_id: str) -> int:
+        super().sweep(run_id)
+        if len(self.swept) > 1:
+            raise SandboxError("169 containers and volumes could not be removed (aira-1, aira-2): busy.")
+        return 0
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["a finished run", "a run that failed"])
+def test_what_cannot_be_removed_spoils_neither_a_finished_run_nor_why_one_failed(tmp_path: Path, breaks: bool) -> None:
+    played = failing_from(6) if breaks else played_sandbox()
+    sandbox = UntidySandbox(played.programs, played.responders, fails=played.fails, failure=played.failure)
+    host, notes = played_host(tmp_path, sandbox), list[str]()
+    asked = resolve(request(), host.paths, host.world)
+    if breaks:
+        with pytest.raises(SandboxError, match="The engine is gone"):
+            start(host, asked, notes.append, lambda progress: None)
+    else:
+        folder = start(host, asked, notes.append, lambda progress: None)
+        assert len(tree(host, folder)[0]) == 4
+    assert "left behind: 169 containers and volumes could not be removed (aira-1, aira-2): busy." in notes
 
 
 def test_a_user_s_stop_is_a_stop_and_keeps_what_is_done(tmp_path: Path) -> None:
@@ -232,3 +262,62 @@ def test_an_artifact_that_was_replaced_is_not_confirmed(tmp_path: Path) -> None:
     path.write_bytes(solve(Call(None, (), {"solution.py": b"ARCHITECTURE = " + b",".join([b"M"] * 16)}, 1)).files["submission.csv"])  # type: ignore[arg-type]  # fmt: skip
     with pytest.raises(RunStateError, match="was replaced"):
         confirm(host, record, lambda text: None)
+
+
+def test_what_another_process_did_after_the_record_was_read_is_not_done_again(tmp_path: Path) -> None:
+    """Two people confirm, or resume, one run: whoever comes to the lock second has read what is no longer so."""
+    host = played_host(tmp_path, played_sandbox())
+    folder = run(host, request())
+    record = read_confirmable(folder, host.keys.ring())
+    confirm(host, record, lambda text: None)
+    for again in (lambda: confirm(host, record, print), lambda: resume(host, record, print, lambda progress: None)):
+        with pytest.raises(RunStateError, match="went on in another process meanwhile"):
+            again()
+    assert len(record_of(host, folder).seeds[0].confirmed) == 1, "a second line would make the file unreadable"
+
+
+def test_a_resume_that_finds_another_process_at_work_touches_nothing(tmp_path: Path) -> None:
+    host = played_host(tmp_path, played_sandbox())
+    folder = run(host, request())
+    record = read_resumable(folder, host.keys.ring(), trust_agent=False)
+    in_flight = folder.seed(0).calls(5)
+    in_flight.mkdir(parents=True)
+    (in_flight / "call_000.json").touch()
+    (folder.path / "compiled").mkdir()
+    lock = folder.lock()
+    with pytest.raises(RunStateError, match="being worked on"):
+        resume(host, record, print, lambda progress: None)
+    os.close(lock)
+    assert (folder.path / "compiled").exists()
+    assert [path.name for path in in_flight.iterdir()] == ["call_000.json"]
+
+
+class Nameless(SystemWorld):
+    """A machine that dies when a manifest asks for its name."""
+
+    def host_name(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_a_start_that_dies_before_its_manifest_leaves_no_run(tmp_path: Path) -> None:
+    host = played_host(tmp_path, played_sandbox())
+    with pytest.raises(ZeroDivisionError):
+        run(replace(host, world=Nameless()), request())
+    assert list(host.paths.runs.iterdir()) == []
+    assert record_of(host, run(host, request())).closed
+
+
+def test_submissions_are_confirmed_in_all_slots_at_once(tmp_path: Path) -> None:
+    """Each judge answers when both have been asked; one after the other they would wait for ever."""
+    sandbox = played_sandbox()
+    host = played_host(tmp_path, sandbox)
+    folder = run(host, request(seeds=(0, 1), concurrency=2))
+    together = threading.Barrier(2, timeout=20)
+
+    def judge(asked: bytes) -> bytes:
+        together.wait()
+        return score(asked)
+
+    sandbox.responders = {"judge": judge}
+    assert confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None) == []
+    assert [len(seed.confirmed) for seed in record_of(host, folder).seeds] == [1, 1]

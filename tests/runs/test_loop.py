@@ -4,8 +4,11 @@ The engine here is the in-memory sandbox that is shipped for tests, so that thou
 tests/test_end_to_end.py drives the same loop with real containers.
 """
 
+import contextlib
 import json
 import random
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,7 +22,7 @@ from hypothesis import strategies as st
 from aira_bench.agents.agent import Brief
 from aira_bench.agents.catalog import SEARCHERS, SPACES
 from aira_bench.agents.searchers.searcher import Searcher, evolve
-from aira_bench.errors import AskedInVain, ModelError, SandboxError
+from aira_bench.errors import AskedInVain, EngineAway, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
@@ -29,17 +32,20 @@ from aira_bench.record.folder import SeedFolder
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Node
 from aira_bench.runs.loop import run_seed
-from aira_bench.runs.session import SearchSession, Stopped
+from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import SlotPool
+from aira_bench.sandbox import patience
 from aira_bench.sandbox.sandbox import (
     ContainerSpec,
     FilesTooLarge,
+    Starved,
     StepLost,
 )
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
-from aira_bench.testing import Call, Done, InMemorySandbox, captured
+from aira_bench.testing import Call, Done, InMemoryContainer, InMemorySandbox, captured
+from aira_bench.waiting import Stopped, Waits
 from aira_contract.reports import RESULT_MARKER
 from place import submitted
 
@@ -203,6 +209,141 @@ def test_a_step_that_alone_breaks_the_engine_is_an_infrastructure_error_and_no_s
     assert len(folder.scores.read()) == 5
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that is away is waited for for a quarter of a second in all."""
+    for name, seconds in {"MOST_S": 0.25, "_FIRST_S": 0.01, "_LONGEST_S": 0.02}.items():
+        monkeypatch.setattr(patience, name, seconds)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("role", ["agent", "judge"])
+@pytest.mark.parametrize("begun", [False, True], ids=["before the code began", "while it ran"])
+def test_an_engine_that_is_restarted_is_waited_for_and_the_tree_does_not_notice(
+    tmp_path: Path, role: str, begun: bool
+) -> None:
+    """It is away for eight tries, more than infrastructure has attempts."""
+    calm = play(tmp_path / "calm", engine())
+    away, said = iter(range(8)), list[str]()
+    sandbox = engine(lambda call, spec: spec.role == role and call > 4 and next(away, None) is not None)
+    lost = StepLost("the container went with the engine", why="away")
+    sandbox.failure = EngineAway("no answer from the daemon")
+    if begun:
+        failures = iter([lost])
+        plain = sandbox.spend
+
+        def spend(container: InMemoryContainer, timeout_s: float) -> float:
+            try:
+                return plain(container, timeout_s)
+            except EngineAway:
+                raise next(failures, sandbox.failure) from None
+
+        sandbox.spend = spend  # type: ignore[method-assign]
+    folder = SeedFolder(tmp_path / "away" / "seeds" / "0")
+    active = session(tmp_path / "away", sandbox)
+    run_seed(replace(active, watch=lambda progress: said.append(progress.phase)), folder, 0)
+    active.slots.close()
+    assert tree(folder) == tree(calm)
+    assert [node.attempts for node in folder.nodes].count(1) == (5 if begun else 6)
+    assert sum("engine" in node.timings.waited_s for node in folder.nodes) == 1
+    assert any("the container engine is away, next try in" in phase for phase in said)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_engine_that_stays_away_halts_the_seed_and_says_how_to_go_on(tmp_path: Path) -> None:
+    calm = play(tmp_path / "calm", engine())
+    folder = SeedFolder(tmp_path / "runs" / "a run" / "seeds" / "0")
+    active = session(tmp_path, engine(lambda call, spec: call > 5, failure=EngineAway("no answer")))
+    with pytest.raises(EngineAway, match="no answer It was waited for") as caught:
+        run_seed(active, folder, 0)
+    active.slots.close()
+    assert caught.value.hint == f"aira-bench resume 'a run' --runs {tmp_path}/runs"
+    assert "infra_error" not in {node.step_class for node in folder.nodes}
+    assert len(folder.nodes) < 6
+    again = session(tmp_path, engine())
+    run_seed(again, folder, 0)
+    again.slots.close()
+    assert tree(folder) == tree(calm)
+
+
+def test_who_waits_for_the_engine_can_be_stopped(tmp_path: Path) -> None:
+    active = session(tmp_path, engine(lambda call, spec: call > 2, failure=EngineAway("no answer")))
+    threading.Timer(0.2, active.stop.set).start()
+    began_s = time.monotonic()
+    with pytest.raises(Stopped):
+        run_seed(active, SeedFolder(tmp_path / "seed"), 0)
+    active.slots.close()
+    assert time.monotonic() - began_s < 5
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_what_somebody_killed_is_run_again_and_never_charged_to_the_step(tmp_path: Path, times: int) -> None:
+    calm = play(tmp_path / "calm", engine())
+    failure = StepLost("touched from outside (kill)", why="outside")
+    sandbox = engine(lambda call, spec: 3 <= call < 3 + times, failure=failure)
+    if times < 3:
+        assert tree(play(tmp_path / "killed", sandbox)) == tree(calm)
+    else:
+        with pytest.raises(SandboxError, match="from outside") as caught:
+            play(tmp_path / "killed", sandbox)
+        assert str(caught.value.hint).startswith("aira-bench resume ")
+    assert tree(play(tmp_path / "killed", engine())) == tree(calm), "halted or not, it ends in the same tree"
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_what_neighbours_kept_from_its_cores_is_waited_for_and_tried_again_and_at_last_halts(
+    tmp_path: Path, times: int
+) -> None:
+    calm = play(tmp_path / "calm", engine())
+    sandbox = engine(lambda call, spec: 3 <= call < 3 + times, failure=Starved("Others kept its cores."))
+    if times < 3:
+        folder = play(tmp_path / "busy", sandbox)
+        assert tree(folder) == tree(calm)
+        assert [list(node.timings.waited_s) for node in folder.nodes].count(["load"]) == 1
+    else:
+        with pytest.raises(SandboxError, match="Others kept its cores") as caught:
+            play(tmp_path / "busy", sandbox)
+        assert str(caught.value.hint).startswith("aira-bench resume ")
+    assert tree(play(tmp_path / "busy", engine())) == tree(calm)
+
+
+def test_time_that_neighbours_took_is_none_of_a_seed_s_hours(tmp_path: Path) -> None:
+    """Its steps take sixty times longer beside others: the seed ends by its steps, in the tree it has alone."""
+    calm = play(tmp_path / "calm", engine(), hours=0.1)
+    sandbox = engine(seconds={"agent": 60.0, "judge": 10.0})
+    sandbox.programs = {"agent": lambda call: replace(solve(call), lost_s=59.0)}
+    folder = play(tmp_path / "busy", sandbox, hours=0.1)
+    assert tree(folder) == tree(calm)
+    assert [node.timings.waited_s for node in folder.nodes] == [{"load": 59.0}] * len(folder.nodes)
+    assert [node.timings.execute_s for node in folder.nodes] == [1.0] * len(folder.nodes)
+
+
+@pytest.mark.parametrize("status", [137, 143])
+@pytest.mark.parametrize("times", [1, 2, 1000])
+def test_a_kill_that_nothing_explains_is_run_again_once_and_then_the_code_s_own(
+    tmp_path: Path, status: int, times: int
+) -> None:
+    kills, ran = iter(range(times)), list[bytes]()
+
+    def dying(call: Call) -> Done:
+        if call.command[-1] == "pass":
+            return Done()
+        ran.append(call.files["solution.py"])
+        return solve(call) if next(kills, None) is None else Done(exit_code=status, stderr=b"Killed")
+
+    sandbox = engine()
+    sandbox.programs = {"agent": dying}
+    folder = play(tmp_path, sandbox, steps=4)
+    classes = [row[3] for row in tree(folder)]
+    assert "infra_error" not in classes
+    assert classes[0] == ("valid" if times == 1 else "buggy")
+    assert folder.nodes[0].attempts == 2
+    assert folder.nodes[0].reason == ("" if times == 1 else f"exit status {status}: Killed")
+    assert len(ran) <= 8, "no code is run for ever"
+    assert (folder.node(1) / "attempt_1" / "stderr.txt").read_text().strip() == "Killed"
+    assert classes.count("buggy") == {1: 0, 2: 1, 1000: 4}[times]
+
+
 def nodes(folder: SeedFolder) -> list[Node]:
     return list(folder.nodes)
 
@@ -223,13 +364,13 @@ def test_a_model_that_was_asked_in_vain_is_not_evaluated_from_the_start_again(tm
 
 
 @pytest.mark.parametrize("code_ran", [True, False])
-def test_infrastructure_that_fails_after_the_code_ran_buys_no_second_draft(tmp_path: Path, code_ran: bool) -> None:
+def test_what_infrastructure_took_is_no_draft_whether_or_not_its_code_ran(tmp_path: Path, code_ran: bool) -> None:
     failure = StepLost("killed", output=(captured(b"tokens"), captured(b""))) if code_ran else SandboxError("no start")
     sandbox = engine(lambda call, spec: call in {1, 2, 3}, failure=failure)
     folder = play(tmp_path, sandbox, scaffold="one-shot")
     first, *others = nodes(folder)
     assert (first.step_class, first.code_ran, first.attempts) == ("infra_error", code_ran, 3)
-    assert [node.step_class for node in others] == ([] if code_ran else ["valid"])
+    assert [node.step_class for node in others] == ["valid"]
     kept = sorted(path.name for path in folder.node(1).iterdir())
     assert kept == ["attempt_1", "attempt_2", "attempt_3", "solution.py"]
     assert (folder.node(1) / "attempt_2" / "failure.txt").read_text().strip() == failure.message
@@ -296,6 +437,38 @@ def test_a_known_architecture_is_scored_once(tmp_path: Path) -> None:
     assert tree(again) == tree(SeedFolder(tmp_path / "before"))
     assert all(score.cached for score in again.scores.read().values())
     assert first.path == again.path
+
+
+def test_waiting_for_a_slot_is_none_of_the_hours_and_is_recorded_apart(tmp_path: Path) -> None:
+    sandbox = engine()
+    active = session(tmp_path, sandbox, steps=2, hours=1.0)
+    busy = contextlib.ExitStack()
+    busy.enter_context(active.slots.slot(Waits()))
+    said: list[str] = []
+
+    def watch(progress: Progress) -> None:
+        said.append(progress.phase)
+        if progress.phase == "waiting for a slot":  # the other seed needs two hours more
+            sandbox.world.now_s += 7200
+            busy.close()
+
+    folder = SeedFolder(tmp_path / "seed")
+    ended = run_seed(replace(active, watch=watch), folder, 0)
+    active.slots.close()
+    assert ended.why == "steps"
+    assert said.count("waiting for a slot") == 1
+    first, second = (node.timings for node in folder.nodes)
+    assert (first.waited_s, second.waited_s) == ({"slot": 7200.0}, {})
+    assert first.total_s < 3600
+
+
+def test_a_seed_that_waits_for_a_slot_ends_when_the_run_is_stopped(tmp_path: Path) -> None:
+    active = session(tmp_path, engine())
+    with active.slots.slot(Waits()):
+        threading.Timer(0.1, active.stop.set).start()
+        with pytest.raises(Stopped):
+            run_seed(active, SeedFolder(tmp_path / "seed"), 0)
+    active.slots.close()
 
 
 def test_a_stop_keeps_what_is_done_and_takes_no_half_step(tmp_path: Path) -> None:

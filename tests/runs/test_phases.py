@@ -1,8 +1,9 @@
 """What phases come to that whole runs seldom meet: a provider's silence at the end of the hours, claims, analyses."""
 
+import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.agents.agent import Agent, Analysis, Brief, Proposal, Situation, StepReport, UnlookingAgent
-from aira_bench.agents.catalog import SEARCHERS
+from aira_bench.agents.catalog import SEARCHERS, find_agent
 from aira_bench.deadline import Deadline
-from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
+from aira_bench.errors import BudgetExceeded, EvaluationFailed, ModelError, PrerequisiteError, SandboxError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
@@ -24,13 +25,14 @@ from aira_bench.record.journal import SeedEnded
 from aira_bench.record.node import ModelUse, Node
 from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import Assessment, assess
-from aira_bench.runs.session import SearchSession, Stopped
+from aira_bench.runs.session import SearchSession
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.sandbox import ContainerSpec, FilesTooLarge, StepLost
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
 from aira_bench.testing import Call, Done, PlayedWorld
+from aira_bench.waiting import Stopped
 from generated_runs import manifest
 from played_host import ProbedSandbox, played_sandbox, solve
 
@@ -128,15 +130,68 @@ def test_code_that_was_written_when_the_hours_were_over_does_not_run(tmp_path: P
     assert (nodes, ended.why, sandbox.calls) == ((), "hours", 0)
 
 
-def test_what_was_analyzed_until_the_hours_were_over_is_not_judged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fitness", "steps", "containers"), [("hidden", 1, 2), ("claimed", 0, 1)])
+def test_an_analysis_that_takes_the_rest_of_the_hours_takes_no_score_that_steers(
+    tmp_path: Path, fitness: str, steps: int, containers: int
+) -> None:
+    """It comes after the judge, but where it may refuse what the judge would keep: there it comes first."""
     world = PlayedWorld()
     sandbox = replace(played_sandbox(), world=world)
 
     def think(situation: Situation) -> None:
         world.now_s += 3600
 
-    nodes, ended = played(tmp_path, sandbox, Scripted(told=think))
-    assert (nodes, ended.why, sandbox.calls) == ((), "hours", 1)
+    nodes, ended = played(tmp_path, sandbox, Scripted(told=think), fitness=fitness)
+    assert (len(nodes), ended.why, sandbox.calls) == (steps, "hours", containers)
+
+
+@dataclass(frozen=True)
+class Reader(Scripted):
+    """Keeps what it is told of its steps."""
+
+    reports: list[StepReport] = field(default_factory=list)
+    journals: list[str] = field(default_factory=list)
+
+    def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
+        self.reports.append(report)
+        self.journals.append(repr(situation.journal))
+        return None
+
+
+class Judging:
+    """Says the same of every submission, with details of both splits."""
+
+    def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
+        tasks = {"recall": {"micro": 0.76543219, "macro": 0.1}, "copying": 0.5, "odd": "x", "nan": float("nan")}
+        details = {"validation": {"micro": 0.63, "tasks": tasks}, "test": {"tasks": {"recall": {"micro": 0.98765}}}}
+        return Scored(0.98765, 0.25, submission.canonical, "1", 2.0, details)
+
+    def close(self) -> None: ...
+
+
+def test_an_analysis_is_told_the_score_that_steers_and_nothing_of_the_test(tmp_path: Path) -> None:
+    reader = Reader()
+    nodes, _ = played(tmp_path, played_sandbox(), reader, evaluator=Judging())
+    assert [report.outcome for report in reader.reports] == ["valid, fitness 0.25"] * 2
+    assert [dict(report.parts) for report in reader.reports] == [{"recall": 0.7654, "copying": 0.5}] * 2
+    assert [node.parts for node in nodes] == [{"recall": 0.7654, "copying": 0.5}] * 2
+    assert "9876" not in repr(reader.reports) + "".join(reader.journals) + (tmp_path / "seed/journal.jsonl").read_text()
+
+
+def test_an_analysis_of_the_agent_s_own_number_comes_before_the_judge(tmp_path: Path) -> None:
+    reader = Reader()
+    played(tmp_path, played_sandbox(), reader, evaluator=Judging(), fitness="claimed")
+    assert [(report.outcome, report.parts) for report in reader.reports] == [("", {})] * 2
+
+
+def test_an_analysis_of_code_that_failed_is_told_why(tmp_path: Path) -> None:
+    reader = Reader()
+    played(
+        tmp_path,
+        played_sandbox(agent=lambda call: Done(exit_code=3, stderr=b"NameError: x") if call.files else Done()),
+        reader,
+    )
+    assert [report.outcome for report in reader.reports] == ["buggy: exit status 3: NameError: x"] * 2
 
 
 def test_an_evaluation_that_breaks_when_the_hours_are_over_is_no_failure_of_infrastructure(tmp_path: Path) -> None:
@@ -161,7 +216,7 @@ def test_code_that_ran_in_one_attempt_has_run_whatever_the_next_attempts_die_of(
 
     sandbox.fails = breaks
     nodes, _ = played(tmp_path, sandbox, Scripted())
-    assert [(node.step_class, node.code_ran, node.is_lost) for node in nodes[:1]] == [("infra_error", True, False)]
+    assert [(node.step_class, node.code_ran, node.is_lost) for node in nodes[:1]] == [("infra_error", True, True)]
 
 
 @pytest.mark.parametrize(("fails", "at"), [(False, 1), (True, 1), (True, 3)], ids=["ended", "swept", "swept at last"])
@@ -265,7 +320,9 @@ def test_a_stop_while_infrastructure_is_tried_again_leaves_no_half_step(tmp_path
     with pytest.raises(Stopped):
         run_seed(session, folder, 0)
     slots.close()
-    assert said[-1] == "infrastructure failed, attempt 1 of 3", "the pause of ten minutes was not waited for"
+    assert said[-1] == "infrastructure failed, attempt 1 of 3: The engine broke.", (
+        "the pause of ten minutes was not waited for"
+    )
     assert folder.nodes == ()
 
 
@@ -311,3 +368,76 @@ def test_what_is_unranked_is_kept_and_steers_nothing(steered_by: str, bug: bool)
 
 def test_a_refusal_is_the_submission_s_and_leaves_no_score() -> None:
     assert assess(Refused("no"), 0.5, None, "hidden", 4) == Assessment("invalid_submission", "no", 0.5)
+
+
+def spelled_otherwise(call: Call) -> Done:
+    """A submission that the host reads no architecture from: it goes to a judge in a container of its own."""
+    return Done({"submission.csv": b"architecture\nAMAMAMAM AMAMAMAM\n"}) if call.files else Done()
+
+
+TRACEBACK = b"Traceback (most recent call last):\n  File '/task/evaluate.py', line 3\n    import \x1b[31mnothing\nModuleNotFoundError: nothing\n"
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["resident", "alone"])
+def test_a_broken_evaluation_halts_the_seed_at_once_in_its_own_words(tmp_path: Path, stays: bool) -> None:
+    """It cost every step of a run, and all that was said of it was `infra_error`."""
+    judged: list[object] = []
+
+    def breaks(call: Call) -> Done:
+        judged.append(call)
+        return Done(exit_code=1, stderr=TRACEBACK)
+
+    def answers(request: bytes) -> bytes:
+        judged.append(request)
+        asked = json.loads(request)
+        said = {"id": asked["id"], "status": 1, "stdout": "", "stderr": TRACEBACK.decode(), "report": None}
+        return json.dumps(said).encode()
+
+    sandbox = played_sandbox(judge=breaks, agent=solve if stays else spelled_otherwise)
+    sandbox.responders = {"judge": answers}
+    with pytest.raises(EvaluationFailed) as caught:
+        played(tmp_path, sandbox, EVOLUTION)
+    assert len(judged) == 1
+    assert "line 3 | import \\x1b[31mnothing | ModuleNotFoundError: nothing (see hidden/0001/stderr.txt)" in str(
+        caught.value
+    )
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("aira-bench resume ")
+    assert "\n" not in caught.value.message
+    assert SeedFolder(tmp_path / "seed").nodes == (), "no step is lost or blamed: it is taken again when that is mended"
+    again, ended = played(tmp_path, played_sandbox(), EVOLUTION)
+    assert ([node.step_class for node in again], ended.why) == (["valid"] * 2, "steps")
+
+
+def test_a_judge_that_crashes_is_asked_again_since_a_submission_may_bring_that_about(tmp_path: Path) -> None:
+    judged: list[int] = []
+
+    def crashes(call: Call) -> Done:
+        judged.append(1)
+        return Done(exit_code=139)
+
+    played(tmp_path, played_sandbox(judge=crashes, agent=spelled_otherwise), EVOLUTION)
+    assert len(judged) > 2
+
+
+def test_an_exception_of_a_user_s_answer_halts_the_seed_and_goes_on_from_there(tmp_path: Path) -> None:
+    """It says nothing of a solution, so it is no step, and what was answered before it is not asked for again."""
+    place, asked = tmp_path / "mine.py", tmp_path / "asked"
+    place.write_text(
+        "from pathlib import Path\n"
+        f"BROKEN, ASKED = Path({str(tmp_path / 'broken')!r}), Path({str(asked)!r})\n"
+        "def answer(request):\n"
+        "    ASKED.open('a').write('x')\n"
+        "    if BROKEN.exists() and 'Step 1' in request.messages[0].text:\n"
+        "        raise KeyError('quota')\n"
+        "    return '```python\\nARCHITECTURE = M,mA,M,M,M,M,M,M,M,M,M,M,M,M,M,M\\n```'.replace(' = M', ' = \"M').replace('M\\n`', 'M\"\\n`')\n"
+    )
+    (tmp_path / "broken").touch()
+    agent = find_agent(f"script:{place}")
+    with pytest.raises(PrerequisiteError, match=r"mine.py, line 6, failed: KeyError: 'quota'"):
+        played(tmp_path, played_sandbox(), agent)
+    assert [node.step_class for node in SeedFolder(tmp_path / "seed").nodes] == ["valid"]
+    (tmp_path / "broken").unlink()
+    nodes, ended = played(tmp_path, played_sandbox(), agent)
+    assert ([node.step_class for node in nodes], ended.why) == (["valid"] * 2, "steps")
+    assert asked.read_text() == "xxx"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.fixed_code import SolutionFileAgent
 from aira_bench.agents.llm.llm_agent import LlmAgent
+from aira_bench.agents.searchers.bayes import BayesAgent
 from aira_bench.errors import PrerequisiteError, RunStateError, TaskError, UsageError
 from aira_bench.hardware import usable_cores
 from aira_bench.keys import KeyRing, MachineKey
@@ -20,6 +21,7 @@ from aira_bench.scaffolds.greedy import Greedy
 from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
 from aira_bench.tasks.task import find_task
 from aira_bench.testing import PlayedWorld
+from aira_bench.world import SystemWorld
 from generated_runs import manifest, write_run
 
 UPSTREAM = Path(__file__).resolve().parents[1] / "folders" / "ParityClassificationAccuracy"
@@ -35,7 +37,7 @@ def resolved(**wishes: object) -> ResolvedRun:
 def test_gaps_are_filled_from_profile_agent_and_time() -> None:
     run = resolved()
     assert run.plan == RunPlan(
-        name="evolution-mad-2p-cpu-19700101-000000", agent="evolution", task="mad-2p", profile="cpu",
+        name="evolution-mad-2p-cpu-19700101-000000-0000", agent="evolution", task="mad-2p", profile="cpu",
         scaffold=run.agent.default_scaffold, fitness="hidden", seeds=(0,), steps=BUDGET.steps, hours=BUDGET.hours,
         step_timeout_s=BUDGET.step_timeout_s, evaluation_timeout_s=BUDGET.evaluation_timeout_s, concurrency=1,
     )  # fmt: skip
@@ -100,7 +102,7 @@ def test_numbers_that_no_run_can_have_are_a_usage_error(wishes: dict[str, object
         ({"profile": "gpu"}, "no profile 'gpu'"),
         ({"source": "synthetic"}, "makes its own data"),
         ({"agent": "script:/nowhere/solution.py"}, "cannot be read"),
-        ({"agent": "replay:nothing"}, "No run 'nothing'"),
+        ({"agent": "replay:nothing", "task": None}, "No run 'nothing'"),
     ],
 )
 def test_names_that_stand_for_nothing_are_refused_with_what_there_is(wishes: dict[str, object], message: str) -> None:
@@ -183,12 +185,48 @@ def recorded(tmp_path: Path) -> HostPaths:
 
 
 def test_a_replay_is_the_recorded_plan_under_another_name(recorded: HostPaths) -> None:
-    run = resolve(RunRequest("replay:old", steps=99, seeds=(7,), profile="paper"), recorded, PlayedWorld())
+    run = resolve(RunRequest("replay:old"), recorded, PlayedWorld())
     old = manifest("old", seeds=(0, 1), steps=3).plan
-    expected = {"agent": "replay:old", "name": "replay-old-19700101-000000", "max_tokens": None}
-    assert run.plan == old.model_copy(update=expected), "of the request, only name and source count"
+    expected = {"agent": "replay:old", "name": "replay-old-19700101-000000-0000", "max_tokens": None}
+    assert run.plan == old.model_copy(update=expected)
     named = resolve(RunRequest("replay:old", name="again"), recorded, PlayedWorld())
     assert (named.plan.name, named.agent.name) == ("again", "evolution")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "flags"),
+    [
+        ({"task": "mad-2p"}, "--task"),
+        ({"profile": "cpu"}, "--profile"),
+        ({"steps": 99}, "--steps"),
+        ({"seeds": (7,)}, "--seeds"),
+        ({"steps": 2, "seeds": (1, 2), "fitness": "claimed"}, "--fitness, --seeds, --steps"),
+        ({"step_timeout_s": 3.0}, "--step-timeout"),
+        ({"max_tokens": 3}, "--max-tokens"),
+    ],
+)
+def test_a_replay_is_asked_for_nothing_that_the_recorded_run_has_decided(
+    recorded: HostPaths, wishes: dict[str, object], flags: str
+) -> None:
+    """It was ignored: whoever asked for two steps got as many as there were."""
+    with pytest.raises(UsageError, match=rf"takes no {flags}\."):
+        resolve(RunRequest("replay:old", **wishes), recorded, PlayedWorld())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("agent", ["evolution", "random", "baseline"])
+def test_an_agent_that_can_never_propose_what_a_task_wants_is_refused_before_images_and_data(agent: str) -> None:
+    """It was told at its first proposal, when images were built and data was made."""
+    with pytest.raises(
+        UsageError, match=r"knows .* kinds architecture, module, script; .* submission.csv \(csv\)"
+    ) as caught:
+        resolved(agent=agent, task=str(UPSTREAM), profile="paper", fitness="claimed")
+    assert caught.value.hint == f"aira-bench run --agent script:FILE.py --task {UPSTREAM}"
+
+
+def test_a_searcher_of_architectures_is_refused_where_code_is_due() -> None:
+    bayes = BayesAgent()
+    assert "searches architectures" in bayes.fault_of(find_task("lra-listops").metadata.aira.artifact)
+    assert not bayes.fault_of(find_task("mad-2p").metadata.aira.artifact)
 
 
 def test_a_replay_asks_no_provider(recorded: HostPaths) -> None:
@@ -246,3 +284,10 @@ def test_a_run_goes_on_with_the_agent_s_file_as_it_was_or_not_at_all(tmp_path: P
     file.write_text(AGENT_FILE.format(number=2))
     with pytest.raises(RunStateError, match="its agent changed since it began"):
         reopen_agent(reopen(record.manifest.plan), paths, record)
+
+
+def test_two_default_names_of_one_second_differ_and_long_ones_end_in_what_tells_them_apart(tmp_path: Path) -> None:
+    paths, world = HostPaths(tmp_path / "home", tmp_path / "runs"), SystemWorld()
+    names = [resolve(replace(REQUEST, name=None), paths, world).plan.name for _ in range(3)]
+    assert len(set(names)) == 3
+    assert {len(name) for name in names} == {len("evolution-mad-2p-cpu-19700101-000000-0000")}

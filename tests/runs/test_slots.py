@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aira_bench.errors import UsageError
 from aira_bench.hardware import Gpu, Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
-from aira_bench.runs.host import Host, flavour_for, gives_gpus, slot_limits
-from aira_bench.runs.slots import split_cores
+from aira_bench.runs.host import Host, flavour_for, gives_gpus, slot_limits, wanted_of
+from aira_bench.runs.leases import deal
 from aira_bench.tasks.task import Task, find_task
 from aira_bench.testing import InMemorySandbox, PlayedWorld
 from generated_runs import manifest
@@ -21,21 +22,7 @@ MAD, LRA = find_task("mad-2p"), find_task("lra-listops")
 def machine(gpus: int) -> Host:
     hardware = Hardware("cpu", 4, 1024, tuple(Gpu("H100", f"GPU-{number}", 80_000) for number in range(gpus)))
     paths = HostPaths(Path("/nowhere/home"), Path("/nowhere/runs"))
-    return Host(paths, InMemorySandbox({}), PlayedWorld(), hardware, lambda flavour: ImageSet("a", "e"))
-
-
-@given(cores=st.sets(st.integers(0, 255), min_size=1, max_size=64).map(sorted), slots=st.integers(1, 80))
-def test_slots_share_no_core_while_there_are_enough_and_none_is_without(cores: list[int], slots: int) -> None:
-    dealt = split_cores(cores, slots)
-    assert len(dealt) == slots
-    assert all(dealt), "each has one at least"
-    assert {core for slot in dealt for core in slot} <= set(cores)
-    if slots <= len(cores):
-        given_out = [core for slot in dealt for core in slot]
-        assert len(given_out) == len(set(given_out))
-        assert len({len(slot) for slot in dealt}) == 1, "all slots are alike, so that steps compare"
-    else:
-        assert {core for (core,) in dealt} == set(cores), "with more slots than cores, each core is in use"
+    return Host(paths, InMemorySandbox({}), PlayedWorld(), hardware, lambda flavour, declared: ImageSet("a", "e"))
 
 
 @pytest.mark.parametrize(
@@ -50,17 +37,37 @@ def test_gpus_and_their_images_are_for_the_paper_profile_of_a_machine_that_has_s
     assert gives_gpus(host, profile) == (flavour != "cpu")
 
 
-@given(gpus=st.integers(0, 4), wanted=st.integers(1, 6), profile=st.sampled_from(["paper", "cpu"]))
+@given(gpus=st.integers(0, 4), slots=st.integers(1, 6), profile=st.sampled_from(["paper", "cpu"]))
 def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
-    gpus: int, wanted: int, profile: str
+    gpus: int, slots: int, profile: str
 ) -> None:  # fmt: skip
-    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": profile, "concurrency": wanted})
-    limits = slot_limits(machine(gpus), plan, MAD)
+    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": profile, "concurrency": slots})
+    wanted = wanted_of(machine(gpus), plan)
+    limits = slot_limits(plan, MAD, deal(wanted, wanted.cores, wanted.gpus))
     devices = [each.gpu_uuid for each in limits]
     if profile == "paper" and gpus:
-        assert devices == [f"GPU-{number}" for number in range(min(wanted, gpus))]
+        assert devices == [f"GPU-{number}" for number in range(min(slots, gpus))]
     else:
-        assert devices == [None] * wanted
+        assert devices == [None] * slots
     budget = MAD.profile(profile)
     assert {(each.memory_mib, each.workspace_mib) for each in limits} == {(budget.memory_mib, budget.workspace_mib)}
     assert {core for each in limits for core in each.cpus or ()} <= set(usable_cores())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "uuids"),
+    [(None, ["GPU-0", "GPU-1", "GPU-2"]), (("2", "GPU-0"), ["GPU-2", "GPU-0"]), (("1", "GPU-1"), ["GPU-1"])],
+)
+def test_gpus_are_chosen_by_number_or_uuid(chosen: tuple[str, ...] | None, uuids: list[str]) -> None:
+    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", "gpus": chosen})
+    assert list(wanted_of(machine(3), plan).gpus) == uuids
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [({"cores": (0, 9_999)}, "Core 9999 cannot be used here"), ({"gpus": ("7",)}, "GPU 7 is not used here")],
+)
+def test_cores_and_gpus_that_are_not_there_are_named(choice: dict[str, object], said: str) -> None:
+    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", **choice})
+    with pytest.raises(UsageError, match=said):
+        wanted_of(machine(2), plan)

@@ -147,6 +147,7 @@ def traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(DockerEngine, "connect", lambda: None)
     monkeypatch.setattr("aira_bench.runs.connect.DockerSandbox", lambda engine, runtime: sandbox)
+    monkeypatch.setattr("aira_bench.runs.connect.prune_trees", lambda *_: [])
     monkeypatch.setattr("aira_bench.runs.connect.ensure_images", lambda *_: ImageSet("agent:1", "evaluator:1"))
     arguments = ["run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--steps", str(STEPS)]
     args = build_parser().parse_args([*arguments, "--runs", str(tmp_path / "runs"), "--name", "traced"])

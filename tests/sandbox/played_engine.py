@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,8 @@ class PlayedEngine:
         self.volumes: dict[str, dict[str, str]] = {}
         self.fails: Callable[[str, int], Answer | None] = lambda request, times: None
         """Called with `METHOD /path` and how often it was asked; None lets the request succeed."""
+        self.slow_s = 0.0
+        """How long a removal takes."""
         self.requests: list[str] = []
         self._asked: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -62,6 +65,7 @@ class PlayedEngine:
         parts = urlsplit(unquote(path))
         place = parts.path.split("/", 2)[2] if parts.path.startswith("/v1.") else parts.path[1:]
         request = f"{method} /{place}"
+        time.sleep(self.slow_s if method == "DELETE" else 0.0)
         with self._lock:
             self.requests.append(request)
             self._asked[request] += 1

@@ -5,10 +5,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_steps import SMALL, SUBMISSION, RunCode
@@ -29,7 +30,7 @@ from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import failure_of
 from aira_bench.runs.session import SearchSession
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox import ending
+from aira_bench.sandbox import artifacts, ending
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.sandbox import (
     Artifact,
@@ -247,40 +248,85 @@ def test_files_that_do_not_fit_are_not_the_engine_s_failure(
     assert not issubclass(FilesTooLarge, SandboxError)
 
 
-def test_a_container_killed_by_another_s_hand_is_lost(
-    sandbox: DockerSandbox, engine: DockerEngine, spec: ContainerSpec, tmp_path: Path
+SERVE_ON = "import signal, time\nsignal.signal(15, lambda *_: exit(0))\n" + WRITE_AND_STAY
+BY_HAND: dict[str, tuple[str, float, Callable[[DockerEngine, str], object]]] = {
+    "killed": (WRITE_AND_STAY, 60.0, lambda engine, step: engine.api.kill(step)),
+    "told to end": (WRITE_AND_STAY, 60.0, lambda engine, step: engine.api.kill(step, signal="TERM")),
+    "interrupted": (WRITE_AND_STAY, 60.0, lambda engine, step: engine.api.kill(step, signal="INT")),
+    "stopped": (WRITE_AND_STAY, 60.0, lambda engine, step: engine.api.stop(step, timeout=1)),
+    "stopped, with a good end": (SERVE_ON, 60.0, lambda engine, step: engine.api.stop(step, timeout=5)),
+    "removed": (WRITE_AND_STAY, 60.0, lambda engine, step: engine.remove_container(step)),
+    "paused beyond its deadline": (WRITE_AND_STAY, 3.0, lambda engine, step: engine.api.pause(step)),
+}
+
+
+class OpenEngine(DockerEngine):
+    """One whose SDK tests may use, as a person uses the docker command."""
+
+    @property
+    def api(self) -> Any:  # noqa: ANN401 - the SDK is untyped
+        return self._api
+
+
+@pytest.mark.parametrize("how", list(BY_HAND))
+def test_a_container_that_somebody_ends_from_outside_has_no_outcome(
+    sandbox: DockerSandbox, spec: ContainerSpec, tmp_path: Path, how: str
 ) -> None:
-    container = sandbox.prepare(spec)
+    code, timeout_s, act = BY_HAND[how]
+    container, outside = sandbox.prepare(spec), OpenEngine.connect()
+    assert isinstance(outside, OpenEngine)
     with ThreadPoolExecutor(max_workers=1) as pool:
-        running = pool.submit(solve, container, "print('seen', flush=True)\n" + WRITE_AND_STAY, tmp_path, 60.0)
+        running = pool.submit(solve, container, "print('seen', flush=True)\n" + code, tmp_path, timeout_s)
         time.sleep(1.5)
-        engine.kill_container(container.containers.step)
-        with pytest.raises(StepLost, match="killed from outside") as caught:
+        act(outside, container.containers.step)
+        with pytest.raises(StepLost, match="from outside") as caught:
             running.result(timeout=30)
     container.close()
+    outside.close()
+    assert caught.value.why == "outside"
     assert caught.value.output is not None
     assert caught.value.output[0].head == b"seen\n"
 
 
-@pytest.mark.parametrize("by_engine", [True, False], ids=["by hand", "in any other way"])
+@pytest.mark.parametrize(
+    "code",
+    ["os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)", "os.kill(1, 15); time.sleep(9)", "os._exit(137)"],
+)
+def test_what_kills_itself_is_told_from_what_others_kill(run_code: RunCode, code: str) -> None:
+    """Nothing tells it from what a machine without memory kills, so a run does it again, once (`Doubt`)."""
+    outcome = run_code(f"import os, time\n{code}")
+    assert (outcome.ended, outcome.exit_code) == ("exited", 143 if "15" in code else 137)
+    assert outcome.is_unexplained
+
+
+def test_a_lack_of_memory_is_explained(run_code: RunCode) -> None:
+    outcome = run_code("held = []\nwhile True: held.append(bytearray(b'x') * (1 << 20))")
+    assert (outcome.ended, outcome.exit_code, outcome.is_unexplained) == ("out_of_memory", None, False)
+
+
+@pytest.mark.parametrize("how", ["killed", "removed", "paused", "in any other way"])
 def test_a_reader_that_ends_is_the_workspace_s_doing_unless_the_engine_was_told(
-    sandbox: DockerSandbox, engine: DockerEngine, spec: ContainerSpec, tmp_path: Path, by_engine: bool
+    sandbox: DockerSandbox, spec: ContainerSpec, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    container = sandbox.prepare(spec)
-    if by_engine:
-        engine.kill_container(container.containers.reader)
-        with pytest.raises(StepLost, match="reader was killed from outside"):
-            solve(container, "pass", tmp_path, 30.0)
-    else:
-        pid = int(engine.inspect_container(container.containers.reader)["State"]["Pid"])
+    monkeypatch.setattr(artifacts, "READ_TIMEOUT_S", 2.0)
+    container, outside = sandbox.prepare(spec), OpenEngine.connect()
+    assert isinstance(outside, OpenEngine)
+    reader = container.containers.reader
+    if how == "in any other way":
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(int(outside.inspect_container(reader)["State"]["Pid"]), signal.SIGKILL)
         except (PermissionError, ProcessLookupError):
             pytest.skip("the engine's processes are out of reach from here")
         rejected = solve(container, "pass", tmp_path, 30.0).artifacts["submission.csv"]
         assert isinstance(rejected, RejectedArtifact)
         assert rejected.reason == "unreadable"
+    else:
+        {"killed": outside.api.kill, "removed": outside.remove_container, "paused": outside.api.pause}[how](reader)
+        with pytest.raises(StepLost, match="reader was touched from outside") as caught:
+            solve(container, "pass", tmp_path, 30.0)
+        assert caught.value.why == "outside"
     container.close()
+    outside.close()
 
 
 def test_steps_leave_no_descriptor_open(run_code: RunCode, sandbox: DockerSandbox, run_id: str) -> None:

@@ -1,8 +1,10 @@
 """Containers of untrusted code have file trees of their own, leave no names behind, and lose no volume in a crash."""
 
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +19,9 @@ from small_steps import SMALL
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.images.stored_trees import UNFINISHED, prune_trees, stored_trees
 from aira_bench.sandbox import caches, ending, hardening
-from aira_bench.sandbox.caretaker import Caretaker
+from aira_bench.sandbox.caretaker import Caretaker, store_mount
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.sandbox import ArtifactRequest, ContainerSpec, Mount, StepOutcome
 from aira_bench.sandbox.trees import BARE_IMAGE, OwnTrees, key_of
@@ -265,6 +268,46 @@ def test_what_the_store_holds_is_listed_and_removed_while_it_is_mounted(
         assert outcome.stdout.head == b"10000\n"
     finally:
         caretaker.close()
+
+
+def test_trees_that_nothing_uses_any_more_are_removed_and_no_others(
+    own: DockerSandbox, engine: DockerEngine, spec: ContainerSpec, data: Mount, tmp_path: Path
+) -> None:
+    """They filled a disk with 65 GB: folders that are gone or have other content, and makers that were killed."""
+    trees, first = OwnTrees(engine, own.caretaker), key_of([data.content])
+    with contextlib.suppress(SandboxError):  # another test removed these, as another process would
+        own.prepare(replace(spec, mounts=(data,))).close()
+    in_use = own.prepare(replace(spec, mounts=(data,)))
+    later = replace(data, content=f"{data.content}-later")
+    own.prepare(replace(spec, mounts=(later,))).close()
+    kept = {stored.key for stored in stored_trees(engine) if stored.current}
+    assert {first, key_of([later.content])} <= kept, "the one is mounted, the other what the folder is now"
+    mine = {first, key_of([later.content])}
+    _leave_half_a_tree(engine, spec.image)
+    removed = prune_trees(engine, own.caretaker)
+    assert not mine & {stored.key for stored in removed}
+    assert [round(stored.size_mib) for stored in removed if stored.of == UNFINISHED] == [3]
+    in_use.close()
+    own.sweep(spec.run_id)
+    (gone,) = (stored for stored in prune_trees(engine, own.caretaker) if stored.key in mine)
+    assert gone.key == first, "nobody has it mounted now, and the folder has other content"
+    assert first not in trees.listed(spec.image)
+    shutil.rmtree(data.source)
+    assert key_of([later.content]) in {stored.key for stored in prune_trees(engine, own.caretaker)}
+    assert any(stored.current for stored in stored_trees(engine)), "the image's own stay"
+
+
+def _leave_half_a_tree(engine: DockerEngine, image: str) -> None:
+    """What a maker leaves that is killed at its work."""
+    write = "import os; os.makedirs('/store/half'); open('/store/half/usr.erofs.part', 'wb').write(bytes(3 << 20))"
+    body = {
+        "Image": image, "Entrypoint": ["python3", "-c", write], "User": "0:0",
+        "HostConfig": {"NetworkMode": "none", "Mounts": [store_mount()]},
+    }  # fmt: skip
+    container = engine.create_container(f"aira-half-{os.getpid()}", body)
+    engine.start_container(container)
+    assert engine.wait_container(container, 60) == 0
+    engine.remove_container(container)
 
 
 ORCHESTRATOR = """

@@ -10,6 +10,7 @@ import pytest
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox import hardening
+from aira_bench.sandbox import probe as probe_module
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.probe import ProbeCheck, probe
 from aira_bench.sandbox.sandbox import ContainerSpec
@@ -183,14 +184,15 @@ def test_a_container_that_answers_nothing_is_asked_again_by_another_one(engine: 
 
 
 def test_a_machine_that_never_answers_is_told_so_in_one_line_with_a_next_command(
-    engine: DockerEngine, image: str
+    engine: DockerEngine, image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(probe_module, "PAUSE_S", 0.0)
     bodies = Bodies(silent=99)
     with DockerSandbox(engine, bodies) as sandbox, pytest.raises(SandboxError) as caught:
-        probe(sandbox, image, witness_timeout_s=1)
-    assert bodies.made == 3, "the witness twice, and the one that must be killed"
+        probe(sandbox, image, witness_timeout_s=0.5)
+    assert bodies.made == 5, "four witnesses, and the one that must be killed"
     message = str(caught.value)
-    assert "ended by timeout after 1 s and said nothing; expected a report within 1 s" in message
+    assert "ended by timeout after 4 s and said nothing; expected a report within 4 s" in message
     assert message.endswith("Try: docker stats --no-stream")
     assert "\n" not in message
     assert "b''" not in message

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_bench.errors import TaskError, UsageError
+from aira_bench.requirement import read_requirement
 from aira_bench.tasks.metadata import read_metadata
 from aira_bench.tasks.task import Task, find_task, load_task, shipped_tasks
 
@@ -32,7 +33,7 @@ def write(folder: Path, values: object) -> Path:
 def test_an_upstream_folder_loads_without_a_block_of_ours() -> None:
     task = load_task(FOLDER)
     assert task.metadata.logging_info.shape == (200,)
-    assert task.metadata.prepare_code_python_requirements == ("-numpy",)
+    assert task.metadata.prepare_code_python_requirements == ("numpy",), "a list that lost its space"
     assert not task.metadata.aira.hidden_validation
     assert task.profile("cpu").steps == 8
     assert task.profile("paper").prepare_timeout_s == 14400
@@ -152,3 +153,69 @@ def test_any_change_of_a_file_changes_the_hash(tmp_path: Path) -> None:
 def test_descriptions_tell_agents_the_size_that_is_enforced(task: Task) -> None:
     told = re.findall(r"at most (\d+) KiB", task.description)
     assert set(told) <= {str(task.metadata.aira.artifact.max_kib)}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("numpy", ("numpy",)), ("-sktime", ("sktime",)), ("- sktime -numpy>=2", ("sktime", "numpy>=2")), ("", ()),
+        ([], ()), (["scikit-learn >= 1.4, <2", "jax[cpu]==0.5.*"], ("scikit-learn<2,>=1.4", "jax[cpu]==0.5.*")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["container", "evaluate_container", "prepare_code"])
+def test_packages_are_read_in_every_published_spelling(
+    tmp_path: Path, key: str, written: object, read: tuple[str, ...]
+) -> None:
+    name = f"{key}_python_requirements"
+    assert getattr(read_metadata(write(tmp_path, upstream() | {name: written})), name) == read
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "--index-url=http://evil.example/simple", "-r /etc/passwd", "-e .", "./local.whl", "../up", "/abs/pkg.whl",
+        "torch @ https://evil.example/torch.whl", "git+https://evil.example/x.git", "numpy; rm -rf /", "numpy && id",
+        "$(id)", "`id`", "numpy\n--pre", "numpy --pre", "numpy==1.0 --hash=sha256:00", "--pre", "nu mpy", "n\x00umpy",
+        "numpy; python_version < '3'", "numpy>=two", "numpy==", "", "nümpy", "a" * 201, "file:///etc/passwd", "-sktime",
+    ],
+)  # fmt: skip
+def test_nothing_but_names_and_versions_passes_for_a_package(tmp_path: Path, asked: str) -> None:
+    values = upstream() | {"evaluate_container_python_requirements": ["numpy", asked]}
+    with pytest.raises(TaskError, match=r"evaluate_container_python_requirements\.1: ") as caught:
+        read_metadata(write(tmp_path, values))
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_no_text_becomes_an_option_or_a_path(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        spelt = str(read_requirement(text))
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?[A-Za-z0-9.*+!<>=~,]*", spelt), spelt
+
+
+@pytest.mark.parametrize("text", ["[" * 2000 + "]" * 2000, "{a: " * 2000, "- " * 2000, "? " * 2000])
+def test_thousands_of_brackets_are_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "metadata.yaml"
+    path.write_text(f"x: {text}" if text[0] in "[{" else text)
+    with pytest.raises(TaskError, match=r"is not YAML as task folders use it: line 1: nested deeper than 16 levels"):
+        read_metadata(path)
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, upstream())
+    path.write_text(path.read_text() + "metric_lower_is_better: true\n")
+    with pytest.raises(TaskError, match="the key 'metric_lower_is_better' stands twice"):
+        read_metadata(path)
+
+
+@pytest.mark.parametrize("key", ["config", "scoring_column", "file_export_globs"])
+def test_an_empty_list_is_named_where_something_is_needed(tmp_path: Path, key: str) -> None:
+    values = upstream()
+    (values if key in values else values["logging_info"])[key] = []
+    with pytest.raises(TaskError, match=rf"{key}: .*at least 1 item.*\(seen: '\[\]'\)"):
+        read_metadata(write(tmp_path, values))
+
+
+def test_what_is_wrong_with_the_whole_is_told_without_showing_the_whole(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"\(set aira\.artifact\.name\)\.$"):
+        read_metadata(write(tmp_path, upstream() | {"file_export_globs": ["other.csv"]}))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -11,8 +12,18 @@ import yaml
 
 from aira_bench.errors import PrerequisiteError, TaskError, UsageError
 from aira_bench.paths import HostPaths
-from aira_bench.tasks.data_source import DataSource, RawData, choose_source, download_folder, provide_raw
+from aira_bench.sandbox.sandbox import Mount
+from aira_bench.tasks import raw_content as raw_content_module
+from aira_bench.tasks.data_source import (
+    DataSource,
+    RawData,
+    choose_source,
+    download_folder,
+    provide_raw,
+    raw_content,
+)
 from aira_bench.tasks.metadata import read_metadata
+from aira_bench.tasks.raw_content import content_of
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, find_task, load_task
 from file_server import FileServer, serve
@@ -97,7 +108,7 @@ def test_a_folder_stands_in_for_the_download(tmp_path: Path, paths: HostPaths) -
         provide(task, choose_source(task, str(folder)), paths)
     (folder / "a.txt").write_bytes(CONTENT)
     raw, _ = provide(task, choose_source(task, str(folder)), paths)
-    assert raw.mounts[0].source == folder
+    assert [(mount.source, str(mount.target)) for mount in raw.mounts] == [(folder / "a.txt", "/raw/a.txt")]
     assert raw.files["a.txt"]["sha256"] == SHA256
 
 
@@ -143,8 +154,8 @@ def test_synthetic_data_needs_no_file(tmp_path: Path, paths: HostPaths) -> None:
 def test_the_store_keeps_sources_and_versions_apart(tmp_path: Path, paths: HostPaths) -> None:
     task = text_task(tmp_path)
     folders = {
-        task_data(paths, task, "cpu", source=source, image=image).folder
-        for source in (None, "synthetic", "/some/folder")
+        task_data(paths, task, "cpu", raw=raw, image=image).folder
+        for raw in (None, "synthetic", "0" * 64)
         for image in ("evaluator:1", "evaluator:2")
     }
     assert len(folders) == 6
@@ -162,13 +173,106 @@ def test_a_choice_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
 
 def test_an_upstream_folder_still_finds_its_datasets(tmp_path: Path, paths: HostPaths) -> None:
     task = load_task(PARITY)
-    with pytest.raises(PrerequisiteError, match="--source DIR"):
+    expected = rf"expected .*/raw/Example/parity/default\. Try: aira-bench prepare {PARITY} --profile cpu --source DIR"
+    with pytest.raises(PrerequisiteError, match=expected):
         provide(task, choose_source(task, None), paths)
     (paths.raw_data / "Example" / "parity").mkdir(parents=True)
     for folder in (paths.raw_data, *paths.raw_data.rglob("*")):
         folder.chmod(0o755)
     raw, _ = provide(task, choose_source(task, None), paths)
-    assert raw.mounts[0].source == paths.raw_data
+    assert raw.mounts == (Mount(paths.raw_data / "Example" / "parity", PurePosixPath("/raw/Example/parity")),)
+
+
+@pytest.mark.parametrize("dataset", ["../../etc", "/etc", "a/../..", "..", ""])
+def test_a_dataset_is_a_folder_of_raw_data_and_no_other(tmp_path: Path, paths: HostPaths, dataset: str) -> None:
+    folder = tmp_path / PARITY.name
+    shutil.copytree(PARITY, folder)
+    values = yaml.safe_load((folder / "metadata.yaml").read_text())
+    values["logging_info"]["dataset"] = dataset
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(values))
+    task = load_task(folder)
+    for ask in (lambda: provide(task, DataSource(), paths), lambda: raw_content(task, "cpu", DataSource(), paths)):
+        with pytest.raises(TaskError, match=r"logging_info\.dataset"):
+            ask()
+
+
+def test_data_is_known_by_the_content_of_its_source(tmp_path: Path, paths: HostPaths) -> None:
+    """Files that were exchanged in place used to be reused under their folder's path."""
+    task, folder = text_task(tmp_path / "task"), tmp_path / "mine"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(CONTENT)
+    (folder / "of others.txt").write_bytes(b"1")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+
+    def content(place: Path) -> str | None:
+        return raw_content(task, "cpu", choose_source(task, str(place)), paths)
+
+    first = content(folder)
+    assert first == content(copy), "another path is the same data"
+    (folder / "of others.txt").write_bytes(b"2")
+    assert content(folder) == first, "what the task does not read does not count"
+    status = (folder / "a.txt").stat()
+    (folder / "a.txt").write_bytes(CONTENT.replace(b"public", b"PUBLIC"))
+    os.utime(folder / "a.txt", ns=(status.st_atime_ns, status.st_mtime_ns))
+    second = content(folder)
+    assert second != first, "of the same size and time"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    assert content(folder) == second, "what is gone is what it was: data that was made of it can still be used"
+    assert raw_content(task, "cpu", DataSource(), paths) is None
+    assert raw_content(task, "cpu", DataSource(synthetic=True), paths) == "synthetic"
+
+
+def test_a_link_that_containers_get_followed_is_known_by_what_it_leads_to(tmp_path: Path, paths: HostPaths) -> None:
+    task, folder = text_task(tmp_path / "task"), tmp_path / "mine"
+    folder.mkdir()
+    (folder / "a.txt").symlink_to(tmp_path / "elsewhere.txt")
+    seen = set()
+    for text in ("a", "b"):
+        (tmp_path / "elsewhere.txt").write_text(text)
+        seen.add(raw_content(task, "cpu", choose_source(task, str(folder)), paths))
+    assert len(seen) == 2
+
+
+def test_datasets_are_known_by_content_too(tmp_path: Path, paths: HostPaths) -> None:
+    task = load_task(PARITY)
+    file = paths.raw_data / "Example" / "parity" / "default" / "train.csv"
+    file.parent.mkdir(parents=True)
+    seen = []
+    for text in ("a", "b", "a"):
+        file.write_text(text)
+        seen.append(raw_content(task, "cpu", DataSource(), paths))
+    assert seen[0] == seen[2] != seen[1]
+    file.rename(file.with_name("test.csv"))
+    assert raw_content(task, "cpu", DataSource(), paths) != seen[2], "names count"
+    file.symlink_to("test.csv")
+    linked = raw_content(task, "cpu", DataSource(), paths)
+    file.unlink()
+    file.symlink_to("other.csv")
+    assert raw_content(task, "cpu", DataSource(), paths) != linked, "so do links"
+
+
+def test_a_second_look_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, notes = tmp_path / "raw", tmp_path / "notes"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a", "deep/b"):
+        (folder / name).write_bytes(name.encode())
+    monkeypatch.setattr(raw_content_module, "_SETTLED_NS", -1)
+    first = content_of(folder, ["a", "deep", "none"], notes)
+    monkeypatch.setattr(raw_content_module, "_sha256", lambda path: pytest.fail(f"{path} is read again"))
+    assert content_of(folder, ["deep", "none", "a"], notes) == first
+    (notes / next(notes.iterdir()).name).write_text("{")
+    monkeypatch.undo()
+    assert content_of(folder, ["a", "deep", "none"], notes) == first, "damaged notes cost time alone"
+
+
+def test_a_file_that_may_change_again_within_a_tick_is_not_remembered(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a").write_bytes(b"1")
+    content_of(tmp_path / "raw", ["a"], tmp_path / "notes")
+    (note,) = (tmp_path / "notes").iterdir()
+    assert json.loads(note.read_text())["files"] == {}
 
 
 @pytest.mark.parametrize(

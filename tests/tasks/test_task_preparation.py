@@ -91,8 +91,8 @@ def test_both_halves_are_made_once(task: Task, data: TaskData) -> None:
     assert (made, notes, roles) == (
         True,
         ["running prepare.py", "running evaluate_prepare.py"],
-        ["prepare"] * 2,
-    )
+        ["prepare"] * 3,
+    ), "both scripts, and a look at what evaluate.py imports"
     assert (data.public / "train.txt").read_text() == "cpu public"
     assert (data.hidden / "labels" / "test.txt").read_text() == "1 0 1"
     assert data.ready
@@ -177,6 +177,23 @@ def test_a_script_that_fails_leaves_nothing_and_says_why(
         assert list(data.folder.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("missing", ["import no_such_module", "from json import no_such_name", "def ("])
+def test_an_evaluation_that_cannot_begin_stops_preparation(task: Task, data: TaskData, missing: str) -> None:
+    """It used to refuse every submission, gold too, and to tell the reason to a file."""
+    script = task.folder / "evaluate.py"
+    script.write_text(f"{missing}\n{script.read_text()}")
+    with pytest.raises(
+        TaskError, match=r"evaluate\.py cannot be run: (ModuleNotFound|Import|Syntax)Error.*metadata\.yaml"
+    ):
+        prepare(task, data)
+    assert not data.folder.exists()
+
+
+def test_an_evaluation_that_knows_no_help_is_let_be(task: Task, data: TaskData) -> None:
+    (task.folder / "evaluate.py").write_text("import sys; sys.exit('usage: evaluate.py SUBMISSION')")
+    assert prepare(task, data)[0]
+
+
 def test_a_script_without_end_names_the_setting_that_ends_it(tmp_path: Path, data: TaskData) -> None:
     task = changed(tmp_path / "task", prepare="import time; time.sleep(60)", timeout_s=0.5)
     told = r"did not end within 0\.5 s; aira\.profiles\.cpu\.prepare_timeout_s in .*metadata\.yaml"
@@ -241,15 +258,15 @@ def test_a_store_is_told_apart_by_task_profile_image_and_source(task: Task, tmp_
     paths = HostPaths(tmp_path / "home", tmp_path / "runs")
     edited = changed(tmp_path / "edited", prepare=PREPARE + "\n# edited\n")
     stores = {
-        task_data(paths, each, profile, source=source, image=image).folder
+        task_data(paths, each, profile, raw=raw, image=image).folder
         for each in (task, edited)
         for profile in ("cpu", "paper")
-        for source in (None, "synthetic", "/data")
+        for raw in (None, "synthetic", "0" * 64)
         for image in ("evaluator:1", "evaluator:2")
     }
     assert len(stores) == 24
     assert {store.parent for store in stores} == {paths.tasks / task.name}
-    again = task_data(paths, load_task(task.folder), "cpu", source=None, image="evaluator:1")
+    again = task_data(paths, load_task(task.folder), "cpu", raw=None, image="evaluator:1")
     assert again.folder in stores
 
 

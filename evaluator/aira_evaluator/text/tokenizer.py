@@ -20,6 +20,8 @@ import numpy.typing as npt
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+SPLIT_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""How the library's byte-level pre-tokenizer cuts text, as GPT-2's does (Radford et al., 2019). For those who ask."""
 TOKENIZER_FILE = "tokenizer.json"
 BYTES_FILE = "token_bytes.npy"
 Tokens = npt.NDArray[np.uint16]
@@ -96,14 +98,20 @@ class BytePairTokenizer:
 
         Ids that do not end on a character's border come out with U+FFFD there.
         """
-        return b"".join(self._bytes_of[index] for index in ids).decode("utf-8", "replace")
+        return b"".join(self.bytes_by_id[index] for index in ids).decode("utf-8", "replace")
 
     def byte_lengths(self) -> npt.NDArray[np.int32]:
         """Bytes each token stands for, shape (vocabulary,); 0 for the beginning-of-document token."""
-        return np.array([len(piece) for piece in self._bytes_of], dtype=np.int32)
+        return np.array([len(piece) for piece in self.bytes_by_id], dtype=np.int32)
 
     @cached_property
-    def _bytes_of(self) -> list[bytes]:
+    def ids_by_bytes(self) -> dict[bytes, int]:
+        """The id of each token by the bytes it stands for; the beginning-of-document token stands for none."""
+        return {piece: index for index, piece in enumerate(self.bytes_by_id) if piece}
+
+    @cached_property
+    def bytes_by_id(self) -> list[bytes]:
+        """The bytes that each token stands for; none for the beginning-of-document token."""
         alphabet = byte_alphabet()
         pieces = [b""] * self.get_vocab_size()
         for piece, index in self._model.get_vocab().items():

@@ -14,6 +14,7 @@ named in the problem, so that the model can give it again. Lines are matched who
 import re
 from dataclasses import dataclass
 
+from aira_bench.agent_code.reasoning import without_reasoning
 from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES
 from aira_bench.record.node import Change
 
@@ -41,7 +42,7 @@ class Edited:
 
 def apply_answer(code: str, answer: str) -> Edited:
     """Apply every block of an answer, all or none."""
-    edits, problem = parse_edits(answer)
+    edits, problem = parse_edits(without_reasoning(answer))
     if problem:
         return Edited("", (), problem)
     return apply_edits(code, edits)

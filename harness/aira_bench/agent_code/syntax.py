@@ -22,6 +22,10 @@ class UnreadableCode(ValueError):
     """The text is no Python, or no Python that is read here; the message is worded for the model."""
 
 
+class NotPython(UnreadableCode):
+    """The text is no Python."""
+
+
 def parse(source: str) -> ast.Module:
     """Return the syntax tree.
 
@@ -54,7 +58,7 @@ def parse_any(source: str) -> ast.Module:
             warnings.simplefilter("ignore")  # they would quote the code on the terminal
             return ast.parse(source)
     except SyntaxError as error:
-        raise UnreadableCode(f"line {error.lineno}: {error.msg}") from None
+        raise NotPython(f"line {error.lineno}: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise UnreadableCode(f"it cannot be parsed ({type(error).__name__})") from None
 

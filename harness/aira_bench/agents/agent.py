@@ -17,11 +17,25 @@ from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.policy import Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.task import Task
+from aira_bench.waiting import Waits
 from aira_contract.settings import ProfileName
 
 FitnessSource = Literal["hidden", "claimed"]
 _MOST_PLAN_CHARS = 100_000
 """Of a plan or a summary that one line of a journal holds."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a step of an agent runs on, as far as it is known."""
+
+    cores: int = 0
+    """That a step has at most; 0 where that is not known."""
+    gpu: str = ""
+    """The name of its GPU; empty without one."""
+    gpu_memory_mib: int = 0
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions of Python and of what the task asks for, by name."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,9 @@ class Brief:
     data_preview: str = ""
     public: Path = Path("data")
     """The public data on the host."""
+    environment: Environment = field(default_factory=Environment)
+    literature: str = ""
+    """Summaries of papers that come with the task's data."""
 
 
 def brief_for(
@@ -50,6 +67,8 @@ def brief_for(
     fitness: FitnessSource = "hidden",
     step_timeout_s: float | None = None,
     data_preview: str = "",
+    environment: Environment | None = None,
+    literature: str = "",
 ) -> Brief:
     """Return what agents are told of a task; without `step_timeout_s`, with the profile's.
 
@@ -69,6 +88,8 @@ def brief_for(
         memory_mib=budgets.memory_mib,
         data_preview=data_preview,
         public=public,
+        environment=environment or Environment(),
+        literature=literature,
     )
 
 
@@ -88,6 +109,8 @@ class Situation:
     step: int = 0
     calls: Path = Path("calls")
     """Where this step's model calls are recorded."""
+    waits: Waits = field(default_factory=Waits)
+    """For pauses that a provider asks for: they are none of the seed's hours, and end when the run is stopped."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +134,10 @@ class StepReport:
     seconds: float
     stdout: str
     stderr: str
+    outcome: str = ""
+    """Its class and fitness, and why it failed; empty where the analysis comes before the judge (`Brief.fitness`)."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """What its fitness is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +241,9 @@ class Agent(Protocol):
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
         """Return what the step showed: whether it is a bug, a summary, a metric. None from agents that do not look.
 
+        Where hidden validation steers, the step has been judged and `report` says so; where the agent's own number
+        does, the judge comes after, since an analysis may refuse that number.
+
         Raises:
             ModelError: the provider is not available.
             BudgetExceeded: the next model call could break a hard budget.
@@ -231,6 +261,10 @@ class UnlookingAgent:
     def missing(self) -> tuple[str, ...]:
         """Commands that install what this machine lacks before the agent can propose anything."""
         return ()
+
+    def fault_of(self, artifact: ArtifactSpec) -> str:
+        """Why it can never propose an artifact, in words; empty for one that it can, data permitting."""
+        return ""
 
     def provenance(self) -> Provenance:
         """Return a provenance without prompts and without a card."""

@@ -1,6 +1,5 @@
 """Agents by name: searchers, models on cards, files of the user's, and replays of recorded runs."""
 
-import ast
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,11 +7,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Protocol
 
-from aira_bench.agent_code.syntax import UnreadableCode, parse_any
 from aira_bench.agents.agent import Agent
+from aira_bench.agents.answer_file import defines_answer, load_model
 from aira_bench.agents.fixed_code import NoopAgent, SolutionFileAgent
 from aira_bench.agents.llm.llm_agent import LlmAgent
-from aira_bench.agents.llm.model_sources import Budgets, FunctionSource, ProviderSource, ReplaySource, load_function
+from aira_bench.agents.llm.model_sources import FunctionSource, ProviderSource, ReplaySource
+from aira_bench.agents.llm.spending import Budgets
 from aira_bench.agents.searchers.architectures import ArchitectureSpace
 from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent
 from aira_bench.agents.searchers.modules import ModuleSpace
@@ -22,7 +22,6 @@ from aira_bench.cards.card import missing_to_use
 from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.extensions import Catalog, find_extension, installed
-from aira_bench.llm.recording import ScriptedModel
 from aira_bench.paths import HostPaths, host_paths
 from aira_bench.record.folder import find_run
 from aira_bench.record.trust import require_plain
@@ -67,7 +66,6 @@ SEARCHERS: Mapping[str, BuiltIn] = {
     )
 }  # fmt: skip
 AGENTS: Catalog[Agent] = Catalog("agent", SEARCHERS, Agent)
-FUNCTION_NAME = "answer"
 
 
 @dataclass(frozen=True)
@@ -141,13 +139,18 @@ def _from_card(name: str, options: AgentOptions) -> Agent:
 
 def _from_file(path: Path, options: AgentOptions) -> Agent:
     fixed = SolutionFileAgent.load(path)
-    try:
-        body = parse_any(fixed.code).body
-    except UnreadableCode:
-        body = []  # a broken solution is submitted like any other, and fails in its container
-    if not any(isinstance(item, ast.FunctionDef) and item.name == FUNCTION_NAME for item in body):
+    if not defines_answer(path, fixed.code):
         return fixed
-    return LlmAgent(fixed.name, FunctionSource(ScriptedModel(fixed.name, load_function(path))), memory=options.memory)
+    return LlmAgent(fixed.name, FunctionSource(load_model(path, fixed.name)), memory=options.memory)
+
+
+def told_of(agent: Agent) -> str:
+    """What a user's file was taken for, in words; empty for other agents."""
+    if isinstance(agent, SolutionFileAgent):
+        return f"{agent.name} is a solution: it runs in a container at every step (it defines no answer(request))"
+    if isinstance(agent, LlmAgent) and agent.name.startswith("script:"):
+        return f"{agent.name} defines answer(request): it is asked in place of a model, in this process"
+    return ""
 
 
 def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
@@ -167,14 +170,27 @@ def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
     return LlmAgent(plan.agent, ReplaySource(folder), memory=plan.memory == "paper")
 
 
-def agent_rows() -> list[AgentRow]:
-    """Return every agent that can be named, with what is missing to use it."""
+def agent_rows(faults: list[UsageError] | None = None) -> list[AgentRow]:
+    """Return every agent that can be named, with what is missing to use it.
+
+    Args:
+        faults: takes what is wrong with each card that cannot be read, which then has no row.
+
+    Raises:
+        UsageError: a card cannot be read, and there is no list to name it in.
+    """
     searchers = [
         AgentRow(agent.name, "searcher", agent.describe(), missing=agent.missing()) for agent in SEARCHERS.values()
     ]
     models = []
     for name in card_names(os.environ):
-        card = find_card(name, os.environ)
+        try:
+            card = find_card(name, os.environ)
+        except UsageError as error:
+            if faults is None:
+                raise
+            faults.append(error)
+            continue
         price = "unknown"
         if card.prices and card.prices.usd_per_mtok_input is not None and card.prices.usd_per_mtok_output is not None:
             price = f"{card.prices.usd_per_mtok_input:g} / {card.prices.usd_per_mtok_output:g} ({card.prices.as_of})"

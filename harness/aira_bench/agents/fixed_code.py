@@ -38,7 +38,7 @@ class SolutionFileAgent(UnlookingAgent):
             UsageError: it is not there, no plain file, too large, or not UTF-8 text.
         """
         try:
-            return cls(name=f"script:{path.name}", code=read_text(path, MOST_BYTES))
+            return cls(name=f"script:{path.name}", code=read_text(path, MOST_BYTES).removeprefix("\ufeff"))
         except (OSError, Unacceptable) as error:
             raise UsageError(f"The solution file {path} cannot be read: {reason(error)}.") from error
 

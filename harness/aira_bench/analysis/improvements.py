@@ -16,7 +16,7 @@ from aira_bench.agent_code.features import FeatureVector, changed_features
 from aira_bench.agent_code.reading import NotRead, read_in_process
 from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES
 from aira_bench.errors import RunStateError, UsageError
-from aira_bench.files import Unacceptable, read_file
+from aira_bench.files import Unacceptable, read_recorded
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.node import Node
 from aira_bench.record.run_record import RunRecord
@@ -55,7 +55,7 @@ def run_improvements(run: RunRecord, against: Against) -> list[Improvement]:
 
     Raises:
         UsageError: the run's submissions are no training scripts.
-        RunStateError: a script of a valid step is missing.
+        RunStateError: a script of a valid step is missing, or is not the one that was scored.
     """
     manifest, found = run.manifest, []
     for seed in run.seeds:
@@ -66,7 +66,8 @@ def run_improvements(run: RunRecord, against: Against) -> list[Improvement]:
                 hint="aira-bench tasks",
             )
         pairs = list(improvement_steps(seed.nodes, lower_is_better=manifest.lower_is_better, against=against))
-        vectors = _vectors(seed.folder, sorted({node.step for pair in pairs for node in pair}))
+        compared = {node.step: node for pair in pairs for node in pair}
+        vectors = _vectors(seed.folder, [compared[step] for step in sorted(compared)])
         for node, other in pairs:
             assert node.fitness is not None
             assert other.fitness is not None
@@ -99,21 +100,20 @@ def improvement_steps(nodes: Sequence[Node], *, lower_is_better: bool, against: 
             best = node
 
 
-def _vectors(folder: SeedFolder, steps: Sequence[int]) -> dict[int, FeatureVector]:
+def _vectors(folder: SeedFolder, nodes: Sequence[Node]) -> dict[int, FeatureVector]:
     """Features of the scripts of these steps; no values where one could not be read."""
-    answers = read_in_process("features", [_script(folder, step) for step in steps])
+    answers = read_in_process("features", [_script(folder, node) for node in nodes])
     unread = FeatureVector(False, {})
     vectors = (unread if isinstance(answer, NotRead) else FeatureVector(**answer) for answer in answers)
-    return dict(zip(steps, vectors, strict=True))
+    return dict(zip((node.step for node in nodes), vectors, strict=True))
 
 
-def _script(folder: SeedFolder, step: int) -> str:
-    """The script; of one that is too long, only so much that its reader sees that it is."""
-    path = folder.node(step) / SCRIPT_FILE
+def _script(folder: SeedFolder, node: Node) -> str:
+    """The script that was scored; of one that is too long, only so much that its reader sees that it is."""
+    path = folder.node(node.step) / SCRIPT_FILE
     try:
-        data = read_file(folder.path, str(path.relative_to(folder.path)), MOST_BYTES)
-    except FileNotFoundError as error:
-        raise RunStateError(f"{path} of a valid step cannot be read: it is missing.") from error
+        recorded = node.artifact_sha256 or "none"
+        data = read_recorded(folder.path, str(path.relative_to(folder.path)), MOST_BYTES, recorded)
     except Unacceptable as error:
         raise RunStateError(f"{path} of a valid step cannot be read: {error}.") from error
     return data[: LONGEST_CODE_BYTES + 1].decode("utf-8", "replace")

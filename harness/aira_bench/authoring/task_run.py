@@ -7,7 +7,6 @@ Not covered: whether the score measures what the task is about.
 """
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +18,14 @@ from aira_bench.authoring.findings import Finding, Tell
 from aira_bench.authoring.place import CheckedTask
 from aira_bench.authoring.public_labels import find_public_labels
 from aira_bench.errors import TaskError
-from aira_bench.images.flavour import load_flavour
-from aira_bench.runs.host import Host, agent_spec, flavour_for, lacked_packages
+from aira_bench.runs.host import Host, agent_spec, declared_packages, flavour_for
 from aira_bench.runs.outcomes import failure_of
 from aira_bench.sandbox.sandbox import ArtifactRequest
 from aira_bench.tasks.data_source import DataSource, provide_raw
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
+from aira_bench.unfinished import staging_folder
 from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
 from aira_contract.settings import ProfileName
 
@@ -60,8 +59,7 @@ def run_task(
         PrerequisiteError: raw data or images are not to be had.
         SandboxError: the container engine failed.
     """
-    images = host.build_images(flavour_for(task, profile, host.hardware))
-    _tell_lacking(host, task, profile, tell)
+    images = host.build_images(flavour_for(task, profile, host.hardware), declared_packages(task))
     with _scratch_folder(host) as scratch:
         place = CheckedTask(
             host, task, profile, TaskData(scratch / "data"), images, f"check-{host.world.new_id()}", scratch, tell
@@ -88,20 +86,9 @@ def with_timeout(task: Task, timeout_s: float) -> Task:
 @contextlib.contextmanager
 def _scratch_folder(host: Host) -> Iterator[Path]:
     """A folder that containers can be shown and that nobody else can enter: it will hold labels."""
-    folder = host.paths.home / "checks" / host.world.new_id()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700)
-    try:
+    host.paths.checks.mkdir(parents=True, exist_ok=True)
+    with staging_folder(host.paths.checks / "check", host.world.new_id()) as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _tell_lacking(host: Host, task: Task, profile: ProfileName, tell: Tell) -> None:
-    flavour = load_flavour(flavour_for(task, profile, host.hardware))
-    if lacked := lacked_packages(task, flavour):
-        seen = f"the {flavour.name} images lack {', '.join(lacked)}, which is never installed"
-        tell(Finding("metadata.yaml", seen, is_remark=True))
 
 
 def _make_data(place: CheckedTask, source: DataSource, note: Callable[[str], None]) -> None:

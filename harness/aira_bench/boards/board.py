@@ -67,7 +67,7 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing) -> list[Table]:
         unseen.update((_place(manifest), _entry(manifest, SIGNED_HERE), seed) for seed in seeds)
     for run in runs:
         for seed in run.seeds:
-            entry = _entry(run.manifest, ring.describe_all(seed.signers or (run.signer,)))
+            entry = _entry(run.manifest, ring.describe_all(seed.signers or (run.signer,)), changed_names(run))
             results = found[_place(run.manifest)][entry].setdefault(seed.seed, [])
             results.append(seed_result(seed, run.manifest))
     return [_table(place, entries, unseen) for place, entries in sorted(found.items(), key=lambda item: str(item[0]))]
@@ -89,10 +89,15 @@ def _place(manifest: Manifest) -> _Place:
     return section, conditions
 
 
-def _entry(manifest: Manifest, record: str) -> Entry:
+def changed_names(run: RunRecord) -> str:
+    """Return the names of what changed in the course of a run with its user's consent, sorted; empty if nothing did."""
+    return ", ".join(sorted({each.what for accepted in run.accepted for each in accepted.differences}))
+
+
+def _entry(manifest: Manifest, record: str, changed: str = "") -> Entry:
     plan = manifest.plan
     agent, scaffold = manifest.named("agent", plan.agent), manifest.named("scaffold", plan.scaffold)
-    return Entry(agent, scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word)
+    return Entry(agent, scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word, changed)
 
 
 def _table(

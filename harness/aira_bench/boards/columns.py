@@ -87,6 +87,11 @@ def _run_again(row: Row) -> str:
     return ", ".join(again[:3]) + (f" and {len(again) - 3} more" if len(again) > 3 else "") or "-"
 
 
+def _changed(row: Row) -> str:
+    names = row.entry.changed.split(", ") if row.entry.changed else []
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "") or "-"
+
+
 def _confirmed(row: Row) -> str:
     """The figure, and of how many seeds it is where that is not all of those with a test score."""
     known, all_seeds = row.confirmed.count if row.confirmed else 0, row.test.count if row.test else 0
@@ -214,6 +219,10 @@ COLUMNS = (
         "against a corrected figure). Published figures are of the paper's sizes.",
     ), spread=True),
     Column("normalized_corrected", lambda row: row.normalized_corrected, spread=True),
+    Column("changed", lambda row: row.entry.changed or None, Shown(
+        45, "changed", _changed,
+        "what was not as recorded when the runs went on, which their user accepted (aira-bench status names it).",
+    )),
 )  # fmt: skip
 
 

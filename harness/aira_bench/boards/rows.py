@@ -2,7 +2,7 @@
 
 A figure of a row is defined here once, as a property of `Row`; `aira_bench.boards.columns` says which figures
 boards show. Three kinds of seeds enter them. *Ended*: the seed came to its end. *Judged*: ended, and infrastructure
-let at least one of its steps run code, so that its failure is its own. *Ranked*: ended with a submission for which
+left at least one of its steps a result, so that its failure is its own. *Ranked*: ended with a submission for which
 neither the judge nor a confirmation found a reason not to rank it, and which waits for no confirmation.
 
 Not covered: which seeds share a row, and rows a table (`aira_bench.boards.board`).
@@ -36,6 +36,9 @@ class Entry:
     """Whose the records are: `signed here`, `signed by KEY (trusted)` or `(unknown key)`, or `unsigned`."""
     isolation: str
     """The least that separated its containers of untrusted code from others (`Manifest.isolation_word`)."""
+    changed: str = ""
+    """What the runs went on without that they had begun with, with their user's consent: names, sorted; empty if
+    nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,7 @@ class SeedResult:
     steps: int
     valid_steps: int
     infra_errors: int
-    """Steps that infrastructure left without a result, whether or not their code had run."""
-    lost_steps: int
-    """Infrastructure errors before any of the step's code ran: left out of rates."""
+    """Steps that infrastructure left without a result: in no rate, whether or not their code had run."""
     retries: int
     """What was tried again: phases after infrastructure failed, and steps after a stop or a crash."""
     wall_s: float
@@ -112,8 +113,7 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
         ended=ended is not None,
         steps=len(nodes),
         valid_steps=sum(node.is_valid for node in nodes.values()),
-        infra_errors=sum(node.step_class == "infra_error" for node in nodes.values()),
-        lost_steps=sum(node.is_lost for node in nodes.values()),
+        infra_errors=sum(node.is_lost for node in nodes.values()),
         retries=sum(node.attempts - 1 for node in nodes.values()) + record.restarts,
         wall_s=sum(node.timings.total_s for node in nodes.values()),
         submitted=chosen,
@@ -165,8 +165,8 @@ class Row:
 
     @cached_property
     def judged(self) -> tuple[SeedResult, ...]:
-        """Ended seeds but those in all of whose steps infrastructure failed before any code ran."""
-        return tuple(result for result in self.ended if result.steps == 0 or result.steps > result.lost_steps)
+        """Ended seeds but those all of whose steps infrastructure took."""
+        return tuple(result for result in self.ended if result.steps == 0 or result.steps > result.infra_errors)
 
     @property
     def valid_submission_rate(self) -> float | None:
@@ -175,14 +175,13 @@ class Row:
 
     @property
     def valid_step_rate(self) -> float | None:
-        """Valid steps over steps taken. One that infrastructure ended after its code ran counts as not valid, so that
-        no failure of that kind is worth causing."""
+        """Valid steps over steps that came to something."""
         return _share(sum(each.valid_steps for each in self.results), self.steps)
 
     @property
     def steps(self) -> int:
-        """Steps taken, without those lost before any of their code ran."""
-        return sum(each.steps - each.lost_steps for each in self.results)
+        """Steps that came to something: all but those that infrastructure took."""
+        return sum(each.steps - each.infra_errors for each in self.results)
 
     @property
     def infra_errors(self) -> int:

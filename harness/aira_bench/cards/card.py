@@ -9,6 +9,8 @@ Which URL a card's calls go to, first match wins:
 3. the card's `base_url`;
 4. the provider's public address; an `openai-compatible` server has none.
 
+A server that asks for a key although its card names no variable for one gets what `AIRA_API_KEY_<NAME>` holds.
+
 Not covered: whether the provider knows the model; the first call finds that out.
 """
 
@@ -20,7 +22,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from aira_bench.cards.provider_keys import Missing, key_problem
+from aira_bench.cards.provider_keys import CardProblem, is_this_machine, key_problem
 from aira_bench.errors import UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import find_extension, is_reference
@@ -165,7 +167,16 @@ class Card(_Schema):
     @property
     def url_override_variable(self) -> str:
         """The environment variable that overrides this card's URL."""
-        return "AIRA_BASE_URL_" + re.sub(r"[^A-Z0-9]", "_", self.name.upper())
+        return "AIRA_BASE_URL_" + self._spelt_name
+
+    @property
+    def own_key_variable(self) -> str:
+        """The environment variable that holds this card's key, whatever other cards use."""
+        return self.key_variable or "AIRA_API_KEY_" + self._spelt_name
+
+    @property
+    def _spelt_name(self) -> str:
+        return re.sub(r"[^A-Z0-9]", "_", self.name.upper())
 
 
 def check_url(url: str) -> str:
@@ -203,28 +214,36 @@ def resolve_base_url(card: Card, environ: Mapping[str, str]) -> str | None:
     return card.base_url or PUBLIC_BASE_URLS.get(card.provider)
 
 
+def resolve_key(card: Card, environ: Mapping[str, str]) -> str | None:
+    """Return the key `card`'s calls go with; None if it needs none and the user has set none."""
+    return environ.get(card.own_key_variable, "").strip() or None
+
+
 def missing_to_use(card: Card, environ: Mapping[str, str]) -> list[str]:
     """Return what the user still has to do before this card works, as imperatives; empty when nothing is missing."""
     return [one.todo for one in all_missing(card, environ)]
 
 
-def all_missing(card: Card, environ: Mapping[str, str]) -> list[Missing]:
+def all_missing(card: Card, environ: Mapping[str, str]) -> list[CardProblem]:
     """Return what the user still has to do before this card works, with the command for each."""
-    missing: list[Missing] = []
-    key = environ.get(card.key_variable, "").strip() if card.key_variable else "none needed"
-    if not key:
-        missing.append(Missing(f"set {card.key_variable}", f"export {card.key_variable}=..."))
-    elif not (key.isascii() and key.isprintable()):
-        todo = f"set {card.key_variable} to a key of printable ASCII characters"
-        missing.append(Missing(todo, f"export {card.key_variable}=..."))
+    missing: list[CardProblem] = []
+    key, of_key = resolve_key(card, environ), card.own_key_variable
+    if key is None and card.key_variable:
+        missing.append(CardProblem(f"set {of_key}", f"export {of_key}=..."))
+    elif key is not None and not (key.isascii() and key.isprintable()):
+        missing.append(CardProblem(f"set {of_key} to a key of printable ASCII characters", f"export {of_key}=..."))
     variable = card.base_url_variable or card.url_override_variable
     try:
         url = resolve_base_url(card, environ)
     except ValueError as error:
-        return [*missing, Missing(f"mend the URL: {error}", f"export {variable}=...")]
+        return [*missing, CardProblem(f"mend the URL: {error}", f"export {variable}=...")]
     if url is None:
         todo = f"set {variable} to the URL of an OpenAI-compatible server that serves {card.model}"
-        missing.append(Missing(todo, f"export {variable}=..."))
-    elif card.key_variable and not missing and (problem := key_problem(card.key_variable, url, variable, environ)):
-        missing.append(problem)
+        missing.append(CardProblem(todo, f"export {variable}=..."))
+    elif key is not None and not missing:
+        host = (urlsplit(url).hostname or "").lower()
+        typed = is_this_machine(host) or bool(environ.get(card.url_override_variable))
+        named = card.key_variable is None and typed
+        problem = key_problem(of_key, url, variable, environ, is_named_for_it=named)
+        missing += [problem] if problem else []
     return missing

@@ -5,6 +5,7 @@ of the same name.
 """
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from aira_bench.cards.card import Card
 from aira_bench.errors import UsageError
 from aira_bench.files import Unacceptable, read_text, reason
+from aira_bench.paths import user_home
 
 _SHIPPED = Path(__file__).parent / "shipped"
 _LARGEST_BYTES = 16 << 10
@@ -22,8 +24,9 @@ _LARGEST_BYTES = 16 << 10
 
 
 def user_folder(environ: Mapping[str, str]) -> Path:
-    """Return where the user's own cards lie; it need not exist."""
-    config_home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or Path.home()) / ".config")
+    """Return where the user's own cards lie; it need not exist, and does not for a user without a home."""
+    home = environ.get("HOME") or user_home()
+    config_home = environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else os.devnull)
     return Path(config_home) / "aira-bench" / "agents"
 
 

@@ -29,7 +29,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Confirm and show the board."""
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.run import show_board
+    from aira_bench.cli.ending import show_board
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group
@@ -17,6 +18,7 @@ from rich.progress import Progress as Bars
 from rich.progress import TaskID as BarId
 from rich.table import Table
 
+from aira_bench.errors import AiraError
 from aira_bench.escaping import one_line
 from aira_bench.runs.session import Progress
 from aira_bench.tasks.download import Transfer
@@ -24,6 +26,8 @@ from aira_bench.terminal import cell, line, progress_console
 
 PLAIN_SHARE = 0.1
 """Without a terminal, a download is a line for each such share of it."""
+PLAIN_WAIT_S = 10.0
+"""Without a terminal, what a seed waits for is a line once in so many seconds."""
 
 
 class RunDisplay:
@@ -36,6 +40,12 @@ class RunDisplay:
         self._rows: dict[int, Progress] = {seed: Progress(seed, 0, "waiting") for seed in seeds}
         self._best: dict[int, float] = {}
         self._last: dict[int, str] = {}
+        self._waits_told_s: dict[int, float] = {}
+        self._is_live = self._is_stopping = False
+        self.spent: dict[int, str] = {}
+        """What was said of the budget, by the seeds that it ended."""
+        self.halted: dict[int, AiraError] = {}
+        """What seeds halted for."""
         self._started_s = time.monotonic()
         self._bars = Bars(
             TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
@@ -52,6 +62,12 @@ class RunDisplay:
     def watch(self, progress: Progress) -> None:
         """Take news of a seed; called from its thread."""
         with self._lock:
+            if (failure := progress.halted) is not None:
+                self.halted[progress.seed] = failure
+                step = self._rows[progress.seed].step
+                progress = replace(progress, step=step, last=f"halted: {failure.message}")
+            if progress.ended == "budget":
+                self.spent[progress.seed] = progress.last
             self._rows[progress.seed] = progress
             if progress.best is not None:
                 self._best[progress.seed] = progress.best
@@ -59,6 +75,19 @@ class RunDisplay:
                 self._last[progress.seed] = progress.last
                 if not self._console.is_terminal:
                     self.note(f"seed {progress.seed} step {progress.step}/{self._steps}: {progress.last}")
+            elif progress.waits_for not in (None, "slot") and not self._console.is_terminal:
+                self._tell_wait(progress)
+
+    def _tell_wait(self, progress: Progress) -> None:
+        now_s = time.monotonic()
+        if now_s - self._waits_told_s.get(progress.seed, -PLAIN_WAIT_S) >= PLAIN_WAIT_S:
+            self._waits_told_s[progress.seed] = now_s
+            self.note(f"seed {progress.seed} step {progress.step}/{self._steps}: {progress.phase}")
+
+    def show_stopping(self) -> bool:
+        """Say below the rows that the run is being stopped; False where they are not on screen."""
+        self._is_stopping = True
+        return self._is_live
 
     def transfer(self, news: Transfer) -> None:
         """Take news of a download."""
@@ -86,8 +115,12 @@ class RunDisplay:
         if not self._console.is_terminal or self._console.quiet:
             yield
             return
-        with Live(self, console=self._console, refresh_per_second=4, transient=True):
-            yield
+        self._is_live = True
+        try:
+            with Live(self, console=self._console, refresh_per_second=4, transient=True):
+                yield
+        finally:
+            self._is_live = False
 
     def __rich__(self) -> Group:
         """Bars and rows as they stand now."""
@@ -105,5 +138,8 @@ class RunDisplay:
                 best = f"{self._best[seed]:.4f}" if seed in self._best else "-"
                 step = f"{row.step}/{self._steps}"
                 table.add_row(str(seed), step, best, cell(self._last.get(seed, "-")), cell(row.phase))
-        table.caption = f"{time.monotonic() - self._started_s:.0f} s, Ctrl-C stops and keeps what is done"
+        way_out = "Ctrl-C stops and keeps what is done"
+        if self._is_stopping:
+            way_out = "stopping; Ctrl-C once more ends at once"
+        table.caption = f"{time.monotonic() - self._started_s:.0f} s, {way_out}"
         return table

@@ -13,7 +13,7 @@ _EPILOG = """examples:
   aira-bench images prune
 
 File trees are copies of an image or a data folder that containers of untrusted code get for themselves; a run makes
-them at first need. `prune` removes those of images and folders that are gone.
+them at first need. `prune` removes those of images and folders that are gone, as `build` and the start of a run do.
 """
 
 
@@ -38,13 +38,15 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.docker_engine import DockerEngine
     from aira_bench.images.ensure import build_images, planned_images
     from aira_bench.images.flavour import LABEL
-    from aira_bench.images.stored_trees import prune_trees, stored_trees
+    from aira_bench.images.stored_trees import freed, prune_trees, stored_trees
     from aira_bench.terminal import say_json
 
     engine = DockerEngine.connect()
     if args.action == "build":
         note = RunDisplay((), 0, quiet=args.json).note
         rows = [asdict(built) for built in build_images(args.flavour, engine, note)]
+        if told := freed(prune_trees(engine)):
+            note(told)
     elif args.action == "prune":
         rows = [{"file trees of": trees.of, "size_mib": trees.size_mib, "removed": True}
                 for trees in prune_trees(engine)]  # fmt: skip
@@ -52,7 +54,8 @@ def handle(args: argparse.Namespace) -> int:
         wanted = {tag for flavour in flavour_names() for tag in planned_images(flavour)}
         rows = [
             {"tag": image.tag, "size_mib": image.size_bytes / 2**20, "created": image.created.isoformat(" ", "minutes"),
-             "current": image.tag in wanted}
+             # A task's packages may lie over it.
+             "current": not wanted.isdisjoint((image.tag, image.tag.rpartition("-")[0]))}
             for image in engine.list_images(LABEL)
         ]  # fmt: skip
         rows += [{"tag": f"file trees of {trees.of}", "size_mib": trees.size_mib, "created": "-",

@@ -33,13 +33,14 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.boards.formats import print_tables, records, write_board
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
-    from aira_bench.paths import host_paths
+    from aira_bench.paths import host_paths, require_new_folders
     from aira_bench.record.folder import find_run, list_runs
     from aira_bench.record.run_record import read_runs
     from aira_bench.terminal import say_json, tell
 
     paths = host_paths(args.runs)
     folder, ring = paths.runs, KeyFolder(paths.keys).ring()
+    require_new_folders((args.out or folder).absolute(), "--out DIR")
     runs = [find_run(folder, name) for name in args.runs_wanted] if args.runs_wanted else list_runs(folder)
     if not runs:
         raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")

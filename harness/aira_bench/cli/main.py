@@ -2,19 +2,19 @@
 
 Exit status: 0 done; 1 a check or comparison failed; 2 wrong usage; 3 the machine lacks something; 4 a task folder is
 broken; 5 the container engine failed; 6 a run folder cannot be used; 7 a model provider refused; 8 a budget is used
-up; 130 stopped by Ctrl-C or SIGTERM, resumable.
+up; 9 the machine failed (disk, descriptors, threads, memory), resumable; 10 a run ended and nothing was scored; 130
+stopped by Ctrl-C, SIGTERM or SIGHUP, resumable. A run of which some seeds halted exits with what the first halted for.
 
 Commands import what they need when they are called: `--help` must stay under 0.2 s.
 """
 
 import argparse
+import contextlib
 import errno
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from aira_bench.cli import (
     agents,
@@ -37,8 +37,10 @@ from aira_bench.cli import (
     tasks,
 )
 from aira_bench.cli.options import report
+from aira_bench.cli.stopping import STOPPED, Stopping
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.escaping import one_line
+from aira_bench.machine_failures import machine_failure
 from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
@@ -46,10 +48,8 @@ COMMANDS = (
     run, resume, confirm, status, leaderboard, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate,
     extrapolate, analyze, key, init, check,
 )  # fmt: skip
-STOPPED = 130
 _STATES_OF_FILES = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EIO,
-    errno.EEXIST,
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
 }  # fmt: skip
 _EPILOG = """examples:
   aira-bench doctor
@@ -57,7 +57,8 @@ _EPILOG = """examples:
   aira-bench leaderboard
 
 exit status: 0 done, 1 a check failed, 2 usage, 3 missing prerequisite, 4 broken task, 5 engine failure,
-6 unusable run folder, 7 model provider, 8 budget used up, 130 stopped (resumable)
+6 unusable run folder, 7 model provider, 8 budget used up, 9 machine failure (resumable), 10 nothing
+was scored, 130 stopped (resumable)
 """
 
 
@@ -85,43 +86,55 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return its exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
     tolerate_any_text()
     args = build_parser().parse_args(arguments)
+    with Stopping().listening() as stopping:
+        return _handled(args, stopping)
+
+
+def _handled(args: argparse.Namespace, stopping: Stopping) -> int:
     try:
         status: int = args.handle(args)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        tell("aira-bench: stopped.")
+        with contextlib.suppress(OSError):  # a terminal that was closed has stopped us
+            tell(stopping.last_words())
         return STOPPED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         return 0
     except AiraError as error:
         return _report(error)
-    except OSError as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         return _report(_of_the_machine(error))
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _of_the_machine(error: OSError) -> PrerequisiteError:
-    """What the file system says, as an error of ours.
+def _of_the_machine(error: OSError | MemoryError | RuntimeError) -> AiraError:
+    """What befell the machine or a file that the user named, as an error of ours.
 
     Raises:
-        OSError: `error` itself, if no state of the machine explains it: a defect of ours.
+        Exception: `error` itself, if no state of the machine explains it: a defect of ours.
     """
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        where = f" while writing {error.filename}" if error.filename else ""
-        return PrerequisiteError(f"The disk is full{where}; nothing written before is lost.", hint="df -h")
-    if error.errno in _STATES_OF_FILES and error.filename:
+    failure = machine_failure(error)
+    if failure is not None:
+        return failure
+    if isinstance(error, OSError) and error.errno in _STATES_OF_FILES and error.filename:
         return PrerequisiteError(f"{error.filename}: {error.strerror}.", hint="another path, or ls -ld on this one")
     raise error
 
 
 def _report(error: AiraError) -> int:
-    report(error)
+    try:
+        report(error)
+    except OSError:  # stderr itself is on the full disk; what is buffered must not fail once more at the end
+        _discard(sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard(sys.stdout)
     return error.exit_code
+
+
+def _discard(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

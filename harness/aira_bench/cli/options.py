@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SUB_FORMAT = argparse.RawDescriptionHelpFormatter
 MOST_SEEDS = 1000
+MOST_CORES = 65_536
 LARGEST_SEED = 2**31 - 1
 MOST_STEPS = 1_000_000
 MOST = 10**12
@@ -127,6 +128,30 @@ def _cut(text: str) -> str:
     """Quote a text; what counts is what is shown, since one character can be escaped by ten."""
     shown = repr(text[: _SHOWN_CHARS + 1])
     return shown if len(shown) <= _SHOWN_CHARS + 2 else f"{shown[: _SHOWN_CHARS + 1]}...{shown[0]}"
+
+
+def core_list(text: str) -> int | tuple[int, ...]:
+    """`4` stands for any four cores; `0,2`, `0-3` and `7,` for those that are named."""
+    if text.isdigit():
+        return positive_int(text)
+    cores: set[int] = set()
+    for part in text.removesuffix(",").split(","):
+        first, dash, last = part.partition("-")
+        ends = (_whole(first), _whole(last if dash else first))
+        if not 0 <= ends[0] <= ends[1] < MOST_CORES:
+            raise argparse.ArgumentTypeError(f"{_cut(text)} is neither a number of cores nor a list such as 0,1 or 0-3")
+        cores |= set(range(ends[0], ends[1] + 1))
+    return tuple(sorted(cores))
+
+
+def gpu_list(text: str) -> int | tuple[str, ...]:
+    """`2` stands for any two GPUs; `0,1`, `3,` and UUIDs for those that are named."""
+    if text.isdigit():
+        return positive_int(text)
+    names = tuple(name.strip() for name in text.removesuffix(",").split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise argparse.ArgumentTypeError(f"{_cut(text)} is neither a number of GPUs nor a list of them, such as 0,1")
+    return names
 
 
 def seed_list(text: str) -> tuple[int, ...]:

@@ -24,6 +24,16 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         action="store_true",
         help="go on with an unsigned run: its agent, card, task and extensions are known to me",
     )
+    parser.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="go on although card, prompts, packages or aira-bench changed since it began; boards will say so",
+    )
+    parser.add_argument(
+        "--from-last-good",
+        action="store_true",
+        help="where the run was damaged, take each seed back to its last good step; what is cut off stays beside it",
+    )
     add_runs_folder(parser)
     add_runtime(parser)
     add_json(parser)
@@ -32,18 +42,28 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Resume and show the board."""
+
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.run import finish
+    from aira_bench.cli.ending import RunEnding
+    from aira_bench.escaping import one_line
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run
     from aira_bench.record.trust import read_resumable
+    from aira_bench.runs.changes import take_back
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.launch import resume
+    from aira_bench.terminal import tell
+    from aira_bench.world import SystemWorld
 
     paths = host_paths(args.runs)
-    record = read_resumable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring(), trust_agent=args.trust_agent)
+    folder = find_run(paths.runs, args.run)
+    if args.from_last_good:
+        for each in take_back(folder, KeyFolder(paths.keys), SystemWorld()):
+            tell(one_line(f"{each.what}: {each.then}; {each.now}"))
+    record = read_resumable(folder, KeyFolder(paths.keys).ring(), trust_agent=args.trust_agent)
     plan = record.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
+    ending = RunEnding(args, display, record.folder, args.run)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
-    return finish(lambda: resume(host, record, display.note, display.watch), display, args.run, as_json=args.json)
+    return ending.of(lambda: resume(host, record, display.note, display.watch, accept_changes=args.accept_changes))

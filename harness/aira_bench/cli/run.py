@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import (
     SUB_FORMAT,
@@ -11,6 +10,8 @@ from aira_bench.cli.options import (
     add_runs_folder,
     add_runtime,
     add_source,
+    core_list,
+    gpu_list,
     hours,
     positive_float,
     positive_int,
@@ -21,12 +22,6 @@ from aira_bench.cli.options import (
 from aira_bench.runs.request import RunRequest
 from aira_bench.scaffolds.catalog import SCAFFOLDS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aira_bench.cli.display import RunDisplay
-    from aira_bench.record.folder import RunFolder
-
 _EPILOG = """examples:
   aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6
   aira-bench run --agent random --task mad-3p --profile cpu --seeds 10 --concurrency 2 --name random-3p
@@ -35,7 +30,8 @@ _EPILOG = """examples:
   aira-bench run --agent replay:my-run
   aira-bench run --agent script:solution.py --task path/to/TaskFolder --source path/to/raw --fitness claimed
 
-Ctrl-C stops cleanly; `aira-bench resume NAME` goes on.
+Ctrl-C stops cleanly within 5 s, a second one at once; `aira-bench resume NAME` goes on. A seed that fails halts, and
+the others go on.
 """
 
 
@@ -67,6 +63,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",
     )  # fmt: skip
     parser.add_argument("--concurrency", type=positive_int, help="steps at a time (default: one a core or GPU)")
+    parser.add_argument(
+        "--cores", type=core_list, metavar="N|A,B|A-B",
+        help="how many cores to lease of this machine, or which (default: all that are usable)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gpus", type=gpu_list, metavar="N|A,B",
+        help="the same for GPUs, by number or UUID: 2, or 0,1 (default: all)",
+    )  # fmt: skip
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
     add_source(parser)
     parser.add_argument("--max-cost-usd", type=positive_float, metavar="USD", help="hard cap on the run's model calls")
@@ -93,8 +97,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Resolve, run, and show what came of it."""
+    from aira_bench.agents.catalog import told_of
     from aira_bench.cli.display import RunDisplay
+    from aira_bench.cli.ending import RunEnding
     from aira_bench.paths import host_paths
+    from aira_bench.record.folder import RunFolder
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.launch import start
     from aira_bench.runs.resolve import resolve
@@ -108,43 +115,8 @@ def handle(args: argparse.Namespace) -> int:
         say_json(plan.model_dump(mode="json"))
         return 0
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
+    if told := told_of(run.agent):
+        display.note(told)
+    ending = RunEnding(args, display, RunFolder(host_paths(args.runs).runs / plan.name), plan.name)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
-    return finish(lambda: start(host, run, display.note, display.watch), display, plan.name, as_json=args.json)
-
-
-def finish(work: "Callable[[], RunFolder]", display: "RunDisplay", name: str, *, as_json: bool) -> int:
-    """Do the work under the live display; on success show the board, on a stop how to go on."""
-    from aira_bench.runs.session import Stopped
-    from aira_bench.terminal import tell
-
-    try:
-        with display.live():
-            folder = work()
-    except (Stopped, KeyboardInterrupt):
-        tell(f"aira-bench: stopped. Go on with: aira-bench resume {name}")
-        return 130
-    show_board(folder, as_json=as_json)
-    return 0
-
-
-def show_board(folder: "RunFolder", *, as_json: bool) -> None:
-    """Print the board of one run and the next commands to type."""
-    from aira_bench.boards.board import build_tables
-    from aira_bench.boards.formats import print_tables, records
-    from aira_bench.keys import KeyFolder
-    from aira_bench.paths import host_paths
-    from aira_bench.terminal import say, say_json
-
-    tables = build_tables([folder], KeyFolder(host_paths().keys).ring())
-    if as_json:
-        say_json({"run": folder.path.name, "path": str(folder.path), "board": records(tables)})
-        return
-    print_tables(tables)
-    name = folder.path.name
-    say()
-    say(f"Run folder: {folder.path}")
-    say(f"Next:  aira-bench status {name}      every step: class, fitness, why it failed")
-    if any(row.validation and not row.confirmed for table in tables for row in table.rows):
-        say(f"       aira-bench confirm {name}      its submissions once more, on fresh hidden data")
-    say("       aira-bench leaderboard      all runs, also as CSV, JSON and Markdown")
-    say("       aira-bench run --help       other agents, tasks, scaffolds and budgets")
+    return ending.of(lambda: start(host, run, display.note, display.watch))

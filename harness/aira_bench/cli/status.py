@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _MAY_BE_EMPTY = (
     "standard error", "claimed", "claimed - trusted", "confirmed", "flags", "unranked", "awaits confirm", "controls",
-    "attempts", "reason",
+    "attempts", "waited", "cores", "reason",
 )  # fmt: skip
 _EPILOG = """examples:
   aira-bench status
@@ -39,6 +39,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Show all runs, or the steps of one."""
+    from aira_bench.escaping import one_line
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run, list_runs
@@ -49,7 +50,8 @@ def handle(args: argparse.Namespace) -> int:
     ring = KeyFolder(paths.keys).ring()
     if args.run is None:
         records, faults = read_runs(list_runs(paths.runs), ring)
-        _show([_summary(record, ring) for record in records], args, empty=f"No runs in {paths.runs}.")
+        rows = [_summary(record, ring) for record in records]
+        _show(rows, args, empty=f"No runs in {paths.runs}.", optional={"changed"})
         return report_faults(faults)
     record = read_run(find_run(paths.runs, args.run), ring, "all")
     if args.changes:
@@ -58,6 +60,10 @@ def handle(args: argparse.Namespace) -> int:
         _show(_steps(record), args, empty="No step is finished yet.", optional=_MAY_BE_EMPTY)
     if not args.json:
         tell(f"Record: {record.describe_signer(ring)}, {_state(record)}")
+        for accepted in record.accepted:
+            steps = ", ".join(f"{count} of seed {seed}" for seed, count in accepted.finished)
+            for each in accepted.differences:
+                tell(one_line(f"Changed after {steps} steps: {each.what}, {each.then} then, {each.now} now"))
     return 0
 
 
@@ -68,6 +74,7 @@ def _state(record: "RunRecord") -> str:
 
 
 def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
+    from aira_bench.boards.board import changed_names
     from aira_bench.boards.columns import cost, tokens
     from aira_bench.boards.rows import seed_result
     from aira_bench.record.node import ModelUse
@@ -90,6 +97,7 @@ def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
         "infra errors": sum(seed.infra_errors for seed in seeds),
         "tokens": tokens(use),
         "cost": cost(use),
+        "changed": changed_names(record) or None,
     }
 
 
@@ -120,6 +128,8 @@ def _steps(record: "RunRecord") -> list[dict[str, Any]]:
                     "controls": _once(remark for found in judged for remark in found.remarks),
                     "attempts": node.attempts if node.attempts > 1 else None,
                     "seconds": round(node.timings.total_s, 2),
+                    "waited": round(sum(node.timings.waited_s.values()), 2) or None,
+                    "cores": node.cores,
                     "submitted": node is seed.submitted,
                     "reason": node.reason,
                 }

@@ -7,7 +7,9 @@ Not covered: what a container may do (`aira_bench.sandbox.hardening`).
 """
 
 import contextlib
+import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +18,13 @@ from typing import Any, cast
 import docker
 import requests
 from docker.errors import DockerException, ImageNotFound, NotFound
-from docker.utils import kwargs_from_env
 
 from aira_bench.docker_engine.attachment import Attachment
+from aira_bench.docker_engine.endpoint import find_endpoint
 from aira_bench.docker_engine.failures import Conflict, NotDone, engine_call, unreachable
 from aira_bench.docker_engine.images import EngineImages
 from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.machine_failures import machine_failure
 
 CALL_TIMEOUT_S = 60
 """Longest silence of the engine within one call."""
@@ -29,6 +32,7 @@ REMOVAL_TIMEOUT_S = 60
 """Longest time for a removal: a container with much memory to give back is killed long before it is dead."""
 _POOL_SIZE = 64
 _DEATH_POLL_S = 5.0
+_INTERVENTIONS, _DEATH = ("kill", "pause", "unpause", "stop", "restart"), "die"
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,16 @@ class DockerEngine(EngineImages):
 
     @classmethod
     def connect(cls, timeout_s: int = CALL_TIMEOUT_S) -> "DockerEngine":
-        """Connect to the daemon at DOCKER_HOST, or at the default socket.
+        """Connect to the daemon that the docker command would ask.
 
         Raises:
-            PrerequisiteError: no daemon answers, or this user may not use its socket.
+            PrerequisiteError: no daemon answers there, this user may not use its socket, or its address is malformed.
         """
+        endpoint = find_endpoint(os.environ)
         try:
-            settings = kwargs_from_env()
-            api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **settings)
+            api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **endpoint.settings)
         except (DockerException, requests.RequestException, OSError) as error:
-            raise unreachable(error) from error
+            raise (machine_failure(error) or unreachable(error, endpoint)) from error
         return cls(api)
 
     def close(self) -> None:
@@ -144,19 +148,31 @@ class DockerEngine(EngineImages):
         with contextlib.suppress(NotFound, Conflict, NotDone), engine_call("kill a container"):
             self._api.kill(container_id)
 
-    def was_killed_by_hand(self, container_id: str, kills: int) -> bool:
-        """Whether the engine was told to signal a container oftener than the `kills` times that the caller did.
+    def told_of(self, container_id: str) -> tuple[str, ...]:
+        """Return what the engine was told to do to a container, up to its death or else to this moment, by whomever.
 
-        Signals that processes inside send each other never pass the engine, so nothing inside can feign this.
+        `kill` (any signal), `pause`, `unpause`, `stop` and `restart`, in their order. Signals that processes inside
+        send each other never pass the engine, so nothing inside can feign these. The engine remembers the last 256
+        events of all its containers, and none from before its own start.
         """
-        with engine_call("look through its events", missing_is_error=True):
-            events = self._api.events(
-                since=0,
-                until=int(time.time()) + 1,
-                filters={"container": container_id, "type": "container", "event": "kill"},
-                decode=True,
+        filters = {"container": [container_id], "type": ["container"], "event": [*_INTERVENTIONS, _DEATH]}
+        told: list[str] = []
+        with engine_call("look through its events"):
+            # Not the SDK's own call, which has no deadline and takes a lost connection for the end.
+            answer = self._api.get(
+                f"{self._api.base_url}/v{self._api.api_version}/events",
+                params={"since": "0", "until": str(int(time.time()) + 1), "filters": json.dumps(filters)},
+                stream=True,
+                timeout=self._api.timeout,
             )
-            return sum(1 for _ in events) > kills
+            with answer:
+                answer.raise_for_status()
+                for line in answer.iter_lines():
+                    action = str(json.loads(line)["Action"])
+                    if action == _DEATH:
+                        break
+                    told.append(action)
+        return tuple(told)
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
         """Return the engine's own description of a container."""
@@ -213,6 +229,12 @@ class DockerEngine(EngineImages):
         with engine_call("list volumes"):
             found = self._api.volumes(filters={"label": [label]})
         return {str(volume["Name"]): dict(volume.get("Labels") or {}) for volume in found.get("Volumes") or []}
+
+    def devices(self, label: str) -> set[str]:
+        """Return what the volumes carrying `label` mount, as their driver's option `device` names it."""
+        with engine_call("list volumes"):
+            found = self._api.volumes(filters={"label": [label]})
+        return {str((volume.get("Options") or {}).get("device", "")) for volume in found.get("Volumes") or []}
 
     def volume_folder(self, name: str) -> str:
         """Return where a volume lies on the engine's machine."""

@@ -20,7 +20,7 @@ from aira_bench.escaping import printable
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, ScriptEnd, Verdict, read_verdict
-from aira_bench.output import last_line
+from aira_bench.output import last_line, last_lines_of
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
@@ -111,7 +111,8 @@ def judge(
         SandboxError: the engine or the evaluation itself failed; there is no verdict.
     """
     outcome = run_judge(setting, files, container, timeout_s=deadline.limit_s, destination=destination)
-    return verdict_of(setting, outcome, deadline)
+    deadline.lose(outcome.lost_s)
+    return verdict_of(setting, outcome, deadline, destination)
 
 
 def run_judge(
@@ -167,8 +168,15 @@ def timed_out(task: Task, deadline: Deadline) -> Refused:
     return Refused(f"its evaluation did not end within {deadline.limit_s:.0f} s", deadline.limit_s)
 
 
-def verdict_of(setting: EvaluationSetting, outcome: StepOutcome, deadline: Deadline) -> Verdict:
-    """Return what the ending of a judge's container says.
+def where_kept(folder: Path) -> str:
+    """Return where a user finds what a judge said in full, from the folder of a seed."""
+    return f"{folder.parent.name}/{folder.name}/stderr.txt"
+
+
+def verdict_of(
+    setting: EvaluationSetting, outcome: StepOutcome, deadline: Deadline, kept: Path | None = None
+) -> Verdict:
+    """Return what the ending of a judge's container says; `kept` is the folder that has its output.
 
     Raises:
         SandboxError: the evaluation failed, or ran out of time that was not its own.
@@ -187,5 +195,7 @@ def verdict_of(setting: EvaluationSetting, outcome: StepOutcome, deadline: Deadl
         report.path.read_bytes() if isinstance(report, Artifact) else None,
         outcome.wall_s,
         report.reason if isinstance(report, RejectedArtifact) else "missing",
+        "its output" if kept is None else where_kept(kept),
+        last_lines_of(outcome.stderr.tail or outcome.stderr.head),
     )
     return read_verdict(setting.task, end)

@@ -57,16 +57,21 @@ class Predictors:
         lifetime_s: float,
         destination: Path,
         on_failure: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """One predictor for each of `sockets`, names that each is told its own of; `lifetime_s` is for all together.
 
         `on_failure` is called, from another thread, if no predictor will come any more: nobody need wait for one then.
+        `clock` is their judge's, which takes turns with them: it leaves out what others took when the judge has ended.
         """
         self.failure: AiraError | None = None
         """Why a container was lost before `stop`; a `StepLost` if it had begun to serve."""
         self.endings: list[EndReason] = []
         """Of the predictors that ended before `stop`; `timeout` of one that was killed before and has yet to die."""
-        self._sandbox, self._spec, self._lifetime_s = sandbox, spec, lifetime_s
+        self.ended_unexplained = False
+        """Whether one was killed, and the engine knows of no hand (`StepOutcome.is_unexplained`)."""
+        self._sandbox, self._spec, self._left_s = sandbox, spec, lifetime_s
+        self._clock = clock
         self._sockets = sockets
         self._destination, self._on_failure = destination, on_failure
         self._lock = threading.Lock()
@@ -77,7 +82,7 @@ class Predictors:
 
     def start(self) -> None:
         """Start the first predict container, so that it can be asked."""
-        self._ends_s = time.monotonic() + self._lifetime_s
+        self._ends_s = self._clock() + self._left_s
         self._thread.start()
 
     def stop(self, grace_s: float = 0.0) -> None:
@@ -88,7 +93,7 @@ class Predictors:
         with self._lock:
             self._stopped = True
             running = self._running
-            if running is not None and self._thread.is_alive() and time.monotonic() > self._ends_s:
+            if running is not None and self._thread.is_alive() and self._clock() > self._ends_s:
                 self.endings.append("timeout")
         if running is not None:
             running.close()
@@ -123,14 +128,16 @@ class Predictors:
                 ["python3", "-m", SERVING_PROGRAM,
                  HANDOVER_OPTION, str(HANDOVER_FOLDER / HANDOVER_FILE), SOCKET_OPTION, str(SOCKET_VOLUME / socket)],
                 files={},
-                timeout_s=max(self._ends_s - time.monotonic(), 1.0),
+                timeout_s=max(self._left_s, 1.0),
                 artifacts=[],
                 destination=log.parent,
             )  # fmt: skip
         finally:
             container.close()
+        self._left_s -= outcome.wall_s - outcome.lost_s
         log.write_text(f"{display(outcome.stdout)}\n{display(outcome.stderr)}\n", encoding="utf-8")
         with self._lock:
             if not self._stopped:
                 self.endings.append(outcome.ended)
+                self.ended_unexplained = self.ended_unexplained or outcome.is_unexplained
             return not self._stopped and outcome.ended != "timeout"

@@ -25,13 +25,13 @@ from aira_bench.bundled import bundled_folder
 from aira_bench.deadline import Deadline
 from aira_bench.errors import SandboxError
 from aira_bench.escaping import printable
-from aira_bench.evaluation.judge import judge_in, judge_spec, timed_out
+from aira_bench.evaluation.judge import judge_in, judge_spec, timed_out, where_kept
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, ScriptEnd, Verdict, read_verdict
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import write_atomically
-from aira_bench.output import last_line_of
+from aira_bench.output import last_line_of, last_lines_of
 from aira_bench.sandbox.sandbox import Conversation, ConversationTimeout, Limits, PreparedContainer, Sandbox
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.task import Task
@@ -54,10 +54,14 @@ class _Answer(BaseModel):
     stderr: str
     report: str | None
 
-    def script_end(self, seconds: float) -> ScriptEnd:
-        """Return how the script ended for this request."""
+    def script_end(self, seconds: float, kept: Path) -> ScriptEnd:
+        """Return how the script ended for this request; `kept` is the folder that has its output."""
         report = None if self.report is None else self.report.encode()
-        return ScriptEnd(self.status, self.stdout, last_line_of(self.stderr.encode()), report, seconds)
+        said = self.stderr.encode()
+        return ScriptEnd(
+            self.status, self.stdout, last_line_of(said), report, seconds, kept_in=where_kept(kept),
+            last_lines=last_lines_of(said),
+        )  # fmt: skip
 
 
 def may_stay(task: Task, limits: Limits) -> bool:
@@ -89,10 +93,10 @@ class ResidentJudge:
             return judge_in(self._containers, self._setting, submission, deadline, destination)
         destination.mkdir(parents=True, exist_ok=True)
         try:
-            conversation = self._conversation or self._begin(deadline.limit_s)
-            answer = self._ask(conversation, canonical, deadline.left_s)
+            conversation = self._conversation or self._begin(deadline)
+            answer = self._ask(conversation, canonical, deadline)
             _keep(answer, destination)
-            verdict = read_verdict(self._setting.task, answer.script_end(deadline.used_s))
+            verdict = read_verdict(self._setting.task, answer.script_end(deadline.used_s, destination))
             if isinstance(verdict, Scored) and verdict.canonical != canonical:
                 raise SandboxError(f"The resident judge scored {verdict.canonical!r}, asked was {canonical!r}.")
         except ConversationTimeout:
@@ -118,16 +122,31 @@ class ResidentJudge:
         self._containers.close()
         self._dismiss()
 
-    def _begin(self, timeout_s: float) -> Conversation:
+    def _begin(self, deadline: Deadline) -> Conversation:
         container = self._containers.take()
         with self._lock:
             self._open = container
             if self._closed:
                 raise SandboxError("The run is being stopped.")
-        self._conversation = container.converse(_COMMAND, files={}, most_bytes=MAX_MESSAGE_BYTES, timeout_s=timeout_s)
-        return self._conversation
+        try:
+            conversation = container.converse(
+                _COMMAND, files={}, most_bytes=MAX_MESSAGE_BYTES, timeout_s=deadline.left_s
+            )
+        except ConversationTimeout as error:  # it has been told of no submission yet
+            raise SandboxError(f"The resident judge did not greet in time: {error.message}") from error
+        deadline.lose(conversation.lost_s)
+        self._conversation = conversation
+        return conversation
 
-    def _ask(self, conversation: Conversation, canonical: str, timeout_s: float) -> _Answer:
+    def _ask(self, conversation: Conversation, canonical: str, deadline: Deadline) -> _Answer:
+        """Raises ConversationTimeout if there is no answer by the deadline, which others' time puts off."""
+        lost_before_s = conversation.lost_s
+        try:
+            return self._answer(conversation, canonical, deadline.left_s)
+        finally:
+            deadline.lose(conversation.lost_s - lost_before_s)
+
+    def _answer(self, conversation: Conversation, canonical: str, timeout_s: float) -> _Answer:
         name = secrets.token_hex(8)
         request = json.dumps({"id": name, "architecture": canonical}).encode()
         try:

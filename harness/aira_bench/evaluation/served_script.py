@@ -23,17 +23,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aira_bench.deadline import Deadline
+from aira_bench.deadline import Deadline, WorkClock
 from aira_bench.errors import AiraError, AskedInVain, SandboxError, TaskError
 from aira_bench.escaping import printable
 from aira_bench.evaluation.claim import CLAIM, claimed_value
 from aira_bench.evaluation.judge import judge, judge_spec
+from aira_bench.evaluation.pace import Pace, missed_s, was_fair
 from aira_bench.evaluation.predictors import TAKING_TURNS, Predictors, predict_spec
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
-from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.evaluation.verdict import Refused, Scored, Unexplained, Verdict
 from aira_bench.output import last_line
 from aira_bench.record.attempts import keep_attempt
+from aira_bench.sandbox.core_share import MOST_TIMES
+from aira_bench.sandbox.patience import EnginePauses, is_away, is_outside
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
@@ -41,6 +44,7 @@ from aira_bench.sandbox.sandbox import (
     Limits,
     Mount,
     Sandbox,
+    Starved,
     StepLost,
     StepOutcome,
 )
@@ -49,12 +53,14 @@ from aira_bench.tasks.metadata import FitClock
 from aira_contract.containers import DATA, WORKSPACE
 from aira_contract.files import COMPANION_FILES, FIT_FILE, HANDOVER_FILE, MAX_TRAINING_BEGAN_BYTES, TRAINING_BEGAN_FILE
 from aira_contract.settings import PROFILE_VARIABLE, TIME_BUDGET_VARIABLE
-from aira_contract.training_record import TrainingRecord
+from aira_contract.training_record import NO_ANSWER, TOO_SLOW, TrainingRecord
 
 BEGAN = ArtifactRequest(TRAINING_BEGAN_FILE, MAX_TRAINING_BEGAN_BYTES)
 ATTEMPTS = 3
 """How often one hand-over is asked, if infrastructure fails."""
 _ENDING_S = 5.0
+_BY_TIME = (NO_ANSWER, TOO_SLOW)
+_ROOM = 2.0
 
 
 @dataclass(frozen=True)
@@ -92,9 +98,10 @@ class ServedScript:
         alone = judge_spec(setting, replace(limits, gpu_uuid=None))
         judging = replace(alone, socket_volume=self._socket_volume, environment={**alone.environment, **TAKING_TURNS})
         self._judges = WarmContainer(sandbox, judging, ahead)
+        self._pace = Pace()
         self._lock = threading.Lock()
         self._predictors: Predictors | None = None
-        self._closed = False
+        self._closed = threading.Event()
 
     def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Score one script (`SubmissionEvaluator.evaluate`).
@@ -116,7 +123,7 @@ class ServedScript:
 
     def close(self) -> None:
         """Remove every container that is left."""
-        self._closed = True
+        self._closed.set()
         self._fits.close()
         self._judges.close()
         with self._lock:
@@ -124,17 +131,39 @@ class ServedScript:
                 self._predictors.stop()
 
     def _fit(self, submission: Submission, folder: Path, deadline: Deadline) -> Handover | Refused:
-        clock, metadata = self._clock, self._setting.task.metadata
+        clock = self._clock
         limit = deadline.first_part(clock.budget_s + clock.start_up_s, "script")
+        for _ in range(ATTEMPTS):
+            stretch = 1.0 if self._limits.gpu_uuid else self._pace.stretch
+            started_s, outcome = self._run_script(submission, folder, limit, stretch)
+            self._pace.saw(outcome.wall_s, outcome.lost_s)
+            if was_fair(outcome, stretch, clock.budget_s, gpu=self._limits.gpu_uuid is not None):
+                deadline.lose(outcome.lost_s)
+                return self._handed_over(outcome, folder, limit, fit_seconds(outcome, started_s, stretch))
+            deadline.lose(outcome.wall_s)  # its neighbours' doing, all of it
+            (folder / HANDOVER_FILE).unlink(missing_ok=True)
+        missed = missed_s(outcome, stretch)
+        raise Starved(
+            f"Others used the cores of a training, {ATTEMPTS} times: it had them for {abs(missed):.0f} s "
+            f"{'less' if missed > 0 else 'more'} than is due, of {clock.budget_s:.0f} s, and is not scored.",
+            hint="wait until the machine is less busy, then aira-bench resume RUN",
+        )
+
+    def _run_script(
+        self, submission: Submission, folder: Path, limit: Deadline, stretch: float
+    ) -> tuple[float, StepOutcome]:
+        """When it began on the host's monotonic clock, and how it ended."""
+        name = self._setting.task.metadata.aira.artifact.name
         companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANION_FILES}
+        told = [f"{TIME_BUDGET_VARIABLE}={stretch * self._clock.budget_s:.3f}"]
         container = self._fits.take()
         started_s = time.monotonic()
         try:
             outcome = container.run(
-                ["python3", metadata.aira.artifact.name],
-                files={metadata.aira.artifact.name: submission.content, **companions},
+                [*(["env", *told] if stretch > 1 else []), "python3", name],
+                files={name: submission.content, **companions},
                 timeout_s=limit.limit_s,
-                artifacts=[BEGAN, CLAIM, ArtifactRequest(HANDOVER_FILE, clock.handover_mib << 20)],
+                artifacts=[BEGAN, CLAIM, ArtifactRequest(HANDOVER_FILE, self._clock.handover_mib << 20)],
                 destination=folder,
             )
         finally:
@@ -142,15 +171,23 @@ class ServedScript:
         for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):
             text = printable(output.head + output.tail)
             (folder / f"fit_{stream}.txt").write_text(text, encoding="utf-8")
+        return started_s, outcome
+
+    def _handed_over(
+        self, outcome: StepOutcome, folder: Path, limit: Deadline, seconds: Mapping[str, float | None]
+    ) -> Handover | Refused:
         model = outcome.artifacts[HANDOVER_FILE]
         if not isinstance(model, Artifact):
             if outcome.ended == "timeout" and limit.owner != "script":
                 raise SandboxError("The evaluation's time was over before the script's.")
             detail = f": {model.detail}" if model.detail else ""
-            return Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
+            refused = Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
+            if outcome.is_unexplained:
+                raise Unexplained(refused.reason, refused)
+            return refused
         model.path.chmod(0o644)
         claimed = claimed_value(outcome, self._setting.task.metric)
-        return Handover(folder, model.sha256, claimed, fit_seconds(outcome, started_s))
+        return Handover(folder, model.sha256, claimed, seconds)
 
     def _without_model(self, outcome: StepOutcome, file: str) -> str:
         name, clock = self._setting.task.metadata.aira.artifact.name, self._clock
@@ -169,17 +206,30 @@ class ServedScript:
         return f"{name} ended without handing a model over: it must call evaluate_bpb(model, ...)"
 
     def _asked(self, made: Handover, deadline: Deadline, destination: Path) -> Verdict:
-        """The verdict on a handed-over model, asked the same again where infrastructure fails; all files are kept."""
-        for attempt in range(1, ATTEMPTS + 1):
+        """The verdict on a handed-over model, asked the same again where infrastructure fails; all files are kept.
+
+        An engine that is away is waited for here, with the model in hand: a seed that halts would train it anew.
+        """
+        attempt, patience = 1, EnginePauses()
+        while True:
             try:
                 return replace(self._serve(made, deadline, destination), attempts=attempt)
             except SandboxError as error:
                 failure = error
             keep_attempt(destination, failure, besides=[made.folder.name])
-            if self._closed or deadline.has_passed:
+            if self._closed.is_set() or deadline.has_passed:
                 break
-        lost = self._predictors is not None and self._predictors.failure is failure and isinstance(failure, StepLost)
-        if lost and self._engine_works(destination):
+            pause_s = patience.pause_s() if is_away(failure) else None
+            if pause_s is not None:
+                self._closed.wait(pause_s)
+                deadline.lose(pause_s)
+            elif attempt == ATTEMPTS or is_away(failure):
+                break
+            else:
+                attempt += 1
+        served = self._predictors
+        its_doing = served is not None and (served.failure is failure or served.ended_unexplained)
+        if its_doing and _is_lost(failure) and self._engine_works(destination):
             return Refused(f"the container that served the model was lost {attempt} times", attempts=attempt)
         raise AskedInVain(failure.message, hint=failure.hint, attempts=attempt) from failure
 
@@ -188,13 +238,17 @@ class ServedScript:
         spec = predict_spec(self._setting, self._limits, made.folder, self._socket_volume)
         sockets = [secrets.token_hex(16) for _ in range(self._clock.predictors)]
         told = TrainingRecord(
-            made.sha256, made.claimed, self._clock.serving_s, made.seconds, sockets, self._setting.draw_secret
-        )
+            made.sha256, made.claimed, self._clock.serving_s, made.seconds, sockets, self._setting.draw_secret,
+            self._told_stretch(),
+        )  # fmt: skip
+        worked = WorkClock()
         predictors = Predictors(
-            self._sandbox, spec, sockets, self._clock.serving_s, destination, on_failure=container.close
-        )
+            self._sandbox, spec, sockets, self._clock.serving_s, destination, on_failure=container.close,
+            clock=worked,
+        )  # fmt: skip
         with self._lock:
             self._predictors = predictors
+        lost_before_s, began_s = deadline.clock.lost_s, deadline.clock()
         name = self._setting.task.metadata.aira.artifact.name
         try:
             predictors.start()
@@ -206,6 +260,12 @@ class ServedScript:
                 deadline=deadline.remainder(least_s=1.0),
                 destination=destination,
             )
+            lost_s = deadline.clock.lost_s - lost_before_s
+            worked.lose(lost_s)
+            self._pace.saw(deadline.clock() - began_s + lost_s, lost_s)
+        except Starved:
+            predictors.stop()
+            raise
         except SandboxError as error:
             predictors.stop()
             if "timeout" not in predictors.endings:
@@ -216,7 +276,17 @@ class ServedScript:
             container.close()
         if predictors.failure is not None:
             raise predictors.failure
+        if isinstance(verdict, Refused) and predictors.ended_unexplained:
+            raise StepLost(
+                "The container that served the model was killed by nobody that the engine knows of.", why="unexplained"
+            )
+        if isinstance(verdict, Refused) and self._pace.stretch > told.stretch and verdict.reason.startswith(_BY_TIME):
+            raise Starved(f"Others used the cores while a model was served: {verdict.reason}.")
         return self._explained(verdict, predictors)
+
+    def _told_stretch(self) -> float:
+        """What the judge's own limits are stretched by: with room for neighbours who take more than they just did."""
+        return min(_ROOM * self._pace.stretch, MOST_TIMES) if self._pace.stretch > 1 else 1.0
 
     def _explained(self, verdict: Verdict, predictors: Predictors) -> Verdict:
         """A refusal in the engine's words where the engine ended the predictor that the judge missed."""
@@ -240,6 +310,11 @@ class ServedScript:
             return False
 
 
+def _is_lost(failure: AiraError) -> bool:
+    """Whether a container was lost after its code had begun, by nothing that is known to be outside of it."""
+    return isinstance(failure, StepLost) and not is_outside(failure)
+
+
 def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> ContainerSpec:
     """Return the container a script trains in: public data, no other."""
     return ContainerSpec(
@@ -252,8 +327,9 @@ def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> Con
     )
 
 
-def fit_seconds(outcome: StepOutcome, started_s: float) -> dict[str, float | None]:
-    """Start-up, training, and everything, by clocks that the script has no hand on.
+def fit_seconds(outcome: StepOutcome, started_s: float, stretch: float) -> dict[str, float | None]:
+    """Start-up, training, everything, and what others took of it, by clocks that the script has no hand on; and how
+    many times its budget it was told.
 
     Start-up ends with the first training batch, training with the last hand-over; None where there was no such file.
     A script can make either file early or late. It cannot change when the kernel says it did.
@@ -266,5 +342,7 @@ def fit_seconds(outcome: StepOutcome, started_s: float) -> dict[str, float | Non
         "training": until_model_s - start_up_s,
         "until_handed_over": until_model_s,
         "fit": outcome.wall_s,
+        "lost_to_others": outcome.lost_s,
+        "stretch": stretch,
     }
     return {name: round(value, 3) if math.isfinite(value) else None for name, value in seconds.items()}

@@ -8,7 +8,6 @@ much) is a refusal; only the engine's failures are infrastructure's.
 Not covered: whether the graphs are admissible, which is the judge's to check (`aira_evaluator.lra`).
 """
 
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from aira_bench.escaping import printable
 from aira_bench.evaluation.judge import judge_spec, run_judge, verdict_of
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
-from aira_bench.evaluation.verdict import Refused, Verdict
+from aira_bench.evaluation.verdict import CRASHES, Refused, Unexplained, Verdict, signal_of
 from aira_bench.output import last_line
 from aira_bench.sandbox.sandbox import Artifact, ArtifactRequest, ContainerSpec, Limits, Sandbox, StepOutcome
 from aira_bench.sandbox.warm import WarmContainer
@@ -44,11 +43,6 @@ TRAININGS: dict[SeedSet, int] = {"search": 1, "final": 3}
 """Of a module, by seed set: `aira-bench confirm` has the judge train on control tasks too, and gives it their time."""
 _OWN = ("tracing", "evaluation")
 """Deadlines that a submission answers for. Another is what the run has left, which is not the submission's fault."""
-_CRASHES = frozenset(
-    128 + number for number in (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
-)
-"""Exit statuses of a process that ended by a fault of its own. What a judge runs is our code and the submission's
-graphs, the same every time: another attempt would end like this one."""
 
 
 class TracedModule:
@@ -100,11 +94,14 @@ class TracedModule:
             )
         finally:
             container.close()
+        deadline.lose(outcome.lost_s)
         (destination / "stderr.txt").write_text(printable(outcome.stderr.head + outcome.stderr.tail), encoding="utf-8")
         if outcome.ended == "timeout" and deadline.owner not in _OWN:
             raise SandboxError("The time of the run ended while a submission was traced.")
         reason = self._failure(outcome, deadline.limit_s)
         found = outcome.artifacts[GRAPHS.name]
+        if reason is not None and outcome.is_unexplained:
+            raise Unexplained(reason, Refused(reason, outcome.wall_s))
         if reason is not None:
             return Refused(reason, outcome.wall_s)
         if not isinstance(found, Artifact):
@@ -134,12 +131,13 @@ class TracedModule:
                 return Refused("tracing took all the time there is for an evaluation")
             raise SandboxError("The time of the run ended before a traced submission was judged.")
         outcome = self._run_judge(graphs, left_s if own else None, left_s, destination)
+        deadline.lose(outcome.lost_s)
         name = self._setting.task.metadata.aira.artifact.name
         if outcome.ended == "timeout" and own:
             return Refused(f"{name}: training and scoring did not end within {left_s:.0f} s", outcome.wall_s)
         if outcome.ended in ("out_of_memory", "output_flood"):
             return Refused(f"{name}: compiling or training needs more than {outcome.above}", outcome.wall_s)
-        if outcome.exit_code in _CRASHES:
+        if outcome.exit_code is not None and signal_of(outcome.exit_code) in CRASHES:
             return Refused(f"{name}: its graphs crash the compiler; they may be too long", outcome.wall_s)
         return verdict_of(self._setting, outcome, deadline)
 

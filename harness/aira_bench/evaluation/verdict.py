@@ -4,17 +4,21 @@ Only the judge's own output is read here, never an agent's. The score block is t
 script may echo parts of a submission before it.
 """
 
+import builtins
 import json
 import math
 import re
+import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from aira_bench.errors import EvaluationFailed
-from aira_bench.excerpts import PROBLEM_CHARS
+from aira_bench.errors import EvaluationFailed, SandboxError
+from aira_bench.excerpts import PROBLEM_CHARS, VALUE_CHARS
 from aira_bench.record.scores import TrustedScore
+from aira_bench.sandbox.sandbox import StepLost
 from aira_bench.tasks.task import Task
 from aira_contract.invocation import DONE, REFUSED
 from aira_contract.reports import REPORT_SCHEMA, RESULT_MARKER
@@ -23,6 +27,10 @@ Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 StandardError = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 """Of an estimated score, in the score's own unit; None where a score is computed, not estimated."""
 Remark = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[ -~]+$")]
+_EXCEPTIONS = {"EmptyDataError", "JSONDecodeError", "ParserError"} | {
+    name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
+}
+"""Python's own and those of the parsers that upstream's scripts use: a closed list, so that no label can be one."""
 _BLOCK = re.compile(r"\s*(\{[^{}]*\})")
 
 
@@ -31,7 +39,7 @@ class CheckedReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = Field(alias="schema", ge=REPORT_SCHEMA, le=REPORT_SCHEMA)
+    schema_version: int = Field(alias="schema", strict=True, ge=REPORT_SCHEMA, le=REPORT_SCHEMA)
     canonical: str | None = None
     validation: float | None = Field(default=None, allow_inf_nan=False)
     test: float = Field(allow_inf_nan=False)
@@ -91,6 +99,41 @@ class Refused:
 
 
 Verdict = Scored | Refused
+_MOST_PARTS = 32
+
+
+def validation_parts(details: Mapping[str, Any], decimals: int) -> dict[str, float]:
+    """Return the scores whose mean the hidden validation score is, by name and rounded as that is shown to a search.
+
+    Nothing else of a report's details is ever shown: they hold the same of the hidden test data.
+    """
+    validation = details.get("validation")
+    parts = validation.get("tasks") if isinstance(validation, Mapping) else None
+    if not isinstance(parts, Mapping) or len(parts) > _MOST_PARTS:
+        return {}
+    found: dict[str, float] = {}
+    for name, score in parts.items():
+        value = score.get("micro") if isinstance(score, Mapping) else score
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            found[str(name)[:VALUE_CHARS]] = round(float(value), decimals)
+    return found
+
+
+class Unexplained(StepLost):
+    """An evaluation was cut short by a kill of which the engine knows nothing, or by a crash.
+
+    It is done again once. If it ends so again, that is the submission's doing, and `verdict` what it comes to.
+    """
+
+    def __init__(self, message: str, verdict: Refused) -> None:
+        super().__init__(message, why="unexplained")
+        self.verdict = verdict
+
+
+CRASHES = frozenset({signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV})
+"""Signals of a process that ended by a fault of its own. What a judge runs is the task's code and the submission, the
+same every time."""
+_SIGNALLED = 128
 
 
 def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> TrustedScore:
@@ -115,6 +158,10 @@ class ScriptEnd:
     seconds: float
     no_report: str = "missing"
     """Why there is no report where one is due."""
+    kept_in: str = "its output"
+    """Where a user finds what it said in full."""
+    last_lines: str = ""
+    """The last lines of its standard error, as one, for whoever wrote the script."""
 
 
 def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
@@ -122,28 +169,45 @@ def read_verdict(task: Task, end: ScriptEnd) -> Verdict:
 
     Status 0 with a good block is a score, 2 a refusal (upstream contract). Anything else is a failure of the
     evaluation, except in upstream folders, which write no report and whose scripts also crash on bad submissions.
+    An end by a signal is no word of the script's: there is no verdict.
 
     Raises:
         EvaluationFailed: the evaluation failed; there is no verdict.
+        Unexplained: the script of an upstream folder crashed; that may be the submission's doing, if it does so again.
+        SandboxError: the script was killed, by whomever.
     """
     reports = task.metadata.aira.report
+    ended_by = signal_of(end.status)
+    if ended_by is not None and not (reports and ended_by in CRASHES):
+        words = f"The evaluation of {task.title} was ended by signal {ended_by}; there is no verdict."
+        if ended_by in CRASHES:
+            raise Unexplained(words, Refused(f"the task's evaluate.py crashes on the submission (signal {ended_by})"))
+        raise SandboxError(words, hint="dmesg | grep -i 'killed process'")
     if end.status == REFUSED or (end.status != DONE and not reports):
         return Refused(_refusal(task, end), end.seconds)
     if end.status != DONE:
         raise EvaluationFailed(
-            f"The evaluation of {task.title} failed with exit status {end.status}: {end.last_words or 'no message'}"
+            f"The evaluation of {task.title} failed with exit status {end.status}: "
+            f"{end.last_lines or end.last_words or 'no message'} (see {end.kept_in})",
+            crashed=ended_by is not None,
         )
     try:
         test = parse_score_block(end.stdout, task.metric)
     except ValueError as error:
         if reports:
             raise EvaluationFailed(f"The evaluation of {task.title} gave no score: {error}.") from error
-        return Refused(str(error), end.seconds)
+        return Refused(f"{error} (see {end.kept_in})", end.seconds)
     if not reports:
         return Scored(test, None, None, evaluator_version="task", seconds=end.seconds)
     if end.report is None:
         raise EvaluationFailed(f"The evaluation of {task.title} left no report ({end.no_report}).")
     return _scored(task, parse_report(end.report), test)
+
+
+def signal_of(status: int) -> int | None:
+    """Return which signal ended a process, as its init tells of it in the exit status; None if none did."""
+    number = status - _SIGNALLED
+    return number if 0 < number < signal.NSIG else None
 
 
 def _scored(task: Task, report: CheckedReport, test: float) -> Scored:
@@ -168,9 +232,13 @@ def _scored(task: Task, report: CheckedReport, test: float) -> Scored:
 
 
 def _refusal(task: Task, end: ScriptEnd) -> str:
-    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so they stay here."""
+    """Our own evaluators word refusals for agents; other tasks' messages may quote labels, so of those only the kind of
+    the exception is told, and where a user finds the rest.
+    """
     if not task.metadata.aira.report:
-        return "the task's evaluate.py refused the submission"
+        kind = end.last_words.partition(":")[0].rpartition(".")[2]
+        cause = kind if kind in _EXCEPTIONS else f"exit status {end.status}"
+        return f"the task's evaluate.py refused the submission: {cause} (see {end.kept_in})"
     return (end.last_words or "the submission cannot be read").split("error: ", 1)[-1]
 
 

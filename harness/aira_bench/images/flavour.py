@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,6 @@ TARGETS = ("agent", "evaluator")
 PACKAGES = ("aira_contract", "aira_kernels", "aira_evaluator")
 """Packages of ours that images get; the Dockerfiles take whatever lies in the context's `packages`."""
 LABEL = "aira-bench.flavour"
-_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?")
 
 
 class _Schema(BaseModel):
@@ -107,6 +106,11 @@ class Flavour:
         """Everything that is installed in the evaluator image."""
         return tuple(_pins(self.locks[0]))
 
+    def versions(self, target: str) -> dict[str, str]:
+        """Version of each package in the image for a target, by the package's normal name."""
+        pins = self.pins if target == "agent" else self.evaluator_pins
+        return {normal_name(name): version for name, _, version in (pin.partition("==") for pin in pins)}
+
     def imports(self, target: str) -> tuple[str, ...]:
         """Modules that the build of a target imports at its end."""
         imports = self.settings.imports
@@ -166,22 +170,6 @@ def gpu_flavour(evaluator: str) -> str:
         if evaluator in load_flavour(name).settings.gpu_for:
             return name
     raise PrerequisiteError(f"No flavour of images serves evaluator {evaluator!r} with a GPU.")
-
-
-def lacking(flavour: Flavour, requirements: Iterable[str], target: str = "agent") -> list[str]:
-    """Those of a task's requirements that an image does not have, or has in another exact version."""
-    pins = flavour.pins if target == "agent" else flavour.evaluator_pins
-    have = {normal_name(name): version for name, _, version in (pin.partition("==") for pin in pins)}
-    lacked = []
-    for requirement in requirements:
-        match = _REQUIREMENT.match(requirement.strip())
-        if match is None:
-            continue
-        version = have.get(normal_name(match[1]))
-        wanted = match[2]
-        if version is None or (wanted and version.partition("+")[0] != wanted):
-            lacked.append(requirement.strip())
-    return sorted(set(lacked))
 
 
 def normal_name(name: str) -> str:

@@ -7,16 +7,17 @@ cut off goes on where it stopped, at the latest batch.
 Not covered: packages published as source only (`aira_bench.images.source_archives`).
 """
 
-import os
+import secrets
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import Flavour, normal_name
 from aira_bench.images.source_archives import fetch_source, host_index
+from aira_bench.paths import cache_folder
+from aira_bench.unfinished import staging_folder, sweep_staging
 
 _TIMEOUT_S = 3600
 _BATCH = 10
@@ -25,8 +26,7 @@ _BATCH = 10
 
 def wheel_folder(flavour: Flavour) -> Path:
     """Cache of a flavour's wheels on the host."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "aira-bench" / "wheels" / flavour.name
+    return cache_folder() / "wheels" / flavour.name
 
 
 def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
@@ -37,13 +37,14 @@ def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
     """
     folder = wheel_folder(flavour)
     folder.mkdir(parents=True, exist_ok=True)
+    sweep_staging(folder)
     missing = [pin for pin in flavour.pins if find_file(folder, pin) is None]
     sources = [pin for pin in missing if pin.partition("==")[0] in flavour.settings.source_packages]
     wheels = [pin for pin in missing if pin not in sources]
     for start in range(0, len(wheels), _BATCH):
         pins = wheels[start : start + _BATCH]
         note(f"downloading packages {start + 1} to {start + len(pins)} of {len(missing)}: {', '.join(pins)}")
-        _download(flavour, pins, folder)
+        download_wheels(flavour, pins, folder)
     for pin in sources:
         note(f"downloading the source of {pin}")
         fetch_source(pin, host_index(), folder)
@@ -66,31 +67,47 @@ def find_file(folder: Path, pin: str) -> Path | None:
     return None
 
 
-def _wheel_options(flavour: Flavour) -> list[str]:
+def wheel_options(flavour: Flavour) -> list[str]:
+    """Options of pip by which it takes wheels for a flavour's Python alone, and runs no package's build."""
     settings = flavour.settings
     platforms = [part for name in (*settings.platforms, "any") for part in ("--platform", name)]
     return ["--only-binary", ":all:", "--implementation", "cp", "--python-version", settings.python, *platforms]
 
 
-def _download(flavour: Flavour, pins: Sequence[str], folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as partial:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", partial]
-        command += [*_wheel_options(flavour), *pins]
-        done = _pip(command)
+def download_wheels(flavour: Flavour, pins: Sequence[str], folder: Path, options: Sequence[str] = ()) -> list[Path]:
+    """Download the wheel of each `name==version` into `folder`; return their paths.
+
+    Args:
+        flavour: whose Python and platforms the wheels are for.
+        pins: what is downloaded, without what it requires in turn.
+        folder: is there.
+        options: more of pip's.
+
+    Raises:
+        PrerequisiteError: pip could not; the message is its own.
+    """
+    with staging_folder(folder / "part", secrets.token_hex(6)) as partial:
+        command = ["download", "--quiet", "--no-deps", "--dest", str(partial), *wheel_options(flavour), *options]
+        done = run_pip([*command, *pins])
         if done.returncode != 0 and flavour.settings.extra_index:
-            done = _pip([*command, "--extra-index-url", flavour.settings.extra_index])
+            done = run_pip([*command, "--extra-index-url", flavour.settings.extra_index, *pins])
         if done.returncode != 0:
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
             raise PrerequisiteError(
                 f"pip could not download the {flavour.name} images' packages: {errors[-1] if errors else 'no message'}",
                 hint=f"python3 -m pip download --no-deps {pins[0]} (its settings: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL)",
             )
-        for path in Path(partial).iterdir():
-            path.replace(folder / path.name)
+        return [path.replace(folder / path.name) for path in partial.iterdir()]
 
 
-def _pip(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def run_pip(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run the host's pip, with the host's settings; its output is kept.
+
+    Raises:
+        PrerequisiteError: it did not end in an hour.
+    """
+    command = [sys.executable, "-m", "pip", *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise PrerequisiteError(f"pip did not finish within {_TIMEOUT_S} s: {' '.join(command[3:])}") from error
+        raise PrerequisiteError(f"pip did not finish within {_TIMEOUT_S} s: {' '.join(arguments)}") from error

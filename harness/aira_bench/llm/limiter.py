@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from aira_bench.waiting import TICK_S, Waits
 from aira_bench.world import SystemWorld, World
 
 
@@ -56,16 +57,18 @@ class AdaptiveLimiter:
             return self._in_flight
 
     @contextmanager
-    def place(self, deadline_at_s: float) -> Iterator[None]:
+    def place(self, deadline_at_s: float, waits: Waits | None = None) -> Iterator[None]:
         """Wait for a place and hold it for the length of one attempt.
 
         Args:
             deadline_at_s: a moment on the world's monotonic clock.
+            waits: of the piece of work that waits here; its stop ends the wait, which counts as one for the provider.
 
         Raises:
             GateTimeout: that moment came first.
+            Stopped: the run was stopped before.
         """
-        self._enter(deadline_at_s)
+        self._enter(deadline_at_s, waits or Waits())
         try:
             yield
         finally:
@@ -89,15 +92,26 @@ class AdaptiveLimiter:
             if retry_after_s is not None:
                 self._open_at_s = max(self._open_at_s, now_s + retry_after_s)
 
-    def _enter(self, deadline_at_s: float) -> None:
-        with self._changed:
-            while True:
-                now_s = self._world.monotonic_s()
-                pause_s = self._open_at_s - now_s
-                if pause_s <= 0 and self._in_flight < int(self._limit):
-                    self._in_flight += 1
-                    return
-                if now_s >= deadline_at_s:
+    def _enter(self, deadline_at_s: float, waits: Waits) -> None:
+        if self._taken(0.0):
+            return
+        with waits.waiting("provider", "waiting behind the provider's rate limit"):
+            while not self._taken(min(deadline_at_s - self._world.monotonic_s(), TICK_S)):
+                waits.check_stop()
+                if self._world.monotonic_s() >= deadline_at_s:
                     raise GateTimeout
-                left_s = deadline_at_s - now_s
-                self._changed.wait(min(left_s, pause_s) if pause_s > 0 else left_s)
+
+    def _taken(self, within_s: float) -> bool:
+        """Take a place, waiting at most so long for one; False where there is none."""
+        with self._changed:
+            if not self._is_open and within_s > 0:
+                pause_s = self._open_at_s - self._world.monotonic_s()
+                self._changed.wait(min(within_s, pause_s) if pause_s > 0 else within_s)
+            if not self._is_open:
+                return False
+            self._in_flight += 1
+            return True
+
+    @property
+    def _is_open(self) -> bool:
+        return self._world.monotonic_s() >= self._open_at_s and self._in_flight < int(self._limit)

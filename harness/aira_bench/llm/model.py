@@ -111,8 +111,9 @@ class Completion:
 
     def __post_init__(self) -> None:
         """Spell out halves of surrogate pairs: JSON can bring them, and no file and no request holds them."""
-        if isinstance(self.text, str):
-            object.__setattr__(self, "text", self.text.encode("utf-8", "backslashreplace").decode())
+        for name in ("text", "model_id", "request_id"):
+            if isinstance(said := getattr(self, name), str):
+                object.__setattr__(self, name, said.encode("utf-8", "backslashreplace").decode())
 
     def to_json(self) -> Json:
         """Return the answer as JSON values, as records of calls hold it."""
@@ -157,7 +158,8 @@ class Model(Protocol):
         ...
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
-        """Answer `request` within `deadline_s` seconds from now, retries and waiting included.
+        """Answer `request` within `deadline_s` seconds from now, retries included. Pauses that a provider makes a run
+        take are not, where they go through `aira_bench.waiting`.
 
         Safe to call from several threads at once.
 

@@ -1,12 +1,12 @@
 """From an agent card to a model that can be called."""
 
 import random
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from aira_bench.cards.card import Card, all_missing, resolve_base_url
+from aira_bench.cards.card import Card, all_missing, resolve_base_url, resolve_key
 from aira_bench.errors import PrerequisiteError
 from aira_bench.extensions import Catalog
+from aira_bench.llm.environment import environment_problem
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
 from aira_bench.llm.providers.anthropic_messages import AnthropicSession
@@ -35,7 +35,6 @@ def connect(
     limiter: AdaptiveLimiter,
     rng: random.Random,
     world: World | None = None,
-    sleep: Callable[[float], None] = time.sleep,
     policy: RetryPolicy | None = None,
 ) -> ProviderModel:
     """Return the card's model. Nothing is sent, and no SDK imported, before its first call.
@@ -46,7 +45,8 @@ def connect(
         rng: draws the jitter of waits; never the search's own generator.
 
     Raises:
-        PrerequisiteError: the key or the URL is missing, or the key may not go there; an installed provider is broken.
+        PrerequisiteError: the key or the URL is missing, or the key may not go there; a variable that clients read by
+            themselves is of no use; an installed provider is broken.
         UsageError: the provider is a reference to what is none.
     """
     missing = all_missing(card, environ)
@@ -56,14 +56,14 @@ def connect(
         raise PrerequisiteError(f"The agent {card.name!r} cannot be used yet: {todo}.", hint=missing[0].command)
     open_session = PROVIDERS.maker(card.provider)
     world = world or SystemWorld()
-    key = environ[card.key_variable].strip() if card.key_variable else None
-    endpoint = Endpoint(card=card, base_url=base_url, key=key, now=world.now)
+    if (problem := environment_problem(card.provider, base_url, environ)) is not None:
+        raise PrerequisiteError(f"The agent {card.name!r} cannot be called: {problem.todo}.", hint=problem.command)
+    endpoint = Endpoint(card=card, base_url=base_url, key=resolve_key(card, environ), now=world.now)
     return ProviderModel(
         endpoint,
         lambda endpoint: open_session(endpoint=endpoint),
         limiter=limiter,
         world=world,
         rng=rng,
-        sleep=sleep,
         policy=policy or RetryPolicy(),
     )

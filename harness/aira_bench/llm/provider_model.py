@@ -1,24 +1,34 @@
 """A `Model` over a provider: one deadline for the whole call, repeated attempts, the shared gate, and the price.
 
 An attempt runs in a thread of its own, because the time-outs of HTTP clients bound one read and not an answer that
-drips in for ever; when an attempt overruns, its session is closed under it.
+drips in for ever; when an attempt overruns, or its run is stopped, its session is closed under it. Whatever is waited
+for between attempts goes through `aira_bench.waiting`: it is said, counted apart, and ended by the run's stop.
 """
 
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Protocol
 
 import tenacity
 
 from aira_bench.errors import ModelError
-from aira_bench.llm.failures import ProviderFailure
+from aira_bench.llm.failures import ProviderFailure, shorten
 from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout
-from aira_bench.llm.model import Completion, CompletionRequest, Usage
+from aira_bench.llm.mending import model_error
+from aira_bench.llm.model import Completion, CompletionRequest, Model, Usage
 from aira_bench.llm.pricing import call_cost_usd
-from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession, Structured
+from aira_bench.llm.providers.reading import cut_text
 from aira_bench.llm.schemas import parse_object
+from aira_bench.waiting import TICK_S, Waits
 from aira_bench.world import World
+
+_SAID_CHARS = 120
+"""Of a failure, in the line that says when the next attempt is."""
+_PLAINER: Mapping[Structured, Structured] = {"json_schema": "json_object", "json_object": "text"}
 
 
 @dataclass(frozen=True)
@@ -26,23 +36,53 @@ class RetryPolicy:
     """When and how often a call is repeated: exponential back-off with full jitter."""
 
     max_failures: int = 10
-    """Passing failures after which a call is given up. Rate limits do not count; only the deadline ends those."""
+    """Passing failures after which a call is given up. Rate limits do not count; only time ends those."""
     base_s: float = 1.0
     cap_s: float = 60.0
     attempt_timeout_s: float = 900.0
     """After this long an attempt is given up and repeated, if the call's deadline allows."""
+    patience_s: float = 3600.0
+    """The longest that one call waits for the provider, all its pauses together; they are none of its deadline."""
 
 
 @dataclass
 class _Course:
     """How the attempts of one call went so far."""
 
-    deadline_at_s: float
+    waits: Waits
+    policy: RetryPolicy
+    deadline_s: float
+    """On the clock of `waits`, which stands still in pauses."""
+    patience_ends_s: float
+    """Of pauses, in seconds that `waits` counts for the provider."""
     failures: int = 0
+    attempts: int = 0
+
+    @property
+    def left_s(self) -> float:
+        return self.deadline_s - self.waits()
+
+    @property
+    def patience_s(self) -> float:
+        return self.patience_ends_s - _paused_s(self.waits)
+
+    def is_over(self, state: tenacity.RetryCallState) -> bool:
+        """Whether the call is given up, after a failure that would pass."""
+        if self.failures >= self.policy.max_failures or self.left_s <= 0:
+            return True
+        return state.upcoming_sleep >= self.patience_s
+
+
+class WaitingModel(Protocol):
+    """A model whose calls can be made part of one piece of work, with its stop and its pauses."""
+
+    def within(self, waits: Waits, policy: RetryPolicy | None = None) -> Model:
+        """Return the model for that piece of work; `policy` replaces its own."""
+        ...
 
 
 class ProviderModel:
-    """Calls the model of one card, again where an attempt failed for a passing reason. Thread-safe if `sleep` is."""
+    """Calls the model of one card, again where an attempt failed for a passing reason. Thread-safe."""
 
     def __init__(
         self,
@@ -52,7 +92,6 @@ class ProviderModel:
         limiter: AdaptiveLimiter,
         world: World,
         rng: random.Random,
-        sleep: Callable[[float], None],
         policy: RetryPolicy,
     ) -> None:
         self._endpoint = endpoint
@@ -60,7 +99,6 @@ class ProviderModel:
         self._limiter = limiter
         self._world = world
         self._rng = rng
-        self._sleep = sleep
         self._policy = policy
 
     @property
@@ -68,37 +106,49 @@ class ProviderModel:
         """The name on the model's card."""
         return self._endpoint.card.name
 
+    def within(self, waits: Waits, policy: RetryPolicy | None = None) -> Model:
+        """Return this model for one piece of work, whose stop its calls listen to and whose pauses they count among."""
+        return _Bound(self, waits, policy or self._policy)
+
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
         """Answer `request` within `deadline_s` seconds, repeating attempts that failed for a passing reason.
 
         Raises:
-            ModelError: the provider refused for good, or attempts or time ran out.
+            ModelError: the provider refused for good, or attempts, time or patience ran out.
+            Stopped: the run was stopped meanwhile.
         """
+        waits = Waits(clock=self._world.monotonic_s)
+        return self.answer(request, deadline_s, waits, self._policy)
+
+    def answer(self, request: CompletionRequest, deadline_s: float, waits: Waits, policy: RetryPolicy) -> Completion:
+        """Answer a request as `complete` does, on a clock of work and by a policy of its own."""
         started_s = self._world.monotonic_s()
-        course = _Course(started_s + deadline_s)
+        course = _Course(waits, policy, waits() + deadline_s, _paused_s(waits) + policy.patience_s)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
-            wait=self._wait_s,
-            stop=lambda state: self._is_over(state, course),
-            sleep=self._sleep,
+            wait=lambda state: self._wait_s(state, policy),
+            stop=course.is_over,
+            before_sleep=lambda state: self._pause(state, course),
+            sleep=lambda seconds: None,
             reraise=True,
         )
         try:
             answer = retrying(self._attempt, request, course)
         except ProviderFailure as failure:
             if failure.finish_reason is None:
-                raise self._error(failure, self._attempts(retrying), started_s) from failure
+                spent_s = self._world.monotonic_s() - started_s
+                raise model_error(self._endpoint, failure, course.attempts, spent_s) from failure
             answer = ProviderAnswer("", failure.finish_reason, self._endpoint.card.model, Usage(), failure.request_id)
         except GateTimeout as error:
-            message = f"{self._who()} stayed behind its rate limit for all of {deadline_s:.0f} s."
-            raise ModelError(message, hint="resume the run with a lower --concurrency") from error
-        return self._completion(request, answer, self._attempts(retrying), started_s)
+            message = f"The model of agent {self.name!r} stayed behind its rate limit for all of the call's time."
+            raise ModelError(message, hint="aira-bench resume RUN") from error
+        return self._completion(request, answer, course.attempts, started_s)
 
     def _attempt(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:
-        with self._limiter.place(course.deadline_at_s):
-            left_s = course.deadline_at_s - self._world.monotonic_s()
+        with self._limiter.place(self._world.monotonic_s() + max(course.patience_s, 0.0), course.waits):
+            course.attempts += 1
             try:
-                answer = self._timed_attempt(request, min(left_s, self._policy.attempt_timeout_s))
+                answer = self._answer(request, course)
             except ProviderFailure as failure:
                 if failure.kind == "rate_limited":
                     self._limiter.rate_limited(failure.retry_after_s)
@@ -108,9 +158,27 @@ class ProviderModel:
         self._limiter.succeeded()
         return answer
 
-    def _timed_attempt(self, request: CompletionRequest, timeout_s: float) -> ProviderAnswer:
+    def _answer(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:
+        """Ask once; where a wish for structured output is refused, at once again with a plainer one. What the server
+        took is remembered, for all calls of the run.
+        """
+        endpoint = self._endpoint
+        while True:
+            try:
+                answer = self._timed_attempt(endpoint, request, course)
+            except ProviderFailure as failure:
+                plainer = _PLAINER.get(endpoint.structured) if request.schema is not None else None
+                if plainer is None or not failure.may_mean_structure:
+                    raise
+                endpoint = replace(endpoint, structured=plainer)
+            else:
+                self._endpoint = endpoint
+                return answer
+
+    def _timed_attempt(self, endpoint: Endpoint, request: CompletionRequest, course: _Course) -> ProviderAnswer:
+        timeout_s = min(course.left_s, course.policy.attempt_timeout_s)
         outcome: list[ProviderAnswer | BaseException] = []
-        session = self._open_session(self._endpoint)
+        session = self._opened(endpoint)
 
         def ask() -> None:
             try:
@@ -119,19 +187,31 @@ class ProviderModel:
                 outcome.append(error)
 
         thread = threading.Thread(target=ask, name=f"llm-{self.name}", daemon=True)
+        ends_s = self._world.monotonic_s() + timeout_s
         try:
             thread.start()
-            thread.join(max(timeout_s, 0.0))
+            while thread.is_alive() and (left_s := ends_s - self._world.monotonic_s()) > 0:
+                thread.join(min(left_s, TICK_S))
+                course.waits.check_stop()
+            came = list(outcome)  # before the session is closed, which makes what is under way fail
         finally:
             session.close()
-        if not outcome:
-            raise ProviderFailure("transient", f"no complete answer within {timeout_s:.1f} s")
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0]
+        if not came:
+            raise ProviderFailure("transient", f"no complete answer within {timeout_s:.1f} s", is_busy=True)
+        if isinstance(came[0], BaseException):
+            raise came[0]
+        return came[0]
 
-    def _wait_s(self, state: tenacity.RetryCallState) -> float:
-        policy = self._policy
+    def _opened(self, endpoint: Endpoint) -> ProviderSession:
+        try:
+            return self._open_session(endpoint)
+        except Exception as error:
+            if not isinstance(error, ImportError | OSError | ValueError) and type(error).__name__ != "InvalidURL":
+                raise
+            said = f"{type(error).__name__}: {shorten(str(error))}"
+            raise ProviderFailure("refused", said, culprit="environment") from error
+
+    def _wait_s(self, state: tenacity.RetryCallState, policy: RetryPolicy) -> float:
         ceiling_s = min(policy.cap_s, policy.base_s * 2.0 ** (state.attempt_number - 1))
         jittered_s = self._rng.uniform(0.0, ceiling_s)
         error = state.outcome.exception() if state.outcome else None
@@ -139,60 +219,53 @@ class ProviderModel:
         # Jitter is added to a Retry-After, so that seeds told the same moment do not come back as one.
         return jittered_s if asked_s is None else asked_s + min(jittered_s, policy.base_s)
 
-    def _is_over(self, state: tenacity.RetryCallState, course: _Course) -> bool:
-        if course.failures >= self._policy.max_failures:
-            return True
-        return self._world.monotonic_s() + state.upcoming_sleep >= course.deadline_at_s
-
-    def _attempts(self, retrying: tenacity.Retrying) -> int:
-        return int(retrying.statistics.get("attempt_number", 1))
+    def _pause(self, state: tenacity.RetryCallState, course: _Course) -> None:
+        """Wait for the next attempt, saying what failed, how often, and when the next one is."""
+        error = state.outcome.exception() if state.outcome else None
+        assert isinstance(error, ProviderFailure), "no other is passing"
+        count = f"failure {course.failures} of {course.policy.max_failures}"
+        if error.kind == "rate_limited":
+            count = f"attempt {course.attempts}"
+        at = (self._world.now() + timedelta(seconds=state.upcoming_sleep)).astimezone()
+        said = f"{shorten(self._endpoint.redact(error.message), _SAID_CHARS)} ({count}); next try at {at:%H:%M:%S}"
+        course.waits.pause(state.upcoming_sleep, "provider", f"{self.name}: {said}")
 
     def _completion(
         self, request: CompletionRequest, answer: ProviderAnswer, attempts: int, started_s: float
     ) -> Completion:
-        text = self._redact(answer.text)
+        redact = self._endpoint.redact
+        text, end = cut_text(redact(answer.text), answer.finish_reason)
         return Completion(
             text=text,
-            finish_reason=answer.finish_reason,
-            model_id=self._redact(answer.model_id),
+            finish_reason=end,
+            model_id=redact(answer.model_id),
             structured=None if request.schema is None else parse_object(text),
             usage=answer.usage,
             cost_usd=call_cost_usd(self._endpoint.card.prices, answer.usage),
             latency_s=self._world.monotonic_s() - started_s,
-            request_id=self._redact(answer.request_id) if answer.request_id else None,
+            request_id=redact(answer.request_id) if answer.request_id else None,
             attempts=attempts,
         )
 
-    def _error(self, failure: ProviderFailure, attempts: int, started_s: float) -> ModelError:
-        card, said = self._endpoint.card, self._redact(failure.message)
-        if failure.kind != "refused":
-            spent_s = self._world.monotonic_s() - started_s
-            return ModelError(
-                f"{self._who()} gave no answer in {attempts} attempts and {spent_s:.0f} s; the last one: {said}.",
-                hint="aira-bench doctor, then aira-bench resume RUN",
-            )
-        reason, hint = {
-            "key": (f"rejected the key in {card.key_variable}", f"export {card.key_variable}=..."),
-            "permission": (
-                f"does not let the key in {card.key_variable} use {card.model!r}",
-                f"export {card.key_variable}=... with a key that may",
-            ),
-            "billing": (f"bills no more calls to the key in {card.key_variable}", "top up the account, then resume"),
-            "model": (f"does not know {card.model!r}, the card's field 'model'", "aira-bench agents"),
-            "address": (
-                "redirects elsewhere, and no key follows a redirect",
-                f"export {card.url_override_variable}=... with the final address",
-            ),
-            "request": ("rejected the request; see the card's [sampling] and [reasoning]", "aira-bench agents"),
-        }[failure.culprit]
-        return ModelError(f"{self._who()} {reason} ({said}).", hint=hint)
 
-    def _who(self) -> str:
-        return f"The model of agent {self.name!r} at {self._endpoint.base_url}"
+@dataclass(frozen=True)
+class _Bound:
+    """A model for one piece of work."""
 
-    def _redact(self, text: str) -> str:
-        key = self._endpoint.key
-        return text.replace(key, "[key removed]") if key else text
+    model: ProviderModel
+    waits: Waits
+    policy: RetryPolicy
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+        return self.model.answer(request, deadline_s, self.waits, self.policy)
+
+
+def _paused_s(waits: Waits) -> float:
+    return waits.seconds.get("provider", 0.0)
 
 
 def _is_passing(error: BaseException) -> bool:

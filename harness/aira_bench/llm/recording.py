@@ -136,6 +136,6 @@ def _answer_of(exchange: Exchange, request: CompletionRequest, where: str) -> Co
         raise RunStateError(
             f"The request differs from the recorded one in {changed} ({where}: {request.digest()[:12]} "
             f"against {exchange.request.digest()[:12]}).",
-            hint="replay with the version and flags of the recorded run",
+            hint="aira-bench resume RUN --accept-changes   (asks what is in flight anew)",
         )
     return exchange.completion

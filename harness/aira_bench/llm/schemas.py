@@ -40,6 +40,12 @@ def parse_object(text: str) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
+def find_object(text: str) -> Json | None:
+    """Return the JSON object in a text that may say something around it, or fence it; None where there is none."""
+    first, last = text.find("{"), text.rfind("}")
+    return parse_object(text) or (parse_object(text[first : last + 1]) if 0 <= first < last else None)
+
+
 def schema_text(schema: Mapping[str, Any]) -> str:
     """Return a schema as JSON text, to be quoted in a prompt."""
     return json.dumps(dict(schema))

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from aira_bench.files import Unacceptable
 from aira_bench.keys import MachineKey, signer_of
+from aira_bench.machine_failures import about
 
 Noted = Callable[[int, str], None]
 MOST_BYTES = 256 * 2**20
@@ -68,6 +69,7 @@ class BrokenChain(Unacceptable):
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line} was changed or damaged: {reason}")
+        self.line = line
 
 
 def _link(version: int, seal: str, body: bytes) -> str:
@@ -143,7 +145,7 @@ class ChainWriter:
         """
         self._version = 1 if found.version == 1 or (key is None and not found.bodies) else 2
         self._seal, self._key = found.seal if found.bodies else _GENESIS[self._version], key
-        self._lines, self._noted = len(found.bodies), noted
+        self._lines, self._noted, self._path = len(found.bodies), noted, path
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o600)
         if os.fstat(self._file).st_size > found.whole_bytes:
@@ -158,8 +160,9 @@ class ChainWriter:
             assert self._key is not None, "a signed chain is continued by who can sign"
             signature = self._key.sign(_PURPOSE + link.encode("ascii"))
         part = f'"signature":"{signature}",' if signature else ""
-        _write_all(self._file, f'{{"chain":"{link}",{part}"body":'.encode("ascii") + body + b"}\n")
-        os.fsync(self._file)
+        with about(self._path):
+            _write_all(self._file, f'{{"chain":"{link}",{part}"body":'.encode("ascii") + body + b"}\n")
+            os.fsync(self._file)
         self._seal, self._lines = link + signature, self._lines + 1
         if self._noted is not None:
             self._noted(self._lines, self._seal)

@@ -16,23 +16,30 @@
 
 import fcntl
 import os
-import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 from aira_bench.errors import RunStateError, UsageError
-from aira_bench.files import Unacceptable, read_file
+from aira_bench.files import Unacceptable, read_file, read_recorded
+from aira_bench.paths import host_paths
 from aira_bench.record.compiled_programs import CompiledPrograms
-from aira_bench.record.journal import Event, finished_steps, open_journal
+from aira_bench.record.journal import Event, StepEnded, finished_steps, open_journal
 from aira_bench.record.manifest import Manifest, load_manifest
 from aira_bench.record.node import Node
 from aira_bench.record.scores import ScoreFile
 
 MOST_TEXT_BYTES = 16 * 2**20
+FROM_LAST_GOOD = "--from-last-good"
+"""What makes `resume` go on before the damage."""
+_STEP_FILES = ("solution.py", "stdout.txt", "stderr.txt")
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FLOCK = struct.Struct("@hhqqi0q")
+"""Of Linux on 64 bits: type, whence, start, length, owner."""
+UNFINISHED = ".new-"
+"""How the name of a run that is being made begins (`aira_bench.record.new_run`)."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +113,34 @@ class SeedFolder:
         return self.path / "calls" / f"{step:04d}"
 
     def read_step(self, step: int) -> StepFiles:
-        """Read the code of a finished step and what it printed, escaped."""
-        return StepFiles(*(self._text(step, name) for name in ("solution.py", "stdout.txt", "stderr.txt")))
+        """Read the code of a step in flight and what it printed, escaped; nothing vouches for them yet."""
+        return StepFiles(*(self._text(step, name) for name in _STEP_FILES))
 
-    def _text(self, step: int, name: str) -> str:
+    def read_finished(self, ended: StepEnded) -> StepFiles:
+        """Read the code of a finished step and what it printed, escaped, each as it was recorded.
+
+        A journal of version 1 knows the hash of the code alone.
+
+        Raises:
+            RunStateError: a file is missing, or another than was recorded.
+        """
+        step, names = ended.node.step, [f"nodes/{ended.node.step:04d}/{name}" for name in _STEP_FILES]
+        recorded = ended.files | {names[0]: ended.node.code_sha256}
+        texts = ("" if ended.files and path not in recorded else self._text(step, name, recorded.get(path))
+                 for path, name in zip(names, _STEP_FILES, strict=True))  # fmt: skip
+        return StepFiles(*texts)
+
+    def _text(self, step: int, name: str, sha256: str | None = None) -> str:
+        path = f"nodes/{step:04d}/{name}"
         try:
-            return read_file(self.path, f"nodes/{step:04d}/{name}", MOST_TEXT_BYTES).decode("utf-8", "replace")
+            if sha256 is not None:
+                return read_recorded(self.path, path, MOST_TEXT_BYTES, sha256).decode("utf-8", "replace")
+            return read_file(self.path, path, MOST_TEXT_BYTES).decode("utf-8", "replace")
         except FileNotFoundError:
             return ""  # a step that never ran printed nothing
         except Unacceptable as error:
-            raise RunStateError(f"{self.node(step) / name}: {error}.") from error
+            run = RunFolder(self.path.parents[1])
+            raise RunStateError(f"{self.path / path}: {error}.", hint=run.command("resume", FROM_LAST_GOOD)) from error
 
 
 @dataclass(frozen=True)
@@ -134,7 +159,7 @@ class RunFolder:
         try:
             return load_manifest(self.path)[0]
         except Unacceptable as error:
-            raise RunStateError(f"Run {self.path.name}: {error}.", hint=error.hint or "aira-bench status") from error
+            raise RunStateError(f"Run {self.path.name}: {error}.", hint=error.hint or self.command("status")) from error
 
     @property
     def agent_file(self) -> Path:
@@ -153,6 +178,9 @@ class RunFolder:
     def lock(self) -> int:
         """Take the run for this process; the lock goes with the process, however it ends.
 
+        It is two: one that writers exclude each other by, as in earlier versions, and one that readers can ask about
+        without taking anything, so that no reader is ever in a writer's way.
+
         Raises:
             RunStateError: another live process has it.
         """
@@ -162,44 +190,41 @@ class RunFolder:
             raise RunStateError(f"Run {self.path.name}: its lock cannot be opened: {error.strerror}.") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _record_lock(fcntl.F_WRLCK))
         except OSError as error:
             os.close(descriptor)
             raise RunStateError(
                 f"Run {self.path.name} is being worked on by another process.",
-                hint=f"aira-bench status {quote(self.path.name)}",
+                hint=self.command("status"),
             ) from error
         return descriptor
 
+    def command(self, name: str, *options: str) -> str:
+        """Return the command of that name to type for this run, whole: with `--runs` where it lies elsewhere."""
+        words = ["aira-bench", name, quote(self.path.name), *options]
+        if self.path.parent.resolve() != host_paths().runs.resolve():
+            words += ["--runs", quote(str(self.path.parent))]
+        return " ".join(words)
+
     @property
     def is_live(self) -> bool:
-        """Whether a process works on the run now."""
+        """Whether a process works on the run now; asked without taking a lock."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDONLY | _PLAIN)
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _record_lock(fcntl.F_RDLCK))
         except OSError:
-            return True
+            return False  # no regular file, so nobody's lock
         finally:
             os.close(descriptor)
-        return False
+        return int(_FLOCK.unpack(found)[0]) != fcntl.F_UNLCK
 
 
-def new_run(runs: Path, name: str) -> RunFolder:
-    """Make the folder of a new run.
-
-    Raises:
-        UsageError: the name is not a plain file name, or is taken.
-    """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot name a run: letters, digits, '.', '_' and '-' only.")
-    path = runs / name
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError as error:
-        raise UsageError(f"A run named {name!r} exists in {runs}.", hint=f"aira-bench resume {name}") from error
-    return RunFolder(path)
+def _record_lock(kind: int) -> bytes:
+    """A `struct flock` about a whole file."""
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
 def find_run(runs: Path, name: str) -> RunFolder:
@@ -209,15 +234,17 @@ def find_run(runs: Path, name: str) -> RunFolder:
         UsageError: there is none.
     """
     for path in (runs / name, Path(name)):
-        if _is_run(path):
+        if is_run(path):
             return RunFolder(path.resolve())
     raise UsageError(f"No run {name!r} in {runs}.", hint="aira-bench status")
 
 
 def list_runs(runs: Path) -> list[RunFolder]:
     """Return every run in a folder, by name. A folder that has lost its manifest is one that cannot be read."""
-    return [RunFolder(path) for path in sorted(runs.glob("*")) if _is_run(path)]
+    found = sorted(path for path in runs.glob("*") if not path.name.startswith(UNFINISHED))
+    return [RunFolder(path) for path in found if is_run(path)]
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Whether a folder holds what only a run's does."""
     return any(os.path.lexists(path / name) for name in ("manifest.json", "record.jsonl"))

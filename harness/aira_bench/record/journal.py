@@ -100,6 +100,16 @@ def read_journal(root: Path, name: str | PurePosixPath, ring: KeyRing | None = N
         data = b""
     chain = read_chain(data)
     ours = chain.vouched if ring is not None and ring.trusts_all(chain.signers) else 0
+    return JournalContent(decode_journal(chain, ours), chain)
+
+
+def decode_journal(chain: Chain, ours: int = 0) -> list[Event]:
+    """Return the events of a journal's lines; the first `ours` of them this code has written.
+
+    Raises:
+        BrokenChain: a line is no event, or holds what cannot be.
+        LaterSchema: a later version wrote a line.
+    """
     events: list[Event] = []
     for number, event in decode(chain, _EVENT, ours):
         try:
@@ -108,7 +118,7 @@ def read_journal(root: Path, name: str | PurePosixPath, ring: KeyRing | None = N
         except Unacceptable as error:
             raise BrokenChain(number, str(error)) from error
         events.append(event)
-    return JournalContent(events, chain)
+    return events
 
 
 def _check_numbers(event: Event) -> None:
@@ -116,11 +126,11 @@ def _check_numbers(event: Event) -> None:
     if isinstance(event, StepEnded):
         node = event.node
         times, use = node.timings, node.model_use
-        counts = (use.calls, use.input_tokens, use.output_tokens, use.cost_usd)
+        counts = (node.cores, use.calls, use.input_tokens, use.output_tokens, use.cost_usd)
         lines = [count for change in node.changes for count in (change.removed_lines, change.added_lines)]
         if node.step < 1 or node.attempts < 1 or not all(1 <= parent < node.step for parent in node.parents):
             raise Unacceptable(f"step {node.step}, parents {node.parents}, attempts {node.attempts} cannot be")
-        if min(times.model_s, times.execute_s, times.evaluate_s, times.total_s) < 0:
+        if min(times.model_s, times.execute_s, times.evaluate_s, times.total_s, *times.waited_s.values()) < 0:
             raise Unacceptable(f"step {node.step} took negative time")
         if min((count for count in (*counts, *lines) if count is not None), default=0) < 0:
             raise Unacceptable(f"step {node.step} counts something below 0")
@@ -152,6 +162,7 @@ class JournalFile:
         self.path = path
         content = open_journal(path)
         self.events = list(content.events)
+        self._finished = {event.node.step: event for event in self.events if isinstance(event, StepEnded)}
         if key is None and self.events and content.chain.version != 1:
             raise RunStateError(f"{path} is signed and cannot be continued without a key.")
         self._writer = ChainWriter(path, content.chain, key, noted)
@@ -161,7 +172,11 @@ class JournalFile:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Finished steps in order."""
-        return finished_steps(self.events)
+        return tuple(event.node for event in self._finished.values())
+
+    def step(self, step: int) -> StepEnded:
+        """Return the line of a finished step."""
+        return self._finished[step]
 
     @property
     def score_hashes(self) -> Mapping[int, str]:
@@ -178,6 +193,8 @@ class JournalFile:
         """Write one event and force it to disk."""
         self._writer.append(encode(event), signed=not isinstance(event, StepStarted))
         self.events.append(event)
+        if isinstance(event, StepEnded):
+            self._finished[event.node.step] = event
 
     def close(self) -> None:
         """Close the file; events that were appended are on disk already."""

@@ -73,6 +73,10 @@ class RunPlan(_Record):
     source: str | None = None
     """Where raw data comes from, as `--source` names it; None for the task's own way."""
     memory: Literal["paper", "none"] = "paper"
+    cores: Annotated[int, Field(gt=0)] | tuple[int, ...] | None = None
+    """How many cores it leases at most, or which it may; None for all that it can use."""
+    gpus: Annotated[int, Field(gt=0)] | tuple[str, ...] | None = None
+    """The same for GPUs, which are named by their number or UUID."""
     evaluator: str | None = None
     """What scores submissions, if the user named it; None for the evaluator that fits the task's artifact."""
     provider: str | None = None

@@ -19,13 +19,16 @@ FAILED: frozenset[StepClass] = frozenset(get_args(StepClass)) - {"valid", "infra
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds a step spent in each of its phases, recorded apart."""
+    """Seconds a step spent in each of its phases, recorded apart. Waiting is in none of them, and not in the total."""
 
     model_s: float = 0.0
     """Waiting for the agent: its model's answers, or its own thinking."""
     execute_s: float = 0.0
     evaluate_s: float = 0.0
     total_s: float = 0.0
+    """What the step took of its seed's hours."""
+    waited_s: dict[str, float] = field(default_factory=dict, hash=False)
+    """For what is nobody's fault, by what for (`aira_bench.waiting.WaitReason`)."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,16 @@ class Node:
     """False where infrastructure ended the step before any of its code began."""
     fitness_standard_error: float | None = None
     """Of the fitness, where that is estimated; a difference within it says nothing."""
+    cores: int | None = None
+    """How many cores its containers had; within a fixed time, more of them train more. None where none ran, and in
+    records of versions that did not say."""
+    parts: dict[str, float] = field(default_factory=dict, hash=False)
+    """What the hidden validation score is the mean of, by the name of each part and rounded as the fitness is."""
 
     @property
     def is_lost(self) -> bool:
-        """Infrastructure ended the step before its code ran: it says nothing of the agent, who may draft again.
-
-        An infrastructure error after that counts like any step without a result, so that it cannot be worth causing.
-        """
-        return self.step_class == "infra_error" and not self.code_ran
+        """Infrastructure left the step without a result: it says nothing of the agent, and no search is told of it."""
+        return self.step_class == "infra_error"
 
     @property
     def is_valid(self) -> bool:
@@ -108,10 +113,7 @@ class Node:
     @property
     def outcome(self) -> str:
         """The step's class and, where it has one, its fitness with its standard error."""
-        if self.fitness is None:
-            return self.step_class
-        error = self.fitness_standard_error
-        return f"{self.step_class}, fitness {self.fitness:g}" + ("" if error is None else f" +- {error:.2g}")
+        return outcome_of(self.step_class, self.fitness, self.fitness_standard_error)
 
     @property
     def is_buggy(self) -> bool:
@@ -119,8 +121,21 @@ class Node:
         return self.step_class in FAILED
 
 
+def outcome_of(step_class: StepClass, fitness: float | None, standard_error: float | None) -> str:
+    """Return a class and a fitness in words, as prompts have them."""
+    if fitness is None:
+        return step_class
+    return f"{step_class}, fitness {fitness:g}" + ("" if standard_error is None else f" +- {standard_error:.2g}")
+
+
 Journal = Sequence[Node]
-"""Finished steps in order; what policies are functions of."""
+"""Finished steps in order; what policies are functions of. Lost steps are not among them (`known_to_search`), so a
+node's place in it is not its step."""
+
+
+def known_to_search(nodes: Sequence[Node]) -> Journal:
+    """Return what policies and agents are told of a seed's steps: all but those that infrastructure took."""
+    return tuple(node for node in nodes if not node.is_lost)
 
 
 def best_node(nodes: Journal, *, lower_is_better: bool) -> Node | None:

@@ -2,7 +2,8 @@
 
 A signed run (schema 2 or above) holds these chains (`aira_bench.record.chain`):
 
-    record.jsonl             run opened: run id, hash of the manifest; run ended: lines and last link of each journal
+    record.jsonl             run opened: run id, hash of the manifest; changes accepted: what was no longer as recorded;
+                             run ended: lines and last link of each journal
     seeds/<seed>/journal.jsonl          seed opened: run id, seed, hash of the manifest; then the steps, each with the
                                         hashes of its score's line and of its files
     seeds/<seed>/hidden/confirmed.jsonl which run, seed and journal it belongs to; then scores on the seed set `final`
@@ -14,7 +15,8 @@ Not covered: what was never recorded or was removed whole, as a run that somebod
 (docs/decisions/0014-signed-records.md says what can be seen and what cannot).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,9 +24,9 @@ from typing import Literal
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, naming, read_file
 from aira_bench.keys import KeyRing
-from aira_bench.record.chain import MOST_BYTES, Chain, read_chain, require_signed
+from aira_bench.record.chain import MOST_BYTES, BrokenChain, Chain, read_chain, require_signed
 from aira_bench.record.confirmations import read_confirmations
-from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.folder import FROM_LAST_GOOD, RunFolder, SeedFolder
 from aira_bench.record.journal import (
     JournalContent,
     SeedEnded,
@@ -37,7 +39,7 @@ from aira_bench.record.journal import (
 from aira_bench.record.manifest import Manifest, load_manifest
 from aira_bench.record.node import Node, best_node
 from aira_bench.record.scores import TrustedScore
-from aira_bench.record.sealing import RunEnded, RunOpened, SeedSeal, decode_run, require_files
+from aira_bench.record.sealing import ChangesAccepted, RunEnded, RunOpened, SeedSeal, decode_run, require_files
 from aira_bench.record.seen_chains import RECORD, Witness, journal_name
 
 Depth = Literal["records", "submitted", "all"]
@@ -84,6 +86,8 @@ class RunRecord:
     """Who signed the run's own record."""
     closed: bool
     """Whether the run's end is recorded."""
+    accepted: tuple[ChangesAccepted, ...] = ()
+    """What changed since it began with its user's consent, in order."""
 
     @property
     def name(self) -> str:
@@ -112,7 +116,7 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
     """
     try:
         manifest, digest = load_manifest(folder.path)
-        chain, ended = _read_run_events(folder, manifest, digest, ring)
+        chain, accepted, ended = _read_run_events(folder, manifest, digest, ring)
         seals = {seal.seed: seal for seal in ended.seeds} if ended else {}
         if ended and sorted(seals) != sorted(manifest.plan.seeds):
             raise Unacceptable("the end record does not list the seeds of the plan")
@@ -120,7 +124,7 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
         seeds = tuple(_read_seed(reading, seed, seals.get(seed)) for seed in manifest.plan.seeds)
     except Unacceptable as error:
         raise RunStateError(f"Run {folder.path.name}: {error}.", hint=error.hint) from error
-    return RunRecord(folder, manifest, digest, seeds, chain.signer, ended is not None)
+    return RunRecord(folder, manifest, digest, seeds, chain.signer, ended is not None, accepted)
 
 
 def read_runs(
@@ -164,7 +168,7 @@ def _standing(record: RunRecord, ring: KeyRing) -> tuple[bool, bool, bool, int, 
 
 def _read_run_events(
     folder: RunFolder, manifest: Manifest, digest: str, ring: KeyRing
-) -> tuple[Chain, RunEnded | None]:
+) -> tuple[Chain, tuple[ChangesAccepted, ...], RunEnded | None]:
     with naming("record.jsonl"):
         remembered = Witness(ring.seen).recall(manifest.run_id, RECORD)
         try:
@@ -172,23 +176,23 @@ def _read_run_events(
         except FileNotFoundError:
             if manifest.schema_version == 1:
                 remembered.check(None)
-                return read_chain(b""), None
+                return read_chain(b""), (), None
             raise Unacceptable("it is missing, and only runs of schema 1 have none") from None
         remembered.check(chain)
         events = decode_run(chain)
-        if not events or not isinstance(events[0], RunOpened) or len(events) > 2:
-            raise Unacceptable("it is not the beginning of one run and perhaps its end")
+        opened = events[0] if events else None
+        ended = events[-1] if events and isinstance(events[-1], RunEnded) else None
+        accepted = tuple(event for event in events if isinstance(event, ChangesAccepted))
+        if not isinstance(opened, RunOpened) or len(events) != 1 + len(accepted) + (ended is not None):
+            raise Unacceptable("it is not the beginning of one run, changes that were accepted, and perhaps its end")
         require_signed(chain)
-        if events[0].manifest_sha256 != digest:
+        if opened.manifest_sha256 != digest:
             raise Unacceptable("manifest.json was changed: its hash is not the one the run was opened with")
-        if events[0].run_id != manifest.run_id:
+        if opened.run_id != manifest.run_id:
             raise Unacceptable("it is the record of another run")
-        ended = events[1] if len(events) > 1 else None
-        if ended is not None and not isinstance(ended, RunEnded):
-            raise Unacceptable("the run was opened twice")
         if ended is not None and chain.torn:
             raise Unacceptable("something follows the run's end")
-        return chain, ended
+        return chain, accepted, ended
 
 
 @dataclass
@@ -234,12 +238,12 @@ def _size(path: Path) -> int:
 
 def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecord:
     folder, manifest, ring = reading.folder, reading.manifest, reading.ring
-    with naming(f"seed {seed}"):
+    with naming(f"seed {seed}"), _offering_repair(folder):
         place = folder.seed(seed)
         reading.allow_records(place)
         with naming("journal.jsonl"):
             remembered = Witness(ring.seen).recall(manifest.run_id, journal_name(seed))
-            content = read_journal(folder.path, f"seeds/{seed}/journal.jsonl", ring)
+            content = _journal(folder, seed, ring)
             chain = content.chain
             if seal is not None:
                 _require_sealed(chain, seal)
@@ -258,6 +262,9 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
                 )
             else:
                 scores = {step: score for step, score in place.scores.read_unbound().items() if step <= len(nodes)}
+            for node in nodes:
+                if node.is_valid and node.step not in scores:
+                    raise Unacceptable(f"the score of step {node.step} is missing, and the step is valid")
         with naming("hidden/confirmed.jsonl"):
             hash_all = reading.depth == "all"
             confirmed = read_confirmations(place, manifest.run_id, seed, chain, nodes, ring, hash_all=hash_all)
@@ -275,6 +282,27 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
             chain.signers or ((None,) if chain.bodies else ()),
             _restarts(content),
         )
+
+
+@contextlib.contextmanager
+def _offering_repair(folder: RunFolder) -> Iterator[None]:
+    """Name the command that goes on before what is wrong with a seed."""
+    try:
+        yield
+    except Unacceptable as error:
+        error.hint = error.hint or folder.command("resume", FROM_LAST_GOOD)
+        raise
+
+
+def _journal(folder: RunFolder, seed: int, ring: KeyRing) -> JournalContent:
+    name = f"seeds/{seed}/journal.jsonl"
+    try:
+        return read_journal(folder.path, name, ring)
+    except BrokenChain as error:
+        good = read_file(folder.path, name, MOST_BYTES).splitlines()[: error.line - 1]
+        steps = sum(line.endswith(b'"event":"step_ended"}}') for line in good)
+        error.args = (f"{error}; its last good step is {steps or 'none'}",)
+        raise
 
 
 def _restarts(content: JournalContent) -> int:

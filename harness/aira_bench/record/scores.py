@@ -17,7 +17,8 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from aira_bench.errors import RunStateError
 from aira_bench.excerpts import PROBLEM_CHARS
-from aira_bench.files import Unacceptable, parse_json, read_file
+from aira_bench.files import Unacceptable, open_file, parse_json, read_file
+from aira_bench.machine_failures import about
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -51,6 +52,8 @@ class TrustedScore:
 
 
 MOST_BYTES = 64 * 2**20
+_MOST_LINE_BYTES = 2**16
+"""Of nearly every line: what the last one is looked for in first."""
 _START = b'{"step":'
 _SCORE = TypeAdapter(TrustedScore)
 
@@ -64,7 +67,7 @@ class ScoreFile:
     def append(self, score: TrustedScore) -> None:
         """Add one score and force it to disk."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        with os.fdopen(os.open(self.path, flags, 0o600), "a+b") as stream:
+        with about(self.path), os.fdopen(os.open(self.path, flags, 0o600), "a+b") as stream:
             size = stream.seek(0, os.SEEK_END)
             if size and os.pread(stream.fileno(), 1, size - 1) != b"\n":
                 stream.write(b"\n")
@@ -74,8 +77,8 @@ class ScoreFile:
 
     def hash_of_last(self, step: int) -> str | None:
         """Return the hash of the last line if it is the score of `step`, else None."""
-        lines = self._lines()
-        return _sha256(lines[-1]) if lines and decode_score(lines[-1]).step == step else None
+        last = self._last_line()
+        return _sha256(last) if last and decode_score(last).step == step else None
 
     def cut(self, lines: int) -> None:
         """Keep the first `lines` lines: the others are of a step that a crash cut short, and that is taken again."""
@@ -132,6 +135,17 @@ class ScoreFile:
         if len(lines) > len(hashes) and not more:
             raise Unacceptable(f"line {len(hashes) + 1} is a score that no step was recorded with")
         return scores
+
+    def _last_line(self) -> bytes:
+        """The last line with its end; empty where there is none. It is asked for after each of thousands of steps."""
+        try:
+            with open_file(self.path.parents[1], f"{self.path.parent.name}/{self.path.name}") as descriptor:
+                size = os.fstat(descriptor).st_size
+                tail = os.pread(descriptor, _MOST_LINE_BYTES, max(size - _MOST_LINE_BYTES, 0))
+        except FileNotFoundError:
+            return b""
+        begins = tail.rfind(b"\n", 0, -1) + 1
+        return tail[begins:] if begins or size <= _MOST_LINE_BYTES else (self._lines() or [b""])[-1]
 
     def _lines(self) -> list[bytes]:
         """Lines with their ends; a torn last one has none."""

@@ -7,7 +7,7 @@ Not covered: whether all of it agrees (`aira_bench.record.run_record`), and conf
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -20,6 +20,7 @@ from aira_bench.keys import MachineKey
 from aira_bench.record.chain import MOST_BYTES, Chain, ChainWriter, Noted, read_chain
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedOpened, StepEnded, read_journal
+from aira_bench.record.manifest import MOST_BYTES as MOST_MANIFEST_BYTES
 from aira_bench.record.manifest import Manifest, encode_manifest
 from aira_bench.record.node import Node
 from aira_bench.record.schema import UNNAMED, LineSchema, decode, encode
@@ -50,6 +51,27 @@ class RunOpened:
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Difference:
+    """One thing that is no longer as a run has recorded it, in words."""
+
+    what: str
+    then: str
+    now: str
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ChangesAccepted:
+    """The run's user let it go on although something had changed."""
+
+    differences: tuple[Difference, ...]
+    finished: tuple[tuple[int, int], ...]
+    """Each seed, and how many of its steps were finished by then."""
+    at: str
+    schema: LineSchema = field(default=UNNAMED, compare=False)
+    event: Literal["changes_accepted"] = "changes_accepted"
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class RunEnded:
     """Every seed has ended; the seals say with which journals."""
 
@@ -59,16 +81,15 @@ class RunEnded:
     event: Literal["run_ended"] = "run_ended"
 
 
-_RUN_EVENT: TypeAdapter[RunOpened | RunEnded] = TypeAdapter(
-    Annotated[RunOpened | RunEnded, Field(discriminator="event")]
-)
+RunEvent = RunOpened | ChangesAccepted | RunEnded
+_RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(Annotated[RunEvent, Field(discriminator="event")])
 
 
-def decode_run(chain: Chain) -> list[RunOpened | RunEnded]:
+def decode_run(chain: Chain) -> list[RunEvent]:
     """Return the events of a run's record.
 
     Raises:
-        Broken: a line is no such event.
+        BrokenChain: a line is no such event.
         LaterSchema: a later version wrote it.
     """
     return [event for _, event in decode(chain, _RUN_EVENT)]
@@ -85,6 +106,12 @@ class Keeper:
     now: Callable[[], datetime]
     witness: Witness
 
+    def remember(self) -> None:
+        """Note outside the folder that this machine works on the run, and how far its record has come."""
+        self.witness.begin(self.run_id, read_file(self.folder.path, "manifest.json", MOST_MANIFEST_BYTES))
+        chain = read_chain(read_file(self.folder.path, "record.jsonl", MOST_BYTES))
+        self.witness.note(self.run_id, RECORD, len(chain.bodies), chain.seal)
+
     def journal(self, seed: int) -> JournalFile:
         """Open the journal of a seed for appending, begun if it was not."""
         opening = SeedOpened(self.run_id, seed, self.manifest_sha256, self.at())
@@ -100,6 +127,17 @@ class Keeper:
                 chain = read_journal(self.folder.path, f"seeds/{seed}/journal.jsonl").chain
                 seals.append(SeedSeal(seed, len(chain.bodies), chain.seal))
             append(RunEnded(tuple(seals), self.at()))
+
+    def require_own(self, first: object, place: SeedFolder) -> None:
+        """Raises Unacceptable unless the first event of a journal says that it is this run's, and of this seed."""
+        expected = SeedOpened(self.run_id, int(place.path.name), self.manifest_sha256, "")
+        if not isinstance(first, SeedOpened) or replace(first, at="") != expected:
+            raise Unacceptable("it does not begin with the line that says whose it is")
+
+    def accept(self, differences: tuple[Difference, ...], finished: Sequence[tuple[int, int]]) -> None:
+        """Record that the run goes on although something changed; `finished` are each seed and its finished steps."""
+        with self.chain(self.folder.path, "record.jsonl", RECORD) as (_, append):
+            append(ChangesAccepted(differences, tuple(finished), self.at()))
 
     @contextmanager
     def chain(self, root: Path, name: str, known_as: str) -> Iterator[tuple[Chain, Callable[[object], None]]]:
@@ -123,6 +161,19 @@ class Keeper:
     def at(self) -> str:
         """Return the time as text, for an event."""
         return self.now().isoformat()
+
+
+def is_closed(folder: RunFolder) -> bool:
+    """Whether the end of a run is recorded; it is not yet where only its seeds have ended.
+
+    Raises:
+        Unacceptable: its record cannot be read.
+    """
+    try:
+        chain = read_chain(read_file(folder.path, "record.jsonl", MOST_BYTES))
+    except FileNotFoundError:  # of schema 1
+        return True
+    return any(isinstance(event, RunEnded) for event in decode_run(chain))
 
 
 def open_run(

@@ -66,6 +66,20 @@ class Witness:
             return SeenLength()  # of a run recorded elsewhere
         return SeenLength(int(note[1]), note[2]) if note else SeenLength()
 
+    def forget(self, run_id: str, chain: str) -> None:
+        """Remember nothing more of a chain, which its user has put aside."""
+        if self.path is not None:
+            (self.path / run_id / chain).unlink(missing_ok=True)
+
+    def manifest(self, run_id: str, most_bytes: int) -> bytes | None:
+        """Return the copy of a run's manifest; None where there is none that can be read."""
+        if self.path is None:
+            return None
+        try:
+            return read_file(self.path, f"{run_id}/manifest.json", most_bytes, owned=True)
+        except (FileNotFoundError, Unacceptable):
+            return None
+
     def unseen(self, seen: Container[str]) -> Iterator[tuple[Manifest, list[int]]]:
         """Manifests of runs recorded here other than `seen`, by run id, and the seeds that each began."""
         for folder in sorted(self.path.iterdir()) if self.path is not None and self.path.is_dir() else ():

@@ -4,17 +4,14 @@ Not covered: whether its files agree with each other (`aira_bench.record.run_rec
 """
 
 from collections.abc import Mapping
-from shlex import quote
 
 from aira_bench.errors import RunStateError
 from aira_bench.extensions import is_reference
 from aira_bench.files import Unacceptable, foreign_entries, hash_file
 from aira_bench.keys import KeyRing
-from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.sealing import MOST_ENTRIES, MOST_FILE_BYTES
-from aira_bench.record.seen_chains import Witness, journal_name
 from aira_bench.tasks.data_source import SYNTHETIC
 from aira_bench.tasks.task import names_folder
 
@@ -41,7 +38,7 @@ def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> Ru
     if None in record.signers and not trust_agent:
         raise RunStateError(
             f"Run {record.name} is unsigned: nothing says whose code its agent, card and task are. If you know:",
-            hint=f"aira-bench resume {quote(record.name)} --trust-agent",
+            hint=record.folder.command("resume", "--trust-agent"),
         )
     require_plain(folder)
     expected = record.manifest.agent_file_sha256
@@ -55,16 +52,21 @@ def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> Ru
     return record
 
 
-def set_aside_unvouched_calls(record: RunRecord, ring: KeyRing) -> None:
-    """Keep model calls of steps in flight, which no line vouches for, from being taken for answers.
+def require_unmoved(record: RunRecord, ring: KeyRing) -> None:
+    """Whether a run whose lock this process has got is still as it was read, before it had the lock.
 
-    Where the run was recorded they are what this machine wrote, and are not asked for again; elsewhere they may be
-    anybody's, and are kept as those of an attempt before, while the step asks anew.
+    Raises:
+        RunStateError: another process has worked on it meanwhile.
     """
-    for seed in record.seeds:
-        calls = seed.folder.calls(len(seed.nodes) + 1)
-        if calls.is_dir() and not Witness(ring.seen).recall(record.manifest.run_id, journal_name(seed.seed)).lines:
-            keep_attempt(calls)
+    if _standing_of(read_run(record.folder, ring, "records")) != _standing_of(record):
+        raise RunStateError(
+            f"Run {record.name} went on in another process meanwhile.", hint=record.folder.command("status")
+        )
+
+
+def _standing_of(record: RunRecord) -> tuple[object, ...]:
+    seeds = [(seed.lines, seed.seal, tuple(seed.confirmed)) for seed in record.seeds]
+    return (record.manifest_sha256, record.closed, *seeds)
 
 
 def read_confirmable(folder: RunFolder, ring: KeyRing) -> RunRecord:

@@ -9,27 +9,33 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.b
 
 import contextlib
 import os
-from collections.abc import Sequence
+import queue
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from shlex import quote
+from functools import partial
 
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
-from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
-from aira_bench.files import Unacceptable, read_file
+from aira_bench.evaluation.verdict import Scored, Unexplained, Verdict, trusted_score
+from aira_bench.files import Unacceptable, read_recorded
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
+from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.extensions_used import evaluator_of, require_same
-from aira_bench.runs.host import Host, Note, slot_limits, stand
+from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand, wanted_of
+from aira_bench.runs.leases import leased
 from aira_bench.runs.resolve import reopen
-from aira_bench.runs.retries import ATTEMPTS
+from aira_bench.runs.retries import ATTEMPTS, Doubt
+from aira_bench.sandbox.patience import EnginePauses, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.waiting import Waits
 from aira_contract.settings import SeedSet
 
 SEED_SET: SeedSet = "final"
@@ -76,30 +82,55 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
     require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
+        require_unmoved(record, host.keys.ring())
         ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
-        stack.callback(host.sandbox.sweep, manifest.run_id)
+        stack.callback(clean_up, host, manifest.run_id, note)
         setting = EvaluationSetting(
             task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
             public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
-        ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
-        evaluator = open_evaluator(setting, host.sandbox, slot_limits(host, plan, task)[0], ahead)
-        stack.callback(evaluator.close)
+        waits = Waits(tell=lambda _, text: note(text))
+        most = min(wanted_of(host, plan).slots_alone, len(waiting))
+        places = stack.enter_context(leased(wanted_of(host, plan), waits, note, most=most))
+        ahead = stack.enter_context(ThreadPoolExecutor(max(2, len(places)), thread_name_prefix="containers"))
+        free: queue.SimpleQueue[SubmissionEvaluator] = queue.SimpleQueue()
+        for limits in slot_limits(plan, task, places):
+            free.put(evaluator := open_evaluator(setting, host.sandbox, limits, ahead))
+            stack.callback(evaluator.close)
         keeper = host.keeper(record)
-        refused = []
-        for each in waiting:
-            note(f"{each.where}: scoring once more")
-            verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
+
+        def scored(each: Submitted) -> bool:
+            evaluator = free.get()
+            try:
+                note(f"{each.where}: scoring once more")
+                verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
+            finally:
+                free.put(evaluator)
             if isinstance(verdict, Scored):
                 score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
                 add_confirmation(keeper, each.seed, each.artifact_sha256, score)
-            else:
-                refused.append(each)
             for remark in _remarks(verdict):
                 note(f"{each.where}: {remark}")
-        return refused
+            return isinstance(verdict, Scored)
+
+        answers = _in_all_slots(scored, waiting, len(places), partial(host.sandbox.sweep, manifest.run_id))
+        return [each for each, found in zip(waiting, answers, strict=True) if not found]
+
+
+def _in_all_slots(
+    scored: Callable[[Submitted], bool], waiting: Sequence[Submitted], slots: int, sweep: Callable[[], object]
+) -> list[bool]:
+    """Score submissions as many at a time as there are slots; one that fails, or a stop, ends the others by `sweep`."""
+    with ThreadPoolExecutor(slots, thread_name_prefix="confirm") as pool:
+        running = [pool.submit(scored, each) for each in waiting]
+        try:
+            return [future.result() for future in running]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            sweep()
+            raise
 
 
 def _remarks(verdict: Verdict) -> Sequence[str]:
@@ -114,29 +145,35 @@ def _submitted(record: RunRecord) -> list[Submitted]:
         if (node := seed.submitted) is not None and node.artifact_sha256 is not None
     ]
     if not found:
-        raise UsageError(
-            f"No seed of {record.name} has submitted anything.", hint=f"aira-bench status {quote(record.name)}"
-        )
+        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=record.folder.command("status"))
     return found
 
 
 def _evaluated(
     evaluator: SubmissionEvaluator, submitted: Submitted, artifact: ArtifactSpec, timeout_s: float, note: Note
 ) -> Verdict:
-    """The verdict, tried again where infrastructure fails."""
+    """The verdict, tried again where infrastructure fails; an engine that is away is waited for."""
     submission = _submission(submitted, artifact)
     destination = submitted.folder.confirmation(submitted.step)
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt, doubt, patience = 1, Doubt(), EnginePauses()
+    while True:
         try:
             deadline = Deadline.after(timeout_s, "evaluation")
             return evaluator.evaluate(submission, deadline=deadline, destination=destination)
         except SandboxError as error:
-            note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {error.message}")
+            if isinstance(error, Unexplained) and not doubt.spend():
+                return error.verdict
             failure = error
-            keep_attempt(destination, failure)
-            if isinstance(error, AskedInVain):
-                break
-    raise failure
+        pause_s = patience.pause_s() if is_away(failure) else None
+        if pause_s is not None:
+            note(f"the container engine is away, next try in {pause_s:.0f} s: {failure.message}")
+            time.sleep(pause_s)
+            continue
+        note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {failure.message}")
+        keep_attempt(destination, failure)
+        if isinstance(failure, AskedInVain) or is_away(failure) or attempt == ATTEMPTS:
+            raise failure
+        attempt += 1
 
 
 def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
@@ -144,12 +181,7 @@ def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
     where = f"{submitted.where.capitalize()}: {artifact.name}"
     try:
         name = f"nodes/{submitted.step:04d}/{artifact.name}"
-        content = read_file(submitted.folder.path, name, artifact.max_kib * 1024)
-    except FileNotFoundError as error:
-        raise RunStateError(f"{where} is missing.") from error
+        content = read_recorded(submitted.folder.path, name, artifact.max_kib * 1024, submitted.artifact_sha256)
     except Unacceptable as error:
         raise RunStateError(f"{where}: {error}.") from error
-    submission = Submission.of(artifact, content)
-    if submission.sha256 != submitted.artifact_sha256:
-        raise RunStateError(f"{where} was replaced: its hash is not the one that was scored.")
-    return submission
+    return Submission.of(artifact, content)

@@ -3,16 +3,21 @@
 Not covered: another engine than Docker, whose `Host` is put together by whoever has its `Sandbox`.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
+from aira_bench.errors import SandboxError
 from aira_bench.hardware import this_machine
+from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet, ensure_images
+from aira_bench.images.stored_trees import freed, prune_trees
 from aira_bench.paths import host_paths
 from aira_bench.runs.host import Host
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.tasks.download import Transfer
+from aira_bench.tasks.store import sweep_dead
 from aira_bench.world import SystemWorld
 
 
@@ -36,11 +41,20 @@ def connect_host(
     engine = DockerEngine.connect()
     sandbox = DockerSandbox(engine, runtime=runtime)
     dead = sandbox.sweep_dead()
-    if dead:
-        note(f"removed {dead} containers that a crashed process of this machine had left")
+    if dead.containers:
+        note(f"removed {dead.containers} containers that a crashed process of this machine had left")
+    if dead.left:
+        note(dead.told)
 
-    def build(flavour: str) -> ImageSet:
+    with contextlib.suppress(SandboxError):  # house-keeping; what a run needs of the engine it finds out for itself
+        if told := freed(prune_trees(engine, sandbox.caretaker)):
+            note(told)
+    paths = host_paths(runs)
+    if left := sweep_dead(paths):
+        note(f"removed {left} unfinished folders and files that a crashed process had left in {paths.home}")
+
+    def build(flavour: str, declared: Declared) -> ImageSet:
         note(f"images ({flavour})")
-        return ensure_images(flavour, engine, note)
+        return ensure_images(flavour, engine, note, declared)
 
-    return Host(host_paths(runs), sandbox, SystemWorld(), this_machine(), build, transfer)
+    return Host(paths, sandbox, SystemWorld(), this_machine(), build, transfer)

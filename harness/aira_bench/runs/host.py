@@ -6,15 +6,16 @@ step: a machine whose sandbox fails its probe runs nothing.
 Not covered: more than one machine.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Literal
 
-from aira_bench.errors import PrerequisiteError, RunStateError
+from aira_bench.errors import PrerequisiteError, RunStateError, SandboxError, UsageError
 from aira_bench.hardware import Hardware, usable_cores
+from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
-from aira_bench.images.flavour import Flavour, gpu_flavour, lacking, load_flavour
+from aira_bench.images.flavour import gpu_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
@@ -23,12 +24,13 @@ from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
+from aira_bench.runs.descriptors import require_descriptors
+from aira_bench.runs.leases import Place, Wanted
 from aira_bench.runs.resolve import ResolvedTask
-from aira_bench.runs.slots import split_cores
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
-from aira_bench.tasks.data_source import DataSource, provide_raw
+from aira_bench.tasks.data_source import DataSource, provide_raw, raw_content
 from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.store import TaskData, task_data
@@ -48,8 +50,8 @@ class Host:
     sandbox: Sandbox
     world: World
     hardware: Hardware
-    build_images: Callable[[str], ImageSet]
-    """Makes sure the images of a flavour exist and names them."""
+    build_images: Callable[[str, Declared], ImageSet]
+    """Makes sure the images of a flavour exist, with what a task declares in them, and names them."""
     transfer: Callable[[Transfer], None] = lambda transfer: None
     """Told how far a download is."""
 
@@ -100,6 +102,7 @@ def stand(
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         RunStateError: the run cannot go on here.
     """
+    require_descriptors(found.plan.concurrency, len(found.plan.seeds))
     prepared = prepare(host, found.task, found.plan.profile, found.source, note)
     if record is not None:
         require_unchanged(record.folder, record.manifest, prepared)
@@ -118,25 +121,24 @@ def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
     return gpu_flavour(task.metadata.aira.evaluator)
 
 
-def lacked_packages(task: Task, flavour: Flavour) -> list[str]:
-    """What a task's scripts ask for and the images they run in do not have.
-
-    Where a submission is code, evaluating it begins in the agent image: there it is trained, traced or served.
-    """
-    metadata = task.metadata
-    evaluated = "agent" if metadata.aira.artifact.kind in {"module", "script"} else "evaluator"
-    lacked = lacking(flavour, metadata.container_python_requirements)
-    return sorted({*lacked, *lacking(flavour, metadata.evaluate_container_python_requirements, evaluated)})
+def declared_packages(task: Task) -> Declared:
+    """Return what a task's scripts and its submissions may import, as its metadata says."""
+    asked = task.metadata
+    return Declared(
+        agent=asked.container_python_requirements,
+        evaluate=asked.evaluate_container_python_requirements,
+        prepare=asked.prepare_code_python_requirements,
+        code=asked.aira.artifact.kind in {"module", "script"},
+        metadata=task.folder / "metadata.yaml",
+    )
 
 
 def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
     """Build images and make data, skipping what is done."""
     task.profile(profile)
-    flavour = load_flavour(flavour_for(task, profile, host.hardware))
-    images = host.build_images(flavour.name)
-    if lacked := lacked_packages(task, flavour):
-        note(f"the {flavour.name} images lack what {task.title} asks for: {', '.join(lacked)}; its scripts may fail")
-    data = task_data(host.paths, task, profile, source=source.argument, image=images.evaluator)
+    images = host.build_images(flavour_for(task, profile, host.hardware), declared_packages(task))
+    raw = raw_content(task, profile, source, host.paths)
+    data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator)
     note(f"data of {task.title} ({profile})")
     prepare_task(
         task,
@@ -215,6 +217,14 @@ def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
     return {check.name: check.ok for check in checks}
 
 
+def clean_up(host: Host, run_id: str, note: Note) -> None:
+    """Remove the containers of a run that is at its end. What cannot be removed is noted, and spoils no result."""
+    try:
+        host.sandbox.sweep(run_id)
+    except SandboxError as error:
+        note(f"left behind: {error.message}")
+
+
 def image_names(images: ImageSet) -> dict[str, str]:
     """Return the tags of a run's images by their use, as manifests have them."""
     return {"agent": images.agent, "evaluator": images.evaluator}
@@ -234,17 +244,38 @@ def agent_spec(images: ImageSet, data: TaskData, run_id: str, limits: Limits, pr
     return ContainerSpec(images.agent, "agent", run_id, limits, mounts, {PROFILE_VARIABLE: profile})
 
 
-def slot_limits(host: Host, plan: RunPlan, task: Task) -> list[Limits]:
+def wanted_of(host: Host, plan: RunPlan) -> Wanted:
+    """Return what a run's slots would have on this machine alone.
+
+    Raises:
+        UsageError: it names cores or GPUs that are not there.
+    """
+    cores, usable = plan.cores, usable_cores()
+    gpus = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, plan.profile) else []
+    if isinstance(cores, tuple) and (unknown := sorted(set(cores) - set(usable))):
+        raise UsageError(
+            f"Core {unknown[0]} cannot be used here; those that can are {', '.join(map(str, usable))}.",
+            hint="aira-bench run --help",
+        )
+    slots = plan.concurrency
+    if isinstance(plan.gpus, tuple):
+        by_name = {str(index): uuid for index, uuid in enumerate(gpus)} | {uuid: uuid for uuid in gpus}
+        if unknown_gpus := [name for name in plan.gpus if name not in by_name]:
+            raise UsageError(
+                f"GPU {unknown_gpus[0]} is not used here; those that are: {', '.join(gpus) or 'none'}.",
+                hint="aira-bench doctor",
+            )
+        gpus = list(dict.fromkeys(by_name[name] for name in plan.gpus))
+    elif plan.gpus is not None and gpus:
+        slots = min(slots, plan.gpus)
+    named = cores if isinstance(cores, tuple) else usable
+    return Wanted(named, slots, gpus, None if isinstance(cores, tuple) else cores)
+
+
+def slot_limits(plan: RunPlan, task: Task, places: Sequence[Place]) -> list[Limits]:
     """Return what the containers of each slot may use."""
     profile = task.profile(plan.profile)
-    gpus = host.hardware.gpus if gives_gpus(host, plan.profile) else ()
-    slots = min(plan.concurrency, len(gpus)) if gpus else plan.concurrency
     return [
-        Limits(
-            memory_mib=profile.memory_mib,
-            workspace_mib=profile.workspace_mib,
-            cpus=cpus,
-            gpu_uuid=gpus[index].uuid if gpus else None,
-        )
-        for index, cpus in enumerate(split_cores(usable_cores(), slots))
+        Limits(memory_mib=profile.memory_mib, workspace_mib=profile.workspace_mib, cpus=place.cores, gpu_uuid=place.gpu)
+        for place in places
     ]

@@ -9,69 +9,129 @@ Not covered: what a run stands on (`host`), the seeds' threads (`loop`), and sco
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
-from aira_bench.agents.agent import Brief, brief_for
-from aira_bench.agents.llm.data_preview import preview
+from aira_bench.agents.agent import Agent
+from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
+from aira_bench.images.flavour import load_flavour
+from aira_bench.paths import require_new_folders
 from aira_bench.record.conditions import comparable_with
-from aira_bench.record.folder import RunFolder, new_run
+from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest
+from aira_bench.record.new_run import making_run
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
-from aira_bench.record.trust import set_aside_unvouched_calls
-from aira_bench.runs.host import Ground, Host, Note, agent_spec, image_names, slot_limits, stand
+from aira_bench.record.trust import require_unmoved
+from aira_bench.runs.briefing import brief_of
+from aira_bench.runs.changes import differences, require_accepted, require_same_ground
+from aira_bench.runs.host import (
+    Ground,
+    Host,
+    Note,
+    agent_spec,
+    clean_up,
+    flavour_for,
+    image_names,
+    slot_limits,
+    stand,
+    wanted_of,
+)
+from aira_bench.runs.in_flight import set_aside_unvouched_calls
+from aira_bench.runs.leases import Place, Wanted, leased
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.sandbox import ContainerSpec
+from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
+from aira_bench.waiting import Waits
 
 
 def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
     """Carry a resolved run out in a new run folder, which is also what is left if it is stopped or fails.
 
     Raises:
-        UsageError: the name is taken, or cannot name a run.
+        UsageError: the name is taken or cannot name a run, or its folder cannot be made.
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
+        ModelError: the agent's provider refuses key, address or model.
         Stopped: the user stopped it.
     """
+    require_new_folders(host.paths.runs, "--runs DIR")
+    wanted = wanted_of(host, run.plan)
+    _try_model(run.agent, note)
     ground = stand(host, run, "agent", note)
     key = host.keys.machine_key()
-    folder = new_run(host.paths.runs, run.plan.name)
-    if run.agent_file is not None:
-        write_atomically(folder.agent_file, run.agent_file)
-    manifest = _manifest(host, run, ground)
-    keeper = open_run(folder, manifest, key, host.world.now, Witness(host.keys.seen))
-    _search(host, folder, manifest, run, ground, watch, keeper)
-    return folder
+    with making_run(host.paths.runs, run.plan.name) as made:
+        if run.agent_file is not None:
+            write_atomically(made.folder.agent_file, run.agent_file)
+        manifest = _manifest(host, run, ground)
+        keeper = open_run(made.folder, manifest, key, host.world.now, Witness(None))
+        keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
+        keeper.remember()
+        _search(host, keeper.folder, manifest, run, ground, wanted, note, watch, keeper)
+    return keeper.folder
 
 
-def resume(host: Host, record: RunRecord, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
+def resume(
+    host: Host,
+    record: RunRecord,
+    note: Note,
+    watch: Callable[[Progress], None],
+    *,
+    accept_changes: bool = False,
+) -> RunFolder:
     """Go on with a run from its journals, as `read_resumable` has read and checked them.
 
     The agent is made last, when everything else fits: it may be code that lies in the run folder.
 
+    Args:
+        host: the machine.
+        record: the run.
+        note: told in a line what happens before the search.
+        watch: told how the seeds get on.
+        accept_changes: go on although something that answers depend on changed (`runs.changes`), and record what; model
+            calls of steps in flight are asked anew.
+
     Raises:
-        RunStateError: task, data or images are no longer those the run began with, or another process has it.
+        RunStateError: something the run depends on is no longer what it began with, or another process has it.
     """
     folder, manifest = record.folder, record.manifest
-    found = reopen(manifest.plan)
-    ground = stand(host, found, "agent", note, record)
-    run = reopen_agent(found, host.paths, record)
-    set_aside_unvouched_calls(record, host.keys.ring())
-    folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
-    keeper = host.keeper(record) if manifest.schema_version != 1 else None
-    _search(host, folder, manifest, run, ground, watch, keeper)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, folder.lock())
+        require_unmoved(record, host.keys.ring())
+        require_same_ground(record, host.hardware)
+        changed = differences(record)
+        if not accept_changes:
+            require_accepted(record, changed)
+        found = reopen(manifest.plan)
+        ground = stand(host, found, "agent", note, record)
+        run = reopen_agent(found, host.paths, record)
+        _try_model(run.agent, note)
+        set_aside_unvouched_calls(record, host.keys.ring(), ask_anew=accept_changes)
+        folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
+        keeper = host.keeper(record) if manifest.schema_version != 1 else None
+        if keeper is not None:
+            keeper.remember()
+            if changed:
+                keeper.accept(changed, [(seed.seed, len(seed.nodes)) for seed in record.seeds])
+        _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, watch, keeper)
     return folder
+
+
+def _try_model(agent: Agent, note: Note) -> None:
+    """Find out with one tiny call whether a provider takes key, address and model, where one will be asked."""
+    if isinstance(agent, LlmAgent) and (said := agent.try_model(Waits())):
+        note(said)
 
 
 def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
@@ -104,19 +164,11 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
     )
 
 
-def _brief(run: ResolvedRun, ground: Ground) -> Brief:
-    plan, public = run.plan, ground.data.public
-    return brief_for(
-        run.task, plan.profile, public, fitness=plan.fitness, step_timeout_s=plan.step_timeout_s,
-        data_preview=preview(public),
-    )  # fmt: skip
-
-
-def _agent_specs(host: Host, manifest: Manifest, ground: Ground) -> list[ContainerSpec]:
+def _agent_specs(manifest: Manifest, ground: Ground, places: Sequence[Place]) -> list[ContainerSpec]:
     """The container of an agent's step, once for each slot."""
     return [
         agent_spec(ground.images, ground.data, manifest.run_id, limits, manifest.plan.profile)
-        for limits in slot_limits(host, manifest.plan, ground.task)
+        for limits in slot_limits(manifest.plan, ground.task, places)
     ]
 
 
@@ -126,10 +178,12 @@ def _search(
     manifest: Manifest,
     run: ResolvedRun,
     ground: Ground,
+    wanted: Wanted,
+    note: Note,
     watch: Callable[[Progress], None],
     keeper: Keeper | None,
 ) -> None:
-    """Open the slots and have every seed searched to its end."""
+    """Open the slots and have every seed searched to its end; the run is locked."""
     plan, task, key = run.plan, run.task, host.keys.machine_key()
     evaluation = EvaluationSetting(
         task, plan.profile, ground.data, ground.images, manifest.run_id, plan.seed_set,
@@ -137,14 +191,17 @@ def _search(
         evaluator=plan.evaluator, draw_secret=key.draw_secret,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
-        stack.callback(os.close, folder.lock())
+        sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
-        stack.callback(host.sandbox.sweep, manifest.run_id)
-        slots = SlotPool(host.sandbox, _agent_specs(host, manifest, ground), partial(open_evaluator, evaluation))
+        stack.callback(clean_up, host, manifest.run_id, note)
+        places = stack.enter_context(leased(wanted, Waits(tell=lambda _, text: note(text)), note))
+        slots = SlotPool(host.sandbox, _agent_specs(manifest, ground, places), partial(open_evaluator, evaluation))
         stack.callback(slots.close)
         session = SearchSession(
             plan=plan,
-            brief=_brief(run, ground),
+            brief=brief_of(
+                manifest, task, ground.data.public, load_flavour(flavour_for(task, plan.profile, host.hardware))
+            ),
             agent=run.agent,
             policy=run.policy,
             evaluation=evaluation,
@@ -157,7 +214,7 @@ def _search(
             extensions=manifest.extensions,
         )
         run.agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
-        run_seeds(session, folder, partial(host.sandbox.sweep, manifest.run_id))
+        run_seeds(session, folder, partial(clean_up, host, manifest.run_id, note))
         if keeper is not None:
             keeper.close(plan.seeds)
         folder.compiled.clear()

@@ -8,32 +8,36 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from aira_bench.deadline import Deadline
-from aira_bench.errors import BudgetExceeded
+from aira_bench.errors import AiraError, BudgetExceeded
+from aira_bench.excerpts import LINE_CHARS
+from aira_bench.machine_failures import machine_failures
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
-from aira_bench.record.node import best_node
+from aira_bench.record.node import Node, best_node, known_to_search
 from aira_bench.record.sealing import step_ended
 from aira_bench.runs.outside import ask
-from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, Stopped, stream
+from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, stream
 from aira_bench.runs.step import take_step
 from aira_bench.scaffolds.policy import Stop, fault_of_action
+from aira_bench.waiting import Stopped, WaitReason, Waits
 
 
 def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], object]) -> None:
     """Drive every seed to its end, each in a thread of its own.
 
-    If one fails or the user stops, running containers are killed by `sweep`, and no step is half kept.
+    A seed that fails halts where it stands, and the others go on. If the user stops the run, or a defect of ours shows,
+    running containers are killed by `sweep`, and no step is half kept.
 
     Raises:
         Stopped: the user stopped the run.
-        AiraError: whatever the first seed failed with.
+        AiraError: what the first of the seeds that halted failed with; `watch` was told of each.
     """
     seeds = session.plan.seeds
     pool = ThreadPoolExecutor(max_workers=len(seeds), thread_name_prefix="seed")
     try:
-        running = [pool.submit(run_seed, session, folder.seed(seed), seed) for seed in seeds]
-        for future in wait(running, return_when=FIRST_EXCEPTION).done:
-            future.result()
+        running = [pool.submit(_run_or_halt, session, folder.seed(seed), seed) for seed in seeds]
+        wait(running, return_when=FIRST_EXCEPTION)
+        failures = [future.result() for future in running if future.done()]
     except BaseException as error:
         session.stop.set()
         session.slots.close()
@@ -43,6 +47,20 @@ def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], obj
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    for failure in filter(None, failures):
+        raise failure
+
+
+def _run_or_halt(session: SearchSession, folder: SeedFolder, seed: int) -> AiraError | None:
+    """Run a seed; return what it halted for."""
+    try:
+        run_seed(session, folder, seed)
+    except AiraError as error:
+        if session.stop.is_set():  # whatever a step met while its containers were swept away
+            raise Stopped from error
+        session.watch(Progress(seed, 0, "halted", halted=error))
+        return error
+    return None
 
 
 def run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded:
@@ -51,7 +69,13 @@ def run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded
     Raises:
         Stopped: the session was asked to stop.
         SandboxError: the engine failed for good; the seed can be resumed.
+        MachineError: the machine below it failed; the seed can be resumed.
     """
+    with machine_failures(folder.path):
+        return _run_seed(session, folder, seed)
+
+
+def _run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded:
     folder.path.mkdir(parents=True, exist_ok=True)
     (folder.path / "hidden").mkdir(mode=0o700, exist_ok=True)
     journal = session.keeper.journal(seed) if session.keeper else JournalFile(folder.journal)
@@ -67,34 +91,49 @@ def run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnded
 
 def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile, seed: int) -> None:
     plan, nodes, step = session.plan, journal.nodes, len(journal.nodes) + 1
+    known = known_to_search(nodes)
     used_s = sum(node.timings.total_s for node in nodes)
     if session.stop.is_set():
         raise Stopped
     if step > plan.steps:
-        return _end(session, journal, "steps")
+        return _end(session, journal, seed, "steps")
     if used_s >= plan.hours * 3600:
-        return _end(session, journal, "hours")
+        return _end(session, journal, seed, "hours")
     action = ask(
-        session, "scaffold", lambda: session.policy.next(nodes, stream(seed, step, "policy")),
-        lambda found: fault_of_action(found, nodes),
+        session, "scaffold", lambda: session.policy.next(known, stream(seed, step, "policy")),
+        lambda found: fault_of_action(found, known),
     )  # fmt: skip
     if isinstance(action, Stop):
-        return _end(session, journal, "policy")
+        return _end(session, journal, seed, "policy")
     journal.append(StepStarted(step, session.world.now().isoformat()))
-    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", session.world.monotonic_s)
+
+    def tell(reason: WaitReason, text: str) -> None:
+        session.watch(Progress(seed, step, text, waits_for=reason))
+
+    waits = Waits(session.stop, tell, clock=session.world.monotonic_s)
+    hours = Deadline.after(plan.hours * 3600 - used_s, "hours", waits)
     try:
-        node = take_step(StepPlace(session, folder, nodes, seed, step, action, hours))
+        node = take_step(StepPlace(session, folder, known, seed, step, action, hours, waits, journal.step))
     except OutOfTime:
-        return _end(session, journal, "hours")
-    except BudgetExceeded:
-        return _end(session, journal, "budget")
+        return _end(session, journal, seed, "hours")
+    except BudgetExceeded as error:
+        return _end(session, journal, seed, "budget", error.message)
     journal.append(step_ended(folder, node, session.world.now().isoformat()))
     best = best_node(journal.nodes, lower_is_better=session.brief.lower_is_better)
-    label = node.step_class if node.fitness is None else f"{node.step_class} {node.fitness:.4f}"
-    session.watch(Progress(seed, step, "finished a step", best.fitness if best else None, label))
+    session.watch(Progress(seed, step, "finished a step", best.fitness if best else None, _label(node)))
     return None
 
 
-def _end(session: SearchSession, journal: JournalFile, why: SeedEnd) -> None:
+def _label(node: Node) -> str:
+    """How a step ended, for whoever watches: its fitness, or why it has none."""
+    if node.fitness is not None:
+        return f"{node.step_class} {node.fitness:.4f}"
+    return f"{node.step_class}: {node.reason[:LINE_CHARS]}" if node.reason else node.step_class
+
+
+def _end(session: SearchSession, journal: JournalFile, seed: int, why: SeedEnd, said: str = "") -> None:
     best = best_node(journal.nodes, lower_is_better=session.brief.lower_is_better)
     journal.append(SeedEnded(why, best.step if best else None, session.world.now().isoformat()))
+    steps = len(journal.nodes)
+    last = f"ended after {steps} steps, its budget used up: {said}" if why == "budget" else ""
+    session.watch(Progress(seed, steps, f"ended ({why})", best.fitness if best else None, last, ended=why))

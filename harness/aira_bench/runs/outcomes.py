@@ -5,10 +5,11 @@ acceptable file never reaches a judge. Nothing the code printed plays a part. `a
 makes of a step.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aira_bench.agents.agent import Analysis, FitnessSource
-from aira_bench.evaluation.verdict import Refused, Verdict
+from aira_bench.evaluation.verdict import Refused, Verdict, validation_parts
 from aira_bench.excerpts import LINE_CHARS
 from aira_bench.output import last_line
 from aira_bench.record.node import StepClass
@@ -30,6 +31,8 @@ class Assessment:
     canonical: str | None = None
     keeps_score: bool = False
     """Whether the judge's score is kept: also of a submission that takes no part in search and ranking."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """What the fitness is the mean of, where the judge says."""
 
 
 def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_mib: int) -> Assessment | None:
@@ -75,5 +78,6 @@ def assess(
     assert verdict.validation is not None, "checked when the run was planned and by the judge"
     fitness = round(verdict.validation, decimals)
     return Assessment(
-        "valid", "", claimed, fitness, verdict.validation_standard_error, verdict.canonical, keeps_score=True
-    )
+        "valid", "", claimed, fitness, verdict.validation_standard_error, verdict.canonical, keeps_score=True,
+        parts=validation_parts(verdict.details, decimals),
+    )  # fmt: skip

@@ -14,7 +14,9 @@ from typing import TypeVar
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.excerpts import LINE_CHARS, VALUE_CHARS
 from aira_bench.extensions import Kind
+from aira_bench.machine_failures import machine_failure
 from aira_bench.runs.session import SearchSession
+from aira_bench.waiting import Stopped
 
 Answer = TypeVar("Answer")
 
@@ -30,7 +32,8 @@ def ask(session: SearchSession, kind: Kind, call: Callable[[], Answer], fault: C
 
     Raises:
         PrerequisiteError: code of others raised what its protocol does not provide for, or gave what cannot be used.
-        AiraError: what the protocol provides for.
+        AiraError: what the protocol provides for, or the machine's failure under it.
+        Stopped: the run was stopped while it waited.
     """
     if kind not in session.extensions:
         return call()
@@ -38,9 +41,11 @@ def ask(session: SearchSession, kind: Kind, call: Callable[[], Answer], fault: C
     hint = f"aira-bench check {quote(name)}" if kind != "evaluator" else "pydoc aira_bench.protocols"
     try:
         answer = call()
-    except AiraError:
+    except (AiraError, Stopped):
         raise
     except (Exception, SystemExit) as error:
+        if (machine := machine_failure(error)) is not None:
+            raise machine from error
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(f"{type(error).__name__}: {error}".split())[:LINE_CHARS]
         raise PrerequisiteError(

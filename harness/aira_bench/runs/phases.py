@@ -1,4 +1,4 @@
-"""The phases of a step: propose, execute, analyze, evaluate; each a function of its place that returns a value.
+"""The phases of a step: propose, execute, evaluate, analyze; each a function of its place that returns a value.
 
 Not covered: attempts (`retries`), the order of the phases, and what they come to (`step`).
 """
@@ -9,14 +9,16 @@ from aira_bench.agents.agent import Analysis, Proposal, StepReport, fault_of_ana
 from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
 from aira_bench.evaluation.claim import CLAIM
 from aira_bench.evaluation.submission import Submission
-from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.evaluation.verdict import Refused, Scored, Unexplained, Verdict
 from aira_bench.output import display
 from aira_bench.record.attempts import keep_attempt
+from aira_bench.record.node import outcome_of
+from aira_bench.runs.outcomes import Assessment
 from aira_bench.runs.outside import ask
-from aira_bench.runs.retries import SOLUTION
+from aira_bench.runs.retries import SOLUTION, Doubt
 from aira_bench.runs.session import OutOfTime, StepPlace
 from aira_bench.runs.slots import Slot
-from aira_bench.sandbox.sandbox import ArtifactRequest, StepOutcome
+from aira_bench.sandbox.sandbox import ArtifactRequest, StepLost, StepOutcome
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Executed:
     limit_s: float
     """The time it had."""
     seconds: float
+    cores: int | None = None
+    """Of its slot."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,13 @@ def propose(place: StepPlace) -> Proposed:
     return Proposed(proposal, seconds)
 
 
-def execute(place: StepPlace, slot: Slot, code: str) -> Executed:
+def execute(place: StepPlace, slot: Slot, code: str, doubt: Doubt) -> Executed:
     """Run the code in the slot's next container.
 
     Raises:
         OutOfTime: the seed's hours ended before the code did.
         Stopped: the user stopped the run.
+        StepLost: it was killed, the engine knows of no hand, and that is worth another try.
         SandboxError, FilesTooLarge: as `PreparedContainer.run`.
     """
     place.tell("running the solution")
@@ -108,21 +113,42 @@ def execute(place: StepPlace, slot: Slot, code: str) -> Executed:
         )
     finally:
         container.close()
+    place.hours.lose(outcome.lost_s)
     place.check_stop()  # a step whose container was swept away has no result
     seconds = place.hours.used_s - before_s
     if outcome.ended == "timeout" and deadline.owner == "hours":
         raise OutOfTime
+    if outcome.is_unexplained and doubt.spend():
+        raise StepLost(
+            f"The code was killed (exit status {outcome.exit_code}), by itself or by a machine without memory.",
+            hint="dmesg | grep -i 'killed process'",
+            output=(outcome.stdout, outcome.stderr),
+            why="unexplained",
+        )
     (node / "stdout.txt").write_text(display(outcome.stdout), encoding="utf-8")
     (node / "stderr.txt").write_text(display(outcome.stderr), encoding="utf-8")
-    return Executed(outcome, deadline.limit_s, seconds)
+    return Executed(outcome, deadline.limit_s, seconds, None if slot.cpus is None else len(slot.cpus))
 
 
-def analyze(place: StepPlace, code: str, outcome: StepOutcome) -> Analyzed:
-    """Ask the agent what the outcome shows. An analysis that no budget is left for, or no provider, is left out."""
+def analyze(place: StepPlace, code: str, outcome: StepOutcome, finding: Assessment | None) -> Analyzed:
+    """Ask the agent what the outcome shows; left out where no time is left for it, no budget, or no provider.
+
+    Args:
+        place: the step's.
+        code: that ran.
+        outcome: how it ended.
+        finding: what the judge made of it; None where the analysis comes first.
+    """
     before_s = place.hours.used_s
+    if finding is not None and place.hours.has_passed:
+        return Analyzed(None, 0.0)
     ended = outcome.ended.replace("_", " ") if outcome.ended != "exited" else f"exit status {outcome.exit_code}"
     files = place.folder.read_step(place.step)
     report = StepReport(code, ended, outcome.wall_s, files.stdout, files.stderr)
+    if finding is not None:
+        words = outcome_of(finding.step_class, finding.fitness, finding.standard_error)
+        told = f"{words}: {finding.reason}" if finding.reason else words
+        report = replace(report, outcome=told, parts=finding.parts)
     situation = replace(place.situation(), seconds_left=place.hours.left_s)  # the code took its part of the hours
     try:
         analysis = ask(
@@ -135,10 +161,11 @@ def analyze(place: StepPlace, code: str, outcome: StepOutcome) -> Analyzed:
     return Analyzed(analysis, place.hours.used_s - before_s)
 
 
-def evaluate(place: StepPlace, slot: Slot, submission: Submission) -> Evaluated:
+def evaluate(place: StepPlace, slot: Slot, submission: Submission, doubt: Doubt) -> Evaluated:
     """Return the stored score of the submission, or what the slot's evaluator says of it.
 
     Raises:
+        Unexplained: what it needs was killed, the engine knows of no hand, and that is worth another try.
         OutOfTime: the seed's hours ended before the evaluation did.
         Stopped: the user stopped the run.
         SandboxError: the engine or the evaluation failed, or the judge read another architecture than the host.
@@ -159,10 +186,12 @@ def evaluate(place: StepPlace, slot: Slot, submission: Submission) -> Evaluated:
             ),
             lambda found: "" if isinstance(found, Scored | Refused) else "it is no verdict",
         )  # fmt: skip
-    except SandboxError:
+    except SandboxError as error:
         if place.hours.has_passed:
             raise OutOfTime from None
-        raise
+        if not isinstance(error, Unexplained) or doubt.spend():
+            raise
+        verdict = error.verdict
     place.check_stop()
     seconds = place.hours.used_s - before_s
     if isinstance(verdict, Scored):

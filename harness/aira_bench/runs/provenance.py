@@ -3,8 +3,12 @@
 Not covered: what it says of the task, its data and its images, which whoever launches a run has at hand.
 """
 
+import hashlib
+import math
+import os
 import platform
 import subprocess
+import time
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +17,7 @@ from typing import Any
 from aira_bench.hardware import Hardware
 from aira_bench.version import __version__
 
+_SPEED_MIB = 8
 _RECORDED_PACKAGES = (
     "cryptography",
     "docker",
@@ -58,8 +63,22 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def describe_hardware(hardware: Hardware) -> dict[str, Any]:
-    """Hardware as plain JSON values."""
-    return asdict(hardware)
+    """Hardware as plain JSON values, with its speed and its load as the run begins."""
+    return asdict(hardware) | {"sha256_mib_per_s": round(core_speed()), "load_average": round(os.getloadavg()[0], 2)}
+
+
+def core_speed() -> float:
+    """Return how many MiB of SHA-256 a core makes in a second of its own time: the best of three tries.
+
+    It tells machines apart that call themselves the same, and one that is throttled from one that is not. Nothing is
+    scaled by it (docs/decisions/0027).
+    """
+    data, best_s = bytes(_SPEED_MIB << 20), math.inf
+    for _ in range(3):
+        began_s = time.thread_time()
+        hashlib.sha256(data)
+        best_s = min(best_s, time.thread_time() - began_s)
+    return _SPEED_MIB / max(best_s, 1e-6)
 
 
 def python_version() -> str:

@@ -14,7 +14,8 @@ from aira_contract.settings import ProfileName
 class RunRequest:
     """What a user asks for. None leaves a choice to the task's profile, the agent, or the machine.
 
-    A replay (`agent="replay:RUN"`) is the recorded run under another name: of it only `name` and `source` are taken.
+    A replay (`agent="replay:RUN"`) is the recorded run under another name: it may be given `name`, `source`, `cores`
+    and `gpus`, and anything else is refused.
     """
 
     agent: str
@@ -37,6 +38,10 @@ class RunRequest:
     """What drives the search: the judge's hidden validation, or the agent's own number."""
     concurrency: int | None = None
     """Steps at a time."""
+    cores: int | tuple[int, ...] | None = None
+    """How many cores the run leases of this machine, or which; None for all that it may use."""
+    gpus: int | tuple[str, ...] | None = None
+    """The same for GPUs, by number or UUID, where the profile uses them."""
     name: str | None = None
     """Of the run and its folder."""
     source: str | None = None

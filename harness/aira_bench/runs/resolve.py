@@ -9,17 +9,16 @@ Not covered: the machine (`runs.host`): nothing here asks a container engine, do
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from aira_bench.agents.agent import Agent
+from aira_bench.agents.agent import Agent, UnlookingAgent
 from aira_bench.agents.catalog import AgentOptions, find_agent
-from aira_bench.agents.llm.model_sources import Budgets
-from aira_bench.agents.llm.spending import Caps
+from aira_bench.agents.llm.spending import Budgets, Caps
 from aira_bench.errors import UsageError
 from aira_bench.evaluation.catalog import EVALUATORS
 from aira_bench.excerpts import NAME_CHARS, REPLAYED_NAME_CHARS
@@ -41,9 +40,11 @@ from aira_bench.tasks.task import Task, find_task, recorded_name
 from aira_bench.world import World
 from aira_contract.settings import ON_GPUS
 
-Number = TypeVar("Number", int, float)
+Wish = TypeVar("Wish")
 REPLAY = "replay:"
 SCRIPT = "script:"
+_OF_REPLAY = frozenset({"agent", "name", "source", "cores", "gpus"})
+"""What a replay may be asked for: names, and places on this machine."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,9 @@ def reopen_agent(found: ResolvedTask, paths: HostPaths, record: RunRecord) -> Re
 def _with_agent(found: ResolvedTask, agent: Agent, agent_file: bytes | None = None) -> ResolvedRun:
     """Make the policy, and check that scaffold, fitness and task go together."""
     plan, task = found.plan, found.task
+    if isinstance(agent, UnlookingAgent) and (fault := agent.fault_of(task.metadata.aira.artifact)):
+        hint = f"aira-bench run --agent script:FILE.py --task {quote(plan.task)}"
+        raise UsageError(fault, hint=hint)
     policy = make_scaffold(plan.scaffold, steps=plan.steps, lower_is_better=task.lower_is_better)
     if plan.fitness == "hidden" and not task.metadata.aira.hidden_validation:
         raise UsageError(
@@ -174,7 +178,7 @@ def _plan(request: RunRequest, task: Task, agent: Agent, source: DataSource, wor
         raise UsageError(f"No run can be planned so: {describe_validation_error(error)}.") from error
 
 
-def _or(wish: Number | None, default: Number) -> Number:
+def _or(wish: Wish | None, default: Wish) -> Wish:
     """The wish, if there is one: 0 is a wish too, and is refused as one."""
     return default if wish is None else wish
 
@@ -182,18 +186,33 @@ def _or(wish: Number | None, default: Number) -> Number:
 def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[ResolvedTask, RunRecord]:
     """A replay is the recorded run's plan under another name; answers that are recorded cost nothing again."""
     ring = KeyFolder(paths.keys).ring()
-    record = read_run(find_run(paths.runs, request.agent.removeprefix(REPLAY)), ring, "all")
+    folder = find_run(paths.runs, request.agent.removeprefix(REPLAY))
+    _require_only_of_replay(request)
+    record = read_run(folder, ring, "all")
     require_known_search(record, ring)
     recorded = record.manifest.plan
     changed = {
         "agent": request.agent,
-        "name": request.name or f"replay-{recorded.name[:REPLAYED_NAME_CHARS]}-{world.now():%Y%m%d-%H%M%S}",
+        "name": request.name or _name(f"replay-{recorded.name[:REPLAYED_NAME_CHARS]}", world),
         "source": request.source or recorded.source,
+        "cores": _or(request.cores, recorded.cores),
+        "gpus": _or(request.gpus, recorded.gpus),
         "provider": None,  # nobody is asked
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }
     found = reopen(recorded.model_copy(update=changed))
     return replace(found, plan=found.plan.model_copy(update={"source": found.source.argument})), record
+
+
+def _require_only_of_replay(request: RunRequest) -> None:
+    """Raises UsageError where a replay is asked for something that the recorded run has decided."""
+    given = [each.name for each in fields(RunRequest) if getattr(request, each.name) != each.default]
+    if others := sorted(set(given) - _OF_REPLAY):
+        flags = ", ".join(f"--{name.replace('_', '-').removesuffix('-s')}" for name in others)
+        raise UsageError(
+            f"A replay is the recorded run once more, so it takes no {flags}.",
+            hint=f"aira-bench run --agent {quote(request.agent)}",
+        )
 
 
 def _concurrency(request: RunRequest) -> int:
@@ -205,5 +224,6 @@ def _concurrency(request: RunRequest) -> int:
 
 
 def _name(text: str, world: World) -> str:
-    """A run's default name, with the time, as one file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{text}-{world.now():%Y%m%d-%H%M%S}")[:NAME_CHARS]
+    """A run's default name as one file name: with the time, and what tells it from others of the same second."""
+    ending = f"-{world.now():%Y%m%d-%H%M%S}-{world.new_id()[:4]}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[: NAME_CHARS - len(ending)] + ending

@@ -7,20 +7,19 @@ from dataclasses import dataclass, field
 
 from aira_bench.agents.agent import Agent, Brief, Situation
 from aira_bench.deadline import Deadline
+from aira_bench.errors import AiraError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.record.folder import SeedFolder
+from aira_bench.record.journal import SeedEnd, StepEnded
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Journal
 from aira_bench.record.sealing import Keeper
 from aira_bench.runs.slots import SlotPool
 from aira_bench.scaffolds.policy import Policy, Proposing
+from aira_bench.waiting import WaitReason, Waits
 from aira_bench.world import World
-
-
-class Stopped(Exception):
-    """The user stopped the run; what is finished is on disk."""
 
 
 class OutOfTime(Exception):
@@ -36,6 +35,13 @@ class Progress:
     phase: str
     best: float | None = None
     last: str = ""
+    """How the step ended, or the seed."""
+    waits_for: WaitReason | None = None
+    """What the seed waits for, where it is nobody's fault; `phase` says it in words."""
+    ended: SeedEnd | None = None
+    """Why the seed ended, once it has."""
+    halted: AiraError | None = None
+    """What the seed halted for; it has not ended, and can be resumed."""
 
 
 @dataclass(frozen=True)
@@ -69,25 +75,30 @@ class StepPlace:
     session: SearchSession
     folder: SeedFolder
     journal: Journal
-    """The seed's finished steps."""
+    """What the seed's search knows: its finished steps, without those that infrastructure took."""
     seed: int
     step: int
     action: Proposing
     hours: Deadline
-    """What the journal leaves of the seed's hours; it began with this step."""
+    """What the journal leaves of the seed's hours; it began with this step, on the clock of `waits`."""
+    waits: Waits
+    """For whatever is nobody's fault; its time is none of the hours'."""
+    recorded: Callable[[int], StepEnded]
+    """The journal's line of a finished step."""
 
     def situation(self) -> Situation:
         """Return what the agent is told."""
         return Situation(
             action=self.action,
             journal=self.journal,
-            read_step=self.folder.read_step,
+            read_step=lambda step: self.folder.read_finished(self.recorded(step)),
             rng=stream(self.seed, self.step, "agent"),
             steps_left=self.session.plan.steps - self.step + 1,
             seconds_left=self.hours.limit_s,
             seed=self.seed,
             step=self.step,
             calls=self.folder.calls(self.step),
+            waits=self.waits,
         )
 
     def tell(self, phase: str) -> None:
@@ -96,8 +107,7 @@ class StepPlace:
 
     def check_stop(self) -> None:
         """Raises Stopped if the user has stopped the run."""
-        if self.session.stop.is_set():
-            raise Stopped
+        self.waits.check_stop()
 
 
 def stream(seed: int, step: int, purpose: str) -> random.Random:

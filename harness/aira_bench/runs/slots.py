@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from aira_bench.evaluation.submission_evaluator import SubmissionEvaluator
 from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Sandbox
 from aira_bench.sandbox.warm import WarmContainer
+from aira_bench.waiting import Waits
 
 OpenEvaluator = Callable[[Sandbox, Limits, ThreadPoolExecutor], SubmissionEvaluator]
 
@@ -47,13 +48,22 @@ class SlotPool:
             self._free.put(slot)
 
     @contextlib.contextmanager
-    def slot(self) -> Iterator[Slot]:
-        """Wait for a slot and hold it."""
-        slot = self._free.get()
+    def slot(self, waits: Waits) -> Iterator[Slot]:
+        """Wait for a slot and hold it.
+
+        Raises:
+            Stopped: the run was stopped before one was free.
+        """
+        slot = waits.obtain(self._taken_within, "slot", "waiting for a slot")
         try:
             yield slot
         finally:
             self._free.put(slot)
+
+    def _taken_within(self, seconds: float) -> Slot | None:
+        with contextlib.suppress(queue.Empty):
+            return self._free.get(seconds > 0, seconds)
+        return None
 
     def close(self) -> None:
         """Remove every container started ahead."""
@@ -61,11 +71,3 @@ class SlotPool:
             slot.agent.close()
             slot.evaluator.close()
         self._pool.shutdown()
-
-
-def split_cores(cores: Sequence[int], slots: int) -> list[tuple[int, ...]]:
-    """Deal cores to slots evenly; with more slots than cores, slots share."""
-    if slots > len(cores):
-        return [(cores[index % len(cores)],) for index in range(slots)]
-    share = len(cores) // slots
-    return [tuple(cores[index * share : (index + 1) * share]) for index in range(slots)]

@@ -1,8 +1,7 @@
-"""One step from proposal to node: propose, execute, analyze, evaluate (`phases`), each a value for the next.
+"""One step from proposal to node: propose, execute, evaluate, analyze (`phases`), each a value for the next.
 
 The course of a step is one immutable value that grows phase by phase, and `_node` alone makes a node of it. Where
-infrastructure fails for good, a step ends as `infra_error`; if its code had run by then, it buys nothing: the step
-counts as one without a result, and only one whose code never ran is lost (`Node.is_lost`).
+infrastructure fails for good, a step ends as `infra_error`: it is counted, and no search, rate or mean knows of it.
 
 Not covered: attempts (`retries`), and which class an ending has (`outcomes`).
 """
@@ -18,7 +17,7 @@ from aira_bench.evaluation.verdict import Scored, trusted_score
 from aira_bench.record.node import Node, Timings
 from aira_bench.runs.outcomes import Assessment, assess, failure_of
 from aira_bench.runs.phases import Executed, analyze, evaluate, execute, propose
-from aira_bench.runs.retries import Undone, in_slot
+from aira_bench.runs.retries import Doubt, Undone, in_slot
 from aira_bench.runs.session import StepPlace
 
 
@@ -34,6 +33,7 @@ class Course:
     code_ran: bool = False
     analysis: Analysis | None = None
     submission: Submission | None = None
+    cores: int | None = None
 
 
 def take_step(place: StepPlace) -> Node:
@@ -50,26 +50,42 @@ def take_step(place: StepPlace) -> Node:
     code, course = proposed.proposal.code, Course(proposed.proposal, proposed.seconds)
     if proposed.proposal.failure:
         return _node(place, course, Assessment("buggy", proposed.proposal.failure))
-    ran = in_slot(place, lambda slot: execute(place, slot, code), place.folder.node(place.step))
+    doubt = Doubt()
+    ran = in_slot(place, lambda slot: execute(place, slot, code, doubt), place.folder.node(place.step))
     if isinstance(ran, Undone):
         return _without_result(place, course, ran)
-    course = replace(course, execute_s=ran.result.seconds, attempts=1 + ran.repeats, code_ran=True)
-    analyzed = analyze(place, code, ran.result.outcome)
-    course = replace(course, model_s=course.model_s + analyzed.seconds)
-    return _judged(place, course, ran.result, analyzed.analysis)
+    course = replace(
+        course, execute_s=ran.result.seconds, attempts=1 + ran.repeats, code_ran=True, cores=ran.result.cores
+    )
+    if place.session.brief.fitness == "claimed":
+        # The paper's way: the agent's own number steers, so its analysis comes first and may refuse that number.
+        judged = _judged(place, _analyzed(place, course, ran.result), ran.result)
+        return judged if isinstance(judged, Node) else _node(place, *judged)
+    judged = _judged(place, course, ran.result)
+    if isinstance(judged, Node):
+        return judged
+    course, finding = judged
+    return _node(place, _analyzed(place, course, ran.result, finding), finding)
 
 
-def _judged(place: StepPlace, course: Course, executed: Executed, analysis: Analysis | None) -> Node:
-    brief, outcome = place.session.brief, executed.outcome
+def _analyzed(place: StepPlace, course: Course, executed: Executed, finding: Assessment | None = None) -> Course:
+    analyzed = analyze(place, course.proposal.code, executed.outcome, finding)
+    return replace(course, model_s=course.model_s + analyzed.seconds, analysis=analyzed.analysis)
+
+
+def _judged(place: StepPlace, course: Course, executed: Executed) -> tuple[Course, Assessment] | Node:
+    """What the judge makes of code that ran; the step's node where it has no result."""
+    brief, outcome, analysis = place.session.brief, executed.outcome, course.analysis
     claimed = claimed_value(outcome, brief.metric)
     if claimed is None and brief.fitness == "claimed" and analysis is not None:
         claimed = analysis.metric
     failure = failure_of(outcome, brief.artifact.name, timeout_s=executed.limit_s, memory_mib=brief.memory_mib)
     if failure is not None:
-        return _node(place, replace(course, analysis=analysis), replace(failure, claimed=claimed))
+        return course, replace(failure, claimed=claimed)
     content = (place.folder.node(place.step) / brief.artifact.name).read_bytes()
     submission = Submission.of(brief.artifact, content)
-    judged = in_slot(place, lambda slot: evaluate(place, slot, submission), place.folder.verdict(place.step))
+    doubt = Doubt()
+    judged = in_slot(place, lambda slot: evaluate(place, slot, submission, doubt), place.folder.verdict(place.step))
     if isinstance(judged, Undone):
         return _without_result(place, course, judged)
     verdict, evaluation = judged.result.verdict, place.session.evaluation
@@ -77,14 +93,13 @@ def _judged(place: StepPlace, course: Course, executed: Executed, analysis: Anal
         course,
         evaluate_s=judged.result.seconds,
         attempts=course.attempts + judged.repeats + judged.result.repeats,
-        analysis=analysis,
         submission=submission,
     )
     finding = assess(verdict, claimed, analysis, brief.fitness, evaluation.task.metadata.aira.fitness_decimals)
     if finding.keeps_score and isinstance(verdict, Scored):
         image = evaluation.images.evaluator
         place.folder.scores.append(trusted_score(place.step, verdict, image, synthetic=place.session.synthetic))
-    return _node(place, course, finding)
+    return course, finding
 
 
 def _without_result(place: StepPlace, course: Course, undone: Undone) -> Node:
@@ -111,9 +126,11 @@ def _node(place: StepPlace, course: Course, finding: Assessment) -> Node:
         summary=printable(analysis.summary) if analysis else "",
         canonical=finding.canonical,
         attempts=course.attempts,
-        timings=Timings(course.model_s, course.execute_s, course.evaluate_s, place.hours.used_s),
+        timings=Timings(course.model_s, course.execute_s, course.evaluate_s, place.hours.used_s, place.waits.seconds),
         model_use=proposal.model_use + analysis.model_use if analysis else proposal.model_use,
         changes=proposal.changes,
         code_ran=course.code_ran or finding.step_class != "infra_error",
         fitness_standard_error=finding.standard_error,
+        parts=dict(finding.parts),
+        cores=course.cores,
     )

@@ -7,6 +7,7 @@ Bytes go straight to a temporary file, are hashed on the way, and appear under t
 Not covered: what is in the files, and whose fault a reader is that breaks its protocol (`ReaderFailed`).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 from aira_bench.docker_engine import Attachment
 from aira_bench.errors import SandboxError
 from aira_bench.excerpts import LINE_CHARS
+from aira_bench.machine_failures import about
 from aira_bench.sandbox.sandbox import Artifact, ArtifactRequest, RejectedArtifact
 from aira_bench.sandbox.streams import STDOUT, FrameDecoder
 
@@ -98,7 +100,7 @@ class WorkspaceReader:
         digest = hashlib.sha256()
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            with about(target), open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
                 for piece in self._bytes(size_bytes):
                     digest.update(piece)
                     file.write(piece)
@@ -106,7 +108,8 @@ class WorkspaceReader:
                 os.fsync(file.fileno())
             temporary.rename(target)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what failed first is what to tell
+                temporary.unlink(missing_ok=True)
             raise
         return digest.hexdigest()
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.errors import SandboxError
-from aira_bench.sandbox.trusted import TrustedContainer
+from aira_bench.errors import EngineAway, SandboxError
+from aira_bench.sandbox.sandbox import Busy
+from aira_bench.sandbox.trusted import TrustedContainer, TrustedEnded
 
 STORE = "aira-bench-trees"
 """The volume of all files of trees."""
@@ -40,20 +41,29 @@ class Caretaker:
             return self._started(image)
 
     def ask(self, image: str, request: Mapping[str, object], *, timeout_s: float) -> dict[str, Any]:
-        """Send one request to the container, which is made of `image` if there is none.
+        """Send one request to the container, which is made of `image` if there is none, or none that lives.
 
         Raises:
             PrerequisiteError: there is no such image.
             SandboxError: the engine failed, or no answer came in time; the next request starts another container.
         """
         with self._lock:
-            self._started(image)
-            assert self._container is not None
+            was_there = self._container is not None
             try:
-                return self._container.ask(request, timeout_s=timeout_s)
-            except BaseException:
-                self._end()
-                raise
+                return self._asked(image, request, timeout_s)
+            except TrustedEnded:
+                if not was_there:
+                    raise
+                return self._asked(image, request, timeout_s)  # the engine was restarted since, and it went with it
+
+    def _asked(self, image: str, request: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
+        self._started(image)
+        assert self._container is not None
+        try:
+            return self._container.ask(request, timeout_s=timeout_s)
+        except BaseException:
+            self._end()
+            raise
 
     def close(self) -> None:
         """End the container. Safe to call twice."""
@@ -71,12 +81,19 @@ class Caretaker:
         return self._lacking
 
     def _tried(self, image: str) -> str:
-        """Free caches once; needs real root in the engine, and a kernel that lets it."""
+        """Free caches once; needs real root in the engine, and a kernel that lets it.
+
+        Raises:
+            Busy: it could not be found out.
+            EngineAway: likewise.
+        """
         try:
             self._container = self._make(image, drop=True)
             self._container.ask({"do": "clean", "drop": True, "heads": []}, timeout_s=_TRIAL_TIMEOUT_S)
         except SandboxError as error:
             self._end()
+            if isinstance(error, Busy | EngineAway):
+                raise
             return error.message
         return ""
 

@@ -9,12 +9,15 @@ Not covered: what the messages say. Standard error is captured like a step's.
 """
 
 import threading
-import time
 from collections.abc import Callable
 
 from aira_bench.errors import SandboxError
+from aira_bench.sandbox.core_share import CoreAllowance, CoreShare
 from aira_bench.sandbox.sandbox import ConversationTimeout
 from aira_contract.framing import LENGTH, framed
+
+LONGEST_LOOK_S = 1.0
+"""Between looks at what is left: others may take the cores meanwhile, and put the deadline off."""
 
 
 class Answers:
@@ -63,8 +66,8 @@ class Answers:
             if not self._broken:
                 self._break("it ended")
 
-    def wait(self, deadline_s: float) -> bytes:
-        """Return the expected message, by a deadline on the monotonic clock.
+    def wait(self, left_s: Callable[[], float]) -> bytes:
+        """Return the expected message, while `left_s` says that there are seconds left for it.
 
         Raises:
             SandboxError: the conversation is broken.
@@ -73,11 +76,11 @@ class Answers:
         with self._changed:
             while not self._is_complete():
                 self._raise_if_broken()
-                left_s = deadline_s - time.monotonic()
-                if left_s <= 0:
+                left = left_s()
+                if left <= 0:
                     self._break("it did not answer in time")
                     raise TimeoutError
-                self._changed.wait(left_s)
+                self._changed.wait(min(left, LONGEST_LOOK_S))
             self._raise_if_broken()
             message, self._pending, self._expecting = self._pending[LENGTH.size :], b"", False
             return message
@@ -103,7 +106,10 @@ class Answers:
 
 
 class DockerConversation:
-    """The host's end of one conversation. `kill` ends the container; it is called at the first failure."""
+    """The host's end of one conversation. `kill` ends the container; it is called at the first failure.
+
+    `require_untouched` raises where somebody else killed or paused the container: then it broke by that.
+    """
 
     def __init__(
         self,
@@ -112,46 +118,59 @@ class DockerConversation:
         most_bytes: int,
         kill: Callable[[], None],
         last_words: Callable[[], str],
+        require_untouched: Callable[[], None] = lambda: None,
+        share: CoreShare | None = None,
     ) -> None:
         self._send, self._answers, self._most_bytes = send, answers, most_bytes
-        self._kill, self._last_words = kill, last_words
+        self._kill, self._last_words, self._require_untouched = kill, last_words, require_untouched
+        self._share = CoreShare(None) if share is None else share
 
-    def greeting(self, timeout_s: float) -> bytes:
+    @property
+    def lost_s(self) -> float:
+        """By how much others delayed it on its cores so far."""
+        return self._share.lost_s
+
+    def greeting(self, allowance: CoreAllowance) -> bytes:
         """Return the message the command begins with. The door for it was opened before the command ran.
 
         Raises:
             ConversationTimeout: none came in time.
+            Starved: none came, but others kept its cores.
             SandboxError: the conversation broke.
         """
-        return self._await(time.monotonic() + timeout_s, lambda: None)
+        return self._await(allowance, lambda: None)
 
     def ask(self, request: bytes, *, timeout_s: float) -> bytes:
         """Send one request and wait for its answer; the container is killed if that fails in any way.
 
         Raises:
             ConversationTimeout: no answer in time.
+            Starved: none in time, but others kept its cores.
             SandboxError: the conversation broke, now or before.
             ValueError: the request is longer than messages may be.
         """
         if len(request) > self._most_bytes:
             raise ValueError(f"a request of {len(request)} bytes, at most {self._most_bytes} are admitted")
-        deadline_s = time.monotonic() + timeout_s
+        allowance = CoreAllowance(timeout_s, self._share)
 
         def send() -> None:
             self._answers.expect()
-            self._send(framed(request), max(deadline_s - time.monotonic(), 0.001))
+            self._send(framed(request), max(allowance.left_s(), 0.001))
 
-        return self._await(deadline_s, send)
+        return self._await(allowance, send)
 
-    def _await(self, deadline_s: float, send: Callable[[], None]) -> bytes:
+    def _await(self, allowance: CoreAllowance, send: Callable[[], None]) -> bytes:
         try:
             send()
-            return self._answers.wait(deadline_s)
+            return self._answers.wait(allowance.left_s)
         except TimeoutError as error:
+            self._require_untouched()
+            allowance.require_had()
             raise ConversationTimeout("A container did not answer in time and was killed.") from error
         except OSError as error:
             raise SandboxError(f"A container was lost in a conversation ({error}).") from error
         except SandboxError as error:
+            self._require_untouched()
             raise SandboxError(f"{error.message} {self._last_words()}".rstrip()) from error
         finally:
             # Also when interrupted: an answer that still comes must never meet another request.

@@ -18,7 +18,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -26,16 +26,17 @@ from typing import Any
 from aira_bench.docker_engine import Attachment, Conflict, DockerEngine
 from aira_bench.errors import AiraError, PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening
+from aira_bench.sandbox.caretaker import Caretaker
+from aira_bench.sandbox.core_share import CoreShare
 from aira_bench.sandbox.hardening import ContainerPlace
-from aira_bench.sandbox.leftovers import dead_runs, remove_hung, remove_run
+from aira_bench.sandbox.leftovers import HANDS, Swept, remove_dead, remove_run
 from aira_bench.sandbox.own_files import own_kernel_files, with_own_files
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Role
 from aira_bench.sandbox.separation import Own, Separation, volumes_of
 from aira_bench.sandbox.step_containers import DockerStep, StepContainers
 
 REMOVAL_TIMEOUT_S = 120.0
-"""Longest wait for removals that are under way when the sandbox is closed; what is left then is found by its labels."""
-_REMOVERS = 4
+"""Longest time in which not one removal that is under way gets done; what is left then is found by its labels."""
 USER_ATTEMPTS = 20
 StepBody = Callable[[ContainerSpec, ContainerPlace], dict[str, Any]]
 _log = logging.getLogger(__name__)
@@ -68,11 +69,14 @@ class DockerSandbox:
         self._step_body = step_body
         self._separation = Separation(engine, runtime, own_trees=own_trees)
         self._cores = engine.info().cpus
-        self._removals = ThreadPoolExecutor(max_workers=_REMOVERS, thread_name_prefix="container-removal")
+        self._removals = ThreadPoolExecutor(max_workers=HANDS, thread_name_prefix="container-removal")
         self._lock = threading.Lock()
         self._live: dict[DockerStep, ContainerSpec] = {}
         self._removing: set[Future[None]] = set()
         self._undead: list[str] = []
+        self._left: dict[str, str] = {}
+        self._shares: dict[str, CoreShare] = {}
+        """By the socket volume of those that meet there and take turns on their cores."""
 
     def __enter__(self) -> "DockerSandbox":
         return self
@@ -125,6 +129,7 @@ class DockerSandbox:
                 for stream in streams:
                     stream.close()
                 self._remove(list(reversed(made)), [name, *volumes_of(own, name)])
+                self._separation.look_again(spec)
                 lacking = _lacking(error, spec)
                 if lacking is not None:
                     raise lacking from error
@@ -139,22 +144,32 @@ class DockerSandbox:
     def sweep(self, run_id: str) -> int:
         """Remove every container and workspace labelled `run_id`; return how many containers went.
 
-        A step of ours that is running under `run_id` ends in a `SandboxError`.
+        A step of ours that is running under `run_id` ends in a `SandboxError`. What another live process made stays.
 
         Raises:
-            SandboxError: a container or volume could not be removed; the other containers are.
+            SandboxError: a container or volume could not be removed; the other ones are.
         """
         with self._lock:
             swept = [step for step, spec in self._live.items() if spec.run_id == run_id]
         for step in swept:
             step.sweep()
         self._join_removals()
-        return remove_run(self._engine, run_id, [step.close for step in swept])
+        with self._lock:
+            self._left.clear()  # it is labelled, too
+        found = remove_run(self._engine, run_id, [step.close for step in swept])
+        self._join_removals()
+        if found.left:
+            raise SandboxError(found.told, hint=f"docker ps --all --filter label={hardening.RUN_LABEL}={run_id}")
+        return found.containers
 
-    def sweep_dead(self) -> int:
-        """Remove what orchestrators of this machine left that are certainly dead; return how many containers went."""
-        remove_hung(self._engine)
-        return sum(self.sweep(run_id) for run_id in dead_runs(self._engine))
+    def sweep_dead(self) -> Swept:
+        """Remove what orchestrators of this machine left that are certainly dead."""
+        return remove_dead(self._engine)
+
+    @property
+    def caretaker(self) -> Caretaker:
+        """What keeps the store of file trees on this engine's machine."""
+        return self._separation.caretaker
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
         """Return what separates containers of `image` in `role` (`Sandbox.isolation`)."""
@@ -168,6 +183,10 @@ class DockerSandbox:
             step.close()
         self._join_removals()
         self._separation.close()
+        with self._lock:
+            behind, self._left = self._left, {}
+        if behind:
+            _log.warning("%s", Swept(0, tuple(behind), next(iter(behind.values()))).told)
 
     def _start(
         self, spec: ContainerSpec, place: ContainerPlace, own: Own, made: list[str], streams: list[Attachment]
@@ -186,10 +205,18 @@ class DockerSandbox:
         containers = StepContainers(made[0], made[1], place.volume, volumes_of(own, place.volume))
         settle = partial(self._separation.settle, spec)
         both = (streams[0], streams[1])
-        step = DockerStep(self._engine, containers, both, spec.limits, variables, self._discard, settle)
+        step = DockerStep(
+            self._engine, containers, both, spec.limits, variables, self._discard, settle, self._share(spec)
+        )
         with self._lock:
             self._live[step] = spec
         return step
+
+    def _share(self, spec: ContainerSpec) -> CoreShare:
+        if spec.socket_volume is None:
+            return CoreShare(spec.limits.cpus)
+        with self._lock:
+            return self._shares.setdefault(spec.socket_volume, CoreShare(spec.limits.cpus))
 
     def _discard(self, step: DockerStep) -> None:
         with self._lock:
@@ -220,11 +247,19 @@ class DockerSandbox:
     def _remove(self, containers: list[str], volumes: list[str]) -> None:
         """Remove what can be removed; the labels let a later sweep have the rest."""
         for container in containers:
-            with _logged(f"container {container[:12]}"):
+            with self._noting(container[:12]):
                 self._engine.remove_container(container)
         for volume in volumes:
-            with _logged(f"volume {volume}"):
+            with self._noting(volume):
                 self._engine.remove_volume(volume)
+
+    @contextlib.contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except AiraError as error:
+            with self._lock:
+                self._left[name] = error.message
 
     def _require_dead(self) -> None:
         with self._lock:
@@ -241,11 +276,15 @@ class DockerSandbox:
                 self._undead.remove(container)
 
     def _join_removals(self) -> None:
+        """Wait until all that is under way is done, for as long as it goes on at all."""
         with self._lock:
             waiting = set(self._removing)
-        _, late = wait(waiting, timeout=REMOVAL_TIMEOUT_S)
-        if late:
-            _log.warning("left behind: %d containers were not removed in %.0f s", len(late), REMOVAL_TIMEOUT_S)
+        while waiting:
+            done, waiting = wait(waiting, timeout=REMOVAL_TIMEOUT_S, return_when=FIRST_COMPLETED)
+            if not done:
+                with self._lock:
+                    self._left |= {f"of {len(waiting)} steps": f"no removal was done in {REMOVAL_TIMEOUT_S:.0f} s."}
+                return
 
 
 def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | None:
@@ -258,11 +297,3 @@ def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | N
             hint="raise LimitNOFILE of docker.service",
         )
     return None
-
-
-@contextlib.contextmanager
-def _logged(what: str) -> Iterator[None]:
-    try:
-        yield
-    except AiraError as error:
-        _log.warning("left behind: %s: %s", what, error.message)

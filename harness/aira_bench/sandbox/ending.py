@@ -2,22 +2,24 @@
 
 A kill that was sent decides how the step ended. Code can take long to die (the kernel takes page tables apart at some
 seconds a GiB), but not out of its class by that. What the container did is never evidence of a failure: that needs the
-engine's own word (docs/decisions/0016).
+engine's own word (docs/decisions/0016). Its events are asked of every step that ended by itself or at its deadline:
+one that somebody killed, stopped or paused meanwhile says nothing about its code (docs/decisions/0026).
 
 Not covered: what is read from the workspace afterwards (`step`).
 """
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aira_bench.docker_engine import DockerEngine
+from aira_bench.docker_engine import DockerEngine, NotThere
 from aira_bench.errors import SandboxError
+from aira_bench.sandbox.core_share import ContainerUse, CoreAllowance, CoreShare
 from aira_bench.sandbox.memory_use import MemoryUse
 from aira_bench.sandbox.pump import OutputPump
-from aira_bench.sandbox.sandbox import EndReason, Limits
+from aira_bench.sandbox.sandbox import EndedFromOutside, EndReason, Limits
 
 DEATH_TIMEOUT_S = 1800.0
 """From the kill to the end of the container. A GiB of page tables took two idle cores some 7 s; what outlasts this is a
@@ -37,28 +39,42 @@ class Ending:
 
     ended: EndReason
     exit_code: int | None = None
-    """None where the host killed it."""
+    """None unless it ended by itself."""
     above: str = ""
     """What it exceeded, where it was killed for that."""
     dead: bool = True
     """False where it outlived its kill by `DEATH_TIMEOUT_S`."""
     at_s: float = 0.0
     """On the monotonic clock: its death, or the end of the wait for it."""
+    unexplained: bool = False
+    """It was killed, and the engine knows nothing of that."""
 
 
 class EndWatch:
     """Waits for the end of one container, and brings it about where that is due."""
 
-    def __init__(self, engine: DockerEngine, container: str, pump: OutputPump, limits: Limits) -> None:
-        """`container` is the engine's name for one that was started; `pump` drains it."""
+    def __init__(
+        self, engine: DockerEngine, container: str, pump: OutputPump, limits: Limits, share: CoreShare
+    ) -> None:
+        """Watch a container that was started.
+
+        Args:
+            engine: which made it.
+            container: the engine's name for it.
+            pump: drains it.
+            limits: of its memory and output.
+            share: of the cores, of those that take turns on them with it.
+        """
         self._engine, self._container, self._pump, self._limits = engine, container, pump, limits
+        self.share = share
         self._memory: MemoryUse | None = None
-        self._kills = 0
         self._swept = threading.Event()
 
     def begin(self) -> None:
         """Find the container's control group, once it is up."""
-        self._memory = MemoryUse(int(self.state()["Pid"]))
+        pid = int(self.state()["Pid"])
+        self._memory = MemoryUse(pid)
+        self.share.join(ContainerUse(pid))
 
     def sweep(self) -> None:
         """Let every wait end in an error: the container was swept away."""
@@ -74,19 +90,35 @@ class EndWatch:
         """The most memory it was seen to hold; None where its control group cannot be seen."""
         return self._memory.peak_mib if self._memory else None
 
-    def wait(self, deadline_s: float) -> Ending:
-        """Wait until every process is dead, with a kill where that is due; by a deadline on the monotonic clock.
+    def wait(self, allowance: CoreAllowance) -> Ending:
+        """Wait until every process is dead, with a kill where that is due, or when its time is over.
 
         Raises:
-            SandboxError: the engine does not answer or lost the container, or somebody else ended it.
+            Starved: its time was over, but others had kept its cores; it was killed.
+            EngineAway: the engine does not answer.
+            EndedFromOutside: somebody else had a hand in how it ended, or removed it.
+            SandboxError: the engine failed.
         """
-        due = self._wait_for_death(deadline_s)
-        dead = due is None or self._kill()
-        at_s = time.monotonic()
-        # What a dead container printed comes at once; an end that the engine keeps back costs the rest of the output.
-        self._pump.close(OUTPUT_TIMEOUT_S if dead else 0.0)
-        self.require_unswept()
-        return replace(due or self._by_itself(), dead=dead, at_s=at_s)
+        try:
+            due = self._wait_for_death(allowance)
+            dead = due is None or self._kill()
+            at_s = time.monotonic()
+            # What a dead container printed comes at once; an end that the engine keeps back costs the rest of it.
+            self._pump.close(OUTPUT_TIMEOUT_S if dead else 0.0)
+            self.require_unswept()
+            if due is not None and due.ended == "timeout" and "pause" in self._told():
+                raise touched("container", ("pause",))
+            if due is not None and due.ended == "timeout":
+                allowance.require_had()
+            return replace(due or self._by_itself(), dead=dead, at_s=at_s)
+        except NotThere as error:
+            self.require_unswept()
+            raise touched("container", ("removed",)) from error
+
+    def require_untouched(self) -> None:
+        """Raise EndedFromOutside if the engine was told to do something to the container by anybody but us."""
+        if told := self._told():
+            raise touched("container", told)
 
     def state(self) -> Mapping[str, Any]:
         """Return what the engine says of the container now.
@@ -99,11 +131,11 @@ class EndWatch:
         self.require_unswept()
         return state
 
-    def _wait_for_death(self, deadline_s: float) -> Ending | None:
+    def _wait_for_death(self, allowance: CoreAllowance) -> Ending | None:
         """Wait for a death without a kill; what to kill it for where that does not come first."""
         interval_s = _FIRST_SAMPLE_S
         while True:
-            left_s = deadline_s - time.monotonic()
+            left_s = allowance.left_s()
             # It may have closed its output itself: it has finished when it is dead.
             if self._pump.ended.wait(min(interval_s, max(left_s, 0.0))):
                 pause_s = min(max(left_s, 0.5), _LAST_SAMPLE_S)
@@ -113,7 +145,7 @@ class EndWatch:
                 return self._flood()
             if self._fills_the_kernel():
                 return Ending("out_of_memory", above=f"{self._limits.kernel_mib} MiB of kernel memory")
-            if time.monotonic() >= deadline_s:
+            if allowance.left_s() <= 0:
                 return Ending("timeout")
             interval_s = min(2 * interval_s, _LAST_SAMPLE_S)
 
@@ -123,14 +155,13 @@ class EndWatch:
         self._memory.sample()
         return self._memory.kernel_mib is not None and self._memory.kernel_mib > self._limits.kernel_mib
 
-    def _flood(self, exit_code: int | None = None) -> Ending:
-        return Ending("output_flood", exit_code, f"{self._limits.output_mib} MiB of output")
+    def _flood(self) -> Ending:
+        return Ending("output_flood", above=f"{self._limits.output_mib} MiB of output")
 
     def _kill(self) -> bool:
         """Kill the container and wait for its death, however long that takes; False where it takes too long."""
         give_up_s = time.monotonic() + DEATH_TIMEOUT_S
         while True:
-            self._kills += 1
             self._engine.kill_container(self._container)
             if self._engine.wait_container(self._container, DEATH_POLL_S) is not None:
                 return True
@@ -146,17 +177,30 @@ class EndWatch:
         state = self.state()
         if state["Running"]:
             raise SandboxError("The engine calls a container running that it reported dead.", hint="docker ps")
-        exit_code = int(state["ExitCode"])
         if self._pump.is_flooded:
-            return self._flood(exit_code)
+            return self._flood()
+        exit_code = int(state["ExitCode"])
+        self.require_untouched()
         if exit_code == _KILLED and self._was_killed_for_memory():
-            return Ending("out_of_memory", exit_code, f"{self._limits.memory_mib} MiB of memory")
-        if exit_code in (_KILLED, _TERMINATED) and self._engine.was_killed_by_hand(self._container, self._kills):
-            raise SandboxError("The container was killed from outside while its step ran.", hint="docker events")
-        return Ending("exited", exit_code)
+            return Ending("out_of_memory", above=f"{self._limits.memory_mib} MiB of memory")
+        return Ending("exited", exit_code, unexplained=exit_code in (_KILLED, _TERMINATED))
+
+    def _told(self) -> tuple[str, ...]:
+        told = self._engine.told_of(self._container)
+        self.require_unswept()  # a sweep kills too
+        return told
 
     def _was_killed_for_memory(self) -> bool:
+        """Whether the kernel killed it for its own limit, and not because the whole machine had no memory left."""
+        if self._memory is not None and not self._memory.may_have_met_its_limit():
+            return False
         notice_until_s = time.monotonic() + _OOM_NOTICE_S
         while not (killed := bool(self.state()["OOMKilled"])) and time.monotonic() < notice_until_s:
             time.sleep(_OOM_POLL_S)  # the engine learns of the kernel's kill by another way than of the death
         return killed
+
+
+def touched(what: str, told: Sequence[str]) -> EndedFromOutside:
+    """Return what to raise of a container that somebody else had a hand in."""
+    words = f"A {what} was touched from outside while it ran ({', '.join(told)})."
+    return EndedFromOutside(words, hint="docker events --since 10m --filter type=container")

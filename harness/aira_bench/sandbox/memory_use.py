@@ -9,6 +9,10 @@ The control group is gone when the container is, so a figure is the last reading
 interval old. Not covered: engines on other machines and control groups hidden from this process; there both are None,
 and kernel memory is bounded by the memory limit alone, which counts it too. On v1 the kernel's share holds what it
 remembers of files it met, on v2 that is taken off.
+
+On v2 an engine calls a container killed for memory also when the whole machine had none left. The group above the
+container's outlives it, and counts there how often a limit below it was met (`oom` of `memory.events`, counted up the
+tree at once): if no limit was, the container died of its machine. On v1 engines are told of limits only.
 """
 
 from dataclasses import dataclass
@@ -23,6 +27,8 @@ _MIB = 2**20
 class _Files:
     peak: Path
     kernel: Path
+    limits_met: Path | None
+    """Of the group above, on v2."""
 
 
 class MemoryUse:
@@ -35,6 +41,20 @@ class MemoryUse:
         """The high-water mark, workspace and page cache included."""
         self.kernel_mib: float | None = None
         """What the kernel holds for the container now."""
+        self._limits_met = self._count_limits_met()
+
+    def may_have_met_its_limit(self) -> bool:
+        """Whether a limit of memory was met since the start, by this container or by one beside it."""
+        met = self._count_limits_met()
+        return met is None or self._limits_met is None or met > self._limits_met
+
+    def _count_limits_met(self) -> int | None:
+        if self._files is None or self._files.limits_met is None:
+            return None
+        try:
+            return int(_numbers(self._files.limits_met.read_text())["oom"])
+        except (OSError, ValueError, KeyError):
+            return None
 
     def sample(self) -> None:
         """Read peak and kernel memory anew; where that cannot be read, the last values stay."""
@@ -52,8 +72,12 @@ def _kernel_bytes(path: Path) -> int:
     text = path.read_text()
     if path.name != "memory.stat":
         return int(text)
-    numbers = dict(line.split() for line in text.splitlines())
+    numbers = _numbers(text)
     return int(numbers.get("kernel", 0)) - int(numbers.get("slab_reclaimable", 0))
+
+
+def _numbers(text: str) -> dict[str, str]:
+    return dict(line.split() for line in text.splitlines())
 
 
 def _files(pid: int) -> _Files | None:
@@ -65,13 +89,13 @@ def _files(pid: int) -> _Files | None:
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             folder = _CGROUPS / "memory" / path.lstrip("/")
-            return _existing(folder / "memory.max_usage_in_bytes", folder / "memory.kmem.usage_in_bytes")
+            return _existing(folder / "memory.max_usage_in_bytes", folder / "memory.kmem.usage_in_bytes", None)
     for line in lines:
         if line.startswith("0::"):
             folder = _CGROUPS / line[3:].lstrip("/")
-            return _existing(folder / "memory.peak", folder / "memory.stat")
+            return _existing(folder / "memory.peak", folder / "memory.stat", folder.parent / "memory.events")
     return None
 
 
-def _existing(peak: Path, kernel: Path) -> _Files | None:
-    return _Files(peak, kernel) if peak.exists() and kernel.exists() else None
+def _existing(peak: Path, kernel: Path, limits_met: Path | None) -> _Files | None:
+    return _Files(peak, kernel, limits_met) if peak.exists() and kernel.exists() else None

@@ -19,20 +19,30 @@ def this_process() -> str:
 
 def is_dead(owner: str) -> bool:
     """Whether the labelled process ran here and is certainly gone. What cannot be judged from here is not dead."""
+    return _lives(owner) is False
+
+
+def is_another(owner: str) -> bool:
+    """Whether the label is of a process that runs here now, and is not this one."""
+    return owner != this_process() and _lives(owner) is True
+
+
+def _lives(owner: str) -> bool | None:
+    """Whether the labelled process runs; None if that cannot be judged from here."""
     place, _, process = owner.rpartition("/")
     place, _, number = place.rpartition("/")
     if place != _place() or not number.isdigit():
-        return False
+        return None
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
-        return True
+        return False
     except PermissionError:
         pass  # another user's process, alive
     try:
-        return str(_start_ticks(int(number))) != process
+        return str(_start_ticks(int(number))) == process
     except FileNotFoundError:  # hidden from us, or gone in this very moment: the next sweep will know
-        return False
+        return None
 
 
 def _place() -> str:

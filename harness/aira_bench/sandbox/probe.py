@@ -1,33 +1,37 @@
 """Asks a container, made with the production options, whether its walls stand. Run before anything else; fails closed.
 
-One container runs `inside/witness.py`, which tries what must not work; another ignores every signal and must die by
-its deadline. What the engine says it has set is compared too, so that a wall holds by design and not by luck. A
-container that gives no answer is asked once more, by another one: on a busy machine that says nothing about walls.
+One container runs `inside/witness.py`, which tries what must not work; another ignores every signal and must die of
+its deadline. What the engine says it has set is compared too, so that a wall holds by design and not by luck.
+
+A machine that is slow is not open. A container that gives no answer in time, or dies late, says nothing about walls:
+another one is asked, after a pause and with more time. Only what a container could do is a reason to refuse a machine.
 
 Not covered: what each answer must be (`probe_checks`), the kernel behind the walls, GPUs, and host folders mounted by
 other roles. See SECURITY.md.
 """
 
+import contextlib
 import json
 import platform
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import tenacity
-
 from aira_bench.errors import SandboxError
 from aira_bench.output import last_line
 from aira_bench.sandbox import hardening
+from aira_bench.sandbox.ending import DEATH_TIMEOUT_S
 from aira_bench.sandbox.probe_checks import ProbeCheck, checks_of
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
+    Busy,
     ContainerSpec,
     Limits,
     PreparedContainer,
@@ -48,9 +52,12 @@ OF_A_SHARED_KERNEL = re.compile(
 """Checks that ask the kernel which containers share. One of a container's own answers as it likes: what it allows
 reaches nobody else, and a container that takes too much ends whole, which is tried instead (`_bombs`)."""
 WITNESS_TIMEOUT_S = 60.0
-ATTEMPTS = 2
+ATTEMPTS = 4
+PAUSE_S = 2.0
+"""Before the second attempt; each later pause is twice the one before."""
 STUBBORN_TIMEOUT_S = 0.3
 KILL_WITHIN_S = 5.0
+"""Between a deadline and a death on a machine with time to spare; each later attempt has twice as long."""
 _REPORT = ArtifactRequest("witness.json", 64 * 1024)
 _STUBBORN = """
 import os, signal, time
@@ -63,34 +70,40 @@ if os.fork() == 0:
 while True: time.sleep(1)
 """
 
-_SOCKETS_TIMEOUT_S = 30.0
+MEETING_S = 10.0
+_LATE = 75
+"""Exit status of a predictor that found no judge's socket in all of its time."""
 _JUDGE = f"""
 import os, socket
 listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 listener.bind("{SOCKET_VOLUME}/probe")
 os.chmod("{SOCKET_VOLUME}/probe", 0o666)
 listener.listen(1)
-listener.settimeout(20)
+listener.settimeout(most_s)
 listener.accept()[0].send(b"word")
 """
 _PREDICTOR = f"""
 import socket, time
 stream = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-for attempt in range(100):
+ends_s = time.monotonic() + most_s
+while True:
     try:
         stream.connect("{SOCKET_VOLUME}/probe")
         break
     except OSError as error:
-        failure = error
+        if time.monotonic() > ends_s:
+            if isinstance(error, FileNotFoundError): raise SystemExit({_LATE})  # no judge has come up
+            raise
         time.sleep(0.1)
-else:
-    raise failure
 assert stream.recv(64) == b"word"
 """
 _BOMBS = {
     "a fork bomb ends": "import sys, witness; sys.exit(witness.fork_until_refused(4096)['outcome'] != 'allowed')",
     "taking memory ends": "import witness; witness.hog_memory(4096)",
 }
+
+Asked = Callable[[float], list[ProbeCheck]]
+"""Asks a container; has so many times the time that is expected."""
 
 
 def probe(
@@ -106,14 +119,15 @@ def probe(
 
     Raises:
         PrerequisiteError: the image is not there.
-        SandboxError: twice the engine failed, or a probe container could not do its work.
+        Busy: no probe container could do its work in its time.
+        SandboxError: the engine failed, each time.
     """
     own_kernel = sandbox.isolation(image, role, gpu=False).word == "own kernel"
     limits = replace(LIMITS, pids=OWN_KERNEL_PIDS) if own_kernel else LIMITS
     spec = ContainerSpec(image=image, role=role, run_id=f"probe-{secrets.token_hex(6)}", limits=limits)
-    asked = [
-        lambda: _witness(sandbox, spec, witness_timeout_s, own_kernel=own_kernel),
-        lambda: _stubborn(sandbox, spec),
+    asked: list[Asked] = [
+        lambda patience: _witness(sandbox, spec, patience * witness_timeout_s, own_kernel=own_kernel),
+        lambda patience: _stubborn(sandbox, spec, patience * KILL_WITHIN_S),
     ]
     if own_kernel:
         asked += [partial(_bomb, sandbox, spec, name, code) for name, code in _BOMBS.items()]
@@ -135,45 +149,53 @@ def probe_all(sandbox: Sandbox, image: str) -> list[ProbeCheck]:
     checks = probe(sandbox, image)
     if sandbox.isolation(image, "predict", gpu=False) == sandbox.isolation(image, "probe", gpu=False):
         return checks
-    special = [*probe(sandbox, image, role="predict"), *_asked_again(lambda: _meets(sandbox, image))]
+    special = [*probe(sandbox, image, role="predict"), *_asked_again(partial(_meets, sandbox, image))]
     return [*checks, *(replace(check, name=f"predict: {check.name}") for check in special)]
 
 
-def _meets(sandbox: Sandbox, image: str) -> list[ProbeCheck]:
-    """Whether a predict container reaches a judge's socket: a runtime may have to be told to let it."""
+def _meets(sandbox: Sandbox, image: str, patience: float) -> list[ProbeCheck]:
+    """Whether a predict container reaches a judge's socket: a runtime may have to be told to let it.
+
+    Raises:
+        Busy: they did not meet in time; only a refusal says that they never will.
+    """
+    meeting_s = patience * MEETING_S
     limits = replace(LIMITS, pids=OWN_KERNEL_PIDS)
     run_id = f"probe-{secrets.token_hex(6)}"
     spec = ContainerSpec(
         image=image, role="judge", run_id=run_id, limits=limits, socket_volume=f"aira-sockets-{run_id}"
     )
-    with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder, ThreadPoolExecutor(max_workers=1) as pool:
-        run = partial(_run_code, sandbox, destination=Path(folder))
-        judge = pool.submit(run, spec, _JUDGE)
-        predicted = run(replace(spec, role="predict"), _PREDICTOR)
-        judged = judge.result()
-    sandbox.sweep(run_id)
+    try:
+        containers = sandbox.prepare(spec), sandbox.prepare(replace(spec, role="predict"))
+        codes = f"most_s = {2 * meeting_s}\n{_JUDGE}", f"most_s = {meeting_s}\n{_PREDICTOR}"
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            judged, predicted = pool.map(partial(_run_code, timeout_s=3 * meeting_s), containers, codes)
+    finally:
+        sandbox.sweep(run_id)
+    if predicted.exit_code == _LATE or "timeout" in (predicted.ended, judged.ended):
+        raise Busy(
+            f"A judge and its predictor did not meet within {meeting_s:.0f} s: the machine is busy.", hint="uptime"
+        )
     said = last_line(predicted.stderr) or last_line(judged.stderr) or "nothing"
     ok = predicted.exit_code == judged.exit_code == 0
     expected = "its word (docs/isolation.md; --runtime runc does without this runtime)"
     return [ProbeCheck("a judge's socket is reached", ok, "its word" if ok else said, expected)]
 
 
-def _run_code(sandbox: Sandbox, spec: ContainerSpec, code: str, *, destination: Path) -> StepOutcome:
-    container = sandbox.prepare(spec)
-    try:
+def _run_code(container: PreparedContainer, code: str, *, timeout_s: float) -> StepOutcome:
+    with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder:
         return container.run(
-            ["python3", "-c", code], files={}, timeout_s=_SOCKETS_TIMEOUT_S, artifacts=(), destination=destination
+            ["python3", "-c", code], files={}, timeout_s=timeout_s, artifacts=(), destination=Path(folder)
         )
-    finally:
-        container.close()
 
 
-def _asked_again(ask: Callable[[], list[ProbeCheck]]) -> list[ProbeCheck]:
-    """A wall that does not stand is an answer, and never asked for again."""
-    retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(ATTEMPTS), retry=tenacity.retry_if_exception_type(SandboxError), reraise=True
-    )
-    return retrying(ask)
+def _asked_again(ask: Asked) -> list[ProbeCheck]:
+    """Ask, with more patience each time that no answer came. A wall that does not stand is an answer."""
+    for attempt in range(ATTEMPTS - 1):
+        with contextlib.suppress(SandboxError):
+            return ask(2.0**attempt)
+        time.sleep(PAUSE_S * 2**attempt)
+    return ask(2.0 ** (ATTEMPTS - 1))
 
 
 def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float, *, own_kernel: bool) -> list[ProbeCheck]:
@@ -198,7 +220,7 @@ def _witness(sandbox: Sandbox, spec: ContainerSpec, timeout_s: float, *, own_ker
     return [kernel, *(check for check in checks if not OF_A_SHARED_KERNEL.match(check.name))]
 
 
-def _bomb(sandbox: Sandbox, spec: ContainerSpec, name: str, code: str) -> list[ProbeCheck]:
+def _bomb(sandbox: Sandbox, spec: ContainerSpec, name: str, code: str, patience: float) -> list[ProbeCheck]:
     """Let a container with a kernel of its own take without end; its limits must end it, or refuse."""
     container = sandbox.prepare(spec)
     try:
@@ -206,7 +228,7 @@ def _bomb(sandbox: Sandbox, spec: ContainerSpec, name: str, code: str) -> list[P
             outcome = container.run(
                 ["python3", "-c", code],
                 files={"witness.py": hardening.source("witness").encode()},
-                timeout_s=WITNESS_TIMEOUT_S,
+                timeout_s=patience * WITNESS_TIMEOUT_S,
                 artifacts=(),
                 destination=Path(folder),
             )
@@ -217,10 +239,10 @@ def _bomb(sandbox: Sandbox, spec: ContainerSpec, name: str, code: str) -> list[P
     return [ProbeCheck(name, ok, seen, "an end by its limits")]
 
 
-def _no_answer(outcome: StepOutcome, timeout_s: float) -> SandboxError:
+def _no_answer(outcome: StepOutcome, timeout_s: float) -> Busy:
     ended = f"exit status {outcome.exit_code}" if outcome.ended == "exited" else outcome.ended.replace("_", " ")
     said = last_line(outcome.stderr)
-    return SandboxError(
+    return Busy(
         f"The sandbox could not be probed: the probe container ended by {ended} after {outcome.wall_s:.0f} s and "
         + (f"said: {said}; " if said else "said nothing; ")
         + f"expected a report within {timeout_s:.0f} s (tried {ATTEMPTS} times). A busy machine may answer later.",
@@ -241,7 +263,7 @@ def _run_witness(
     )
 
 
-def _stubborn(sandbox: Sandbox, spec: ContainerSpec) -> list[ProbeCheck]:
+def _stubborn(sandbox: Sandbox, spec: ContainerSpec, within_s: float) -> list[ProbeCheck]:
     container = sandbox.prepare(spec)
     try:
         with tempfile.TemporaryDirectory(prefix="aira-probe-") as folder:
@@ -256,5 +278,12 @@ def _stubborn(sandbox: Sandbox, spec: ContainerSpec) -> list[ProbeCheck]:
         container.close()
     over_s = outcome.wall_s - STUBBORN_TIMEOUT_S
     seen = f"{outcome.ended}, dead {over_s:.1f} s after its deadline"
-    ok = outcome.ended == "timeout" and over_s < KILL_WITHIN_S
-    return [ProbeCheck("deadline kills what ignores signals", ok, seen, f"timeout, dead within {KILL_WITHIN_S:.0f} s")]
+    died = over_s < DEATH_TIMEOUT_S  # later its kill was given up
+    if outcome.ended == "timeout" and died and over_s > within_s:
+        raise Busy(
+            f"The sandbox could not be probed: a killed container was dead after {over_s:.1f} s, expected within "
+            f"{within_s:.0f} s. The kill works; the machine is busy.",
+            hint="uptime",
+        )
+    ok = outcome.ended == "timeout" and died
+    return [ProbeCheck("deadline kills what ignores signals", ok, seen, "timeout, and dead")]

@@ -24,6 +24,10 @@ Role = Literal["agent", "fit", "judge", "predict", "prepare", "probe"]
 EndReason = Literal["exited", "timeout", "out_of_memory", "output_flood"]
 """`exited`: by itself, with a status. The others were ended: by the host at the deadline, by the kernel or the host for
 memory, by the host for printing without end."""
+LossReason = Literal["failed", "away", "outside", "unexplained"]
+"""Why a step has no outcome: the engine `failed` at something; it went `away` and took its containers along; somebody
+killed, paused or removed the container from `outside`; or it was killed and the engine knows of no hand (`StepOutcome.
+is_unexplained`), which is run again once."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class ArtifactRequest:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What the engine saw. `exit_code` is None when the host killed the container."""
+    """What the engine saw. `exit_code` is None unless the container ended by itself."""
 
     ended: EndReason
     exit_code: int | None
@@ -132,16 +136,41 @@ class StepOutcome:
     peak_memory_mib: float | None
     above: str = ""
     """What was exceeded, where the host or the kernel ended it for that: `512 MiB of kernel memory`."""
+    is_unexplained: bool = False
+    """Ended by SIGKILL or SIGTERM, of which the engine knows nothing: by its own code, or by the machine's doing (a
+    host out of memory). Run again once; a second such end is the code's own."""
+    lost_s: float = 0.0
+    """Of `wall_s`, by how much others delayed it on its cores; its deadline does not count them."""
+
+
+class Busy(SandboxError):
+    """A program of ours took longer than a machine with time to spare needs. It says nothing about any wall."""
+
+
+class EndedFromOutside(SandboxError):
+    """Somebody killed, stopped, paused or removed a running container through the engine. Never its code's doing."""
 
 
 class StepLost(SandboxError):
-    """The engine failed after a step's code had begun: it can have seen all that a step sees. Holds what it printed."""
+    """A step has no outcome though its code had begun: it can have seen all that a step sees. Holds what it printed."""
 
     def __init__(
-        self, message: str, *, hint: str | None = None, output: tuple[CapturedOutput, CapturedOutput] | None = None
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        output: tuple[CapturedOutput, CapturedOutput] | None = None,
+        why: LossReason = "failed",
     ) -> None:
         super().__init__(message, hint=hint)
-        self.output = output
+        self.output, self.why = output, why
+
+
+class Starved(StepLost):
+    """The time of a container's code was over by the wall's clock, but others had kept its cores from it.
+
+    It says nothing about the code. Tried again when the machine is less busy; at last the seed halts.
+    """
 
 
 class FilesTooLarge(AiraError):
@@ -157,11 +186,17 @@ class ConversationTimeout(SandboxError):
 class Conversation(Protocol):
     """A command that stays and answers requests, one at a time."""
 
+    @property
+    def lost_s(self) -> float:
+        """By how much others delayed it on its cores so far; its deadlines do not count these seconds."""
+        ...
+
     def ask(self, request: bytes, *, timeout_s: float) -> bytes:
         """Send one request and wait for its answer. The container is killed if that fails in any way.
 
         Raises:
             ConversationTimeout: no answer in time.
+            Starved: none in time, but others kept its cores.
             SandboxError: an inadmissible answer, or the conversation broke, now or before.
             ValueError: the request is longer than messages may be.
         """
@@ -183,14 +218,16 @@ class PreparedContainer(Protocol):
         """Write `files` into the workspace, run `command` there, copy `artifacts` into `destination`.
 
         At `timeout_s` the container is killed from outside, and the step ends by `timeout` however long it takes to
-        die. Artifacts are read after its death only, through no link, regular files only, each under its cap; they
-        count as missing where it does not die at all.
+        die. Seconds by which others delay it on its cores do not count, up to a multiple of the limit. Artifacts are
+        read after its death only, through no link, regular files only, each under its cap; they count as missing where
+        it does not die at all.
 
         Raises:
             StepLost: the engine failed after the command had begun; the step has no outcome.
+            Starved: others kept its cores for so long that its deadline says nothing.
             SandboxError: the engine failed before that.
             FilesTooLarge: the workspace does not hold `files`.
-            PrerequisiteError: the host could not write an artifact.
+            MachineError: the host could not write an artifact.
         """
         ...
 
@@ -215,6 +252,11 @@ class PreparedContainer(Protocol):
 
     def inspect(self) -> Mapping[str, Any]:
         """Return what the engine says it has set for the container, in the terms of Docker's inspection."""
+        ...
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it still waits for its files, as far as the host can tell: it may have died with its engine."""
         ...
 
     def close(self) -> None:

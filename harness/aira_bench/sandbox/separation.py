@@ -51,9 +51,9 @@ class Separation:
             )
         self._engine, self._runtime = engine, runtime
         self._kernels = tuple(name for name in runtimes if brings_kernel(name))
-        self._caretaker = Caretaker(engine)
-        self._trees = OwnTrees(engine, self._caretaker) if own_trees else None
-        self._caches = Caches(engine, self._caretaker, self._trees.heads if self._trees else list)
+        self.caretaker = Caretaker(engine)
+        self._trees = OwnTrees(engine, self.caretaker) if own_trees else None
+        self._caches = Caches(engine, self.caretaker, self._trees.heads if self._trees else list)
 
     def isolation(self, image: str, role: Role, *, gpu: bool) -> Isolation:
         """Return what separates containers of `image` in `role` (`Sandbox.isolation`)."""
@@ -63,7 +63,7 @@ class Separation:
         trees = self._of_image(image, gpu=gpu)
         if trees.trees:
             return Isolation("own trees", "file systems of each container's own (EROFS)")
-        lacking = self._caretaker.lacking(image)
+        lacking = self.caretaker.lacking(image)
         if not lacking:
             return Isolation("dropped caches", f"no file trees of their own: {trees.reason}")
         return Isolation("shared", f"no file trees of their own: {trees.reason}; caches cannot be freed: {lacking}")
@@ -80,6 +80,11 @@ class Separation:
         for mount in folders:
             self._caches.read_first(spec.image, mount)
         return Own(image)
+
+    def look_again(self, spec: ContainerSpec) -> None:
+        """A container of this spec did not start: its trees of data may be gone, and are made again if so."""
+        if self._trees is not None:
+            self._trees.look_again(spec.mounts)
 
     def shared(self, spec: ContainerSpec, own: Own) -> ContainerSpec:
         """Return the spec less what the container gets as trees."""
@@ -112,7 +117,7 @@ class Separation:
     def close(self) -> None:
         """End what runs for this."""
         self._caches.close()
-        self._caretaker.close()
+        self.caretaker.close()
 
     def _runtime_of(self, role: Role, *, gpu: bool) -> str | None:
         """Which runtime a container gets; None for the engine's own. GPUs are known to the engine's own only."""

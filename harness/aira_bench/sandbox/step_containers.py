@@ -18,20 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aira_bench.docker_engine import Attachment, DockerEngine
-from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.docker_engine import Attachment, DockerEngine, NotThere
+from aira_bench.errors import EngineAway, SandboxError
 from aira_bench.excerpts import LINE_CHARS
+from aira_bench.machine_failures import machine_failures
 from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
 from aira_bench.sandbox.conversation import Answers, DockerConversation
-from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, EndWatch
+from aira_bench.sandbox.core_share import CoreAllowance, CoreShare
+from aira_bench.sandbox.ending import DEATH_TIMEOUT_S, Ending, EndWatch, touched
 from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
+    EndedFromOutside,
     FilesTooLarge,
     Limits,
+    LossReason,
     RejectedArtifact,
+    Starved,
     StepLost,
     StepOutcome,
 )
@@ -63,10 +68,12 @@ class DockerStep:
         environment: Sequence[str],
         discard: Callable[["DockerStep"], None],
         settle: Callable[[], None],
+        share: CoreShare,
     ) -> None:
         """Take over started containers; `streams` are those of step and reader, in this order.
 
-        `settle` returns when nothing is left of other containers that this one must not find.
+        `settle` returns when nothing is left of other containers that this one must not find; `share` is of those that
+        take turns with it on its cores.
         """
         self.containers = containers
         self._engine = engine
@@ -78,7 +85,7 @@ class DockerStep:
         self._reader = WorkspaceReader(streams[1])
         self._settle = settle
         self._used = self._is_dead = False
-        self._watch = EndWatch(engine, containers.step, self._pump, limits)
+        self._watch = EndWatch(engine, containers.step, self._pump, limits, share)
         self.is_undead = False
         """It was killed and has not died in `DEATH_TIMEOUT_S`."""
 
@@ -113,7 +120,7 @@ class DockerStep:
             StepLost: the engine failed, or the container was swept away, after the command had begun.
             SandboxError: that happened before, or this one was used before.
             FilesTooLarge: the workspace does not hold `files`.
-            PrerequisiteError: the host could not write an artifact.
+            MachineError: the host could not write an artifact.
             ValueError: a name is not a plain relative path.
         """
         message = self._use(command, files, converse=False)
@@ -122,19 +129,25 @@ class DockerStep:
         except SandboxError as error:
             if not self._pump.has_begun:
                 raise
-            raise StepLost(error.message, hint=error.hint, output=self._pump.captured()) from error
+            if isinstance(error, Starved):
+                error.output = self._pump.captured()
+                raise
+            raise StepLost(error.message, hint=error.hint, output=self._pump.captured(), why=_why(error)) from error
 
     def _run(
         self, message: bytes, timeout_s: float, artifacts: Sequence[ArtifactRequest], destination: Path
     ) -> StepOutcome:
-        start_s = time.monotonic()
-        ending = self._execute(message, start_s + timeout_s)
+        start_s, allowance = time.monotonic(), CoreAllowance(timeout_s, self._watch.share)
+        ending = self._execute(message, allowance)
         wall_s = ending.at_s - start_s
         self._is_dead = ending.dead
         copied = {request.name: self._copy(request, destination, ending) for request in artifacts}
         stdout, stderr = self._pump.captured()
         peak_mib = self._watch.peak_memory_mib
-        return StepOutcome(ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above)
+        return StepOutcome(
+            ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above, ending.unexplained,
+            min(allowance.lost_s, wall_s),
+        )  # fmt: skip
 
     def converse(
         self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float
@@ -149,15 +162,16 @@ class DockerStep:
         answers = Answers(most_bytes)
         answers.expect()
         self._pump.divert(answers)
-        deadline_s = time.monotonic() + timeout_s
+        allowance = CoreAllowance(timeout_s, self._watch.share)
         try:
             self._attachment.send(message, timeout_s)
         except OSError as error:
             raise SandboxError(f"A container was lost before its conversation began ({error}).") from error
         conversation = DockerConversation(
-            self._attachment.send, answers, most_bytes, self._kill_quietly, self._last_words
-        )
-        conversation.greeting(max(deadline_s - time.monotonic(), 0.001))
+            self._attachment.send, answers, most_bytes, self._kill_quietly, self._last_words,
+            self._watch.require_untouched, self._watch.share,
+        )  # fmt: skip
+        conversation.greeting(allowance)
         return conversation
 
     def close(self) -> None:
@@ -191,6 +205,11 @@ class DockerStep:
         return message
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether it still waits for its files (`PreparedContainer.is_waiting`)."""
+        return self._pump.is_waiting and not self._used
+
+    @property
     def was_used(self) -> bool:
         """Whether a command may have run in it."""
         return self._used
@@ -208,15 +227,15 @@ class DockerStep:
         words = last_line(self._pump.captured()[1])
         return f"Its last words: {words}" if words else ""
 
-    def _execute(self, message: bytes, deadline_s: float) -> Ending:
+    def _execute(self, message: bytes, allowance: CoreAllowance) -> Ending:
         """Hand over and wait until every process is dead."""
         try:
-            self._attachment.send(message, max(deadline_s - time.monotonic(), 0.001))
+            self._attachment.send(message, max(allowance.left_s(), 0.001))
         except TimeoutError as error:
             raise SandboxError("A container did not take its files before the deadline.") from error
         except OSError as error:
             raise SandboxError(f"A container was lost before its step began ({error}).") from error
-        ending = self._watch.wait(deadline_s)
+        ending = self._watch.wait(allowance)
         self.is_undead = not ending.dead
         if not self._pump.has_begun:
             raise SandboxError(
@@ -230,11 +249,8 @@ class DockerStep:
             detail = f"the container did not die within {DEATH_TIMEOUT_S:.0f} s of its kill"
             return RejectedArtifact(request.name, "missing", detail)
         try:
-            return self._reader.copy(request, destination)
-        except OSError as error:  # no retry mends a full disk: the run ends and can be resumed
-            raise PrerequisiteError(
-                f"{request.name} could not be written to {destination}: {error.strerror}.", hint=f"df -h {destination}"
-            ) from error
+            with machine_failures(destination):  # no attempt mends a full disk: the seed halts and can be resumed
+                return self._reader.copy(request, destination)
         except ReaderFailed as error:
             return self._unread(request, error)
 
@@ -242,15 +258,25 @@ class DockerStep:
         """Why a file was not read: the workspace's doing, unless the engine says what befell the reader.
 
         Raises:
-            SandboxError: the engine does not answer, or somebody else killed the reader.
+            EndedFromOutside: somebody else killed, stopped, paused or removed the reader.
+            SandboxError: the engine does not answer.
         """
-        state = self._engine.inspect_container(self.containers.reader)["State"]
-        by_hand = self._engine.was_killed_by_hand(self.containers.reader, 0)
+        try:
+            state = self._engine.inspect_container(self.containers.reader)["State"]
+            told = self._engine.told_of(self.containers.reader)
+        except NotThere:
+            told = ("removed",)
         self._watch.require_unswept()
-        if by_hand:
-            raise SandboxError(f"The workspace reader was killed from outside: {error.message}") from error
+        if told:
+            raise touched("workspace reader", told) from error
         status = "is running" if state["Running"] else f"ended with exit status {state['ExitCode']}"
         return RejectedArtifact(request.name, "unreadable", f"{error.message} The reader {status}.")
+
+
+def _why(error: SandboxError) -> LossReason:
+    if isinstance(error, EngineAway):
+        return "away"
+    return "outside" if isinstance(error, EndedFromOutside) else "failed"
 
 
 def hand_over(

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from aira_bench.docker_engine import DockerEngine, ImageDetails
-from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.errors import EngineAway, PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening, kernel_files
 from aira_bench.sandbox.caretaker import STORE, Caretaker, store_mount
 from aira_bench.sandbox.owner import this_process
-from aira_bench.sandbox.sandbox import ContainerSpec, Mount
+from aira_bench.sandbox.sandbox import Busy, ContainerSpec, Mount
 from aira_bench.sandbox.trusted import TrustedContainer
 
 MACHINE = "this machine"
@@ -37,7 +37,7 @@ _RECIPE = 'FROM scratch AS bare\nLABEL aira-bench.bare="1"\n'
 _INIT = ("/sbin/docker-init", "--")
 """What the engine begins a container with that has an init."""
 _MAKE_TIMEOUT_S = 600.0
-_TEST_TIMEOUT_S = 30.0
+_TEST_TIMEOUT_S = 60.0
 OPTIONS = ("ro", "nosuid", "nodev", "directio")
 """Of every mount of a tree."""
 _TEST = f"""
@@ -86,14 +86,17 @@ class OwnTrees:
 
         Raises:
             PrerequisiteError: there is no such image.
+            Busy: what the machine can do could not be found out in time; the next call tries again.
+            EngineAway: likewise.
         """
         with self._lock:
             key = self._keys.get(image)
             if key is None:
                 details = self._engine.inspect_image(image)
-                key = self._keys[image] = image_key(details)
+                key = image_key(details)
                 if key not in self._images:
                     self._images[key] = self._tried(key, image, details.environment)
+                self._keys[image] = key
             return self._images[key]
 
     def _tried(self, key: str, image: str, environment: Mapping[str, str]) -> ImageTrees:
@@ -103,6 +106,8 @@ class OwnTrees:
             self._require_bare()
             self._try_out(found)
         except (SandboxError, PrerequisiteError) as error:
+            if isinstance(error, Busy | EngineAway):  # nothing was found out: no machine is worse for being busy
+                raise
             return ImageTrees((), {}, error.message)
         return found
 
@@ -120,6 +125,12 @@ class OwnTrees:
                 self._data[mount.content] = tree
             return replace(self._data[mount.content], target=str(mount.target))
 
+    def look_again(self, mounts: Sequence[Mount]) -> None:
+        """Forget that the trees of data folders were there: a container with them did not start."""
+        with self._lock:
+            for mount in mounts:
+                self._data.pop(mount.content or "", None)
+
     def heads(self) -> list[tuple[str, int]]:
         """File and size of all inodes that containers of this process read through the page cache."""
         with self._lock:
@@ -127,12 +138,18 @@ class OwnTrees:
             return [(tree.file, tree.inode_bytes) for tree in (*trees, *self._data.values())]
 
     def listed(self, image: str) -> dict[str, dict[str, Any]]:
-        """Return what the store holds by key: of what (`of`), `bytes`, and `inode_bytes` of each tree."""
+        """Return what the store holds by key: of what (`of`), `bytes`, `inode_bytes` of each tree, and when it was made
+        (`made_s`, seconds since 1970).
+        """
         return self._caretaker.ask(image, {"do": "list"}, timeout_s=_TEST_TIMEOUT_S)
 
     def remove(self, key: str, image: str) -> None:
         """Remove what the store holds under `key`; containers that have it mounted keep it to their end."""
         self._caretaker.ask(image, {"do": "remove", "key": key}, timeout_s=_TEST_TIMEOUT_S)
+
+    def tidy(self, image: str) -> float:
+        """Remove what makers left that were killed; return how many MiB that frees."""
+        return int(self._caretaker.ask(image, {"do": "tidy"}, timeout_s=_TEST_TIMEOUT_S)["bytes"]) / 2**20
 
     def volume_options(self, tree: Tree) -> dict[str, str]:
         """Driver options of one container's volume."""
@@ -187,7 +204,11 @@ class OwnTrees:
         try:
             container = self._engine.create_container(name, body)
             self._engine.start_container(container)
-            if self._engine.wait_container(container, _TEST_TIMEOUT_S) != 0:
+            status = self._engine.wait_container(container, _TEST_TIMEOUT_S)
+            if status is None:
+                slow = f"A container that tries file trees of its own took over {_TEST_TIMEOUT_S:.0f} s"
+                raise Busy(f"{slow}: the machine is busy.", hint="uptime")
+            if status != 0:
                 raise SandboxError("A container with file trees of its own did not see them as asked.")
         finally:
             if container:

@@ -18,12 +18,17 @@ from aira_bench.docker_engine import Attachment, DockerEngine
 from aira_bench.errors import AiraError, SandboxError
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.owner import this_process
+from aira_bench.sandbox.sandbox import Busy
 from aira_bench.sandbox.seccomp import seccomp_profile
 from aira_bench.sandbox.streams import STDOUT, FrameDecoder
 
 _MOST_BYTES = 1 << 20
 _KEPT_ERROR_BYTES = 4096
 _MEMORY_MIB = 1024
+
+
+class TrustedEnded(SandboxError):
+    """A program of ours has ended: it failed, or its container went with an engine that was restarted."""
 
 
 class TrustedContainer:
@@ -71,20 +76,22 @@ class TrustedContainer:
         """Send one request and wait for its answer.
 
         Raises:
-            SandboxError: the program ended, or did not answer in time.
+            TrustedEnded: the program ended.
+            Busy: it did not answer in time.
         """
         assert self._stream is not None
         try:
             self._stream.send(json.dumps(request).encode() + b"\n", timeout_s)
         except OSError as error:
-            raise SandboxError(f"A container of ours ({self._program}) was lost: {error}.") from error
+            raise TrustedEnded(f"A container of ours ({self._program}) was lost: {error}.") from error
         return self.answer(timeout_s=timeout_s)
 
     def answer(self, *, timeout_s: float) -> dict[str, Any]:
         """Return the next line the program prints.
 
         Raises:
-            SandboxError: the program ended, or printed none in time.
+            TrustedEnded: the program ended.
+            Busy: it printed none in time.
         """
         assert self._stream is not None
         deadline_s = time.monotonic() + timeout_s
@@ -92,10 +99,13 @@ class TrustedContainer:
             try:
                 data = self._stream.receive(max(deadline_s - time.monotonic(), 0.001))
             except TimeoutError:
-                raise SandboxError(f"A container of ours ({self._program}) took over {timeout_s:.0f} s.") from None
+                raise Busy(
+                    f"A container of ours ({self._program}) took over {timeout_s:.0f} s: the machine is busy.",
+                    hint="uptime",
+                ) from None
             if not data:
                 last = self._errors.decode("utf-8", "replace").strip().splitlines()[-1:]
-                raise SandboxError(f"A container of ours ({self._program}) ended: {' '.join(last) or 'no message'}")
+                raise TrustedEnded(f"A container of ours ({self._program}) ended: {' '.join(last) or 'no message'}")
             for stream, piece in self._decoder.feed(data):
                 if stream == STDOUT:
                     self._pending = (self._pending + piece)[:_MOST_BYTES]

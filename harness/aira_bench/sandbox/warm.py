@@ -30,12 +30,19 @@ class WarmContainer:
                 self._next = self._pool.submit(self._sandbox.prepare, self._spec)
 
     def take(self) -> PreparedContainer:
-        """Return the started container; the next one begins to start.
+        """Return the started container; the next one begins to start. One that died while it waited is replaced.
 
         Raises:
             PrerequisiteError: engine or image is gone.
             SandboxError: the engine failed, and the next call tries afresh; or the pool is closed.
         """
+        container = self._taken()
+        if container.is_waiting:
+            return container
+        container.close()  # as when the engine was restarted since it was made
+        return self._taken()
+
+    def _taken(self) -> PreparedContainer:
         self._start_next()
         with self._lock:
             waiting, self._next = self._next, None

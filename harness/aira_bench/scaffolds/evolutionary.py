@@ -27,13 +27,12 @@ class Evolutionary:
 
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """Debug the newest node if it failed, else breed the next individual."""
-        wants_crossover, kept = rng.random(), [node for node in journal if not node.is_lost]
-        by_step = {node.step: node for node in kept}
-        if kept and kept[-1].is_buggy and debug_depth(kept[-1], by_step) < self.max_debug_depth:
-            return Debug((kept[-1].step,))
-        generation = sum(node.operator != "debug" for node in kept) // self.individuals
+        wants_crossover, by_step = rng.random(), {node.step: node for node in journal}
+        if journal and journal[-1].is_buggy and debug_depth(journal[-1], by_step) < self.max_debug_depth:
+            return Debug((journal[-1].step,))
+        generation = sum(node.operator != "debug" for node in journal) // self.individuals
         population = [
-            node for node in kept if node.is_valid and node.fitness is not None and math.isfinite(node.fitness)
+            node for node in journal if node.is_valid and node.fitness is not None and math.isfinite(node.fitness)
         ]
         if generation == 0 or not population:
             return Draft()

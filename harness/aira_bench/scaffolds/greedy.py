@@ -3,8 +3,8 @@
 Order at each step: draft until the quota is full (failed drafts count); with probability `debug_probability`
 debug a failed leaf picked uniformly; draft if nothing is valid; else improve the best valid node.
 
-Differs from the public harness of the paper where that has faults: non-finite fitness never wins, the root takes no
-step, and steps lost before their code ran count neither as drafts nor as bugs.
+Differs from the public harness of the paper where that has faults: non-finite fitness never wins, and the root takes
+no step.
 """
 
 import random
@@ -29,8 +29,8 @@ class Greedy:
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """Draft, debug a failed leaf, or improve the best."""
         wants_debug, pick = rng.random() < self.debug_probability, rng.random()
-        started = [node for node in journal if node.operator == "draft" and not node.is_lost]
-        if len(started) < self.drafts:
+        started = sum(node.operator == "draft" for node in journal)
+        if started < self.drafts:
             return Draft()
         leaves = self._debuggable(journal)
         if wants_debug and leaves:
@@ -40,7 +40,7 @@ class Greedy:
 
     def _debuggable(self, journal: Journal) -> list[Node]:
         by_step = {node.step: node for node in journal}
-        has_child = {parent for node in journal if not node.is_lost for parent in node.parents}
+        has_child = {parent for node in journal for parent in node.parents}
         return [
             node
             for node in journal

@@ -32,11 +32,10 @@ class MonteCarloTreeSearch:
 
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """Debug the newest node if it failed, else finish the expansion under way, else expand the best leaf."""
-        kept = [node for node in journal if not node.is_lost]
-        by_step = {node.step: node for node in kept}
-        if kept and kept[-1].is_buggy and debug_depth(kept[-1], by_step) < self.max_debug_depth:
-            return Debug((kept[-1].step,))
-        tree = _Tree(kept, by_step, lower_is_better=self.lower_is_better)
+        by_step = {node.step: node for node in journal}
+        if journal and journal[-1].is_buggy and debug_depth(journal[-1], by_step) < self.max_debug_depth:
+            return Debug((journal[-1].step,))
+        tree = _Tree(journal, by_step, lower_is_better=self.lower_is_better)
         parent = tree.expanding
         if tree.expansions[parent] >= self.children:
             parent = tree.best_leaf(self.exploration)
@@ -46,7 +45,7 @@ class MonteCarloTreeSearch:
 class _Tree:
     """Children, values and visits of solutions; a repaired solution stands for its whole debug chain."""
 
-    def __init__(self, nodes: list[Node], by_step: dict[int, Node], *, lower_is_better: bool) -> None:
+    def __init__(self, nodes: Journal, by_step: dict[int, Node], *, lower_is_better: bool) -> None:
         self.expansions: dict[int, int] = defaultdict(int)
         self.expanding = _ROOT
         self._children: dict[int, list[int]] = defaultdict(list)

@@ -9,8 +9,8 @@ from aira_bench.scaffolds.policy import Action, Draft, Stop
 
 @dataclass(frozen=True)
 class OneShot:
-    """Drafts once; only a draft that was lost before any of its code ran is drafted again."""
+    """Drafts once; a draft that infrastructure took is none."""
 
     def next(self, journal: Journal, rng: random.Random) -> Action:
-        """Draft until the code of one step has run."""
-        return Draft() if all(node.is_lost for node in journal) else Stop()
+        """Draft until a draft has come to something."""
+        return Stop() if journal else Draft()

@@ -12,19 +12,20 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from shlex import quote
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.errors import PrerequisiteError, TaskError, UsageError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.paths import HostPaths
 from aira_bench.sandbox.hardening import TRUSTED_UID
 from aira_bench.sandbox.sandbox import Mount
 from aira_bench.tasks.download import StoredFile, Transfer, check_disk, fetch, stored_bytes
 from aira_bench.tasks.http_transfer import offered_bytes
 from aira_bench.tasks.metadata import PublicFile
+from aira_bench.tasks.raw_content import content_of
 from aira_bench.tasks.store import hash_tree
-from aira_bench.tasks.task import Task
+from aira_bench.tasks.task import Task, typed_name
 from aira_contract.containers import RAW
 from aira_contract.settings import SOURCES, SourceKind
 
@@ -95,21 +96,68 @@ def provide_raw(
     Raises:
         PrerequisiteError: a file is absent, unreadable for containers, not what it should be, or cannot be fetched.
     """
-    aira = task.metadata.aira
-    if not aira.report and not aira.sources:
-        folder = source.folder or paths.raw_data
-        _check_upstream(task, folder)
-        return RawData((Mount(folder, RAW),))
-    wanted = [file for file in aira.sources if profile in file.profiles]
+    folder = _raw_folder(task, source, paths)
+    if _is_upstream(task):
+        assert folder is not None, "an upstream folder has its data somewhere"
+        dataset = _check_upstream(task, profile, folder)
+        return RawData((Mount(folder / dataset, RAW / dataset),))
+    wanted = _wanted(task, profile)
     if source.synthetic or not wanted:
         return RawData((Mount(empty, RAW),))
-    if source.folder is not None:
-        return RawData((Mount(source.folder, RAW),), _check_folder(task, wanted, source.folder))
+    if folder is not None:
+        measured = _check_folder(task, wanted, folder)
+        return RawData(tuple(Mount(folder / name, RAW / name) for name in measured), measured)
     stored = _download_all(task, wanted, paths, note, watch)
     return RawData(
         tuple(Mount(file.path, RAW / file.name) for file in stored),
         {file.name: {"bytes": file.bytes, "sha256": file.sha256} for file in stored},
     )
+
+
+def raw_content(task: Task, profile: str, source: DataSource, paths: HostPaths) -> str | None:
+    """Return what the raw data is that preparation would see, by content; None where the task names it by itself.
+
+    Raises:
+        TaskError: the task names a dataset outside of the folder of raw data.
+    """
+    folder = _raw_folder(task, source, paths)
+    if folder is None:
+        return source.argument
+    names = [_dataset(task)] if _is_upstream(task) else _present(task, _wanted(task, profile), folder)
+    return content_of(folder, names, paths.contents)
+
+
+def _is_upstream(task: Task) -> bool:
+    return not task.metadata.aira.report and not task.metadata.aira.sources
+
+
+def _raw_folder(task: Task, source: DataSource, paths: HostPaths) -> Path | None:
+    return source.folder or (paths.raw_data if _is_upstream(task) else None)
+
+
+def _wanted(task: Task, profile: str) -> list[PublicFile]:
+    return [file for file in task.metadata.aira.sources if profile in file.profiles]
+
+
+def _present(task: Task, wanted: Sequence[PublicFile], folder: Path) -> list[str]:
+    """Names of the files in a user's folder that stand for those that are wanted."""
+    missing = any(not (folder / file.name).is_file() for file in wanted)
+    unpacked = task.metadata.aira.unpacked
+    if missing and unpacked and all((folder / name).exists() for name in unpacked):
+        return list(unpacked)
+    return [file.name for file in wanted]
+
+
+def _dataset(task: Task) -> str:
+    """The dataset's place in a folder of raw data, which the task may not leave."""
+    dataset = task.metadata.logging_info.dataset
+    parts = PurePosixPath(dataset).parts
+    if not parts or ".." in parts or PurePosixPath(dataset).is_absolute():
+        raise TaskError(
+            f"{task.folder / 'metadata.yaml'}: logging_info.dataset is {dataset[:VALUE_CHARS]!r}, expected a name "
+            "such as 'owner/name', which is a folder of raw data."
+        )
+    return dataset
 
 
 def download_folder(paths: HostPaths, file: PublicFile) -> Path:
@@ -139,16 +187,16 @@ def _download_all(
 
 def _check_folder(task: Task, wanted: Sequence[PublicFile], folder: Path) -> dict[str, dict[str, Any]]:
     """Hashes of the files in a user's folder, checked where the task knows them."""
-    missing = [file.name for file in wanted if not (folder / file.name).is_file()]
-    unpacked = task.metadata.aira.unpacked
-    if missing and unpacked and all((folder / name).exists() for name in unpacked):
+    unpacked, present = task.metadata.aira.unpacked, _present(task, wanted, folder)
+    missing = [name for name in present if not (folder / name).exists()]
+    if present == list(unpacked) and not missing:
         _check_readable([folder, *(path for name in unpacked for path in _below(folder / name))])
         return {name: _measure(folder / name) for name in unpacked}
     if missing:
         instead = f", or {', '.join(unpacked)} in their place" if unpacked else ""
         raise PrerequisiteError(
             f"{folder} lacks {', '.join(missing)} of the public data of {task.title}{instead}.",
-            hint=f"aira-bench prepare {quote(task.title)}   (downloads it)",
+            hint=f"aira-bench prepare {typed_name(task)}   (downloads it)",
         )
     _check_readable([folder, *(folder / file.name for file in wanted)])
     measured = {file.name: _measure(folder / file.name) for file in wanted}
@@ -172,14 +220,18 @@ def _below(path: Path) -> list[Path]:
     return [path, *path.rglob("*")] if path.is_dir() else [path]
 
 
-def _check_upstream(task: Task, raw: Path) -> None:
-    folder = raw / task.metadata.logging_info.dataset
+def _check_upstream(task: Task, profile: str, raw: Path) -> str:
+    """Name of the dataset, whose files are there and readable."""
+    dataset = _dataset(task)
+    folder = raw / dataset
     if not folder.is_dir():
+        configs = ", ".join(map(str, (folder / each for each in task.metadata.logging_info.config)))
         raise PrerequisiteError(
-            f"Raw data of task {task.title} is missing: expected {folder}/<config>.",
-            hint=f"aira-bench prepare {quote(task.title)} --source DIR",
+            f"Raw data of task {task.title} is missing: expected {configs or folder}.",
+            hint=f"aira-bench prepare {typed_name(task)} --profile {profile} --source DIR",
         )
     _check_readable((raw, folder, *folder.rglob("*")))
+    return dataset
 
 
 def _check_readable(paths: Iterable[Path]) -> None:

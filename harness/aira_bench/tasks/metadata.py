@@ -25,6 +25,7 @@ from pydantic import (
 from aira_bench.errors import TaskError, UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import find_extension, is_reference
+from aira_bench.requirement import read_requirement
 from aira_bench.tasks.folder_check import read_text
 from aira_bench.tasks.plain_yaml import read_plain_yaml
 from aira_contract.containers import DATA, HIDDEN, LOGS, TASK
@@ -47,6 +48,17 @@ def _as_list(value: Any) -> Any:  # noqa: ANN401
     return [value] if isinstance(value, str) else value
 
 
+def _as_requirements(value: Any) -> Any:  # noqa: ANN401
+    """A published folder has `-sktime` where a list was meant: YAML reads that as one text."""
+    if not isinstance(value, str):
+        return value
+    return [name for name in re.split(r"\s+-\s*", value.strip().removeprefix("-").strip()) if name]
+
+
+def _a_requirement(text: str) -> str:
+    return str(read_requirement(text))
+
+
 def _as_shape(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str):
         if len(value) > _MOST_SHAPE_CHARS or not _SHAPE.fullmatch(value):
@@ -56,6 +68,9 @@ def _as_shape(value: Any) -> Any:  # noqa: ANN401
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+SomeNames = Annotated[Names, Field(min_length=1)]
+Requirements = Annotated[tuple[Annotated[str, AfterValidator(_a_requirement)], ...], BeforeValidator(_as_requirements)]
+"""Packages, each with versions it may have."""
 Positive = Annotated[int, Field(gt=0, lt=1 << 62)]
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
@@ -82,14 +97,14 @@ class LoggingInfo(_Schema):
 
     name: str
     dataset: str
-    config: Names
+    config: SomeNames
     category: str
     research_problem: str
     output_type: str | None = None
     train_split: str
     test_split: str
     input_columns: Names
-    scoring_column: Names
+    scoring_column: SomeNames
     shape: Shape | None = None
     metric: str
     additional_metrics: str | None = None
@@ -244,10 +259,10 @@ class TaskMetadata(_Schema):
     """The content of a task folder's `metadata.yaml`, checked."""
 
     metric_lower_is_better: StrictBool
-    file_export_globs: Names
-    container_python_requirements: Names = ()
-    evaluate_container_python_requirements: Names = ()
-    prepare_code_python_requirements: Names = ()
+    file_export_globs: SomeNames
+    container_python_requirements: Requirements = ()
+    evaluate_container_python_requirements: Requirements = ()
+    prepare_code_python_requirements: Requirements = ()
     logging_info: LoggingInfo
     aira: AiraBlock = AiraBlock()
 
@@ -285,7 +300,7 @@ def describe_validation_error(error: ValidationError) -> str:
     parts = []
     for item in error.errors(include_url=False)[:3]:
         where = ".".join(str(part) for part in item["loc"]) or "the whole file"
-        seen = "" if item["type"] == "missing" else f" (seen: {str(item['input'])[:VALUE_CHARS]!r})"
+        seen = "" if item["type"] == "missing" or not item["loc"] else f" (seen: {str(item['input'])[:VALUE_CHARS]!r})"
         parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{seen}")
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

@@ -24,12 +24,14 @@ from aira_bench.tasks.data_source import DataSource, RawData
 from aira_bench.tasks.folder_check import IGNORED, check_folder
 from aira_bench.tasks.store import TaskData, hash_tree
 from aira_bench.tasks.task import Task
+from aira_bench.unfinished import only_one, staging_folder, sweep_staging
 from aira_bench.world import World
 from aira_contract.containers import LOGS, OUTPUT, RAW, TASK, WORKSPACE
-from aira_contract.files import HIDDEN_SCRIPT, PREPARE_SCRIPT
+from aira_contract.files import EVALUATE_SCRIPT, HIDDEN_SCRIPT, PREPARE_SCRIPT
 from aira_contract.invocation import LOGS_OPTION, MOUNT_OPTION, RAW_OPTION
 from aira_contract.settings import PROFILE_VARIABLE, SOURCE_VARIABLE
 
+_IMPORT_TIMEOUT_S = 300.0
 _NO_NETWORK = re.compile(
     r"name resolution|name or service not known|network is unreachable|getaddrinfo|ConnectionError|MaxRetryError"
     r"|offline mode|couldn't connect to",
@@ -71,35 +73,59 @@ def prepare_task(
     """
     if data.ready:
         return False
-    staging = data.folder.with_name(f".{data.folder.name}.{world.new_id()}")
-    staging.parent.mkdir(parents=True, exist_ok=True)
-    staging.mkdir(mode=0o700)  # closed from the start: labels lie in it long before it is finished
-    try:
-        empty = staging / "no-raw-data"
-        empty.mkdir()
-        raw = provide(empty)
-        check_folder(task.folder)
-        shutil.copytree(task.folder, staging / "task", symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
-        _make_readable(staging / "task")
-        halves = {"public": PREPARE_SCRIPT, "hidden": HIDDEN_SCRIPT}
-        for half, script in halves.items():
-            note(f"running {script}")
-            spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid)
-            _make_half(task, profile, script, staging / half, spec, sandbox)
-        artifact = task.metadata.aira.artifact.name
-        (staging / "hidden" / artifact).unlink(missing_ok=True)
-        empty.rmdir()
-        marker: dict[str, Any] = {
-            half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half in halves
-        }
-        marker |= {"synthetic": source.synthetic, "files": raw.files}
-        (staging / "ready.json").write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-        if data.folder.exists():
-            shutil.rmtree(data.folder)
-        staging.rename(data.folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    data.folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep_staging(data.folder.parent)
+
+    def waiting() -> None:
+        note(f"another process prepares the data of {task.title} ({profile}); waiting")
+
+    with only_one(data.folder.with_name(f".{data.folder.name}.lock"), waiting):
+        if data.ready:  # by whoever was waited for; a store that is ready may be in use, and is never touched again
+            return False
+        with staging_folder(data.folder, world.new_id()) as staging:
+            _make(task, profile, staging, source, provide, sandbox, image, world, note, gpu_uuid)
+            if data.folder.exists():
+                shutil.rmtree(data.folder)
+            staging.rename(data.folder)
     return True
+
+
+def _make(
+    task: Task,
+    profile: str,
+    staging: Path,
+    source: DataSource,
+    provide: Callable[[Path], RawData],
+    sandbox: Sandbox,
+    image: str,
+    world: World,
+    note: Callable[[str], None],
+    gpu_uuid: str | None,
+) -> None:
+    """Fill a folder that nobody else can enter: labels lie in it long before it is finished."""
+    empty = staging / "no-raw-data"
+    empty.mkdir()
+    raw = provide(empty)
+    check_folder(task.folder)
+    shutil.copytree(task.folder, staging / "task", symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
+    _make_readable(staging / "task")
+    halves = {"public": PREPARE_SCRIPT, "hidden": HIDDEN_SCRIPT}
+    for half, script in halves.items():
+        note(f"running {script}")
+        spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid)
+        _make_half(task, profile, script, staging / half, spec, sandbox)
+    if not task.metadata.aira.report:
+        _try_evaluate(
+            task, half_spec(task, profile, staging, "hidden", source, raw, image, world.new_id(), None), sandbox
+        )
+    artifact = task.metadata.aira.artifact.name
+    (staging / "hidden" / artifact).unlink(missing_ok=True)
+    empty.rmdir()
+    marker: dict[str, Any] = {
+        half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half in halves
+    }
+    marker |= {"synthetic": source.synthetic, "files": raw.files}
+    (staging / "ready.json").write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
 def half_spec(
@@ -158,6 +184,28 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
         words = last_line(outcome.stderr) or "no message"
         raise TaskError(f"{task.name}/{script} failed ({ended}): {words}", hint=_remedy(task, words))
     _make_readable(output)
+
+
+def _try_evaluate(task: Task, spec: ContainerSpec, sandbox: Sandbox) -> None:
+    """Have an upstream folder's script import what it needs, before a submission can be blamed for what it lacks.
+
+    Such a script's every failure counts as a refusal, and of this one no submission is the cause.
+    """
+    container = sandbox.prepare(spec)
+    try:
+        outcome = container.run(
+            ["python3", str(TASK / EVALUATE_SCRIPT), "--help"],
+            files={}, timeout_s=_IMPORT_TIMEOUT_S, artifacts=(), destination=Path(),
+        )  # fmt: skip
+    finally:
+        container.close()
+    words = last_line(outcome.stderr)
+    if outcome.exit_code != 0 and words.startswith(("ModuleNotFoundError", "ImportError", "SyntaxError")):
+        metadata = quote(str(task.folder / "metadata.yaml"))
+        raise TaskError(
+            f"{task.folder / EVALUATE_SCRIPT} cannot be run: {words}",
+            hint=f"add what is missing to evaluate_container_python_requirements in {metadata}",
+        )
 
 
 def _remedy(task: Task, words: str) -> str | None:

@@ -6,8 +6,9 @@
         hidden/     labelled data; only judge containers ever mount it (host mode 0700 above it)
         ready.json  written last: hashes and sizes of both halves, what they were made from, whether it is synthetic
 
-The hash covers the task folder, the image whose code prepares it, and where the raw data came from. So neither an
-edited task nor another version of us meets old data, and a synthetic stand-in never meets the real thing.
+The hash covers the task folder, the image whose code prepares it, and the content of the raw data. So neither an edited
+task nor another version of us meets old data, nor do files that were exchanged in place, and a synthetic stand-in never
+meets the real thing.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from typing import Any
 
 from aira_bench.paths import HostPaths
 from aira_bench.tasks.task import Task
+from aira_bench.unfinished import sweep_staging, sweep_temporaries
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,20 @@ class TaskData:
         return recorded
 
 
-def task_data(paths: HostPaths, task: Task, profile: str, *, source: str | None, image: str) -> TaskData:
-    """Return the store of `task` in `profile` with raw data from `source`, as `--source` names it, prepared in
-    `image`.
-    """
-    key = hashlib.sha256(f"{task.sha256}\0{image}\0{source}".encode()).hexdigest()[:12]
+def task_data(paths: HostPaths, task: Task, profile: str, *, raw: str | None, image: str) -> TaskData:
+    """Return the store of `task` in `profile`, made of raw data of the content `raw`, prepared in `image`."""
+    key = hashlib.sha256(f"{task.sha256}\0{image}\0{raw}".encode()).hexdigest()[:12]
     return TaskData(paths.tasks / task.name / f"{profile}-{key}")
+
+
+def sweep_dead(paths: HostPaths) -> int:
+    """Remove what processes that died left unfinished in the machine's folders; return how many folders and files.
+
+    Prepared data, whole downloads and the parts that a download goes on from are finished in this sense, and stay.
+    """
+    stores = sorted(paths.tasks.iterdir()) if paths.tasks.is_dir() else []
+    staging = sum(map(sweep_staging, (*stores, paths.checks)))
+    return staging + sum(map(sweep_temporaries, (paths.sources, paths.contents, paths.keys, paths.scores)))
 
 
 def hash_tree(folder: Path) -> tuple[str, int]:

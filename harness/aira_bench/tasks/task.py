@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import TaskError, UsageError
@@ -137,6 +138,11 @@ def find_task(name: str) -> Task:
         "" if folder.is_absolute() else f"it gives {str(given)[:VALUE_CHARS]!r}, which is no absolute path"
     )
     return load_task(folder)
+
+
+def typed_name(task: Task) -> str:
+    """Return what a user may type for a task in this shell: a shipped one's short name, else its folder's path."""
+    return quote(task.title if task.folder.parent == bundled_folder("tasks").resolve() else str(task.folder))
 
 
 def recorded_name(name: str, task: Task) -> str:

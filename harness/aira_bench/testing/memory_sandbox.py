@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.output import CapturedOutput
@@ -37,6 +37,8 @@ from aira_bench.sandbox.streams import OutputRecorder
 from aira_bench.testing.world import PlayedWorld
 
 _MIB = 2**20
+KILLED = (137, 143)
+"""Exit codes of a command that was killed by a hand of which the engine knows nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,16 @@ class Done:
     stderr: bytes = b""
     exit_code: int = 0
     ended: EndReason = "exited"
+    lost_s: float = 0.0
+    """By how much others delayed it on its cores."""
 
 
 Program = Callable[[Call], Done]
 """What all commands of a role do."""
 Responder = Callable[[bytes], bytes]
 """What a command that stays answers to a request."""
+EngineCall = Literal["prepare", "run", "converse", "ask", "inspect", "close", "sweep"]
+"""What an engine is asked to do."""
 
 
 @dataclass
@@ -84,6 +90,8 @@ class InMemorySandbox:
     fails: Callable[[int, ContainerSpec], bool] = lambda call, spec: False
     """Whether the engine breaks on a call; calls (runs and requests) are counted from 1."""
     failure: Exception = field(default_factory=lambda: SandboxError("The engine broke."))
+    before: Callable[[EngineCall, Role | None], None] = lambda call, role: None
+    """Told of each call before it is carried out, with the container's role; what it raises befalls that call."""
     calls: int = 0
     containers: set["InMemoryContainer"] = field(default_factory=set)
     """Those that are not closed yet."""
@@ -91,6 +99,7 @@ class InMemorySandbox:
 
     def prepare(self, spec: ContainerSpec) -> "InMemoryContainer":
         """Return a container whose commands the role's program stands in for."""
+        self.before("prepare", spec.role)
         if spec.role not in self.programs and spec.role not in self.responders:
             raise PrerequisiteError(f"The in-memory sandbox has no program for containers of role {spec.role!r}.")
         container = InMemoryContainer(self, spec)
@@ -104,6 +113,7 @@ class InMemorySandbox:
 
     def sweep(self, run_id: str) -> int:
         """Forget the open containers of a run; what runs in them has no outcome."""
+        self.before("sweep", None)
         with self._lock:
             swept = {container for container in self.containers if container.spec.run_id == run_id}
             self.containers -= swept
@@ -152,7 +162,7 @@ class InMemoryContainer:
         """Call the role's program, and keep the artifacts it left."""
         for request in artifacts:
             relative_path(request.name)
-        self._take(files)
+        self._take("run", files)
         took_s = self.sandbox.spend(self, timeout_s)
         if took_s > timeout_s:
             done = Done(ended="timeout")
@@ -171,31 +181,41 @@ class InMemoryContainer:
             stderr=captured(done.stderr),
             artifacts={request.name: _copied(done, request, destination) for request in artifacts},
             peak_memory_mib=None,
+            is_unexplained=ended == "exited" and done.exit_code in KILLED,
+            lost_s=done.lost_s,
         )
 
     def converse(
         self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float
     ) -> "InMemoryConversation":
         """Begin a conversation with the role's responder."""
-        self._take(files)
+        self._take("converse", files)
         if self.spec.role not in self.sandbox.responders:
             raise SandboxError(f"The in-memory sandbox has no responder for containers of role {self.spec.role!r}.")
         return InMemoryConversation(self, most_bytes)
 
     def inspect(self) -> Mapping[str, Any]:
         """Return no description: no engine has set anything."""
+        self.sandbox.before("inspect", self.spec.role)
         return {}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it was neither used, closed nor swept."""
+        return not self._used and self in self.sandbox.containers
 
     def close(self) -> None:
         """Forget the container, so that its sandbox counts one less."""
+        self.sandbox.before("close", self.spec.role)
         self.sandbox.forget(self)
 
-    def _take(self, files: Mapping[str, bytes]) -> None:
+    def _take(self, call: EngineCall, files: Mapping[str, bytes]) -> None:
         for name in files:
             relative_path(name)
         if self._used:
             raise SandboxError("A container runs one step only.")
         self._used = True
+        self.sandbox.before(call, self.spec.role)
         if sum(map(len, files.values())) > self.spec.limits.workspace_mib * _MIB:
             raise FilesTooLarge(
                 f"The workspace of {self.spec.limits.workspace_mib} MiB does not hold the step's files."
@@ -209,6 +229,8 @@ class InMemoryConversation:
     container: InMemoryContainer
     most_bytes: int
     _broken: bool = False
+    lost_s: float = 0.0
+    """Nobody delays it."""
 
     def ask(self, request: bytes, *, timeout_s: float) -> bytes:
         """Return the responder's answer, if it is admissible and in time."""
@@ -218,6 +240,7 @@ class InMemoryConversation:
             raise SandboxError("The conversation broke before.")
         self._broken = True
         sandbox = self.container.sandbox
+        sandbox.before("ask", self.container.spec.role)
         if sandbox.spend(self.container, timeout_s) > timeout_s:
             raise ConversationTimeout("The container did not answer in time and was killed.")
         answer = sandbox.responders[self.container.spec.role](request)

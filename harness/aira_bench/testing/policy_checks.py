@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 
-from aira_bench.record.node import Journal, Node, StepClass
+from aira_bench.record.node import Journal, Node, StepClass, known_to_search
 from aira_bench.scaffolds.policy import (
     Action,
     Crossover,
@@ -22,15 +22,14 @@ from aira_bench.scaffolds.policy import (
 from aira_bench.testing.checks import Check, require
 
 Result = tuple[StepClass, float | None]
-"""What becomes of a step: its class, and its fitness where it is valid. An `infra_error` of fitness NaN is lost."""
+"""What becomes of a step: its class, and its fitness where it is valid."""
 BUG: Result = ("buggy", None)
-LOST: Result = ("infra_error", math.nan)
-"""By infrastructure, before any of its code ran."""
+LOST: Result = ("infra_error", None)
+"""Infrastructure took it."""
 _FITNESSES = (None, 0.0, 0.5, 0.5, 1.0, -2.0, 1e300, math.inf, -math.inf, math.nan)
 _RESULTS: tuple[Result, ...] = (
     *(("valid", fitness) for fitness in _FITNESSES),
     BUG, LOST, ("timeout", None), ("out_of_memory", None), ("invalid_submission", None), ("rule_violation", None),
-    ("infra_error", None),
 )  # fmt: skip
 _PLAYS, _STEPS = 40, 30
 
@@ -38,18 +37,14 @@ _PLAYS, _STEPS = 40, 30
 def node_after(action: Proposing, step: int, result: Result) -> Node:
     """Return the node of a step that did as it was told and ended in `result`."""
     step_class, fitness = result
-    lost = step_class == "infra_error" and fitness is not None
-    return Node(
-        step, action.operator, action.parents, step_class, "", None if lost else fitness, None, "0" * 64, None,
-        code_ran=not lost,
-    )  # fmt: skip
+    return Node(step, action.operator, action.parents, step_class, "", fitness, None, "0" * 64, None)
 
 
 def play_policy(policy: Policy, results: Sequence[Result], seed: int = 0) -> list[Node]:
     """Let a policy act on prescribed results until they run out or it stops."""
     nodes: list[Node] = []
     for step, result in enumerate(results, start=1):
-        action = policy.next(tuple(nodes), generator(seed, step))
+        action = policy.next(known_to_search(nodes), generator(seed, step))
         if isinstance(action, Stop):
             break
         nodes.append(node_after(action, step, result))
@@ -66,7 +61,7 @@ def _situations(policy: Policy) -> Iterator[tuple[Journal, Action, int, int]]:
     for seed in range(_PLAYS):
         draw, nodes = random.Random(seed), list[Node]()
         for step in range(1, _STEPS + 1):
-            journal = tuple(nodes)
+            journal = known_to_search(nodes)
             action = policy.next(journal, generator(seed, step))
             fault = fault_of_action(action, journal)
             require(not fault, f"an action on steps of the journal, but {fault}", action)

@@ -13,22 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.agents.agent import Brief, Situation, StepReport
-from aira_bench.agents.llm.llm_agent import ANALYSIS_SCHEMA, CALL_DEADLINE_S, FORMAT_RETRIES, LlmAgent
+from aira_bench.agents.agent import Analysis, Brief, Situation, StepReport
+from aira_bench.agents.llm.llm_agent import ANALYSIS_SCHEMA, ANALYSIS_TRIES, CALL_DEADLINE_S, FORMAT_RETRIES, LlmAgent
 from aira_bench.agents.llm.memory import remember_ancestors, remember_valid
-from aira_bench.agents.llm.model_sources import Budgets, FunctionSource, ProviderSource
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger
+from aira_bench.agents.llm.model_sources import FunctionSource, ProviderSource, recorded_exchanges
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Caps, Ledger, Spent
 from aira_bench.cards.card import Card, Prices
 from aira_bench.errors import BudgetExceeded, ModelError, UsageError
 from aira_bench.llm.model import Completion, CompletionRequest, FinishReason, Message, Usage
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.record.folder import StepFiles
-from aira_bench.record.node import Node
+from aira_bench.record.node import ModelUse, Node
 from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
 from aira_bench.tasks.metadata import ArtifactSpec
 
 BRIEF = Brief("mad-2p", "Find 16 layers.", ArtifactSpec(kind="architecture"), "Accuracy", False, "cpu", "hidden", 300.0,
               1024, "train/x.npy (1 KiB)")  # fmt: skip
+OF_CODE = replace(BRIEF, artifact=ArtifactSpec(name="model.py", kind="module"))
 CODE = "```python\nprint(1)\n```"
 Answer = Callable[[CompletionRequest], Completion | str]
 
@@ -99,10 +100,9 @@ def test_a_call_after_another_has_what_the_seed_s_hours_have_left(
     model = SlowModel("no program")
     asked = replace(situation(tmp_path, Draft()), seconds_left=hours_s)
     LlmAgent("slow", FunctionSource(model)).propose(BRIEF, asked)
-    with pytest.raises(ModelError):
-        LlmAgent("slow", FunctionSource(model)).analyze(BRIEF, asked, StepReport("", "exit status 0", 1.0, "", ""))
+    LlmAgent("slow", FunctionSource(model)).analyze(OF_CODE, asked, StepReport("", "exit status 0", 1.0, "", ""))
+    assert len(model.deadlines_s) == 1 + FORMAT_RETRIES + ANALYSIS_TRIES
     for calls in (model.deadlines_s[: 1 + FORMAT_RETRIES], model.deadlines_s[1 + FORMAT_RETRIES :]):
-        assert len(calls) == 1 + FORMAT_RETRIES
         assert first_s - 30 < calls[0] <= first_s
         if first_s == hours_s:
             assert all(later <= earlier - 0.05 for earlier, later in pairwise(calls))
@@ -225,14 +225,59 @@ def test_an_analysis_follows_the_schema(tmp_path: Path) -> None:
         assert request.schema == ANALYSIS_SCHEMA
         return json.dumps({"is_bug": False, "summary": "worked", "metric": 0.5})
 
-    found = agent(answer).analyze(BRIEF, situation(tmp_path, Draft()), REPORT)
+    found = agent(answer).analyze(OF_CODE, situation(tmp_path, Draft()), REPORT)
     assert (found.is_bug, found.summary, found.metric, found.model_use.calls) == (False, "worked", 0.5, 1)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"is_bug": "no"}', '{"is_bug": true, "summary": 3, "metric": null}'])
-def test_a_model_that_never_follows_it_is_not_available(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ModelError, match="no usable analysis"):
-        agent(lambda request: text).analyze(BRIEF, situation(tmp_path, Draft()), REPORT)
+def test_an_analysis_that_cannot_be_read_is_none_and_every_call_is_counted(tmp_path: Path, text: str) -> None:
+    found = agent(lambda request: completion(text)).analyze(OF_CODE, situation(tmp_path, Draft()), REPORT)
+    assert found == Analysis(is_bug=False, summary="", metric=None, model_use=ModelUse(2, 20, 10, None))
+
+
+@pytest.mark.parametrize("error", [ModelError("gone"), BudgetExceeded("spent")])
+def test_what_was_answered_before_a_provider_went_away_is_counted(tmp_path: Path, error: Exception) -> None:
+    answers = iter(["no object", error])
+
+    def answer(request: CompletionRequest) -> Completion:
+        found = next(answers)
+        if isinstance(found, Exception):
+            raise found
+        return completion(found)
+
+    found = agent(answer).analyze(OF_CODE, situation(tmp_path, Draft()), REPORT)
+    assert (found.summary, found.model_use.calls, found.model_use.input_tokens) == ("", 1, 10)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"is_bug": "false", "summary": "worked", "metric": null}',
+        '{"is_bug": "False", "summary": "worked"}',
+        'Sure:\n```json\n{"is_bug": false, "summary": "worked", "metric": 0.5}\n```\nDone.',
+        '<think>{"is_bug": true, "summary": "no"}</think>{"is_bug": false, "summary": "worked", "metric": "high"}',
+    ],
+)
+def test_an_analysis_in_words_of_a_server_without_schemas_is_read(tmp_path: Path, text: str) -> None:
+    found = agent(lambda request: completion(text)).analyze(OF_CODE, situation(tmp_path, Draft()), REPORT)
+    assert (found.is_bug, found.summary, found.model_use.calls) == (False, "worked", 1)
+
+
+def test_a_submission_that_is_data_is_not_analyzed_where_hidden_data_steers(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(request: CompletionRequest) -> str:
+        asked.append(request.messages[0].text)
+        return '{"is_bug": false, "summary": "s", "metric": 0.5}'
+
+    assert agent(answer).analyze(BRIEF, situation(tmp_path / "a", Draft()), REPORT) is None
+    assert not asked
+    judged = replace(REPORT, outcome="valid, fitness 0.51", parts={"recall": 0.75})
+    agent(answer).analyze(OF_CODE, situation(tmp_path / "b", Draft()), judged)
+    assert "valid, fitness 0.51 By part: recall 0.75." in asked[-1]
+    claimed = agent(answer).analyze(replace(BRIEF, fitness="claimed"), situation(tmp_path / "c", Draft()), REPORT)
+    assert claimed is not None, "there the analysis steers, as in the paper"
+    assert claimed.metric == 0.5
 
 
 def test_a_recorded_answer_is_not_asked_for_again(tmp_path: Path) -> None:
@@ -256,9 +301,11 @@ def test_an_analysis_of_another_output_is_asked_for_again(tmp_path: Path) -> Non
         ]
     )
     scripted = agent(lambda request: next(answers))
-    scripted.analyze(BRIEF, situation(tmp_path, Draft()), REPORT)
+    scripted.analyze(OF_CODE, situation(tmp_path, Draft()), REPORT)
     other = StepReport("print(1)", "exit status 0", 2.0, "done after a crash", "")
-    assert scripted.analyze(BRIEF, situation(tmp_path, Draft()), other).summary == "second"
+    again = scripted.analyze(OF_CODE, situation(tmp_path, Draft()), other)
+    assert (again.summary, again.model_use.calls) == ("second", 2), "both were answered, and paid for"
+    assert len(recorded_exchanges(tmp_path / "calls")) == 2
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 800)), max_size=40), st.integers(0, 3000))
@@ -314,7 +361,7 @@ def test_a_call_that_could_break_a_budget_is_not_made(caps: Caps) -> None:
 
 def test_what_was_spent_before_a_crash_counts(tmp_path: Path) -> None:
     ledger = Ledger(Caps(usd=0.02), "run")
-    ledger.add([completion(CODE, cost=0.019)])
+    ledger.add(Spent(0.019, 600))
     with pytest.raises(BudgetExceeded, match=r"0\.0190"):
         budgeted(ledger, []).complete(REQUEST, deadline_s=1)
 

@@ -2,9 +2,11 @@
 
 import random
 import re
+import tempfile
 import threading
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,15 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aira_bench.agents.agent import Situation
 from aira_bench.agents.llm.data_preview import preview
 from aira_bench.agents.llm.memory import MEMORY_CHARS, remember_ancestors, remember_valid
+from aira_bench.agents.llm.model_sources import ProviderSource
 from aira_bench.agents.llm.prompting import fenced, prompt_hashes, spoken_duration
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger, tokens_of
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Caps, Ledger, tokens_of
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, ModelError
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
+from aira_bench.llm.provider_model import RetryPolicy
+from aira_bench.llm.recording import RecordingModel
+from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
+from aira_bench.scaffolds.policy import Draft
+from aira_bench.waiting import Waits
 
 CARD = Card.model_validate(
     {
@@ -45,6 +54,9 @@ class Model:
     name: str = "played"
     asked: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def within(self, waits: Waits, policy: RetryPolicy | None = None) -> "Model":
+        return self
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
         with self.lock:
@@ -125,12 +137,23 @@ def test_seeds_that_ask_at_once_share_one_budget() -> None:
     assert run.tokens == made * (BOUND_TOKENS // 2)
 
 
-@given(st.lists(st.builds(answered, st.none() | st.integers(0, 99), st.integers(0, 9), st.none() | st.floats(0, 1))))
-def test_calls_of_an_earlier_process_count_as_far_as_they_were_counted(calls: list[Completion]) -> None:
-    ledger = Ledger(Caps(), "run")
-    ledger.add(calls)
-    assert ledger.tokens == sum(tokens_of(call) or 0 for call in calls)
-    assert ledger.usd == pytest.approx(sum(call.cost_usd or 0.0 for call in calls))
+@given(st.lists(answers.filter(bool), max_size=5), st.sampled_from(["run", "seed"]), st.booleans())
+@settings(deadline=None)
+def test_a_resumed_process_has_as_much_left_as_the_one_before_it(
+    calls: list[Completion], whose: str, enough: bool
+) -> None:
+    """What the provider did not count stays at its bound, or a restart would give a part of the budget back."""
+    before = Ledger(Caps(), "run")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, call in enumerate(calls):
+            place = Path(folder) / f"3/{number:04d}/propose"
+            RecordingModel(BudgetedModel(Model([call]), CARD, (before,)), place).complete(ASK, deadline_s=1.0)
+        caps = Caps(tokens=before.tokens + BOUND_TOKENS - (not enough))
+        resumed = ProviderSource(CARD, Model([answered(1, 1, 0.0)]), Budgets(**{whose: caps}))
+        resumed.resume({3: Path(folder) / "3"})
+        now = Situation(Draft(), (), lambda step: StepFiles("", "", ""), random.Random(0), 1, 9.0, 3, 9, Path(folder))
+        with nullcontext() if enough else pytest.raises(BudgetExceeded):
+            resumed.model(now, "propose").complete(ASK, deadline_s=1.0)
 
 
 @given(st.text(alphabet=st.sampled_from("`~a \n\\"), max_size=60) | st.text(max_size=60))

@@ -27,4 +27,5 @@ def test_a_folder_without_programs_is_described_within_the_limit(tmp_path: Path)
         (tmp_path / f"file_{number:03}.json").write_text('{"a": 1}')
     shown = preview(tmp_path, limit=2000)
     assert "... and 40 more files" in shown
+    assert 'file_003.json: {"a": 1}' in shown
     assert len(shown) <= 2000

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from aira_bench.agents.agent import Situation
+from aira_bench.agents.answer_file import load_function
 from aira_bench.agents.llm.model_sources import (
-    Budgets,
     FunctionSource,
     ReplaySource,
-    load_function,
-    recorded_completions,
+    recorded_exchanges,
 )
-from aira_bench.agents.llm.spending import Caps
+from aira_bench.agents.llm.spending import Budgets, Caps
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.recording import ScriptedModel
@@ -64,7 +63,7 @@ def test_a_replay_answers_by_step_and_position_and_is_recorded_again(recorded: R
         model = source.model(situation(calls, step), "propose")
         said = [model.complete(request("other words, later"), deadline_s=1.0).text for _ in range(2)]
         assert said == [f"to {step} first", f"to {step} second"]
-        assert [each.text for each in recorded_completions(calls)] == said
+        assert [each.completion.text for each in recorded_exchanges(calls)] == said
     assert "recorded" in model.name
 
 
@@ -105,9 +104,9 @@ def test_what_is_recorded_is_not_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_everything_recorded_of_a_seed_is_counted(recorded: RunFolder, tmp_path: Path) -> None:
-    found = recorded_completions(recorded.seed(0).path / "calls")
-    assert sum(each.cost_usd or 0 for each in found) == 3.0
-    assert recorded_completions(tmp_path / "nothing") == []
+    found = list(recorded_exchanges(recorded.seed(0).path / "calls"))
+    assert sum(each.completion.cost_usd or 0 for each in found) == 3.0
+    assert list(recorded_exchanges(tmp_path / "nothing")) == []
 
 
 def test_a_users_function_is_loaded_and_one_that_breaks_is_named(tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def test_a_users_function_is_loaded_and_one_that_breaks_is_named(tmp_path: Path)
     path.write_text("def answer(request):\n    return request.messages[0].text.upper()\n")
     assert load_function(path)(request("hello")) == "HELLO"
     path.write_text("import nothing_of_this_name\n")
-    with pytest.raises(UsageError, match=r"mine.py does not run: ModuleNotFoundError"):
+    with pytest.raises(UsageError, match=r"mine.py, line 1, does not run: ModuleNotFoundError"):
         load_function(path)
 
 

@@ -41,12 +41,11 @@ def read(journal: list[Node], codes: dict[int, str]) -> list[Evaluation]:
     return evaluations(LOSS, situation)
 
 
-def test_a_journal_becomes_observations_with_failures_and_without_infrastructure() -> None:
+def test_a_journal_becomes_observations_with_failures() -> None:
     failed = write_solution(LOSS, ("Mb", "mA", "M"), "a plan").code
     journal = [
         node(1, "valid", 2.5, "M,mA,Mb"),
         node(2, "timeout"),
-        node(3, "infra_error"),
         node(4, "valid", float("nan"), "M,M,M"),
         node(5, "buggy"),
     ]

@@ -183,5 +183,5 @@ def test_a_name_stands_for_the_searcher_of_the_tasks_artifact(brief: Brief) -> N
     layers = replace(brief, artifact=ArtifactSpec(kind="architecture", primitives=("M", "mA")))
     assert "ARCHITECTURE" in named.propose(layers, situation(Draft(), [], {})).code
     csv = replace(brief, artifact=ArtifactSpec(name="submission.csv", kind="csv"))
-    with pytest.raises(UsageError, match=r"knows submissions of the kinds .*script, but task autoresearch wants .*csv"):
+    with pytest.raises(UsageError, match=r"knows submissions of the kinds .*script; the task wants .*csv"):
         named.propose(csv, situation(Draft(), [], {}))

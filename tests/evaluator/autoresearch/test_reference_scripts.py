@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import ByteLevel, Split
 from torch import nn
 
 from aira_contract.files import HANDOVER_FILE
@@ -167,6 +169,79 @@ def test_names_have_the_types_that_the_reference_gives_them(prepare: ModuleType)
     assert tokenizer.encode(text, prepend=bos, num_threads=4) == [bos, *ids]
     assert tokenizer.encode([text], num_threads=4) == tokenizer.enc.encode_ordinary_batch([text]) == [ids]
     assert tokenizer.enc.decode(ids) == text
+
+
+def test_a_special_token_is_prepended_by_its_name(prepare: ModuleType) -> None:
+    """The name's text used to stand among the ids."""
+    tokenizer = prepare.Tokenizer.from_directory()
+    bos, ids = tokenizer.get_bos_token_id(), tokenizer.encode("some text")
+    assert tokenizer.encode("some text", prepend="<|reserved_0|>") == [bos, *ids]
+    assert tokenizer.encode(["some text"] * 2, prepend=prepare.BOS_TOKEN) == [[bos, *ids]] * 2
+    assert bos not in tokenizer.encode("<|reserved_0|>"), "no text spells it"
+    with pytest.raises(KeyError):
+        tokenizer.encode("some text", prepend="<|reserved_1|>")
+
+
+def test_names_that_public_scripts_import_are_there_and_mean_what_they_did(prepare: ModuleType, public: Path) -> None:
+    names = ("BASE_URL", "CACHE_DIR", "VOCAB_SIZE", "SPLIT_PATTERN", "SPECIAL_TOKENS", "BOS_TOKEN", "VAL_FILENAME",
+             "list_parquet_files", "text_iterator", "_document_batches", "TOKENIZER_DIR")  # fmt: skip
+    assert all(hasattr(prepare, name) for name in names)
+    assert os.path.join(prepare.CACHE_DIR, "tokenizer") == prepare.TOKENIZER_DIR  # noqa: PTH118
+    assert Path(prepare.DATA_DIR, prepare.VAL_FILENAME).exists()
+    assert prepare.list_parquet_files() == []
+    assert prepare.BOS_TOKEN in prepare.SPECIAL_TOKENS
+    text = "It's 2 dogs,  and\n7 cats"
+    told = Split(Regex(prepare.SPLIT_PATTERN), "isolated").pre_tokenize_str(text)
+    cut = ByteLevel(add_prefix_space=False).pre_tokenize_str(text)
+    assert [place for _, place in told] == [place for _, place in cut]
+
+
+def test_text_is_what_the_tokens_were_made_of(prepare: ModuleType, public: Path) -> None:
+    tokenizer = prepare.Tokenizer.from_directory()
+    counts = {split: json.loads((public / "manifest.json").read_text())["splits"][split] for split in ("train", "val")}
+    texts = list(prepare.text_iterator(doc_cap=10**9))
+    assert sum(len(tokenizer.encode(text)) for text in texts) == counts["train"]["tokens"]
+    short = list(prepare.text_iterator(max_chars=500, doc_cap=40))
+    assert short == [text[:40] for text in texts[: len(short)]]
+    assert 500 <= sum(map(len, short)) < 540
+    batches = prepare._document_batches("val", tokenizer_batch_size=7)
+    first: list[str] = []
+    for batch, epoch in batches:
+        if epoch == 2:
+            break
+        assert 0 < len(batch) <= 7
+        first += batch
+    assert sum(len(tokenizer.encode(text)) for text in first) == counts["val"]["tokens"], "each document once an epoch"
+
+
+def test_single_tokens_have_their_bytes(prepare: ModuleType) -> None:
+    tokenizer = prepare.Tokenizer.from_directory()
+    enc, lengths = tokenizer.enc, prepare.get_token_bytes().tolist()
+    assert enc.special_tokens_set == {prepare.BOS_TOKEN}
+    for token in range(enc.n_vocab):
+        piece = enc.decode_single_token_bytes(token)
+        assert enc.encode_single_token(piece) == token
+        assert lengths[token] == (0 if token == tokenizer.bos_token_id else len(piece))
+    assert enc.encode_single_token(prepare.BOS_TOKEN) == tokenizer.bos_token_id
+    for unknown in (
+        lambda: enc.encode_single_token("no single token of text"),
+        lambda: enc.decode_single_token_bytes(-1),
+    ):
+        with pytest.raises(KeyError):
+            unknown()
+
+
+def test_keywords_of_ports_are_taken_and_told_once(prepare: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer, model = prepare.Tokenizer.from_directory(), Uniform(prepare.VOCAB_SIZE).to(prepare.DEVICE)
+    next(prepare.make_dataloader(tokenizer, 2, 8, "train", data_budget_tokens=1000))
+    next(prepare.make_dataloader(tokenizer, 2, 8, "train", data_budget_tokens=1000))
+    assert prepare.evaluate_bpb(model, tokenizer, 8, eval_tokens=256) == prepare.evaluate_bpb(model, tokenizer, 8)
+    assert capsys.readouterr().out.splitlines() == [
+        "prepare: make_dataloader takes data_budget_tokens=1000 and does nothing with it",
+        "prepare: evaluate_bpb takes eval_tokens=256 and does nothing with it",
+    ]
+    with pytest.raises(TypeError, match="no_such"):
+        prepare.evaluate_bpb(model, tokenizer, 8, no_such=1)
 
 
 class LogitsAndMeanLoss(Uniform):

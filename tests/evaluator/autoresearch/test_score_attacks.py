@@ -328,6 +328,7 @@ def write_data(folder: Path) -> BytePairTokenizer:
     record = {
         "handover_sha256": "ab",
         "draw_secret": "00",
+        "stretch": 1.0,
         "claimed": 1.25,
         "serving_s": 60,
         "seconds": seconds,

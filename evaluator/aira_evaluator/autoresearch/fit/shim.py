@@ -3,7 +3,8 @@
     from prepare import MAX_SEQ_LEN, TIME_BUDGET, Tokenizer, make_dataloader, evaluate_bpb
 
 Data lies in ./data (or in the folder that AIRA_DATA names). The names are those of the public reference of this task,
-so scripts in its style run unchanged; `device` arguments and `get_device` are those of its ports to other hardware.
+so scripts in its style run unchanged where there is a GPU; `device` arguments, `get_device` and more keywords are those
+of its ports. Documents are stored as tokens, so what reads text there decodes it here, to the same text.
 There is no data preparation here, and nothing of the trusted score: a separate judge measures that, on hidden text,
 with its own tokenizer, from the logits of the model that `evaluate_bpb` hands over.
 
@@ -37,7 +38,18 @@ from aira_evaluator.autoresearch.predict.serving import NoLogits, logits_of
 from aira_evaluator.text import tokenizer as tokenization
 
 DATA_DIR = str(Path(os.environ.get("AIRA_DATA", "data")).resolve())
+CACHE_DIR = DATA_DIR
+"""Below which the tokenizer lies."""
 TOKENIZER_DIR = str(Path(DATA_DIR, "tokenizer"))
+BASE_URL = Path(DATA_DIR).as_uri()
+"""Nothing is downloaded: what there is of the data is here."""
+VAL_FILENAME = "val"
+"""What in `DATA_DIR` holds the documents of split `val`."""
+BOS_TOKEN = "<|reserved_0|>"
+"""What the beginning-of-document token is called. No text that is encoded produces it, whatever it spells."""
+SPECIAL_TOKENS = [BOS_TOKEN]
+SPLIT_PATTERN = tokenization.SPLIT_PATTERN
+"""How text is cut before pairs of bytes are merged."""
 _MANIFEST: dict[str, Any] = json.loads(Path(DATA_DIR, "manifest.json").read_text(encoding="ascii"))
 
 MAX_SEQ_LEN: int = _MANIFEST["sequence_length"]
@@ -84,21 +96,54 @@ class Tokenizer(tokenization.BytePairTokenizer):
         return Encoding(self)
 
     def encode(
-        self, text: str | Sequence[str], prepend: int | None = None, num_threads: int = 8
+        self, text: str | Sequence[str], prepend: int | str | None = None, num_threads: int = 8
     ) -> list[int] | list[list[int]]:
-        """Token ids of a text, or of each text of a list. The library chooses how many threads it uses."""
-        return super().encode(text, prepend)
+        """Token ids of a text, or of each text of a list. The library chooses how many threads it uses.
+
+        Args:
+            text: what is encoded.
+            prepend: a token's id, or the name of a special token, that comes first.
+            num_threads: of no effect.
+
+        Raises:
+            KeyError: `prepend` is a text and names no special token.
+        """
+        return super().encode(text, self.enc.encode_single_token(prepend) if isinstance(prepend, str) else prepend)
 
 
 class Encoding:
-    """A tokenizer under the names of tiktoken's methods, for scripts that print samples."""
+    """A tokenizer under the names of tiktoken's methods, for scripts that print samples or look at single tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Another view of `tokenizer`."""
         self._tokenizer = tokenizer
         self.n_vocab = tokenizer.get_vocab_size()
+        self.special_tokens_set = set(SPECIAL_TOKENS)
         self.encode_ordinary = self.encode_ordinary_batch = tokenizer.encode
         self.decode = tokenizer.decode
+
+    def encode_single_token(self, text_or_bytes: str | bytes) -> int:
+        """Return the id of the token that is exactly this text, or special by this name.
+
+        Raises:
+            KeyError: no single token is.
+        """
+        if text_or_bytes in (BOS_TOKEN, BOS_TOKEN.encode()):
+            return self._tokenizer.get_bos_token_id()
+        piece = text_or_bytes.encode() if isinstance(text_or_bytes, str) else text_or_bytes
+        return self._tokenizer.ids_by_bytes[piece]
+
+    def decode_single_token_bytes(self, token: int) -> bytes:
+        """Return the bytes that a token stands for; a special token's name.
+
+        Raises:
+            KeyError: there is no such id.
+        """
+        if token == self._tokenizer.get_bos_token_id():
+            return BOS_TOKEN.encode()
+        if not 0 <= token < self.n_vocab:
+            raise KeyError(token)
+        return self._tokenizer.bytes_by_id[token]
 
 
 def get_device() -> torch.device:
@@ -111,6 +156,48 @@ def get_token_bytes(device: str | torch.device = "cpu") -> torch.Tensor:
     return torch.from_numpy(np.load(Path(TOKENIZER_DIR, tokenization.BYTES_FILE))).to(device)
 
 
+def list_parquet_files() -> list[str]:
+    """Return the paths of parquet files in `DATA_DIR`. There are none: `text_iterator` yields the text itself."""
+    return sorted(str(path) for path in Path(DATA_DIR).glob("*.parquet"))
+
+
+def text_iterator(max_chars: int = 1_000_000_000, doc_cap: int = 10_000) -> Iterator[str]:
+    """Yield the training documents as text, once, each cut to `doc_cap` characters, until `max_chars` were given."""
+    given, tokenizer = 0, Tokenizer.from_directory()
+    for shard in open_split(Path(DATA_DIR, "train")):
+        for tokens in shard.documents():
+            document = tokenizer.decode(tokens.tolist())[:doc_cap]
+            given += len(document)
+            yield document
+            if given >= max_chars:
+                return
+
+
+def _document_batches(
+    split: Literal["train", "val"], tokenizer_batch_size: int = 128
+) -> Iterator[tuple[list[str], int]]:
+    """Yield (texts, epoch) without end: at most `tokenizer_batch_size` documents of a split at a time."""
+    documents, tokenizer = _Documents(split), Tokenizer.from_directory()
+    texts: list[str] = []
+    epoch = documents.epoch
+    for tokens in documents:
+        if texts and (documents.epoch != epoch or len(texts) == tokenizer_batch_size):
+            yield texts, epoch
+            texts, epoch = [], documents.epoch
+        texts.append(tokenizer.decode(tokens.tolist()))
+
+
+def _note_ignored(function: str, **keywords: object) -> None:
+    """Say once what was asked for in vain: nobody may think that it had an effect."""
+    for name, value in keywords.items():
+        if value is not None and (function, name) not in _NOTED:
+            _NOTED.add((function, name))
+            print(f"prepare: {function} takes {name}={value!r} and does nothing with it", flush=True)
+
+
+_NOTED: set[tuple[str, str]] = set()
+
+
 def make_dataloader(
     tokenizer: Tokenizer,
     B: int,
@@ -119,6 +206,7 @@ def make_dataloader(
     buffer_size: int = WAITING,
     *,
     device: str | torch.device | None = None,
+    data_budget_tokens: int | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
     """Endless batches (inputs, targets, epoch), int64 [B, T] on the device; targets are the inputs one token later.
 
@@ -132,7 +220,9 @@ def make_dataloader(
         split: which documents.
         buffer_size: documents held ready; more crop less.
         device: where batches go; the GPU if there is one, unless given.
+        data_budget_tokens: of a port that limits how much text there is; of no effect, which is said.
     """
+    _note_ignored("make_dataloader", data_budget_tokens=data_budget_tokens)
     if split not in ("train", "val"):
         raise ValueError(f"split is {split!r}, expected 'train' or 'val'")
     if tokenizer.get_vocab_size() != VOCAB_SIZE:
@@ -153,7 +243,12 @@ def make_dataloader(
 
 @torch.no_grad()
 def evaluate_bpb(
-    model: Callable[..., Any], tokenizer: Tokenizer, batch_size: int, device: str | torch.device | None = None
+    model: Callable[..., Any],
+    tokenizer: Tokenizer,
+    batch_size: int,
+    device: str | torch.device | None = None,
+    *,
+    eval_tokens: int | None = None,
 ) -> float:
     """Hand the model over to the judge, and return the bits per byte it claims for itself on the public val split.
 
@@ -167,10 +262,12 @@ def evaluate_bpb(
         tokenizer: the tokenizer of `Tokenizer.from_directory`.
         batch_size: rows of a batch.
         device: where batches go; the GPU if there is one, unless given.
+        eval_tokens: of ports that claim for fewer targets; of no effect, which is said.
 
     Raises:
         HandoverError: `model(x)` gives no logits, or the model cannot be pickled. A model handed over earlier stays.
     """
+    _note_ignored("evaluate_bpb", eval_tokens=eval_tokens)
     batches = make_dataloader(tokenizer, batch_size, MAX_SEQ_LEN, "val", device=device)
     first = next(batches)
     _check_logits(model, first[0][:1])

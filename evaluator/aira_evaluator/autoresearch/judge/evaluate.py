@@ -71,7 +71,7 @@ def score(data: Path, socket_volume: Path) -> EvaluationResult:
             f"the data needs {containers} predict containers, the task's metadata.yaml has {len(fit.sockets)}"
         )
     sockets = [socket_volume / name for name in fit.sockets]
-    found = judge(sockets, hidden, questions, RULES[profile], np.random.default_rng(), fit.serving_s)
+    found = judge(sockets, hidden, questions, RULES[profile], np.random.default_rng(), fit.serving_s, fit.stretch)
     return _evaluated(fit, hidden, questions, found, seed_set)
 
 

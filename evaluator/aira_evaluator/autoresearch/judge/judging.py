@@ -49,6 +49,7 @@ def judge(
     rules: Rules,
     rng: np.random.Generator,
     lifetime_s: float,
+    stretch: float = 1.0,
 ) -> Judgement:
     """Score the model behind the predictors that will connect.
 
@@ -59,6 +60,7 @@ def judge(
         rules: sizes and deadlines.
         rng: makes up the prefixes by which the length of windows is decided.
         lifetime_s: after which the host ends a predictor. The next can come that late, if one will not go.
+        stretch: how many times longer than alone everything takes now.
 
     Raises:
         PredictorFailed: the model gave no usable answer; the submission is invalid.
@@ -66,7 +68,8 @@ def judge(
     """
     some = next(iter(hidden.splits.values()))
     shape = MemoryShape(rules.batch_rows, some.tokens.shape[1] - 1, len(some.lengths))
-    deadlines = Deadlines(lifetime_s + _START_S, rules.load_s, rules.request_s, lifetime_s)
+    limits_s = (lifetime_s + _START_S, rules.load_s, rules.request_s, lifetime_s)
+    deadlines = Deadlines(*(stretch * each for each in limits_s))
     # NaN until answered: a question that no container was asked would show, and not count as free.
     nats = {split: np.full(len(asked), np.nan) for split, asked in questions.items()}
     step, waits, seconds = 0, list[float](), dict[str, float]()
@@ -82,7 +85,7 @@ def judge(
     allowed_s = rules.answer_s + rules.question_s * sum(map(len, questions.values()))
     return Judgement(
         {name: estimate(asked, nats[name], hidden.references[name]) for name, asked in questions.items()},
-        (SLOW,) if max(waits) > rules.answer_s or sum(waits) > allowed_s else (),
+        (SLOW,) if max(waits) > stretch * rules.answer_s or sum(waits) > stretch * allowed_s else (),
         step,
         seconds,
     )

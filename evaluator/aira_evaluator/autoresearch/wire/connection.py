@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from aira_contract.training_record import NO_ANSWER, TOO_SLOW
 from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape, SharedMemory, create
 
 HELLO = struct.Struct("<3I")
@@ -94,7 +95,7 @@ class Connection:
         """
         left_s = self._ends_s - time.monotonic()
         if left_s <= 0:
-            raise PredictorFailed(f"serving the model took longer than {self._deadlines.serving_s:.0f} s")
+            raise PredictorFailed(f"{TOO_SLOW} {self._deadlines.serving_s:.0f} s")
         try:
             self._stream.send(REQUEST.pack(windows, length))
         except OSError as error:
@@ -116,7 +117,7 @@ class Connection:
             # Longer messages are cut to one byte more than is right; the kernel drops descriptors that come along.
             message = self._stream.recv(ANSWER.size + 1)
         except TimeoutError:
-            raise PredictorFailed(f"the model gave no answer within {timeout_s:.0f} s") from None
+            raise PredictorFailed(f"{NO_ANSWER} {timeout_s:.0f} s") from None
         except OSError as error:
             raise PredictorFailed(_ENDED) from error
         self.waited_s.append(time.monotonic() - asked_s)

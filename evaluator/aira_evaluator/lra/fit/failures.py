@@ -21,6 +21,10 @@ _RULES = (
     ),
     ("TracerArrayConversion", "use jnp, not numpy, on traced values"),
     ("InvalidRng", "the one random stream is dropout, present when train is true"),
+    (
+        r"flax\.deprecated|'(nn|optim)' from 'flax'|'flax' has no attribute '(deprecated|nn|optim)'",
+        "the old flax.nn and flax.optim are gone: layers are in flax.linen, with @nn.compact, optimizers in optax",
+    ),
     ("ModuleNotFound", "there are jax, flax, numpy, optax and the standard library"),
     ("serialization of host_callbacks", _CALLBACKS),
 )

@@ -23,6 +23,8 @@ Kind = tuple[str, ...]
 SUPERLINEAR_FROM = 8.0
 """Growth of work over four times the length from which a kind counts as quadratic: that of L ** 1.5. Linear work grows
 by 4, a Fourier transform by less than 6, attention by 16."""
+HIDDEN_SHARE = 0.3
+"""Work of L log L has a part in L ** 2 of 0.27 or less, where L is 8 or more; that of L ** 1.5 has one of 0.5."""
 _IGNORED = {"builtin.module", "func.func", "func.return", "stablehlo.return", "stablehlo.constant"}
 
 
@@ -50,16 +52,29 @@ def work_of(graphs: Sequence[Graph]) -> Work:
     return Work(counted, unknown)
 
 
-def superlinear_share(short: Work, long: Work) -> float:
-    """Share of the work at four times the length that is of kinds which grew by `SUPERLINEAR_FROM` or more.
+def superlinear_share(short: Work, middle: Work, long: Work) -> float:
+    """Share of the work at four times the length that grows as L ** 1.5 or more; `middle` is at twice the length.
 
-    All of it where the work is beyond any float.
+    All work of a kind that grew by `SUPERLINEAR_FROM` or more counts. Of other kinds the quadratic part counts where it
+    is more than `HIDDEN_SHARE` of the kind: a linear product of the same kind would hide it otherwise. All of the work
+    counts where it is beyond any float.
     """
     if not isfinite(long.total):  # loops in loops, perhaps never run: inf / inf would be no share, and pass for small
         return 1.0
-    # By kind and not in total: at short lengths the linear projections outweigh the quadratic scores.
-    grown = sum(work for kind, work in long.by_kind.items() if work >= SUPERLINEAR_FROM * short.by_kind.get(kind, 0.0))
+    grown = 0.0
+    for kind, work in long.by_kind.items():
+        # By kind and not in total: at short lengths the linear projections outweigh the quadratic scores.
+        before = short.by_kind.get(kind, 0.0)
+        part = (
+            work if work >= SUPERLINEAR_FROM * before else _quadratic_part(before, middle.by_kind.get(kind, 0.0), work)
+        )
+        grown += part if part > HIDDEN_SHARE * work else 0.0
     return grown / long.total if long.total else 0.0
+
+
+def _quadratic_part(short: float, middle: float, long: float) -> float:
+    """The term in L ** 2 of the parabola through the work at one, two and four times a length, at four times it."""
+    return min(16 / 6 * ((long - middle) - 2 * (middle - short)), long)
 
 
 class _Counter:
@@ -131,14 +146,22 @@ def _elements(operation: ir.Operation) -> float:
             return 2 * produced * prod(operands[1]) / operands[1][kernel.kernel_output_feature_dimension]
         case "stablehlo.reduce":
             return float(prod(operands[0]))
-        case "stablehlo.sort" | "stablehlo.fft" | "stablehlo.reduce_window":
+        case "stablehlo.sort":
+            return produced * _levels(operands[0][ir.IntegerAttr(operation.attributes["dimension"]).value])
+        case "stablehlo.fft":
+            return produced * _levels(prod(ir.DenseI64ArrayAttr(operation.attributes["fft_length"])))
+        case "stablehlo.reduce_window":
             # Cumulative sums come as windows as long as the input, which the compiler turns into scans.
-            return produced * max(1.0, log2(max(2, *operands[0])))
+            return produced * _levels(prod(ir.DenseI64ArrayAttr(operation.attributes["window_dimensions"])))
         case "stablehlo.scatter":
             return float(prod(operands[-1]))  # the rest is carried over
         case "stablehlo.dynamic_update_slice":
             return float(prod(operands[1]))
     return produced
+
+
+def _levels(length: int) -> float:
+    return max(1.0, log2(max(1, length)))
 
 
 def _trips(loop: ir.Operation) -> int | None:

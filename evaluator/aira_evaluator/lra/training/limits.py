@@ -1,11 +1,17 @@
 """What an evaluation may use of time and memory, and how much it has used.
 
+Time is that for which the evaluation had its cores, as the deadline outside counts it: what its neighbours took is not
+its submission's to answer for.
+
 Not covered: enforcing either; the container's walls and the deadline outside do that.
 """
 
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from aira_contract.core_time import idle_s
 from aira_evaluator.lra.contract.refusal import RefusedError
 
 _PROCESS_BYTES = 768 << 20
@@ -40,17 +46,43 @@ class JudgeLimits:
             )
 
 
+class NeighbourClock:
+    """Tells for how long others used the cores of this process, added up over the cores and divided by their number.
+
+    An evaluation trains on all of its cores, so that is by how much its neighbours delay it. Only a process that is
+    alone in its container with its children may ask: what any other process there used counts as others'.
+    """
+
+    def __init__(self) -> None:
+        """Begin to count now."""
+        self._cores = tuple(sorted(os.sched_getaffinity(0)))
+        self._began = self._read()
+
+    def taken_s(self) -> float:
+        """Return wall seconds that others took so far, 0 where the machine does not tell."""
+        now = self._read()
+        if now is None or self._began is None:
+            return 0.0
+        passed_s, idle, own_s = (b - a for a, b in zip(self._began, now, strict=True))
+        return max(passed_s - (idle + own_s) / len(self._cores), 0.0)
+
+    def _read(self) -> tuple[float, float, float] | None:
+        idle, times = idle_s(self._cores), os.times()
+        return None if idle is None else (time.monotonic(), idle, sum(times[:4]))
+
+
 class EvaluationClock:
     """Time used, by what it was used for."""
 
-    def __init__(self, limits: JudgeLimits, started_s: float) -> None:
-        self._limits = limits
+    def __init__(self, limits: JudgeLimits, started_s: float, taken_s: Callable[[], float] = lambda: 0.0) -> None:
+        """Begin at `started_s` by `time.monotonic`; `taken_s` says what others took since."""
+        self._limits, self._taken_s = limits, taken_s
         self._started_s = self._last_s = started_s
         self.used_s: dict[str, float] = {}
 
     def lap(self, name: str) -> float:
         """Book the time since the last lap; return it in seconds."""
-        now_s = time.monotonic()
+        now_s = max(time.monotonic() - self._taken_s(), self._last_s)
         passed_s, self._last_s = now_s - self._last_s, now_s
         self.used_s[name] = self.used_s.get(name, 0.0) + passed_s
         return passed_s

@@ -29,7 +29,7 @@ from aira_evaluator.lra.training.checks import (
 from aira_evaluator.lra.training.controls import Control, ControlResult, ControlVerdict, controls_of
 from aira_evaluator.lra.training.gradients import GradientReport
 from aira_evaluator.lra.training.growth import Growth, measure_growth
-from aira_evaluator.lra.training.limits import EvaluationClock, JudgeLimits
+from aira_evaluator.lra.training.limits import EvaluationClock, JudgeLimits, NeighbourClock
 from aira_evaluator.lra.training.material import Material, own_rng, renaming, token_inputs
 from aira_evaluator.lra.training.module_training import Curve, ModuleTraining, Watched
 from aira_evaluator.lra.training.predictions import Inputs, NotFiniteError, accuracy, require_finite, rounded
@@ -94,7 +94,7 @@ def score_module(
     Raises:
         RefusedError: the submission breaks its contract, cannot fit, diverges, or fails a control.
     """
-    clock = EvaluationClock(limits, started_s)
+    clock = EvaluationClock(limits, started_s, NeighbourClock().taken_s)
     module = read_module(bundle, CONTRACTS[profile.task], profile.eval_batch_size)
     clock.lap("reading")
     # Independent streams, so that more draws for one purpose change nothing of another.

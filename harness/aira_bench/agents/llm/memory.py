@@ -1,11 +1,12 @@
 """What a prompt tells of earlier steps, under a length cap.
 
-Drafts and improvements see valid nodes: the best first to survive the cap, shown in the order they were made. Debugging
-sees the chain of failed ancestors of its node. What is left out is counted. Test scores are not in nodes at all.
+Drafts and improvements see valid nodes: the best first to survive the cap, shown in the order they were made; drafts
+also see drafts that failed, the latest first, where there is room. Debugging sees the chain of failed ancestors of its
+node. What is left out is counted. Test scores are not in nodes at all.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aira_bench.excerpts import TOLD_PLAN_CHARS, TOLD_REASON_CHARS
@@ -19,8 +20,12 @@ class RememberedStep:
     """One earlier step as a prompt shows it; texts are agent-made and to be quoted."""
 
     step: int
+    made: str
+    """By which operator, and from what."""
     outcome: str
     """Class and fitness, the harness's own words."""
+    tried: str
+    """What it submitted (`tried`)."""
     reason: str
     plan: str
     summary: str
@@ -34,19 +39,33 @@ class Memory:
     left_out: int
 
 
-def remember_valid(journal: Journal, *, lower_is_better: bool, limit: int = MEMORY_CHARS) -> Memory:
+Tried = Callable[[Node], str]
+"""What a step tried, in words."""
+
+
+def remember_valid(
+    journal: Journal,
+    tried: Tried = lambda node: "",
+    *,
+    lower_is_better: bool,
+    failed_drafts: bool = False,
+    limit: int = MEMORY_CHARS,
+) -> Memory:
     """Return the valid steps for a prompt; where not all fit, those of best fitness."""
     valid = [node for node in journal if node.is_valid]
+    failed = [node for node in reversed(journal) if failed_drafts and node.is_buggy and node.operator == "draft"]
     sign = 1.0 if lower_is_better else -1.0
 
     def rank(node: Node) -> tuple[float, int]:
         known = node.fitness is not None and math.isfinite(node.fitness)
         return (sign * (node.fitness or 0.0) if known else math.inf, node.step)
 
-    return _fit(sorted(valid, key=rank), limit)
+    return _fit([*sorted(valid, key=rank), *failed], tried, limit)
 
 
-def remember_ancestors(journal: Journal, step: int, *, limit: int = MEMORY_CHARS) -> Memory:
+def remember_ancestors(
+    journal: Journal, step: int, tried: Tried = lambda node: "", *, limit: int = MEMORY_CHARS
+) -> Memory:
     """Return the failed step and the failed steps it was made from; where not all fit, the nearest."""
     by_step = {node.step: node for node in journal}
     chain: list[Node] = []
@@ -54,23 +73,25 @@ def remember_ancestors(journal: Journal, step: int, *, limit: int = MEMORY_CHARS
     while at is not None and at.is_buggy:
         chain.append(at)
         at = by_step.get(at.parents[0]) if at.parents else None
-    return _fit(chain, limit)
+    return _fit(chain, tried, limit)
 
 
-def _fit(nodes: Sequence[Node], limit: int) -> Memory:
+def _fit(nodes: Sequence[Node], tried: Tried, limit: int) -> Memory:
     entries: list[RememberedStep] = []
     used = 0
     for node in nodes:
-        entry = _entry(node)
-        used += len(entry.outcome) + len(entry.reason) + len(entry.plan) + len(entry.summary) + 40
+        entry = _entry(node, tried)
+        texts = (entry.made, entry.outcome, entry.tried, entry.reason, entry.plan, entry.summary)
+        used += sum(map(len, texts)) + 40
         if used > limit:
             break
         entries.append(entry)
     return Memory(tuple(sorted(entries, key=lambda entry: entry.step)), len(nodes) - len(entries))
 
 
-def _entry(node: Node) -> RememberedStep:
+def _entry(node: Node, tried: Tried) -> RememberedStep:
+    made = f"{node.operator} of {' and '.join(map(str, node.parents))}" if node.parents else node.operator
     return RememberedStep(
-        node.step, node.outcome, node.reason[:TOLD_REASON_CHARS], node.plan[:TOLD_PLAN_CHARS],
+        node.step, made, node.outcome, tried(node), node.reason[:TOLD_REASON_CHARS], node.plan[:TOLD_PLAN_CHARS],
         node.summary[:TOLD_PLAN_CHARS],
     )  # fmt: skip

@@ -4,36 +4,26 @@ A provider's and a function's calls are recorded beside their step, and a call t
 replay answers from the recorded run by step and position, needs no key, and stops where the run takes another path.
 """
 
-import importlib.util
+import contextlib
 import random
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.agents.agent import Situation
-from aira_bench.agents.llm.spending import BudgetedModel, Caps, Ledger
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Ledger, spent_on
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
+from aira_bench.files import Unacceptable, read_recorded
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.model_of_card import connect
-from aira_bench.llm.recording import RecordingModel, ScriptedModel, read_exchanges
-from aira_bench.record.folder import RunFolder
-from aira_bench.record.node import Node
-
-
-@dataclass(frozen=True)
-class Budgets:
-    """Hard caps of a run and of each of its seeds."""
-
-    run: Caps = field(default_factory=Caps)
-    seed: Caps = field(default_factory=Caps)
-
-    @property
-    def any_usd(self) -> bool:
-        """Whether dollars are capped anywhere."""
-        return self.run.usd is not None or self.seed.usd is not None
+from aira_bench.llm.provider_model import WaitingModel
+from aira_bench.llm.recording import MOST_BYTES, Exchange, RecordingModel, ScriptedModel, read_exchange, read_exchanges
+from aira_bench.llm.trial import TRIAL_POLICY, try_model
+from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.journal import StepEnded
+from aira_bench.waiting import Waits
 
 
 @dataclass
@@ -41,7 +31,7 @@ class ProviderSource:
     """A card's model behind the run's limiter and budgets."""
 
     card: Card
-    provider: Model
+    provider: WaitingModel
     budgets: Budgets
     _run: Ledger = field(init=False)
     _seeds: dict[int, Ledger] = field(default_factory=dict)
@@ -63,19 +53,33 @@ class ProviderSource:
                 f"The card of {card.name} has no prices, so dollars cannot be capped.", hint="--max-tokens N instead"
             )
         jitter = random.Random()  # spreads retries of unrelated processes; no result depends on it
-        return cls(card, connect(card, environ, limiter=AdaptiveLimiter(), rng=jitter, sleep=time.sleep), budgets)
+        return cls(card, connect(card, environ, limiter=AdaptiveLimiter(), rng=jitter), budgets)
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the card's model, held to both budgets, recording its calls in the situation's folder."""
-        budgeted = BudgetedModel(self.provider, self.card, (self._run, self._ledger(situation.seed)))
+        provider = self.provider.within(situation.waits)
+        budgeted = BudgetedModel(provider, self.card, (self._run, self._ledger(situation.seed)))
         return RecordingModel(budgeted, situation.calls / operator)
+
+    def try_out(self, waits: Waits) -> str:
+        """Make one tiny call, counted against the run's budget, and return in words what came of it.
+
+        Raises:
+            ModelError: key, address or model are wrong.
+        """
+        model = BudgetedModel(self.provider.within(waits, TRIAL_POLICY), self.card, (self._run,))
+        try:
+            return try_model(model, self.card).said
+        except BudgetExceeded:
+            return f"{self.card.name} was not tried: its budget holds no call at all"
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count the calls that earlier processes recorded, for the run and for each seed."""
         for seed, folder in calls.items():
-            completions = recorded_completions(folder)
-            self._run.add(completions)
-            self._ledger(seed).add(completions)
+            for exchange in recorded_exchanges(folder):
+                spent = spent_on(self.card, exchange.request, exchange.completion)
+                self._run.add(spent)
+                self._ledger(seed).add(spent)
 
     def card_values(self) -> Mapping[str, object]:
         """Return the card as JSON values, for the manifest."""
@@ -90,6 +94,7 @@ class FunctionSource:
     """A Python function in place of a model."""
 
     function: ScriptedModel
+    budgets: Budgets = field(default_factory=Budgets)
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the function as a model whose calls are recorded in the situation's folder."""
@@ -100,6 +105,9 @@ class FunctionSource:
 
     def card_values(self) -> None:
         """Return None: no card stands behind a function."""
+
+    def try_out(self, waits: Waits) -> None:
+        """Return None: no provider is asked."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,9 @@ class ReplaySource:
     """The recorded calls of a run; requests may differ in times, the path may not."""
 
     run: RunFolder
+    budgets: Budgets = field(default_factory=Budgets)
+    _seeds: dict[int, Mapping[int, StepEnded]] = field(default_factory=dict)
+    """Finished steps of the seeds that have asked; each seed asks from one thread."""
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the recorded answers of this step, recorded again.
@@ -133,17 +144,19 @@ class ReplaySource:
             RunStateError: the recorded run did something else at this step.
             BudgetExceeded: the record ends before this step, which ends the seed.
         """
-        recorded = self._node(situation)
-        action = situation.action
-        if recorded is None:
+        ended, action = self._recorded(situation.seed).get(situation.step), situation.action
+        if ended is None:
             raise BudgetExceeded(f"The record of seed {situation.seed} ends before step {situation.step}.")
+        recorded = ended.node
         if (recorded.operator, recorded.parents) != (action.operator, action.parents):
             raise RunStateError(
                 f"The replay took another path at seed {situation.seed} step {situation.step}: {action.operator} of "
                 f"{action.parents}, recorded was {recorded.operator} of {recorded.parents}. Scores or flags differ "
                 "from the recorded run's."
             )
-        folder = self.run.seed(situation.seed).calls(situation.step) / operator
+        place = self.run.seed(situation.seed)
+        _require_calls(place, ended, operator)
+        folder = place.calls(situation.step) / operator
         answers = [exchange.completion for exchange in read_exchanges(folder)]
         return RecordingModel(_Replay(f"replay of {self.run.path.name}", answers), situation.calls / operator)
 
@@ -153,30 +166,35 @@ class ReplaySource:
     def card_values(self) -> None:
         """Return None: a replay asks no provider, so no card is used."""
 
-    def _node(self, situation: Situation) -> Node | None:
-        nodes = self.run.seed(situation.seed).nodes
-        return next((node for node in nodes if node.step == situation.step), None)
+    def try_out(self, waits: Waits) -> None:
+        """Return None: no provider is asked."""
+
+    def _recorded(self, seed: int) -> Mapping[int, StepEnded]:
+        """The seed's finished steps by number, read once: a journal of a thousand steps takes a fifth of a second."""
+        if seed not in self._seeds:
+            events = self.run.seed(seed).events
+            self._seeds[seed] = {event.node.step: event for event in events if isinstance(event, StepEnded)}
+        return self._seeds[seed]
 
 
-def recorded_completions(folder: Path) -> list[Completion]:
-    """Return every answer recorded below a seed's folder of calls, by folder and then by number."""
-    folders = sorted({path.parent for path in folder.rglob("call_*.json")})
-    return [exchange.completion for path in folders for exchange in read_exchanges(path)]
+def _require_calls(place: SeedFolder, ended: StepEnded, operator: str) -> None:
+    """Raises RunStateError unless the calls of an operator of a step are those it was recorded with."""
+    for name, digest in ended.files.items():
+        if name.startswith(f"calls/{ended.node.step:04d}/{operator}/"):
+            try:
+                read_recorded(place.path, name, MOST_BYTES, digest)
+            except Unacceptable as error:
+                raise RunStateError(f"{place.path / name}: {error}.") from error
 
 
-def load_function(path: Path) -> Callable[[CompletionRequest], Completion | str]:
-    """Return the function `answer(request)` of a user's file.
+def recorded_exchanges(folder: Path) -> list[Exchange]:
+    """Return every call recorded below a seed's folder of calls, by folder and then by number.
 
-    Raises:
-        UsageError: the file does not import.
+    One that was torn in flight says nothing, not even what it cost, and is left out; those of finished steps are known
+    by their hashes.
     """
-    spec = importlib.util.spec_from_file_location("aira_bench_user_agent", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"The agent file {path} does not run: {type(error).__name__}: {error}") from error
-    function: Callable[[CompletionRequest], Completion | str] = module.answer
-    return function
+    found = []
+    for path in sorted(folder.rglob("call_*.json")):
+        with contextlib.suppress(RunStateError):
+            found.append(read_exchange(path))
+    return found

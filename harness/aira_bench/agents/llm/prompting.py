@@ -7,12 +7,13 @@ before.
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+import jinja2
 
-from aira_bench.agents.agent import Brief, Situation, StepReport
+from aira_bench.agents.agent import Brief, Environment, Situation, StepReport
 from aira_bench.agents.llm.memory import Memory
 from aira_bench.escaping import printable
 from aira_bench.record.folder import StepFiles
@@ -35,18 +36,37 @@ def spoken_duration(seconds: float) -> str:
     return f"{minutes} minutes" if minutes else "less than a minute"
 
 
+def spoken_hardware(environment: Environment) -> str:
+    """What a program runs on, as far as it is known, to go on a sentence."""
+    said = ""
+    if environment.cores:
+        said += f", up to {environment.cores} CPU cores" if environment.cores > 1 else ", 1 CPU core"
+    if environment.gpu:
+        return f"{said}, one {printable(environment.gpu)} of {environment.gpu_memory_mib} MiB"
+    return f"{said}, no GPU" if environment.cores else said
+
+
+def spoken_parts(parts: Mapping[str, float]) -> str:
+    """The scores that a fitness is the mean of, to go on a sentence."""
+    if not parts:
+        return ""
+    return " By part: " + ", ".join(f"{printable(name)} {score:g}" for name, score in parts.items()) + "."
+
+
 def prompt_hashes() -> dict[str, str]:
     """SHA-256 of each prompt file, for manifests."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(_FOLDER.glob("*.j2"))}
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(_FOLDER), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=False, keep_trailing_newline=False,
     )  # fmt: skip
-    made.globals |= {"fenced": fenced, "duration": spoken_duration}
+    made.globals |= {
+        "fenced": fenced, "duration": spoken_duration, "hardware": spoken_hardware, "parts_of": spoken_parts,
+    }  # fmt: skip
     return made
 
 
@@ -55,11 +75,16 @@ def render_system(brief: Brief) -> str:
     return _environment().get_template("system.j2").render(brief=brief)
 
 
-def render_request(brief: Brief, situation: Situation, memory: Memory, parents: list[StepFiles]) -> str:
-    """Return the prompt for one action."""
+def render_request(
+    brief: Brief, situation: Situation, memory: Memory, parents: list[StepFiles], spending: Sequence[str] = ()
+) -> str:
+    """Return the prompt for one action; `spending` says what is left of budgets."""
     template = _environment().get_template(f"{situation.action.operator}.j2")
-    steps = situation.action.parents
-    return template.render(brief=brief, situation=situation, memory=memory, parents=parents, steps=steps)
+    steps, known = situation.action.parents, {node.step: node for node in situation.journal}
+    nodes = [known.get(step) for step in steps]
+    return template.render(
+        brief=brief, situation=situation, memory=memory, parents=parents, steps=steps, nodes=nodes, spending=spending
+    )
 
 
 def render_analysis(brief: Brief, report: StepReport) -> str:

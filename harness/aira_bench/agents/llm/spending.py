@@ -6,13 +6,13 @@ from what its recorded calls cost.
 """
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
+from aira_bench.record.node import Journal, ModelUse
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,40 @@ class Caps:
 
     usd: float | None = None
     tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Hard caps of a run and of each of its seeds."""
+
+    run: Caps = field(default_factory=Caps)
+    seed: Caps = field(default_factory=Caps)
+
+    @property
+    def any_usd(self) -> bool:
+        """Whether dollars are capped anywhere."""
+        return self.run.usd is not None or self.seed.usd is not None
+
+
+def spoken_rest(budgets: Budgets, journal: Journal) -> list[str]:
+    """Return what is left of each cap, in words, by the journal alone, so that a resumed run asks the same.
+
+    What other searches of the run use meanwhile is in no journal of this one, and is said to be so.
+    """
+    use = sum((node.model_use for node in journal), ModelUse())
+    counts = (use.input_tokens, use.output_tokens)
+    used = None if None in counts else sum(count or 0 for count in counts)
+    said = []
+    for caps, less in ((budgets.seed, ""), (budgets.run, ", less what other searches use of them")):
+        if caps.tokens is not None:
+            said.append(_rest(caps.tokens, used, "{:.0f} tokens") + less)
+        if caps.usd is not None:
+            said.append(_rest(caps.usd, use.cost_usd, "{:.2f} US dollars") + less)
+    return said
+
+
+def _rest(cap: float, used: float | None, form: str) -> str:
+    return form.format(max(cap - used, 0)) if used is not None else f"part of {form.format(cap)}"
 
 
 @dataclass
@@ -53,23 +87,42 @@ class Ledger:
             self.usd += usd
             self.tokens += tokens
 
-    def settle(self, reserved_usd: float, reserved_tokens: int, completion: Completion | None) -> None:
-        """Replace a reservation by what the call cost; what the provider did not count stays at its bound."""
-        usd, tokens = 0.0, 0
-        if completion is not None:
-            counted = tokens_of(completion)
-            usd = reserved_usd if completion.cost_usd is None else completion.cost_usd
-            tokens = reserved_tokens if counted is None else counted
+    def settle(self, reserved: "Spent", spent: "Spent") -> None:
+        """Replace a reservation by what the call cost."""
         with self._lock:
-            self.usd += usd - reserved_usd
-            self.tokens += tokens - reserved_tokens
+            self.usd += spent.usd - reserved.usd
+            self.tokens += spent.tokens - reserved.tokens
 
-    def add(self, completions: Iterable[Completion]) -> None:
-        """Count calls that were made before this process began."""
-        with self._lock:
-            for completion in completions:
-                self.usd += completion.cost_usd or 0.0
-                self.tokens += tokens_of(completion) or 0
+    def add(self, spent: "Spent") -> None:
+        """Count a call that was made before this process began."""
+        self.settle(NOTHING, spent)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Dollars and tokens of one call."""
+
+    usd: float
+    tokens: int
+
+
+NOTHING = Spent(0.0, 0)
+
+
+def most_spent(card: Card, request: CompletionRequest) -> Spent:
+    """Return the most a call can cost; without prices on the card, no dollars, which then cannot be capped."""
+    return Spent(upper_bound_usd(card, request) or 0.0, tokens_upper_bound(card, request))
+
+
+def spent_on(card: Card, request: CompletionRequest, completion: Completion) -> Spent:
+    """Return what an answered call cost; what the provider did not count is taken for the most it could be.
+
+    A resumed run reads the same from the record as the process that asked, so that no budget grows by a restart.
+    """
+    most, counted = most_spent(card, request), tokens_of(completion)
+    return Spent(
+        most.usd if completion.cost_usd is None else completion.cost_usd, most.tokens if counted is None else counted
+    )
 
 
 def tokens_of(completion: Completion) -> int | None:
@@ -100,15 +153,15 @@ class BudgetedModel:
             BudgetExceeded: it does not; nothing was sent.
             ModelError: the provider refused.
         """
-        usd, tokens = upper_bound_usd(self.card, request) or 0.0, tokens_upper_bound(self.card, request)
+        most, spent = most_spent(self.card, request), NOTHING
         held: list[Ledger] = []
-        completion = None
         try:
             for ledger in self.ledgers:
-                ledger.reserve(usd, tokens)
+                ledger.reserve(most.usd, most.tokens)
                 held.append(ledger)
             completion = self.model.complete(request, deadline_s=deadline_s)
+            spent = spent_on(self.card, request, completion)
         finally:
             for ledger in held:
-                ledger.settle(usd, tokens, completion)
+                ledger.settle(most, spent)
         return completion

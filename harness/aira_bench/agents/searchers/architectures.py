@@ -12,6 +12,7 @@ from aira_bench.agents.agent import Brief, Proposal, Situation
 from aira_bench.agents.searchers.searcher import FRESH_TRIES, untried
 from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import UsageError
+from aira_bench.tasks.metadata import ArtifactSpec
 from aira_contract.architectures import Architecture, canonical
 from aira_contract.containers import DATA
 from aira_contract.invocation import ARCHITECTURE_VALIDATION
@@ -69,18 +70,21 @@ def written_architecture(code: str) -> Architecture | None:
     return tuple(found.split(",")) if isinstance(found, str) and re.fullmatch("[A-Za-z,]+", found) else None
 
 
+def no_architecture(artifact: ArtifactSpec, agent: str) -> str:
+    """Why an agent that searches architectures cannot propose an artifact; empty for one that it can."""
+    if artifact.kind == "architecture":
+        return ""
+    return f"Agent {agent} searches architectures; the task wants {artifact.name} ({artifact.kind})."
+
+
 def search_space(brief: Brief, agent: str) -> tuple[tuple[str, ...], int]:
     """Primitives and layers of the task's architectures.
 
     Raises:
         UsageError: the task wants something else.
     """
-    if brief.artifact.kind != "architecture":
-        raise UsageError(
-            f"Agent {agent} searches architectures, but task {brief.task} wants {brief.artifact.name} "
-            f"({brief.artifact.kind}).",
-            hint=f"aira-bench run --agent script:FILE.py --task {quote(brief.task)}",
-        )
+    if fault := no_architecture(brief.artifact, agent):
+        raise UsageError(fault, hint=f"aira-bench run --agent script:FILE.py --task {quote(brief.task)}")
     return brief.artifact.primitives, brief.artifact.layers
 
 

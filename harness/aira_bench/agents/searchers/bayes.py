@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from aira_bench.agent_code.reading import bare_environment
 from aira_bench.agents.agent import Brief, Proposal, Situation, UnlookingAgent
-from aira_bench.agents.searchers.architectures import search_space, write_solution
+from aira_bench.agents.searchers.architectures import no_architecture, search_space, write_solution
 from aira_bench.agents.searchers.bayes_problem import (
     Codes,
     Evaluation,
@@ -32,6 +32,7 @@ from aira_bench.agents.searchers.bayes_problem import (
 from aira_bench.errors import ModelError
 from aira_bench.escaping import printable
 from aira_bench.excerpts import LINE_CHARS, VALUE_CHARS
+from aira_bench.tasks.metadata import ArtifactSpec
 
 EXTRA = "aira-bench[bayes]"
 DEADLINE_S = 300.0
@@ -76,6 +77,10 @@ class BayesAgent(UnlookingAgent):
         """BoTorch, if it is not installed; nothing is imported to find out."""
         return () if importlib.util.find_spec("botorch") else (f"pip install '{EXTRA}'",)
 
+    def fault_of(self, artifact: ArtifactSpec) -> str:
+        """Say so where the artifact is no architecture."""
+        return no_architecture(artifact, self.name)
+
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
         """Return an untried architecture, whatever the action.
 
@@ -85,7 +90,7 @@ class BayesAgent(UnlookingAgent):
         """
         primitives, layers = search_space(brief, self.name)
         space, history = Space(len(primitives), layers), evaluations(brief, situation)
-        search = self.search(space, len(situation.journal) + situation.steps_left, history)
+        search = self.search(space, situation.step - 1 + situation.steps_left, history)
         tried, known = {one.codes for one in history}, sum(one.value is not None for one in history)
         if search.candidates is not None and tried.issuperset(search.candidates):
             return Proposal("", "", failure=f"all {len(search.candidates)} architectures of the space have been tried")

@@ -103,14 +103,10 @@ class ProposalRequest:
 
 
 def evaluations(brief: Brief, situation: Situation) -> list[Evaluation]:
-    """Return what was tried so far. Steps lost to infrastructure are left out: they say nothing and may be
-    tried again.
-    """
+    """Return what was tried so far."""
     sign, primitives = -1.0 if brief.lower_is_better else 1.0, brief.artifact.primitives
     found = []
     for node in situation.journal:
-        if node.step_class == "infra_error":
-            continue
         architecture = (
             tuple(node.canonical.split(","))
             if node.canonical

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from aira_bench.agents.agent import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
 from aira_bench.scaffolds.policy import Proposing
+from aira_bench.tasks.metadata import ArtifactSpec
 
 FRESH_TRIES = 64
 """Draws before a searcher submits something once more: then the space is all but exhausted."""
@@ -72,14 +73,18 @@ class Searcher(UnlookingAgent):
             UsageError: it knows no submissions of the task's kind, or the task offers nothing to search.
             RunStateError: an earlier step of the run was another agent's.
         """
-        open_space = self.spaces.get(brief.artifact.kind)
-        if open_space is None:
-            raise UsageError(
-                f"Agent {self.name} knows submissions of the kinds {', '.join(self.spaces)}, but task {brief.task} "
-                f"wants {brief.artifact.name} ({brief.artifact.kind}).",
-                hint=f"aira-bench run --agent script:FILE.py --task {quote(brief.task)}",
-            )
-        return self.move(open_space(brief, situation, self.name), situation.action)
+        if fault := self.fault_of(brief.artifact):
+            raise UsageError(fault, hint=f"aira-bench run --agent script:FILE.py --task {quote(brief.task)}")
+        return self.move(self.spaces[brief.artifact.kind](brief, situation, self.name), situation.action)
+
+    def fault_of(self, artifact: ArtifactSpec) -> str:
+        """Say so where it knows no submissions of the artifact's kind."""
+        if artifact.kind in self.spaces:
+            return ""
+        return (
+            f"Agent {self.name} knows submissions of the kinds {', '.join(self.spaces)}; the task wants "
+            f"{artifact.name} ({artifact.kind})."
+        )
 
 
 def submit_baseline(space: SearchSpace, action: Proposing) -> Proposal:

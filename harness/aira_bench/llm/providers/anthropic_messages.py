@@ -6,23 +6,17 @@ API's own output format. Not covered: streaming; an attempt is held open until t
 
 from typing import TYPE_CHECKING, Any
 
-from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.model import CompletionRequest, Usage
 from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import client_options
-from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, finish_reason_of, reading_body
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, reading_body
+from aira_bench.llm.providers.reading import field_of, read_end, read_name, read_text, read_usage, sum_counts
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema
 
 if TYPE_CHECKING:
     import anthropic
-
-_FINISH: dict[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "refusal": "content_filter",
-    "model_context_window_exceeded": "context_overflow",
-}
 
 
 class AnthropicSession:
@@ -31,10 +25,10 @@ class AnthropicSession:
     def __init__(self, endpoint: Endpoint) -> None:
         import anthropic
 
-        self._endpoint = endpoint
+        self._endpoint, self._connections = endpoint, Connections()
         self._client: anthropic.Anthropic = anthropic.Anthropic(
             api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0,
-            http_client=anthropic.DefaultHttpxClient(**client_options(endpoint)),
+            http_client=anthropic.DefaultHttpxClient(**client_options(endpoint, self._connections)),
         )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
@@ -47,15 +41,16 @@ class AnthropicSession:
         except Exception as error:
             raise failure_of(error, anthropic, self._endpoint.now()) from error
         with reading_body():
-            return _read(message)
+            return _read(message, self._endpoint.card.model)
 
     def close(self) -> None:
         """Drop the connection, which ends an attempt under way."""
+        self._connections.cut()
         self._client.close()
 
 
 def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
-    card = endpoint.card
+    card, request = endpoint.card, endpoint.asked(request)
     body: dict[str, Any] = {
         "model": card.model,
         "max_tokens": output_limit(card, request),
@@ -81,20 +76,25 @@ def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
     return body
 
 
-def _read(message: "anthropic.types.Message") -> ProviderAnswer:
-    usage = message.usage
-    read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
-    details = usage.output_tokens_details
+def _read(message: "anthropic.types.Message", asked_model: str) -> ProviderAnswer:
+    text = read_text([block.text for block in message.content if block.type == "text"])
     return ProviderAnswer(
-        text="".join(block.text for block in message.content if block.type == "text"),
-        finish_reason=finish_reason_of(message.stop_reason, _FINISH),
-        model_id=message.model,
-        usage=Usage(
-            input_tokens=usage.input_tokens + (read or 0) + (written or 0),
-            output_tokens=usage.output_tokens,
-            cached_tokens=read,
-            reasoning_tokens=details.thinking_tokens if details else None,
-            cache_write_tokens=written,
-        ),
-        request_id=message._request_id,
+        text=text,
+        finish_reason=read_end(message.stop_reason, text),
+        model_id=read_name(message.model) or asked_model,
+        usage=_usage(message.usage),
+        request_id=read_name(message._request_id),
+    )
+
+
+def _usage(usage: object) -> Usage:
+    counted, read, written = (
+        field_of(usage, name) for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    )
+    return read_usage(
+        prompt=None if counted is None else sum_counts(counted, read, written),
+        answer=field_of(usage, "output_tokens"),
+        cached=read,
+        reasoning=field_of(usage, "output_tokens_details", "thinking_tokens"),
+        written=written,
     )

@@ -6,18 +6,23 @@ by the provider and billed as output; here they are part of the output.
 Not covered: Vertex AI, which signs in without an API key.
 """
 
-import json
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from aira_bench.llm.failures import ProviderFailure, failure_of_status, parse_retry_after, shorten
+from aira_bench.llm.failures import (
+    ProviderFailure,
+    failure_of_connection,
+    failure_of_status,
+    parse_retry_after,
+    shorten,
+)
 from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import client_options
-from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, finish_reason_of, reading_body
+from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, reading_body
+from aira_bench.llm.providers.reading import read_end, read_name, read_text, read_usage, sum_counts
 from aira_bench.llm.schemas import closed_schema
 
 if TYPE_CHECKING:
@@ -25,12 +30,6 @@ if TYPE_CHECKING:
     from google.genai.errors import APIError
 
 _API_VERSION = "v1beta"
-_FILTERS = ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION")
-_FINISH: dict[str, FinishReason] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    **dict.fromkeys(_FILTERS, "content_filter"),
-}
 
 
 class GoogleSession:
@@ -40,7 +39,7 @@ class GoogleSession:
         from google import genai
         from google.genai import types
 
-        self._endpoint = endpoint
+        self._endpoint, self._connections = endpoint, Connections()
         self._client = genai.Client(
             api_key=endpoint.key,
             vertexai=False,
@@ -48,7 +47,7 @@ class GoogleSession:
                 base_url=endpoint.base_url,
                 api_version=_API_VERSION,
                 retry_options=types.HttpRetryOptions(attempts=1),
-                client_args=client_options(endpoint),
+                client_args=client_options(endpoint, self._connections),
             ),
         )
 
@@ -60,7 +59,7 @@ class GoogleSession:
             types.Content(
                 role="model" if message.role == "assistant" else "user", parts=[types.Part(text=message.text)]
             )
-            for message in request.messages
+            for message in self._endpoint.asked(request).messages
         ]
         config = types.GenerateContentConfig(
             **_settings(self._endpoint, request),
@@ -79,6 +78,7 @@ class GoogleSession:
 
     def close(self) -> None:
         """Drop the connection, which ends an attempt under way."""
+        self._connections.cut()
         self._client.close()
 
 
@@ -99,14 +99,16 @@ def _settings(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
         thinking["thinking_budget"] = card.reasoning.budget_tokens
     if thinking:
         settings["thinking_config"] = types.ThinkingConfig(**thinking)
-    if request.schema is not None:
+    if request.schema is not None and endpoint.structured != "text":
         settings["response_mime_type"] = "application/json"
+    if request.schema is not None and endpoint.structured == "json_schema":
         settings["response_json_schema"] = closed_schema(request.schema)
     return settings
 
 
 def _read(response: "types.GenerateContentResponse", asked_model: str) -> ProviderAnswer:
     feedback = response.prompt_feedback
+    finish: FinishReason
     if feedback is not None and feedback.block_reason is not None:
         text, finish = "", "content_filter"
     elif not response.candidates:
@@ -114,26 +116,26 @@ def _read(response: "types.GenerateContentResponse", asked_model: str) -> Provid
     else:
         candidate = response.candidates[0]
         parts = (candidate.content.parts if candidate.content else None) or []
-        text = "".join(part.text for part in parts if part.text and not part.thought)
-        finish = finish_reason_of(candidate.finish_reason.value if candidate.finish_reason else None, _FINISH)
+        text = read_text([part.text for part in parts if part.text and not part.thought])
+        finish = read_end(candidate.finish_reason.value if candidate.finish_reason else None, text)
     return ProviderAnswer(
         text=text,
-        finish_reason=finish,  # type: ignore[arg-type]
-        model_id=response.model_version or asked_model,
+        finish_reason=finish,
+        model_id=read_name(response.model_version) or asked_model,
         usage=_usage(response.usage_metadata),
-        request_id=response.response_id,
+        request_id=read_name(response.response_id),
     )
 
 
 def _usage(usage: "types.GenerateContentResponseUsageMetadata | None") -> Usage:
     if usage is None:
         return Usage()
-    counted = [count for count in (usage.candidates_token_count, usage.thoughts_token_count) if count is not None]
-    return Usage(
-        input_tokens=usage.prompt_token_count,
-        output_tokens=sum(counted) if counted else None,
-        cached_tokens=usage.cached_content_token_count,
-        reasoning_tokens=usage.thoughts_token_count,
+    said, thought = usage.candidates_token_count, usage.thoughts_token_count
+    return read_usage(
+        prompt=usage.prompt_token_count,
+        answer=None if said is None and thought is None else sum_counts(said, thought),
+        cached=usage.cached_content_token_count,
+        reasoning=thought,
     )
 
 
@@ -161,10 +163,12 @@ def _failure_without_status(error: Exception) -> ProviderFailure:
 
     The SDK lets errors of its HTTP library through, which is `httpx` or `httpx2` by its version.
     """
+    if isinstance(error, ProviderFailure):
+        return error
     families = {(base.__module__.partition(".")[0], base.__name__) for base in type(error).__mro__}
     if families & {("httpx", "TransportError"), ("httpx2", "TransportError")} or isinstance(error, OSError):
-        return ProviderFailure("transient", f"the connection failed: {shorten(str(error) or type(error).__name__)}")
-    unreadable = isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, ValidationError, RecursionError))
+        return failure_of_connection(error)
+    unreadable = isinstance(error, (ValueError, RecursionError))
     if unreadable or type(error).__name__ == "UnknownApiResponseError":
         return ProviderFailure("transient", f"the answer's body is malformed: {shorten(str(error))}")
     raise error

@@ -3,7 +3,8 @@
 The SDKs follow redirects, and carry a key in a header that their HTTP library does not take for one; over plain http
 they would go through a proxy that then reads it. They also add what other environment variables say (an organization,
 headers of a gateway, another token). The provider's own hosts get that; any other gets the key that the card names, and
-may answer with so many plain bytes and no more.
+may answer with so many plain bytes and no more. What any host answers is looked at before an SDK reads it
+(`answer_bodies`).
 
 Not covered: what a host that was confirmed does with the key.
 """
@@ -13,6 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aira_bench.cards.provider_keys import is_providers_own
+from aira_bench.llm.providers.answer_bodies import failure_of_body
+from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.provider_session import Endpoint
 
 NO_KEY = "no-key-needed"
@@ -26,10 +29,16 @@ LARGEST_ANSWER_BYTES = 64 << 20
 _PORTS = {"http": 80, "https": 443}
 
 
-def client_options(endpoint: Endpoint) -> dict[str, Any]:
-    """Return keyword arguments for an `httpx` client that sends to the endpoint alone."""
+def client_options(endpoint: Endpoint, connections: Connections) -> dict[str, Any]:
+    """Return keyword arguments for an `httpx` client that sends to the endpoint alone; `connections` is told whatever
+    it opens.
+    """
     secure = endpoint.base_url.lower().startswith("https:")
-    hooks = {"request": [_check(endpoint)], "response": [_limit(endpoint)]}
+
+    def trace(request: Any) -> None:  # noqa: ANN401
+        request.extensions = {**request.extensions, "trace": connections.trace}
+
+    hooks = {"request": [_check(endpoint), trace], "response": [_limit(endpoint), _read(endpoint)]}
     options: dict[str, Any] = {"follow_redirects": False, "event_hooks": hooks}
     if (
         not secure
@@ -42,7 +51,7 @@ def _check(endpoint: Endpoint) -> Callable[[Any], None]:
     """Return the hook that looks at each request before it is sent."""
     wanted = urlsplit(endpoint.base_url)
     target = (wanted.scheme, wanted.hostname, wanted.port or _PORTS[wanted.scheme])
-    own = _is_own(endpoint)
+    own = is_own(endpoint)
     key = endpoint.key or NO_KEY
     name, value = {"anthropic": ("x-api-key", key), "google": ("x-goog-api-key", key)}.get(
         endpoint.card.provider, ("authorization", f"Bearer {key}")
@@ -63,13 +72,14 @@ def _check(endpoint: Endpoint) -> Callable[[Any], None]:
     return check
 
 
-def _is_own(endpoint: Endpoint) -> bool:
+def is_own(endpoint: Endpoint) -> bool:
+    """Whether an endpoint is the host of the provider whose key goes there."""
     return is_providers_own(endpoint.card.key_variable or "", urlsplit(endpoint.base_url).hostname or "")
 
 
 def _limit(endpoint: Endpoint) -> Callable[[Any], None]:
     """Return the hook that looks at each answer before its body is read."""
-    own = _is_own(endpoint)
+    own = is_own(endpoint)
 
     def limit(response: Any) -> None:  # noqa: ANN401
         if own:
@@ -79,6 +89,20 @@ def _limit(endpoint: Endpoint) -> Callable[[Any], None]:
         response.stream = _bounded(response.stream)
 
     return limit
+
+
+def _read(endpoint: Endpoint) -> Callable[[Any], None]:
+    """Return the hook that reads a successful answer, and fails where it is none of the provider's."""
+
+    def read(response: Any) -> None:  # noqa: ANN401
+        if response.status_code != 200:
+            return
+        body = response.read()
+        failure = failure_of_body(endpoint.card.provider, response.headers.get("content-type", ""), body)
+        if failure is not None:
+            raise failure
+
+    return read
 
 
 def _bounded(stream: Any) -> Any:  # noqa: ANN401

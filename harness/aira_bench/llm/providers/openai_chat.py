@@ -1,38 +1,29 @@
 """Chat completions as OpenAI-compatible servers speak them: vLLM, SGLang, Ollama, TGI and others.
 
-Only fields all of them know are sent: `max_tokens`, `response_format` with a JSON schema, and `reasoning_effort`
-when the card sets it. Servers cache prompt prefixes on their own.
+Only fields all of them know are sent: `max_tokens`, `response_format` with as much as the server takes, and
+`reasoning_effort` when the card sets it. Servers cache prompt prefixes on their own.
 
-Not covered: servers without a `json_schema` response format, and prompts that a server cuts short without saying so
-(Ollama does, beyond its `num_ctx`).
+Not covered: prompts that a server cuts short without saying so (Ollama does, beyond its `num_ctx`).
 """
 
 from typing import TYPE_CHECKING, Any
 
-from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
+from aira_bench.llm.model import CompletionRequest, Usage
 from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import NO_KEY, client_options
 from aira_bench.llm.providers.provider_session import (
     SCHEMA_NAME,
     Endpoint,
     ProviderAnswer,
-    finish_reason_of,
     reading_body,
 )
+from aira_bench.llm.providers.reading import field_of, is_refusal, read_end, read_name, read_text, read_usage
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
-    from openai.types.completion_usage import CompletionUsage
-
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-    "content_filter": "content_filter",
-}
 
 
 class OpenAIChatSession:
@@ -41,10 +32,10 @@ class OpenAIChatSession:
     def __init__(self, endpoint: Endpoint) -> None:
         import openai
 
-        self._endpoint = endpoint
+        self._endpoint, self._connections = endpoint, Connections()
         self._client = openai.OpenAI(
             api_key=endpoint.key or NO_KEY, base_url=endpoint.base_url, max_retries=0,
-            http_client=openai.DefaultHttpxClient(**client_options(endpoint)),
+            http_client=openai.DefaultHttpxClient(**client_options(endpoint, self._connections)),
         )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
@@ -57,15 +48,17 @@ class OpenAIChatSession:
         except Exception as error:
             raise failure_of(error, openai, self._endpoint.now()) from error
         with reading_body():
-            return _read(completion)
+            return _read(completion, self._endpoint.card.model)
 
     def close(self) -> None:
         """Drop the connection, which ends an attempt under way."""
+        self._connections.cut()
         self._client.close()
 
 
 def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
-    card, sampling = endpoint.card, endpoint.sampling(request)
+    card, sampling, wants_json = endpoint.card, endpoint.sampling(request), request.schema is not None
+    request = endpoint.asked(request)
     messages = [{"role": message.role, "content": message.text} for message in request.messages]
     if request.system:
         messages.insert(0, {"role": "system", "content": request.system})
@@ -80,28 +73,28 @@ def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
         schema = closed_schema(request.schema)
         wanted = {"name": SCHEMA_NAME, "schema": schema, "strict": is_strict(schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": wanted}
+    elif wants_json and endpoint.structured == "json_object":
+        body["response_format"] = {"type": "json_object"}
     return body
 
 
-def _read(completion: "ChatCompletion") -> ProviderAnswer:
+def _read(completion: "ChatCompletion", asked_model: str) -> ProviderAnswer:
     choice = completion.choices[0]
-    refused = bool(choice.message.refusal)
+    text = read_text(choice.message.content)
+    refused = bool(choice.message.refusal) or is_refusal(choice.message.content)
     return ProviderAnswer(
-        text=choice.message.content or "",
-        finish_reason="content_filter" if refused else finish_reason_of(choice.finish_reason, _FINISH),
-        model_id=completion.model,
+        text=text,
+        finish_reason="content_filter" if refused else read_end(choice.finish_reason, text),
+        model_id=read_name(completion.model) or asked_model,
         usage=_usage(completion.usage),
-        request_id=completion._request_id or completion.id,
+        request_id=read_name(completion._request_id) or read_name(completion.id),
     )
 
 
-def _usage(usage: "CompletionUsage | None") -> Usage:
-    if usage is None:
-        return Usage()
-    prompt, answer = usage.prompt_tokens_details, usage.completion_tokens_details
-    return Usage(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
-        cached_tokens=prompt.cached_tokens if prompt else None,
-        reasoning_tokens=answer.reasoning_tokens if answer else None,
+def _usage(usage: object) -> Usage:
+    return read_usage(
+        prompt=field_of(usage, "prompt_tokens"),
+        answer=field_of(usage, "completion_tokens"),
+        cached=field_of(usage, "prompt_tokens_details", "cached_tokens"),
+        reasoning=field_of(usage, "completion_tokens_details", "reasoning_tokens"),
     )

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.model import CompletionRequest, FinishReason, Usage
 from aira_bench.llm.pricing import output_limit
+from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import client_options
 from aira_bench.llm.providers.provider_session import (
     SCHEMA_NAME,
     Endpoint,
     ProviderAnswer,
-    finish_reason_of,
     reading_body,
 )
+from aira_bench.llm.providers.reading import field_of, read_end, read_name, read_text, read_usage
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict
 
 if TYPE_CHECKING:
-    from openai.types.responses import Response
+    from openai.types.responses import Response, ResponseOutputRefusal, ResponseOutputText
 
-_INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _FAILED_BY_FILTER = ("invalid_prompt", "policy", "content_filter")
 
 
@@ -34,10 +34,10 @@ class OpenAIResponsesSession:
     def __init__(self, endpoint: Endpoint) -> None:
         import openai
 
-        self._endpoint = endpoint
+        self._endpoint, self._connections = endpoint, Connections()
         self._client = openai.OpenAI(
             api_key=endpoint.key, base_url=endpoint.base_url, max_retries=0,
-            http_client=openai.DefaultHttpxClient(**client_options(endpoint)),
+            http_client=openai.DefaultHttpxClient(**client_options(endpoint, self._connections)),
         )  # fmt: skip
 
     def ask(self, request: CompletionRequest, *, timeout_s: float) -> ProviderAnswer:
@@ -50,15 +50,17 @@ class OpenAIResponsesSession:
         except Exception as error:
             raise failure_of(error, openai, self._endpoint.now()) from error
         with reading_body():
-            return _read(response)
+            return _read(response, self._endpoint.card.model)
 
     def close(self) -> None:
         """Drop the connection, which ends an attempt under way."""
+        self._connections.cut()
         self._client.close()
 
 
 def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
-    card, sampling = endpoint.card, endpoint.sampling(request)
+    card, sampling, wants_json = endpoint.card, endpoint.sampling(request), request.schema is not None
+    request = endpoint.asked(request)
     body: dict[str, Any] = {
         "model": card.model,
         "input": [{"role": message.role, "content": message.text} for message in request.messages],
@@ -78,37 +80,44 @@ def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
         schema = closed_schema(request.schema)
         wanted = {"type": "json_schema", "name": SCHEMA_NAME, "schema": schema, "strict": is_strict(schema)}
         body["text"] = {"format": wanted}
+    elif wants_json and endpoint.structured == "json_object":
+        body["text"] = {"format": {"type": "json_object"}}
     return body
 
 
-def _read(response: "Response") -> ProviderAnswer:
+def _read(response: "Response", asked_model: str) -> ProviderAnswer:
     if response.status == "failed":
         raise _failure_inside(response)
-    usage = response.usage
-    cached = usage.input_tokens_details if usage else None
-    reasoning = usage.output_tokens_details if usage else None
+    text = read_text([part.text for part in _contents(response) if part.type == "output_text"])
     return ProviderAnswer(
-        text=response.output_text,
-        finish_reason=_finish(response),
-        model_id=response.model,
-        usage=Usage(
-            input_tokens=usage.input_tokens if usage else None,
-            output_tokens=usage.output_tokens if usage else None,
-            cached_tokens=cached.cached_tokens if cached else None,
-            reasoning_tokens=reasoning.reasoning_tokens if reasoning else None,
-        ),
-        request_id=response._request_id or response.id,
+        text=text,
+        finish_reason=_finish(response, text),
+        model_id=read_name(response.model) or asked_model,
+        usage=_usage(response.usage),
+        request_id=read_name(response._request_id) or read_name(response.id),
     )
 
 
-def _finish(response: "Response") -> FinishReason:
+def _usage(usage: object) -> Usage:
+    return read_usage(
+        prompt=field_of(usage, "input_tokens"),
+        answer=field_of(usage, "output_tokens"),
+        cached=field_of(usage, "input_tokens_details", "cached_tokens"),
+        reasoning=field_of(usage, "output_tokens_details", "reasoning_tokens"),
+    )
+
+
+def _contents(response: "Response") -> "list[ResponseOutputText | ResponseOutputRefusal]":
+    return [part for item in response.output if item.type == "message" for part in item.content]
+
+
+def _finish(response: "Response", text: str) -> FinishReason:
     if response.status == "incomplete":
         details = response.incomplete_details
-        return finish_reason_of(details.reason if details else None, _INCOMPLETE)
-    contents = [part for item in response.output if item.type == "message" for part in item.content]
-    if any(part.type == "refusal" for part in contents):
+        return read_end(details.reason if details else None, text)
+    if any(part.type == "refusal" for part in _contents(response)):
         return "content_filter"
-    return finish_reason_of(response.status, {"completed": "stop"})
+    return read_end(response.status, text)
 
 
 def _failure_inside(response: "Response") -> ProviderFailure:

@@ -4,21 +4,24 @@ Retries, deadlines, the gate and prices are `aira_bench.llm.provider_model`'s. A
 an attempt that overruns its deadline can be cut off by closing its session, without harm to other calls.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from aira_bench.cards.card import Card
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.model import CompletionRequest, FinishReason, Usage, is_count
 from aira_bench.llm.providers.settings import SamplingChoice
+from aira_bench.llm.schemas import schema_text
 
 SCHEMA_NAME = "answer"
 """What providers that want a name for a schema are told."""
 LONGEST_NAME = 1000
+Structured = Literal["json_schema", "json_object", "text"]
+"""How an answer in JSON is asked for: by its schema, as any JSON object, or in words alone."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,20 @@ class Endpoint:
     base_url: str
     key: str | None
     now: Callable[[], datetime]
+    structured: "Structured" = "json_schema"
+    """The most that the server takes in a request for structured output; what it does not take, the prompt says."""
+
+    def asked(self, request: CompletionRequest) -> CompletionRequest:
+        """Return `request` as it is sent: with its schema in words, where the server takes none."""
+        if request.schema is None or self.structured == "json_schema":
+            return request
+        wish = f"Answer with one JSON object that follows this schema, and nothing else:\n{schema_text(request.schema)}"
+        *earlier, last = request.messages
+        return replace(request, messages=(*earlier, replace(last, text=f"{last.text}\n\n{wish}")), schema=None)
+
+    def redact(self, text: str) -> str:
+        """Return a text without the key, which servers sometimes quote."""
+        return text.replace(self.key, "[key removed]") if self.key else text
 
     def sampling(self, request: CompletionRequest) -> SamplingChoice:
         """Return the sampling settings that apply to `request`: its own where the card's model takes any, else the
@@ -80,17 +97,6 @@ class ProviderSession(Protocol):
     def close(self) -> None:
         """Drop the connection, from any thread, which ends an attempt under way."""
         ...
-
-
-def finish_reason_of(reason: object, known: Mapping[str, FinishReason]) -> FinishReason:
-    """Translate a provider's word for how an answer ended.
-
-    Raises:
-        ProviderFailure: transient, since an answer that ended in no known way is no answer.
-    """
-    if isinstance(reason, str) and reason in known:
-        return known[reason]
-    raise ProviderFailure("transient", f"the answer ended for the unknown reason {reason!r}")
 
 
 @contextmanager

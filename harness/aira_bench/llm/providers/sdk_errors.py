@@ -1,10 +1,15 @@
 """Errors of the Anthropic and OpenAI SDKs, which are generated from one template and fail alike."""
 
-import json
 from datetime import datetime
 from types import ModuleType
 
-from aira_bench.llm.failures import ProviderFailure, failure_of_status, parse_retry_after, shorten
+from aira_bench.llm.failures import (
+    ProviderFailure,
+    failure_of_connection,
+    failure_of_status,
+    parse_retry_after,
+    shorten,
+)
 
 
 def failure_of(error: Exception, sdk: ModuleType, now: datetime) -> ProviderFailure:
@@ -22,8 +27,8 @@ def failure_of(error: Exception, sdk: ModuleType, now: datetime) -> ProviderFail
         )
     if isinstance(error, sdk.APITimeoutError):
         return ProviderFailure("transient", "the connection timed out")
-    if isinstance(error, (sdk.APIConnectionError, OSError)):
-        return ProviderFailure("transient", f"the connection failed: {shorten(str(error.__cause__ or error))}")
-    if isinstance(error, (sdk.APIError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)):
+    if isinstance(error, (sdk.APIConnectionError, OSError, ProviderFailure)):
+        return failure_of_connection(error)
+    if isinstance(error, (sdk.APIError, ValueError, RecursionError)):
         return ProviderFailure("transient", f"the answer's body is malformed: {shorten(str(error))}")
     raise error

@@ -2,11 +2,13 @@
 
 Requests are lines of JSON; the answer to each is a line of JSON. `clean` frees cached names (`drop_caches`, shown here
 as `/drop`) and reads the inodes of file trees, so that they stay in memory; `read` reads a whole file system, so that
-whether a page of it is in memory says nothing; `list` and `remove` keep house among the file trees under `/store`.
+whether a page of it is in memory says nothing; `list`, `remove` and `tidy` keep house among the file trees under
+`/store`.
 
 Not covered: what is freed or read when; the host decides (`aira_bench.sandbox.caches`).
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -27,7 +29,8 @@ def clean(heads: list[tuple[str, int]], *, drop: bool) -> dict[str, object]:
         finally:
             os.close(descriptor)
     for path, size in heads:
-        _read(f"{STORE}/{path}", size)
+        if os.path.exists(f"{STORE}/{path}"):  # noqa: PTH110 - removed since, when nobody had it mounted
+            _read(f"{STORE}/{path}", size)
     return {}
 
 
@@ -57,13 +60,29 @@ def listed() -> dict[str, object]:
     for key in sorted(os.listdir(STORE)):  # noqa: PTH208
         try:
             with open(f"{STORE}/{key}/ready.json") as file:  # noqa: PTH123
-                ready = json.load(file)
+                ready, made_s = json.load(file), os.fstat(file.fileno()).st_mtime
         except (FileNotFoundError, NotADirectoryError):
             continue
         # Blocks, since the files have holes.
         taken = sum(512 * os.stat(f"{STORE}/{key}/{name}").st_blocks for name in os.listdir(f"{STORE}/{key}"))  # noqa: PTH116, PTH208
-        found[key] = {**ready, "bytes": taken}
+        found[key] = {**ready, "bytes": taken, "made_s": made_s}
     return found
+
+
+def tidy() -> dict[str, object]:
+    """Remove what makers left that were killed; return its size in bytes. Nothing while one is at work."""
+    taken = 0
+    with open(f"{STORE}/lock", "w") as lock:  # noqa: PTH123
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return {"bytes": 0}
+        for key in os.listdir(STORE):  # noqa: PTH208
+            folder = f"{STORE}/{key}"
+            if os.path.isdir(folder) and not os.path.exists(f"{folder}/ready.json"):  # noqa: PTH110, PTH112
+                taken += sum(512 * os.stat(f"{folder}/{name}").st_blocks for name in os.listdir(folder))  # noqa: PTH116, PTH208
+                shutil.rmtree(folder)
+    return {"bytes": taken}
 
 
 def answer(request: dict[str, object]) -> dict[str, object]:
@@ -78,6 +97,8 @@ def answer(request: dict[str, object]) -> dict[str, object]:
         case {"do": "remove", "key": str(key)}:
             shutil.rmtree(f"{STORE}/{key}")  # where one is mounted, its blocks stay until it is not
             return {}
+        case {"do": "tidy"}:
+            return tidy()
     raise ValueError(f"no such request: {request}")
 
 

@@ -20,13 +20,12 @@ class ExampleScaffold:
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """What to do after the steps in `journal`: Draft, Improve, Debug, Crossover, or Stop.
 
-        A node's `fitness` is what steers the search; scores on the hidden test data are nowhere in the journal. A
-        node that `is_lost` was the machine's fault and should count as if it had not been.
+        A node's `fitness` is what steers the search; scores on the hidden test data are nowhere in the journal. Steps
+        that the machine spoilt are not in it either, so a node's `step` is not its place.
         """
-        kept = [node for node in journal if not node.is_lost]
-        if kept and kept[-1].is_buggy and kept[-1].operator != "debug":
-            return Debug((kept[-1].step,))
-        drafts = sum(node.operator == "draft" for node in kept)
+        if journal and journal[-1].is_buggy and journal[-1].operator != "debug":
+            return Debug((journal[-1].step,))
+        drafts = sum(node.operator == "draft" for node in journal)
         best = best_node(journal, lower_is_better=self.lower_is_better)
         if best is None or drafts < max(1, self.steps // 3):
             return Draft()

@@ -1,0 +1,177 @@
+"""How commands that work on a run end: with a board, with what seeds halted for, or with the command that goes on.
+
+Not covered: the search itself (`aira_bench.runs`), and the signals that stop it (`stopping`).
+"""
+
+import argparse
+import hashlib
+import os
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aira_bench.cli.options import report
+from aira_bench.cli.stopping import current
+from aira_bench.errors import AiraError, BudgetExceeded, MachineError, NothingScored, RunStateError, SandboxError
+from aira_bench.files import Unacceptable
+from aira_bench.machine_failures import machine_failure
+
+if TYPE_CHECKING:
+    from aira_bench.cli.display import RunDisplay
+    from aira_bench.record.folder import RunFolder
+
+_ENDED = b'"event":"seed_ended"'
+"""In the last line of a journal; inside of a text its quotes would be escaped."""
+_TAIL_BYTES = 4096
+"""More than that line has."""
+_EMPTY_PROGRAM = hashlib.sha256(b"").hexdigest()
+
+
+class RunEnding:
+    """The end of one command that works on a run."""
+
+    def __init__(self, args: argparse.Namespace, display: "RunDisplay", folder: "RunFolder", name: str) -> None:
+        """Settle what is said if the command is stopped.
+
+        Args:
+            args: the command's; `runs`, `runtime` and `json` are used.
+            display: shows the run.
+            folder: of the run, which need not be there yet.
+            name: how the user calls the run.
+        """
+        self._args, self._display, self._folder, self._name = args, display, folder, name
+        stopping = current()
+        stopping.shown, stopping.way_on = display.show_stopping, self._way_on
+
+    def of(self, work: "Callable[[], RunFolder]") -> int:
+        """Do the work under the live display; show what came of it, and return the exit status.
+
+        Raises:
+            KeyboardInterrupt: it was stopped.
+            AiraError: it failed before any seed began.
+        """
+        from aira_bench.waiting import Stopped
+
+        try:
+            with self._display.live():
+                work()
+        except Stopped:
+            raise KeyboardInterrupt from None
+        except AiraError as error:
+            if self._display.halted:
+                return self._halted(error)
+            raise self._with_way_on(error) from error
+        except (OSError, MemoryError, RuntimeError) as error:
+            machine = machine_failure(error)
+            if machine is None:
+                raise
+            raise self._with_way_on(machine) from error
+        show_board(self._folder, as_json=self._args.json)
+        return self._scored()
+
+    def _with_way_on(self, error: AiraError) -> AiraError:
+        """An error from outside all seeds; where it left a run that can go on, it says how."""
+        if not isinstance(error, MachineError | SandboxError) or (way_on := self._way_on()) is None:
+            return error
+        error.hint = f"{error.hint}, then {way_on}" if error.hint else way_on
+        return error
+
+    def _halted(self, error: AiraError) -> int:
+        """Show what the other seeds came to, and last which halted, for what, and how to go on."""
+        from aira_bench.terminal import tell
+
+        ended = [seed for seed, is_over in self._is_over().items() if is_over]
+        if ended:
+            show_board(self._folder, as_json=self._args.json)
+        self._tell_spent()
+        reasons: dict[tuple[str, str | None], list[int]] = {}
+        for seed, each in sorted(self._display.halted.items()):
+            reasons.setdefault((each.message, each.hint), []).append(seed)
+        for (message, hint), seeds in reasons.items():
+            report(AiraError(f"{_seeds(seeds)} halted: {message}", hint=hint))
+        others = f"{_seeds(ended)} ended. " if ended else ""
+        tell(f"aira-bench: {others}Go on with: {self._way_on()}")
+        return error.exit_code
+
+    def _scored(self) -> int:
+        """Return 0 if a step was scored, or none was to be; else say so and return what stands for that."""
+        self._tell_spent()
+        nodes = [node for seed in self._folder.manifest.plan.seeds for node in self._folder.seed(seed).nodes]
+        classes = Counter(node.step_class for node in nodes)
+        submits_nothing = bool(nodes) and all(
+            node.code_sha256 == _EMPTY_PROGRAM and node.step_class == "invalid_submission" for node in nodes
+        )
+        if classes["valid"] or classes["rule_violation"] or submits_nothing:
+            return 0
+        counts = ", ".join(f"{count} {name}" for name, count in classes.most_common()) or "none was taken"
+        hint = shlex.join(["aira-bench", "status", self._name, *self._options()])
+        report(NothingScored(f"No step of run {self._name} has a score ({counts}).", hint=hint))
+        return BudgetExceeded.exit_code if self._display.spent else NothingScored.exit_code
+
+    def _tell_spent(self) -> None:
+        from aira_bench.terminal import tell
+
+        for seed, said in sorted(self._display.spent.items()):
+            tell(f"aira-bench: seed {seed} {said}")
+
+    def _way_on(self) -> str | None:
+        """The command that goes on with the run; None where there is none, or its end is recorded."""
+        from aira_bench.record.sealing import is_closed
+
+        try:
+            if all(self._is_over().values()) and is_closed(self._folder):
+                return None
+        except (RunStateError, MachineError, Unacceptable, OSError):
+            return None  # there is no run yet, or none that could go on
+        runtime = self._args.runtime
+        asked = ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []
+        said = {"--trust-agent": "trust_agent", "--accept-changes": "accept_changes"}
+        asked += [option for option, name in said.items() if getattr(self._args, name, False)]  # of `resume` alone
+        return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
+
+    def _is_over(self) -> dict[int, bool]:
+        """Whether each seed has ended, by the end of its journal: a long one is not read whole while a user waits."""
+        return {seed: _ENDED in _tail(self._folder.seed(seed).journal) for seed in self._folder.manifest.plan.seeds}
+
+    def _options(self) -> list[str]:
+        return ["--runs", str(self._args.runs)] if self._args.runs is not None else []
+
+
+def _tail(path: Path) -> bytes:
+    """The last line or so of a journal; nothing of one that is not there."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return file.read().rstrip(b"\n").rpartition(b"\n")[2]
+    except OSError:
+        return b""
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    several = [str(seed) for seed in seeds]
+    return f"seed {several[0]}" if len(several) == 1 else f"seeds {', '.join(several)}"
+
+
+def show_board(folder: "RunFolder", *, as_json: bool) -> None:
+    """Print the board of one run and the next commands to type."""
+    from aira_bench.boards.board import build_tables
+    from aira_bench.boards.formats import print_tables, records
+    from aira_bench.keys import KeyFolder
+    from aira_bench.paths import host_paths
+    from aira_bench.terminal import say, say_json
+
+    tables = build_tables([folder], KeyFolder(host_paths().keys).ring())
+    if as_json:
+        say_json({"run": folder.path.name, "path": str(folder.path), "board": records(tables)})
+        return
+    print_tables(tables)
+    name = folder.path.name
+    say()
+    say(f"Run folder: {folder.path}")
+    say(f"Next:  aira-bench status {name}      every step: class, fitness, why it failed")
+    if any(row.validation and not row.confirmed for table in tables for row in table.rows):
+        say(f"       aira-bench confirm {name}      its submissions once more, on fresh hidden data")
+    say("       aira-bench leaderboard      all runs, also as CSV, JSON and Markdown")
+    say("       aira-bench run --help       other agents, tasks, scaffolds and budgets")

@@ -1,0 +1,53 @@
+"""How much longer than alone work takes on a slot's cores, because others use them, and what is fair under that.
+
+A `train.py` trains for seconds of its own wall clock. Where others take half of its cores, these seconds hold half of
+the training, and its score says something about the neighbours. So a script is told as many times more seconds as work
+takes longer, and what was trained in the end must have had what the budget means: on average, its cores for as long as
+alone. A training that had less or more is done again with what was seen, and never scored. Nothing in a container
+makes its cores busy with the work of others, so no script chooses what it is told.
+
+On a GPU no script is told more: its device is its own, and what others take of the cores changes little or makes the
+training unfair.
+
+Not covered: how time that others took is measured (`aira_bench.sandbox.core_share`).
+"""
+
+from dataclasses import dataclass
+
+from aira_bench.sandbox.core_share import MOST_TIMES
+from aira_bench.sandbox.sandbox import StepOutcome
+
+FAIR_SHARE, FAIR_SHARE_ON_GPU = 0.2, 0.1
+"""Of the budget: by how much less or more than it a training may have had its cores."""
+_NOTICED = 1.15
+"""Work that takes less than so many times longer is told nothing; a machine at rest has some 1.02."""
+_TELLING_S = 2.0
+"""Wall seconds below which the neighbours of a container say little."""
+
+
+@dataclass
+class Pace:
+    """What one slot's containers saw last."""
+
+    stretch: float = 1.0
+    """How many times longer than alone work takes; 1 where that is hardly more."""
+
+    def saw(self, wall_s: float, lost_s: float) -> None:
+        """Learn from a container, or from several that took turns."""
+        if wall_s >= _TELLING_S:
+            seen = min(wall_s / max(wall_s - lost_s, wall_s / MOST_TIMES), MOST_TIMES)
+            self.stretch = seen if seen > _NOTICED else 1.0
+
+
+def missed_s(outcome: StepOutcome, stretch: float) -> float:
+    """Return the seconds of its cores that a training had less than it should; below 0, more.
+
+    A script that was told `stretch` times its budget should lose all but one part in `stretch` of its time.
+    """
+    return outcome.lost_s - outcome.wall_s * (1 - 1 / stretch)
+
+
+def was_fair(outcome: StepOutcome, stretch: float, budget_s: float, *, gpu: bool) -> bool:
+    """Whether a training had its cores for about as long as its budget means."""
+    share = FAIR_SHARE_ON_GPU if gpu else FAIR_SHARE
+    return abs(missed_s(outcome, stretch)) <= share * budget_s

@@ -1,0 +1,18 @@
+"""A sample of the faults that `make faults` tries: every family, and one of each kind at least."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("all_faults.py")
+EACH = 12
+"""Of each family: some twenty seconds on one core."""
+
+
+def test_a_sample_of_all_faults_ends_in_the_undisturbed_tree() -> None:
+    command = [sys.executable, str(SCRIPT), "--sample", str(EACH), "--draw", os.environ.get("AIRA_DRAW", "1")]
+    done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "| all |" in done.stdout
+    assert ", 0 failed, " in done.stdout

@@ -1,0 +1,51 @@
+"""The whole command line on a played machine (tests/played_host.py), as a process of its own that takes real signals.
+
+By hand, with AIRA_HOME and AIRA_RUNS set:
+
+    python tests/played_run.py run --agent noop --task mad-2p --profile cpu
+
+`AIRA_PLAYED_STEP_S` is how long a solution runs, in real seconds, whatever happens.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from aira_bench import __main__
+from aira_bench.paths import host_paths
+from aira_bench.runs import connect
+from aira_bench.runs.host import Host
+from aira_bench.tasks.download import Transfer
+from aira_bench.testing import Call, Done
+from played_host import played_host, played_sandbox, solve
+
+
+def solve_slowly(call: Call) -> Done:
+    """A solution that takes its time."""
+    if call.command[-1] == "pass":
+        return Done()
+    ends_s = time.monotonic() + float(os.environ.get("AIRA_PLAYED_STEP_S", "0"))
+    while time.monotonic() < ends_s:
+        time.sleep(0.05)
+    lines = call.files["solution.py"].decode().splitlines()
+    return solve(call) if any(line.startswith("ARCHITECTURE") for line in lines) else Done()
+
+
+def connect_host(
+    runs: Path | None = None,
+    runtime: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    transfer: Callable[[Transfer], None] = lambda transfer: None,
+) -> Host:
+    """A machine whose containers are functions of this process."""
+    return replace(played_host(Path(), played_sandbox(agent=solve_slowly)), paths=host_paths(runs), transfer=transfer)
+
+
+if __name__ == "__main__":
+    connect.connect_host = connect_host
+    __main__.main()
