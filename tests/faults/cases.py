@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.sealing import is_closed
 from faults.command import Ended, Place, Setting, call
 from faults.engine_faults import Meeting
 from faults.injector import Kind, Point
@@ -102,6 +104,8 @@ def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
         problem = _problem_of(ended, first=len(statuses) == 1)
         if problem or ended.status == 0:
             break
+        if ended.status == STOPPED and "aira-bench resume" not in ended.last_line and _is_over(place):
+            break  # stopped while it showed what came of it
         arguments, problem = _next(ended, arguments, scenario, place)
         setting = scenario.well
         _let_time_pass(place)
@@ -111,6 +115,11 @@ def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
         problem = "it leads nowhere"
     difference = Difference() if problem else compare(place, scenario.tree)
     return Finding(case, tuple(statuses), difference, problem and f"{problem} (said: {ended.said[-2000:]!r})")
+
+
+def _is_over(place: Place) -> bool:
+    folder = RunFolder(place.runs / NAME)
+    return (folder.path / "manifest.json").exists() and is_closed(folder)
 
 
 def _let_time_pass(place: Place) -> None:
