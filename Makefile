@@ -14,11 +14,12 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 SHORT := sed -u -n -e 's/^ *Downloading/  downloading/p' -e 's/^\(Installing collected packages\).*/  installing/p'
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test search faults faults-containers check images doctor lock clean engine
+.PHONY: help demo test test-pythons search faults faults-containers check images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '2,4s/^# *//p' Makefile; echo "  make check   lint, format, types and spelling"; echo "  make images  build the cpu images"
+	@sed -n '2,4s/^# *//p' Makefile; echo "  make check   lint, format, types and spelling"; echo "  make images  build the cpu images"; \
+	    echo "  make gpu-check  measure everything on a GPU, without containers"
 
 demo: $(VENV)/installed engine
 	@if [ -e runs/demo/manifest.json ]; then \
@@ -44,12 +45,21 @@ faults: $(VENV)/installed
 faults-containers: $(VENV)/installed images
 	$(BIN)/python tests/faults/containers/container_faults.py
 
+# On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
+PYTHONS ?= python3.12 python3.13
+test-pythons:
+	tests/pythons.sh $(PYTHONS)
+
 check: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/typos
 	$(BIN)/mypy --config-file= --strict --no-namespace-packages harness/aira_bench/authoring/templates/task/*.py
+
+# For ten minutes on a GPU: the machine's own Python, as it is. GPU_CHECK="--stages mad --limit 300" and the like.
+gpu-check:
+	$(PYTHON) bench/gpu_check.py --out gpu-check $(GPU_CHECK)
 
 images: $(VENV)/installed engine
 	$(BIN)/aira-bench images build

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from aira_kernels import backend
+from aira_kernels.attention import RotaryTable
 from aira_kernels.backend import BACKENDS, Backend, BackendError
 from aira_kernels.probes import Operation
 from aira_kernels.ssd import ssd_chunked, ssd_sequential
@@ -82,6 +83,8 @@ def gpu_problems(device: torch.device) -> Iterator[Problem]:
     def leaf(*shape: int, dtype: torch.dtype) -> Tensor:
         return random_leaf(*shape, device=device, dtype=dtype)
 
+    yield Problem("rotary_attention", "MAD", full, (leaf(128, 127, 3, 16, 8, dtype=full),))
+    yield Problem("layer_norm", "MAD", full, (leaf(128, 127, 128, dtype=full), *(leaf(128, dtype=full) for _ in "wb")))
     sizes = {"MAD": (128, 127, 4, 64), "1B": (1, 8192, 64, 128), "3B": (1, 8192, 96, 256)}
     for size, (batch, length, heads, state) in sizes.items():
         for dtype in (full, half) if size == "MAD" else (half,):
@@ -102,6 +105,12 @@ def caller(function: Callable[..., Tensor], problem: Problem) -> Callable[..., T
         return lambda *inputs: function(*inputs, 64)
     if problem.operation == "norm":
         return lambda x, weight, gate: function(x, weight, 1e-5, gate)
+    if problem.operation == "layer_norm":
+        return lambda x, weight, bias: function(x, weight, bias, 1e-5)
+    if problem.operation == "rotary_attention":
+        (packed,) = problem.inputs
+        tables = RotaryTable(packed.shape[4]).tables(packed.shape[1], packed)
+        return lambda packed: function(packed, *tables)
     return function
 
 
@@ -111,7 +120,8 @@ def implementations(problem: Problem, device: torch.device) -> tuple[dict[str, C
     missing: list[str] = []
     order: tuple[Backend, ...] = ("reference", *(name for name in BACKENDS if name not in ("auto", "reference")))
     functions: Mapping[str, Callable[..., Tensor]] = {
-        "scan": backend.scan, "convolution": backend.convolution, "norm": backend.norm, "attention": backend.attention
+        "scan": backend.scan, "convolution": backend.convolution, "norm": backend.norm,
+        "layer_norm": backend.layer_norm, "attention": backend.attention, "rotary_attention": backend.rotary_attention,
     }  # fmt: skip
     for requested in order:
         try:

@@ -233,6 +233,7 @@ def test_no_built_in_name_is_a_reference(name: str) -> None:
 def test_the_path_of_a_file_is_made_absolute_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute_reference("sub/mine.py:P") == f"{tmp_path}/sub/mine.py:P"
+    assert absolute_reference("cards/mine.toml") == f"{tmp_path}/cards/mine.toml", "a run may be resumed elsewhere"
     for name in ("mine:P", "greedy", f"{tmp_path}/mine.py:P", "script:mine.py", "a.py"):
         assert absolute_reference(name) == name
 

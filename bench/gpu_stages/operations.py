@@ -1,4 +1,4 @@
-"""Stage 6: the primitives' operations, ours and the packages' that are here, beside the reference; share of the roof."""
+"""Stage 6: the primitives' operations, ours and the packages' that are here, beside the reference and the roof."""
 
 import torch
 

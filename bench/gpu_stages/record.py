@@ -4,7 +4,7 @@ Not covered: which stages there are and how long they may take (`gpu_check`).
 """
 
 import json
-import os
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +45,6 @@ class Record:
             first = (str(error).splitlines() or [""])[0]
             self.errors.append(f"{what}: {type(error).__name__}: {first}")
             print(f"failed: {self.errors[-1]}", flush=True)
-            import traceback
-
             traceback.print_exc()
             self._write()
             return False
@@ -56,7 +54,7 @@ class Record:
         found = {"toy": self.toy, "rows": self.rows, "errors": self.errors, "details": self.details}
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(found, indent=1))
-        os.replace(partial, self.path)
+        partial.replace(self.path)
 
 
 def device() -> torch.device:

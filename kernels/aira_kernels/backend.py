@@ -1,7 +1,8 @@
 """Who computes what: the one selector of the primitives' inner operations.
 
 Six operations have more than one implementation: the SSD "scan", the "convolution" with SiLU, the (gated) RMS "norm",
-the "layer_norm", causal "attention", and "rotary_attention" over the small heads of a search. A backend names one for each:
+the "layer_norm", causal "attention", and "rotary_attention" over the small heads of a search. A backend names one for
+each:
 
 | backend   | scan, norm     | convolution   | layer_norm    | rotary_attention | attention   |
 |-----------|----------------|---------------|---------------|------------------|-------------|

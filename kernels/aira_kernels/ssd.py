@@ -73,8 +73,8 @@ def ssd_reference(
         chunk: positions a chunk, at least 1.
 
     Returns:
-        y of shape (B, L, H, P), in x's type. Steps and rates may come in a wider one, as autocast makes them; all is then
-        computed in that.
+        y of shape (B, L, H, P), in x's type. Steps and rates may come in a wider one, as autocast makes them; all is
+        then computed in that.
 
     Raises:
         ValueError: the groups do not divide the heads.

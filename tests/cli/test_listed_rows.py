@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from aira_bench.cli.tables import print_rows
 from aira_bench.hardware import Gpu, Hardware, this_machine, usable_cores
@@ -136,3 +137,40 @@ def test_a_machine_without_the_driver_has_no_gpu_and_some_cores(
     assert machine.cores == len(usable_cores()) >= 1
     assert machine.memory_mib > 100
     assert Hardware("x", 1, 1, ()).label == "x"
+
+
+def in_a_window(monkeypatch: pytest.MonkeyPatch, columns: int, rows: list[dict[str, Any]]) -> list[str]:
+    """What is shown where stdout is a terminal of so many columns."""
+    out = io.StringIO()
+    console = Console(file=out, width=columns, force_terminal=True, color_system=None, highlight=False, markup=False)
+    monkeypatch.setattr("aira_bench.cli.tables.results_console", lambda: console)
+    print_rows(rows, empty="")
+    return out.getvalue().splitlines()
+
+
+RUNS = [
+    {"run": f"evolution-mad-2p-cpu-{number}", "state": "finished", "record": "signed by 2d3dadad6e13fd81 (this machine)",
+     "agent": "evolution", "task": "mad-2p", "profile": "cpu", "synthetic": False, "seeds": "10/10", "steps": 5000,
+     "valid": 4321, "infra errors": 0, "tokens": "-", "cost": None}
+    for number in range(2)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [20, 30, 80])
+def test_a_window_too_narrow_for_the_columns_has_one_value_a_line(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """At 80 columns the list of runs was three letters wide a column, at 30 one."""
+    lines = in_a_window(monkeypatch, columns, RUNS)
+    assert all(len(line) <= columns for line in lines)
+    for part in ("  state: finished", "  task: mad-2p", "  steps: 5000"):
+        assert [line.rstrip() for line in lines].count(part) == 2
+    assert not any("tokens" in line or "cost" in line for line in lines), "what says nothing is left out"
+
+
+def test_a_window_wide_enough_has_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = in_a_window(monkeypatch, 200, RUNS)
+    assert len(lines) == 3
+    assert lines[0].split()[:3] == ["run", "state", "record"]
+    few = [{"seed": 0, "step": 7, "class": "valid", "reason": "a long sentence that wraps " * 4}]
+    assert in_a_window(monkeypatch, 60, few)[0].split() == ["seed", "step", "class", "reason"]

@@ -124,8 +124,11 @@ def try_all(found: Catalog, cases: Sequence[Case], scratch: Path, workers: int, 
 
 def _work(found: Catalog, cases: Sequence[tuple[int, Case]], scratch: Path, port: int) -> None:
     scratch.mkdir()
+    driver = os.getppid()
     with (scratch / "findings").open("w") as file:
         for number, case in cases:
+            if os.getppid() != driver:  # it was stopped, and nobody reads the findings
+                return
             place = Place(scratch / "case", port)
             finding = try_case(case, found.scenarios[case.scenario], place)
             file.write(json.dumps([number, finding.to_json()]) + "\n")

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.sealing import is_closed
 from faults.command import Ended, Place, Setting, call
 from faults.engine_faults import Meeting
 from faults.injector import Kind, Point
@@ -102,6 +104,8 @@ def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
         problem = _problem_of(ended, first=len(statuses) == 1)
         if problem or ended.status == 0:
             break
+        if ended.status == STOPPED and "aira-bench resume" not in ended.last_line and _is_over(place):
+            break  # stopped while it showed what came of it
         arguments, problem = _next(ended, arguments, scenario, place)
         setting = scenario.well
         _let_time_pass(place)
@@ -110,7 +114,12 @@ def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
     else:
         problem = "it leads nowhere"
     difference = Difference() if problem else compare(place, scenario.tree)
-    return Finding(case, tuple(statuses), difference, problem and f"{problem} (said: {ended.said[-600:]!r})")
+    return Finding(case, tuple(statuses), difference, problem and f"{problem} (said: {ended.said[-2000:]!r})")
+
+
+def _is_over(place: Place) -> bool:
+    folder = RunFolder(place.runs / NAME)
+    return (folder.path / "manifest.json").exists() and is_closed(folder)
 
 
 def _let_time_pass(place: Place) -> None:
@@ -176,7 +185,7 @@ def file_cases(scenario: Scenario, family: Family, kinds: Iterable[Kind] | None 
     """
     read: set[tuple[str, str]] = set()
     for point in scenario.ended.points:
-        if not (point.path.startswith(("home", "runs")) and "home/config" not in point.path):
+        if not (point.path.startswith(("home", "runs", "leases")) and "home/config" not in point.path):
             continue
         if point.only_reads:
             if (point.call, point.path) in read:

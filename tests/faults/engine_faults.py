@@ -56,6 +56,7 @@ class FaultySandbox(ProbedSandbox):
 
     seen: list[EnginePoint] = field(default_factory=list)
     struck: bool = False
+    caretaker: None = None
 
     def prepare(self, spec: ContainerSpec) -> InMemoryContainer:
         self.before("prepare", spec.role)

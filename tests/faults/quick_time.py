@@ -16,7 +16,7 @@ _SHORT_S, _A_WHILE_S = 0.05, 300.0
 _waited: "weakref.WeakKeyDictionary[threading.Thread, float]" = weakref.WeakKeyDictionary()
 """When each thread was waited for first."""
 _real_sleep, _real_monotonic = time.sleep, time.monotonic
-_real_event_wait, _real_join = threading.Event.wait, threading.Thread.join
+_real_wait, _real_join = threading.Condition.wait, threading.Thread.join
 _skipped_s = 0.0
 _lock = threading.Lock()
 
@@ -24,7 +24,7 @@ _lock = threading.Lock()
 def install() -> None:
     """Put quick functions in the places of this process's slow ones."""
     time.sleep, time.monotonic = _sleep, _monotonic
-    threading.Event.wait, threading.Thread.join = _event_wait, _join  # type: ignore[method-assign]
+    threading.Condition.wait, threading.Thread.join = _wait, _join  # type: ignore[method-assign]
 
 
 def _skip(seconds: float) -> None:
@@ -42,13 +42,13 @@ def _sleep(seconds: float) -> None:
     _skip(max(seconds - _SHORT_S / 10, 0.0))
 
 
-def _event_wait(event: threading.Event, timeout: float | None = None) -> bool:
+def _wait(condition: threading.Condition, timeout: float | None = None) -> bool:
+    """Of conditions, and of events, which wait for one."""
     if timeout is None or timeout <= _SHORT_S:
-        return _real_event_wait(event, timeout)
-    real_s = min(timeout, _SHORT_S)
-    happened = _real_event_wait(event, real_s)
+        return _real_wait(condition, timeout)
+    happened = _real_wait(condition, _SHORT_S)
     if not happened:
-        _skip(timeout - real_s)
+        _skip(timeout - _SHORT_S)
     return happened
 
 

@@ -5,14 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).with_name("all_faults.py")
-EACH = 12
-"""Of each family: some twenty seconds on one core."""
+EACH = 1
+"""Of each family, where one of each kind is not more: some 50 faults, twenty seconds on two idle cores."""
 
 
+@pytest.mark.timeout(900)
 def test_a_sample_of_all_faults_ends_in_the_undisturbed_tree() -> None:
     command = [sys.executable, str(SCRIPT), "--sample", str(EACH), "--draw", os.environ.get("AIRA_DRAW", "1")]
-    done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "| all |" in done.stdout
     assert ", 0 failed, " in done.stdout

@@ -104,6 +104,17 @@ def test_nothing_is_built_from_source_on_the_host(small: Flavour, offered: Path,
     assert not ran.exists()
 
 
+def test_a_pip_that_lies_in_the_current_folder_is_not_run(
+    small: Flavour, offered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python looks there first for what `-m` names; it may be a stranger's task folder."""
+    (tmp_path / "pip.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    offer(offered, "seasons", "1.0")
+    assert pins(small, "agent", agent=("seasons",)) == ("seasons==1.0",)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_wheels_for_another_machine_do_not_count(small: Flavour, offered: Path) -> None:
     offer(offered, "fast", "1.0", "cp312-cp312-manylinux_2_17_x86_64")
     offer(offered, "fast", "0.9", "cp311-cp311-macosx_11_0_arm64")

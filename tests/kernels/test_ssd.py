@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aira_kernels.ssd import ssd_chunked, ssd_sequential
+from aira_kernels.ssd import ssd_chunked, ssd_reference, ssd_sequential
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -63,3 +63,18 @@ def test_the_chunk_size_changes_rounding_only() -> None:
     reference = ssd_chunked(*inputs, 50)
     for chunk in (1, 7, 16, 49, 64):
         torch.testing.assert_close(ssd_chunked(*inputs, chunk), reference, rtol=1e-11, atol=1e-11)
+
+
+def test_the_reference_takes_steps_in_a_wider_type_as_the_kernels_do() -> None:
+    """Mixed as autocast makes them, but outside of it: the kernels' benchmark compares them so."""
+    x, dt, decay, b, c = (tensor.detach() for tensor in _inputs(70, 1.0))
+    b, c = b[:, :, None], c[:, :, None]
+    narrow = [part.bfloat16() for part in (x, b, c)]
+    y = ssd_reference(narrow[0], dt.float(), decay.float(), narrow[1], narrow[2], torch.ones(3), 16)
+    assert y.dtype == torch.bfloat16
+    rounded = [part.double() for part in narrow]
+    exact = ssd_reference(
+        rounded[0], dt.float().double(), decay.float().double(), rounded[1], rounded[2],
+        torch.ones(3, dtype=torch.float64), 16,
+    )  # fmt: skip
+    assert (y.double() - exact).abs().max() <= 4e-3 * exact.abs().max()

@@ -305,3 +305,19 @@ def test_a_start_that_dies_before_its_manifest_leaves_no_run(tmp_path: Path) -> 
         run(replace(host, world=Nameless()), request())
     assert list(host.paths.runs.iterdir()) == []
     assert record_of(host, run(host, request())).closed
+
+
+def test_submissions_are_confirmed_in_all_slots_at_once(tmp_path: Path) -> None:
+    """Each judge answers when both have been asked; one after the other they would wait for ever."""
+    sandbox = played_sandbox()
+    host = played_host(tmp_path, sandbox)
+    folder = run(host, request(seeds=(0, 1), concurrency=2))
+    together = threading.Barrier(2, timeout=20)
+
+    def judge(asked: bytes) -> bytes:
+        together.wait()
+        return score(asked)
+
+    sandbox.responders = {"judge": judge}
+    assert confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None) == []
+    assert [len(seed.confirmed) for seed in record_of(host, folder).seeds] == [1, 1]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.hardware import usable_cores
+from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox import core_share
 from aira_bench.sandbox.core_share import (
     MOST_PLUS_S,
@@ -22,7 +23,8 @@ from aira_bench.sandbox.core_share import (
     lost_s,
     wall_limit_s,
 )
-from aira_bench.sandbox.sandbox import Starved
+from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Starved
 from aira_contract.core_time import idle_s
 
 shares = st.floats(0, 1)
@@ -184,3 +186,31 @@ def test_idle_time_is_told_for_cores_that_exist_and_no_others(tmp_path: Path) ->
     assert idle_s([0, 1], stat) == 4.0
     stat.write_text("cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n")
     assert idle_s([0], stat) is None, "a stand-in that never changes would read as a core that others fill"
+
+
+WORK = "import time\nwhile time.process_time() < {}: pass"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("code", "ended"), [(WORK.format(2.0), "exited"), (WORK.format(9.0), "timeout"), ("import time; time.sleep(99)", "timeout")]
+)  # fmt: skip
+def test_a_container_beside_busy_neighbours_has_its_time_and_no_more(
+    code: str, ended: str, sandbox: DockerSandbox, images: ImageSet, spinners: list[Spinner], tmp_path: Path
+) -> None:
+    """Of three seconds of its core; by the wall's clock its neighbours would have left it one or less."""
+    core = usable_cores()[-1]
+    spec = ContainerSpec(images.agent, "agent", f"share-{os.getpid()}", Limits(memory_mib=256, cpus=(core,)))
+    container = sandbox.prepare(spec)
+    spinners += [Spinner(core, SPIN) for _ in range(2)]
+    try:
+        outcome = container.run(["python3", "-c", code], files={}, timeout_s=3.0, artifacts=[], destination=tmp_path)
+    finally:
+        container.close()
+    assert outcome.ended == ended
+    worked_s = outcome.wall_s - outcome.lost_s
+    if "sleep" in code:
+        assert outcome.lost_s < 0.5 * outcome.wall_s, "it wanted no core but to begin"
+    else:
+        assert outcome.lost_s > 0.3 * outcome.wall_s
+    assert worked_s < 5.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.docker_engine.endpoint import find_endpoint
+from aira_bench.docker_engine.endpoint import find_engine
 from aira_bench.errors import PrerequisiteError
 
 PEM = ("ca", "cert", "key")
@@ -38,7 +38,7 @@ def use(config: Path, name: str) -> None:
 
 
 def address(config: Path, **environ: str) -> object:
-    return find_endpoint({"HOME": str(config.parent)} | environ).settings.get("base_url")
+    return find_engine({"HOME": str(config.parent)} | environ).settings.get("base_url")
 
 
 def test_the_order_is_the_docker_commands(config: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_order_is_the_docker_commands(config: Path) -> None:
 
 def test_a_context_over_tls_has_its_certificates(config: Path) -> None:
     context(config, "lab", {"Host": "tcp://lab.example:2376", "SkipTLSVerify": False}, PEM)
-    settings = find_endpoint({"HOME": str(config.parent), "DOCKER_CONTEXT": "lab"}).settings
+    settings = find_engine({"HOME": str(config.parent), "DOCKER_CONTEXT": "lab"}).settings
     assert settings["base_url"] == "https://lab.example:2376"
     ca, cert, key = (str(next(config.rglob(f"{each}.pem"))) for each in PEM)
     assert settings["tls"].ca_cert == ca
@@ -124,7 +124,7 @@ def test_an_engine_is_reached_by_a_context_of_the_docker_command(config: Path, m
     monkeypatch.setenv("DOCKER_CONFIG", str(config))
     for command in (["create", "mine", "--docker", "host=unix:///var/run/docker.sock"], ["use", "mine"]):
         subprocess.run(["docker", "context", *command], check=True, capture_output=True, env=dict(os.environ))
-    assert find_endpoint(os.environ).named_by == "Docker context 'mine'"
+    assert find_engine(os.environ).named_by == "Docker context 'mine'"
     engine = DockerEngine.connect()
     assert engine.info().version
     engine.close()

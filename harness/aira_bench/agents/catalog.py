@@ -170,14 +170,27 @@ def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
     return LlmAgent(plan.agent, ReplaySource(folder), memory=plan.memory == "paper")
 
 
-def agent_rows() -> list[AgentRow]:
-    """Return every agent that can be named, with what is missing to use it."""
+def agent_rows(faults: list[UsageError] | None = None) -> list[AgentRow]:
+    """Return every agent that can be named, with what is missing to use it.
+
+    Args:
+        faults: takes what is wrong with each card that cannot be read, which then has no row.
+
+    Raises:
+        UsageError: a card cannot be read, and there is no list to name it in.
+    """
     searchers = [
         AgentRow(agent.name, "searcher", agent.describe(), missing=agent.missing()) for agent in SEARCHERS.values()
     ]
     models = []
     for name in card_names(os.environ):
-        card = find_card(name, os.environ)
+        try:
+            card = find_card(name, os.environ)
+        except UsageError as error:
+            if faults is None:
+                raise
+            faults.append(error)
+            continue
         price = "unknown"
         if card.prices and card.prices.usd_per_mtok_input is not None and card.prices.usd_per_mtok_output is not None:
             price = f"{card.prices.usd_per_mtok_input:g} / {card.prices.usd_per_mtok_output:g} ({card.prices.as_of})"

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar, get_args
 
 from aira_bench.agents.catalog import AGENTS, AgentOptions
 from aira_bench.authoring.findings import CheckFailed, Finding, Tell
+from aira_bench.authoring.time_cap import CAP_S, at_most
 from aira_bench.errors import AiraError
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.extensions import find_extension, group_of, installed, is_reference
@@ -42,7 +43,8 @@ def kind_of(name: str) -> CheckedKind | None:
     try:
         extension = find_extension("agent", name, ())
         assert extension is not None
-        found = extension.load()
+        with at_most(CAP_S, f"importing {name}"):
+            found = extension.load()
     except AiraError as error:
         raise CheckFailed(error.message, hint=error.hint) from error
     if inspect.isroutine(found):
@@ -88,7 +90,7 @@ def offered_by(folder: Path) -> list[tuple[CheckedKind, str]]:
     return found
 
 
-def check_extension(name: str, kind: CheckedKind, task: str, tell: Tell) -> None:
+def check_extension(name: str, kind: CheckedKind, task: str, tell: Tell, cap_s: float = CAP_S) -> None:
     """Make an agent or a scaffold as a run would, and try it.
 
     Args:
@@ -96,29 +98,33 @@ def check_extension(name: str, kind: CheckedKind, task: str, tell: Tell) -> None
         kind: of it.
         task: of which an agent is told.
         tell: told of each sentence that holds.
+        cap_s: for making it, and for each sentence.
 
     Raises:
-        CheckFailed: it cannot be made, or one of the sentences does not hold.
+        CheckFailed: it cannot be made, one of the sentences does not hold, or the time was not enough.
     """
     try:
         if kind == "agent":
-            agent = AGENTS.make(name, options=AgentOptions())
-            _try(name, AGENT_CHECKS, AgentOnTask(agent, brief_of(task)), f"on {task}", tell)
+            with at_most(cap_s, f"making {name}"):
+                agent = AGENTS.make(name, options=AgentOptions())
+            _try(name, AGENT_CHECKS, AgentOnTask(agent, brief_of(task)), f"on {task}", tell, cap_s)
             return
         for lower, better in ((False, "higher"), (True, "lower")):
-            policy = SCAFFOLDS.make(name, steps=_STEPS, lower_is_better=lower)
-            _try(name, POLICY_CHECKS, policy, f"where {better} is better", tell)
+            with at_most(cap_s, f"making {name}"):
+                policy = SCAFFOLDS.make(name, steps=_STEPS, lower_is_better=lower)
+            _try(name, POLICY_CHECKS, policy, f"where {better} is better", tell, cap_s)
     except CheckFailed:
         raise
     except AiraError as error:
         raise CheckFailed(error.message, hint=error.hint) from error
 
 
-def _try(name: str, checks: Sequence[Check[Subject]], subject: Subject, where: str, tell: Tell) -> None:
+def _try(name: str, checks: Sequence[Check[Subject]], subject: Subject, where: str, tell: Tell, cap_s: float) -> None:
     failures = []
     for check in checks:
         try:
-            check(subject)
+            with at_most(cap_s, f"{name}, asked whether {check.sentence},"):
+                check(subject)
         except Nonconforming as error:
             failures.append(str(error))
         else:

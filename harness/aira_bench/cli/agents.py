@@ -6,6 +6,8 @@ from aira_bench.cli.options import SUB_FORMAT, add_json
 
 _EPILOG = """example:
   aira-bench agents
+
+A card that cannot be read is left out: one line says which and why, and the exit status is 2.
 """
 
 
@@ -22,9 +24,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """List the agents that can be named, with what is missing to use each."""
     from aira_bench.agents.catalog import agent_rows
+    from aira_bench.cli.options import report_faults
     from aira_bench.cli.tables import print_rows
+    from aira_bench.errors import UsageError
     from aira_bench.terminal import say_json
 
+    faults: list[UsageError] = []
     rows = [
         {
             "agent": row.name,
@@ -33,10 +38,10 @@ def handle(args: argparse.Namespace) -> int:
             "USD per million tokens in / out": row.prices,
             "missing": list(row.missing),
         }
-        for row in agent_rows()
+        for row in agent_rows(faults)
     ]
     if args.json:
         say_json(rows)
     else:
         print_rows(rows, empty="No agents are installed.")
-    return 0
+    return report_faults(faults)

@@ -49,7 +49,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--solution", type=Path, metavar="FILE.py", help="a program that leaves the task's artifact")
     parser.add_argument("--task", default="mad-2p", help="what an agent is told of (default: mad-2p)")
     parser.add_argument("--files-only", action="store_true", help="look at files and run nothing")
-    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="a cap on each script (default: the task's)")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="a cap on each script (default: the task's), or on each call of an agent or scaffold (default: 60)",
+    )
     add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
@@ -83,6 +88,7 @@ def _check(args: argparse.Namespace, tell: "Callable[[Finding], None]") -> tuple
     """What was checked, its score where it has one, and the next command."""
     from aira_bench.authoring.card_check import check_card
     from aira_bench.authoring.extension_check import check_extension, kind_of, offered_by
+    from aira_bench.authoring.time_cap import CAP_S
     from aira_bench.errors import UsageError
     from aira_bench.tasks.task import names_folder
 
@@ -100,7 +106,7 @@ def _check(args: argparse.Namespace, tell: "Callable[[Finding], None]") -> tuple
         offered = [(kind, args.path)]
     used = {"agent": "evolution"}
     for kind, name in offered:
-        check_extension(name, kind, args.task, tell)
+        check_extension(name, kind, args.task, tell, args.timeout or CAP_S)
         used[kind] = name
     options = [part for kind, name in used.items() for part in (f"--{kind}", name)]
     return args.path, None, shlex.join(["aira-bench", "run", *options, *trial])

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import report
 from aira_bench.cli.stopping import current
-from aira_bench.errors import AiraError, BudgetExceeded, NothingScored, RunStateError
+from aira_bench.errors import AiraError, BudgetExceeded, MachineError, NothingScored, RunStateError, SandboxError
+from aira_bench.files import Unacceptable
+from aira_bench.machine_failures import machine_failure
 
 if TYPE_CHECKING:
     from aira_bench.cli.display import RunDisplay
@@ -58,11 +60,23 @@ class RunEnding:
         except Stopped:
             raise KeyboardInterrupt from None
         except AiraError as error:
-            if not self._display.halted:
+            if self._display.halted:
+                return self._halted(error)
+            raise self._with_way_on(error) from error
+        except (OSError, MemoryError, RuntimeError) as error:
+            machine = machine_failure(error)
+            if machine is None:
                 raise
-            return self._halted(error)
+            raise self._with_way_on(machine) from error
         show_board(self._folder, as_json=self._args.json)
         return self._scored()
+
+    def _with_way_on(self, error: AiraError) -> AiraError:
+        """An error from outside all seeds; where it left a run that can go on, it says how."""
+        if not isinstance(error, MachineError | SandboxError) or (way_on := self._way_on()) is None:
+            return error
+        error.hint = f"{error.hint}, then {way_on}" if error.hint else way_on
+        return error
 
     def _halted(self, error: AiraError) -> int:
         """Show what the other seeds came to, and last which halted, for what, and how to go on."""
@@ -103,11 +117,13 @@ class RunEnding:
             tell(f"aira-bench: seed {seed} {said}")
 
     def _way_on(self) -> str | None:
-        """The command that goes on with the run; None where there is none, or all of its seeds have ended."""
+        """The command that goes on with the run; None where there is none, or its end is recorded."""
+        from aira_bench.record.sealing import is_closed
+
         try:
-            if all(self._is_over().values()):
+            if all(self._is_over().values()) and is_closed(self._folder):
                 return None
-        except (RunStateError, OSError):
+        except (RunStateError, MachineError, Unacceptable, OSError):
             return None  # there is no run yet, or none that could go on
         runtime = self._args.runtime
         asked = ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []

@@ -54,7 +54,8 @@ def handle(args: argparse.Namespace) -> int:
         wanted = {tag for flavour in flavour_names() for tag in planned_images(flavour)}
         rows = [
             {"tag": image.tag, "size_mib": image.size_bytes / 2**20, "created": image.created.isoformat(" ", "minutes"),
-             "current": image.tag in wanted}
+             # A task's packages may lie over it.
+             "current": not wanted.isdisjoint((image.tag, image.tag.rpartition("-")[0]))}
             for image in engine.list_images(LABEL)
         ]  # fmt: skip
         rows += [{"tag": f"file trees of {trees.of}", "size_mib": trees.size_mib, "created": "-",

@@ -61,7 +61,10 @@ class Attachment:
         """End the connection and wake a blocked `receive`. Safe to call twice."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        # The SDK's stream only counts itself out; the descriptor is the socket's, and would wait for a collection.
-        for end in (self._stream, self._socket):
-            with contextlib.suppress(OSError):
-                end.close()
+        # The SDK's stream only counts itself out; the descriptor is the socket's, and would wait for a collection. The
+        # response goes first: a buffer in it closes itself once more when it is collected, of which Python 3.13 tells.
+        ends = (getattr(self._stream, "_response", None), self._stream, self._socket)
+        for end in ends:
+            if end is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    end.close()

@@ -27,7 +27,7 @@ _DEFAULT = "default"
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EngineAddress:
     """Where an engine answers, and who says so."""
 
     settings: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Endpoint:
         return str(self.settings.get("base_url") or "the default socket")
 
 
-def find_endpoint(environ: Mapping[str, str]) -> Endpoint:
+def find_engine(environ: Mapping[str, str]) -> EngineAddress:
     """Return the endpoint that the environment and the docker command's configuration name.
 
     Raises:
@@ -53,7 +53,7 @@ def find_endpoint(environ: Mapping[str, str]) -> Endpoint:
         with_tls = bool(environ.get("DOCKER_TLS_VERIFY")) or bool(environ.get("DOCKER_CERT_PATH"))
         _require_address(host, "DOCKER_HOST", "unset DOCKER_HOST", tls=with_tls)
         try:
-            return Endpoint(kwargs_from_env(dict(environ)), "DOCKER_HOST", "docker info   (or unset DOCKER_HOST)")
+            return EngineAddress(kwargs_from_env(dict(environ)), "DOCKER_HOST", "docker info   (or unset DOCKER_HOST)")
         except (DockerException, OSError) as error:
             raise PrerequisiteError(
                 f"DOCKER_CERT_PATH cannot be used: {error}.", hint="unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH"
@@ -63,7 +63,7 @@ def find_endpoint(environ: Mapping[str, str]) -> Endpoint:
     if not name:
         name, named_by = _current_context(folder / "config.json"), str(folder / "config.json")
     if not name or name == _DEFAULT:
-        return Endpoint({})
+        return EngineAddress({})
     return _of_context(folder, str(name), named_by)
 
 
@@ -76,7 +76,7 @@ def _current_context(config: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _of_context(folder: Path, name: str, named_by: str) -> Endpoint:
+def _of_context(folder: Path, name: str, named_by: str) -> EngineAddress:
     default = "unset DOCKER_CONTEXT" if named_by == "DOCKER_CONTEXT" else "docker context use default"
     key = hashlib.sha256(name.encode()).hexdigest()
     found = _read(folder / "contexts" / "meta" / key / "meta.json", default)
@@ -97,7 +97,7 @@ def _of_context(folder: Path, name: str, named_by: str) -> Endpoint:
         pair = (there["cert"], there["key"]) if {"cert", "key"} <= set(there) else None
         settings["tls"] = TLSConfig(client_cert=pair, ca_cert=there.get("ca"), verify=not unverified)
         settings["base_url"] = host.replace("tcp://", "https://", 1)
-    return Endpoint(settings, f"Docker context {name[:VALUE_CHARS]!r}", default)
+    return EngineAddress(settings, f"Docker context {name[:VALUE_CHARS]!r}", default)
 
 
 def _require_address(host: str, named_by: str, otherwise: str, *, tls: bool) -> None:

@@ -20,7 +20,7 @@ import requests
 from docker.errors import DockerException, ImageNotFound, NotFound
 
 from aira_bench.docker_engine.attachment import Attachment
-from aira_bench.docker_engine.endpoint import find_endpoint
+from aira_bench.docker_engine.endpoint import find_engine
 from aira_bench.docker_engine.failures import Conflict, NotDone, engine_call, unreachable
 from aira_bench.docker_engine.images import EngineImages
 from aira_bench.errors import PrerequisiteError, SandboxError
@@ -67,7 +67,7 @@ class DockerEngine(EngineImages):
         Raises:
             PrerequisiteError: no daemon answers there, this user may not use its socket, or its address is malformed.
         """
-        endpoint = find_endpoint(os.environ)
+        endpoint = find_engine(os.environ)
         try:
             api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **endpoint.settings)
         except (DockerException, requests.RequestException, OSError) as error:

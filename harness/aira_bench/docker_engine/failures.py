@@ -10,7 +10,7 @@ import requests
 import urllib3.exceptions
 from docker.errors import APIError, DockerException, NotFound
 
-from aira_bench.docker_engine.endpoint import Endpoint
+from aira_bench.docker_engine.endpoint import EngineAddress
 from aira_bench.errors import EngineAway, PrerequisiteError, SandboxError
 from aira_bench.machine_failures import machine_failure
 
@@ -61,7 +61,7 @@ def engine_call(what: str, *, missing_is_error: bool = False) -> Iterator[None]:
         ) from error
 
 
-def unreachable(error: BaseException, endpoint: Endpoint) -> PrerequisiteError:
+def unreachable(error: BaseException, endpoint: EngineAddress) -> PrerequisiteError:
     """Why no daemon answers at an endpoint, in words that say what to do."""
     causes: list[BaseException] = []
     cause: BaseException | None = error

@@ -39,7 +39,7 @@ class CheckedReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = Field(alias="schema", ge=REPORT_SCHEMA, le=REPORT_SCHEMA)
+    schema_version: int = Field(alias="schema", strict=True, ge=REPORT_SCHEMA, le=REPORT_SCHEMA)
     canonical: str | None = None
     validation: float | None = Field(default=None, allow_inf_nan=False)
     test: float = Field(allow_inf_nan=False)

@@ -46,13 +46,13 @@ def host_index() -> str:
     if os.environ.get("PIP_INDEX_URL"):
         return os.environ["PIP_INDEX_URL"].rstrip("/")
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
+        [sys.executable, "-P", "-m", "pip", "config", "get", "global.index-url"],
         capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
     )  # fmt: skip
     if done.stdout.strip():
         return done.stdout.strip().rstrip("/")
     told = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--help"],
+        [sys.executable, "-P", "-m", "pip", "download", "--help"],
         capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
     )  # fmt: skip
     default = _PIP_DEFAULT.search(told.stdout)

@@ -101,12 +101,12 @@ def download_wheels(flavour: Flavour, pins: Sequence[str], folder: Path, options
 
 
 def run_pip(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run the host's pip, with the host's settings; its output is kept.
+    """Run the host's pip, with the host's settings and no module of the current folder; its output is kept.
 
     Raises:
         PrerequisiteError: it did not end in an hour.
     """
-    command = [sys.executable, "-m", "pip", *arguments]
+    command = [sys.executable, "-P", "-m", "pip", *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:

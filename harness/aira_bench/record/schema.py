@@ -16,9 +16,9 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import Unacceptable, parse_json, spell_half_surrogates
@@ -29,9 +29,18 @@ SCHEMA: Literal[3] = 3
 """What this version writes."""
 UNNAMED: Literal[2] = 2
 """The schema of a manifest, or of a line in a signed chain, that names none."""
-ManifestSchema = Literal[1, 2, 3]
+
+
+def _a_number(found: object) -> object:
+    """Python takes `true` for 1 and 2.0 for 2, wherever values are compared."""
+    if type(found) is not int:
+        raise ValueError("a schema is a whole number")
+    return found
+
+
+ManifestSchema = Annotated[Literal[1, 2, 3], BeforeValidator(_a_number)]
 """What a manifest may name."""
-LineSchema = Literal[2, 3]
+LineSchema = Annotated[Literal[2, 3], BeforeValidator(_a_number)]
 """What a line of an event may name. Compared with nothing: it says how a line is written, not what it says."""
 Event = TypeVar("Event")
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}([a-z.]{0,5}\d{0,4})")

@@ -163,6 +163,19 @@ class Keeper:
         return self.now().isoformat()
 
 
+def is_closed(folder: RunFolder) -> bool:
+    """Whether the end of a run is recorded; it is not yet where only its seeds have ended.
+
+    Raises:
+        Unacceptable: its record cannot be read.
+    """
+    try:
+        chain = read_chain(read_file(folder.path, "record.jsonl", MOST_BYTES))
+    except FileNotFoundError:  # of schema 1
+        return True
+    return any(isinstance(event, RunEnded) for event in decode_run(chain))
+
+
 def open_run(
     folder: RunFolder, manifest: Manifest, key: MachineKey, now: Callable[[], datetime], witness: Witness
 ) -> Keeper:

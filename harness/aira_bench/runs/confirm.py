@@ -9,10 +9,12 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.b
 
 import contextlib
 import os
+import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
@@ -89,26 +91,46 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
-        ahead = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="containers"))
-        (place,) = stack.enter_context(
-            leased(wanted_of(host, plan), Waits(tell=lambda _, text: note(text)), note, most=1)
-        )
-        (limits,) = slot_limits(plan, task, [place])
-        evaluator = open_evaluator(setting, host.sandbox, limits, ahead)
-        stack.callback(evaluator.close)
+        waits = Waits(tell=lambda _, text: note(text))
+        most = min(wanted_of(host, plan).slots_alone, len(waiting))
+        places = stack.enter_context(leased(wanted_of(host, plan), waits, note, most=most))
+        ahead = stack.enter_context(ThreadPoolExecutor(max(2, len(places)), thread_name_prefix="containers"))
+        free: queue.SimpleQueue[SubmissionEvaluator] = queue.SimpleQueue()
+        for limits in slot_limits(plan, task, places):
+            free.put(evaluator := open_evaluator(setting, host.sandbox, limits, ahead))
+            stack.callback(evaluator.close)
         keeper = host.keeper(record)
-        refused = []
-        for each in waiting:
-            note(f"{each.where}: scoring once more")
-            verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
+
+        def scored(each: Submitted) -> bool:
+            evaluator = free.get()
+            try:
+                note(f"{each.where}: scoring once more")
+                verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
+            finally:
+                free.put(evaluator)
             if isinstance(verdict, Scored):
                 score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
                 add_confirmation(keeper, each.seed, each.artifact_sha256, score)
-            else:
-                refused.append(each)
             for remark in _remarks(verdict):
                 note(f"{each.where}: {remark}")
-        return refused
+            return isinstance(verdict, Scored)
+
+        answers = _in_all_slots(scored, waiting, len(places), partial(host.sandbox.sweep, manifest.run_id))
+        return [each for each, found in zip(waiting, answers, strict=True) if not found]
+
+
+def _in_all_slots(
+    scored: Callable[[Submitted], bool], waiting: Sequence[Submitted], slots: int, sweep: Callable[[], object]
+) -> list[bool]:
+    """Score submissions as many at a time as there are slots; one that fails, or a stop, ends the others by `sweep`."""
+    with ThreadPoolExecutor(slots, thread_name_prefix="confirm") as pool:
+        running = [pool.submit(scored, each) for each in waiting]
+        try:
+            return [future.result() for future in running]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            sweep()
+            raise
 
 
 def _remarks(verdict: Verdict) -> Sequence[str]:

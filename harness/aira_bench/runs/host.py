@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Literal
 
-from aira_bench.errors import PrerequisiteError, RunStateError, SandboxError, UsageError
+from aira_bench.errors import MachineError, PrerequisiteError, RunStateError, SandboxError, UsageError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
 from aira_bench.images.flavour import gpu_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
+from aira_bench.machine_failures import machine_failures
 from aira_bench.paths import HostPaths
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Manifest, RunPlan
@@ -220,8 +221,9 @@ def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
 def clean_up(host: Host, run_id: str, note: Note) -> None:
     """Remove the containers of a run that is at its end. What cannot be removed is noted, and spoils no result."""
     try:
-        host.sandbox.sweep(run_id)
-    except SandboxError as error:
+        with machine_failures(host.paths.runs):
+            host.sandbox.sweep(run_id)
+    except (SandboxError, MachineError) as error:
         note(f"left behind: {error.message}")
 
 

@@ -10,6 +10,7 @@ from aira_bench.errors import BudgetExceeded, ModelError, SandboxError
 from aira_bench.evaluation.claim import CLAIM
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Refused, Scored, Unexplained, Verdict
+from aira_bench.llm.failures import ProviderFailure
 from aira_bench.output import display
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.node import outcome_of
@@ -131,13 +132,16 @@ def execute(place: StepPlace, slot: Slot, code: str, doubt: Doubt) -> Executed:
 
 
 def analyze(place: StepPlace, code: str, outcome: StepOutcome, finding: Assessment | None) -> Analyzed:
-    """Ask the agent what the outcome shows; left out where no time is left for it, no budget, or no provider.
+    """Ask the agent what the outcome shows; left out where no time or budget is left for it, or where it is refused.
 
     Args:
         place: the step's.
         code: that ran.
         outcome: how it ended.
         finding: what the judge made of it; None where the analysis comes first.
+
+    Raises:
+        ModelError: the provider is gone, or takes no call of this user.
     """
     before_s = place.hours.used_s
     if finding is not None and place.hours.has_passed:
@@ -155,9 +159,13 @@ def analyze(place: StepPlace, code: str, outcome: StepOutcome, finding: Assessme
             place.session, "agent", lambda: place.session.agent.analyze(place.session.brief, situation, report),
             fault_of_analysis,
         )  # fmt: skip
-    except (BudgetExceeded, ModelError):
-        # What the code printed may be why a provider refuses. One that is gone says so at the next proposal.
+    except BudgetExceeded:
         analysis = None
+    except ModelError as error:
+        failure = error.__cause__
+        if isinstance(failure, ProviderFailure) and not failure.culprit_is_the_request:
+            raise  # it is gone; later prompts tell of analyses, so without this one the search would go elsewhere
+        analysis = None  # what the code printed may be why it is refused
     return Analyzed(analysis, place.hours.used_s - before_s)
 
 

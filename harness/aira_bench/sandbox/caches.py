@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.errors import SandboxError
+from aira_bench.errors import AiraError, SandboxError
 from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.ending import DEATH_TIMEOUT_S
 from aira_bench.sandbox.sandbox import Mount
@@ -102,7 +102,9 @@ class Caches:
         try:
             await_death()
             self._clean(image, mark)
-        except Exception:  # the next hand-over tries again, and fails where it must
+        except AiraError as error:  # the next hand-over tries again, and fails where it must
+            _log.info("caches were not freed yet: %s", error.message)
+        except Exception:
             _log.warning("caches were not freed", exc_info=True)
 
     def _clean(self, image: str, mark: int) -> None:

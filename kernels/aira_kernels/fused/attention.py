@@ -3,10 +3,10 @@
     q' = R q, k' = R k,   y_i = sum over j <= i of softmax_j(q'_i . k'_j / sqrt(P)) v_j      for each head alone
 
 R turns feature p of a head with feature p + P/2 by an angle of the position (Su et al. 2021). Queries, keys and values
-are read where the input projection wrote them, turned on the way, and their gradients are written as one tensor of that
-shape; torch's own kernels for float32 have tiles for heads of 32 and more and fill a head of 8 up. Backward, scores are
-computed anew, once by blocks of queries and once by blocks of keys, so that no sum needs atomics: gradients are the same
-to the last digit on one GPU type.
+are read where the input projection wrote them, turned on the way, and their gradients are written as one tensor of
+that shape; torch's own kernels for float32 have tiles for heads of 32 and more and fill a head of 8 up. Backward,
+scores are computed anew, once by blocks of queries and once by blocks of keys, so that no sum needs atomics: gradients
+are the same to the last digit on one GPU type.
 
 Shape suffixes: B batch, L length, H heads, P features of a head. Not covered: grouped keys, heads of more than 64
 features, gradients of the angles, second derivatives.
@@ -19,10 +19,12 @@ import triton
 from torch import Tensor
 
 from aira_kernels.fused import attention_kernels
-from aira_kernels.fused.launch import accumulator, power_of_two, product_types
+from aira_kernels.fused.launch import SMALLEST_DOT, accumulator, power_of_two, product_types
 
 LARGEST_HEAD = 64
 _BLOCK = 64
+_SMALLEST_HALF = SMALLEST_DOT // 4
+"""The kernels fill a head up to the narrowest product by doubling it once."""
 
 
 def rotary_attention(packed_BL3HP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> Tensor:
@@ -55,9 +57,15 @@ def rotary_attention(packed_BL3HP: Tensor, cosine_LP: Tensor, signed_sine_LP: Te
 def _constants(packed: Tensor) -> dict[str, Any]:
     head_dim = packed.shape[4]
     block = power_of_two(packed.shape[1], at_most=_BLOCK if packed.dtype != torch.float64 else 32)
-    return {"P": head_dim, "BLOCK_P": power_of_two(head_dim), "BLOCK": block, "num_warps": 4} | product_types(
-        packed.dtype
-    )
+    half = head_dim // 2
+    tiles = {
+        "HALF": half,
+        "BLOCK_H": power_of_two(half, at_least=_SMALLEST_HALF),
+        "BLOCK": block,
+        "num_warps": 4,
+        "num_stages": 1,
+    }
+    return tiles | product_types(packed.dtype)
 
 
 def _programs(packed: Tensor, constants: dict[str, Any]) -> tuple[int]:

@@ -23,7 +23,7 @@ def operand(x: tl.tensor, DOT: tl.constexpr, PRODUCT: tl.constexpr) -> tl.tensor
 
 
 _TILE_NUMBERS = 2048
-"""Numbers in a tile of short rows: 16 a thread of four warps, so that loads of several rows are on their way at once."""
+"""Numbers in a tile of short rows: 16 a thread of four warps, so that loads of several rows are on their way."""
 SMALLEST_DOT = 16
 """Triton's tensor-core products take no axis shorter than this."""
 

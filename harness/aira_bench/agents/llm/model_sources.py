@@ -6,7 +6,7 @@ replay answers from the recorded run by step and position, needs no key, and sto
 
 import contextlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -187,12 +187,14 @@ def _require_calls(place: SeedFolder, ended: StepEnded, operator: str) -> None:
                 raise RunStateError(f"{place.path / name}: {error}.") from error
 
 
-def recorded_exchanges(folder: Path) -> Iterator[Exchange]:
-    """Yield every call recorded below a seed's folder of calls, by folder and then by number.
+def recorded_exchanges(folder: Path) -> list[Exchange]:
+    """Return every call recorded below a seed's folder of calls, by folder and then by number.
 
     One that was torn in flight says nothing, not even what it cost, and is left out; those of finished steps are known
     by their hashes.
     """
+    found = []
     for path in sorted(folder.rglob("call_*.json")):
         with contextlib.suppress(RunStateError):
-            yield read_exchange(path)
+            found.append(read_exchange(path))
+    return found

@@ -12,6 +12,7 @@ import json
 import pprint
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 from shlex import quote
 from typing import Any, TypeGuard
 
@@ -133,8 +134,8 @@ class ModuleSpace:
     @classmethod
     def open(cls, brief: Brief, situation: Situation, agent: str) -> "ModuleSpace":
         """Return the space of a step."""
-        genomes = (read_genome(situation.read_step(node.step).code) for node in situation.journal)
-        return cls(brief, situation, agent, frozenset(_key(genome) for genome in genomes if genome is not None))
+        keys = (_key_in(situation.read_step(node.step).code) for node in situation.journal)
+        return cls(brief, situation, agent, frozenset(key for key in keys if key is not None))
 
     def baseline(self) -> Proposal:
         """Return the reference Transformer that ships with the tasks."""
@@ -200,3 +201,10 @@ class ModuleSpace:
 
 def _key(genome: Genome) -> str:
     return json.dumps(genome, sort_keys=True)
+
+
+@lru_cache(maxsize=4096)
+def _key_in(code: str) -> str | None:
+    """The key of the genome in a solution, which is parsed once for all steps that look back at it."""
+    genome = read_genome(code)
+    return None if genome is None else _key(genome)

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Runs the host's tests on other Pythons:  tests/pythons.sh PYTHON...      e.g. tests/pythons.sh python3.12 python3.13
+#
+# Each gets an environment of its own with aira-bench as a user installs it, without torch and jax: the host needs
+# neither. Left out are tests with containers or a GPU and those of what runs in containers, which has one Python.
+set -eu
+[ $# -gt 0 ] || { echo "usage: tests/pythons.sh PYTHON..." >&2; exit 2; }
+cd "$(dirname "$0")/.."
+for python; do
+    place=$(mktemp -d)
+    trap 'rm -rf "$place"' EXIT
+    "$python" -m venv "$place/venv"
+    "$place/venv/bin/python" -m pip install --quiet --editable . build editables hatchling hypothesis numpy pyarrow pytest \
+        pytest-timeout tokenizers
+    # A module that needs torch or jax says so when it is collected; all others are run.
+    without=$("$place/venv/bin/python" -m pytest --collect-only --quiet -p no:cacheprovider tests --ignore tests/evaluator \
+        --ignore tests/kernels --ignore tests/bench 2>/dev/null | sed -n 's/^ERROR \(tests[^ ]*\).*/--ignore=\1/p')
+    # shellcheck disable=SC2086
+    AIRA_HOME=$place/home "$place/venv/bin/python" -m pytest -q -p no:cacheprovider -m "not docker and not gpu" \
+        tests --ignore tests/evaluator --ignore tests/kernels --ignore tests/bench $without
+    echo "$("$python" --version): passed, without$(echo "$without" | sed 's/--ignore=/ /' | tr -d '\n')"
+    rm -rf "$place"
+done
