@@ -19,6 +19,7 @@ from aira_bench.doctor import Diagnosis, examine
 from aira_bench.errors import ModelError
 from aira_bench.paths import host_paths
 from aira_bench.record.folder import RunFolder
+from aira_bench.runs.leases import FOLDER_VARIABLE
 from aira_bench.runs.session import Progress
 from llm.wire_server import Brain, Fault, Reply, WireRequest, WireServer
 from played_run import connect_host
@@ -48,6 +49,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "leases"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     monkeypatch.setattr("aira_bench.runs.connect.connect_host", connect_host)
