@@ -291,3 +291,22 @@ def test_what_cannot_be_counted_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("aira_evaluator.lra.graphs.cost._elements", lambda operation: [][0])
     with pytest.raises(RefusedError, match="forward_x2: its work cannot be counted"):
         work_of([read])
+
+
+def slowly(x: jax.Array) -> jax.Array:
+    """Ten rounds by the counter, which stands still in all but every hundredth."""
+
+    def trip(carried: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        count, ticks, value = carried
+        return count + jnp.where(ticks % 100 == 99, 1, 0), ticks + 1, jnp.sin(value)
+
+    zero = jnp.int32(0)
+    return jax.lax.while_loop(lambda carried: carried[0] < 10, trip, (zero, zero, x))[2]
+
+
+def test_trips_are_known_of_loops_that_count_by_one_alone() -> None:
+    assert work_of([read_graph("g", graph(slowly, ONES))]).unknown_loops == 1
+    plain = graph(lambda x: jax.lax.fori_loop(0, 10, lambda i, c: jnp.sin(c), x), ONES)
+    work = work_of([read_graph("g", plain)])
+    assert work.unknown_loops == 0
+    assert work.by_kind["stablehlo.sine", "2", "2"] == 10 * ONES.size

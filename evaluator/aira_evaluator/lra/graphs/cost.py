@@ -171,8 +171,8 @@ def _levels(length: int) -> float:
 
 
 def _trips(loop: ir.Operation) -> int | None:
-    """Trips of a loop that counts up to a constant, as `lax.scan` and `lax.fori_loop` make; else None."""
-    begun = loop.regions[0].blocks[0]
+    """Trips of a loop that counts by one up to a constant, as `lax.scan` and `lax.fori_loop` make; else None."""
+    begun, body = (region.blocks[0] for region in loop.regions)
     condition = [each.operation for each in begun]
     compared = condition[0]
     if len(condition) != 2 or compared.name != "stablehlo.compare":
@@ -184,9 +184,18 @@ def _trips(loop: ir.Operation) -> int | None:
         return None
     at = ir.BlockArgument(counter).arg_number
     first, last = _integer(loop.operands[at]), _integer(bound)
-    if first is None or last is None:
+    if first is None or last is None or not _adds_one(list(body)[-1].operation.operands[at], body.arguments[at]):
         return None
     return max(0, last - first)
+
+
+def _adds_one(advanced: "ir.Value[ir.Type]", counter: "ir.Value[ir.Type]") -> bool:
+    """Whether a counter is one more after a trip. One that stands still now and then hides trips from its bound."""
+    operation = advanced.owner
+    if not isinstance(operation, ir.OpView | ir.Operation) or operation.name != "stablehlo.add":
+        return False
+    steps = [each for each in operation.operands if each != counter]
+    return len(steps) == 1 and _integer(steps[0]) == 1
 
 
 def _integer(value: "ir.Value[ir.Type]") -> int | None:
