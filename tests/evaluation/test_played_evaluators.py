@@ -438,6 +438,15 @@ def test_a_training_beside_neighbours_is_told_as_much_more_as_it_loses_and_score
     assert deadline.used_s == 5.0, "of forty seconds, the rest was its neighbours' doing"
 
 
+def test_a_training_that_sleeps_where_it_was_told_of_neighbours_is_scored_and_not_done_again(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    """It loses nothing to others, since it wants nothing; else it could have itself done again until its seed halts."""
+    left = iter([replace(HANDED, lost_s=15.0), replace(HANDED, lost_s=0.0, taken_s=15.5)])
+    assert isinstance(loaded(Training(tmp_path, ahead), lambda call: next(left)).evaluate(), Scored)
+    assert next(left, None) is None
+
+
 @pytest.mark.parametrize("lost_s", [(15.0, 0.0, 15.0), (15.0, 19.8, 0.0), (19.0, 12.0, 19.0)])
 def test_a_training_that_never_has_its_share_has_no_class_and_shows_the_model_nothing(
     tmp_path: Path, ahead: ThreadPoolExecutor, lost_s: tuple[float, ...]
