@@ -47,6 +47,16 @@ def test_a_stage_that_takes_too_long_is_killed_and_the_next_one_has_its_turn(tmp
     table = (tmp_path / "table.md").read_text()
     assert "### mad\n\nEnded killed at its limit of 1 s" in table
     assert "### operations\n\nEnded before it began: no time was left, 0 s." in table
+    assert table.endswith("\nNot measured: suite, mad, together, autoresearch, listops, operations, full_size.\n"), (
+        "also what nobody asked for"
+    )
+
+
+def test_toys_are_held_against_no_bar(tmp_path: Path) -> None:
+    row = {"what": "a candidate", "figure": 0.5, "unit": "s", "bar": "8 s", "met": True}
+    for toy, shown in ((True, "| a candidate | 0.5 s |  |"), (False, "| a candidate | 0.5 s | 8 s, met |")):
+        (tmp_path / "mad.json").write_text(json.dumps({"toy": toy, "rows": [row], "errors": []}))
+        assert shown in check(tmp_path, "--table").stdout
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
