@@ -200,6 +200,21 @@ def test_a_resume_whose_provider_is_gone_repeats_the_command(
     assert capsys.readouterr().err.splitlines()[-1].endswith("Try: aira-bench doctor, then aira-bench resume mine")
 
 
+def test_a_run_by_a_relative_card_goes_on_from_another_folder(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(once(Fault(403, "not for you")))
+    address = server.base_url("openai-compatible")
+    Path("mine.toml").write_text(
+        'name = "mine"\ntitle = "Mine"\nprovider = "openai-compatible"\nmodel = "m"\nmax_output_tokens = 9000\n'
+        f'base_url = "{address}"\n'
+    )
+    assert run(agent="mine.toml") == MODEL
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run_command_line(["resume", "mine", "--runs", "../runs"]) == 0
+
+
 def test_a_step_that_asks_something_else_in_flight_goes_on_by_what_the_last_line_says(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
