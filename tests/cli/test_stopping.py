@@ -39,7 +39,8 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRA_")}
-        return {**kept, "AIRA_HOME": str(self.root / "home"), "PYTHONUNBUFFERED": "1", **self.variables}
+        own = {"AIRA_HOME": str(self.root / "home"), "AIRA_LEASES": str(self.root / "leases"), "PYTHONUNBUFFERED": "1"}
+        return {**kept, **own, **self.variables}
 
     @contextmanager
     def running(self, *arguments: str, ignored: int | None = None) -> Iterator["Process"]:
