@@ -119,6 +119,8 @@ def run_stage(stage: str, out: Path, limit_s: float, *, toy: bool) -> None:
         "PYTHONPATH": os.pathsep.join([*map(str, SOURCES), os.environ.get("PYTHONPATH", "")]),
         "PYTHONUNBUFFERED": "1",
     }
+    if toy:
+        environment["OMP_NUM_THREADS"] = "1"
     started_s = time.monotonic()
     ended = "by itself"
     with (out / f"{stage}.log").open("w") as log:

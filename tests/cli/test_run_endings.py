@@ -22,6 +22,7 @@ from aira_bench.files import write_json
 from aira_bench.llm.recording import read_exchange
 from aira_bench.paths import host_paths
 from aira_bench.record.folder import RunFolder
+from aira_bench.runs.leases import FOLDER_VARIABLE
 from aira_bench.runs.session import Progress
 from llm.wire_server import Brain, Fault, Reply, WireRequest, WireServer
 from played_run import connect_host
@@ -51,7 +52,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRA_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("AIRA_LEASES", str(tmp_path / "leases"))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "leases"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     monkeypatch.setattr("aira_bench.runs.connect.connect_host", connect_host)

@@ -58,10 +58,11 @@ class SlowDeaths(DockerEngine):
 
     dying_s = 0.0
 
-    def kill_container(self, container_id: str) -> None:
+    def kill_container(self, container_id: str) -> bool:
         timer = threading.Timer(self.dying_s, super().kill_container, (container_id,))
         timer.daemon = True
         timer.start()
+        return True
 
 
 @pytest.fixture
@@ -297,6 +298,41 @@ def test_what_kills_itself_is_told_from_what_others_kill(run_code: RunCode, code
     outcome = run_code(f"import os, time\n{code}")
     assert (outcome.ended, outcome.exit_code) == ("exited", 143 if "15" in code else 137)
     assert outcome.is_unexplained
+
+
+class FrozenEngine(DockerEngine):
+    """One that says nothing of an end, nor takes a kill, before `thawed_s` on the monotonic clock."""
+
+    thawed_s = 0.0
+
+    def wait_container(self, container_id: str, timeout_s: float) -> int | None:
+        if time.monotonic() < self.thawed_s:
+            time.sleep(min(timeout_s, 0.5))
+            return None
+        return super().wait_container(container_id, timeout_s)
+
+    def kill_container(self, container_id: str) -> bool:
+        time.sleep(max(self.thawed_s - time.monotonic(), 0.0))
+        return super().kill_container(container_id)
+
+
+@pytest.mark.parametrize("code", ["pass", WRITE_AND_STAY], ids=["ended meanwhile", "still runs"])
+def test_an_engine_that_is_silent_at_the_deadline_makes_no_timeout_of_what_had_ended(
+    spec: ContainerSpec, tmp_path: Path, code: str
+) -> None:
+    engine = FrozenEngine.connect()
+    assert isinstance(engine, FrozenEngine)
+    with DockerSandbox(engine) as sandbox:
+        container = sandbox.prepare(spec)
+        engine.thawed_s = time.monotonic() + 7.0
+        if code == "pass":
+            with pytest.raises(StepLost, match="did not take the kill") as caught:
+                solve(container, code, tmp_path, 3.0)
+            assert caught.value.why == "away"
+        else:
+            assert solve(container, code, tmp_path, 3.0).ended == "timeout"
+        container.close()
+    engine.close()
 
 
 def test_a_lack_of_memory_is_explained(run_code: RunCode) -> None:

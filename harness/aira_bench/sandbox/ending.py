@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aira_bench.docker_engine import DockerEngine, NotThere
-from aira_bench.errors import SandboxError
+from aira_bench.errors import EngineAway, SandboxError
 from aira_bench.sandbox.core_share import ContainerUse, CoreAllowance, CoreShare
 from aira_bench.sandbox.memory_use import MemoryUse
 from aira_bench.sandbox.pump import OutputPump
@@ -29,6 +29,8 @@ OUTPUT_TIMEOUT_S = 10.0
 DEATH_POLL_S = 5.0
 _KILLED, _TERMINATED = 137, 143
 """Exit statuses of a command that SIGKILL or SIGTERM ended, from whichever side."""
+_SILENT_S = 2.0
+"""How long an engine may take to say that there is nothing left to kill."""
 _OOM_NOTICE_S, _OOM_POLL_S = 1.0, 0.05
 _FIRST_SAMPLE_S, _LAST_SAMPLE_S = 0.01, 1.0
 
@@ -69,6 +71,7 @@ class EndWatch:
         self.share = share
         self._memory: MemoryUse | None = None
         self._swept = threading.Event()
+        self._killed, self._kill_took_s = False, 0.0
 
     def begin(self) -> None:
         """Find the container's control group, once it is up."""
@@ -109,6 +112,7 @@ class EndWatch:
             if due is not None and due.ended == "timeout" and "pause" in self._told():
                 raise touched("container", ("pause",))
             if due is not None and due.ended == "timeout":
+                self._require_killed()
                 allowance.require_had()
             return replace(due or self._by_itself(), dead=dead, at_s=at_s)
         except NotThere as error:
@@ -160,9 +164,11 @@ class EndWatch:
 
     def _kill(self) -> bool:
         """Kill the container and wait for its death, however long that takes; False where it takes too long."""
-        give_up_s = time.monotonic() + DEATH_TIMEOUT_S
+        began_s = time.monotonic()
+        give_up_s = began_s + DEATH_TIMEOUT_S
         while True:
-            self._engine.kill_container(self._container)
+            self._killed = self._engine.kill_container(self._container) or self._killed
+            self._kill_took_s = time.monotonic() - began_s
             if self._engine.wait_container(self._container, DEATH_POLL_S) is not None:
                 return True
             self.state()  # an engine that is gone, or a sweep, ends the wait
@@ -184,6 +190,15 @@ class EndWatch:
         if exit_code == _KILLED and self._was_killed_for_memory():
             return Ending("out_of_memory", above=f"{self._limits.memory_mib} MiB of memory")
         return Ending("exited", exit_code, unexplained=exit_code in (_KILLED, _TERMINATED))
+
+    def _require_killed(self) -> None:
+        """Raise EngineAway if the engine was silent at the deadline, and the container had died by itself by then.
+
+        Whether it ended in time is known to nobody. An end within `_SILENT_S` of the kill is just a late one.
+        """
+        if not self._killed and self._kill_took_s > _SILENT_S:
+            silent = f"The engine did not take the kill at a step's deadline for {self._kill_took_s:.0f} s"
+            raise EngineAway(f"{silent}, and its container had ended meanwhile.", hint="docker info")
 
     def _told(self) -> tuple[str, ...]:
         told = self._engine.told_of(self._container)
