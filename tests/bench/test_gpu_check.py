@@ -45,11 +45,11 @@ def test_a_stage_that_takes_too_long_is_killed_and_the_next_one_has_its_turn(tmp
     finished = check(tmp_path, *TOY, "mad", "operations", "--limit", "1.4")
     assert finished.returncode == 0, finished.stderr
     table = (tmp_path / "table.md").read_text()
-    assert "### mad\n\nEnded killed at its limit of 1 s" in table
+    assert "Ended killed at its limit of 1 s" in table.partition("### mad\n")[2].partition("###")[0]
     assert "### operations\n\nEnded before it began: no time was left, 0 s." in table
-    assert table.endswith("\nNot measured: suite, mad, together, autoresearch, listops, operations, full_size.\n"), (
-        "also what nobody asked for"
-    )
+    unmeasured = table.strip().splitlines()[-1]
+    assert unmeasured.startswith("Not measured: suite, ")
+    assert unmeasured.endswith("together, autoresearch, listops, operations, full_size."), "also what nobody asked for"
 
 
 def test_toys_are_held_against_no_bar(tmp_path: Path) -> None:
