@@ -146,7 +146,7 @@ class ServedScript:
         raise Starved(
             f"Others used the cores of a training, {ATTEMPTS} times: it had them for {abs(missed):.0f} s "
             f"{'less' if missed > 0 else 'more'} than is due, of {clock.budget_s:.0f} s, and is not scored.",
-            hint="wait until the machine is less busy, then aira-bench resume RUN",
+            hint="the same once the machine is less busy",
         )
 
     def _run_script(

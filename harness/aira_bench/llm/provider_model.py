@@ -141,7 +141,7 @@ class ProviderModel:
             answer = ProviderAnswer("", failure.finish_reason, self._endpoint.card.model, Usage(), failure.request_id)
         except GateTimeout as error:
             message = f"The model of agent {self.name!r} stayed behind its rate limit for all of the call's time."
-            raise ModelError(message, hint="aira-bench resume RUN") from error
+            raise ModelError(message) from error
         return self._completion(request, answer, course.attempts, started_s)
 
     def _attempt(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:

@@ -35,7 +35,7 @@ def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], obj
     seeds = session.plan.seeds
     pool = ThreadPoolExecutor(max_workers=len(seeds), thread_name_prefix="seed")
     try:
-        running = [pool.submit(_run_or_halt, session, folder.seed(seed), seed) for seed in seeds]
+        running = [pool.submit(_run_or_halt, session, folder, seed) for seed in seeds]
         wait(running, return_when=FIRST_EXCEPTION)
         failures = [future.result() for future in running if future.done()]
     except BaseException as error:
@@ -51,13 +51,14 @@ def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], obj
         raise failure
 
 
-def _run_or_halt(session: SearchSession, folder: SeedFolder, seed: int) -> AiraError | None:
-    """Run a seed; return what it halted for."""
+def _run_or_halt(session: SearchSession, folder: RunFolder, seed: int) -> AiraError | None:
+    """Run a seed; return what it halted for. Where nothing else is to be typed, that is how the run goes on."""
     try:
-        run_seed(session, folder, seed)
+        run_seed(session, folder.seed(seed), seed)
     except AiraError as error:
         if session.stop.is_set():  # whatever a step met while its containers were swept away
             raise Stopped from error
+        error.hint = error.hint or folder.command("resume")
         session.watch(Progress(seed, 0, "halted", halted=error))
         return error
     return None

@@ -186,7 +186,7 @@ class CoreAllowance:
             raise Starved(
                 f"Others kept the cores of a container: it had them for {passed_s - self.lost_s:.0f} s of "
                 f"{passed_s:.0f} s, and {self._limit_s:.0f} s are its time.",
-                hint="wait until the machine is less busy, then aira-bench resume RUN",
+                hint="the same once the machine is less busy",
             )
 
 
