@@ -373,9 +373,13 @@ class WithoutRuntime(DockerEngine):
         return True
 
 
-@pytest.mark.parametrize("code", ["pass", WRITE_AND_STAY], ids=["ended", "still runs"])
+@pytest.mark.parametrize(
+    ("code", "timeout_s"),
+    [("pass", 2.0), ("pass", 60.0), (WRITE_AND_STAY, 2.0)],
+    ids=["ended", "ended long before", "still runs"],
+)
 def test_an_end_that_the_engine_never_heard_of_is_no_timeout_though_it_says_that_it_killed(
-    spec: ContainerSpec, tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch
+    spec: ContainerSpec, tmp_path: Path, code: str, timeout_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ending, "_UNTOLD_S", 1.0)
     engine = WithoutRuntime.connect()
@@ -383,12 +387,14 @@ def test_an_end_that_the_engine_never_heard_of_is_no_timeout_though_it_says_that
     with DockerSandbox(engine) as sandbox:
         container = sandbox.prepare(spec)
         engine.is_deaf = True
+        began_s = time.monotonic()
         if code == "pass":
             with pytest.raises(StepLost, match="did not tell") as caught:
-                solve(container, code, tmp_path, 2.0)
+                solve(container, code, tmp_path, timeout_s)
+            assert time.monotonic() - began_s < 20, "it waits for no deadline"
             assert caught.value.why == "away"
         else:
-            assert solve(container, code, tmp_path, 2.0).ended == "timeout"
+            assert solve(container, code, tmp_path, timeout_s).ended == "timeout"
         container.close()
     engine.close()
 

@@ -3,8 +3,8 @@
 A kill that was sent decides how the step ended. Code can take long to die (the kernel takes page tables apart at some
 seconds a GiB), but not out of its class by that. What the container did is never evidence of a failure: that needs the
 engine's own word (docs/decisions/0016). Its events are asked of every step that ended by itself or at its deadline:
-one that somebody killed, stopped or paused meanwhile says nothing about its code (docs/decisions/0026). At a deadline
-the kernel is asked first whether the code still runs: an engine that lost its runtime may not know.
+one that somebody killed, stopped or paused meanwhile says nothing about its code (docs/decisions/0026). The kernel
+is asked whether the code still runs, last of all at its deadline: an engine that lost its runtime may not know.
 
 Not covered: what is read from the workspace afterwards (`step`).
 """
@@ -154,15 +154,17 @@ class EndWatch:
                 return self._flood()
             if self._fills_the_kernel():
                 return Ending("out_of_memory", above=f"{self._limits.kernel_mib} MiB of kernel memory")
+            if self._has_ended_untold():
+                return None
             if allowance.left_s() <= 0:
-                return None if self._has_ended_untold() else Ending("timeout")
+                return Ending("timeout")
             interval_s = min(2 * interval_s, _LAST_SAMPLE_S)
 
     def _has_ended_untold(self) -> bool:
-        """Whether the code had ended by its deadline, and the engine told of it only afterwards.
+        """Whether the code has ended, and the engine tells of it only when it is asked again.
 
         Raises:
-            EngineAway: it had, and the engine does not tell.
+            EngineAway: it has, and the engine does not tell.
         """
         if self._init is None or not self._init.is_gone:
             return False
@@ -170,8 +172,8 @@ class EndWatch:
         while self._engine.wait_container(self._container, _LAST_SAMPLE_S) is None:
             self.require_unswept()
             if time.monotonic() >= give_up_s:
-                untold = f"The engine did not tell for {_UNTOLD_S:.0f} s that a step's container had ended"
-                raise EngineAway(f"{untold}, before its deadline.", hint="docker info")
+                untold = f"The engine did not tell for {_UNTOLD_S:.0f} s that a step's container had ended."
+                raise EngineAway(untold, hint="docker info")
         return True
 
     def _fills_the_kernel(self) -> bool:
