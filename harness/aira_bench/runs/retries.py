@@ -89,9 +89,10 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
             if place.session.stop.is_set():
                 raise Stopped from error
             failure = error
-        if isinstance(failure, EvaluationFailed) and not failure.crashed:
+        cause = _first_cause(failure)
+        if isinstance(cause, EvaluationFailed) and not cause.crashed:
             keep_attempt(folder, failure, besides=[SOLUTION])
-            raise EvaluationFailed(failure.message, hint=resume_command(place)) from failure
+            raise EvaluationFailed(cause.message, hint=resume_command(place)) from failure
         if not tried.go_on_after(failure):
             break
     if is_outside(_first_cause(failure)) or not tried.engine_works():
