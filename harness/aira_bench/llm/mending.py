@@ -16,7 +16,7 @@ from aira_bench.llm.providers.provider_session import Endpoint
 Told = tuple[str, str]
 """What is wrong, as the rest of a sentence that begins with the model; and the next command."""
 _VERSIONED = re.compile(r"/v[0-9]+[a-z0-9]*/?$")
-_LOGIN = "aira-bench doctor, then aira-bench resume RUN"
+_DOCTOR = "aira-bench doctor"
 
 
 def model_error(endpoint: Endpoint, failure: ProviderFailure, attempts: int, spent_s: float) -> ModelError:
@@ -36,8 +36,9 @@ def model_error(endpoint: Endpoint, failure: ProviderFailure, attempts: int, spe
     if failure.kind != "refused":
         proxy = proxy_of(endpoint.base_url, os.environ) if "connection failed" in said else None
         by = f" (through the proxy that {proxy} names)" if proxy else ""
-        message = f"{who} gave no answer in {attempts} attempts and {spent_s:.0f} s; the last one: {said}{by}."
-        return ModelError(message, hint=f"unset {proxy}, or {_LOGIN}" if proxy else _LOGIN)
+        later = f"; it asks to come back in {failure.retry_after_s:.0f} s" if failure.retry_after_s else ""
+        message = f"{who} gave no answer in {attempts} attempts and {spent_s:.0f} s; the last one: {said}{by}{later}."
+        return ModelError(message, hint=f"unset {proxy}, or {_DOCTOR}" if proxy else _DOCTOR)
     reason, hint = _TOLD[failure.culprit](endpoint)
     return ModelError(f"{who} {reason} ({said}).", hint=hint)
 
