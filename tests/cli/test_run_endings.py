@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRA_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     monkeypatch.setattr("aira_bench.runs.connect.connect_host", connect_host)
@@ -97,6 +99,18 @@ def test_one_seeds_failure_halts_that_seed_alone(serve: Serve, capsys: pytest.Ca
     server.brain = works
     assert run_command_line(["resume", "mine", "--runs", "some runs"]) == 0
     assert [len(folder.seed(seed).nodes) for seed in (0, 1)] == [2, 2]
+
+
+def test_what_is_to_be_typed_next_finds_a_run_in_a_folder_of_the_users(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(works)
+    assert run("--runs", "some runs") == 0
+    shown = capsys.readouterr().out
+    commands = re.findall(r"(?:Next:|  )  +aira-bench ((?:status|confirm|leaderboard).*?)      ", shown)
+    assert len(commands) == 3
+    for command in commands:
+        assert run_command_line(shlex.split(command)) == 0, command
 
 
 def test_seeds_that_halt_for_one_reason_are_said_together(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
