@@ -3,7 +3,7 @@
 import hashlib
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,11 +49,13 @@ def write_run(
     artifacts: bool = True,
     seen: Path | None = None,
     infra: Mapping[int, bool] | None = None,
+    codes: Sequence[bytes] = (),
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
 
     With a key the run is signed, and each step leaves an artifact; without one it is as it was before 0.1.0.
-    The steps of the seeds in `infra` are infrastructure errors; true where their code had run.
+    The steps of the seeds in `infra` are infrastructure errors; true where their code had run. Step i leaves
+    `codes[i % len(codes)]` as its `train.py`, if there are any.
     """
     folder = RunFolder(runs / record.plan.name)
     keeper = None
@@ -84,9 +86,14 @@ def write_run(
             if keeper and artifacts:
                 place.node(step).mkdir(parents=True)
                 (place.node(step) / "submission.csv").write_bytes(artifact)
+            code_sha256 = "c" * 64
+            if codes:
+                place.node(step).mkdir(parents=True, exist_ok=True)
+                (place.node(step) / "train.py").write_bytes(codes[step % len(codes)])
+                code_sha256 = hashlib.sha256(codes[step % len(codes)]).hexdigest()
             node = Node(
                 step, "draft", (), "valid" if valid else "infra_error" if broken else "buggy", "", fitness, claimed,
-                "c" * 64, hashlib.sha256(artifact).hexdigest() if valid and keeper else None,
+                code_sha256, hashlib.sha256(artifact).hexdigest() if valid and keeper else None,
                 timings=Timings(0.1, 0.2, 0.7, 1.0), attempts=3 if broken else 1,
                 code_ran=infra is None or infra.get(seed, True),
             )  # fmt: skip

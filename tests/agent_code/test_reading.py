@@ -141,13 +141,8 @@ def test_marks_of_edits_and_fences_are_looked_for_once(tmp_path: Path) -> None:
 def test_analyze_says_how_many_scripts_it_could_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = write_run(tmp_path, manifest("run", seeds=(0,), steps=30), invalid_share=0.0)
-    codes = ["DEPTH = 1\n", *HOSTILE_CODE.values()]
-    for step in range(1, 31):
-        place = folder.seed(0).node(step)
-        place.mkdir(parents=True)
-        code = codes[step % len(codes)]
-        (place / "train.py").write_bytes(code.encode("utf-8", "surrogatepass"))
+    codes = [code.encode("utf-8", "surrogatepass") for code in ["DEPTH = 1\n", *HOSTILE_CODE.values()]]
+    write_run(tmp_path, manifest("run", seeds=(0,), steps=30), invalid_share=0.0, codes=codes)
     monkeypatch.setenv("AIRA_RUNS", str(tmp_path))
     assert run_command_line(["analyze", "run"]) == 0
     shown = capsys.readouterr()

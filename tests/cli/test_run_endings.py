@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,18 @@ def test_one_seeds_failure_halts_that_seed_alone(serve: Serve, capsys: pytest.Ca
     server.brain = works
     assert run_command_line(["resume", "mine", "--runs", "some runs"]) == 0
     assert [len(folder.seed(seed).nodes) for seed in (0, 1)] == [2, 2]
+
+
+def test_what_is_to_be_typed_next_finds_a_run_in_a_folder_of_the_users(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(works)
+    assert run("--runs", "some runs") == 0
+    shown = capsys.readouterr().out
+    commands = re.findall(r"(?:Next:|  )  +aira-bench ((?:status|confirm|leaderboard).*?)      ", shown)
+    assert len(commands) == 3
+    for command in commands:
+        assert run_command_line(shlex.split(command)) == 0, command
 
 
 def test_seeds_that_halt_for_one_reason_are_said_together(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,9 +200,10 @@ def test_a_line_of_a_later_version_is_named_with_the_command_that_helps(finished
 def test_a_later_line_that_is_none_is_damage(finished: RunFolder) -> None:
     """An event this version knows nothing of, in a schema it knows: no version of ours wrote that."""
     later_line(finished, "seeds/0/journal.jsonl", schema=SCHEMA)
-    with pytest.raises(RunStateError, match=r"line 9 was changed or damaged: ") as caught:
+    with pytest.raises(RunStateError, match=r"line 9 was changed or damaged: .*its last good step is 3") as caught:
         read_run(finished, RING)
-    assert caught.value.hint is None
+    assert caught.value.hint is not None
+    assert "--from-last-good" in caught.value.hint
 
 
 @pytest.mark.parametrize("schema", [0, 1, -4, 4.0, "4", True, None, [4], {"a": 4}])

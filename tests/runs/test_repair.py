@@ -65,6 +65,8 @@ DAMAGES: dict[str, tuple[Callable[[RunFolder], object], int]] = {
     "the journal was cut": (lambda f: f.seed(0).journal.write_bytes(b"".join(lines_of(f)[:5])), 2),
     "the journal is gone": (lambda f: f.seed(0).journal.unlink(), 0),
     "the journal is empty": (lambda f: f.seed(0).journal.write_bytes(b""), 0),
+    "something follows the journal's end": (
+        lambda f: f.seed(0).journal.write_bytes(f.seed(0).journal.read_bytes() + b"x"), 4),
     "a solution was edited": (lambda f: (f.seed(0).node(2) / "solution.py").write_text("pass"), 1),
     "an artifact is missing": (lambda f: (f.seed(0).node(4) / "submission.csv").unlink(), 3),
     "a file was laid beside a step": (lambda f: (f.seed(0).node(3) / "note.txt").touch(), 2),

@@ -189,11 +189,11 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
         say_json({"run": folder.path.name, "path": str(folder.path), "board": records(tables)})
         return
     print_tables(tables)
-    name = folder.path.name
     say()
     say(f"Run folder: {folder.path}")
-    say(f"Next:  aira-bench status {name}      every step: class, fitness, why it failed")
+    say(f"Next:  {folder.command('status')}      every step: class, fitness, why it failed")
     if any(row.validation and not row.confirmed for table in tables for row in table.rows):
-        say(f"       aira-bench confirm {name}      its submissions once more, on fresh hidden data")
-    say("       aira-bench leaderboard      all runs, also as CSV, JSON and Markdown")
+        say(f"       {folder.command('confirm')}      its submissions once more, on fresh hidden data")
+    boards = " ".join(["aira-bench leaderboard", *folder.elsewhere])
+    say(f"       {boards}      all runs, also as CSV, JSON and Markdown")
     say("       aira-bench run --help       other agents, tasks, scaffolds and budgets")

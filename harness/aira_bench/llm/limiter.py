@@ -65,7 +65,7 @@ class AdaptiveLimiter:
             waits: of the piece of work that waits here; its stop ends the wait, which counts as one for the provider.
 
         Raises:
-            GateTimeout: that moment came first.
+            GateTimeout: that moment came first, or the provider closed the gate for longer.
             Stopped: the run was stopped before.
         """
         self._enter(deadline_at_s, waits or Waits())
@@ -92,14 +92,21 @@ class AdaptiveLimiter:
             if retry_after_s is not None:
                 self._open_at_s = max(self._open_at_s, now_s + retry_after_s)
 
+    @property
+    def closed_s(self) -> float:
+        """For how long the provider has asked everybody to stay away, from now."""
+        with self._changed:
+            return max(self._open_at_s - self._world.monotonic_s(), 0.0)
+
     def _enter(self, deadline_at_s: float, waits: Waits) -> None:
         if self._taken(0.0):
             return
         with waits.waiting("provider", "waiting behind the provider's rate limit"):
             while not self._taken(min(deadline_at_s - self._world.monotonic_s(), TICK_S)):
                 waits.check_stop()
-                if self._world.monotonic_s() >= deadline_at_s:
-                    raise GateTimeout
+                now_s = self._world.monotonic_s()
+                if now_s >= deadline_at_s or now_s + self.closed_s > deadline_at_s:
+                    raise GateTimeout  # at once, where the gate opens too late
 
     def _taken(self, within_s: float) -> bool:
         """Take a place, waiting at most so long for one; False where there is none."""

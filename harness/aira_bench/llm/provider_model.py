@@ -140,7 +140,9 @@ class ProviderModel:
                 raise model_error(self._endpoint, failure, course.attempts, spent_s) from failure
             answer = ProviderAnswer("", failure.finish_reason, self._endpoint.card.model, Usage(), failure.request_id)
         except GateTimeout as error:
-            message = f"The model of agent {self.name!r} stayed behind its rate limit for all of the call's time."
+            closed_s = self._limiter.closed_s
+            asked = f"asked for {closed_s:.0f} s without calls, which" if closed_s else "is behind a rate limit that"
+            message = f"The model of agent {self.name!r} {asked} is longer than one call waits."
             raise ModelError(message) from error
         return self._completion(request, answer, course.attempts, started_s)
 

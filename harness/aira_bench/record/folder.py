@@ -201,10 +201,13 @@ class RunFolder:
 
     def command(self, name: str, *options: str) -> str:
         """Return the command of that name to type for this run, whole: with `--runs` where it lies elsewhere."""
-        words = ["aira-bench", name, quote(self.path.name), *options]
-        if self.path.parent.resolve() != host_paths().runs.resolve():
-            words += ["--runs", quote(str(self.path.parent))]
-        return " ".join(words)
+        return " ".join(["aira-bench", name, quote(self.path.name), *options, *self.elsewhere])
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """The option that a command needs to find the run's folder, as it is typed; none for the usual folder."""
+        runs = self.path.parent
+        return [] if runs.resolve() == host_paths().runs.resolve() else ["--runs", quote(str(runs))]
 
     @property
     def is_live(self) -> bool:

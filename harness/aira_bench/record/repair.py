@@ -112,6 +112,8 @@ def _damage(keeper: Keeper, seed: int, ring: KeyRing, seal: SeedSeal | None) -> 
     chain, lines = _good_chain(data, decode_journal)
     if len(lines) < data.count(b"\n"):
         reason = f"line {len(lines) + 1} was changed or damaged"
+    elif data and not data.endswith(b"\n") and any(isinstance(event, SeedEnded) for event in decode_journal(chain)):
+        reason = "something follows the seed's end"
     elif seal is not None and (seal.lines, seal.seal) != (len(chain.bodies), chain.seal):
         reason = f"it has {len(chain.bodies)} whole lines, the run's end record says {seal.lines}"
     try:

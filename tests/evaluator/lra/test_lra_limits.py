@@ -200,8 +200,9 @@ def test_a_process_that_works_alone_loses_little_and_one_beside_others_does() ->
     neighbours = [subprocess.Popen([sys.executable, "-c", spin, str(core)]) for core in cores]
     try:
         time.sleep(2)
+        passed_s, taken_s = time.monotonic() - began_s, clock.taken_s()  # before they are waited for, as children are
     finally:
         for process in neighbours:
             process.kill()
             process.wait()
-    assert 0.5 * (time.monotonic() - began_s) < clock.taken_s() <= time.monotonic() - began_s
+    assert 0.4 * passed_s < taken_s <= passed_s
