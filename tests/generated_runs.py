@@ -86,14 +86,13 @@ def write_run(
             if keeper and artifacts:
                 place.node(step).mkdir(parents=True)
                 (place.node(step) / "submission.csv").write_bytes(artifact)
-            code_sha256 = "c" * 64
             if codes:
+                artifact = codes[step % len(codes)]
                 place.node(step).mkdir(parents=True, exist_ok=True)
-                (place.node(step) / "train.py").write_bytes(codes[step % len(codes)])
-                code_sha256 = hashlib.sha256(codes[step % len(codes)]).hexdigest()
+                (place.node(step) / "train.py").write_bytes(artifact)
             node = Node(
                 step, "draft", (), "valid" if valid else "infra_error" if broken else "buggy", "", fitness, claimed,
-                code_sha256, hashlib.sha256(artifact).hexdigest() if valid and keeper else None,
+                "c" * 64, hashlib.sha256(artifact).hexdigest() if valid and (keeper or codes) else None,
                 timings=Timings(0.1, 0.2, 0.7, 1.0), attempts=3 if broken else 1,
                 code_ran=infra is None or infra.get(seed, True),
             )  # fmt: skip

@@ -205,4 +205,4 @@ def test_a_process_that_works_alone_loses_little_and_one_beside_others_does() ->
         for process in neighbours:
             process.kill()
             process.wait()
-    assert 0.4 * passed_s < taken_s <= passed_s
+    assert 0.4 * passed_s < taken_s <= passed_s + 0.1  # idle time is told in hundredths
