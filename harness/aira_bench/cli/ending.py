@@ -20,6 +20,7 @@ from aira_bench.errors import (
     MachineError,
     ModelError,
     NothingScored,
+    PrerequisiteError,
     RunStateError,
     SandboxError,
 )
@@ -65,6 +66,8 @@ class RunEnding:
         try:
             with self._display.live():
                 work()
+            show_board(self._folder, as_json=self._args.json)
+            return self._scored()
         except Stopped:
             raise KeyboardInterrupt from None
         except AiraError as error:
@@ -76,12 +79,11 @@ class RunEnding:
             if machine is None:
                 raise
             raise self._with_way_on(machine) from error
-        show_board(self._folder, as_json=self._args.json)
-        return self._scored()
 
     def _with_way_on(self, error: AiraError) -> AiraError:
         """An error from outside all seeds; where it left a run that can go on, it says how."""
-        if not isinstance(error, MachineError | SandboxError | ModelError) or (way_on := self._resumption()) is None:
+        mendable = isinstance(error, MachineError | SandboxError | ModelError | PrerequisiteError)
+        if not mendable or (way_on := self._resumption()) is None:
             return error
         error.hint = f"{error.hint}, then {way_on}" if error.hint else way_on
         return error

@@ -13,6 +13,7 @@ folders for locks are not shared between containers in which this runs, and engi
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -22,7 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_bench.errors import PrerequisiteError
+from aira_bench.errors import MachineError, PrerequisiteError
+from aira_bench.machine_failures import machine_failure
 from aira_bench.waiting import Waits
 
 FOLDER_VARIABLE = "AIRA_LEASES"
@@ -157,7 +159,10 @@ def _opened(path: Path) -> int:
     return descriptor
 
 
-def _unusable(folder: Path, error: OSError) -> PrerequisiteError:
+def _unusable(folder: Path, error: OSError) -> MachineError | PrerequisiteError:
+    """What a folder of leases that cannot be used is: the machine's failure, or one of its set-up."""
+    if error.errno != errno.EROFS and (failure := machine_failure(error, folder)) is not None:
+        return failure
     return PrerequisiteError(
         f"Cores cannot be leased in {folder}: {error.strerror or error}.",
         hint=f"ls -la {folder}; or export {FOLDER_VARIABLE}=DIR, the same for all who run here",
