@@ -119,6 +119,8 @@ def run_stage(stage: str, out: Path, limit_s: float, *, toy: bool) -> None:
         "PYTHONPATH": os.pathsep.join([*map(str, SOURCES), os.environ.get("PYTHONPATH", "")]),
         "PYTHONUNBUFFERED": "1",
     }
+    if toy:
+        environment["OMP_NUM_THREADS"] = "1"
     started_s = time.monotonic()
     ended = "by itself"
     with (out / f"{stage}.log").open("w") as log:
@@ -148,8 +150,11 @@ def kill_session(child: "subprocess.Popen[bytes]") -> None:
 def table(out: Path) -> str:
     """What is there so far, as Markdown."""
     lines = [str(read(out / "machine.json").get("line", "unknown machine")), ""]
+    unmeasured = []
     for stage in STAGES:
         found, end = read(out / f"{stage}.json"), read(out / f"{stage}.end.json")
+        if not found.get("rows"):
+            unmeasured.append(stage)
         if not found and not end:
             continue
         toy = "Toy sizes: the figures mean nothing. " if found.get("toy") else ""
@@ -159,8 +164,11 @@ def table(out: Path) -> str:
         for row in found.get("rows", []):
             figure = f"{row['figure']:.4g}" if isinstance(row["figure"], float) else row["figure"]
             met = "" if row["met"] is None else (", met" if row["met"] else ", **missed**")
-            lines.append(f"| {row['what']} | {figure} {row['unit']} | {row['bar']}{met} |")
+            bar = "" if toy else f"{row['bar']}{met}"
+            lines.append(f"| {row['what']} | {figure} {row['unit']} | {bar} |")
         lines.append("")
+    if unmeasured:
+        lines += [f"Not measured: {', '.join(unmeasured)}.", ""]
     return "\n".join(lines)
 
 

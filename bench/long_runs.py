@@ -51,6 +51,7 @@ LOADS = (
     Load("64 seeds, each step submits", ("--agent", "random", *_MANY), bounded=True),
     Load("2,000 steps, agent that does nothing", ("--agent", "noop", "--scaffold", "greedy", *_LONG), grows=True),
     Load("2,000 steps, each submits", ("--agent", "evolution", *_LONG), grows=True),
+    Load("2,000 steps, tree search", ("--agent", "random", "--scaffold", "mcts", *_LONG), grows=True),
 )
 
 
@@ -94,7 +95,8 @@ def measure(load: Load) -> bool:
     """Do a run, print what it took, and return whether it kept within its bounds."""
     with tempfile.TemporaryDirectory(prefix="aira-long-") as name:
         folder = Path(name)
-        environment = os.environ | {"AIRA_HOME": str(folder / "home"), "AIRA_RUNS": str(folder / "runs")}
+        own = {"AIRA_HOME": "home", "AIRA_RUNS": "runs", "AIRA_LEASES": "leases"}  # other runs' leases are waited for
+        environment = os.environ | {variable: str(folder / place) for variable, place in own.items()}
         command = [sys.executable, __file__, "--here", *SEARCH, "--name", "run", *load.arguments]
         started_s = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)

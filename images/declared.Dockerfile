@@ -2,7 +2,8 @@
 # lock, nothing else; the build has no network.
 #
 # The packages lie in a folder of their own, which Python searches last: none of them can take the place of one of ours.
-# Only that folder's line is read, so a wheel's own .pth files, which could run code at every start, have no effect.
+# Only that folder's line is read, so a wheel's own .pth files, which could run code at every start, have no effect. Two
+# modules are imported at every start wherever they lie, judges' too: those are removed.
 ARG IMAGE
 FROM ${IMAGE} AS installed
 USER root
@@ -11,7 +12,7 @@ COPY declared.lock /wheels/
 RUN python3 -m venv /opt/pip \
  && /opt/pip/bin/python3 -m pip install --no-index --no-cache-dir --no-deps --no-compile --only-binary :all: \
         --find-links /wheels --require-hashes --target /opt/declared --requirement /wheels/declared.lock \
- && rm -rf /opt/declared/bin \
+ && rm -rf /opt/declared/bin /opt/declared/sitecustomize* /opt/declared/usercustomize* \
  && { python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/declared || true; }
 
 FROM ${IMAGE} AS declared

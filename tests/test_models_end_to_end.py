@@ -149,7 +149,8 @@ def test_a_run_killed_in_a_call_asks_for_nothing_twice(place: Place) -> None:
         place.call("resume", "cut", **variables)
         answered = len(recorded_exchanges(calls))
     assert len(place.tree("cut")) == 8
-    assert answered <= len(asked) <= answered + 1, "only the call in flight may have been asked twice"
+    searching = len(asked) - 2  # `run` and `resume` each try the model with one tiny call first
+    assert answered <= searching <= answered + 1, "only the call in flight may have been asked twice"
 
 
 def test_without_a_key_a_run_stops_at_once_and_says_what_to_do(place: Place) -> None:

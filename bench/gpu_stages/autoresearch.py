@@ -31,9 +31,10 @@ from logit_serving import timed
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = ROOT / "tasks" / "AutoregressiveLanguageModellingAutoresearchBPB"
-BUDGET_S, TOY_BUDGET_S = 60, 2
+BUDGET_S, TOY_BUDGET_S = 60, 1
 CHARACTERS, TOY_CHARACTERS = 30_000_000, 400_000
-QUESTIONS, TOY_QUESTIONS = 2000, 40
+QUESTIONS, TOY_QUESTIONS = 2000, 8
+TOY_VALIDATION_TOKENS = 4096
 
 
 def run(record: Record) -> None:
@@ -75,7 +76,8 @@ def _write_public(record: Record, profile: AutoresearchProfile, folder: Path) ->
     write_shard(folder / "val", "val", documents[: len(documents) // 8])
     manifest = {
         "sequence_length": profile.sequence_length, "vocabulary": tokenizer.get_vocab_size(),
-        "time_budget_s": BUDGET_S, "validation_tokens": profile.public_validation_tokens,
+        "time_budget_s": BUDGET_S,
+        "validation_tokens": TOY_VALIDATION_TOKENS if record.toy else profile.public_validation_tokens,
     }  # fmt: skip
     (folder / MANIFEST).write_text(json.dumps(manifest))
     baseline = (TASK / SCRIPT_FILE).read_text(encoding="utf-8")

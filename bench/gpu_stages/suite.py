@@ -26,11 +26,12 @@ def run(record: Record) -> None:
         sys.executable, "-m", "pytest", "-m", "gpu", "--confcutdir", "tests/kernels", "-p", "no:cacheprovider",
         "-p", "gpu_stages.outcomes", "--timeout", "100", "--tb", "short", *PLACES,
     ]  # fmt: skip
-    if importlib.util.find_spec("xdist") is not None:
-        command += ["--numprocesses", str(min(os.cpu_count() or 1, MOST_PROCESSES))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", OUTCOMES_VARIABLE: str(lines)}
     if record.toy:
         command += ["-k", "refused"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", OUTCOMES_VARIABLE: str(lines)}
+        environment["TRITON_INTERPRET"] = "1"
+    elif importlib.util.find_spec("xdist") is not None:
+        command += ["--numprocesses", str(min(os.cpu_count() or 1, MOST_PROCESSES))]
     suite = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         suite.wait(max(record.limit_s - SPARED_S, 1))

@@ -45,8 +45,18 @@ def test_a_stage_that_takes_too_long_is_killed_and_the_next_one_has_its_turn(tmp
     finished = check(tmp_path, *TOY, "mad", "operations", "--limit", "1.4")
     assert finished.returncode == 0, finished.stderr
     table = (tmp_path / "table.md").read_text()
-    assert "### mad\n\nEnded killed at its limit of 1 s" in table
+    assert "Ended killed at its limit of 1 s" in table.partition("### mad\n")[2].partition("###")[0]
     assert "### operations\n\nEnded before it began: no time was left, 0 s." in table
+    unmeasured = table.strip().splitlines()[-1]
+    assert unmeasured.startswith("Not measured: suite, ")
+    assert unmeasured.endswith("together, autoresearch, listops, operations, full_size."), "also what nobody asked for"
+
+
+def test_toys_are_held_against_no_bar(tmp_path: Path) -> None:
+    row = {"what": "a candidate", "figure": 0.5, "unit": "s", "bar": "8 s", "met": True}
+    for toy, shown in ((True, "| a candidate | 0.5 s |  |"), (False, "| a candidate | 0.5 s | 8 s, met |")):
+        (tmp_path / "mad.json").write_text(json.dumps({"toy": toy, "rows": [row], "errors": []}))
+        assert shown in check(tmp_path, "--table").stdout
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

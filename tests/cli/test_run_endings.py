@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,11 @@ from aira_bench.cli.display import RunDisplay
 from aira_bench.cli.main import run_command_line
 from aira_bench.doctor import Diagnosis, examine
 from aira_bench.errors import ModelError
+from aira_bench.files import write_json
+from aira_bench.llm.recording import read_exchange
 from aira_bench.paths import host_paths
 from aira_bench.record.folder import RunFolder
+from aira_bench.runs.leases import FOLDER_VARIABLE
 from aira_bench.runs.session import Progress
 from llm.wire_server import Brain, Fault, Reply, WireRequest, WireServer
 from played_run import connect_host
@@ -27,7 +31,7 @@ from played_run import connect_host
 SOLUTION = 'A try.\n```python\nARCHITECTURE = "M,M,M,mA,M,mA,M,M,M,M,M,M,mA,M,mA,M"\n```'
 ANALYSIS = json.dumps({"is_bug": False, "summary": "it ran", "metric": None})
 RUN = ("run", "--task", "mad-2p", "--profile", "cpu", "--name", "mine", "--steps", "2")
-MODEL, BUDGET, UNSCORED = 7, 8, 10
+UNUSABLE, MODEL, BUDGET, UNSCORED = 6, 7, 8, 10
 TRIAL = "Say OK."
 Serve = Callable[[Brain], WireServer]
 
@@ -49,7 +53,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRA_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("AIRA_LEASES", str(tmp_path / "leases"))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "leases"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     monkeypatch.setattr("aira_bench.runs.connect.connect_host", connect_host)
@@ -197,6 +201,51 @@ def test_a_server_that_is_not_there_is_found_as_soon(
     assert run() == MODEL
     (line,) = capsys.readouterr().err.splitlines()
     assert "Connection refused" in line
+    assert line.endswith("Try: aira-bench doctor"), "there is no run to resume"
+
+
+def test_a_resume_whose_provider_is_gone_repeats_the_command(
+    serve: Serve, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(once(Fault(403, "not for you")))
+    assert run() == MODEL
+    monkeypatch.setenv("AIRA_BASE_URL_GPT_OSS_20B", "http://127.0.0.1:9/v1")
+    capsys.readouterr()
+    assert run_command_line(["resume", "mine"]) == MODEL
+    assert capsys.readouterr().err.splitlines()[-1].endswith("Try: aira-bench doctor, then aira-bench resume mine")
+
+
+def test_a_run_by_a_relative_card_goes_on_from_another_folder(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(once(Fault(403, "not for you")))
+    address = server.base_url("openai-compatible")
+    Path("mine.toml").write_text(
+        'name = "mine"\ntitle = "Mine"\nprovider = "openai-compatible"\nmodel = "m"\nmax_output_tokens = 9000\n'
+        f'base_url = "{address}"\n'
+    )
+    assert run(agent="mine.toml") == MODEL
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run_command_line(["resume", "mine", "--runs", "../runs"]) == 0
+
+
+def test_a_step_that_asks_something_else_in_flight_goes_on_by_what_the_last_line_says(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replies = iter([works, works, lambda request: Reply("I think."), lambda request: Fault(403, "enough")])
+    server = serve(lambda request: next(replies)(request))
+    assert run() == MODEL
+    (call,) = Path("runs/mine/seeds/0/calls/0002").rglob("call_000.json")
+    found = read_exchange(call)
+    other = replace(found.request, system="In the words of another version.")
+    write_json(call, replace(found, request=other).to_json())
+    server.brain = works
+    assert run_command_line(["resume", "mine"]) == UNUSABLE
+    *_, last = capsys.readouterr().err.splitlines()
+    command = last.partition("Go on with: aira-bench ")[2]
+    assert command == "resume mine --accept-changes"
+    assert run_command_line(command.split()) == 0
 
 
 def test_a_provider_that_is_busy_keeps_no_run_from_beginning(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ import yaml
 
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Node
+from aira_bench.runs.leases import FOLDER_VARIABLE
 from llm.wire_server import Brain, Fault, Misbehaviour, Reply, WireRequest, WireServer
 
 pytestmark = pytest.mark.timeout(120)
@@ -39,7 +40,13 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRA_")}
-        return {**kept, "AIRA_HOME": str(self.root / "home"), "PYTHONUNBUFFERED": "1", **self.variables}
+        return {
+            **kept,
+            "AIRA_HOME": str(self.root / "home"),
+            FOLDER_VARIABLE: str(self.root / "leases"),
+            "PYTHONUNBUFFERED": "1",
+            **self.variables,
+        }
 
     @contextmanager
     def running(self, *arguments: str, ignored: int | None = None) -> Iterator["Process"]:

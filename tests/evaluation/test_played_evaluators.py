@@ -321,21 +321,27 @@ def test_each_way_to_hand_no_model_over_has_its_reason(
     assert script.played.of("judge") == []
 
 
+OWN_CLOCK = "train.py was killed after 25 s (budget 20 s, start-up allowance 5 s)"
+
+
 @pytest.mark.parametrize(
-    ("limit_s", "owner", "refused"),
-    [(600, "evaluation", True), (600, "hours", True), (25, "hours", True), (24, "hours", False), (24, "evaluation", False)],
+    ("limit_s", "owner", "refusal"),
+    [
+        (600, "evaluation", OWN_CLOCK), (600, "hours", OWN_CLOCK), (25, "hours", OWN_CLOCK), (24, "hours", None),
+        (24, "evaluation", "train.py was killed after 24 s, all of its evaluation, and had handed no model over"),
+    ],
 )  # fmt: skip
-def test_a_script_answers_for_its_own_clock_and_for_no_shorter_one(
-    tmp_path: Path, ahead: ThreadPoolExecutor, limit_s: float, owner: Owner, refused: bool
+def test_a_script_answers_for_its_clock_and_its_evaluation_and_not_for_the_hours(
+    tmp_path: Path, ahead: ThreadPoolExecutor, limit_s: float, owner: Owner, refusal: str | None
 ) -> None:
     script = Training(tmp_path, ahead, seconds={"fit": 1000})
-    if refused:
+    if refusal is None:
+        with pytest.raises(SandboxError, match="time of the run ended while a script trained"):
+            script.evaluate(limit_s, owner)
+    else:
         verdict = script.evaluate(limit_s, owner)
         assert isinstance(verdict, Refused)
-        assert verdict.reason.startswith("train.py was killed after 25 s (budget 20 s, start-up allowance 5 s)")
-    else:
-        with pytest.raises(SandboxError, match="evaluation's time was over before the script's"):
-            script.evaluate(limit_s, owner)
+        assert verdict.reason.startswith(refusal)
 
 
 def test_a_model_is_asked_three_times_and_never_trained_again(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
@@ -436,6 +442,15 @@ def test_a_training_beside_neighbours_is_told_as_much_more_as_it_loses_and_score
     assert (record["seconds"]["stretch"], record["seconds"]["lost_to_others"]) == (4.0, 15.0)
     assert record["stretch"] == 8.0, "the judge waits for the model's answers with room to spare"
     assert deadline.used_s == 5.0, "of forty seconds, the rest was its neighbours' doing"
+
+
+def test_a_training_that_sleeps_where_it_was_told_of_neighbours_is_scored_and_not_done_again(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    """It loses nothing to others, since it wants nothing; else it could have itself done again until its seed halts."""
+    left = iter([replace(HANDED, lost_s=15.0), replace(HANDED, lost_s=0.0, taken_s=15.5)])
+    assert isinstance(loaded(Training(tmp_path, ahead), lambda call: next(left)).evaluate(), Scored)
+    assert next(left, None) is None
 
 
 @pytest.mark.parametrize("lost_s", [(15.0, 0.0, 15.0), (15.0, 19.8, 0.0), (19.0, 12.0, 19.0)])

@@ -2,12 +2,13 @@
 
 import hashlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.evaluation.submission import Submission, host_canonical
 from aira_bench.tasks.task import find_task
-from aira_contract.architectures import canonical, parse_architecture
+from aira_contract.architectures import SubmissionError, canonical, parse_architecture, parse_submission
 
 MAD = find_task("mad-3p").metadata.aira.artifact
 MODULE = find_task("lra-listops").metadata.aira.artifact
@@ -50,6 +51,31 @@ def test_more_than_one_line_too_many_bytes_or_another_artifact_have_none(layers:
     assert host_canonical(MAD, plain + b" " * (MAD.max_kib * 1024)) is None
     assert host_canonical(MODULE, plain) is None
     assert host_canonical(MAD, written(layers[1:], ",")) is None, "a layer is missing"
+
+
+@given(
+    layers=LAYERS, header=st.sampled_from(["architecture", "two words", "h\0", "\u00e9", "mA,M", '"architecture"', ""]),
+    ends=st.sampled_from(["\n", "\r\n", "\x0b", "\r", "\x1e"]), separators=st.sampled_from([",,", "--", ",-", "-,"]),
+    before=st.sampled_from(["", '"', '""']), behind=st.sampled_from(["", '"', '""']),
+)  # fmt: skip
+def test_what_a_judge_refuses_has_no_normal_form(
+    layers: list[str], header: str, ends: str, separators: str, before: str, behind: str
+) -> None:
+    """Else it would be valid with a judge that stays, and refused on a GPU, where none does."""
+    half = len(layers) // 2
+    row = separators[1].join([separators[0].join(layers[:half]), *layers[half:]])
+    content = f"{header}{ends}{before}{row}{behind}\n".encode()
+    try:
+        judged = canonical(parse_submission(content, MAD.primitives, MAD.layers))
+    except SubmissionError:
+        assert host_canonical(MAD, content) is None
+    else:
+        assert host_canonical(MAD, content) in (None, judged)
+
+
+@pytest.mark.parametrize("row", ["mA,M-Mb", '"mA,M,Mb'])
+def test_mixed_separators_and_unbalanced_quotes_are_for_a_judge_to_refuse(row: str) -> None:
+    assert host_canonical(MAD, f"architecture\n{row},{','.join(['M'] * 13)}\n".encode()) is None
 
 
 def test_equal_bytes_are_equal_submissions() -> None:

@@ -25,7 +25,7 @@ SEARCHER = ("run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu
 CARDS = {"anthropic": "opus46", "google": "gemini3pro", "openai": "gpt5", "openai-compatible": "gpt-oss-20b"}
 NO_RUN, STOPPED = 2, 130
 MOST_COMMANDS = 4
-_RESUME = re.compile(r"aira-bench resume (\S+)((?: --runs \S+)?)")
+_RESUME = re.compile(r"aira-bench resume (\S+)((?: --runs \S+| --trust-agent| --accept-changes| --from-last-good)*)")
 
 
 def model_run(card: str) -> tuple[str, ...]:

@@ -75,8 +75,6 @@ SILENCES: dict[str, Callable[[WireRequest], Answer]] = {
     "dripping": lambda request: Misbehaviour("drip", drip_for_s=2.0),
     "hanging": lambda request: Misbehaviour("hang"),
 }
-FOR_GOOD = {"401", "403", "404", "402"}
-"""Refusals that no waiting mends: the seed halts at the first."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,14 @@ EACH = 1
 """Of each family, where one of each kind is not more: some 50 faults, twenty seconds on two idle cores."""
 
 
+@pytest.mark.timeout(300)
+def test_a_record_whose_last_line_may_not_be_on_disk_is_resumed() -> None:
+    """The run is over then, and nobody has seen what came of it."""
+    command = [sys.executable, str(SCRIPT), "--only", "search: EIO: fsync runs/run/record.jsonl", "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
 @pytest.mark.timeout(900)
 def test_a_sample_of_all_faults_ends_in_the_undisturbed_tree() -> None:
     command = [sys.executable, str(SCRIPT), "--sample", str(EACH), "--draw", os.environ.get("AIRA_DRAW", "1")]

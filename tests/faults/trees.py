@@ -17,7 +17,6 @@ from faults.command import Place
 
 NAME = "run"
 _RANDOM = re.compile(r"(?<![0-9a-f])[0-9a-f]{12,}(?![0-9a-f])")
-_TIMED = re.compile(r"^(calls/|hidden/scores)|\.jsonl$")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from wheel_shop import offer, only_pip_source
 
 pytestmark = pytest.mark.docker
 LOOK = """
-import json, numpy, sys
+import json, numpy, os, sys
 import seasons, aira_kernels
-print(json.dumps([seasons.NAME, numpy.__file__, aira_kernels.__file__, hasattr(sys, "ran_at_start"), seasons.__file__]))
+starts = hasattr(sys, "ran_at_start") or any("customize" in name for name in os.listdir("/opt/declared"))
+print(json.dumps([seasons.NAME, numpy.__file__, aira_kernels.__file__, starts, seasons.__file__]))
 """
 
 
@@ -35,6 +36,8 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         more.writestr("numpy/__init__.py", "raise SystemExit('replaced')")
         more.writestr("aira_kernels/__init__.py", "raise SystemExit('replaced')")
         more.writestr("seasons.pth", "import sys; sys.ran_at_start = True\n")
+        for name in ("sitecustomize.py", "usercustomize/__init__.py"):  # Python imports these at every start
+            more.writestr(name, "import sys; sys.ran_at_start = True\n")
     return tmp_path / "offered"
 
 

@@ -2,13 +2,22 @@
 
 import json
 import os
+import signal
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from aira_bench.errors import AskedInVain, MachineError, PrerequisiteError, RunStateError, SandboxError, UsageError
+from aira_bench.errors import (
+    AskedInVain,
+    EngineAway,
+    MachineError,
+    PrerequisiteError,
+    RunStateError,
+    SandboxError,
+    UsageError,
+)
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
@@ -250,6 +259,24 @@ def test_a_confirmation_is_tried_three_times_and_keeps_what_the_attempts_left(tm
     assert sorted(path.name for path in kept.iterdir()) == ["attempt_1", "attempt_2", "attempt_3"]
     sandbox.fails = lambda number, spec: False
     assert confirm(host, read_confirmable(folder, host.keys.ring()), notes.append) == []
+
+
+def test_a_confirmation_that_waits_for_the_engine_hears_ctrl_c(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    host = played_host(tmp_path, sandbox)
+    folder = run(host, request())
+    sandbox.failure, said = EngineAway("Nobody answers."), list[str]()
+
+    def interrupted(text: str) -> None:
+        if "next try" in text:
+            said.append(text)
+            if len(said) == 1:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    sandbox.fails = lambda number, spec: spec.role == "judge" and len(said) < 3
+    with pytest.raises(KeyboardInterrupt):
+        confirm(host, read_confirmable(folder, host.keys.ring()), interrupted)
+    assert len(said) == 1, "what waits is not tried again"
 
 
 def test_an_artifact_that_was_replaced_is_not_confirmed(tmp_path: Path) -> None:

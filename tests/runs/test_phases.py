@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aira_bench.agents.agent import Agent, Analysis, Brief, Proposal, Situation, StepReport, UnlookingAgent
 from aira_bench.agents.catalog import SEARCHERS, find_agent
 from aira_bench.deadline import Deadline
-from aira_bench.errors import BudgetExceeded, EvaluationFailed, ModelError, PrerequisiteError, SandboxError
+from aira_bench.errors import AskedInVain, BudgetExceeded, EvaluationFailed, ModelError, PrerequisiteError, SandboxError
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
@@ -407,6 +407,26 @@ def test_a_broken_evaluation_halts_the_seed_at_once_in_its_own_words(tmp_path: P
     assert SeedFolder(tmp_path / "seed").nodes == (), "no step is lost or blamed: it is taken again when that is mended"
     again, ended = played(tmp_path, played_sandbox(), EVOLUTION)
     assert ([node.step_class for node in again], ended.why) == (["valid"] * 2, "steps")
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_a_broken_evaluation_that_an_evaluator_has_asked_again_itself_halts_the_seed_too(
+    tmp_path: Path, crashed: bool
+) -> None:
+    class InVain(Judging):
+        def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
+            broken = EvaluationFailed("The evaluation failed: hidden data is damaged", crashed=crashed)
+            raise AskedInVain(broken.message, attempts=3) from broken
+
+    if crashed:  # which what it judges may have brought about: nobody knows
+        sandbox = played_sandbox(agent=lambda call: solve(call) if call.files else Done())
+        nodes, _ = played(tmp_path, sandbox, EVOLUTION, evaluator=InVain())
+        assert {node.step_class for node in nodes} == {"infra_error"}
+        return
+    with pytest.raises(EvaluationFailed, match="hidden data is damaged") as caught:
+        played(tmp_path, played_sandbox(), EVOLUTION, evaluator=InVain())
+    assert str(caught.value.hint).startswith("aira-bench resume ")
+    assert SeedFolder(tmp_path / "seed").nodes == ()
 
 
 def test_a_judge_that_crashes_is_asked_again_since_a_submission_may_bring_that_about(tmp_path: Path) -> None:

@@ -58,10 +58,11 @@ class SlowDeaths(DockerEngine):
 
     dying_s = 0.0
 
-    def kill_container(self, container_id: str) -> None:
+    def kill_container(self, container_id: str) -> bool:
         timer = threading.Timer(self.dying_s, super().kill_container, (container_id,))
         timer.daemon = True
         timer.start()
+        return True
 
 
 @pytest.fixture
@@ -214,6 +215,10 @@ def test_a_flood_ends_its_step_whether_it_would_stop_or_not(run_code: RunCode, e
 
 HOSTILE = {
     "stops itself": ("os.kill(os.getpid(), signal.SIGSTOP)", "timeout"),
+    "ends its first thread": (
+        "import ctypes, threading\nthreading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)", "timeout",
+    ),
     "closes all and stays": ("os.closerange(0, 256); time.sleep(600)", "timeout"),
     "closes all and ends": ("os.closerange(0, 256)", "exited"),
     "kills all it can": ("os.kill(-1, signal.SIGKILL)", "exited"),
@@ -297,6 +302,101 @@ def test_what_kills_itself_is_told_from_what_others_kill(run_code: RunCode, code
     outcome = run_code(f"import os, time\n{code}")
     assert (outcome.ended, outcome.exit_code) == ("exited", 143 if "15" in code else 137)
     assert outcome.is_unexplained
+
+
+class FrozenEngine(DockerEngine):
+    """One that says nothing of an end, nor takes a kill, before `thawed_s` on the monotonic clock."""
+
+    thawed_s = 0.0
+
+    def wait_container(self, container_id: str, timeout_s: float) -> int | None:
+        if time.monotonic() < self.thawed_s:
+            time.sleep(min(timeout_s, 0.5))
+            return None
+        return super().wait_container(container_id, timeout_s)
+
+    def kill_container(self, container_id: str) -> bool:
+        time.sleep(max(self.thawed_s - time.monotonic(), 0.0))
+        return super().kill_container(container_id)
+
+
+class FrozenElsewhere(FrozenEngine):
+    """One on another machine: its numbers of processes say nothing here."""
+
+    def inspect_container(self, container_id: str) -> dict[str, Any]:
+        found = super().inspect_container(container_id)
+        return found | {"State": found["State"] | {"Pid": 0}}
+
+
+SILENT = {
+    "ended, here": (FrozenEngine, "pass", "exited"),
+    "ended, elsewhere": (FrozenElsewhere, "pass", "lost"),
+    "still runs, here": (FrozenEngine, WRITE_AND_STAY, "timeout"),
+    "still runs, elsewhere": (FrozenElsewhere, WRITE_AND_STAY, "timeout"),
+}
+
+
+@pytest.mark.parametrize("case", list(SILENT))
+def test_an_engine_that_is_silent_at_the_deadline_makes_no_timeout_of_what_had_ended(
+    spec: ContainerSpec, tmp_path: Path, case: str
+) -> None:
+    kind, code, ended = SILENT[case]
+    engine = kind.connect()
+    assert isinstance(engine, FrozenEngine)
+    with DockerSandbox(engine) as sandbox:
+        container = sandbox.prepare(spec)
+        engine.thawed_s = time.monotonic() + 7.0
+        if ended == "lost":
+            with pytest.raises(StepLost, match="did not take the kill") as caught:
+                solve(container, code, tmp_path, 3.0)
+            assert caught.value.why == "away"
+        else:
+            assert solve(container, code, tmp_path, 3.0).ended == ended
+        container.close()
+    engine.close()
+
+
+class WithoutRuntime(DockerEngine):
+    """One whose containerd was killed: it hears of no end, and takes each kill for sent; then it finds nothing there."""
+
+    is_deaf = False
+
+    def wait_container(self, container_id: str, timeout_s: float) -> int | None:
+        if not self.is_deaf:
+            return super().wait_container(container_id, timeout_s)
+        time.sleep(min(timeout_s, 0.2))
+        return None
+
+    def kill_container(self, container_id: str) -> bool:
+        self.is_deaf = False
+        super().kill_container(container_id)
+        return True
+
+
+@pytest.mark.parametrize(
+    ("code", "timeout_s"),
+    [("pass", 2.0), ("pass", 60.0), (WRITE_AND_STAY, 2.0)],
+    ids=["ended", "ended long before", "still runs"],
+)
+def test_an_end_that_the_engine_never_heard_of_is_no_timeout_though_it_says_that_it_killed(
+    spec: ContainerSpec, tmp_path: Path, code: str, timeout_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "_UNTOLD_S", 1.0)
+    engine = WithoutRuntime.connect()
+    assert isinstance(engine, WithoutRuntime)
+    with DockerSandbox(engine) as sandbox:
+        container = sandbox.prepare(spec)
+        engine.is_deaf = True
+        began_s = time.monotonic()
+        if code == "pass":
+            with pytest.raises(StepLost, match="did not tell") as caught:
+                solve(container, code, tmp_path, timeout_s)
+            assert time.monotonic() - began_s < 20, "it waits for no deadline"
+            assert caught.value.why == "away"
+        else:
+            assert solve(container, code, tmp_path, timeout_s).ended == "timeout"
+        container.close()
+    engine.close()
 
 
 def test_a_lack_of_memory_is_explained(run_code: RunCode) -> None:

@@ -2,17 +2,21 @@
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aira_bench.record.node import best_node, known_to_search
+from aira_bench.record.growing import Growing
+from aira_bench.record.node import Node, best_node, known_to_search
+from aira_bench.scaffolds.catalog import SCAFFOLDS, make_scaffold
 from aira_bench.scaffolds.evolutionary import Evolutionary
-from aira_bench.scaffolds.greedy import Greedy, debug_depth
+from aira_bench.scaffolds.greedy import Greedy
 from aira_bench.scaffolds.mcts import MonteCarloTreeSearch
 from aira_bench.scaffolds.one_shot import OneShot
-from aira_bench.scaffolds.policy import Draft
+from aira_bench.scaffolds.policy import Draft, Stop
 from aira_bench.scaffolds.regularized_evolution import RegularizedEvolution
 from aira_bench.testing import BUG, LOST, Result, node_after, play_policy
+from aira_bench.testing.policy_checks import generator
 
 
 def valid(fitness: float | None) -> Result:
@@ -28,6 +32,30 @@ results = st.lists(
     ),
     max_size=60,
 )
+
+
+def debug_depth(node: Node, by_step: dict[int, Node]) -> int:
+    """How many debug steps in a row led to a node."""
+    depth = 0
+    while node.operator == "debug":
+        depth, node = depth + 1, by_step[node.parents[0]]
+    return depth
+
+
+@pytest.mark.parametrize("name", sorted(SCAFFOLDS.built_in))
+@given(results, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_what_is_counted_along_a_journal_is_what_is_counted_anew(
+    name: str, outcomes: list[Result], lower: bool
+) -> None:
+    policy, grown = make_scaffold(name, steps=60, lower_is_better=lower), Growing[Node]()
+    for step, result in enumerate(outcomes, start=1):
+        known = known_to_search(grown.so_far())
+        action = policy.next(known, generator(0, step))
+        assert action == policy.next(tuple(known), generator(0, step))
+        if isinstance(action, Stop):
+            break
+        grown.append(node_after(action, step, result))
 
 
 def test_published_trace_of_the_greedy_search() -> None:

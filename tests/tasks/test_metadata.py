@@ -125,6 +125,17 @@ def test_a_script_needs_an_outside_clock_in_every_profile(tmp_path: Path) -> Non
     assert (fit.budget_s, fit.start_up_s, fit.handover_mib) == (25, 20, 256)
 
 
+def test_an_evaluation_is_no_shorter_than_the_clocks_that_its_script_is_told_of(tmp_path: Path) -> None:
+    values = upstream()
+    values["file_export_globs"] = ["train.py"]
+    profile = {"fit": {"budget_s": 25, "start_up_s": 20, "serving_s": 60}, "evaluation_timeout_s": 105}
+    values["aira"] = {"artifact": {"name": "train.py", "kind": "script"}, "profiles": {"cpu": profile}}
+    assert read_metadata(write(tmp_path, values)).aira.profiles["cpu"].evaluation_timeout_s == 105
+    profile["evaluation_timeout_s"] = 104
+    with pytest.raises(TaskError, match=r"profiles\.cpu: .*evaluation_timeout_s: 104 is less than .* together, 105"):
+        read_metadata(write(tmp_path, values))
+
+
 def test_every_shipped_task_loads_and_is_found_by_alias_and_name() -> None:
     tasks = shipped_tasks()
     assert {"mad-2p", "mad-3p"} <= {task.title for task in tasks}

@@ -64,7 +64,7 @@ def load_model(path: Path, name: str) -> ScriptedModel:
         except AiraError:
             raise
         except (Exception, SystemExit) as error:
-            raise PrerequisiteError(f"answer() of the {_told(path, error)}.", hint="aira-bench resume RUN") from error
+            raise PrerequisiteError(f"answer() of the {_told(path, error)}.") from error
         if fault := _fault_of(reply):
             raise PrerequisiteError(
                 f"answer() of the agent file {path} gave {fault}, not text or a Completion: "

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import report
 from aira_bench.cli.stopping import current
-from aira_bench.errors import AiraError, BudgetExceeded, MachineError, NothingScored, RunStateError, SandboxError
+from aira_bench.errors import (
+    AiraError,
+    BudgetExceeded,
+    MachineError,
+    ModelError,
+    NothingScored,
+    RunStateError,
+    SandboxError,
+)
 from aira_bench.files import Unacceptable
 from aira_bench.machine_failures import machine_failure
 
@@ -73,7 +81,7 @@ class RunEnding:
 
     def _with_way_on(self, error: AiraError) -> AiraError:
         """An error from outside all seeds; where it left a run that can go on, it says how."""
-        if not isinstance(error, MachineError | SandboxError) or (way_on := self._way_on()) is None:
+        if not isinstance(error, MachineError | SandboxError | ModelError) or (way_on := self._resumption()) is None:
             return error
         error.hint = f"{error.hint}, then {way_on}" if error.hint else way_on
         return error
@@ -120,15 +128,29 @@ class RunEnding:
         """The command that goes on with the run; None where there is none, or its end is recorded."""
         from aira_bench.record.sealing import is_closed
 
+        resumption = self._resumption()
         try:
-            if all(self._is_over().values()) and is_closed(self._folder):
-                return None
+            is_over = resumption is None or (all(self._is_over().values()) and is_closed(self._folder))
         except (RunStateError, MachineError, Unacceptable, OSError):
-            return None  # there is no run yet, or none that could go on
+            is_over = True  # not one that could go on
+        return None if is_over else resumption
+
+    def _resumption(self) -> str | None:
+        """The command that resumes the run, whether or not its end is recorded: it shows then what came of it."""
+        from aira_bench.llm.recording import RequestChanged
+
+        try:
+            self._is_over()
+        except (RunStateError, MachineError, Unacceptable, OSError):
+            return None  # there is no run yet
         runtime = self._args.runtime
         asked = ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []
         said = {"--trust-agent": "trust_agent", "--accept-changes": "accept_changes"}
-        asked += [option for option, name in said.items() if getattr(self._args, name, False)]  # of `resume` alone
+        asks_otherwise = any(isinstance(each, RequestChanged) for each in self._display.halted.values())
+        needed = {"accept_changes"} if asks_otherwise else set()
+        asked += [
+            option for option, name in said.items() if name in needed or getattr(self._args, name, False)
+        ]  # of `resume` alone
         return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
 
     def _is_over(self) -> dict[int, bool]:

@@ -32,6 +32,8 @@ REMOVAL_TIMEOUT_S = 60
 """Longest time for a removal: a container with much memory to give back is killed long before it is dead."""
 _POOL_SIZE = 64
 _DEATH_POLL_S = 5.0
+_NOT_DEAD_YET = "did not receive an exit event"
+"""What the engine says that has sent a signal, of a container that is slow to die."""
 _INTERVENTIONS, _DEATH = ("kill", "pause", "unpause", "stop", "restart"), "die"
 
 
@@ -136,8 +138,8 @@ class DockerEngine(EngineImages):
             except requests.Timeout:
                 return None
 
-    def kill_container(self, container_id: str) -> None:
-        """Send SIGKILL to every process of a container. One that has ended or is gone is no error.
+    def kill_container(self, container_id: str) -> bool:
+        """Send SIGKILL to every process of a container; return whether it was sent. One that has ended is no error.
 
         The engine answers when the container is dead, or after some seconds that it has not died yet; a container
         with much memory to give back takes longer. Neither is an error: `wait_container` says when it is dead.
@@ -145,8 +147,14 @@ class DockerEngine(EngineImages):
         Raises:
             SandboxError: the engine cannot be reached.
         """
-        with contextlib.suppress(NotFound, Conflict, NotDone), engine_call("kill a container"):
-            self._api.kill(container_id)
+        try:
+            with engine_call("kill a container"):
+                self._api.kill(container_id)
+        except NotDone as error:
+            return _NOT_DEAD_YET in error.message
+        except (NotFound, Conflict):
+            return False
+        return True
 
     def told_of(self, container_id: str) -> tuple[str, ...]:
         """Return what the engine was told to do to a container, up to its death or else to this moment, by whomever.

@@ -4,7 +4,8 @@ A `train.py` trains for seconds of its own wall clock. Where others take half of
 the training, and its score says something about the neighbours. So a script is told as many times more seconds as work
 takes longer, and what was trained in the end must have had what the budget means: on average, its cores for as long as
 alone. A training that had less or more is done again with what was seen, and never scored. Nothing in a container
-makes its cores busy with the work of others, so no script chooses what it is told.
+makes its cores busy with the work of others, so no script chooses what it is told; and one that leaves cores to busy
+neighbours, where it was told of them, has not had more than its share, so none can have itself done again by sleeping.
 
 On a GPU no script is told more: its device is its own, and what others take of the cores changes little or makes the
 training unfair.
@@ -42,9 +43,11 @@ class Pace:
 def missed_s(outcome: StepOutcome, stretch: float) -> float:
     """Return the seconds of its cores that a training had less than it should; below 0, more.
 
-    A script that was told `stretch` times its budget should lose all but one part in `stretch` of its time.
+    A script that was told `stretch` times its budget should lose all but one part in `stretch` of its time. What others
+    used counts in its favour up to there, even if it did not want it itself.
     """
-    return outcome.lost_s - outcome.wall_s * (1 - 1 / stretch)
+    due_s = outcome.wall_s * (1 - 1 / stretch)
+    return max(outcome.lost_s, min(outcome.taken_s, due_s)) - due_s
 
 
 def was_fair(outcome: StepOutcome, stretch: float, budget_s: float, *, gpu: bool) -> bool:

@@ -59,6 +59,8 @@ BEGAN = ArtifactRequest(TRAINING_BEGAN_FILE, MAX_TRAINING_BEGAN_BYTES)
 ATTEMPTS = 3
 """How often one hand-over is asked, if infrastructure fails."""
 _ENDING_S = 5.0
+_OWN = ("script", "evaluation")
+"""Whose deadlines a script answers for."""
 _BY_TIME = (NO_ANSWER, TOO_SLOW)
 _ROOM = 2.0
 
@@ -146,7 +148,7 @@ class ServedScript:
         raise Starved(
             f"Others used the cores of a training, {ATTEMPTS} times: it had them for {abs(missed):.0f} s "
             f"{'less' if missed > 0 else 'more'} than is due, of {clock.budget_s:.0f} s, and is not scored.",
-            hint="wait until the machine is less busy, then aira-bench resume RUN",
+            hint="the same once the machine is less busy",
         )
 
     def _run_script(
@@ -178,10 +180,10 @@ class ServedScript:
     ) -> Handover | Refused:
         model = outcome.artifacts[HANDOVER_FILE]
         if not isinstance(model, Artifact):
-            if outcome.ended == "timeout" and limit.owner != "script":
-                raise SandboxError("The evaluation's time was over before the script's.")
+            if outcome.ended == "timeout" and limit.owner not in _OWN:
+                raise SandboxError("The time of the run ended while a script trained.")
             detail = f": {model.detail}" if model.detail else ""
-            refused = Refused(self._without_model(outcome, f"{model.reason}{detail}"), outcome.wall_s)
+            refused = Refused(self._without_model(outcome, f"{model.reason}{detail}", limit), outcome.wall_s)
             if outcome.is_unexplained:
                 raise Unexplained(refused.reason, refused)
             return refused
@@ -189,8 +191,10 @@ class ServedScript:
         claimed = claimed_value(outcome, self._setting.task.metric)
         return Handover(folder, model.sha256, claimed, seconds)
 
-    def _without_model(self, outcome: StepOutcome, file: str) -> str:
+    def _without_model(self, outcome: StepOutcome, file: str, limit: Deadline) -> str:
         name, clock = self._setting.task.metadata.aira.artifact.name, self._clock
+        if outcome.ended == "timeout" and limit.owner == "evaluation":  # the checks of a task may set a short one
+            return f"{name} was killed after {limit.limit_s:.0f} s, all of its evaluation, and had handed no model over"
         if outcome.ended == "timeout":
             return (
                 f"{name} was killed after {clock.budget_s + clock.start_up_s:.0f} s (budget {clock.budget_s:.0f} s, "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from aira_bench.tasks.metadata import ArtifactSpec
-from aira_contract.architectures import canonical
+from aira_contract.architectures import SubmissionError, canonical, parse_submission
 
 _SEPARATOR = re.compile(r"[,-]")
 
@@ -41,7 +41,8 @@ class Submission:
 def host_canonical(artifact: ArtifactSpec, data: bytes) -> str | None:
     """Return the normal form of an architecture submission in its commonest spellings, else None.
 
-    A shortcut only: a judge that names another form is an error.
+    A shortcut only: a judge that names another form is an error. What a judge would refuse has none, since a judge that
+    stays is asked for the normal form alone, and a class must not depend on which judge there is.
     """
     lines = data.decode("ascii", "replace").splitlines()
     if artifact.kind != "architecture" or len(lines) != 2 or len(data) > artifact.max_kib * 1024:
@@ -49,4 +50,8 @@ def host_canonical(artifact: ArtifactSpec, data: bytes) -> str | None:
     tokens = _SEPARATOR.split(lines[1].strip('"'))
     if len(tokens) != artifact.layers or not set(tokens) <= set(artifact.primitives):
         return None
-    return canonical(tokens)
+    try:
+        found = parse_submission(data, artifact.primitives, artifact.layers)
+    except SubmissionError:
+        return None
+    return canonical(found)

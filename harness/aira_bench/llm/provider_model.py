@@ -143,7 +143,7 @@ class ProviderModel:
             closed_s = self._limiter.closed_s
             asked = f"asked for {closed_s:.0f} s without calls, which" if closed_s else "is behind a rate limit that"
             message = f"The model of agent {self.name!r} {asked} is longer than one call waits."
-            raise ModelError(message, hint="aira-bench doctor") from error
+            raise ModelError(message) from error
         return self._completion(request, answer, course.attempts, started_s)
 
     def _attempt(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:

@@ -54,6 +54,10 @@ class Exchange:
         return exchange
 
 
+class RequestChanged(RunStateError):
+    """A step in flight asks something else than before it was interrupted: `resume --accept-changes` asks anew."""
+
+
 class RecordingModel:
     """Records each call of `model` as `call_000.json`, `call_001.json`, ... in a folder, and reuses what is there.
 
@@ -133,9 +137,8 @@ def _answer_of(exchange: Exchange, request: CompletionRequest, where: str) -> Co
     seen, recorded = request.to_json(), exchange.request.to_json()
     if seen != recorded:
         changed = ", ".join(key for key in seen if seen[key] != recorded[key])
-        raise RunStateError(
+        raise RequestChanged(
             f"The request differs from the recorded one in {changed} ({where}: {request.digest()[:12]} "
-            f"against {exchange.request.digest()[:12]}).",
-            hint="aira-bench resume RUN --accept-changes   (asks what is in flight anew)",
+            f"against {exchange.request.digest()[:12]})."
         )
     return exchange.completion

@@ -19,6 +19,7 @@ from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, read_file
 from aira_bench.keys import KeyRing, MachineKey
 from aira_bench.record.chain import MOST_BYTES, BrokenChain, Chain, ChainWriter, Noted, read_chain
+from aira_bench.record.growing import Growing
 from aira_bench.record.node import Node
 from aira_bench.record.schema import UNNAMED, LineSchema, decode, encode
 
@@ -163,6 +164,7 @@ class JournalFile:
         content = open_journal(path)
         self.events = list(content.events)
         self._finished = {event.node.step: event for event in self.events if isinstance(event, StepEnded)}
+        self._nodes = Growing(event.node for event in self._finished.values())
         if key is None and self.events and content.chain.version != 1:
             raise RunStateError(f"{path} is signed and cannot be continued without a key.")
         self._writer = ChainWriter(path, content.chain, key, noted)
@@ -170,9 +172,9 @@ class JournalFile:
             self.append(opening)
 
     @property
-    def nodes(self) -> tuple[Node, ...]:
-        """Finished steps in order."""
-        return tuple(event.node for event in self._finished.values())
+    def nodes(self) -> Sequence[Node]:
+        """Finished steps in order, as they stand now."""
+        return self._nodes.so_far()
 
     def step(self, step: int) -> StepEnded:
         """Return the line of a finished step."""
@@ -195,6 +197,7 @@ class JournalFile:
         self.events.append(event)
         if isinstance(event, StepEnded):
             self._finished[event.node.step] = event
+            self._nodes.append(event.node)
 
     def close(self) -> None:
         """Close the file; events that were appended are on disk already."""

@@ -5,9 +5,11 @@ own (`aira_bench.record.scores`) that nothing on the search's side reads.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
+
+from aira_bench.record.growing import Growing, tallied
 
 Operator = Literal["draft", "improve", "debug", "crossover"]
 StepClass = Literal["valid", "buggy", "invalid_submission", "timeout", "out_of_memory", "rule_violation", "infra_error"]
@@ -135,7 +137,31 @@ node's place in it is not its step."""
 
 def known_to_search(nodes: Sequence[Node]) -> Journal:
     """Return what policies and agents are told of a seed's steps: all but those that infrastructure took."""
-    return tuple(node for node in nodes if not node.is_lost)
+    return tallied(nodes, _Known).nodes.so_far()
+
+
+class _Known:
+    """Steps that are not lost."""
+
+    def __init__(self) -> None:
+        self.nodes = Growing[Node]()
+
+    def add(self, node: Node) -> None:
+        if not node.is_lost:
+            self.nodes.append(node)
+
+
+def nodes_by_step(nodes: Journal) -> Mapping[int, Node]:
+    """Return the nodes by their steps."""
+    return tallied(nodes, _ByStep).nodes
+
+
+class _ByStep:
+    def __init__(self) -> None:
+        self.nodes: dict[int, Node] = {}
+
+    def add(self, node: Node) -> None:
+        self.nodes[node.step] = node
 
 
 def best_node(nodes: Journal, *, lower_is_better: bool) -> Node | None:
@@ -143,14 +169,20 @@ def best_node(nodes: Journal, *, lower_is_better: bool) -> Node | None:
 
     A valid node without any fitness stands below every node that has one.
     """
-    sign = -1.0 if lower_is_better else 1.0
-    best: Node | None = None
-    best_key = -math.inf
-    for node in nodes:
+    return tallied(nodes, _Best, lower_is_better).node
+
+
+class _Best:
+    """The best of the nodes so far."""
+
+    def __init__(self, lower_is_better: bool) -> None:
+        self.node: Node | None = None
+        self._sign, self._key = (-1.0 if lower_is_better else 1.0), -math.inf
+
+    def add(self, node: Node) -> None:
         if not node.is_valid:
-            continue
+            return
         known = node.fitness is not None and math.isfinite(node.fitness)
-        key = sign * node.fitness if known and node.fitness is not None else -math.inf
-        if best is None or key > best_key:
-            best, best_key = node, key
-    return best
+        key = self._sign * node.fitness if known and node.fitness is not None else -math.inf
+        if self.node is None or key > self._key:
+            self.node, self._key = node, key

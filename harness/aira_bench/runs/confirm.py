@@ -10,7 +10,7 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.b
 import contextlib
 import os
 import queue
-import time
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -91,7 +91,8 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
             draw_secret=host.keys.machine_key().draw_secret,
         )  # fmt: skip
-        waits = Waits(tell=lambda _, text: note(text))
+        stop = threading.Event()
+        waits = Waits(stop, tell=lambda _, text: note(text))
         most = min(wanted_of(host, plan).slots_alone, len(waiting))
         places = stack.enter_context(leased(wanted_of(host, plan), waits, note, most=most))
         ahead = stack.enter_context(ThreadPoolExecutor(max(2, len(places)), thread_name_prefix="containers"))
@@ -105,7 +106,9 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
             evaluator = free.get()
             try:
                 note(f"{each.where}: scoring once more")
-                verdict = _evaluated(evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, note)
+                verdict = _evaluated(
+                    evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, waits, note
+                )
             finally:
                 free.put(evaluator)
             if isinstance(verdict, Scored):
@@ -115,19 +118,26 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
                 note(f"{each.where}: {remark}")
             return isinstance(verdict, Scored)
 
-        answers = _in_all_slots(scored, waiting, len(places), partial(host.sandbox.sweep, manifest.run_id))
+        answers = _in_all_slots(scored, waiting, len(places), stop, partial(host.sandbox.sweep, manifest.run_id))
         return [each for each, found in zip(waiting, answers, strict=True) if not found]
 
 
 def _in_all_slots(
-    scored: Callable[[Submitted], bool], waiting: Sequence[Submitted], slots: int, sweep: Callable[[], object]
+    scored: Callable[[Submitted], bool],
+    waiting: Sequence[Submitted],
+    slots: int,
+    stop: threading.Event,
+    sweep: Callable[[], object],
 ) -> list[bool]:
-    """Score submissions as many at a time as there are slots; one that fails, or a stop, ends the others by `sweep`."""
+    """Score submissions as many at a time as there are slots; one that fails, or a signal, ends the others: they stop,
+    and `sweep` ends the containers that they wait for.
+    """
     with ThreadPoolExecutor(slots, thread_name_prefix="confirm") as pool:
         running = [pool.submit(scored, each) for each in waiting]
         try:
             return [future.result() for future in running]
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             sweep()
             raise
@@ -150,9 +160,18 @@ def _submitted(record: RunRecord) -> list[Submitted]:
 
 
 def _evaluated(
-    evaluator: SubmissionEvaluator, submitted: Submitted, artifact: ArtifactSpec, timeout_s: float, note: Note
+    evaluator: SubmissionEvaluator,
+    submitted: Submitted,
+    artifact: ArtifactSpec,
+    timeout_s: float,
+    waits: Waits,
+    note: Note,
 ) -> Verdict:
-    """The verdict, tried again where infrastructure fails; an engine that is away is waited for."""
+    """The verdict, tried again where infrastructure fails; an engine that is away is waited for.
+
+    Raises:
+        Stopped: the confirmation is over; whatever failed did so because its container was swept away.
+    """
     submission = _submission(submitted, artifact)
     destination = submitted.folder.confirmation(submitted.step)
     attempt, doubt, patience = 1, Doubt(), EnginePauses()
@@ -164,10 +183,11 @@ def _evaluated(
             if isinstance(error, Unexplained) and not doubt.spend():
                 return error.verdict
             failure = error
+        waits.check_stop()
         pause_s = patience.pause_s() if is_away(failure) else None
         if pause_s is not None:
-            note(f"the container engine is away, next try in {pause_s:.0f} s: {failure.message}")
-            time.sleep(pause_s)
+            said = f"the container engine is away, next try in {pause_s:.0f} s: {failure.message}"
+            waits.pause(pause_s, "engine", said)
             continue
         note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {failure.message}")
         keep_attempt(destination, failure)

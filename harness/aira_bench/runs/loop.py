@@ -12,6 +12,7 @@ from aira_bench.errors import AiraError, BudgetExceeded
 from aira_bench.excerpts import LINE_CHARS
 from aira_bench.machine_failures import machine_failures
 from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.growing import tallied
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
 from aira_bench.record.node import Node, best_node, known_to_search
 from aira_bench.record.sealing import step_ended
@@ -35,7 +36,7 @@ def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], obj
     seeds = session.plan.seeds
     pool = ThreadPoolExecutor(max_workers=len(seeds), thread_name_prefix="seed")
     try:
-        running = [pool.submit(_run_or_halt, session, folder.seed(seed), seed) for seed in seeds]
+        running = [pool.submit(_run_or_halt, session, folder, seed) for seed in seeds]
         wait(running, return_when=FIRST_EXCEPTION)
         failures = [future.result() for future in running if future.done()]
     except BaseException as error:
@@ -51,13 +52,14 @@ def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], obj
         raise failure
 
 
-def _run_or_halt(session: SearchSession, folder: SeedFolder, seed: int) -> AiraError | None:
-    """Run a seed; return what it halted for."""
+def _run_or_halt(session: SearchSession, folder: RunFolder, seed: int) -> AiraError | None:
+    """Run a seed; return what it halted for. Where nothing else is to be typed, that is how the run goes on."""
     try:
-        run_seed(session, folder, seed)
+        run_seed(session, folder.seed(seed), seed)
     except AiraError as error:
         if session.stop.is_set():  # whatever a step met while its containers were swept away
             raise Stopped from error
+        error.hint = error.hint or folder.command("resume")
         session.watch(Progress(seed, 0, "halted", halted=error))
         return error
     return None
@@ -90,9 +92,8 @@ def _run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnde
 
 
 def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile, seed: int) -> None:
-    plan, nodes, step = session.plan, journal.nodes, len(journal.nodes) + 1
-    known = known_to_search(nodes)
-    used_s = sum(node.timings.total_s for node in nodes)
+    plan, nodes = session.plan, journal.nodes
+    known, used_s, step = known_to_search(nodes), tallied(nodes, _Hours).used_s, len(nodes) + 1
     if session.stop.is_set():
         raise Stopped
     if step > plan.steps:
@@ -122,6 +123,16 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
     best = best_node(journal.nodes, lower_is_better=session.brief.lower_is_better)
     session.watch(Progress(seed, step, "finished a step", best.fitness if best else None, _label(node)))
     return None
+
+
+class _Hours:
+    """What finished steps have used of their seed's hours, in seconds."""
+
+    def __init__(self) -> None:
+        self.used_s = 0.0
+
+    def add(self, node: Node) -> None:
+        self.used_s += node.timings.total_s
 
 
 def _label(node: Node) -> str:

@@ -12,12 +12,11 @@ Not covered: what a step without a result counts for (`aira_bench.runs.step`).
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import quote
 from typing import Generic, TypeVar
 
 from aira_bench.errors import AskedInVain, EngineAway, EvaluationFailed, SandboxError
-from aira_bench.paths import host_paths
 from aira_bench.record.attempts import keep_attempt
+from aira_bench.record.folder import RunFolder
 from aira_bench.runs.session import StepPlace
 from aira_bench.runs.slots import Slot
 from aira_bench.sandbox.patience import EnginePauses, is_away, is_outside
@@ -89,9 +88,10 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
             if place.session.stop.is_set():
                 raise Stopped from error
             failure = error
-        if isinstance(failure, EvaluationFailed) and not failure.crashed:
+        cause = _first_cause(failure)
+        if isinstance(cause, EvaluationFailed) and not cause.crashed:
             keep_attempt(folder, failure, besides=[SOLUTION])
-            raise EvaluationFailed(failure.message, hint=resume_command(place)) from failure
+            raise EvaluationFailed(cause.message, hint=resume_command(place)) from failure
         if not tried.go_on_after(failure):
             break
     if is_outside(_first_cause(failure)) or not tried.engine_works():
@@ -171,6 +171,4 @@ def _first_cause(failure: SandboxError) -> SandboxError:
 
 def resume_command(place: StepPlace) -> str:
     """Return what to type once the machine is mended."""
-    run = place.folder.path.parents[1]
-    elsewhere = "" if run.parent == host_paths().runs else f" --runs {quote(str(run.parent))}"
-    return f"aira-bench resume {quote(run.name)}{elsewhere}"
+    return RunFolder(place.folder.path.parents[1]).command("resume")

@@ -1,7 +1,7 @@
 """How much of a container's time others took from it, so that no deadline of its code depends on its neighbours.
 
 On the cores that a container is pinned to, time that was neither idle nor the container's own was taken by others:
-other processes, interrupts, another guest of the machine. The container lost it where it wanted to run meanwhile, so
+other processes, another guest of the machine. The container lost it where it wanted to run meanwhile, so
 what counts is bounded by its threads that can run, too. Both are seen from outside, once a second:
 
     lost = min(taken, wanted - own) / threads that can run, at most one a core
@@ -95,7 +95,7 @@ class CoreShare:
         self._lock = threading.Lock()
         self._members: list[ContainerUse] = []
         self._last: _Reading | None = None
-        self._lost_s = self._gone_s = 0.0
+        self._lost_s = self._taken_s = self._gone_s = 0.0
 
     def join(self, member: ContainerUse) -> None:
         """Let a container be one of the group."""
@@ -116,6 +116,7 @@ class CoreShare:
                 return
             passed_s, own_s = now.at_s - last.at_s, now.own_s - last.own_s
             taken_s = len(self._cores) * passed_s - (now.idle_s - last.idle_s) - own_s
+            self._taken_s += min(max(taken_s / len(self._cores), 0.0), passed_s)
             wanting = self._wanting()
             self._lost_s += lost_s(passed_s, taken_s=taken_s, own_s=own_s, wanting=wanting)
 
@@ -124,6 +125,12 @@ class CoreShare:
         """Wall seconds that the group lost to others since it began."""
         with self._lock:
             return self._lost_s
+
+    @property
+    def taken_s(self) -> float:
+        """Seconds that others used of one of the group's cores, on average, whether or not it wanted them."""
+        with self._lock:
+            return self._taken_s
 
     def _read(self) -> _Reading | None:
         at_s = self._clock()
@@ -151,7 +158,7 @@ class CoreAllowance:
         """Take the first look at the cores."""
         self._limit_s, self._share, self._clock = limit_s, share, clock
         share.sample()
-        self._began_s, self._lost_before_s = clock(), share.lost_s
+        self._began_s, self._lost_before_s, self._taken_before_s = clock(), share.lost_s, share.taken_s
         self._starves = False
 
     def left_s(self) -> float:
@@ -167,6 +174,11 @@ class CoreAllowance:
         """Wall seconds that others took since it began."""
         return self._share.lost_s - self._lost_before_s
 
+    @property
+    def taken_s(self) -> float:
+        """Wall seconds of a core that others used since it began, on average, whether or not they were wanted."""
+        return self._share.taken_s - self._taken_before_s
+
     def require_had(self) -> None:
         """Raise Starved if its time is over by the wall's clock alone: it had less than its limit."""
         passed_s = self._clock() - self._began_s
@@ -174,7 +186,7 @@ class CoreAllowance:
             raise Starved(
                 f"Others kept the cores of a container: it had them for {passed_s - self.lost_s:.0f} s of "
                 f"{passed_s:.0f} s, and {self._limit_s:.0f} s are its time.",
-                hint="wait until the machine is less busy, then aira-bench resume RUN",
+                hint="the same once the machine is less busy",
             )
 
 

@@ -3,7 +3,8 @@
 A kill that was sent decides how the step ended. Code can take long to die (the kernel takes page tables apart at some
 seconds a GiB), but not out of its class by that. What the container did is never evidence of a failure: that needs the
 engine's own word (docs/decisions/0016). Its events are asked of every step that ended by itself or at its deadline:
-one that somebody killed, stopped or paused meanwhile says nothing about its code (docs/decisions/0026).
+one that somebody killed, stopped or paused meanwhile says nothing about its code (docs/decisions/0026). The kernel
+is asked whether the code still runs, last of all at its deadline: an engine that lost its runtime may not know.
 
 Not covered: what is read from the workspace afterwards (`step`).
 """
@@ -15,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aira_bench.docker_engine import DockerEngine, NotThere
-from aira_bench.errors import SandboxError
+from aira_bench.errors import EngineAway, SandboxError
 from aira_bench.sandbox.core_share import ContainerUse, CoreAllowance, CoreShare
+from aira_bench.sandbox.init_process import InitProcess
 from aira_bench.sandbox.memory_use import MemoryUse
 from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import EndedFromOutside, EndReason, Limits
@@ -29,6 +31,10 @@ OUTPUT_TIMEOUT_S = 10.0
 DEATH_POLL_S = 5.0
 _KILLED, _TERMINATED = 137, 143
 """Exit statuses of a command that SIGKILL or SIGTERM ended, from whichever side."""
+_SILENT_S = 2.0
+"""How long an engine may take to say that there is nothing left to kill."""
+_UNTOLD_S = 30.0
+"""How long an engine may take to tell of an end that its machine's kernel has seen."""
 _OOM_NOTICE_S, _OOM_POLL_S = 1.0, 0.05
 _FIRST_SAMPLE_S, _LAST_SAMPLE_S = 0.01, 1.0
 
@@ -68,12 +74,14 @@ class EndWatch:
         self._engine, self._container, self._pump, self._limits = engine, container, pump, limits
         self.share = share
         self._memory: MemoryUse | None = None
+        self._init: InitProcess | None = None
         self._swept = threading.Event()
+        self._killed, self._kill_took_s = False, 0.0
 
     def begin(self) -> None:
-        """Find the container's control group, once it is up."""
+        """Find the container's control group and first process, once it is up."""
         pid = int(self.state()["Pid"])
-        self._memory = MemoryUse(pid)
+        self._memory, self._init = MemoryUse(pid), InitProcess(pid, self._container)
         self.share.join(ContainerUse(pid))
 
     def sweep(self) -> None:
@@ -109,6 +117,7 @@ class EndWatch:
             if due is not None and due.ended == "timeout" and "pause" in self._told():
                 raise touched("container", ("pause",))
             if due is not None and due.ended == "timeout":
+                self._require_killed()
                 allowance.require_had()
             return replace(due or self._by_itself(), dead=dead, at_s=at_s)
         except NotThere as error:
@@ -145,9 +154,27 @@ class EndWatch:
                 return self._flood()
             if self._fills_the_kernel():
                 return Ending("out_of_memory", above=f"{self._limits.kernel_mib} MiB of kernel memory")
+            if self._has_ended_untold():
+                return None
             if allowance.left_s() <= 0:
                 return Ending("timeout")
             interval_s = min(2 * interval_s, _LAST_SAMPLE_S)
+
+    def _has_ended_untold(self) -> bool:
+        """Whether the code has ended, and the engine tells of it only when it is asked again.
+
+        Raises:
+            EngineAway: it has, and the engine does not tell.
+        """
+        if self._init is None or not self._init.is_gone:
+            return False
+        give_up_s = time.monotonic() + _UNTOLD_S
+        while self._engine.wait_container(self._container, _LAST_SAMPLE_S) is None:
+            self.require_unswept()
+            if time.monotonic() >= give_up_s:
+                untold = f"The engine did not tell for {_UNTOLD_S:.0f} s that a step's container had ended."
+                raise EngineAway(untold, hint="docker info")
+        return True
 
     def _fills_the_kernel(self) -> bool:
         if self._memory is None:
@@ -160,9 +187,11 @@ class EndWatch:
 
     def _kill(self) -> bool:
         """Kill the container and wait for its death, however long that takes; False where it takes too long."""
-        give_up_s = time.monotonic() + DEATH_TIMEOUT_S
+        began_s = time.monotonic()
+        give_up_s = began_s + DEATH_TIMEOUT_S
         while True:
-            self._engine.kill_container(self._container)
+            self._killed = self._engine.kill_container(self._container) or self._killed
+            self._kill_took_s = time.monotonic() - began_s
             if self._engine.wait_container(self._container, DEATH_POLL_S) is not None:
                 return True
             self.state()  # an engine that is gone, or a sweep, ends the wait
@@ -184,6 +213,15 @@ class EndWatch:
         if exit_code == _KILLED and self._was_killed_for_memory():
             return Ending("out_of_memory", above=f"{self._limits.memory_mib} MiB of memory")
         return Ending("exited", exit_code, unexplained=exit_code in (_KILLED, _TERMINATED))
+
+    def _require_killed(self) -> None:
+        """Raise EngineAway if the engine was silent at the deadline, and the container had died by itself by then.
+
+        Whether it ended in time is known to nobody. An end within `_SILENT_S` of the kill is just a late one.
+        """
+        if not self._killed and self._kill_took_s > _SILENT_S:
+            silent = f"The engine did not take the kill at a step's deadline for {self._kill_took_s:.0f} s"
+            raise EngineAway(f"{silent}, and its container had ended meanwhile.", hint="docker info")
 
     def _told(self) -> tuple[str, ...]:
         told = self._engine.told_of(self._container)

@@ -141,6 +141,8 @@ class StepOutcome:
     host out of memory). Run again once; a second such end is the code's own."""
     lost_s: float = 0.0
     """Of `wall_s`, by how much others delayed it on its cores; its deadline does not count them."""
+    taken_s: float = 0.0
+    """Of `wall_s`, for how long others used a core of its, on average: also where its code did not want it."""
 
 
 class Busy(SandboxError):

@@ -146,7 +146,7 @@ class DockerStep:
         peak_mib = self._watch.peak_memory_mib
         return StepOutcome(
             ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above, ending.unexplained,
-            min(allowance.lost_s, wall_s),
+            min(allowance.lost_s, wall_s), min(allowance.taken_s, wall_s),
         )  # fmt: skip
 
     def converse(

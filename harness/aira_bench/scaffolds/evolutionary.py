@@ -8,10 +8,12 @@ has faults (specimens land in the wrong island), so it is not here.
 
 import math
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from aira_bench.record.growing import tallied
 from aira_bench.record.node import Journal, Node
-from aira_bench.scaffolds.greedy import debug_depth
+from aira_bench.scaffolds.greedy import DebugDepths
 from aira_bench.scaffolds.policy import Action, Crossover, Debug, Draft, Improve
 
 
@@ -27,24 +29,58 @@ class Evolutionary:
 
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """Debug the newest node if it failed, else breed the next individual."""
-        wants_crossover, by_step = rng.random(), {node.step: node for node in journal}
-        if journal and journal[-1].is_buggy and debug_depth(journal[-1], by_step) < self.max_debug_depth:
+        wants_crossover, depths = rng.random(), tallied(journal, DebugDepths).of
+        if journal and journal[-1].is_buggy and depths[journal[-1].step] < self.max_debug_depth:
             return Debug((journal[-1].step,))
-        generation = sum(node.operator != "debug" for node in journal) // self.individuals
-        population = [
-            node for node in journal if node.is_valid and node.fitness is not None and math.isfinite(node.fitness)
-        ]
-        if generation == 0 or not population:
+        population = tallied(journal, _Population, self.lower_is_better, self.temperature)
+        generation = population.bred // self.individuals
+        if generation == 0 or not population.values:
             return Draft()
-        first = self._pick(population, rng)
-        if generation >= 2 and len(population) > 1 and wants_crossover < self.crossover_probability:
-            second = self._pick([node for node in population if node is not first], rng)
-            return Crossover((first.step, second.step))
-        return Improve((first.step,))
+        first = population.pick(rng)
+        if generation >= 2 and len(population.values) > 1 and wants_crossover < self.crossover_probability:
+            return Crossover((first, population.pick(rng, but=first)))
+        return Improve((first,))
 
-    def _pick(self, population: list[Node], rng: random.Random) -> Node:
-        sign = -1.0 if self.lower_is_better else 1.0
-        values = [sign * (node.fitness or 0.0) for node in population]
+
+class _Population:
+    """Valid nodes of finite fitness, with their weights."""
+
+    def __init__(self, lower_is_better: bool, temperature: float) -> None:
+        self.bred = 0
+        """Individuals so far; repairing one makes no other."""
+        self.values: dict[int, float] = {}
+        """Fitness by step, the greater the better."""
+        self._sign, self._temperature = (-1.0 if lower_is_better else 1.0), temperature
+        self._low, self._high = math.inf, -math.inf
+        self._weights: list[float] = []
+
+    def add(self, node: Node) -> None:
+        self.bred += node.operator != "debug"
+        if not node.is_valid or node.fitness is None or not math.isfinite(node.fitness):
+            return
+        value = self._sign * node.fitness
+        self.values[node.step] = value
+        if self._low <= value <= self._high:
+            self._weights.append(self._weight(value, self._low, self._high))
+        else:
+            self._low, self._high = min(self._low, value), max(self._high, value)
+            self._weights = self._weighed(self.values.values())
+
+    def pick(self, rng: random.Random, but: int | None = None) -> int:
+        """Return the step of a node, drawn by weight; `but` is left out, and does not scale the others either."""
+        if but is None:
+            return rng.choices(tuple(self.values), self._weights)[0]
+        steps, values = list(self.values), list(self.values.values())
+        at = steps.index(but)
+        del steps[at], values[at]
+        if (min(values), max(values)) != (self._low, self._high):
+            return rng.choices(steps, self._weighed(values))[0]
+        return rng.choices(steps, self._weights[:at] + self._weights[at + 1 :])[0]
+
+    def _weighed(self, values: Collection[float]) -> list[float]:
         low, high = min(values), max(values)
-        scaled = [0.5 if high == low else (value - low) / (high - low) for value in values]
-        return rng.choices(population, [math.exp(value / self.temperature) for value in scaled])[0]
+        return [self._weight(value, low, high) for value in values]
+
+    def _weight(self, value: float, low: float, high: float) -> float:
+        scaled = 0.5 if high == low else (value - low) / (high - low)
+        return math.exp(scaled / self._temperature)

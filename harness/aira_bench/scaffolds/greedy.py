@@ -9,7 +9,9 @@ no step.
 
 import random
 from dataclasses import dataclass
+from itertools import islice
 
+from aira_bench.record.growing import tallied
 from aira_bench.record.node import Journal, Node, best_node
 from aira_bench.scaffolds.policy import Action, Debug, Draft, Improve
 
@@ -29,28 +31,39 @@ class Greedy:
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """Draft, debug a failed leaf, or improve the best."""
         wants_debug, pick = rng.random() < self.debug_probability, rng.random()
-        started = sum(node.operator == "draft" for node in journal)
-        if started < self.drafts:
+        seen = tallied(journal, _Seen, self.max_debug_depth)
+        if seen.drafts < self.drafts:
             return Draft()
-        leaves = self._debuggable(journal)
-        if wants_debug and leaves:
-            return Debug((leaves[int(pick * len(leaves))].step,), edit=self.edit)
+        if wants_debug and seen.leaves:
+            leaf = next(islice(seen.leaves, int(pick * len(seen.leaves)), None))
+            return Debug((leaf,), edit=self.edit)
         best = best_node(journal, lower_is_better=self.lower_is_better)
         return Improve((best.step,), edit=self.edit) if best else Draft()
 
-    def _debuggable(self, journal: Journal) -> list[Node]:
-        by_step = {node.step: node for node in journal}
-        has_child = {parent for node in journal for parent in node.parents}
-        return [
-            node
-            for node in journal
-            if node.is_buggy and node.step not in has_child and debug_depth(node, by_step) <= self.max_debug_depth
-        ]
+
+class DebugDepths:
+    """How many debug steps in a row led to each step; 0 for one that is no debug."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, int] = {}
+
+    def add(self, node: Node) -> None:
+        """Take the next step."""
+        self.of[node.step] = self.of[node.parents[0]] + 1 if node.operator == "debug" else 0
 
 
-def debug_depth(node: Node, by_step: dict[int, Node]) -> int:
-    """Return how many debug steps in a row led to `node`; 0 for a node that is no debug."""
-    depth = 0
-    while node.operator == "debug":
-        depth, node = depth + 1, by_step[node.parents[0]]
-    return depth
+class _Seen:
+    """How many drafts there were, and which failed steps without a child may be debugged, in their order."""
+
+    def __init__(self, max_debug_depth: int) -> None:
+        self.drafts = 0
+        self.leaves: dict[int, None] = {}
+        self._max_depth, self._depths = max_debug_depth, DebugDepths()
+
+    def add(self, node: Node) -> None:
+        self._depths.add(node)
+        self.drafts += node.operator == "draft"
+        for parent in node.parents:
+            self.leaves.pop(parent, None)
+        if node.is_buggy and self._depths.of[node.step] <= self._max_depth:
+            self.leaves[node.step] = None

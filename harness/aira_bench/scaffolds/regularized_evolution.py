@@ -5,9 +5,11 @@ of them and improves the fittest. Failed steps are neither parents nor repaired.
 """
 
 import random
+from collections import deque
 from dataclasses import dataclass
 
-from aira_bench.record.node import Journal, best_node
+from aira_bench.record.growing import tallied
+from aira_bench.record.node import Journal, Node, best_node
 from aira_bench.scaffolds.policy import Action, Draft, Improve
 
 
@@ -27,11 +29,21 @@ class RegularizedEvolution:
 
     def next(self, journal: Journal, rng: random.Random) -> Action:
         """Draft until the population is full, then improve the winner of a tournament."""
-        valid = [node for node in journal if node.is_valid]
-        if len(valid) < self.population:
+        living = tallied(journal, _Youngest, self.population).nodes
+        if len(living) < self.population:
             return Draft()
-        living = valid[-self.population :]
         entrants = rng.sample(living, min(self.tournament, len(living)))
         winner = best_node(sorted(entrants, key=lambda node: node.step), lower_is_better=self.lower_is_better)
         assert winner is not None
         return Improve((winner.step,))
+
+
+class _Youngest:
+    """The last valid nodes, at most so many."""
+
+    def __init__(self, population: int) -> None:
+        self.nodes: deque[Node] = deque(maxlen=population)
+
+    def add(self, node: Node) -> None:
+        if node.is_valid:
+            self.nodes.append(node)

@@ -195,6 +195,17 @@ class Profile(_Schema):
     fit: FitClock | None = None
     """For artifacts of kind `script`."""
 
+    @model_validator(mode="after")
+    def _a_script_has_the_time_it_is_told_of(self) -> "Profile":
+        if self.fit is not None:
+            needed_s = self.fit.budget_s + self.fit.start_up_s + self.fit.serving_s
+            if self.evaluation_timeout_s < needed_s:
+                raise ValueError(
+                    f"evaluation_timeout_s: {self.evaluation_timeout_s:g} is less than fit's budget_s, start_up_s and "
+                    f"serving_s together, {needed_s:g}"
+                )
+        return self
+
 
 class PublicFile(_Schema):
     """One file of public data, which preparation containers see as `/raw/<name>`."""

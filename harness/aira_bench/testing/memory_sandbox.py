@@ -66,6 +66,8 @@ class Done:
     ended: EndReason = "exited"
     lost_s: float = 0.0
     """By how much others delayed it on its cores."""
+    taken_s: float = 0.0
+    """For how long others used a core of its, wanted or not; at least `lost_s`."""
 
 
 Program = Callable[[Call], Done]
@@ -183,6 +185,7 @@ class InMemoryContainer:
             peak_memory_mib=None,
             is_unexplained=ended == "exited" and done.exit_code in KILLED,
             lost_s=done.lost_s,
+            taken_s=max(done.taken_s, done.lost_s),
         )
 
     def converse(

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,7 +17,7 @@ from aira_bench.agents.llm.spending import Budgets, Caps
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.recording import ScriptedModel
-from aira_bench.record.folder import RunFolder, StepFiles
+from aira_bench.record.folder import RunFolder, SeedFolder, StepFiles
 from aira_bench.record.journal import JournalFile, StepEnded
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.policy import Crossover, Draft, Improve, Proposing
@@ -65,6 +66,19 @@ def test_a_replay_answers_by_step_and_position_and_is_recorded_again(recorded: R
         assert said == [f"to {step} first", f"to {step} second"]
         assert [each.completion.text for each in recorded_exchanges(calls)] == said
     assert "recorded" in model.name
+
+
+def test_a_replay_reads_a_seeds_journal_once(
+    recorded: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = SeedFolder.events.fget
+    assert whole is not None
+    reads = Mock(side_effect=whole)
+    monkeypatch.setattr(SeedFolder, "events", property(lambda place: reads(place)))
+    source = ReplaySource(recorded)
+    for step in ACTIONS:
+        source.model(situation(tmp_path / "again" / f"{step:04d}", step), "propose")
+    assert reads.call_count == 1
 
 
 def test_a_replay_that_asks_more_often_stops(recorded: RunFolder, tmp_path: Path) -> None:

@@ -248,3 +248,65 @@ def test_work_of_a_product_is_two_operations_a_term() -> None:
     read = read_graph("g", graph(lambda x: x @ x.T, ONES))
     products = [work for kind, work in work_of([read]).by_kind.items() if kind[0] == "stablehlo.dot_general"]
     assert products == [2 * 4 * 8 * 4]
+
+
+CONDITION_ON_AN_ARGUMENT = b"""
+func.func public @main(%arg0: tensor<4xf32>, %arg1: tensor<f32>) -> tensor<4xf32> {
+  %c = stablehlo.constant dense<0.0> : tensor<f32>
+  %0 = stablehlo.while(%iterArg = %arg0) : tensor<4xf32>
+    cond {
+      %1 = stablehlo.compare LT, %arg1, %c : (tensor<f32>, tensor<f32>) -> tensor<i1>
+      stablehlo.return %1 : tensor<i1>
+    } do {
+      stablehlo.return %iterArg : tensor<4xf32>
+    }
+  return %0 : tensor<4xf32>
+}"""
+WITHOUT_FEATURES = b"""
+func.func public @main(%arg0: tensor<1x8x4xf32>, %arg1: tensor<3x4x0xf32>) -> tensor<1x6x0xf32> {
+  %0 = "stablehlo.convolution"(%arg0, %arg1) {dimension_numbers = #stablehlo.conv<[b, 0, f]x[0, i, o]->[b, 0, f]>,
+    batch_group_count = 1 : i64, feature_group_count = 1 : i64} :
+    (tensor<1x8x4xf32>, tensor<3x4x0xf32>) -> tensor<1x6x0xf32>
+  return %0 : tensor<1x6x0xf32>
+}"""
+SORT_OF_NO_AXIS = b"""
+func.func public @main(%arg0: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = "stablehlo.sort"(%arg0) ({
+    ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+    %1 = stablehlo.compare LT, %a, %b : (tensor<f32>, tensor<f32>) -> tensor<i1>
+    stablehlo.return %1 : tensor<i1>
+  }) : (tensor<4xf32>) -> tensor<4xf32>
+  return %0 : tensor<4xf32>
+}"""
+
+
+@pytest.mark.parametrize("text", [CONDITION_ON_AN_ARGUMENT, WITHOUT_FEATURES, SORT_OF_NO_AXIS])
+def test_no_admitted_graph_makes_counting_fail(text: bytes) -> None:
+    # An exception would be the evaluation's failure, which halts the seed whenever it is resumed.
+    assert work_of([read_graph("g", text)]).total >= 0
+
+
+def test_what_cannot_be_counted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = read_graph("forward_x2", SINE)
+    monkeypatch.setattr("aira_evaluator.lra.graphs.cost._elements", lambda operation: [][0])
+    with pytest.raises(RefusedError, match="forward_x2: its work cannot be counted"):
+        work_of([read])
+
+
+def slowly(x: jax.Array) -> jax.Array:
+    """Ten rounds by the counter, which stands still in all but every hundredth."""
+
+    def trip(carried: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        count, ticks, value = carried
+        return count + jnp.where(ticks % 100 == 99, 1, 0), ticks + 1, jnp.sin(value)
+
+    zero = jnp.int32(0)
+    return jax.lax.while_loop(lambda carried: carried[0] < 10, trip, (zero, zero, x))[2]
+
+
+def test_trips_are_known_of_loops_that_count_by_one_alone() -> None:
+    assert work_of([read_graph("g", graph(slowly, ONES))]).unknown_loops == 1
+    plain = graph(lambda x: jax.lax.fori_loop(0, 10, lambda i, c: jnp.sin(c), x), ONES)
+    work = work_of([read_graph("g", plain)])
+    assert work.unknown_loops == 0
+    assert work.by_kind["stablehlo.sine", "2", "2"] == 10 * ONES.size

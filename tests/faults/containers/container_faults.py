@@ -168,7 +168,15 @@ def away(number: int, seconds: float) -> Act:
     return lambda run, container: run.engine.away(number, seconds)
 
 
-def without_runtime(run: Disturbed, container: str) -> None:
+def without_runtime(after_s: float = 0.0) -> Act:
+    def act(run: Disturbed, container: str) -> None:
+        time.sleep(after_s)
+        _kill_runtime(run)
+
+    return act
+
+
+def _kill_runtime(run: Disturbed) -> None:
     """The daemon's containerd is killed; the daemon starts another."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -227,7 +235,8 @@ KINDS: dict[str, tuple[str, list[Act]]] = {
     "the engine killed": (AGENT, [away(signal.SIGKILL, s) for s in (0.0, 2.0, 10.0, 20.0)]),
     "the engine killed while a judge works": (JUDGE, [away(signal.SIGKILL, s) for s in (2.0, 10.0)]),
     "the engine frozen": (AGENT, [lambda run, container: run.engine.frozen(3.0), lambda run, container: run.engine.frozen(20.0)]),
-    "the engine's containerd killed": (AGENT, [without_runtime] * 2),
+    "the engine's containerd killed": (AGENT, [without_runtime(s) for s in (0.0, 0.0, 0.3, 0.6, 0.8, 1.0)]),
+    "the engine's containerd killed while a judge works": (JUDGE, [without_runtime(s) for s in (0.0, 0.5, 0.8, 1.0)]),
     "the orchestrator killed": (AGENT, [orchestrator(signal.SIGKILL, s) for s in (0.0, 0.3, 0.7, 1.5, 2.5, 4.0)]),
     "the orchestrator killed while a judge works": (JUDGE, [orchestrator(signal.SIGKILL, s) for s in (0.0, 0.5, 1.0, 2.0)]),
     "the orchestrator told to stop": (AGENT, [orchestrator(signal.SIGTERM), orchestrator(signal.SIGINT)]),

@@ -17,7 +17,8 @@ from math import isfinite, log2, prod
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
 
-from aira_evaluator.lra.graphs.graph import REFERENCES, Graph
+from aira_evaluator.lra.graphs.attributes import integer
+from aira_evaluator.lra.graphs.graph import REFERENCES, Graph, as_refusals
 
 Kind = tuple[str, ...]
 SUPERLINEAR_FROM = 8.0
@@ -42,12 +43,17 @@ class Work:
 
 
 def work_of(graphs: Sequence[Graph]) -> Work:
-    """Return the work of graphs that are run one after the other."""
+    """Return the work of graphs that are run one after the other.
+
+    Raises:
+        RefusedError: one cannot be counted.
+    """
     counted: Counter[Kind] = Counter()
     unknown = 0
     for graph in graphs:
         counter = _Counter(graph.functions)
-        counted.update(counter.function("main"))
+        with as_refusals(f"{graph.name}: its work cannot be counted"):
+            counted.update(counter.function("main"))
         unknown += counter.unknown_loops
     return Work(counted, unknown)
 
@@ -143,11 +149,11 @@ def _elements(operation: ir.Operation) -> float:
         case "stablehlo.convolution":
             kernel = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
             # Each result sums over the kernel's taps and its share of the input features.
-            return 2 * produced * prod(operands[1]) / operands[1][kernel.kernel_output_feature_dimension]
+            return 2 * produced * prod(operands[1]) / max(1, operands[1][kernel.kernel_output_feature_dimension])
         case "stablehlo.reduce":
             return float(prod(operands[0]))
         case "stablehlo.sort":
-            return produced * _levels(operands[0][ir.IntegerAttr(operation.attributes["dimension"]).value])
+            return produced * _levels(operands[0][integer(operation, "dimension", -1)])
         case "stablehlo.fft":
             return produced * _levels(prod(ir.DenseI64ArrayAttr(operation.attributes["fft_length"])))
         case "stablehlo.reduce_window":
@@ -165,18 +171,31 @@ def _levels(length: int) -> float:
 
 
 def _trips(loop: ir.Operation) -> int | None:
-    """Trips of a loop that counts up to a constant, as `lax.scan` and `lax.fori_loop` make; else None."""
-    condition = list(loop.regions[0].blocks[0])
-    compared = condition[-1].operands[0].owner
-    if len(condition) != 2 or getattr(compared, "name", "") != "stablehlo.compare":
+    """Trips of a loop that counts by one up to a constant, as `lax.scan` and `lax.fori_loop` make; else None."""
+    begun, body = (region.blocks[0] for region in loop.regions)
+    condition = [each.operation for each in begun]
+    compared = condition[0]
+    if len(condition) != 2 or compared.name != "stablehlo.compare":
         return None
     if "LT" not in str(compared.attributes["comparison_direction"]):
         return None
     counter, bound = compared.operands
-    if not isinstance(counter, ir.BlockArgument):
+    if counter not in begun.arguments or condition[1].operands[0] != compared.results[0]:
         return None
-    first, last = _integer(loop.operands[counter.arg_number]), _integer(bound)
-    return None if first is None or last is None else max(0, last - first)
+    at = ir.BlockArgument(counter).arg_number
+    first, last = _integer(loop.operands[at]), _integer(bound)
+    if first is None or last is None or not _adds_one(list(body)[-1].operation.operands[at], body.arguments[at]):
+        return None
+    return max(0, last - first)
+
+
+def _adds_one(advanced: "ir.Value[ir.Type]", counter: "ir.Value[ir.Type]") -> bool:
+    """Whether a counter is one more after a trip. One that stands still now and then hides trips from its bound."""
+    operation = advanced.owner
+    if not isinstance(operation, ir.OpView | ir.Operation) or operation.name != "stablehlo.add":
+        return False
+    steps = [each for each in operation.operands if each != counter]
+    return len(steps) == 1 and _integer(steps[0]) == 1
 
 
 def _integer(value: "ir.Value[ir.Type]") -> int | None:

@@ -16,7 +16,8 @@ native parser and compiler, whose process therefore has no network, no rights an
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -119,7 +120,7 @@ class Graph:
         # An export of our own with the same types, whose module is then replaced: calling conventions stay JAX's.
         template = export.export(jax.jit(stand_in, keep_unused=True), platforms=[platform])
         exported = template(*(array.abstract for array in self.arguments))
-        with self.module.context:
+        with self.module.context, as_refusals(f"{self.name}: cannot be handed to a compiler"):
             passed = ir.Module.parse(_text(self.module))  # a copy, as serializing changes the module it is given
             code = stablehlo.serialize_portable_artifact(passed, stablehlo.get_current_version())
         call: Callable[..., tuple[jax.Array, ...]] = replace(exported, mlir_module_serialized=code, _get_vjp=None).call
@@ -154,18 +155,30 @@ def read_graph(name: str, data: bytes) -> Graph:
         raise RefusedError(f"{name}: names a result beyond {MAX_VALUES}")
     if "dialect_resources" in text or "dense_resource" in text:
         raise RefusedError(f"{name}: constants must be stored in place")
-    with _context():
-        try:
-            module = ir.Module.parse(text)
-            _check_module(name, module)
-            main = _functions(module).get("main")
-            if main is None:
-                raise RefusedError(f"{name}: no function main")
-            signature = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
-            arguments, results = (_array_types(name, types) for types in (signature.inputs, signature.results))
-        except (ValueError, TypeError, RuntimeError, MemoryError, ir.MLIRError):  # memory: of an array it only names
-            raise RefusedError(f"{name}: not StableHLO, or StableHLO that needs other dialects") from None
+    with _context(), as_refusals(f"{name}: not StableHLO, or StableHLO that needs other dialects"):
+        module = ir.Module.parse(text)
+        _check_module(name, module)
+        main = _functions(module).get("main")
+        if main is None:
+            raise RefusedError(f"{name}: no function main")
+        signature = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
+        arguments, results = (_array_types(name, types) for types in (signature.inputs, signature.results))
     return Graph(name, arguments, results, module)
+
+
+@contextmanager
+def as_refusals(said: str) -> Iterator[None]:
+    """Refuse for `said` whatever error a graph brings about inside.
+
+    For what looks at a graph alone: its text is whatever a submission's process wrote, so that an error of any kind is
+    its doing, and would halt the seed as a failure of the evaluation for as long as it is resumed.
+    """
+    try:
+        yield
+    except RefusedError:
+        raise
+    except Exception as error:  # of any kind; want of memory, too, is of an array that the graph only names
+        raise RefusedError(said) from error
 
 
 def _context() -> ir.Context:

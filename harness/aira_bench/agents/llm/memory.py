@@ -6,11 +6,13 @@ node. What is left out is counted. Test scores are not in nodes at all.
 """
 
 import math
+from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aira_bench.excerpts import TOLD_PLAN_CHARS, TOLD_REASON_CHARS
-from aira_bench.record.node import Journal, Node
+from aira_bench.record.growing import tallied
+from aira_bench.record.node import Journal, Node, nodes_by_step
 
 MEMORY_CHARS = 12000
 
@@ -52,22 +54,34 @@ def remember_valid(
     limit: int = MEMORY_CHARS,
 ) -> Memory:
     """Return the valid steps for a prompt; where not all fit, those of best fitness."""
-    valid = [node for node in journal if node.is_valid]
-    failed = [node for node in reversed(journal) if failed_drafts and node.is_buggy and node.operator == "draft"]
-    sign = 1.0 if lower_is_better else -1.0
+    ranked = tallied(journal, _Ranked, lower_is_better)
+    return _fit([*ranked.valid, *(reversed(ranked.failed_drafts) if failed_drafts else ())], tried, limit)
 
-    def rank(node: Node) -> tuple[float, int]:
+
+class _Ranked:
+    """Valid steps, the best first, and drafts that failed, in their order."""
+
+    def __init__(self, lower_is_better: bool) -> None:
+        self.valid: list[Node] = []
+        self.failed_drafts: list[Node] = []
+        self._sign = 1.0 if lower_is_better else -1.0
+
+    def add(self, node: Node) -> None:
+        if node.is_valid:
+            insort(self.valid, node, key=self._rank)
+        elif node.is_buggy and node.operator == "draft":
+            self.failed_drafts.append(node)
+
+    def _rank(self, node: Node) -> tuple[float, int]:
         known = node.fitness is not None and math.isfinite(node.fitness)
-        return (sign * (node.fitness or 0.0) if known else math.inf, node.step)
-
-    return _fit([*sorted(valid, key=rank), *failed], tried, limit)
+        return (self._sign * (node.fitness or 0.0) if known else math.inf, node.step)
 
 
 def remember_ancestors(
     journal: Journal, step: int, tried: Tried = lambda node: "", *, limit: int = MEMORY_CHARS
 ) -> Memory:
     """Return the failed step and the failed steps it was made from; where not all fit, the nearest."""
-    by_step = {node.step: node for node in journal}
+    by_step = nodes_by_step(journal)
     chain: list[Node] = []
     at: Node | None = by_step.get(step)
     while at is not None and at.is_buggy:

@@ -17,6 +17,7 @@ from aira_bench.agents.agent import Brief, Environment, Situation, StepReport
 from aira_bench.agents.llm.memory import Memory
 from aira_bench.escaping import printable
 from aira_bench.record.folder import StepFiles
+from aira_bench.record.node import nodes_by_step
 
 _FOLDER = Path(__file__).parent / "prompts"
 
@@ -80,7 +81,7 @@ def render_request(
 ) -> str:
     """Return the prompt for one action; `spending` says what is left of budgets."""
     template = _environment().get_template(f"{situation.action.operator}.j2")
-    steps, known = situation.action.parents, {node.step: node for node in situation.journal}
+    steps, known = situation.action.parents, nodes_by_step(situation.journal)
     nodes = [known.get(step) for step in steps]
     return template.render(
         brief=brief, situation=situation, memory=memory, parents=parents, steps=steps, nodes=nodes, spending=spending

@@ -12,7 +12,8 @@ from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
-from aira_bench.record.node import Journal, ModelUse
+from aira_bench.record.growing import tallied
+from aira_bench.record.node import Journal, ModelUse, Node
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def spoken_rest(budgets: Budgets, journal: Journal) -> list[str]:
 
     What other searches of the run use meanwhile is in no journal of this one, and is said to be so.
     """
-    use = sum((node.model_use for node in journal), ModelUse())
+    use = tallied(journal, _Use).sum
     counts = (use.input_tokens, use.output_tokens)
     used = None if None in counts else sum(count or 0 for count in counts)
     said = []
@@ -51,6 +52,16 @@ def spoken_rest(budgets: Budgets, journal: Journal) -> list[str]:
         if caps.usd is not None:
             said.append(_rest(caps.usd, use.cost_usd, "{:.2f} US dollars") + less)
     return said
+
+
+class _Use:
+    """What finished steps have used."""
+
+    def __init__(self) -> None:
+        self.sum = ModelUse()
+
+    def add(self, node: Node) -> None:
+        self.sum = self.sum + node.model_use
 
 
 def _rest(cap: float, used: float | None, form: str) -> str:

@@ -5,6 +5,7 @@ Not covered: the grammar. The judge parses submissions; `canonical` here is only
 
 import random
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from shlex import quote
 
@@ -12,6 +13,8 @@ from aira_bench.agents.agent import Brief, Proposal, Situation
 from aira_bench.agents.searchers.searcher import FRESH_TRIES, untried
 from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import UsageError
+from aira_bench.record.growing import tallied
+from aira_bench.record.node import Node
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_contract.architectures import Architecture, canonical
 from aira_contract.containers import DATA
@@ -134,8 +137,8 @@ class ArchitectureSpace:
                 break
         return write_solution(self.brief, child, f"Step {parents[0]} mutated.")
 
-    def _seen(self) -> set[str]:
-        return {node.canonical for node in self.situation.journal if node.canonical}
+    def _seen(self) -> Set[str]:
+        return tallied(self.situation.journal, _Tried).forms
 
     def _untried(self) -> Architecture:
         seen = self._seen()
@@ -145,6 +148,19 @@ class ArchitectureSpace:
         )
 
     def _architecture(self, step: int) -> Architecture:
-        node = next(node for node in self.situation.journal if node.step == step)
-        assert node.canonical is not None, "the judge names the canonical form of every valid architecture"
-        return tuple(node.canonical.split(","))
+        form = tallied(self.situation.journal, _Tried).of.get(step)
+        assert form is not None, "the judge names the canonical form of every valid architecture"
+        return tuple(form.split(","))
+
+
+class _Tried:
+    """The canonical forms that were submitted, and by which steps."""
+
+    def __init__(self) -> None:
+        self.forms: set[str] = set()
+        self.of: dict[int, str] = {}
+
+    def add(self, node: Node) -> None:
+        if node.canonical:
+            self.forms.add(node.canonical)
+            self.of[node.step] = node.canonical

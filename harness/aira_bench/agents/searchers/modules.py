@@ -11,8 +11,9 @@ Not covered: code of the mechanisms (`aira_evaluator.lra.agent.baselines`).
 import json
 import pprint
 import random
+from collections import deque
+from collections.abc import Callable, Set
 from dataclasses import dataclass
-from functools import lru_cache
 from shlex import quote
 from typing import Any, TypeGuard
 
@@ -20,6 +21,9 @@ from aira_bench.agents.agent import Brief, Proposal, Situation
 from aira_bench.agents.searchers.searcher import FRESH_TRIES, untried
 from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import RunStateError, UsageError
+from aira_bench.record.folder import StepFiles
+from aira_bench.record.growing import tallied
+from aira_bench.record.node import Node
 from aira_contract.containers import DATA
 from aira_contract.genomes import CHOICES, FACTORS_KEY, MIXERS, MIXERS_KEY, SCALED
 from aira_contract.invocation import MODULE_VALIDATION, MODULE_WRITER
@@ -129,13 +133,12 @@ class ModuleSpace:
     brief: Brief
     situation: Situation
     agent: str
-    seen: frozenset[str]
+    seen: Set[str]
 
     @classmethod
     def open(cls, brief: Brief, situation: Situation, agent: str) -> "ModuleSpace":
         """Return the space of a step."""
-        keys = (_key_in(situation.read_step(node.step).code) for node in situation.journal)
-        return cls(brief, situation, agent, frozenset(key for key in keys if key is not None))
+        return cls(brief, situation, agent, tallied(situation.journal, _Tried).keys(situation.read_step))
 
     def baseline(self) -> Proposal:
         """Return the reference Transformer that ships with the tasks."""
@@ -203,8 +206,20 @@ def _key(genome: Genome) -> str:
     return json.dumps(genome, sort_keys=True)
 
 
-@lru_cache(maxsize=4096)
-def _key_in(code: str) -> str | None:
-    """The key of the genome in a solution, which is parsed once for all steps that look back at it."""
-    genome = read_genome(code)
-    return None if genome is None else _key(genome)
+class _Tried:
+    """The keys of genomes in earlier solutions, each of which is read and parsed once."""
+
+    def __init__(self) -> None:
+        self._unread: deque[int] = deque()
+        self._keys: set[str] = set()
+
+    def add(self, node: Node) -> None:
+        self._unread.append(node.step)
+
+    def keys(self, read_step: Callable[[int], StepFiles]) -> Set[str]:
+        while self._unread:
+            genome = read_genome(read_step(self._unread[0]).code)
+            if genome is not None:
+                self._keys.add(_key(genome))
+            self._unread.popleft()
+        return self._keys
