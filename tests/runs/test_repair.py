@@ -1,6 +1,9 @@
 """A damaged run names its last good step and goes on from there, to the tree that it would have come to."""
 
 import hashlib
+import re
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,3 +156,28 @@ def test_a_stranger_s_run_and_one_that_lost_its_beginning_are_not_touched(host: 
     with pytest.raises(RunStateError, match=r"cannot be taken back: record\.jsonl does not say which run it was"):
         take_back(folder, host.keys, host.world)
     assert folder.seed(0).journal.read_bytes() == before
+
+
+IN_THE_WAY: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a folder is the journal": ("seeds/0/journal.jsonl", Path.mkdir),
+    "a folder holds the scores": ("seeds/0/hidden/scores.jsonl", Path.mkdir),
+    "a file is the folder of the seeds": ("seeds", Path.touch),
+    "a file is the folder of a seed": ("seeds/0", Path.touch),
+}
+
+
+@pytest.mark.parametrize("what", IN_THE_WAY)
+def test_what_stands_in_the_place_of_a_seeds_file_is_named_with_the_command_that_moves_it(
+    host: Host, folder: RunFolder, what: str
+) -> None:
+    (name, put), whole = IN_THE_WAY[what], tree(host, folder)
+    path = folder.path / name
+    path.rename(folder.path.parent / "kept")
+    put(path)
+    with pytest.raises(RunStateError, match=re.escape(f"{path} cannot be read")) as caught:
+        take_back(folder, host.keys, host.world)
+    assert caught.value.hint == f"mv {path} {path}.aside"
+    subprocess.run(shlex.split(caught.value.hint), check=True)
+    take_back(folder, host.keys, host.world)
+    resume(host, read_resumable(folder, host.keys.ring(), trust_agent=False), lambda text: None, lambda progress: None)
+    assert tree(host, folder) == whole

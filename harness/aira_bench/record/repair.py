@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, read_file, write_atomically
@@ -108,7 +109,7 @@ def _manifest(folder: RunFolder, opened: RunOpened, witness: Witness) -> Manifes
 def _damage(keeper: Keeper, seed: int, ring: KeyRing, seal: SeedSeal | None) -> _Damage | None:
     """What is wrong with a seed; None where all is well."""
     place, reason = keeper.folder.seed(seed), ""
-    data = _read(keeper.folder.path, f"seeds/{seed}/journal.jsonl")
+    data = _read_own(keeper.folder.path, f"seeds/{seed}/journal.jsonl")
     chain, lines = _good_chain(data, decode_journal)
     if len(lines) < data.count(b"\n"):
         reason = f"line {len(lines) + 1} was changed or damaged"
@@ -131,7 +132,7 @@ def _walk(keeper: Keeper, place: SeedFolder, content: JournalContent) -> tuple[i
     kept = steps = scores = 0
     nodes = []
     try:
-        score_lines = _read(place.path, "hidden/scores.jsonl", MOST_SCORE_BYTES).splitlines(keepends=True)
+        score_lines = _read_own(place.path, "hidden/scores.jsonl", MOST_SCORE_BYTES).splitlines(keepends=True)
         for number, event in enumerate(content.events, start=1):
             if number == 1:
                 keeper.require_own(event, place)
@@ -179,7 +180,7 @@ def _cut(keeper: Keeper, damage: _Damage) -> None:
         for step in (place.path / part).glob("[0-9]*"):
             if step.is_dir() and step.name.isdecimal() and int(step.name) > damage.steps:
                 keep_attempt(step)
-    lines = _read(place.path, "hidden/scores.jsonl", MOST_SCORE_BYTES).splitlines(keepends=True)
+    lines = _read_own(place.path, "hidden/scores.jsonl", MOST_SCORE_BYTES).splitlines(keepends=True)
     _replaced(place.path, "hidden/scores.jsonl", b"".join(lines[: damage.scores]))
     for name in ("hidden/confirmed.jsonl", "hidden/confirmed"):
         if (place.path / name).exists():
@@ -219,3 +220,21 @@ def _read(root: Path, name: str, most: int = MOST_BYTES) -> bytes:
         return read_file(root, name, most)
     except FileNotFoundError:
         return b""
+
+
+def _read_own(root: Path, name: str, most: int = MOST_BYTES) -> bytes:
+    """What a file of a seed holds; nothing of one that is not there.
+
+    Raises:
+        RunStateError: a folder or another thing is in its place, or in that of a folder above it.
+    """
+    try:
+        return _read(root, name, most)
+    except Unacceptable as error:
+        path = root / name
+        above = (each for each in reversed(path.parents) if each.exists() and not each.is_dir())
+        wrong = next(above, path)
+        raise RunStateError(
+            f"{wrong} cannot be read, so its run cannot be taken back: {error}.",
+            hint=f"mv {quote(str(wrong))} {quote(f'{wrong}.aside')}",
+        ) from error
