@@ -70,24 +70,39 @@ def repair(folder: RunFolder, ring: KeyRing, keeper_of: Callable[[Manifest, str]
         ) from error
     keeper = keeper_of(manifest, opened.manifest_sha256)
     ended = events[-1] if isinstance(events[-1], RunEnded) else None
+    problem = _lost_of_record(folder, chain, opened, Witness(ring.seen))
     seals = {seal.seed: seal for seal in ended.seeds} if ended else {}
     damages = (_damage(keeper, seed, ring, seals.get(seed)) for seed in manifest.plan.seeds)
     found = [damage for damage in damages if damage is not None]
     for damage in found:
         _cut(keeper, damage)
-    if found and ended:
+    if (found or problem) and ended:
         lines = lines[:-1]
-    if _replaced(folder.path, "record.jsonl", b"".join(lines)):
-        kept = read_chain(b"".join(lines))
-        keeper.witness.note(keeper.run_id, RECORD, len(kept.bodies), kept.seal)
-    named = tuple(
+    _replaced(folder.path, "record.jsonl", b"".join(lines))
+    named = [
         Difference(f"journal of seed {each.seed}", each.reason, f"taken again from step {each.steps + 1}")
         for each in found
-    )
-    if named:
-        keeper.accept(named, [(each.seed, each.steps) for each in found])
+    ]
+    if problem:
+        named.append(Difference("record of the run", problem, f"goes on after line {len(lines)}"))
+    if named:  # only this tells the machine's memory: killed before, the run is found damaged again
+        finished = {each.seed: each.steps for each in found}
+        if problem:
+            finished = {seed: len(folder.seed(seed).nodes) for seed in manifest.plan.seeds}
+        keeper.accept(tuple(named), list(finished.items()))
     read_run(folder, ring, "all")
-    return named
+    return tuple(named)
+
+
+def _lost_of_record(folder: RunFolder, chain: Chain, opened: RunOpened, witness: Witness) -> str:
+    """Why lines of the record may be gone, among them changes that were accepted; nothing where none is missed."""
+    try:
+        witness.recall(opened.run_id, RECORD).check(chain)
+    except Unacceptable as error:
+        return str(error)
+    ends = any(isinstance(event, RunEnded) for event in decode_run(chain))
+    more = len(chain.bodies) < _read(folder.path, "record.jsonl").count(b"\n")
+    return f"line {len(chain.bodies) + 1} was changed or damaged" if more and not ends else ""
 
 
 def _manifest(folder: RunFolder, opened: RunOpened, witness: Witness) -> Manifest:
@@ -199,7 +214,7 @@ def _replaced(root: Path, name: str, data: bytes) -> bool:
     """Put `data` into a file and keep what it held beside it; False if it held that already."""
     path = root / name
     if path.exists():
-        if path.stat().st_size == len(data) and path.read_bytes() == data:
+        if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return False
         path.rename(_beside(path))
     elif not data:
