@@ -242,9 +242,10 @@ def test_a_step_that_asks_something_else_in_flight_goes_on_by_what_the_last_line
     write_json(call, replace(found, request=other).to_json())
     server.brain = works
     assert run_command_line(["resume", "mine"]) == UNUSABLE
-    *_, last = capsys.readouterr().err.splitlines()
+    *_, halted, last = capsys.readouterr().err.splitlines()
     command = last.partition("Go on with: aira-bench ")[2]
     assert command == "resume mine --accept-changes"
+    assert halted.partition("Try: aira-bench ")[2] == command
     assert run_command_line(command.split()) == 0
 
 

@@ -460,8 +460,9 @@ def test_a_training_that_never_has_its_share_has_no_class_and_shows_the_model_no
     """Less than its share, or more of it once neighbours have left: neither is a score."""
     told: list[str] = []
     script = loaded(Training(tmp_path, ahead), under_load(told, *lost_s))
-    with pytest.raises(Starved, match="Others used the cores of a training, 3 times"):
+    with pytest.raises(Starved, match="Others used the cores of a training, 3 times") as caught:
         script.evaluate()
+    assert caught.value.hint is None, "whoever knows the run names the command that goes on with it"
     assert (len(told), script.played.of("judge")) == (3, [])
     assert not list(tmp_path.rglob(HANDOVER_FILE))
 

@@ -202,8 +202,7 @@ def test_a_later_line_that_is_none_is_damage(finished: RunFolder) -> None:
     later_line(finished, "seeds/0/journal.jsonl", schema=SCHEMA)
     with pytest.raises(RunStateError, match=r"line 9 was changed or damaged: .*its last good step is 3") as caught:
         read_run(finished, RING)
-    assert caught.value.hint is not None
-    assert "--from-last-good" in caught.value.hint
+    assert caught.value.hint == finished.command("resume", "--from-last-good"), "an upgrade would not help"
 
 
 @pytest.mark.parametrize("schema", [0, 1, -4, 4.0, "4", True, None, [4], {"a": 4}])

@@ -1,6 +1,9 @@
 """A damaged run names its last good step and goes on from there, to the tree that it would have come to."""
 
 import hashlib
+import re
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from aira_bench.errors import RunStateError
 from aira_bench.keys import KeyRing
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
+from aira_bench.record.sealing import Keeper
 from aira_bench.record.trust import read_resumable
 from aira_bench.runs.changes import take_back
 from aira_bench.runs.host import Host
@@ -153,3 +157,120 @@ def test_a_stranger_s_run_and_one_that_lost_its_beginning_are_not_touched(host: 
     with pytest.raises(RunStateError, match=r"cannot be taken back: record\.jsonl does not say which run it was"):
         take_back(folder, host.keys, host.world)
     assert folder.seed(0).journal.read_bytes() == before
+
+
+IN_THE_WAY: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a folder is the journal": ("seeds/0/journal.jsonl", Path.mkdir),
+    "a folder holds the scores": ("seeds/0/hidden/scores.jsonl", Path.mkdir),
+    "a file is the folder of the seeds": ("seeds", Path.touch),
+    "a file is the folder of a seed": ("seeds/0", Path.touch),
+}
+
+
+@pytest.mark.parametrize("what", IN_THE_WAY)
+def test_what_stands_in_the_place_of_a_seeds_file_is_named_with_the_command_that_moves_it(
+    host: Host, folder: RunFolder, what: str
+) -> None:
+    (name, put), whole = IN_THE_WAY[what], tree(host, folder)
+    path = folder.path / name
+    path.rename(folder.path.parent / "kept")
+    put(path)
+    with pytest.raises(RunStateError, match=re.escape(f"{path} cannot be read")) as caught:
+        take_back(folder, host.keys, host.world)
+    assert caught.value.hint == f"mv {path} {path}.aside"
+    subprocess.run(shlex.split(caught.value.hint), check=True)
+    take_back(folder, host.keys, host.world)
+    resume(host, read_resumable(folder, host.keys.ring(), trust_agent=False), lambda text: None, lambda progress: None)
+    assert tree(host, folder) == whole
+
+
+def write_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+ABOVE_THE_SEEDS: dict[str, Callable[[RunFolder], object]] = {
+    "the manifest is damaged": lambda f: (f.path / "manifest.json").write_text("{"),
+    "the manifest is another": lambda f: (f.path / "manifest.json").write_bytes(
+        (f.path / "manifest.json").read_bytes() + b"\n"),
+    "the manifest is missing": lambda f: (f.path / "manifest.json").unlink(),
+    "the manifest is a folder": lambda f: write_folder(f.path / "manifest.json"),
+    "something follows the record's end": lambda f: (f.path / "record.jsonl").write_bytes(
+        (f.path / "record.jsonl").read_bytes() + b"x"),
+    "a line follows the record's end": lambda f: (f.path / "record.jsonl").write_bytes(
+        (f.path / "record.jsonl").read_bytes() + b"x\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ABOVE_THE_SEEDS)
+def test_damage_above_the_seeds_names_the_command_that_heals_it(host: Host, folder: RunFolder, what: str) -> None:
+    whole = tree(host, folder)
+    ABOVE_THE_SEEDS[what](folder)
+    with pytest.raises(RunStateError) as caught:
+        record_of(host, folder)
+    assert caught.value.hint == folder.command("resume", "--from-last-good")
+    assert take_back(folder, host.keys, host.world) == (), "nothing was lost"
+    assert tree(host, folder) == whole
+    assert record_of(host, folder).closed
+
+
+def test_a_run_that_cannot_be_taken_back_is_not_promised_to_be(host: Host, folder: RunFolder) -> None:
+    (folder.path / "manifest.json").write_text("{")
+    with pytest.raises(RunStateError) as caught:
+        read_run(folder, KeyRing("0" * 64, frozenset(), None), "all")
+    assert caught.value.hint is None
+    (folder.path / "record.jsonl").unlink()
+    with pytest.raises(RunStateError) as caught:
+        record_of(host, folder)
+    assert caught.value.hint is None
+
+
+@pytest.mark.parametrize("behind", [b"", b"garbage", b"garbage\n"])
+def test_lines_of_the_record_that_are_gone_are_named_in_it(host: Host, folder: RunFolder, behind: bytes) -> None:
+    whole = tree(host, folder)
+    edit_line(folder)
+    take_back(folder, host.keys, host.world)
+    resume(host, read_resumable(folder, host.keys.ring(), trust_agent=False), lambda text: None, lambda progress: None)
+    first = (folder.path / "record.jsonl").read_bytes().splitlines(keepends=True)[0]
+    (folder.path / "record.jsonl").write_bytes(first + behind)
+    with pytest.raises(RunStateError, match=r"record\.jsonl: ") as caught:
+        record_of(host, folder)
+    assert caught.value.hint == folder.command("resume", "--from-last-good")
+    (named,) = take_back(folder, host.keys, host.world)
+    assert named.what == "record of the run"
+    assert named.now == "goes on after line 1"
+    resume(host, read_resumable(folder, host.keys.ring(), trust_agent=False), lambda text: None, lambda progress: None)
+    assert tree(host, folder) == whole
+    record = record_of(host, folder)
+    (accepted,) = record.accepted
+    assert accepted.differences == (named,)
+    assert accepted.finished == ((0, 4), (1, 4))
+    (table,) = tables_of([record], host.keys.ring())
+    assert {row.entry.changed for row in table.rows} == {"record of the run"}
+
+
+def test_a_record_put_back_as_it_was_before_its_last_change_names_what_is_gone(host: Host, folder: RunFolder) -> None:
+    before = (folder.path / "record.jsonl").read_bytes()
+    edit_line(folder)
+    take_back(folder, host.keys, host.world)
+    resume(host, read_resumable(folder, host.keys.ring(), trust_agent=False), lambda text: None, lambda progress: None)
+    (folder.path / "record.jsonl").write_bytes(before)
+    assert "record of the run" in {each.what for each in take_back(folder, host.keys, host.world)}
+    resume(host, read_resumable(folder, host.keys.ring(), trust_agent=False), lambda text: None, lambda progress: None)
+    assert record_of(host, folder).closed
+
+
+def test_killed_before_it_says_so_a_record_that_was_cut_is_found_cut_again(
+    host: Host, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = (folder.path / "record.jsonl").read_bytes().splitlines(keepends=True)[0]
+    (folder.path / "record.jsonl").write_bytes(first + b"garbage\n")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "accept", killed)
+        with pytest.raises(KeyboardInterrupt):
+            take_back(folder, host.keys, host.world)
+    assert [each.what for each in take_back(folder, host.keys, host.world)] == ["record of the run"]

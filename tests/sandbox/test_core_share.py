@@ -104,8 +104,9 @@ def test_a_container_that_others_leave_next_to_nothing_is_ended_all_the_same_and
     assert 0 < allowance.left_s() <= 2e-3
     share.passes(2e-3)
     assert allowance.left_s() <= 0
-    with pytest.raises(Starved, match="Others kept the cores"):
+    with pytest.raises(Starved, match="Others kept the cores") as caught:
         allowance.require_had()
+    assert caught.value.hint is None, "whoever knows the run names the command that goes on with it"
     assert wall_limit_s(limit_s) == MOST_TIMES * limit_s + MOST_PLUS_S
 
 

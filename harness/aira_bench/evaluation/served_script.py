@@ -147,8 +147,7 @@ class ServedScript:
         missed = missed_s(outcome, stretch)
         raise Starved(
             f"Others used the cores of a training, {ATTEMPTS} times: it had them for {abs(missed):.0f} s "
-            f"{'less' if missed > 0 else 'more'} than is due, of {clock.budget_s:.0f} s, and is not scored.",
-            hint="the same once the machine is less busy",
+            f"{'less' if missed > 0 else 'more'} than is due, of {clock.budget_s:.0f} s, and is not scored."
         )
 
     def _run_script(

@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, read_file, write_atomically
@@ -69,24 +70,39 @@ def repair(folder: RunFolder, ring: KeyRing, keeper_of: Callable[[Manifest, str]
         ) from error
     keeper = keeper_of(manifest, opened.manifest_sha256)
     ended = events[-1] if isinstance(events[-1], RunEnded) else None
+    problem = _lost_of_record(folder, chain, opened, Witness(ring.seen))
     seals = {seal.seed: seal for seal in ended.seeds} if ended else {}
     damages = (_damage(keeper, seed, ring, seals.get(seed)) for seed in manifest.plan.seeds)
     found = [damage for damage in damages if damage is not None]
     for damage in found:
         _cut(keeper, damage)
-    if found and ended:
+    if (found or problem) and ended:
         lines = lines[:-1]
-    if _replaced(folder.path, "record.jsonl", b"".join(lines)):
-        kept = read_chain(b"".join(lines))
-        keeper.witness.note(keeper.run_id, RECORD, len(kept.bodies), kept.seal)
-    named = tuple(
+    _replaced(folder.path, "record.jsonl", b"".join(lines))
+    named = [
         Difference(f"journal of seed {each.seed}", each.reason, f"taken again from step {each.steps + 1}")
         for each in found
-    )
-    if named:
-        keeper.accept(named, [(each.seed, each.steps) for each in found])
+    ]
+    if problem:
+        named.append(Difference("record of the run", problem, f"goes on after line {len(lines)}"))
+    if named:  # only this tells the machine's memory: killed before, the run is found damaged again
+        finished = {each.seed: each.steps for each in found}
+        if problem:
+            finished = {seed: len(folder.seed(seed).nodes) for seed in manifest.plan.seeds}
+        keeper.accept(tuple(named), list(finished.items()))
     read_run(folder, ring, "all")
-    return named
+    return tuple(named)
+
+
+def _lost_of_record(folder: RunFolder, chain: Chain, opened: RunOpened, witness: Witness) -> str:
+    """Why lines of the record may be gone, among them changes that were accepted; nothing where none is missed."""
+    try:
+        witness.recall(opened.run_id, RECORD).check(chain)
+    except Unacceptable as error:
+        return str(error)
+    ends = any(isinstance(event, RunEnded) for event in decode_run(chain))
+    more = len(chain.bodies) < _read(folder.path, "record.jsonl").count(b"\n")
+    return f"line {len(chain.bodies) + 1} was changed or damaged" if more and not ends else ""
 
 
 def _manifest(folder: RunFolder, opened: RunOpened, witness: Witness) -> Manifest:
@@ -108,7 +124,7 @@ def _manifest(folder: RunFolder, opened: RunOpened, witness: Witness) -> Manifes
 def _damage(keeper: Keeper, seed: int, ring: KeyRing, seal: SeedSeal | None) -> _Damage | None:
     """What is wrong with a seed; None where all is well."""
     place, reason = keeper.folder.seed(seed), ""
-    data = _read(keeper.folder.path, f"seeds/{seed}/journal.jsonl")
+    data = _read_own(keeper.folder.path, f"seeds/{seed}/journal.jsonl")
     chain, lines = _good_chain(data, decode_journal)
     if len(lines) < data.count(b"\n"):
         reason = f"line {len(lines) + 1} was changed or damaged"
@@ -131,7 +147,7 @@ def _walk(keeper: Keeper, place: SeedFolder, content: JournalContent) -> tuple[i
     kept = steps = scores = 0
     nodes = []
     try:
-        score_lines = _read(place.path, "hidden/scores.jsonl", MOST_SCORE_BYTES).splitlines(keepends=True)
+        score_lines = _read_own(place.path, "hidden/scores.jsonl", MOST_SCORE_BYTES).splitlines(keepends=True)
         for number, event in enumerate(content.events, start=1):
             if number == 1:
                 keeper.require_own(event, place)
@@ -179,7 +195,7 @@ def _cut(keeper: Keeper, damage: _Damage) -> None:
         for step in (place.path / part).glob("[0-9]*"):
             if step.is_dir() and step.name.isdecimal() and int(step.name) > damage.steps:
                 keep_attempt(step)
-    lines = _read(place.path, "hidden/scores.jsonl", MOST_SCORE_BYTES).splitlines(keepends=True)
+    lines = _read_own(place.path, "hidden/scores.jsonl", MOST_SCORE_BYTES).splitlines(keepends=True)
     _replaced(place.path, "hidden/scores.jsonl", b"".join(lines[: damage.scores]))
     for name in ("hidden/confirmed.jsonl", "hidden/confirmed"):
         if (place.path / name).exists():
@@ -198,7 +214,7 @@ def _replaced(root: Path, name: str, data: bytes) -> bool:
     """Put `data` into a file and keep what it held beside it; False if it held that already."""
     path = root / name
     if path.exists():
-        if path.stat().st_size == len(data) and path.read_bytes() == data:
+        if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
             return False
         path.rename(_beside(path))
     elif not data:
@@ -219,3 +235,21 @@ def _read(root: Path, name: str, most: int = MOST_BYTES) -> bytes:
         return read_file(root, name, most)
     except FileNotFoundError:
         return b""
+
+
+def _read_own(root: Path, name: str, most: int = MOST_BYTES) -> bytes:
+    """What a file of a seed holds; nothing of one that is not there.
+
+    Raises:
+        RunStateError: a folder or another thing is in its place, or in that of a folder above it.
+    """
+    try:
+        return _read(root, name, most)
+    except Unacceptable as error:
+        path = root / name
+        above = (each for each in reversed(path.parents) if each.exists() and not each.is_dir())
+        wrong = next(above, path)
+        raise RunStateError(
+            f"{wrong} cannot be read, so its run cannot be taken back: {error}.",
+            hint=f"mv {quote(str(wrong))} {quote(f'{wrong}.aside')}",
+        ) from error

@@ -16,6 +16,7 @@ Not covered: what was never recorded or was removed whole, as a run that somebod
 """
 
 import contextlib
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from aira_bench.record.journal import (
     read_journal,
     score_hashes,
 )
+from aira_bench.record.manifest import MOST_BYTES as MOST_MANIFEST_BYTES
 from aira_bench.record.manifest import Manifest, load_manifest
 from aira_bench.record.node import Node, best_node
 from aira_bench.record.scores import TrustedScore
@@ -123,7 +125,8 @@ def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> Ru
         reading = _Reading(folder, manifest, digest, ring, depth, ring.trusts(chain.signer))
         seeds = tuple(_read_seed(reading, seed, seals.get(seed)) for seed in manifest.plan.seeds)
     except Unacceptable as error:
-        raise RunStateError(f"Run {folder.path.name}: {error}.", hint=error.hint) from error
+        way_on = folder.command("resume", FROM_LAST_GOOD) if _can_be_taken_back(folder, ring) else None
+        raise RunStateError(f"Run {folder.path.name}: {error}.", hint=error.hint or way_on) from error
     return RunRecord(folder, manifest, digest, seeds, chain.signer, ended is not None, accepted)
 
 
@@ -282,6 +285,25 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
             chain.signers or ((None,) if chain.bodies else ()),
             _restarts(content),
         )
+
+
+def _can_be_taken_back(folder: RunFolder, ring: KeyRing) -> bool:
+    """Whether the record still begins with the line of a trusted key that says which run it is, and its manifest is in
+    the folder or in this machine's memory: all that taking back the rest needs.
+    """
+    try:
+        first = read_file(folder.path, "record.jsonl", MOST_BYTES).partition(b"\n")
+        chain = read_chain(b"".join(first[:2]))
+        (opened,) = decode_run(chain)
+    except (FileNotFoundError, Unacceptable, ValueError):
+        return False
+    if not isinstance(opened, RunOpened) or not ring.trusts_all(chain.signers or (None,)):
+        return False
+    with contextlib.suppress(Unacceptable):
+        if load_manifest(folder.path)[1] == opened.manifest_sha256:
+            return True
+    copy = Witness(ring.seen).manifest(opened.run_id, MOST_MANIFEST_BYTES)
+    return copy is not None and hashlib.sha256(copy).hexdigest() == opened.manifest_sha256
 
 
 @contextlib.contextmanager

@@ -10,12 +10,14 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, BudgetExceeded
 from aira_bench.excerpts import LINE_CHARS
+from aira_bench.llm.recording import RequestChanged
 from aira_bench.machine_failures import machine_failures
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.growing import tallied
 from aira_bench.record.journal import JournalFile, SeedEnd, SeedEnded, StepStarted
 from aira_bench.record.node import Node, best_node, known_to_search
 from aira_bench.record.sealing import step_ended
+from aira_bench.runs.changes import ACCEPT
 from aira_bench.runs.outside import ask
 from aira_bench.runs.session import OutOfTime, Progress, SearchSession, StepPlace, stream
 from aira_bench.runs.step import take_step
@@ -59,7 +61,7 @@ def _run_or_halt(session: SearchSession, folder: RunFolder, seed: int) -> AiraEr
     except AiraError as error:
         if session.stop.is_set():  # whatever a step met while its containers were swept away
             raise Stopped from error
-        error.hint = error.hint or folder.command("resume")
+        error.hint = error.hint or folder.command("resume", *([ACCEPT] if isinstance(error, RequestChanged) else []))
         session.watch(Progress(seed, 0, "halted", halted=error))
         return error
     return None

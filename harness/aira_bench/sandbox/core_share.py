@@ -185,8 +185,7 @@ class CoreAllowance:
         if self._starves:
             raise Starved(
                 f"Others kept the cores of a container: it had them for {passed_s - self.lost_s:.0f} s of "
-                f"{passed_s:.0f} s, and {self._limit_s:.0f} s are its time.",
-                hint="the same once the machine is less busy",
+                f"{passed_s:.0f} s, and {self._limit_s:.0f} s are its time."
             )
 
 
