@@ -424,7 +424,7 @@ def chat(**changes: object) -> Misbehaviour:
     [
         chat(content=5),
         chat(content=[5]),
-        chat(content=[{"type": "text", "text": ["hi"]}]),
+        chat(content=[{"type": "text", "text": {"x": "hi"}}]),
         chat(choices=[]),
         Misbehaviour("raw", b'{"choices": [{"message": {"content": ' + b"9" * 5000 + b"}}]}"),
         Misbehaviour("raw", b"[" * 10**6),
