@@ -44,6 +44,22 @@ def test_a_library_that_dresses_up_a_failure_of_the_machine_is_seen_through(
     assert machine_failure(wrap(ConnectionRefusedError(errno.ECONNREFUSED, "refused"))) is None
 
 
+def test_what_a_failure_was_raised_in_place_of_is_no_cause() -> None:
+    """An agent's code that met MemoryError in `ast.parse`, which has a limit of its own, and raises another error."""
+    try:
+        raise MemoryError
+    except MemoryError:
+        with pytest.raises(ValueError, match="too deep") as caught:
+            raise ValueError("too deep for me") from None
+    assert isinstance(caught.value.__context__, MemoryError)
+    assert machine_failure(caught.value) is None
+    chosen = ValueError("mine")
+    chosen.__context__, chosen.__cause__ = MemoryError(), OSError(errno.ENOSPC, "No space left on device")
+    failure = machine_failure(chosen)
+    assert failure is not None
+    assert "the disk is full" in failure.message
+
+
 def test_a_folder_that_cannot_be_copied_for_want_of_disk_is_no_defect() -> None:
     failed = [("a", "b", "[Errno 28] No space left on device: 'b'"), ("c", "d", "[Errno 28] No space left on device")]
     failure = machine_failure(shutil.Error(failed))

@@ -39,7 +39,8 @@ _IN_TEXT = re.compile(r"\[Errno (\d+)\]")
 def machine_failure(error: BaseException, place: Path | None = None) -> MachineError | None:
     """Return the state of the machine that an exception tells of, itself or as its cause; None if there is none.
 
-    `place` is named where the exception names no file.
+    What an exception was raised in place of, `from None`, is no cause of it. `place` is named where the exception names
+    no file.
     """
     if isinstance(error, BlockingIOError):  # of a new process; as a mere cause it may be a socket's
         return _halted(*_THREADS, place)
@@ -50,7 +51,7 @@ def machine_failure(error: BaseException, place: Path | None = None) -> MachineE
         if found is not None:
             return found
         seen.append(cause)
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return None
 
 

@@ -38,6 +38,13 @@ def situation(folder: Path) -> Situation:
         f"answer = lambda request: {GIVES}\n",
         f"class A:\n    def __call__(self, request):\n        return {GIVES}\ndef answer(request, more=1):\n    return A()(request)\n",
         f"import json\ndef answer(*requests):\n    return {GIVES}\n",
+        f"from collections.abc import Callable\nanswer: Callable = lambda request: {GIVES}\n",
+        f"if True:\n    def answer(request):\n        return {GIVES}\n",
+        f"try:\n    def answer(request):\n        return {GIVES}\nfinally:\n    pass\n",
+        f"import contextlib\nwith contextlib.suppress(ImportError):\n    answer = lambda request: {GIVES}\n",
+        f"(answer := lambda request: {GIVES})\n",
+        f"x = answer = lambda request: {GIVES}\n",
+        f"for _ in range(2):\n    def answer(request):\n        return {GIVES}\n",
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -48,7 +55,19 @@ def test_a_file_that_defines_answer_is_asked_and_says_so(tmp_path: Path, text: s
     assert told_of(found) == "script:mine.py defines answer(request): it is asked in place of a model, in this process"
 
 
-@pytest.mark.parametrize("text", ["print(1)\n", "answer = 42\n", "if True:\n    def answer(request): ...\n", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "print(1)\n",
+        "",
+        "def f(x):\n    answer = 3\n    def answer(request): ...\n    return lambda answer: answer\n",
+        "class A:\n    answer = 3\n    def answer(self, request): ...\n",
+        "print([answer for answer in range(3)])\n",
+        "answer: int\n",
+        "A.answer = B['answer'] = 3\nprint(answer)\n",
+        "import answer.part as part\nfrom answer import f\n",
+    ],
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_any_other_program_is_a_solution_and_says_so(tmp_path: Path, text: str, encoding: str) -> None:
     found = find_agent(f"script:{file(tmp_path, text, encoding)}")
@@ -63,6 +82,8 @@ def test_any_other_program_is_a_solution_and_says_so(tmp_path: Path, text: str, 
         ("def answer(request)\n    return 1\n", "mine.py is no Python: line 1: expected ':'"),
         ("x = (\n", "line 1: '(' was never closed"),
         ("async def answer(request):\n    return 'x'\n", "mine.py, line 1: answer is async"),
+        ("if 1:\n    async def answer(request):\n        return 'x'\n", "mine.py, line 2: answer is async"),
+        ("if 0:\n    def answer(request): ...\n", "answer is no plain function"),
         (
             "import nothing_of_this_name\ndef answer(request): ...\n",
             "mine.py, line 1, does not run: ModuleNotFoundError",
@@ -80,6 +101,38 @@ def test_a_file_that_can_be_neither_is_one_line_with_its_place(tmp_path: Path, t
         find_agent(f"script:{file(tmp_path, text)}")
     assert words in caught.value.message
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "answer = 42\n",
+        "answer: int = 42\n",
+        "class A: ...\nanswer = A()\n",
+        "class answer:\n    def __call__(self, request): ...\n",
+        "import functools\nanswer = functools.partial(print)\n",
+        "from json import loads as answer\n",
+        "import answer\n",
+        "import answer.part\n",
+        "try:\n    x = 1\nexcept ImportError:\n    answer = None\n",
+        "try:\n    x = 1\nexcept ImportError as answer:\n    pass\n",
+        "with open('/dev/null') as (x, answer): ...\n",
+        "for answer in (): ...\n",
+        "while (answer := 0): ...\n",
+        "print([answer := 1 for x in (1,)])\n",
+        "def f(x=(answer := 3)): ...\n",
+        "match 1:\n    case answer: ...\n",
+        "answer += 1\n",
+    ],
+)
+def test_a_name_answer_that_is_no_function_on_sight_is_refused_and_never_run(tmp_path: Path, text: str) -> None:
+    """It may be a solution, which runs in a container alone, or an answer file, which one word makes one."""
+    ran = tmp_path / "ran"
+    with pytest.raises(UsageError, match=r"mine\.py, line \d+: answer is bound, but to no function") as caught:
+        find_agent(f"script:{file(tmp_path, f'open({str(ran)!r}, chr(119)){chr(10)}{text}')}")
+    assert "\n" not in str(caught.value)
+    assert "def answer(request)" in (caught.value.hint or "")
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize(

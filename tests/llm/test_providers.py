@@ -242,6 +242,25 @@ def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once(wire: Wire, ser
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("digits", [9, 10, 30, 400])
+def test_a_wait_beyond_all_patience_halts_at_once_and_says_how_long_it_is(
+    wire: Wire, digits: int, serve: Callable[..., WireServer]
+) -> None:
+    server = serve(lambda request: Fault(429, "slow down", headers={"retry-after": "9" * digits}))
+    with pytest.raises(ModelError, match=r"slow down.*it asks for a wait of (999999999|1000000000) s"):
+        model_of(wire, server).complete(ASK, deadline_s=20)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("digits", [9, 10, 30])
+def test_googles_own_delay_may_be_as_long(digits: int, serve: Callable[..., WireServer]) -> None:
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "9" * digits + ".5s"}
+    server = serve(lambda request: Fault(429, "quota", "RESOURCE_EXHAUSTED", details=(info,)))
+    with pytest.raises(ModelError, match="it asks for a wait of 1000000000 s"):
+        model_of("google", server).complete(ASK, deadline_s=20)
+    assert len(server.requests) == 1
+
+
 def test_retries_end(wire: Wire, serve: Callable[..., WireServer]) -> None:
     server = serve(lambda request: Fault(500, "for ever"))
     with pytest.raises(ModelError, match=r"4 attempts.*for ever"):
@@ -405,7 +424,7 @@ def chat(**changes: object) -> Misbehaviour:
     [
         chat(content=5),
         chat(content=[5]),
-        chat(content=[{"type": "text", "text": ["hi"]}]),
+        chat(content=[{"type": "text", "text": {"x": "hi"}}]),
         chat(choices=[]),
         Misbehaviour("raw", b'{"choices": [{"message": {"content": ' + b"9" * 5000 + b"}}]}"),
         Misbehaviour("raw", b"[" * 10**6),

@@ -195,7 +195,7 @@ def test_a_gate_that_opens_too_late_ends_all_calls_at_once_and_says_when_it_open
     with WireServer(lambda request: Fault(429, "slow down", headers={"retry-after": "7200"})) as server:
         model = model_of("openai", server.base_url("openai"), patience_s=5.0)
         began_s = time.monotonic()
-        with pytest.raises(ModelError, match="asks to come back in 7200 s"):
+        with pytest.raises(ModelError, match="asks for a wait of 7200 s"):
             model.complete(ASK, deadline_s=60)
         with pytest.raises(ModelError, match="asked for 7200 s without calls"):
             model.complete(ASK, deadline_s=60)

@@ -22,6 +22,13 @@ class Agent(UnlookingAgent):
     def propose(self, brief, situation):
         return {}
 """
+DEEP = """
+def deep():
+    try:
+        raise MemoryError  # as ast.parse does
+    except MemoryError:
+        raise ValueError("too deep for me") from None
+"""
 EVALUATOR = """
 class Evaluator:
     def evaluate(self, submission, *, deadline, destination):
@@ -44,6 +51,7 @@ FAULTS = {
     "too long a plan": ("agent", AGENT.format("Proposal(CODE, 'p' * 2**24)"), "more than"),
     "changes in words": ("agent", AGENT.format("Proposal(CODE, '', changes=('more',))"), "no tuple of Change"),
     "no use": ("agent", AGENT.format("Proposal(CODE, '', model_use=None)"), "no ModelUse"),
+    "a reader's limit": ("agent", AGENT.format("deep()") + DEEP, r"ValueError: too deep for me .*py, line 1\d"),
     "an agent's exit": ("agent", AGENT.format("exit(0)"), "SystemExit: 0"),
     "no analysis": (
         "agent", AGENT.format("Proposal(CODE, '')") + "    def analyze(self, *given):\n        return 1", "no Analysis",

@@ -1,7 +1,8 @@
 """A user's file as an agent: which of two kinds it is, and its `answer(request)` in place of a model.
 
-A file that defines `answer` at its top level answers requests, in this process; any other is a solution, and runs in a
-container alone. What is neither, since it is no Python, is told at once and never submitted.
+A file that defines the function `answer` at its top level answers requests, in this process; one that does not bind
+that name there is a solution, and runs in a container alone. What is neither, since it is no Python or binds the name
+to what is no function on sight, is told at once, and neither submitted nor run.
 
 Not covered: what an answer says; it is read like any model's.
 """
@@ -10,7 +11,7 @@ import ast
 import importlib.util
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import quote
 
@@ -28,26 +29,68 @@ def defines_answer(path: Path, code: str) -> bool:
     """Whether a file is one that answers requests; else it is a solution.
 
     Raises:
-        UsageError: it is no Python, or its `answer` is a coroutine.
+        UsageError: it is no Python, its `answer` is a coroutine, or bound without a `def` or a `lambda`.
     """
     try:
-        body = parse_any(code).body
+        tree = parse_any(code)
     except NotPython as error:
         hint = f"python3 -m py_compile {quote(str(path))}"
         raise UsageError(f"The agent file {path} is no Python: {error}.", hint=hint) from None
     except UnreadableCode:
         return False  # too long or too deep for this reader, which no file of functions is
-    for statement in body:
-        if isinstance(statement, ast.AsyncFunctionDef) and statement.name == FUNCTION_NAME:
-            raise UsageError(f"The agent file {path}, line {statement.lineno}: answer is async; a plain def is called.")
-        if isinstance(statement, ast.FunctionDef) and statement.name == FUNCTION_NAME:
-            return True
-        named = isinstance(statement, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == FUNCTION_NAME for target in statement.targets
-        )
-        if named and isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Lambda):
-            return True
-    return False
+    bindings = [node for node in _of_top_level(tree) if FUNCTION_NAME in _names_bound(node)]
+    for node in bindings:
+        if isinstance(node, ast.AsyncFunctionDef):
+            raise UsageError(f"The agent file {path}, line {node.lineno}: answer is async; a plain def is called.")
+    if any(isinstance(node, ast.FunctionDef) or isinstance(_value(node), ast.Lambda) for node in bindings):
+        return True
+    if not bindings:
+        return False
+    line = min(getattr(node, "lineno", 1) for node in bindings)
+    raise UsageError(
+        f"The agent file {path}, line {line}: answer is bound, but to no function, as far as can be seen.",
+        hint="def answer(request): ... for a file that answers; another name in a solution",
+    )
+
+
+def _of_top_level(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes that are run in the scope of a module: bodies of functions and classes are not."""
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        skipped: list[object] = []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            skipped = list(node.body)
+        elif isinstance(node, ast.Lambda):
+            skipped = [node.body]
+        elif (isinstance(node, ast.AnnAssign) and node.value is None) or isinstance(node, ast.comprehension):
+            skipped = [node.target]
+        left.extend(child for child in ast.iter_child_nodes(node) if not any(child is each for each in skipped))
+
+
+def _names_bound(node: ast.AST) -> set[str | None]:
+    """The names that a node itself binds where it stands."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.ExceptHandler():
+            return {node.name}
+        case ast.MatchAs() | ast.MatchStar():
+            return {node.name}
+        case ast.MatchMapping():
+            return {node.rest}
+        case ast.alias():
+            return {node.asname or node.name.partition(".")[0]}
+        case ast.Assign() | ast.AnnAssign() | ast.NamedExpr():
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if node.value else []
+            return {target.id for target in targets if isinstance(target, ast.Name)}
+        case ast.Name(ctx=ast.Store()):
+            return {node.id}
+    return set()
+
+
+def _value(node: ast.AST) -> ast.expr | None:
+    """What an assignment assigns; None of what is none, and of a mere annotation."""
+    return node.value if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) else None
 
 
 def load_model(path: Path, name: str) -> ScriptedModel:

@@ -87,6 +87,10 @@ class ProviderFailure(Exception):
         return refused or (self.kind in ("refused", "transient") and _STRUCTURE.search(self.message) is not None)
 
 
+LONGEST_ASKED_S = 1e9
+"""A wait beyond all patience, about 30 years; whoever asks for more asks for that."""
+
+
 def failure_of_status(
     status: int, message: str, *, retry_after_s: float | None = None, request_id: str | None = None
 ) -> ProviderFailure:
@@ -128,8 +132,8 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
     """
     milliseconds, seconds = headers.get("retry-after-ms"), headers.get("retry-after")
     for text, scale in ((milliseconds, 0.001), (seconds, 1.0)):
-        if text and re.fullmatch(r"[ \t]*[0-9]{1,9}(\.[0-9]*)?[ \t]*", text):
-            return float(text) * scale
+        if text and re.fullmatch(r"[ \t]*[0-9]+(\.[0-9]*)?[ \t]*", text):
+            return min(float(text) * scale, LONGEST_ASKED_S)
     if not seconds:
         return None
     try:

@@ -36,8 +36,8 @@ def model_error(endpoint: Endpoint, failure: ProviderFailure, attempts: int, spe
     if failure.kind != "refused":
         proxy = proxy_of(endpoint.base_url, os.environ) if "connection failed" in said else None
         by = f" (through the proxy that {proxy} names)" if proxy else ""
-        later = f"; it asks to come back in {failure.retry_after_s:.0f} s" if failure.retry_after_s else ""
-        message = f"{who} gave no answer in {attempts} attempts and {spent_s:.0f} s; the last one: {said}{by}{later}."
+        asked = f"; it asks for a wait of {failure.retry_after_s:.0f} s" if failure.retry_after_s else ""
+        message = f"{who} gave no answer in {attempts} attempts and {spent_s:.0f} s; the last one: {said}{by}{asked}."
         return ModelError(message, hint=f"unset {proxy}, or {_DOCTOR}" if proxy else _DOCTOR)
     reason, hint = _TOLD[failure.culprit](endpoint)
     return ModelError(f"{who} {reason} ({said}).", hint=hint)

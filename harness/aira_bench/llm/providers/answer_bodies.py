@@ -39,7 +39,7 @@ def failure_of_body(provider: str, content_type: str, body: bytes) -> ProviderFa
     """
     value = _json(body)
     wanted = ANSWERED_WITH[provider]
-    if isinstance(value, dict) and any(value.get(name) for name in wanted):
+    if isinstance(value, dict) and any(_is_answer(name, value.get(name)) for name in wanted):
         return None
     if isinstance(value, dict) and not value.get("error") and provider != "google" and value.get(wanted[0]) == []:
         return None if provider in ("anthropic", "openai") else _failure("the server answered with no choices")
@@ -53,6 +53,15 @@ def failure_of_body(provider: str, content_type: str, body: bytes) -> ProviderFa
         return _failure(f"the server answered with a stream of events, which nobody asked for: {_streamed(text)!r}")
     seen = repr(shorten(text, LINE_CHARS // 2)) if text.strip() else "nothing"
     return _failure(f"the server's answer is no JSON object, the body is malformed: seen {seen}")
+
+
+def _is_answer(name: str, found: object) -> bool:
+    """Whether a field of a body has the shape of the one that an answer is read from."""
+    if name == "promptFeedback":
+        return bool(found) and isinstance(found, dict)
+    if not isinstance(found, list) or not found or not all(isinstance(each, dict) for each in found):
+        return False
+    return name != "choices" or isinstance(found[0].get("message"), dict) or isinstance(found[0].get("text"), str)
 
 
 def words_of(value: object) -> str:
@@ -78,6 +87,8 @@ def _said(value: dict[str, Any], wanted: str) -> ProviderFailure:
         return _failure(f"the server answered with an error: {words}", kind_is_final=True, culprit="path")
     if inner:
         return _failure(f"the server answered with an error: {words}")
+    if value.get(wanted):
+        return _failure(f"the server's answer has no {wanted!r} of the right shape: {words}")
     return _failure(f"the server's answer has no {wanted!r}: {words}")
 
 

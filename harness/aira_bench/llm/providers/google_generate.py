@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aira_bench.llm.failures import (
+    LONGEST_ASKED_S,
     ProviderFailure,
     failure_of_connection,
     failure_of_status,
@@ -153,8 +154,8 @@ def _retry_delay_s(details: object) -> float | None:
     entries = error.get("details") if isinstance(error, dict) else None
     for entry in entries if isinstance(entries, list) else ():
         delay = entry.get("retryDelay") if isinstance(entry, dict) else None
-        if isinstance(delay, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?s", delay):
-            return float(delay[:-1])
+        if isinstance(delay, str) and re.fullmatch(r"[0-9]+(\.[0-9]{1,9})?s", delay):
+            return min(float(delay[:-1]), LONGEST_ASKED_S)
     return None
 
 

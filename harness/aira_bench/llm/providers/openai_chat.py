@@ -80,8 +80,9 @@ def _body(endpoint: Endpoint, request: CompletionRequest) -> dict[str, Any]:
 
 def _read(completion: "ChatCompletion", asked_model: str) -> ProviderAnswer:
     choice = completion.choices[0]
-    text = read_text(choice.message.content)
-    refused = bool(choice.message.refusal) or is_refusal(choice.message.content)
+    content = field_of(choice, "message", "content")
+    text = read_text(field_of(choice, "text") if content is None else content)
+    refused = bool(field_of(choice, "message", "refusal")) or is_refusal(content)
     return ProviderAnswer(
         text=text,
         finish_reason="content_filter" if refused else read_end(choice.finish_reason, text),

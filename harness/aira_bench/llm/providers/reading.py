@@ -20,6 +20,8 @@ LONGEST_TEXT_CHARS = 4 << 20
 """Of an answer. The longest a model of today can give has about 1 MB; what is longer is cut, and says so."""
 MOST_COUNTED_TOKENS = 10**8
 """Of one call, as a provider may count them: ten times the longest context there is."""
+_MOST_LEVELS = 8
+"""Of parts of an answer's content within parts; known servers have one."""
 _ENDS: Mapping[FinishReason, str] = {
     # A model that calls a tool nobody offered has ended its answer; what it said before is what there is.
     "stop": "stop eos eos_token end_turn stop_sequence complete completed done tool_calls tool_call tool_use "
@@ -33,8 +35,12 @@ _MEANING: Mapping[str, FinishReason] = {word: end for end, words in _ENDS.items(
 _HIDDEN_PARTS = {"thinking", "reasoning", "redacted_thinking", "tool_use", "tool_call", "image_url", "input_audio"}
 
 
-def read_text(content: object) -> str:
+def read_text(content: object, levels: int = _MOST_LEVELS) -> str:
     """Return the text of an answer's content: the text itself, or its parts joined, without what the model thought.
+
+    Args:
+        content: a text, a part, or a list of parts, whose texts may be lists of parts again.
+        levels: of such lists within lists.
 
     Raises:
         ValueError: it is neither.
@@ -44,9 +50,11 @@ def read_text(content: object) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(_part_text(part) for part in content)
+        if not levels:
+            raise ValueError("parts of its content are nested too deep")
+        return "".join(_part_text(part, levels - 1) for part in content)
     if isinstance(content, Mapping):
-        return _part_text(content)
+        return _part_text(content, levels)
     raise ValueError(f"its content is a {type(content).__name__}")
 
 
@@ -57,7 +65,7 @@ def is_refusal(content: object) -> bool:
     )
 
 
-def _part_text(part: object) -> str:
+def _part_text(part: object, levels: int) -> str:
     if isinstance(part, str):
         return part
     if not isinstance(part, Mapping):
@@ -65,9 +73,9 @@ def _part_text(part: object) -> str:
     if str(part.get("type")) in _HIDDEN_PARTS or part.get("thought") is True:
         return ""
     text = part.get("text", part.get("content", ""))
-    if not isinstance(text, str):
+    if not isinstance(text, str | list):
         raise ValueError("the text of a part of its content is none")
-    return text
+    return read_text(text, levels)
 
 
 def read_end(reason: object, text: str) -> FinishReason:
