@@ -219,7 +219,7 @@ def attacked(
         agent = folder / f"{run}.py"
         agent.write_text(HOSTILE.format(programs=[ATTACKS[name][0] for name in names]))
         place.call("run", "--agent", f"script:{agent}", *mad, "--steps", str(len(names)), "--step-timeout",
-                   str(timeout_s), "--name", run)  # fmt: skip
+                   str(timeout_s), "--name", run, status=10 if run == "slow" else 0)  # fmt: skip
         scores = place.run(run).seed(0).scores.read()
         nodes = steps_of(place.run(run).seed(0).journal)
         ended |= {name: (node, scores.get(node.step)) for name, node in zip(names, nodes, strict=True)}
@@ -280,8 +280,8 @@ def test_a_wrong_submission_of_an_upstream_folder_is_refused_without_quoting_lab
     solution.write_text("open('submission.csv', 'w').write('label\\n1\\n')")
     task = str(FOLDERS / "ParityClassificationAccuracy")
     place.call("run", "--agent", f"script:{solution}", "--task", task, "--profile", "cpu", "--fitness", "claimed",
-               "--source", str(parity_data), "--name", "short")  # fmt: skip
+               "--source", str(parity_data), "--name", "short", status=10)  # fmt: skip
     (step,) = json.loads(place.call("status", "short", "--json").stdout)
     assert step["class"] == "invalid_submission"
     told = "the task's evaluate.py refused the submission: "
-    assert step["reason"] == f"{told}exit status 2 (see hidden/0000/stderr.txt)"
+    assert step["reason"] == f"{told}exit status 2 (see hidden/0001/stderr.txt)"
