@@ -112,7 +112,7 @@ def test_a_fork_bomb_ends_at_its_deadline(run_code: RunCode) -> None:
 
 def test_a_memory_hog_is_killed_for_memory(run_code: RunCode) -> None:
     outcome = run_code("held = []\nwhile True: held.append(bytearray(b'x') * (1 << 20))")
-    assert (outcome.ended, outcome.exit_code) == ("out_of_memory", 137)
+    assert (outcome.ended, outcome.exit_code) == ("out_of_memory", None)
 
 
 def test_a_child_killed_for_memory_is_not_the_step_s_end(run_code: RunCode) -> None:

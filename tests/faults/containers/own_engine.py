@@ -53,7 +53,8 @@ class OwnEngine:
         (self.root / "pid").unlink(missing_ok=True)
         with (self.root / "log").open("ab") as log:
             self._started = subprocess.Popen(
-                ["dockerd", f"--data-root={self.root}/data", f"--exec-root={self.root}/exec", "-H", self.host,
+                # In a network of its own: a daemon without a bridge removes the machine's docker0 when it starts.
+                ["unshare", "--net", "dockerd", f"--data-root={self.root}/data", f"--exec-root={self.root}/exec", "-H", self.host,
                  f"--pidfile={self.root}/pid", "--bridge=none", "--iptables=false"],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
