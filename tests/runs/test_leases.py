@@ -147,10 +147,13 @@ from aira_bench.runs.leases import Leases
 leases = Leases(Path(sys.argv[1]))
 assert leases.take("core-0")
 started = subprocess.Popen(["sleep", "60"], close_fds=False)
+ready, done = os.pipe()
 forked = os.fork()
 if forked == 0:
+    os.write(done, b"1")
     time.sleep(60)
     os._exit(0)
+os.read(ready, 1)  # what a forked child gives up, it gives up in its first moment, not before it
 print(started.pid, forked, flush=True)
 time.sleep(60)
 """
