@@ -7,20 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.errors import UsageError
-from aira_bench.hardware import Gpu, Hardware, usable_cores
+from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import Host, flavour_for, gives_gpus, slot_limits, wanted_of
 from aira_bench.runs.leases import deal
 from aira_bench.tasks.task import Task, find_task
 from aira_bench.testing import InMemorySandbox, PlayedWorld
+from fake_gpus import h100, uuid
 from generated_runs import manifest
 
 MAD, LRA = find_task("mad-2p"), find_task("lra-listops")
 
 
 def machine(gpus: int) -> Host:
-    hardware = Hardware("cpu", 4, 1024, tuple(Gpu("H100", f"GPU-{number}", 80_000) for number in range(gpus)))
+    hardware = Hardware("cpu", 4, 1024, tuple(h100(number) for number in range(gpus)))
     paths = HostPaths(Path("/nowhere/home"), Path("/nowhere/runs"))
     return Host(paths, InMemorySandbox({}), PlayedWorld(), hardware, lambda flavour, declared: ImageSet("a", "e"))
 
@@ -49,7 +50,7 @@ def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
     limits = slot_limits(plan, MAD, deal(wanted, wanted.cores, wanted.gpus))
     devices = [each.gpu_uuid for each in limits]
     if profile == "paper" and gpus:
-        assert devices == [f"GPU-{number}" for number in range(min(slots, gpus))]
+        assert devices == [uuid(number) for number in range(min(slots, gpus))]
     else:
         assert devices == [None] * slots
     budget = MAD.profile(profile)
@@ -59,12 +60,12 @@ def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
 
 
 @pytest.mark.parametrize(
-    ("chosen", "uuids"),
-    [(None, ["GPU-0", "GPU-1", "GPU-2"]), (("2", "GPU-0"), ["GPU-2", "GPU-0"]), (("1", "GPU-1"), ["GPU-1"])],
+    ("chosen", "devices"),
+    [(None, [0, 1, 2]), (("2", uuid(0)), [2, 0]), (("1", uuid(1)), [1])],
 )
-def test_gpus_are_chosen_by_number_or_uuid(chosen: tuple[str, ...] | None, uuids: list[str]) -> None:
+def test_gpus_are_chosen_by_number_or_uuid(chosen: tuple[str, ...] | None, devices: list[int]) -> None:
     plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", "gpus": chosen})
-    assert list(wanted_of(machine(3), plan).gpus) == uuids
+    assert list(wanted_of(machine(3), plan).gpus) == list(map(uuid, devices))
 
 
 @pytest.mark.parametrize(
