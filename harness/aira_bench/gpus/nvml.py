@@ -155,8 +155,8 @@ def processes_on(handle: object, system: Path) -> tuple[GpuProcess, ...]:
 
 
 def _process(pid: int, memory_mib: int, proc: Path) -> GpuProcess:
-    container = _CONTAINER.search(_text(proc / str(pid) / "cgroup"))
-    return GpuProcess(pid, _text(proc / str(pid) / "comm").strip(), memory_mib, container[0] if container else None)
+    containers = _CONTAINER.findall(_text(proc / str(pid) / "cgroup"))  # the innermost last, where one holds others
+    return GpuProcess(pid, _text(proc / str(pid) / "comm").strip(), memory_mib, containers[-1] if containers else None)
 
 
 def _without_devices(error: Any, cards: list[str], system: Path) -> Gpus:  # noqa: ANN401  (pynvml has no types)

@@ -56,7 +56,7 @@ class GpuUse:
     readings: int
     """Taken once a second and at the end."""
     sm_clock_mhz: int | None = None
-    """Median of the readings in which it was at work."""
+    """Median of the readings in which it was at work; of all, where it never was."""
     most_sm_clock_mhz: int | None = None
     """That it can have."""
     power_w: float | None = None
