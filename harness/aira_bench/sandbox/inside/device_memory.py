@@ -23,7 +23,7 @@ OUT_OF_MEMORY = 2
 Device = ctypes.c_uint64
 
 
-class Refused(Exception):
+class DriverRefused(Exception):
     """The driver refused a call."""
 
 
@@ -34,12 +34,12 @@ class Cuda:
         """Begin.
 
         Raises:
-            Refused: the driver does not begin, or there is no device.
+            DriverRefused: the driver does not begin, or there is no device.
         """
         try:
             self._driver = ctypes.CDLL("libcuda.so.1")
         except OSError as error:
-            raise Refused(f"no driver in the container: {error}") from None
+            raise DriverRefused(f"no driver in the container: {error}") from None
         device, context = ctypes.c_int(), ctypes.c_void_p()
         self.call("cuInit", ctypes.c_uint(0))
         self.call("cuDeviceGet", ctypes.byref(device), ctypes.c_int(0))
@@ -47,10 +47,10 @@ class Cuda:
         self.call("cuCtxSetCurrent", context)
 
     def call(self, name: str, *arguments: object) -> None:
-        """Call one function; raises Refused with the driver's number unless it answers 0."""
+        """Call one function; raises DriverRefused with the driver's number unless it answers 0."""
         status = getattr(self._driver, name)(*arguments)
         if status != 0:
-            raise Refused(f"{name}: CUDA error {status}")
+            raise DriverRefused(f"{name}: CUDA error {status}")
 
     def memory(self) -> tuple[int, int]:
         """Return bytes that are free, and all bytes."""
@@ -65,7 +65,7 @@ class Cuda:
         if status == OUT_OF_MEMORY:
             return None
         if status != 0:
-            raise Refused(f"cuMemAlloc: CUDA error {status}")
+            raise DriverRefused(f"cuMemAlloc: CUDA error {status}")
         return place.value
 
     def take_most(self) -> "list[tuple[int, int]]":
@@ -109,7 +109,7 @@ def main(task: str, pattern: int) -> "dict[str, object]":
         total = cuda.memory()[1]
         pieces = cuda.take_most()
         pages = {"write": write, "look": look}[task](cuda, pieces, pattern)
-    except Refused as error:
+    except DriverRefused as error:
         return {"error": str(error)}
     return {"total_mib": total >> 20, "taken_mib": sum(size for _, size in pieces) >> 20, "pages": pages}
 
