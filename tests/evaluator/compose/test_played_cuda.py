@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from played_cuda import PlayedCudaError, played
 from torch import Tensor
 
 from aira_evaluator.compose.mad.fitting import Candidate, Guesses, fit_concurrently, fit_in_turn
@@ -13,7 +14,6 @@ from aira_evaluator.compose.mad.profiles import CPU, MadProfile
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.training.cuda_graphs import GraphedSteps
 from aira_evaluator.compose.training.steps import TaskTraining
-from played_cuda import PlayedCudaError, played
 
 FEW = replace(
     CPU,
