@@ -52,7 +52,7 @@ def test_the_next_candidate_compiles_nothing() -> None:
 
 
 def test_mamba_blocks_are_never_compiled() -> None:
-    """Inductor of torch 2.11 differentiates one wrongly on a GPU, and nothing says so."""
+    """torch 2.11 differentiates a traced one wrongly on a GPU, and nothing says so."""
     make_deterministic()
     backend = Counting()
     plain, ours = trained(("Mb", "Mb"), None), trained(("Mb", "Mb"), CompiledBlocks(backend))

@@ -5,8 +5,8 @@ few blocks, x + layer(norm(x)), at the task's few shapes. So the block is compil
 weights come in as arguments, and a second layer, or the next candidate, finds the code ready. Inductor keeps what it
 made in TORCHINDUCTOR_CACHE_DIR; a judge that stays keeps it in memory.
 
-Blocks of Mamba-2 are never compiled: Inductor of torch 2.11 was seen to differentiate one wrongly on a GPU, without a
-word (docs/kernels.md). Their scan, convolution and norm are kernels of ours there, to which a compiler adds little.
+Blocks of Mamba-2 are never compiled: torch 2.11 was seen to differentiate a traced one wrongly on a GPU, without a word
+(docs/kernels.md). Their scan, convolution and norm are kernels of ours there, to which a compiler adds little.
 
 Off unless asked for: compiled blocks round differently than the plain ones, so they give other scores, and whether they
 pay has not been measured on a GPU. On a CPU they do not (docs/performance.md). Not covered: prediction, which uses the
