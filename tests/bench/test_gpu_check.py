@@ -19,7 +19,7 @@ SCRIPT = BENCH / "gpu_check.py"
 sys.path.insert(0, str(BENCH))
 
 from gpu_check import STAGES  # noqa: E402
-from gpu_stages import machine  # noqa: E402
+from gpu_stages import containers, machine  # noqa: E402
 from gpu_stages.files import read_json, table  # noqa: E402
 from gpu_stages.record import Record  # noqa: E402
 
@@ -184,3 +184,38 @@ def test_a_device_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert said.startswith("NVIDIA H200, 143771 MiB (521 MiB used), driver 580.159.04, SM clock 1980 MHz of 1980 MHz")
     assert ("throttling unknown" if old else "throttling 0x0000000000000004") in said
     assert ("ECC unknown" if old else "ECC Enabled (uncorrected errors: 0), MIG Disabled") in said
+
+
+@pytest.mark.parametrize("docker", [True, False])
+def test_doctor_and_a_step_of_every_role_are_for_machines_with_docker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker: bool
+) -> None:
+    """Both commands played; that a run takes these options, `--print-config` of the real one says."""
+    ours = tmp_path / ".venv" / "bin" / "aira-bench"
+    ours.parent.mkdir(parents=True)
+    for place, program in ((tmp_path / "docker", f"exit {0 if docker else 1}"), (ours, 'echo "$@"; [ "$1" = doctor ]')):
+        place.write_text(f"#!/bin/sh\n{program}\n")
+        place.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(containers, "ROOT", tmp_path)
+    record = Record(tmp_path / "containers.json", toy=False)
+    containers.run(record)
+    figures = {str(row["what"]): (row["figure"], row["met"]) for row in record.rows}
+    if not docker:
+        assert figures == {"Docker": ("does not answer here", None)}
+        return
+    assert figures["doctor: exit status"] == (0, True)
+    steps = {what: figure for what, figure in figures.items() if what.startswith("one step of ") and "status" in what}
+    assert len(steps) == 3
+    assert set(steps.values()) == {(1, False)}
+    for what, said in record.details.items():
+        if what != "doctor":
+            real = Path(sys.executable).with_name("aira-bench")
+            plan = subprocess.run(
+                [real, *str(said).split(), "--profile", "cpu", "--print-config"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert plan.returncode == 0, plan.stderr
+            assert json.loads(plan.stdout)
