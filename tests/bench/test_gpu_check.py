@@ -92,8 +92,10 @@ def soon_gone(pid: int) -> bool:
     return gone(pid)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("stage", list(STAGES))
+@pytest.mark.parametrize(
+    ("stage", "how"),
+    [*((stage, how) for stage in STAGES for how in (signal.SIGKILL, signal.SIGTERM)), ("suite", signal.SIGHUP)],
+)
 def test_what_a_killed_check_has_found_is_whole(played: Path, tmp_path: Path, stage: str, how: signal.Signals) -> None:
     command = [sys.executable, str(played), "--out", str(tmp_path), "--toy", "--stages", stage]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
