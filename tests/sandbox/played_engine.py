@@ -40,6 +40,12 @@ class PlayedEngine:
             def _handle(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else {}
+                if urlsplit(self.path).path.endswith("/attach"):
+                    self.send_response(101)
+                    self.send_header("Content-Type", "application/vnd.docker.raw-stream")
+                    self.end_headers()
+                    self.close_connection = True
+                    return
                 status, answer = engine.answer(self.command, self.path, body)
                 data = b"" if answer is None else json.dumps(answer).encode()
                 self.send_response(status)

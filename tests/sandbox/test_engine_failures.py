@@ -1,5 +1,6 @@
 """What a daemon's failures become, and how leftovers are removed from one that is busy: the SDK against a played daemon."""
 
+import gc
 import subprocess
 import sys
 import time
@@ -46,6 +47,21 @@ def alive() -> Iterator[str]:
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield process.stdout.readline().decode().strip()
+
+
+def test_nothing_is_said_when_a_closed_attachment_is_collected(
+    daemon: PlayedEngine, client: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.13 said "Exception ignored" of each container that `doctor` had tried, on stderr."""
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: ignored.append(said.exc_value))
+    attachment = client.attach("a")
+    assert attachment.receive(60) == b"", "it has no streams"
+    attachment.close()
+    attachment.close()
+    del attachment
+    gc.collect()
+    assert ignored == []
 
 
 def test_no_daemon_and_one_that_is_not_ours_to_use_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
