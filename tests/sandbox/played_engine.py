@@ -31,6 +31,8 @@ class PlayedEngine:
         """Of the containers it was asked to create."""
         self.slow_s = 0.0
         """How long a removal takes."""
+        self.removals = self.most_removals = 0
+        """How many removals are under way, and were at most."""
         self.requests: list[str] = []
         self._asked: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -78,8 +80,12 @@ class PlayedEngine:
         parts = urlsplit(unquote(path))
         place = parts.path.split("/", 2)[2] if parts.path.startswith("/v1.") else parts.path[1:]
         request = f"{method} /{place}"
+        with self._lock:
+            self.removals += method == "DELETE"
+            self.most_removals = max(self.most_removals, self.removals)
         time.sleep(self.slow_s if method == "DELETE" else 0.0)
         with self._lock:
+            self.removals -= method == "DELETE"
             self.requests.append(request)
             self._asked[request] += 1
             failure = self.fails(request, self._asked[request])

@@ -3,7 +3,6 @@
 import gc
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -182,9 +181,8 @@ def test_what_a_dead_owner_left_goes_and_nothing_of_a_live_one_of_the_same_run(
 def test_many_are_removed_by_several_hands(daemon: PlayedEngine, client: DockerEngine) -> None:
     daemon.containers |= {str(number): {RUN_LABEL: "r"} for number in range(40)}
     daemon.slow_s = 0.1
-    began_s = time.monotonic()
     assert remove_run(client, "r").containers == 40
-    assert time.monotonic() - began_s < 40 * 0.1 / 2
+    assert daemon.most_removals > 2
 
 
 def test_an_engine_that_goes_away_in_a_sweep_is_no_list_of_leftovers(
