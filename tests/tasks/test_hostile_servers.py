@@ -466,7 +466,7 @@ def test_tls_begins_after_the_look_and_is_watched(tmp_path: Path, monkeypatch: p
         (tmp_path / "file.bin").unlink()
         (tmp_path / "file.bin.pin.json").unlink()
         with pytest.raises(PrerequisiteError, match="too slow"):
-            get(url, tmp_path)
+            get(url, tmp_path, patience=HASTY)
         away = send(headers(f"Location: {url}", "Content-Length: 0", status="302 Found"))
         plays.insert(0, plays[0])
         with server(away) as start:
