@@ -49,6 +49,7 @@ from aira_bench.tasks.task import find_task
 from aira_bench.testing import Call, Done, InMemoryContainer, InMemorySandbox, captured
 from aira_bench.waiting import Stopped, Waits
 from aira_contract.reports import RESULT_MARKER
+from eventually import stretched
 from place import submitted
 
 TASK = find_task("mad-2p")
@@ -275,7 +276,7 @@ def test_who_waits_for_the_engine_can_be_stopped(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         run_seed(active, SeedFolder(tmp_path / "seed"), 0)
     active.slots.close()
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < stretched(5)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
