@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aira_bench.boards.board import Table, tables_of
 from aira_bench.errors import RunStateError, UsageError
+from aira_bench.hardware import this_machine
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import host_paths
 from aira_bench.record import run_record
@@ -74,8 +75,9 @@ def run(
         SandboxError: the container engine failed for good; the run can be resumed.
         ModelError: a model provider refused for good; the run can be resumed.
     """
-    resolved = resolve(request, host.paths if host else host_paths(), host.world if host else SystemWorld())
-    host = host or connect_host(note=note)
+    hardware = host.hardware if host else this_machine()
+    resolved = resolve(request, host.paths if host else host_paths(), host.world if host else SystemWorld(), hardware)
+    host = host or connect_host(note=note, hardware=hardware)
     return _finished(host, lambda: launch.start(host, resolved, note, watch))
 
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_bench.gpus import Gpu, Gpus, look_at_gpus
+from aira_bench.gpus import Gpu, Gpus, look_at_gpus, visible
 
 NOT_LOOKED = Gpus("none", why="nobody looked for one", mend="aira-bench doctor")
 
@@ -43,5 +43,5 @@ def this_machine() -> Hardware:
         "unknown processor",
     )
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    seen = look_at_gpus()
+    seen = visible(look_at_gpus(), os.environ)
     return Hardware(processor, len(usable_cores()), memory_mib, seen.devices, seen)

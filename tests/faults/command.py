@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aira_bench import hardware
 from aira_bench.cli.main import run_command_line
 from aira_bench.hardware import Hardware
 from aira_bench.images.ensure import ImageSet
@@ -208,6 +209,7 @@ def play_machine(sandbox: FaultySandbox) -> None:
     for name, value in played.items():
         assert hasattr(connect, name), "connect_host is what it was"
         setattr(connect, name, value)
+    hardware.this_machine = played["this_machine"]  # type: ignore[assignment]  # `run` looks at the machine before it connects
     assert hasattr(limiter, "TICK_S"), "the gate looks at the stop between ticks"
     limiter.TICK_S = 300.0  # where time is played a tick may be long
 

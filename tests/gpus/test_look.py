@@ -66,7 +66,7 @@ def test_a_device_somebody_computes_on_is_busy_and_says_who(tmp_path: Path, monk
     stranger, contained, unseen, desktop, several = look_at_gpus(system).devices
     assert stranger.busy() == "python (pid 4242, 40000 MiB) computes on it"
     assert contained.busy() == "train (pid 77, 1000 MiB) computes on it"
-    assert contained.busy(ours={inside}) == "", "a lease keeps our own apart"
+    assert look_at_gpus(system).knowing({inside}).devices[1].busy() == "", "a lease keeps our own apart"
     assert unseen.busy() == "60000 of 81559 MiB are free, and no process of it can be seen from here"
     assert desktop.busy() == ""
     assert several.busy().endswith("and 2 more compute on it")

@@ -247,10 +247,10 @@ def agent_spec(images: ImageSet, data: TaskData, run_id: str, limits: Limits, pr
 
 
 def wanted_of(host: Host, plan: RunPlan) -> Wanted:
-    """Return what a run's slots would have on this machine alone.
+    """Return what a run's slots would have on this machine alone, of the devices that the host has for it.
 
     Raises:
-        UsageError: it names cores or GPUs that are not there.
+        UsageError: it names cores that are not there.
     """
     cores, usable = plan.cores, usable_cores()
     gpus = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, plan.profile) else []
@@ -260,15 +260,7 @@ def wanted_of(host: Host, plan: RunPlan) -> Wanted:
             hint="aira-bench run --help",
         )
     slots = plan.concurrency
-    if isinstance(plan.gpus, tuple):
-        by_name = {str(index): uuid for index, uuid in enumerate(gpus)} | {uuid: uuid for uuid in gpus}
-        if unknown_gpus := [name for name in plan.gpus if name not in by_name]:
-            raise UsageError(
-                f"GPU {unknown_gpus[0]} is not used here; those that are: {', '.join(gpus) or 'none'}.",
-                hint="aira-bench doctor",
-            )
-        gpus = list(dict.fromkeys(by_name[name] for name in plan.gpus))
-    elif plan.gpus is not None and gpus:
+    if isinstance(plan.gpus, int) and gpus:
         slots = min(slots, plan.gpus)
     named = cores if isinstance(cores, tuple) else usable
     return Wanted(named, slots, gpus, None if isinstance(cores, tuple) else cores)

@@ -14,8 +14,8 @@ from aira_contract.settings import ProfileName
 class RunRequest:
     """What a user asks for. None leaves a choice to the task's profile, the agent, or the machine.
 
-    A replay (`agent="replay:RUN"`) is the recorded run under another name: it may be given `name`, `source`, `cores`
-    and `gpus`, and anything else is refused.
+    A replay (`agent="replay:RUN"`) is the recorded run under another name: it may be given `name`, `source`, `cores`,
+    `gpus` and `allow_cpu`, and anything else is refused.
     """
 
     agent: str
@@ -41,7 +41,9 @@ class RunRequest:
     cores: int | tuple[int, ...] | None = None
     """How many cores the run leases of this machine, or which; None for all that it may use."""
     gpus: int | tuple[str, ...] | None = None
-    """The same for GPUs, by number or UUID, where the profile uses them."""
+    """The same for GPUs, by number or UUID, where the profile uses them; `("all",)` is None's other name."""
+    allow_cpu: bool = False
+    """Whether profile `paper` may run on a processor where there is no GPU."""
     name: str | None = None
     """Of the run and its folder."""
     source: str | None = None
