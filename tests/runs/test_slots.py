@@ -39,6 +39,9 @@ def test_gpus_and_their_images_are_for_the_paper_profile_of_a_machine_that_has_s
     assert gives_gpus(host, profile) == (flavour != "cpu")
 
 
+CAPS = ("memory_mib", "workspace_mib", "shm_mib", "tmp_mib", "pids")
+
+
 @given(gpus=st.integers(0, 4), slots=st.integers(1, 6), profile=st.sampled_from(["paper", "cpu"]))
 def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
     gpus: int, slots: int, profile: str
@@ -52,7 +55,8 @@ def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
     else:
         assert devices == [None] * slots
     budget = MAD.profile(profile)
-    assert {(each.memory_mib, each.workspace_mib) for each in limits} == {(budget.memory_mib, budget.workspace_mib)}
+    for each in limits:
+        assert {name: getattr(each, name) for name in CAPS} == {name: getattr(budget, name) for name in CAPS}
     assert {core for each in limits for core in each.cpus or ()} <= set(usable_cores())
 
 
