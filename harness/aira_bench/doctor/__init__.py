@@ -1,0 +1,5 @@
+"""Checks a machine before it runs anything: `examination` in the order of a run, `devices` its GPUs."""
+
+from aira_bench.doctor.examination import channel_readings, examine
+
+__all__ = ["channel_readings", "examine"]
