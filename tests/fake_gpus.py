@@ -13,7 +13,7 @@ import pytest
 
 from aira_bench.gpus import Gpu, GpuProcess
 
-SOURCE = Path(__file__).parent / "gpus" / "nvml.c"
+SOURCES = {"libnvidia-ml.so.1": "nvml.c", "libcuda.so.1": "cuda.c"}
 H100 = "NVIDIA H100 80GB HBM3"
 
 
@@ -35,12 +35,20 @@ def gpu_line(
 
 @functools.cache
 def library_folder() -> Path:
-    """Where the library lies that answers as `$FAKE_NVML` says."""
+    """Where the driver's two libraries lie, which answer as `$FAKE_NVML` and `$FAKE_CUDA` say."""
     if (compiler := shutil.which("cc")) is None:
         pytest.skip("no C compiler (cc) to build a driver's library with")
     folder = Path(tempfile.mkdtemp(prefix="fake-nvml-"))
-    command = [compiler, "-shared", "-fPIC", "-o", str(folder / "libnvidia-ml.so.1"), str(SOURCE)]
-    subprocess.run(command, check=True, timeout=60)
+    for library, source in SOURCES.items():
+        command = [
+            compiler,
+            "-shared",
+            "-fPIC",
+            "-o",
+            str(folder / library),
+            str(Path(__file__).parent / "gpus" / source),
+        ]
+        subprocess.run(command, check=True, timeout=60)
     return folder
 
 
