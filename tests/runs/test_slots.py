@@ -10,8 +10,8 @@ from aira_bench.errors import UsageError
 from aira_bench.hardware import Gpu, Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
-from aira_bench.runs.host import Host, flavour_for, gives_gpus, slot_limits, wanted_of
-from aira_bench.runs.leases import deal
+from aira_bench.runs.host import Host, flavour_for, gives_gpus, place_limits, wanted_of
+from aira_bench.runs.places import places_of
 from aira_bench.tasks.task import Task, find_task
 from aira_bench.testing import InMemorySandbox, PlayedWorld
 from generated_runs import manifest
@@ -43,12 +43,14 @@ def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
 ) -> None:  # fmt: skip
     plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": profile, "concurrency": slots})
     wanted = wanted_of(machine(gpus), plan)
-    limits = slot_limits(plan, MAD, deal(wanted, wanted.cores, wanted.gpus))
+    limits = place_limits(plan, MAD, places_of(wanted))
     devices = [each.gpu_uuid for each in limits]
     if profile == "paper" and gpus:
-        assert devices == [f"GPU-{number}" for number in range(min(slots, gpus))]
+        assert devices == [f"GPU-{number}" for number in range(gpus)]
+        assert wanted.most == min(slots, gpus)
     else:
-        assert devices == [None] * slots
+        assert set(devices) == {None}
+        assert wanted.most == slots
     budget = MAD.profile(profile)
     assert {(each.memory_mib, each.workspace_mib) for each in limits} == {(budget.memory_mib, budget.workspace_mib)}
     assert {core for each in limits for core in each.cpus or ()} <= set(usable_cores())
