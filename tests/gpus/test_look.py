@@ -38,6 +38,7 @@ def test_devices_are_named_as_the_driver_names_them(tmp_path: Path, monkeypatch:
     seen = look_at_gpus()
     assert (seen.state, seen.driver, seen.cuda, seen.lost) == ("seen", "580.95.05", "13.0", ())
     assert seen.devices == (h100(0), h100(1, free_mib=81_003))
+    assert seen.every == (uuid(0), uuid(1))
     assert not any(gpu.busy() or gpu.fault for gpu in seen.devices)
     hardware = this_machine()
     assert (hardware.gpus, hardware.label) == (seen.devices, H100)

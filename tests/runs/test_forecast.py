@@ -22,7 +22,7 @@ from aira_bench.tasks.metadata import PublicFile
 from aira_bench.testing import PlayedWorld
 from fake_gpus import H100, h100, uuid
 
-EIGHT = Gpus("seen", tuple(map(h100, range(8))), driver="580.95.05", cuda="13.0")
+EIGHT = Gpus("seen", tuple(map(h100, range(8))), driver="580.95.05", cuda="13.0", every=tuple(map(uuid, range(8))))
 MACHINE = Hardware("a processor", 208, 2_000_000, EIGHT.devices, EIGHT)
 BARE = EngineView(lambda tag: False)
 Words = dict[str, list[str]]
@@ -32,6 +32,7 @@ Words = dict[str, list[str]]
 def _a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "a-key-nobody-asks-with")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("aira_bench.runs.host.usable_cores", lambda: tuple(range(208)))
 
 
 def no_sizes(files: Sequence[PublicFile]) -> list[int | None]:

@@ -11,8 +11,8 @@ from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.devices import on_devices
-from aira_bench.runs.host import Host, flavour_for, gives_gpus, slot_limits, wanted_of
-from aira_bench.runs.leases import deal
+from aira_bench.runs.host import Host, flavour_for, gives_gpus, place_limits, wanted_of
+from aira_bench.runs.places import places_of
 from aira_bench.tasks.task import Task, find_task
 from aira_bench.testing import InMemorySandbox, PlayedWorld
 from fake_gpus import h100, uuid
@@ -48,12 +48,14 @@ def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
 ) -> None:  # fmt: skip
     plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": profile, "concurrency": slots})
     wanted = wanted_of(machine(gpus), plan)
-    limits = slot_limits(plan, MAD, deal(wanted, wanted.cores, wanted.gpus))
+    limits = place_limits(plan, MAD, places_of(wanted))
     devices = [each.gpu_uuid for each in limits]
     if profile == "paper" and gpus:
-        assert devices == [uuid(number) for number in range(min(slots, gpus))]
+        assert devices == [uuid(number) for number in range(gpus)]
+        assert wanted.most == min(slots, gpus)
     else:
-        assert devices == [None] * slots
+        assert set(devices) == {None}
+        assert wanted.most == slots
     budget = MAD.profile(profile)
     for each in limits:
         assert {name: getattr(each, name) for name in CAPS} == {name: getattr(budget, name) for name in CAPS}

@@ -74,6 +74,16 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "instance (default: all that CUDA_VISIBLE_DEVICES shows and nobody else uses)",
     )  # fmt: skip
     add_allow_cpu(parser)
+    parser.add_argument(
+        "--gpus-per-seed",
+        type=positive_int,
+        metavar="1",
+        help="GPUs of a step, which are 1 (default: 1 where used)",
+    )
+    parser.add_argument(
+        "--exclusive", action="store_true",
+        help="a seed keeps its GPU, or its cores, until it ends (default: seeds share them while models think)",
+    )  # fmt: skip
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
     add_source(parser)
     parser.add_argument("--max-cost-usd", type=positive_float, metavar="USD", help="hard cap on the run's model calls")

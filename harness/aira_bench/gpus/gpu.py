@@ -96,6 +96,8 @@ class Gpus:
     """Newest CUDA version that the driver serves, such as `13.0`."""
     lost: tuple[str, ...] = ()
     """Devices that the driver counts and cannot reach, each in words."""
+    every: tuple[str, ...] = ()
+    """UUIDs of all devices that can be named, also of those that this process was told not to use."""
 
     def knowing(self, containers: Collection[str]) -> "Gpus":
         """Return the same, with the processes of these containers marked as ours."""

@@ -51,7 +51,10 @@ def look_at_gpus(system: Path = Path("/"), timeout_s: float = TIMEOUT_S) -> Gpus
 
 
 def _gpus(said: dict[str, Any]) -> Gpus:
-    return Gpus(**said | {"devices": tuple(map(_gpu, said["devices"])), "lost": tuple(said["lost"])})
+    return Gpus(
+        **said
+        | {"devices": tuple(map(_gpu, said["devices"])), "lost": tuple(said["lost"]), "every": tuple(said["every"])}
+    )
 
 
 def _gpu(said: dict[str, Any]) -> Gpu:

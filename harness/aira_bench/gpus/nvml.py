@@ -60,7 +60,8 @@ def _read(cards: list[str], system: Path) -> Gpus:
         index += 1
     version = f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else ""
     if devices:
-        return Gpus("seen", tuple(devices), driver=driver, cuda=version, lost=tuple(lost))
+        every = tuple(gpu.uuid for gpu in devices)
+        return Gpus("seen", tuple(devices), driver=driver, cuda=version, lost=tuple(lost), every=every)
     if lost:
         return Gpus(
             "broken", (), f"the driver ({driver}) reaches none of its devices: {'; '.join(lost)}", _DMESG, driver

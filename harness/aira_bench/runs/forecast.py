@@ -19,7 +19,8 @@ from aira_bench.images.wheels import find_file, wheel_folder
 from aira_bench.paths import HostPaths
 from aira_bench.runs.devices import used_hardware
 from aira_bench.runs.expense import CHARS_A_TOKEN, Expense, Range, expect, preparation_minutes
-from aira_bench.runs.host import flavour_for
+from aira_bench.runs.host import flavour_for, wanted_on
+from aira_bench.runs.places import Wanted
 from aira_bench.runs.resolve import ResolvedRun
 from aira_bench.tasks.data_source import missing_files
 from aira_bench.tasks.metadata import PublicFile
@@ -68,14 +69,14 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
     except AiraError as error:
         obstacle = error
     flavour = load_flavour(flavour_for(run.task, plan.profile, machine))
-    slots = _slots(run, machine)
-    found = expect(plan, run.task, run.agent, slots)
+    wanted = wanted_on(machine, plan)
+    found = expect(plan, run.task, run.agent, wanted.most)
     lines = [
         ("run", f"{plan.name}, in {paths.runs}"),
         ("agent", _agent(run)),
         ("task", f"{run.task.title}, profile {plan.profile}; {_budget(run)}"),
         *_devices(machine, left_out, obstacle, run),
-        ("slots", _slot_words(run, machine, slots)),
+        ("slots", _slots(run, wanted)),
         *(("images", sentence) for sentence in _images(flavour, engine)),
         *(("downloads", sentence) for sentence in _downloads(run, flavour, paths, engine, ask)),
         ("disk", _disk(paths, engine)),
@@ -124,23 +125,15 @@ def _devices(
     ]  # fmt: skip
 
 
-def _slots(run: ResolvedRun, machine: Hardware) -> int:
-    """How many steps there are at a time."""
-    slots = run.plan.concurrency
-    if machine.gpus:
-        slots = min(slots, len(machine.gpus))
-    return min(slots, run.plan.gpus) if isinstance(run.plan.gpus, int) and machine.gpus else slots
-
-
-def _slot_words(run: ResolvedRun, machine: Hardware, slots: int) -> str:
-    plan = run.plan
-    cores = machine.cores if plan.cores is None else plan.cores if isinstance(plan.cores, int) else len(plan.cores)
-    share = cores // slots
-    each = f"{share} cores" if share > 1 else "one core" if share else f"a share of {cores} cores"
-    each += " and a GPU of its own" if machine.gpus else ""
-    seeds = len(plan.seeds)
-    turns = f"; {seeds} seeds take turns, and one whose model thinks holds none" if seeds > slots else ""
-    return f"{slots} steps at a time, each with {each}{turns}"
+def _slots(run: ResolvedRun, wanted: Wanted) -> str:
+    seeds, most, cores = len(run.plan.seeds), wanted.most, wanted.cores_a_place
+    each = "cores that they share" if wanted.shares_cores else f"{cores} cores" if cores > 1 else "one core"
+    each += " and a GPU of its own" if wanted.gpus else ""
+    if seeds <= most:
+        return f"{most} steps at a time, each with {each}"
+    if run.plan.exclusive:
+        return f"{most} steps at a time, each with {each}; of {seeds} seeds {most} go on, each to its end, then others"
+    return f"{most} steps at a time, each with {each}; {seeds} seeds take turns, and one whose model thinks holds none"
 
 
 def _images(flavour: Flavour, engine: EngineView) -> list[str]:

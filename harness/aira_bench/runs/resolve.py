@@ -44,7 +44,7 @@ from aira_contract.settings import ON_GPUS
 Wish = TypeVar("Wish")
 REPLAY = "replay:"
 SCRIPT = "script:"
-_OF_REPLAY = frozenset({"agent", "name", "source", "cores", "gpus", "allow_cpu"})
+_OF_REPLAY = frozenset({"agent", "name", "source", "cores", "gpus", "allow_cpu", "gpus_per_seed", "exclusive"})
 """What a replay may be asked for: names, and places on this machine."""
 
 
@@ -203,6 +203,8 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
         "source": request.source or recorded.source,
         "cores": _or(request.cores, recorded.cores),
         "gpus": _or(request.gpus, recorded.gpus),
+        "gpus_per_seed": _or(request.gpus_per_seed, recorded.gpus_per_seed),
+        "exclusive": request.exclusive or recorded.exclusive,
         "provider": None,  # nobody is asked
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }
