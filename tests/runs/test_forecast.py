@@ -95,7 +95,7 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
     assert words["GPU-hours"] == [
         "about 240, which is also the most that the seeds' hours allow; less while models think"
     ]
-    assert words["wall clock"] == ["about 24 to 30 h, waiting for providers not counted"]
+    assert words["wall clock"] == ["about 24 to 30 h, once images and data are here, waiting for providers not counted"]
     assert words["tokens"][0].startswith("2 calls a step, each with some ")
     assert "to 65,536 (the card's limit) in its answer" in words["tokens"][0]
     assert words["dollars"][0].endswith(
@@ -117,10 +117,21 @@ def test_dollars_are_what_so_many_calls_of_that_length_cost(tmp_path: Path) -> N
 
 
 def test_caps_hold_what_is_foretold(tmp_path: Path) -> None:
+    """A cap below what the shortest answers cost ends the run, and not the estimate."""
     found, words = forecast(tmp_path, max_cost_usd=50.0, seed_max_cost_usd=4.0)
-    assert found.expense.usd is not None
-    assert found.expense.usd.high == 40.0
-    assert words["dollars"][0].endswith("held by --max-cost-usd 50 and --seed-max-cost-usd 4")
+    usd = found.expense.usd
+    assert usd is not None
+    assert usd.low > 40
+    few, many = int(40 / usd.high * 1570), int(40 / usd.low * 1570)
+    assert words["dollars"][0].endswith(f"the cap of 40 ends it, after {few} to {many} steps")
+    assert "does not hold it" in forecast(tmp_path, max_cost_usd=1e6)[1]["dollars"][0]
+    assert "held by no cap but --max-tokens" in forecast(tmp_path, max_tokens=1000)[1]["dollars"][0]
+
+
+def test_seeds_that_keep_their_gpu_take_turns_as_wholes(tmp_path: Path) -> None:
+    _, words = forecast(tmp_path, exclusive=True)
+    assert words["slots"][0].endswith("of 10 seeds 8 go on, each to its end, then others")
+    assert words["wall clock"][0].startswith("about 24 to 48 h")
 
 
 def test_a_cpu_profile_uses_no_gpu_and_needs_no_model(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError, SandboxError, UsageError
 from aira_bench.hardware import Hardware
 from aira_bench.paths import HostPaths
+from aira_bench.runs.expense import cap_usd
 from aira_bench.runs.forecast import EngineView, Forecast, foresee
 from aira_bench.runs.resolve import ResolvedRun
 from aira_bench.tasks.data_source import offered_sizes
@@ -89,6 +90,7 @@ def _record(run: ResolvedRun, found: Forecast) -> dict[str, object]:
             "steps_a_seed": guess.steps,
             "gpu_hours": [guess.gpu_hours.low, guess.gpu_hours.high],
             "usd": None if guess.usd is None else [guess.usd.low, guess.usd.high],
+            "cap_usd": cap_usd(run.plan),
         },
         "stops_with": None if found.obstacle is None else found.obstacle.message,
     }

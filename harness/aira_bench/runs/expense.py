@@ -7,6 +7,7 @@ nothing was measured, there is no figure.
 Not covered: data and images (`forecast`), taxes, and calls that are made again because an answer could not be used.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from aira_bench.agents.agent import Agent
@@ -62,7 +63,7 @@ class Expense:
     answer_tokens: Range
     """Of one call: no longer than the baseline and without thinking; and the card's limit."""
     usd: Range | None
-    """Of all steps that fit, at both lengths of answers; None where a price is unknown."""
+    """Of all steps that fit, at both lengths of answers, were there no cap; None where a price is unknown."""
 
     @property
     def tokens_a_step(self) -> Range:
@@ -84,7 +85,7 @@ def expect(plan: RunPlan, task: Task, agent: Agent, slots: int) -> Expense:
     step_s, seeds, on_gpus = _step_s(task, plan), len(plan.seeds), plan.profile in ON_GPUS
     paced = plan.hours if step_s is None else min(plan.hours, plan.steps * step_s / 3600)
     steps = plan.steps if step_s is None else max(1, min(plan.steps, int(plan.hours * 3600 / step_s)))
-    turns = max(1.0, seeds / slots)
+    turns = max(1.0, math.ceil(seeds / slots) if plan.exclusive else seeds / slots)
     card = agent.source.card if isinstance(agent, LlmAgent) and isinstance(agent.source, ProviderSource) else None
     calls = 0 if card is None else 1 if _needs_no_analysis(plan, task) else 2
     limit = 0 if card is None else card.max_output_tokens
@@ -93,7 +94,7 @@ def expect(plan: RunPlan, task: Task, agent: Agent, slots: int) -> Expense:
         step_s, steps, Range(paced if step_s else 0, plan.hours) * (seeds if on_gpus else 0),
         Range(paced, plan.hours * turns), calls, _prompt_tokens(task) if calls else 0, answer, Range(0, 0),
     )  # fmt: skip
-    return found if card is None else replace(found, usd=_usd(card, found, plan))
+    return found if card is None else replace(found, usd=_usd(card, found, seeds))
 
 
 def preparation_minutes(task: Task, plan: RunPlan) -> int:
@@ -126,15 +127,18 @@ def _artifact_chars(task: Task) -> int:
     return file.stat().st_size if file.is_file() else _UNSEEN_ARTIFACT_CHARS
 
 
-def _usd(card: Card, found: Expense, plan: RunPlan) -> Range | None:
-    """Dollars of all steps under the plan's caps, which hold."""
-    calls = found.calls_a_step * found.steps * len(plan.seeds)
+def _usd(card: Card, found: Expense, seeds: int) -> Range | None:
+    """Dollars of all steps, were there no cap."""
+    calls = found.calls_a_step * found.steps * seeds
     low, high = (
         call_cost_usd(card.prices, Usage(input_tokens=found.prompt_tokens, output_tokens=round(tokens)))
         for tokens in (found.answer_tokens.low, found.answer_tokens.high)
     )
-    if low is None or high is None:
-        return None
-    seed_cap = None if plan.seed_max_cost_usd is None else plan.seed_max_cost_usd * len(plan.seeds)
-    caps = [cap for cap in (plan.max_cost_usd, seed_cap) if cap is not None]
-    return Range(min([low * calls, *caps]), min([high * calls, *caps]))
+    return None if low is None or high is None else Range(low, high) * calls
+
+
+def cap_usd(plan: RunPlan) -> float | None:
+    """Return the most that the plan lets the whole run cost; None without a cap."""
+    of_seeds = None if plan.seed_max_cost_usd is None else plan.seed_max_cost_usd * len(plan.seeds)
+    caps = [cap for cap in (plan.max_cost_usd, of_seeds) if cap is not None]
+    return min(caps) if caps else None

@@ -18,7 +18,7 @@ from aira_bench.images.flavour import Flavour, load_flavour
 from aira_bench.images.wheels import find_file, wheel_folder
 from aira_bench.paths import HostPaths
 from aira_bench.runs.devices import used_hardware
-from aira_bench.runs.expense import CHARS_A_TOKEN, Expense, Range, expect, preparation_minutes
+from aira_bench.runs.expense import CHARS_A_TOKEN, Expense, Range, cap_usd, expect, preparation_minutes
 from aira_bench.runs.host import flavour_for, wanted_on
 from aira_bench.runs.places import Wanted
 from aira_bench.runs.resolve import ResolvedRun
@@ -82,7 +82,7 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
         ("disk", _disk(paths, engine)),
         ("pace", _pace(found, run)),
         *([("GPU-hours", _gpu_hours(found))] if machine.gpus else []),
-        ("wall clock", f"{_hours(found.wall_hours)}, waiting for providers not counted"),
+        ("wall clock", f"{_hours(found.wall_hours)}, once images and data are here, waiting for providers not counted"),
         ("tokens", _tokens(found)),
         ("dollars", _dollars(found, run)),
         *(("will not", sentence) for sentence in _not_done(run, machine)),
@@ -230,13 +230,16 @@ def _dollars(found: Expense, run: ResolvedRun) -> str:
         return "none for models"
     if found.usd is None:
         return "unknown: the card has no prices"
-    plan = run.plan
-    caps = [f"--max-cost-usd {plan.max_cost_usd:g}"] if plan.max_cost_usd else []
-    caps += [f"--seed-max-cost-usd {plan.seed_max_cost_usd:g}"] if plan.seed_max_cost_usd else []
-    held = f"held by {' and '.join(caps)}" if caps else "held by no cap (--max-cost-usd sets one)"
+    plan, usd = run.plan, found.usd
     steps = found.steps * len(plan.seeds)
-    span = f"{found.usd.low:,.0f} to {found.usd.high:,.0f}"
-    return f"{span} for {steps:,} steps at those lengths, by the card's list prices; {held}"
+    said = f"{usd.low:,.0f} to {usd.high:,.0f} for {steps:,} steps at those lengths, by the card's list prices"
+    if (cap := cap_usd(plan)) is None:
+        tokens = " but --max-tokens" if plan.max_tokens or plan.seed_max_tokens else ""
+        return f"{said}; held by no cap{tokens} (--max-cost-usd sets one)"
+    if cap >= usd.high:
+        return f"{said}; the cap of {cap:,.0f} does not hold it"
+    fewest, most = (min(steps, int(cap / each * steps)) for each in (usd.high, usd.low))
+    return f"{said}; the cap of {cap:,.0f} ends it, after {fewest:,} to {most:,} steps"
 
 
 def _not_done(run: ResolvedRun, machine: Hardware) -> list[str]:
