@@ -19,6 +19,7 @@ from aira_bench.doctor.diagnosis import Diagnosis, State
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.hardware import Hardware, this_machine
 from aira_bench.images.ensure import planned_images
+from aira_bench.images.flavour import gpu_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model_of_card import connect
@@ -33,6 +34,7 @@ from aira_bench.sandbox.sandbox import Isolation, Limits
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, shipped_tasks
 from aira_bench.waiting import Waits
+from aira_contract.settings import ON_GPUS
 
 MIN_FREE_GIB = 10.0
 
@@ -58,7 +60,8 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
     if machine.gpus:
         yield toolkit_check(info, machine, profile)
     tasks = [task for task in shipped_tasks() if profile in task.metadata.aira.profiles]
-    flavours = [flavour_for(task, profile, machine) for task in tasks]
+    # For profile paper those of a GPU, also where none is seen now: that is among what is to be mended.
+    flavours = [gpu_flavour(task.metadata.aira.evaluator) if profile in ON_GPUS else DEFAULT_FLAVOUR for task in tasks]
     for flavour in sorted(set(flavours)):
         largest = max(
             (each.profile(profile) for each, its in zip(tasks, flavours, strict=True) if its == flavour),
@@ -103,7 +106,7 @@ def _images(
     else:
         yield Diagnosis(name, "ok", "built from what is installed")
         yield from _sandbox(engine, images[0], runtime, note, gpu=flavour != DEFAULT_FLAVOUR)
-        if flavour != DEFAULT_FLAVOUR:
+        if flavour != DEFAULT_FLAVOUR and machine.gpus:
             note(f"calling CUDA in containers of {flavour}")
             with DockerSandbox(engine, runtime=runtime) as sandbox:
                 yield from cuda_checks(sandbox, images, machine, limits)
