@@ -35,7 +35,7 @@ def gpu_line(
 
 @functools.cache
 def library_folder() -> Path:
-    """Where the driver's two libraries lie, which answer as `$FAKE_NVML` and `$FAKE_CUDA` say."""
+    """Where the driver's two libraries lie as they were built."""
     if (compiler := shutil.which("cc")) is None:
         pytest.skip("no C compiler (cc) to build a driver's library with")
     folder = Path(tempfile.mkdtemp(prefix="fake-nvml-"))
@@ -54,7 +54,8 @@ def library_folder() -> Path:
 
 def driver_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *lines: str) -> None:
     """From here on the machine has a driver that answers so."""
-    said = tmp_path / "nvml.txt"
-    said.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    monkeypatch.setenv("FAKE_NVML", str(said))
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(library_folder()))
+    folder = tmp_path / "driver"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(library_folder() / "libnvidia-ml.so.1", folder)
+    (folder / "nvml.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))

@@ -28,6 +28,7 @@ from aira_bench.runs.resolve import resolve
 from aira_bench.runs.session import Progress
 from aira_bench.waiting import Stopped
 from aira_bench.world import SystemWorld
+from aira_contract.settings import ON_GPUS
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def run(
         SandboxError: the container engine failed for good; the run can be resumed.
         ModelError: a model provider refused for good; the run can be resumed.
     """
-    hardware = host.hardware if host else this_machine()
+    hardware = host.hardware if host else this_machine(gpus=request.profile in ON_GPUS)
     resolved = resolve(request, host.paths if host else host_paths(), host.world if host else SystemWorld(), hardware)
     host = host or connect_host(note=note, hardware=hardware)
     return _finished(host, lambda: launch.start(host, resolved, note, watch))

@@ -203,7 +203,7 @@ def play_machine(sandbox: FaultySandbox) -> None:
     images = ImageSet("agent:1", "evaluator:1")
     played = {
         "DockerEngine": Engine, "DockerSandbox": lambda engine, runtime: sandbox,
-        "this_machine": lambda: Hardware("played", 2, 1024, ()), "ensure_images": lambda *_: images,
+        "this_machine": lambda **_: Hardware("played", 2, 1024, ()), "ensure_images": lambda *_: images,
         "prune_trees": lambda engine, caretaker: [],
     }  # fmt: skip
     for name, value in played.items():

@@ -73,6 +73,24 @@ def test_a_device_somebody_computes_on_is_busy_and_says_who(tmp_path: Path, monk
     assert several.busy().endswith("and 2 more compute on it")
 
 
+def test_a_desktop_leaves_its_device_free_until_a_program_takes_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = ("process 9 300", "draws 9", "draws 8")
+    driver_says(monkeypatch, tmp_path, gpu_line(0, free_mib=80_000), *window, gpu_line(1, free_mib=9_000), *window)
+    desktop, rendering = look_at_gpus(machine(tmp_path)).devices
+    assert desktop.busy() == ""
+    assert rendering.busy() == "a process (pid 9, 300 MiB) computes on it"
+
+
+def test_a_device_whose_memory_the_driver_does_not_count_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver_says(monkeypatch, tmp_path, gpu_line(0, total_mib=0, free_mib=0, name="NVIDIA GB10"))
+    (gpu,) = look_at_gpus().devices
+    assert (gpu.memory_mib, gpu.free_mib, gpu.busy(), gpu.fault) == (0, 0, "", "")
+
+
 def test_mig_instances_stand_for_the_gpu_they_divide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver_says(
         monkeypatch, tmp_path, gpu_line(0), gpu_line(1, mig=1), SMALL, LARGE, "process 9 100", gpu_line(2, mig=1)

@@ -53,7 +53,7 @@ def require_consent(run: ResolvedRun, machine: Hardware, paths: HostPaths, *, ye
         tell(line)
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         raise UsageError(
             "A run of profile paper takes GPU-hours as told above, and nobody is at a terminal to be asked.",
             hint="the same command with --yes",

@@ -133,7 +133,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_contract.settings import ON_GPUS
 
     request = RunRequest(**{each.name: getattr(args, each.name) for each in fields(RunRequest)})
-    hardware = this_machine()
+    hardware = this_machine(gpus=args.profile in ON_GPUS)
     run = resolve(request, host_paths(args.runs), SystemWorld(), hardware)
     plan = run.plan
     if args.print_config:

@@ -1,4 +1,4 @@
-"""Checks a machine before it runs anything: `examination` in the order of a run, `devices` its GPUs."""
+"""Checks a machine before it runs anything: `examination` in the order of a run, `devices` its GPUs. Internal."""
 
 from aira_bench.doctor.diagnosis import Diagnosis
 from aira_bench.doctor.examination import channel_readings, examine

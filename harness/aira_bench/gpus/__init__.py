@@ -4,6 +4,7 @@
 `CUDA_VISIBLE_DEVICES` and `--gpus`.
 
 Not covered: who has a device when (`aira_bench.runs.leases`), and how a container gets one (`aira_bench.sandbox`).
+Internal.
 """
 
 from aira_bench.gpus.choice import choose, visible

@@ -28,6 +28,8 @@ class GpuProcess:
     """What it holds on the device; 0 where the driver does not say."""
     container: str | None = None
     """Id of the container it runs in, if it runs in one."""
+    draws: bool = False
+    """Whether it has a window on the device, too, as a desktop's programs have."""
     ours: bool = False
     """Whether that is one of aira-bench, so that leases keep it apart."""
 
@@ -46,6 +48,7 @@ class Gpu:
     """Its name everywhere: it stays the same on every machine and after every restart. `GPU-...` or `MIG-...`."""
     name: str
     memory_mib: int
+    """0 where the driver does not say, as of a device that shares the processor's memory."""
     free_mib: int
     compute_capability: tuple[int, int]
     mig: bool = False
@@ -70,11 +73,12 @@ class Gpu:
 
     def busy(self) -> str:
         """Return why it is in use by somebody who knows nothing of leases, empty if it is not."""
-        others = [process for process in self.processes if not process.ours]
+        full = self.free_mib < FREE_SHARE * self.memory_mib
+        others = [each for each in self.processes if not each.ours and (full or not each.draws)]
         if others:
             named = ", ".join(map(str, others[:3])) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
             return f"{named} computes on it" if len(others) == 1 else f"{named} compute on it"
-        if not self.processes and self.free_mib < FREE_SHARE * self.memory_mib:
+        if full and not self.processes:
             return f"{self.free_mib} of {self.memory_mib} MiB are free, and no process of it can be seen from here"
         return ""
 

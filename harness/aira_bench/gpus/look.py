@@ -17,8 +17,8 @@ TIMEOUT_S = 30.0
 """A driver that nothing keeps awake takes some seconds to begin on a machine with eight GPUs."""
 _GRACE_S = 1.0
 _MOST_CHARS = 200
-_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "FAKE_NVML")
-"""Of the environment; keys are not among it. The last one is read by the driver that tests bring."""
+_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
+"""Of the environment; keys are not among it."""
 _ASK_IT = "nvidia-smi"
 
 
