@@ -3,6 +3,7 @@
 `driver_says` is for whole commands, in this process or in children of it; `h100` makes a device without a driver.
 """
 
+import atexit
 import functools
 import shutil
 import subprocess
@@ -39,6 +40,7 @@ def library_folder() -> Path:
     if (compiler := shutil.which("cc")) is None:
         pytest.skip("no C compiler (cc) to build a driver's library with")
     folder = Path(tempfile.mkdtemp(prefix="fake-nvml-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for library, source in SOURCES.items():
         command = [
             compiler,
