@@ -258,8 +258,7 @@ def wanted_of(host: Host, plan: RunPlan, *, all_gpus: bool = False) -> Wanted:
         UsageError: it names cores or GPUs that are not there.
     """
     cores, usable = plan.cores, usable_cores()
-    machine = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, plan.profile) else []
-    gpus = machine
+    gpus = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, plan.profile) else []
     if plan.gpus_per_seed is not None and not gpus:
         raise UsageError("--gpus-per-seed: containers of this run get no GPU here.", hint="aira-bench doctor")
     if isinstance(cores, tuple) and (unknown := sorted(set(cores) - set(usable))):
@@ -280,13 +279,11 @@ def wanted_of(host: Host, plan: RunPlan, *, all_gpus: bool = False) -> Wanted:
         slots = min(slots, plan.gpus)
     named = cores if isinstance(cores, tuple) else usable
     most_cores = None if isinstance(cores, tuple) else cores
-    return Wanted(named, slots, gpus, most_cores, machine if cores is None else ())
+    machine = [gpu.uuid for gpu in host.hardware.seen.devices or host.hardware.gpus]  # hidden ones have cores too
+    return Wanted(named, slots, gpus, most_cores, machine if gpus and cores is None else ())
 
 
 def place_limits(plan: RunPlan, task: Task, places: Sequence[Place]) -> list[Limits]:
     """Return what the containers of each place may use."""
     profile = task.profile(plan.profile)
-    return [
-        Limits(memory_mib=profile.memory_mib, workspace_mib=profile.workspace_mib, cpus=place.cores, gpu_uuid=place.gpu)
-        for place in places
-    ]
+    return [profile.limits(place.cores, place.gpu) for place in places]
