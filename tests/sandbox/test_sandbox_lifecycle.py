@@ -151,8 +151,9 @@ used.run(["sleep", "600"], files={}, timeout_s=600, artifacts=(), destination=Pa
 """
 
 
+@pytest.mark.parametrize("by", ["all who are dead", "its name"])
 def test_what_a_killed_orchestrator_left_is_swept(
-    sandbox: DockerSandbox, engine: DockerEngine, image: str, run_id: str, spec: ContainerSpec
+    by: str, sandbox: DockerSandbox, engine: DockerEngine, image: str, run_id: str, spec: ContainerSpec
 ) -> None:
     mine = sandbox.prepare(replace(spec, run_id=f"{run_id}-mine"))
     command = [sys.executable, "-c", ORCHESTRATOR, image, run_id]
@@ -168,7 +169,8 @@ def test_what_a_killed_orchestrator_left_is_swept(
     time.sleep(1)
     states = sorted(container.state for container in engine.containers(f"{hardening.RUN_LABEL}={run_id}"))
     assert states == ["exited", "exited", "exited", "running"], "all but the running step end by themselves"
-    assert sandbox.sweep_dead().containers >= 4
+    assert sandbox.sweep_owner(this_process()) == 0
+    assert (sandbox.sweep_owner(owner) if by == "its name" else sandbox.sweep_dead().containers) >= 4
     assert left(engine, run_id) == (0, 0)
     assert left(engine, f"{run_id}-mine") == (2, 1), "a live orchestrator's containers stay"
     mine.close()
