@@ -1,0 +1,1 @@
+"""Statistics of benchmark runs: pure functions on arrays. Internal; needs the extra `aira-bench[stats]`."""
