@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from aira_bench.statistics.arrays import Estimate, percentile_estimate
+from aira_bench.statistics.arrays import IntervalEstimate, percentile_estimate
 from aira_bench.statistics.resampling import Aggregate, aggregate, stratified_estimate, two_levels
 
 VALUES = st.lists(st.floats(-10, 10, allow_nan=False), min_size=1, max_size=12)
@@ -49,8 +49,10 @@ def test_runs_are_drawn_within_their_stratum() -> None:
 
 
 def test_single_runs_have_no_interval() -> None:
-    assert stratified_estimate([np.array([1.0])] * 3, Aggregate.MEAN, generator()) == Estimate(1.0, None, None, 3)
-    assert two_levels([np.array([1.0])], generator()).mean == Estimate(1.0, None, None, 1)
+    assert stratified_estimate([np.array([1.0])] * 3, Aggregate.MEAN, generator()) == IntervalEstimate(
+        1.0, None, None, 3
+    )
+    assert two_levels([np.array([1.0])], generator()).mean == IntervalEstimate(1.0, None, None, 1)
 
 
 def test_a_level_outside_its_range_is_refused() -> None:

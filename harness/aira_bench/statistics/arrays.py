@@ -12,7 +12,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A value, and an interval for what it estimates."""
 
     value: float
@@ -30,7 +30,7 @@ class Estimate:
         return self.low <= value <= self.high
 
 
-def percentile_estimate(value: float, resampled: Floats, count: int, level: float = LEVEL) -> Estimate:
+def percentile_estimate(value: float, resampled: Floats, count: int, level: float = LEVEL) -> IntervalEstimate:
     """Return an estimate with the percentile interval of its resampled values.
 
     Args:
@@ -46,6 +46,6 @@ def percentile_estimate(value: float, resampled: Floats, count: int, level: floa
         raise ValueError(f"an interval's level lies between 0 and 1, not at {level}")
     known = resampled[np.isfinite(resampled)]
     if count < 2 or known.size == 0:
-        return Estimate(value, None, None, count)
+        return IntervalEstimate(value, None, None, count)
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high), count)
+    return IntervalEstimate(value, float(low), float(high), count)

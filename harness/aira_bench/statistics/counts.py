@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from aira_bench.statistics.arrays import LEVEL, Estimate
+from aira_bench.statistics.arrays import LEVEL, IntervalEstimate
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Submissions:
 
     @property
     def runs(self) -> int:
-        """All of them."""
+        """How many runs there were in all."""
         return self.valid + self.disqualified + self.none + self.lost
 
     @property
@@ -58,7 +58,7 @@ class Submissions:
         return float(found.low), float(found.high)
 
 
-def mean_rate(rates: Sequence[float | None], level: float = LEVEL) -> Estimate | None:
+def mean_rate(rates: Sequence[float | None], level: float = LEVEL) -> IntervalEstimate | None:
     """Return an agent's mean rate over tasks with Student's interval over tasks, as AIRS-Bench plots it.
 
     Args:
@@ -70,9 +70,9 @@ def mean_rate(rates: Sequence[float | None], level: float = LEVEL) -> Estimate |
         return None
     mean = float(known.mean())
     if known.size == 1:
-        return Estimate(mean, None, None, 1)
+        return IntervalEstimate(mean, None, None, 1)
     half = float(stats.t.ppf((1 + level) / 2, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size))
-    return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half), int(known.size))
+    return IntervalEstimate(mean, max(0.0, mean - half), min(1.0, mean + half), int(known.size))
 
 
 def class_counts(steps: Mapping[str, Iterable[str]]) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:

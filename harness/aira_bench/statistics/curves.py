@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aira_bench.statistics.arrays import LEVEL, Estimate, Floats
+from aira_bench.statistics.arrays import LEVEL, Floats, IntervalEstimate
 from aira_bench.statistics.resampling import RESAMPLES, Aggregate, stratified_estimate
 
 
@@ -83,7 +83,7 @@ def mean_curve(
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
-) -> tuple[Estimate, ...]:
+) -> tuple[IntervalEstimate, ...]:
     """Return the mean over runs at each cost asked for, with bootstrap intervals of that cost alone.
 
     Args:
@@ -108,7 +108,7 @@ def area_estimate(
     generator: np.random.Generator,
     *,
     resamples: int = RESAMPLES,
-) -> Estimate:
+) -> IntervalEstimate:
     """Return the mean area under the curves of several runs, with its bootstrap interval.
 
     Args:

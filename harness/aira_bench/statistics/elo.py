@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from aira_bench.statistics.arrays import LEVEL, Estimate, Floats, Integers, percentile_estimate
+from aira_bench.statistics.arrays import LEVEL, Floats, Integers, IntervalEstimate, percentile_estimate
 
 CENTRE = 1000.0
 _POINTS = 400.0
@@ -33,7 +33,7 @@ class Ratings:
     """One rating a player, in the order of the players."""
 
     players: tuple[str, ...]
-    ratings: tuple[Estimate, ...]
+    ratings: tuple[IntervalEstimate, ...]
 
 
 def battles(scores: Sequence[Floats]) -> Floats:

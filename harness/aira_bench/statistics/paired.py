@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairComparison:
     """Two agents on their common blocks."""
 
     first: int
@@ -93,7 +93,7 @@ def compare(
     least_differences: Mapping[tuple[int, int], float] | float = 0.0,
     alpha: float = 0.05,
     draws: int = DRAWS,
-) -> tuple[Comparison, ...]:
+) -> tuple[PairComparison, ...]:
     """Compare agents pairwise as one family.
 
     Args:
@@ -118,13 +118,13 @@ def compare(
     for (a, b), gap, p, corrected in zip(family, gaps, p_values, holm(p_values), strict=True):
         mean = float(gap.mean()) if gap.size else float("nan")
         least_p = _least_p(gap.size, draws)
-        made = Comparison(a, b, mean, gap.size, float(p), least_p, float(corrected), Verdict.TIED, "")
+        made = PairComparison(a, b, mean, gap.size, float(p), least_p, float(corrected), Verdict.TIED, "")
         least = least_differences if isinstance(least_differences, float | int) else least_differences.get((a, b), 0.0)
         found.append(_judged(made, least, alpha, len(family)))
     return tuple(found)
 
 
-def _judged(made: Comparison, least_difference: float, alpha: float, family: int) -> Comparison:
+def _judged(made: PairComparison, least_difference: float, alpha: float, family: int) -> PairComparison:
     if made.blocks == 0:
         return replace(made, why="no common seeds")
     if made.corrected_p > alpha:
@@ -191,7 +191,7 @@ class RankRange:
         return str(self.best) if self.best == self.worst else f"{self.best}-{self.worst}"
 
 
-def rank_ranges(agents: int, comparisons: Sequence[Comparison]) -> tuple[RankRange, ...]:
+def rank_ranges(agents: int, comparisons: Sequence[PairComparison]) -> tuple[RankRange, ...]:
     """Return for each agent the ranks that the comparisons leave open.
 
     Its best rank comes after all that are better than it, its worst before all that it is better than; where nothing is

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from aira_bench.statistics.arrays import LEVEL, Estimate, Floats, Integers
+from aira_bench.statistics.arrays import LEVEL, Floats, Integers, IntervalEstimate
 from aira_bench.statistics.normalized import Scale, Spacing, normalized_scores, observed_worst
 from aira_bench.statistics.resampling import RESAMPLES, Aggregate, stratified_estimate
 
@@ -122,7 +122,7 @@ def _worst_of(scores: Floats, scale: Scale) -> float:
 
 def mean_over_tasks(
     runs: Runs, how: Aggregate, generator: np.random.Generator, *, resamples: int = RESAMPLES, level: float = LEVEL
-) -> dict[str, Estimate]:
+) -> dict[str, IntervalEstimate]:
     """Return each agent's aggregate over the tasks it ran (the paper's Figure 10), resampled within tasks.
 
     Args:
@@ -148,7 +148,7 @@ def mean_over_agents(
     among: Collection[str] | None = None,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
-) -> dict[str, Estimate]:
+) -> dict[str, IntervalEstimate]:
     """Return each task's mean over agents of their means over seeds (one half of the paper's Table 4).
 
     Table 4 shows the mean over the 12 greedy agents and over all 20. An agent's seeds count as one mean, so that agents

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from aira_bench.statistics import elo
-from aira_bench.statistics.arrays import Estimate, Floats
+from aira_bench.statistics.arrays import Floats, IntervalEstimate
 from aira_bench.statistics.normalized import Scale, Spacing
-from aira_bench.statistics.paired import DRAWS, Comparison, RankRange, compare, rank_ranges
+from aira_bench.statistics.paired import DRAWS, PairComparison, RankRange, compare, rank_ranges
 from aira_bench.statistics.resampling import RESAMPLES, Aggregate
 from aira_bench.statistics.runs import Band, Runs, Worst, difficulty_bands, mean_over_agents, mean_over_tasks
 
 
 @dataclass(frozen=True)
-class Settings:
+class StatisticsSettings:
     """How statistics are computed; records and boards print it."""
 
     worst: Worst = Worst.FIXED
@@ -34,15 +34,15 @@ class SuiteStatistics:
     """What several tasks say of several agents, in normalized scores."""
 
     agents: tuple[str, ...]
-    over_tasks: Mapping[Aggregate, Mapping[str, Estimate]]
+    over_tasks: Mapping[Aggregate, Mapping[str, IntervalEstimate]]
     """Each agent's mean, median and interquartile mean over tasks."""
-    over_agents: Mapping[str, Estimate]
+    over_agents: Mapping[str, IntervalEstimate]
     """Each task's mean over agents."""
-    over_chosen_agents: Mapping[str, Estimate]
+    over_chosen_agents: Mapping[str, IntervalEstimate]
     """The same over the agents asked for: the left half of Table 4 where those are the greedy ones."""
     bands: Mapping[str, Band]
     ratings: elo.Ratings
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PairComparison, ...]
     ranks: tuple[RankRange, ...]
     """In the order of `agents`."""
 
@@ -53,7 +53,7 @@ def suite_statistics(
     generator: np.random.Generator,
     *,
     chosen: Collection[str] | None = None,
-    settings: Settings | None = None,
+    settings: StatisticsSettings | None = None,
 ) -> SuiteStatistics:
     """Compute everything that a board of several tasks says of its agents.
 
@@ -68,7 +68,7 @@ def suite_statistics(
         KeyError: a task has no scale.
         ValueError: a task's scale has no length.
     """
-    how = settings or Settings()
+    how = settings or StatisticsSettings()
     scores = runs.normalized(scales, how.worst, how.spacing)
     over_tasks = {
         each: mean_over_tasks(scores, each, generator, resamples=how.resamples, level=how.level) for each in Aggregate
@@ -88,7 +88,9 @@ def suite_statistics(
     )
 
 
-def _ratings(runs: Runs, scales: Mapping[str, Scale], generator: np.random.Generator, how: Settings) -> elo.Ratings:
+def _ratings(
+    runs: Runs, scales: Mapping[str, Scale], generator: np.random.Generator, how: StatisticsSettings
+) -> elo.Ratings:
     tasks: list[dict[str, Floats]] = [{} for _ in runs.tasks]
     signs = [-1.0 if scales[name].lower_is_better else 1.0 for name in runs.tasks]
     for (agent, task), cell in runs.cells.items():
