@@ -11,6 +11,7 @@ from aira_bench.statistics.curves import anytime_curve, area_estimate, mean_curv
 from aira_bench.statistics.normalized import Scale, Spacing
 from aira_bench.statistics.resampling import Aggregate
 from aira_bench.statistics.runs import Band, Run, Runs, Worst, difficulty_bands, mean_over_agents, mean_over_tasks
+from aira_bench.statistics.suite import StatisticsSettings, suite_statistics
 
 NAN = np.nan
 SCORES = st.lists(st.floats(0, 1) | st.just(NAN), min_size=1, max_size=10)
@@ -126,6 +127,22 @@ def test_columns_and_cells() -> None:
         Runs.of([Run("a", "x", 0, 1.0), Run("a", "x", 0, 2.0)])
     with pytest.raises(ValueError, match="at least one"):
         Runs.of([])
+    with pytest.raises(ValueError, match="finite number or None, not inf"):
+        Runs.of([Run("a", "x", 0, float("inf"))])
+
+
+def test_a_whole_suite_says_the_same_of_runs_in_any_order() -> None:
+    runs = [Run(agent, task, seed, 0.6 + 0.01 * seed) for agent in "abc" for task in "xy" for seed in range(4)]
+    settings = StatisticsSettings(resamples=50, rating_resamples=50)
+    first, second = (
+        suite_statistics(Runs.of(each), SCALES, generator(), chosen=["a"], settings=settings)
+        for each in (runs, runs[::-1])
+    )
+    assert first == second
+    assert [str(rank) for rank in first.ranks] == ["1-3"] * 3
+    assert first.ratings.players == ("a", "b", "c", "published best")
+    alone = suite_statistics(Runs.of([Run("a", "x", 0, None)]), SCALES, generator(), settings=settings)
+    assert (alone.comparisons, [str(rank) for rank in alone.ranks]) == ((), ["1"])
 
 
 def test_normalizing_by_the_fixed_and_by_the_observed_worst() -> None:

@@ -55,6 +55,17 @@ def test_single_runs_have_no_interval() -> None:
     assert two_levels([np.array([1.0])], generator()).mean == IntervalEstimate(1.0, None, None, 1)
 
 
+def test_an_unknown_value_is_no_part_of_an_interval() -> None:
+    """It was: value NaN, interval 1 to 2, no spread between seeds."""
+    for odd in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="finite"):
+            two_levels([np.array([odd, 1.0]), np.array([2.0])], generator())
+        with pytest.raises(ValueError, match="finite"):
+            stratified_estimate([np.array([odd, 1.0])], Aggregate.MEDIAN, generator())
+    with pytest.raises(ValueError, match="needs resamples"):
+        stratified_estimate([np.array([1.0, 2.0])], Aggregate.MEAN, generator(), resamples=0)
+
+
 def test_a_level_outside_its_range_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         percentile_estimate(0.0, np.zeros(3), 3, level=95)
@@ -84,7 +95,7 @@ def covered(trials: int, strata: int, runs: int, how: Aggregate) -> float:
 
 
 @pytest.mark.parametrize(
-    ("strata", "runs", "least", "most"), [(6, 10, 0.90, 0.98), (1, 10, 0.86, 0.95), (1, 3, 0.70, 0.86)]
+    ("strata", "runs", "least", "most"), [(6, 10, 0.90, 0.98), (1, 10, 0.86, 0.95), (1, 3, 0.66, 0.80)]
 )
 def test_coverage_is_as_documented(strata: int, runs: int, least: float, most: float) -> None:
     assert least <= covered(300, strata, runs, Aggregate.MEAN) <= most

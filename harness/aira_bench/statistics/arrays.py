@@ -35,7 +35,7 @@ def percentile_estimate(value: float, resampled: Floats, count: int, level: floa
 
     Args:
         value: the statistic of the observations themselves.
-        resampled: shape (resamples,), the statistic of each resample; those that are NaN are left out.
+        resampled: shape (resamples,), the statistic of each resample, all finite.
         count: how many observations there were.
         level: how much of the resampled values the interval holds, in (0, 1).
 
@@ -44,8 +44,7 @@ def percentile_estimate(value: float, resampled: Floats, count: int, level: floa
     """
     if not 0 < level < 1:
         raise ValueError(f"an interval's level lies between 0 and 1, not at {level}")
-    known = resampled[np.isfinite(resampled)]
-    if count < 2 or known.size == 0:
+    if count < 2 or resampled.size == 0:
         return IntervalEstimate(value, None, None, count)
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return IntervalEstimate(value, float(low), float(high), count)

@@ -4,9 +4,9 @@ The three aggregates over tasks and their stratified bootstrap are those of Agar
 Learning at the Edge of the Statistical Precipice" (their library is rliable), which AIRS-Bench and through it the
 paper use: runs are drawn with replacement within each stratum (a task), never across strata.
 
-Percentile intervals of few values are too narrow. Measured coverage at a nominal 95 % (tests/estimators): about 0.93
-for six strata of ten, 0.90 for one stratum of ten, 0.77 for one of three. The two-level bootstrap covers 0.93 with ten
-seeds of three trainings.
+Percentile intervals of few values are too narrow. Coverage at a nominal 95 %, of 2,000 simulated means of normal
+values: 0.94 for six strata of ten, 0.90 for one stratum of ten, 0.72 for one of three. The interquartile mean over six
+strata of ten covers 0.93, and so does the two-level bootstrap with ten seeds of three trainings.
 
 Not covered: whether two agents differ (`paired`); overlapping intervals do not answer that.
 """
@@ -72,9 +72,10 @@ def stratified_estimate(
         level: nominal coverage.
 
     Raises:
-        ValueError: there is no stratum, an empty one, or a level outside (0, 1).
+        ValueError: there is no stratum, an empty one, a value that is no finite number, no resample, or a level outside
+            (0, 1).
     """
-    flat = [np.asarray(stratum, np.float64) for stratum in strata]
+    flat = _known(strata)
     count = sum(stratum.size for stratum in flat)
     value = float(aggregate(flat, how))
     if all(stratum.size == 1 for stratum in flat):
@@ -85,7 +86,17 @@ def stratified_estimate(
     return percentile_estimate(value, resampled, count, level)
 
 
+def _known(groups: Sequence[Floats]) -> list[Floats]:
+    """What is unknown is decided on before: a NaN that is drawn or not would make an interval of the rest."""
+    arrays = [np.asarray(group, np.float64) for group in groups]
+    if not all(np.isfinite(group).all() for group in arrays):
+        raise ValueError("means are taken of finite numbers; a failed run needs the score of a failure")
+    return arrays
+
+
 def _in_chunks(resamples: int, values: int, draw: Callable[[int], Floats]) -> Floats:
+    if resamples < 1:
+        raise ValueError(f"an interval needs resamples, not {resamples}")
     size = max(1, _CELLS_AT_ONCE // max(1, values))
     return np.concatenate([draw(min(size, resamples - done)) for done in range(0, resamples, size)])
 
@@ -128,9 +139,9 @@ def two_levels(
         level: nominal coverage.
 
     Raises:
-        ValueError: there is no seed, or one without trainings.
+        ValueError: there is no seed, one without trainings, a score that is no finite number, or no resample.
     """
-    groups = [np.asarray(group, np.float64) for group in trainings]
+    groups = _known(trainings)
     if not groups or any(group.size == 0 for group in groups):
         raise ValueError("two levels need at least one seed, and a training of every seed")
     means, sizes = np.array([group.mean() for group in groups]), np.array([group.size for group in groups], np.int64)

@@ -3,6 +3,7 @@
 Not covered: reading runs (`aira_bench.boards` does), and which of them share a table.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,7 +49,7 @@ class Runs:
             runs: at least one.
 
         Raises:
-            ValueError: there is none, or an agent has a seed of a task twice.
+            ValueError: there is none, an agent has a seed of a task twice, or a score is no finite number.
         """
         rows = sorted(runs, key=lambda run: (run.agent, run.task, run.seed))
         if not rows:
@@ -57,6 +58,8 @@ class Runs:
         for key, after in pairwise(keys):
             if key == after:
                 raise ValueError(f"agent {key[0]!r} has seed {key[2]} of {key[1]!r} twice")
+        if odd := [run for run in rows if run.score is not None and not math.isfinite(run.score)]:
+            raise ValueError(f"a score is a finite number or None, not {odd[0].score} of {odd[0].agent!r}")
         agents, tasks = tuple(sorted({key[0] for key in keys})), tuple(sorted({key[1] for key in keys}))
         by_agent = {name: index for index, name in enumerate(agents)}
         place = {name: index for index, name in enumerate(tasks)}
