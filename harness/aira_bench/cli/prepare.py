@@ -2,7 +2,7 @@
 
 import argparse
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_profile, add_runtime, add_source
+from aira_bench.cli.options import SUB_FORMAT, add_hidden_key, add_json, add_profile, add_runtime, add_source
 
 _EPILOG = """examples:
   aira-bench prepare mad-2p --profile cpu
@@ -22,6 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("task", metavar="TASK", help="a task's name or the path of a task folder")
     add_profile(parser)
     add_source(parser)
+    add_hidden_key(parser, "this machine's, if it has one; else published seeds")
     add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
@@ -30,18 +31,21 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Prepare the task and say what there is."""
     from aira_bench.cli.display import RunDisplay
+    from aira_bench.paths import host_paths
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.host import prepare
+    from aira_bench.runs.resolve import hidden_key_for
     from aira_bench.tasks.data_source import choose_source
     from aira_bench.tasks.task import find_task
     from aira_bench.terminal import say, say_json
 
     task = find_task(args.task)
     source = choose_source(task, args.source)
+    key = hidden_key_for(task, args.hidden_key, host_paths())
     display = RunDisplay((), 0, quiet=args.json)
     host = connect_host(None, args.runtime, display.note, display.transfer)
     with display.live():
-        prepared = prepare(host, task, args.profile, source, display.note)
+        prepared = prepare(host, task, args.profile, source, display.note, key)
     hashes = prepared.data.hashes()
     if args.json:
         say_json({"task": task.name, "profile": args.profile, "path": str(prepared.data.public)} | hashes, indent=None)

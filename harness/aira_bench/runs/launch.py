@@ -115,7 +115,7 @@ def resume(
         changed = differences(record)
         if not accept_changes:
             require_accepted(record, changed)
-        found = reopen(manifest.plan)
+        found = reopen(manifest.plan, host.paths)
         ground = stand(host, found, "agent", note, record)
         run = reopen_agent(found, host.paths, record)
         _try_model(run.agent, note)
@@ -203,10 +203,11 @@ def _search(
 ) -> None:
     """Open the slots and have every seed searched to its end; the run is locked."""
     plan, task, key = run.plan, run.task, host.keys.machine_key()
+    drawn_by = key if run.hidden_key is None else run.hidden_key
     evaluation = EvaluationSetting(
         task, plan.profile, ground.data, ground.images, manifest.run_id, plan.seed_set,
         public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled,
-        evaluator=plan.evaluator, draw_secret=key.draw_secret,
+        evaluator=plan.evaluator, draw_secret=drawn_by.draw_secret,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         sweep_temporaries(folder.path, alone=True)
