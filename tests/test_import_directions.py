@@ -21,9 +21,9 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "deadline errors escaping excerpts hardware imported protocol_check version world",
-        "machine_failures",
-        "files",
+        "deadline errors escaping excerpts imported protocol_check version world",
+        "gpus machine_failures",
+        "files hardware",
         "bundled docker_engine extensions keys output paths requirement terminal unfinished waiting",
         "sandbox",
         "cards images tasks",

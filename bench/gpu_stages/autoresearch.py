@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,10 @@ from logit_serving import timed
 ROOT = Path(__file__).resolve().parents[2]
 TASK = ROOT / "tasks" / "AutoregressiveLanguageModellingAutoresearchBPB"
 BUDGET_S, TOY_BUDGET_S = 60, 1
-CHARACTERS, TOY_CHARACTERS = 30_000_000, 400_000
-QUESTIONS, TOY_QUESTIONS = 2000, 8
+CHARACTERS, TOY_CHARACTERS = 12_000_000, 400_000
+QUESTIONS, TOY_QUESTIONS = 800, 8
+TOLD_S = 1.0
+"""How often the last line of the training is kept, so that one that is cut off has told where it was."""
 TOY_VALIDATION_TOKENS = 4096
 
 
@@ -92,14 +95,22 @@ def _write_public(record: Record, profile: AutoresearchProfile, folder: Path) ->
 
 def _train(record: Record, profile: AutoresearchProfile, folder: Path) -> dict[str, float]:
     budget_s = TOY_BUDGET_S if record.toy else BUDGET_S
-    finished = subprocess.run(
+    lines: list[str] = []
+    with subprocess.Popen(
         [sys.executable, SCRIPT_FILE], cwd=folder, env={**os.environ, TIME_BUDGET_VARIABLE: str(budget_s)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    print(finished.stdout[-2500:], finished.stderr[-2500:])
-    if finished.returncode:
-        raise RuntimeError(f"the baseline ended with {finished.returncode}: {finished.stderr.strip()[-300:]}")
-    block = finished.stdout.rpartition("---\n")[2]
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as training:  # fmt: skip
+        assert training.stdout is not None
+        told_s = 0.0
+        for line in training.stdout:
+            lines.append(line)
+            print(line, end="", flush=True)
+            if line.strip() and time.monotonic() - told_s > TOLD_S:
+                told_s = time.monotonic()
+                record.detail("training, last line", line.strip()[:200])
+    if training.returncode:
+        raise RuntimeError(f"the baseline ended with {training.returncode}: {''.join(lines[-3:]).strip()[-300:]}")
+    block = "".join(lines).rpartition("---\n")[2]
     return {name: float(value) for name, value in re.findall(r"^(\w+): +([\d.]+)$", block, re.MULTILINE)}
 
 

@@ -24,6 +24,5 @@ def run(record: Record) -> None:
     whole = bench.wanted.train_steps
     record.row("lra-listops: steps", steps / second_s, "1/s")
     record.row(f"lra-listops: {whole} steps, projected", whole * second_s / steps, "s")
-    bench.looped(bench.graphs, True)
-    evaluated_s = bench.looped(bench.graphs, True)
-    record.row(f"lra-listops: {whole} steps with evaluations, projected", whole * evaluated_s / steps, "s")
+    evaluated_s = bench.looped(bench.graphs, True)  # compiles the evaluation as well, as each judge has to
+    record.row(f"lra-listops: {steps} steps with evaluations, compiling of these included", evaluated_s, "s")

@@ -3,13 +3,16 @@
 Not covered: which stages there are and how long they may take (`gpu_check`).
 """
 
-import json
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from gpu_stages.files import write_json
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass
@@ -26,10 +29,18 @@ class Record:
     errors: list[str] = field(default_factory=list)
 
     def row(self, what: str, figure: float | str, unit: str = "", *, bar: str = "", met: bool | None = None) -> None:
-        """Add a line of the table: a figure, its unit, and where there is one the bar and whether it is met."""
-        self.rows.append({"what": what, "figure": figure, "unit": unit, "bar": bar, "met": met})
-        shown = f"{figure:.4g}" if isinstance(figure, float) else figure
-        print(f"{what}: {shown} {unit} {bar}".rstrip(), flush=True)
+        """Put a line into the table: a figure, its unit, and where there is one the bar and whether it is met.
+
+        A later figure of the same thing takes the place of the earlier one.
+        """
+        line: dict[str, object] = {"what": what, "figure": figure, "unit": unit, "bar": bar, "met": met}
+        places = [place for place, row in enumerate(self.rows) if row["what"] == what]
+        if places:
+            self.rows[places[0]] = line
+        else:
+            self.rows.append(line)
+            shown = f"{figure:.4g}" if isinstance(figure, float) else figure
+            print(f"{what}: {shown} {unit} {bar}".rstrip(), flush=True)
         self._write()
 
     def detail(self, name: str, value: object) -> None:
@@ -51,18 +62,19 @@ class Record:
         return True
 
     def _write(self) -> None:
-        found = {"toy": self.toy, "rows": self.rows, "errors": self.errors, "details": self.details}
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(found, indent=1))
-        partial.replace(self.path)
+        write_json(self.path, {"toy": self.toy, "rows": self.rows, "errors": self.errors, "details": self.details})
 
 
-def device() -> torch.device:
+def device() -> "torch.device":
     """The CUDA device, or a CPU for toys."""
+    import torch
+
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def synchronize() -> None:
     """Wait for the device, where there is one."""
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.synchronize()

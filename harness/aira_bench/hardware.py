@@ -1,19 +1,12 @@
 """What machine this is, for manifests and boards. Boards never compare runs of different hardware classes."""
 
 import os
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from aira_bench.gpus import Gpu, Gpus, look_at_gpus
 
-@dataclass(frozen=True)
-class Gpu:
-    """One NVIDIA device of this machine, as its driver describes it."""
-
-    name: str
-    uuid: str
-    memory_mib: int
+NOT_LOOKED = Gpus("none", why="nobody looked for one", mend="aira-bench doctor")
 
 
 @dataclass(frozen=True)
@@ -23,7 +16,10 @@ class Hardware:
     processor: str
     cores: int
     memory_mib: int
-    gpus: tuple[Gpu, ...]
+    gpus: tuple[Gpu, ...] = ()
+    """Those that this process may use, busy ones among them."""
+    seen: Gpus = NOT_LOOKED
+    """What the driver says, also of devices that are hidden from this process, or why there is none."""
 
     @property
     def label(self) -> str:
@@ -47,17 +43,5 @@ def this_machine() -> Hardware:
         "unknown processor",
     )
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    return Hardware(processor, len(usable_cores()), memory_mib, _gpus())
-
-
-def _gpus() -> tuple[Gpu, ...]:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
-    query = [tool, "--query-gpu=name,uuid,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = [[cell.strip() for cell in line.split(",")] for line in listed.splitlines() if line.count(",") == 2]
-    return tuple(Gpu(name, uuid, int(memory)) for name, uuid, memory in rows if memory.isdigit())
+    seen = look_at_gpus()
+    return Hardware(processor, len(usable_cores()), memory_mib, seen.devices, seen)

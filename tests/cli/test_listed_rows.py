@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from aira_bench.cli.tables import print_rows
-from aira_bench.hardware import Gpu, Hardware, this_machine, usable_cores
 
 
 def shown(
@@ -93,50 +92,6 @@ def test_a_terminal_without_a_character_is_shown_its_number(encoding: str, tmp_p
     said = done.stderr.decode(encoding)
     assert "Traceback" not in said
     assert ("\u2603" in said) or ("2603" in said)
-
-
-TOOL = """#!/bin/sh
-[ "$1" = "--query-gpu=name,uuid,memory.total" ] || exit 9
-cat <<END
-{lines}
-END
-exit {status}
-"""
-
-
-@pytest.mark.parametrize(
-    ("lines", "status", "found"),
-    [
-        ("NVIDIA H200, GPU-1, 143771", 0, (Gpu("NVIDIA H200", "GPU-1", 143771),)),
-        ("A, GPU-1, 10\nB, GPU-2, 20", 0, (Gpu("A", "GPU-1", 10), Gpu("B", "GPU-2", 20))),
-        ("No devices were found", 0, ()),
-        ("A, GPU-1, [N/A]", 0, ()),
-        ("A, with, commas, GPU-1, 10", 0, ()),
-        ("A, GPU-1, 10", 6, ()),
-        ("", 0, ()),
-    ],
-)
-def test_gpus_are_what_the_driver_lists(
-    lines: str, status: int, found: tuple[Gpu, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(TOOL.format(lines=lines, status=status))
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    machine = this_machine()
-    assert machine.gpus == found
-    assert machine.label == (found[0].name if found else machine.processor)
-
-
-def test_a_machine_without_the_driver_has_no_gpu_and_some_cores(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    machine = this_machine()
-    assert machine.gpus == ()
-    assert machine.cores == len(usable_cores()) >= 1
-    assert machine.memory_mib > 100
-    assert Hardware("x", 1, 1, ()).label == "x"
 
 
 def in_a_window(monkeypatch: pytest.MonkeyPatch, columns: int, rows: list[dict[str, Any]]) -> list[str]:

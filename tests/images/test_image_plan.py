@@ -9,13 +9,14 @@ import pytest
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import PrerequisiteError, UsageError
-from aira_bench.hardware import Gpu, Hardware
+from aira_bench.hardware import Hardware
 from aira_bench.images.declared import missing
 from aira_bench.images.ensure import planned_images
 from aira_bench.images.flavour import TARGETS, Flavour, load_flavour, package_files, package_folder
 from aira_bench.images.names import flavour_names
 from aira_bench.runs.host import declared_packages, flavour_for
 from aira_bench.tasks.task import Task, find_task, shipped_tasks
+from fake_gpus import h100
 
 PIN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9][0-9a-z.]*(\+cpu)?")
 SOURCE_ONLY = {"causal-conv1d", "flash-attn", "mamba-ssm"}
@@ -95,7 +96,7 @@ def test_tasks_in_jax_run_on_the_versions_they_are_tested_with() -> None:
 
 @pytest.mark.parametrize("task", shipped_tasks(), ids=lambda task: task.title)
 def test_a_tasks_images_have_what_it_asks_for(task: Task) -> None:
-    gpu = Hardware("a processor", 8, 65536, (Gpu("a GPU", "GPU-0", 81920),))
+    gpu = Hardware("a processor", 8, 65536, (h100(),))
     flavours = {flavour_for(task, "paper", gpu), flavour_for(task, "cpu", gpu)}
     assert flavours == {"cpu", "cuda-jax" if task.title.startswith("lra-") else "cuda"}
     for flavour in flavours:

@@ -10,5 +10,5 @@ def test_the_speed_of_a_core_is_told_in_its_own_time() -> None:
     """So that it says something of the machine and not of its neighbours."""
     assert core_speed() == pytest.approx(core_speed(), rel=0.5)
     told = describe_hardware(Hardware("a processor", 2, 1024, ()))
-    assert told.keys() == {"processor", "cores", "memory_mib", "gpus", "sha256_mib_per_s", "load_average"}
+    assert told.keys() == {"processor", "cores", "memory_mib", "gpus", "gpu_driver", "sha256_mib_per_s", "load_average"}
     assert told["sha256_mib_per_s"] > 10

@@ -7,20 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.errors import UsageError
-from aira_bench.hardware import Gpu, Hardware, usable_cores
+from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.host import Host, flavour_for, gives_gpus, slot_limits, wanted_of
 from aira_bench.runs.leases import deal
 from aira_bench.tasks.task import Task, find_task
 from aira_bench.testing import InMemorySandbox, PlayedWorld
+from fake_gpus import h100, uuid
 from generated_runs import manifest
 
 MAD, LRA = find_task("mad-2p"), find_task("lra-listops")
 
 
 def machine(gpus: int) -> Host:
-    hardware = Hardware("cpu", 4, 1024, tuple(Gpu("H100", f"GPU-{number}", 80_000) for number in range(gpus)))
+    hardware = Hardware("cpu", 4, 1024, tuple(h100(number) for number in range(gpus)))
     paths = HostPaths(Path("/nowhere/home"), Path("/nowhere/runs"))
     return Host(paths, InMemorySandbox({}), PlayedWorld(), hardware, lambda flavour, declared: ImageSet("a", "e"))
 
@@ -37,6 +38,9 @@ def test_gpus_and_their_images_are_for_the_paper_profile_of_a_machine_that_has_s
     assert gives_gpus(host, profile) == (flavour != "cpu")
 
 
+CAPS = ("memory_mib", "workspace_mib", "shm_mib", "tmp_mib", "pids")
+
+
 @given(gpus=st.integers(0, 4), slots=st.integers(1, 6), profile=st.sampled_from(["paper", "cpu"]))
 def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
     gpus: int, slots: int, profile: str
@@ -46,21 +50,22 @@ def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
     limits = slot_limits(plan, MAD, deal(wanted, wanted.cores, wanted.gpus))
     devices = [each.gpu_uuid for each in limits]
     if profile == "paper" and gpus:
-        assert devices == [f"GPU-{number}" for number in range(min(slots, gpus))]
+        assert devices == [uuid(number) for number in range(min(slots, gpus))]
     else:
         assert devices == [None] * slots
     budget = MAD.profile(profile)
-    assert {(each.memory_mib, each.workspace_mib) for each in limits} == {(budget.memory_mib, budget.workspace_mib)}
+    for each in limits:
+        assert {name: getattr(each, name) for name in CAPS} == {name: getattr(budget, name) for name in CAPS}
     assert {core for each in limits for core in each.cpus or ()} <= set(usable_cores())
 
 
 @pytest.mark.parametrize(
-    ("chosen", "uuids"),
-    [(None, ["GPU-0", "GPU-1", "GPU-2"]), (("2", "GPU-0"), ["GPU-2", "GPU-0"]), (("1", "GPU-1"), ["GPU-1"])],
+    ("chosen", "devices"),
+    [(None, [0, 1, 2]), (("2", uuid(0)), [2, 0]), (("1", uuid(1)), [1])],
 )
-def test_gpus_are_chosen_by_number_or_uuid(chosen: tuple[str, ...] | None, uuids: list[str]) -> None:
+def test_gpus_are_chosen_by_number_or_uuid(chosen: tuple[str, ...] | None, devices: list[int]) -> None:
     plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", "gpus": chosen})
-    assert list(wanted_of(machine(3), plan).gpus) == uuids
+    assert list(wanted_of(machine(3), plan).gpus) == list(map(uuid, devices))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,13 @@ class PlayedEngine:
         self.volumes: dict[str, dict[str, str]] = {}
         self.fails: Callable[[str, int], Answer | None] = lambda request, times: None
         """Called with `METHOD /path` and how often it was asked; None lets the request succeed."""
+        self.info: dict[str, Any] = {
+            "ServerVersion": "28.3.0", "CgroupVersion": "2", "DockerRootDir": "/var/lib/docker", "NCPU": 2,
+            "MemTotal": 2**33, "Runtimes": {"runc": {}},
+        }  # fmt: skip
+        """What it says of itself."""
+        self.bodies: list[dict[str, Any]] = []
+        """Of the containers it was asked to create."""
         self.slow_s = 0.0
         """How long a removal takes."""
         self.requests: list[str] = []
@@ -77,6 +84,11 @@ class PlayedEngine:
     def _do(self, method: str, place: list[str], query: dict[str, list[str]], body: dict[str, Any]) -> Answer:
         if place == ["version"]:
             return 200, {"ApiVersion": "1.44", "Version": "0"}
+        if place == ["info"]:
+            return 200, self.info
+        if method == "POST" and place == ["volumes", "create"]:
+            self.volumes[body["Name"]] = body.get("Labels") or {}
+            return 201, {"Name": body["Name"]}
         wanted = json.loads(query["filters"][0]).get("label", []) if "filters" in query else []
         if place == ["containers", "json"]:
             return 200, [
@@ -89,6 +101,7 @@ class PlayedEngine:
             return 200, {"Volumes": found}
         if place == ["containers", "create"]:
             name = query["name"][0]
+            self.bodies.append(body)
             self.containers[name] = body.get("Labels") or {}
             return 201, {"Id": name, "Warnings": []}
         if method == "DELETE" and place[0] in ("containers", "volumes"):

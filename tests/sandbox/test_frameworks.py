@@ -4,6 +4,7 @@ import pytest
 from small_steps import RunCode
 
 from aira_bench.sandbox.sandbox import Limits
+from aira_bench.tasks.metadata import Profile
 
 pytestmark = pytest.mark.docker
 
@@ -17,6 +18,21 @@ weights = torch.randn(64, 64, requires_grad=True)
 (torch.randn(64, 64) @ weights).square().sum().backward()
 batches = sum(1 for _ in DataLoader(TensorDataset(torch.randn(64, 8)), batch_size=16, num_workers=2))
 print(torch.isfinite(weights.grad).all().item(), batches)
+"""
+LOADER = """
+import importlib.util, os
+if importlib.util.find_spec("torch") is None:
+    raise SystemExit(3)
+import torch
+from torch.utils.data import DataLoader, Dataset
+class Images(Dataset):
+    def __len__(self): return 64 * 16
+    def __getitem__(self, index): return torch.zeros(3, 224, 224)
+torch.set_num_threads(1)
+loaded = iter(DataLoader(Images(), batch_size=64, num_workers=4, prefetch_factor=2))
+batches = [next(loaded) for _ in range(4)]  # eight more are ahead
+print(len(batches), "works")
+os._exit(0)
 """
 JAX = """
 import importlib.util
@@ -70,6 +86,15 @@ def run_or_skip(run_code: RunCode, code: str, framework: str) -> bytes:
 
 def test_torch_trains_and_its_data_loader_forks(run_code: RunCode) -> None:
     assert run_or_skip(run_code, TORCH, "torch") == b"True 4\n"
+
+
+def test_workers_hand_over_batches_of_images_under_a_task_s_default_caps(run_code: RunCode) -> None:
+    """64 MiB of shared memory, the engine's own default, ends them with `No space left on device`."""
+    outcome = run_code(LOADER, timeout_s=120, limits=Profile(memory_mib=2048, workspace_mib=16).limits(), artifacts=())
+    if outcome.exit_code == 3:
+        pytest.skip("the image has no torch")
+    assert outcome.stdout.head == b"4 works\n", outcome.stderr.tail or outcome.stderr.head
+    assert outcome.exit_code == 0
 
 
 def test_jax_compiles(run_code: RunCode) -> None:

@@ -1,7 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -131,7 +131,44 @@ def test_a_gpu_is_asked_for_by_its_name_only() -> None:
     assert "DeviceRequests" not in hardening.reader_body(spec, PLACE)["HostConfig"]
 
 
-@pytest.mark.parametrize("name", ["HOME", "PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS"])
+def variables(body: dict[str, Any]) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in body["Env"])
+
+
+@pytest.mark.parametrize("uuid", ["GPU-1", "MIG-1"])
+def test_a_device_that_the_engine_lists_by_cdi_is_asked_for_so_and_any_other_by_the_hook(uuid: str) -> None:
+    spec = ContainerSpec("image", "agent", "run", Limits(gpu_uuid=uuid))
+    place = replace(PLACE, cdi_devices=frozenset({"nvidia.com/gpu=all", f"nvidia.com/gpu={uuid}"}))
+    (request,) = hardening.step_body(spec, place)["HostConfig"]["DeviceRequests"]
+    assert request == {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={uuid}"]}
+    other = replace(PLACE, cdi_devices=frozenset({"nvidia.com/gpu=all", "nvidia.com/gpu=0"}))
+    (request,) = hardening.step_body(spec, other)["HostConfig"]["DeviceRequests"]
+    assert request == {"DeviceIDs": [uuid], "Capabilities": [["gpu", "compute", "utility"]]}
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+def test_whatever_its_image_asks_for_a_container_gets_no_device_but_its_own(role: Role) -> None:
+    """Images based on CUDA's set NVIDIA_VISIBLE_DEVICES=all, which the toolkit's runtime obeys."""
+    spec = ContainerSpec("image", role, "run")
+    for body in (hardening.step_body(spec, PLACE), hardening.reader_body(spec, PLACE)):
+        assert variables(body)["NVIDIA_VISIBLE_DEVICES"] == "void"
+        assert "DeviceRequests" not in body["HostConfig"]
+    spec = replace(spec, limits=Limits(gpu_uuid="GPU-1"))
+    given = variables(hardening.step_body(spec, PLACE))
+    assert (given["NVIDIA_VISIBLE_DEVICES"], given["NVIDIA_DRIVER_CAPABILITIES"]) == ("GPU-1", "compute,utility")
+    assert variables(hardening.reader_body(spec, PLACE))["NVIDIA_VISIBLE_DEVICES"] == "void"
+
+
+def test_what_compilers_keep_goes_with_a_step_s_files_and_a_judge_s_stays_apart() -> None:
+    names = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH", "XDG_CACHE_HOME")
+    for role in get_args(Role):
+        given = hardening.environment(ContainerSpec("image", role, "run"), 1)
+        place = "/tmp/" if hardening.is_trusted(role) else "/workspace/"
+        assert all(given[name].startswith(place) for name in names), role
+        assert ("JAX_COMPILATION_CACHE_DIR" in given) == (role == "agent")
+
+
+@pytest.mark.parametrize("name", ["HOME", "PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "NVIDIA_VISIBLE_DEVICES"])
 def test_fixed_variables_stay(name: str) -> None:
     with pytest.raises(SandboxError, match=name):
         hardening.environment(ContainerSpec("image", "agent", "run", environment={name: "x"}), 1)

@@ -69,6 +69,7 @@ def test_a_socket_family_that_opens_fails(family: str) -> None:
         (lambda seen: seen.update(core_pattern="allowed"), "write to kernel.core_pattern"),
         (lambda seen: seen["mounts"]["/tmp"].remove("nosuid"), "/tmp mounted nosuid, nodev"),
         (lambda seen: seen["present"].append("/hidden"), "sockets and hidden folders in sight"),
+        (lambda seen: seen["devices"].append("nvidia0"), "devices of GPUs in sight"),
         (lambda seen: seen["workspace"].update(mib=9.0), "workspace size"),
         (lambda seen: seen["tmp"].update(outcome="allowed"), "tmp size"),
         (lambda seen: seen["workspace"].update(inodes=10**6), "workspace inodes"),

@@ -39,6 +39,24 @@ def test_an_upstream_folder_loads_without_a_block_of_ours() -> None:
     assert task.profile("paper").prepare_timeout_s == 14400
 
 
+def test_a_profile_says_what_its_containers_may_hold_and_an_upstream_folder_has_what_loaders_and_cuda_need(
+    tmp_path: Path,
+) -> None:
+    values = upstream()
+    limits = read_metadata(write(tmp_path, values)).aira.profiles["paper"].limits()
+    assert limits.shm_mib >= 2 * 8 * 39, "eight workers of a DataLoader, each two batches of 38.5 MiB ahead"
+    assert limits.tmp_mib >= 1024
+    assert limits.pids >= 64 * (64 + 6), "a process a core that has a thread a core, and what belongs to it"
+    values["aira"] = {"profiles": {"cpu": {"shm_mib": 4096, "tmp_mib": 2048, "pids": 128}}}
+    limits = read_metadata(write(tmp_path, values)).aira.profiles["cpu"].limits((1, 2), "GPU-1")
+    assert (limits.shm_mib, limits.tmp_mib, limits.pids) == (4096, 2048, 128)
+    assert (limits.cpus, limits.gpu_uuid) == ((1, 2), "GPU-1")
+    for name, value in (("shm_mib", 0), ("tmp_mib", -1), ("pids", 1), ("pids", 1 << 21), ("shm", 64)):
+        values["aira"] = {"profiles": {"cpu": {name: value}}}
+        with pytest.raises(TaskError, match=name):
+            read_metadata(write(tmp_path, values))
+
+
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [("(4906,)", (4906,)), ("(10000,1)", (10000, 1)), ("300,1", (300, 1)), ([5000, 5], (5000, 5)), (7, (7,))],

@@ -30,13 +30,8 @@ class CheckedTask:
     @property
     def limits(self) -> Limits:
         """What each container may use: the profile's memory and disk, and in `paper` a GPU where there is one."""
-        profile = self.task.profile(self.profile)
         gpus = self.host.hardware.gpus if self.profile in ON_GPUS else ()
-        return Limits(
-            memory_mib=profile.memory_mib,
-            workspace_mib=profile.workspace_mib,
-            gpu_uuid=gpus[0].uuid if gpus else None,
-        )
+        return self.task.profile(self.profile).limits(gpu_uuid=gpus[0].uuid if gpus else None)
 
     @property
     def setting(self) -> EvaluationSetting:

@@ -48,6 +48,8 @@ class EngineInfo:
     memory_mib: int
     runtimes: tuple[str, ...]
     """Names of the container runtimes it can start."""
+    cdi_devices: frozenset[str] = frozenset()
+    """Full names of the devices it finds by the container device interface (CDI); none before version 28.2."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ class DockerEngine(EngineImages):
             cpus=int(info["NCPU"]),
             memory_mib=int(info["MemTotal"]) // 2**20,
             runtimes=tuple(sorted(info.get("Runtimes") or {})),
+            cdi_devices=frozenset(
+                str(found.get("ID")) for found in info.get("DiscoveredDevices") or [] if found.get("Source") == "cdi"
+            ),
         )
 
     def create_volume(self, name: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:

@@ -288,7 +288,4 @@ def wanted_of(host: Host, plan: RunPlan) -> Wanted:
 def slot_limits(plan: RunPlan, task: Task, places: Sequence[Place]) -> list[Limits]:
     """Return what the containers of each slot may use."""
     profile = task.profile(plan.profile)
-    return [
-        Limits(memory_mib=profile.memory_mib, workspace_mib=profile.workspace_mib, cpus=place.cores, gpu_uuid=place.gpu)
-        for place in places
-    ]
+    return [profile.limits(place.cores, place.gpu) for place in places]

@@ -9,11 +9,11 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from aira_bench.gpus import Gpu
 from aira_bench.hardware import Hardware
 from aira_bench.version import __version__
 
@@ -64,7 +64,27 @@ def _git(root: Path, *arguments: str) -> str:
 
 def describe_hardware(hardware: Hardware) -> dict[str, Any]:
     """Hardware as plain JSON values, with its speed and its load as the run begins."""
-    return asdict(hardware) | {"sha256_mib_per_s": round(core_speed()), "load_average": round(os.getloadavg()[0], 2)}
+    return {
+        "processor": hardware.processor,
+        "cores": hardware.cores,
+        "memory_mib": hardware.memory_mib,
+        "gpus": [_describe_gpu(gpu) for gpu in hardware.gpus],
+        "gpu_driver": hardware.seen.driver,
+        "sha256_mib_per_s": round(core_speed()),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def _describe_gpu(gpu: Gpu) -> dict[str, Any]:
+    """What stays the same of a device; who else computes on it is not for records that are published."""
+    return {
+        "place": gpu.place,
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "memory_mib": gpu.memory_mib,
+        "compute_capability": list(gpu.compute_capability),
+        "mig": gpu.mig,
+    }
 
 
 def core_speed() -> float:

@@ -15,10 +15,12 @@ Not covered: images, and how many containers a machine bears at once.
 import contextlib
 import logging
 import os
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -39,6 +41,8 @@ REMOVAL_TIMEOUT_S = 120.0
 """Longest time in which not one removal that is under way gets done; what is left then is found by its labels."""
 USER_ATTEMPTS = 20
 StepBody = Callable[[ContainerSpec, ContainerPlace], dict[str, Any]]
+_NO_DEVICE = re.compile(r"device driver|CDI device|nvidia-container-cli|libnvidia-ml|unknown device", re.IGNORECASE)
+"""In what Docker says that lacks the toolkit, the driver or the device."""
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +72,8 @@ class DockerSandbox:
         self._engine = engine
         self._step_body = step_body
         self._separation = Separation(engine, runtime, own_trees=own_trees)
-        self._cores = engine.info().cpus
+        machine = engine.info()
+        self._cores, self._cdi_devices = machine.cpus, machine.cdi_devices
         self._removals = ThreadPoolExecutor(max_workers=HANDS, thread_name_prefix="container-removal")
         self._lock = threading.Lock()
         self._live: dict[DockerStep, ContainerSpec] = {}
@@ -115,10 +120,10 @@ class DockerSandbox:
         made: list[str] = []
         streams: list[Attachment] = []
         with contextlib.ExitStack() as stack:
-            place = ContainerPlace(name, threads)
+            place = ContainerPlace(name, threads, cdi_devices=self._cdi_devices)
             if uid is not None:
                 files = stack.enter_context(own_kernel_files(spec))
-                place, spec = ContainerPlace(name, threads, uid, files), with_own_files(spec, files)
+                place, spec = replace(place, uid=uid, kernel_files=files), with_own_files(spec, files)
             self._engine.create_volume(name, hardening.workspace_options(spec.limits, spec.role, place), labels)
             if spec.socket_volume is not None:  # the first of those who meet makes it; the run's sweep removes it
                 self._engine.create_volume(spec.socket_volume, hardening.socket_volume_options(), labels)
@@ -295,5 +300,10 @@ def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | N
         return PrerequisiteError(
             f"Docker cannot grant {spec.limits.open_files} open files: its own hard limit is lower.",
             hint="raise LimitNOFILE of docker.service",
+        )
+    if isinstance(error, SandboxError) and spec.limits.gpu_uuid is not None and _NO_DEVICE.search(error.message):
+        return PrerequisiteError(
+            f"Docker cannot give a container the GPU {spec.limits.gpu_uuid}: {error.message}",
+            hint="install the NVIDIA container toolkit, restart Docker, then: aira-bench doctor",
         )
     return None

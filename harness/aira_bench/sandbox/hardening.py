@@ -9,6 +9,7 @@ Not covered: whether the engine enforces what it is told. `aira_bench.sandbox.pr
 """
 
 import os
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,12 @@ READER_MEMORY_MIB = 64
 READER_PIDS = 16
 HOME = "/tmp/home"
 CACHE = "/tmp/cache"
+WORKSPACE_CACHE = f"{WORKSPACE}/.cache"
+"""Of untrusted containers: what compilers keep there is as large as a step may make it, and goes with the step."""
+CDI_KIND = "nvidia.com/gpu"
+"""What names of devices begin with in the engine's list of container devices (CDI)."""
+NO_DEVICE = "void"
+"""To the hook and the runtime of NVIDIA's toolkit: nothing for this container, whatever its image asks for."""
 PASSED_ON = ("PATH", "HOSTNAME", "LD_LIBRARY_PATH")
 """Set by the engine or the image, and let through to the command."""
 _MIB = 2**20
@@ -60,6 +67,8 @@ class ContainerPlace:
     """User and group of an untrusted container; no two that live at the same time have the same."""
     kernel_files: Path | None = None
     """Its files in place of the kernel's (`aira_bench.sandbox.kernel_files`); None leaves the kernel's own."""
+    cdi_devices: Container[str] = ()
+    """Full names of the devices that the engine gives by their container device interface."""
 
 
 def is_trusted(role: Role) -> bool:
@@ -107,6 +116,47 @@ def labels(run_id: str, role: Role) -> dict[str, str]:
     return {RUN_LABEL: run_id, ROLE_LABEL: role, OWNER_LABEL: this_process()}
 
 
+def device_variables(gpu_uuid: str | None) -> dict[str, str]:
+    """Return the variables in which NVIDIA's container toolkit reads which device a container gets, if any.
+
+    Images based on CUDA's ask for all devices, and where the toolkit's runtime is the engine's own it obeys them.
+    """
+    return {
+        "NVIDIA_VISIBLE_DEVICES": NO_DEVICE if gpu_uuid is None else gpu_uuid,
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+    }
+
+
+def device_request(gpu_uuid: str, cdi_devices: Container[str]) -> dict[str, Any]:
+    """Return how the engine is asked for one device: by its container device interface where it lists the device there.
+
+    A device that the toolkit's hook has added is lost to a running container when systemd reloads its units; one that
+    the engine itself has added stays.
+    """
+    name = f"{CDI_KIND}={gpu_uuid}"
+    if name in cdi_devices:
+        return {"Driver": "cdi", "DeviceIDs": [name]}
+    return {"DeviceIDs": [gpu_uuid], "Capabilities": [["gpu", "compute", "utility"]]}
+
+
+def _caches(role: Role) -> dict[str, str]:
+    """Where libraries keep what they made: with the step's files for code that is not trusted, else in /tmp.
+
+    Both are one container's own, so no judge reads what an agent's code has compiled.
+    """
+    cache = CACHE if is_trusted(role) else WORKSPACE_CACHE
+    return {
+        "XDG_CACHE_HOME": cache,
+        "MPLCONFIGDIR": f"{cache}/matplotlib",
+        "NUMBA_CACHE_DIR": f"{cache}/numba",
+        "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
+        "TORCH_EXTENSIONS_DIR": f"{cache}/torch_extensions",
+        "TRITON_CACHE_DIR": f"{cache}/triton",
+        "CUDA_CACHE_PATH": f"{cache}/cuda",
+        "HF_HOME": f"{cache}/huggingface",
+    } | ({"JAX_COMPILATION_CACHE_DIR": f"{cache}/xla"} if role == "agent" else {})
+
+
 def environment(spec: ContainerSpec, threads: int) -> dict[str, str]:
     """Return the whole environment of a command but for `PASSED_ON`.
 
@@ -126,17 +176,13 @@ def environment(spec: ContainerSpec, threads: int) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
-        "XDG_CACHE_HOME": CACHE,
-        "MPLCONFIGDIR": f"{CACHE}/matplotlib",
-        "NUMBA_CACHE_DIR": f"{CACHE}/numba",
-        "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",
-        "TRITON_CACHE_DIR": f"{CACHE}/triton",
-        "HF_HOME": f"{CACHE}/huggingface",
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         # Data folders are read-only: datasets of up to half the memory are worked on there, not in files beside them.
         "HF_DATASETS_IN_MEMORY_MAX_SIZE": str(spec.limits.memory_mib << 19),
+        **_caches(spec.role),
+        **device_variables(spec.limits.gpu_uuid),
     }
     if clash := sorted({*fixed, *PASSED_ON} & set(spec.environment)):
         raise SandboxError(f"The environment of a container is fixed; {', '.join(clash)} cannot be set.")
@@ -180,9 +226,7 @@ def step_body(spec: ContainerSpec, place: ContainerPlace) -> dict[str, Any]:
     if limits.cpus is not None:
         host["CpusetCpus"] = ",".join(str(core) for core in limits.cpus)
     if limits.gpu_uuid is not None:
-        host["DeviceRequests"] = [
-            {"DeviceIDs": [limits.gpu_uuid], "Capabilities": [["gpu", "compute", "utility"]]},
-        ]
+        host["DeviceRequests"] = [device_request(limits.gpu_uuid, place.cdi_devices)]
     if not is_trusted(spec.role):
         _hide_the_kernel(host, spec, place)
     return body
@@ -243,6 +287,7 @@ def bare_body(
         "Cmd": [],
         "User": user,
         "Labels": labels,
+        "Env": [f"{name}={value}" for name, value in device_variables(None).items()],
         "OpenStdin": True,
         "StdinOnce": True,
         "AttachStdin": True,

@@ -92,6 +92,7 @@ def _file_systems(facts: Mapping[str, Any]) -> Iterator[ProbeCheck]:
         options = set(facts["mounts"].get(folder, []))
         yield _equal(f"{folder} mounted nosuid, nodev", sorted(options & {"nosuid", "nodev"}), ["nodev", "nosuid"])
     yield _equal("sockets and hidden folders in sight", facts["present"], [])
+    yield _equal("devices of GPUs in sight", facts["devices"], [])
 
 
 def _trees(facts: Mapping[str, Any], inspected: Mapping[str, Any]) -> Iterator[ProbeCheck]:
@@ -156,6 +157,10 @@ def _settings(inspected: Mapping[str, Any], spec: ContainerSpec) -> Iterator[Pro
     yield _equal("engine's CapDrop", host["CapDrop"], ["ALL"])
     for name in ("CapAdd", "Devices", "DeviceCgroupRules", "DeviceRequests", "GroupAdd", "VolumesFrom"):
         yield _equal(f"engine's {name}", host.get(name) or [], [])
+    # The hook of NVIDIA's toolkit reads these, of an image that asks for devices too, before anything inside runs.
+    variables = dict(line.split("=", 1) for line in inspected["Config"]["Env"])
+    for name, value in hardening.device_variables(None).items():
+        yield _equal(f"engine's {name}", variables.get(name), value)
     yield _equal("engine's restarts", host["RestartPolicy"]["Name"] or "no", "no")
     yield _equal("engine's Privileged", host["Privileged"], False)
     for name in ("PidMode", "UTSMode", "UsernsMode"):

@@ -194,6 +194,7 @@ class OwnTrees:
             "AttachStdout": False,
             "AttachStderr": False,
             "Labels": {hardening.OWNER_LABEL: this_process()},
+            "Env": [f"{name}={value}" for name, value in hardening.device_variables(None).items()],
             "HostConfig": {"NetworkMode": "none", "ReadonlyRootfs": True, "CapDrop": ["ALL"], "Mounts": []},
         }
         dress(body, found)

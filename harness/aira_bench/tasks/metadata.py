@@ -26,6 +26,7 @@ from aira_bench.errors import TaskError, UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import find_extension, is_reference
 from aira_bench.requirement import read_requirement
+from aira_bench.sandbox.sandbox import Limits
 from aira_bench.tasks.folder_check import read_text
 from aira_bench.tasks.plain_yaml import read_plain_yaml
 from aira_contract.containers import DATA, HIDDEN, LOGS, TASK
@@ -191,9 +192,25 @@ class Profile(_Schema):
     prepare_timeout_s: Seconds = 14400
     """For each of the two preparing scripts; it only has to end what hangs."""
     memory_mib: Mib = 8192
+    """Of processes; what the next three may hold is granted on top."""
     workspace_mib: Mib = 2048
+    shm_mib: Mib = 1024
+    """Of /dev/shm, through which workers of a DataLoader hand batches over: 8 that were two batches of 38.5 MiB ahead
+    held 654 MiB there, and 64 MiB, the engine's own default, ended them."""
+    tmp_mib: Mib = 1024
+    """Of /tmp, where assemblers and linkers of kernels work."""
+    pids: Annotated[int, Field(ge=64, le=1 << 20)] = 8192
+    """Processes and threads. A worker of a DataLoader took 4, or 6 where it was spawned; libraries start as many
+    compiling workers, and threads in each process, as there are cores, and CUDA some in each."""
     fit: FitClock | None = None
     """For artifacts of kind `script`."""
+
+    def limits(self, cpus: tuple[int, ...] | None = None, gpu_uuid: str | None = None) -> Limits:
+        """Return the caps of this profile's containers on some cores, and a device."""
+        return Limits(
+            memory_mib=self.memory_mib, workspace_mib=self.workspace_mib, shm_mib=self.shm_mib, tmp_mib=self.tmp_mib,
+            pids=self.pids, cpus=cpus, gpu_uuid=gpu_uuid,
+        )  # fmt: skip
 
     @model_validator(mode="after")
     def _a_script_has_the_time_it_is_told_of(self) -> "Profile":

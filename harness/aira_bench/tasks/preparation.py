@@ -20,7 +20,7 @@ from aira_bench.errors import PrerequisiteError, TaskError, UsageError
 from aira_bench.hidden_keys import HiddenKey
 from aira_bench.output import last_line
 from aira_bench.sandbox.hardening import TRUSTED_UID
-from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Mount, Sandbox
+from aira_bench.sandbox.sandbox import ContainerSpec, Mount, Sandbox
 from aira_bench.tasks.data_source import DataSource, RawData
 from aira_bench.tasks.folder_check import IGNORED, check_folder
 from aira_bench.tasks.store import TaskData, hash_tree
@@ -170,7 +170,7 @@ def half_spec(
         image=image,
         role="prepare",
         run_id=f"prepare-{run_id}",
-        limits=Limits(memory_mib=task.profile(profile).memory_mib, gpu_uuid=gpu_uuid if trains else None),
+        limits=task.profile(profile).limits(gpu_uuid=gpu_uuid if trains else None),
         mounts=(
             Mount(staging / "task", TASK),
             *raw.mounts,

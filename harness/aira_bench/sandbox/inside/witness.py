@@ -30,6 +30,8 @@ COUNTERS = (
     "/sys/module", "/sys/devices/system/node", "/sys/devices/system/cpu/cpu0/cpuidle",
 )  # fmt: skip
 """What all containers of a machine count together; untrusted ones see none of it."""
+DEVICES = ("nvidia", "dri", "kfd", "dxg")
+"""What the names of GPUs' files in /dev begin with. The probe's container gets none."""
 PATHS = (
     "/var/run/docker.sock",
     "/run/docker.sock",
@@ -285,6 +287,7 @@ def witness(workspace_mib: int, tmp_mib: int, shm_mib: int, pids: int, memory_mi
         "root_read_only": bool(os.statvfs("/").f_flag & os.ST_RDONLY),
         "mounts": mount_options(),
         "present": [path for path in PATHS if os.path.lexists(path)],
+        "devices": sorted(name for name in os.listdir("/dev") if name.startswith(DEVICES)),  # noqa: PTH208
         "limits": {
             "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
             "core": resource.getrlimit(resource.RLIMIT_CORE),

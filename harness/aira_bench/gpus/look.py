@@ -1,0 +1,60 @@
+"""Looks at the machine's devices from outside the driver: a process of its own asks, and has so long to answer.
+
+Not covered: what is asked (`nvml`).
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from aira_bench.gpus.gpu import Gpu, GpuProcess, Gpus
+
+TIMEOUT_S = 30.0
+"""A driver that nothing keeps awake takes some seconds to begin on a machine with eight GPUs."""
+_GRACE_S = 1.0
+_MOST_CHARS = 200
+_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "FAKE_NVML")
+"""Of the environment; keys are not among it. The last one is read by the driver that tests bring."""
+_ASK_IT = "nvidia-smi"
+
+
+def look_at_gpus(system: Path = Path("/"), timeout_s: float = TIMEOUT_S) -> Gpus:
+    """Return what the NVIDIA driver says of this machine's devices at this moment; it takes a tenth of a second.
+
+    Args:
+        system: where `sys` and `proc` are found.
+        timeout_s: how long the driver may take; one that hangs is broken.
+    """
+    asking = subprocess.Popen(
+        [sys.executable, "-P", "-m", "aira_bench.gpus.nvml", str(system)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={name: os.environ[name] for name in _HANDED_ON if name in os.environ},
+    )  # fmt: skip
+    try:
+        said, complaint = asking.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        asking.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel it does not die, and is left alone
+            asking.communicate(timeout=_GRACE_S)
+        return Gpus("broken", (), f"the NVIDIA driver did not answer in {timeout_s:g} s", "sudo reboot")
+    if asking.returncode < 0:
+        signal = -asking.returncode
+        return Gpus("broken", (), f"the NVIDIA driver's library ended its process with signal {signal}", _ASK_IT)
+    if asking.returncode != 0:
+        last = (complaint.strip().splitlines() or ["nothing was said"])[-1]
+        return Gpus("broken", (), f"what the NVIDIA driver says was not understood: {last[:_MOST_CHARS]}", _ASK_IT)
+    return _gpus(json.loads(said))
+
+
+def _gpus(said: dict[str, Any]) -> Gpus:
+    return Gpus(**said | {"devices": tuple(map(_gpu, said["devices"])), "lost": tuple(said["lost"])})
+
+
+def _gpu(said: dict[str, Any]) -> Gpu:
+    processes = tuple(GpuProcess(**each) for each in said["processes"])
+    major, minor = said["compute_capability"]
+    return Gpu(**said | {"processes": processes, "compute_capability": (major, minor)})

@@ -1,0 +1,222 @@
+"""Asks the NVIDIA driver's library for all devices and writes them to stdout as JSON: a process of its own.
+
+NVML is the driver's own interface, the one that `nvidia-smi` uses: `libnvidia-ml.so.1`, through NVIDIA's binding
+`pynvml`. A broken driver hangs in it or crashes whoever calls it, so nobody does in the process of a run; `look` reads
+this.
+
+Not covered: choosing among devices, and what they do while a run goes on.
+"""
+
+import json
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from aira_bench.gpus.gpu import Gpu, GpuProcess, Gpus
+
+_NVIDIA = "0x10de"
+_DISPLAY_CLASSES = ("0x0300", "0x0302")
+"""PCI classes of NVIDIA's GPUs: VGA controllers, and 3D controllers without a display."""
+_CONTAINER = re.compile(r"[0-9a-f]{64}")
+_DMESG = "sudo dmesg | grep -iE 'nvrm|xid'"
+
+
+def read_gpus(system: Path = Path("/")) -> Gpus:
+    """Return what the driver says of this machine's devices.
+
+    Args:
+        system: where `sys` and `proc` are found.
+    """
+    import pynvml
+
+    cards = _pci_cards(system)
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return _without_devices(error, cards, system)
+    try:
+        return _read(cards, system)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _read(cards: list[str], system: Path) -> Gpus:
+    import pynvml
+
+    driver, cuda = str(pynvml.nvmlSystemGetDriverVersion()), _or_none(pynvml.nvmlSystemGetCudaDriverVersion)
+    devices: list[Gpu] = []
+    lost: list[str] = []
+    index = 0
+    for number in range(pynvml.nvmlDeviceGetCount()):
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+            devices += _devices(handle, index, system)
+        except pynvml.NVMLError as error:
+            if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
+                continue  # another job's, under a scheduler; CUDA leaves its number out, too
+            lost.append(f"GPU {index}: {_words(error)}")
+        index += 1
+    version = f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else ""
+    if devices:
+        return Gpus("seen", tuple(devices), driver=driver, cuda=version, lost=tuple(lost))
+    if lost:
+        return Gpus(
+            "broken", (), f"the driver ({driver}) reaches none of its devices: {'; '.join(lost)}", _DMESG, driver
+        )
+    if cards:
+        return Gpus(
+            "broken", (), f"the driver ({driver}) lists no device, and PCI lists {', '.join(cards)}", _DMESG, driver
+        )
+    return Gpus("none", (), f"the driver ({driver}) lists no device", "lspci | grep -i nvidia", driver)
+
+
+def _devices(handle: object, index: int, system: Path) -> list[Gpu]:
+    """A GPU; or, where MIG divides it, its instances, which are all that can be computed on."""
+    import pynvml
+
+    mode = _or_none(lambda: pynvml.nvmlDeviceGetMigMode(handle))
+    fault, mend = _fault(handle)
+    if not mode or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
+        return [_gpu(handle, handle, index, system, fault, mend)]
+    instances: list[Gpu] = []
+    for number in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            part = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+        except pynvml.NVMLError as error:
+            if error.value == pynvml.NVML_ERROR_NOT_FOUND:
+                continue  # a number that no instance has
+            raise
+        instances.append(_gpu(part, handle, index, system, fault, mend, mig=True, instance=len(instances)))
+    if not instances:
+        empty = "MIG is on and no instance was made"
+        create = f"sudo nvidia-smi mig -i {index} -cgi 0 -C; or sudo nvidia-smi -i {index} -mig 0"
+        return [_gpu(handle, handle, index, system, empty, create)]
+    return instances
+
+
+def _gpu(
+    handle: object,
+    whole: object,
+    index: int,
+    system: Path,
+    fault: str,
+    mend: str,
+    *,
+    mig: bool = False,
+    instance: int = 0,
+) -> Gpu:
+    import pynvml
+
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(whole)
+    return Gpu(
+        index=index,
+        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        memory_mib=int(memory.total) >> 20,
+        free_mib=int(memory.free) >> 20,
+        compute_capability=(int(major), int(minor)),
+        mig=mig,
+        instance=instance,
+        processes=_processes(handle, system),
+        fault=fault,
+        mend=mend,
+    )
+
+
+def _fault(handle: object) -> tuple[str, str]:
+    """Why nothing should run on a GPU, and what to do about it; empty texts for a sound one."""
+    import pynvml
+
+    if _or_none(lambda: pynvml.nvmlDeviceGetComputeMode(handle)) == pynvml.NVML_COMPUTEMODE_PROHIBITED:
+        return "its compute mode is Prohibited", "sudo nvidia-smi -c DEFAULT"
+    rows = _or_none(lambda: pynvml.nvmlDeviceGetRemappedRows(handle))
+    if rows and rows[3]:
+        return "rows of its memory could not be remapped: it is to be replaced", "nvidia-smi -q -d ROW_REMAPPER"
+    ecc = _or_none(lambda: pynvml.nvmlDeviceGetEccMode(handle))
+    uncorrected, volatile = pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
+    if ecc and ecc[0] == pynvml.NVML_FEATURE_ENABLED:
+        errors = _or_none(lambda: pynvml.nvmlDeviceGetTotalEccErrors(handle, uncorrected, volatile))
+        if errors:
+            return f"{errors} memory errors that ECC could not correct since it was last reset", "sudo nvidia-smi -r"
+    if rows and rows[2]:
+        return "rows of its memory wait to be remapped", "sudo nvidia-smi -r"
+    return "", ""
+
+
+def _processes(handle: object, system: Path) -> tuple[GpuProcess, ...]:
+    import pynvml
+
+    found = _or_none(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
+    return tuple(_process(int(each.pid), int(each.usedGpuMemory or 0) >> 20, system / "proc") for each in found)
+
+
+def _process(pid: int, memory_mib: int, proc: Path) -> GpuProcess:
+    container = _CONTAINER.search(_text(proc / str(pid) / "cgroup"))
+    return GpuProcess(pid, _text(proc / str(pid) / "comm").strip(), memory_mib, container[0] if container else None)
+
+
+def _without_devices(error: Any, cards: list[str], system: Path) -> Gpus:  # noqa: ANN401  (pynvml has no types)
+    """What it means that NVML cannot be begun: nothing NVIDIA here, or something that does not work."""
+    import pynvml
+
+    if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        if cards:
+            return Gpus("broken", (), f"PCI lists {', '.join(cards)}, and no NVIDIA driver is installed",
+                        "install the NVIDIA driver, such as sudo apt-get install nvidia-driver-580-server")  # fmt: skip
+        return Gpus(
+            "none", (), "no NVIDIA driver (no libnvidia-ml.so.1) and no NVIDIA device on PCI", "lspci | grep -i nvidia"
+        )
+    if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
+        if cards:
+            return Gpus("broken", (), "the NVIDIA driver is installed and its kernel module is not loaded",
+                        "sudo modprobe nvidia; if that fails, sudo dkms status")  # fmt: skip
+        return Gpus(
+            "none", (), "an NVIDIA driver is installed, and PCI lists no NVIDIA device", "lspci | grep -i nvidia"
+        )
+    if error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
+        loaded = re.search(r"Kernel Module\D*([0-9.]+)", _text(system / "proc/driver/nvidia/version"))
+        of = f" (the module is {loaded[1]})" if loaded else ""
+        return Gpus("broken", (), f"the driver's library and its kernel module are of two versions{of}, as after an "
+                    "update", "sudo reboot")  # fmt: skip
+    if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
+        return Gpus("broken", (), "this user may not use the NVIDIA driver", "ls -l /dev/nvidiactl")
+    return Gpus("broken", (), f"the NVIDIA driver does not begin: {_words(error)}", _DMESG)
+
+
+def _pci_cards(system: Path) -> list[str]:
+    """PCI addresses of NVIDIA GPUs, whatever drives them."""
+    found = []
+    for card in sorted((system / "sys/bus/pci/devices").glob("*")):
+        if _text(card / "vendor").strip() == _NVIDIA and _text(card / "class").startswith(_DISPLAY_CLASSES):
+            found.append(card.name)
+    return found
+
+
+def _or_none(ask: Any) -> Any:  # noqa: ANN401  (pynvml has no types)
+    """What a question that not every device or driver understands is answered; None where it is not."""
+    import pynvml
+
+    try:
+        return ask()
+    except pynvml.NVMLError as error:
+        if error.value in (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED):
+            raise
+        return None
+
+
+def _words(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(read_gpus(Path(sys.argv[1])))))
