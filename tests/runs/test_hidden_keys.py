@@ -134,7 +134,7 @@ def test_a_machines_default_is_used_and_a_tasks_that_knows_no_keys_is_left_alone
     _, made = key(host.paths.keys, "hidden.key")
     assert machine_hidden_key(host.paths) == made
     assert resolve(request(), host.paths, host.world).hidden_key == made
-    parity = find_task(str(Path(__file__).parents[1] / "folders" / "ParityAccuracy"))
+    parity = find_task(str(Path(__file__).parents[1] / "folders" / "ParityClassificationAccuracy"))
     assert hidden_key_for(parity, None, host.paths) is None
     with pytest.raises(UsageError, match="derives its hidden data from no key"):
         hidden_key_for(parity, str(host.paths.keys / "hidden.key"), host.paths)

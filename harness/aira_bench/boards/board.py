@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aira_bench.boards.replicates import SeedResult, seed_result
-from aira_bench.boards.rows import Entry, LeftOut, Row, paired_with, row_of
+from aira_bench.boards.rows import Entry, ExcludedRun, Row, paired_with, row_of
 from aira_bench.boards.telling import tell_apart
 from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.record.conditions import PUBLIC_SEEDS, Comparable, comparable_with, conditions_of
@@ -167,7 +167,7 @@ def _table(place: _Place, entries: Mapping[Entry, _Found], unseen: Mapping[_Begu
     rows = []
     for entry, found in entries.items():
         begun = {seed: unseen.get((conditions, _by_manifest(entry), seed), 0) for seed in found.results}
-        left_out = (LeftOut(run, why) for run, why in sorted(found.left_out.items()))
+        left_out = (ExcludedRun(run, why) for run, why in sorted(found.left_out.items()))
         rows.append(row_of(entry, found.results, begun, left_out))
     sign = 1.0 if section.lower_is_better else -1.0
     rows.sort(key=lambda row: (row.test is None, sign * row.test.mean if row.test else 0.0, str(row.entry)))

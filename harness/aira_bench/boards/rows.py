@@ -41,7 +41,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class ExcludedRun:
     """A run that the board's user left out, and why."""
 
     run: str
@@ -67,7 +67,7 @@ class Row:
     """How many runs began each seed, those read and those that this machine recorded."""
     runs_not_shown: int
     """How many of them were recorded here, but not read: deleted, elsewhere, or not asked for."""
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[ExcludedRun, ...] = ()
     """Runs of this experiment that are in no figure, by the user's wish."""
     differs_in: str = ""
     """What tells the row from those that look like it, in as few words as can be; empty where none does."""
@@ -190,7 +190,7 @@ def row_of(
     entry: Entry,
     runs: Mapping[int, list[SeedResult]],
     unseen: Mapping[int, int],
-    left_out: Iterable[LeftOut] = (),
+    left_out: Iterable[ExcludedRun] = (),
 ) -> Row:
     """Make the row of an entry.
 

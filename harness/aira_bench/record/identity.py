@@ -108,7 +108,7 @@ class Identity:
 
     @property
     def facts(self) -> dict[str, str]:
-        """All of them by name."""
+        """All facts, planned and found, by name."""
         return dict((*self.planned, *self.found))
 
 
