@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.runs.leases import FOLDER_VARIABLE, Leases, Place, Wanted, deal, lease_folder, leased
-from aira_bench.waiting import Stopped, Waits
+from aira_bench.waiting import Stopped, WaitReason, Waits
 
 counts = st.integers(1, 12)
 
@@ -75,8 +75,12 @@ def test_a_run_takes_what_others_left_and_says_so(tmp_path: Path) -> None:
 def test_a_run_without_a_slot_waits_says_so_and_stops_when_told(tmp_path: Path) -> None:
     said: list[str] = []
     stop = threading.Event()
-    waits = Waits(stop, lambda _, text: said.append(text))
-    threading.Timer(0.3, stop.set).start()
+
+    def told(reason: WaitReason, text: str) -> None:
+        said.append(text)
+        threading.Timer(0.3, stop.set).start()
+
+    waits = Waits(stop, told)
     late = leased(Wanted([1, 2], 1), waits, said.append, folder=tmp_path / "leases")
     with hold(tmp_path / "leases", Wanted([0, 1], 1)), pytest.raises(Stopped):
         late.__enter__()
@@ -126,7 +130,7 @@ def test_many_processes_some_of_them_killed_never_share_a_core(tmp_path: Path) -
         process.send_signal(signal.SIGKILL)
         time.sleep(0.1)
     for process in running:
-        assert process.wait(60) in (0, -signal.SIGKILL)
+        assert process.wait(240) in (0, -signal.SIGKILL)
     uses = 0
     for core in range(3):
         log = tmp_path / f"use-{core}"

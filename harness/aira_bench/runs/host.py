@@ -27,6 +27,7 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
 from aira_bench.runs.descriptors import require_descriptors
+from aira_bench.runs.device_probe import probe_free_device
 from aira_bench.runs.leases import Place, Wanted
 from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
@@ -113,7 +114,8 @@ def stand(
     if record is not None:
         require_no_weaker(record.folder, record.manifest, isolation)
     note("probing the sandbox")
-    checks = require_isolation(host.sandbox, image_names(prepared.images)[probed])
+    gpus = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, found.plan.profile) else []
+    checks = require_isolation(host.sandbox, image_names(prepared.images)[probed], gpus, note)
     return Ground(prepared.task, prepared.data, prepared.images, isolation, checks)
 
 
@@ -211,13 +213,17 @@ def require_no_weaker(folder: RunFolder, manifest: Manifest, found: dict[Role, I
         )
 
 
-def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
-    """Probe the sandbox with an image; the record of its checks.
+def require_isolation(
+    sandbox: Sandbox, image: str, gpus: Sequence[str] = (), note: Note = lambda text: None
+) -> dict[str, bool]:
+    """Probe the sandbox with an image, and with one of the devices that containers get; the record of its checks.
 
     Raises:
         PrerequisiteError: one of them fails.
     """
     checks = probe_all(sandbox, image)
+    if gpus:
+        checks += probe_free_device(sandbox, image, gpus, note)
     broken = [check for check in checks if not check.ok]
     if broken:
         first = broken[0]
