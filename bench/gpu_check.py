@@ -110,8 +110,9 @@ def run_stages(stages: list[str], out: Path, limit_s: float, *, toy: bool) -> No
     """
     for kind in STOPPING:
         signal.signal(kind, _stop)
-    for file in [*out.glob("*.json"), *out.glob("*.log"), out / TABLE]:
-        file.unlink(missing_ok=True)
+    for name in (MACHINE, TABLE, *STAGES):
+        for file in [*out.glob(f"{name}.*"), *out.glob(f".{name}.*"), out / name]:
+            file.unlink(missing_ok=True)
     write_json(out / MACHINE, machine())
     end_s = time.monotonic() + limit_s
     for stage in stages:

@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif trick == "garbage":
             self.wfile.write(b"\x00\x01 not http\r\n\r\n")
         elif trick == "silence":
-            time.sleep(2.0)
+            time.sleep(20.0)
         else:
             return False
         return True

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from aira_bench.agents.llm.model_sources import recorded_exchanges
+from eventually import stretched
 from llm.wire_server import Reply, WireRequest, WireServer
 from place import Place
 from small_mad import small_mad
@@ -156,7 +157,7 @@ def test_a_run_killed_in_a_call_asks_for_nothing_twice(place: Place) -> None:
 def test_without_a_key_a_run_stops_at_once_and_says_what_to_do(place: Place) -> None:
     started_s = time.monotonic()
     done = place.call("run", "--agent", "gemini3pro", *search(place), status=3)
-    assert time.monotonic() - started_s < 5, "a smoke check; under a second on an idle machine"
+    assert time.monotonic() - started_s < stretched(5), "a smoke check; under a second on an idle machine"
     (line,) = done.stderr.strip().splitlines()
     for part in ("GEMINI_API_KEY", "--agent evolution", "replay:"):
         assert part in line

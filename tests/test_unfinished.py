@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -109,10 +110,11 @@ def test_a_staging_folder_that_failed_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_one_at_a_time_and_the_lock_leaves_with_the_last(tmp_path: Path) -> None:
-    inside, most, waited = 0, 0, []
+    inside, most, waited, together = 0, 0, [], threading.Barrier(8)
 
     def work(number: int) -> None:
         nonlocal inside, most
+        together.wait()
         with only_one(tmp_path / ".lock", lambda: waited.append(number)):
             inside += 1
             most = max(most, inside)

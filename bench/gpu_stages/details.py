@@ -18,10 +18,14 @@ from aira_evaluator.compose.training.cuda_graphs import GraphedSteps
 from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.examples import Corpus
 from aira_evaluator.compose.training.schedule import run_epochs
+from aira_kernels.layers import LAYERS
+from aira_kernels.mamba2 import Mamba2
+from aira_kernels.sizes import BlockSizes
 from gpu_stages.mad import CANDIDATES, candidate_s, profile_of
 from gpu_stages.record import Record, device, synchronize
 
 REPLAYED_EPOCHS = 10
+TRACED = BlockSizes(width=32, attention_head_dim=16, mamba_state=16)
 
 
 def run(record: Record) -> None:
@@ -35,8 +39,31 @@ def run(record: Record) -> None:
             record.attempt(f"{name}, replays", lambda name=name: _replays(record, name, profile, train))
     for name in CANDIDATES:
         candidate_s(record, name, "in a warm process", profile, train, test)
+    for symbol in ("M", "mA", "Mb"):
+        record.attempt(f"traced {symbol}", lambda symbol=symbol: _traced(record, symbol))
     for name in CANDIDATES if device().type == "cuda" else ():
         record.attempt(f"{name}, compiled", lambda name=name: _compiled(record, name, profile, train, test))
+
+
+def _traced(record: Record, symbol: str) -> None:
+    """How far gradients of a traced reference block, and of what is inside, are from eager ones: torch 2.11 erred."""
+    generator = torch.Generator().manual_seed(0)
+    layer = LAYERS[symbol].searched(TRACED, generator=generator, backend="reference").to(device())
+    x = torch.randn(2, 40, TRACED.width, generator=generator).to(device())
+    parts: list[tuple[str, torch.nn.Module, torch.Tensor]] = [(f"{symbol}, reference backend", layer, x)]
+    if isinstance(layer, Mamba2):
+        channels = torch.randn(2, 40, len(layer.convolution.bias_E), generator=generator).to(device())
+        parts.append(("its convolution alone", layer.convolution, channels))
+    for name, part, given in parts:
+        torch._dynamo.reset()
+        traced = torch.compile(part, fullgraph=True, dynamic=False, backend="aot_eager")
+        both = []
+        for function in (part, traced):
+            out = function(given)
+            direction = torch.linspace(-1, 1, out.numel(), device=out.device).view(out.shape)
+            both.append(torch.autograd.grad(out, list(part.parameters()), direction))
+        worst = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(*both, strict=True))
+        record.row(f"traced gradients of {name}: largest error", worst, bar="0.001", met=worst <= 1e-3)
 
 
 def _compiled(record: Record, name: str, profile: MadProfile, train: Corpus, test: Corpus) -> None:

@@ -11,6 +11,7 @@ import pytest
 from aira_bench.authoring.extension_check import check_extension, kind_of
 from aira_bench.authoring.findings import CheckFailed
 from aira_bench.authoring.time_cap import at_most
+from eventually import stretched
 
 SLEEPER = """
 import time
@@ -45,9 +46,9 @@ with time_cap.at_most(0.2, "a loop"):
 def test_an_extension_that_hangs_fails_its_check(tmp_path: Path, made: str, asked: str, told: str) -> None:
     (tmp_path / "mine.py").write_text(SLEEPER.format(made=made, asked=asked))
     started_s = time.monotonic()
-    with pytest.raises(CheckFailed, match=rf"{told}.* did not end within 0\.5 s"):
-        check_extension(f"{tmp_path / 'mine.py'}:Sleeper", "scaffold", "mad-2p", lambda finding: None, 0.5)
-    assert time.monotonic() - started_s < 20
+    with pytest.raises(CheckFailed, match=rf"{told}.* did not end within 2 s"):
+        check_extension(f"{tmp_path / 'mine.py'}:Sleeper", "scaffold", "mad-2p", lambda finding: None, 2.0)
+    assert time.monotonic() - started_s < stretched(20)
 
 
 def test_a_module_that_hangs_while_it_is_imported_does_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,9 +60,8 @@ def test_a_module_that_hangs_while_it_is_imported_does_too(tmp_path: Path, monke
 
 def test_what_ends_in_time_is_let_be_and_nothing_rings_later() -> None:
     before = signal.getsignal(signal.SIGALRM)
-    with at_most(0.3, "this"):
+    with at_most(30.0, "this"):
         pass
-    time.sleep(0.4)
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 

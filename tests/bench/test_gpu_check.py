@@ -19,7 +19,7 @@ SCRIPT = BENCH / "gpu_check.py"
 sys.path.insert(0, str(BENCH))
 
 from gpu_check import STAGES  # noqa: E402
-from gpu_stages import machine  # noqa: E402
+from gpu_stages import containers, machine  # noqa: E402
 from gpu_stages.files import read_json, table  # noqa: E402
 from gpu_stages.record import Record  # noqa: E402
 
@@ -92,8 +92,10 @@ def soon_gone(pid: int) -> bool:
     return gone(pid)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("stage", list(STAGES))
+@pytest.mark.parametrize(
+    ("stage", "how"),
+    [*((stage, how) for stage in STAGES for how in (signal.SIGKILL, signal.SIGTERM)), ("suite", signal.SIGHUP)],
+)
 def test_what_a_killed_check_has_found_is_whole(played: Path, tmp_path: Path, stage: str, how: signal.Signals) -> None:
     command = [sys.executable, str(played), "--out", str(tmp_path), "--toy", "--stages", stage]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
@@ -123,12 +125,16 @@ def test_every_stage_is_killed_at_its_limit_and_the_next_one_has_its_turn(
 ) -> None:
     monkeypatch.setenv("PLAYED_LIMIT_S", "0.4")  # five times as long for toys
     last = list(STAGES)[-1]
+    for name in ("mine.json", "mad.json", ".mad.json.123"):
+        (tmp_path / name).write_text("{}")
     finished = check(played, tmp_path, "--toy", "--limit", "100", "--stages", *STAGES)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("killed at its limit of 2 s") == 2 * len(STAGES), "said at once, and in the table"
     for stage in STAGES:
         assert soon_gone(json.loads((tmp_path / f"{stage}.json").read_text())["details"]["its own"])
     assert "Not measured" not in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "mine.json").exists(), "what the check has not written, it leaves alone"
+    assert not (tmp_path / ".mad.json.123").exists()
     finished = check(played, tmp_path, "--toy", "--limit", "2.5", "--stages", last, "suite")
     shown = (tmp_path / "table.md").read_text()
     assert "### suite\n\nEnded before it began: no time was left, 0 s." in shown
@@ -184,3 +190,38 @@ def test_a_device_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert said.startswith("NVIDIA H200, 143771 MiB (521 MiB used), driver 580.159.04, SM clock 1980 MHz of 1980 MHz")
     assert ("throttling unknown" if old else "throttling 0x0000000000000004") in said
     assert ("ECC unknown" if old else "ECC Enabled (uncorrected errors: 0), MIG Disabled") in said
+
+
+@pytest.mark.parametrize("docker", [True, False])
+def test_doctor_and_a_step_of_every_role_are_for_machines_with_docker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker: bool
+) -> None:
+    """Both commands played; that a run takes these options, `--print-config` of the real one says."""
+    ours = tmp_path / ".venv" / "bin" / "aira-bench"
+    ours.parent.mkdir(parents=True)
+    for place, program in ((tmp_path / "docker", f"exit {0 if docker else 1}"), (ours, 'echo "$@"; [ "$1" = doctor ]')):
+        place.write_text(f"#!/bin/sh\n{program}\n")
+        place.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(containers, "ROOT", tmp_path)
+    record = Record(tmp_path / "containers.json", toy=False)
+    containers.run(record)
+    figures = {str(row["what"]): (row["figure"], row["met"]) for row in record.rows}
+    if not docker:
+        assert figures == {"Docker": ("does not answer here", None)}
+        return
+    assert figures["doctor: exit status"] == (0, True)
+    steps = {what: figure for what, figure in figures.items() if what.startswith("one step of ") and "status" in what}
+    assert len(steps) == 3
+    assert set(steps.values()) == {(1, False)}
+    for what, said in record.details.items():
+        if what != "doctor":
+            real = Path(sys.executable).with_name("aira-bench")
+            plan = subprocess.run(
+                [real, *str(said).split(), "--profile", "cpu", "--print-config"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert plan.returncode == 0, plan.stderr
+            assert json.loads(plan.stdout)

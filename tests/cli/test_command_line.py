@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aira_bench.cli.main import build_parser
+from eventually import stretched
 from generated_runs import manifest, write_run
 
 SAVED = Path(tempfile.gettempdir()) / f"aira-bench-test-{os.getpid()}"
@@ -163,4 +164,6 @@ def test_help_is_quick_enough_to_be_pleasant() -> None:
         start_s = time.perf_counter()
         aira_bench("--help")
         times_s.append(time.perf_counter() - start_s)
-    assert min(times_s) < 2.0, "a smoke check against accidental imports; the bar of 0.2 s is measured in bench/"
+    assert min(times_s) < stretched(2.0), (
+        "a smoke check against accidental imports; the bar of 0.2 s is measured in bench/"
+    )

@@ -91,11 +91,11 @@ def test_a_primitive_of_another_task_is_named() -> None:
 
 def test_hostile_input_of_the_largest_size_is_read_in_no_time() -> None:
     rows = (b"A " * 2040, b" " * 4080, b"mA," * 1360, b'"' * 4080, b"A" * 4080, b"-" * 4080, b"," * 4080)
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     for row in rows:
         with pytest.raises(SubmissionError):
             parse_submission(b"architecture\n" + row)
-    assert time.perf_counter() - started_s < 0.5
+    assert time.process_time() - started_s < 0.5
 
 
 def test_the_grammar_imports_no_torch() -> None:

@@ -19,9 +19,10 @@ from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.traced_module import TracedModule
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.gpus.use import GpuUse
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
-from aira_bench.sandbox.sandbox import ContainerSpec, EndReason, Limits, Role, Starved, StepLost
+from aira_bench.sandbox.sandbox import ContainerSpec, DeviceTaken, EndReason, Limits, Role, Starved, StepLost
 from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
@@ -513,6 +514,43 @@ def test_a_model_that_is_asked_in_vain_for_want_of_cores_is_no_lost_container(
     script.played.sandbox.fails = lost
     with pytest.raises(AskedInVain, match="Others kept the cores"):
         script.evaluate()
+
+
+HOT = GpuUse(9, 1410, 1980, 350.0, 700.0, 88, 9000, {"heat": 1.0}, ("heat",))
+
+
+def test_a_verdict_says_how_the_device_of_its_training_worked(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    script = loaded(Training(tmp_path / "script", ahead), lambda call: replace(HANDED, gpu=HOT))
+    verdict = script.evaluate()
+    assert isinstance(verdict, Scored)
+    assert verdict.gpu == HOT
+    failing = loaded(Training(tmp_path / "failing", ahead), lambda call: Done(exit_code=1, gpu=HOT))
+    refused = failing.evaluate()
+    assert isinstance(refused, Refused)
+    assert refused.gpu == HOT
+    module = Module(tmp_path / "module", ahead)
+    judge = module.played.sandbox.programs["judge"]
+    module.played.sandbox.programs = {
+        **module.played.sandbox.programs, "judge": lambda call: replace(judge(call), gpu=HOT)
+    }  # fmt: skip
+    assert module.evaluate().gpu == HOT
+
+
+def test_a_training_beside_another_process_on_its_device_is_neither_scored_nor_refused(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    def shared(call: Call) -> Done:
+        raise DeviceTaken("Others used the GPU of a container while it ran.")
+
+    script = loaded(Training(tmp_path, ahead), shared)
+    with pytest.raises(DeviceTaken, match="Others used the GPU"):
+        script.evaluate()
+    assert script.played.of("judge") == [], "no hidden text was shown"
+    served = Training(tmp_path / "served", ahead)
+    served.played.sandbox.failure = DeviceTaken("Others used the GPU.")
+    served.played.sandbox.fails = lost
+    with pytest.raises(AskedInVain, match="Others used the GPU"):
+        served.evaluate()
 
 
 def test_what_others_took_from_tracing_and_judging_is_none_of_the_evaluation_s_time(

@@ -39,6 +39,7 @@ from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SplitRows, 
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.handover.model_file import hand_over
 from aira_evaluator.text.tokenizer import BytePairTokenizer
+from eventually import stretched
 from shown_mounts import shown_mounts
 
 pytestmark = pytest.mark.docker
@@ -345,7 +346,7 @@ def test_a_script_that_fights_its_clock_its_sandbox_and_its_judge_gets_its_hones
     assert verdict.flags == ()
     assert verdict.details["claimed_less_trusted"] == pytest.approx(0.25 - true_bpb(hidden, "validation"), abs=1e-5)
     seconds = verdict.details["seconds"]
-    assert 4.0 <= seconds["fit"] < 12.0  # killed at the deadline, not before and not long after
+    assert 4.0 <= seconds["fit"] < stretched(12.0)  # killed at the deadline, not before and not long after
     assert 0 < seconds["start_up"] < seconds["until_handed_over"] + 0.1 < 4.1  # clocks are compared for each file
     assert not (place.folder / "verdict" / "handover" / HANDOVER_FILE).exists()
     printed = (place.folder / "verdict" / "handover" / "fit_stdout.txt").read_text()
@@ -357,7 +358,7 @@ def test_a_trainer_that_hides_hands_nothing_over_after_the_deadline(place: Place
     assert isinstance(verdict, Scored), verdict
     seconds = verdict.details["seconds"]
     assert 3.0 < seconds["until_handed_over"] <= seconds["fit"] + 0.5
-    assert 4.0 <= seconds["fit"] < 12.0
+    assert 4.0 <= seconds["fit"] < stretched(12.0)
 
 
 def test_a_predictor_that_stays_does_not_find_the_next_ones_socket(place: Place) -> None:

@@ -3,18 +3,21 @@
     make faults                                       all of them, and the table in docs/reliability.md
     python tests/faults/all_faults.py --sample 60     so many of each family, drawn by --draw
 
+With `--results FILE` each finding is kept as it comes, and the same command after it was cut off tries the rest alone.
+
 Exit status 0 if every disturbed run ended in the undisturbed tree and left nothing behind, 1 if not.
 
 Not covered: faults of the power supply: what the kernel has taken is taken to be on disk.
 """
 
 import argparse
+import contextlib
 import gc
-import json
 import os
 import platform
 import random
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -34,6 +37,7 @@ for _sdk in ("anthropic", "openai", "google.genai", "aira_bench.boards.board", "
 from faults import cases as catalog  # noqa: E402
 from faults.cases import CARDS, SEARCHER, Case, Finding, Scenario, try_case, undisturbed  # noqa: E402
 from faults.command import Place, Setting  # noqa: E402
+from faults.kept import Kept, Tried  # noqa: E402
 
 RESUMED_AT = ("write runs/run/seeds/0/journal.jsonl #2", "fsync runs/run/seeds/0/hidden/scores.jsonl #1")
 """Where a run is killed whose resume is then disturbed: in its first step, and late in its second."""
@@ -74,6 +78,7 @@ def build(scratch: Path, port: int) -> Catalog:
         cases += catalog.model_cases(model)
         if card == CARDS["anthropic"]:
             cases += (case for case in catalog.file_cases(model, "file operation") if "/calls/" in case.where)
+    assert len({str(case) for case in cases}) == len(cases), "findings are kept by the names of their cases"
     return Catalog({scenario.name: scenario for scenario in scenarios}, cases)
 
 
@@ -91,50 +96,35 @@ def sample(cases: Sequence[Case], each: int, draw: int) -> list[Case]:
     return chosen
 
 
-def try_all(found: Catalog, cases: Sequence[Case], scratch: Path, workers: int, port: int) -> list[Finding]:
-    """Try the cases in several processes; findings in the order of the cases."""
+def try_all(found: Catalog, cases: Sequence[Case], scratch: Path, workers: int, kept: Kept) -> None:
+    """Try the cases in several processes, which keep each finding as it comes."""
     gc.freeze()
-    numbers = list(range(len(cases)))
     children = []
     for worker in range(workers):
         child = os.fork()
         if child == 0:
             try:
-                _work(
-                    found,
-                    [(n, cases[n]) for n in numbers[worker::workers]],
-                    scratch / f"worker-{worker}",
-                    port + worker,
-                )
+                with free_port() as port:
+                    _work(found, cases[worker::workers], scratch / f"worker-{worker}", port, kept)
             finally:
                 os._exit(0)
         children.append(child)
     for child in children:
         os.waitpid(child, 0)
-    findings: dict[int, Finding] = {}
-    for worker in range(workers):
-        for line in (scratch / f"worker-{worker}" / "findings").read_text().splitlines():
-            number, value = json.loads(line)
-            findings[number] = Finding.from_json(cases[number], value)
-    lost = [
-        Finding(case, (), catalog.Difference(), "its worker died") for n, case in enumerate(cases) if n not in findings
-    ]
-    return [findings[number] for number in numbers if number in findings] + lost
 
 
-def _work(found: Catalog, cases: Sequence[tuple[int, Case]], scratch: Path, port: int) -> None:
+def _work(found: Catalog, cases: Sequence[Case], scratch: Path, port: int, kept: Kept) -> None:
     scratch.mkdir()
     driver = os.getppid()
-    with (scratch / "findings").open("w") as file:
-        for number, case in cases:
-            if os.getppid() != driver:  # it was stopped, and nobody reads the findings
-                return
-            place = Place(scratch / "case", port)
-            finding = try_case(case, found.scenarios[case.scenario], place)
-            file.write(json.dumps([number, finding.to_json()]) + "\n")
-            file.flush()
-            for folder in (place.root, place.notes):
-                shutil.rmtree(folder, ignore_errors=True)
+    for case in cases:
+        if os.getppid() != driver:  # it was stopped, and nobody reads the findings
+            return
+        place = Place(scratch / "case", port)
+        began_s = time.perf_counter()
+        finding = try_case(case, found.scenarios[case.scenario], place)
+        kept.add(Tried(finding, time.perf_counter() - began_s, os.getloadavg()[0]))
+        for folder in (place.root, place.notes):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def table(findings: Sequence[Finding]) -> Iterator[str]:
@@ -151,24 +141,30 @@ def table(findings: Sequence[Finding]) -> Iterator[str]:
         yield f"| {family} | {kind} | {len(found):,} | {same:,} | {lost} | {blamed} | {left} |"
 
 
-def write_table(path: Path, findings: Sequence[Finding], took_s: float, workers: int) -> None:
+def write_table(path: Path, tried: Sequence[Tried], workers: int) -> None:
     """Put the table into a document, with what it takes to have it again."""
     text = path.read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGINS)
     _, found, tail = rest.partition(ENDS)
     if not found:
         raise SystemExit(f"{path} lacks the lines {BEGINS!r} and {ENDS!r}")
-    python = platform.python_version()
+    minutes = sum(each.seconds for each in tried) / workers / 60
+    loads = [each.load for each in tried]
     how = (
         f"`make faults`, {datetime.now(UTC):%Y-%m-%d}, {workers} processes on {workers} cores of an x86-64 server under Linux, "
-        f"Python {python}: {len(findings):,} faults in {took_s / 60:.0f} minutes."
+        f"Python {platform.python_version()}: {len(tried):,} faults in {minutes:.0f} minutes, load {min(loads):.0f} to {max(loads):.0f}."
     )
-    path.write_text("\n".join([head + BEGINS, how, "", *table(findings), ENDS]) + tail, encoding="utf-8")
+    lines = [head + BEGINS, how, "", *table([each.finding for each in tried]), ENDS]
+    path.write_text("\n".join(lines) + tail, encoding="utf-8")
 
 
-def _port() -> int:
-    """The first of some ports that are likely to be free."""
-    return 20_000 + os.getpid() % 20_000
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    """A port that this machine gives to nobody else meanwhile: bound, so that servers that reuse addresses may have it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def main() -> int:
@@ -178,25 +174,38 @@ def main() -> int:
     parser.add_argument("--draw", type=int, default=0, help="which sample")
     parser.add_argument("--only", default="", help="cases whose name contains this text")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also put the table between the marks in this file")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="keep findings here, and go on with those there")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
-    started_s = time.perf_counter()
     memory = Path("/dev/shm")  # a disk whose fsync costs nothing; what is tried is the order of operations
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None, prefix="aira-faults-") as name:
-        found = build(Path(name), _port())
+        with free_port() as port:
+            found = build(Path(name), port)
         cases = [case for case in found.cases if args.only in str(case)]
         cases = cases if args.sample is None else sample(cases, args.sample, args.draw)
-        findings = try_all(found, cases, Path(name), args.workers, _port())
-    for finding in findings:
-        if not finding.is_well:
-            print(f"FAILED {finding.describe()}")
-    print("\n".join(table(findings)))
-    failed = sum(not finding.is_well for finding in findings)
-    took_s = time.perf_counter() - started_s
-    print(f"\n{len(findings):,} faults, {failed} failed, {took_s:.0f} s, {args.workers} workers, {platform.machine()}")
+        kept = Kept(args.results or Path(name) / "findings")
+        had = kept.read(cases)
+        left = [case for case in cases if str(case) not in had]
+        if had:
+            print(f"{len(had):,} findings are in {args.results} already, {len(left):,} faults are left", flush=True)
+        try_all(found, left, Path(name), args.workers, kept)
+        done = kept.read(cases)
+    tried = [done.get(str(case)) or Tried(_unanswered(case), 0.0, 0.0) for case in cases]
+    failed = [each.finding for each in tried if not each.finding.is_well]
+    for finding in failed:
+        print(f"FAILED {finding.describe()}")
+    print("\n".join(table([each.finding for each in tried])))
+    took_s = sum(each.seconds for each in tried) / args.workers
+    print(
+        f"\n{len(tried):,} faults, {len(failed)} failed, {took_s:.0f} s, {args.workers} workers, {platform.machine()}"
+    )
     if args.write is not None:
-        write_table(args.write, findings, took_s, args.workers)
-    return 1 if failed or not findings else 0
+        write_table(args.write, tried, args.workers)
+    return 1 if failed or not tried else 0
+
+
+def _unanswered(case: Case) -> Finding:
+    return Finding(case, (), catalog.Difference(), "its worker died")
 
 
 if __name__ == "__main__":

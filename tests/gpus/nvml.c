@@ -6,7 +6,9 @@
                CODE: what asking for its handle returns; MIG: 0, 1 or -1 for a GPU that has none; ECC: uncorrected errors,
                -1 for a GPU without; REMAP: 0, 1 rows pending, 2 failed; MODE: compute mode
            mig UUID TOTAL FREE NAME...    an instance of the GPU above
-           process PID MIB                on what stands above */
+           process PID MIB                on what stands above
+           works CLOCK MOST_CLOCK MILLIWATTS LIMIT OWN_LIMIT CELSIUS REASONS    the GPU above; a file without it says nothing
+   A device that is asked for by its UUID is what the file says at that moment. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,14 +22,20 @@ typedef struct device {
     unsigned long long total, free;
     char uuid[96], name[96];
     process process[16];
-    struct device *instance[8];
+    struct device *instance[8], *whole;
+    long long clock, most, power, limit, own, heat;
+    unsigned long long reasons;
 } device;
 
 static device *devices[64];
 static int count, cuda = 13000;
 static char driver[80] = "580.95.05";
 
-static device *add(void) { return calloc(1, sizeof(device)); }
+static device *add(void) {
+    device *made = calloc(1, sizeof(device));
+    made->clock = made->most = made->power = made->limit = made->own = made->heat = -1;
+    return made;
+}
 
 int nvmlInitWithFlags(unsigned flags) {
     char line[512];
@@ -55,6 +63,9 @@ int nvmlInitWithFlags(unsigned flags) {
             d->mig = -1, d->ecc = -1;
             sscanf(line, "mig %95s %llu %llu %95[^\n]", d->uuid, &d->total, &d->free, d->name);
         }
+        if (!strncmp(line, "works ", 6))
+            sscanf(line, "works %lld %lld %lld %lld %lld %lld %llx", &last->clock, &last->most, &last->power,
+                   &last->limit, &last->own, &last->heat, &last->reasons);
         if (sscanf(line, "process %u %llu", &pid, &total) == 2)
             last->process[last->processes++] = (process){pid, total << 20, ~0u, ~0u};
         (void)free_mib;
@@ -112,5 +123,39 @@ int nvmlDeviceGetComputeRunningProcesses_v3(device *d, unsigned *number, process
     if (d->processes == 0) return 0;
     if (to == NULL || (int)room < d->processes) return 7; /* insufficient size */
     memcpy(to, d->process, d->processes * sizeof(process));
+    return 0;
+}
+int nvmlDeviceGetHandleByUUID(const char *uuid, device **to) {
+    nvmlInitWithFlags(0); /* what the file says now */
+    for (int i = 0; i < count; i++) {
+        if (!strcmp(devices[i]->uuid, uuid)) { *to = devices[i]; return devices[i]->code; }
+        for (int j = 0; j < devices[i]->instances; j++)
+            if (!strcmp(devices[i]->instance[j]->uuid, uuid)) {
+                *to = devices[i]->instance[j];
+                (*to)->whole = devices[i];
+                return 0;
+            }
+    }
+    return 6;
+}
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device *d, device **to) {
+    if (!d->whole) return 2; /* invalid argument */
+    *to = d->whole;
+    return 0;
+}
+static int number(long long value, unsigned *to) {
+    if (value < 0) return 3;
+    *to = (unsigned)value;
+    return 0;
+}
+int nvmlDeviceGetClockInfo(device *d, int kind, unsigned *to) { return number(kind == 1 ? d->clock : -1, to); }
+int nvmlDeviceGetMaxClockInfo(device *d, int kind, unsigned *to) { return number(kind == 1 ? d->most : -1, to); }
+int nvmlDeviceGetPowerUsage(device *d, unsigned *to) { return number(d->power, to); }
+int nvmlDeviceGetEnforcedPowerLimit(device *d, unsigned *to) { return number(d->limit, to); }
+int nvmlDeviceGetPowerManagementDefaultLimit(device *d, unsigned *to) { return number(d->own, to); }
+int nvmlDeviceGetTemperature(device *d, int sensor, unsigned *to) { return number(sensor == 0 ? d->heat : -1, to); }
+int nvmlDeviceGetCurrentClocksEventReasons(device *d, unsigned long long *to) {
+    if (d->clock < 0) return 3;
+    *to = d->reasons;
     return 0;
 }

@@ -53,7 +53,7 @@ def test_a_device_somebody_computes_on_is_busy_and_says_who(tmp_path: Path, monk
     inside = "a" * 64
     for pid, name, group in [
         (4242, "python", "0::/user.slice"),
-        (77, "train", f"0::/system.slice/docker-{inside}.scope"),
+        (77, "train", f"0::/docker/{'c' * 64}/system.slice/docker-{inside}.scope"),  # an engine in a container
     ]:
         (system / f"proc/{pid}").mkdir(parents=True)
         (system / f"proc/{pid}/comm").write_text(f"{name}\n")

@@ -67,7 +67,7 @@ def test_every_type_equals_the_formula(dtype: torch.dtype) -> None:
     assert_equal_to(oracle, ours, [packed], tolerance=TOLERANCE[dtype])
 
 
-@settings(max_examples=4 if INTERPRETED else 10, deadline=None, derandomize=True)
+@settings(max_examples=3 if INTERPRETED else 10, deadline=None, derandomize=True)
 @given(st.integers(1, 2), st.integers(1, 40), st.integers(1, 3), st.integers(1, 9))
 def test_small_shapes_equal_the_formula(batch: int, length: int, heads: int, half: int) -> None:
     assert_equal_to(_oracle, _ours, [_input(batch, length, heads, 2 * half)], tolerance=TOLERANCE[EXACT])
@@ -96,7 +96,7 @@ def test_any_layout_in_memory_gives_the_same() -> None:
 
 @pytest.mark.skipif(not INTERPRETED, reason="finite differences need float64")
 def test_gradients_are_those_of_finite_differences() -> None:
-    assert torch.autograd.gradcheck(_ours, [_input(1, 3, 1, 2).requires_grad_()])
+    assert torch.autograd.gradcheck(_ours, [_input(1, 2, 1, 2).requires_grad_()])
 
 
 def test_two_calls_give_the_same_digits() -> None:

@@ -58,7 +58,7 @@ def test_no_more_calls_than_places_run_at_once() -> None:
             with lock:
                 running += 1
                 most = max(most, running)
-            time.sleep(0.01)
+            time.sleep(0.05)
             with lock:
                 running -= 1
 
@@ -80,9 +80,9 @@ def test_a_retry_after_holds_everybody_back() -> None:
 
 def test_waiting_ends_at_the_deadline_and_a_failed_call_gives_its_place_back() -> None:
     limiter = AdaptiveLimiter(LimiterSettings(start=1, most=1))
-    with limiter.place(time.monotonic() + 1), pytest.raises(GateTimeout), limiter.place(time.monotonic() + 0.05):
+    with limiter.place(time.monotonic() + 60), pytest.raises(GateTimeout), limiter.place(time.monotonic() + 0.05):
         pass
-    with pytest.raises(ValueError, match="boom"), limiter.place(time.monotonic() + 1):
+    with pytest.raises(ValueError, match="boom"), limiter.place(time.monotonic() + 60):
         raise ValueError("boom")
     assert limiter.in_flight == 0
 

@@ -17,6 +17,7 @@ from aira_bench.llm.model import CompletionRequest, Message
 from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
 from aira_bench.waiting import Stopped, WaitReason, Waits
+from eventually import stretched
 from llm.wire_server import Brain, Fault, Misbehaviour, Reply, Wire, WireServer
 
 ASK = CompletionRequest("", (Message("user", "one"),))
@@ -71,7 +72,7 @@ class Watched:
             yield
         ended_s = time.monotonic()
         watcher.join()
-        assert ended_s - stopped_at_s[0] < PROMPT_S
+        assert ended_s - stopped_at_s[0] < stretched(PROMPT_S)
 
 
 def calls_of(name: str = "hung") -> list[threading.Thread]:
@@ -80,7 +81,7 @@ def calls_of(name: str = "hung") -> list[threading.Thread]:
 
 def none_is_left() -> None:
     """Threads of abandoned attempts end as soon as their connection is cut."""
-    ends_s = time.monotonic() + 2.0
+    ends_s = time.monotonic() + stretched(2.0)
     while calls_of():
         assert time.monotonic() < ends_s, "a thread still reads"
         time.sleep(0.01)
@@ -168,7 +169,7 @@ def test_pauses_count_for_the_provider_and_not_for_the_hours() -> None:
         began_s, clock_s = time.monotonic(), watched.waits()
         model = model_of("openai", server.base_url("openai"), base_s=0.01).within(watched.waits)
         # The pauses are longer than the call's own time, and are none of it.
-        assert model.complete(ASK, deadline_s=5.0).text == "done"
+        assert model.complete(ASK, deadline_s=60.0).text == "done"
     paused_s, worked_s = watched.waits.seconds["provider"], watched.waits() - clock_s
     assert paused_s >= 1.5
     assert worked_s >= 0.4
@@ -177,9 +178,9 @@ def test_pauses_count_for_the_provider_and_not_for_the_hours() -> None:
 
 def test_a_deadline_is_not_spent_on_pauses() -> None:
     with WireServer(
-        lambda request: Reply("done") if request.number else Fault(429, "slow down", headers={"retry-after": "1.5"})
+        lambda request: Reply("done") if request.number else Fault(429, "slow down", headers={"retry-after": "5"})
     ) as server:
-        assert model_of("openai", server.base_url("openai"), base_s=0.01).complete(ASK, deadline_s=1.0).text == "done"
+        assert model_of("openai", server.base_url("openai"), base_s=0.01).complete(ASK, deadline_s=4.0).text == "done"
 
 
 def test_patience_ends_too() -> None:
@@ -188,7 +189,7 @@ def test_patience_ends_too() -> None:
         began_s = time.monotonic()
         with pytest.raises(ModelError, match="slow down"):
             model.complete(ASK, deadline_s=60)
-        assert time.monotonic() - began_s < 10
+        assert time.monotonic() - began_s < stretched(10)
 
 
 def test_a_gate_that_opens_too_late_ends_all_calls_at_once_and_says_when_it_opens() -> None:
@@ -199,4 +200,4 @@ def test_a_gate_that_opens_too_late_ends_all_calls_at_once_and_says_when_it_open
             model.complete(ASK, deadline_s=60)
         with pytest.raises(ModelError, match="asked for 7200 s without calls"):
             model.complete(ASK, deadline_s=60)
-        assert time.monotonic() - began_s < 4
+        assert time.monotonic() - began_s < stretched(4)

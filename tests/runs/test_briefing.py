@@ -3,6 +3,7 @@
 import pytest
 
 from aira_bench.agents.agent import Environment
+from aira_bench.agents.llm.prompting import spoken_hardware
 from aira_bench.images.flavour import load_flavour
 from aira_bench.runs.briefing import environment_of
 from aira_bench.tasks.task import find_task
@@ -31,6 +32,23 @@ def test_a_step_has_its_share_of_the_machine_that_began_the_run(
     record = record.model_copy(update={"plan": record.plan.model_copy(update=plan), "hardware": hardware})
     found = environment_of(record, find_task("mad-2p"), load_flavour("cpu"))
     assert (found.cores, found.gpu, found.gpu_memory_mib) == (cores, gpu, 81559 if gpu else 0)
+    assert found.gpu_compute_capability == "", "records of former versions do not say"
+
+
+def test_of_several_kinds_of_gpus_all_are_named_with_what_the_least_of_them_has() -> None:
+    record = manifest("t", seeds=(0,), steps=2)
+    small = {"name": "NVIDIA A100-SXM4-40GB", "uuid": "GPU-2", "memory_mib": 40960, "compute_capability": [8, 0]}
+    gpus = [{**GPU, "compute_capability": [9, 0]}, small, small]
+    plan = record.plan.model_copy(update={"profile": "paper"})
+    found = environment_of(
+        record.model_copy(update={"plan": plan, "hardware": {"cores": 8, "gpus": gpus}}),
+        find_task("mad-2p"), load_flavour("cpu"),
+    )  # fmt: skip
+    assert found.gpu == "NVIDIA H100 80GB HBM3 or NVIDIA A100-SXM4-40GB"
+    assert (found.gpu_memory_mib, found.gpu_compute_capability) == (40960, "8.0")
+    assert spoken_hardware(found) == (
+        ", up to 8 CPU cores, one NVIDIA H100 80GB HBM3 or NVIDIA A100-SXM4-40GB of 40960 MiB, compute capability 8.0"
+    )
 
 
 def test_versions_are_those_of_what_the_task_asks_for_in_the_images_of_the_run() -> None:

@@ -26,6 +26,7 @@ from aira_bench.errors import AskedInVain, EngineAway, ModelError, SandboxError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
+from aira_bench.gpus.use import GpuUse
 from aira_bench.images.ensure import ImageSet
 from aira_bench.keys import MachineKey
 from aira_bench.record.folder import SeedFolder
@@ -39,6 +40,7 @@ from aira_bench.runs.slots import open_slots
 from aira_bench.sandbox import patience
 from aira_bench.sandbox.sandbox import (
     ContainerSpec,
+    DeviceTaken,
     FilesTooLarge,
     Starved,
     StepLost,
@@ -49,6 +51,7 @@ from aira_bench.tasks.task import find_task
 from aira_bench.testing import Call, Done, InMemoryContainer, InMemorySandbox, captured
 from aira_bench.waiting import Stopped, Waits
 from aira_contract.reports import RESULT_MARKER
+from eventually import stretched
 from place import submitted
 
 TASK = find_task("mad-2p")
@@ -277,7 +280,7 @@ def test_who_waits_for_the_engine_can_be_stopped(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         run_seed(active, SeedFolder(tmp_path / "seed"), 0)
     active.slots.close()
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < stretched(5)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -294,12 +297,13 @@ def test_what_somebody_killed_is_run_again_and_never_charged_to_the_step(tmp_pat
     assert tree(play(tmp_path / "killed", engine())) == tree(calm), "halted or not, it ends in the same tree"
 
 
+@pytest.mark.parametrize("failure", [Starved("Others kept its cores."), DeviceTaken("Others kept its cores.")])
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_what_neighbours_kept_from_its_cores_is_waited_for_and_tried_again_and_at_last_halts(
-    tmp_path: Path, times: int
+def test_what_neighbours_kept_from_its_cores_or_device_is_waited_for_and_tried_again_and_at_last_halts(
+    tmp_path: Path, times: int, failure: Starved
 ) -> None:
     calm = play(tmp_path / "calm", engine())
-    sandbox = engine(lambda call, spec: 3 <= call < 3 + times, failure=Starved("Others kept its cores."))
+    sandbox = engine(lambda call, spec: 3 <= call < 3 + times, failure=failure)
     if times < 3:
         folder = play(tmp_path / "busy", sandbox)
         assert tree(folder) == tree(calm)
@@ -309,6 +313,40 @@ def test_what_neighbours_kept_from_its_cores_is_waited_for_and_tried_again_and_a
             play(tmp_path / "busy", sandbox)
         assert str(caught.value.hint).startswith("aira-bench resume ")
     assert tree(play(tmp_path / "busy", engine())) == tree(calm)
+
+
+def test_an_attempt_whose_device_was_taken_is_none_of_a_seed_s_hours(tmp_path: Path) -> None:
+    seconds = {"agent": 60.0, "judge": 10.0}
+    calm, sandbox, calls = play(tmp_path / "calm", engine(seconds=seconds)), engine(seconds=seconds), list[Call]()
+
+    def solved(call: Call) -> Done:
+        calls.append(call)
+        if len(calls) in (3, 4):
+            raise DeviceTaken("Others used the GPU of a container while it ran.")
+        return solve(call)
+
+    sandbox.programs = {"agent": solved}
+    folder = play(tmp_path / "taken", sandbox)
+    assert tree(folder) == tree(calm)
+    assert [node.attempts for node in folder.nodes].count(3) == 1
+    assert [n.timings.total_s for n in folder.nodes] == pytest.approx([n.timings.total_s for n in calm.nodes])
+
+
+def test_a_node_records_how_its_devices_worked_and_says_if_one_was_throttled(tmp_path: Path) -> None:
+    hot = GpuUse(9, 1410, 1980, 350.0, 700.0, 88, 9000, {"heat": 1.0}, ("heat",))
+    sandbox = engine()
+    sandbox.programs = {"agent": lambda call: replace(solve(call), gpu=hot)}
+    told: list[str] = []
+    active = replace(session(tmp_path, sandbox), watch=lambda progress: told.append(progress.last))
+    folder = SeedFolder(tmp_path / "seed")
+    try:
+        run_seed(active, folder, 0)
+    finally:
+        active.slots.close()
+    for node in folder.nodes:  # as they are read again
+        assert node.gpu_use == {"step": hot}
+        assert node.throttled == "step: heat"
+    assert sum("GPU throttled, step: heat" in words for words in told) >= len(folder.nodes)
 
 
 def test_time_that_neighbours_took_is_none_of_a_seed_s_hours(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ class PlayedEngine:
         """Of the containers it was asked to create."""
         self.slow_s = 0.0
         """How long a removal takes."""
+        self.removals = self.most_removals = 0
+        """How many removals are under way, and were at most."""
         self.requests: list[str] = []
         self._asked: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -40,6 +42,12 @@ class PlayedEngine:
             def _handle(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else {}
+                if urlsplit(self.path).path.endswith("/attach"):
+                    self.send_response(101)
+                    self.send_header("Content-Type", "application/vnd.docker.raw-stream")
+                    self.end_headers()
+                    self.close_connection = True
+                    return
                 status, answer = engine.answer(self.command, self.path, body)
                 data = b"" if answer is None else json.dumps(answer).encode()
                 self.send_response(status)
@@ -72,8 +80,12 @@ class PlayedEngine:
         parts = urlsplit(unquote(path))
         place = parts.path.split("/", 2)[2] if parts.path.startswith("/v1.") else parts.path[1:]
         request = f"{method} /{place}"
+        with self._lock:
+            self.removals += method == "DELETE"
+            self.most_removals = max(self.most_removals, self.removals)
         time.sleep(self.slow_s if method == "DELETE" else 0.0)
         with self._lock:
+            self.removals -= method == "DELETE"
             self.requests.append(request)
             self._asked[request] += 1
             failure = self.fails(request, self._asked[request])

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aira_bench.docker_engine import Attachment
+from eventually import stretched
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_nobody_who_reads_is_a_timeout_not_a_hang(pair: tuple[Attachment, socket
     began_s = time.monotonic()
     with pytest.raises(TimeoutError):
         attachment.send(bytes(1 << 26), 0.1)
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < stretched(5)
 
 
 def test_silence_is_a_timeout_and_the_stream_goes_on(pair: tuple[Attachment, socket.socket]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from small_steps import SMALL, SUBMISSION, RunCode
 
 from aira_bench.sandbox.sandbox import Artifact, ArtifactRequest, Mount, RejectedArtifact
+from eventually import stretched
 
 pytestmark = pytest.mark.docker
 
@@ -107,7 +108,7 @@ def test_filling_inodes_is_an_error_of_the_solution(run_code: RunCode) -> None:
 def test_a_fork_bomb_ends_at_its_deadline(run_code: RunCode) -> None:
     outcome = run_code("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", timeout_s=1)
     assert (outcome.ended, outcome.exit_code) == ("timeout", None)
-    assert outcome.wall_s < 6
+    assert outcome.wall_s < stretched(6)
 
 
 def test_a_memory_hog_is_killed_for_memory(run_code: RunCode) -> None:
@@ -150,7 +151,7 @@ while True: time.sleep(1)
 """
     outcome = run_code(code, timeout_s=1)
     assert outcome.ended == "timeout"
-    assert outcome.wall_s < 6
+    assert outcome.wall_s < stretched(6)
     assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if marker.encode() in _read(path)]
 
 
@@ -168,13 +169,13 @@ import os, time
 open("submission.csv", "w").write("first")
 if os.fork() == 0:
     os.setsid()
-    time.sleep(1)
+    time.sleep(25)
     open("submission.csv", "w").write("later")
     os._exit(0)
 """
     )
     assert (outcome.ended, outcome.exit_code) == ("exited", 0)
-    assert outcome.wall_s < 1
+    assert outcome.wall_s < 25
     assert (tmp_path / "out" / "submission.csv").read_text() == "first"
 
 
@@ -263,7 +264,7 @@ def test_an_endless_flood_without_a_newline_ends_at_its_deadline(run_code: RunCo
     limits = replace(SMALL, output_mib=1 << 20)
     outcome = run_code("import os\nwhile True: os.write(1, b'x' * 65536)", timeout_s=1, limits=limits)
     assert outcome.ended == "timeout"
-    assert outcome.wall_s < 6
+    assert outcome.wall_s < stretched(6)
     assert outcome.stdout.total_bytes > 10**6
 
 

@@ -18,6 +18,7 @@ from aira_bench.errors import SandboxError
 from aira_bench.sandbox.conversation import Answers, DockerConversation, framed
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.sandbox import ContainerSpec, Conversation
+from eventually import eventually, stretched
 
 MOST = 64
 SOON_S = 0.05
@@ -86,7 +87,7 @@ def test_an_answer_wakes_whoever_waits() -> None:
     threading.Timer(SOON_S, some.write, [framed(b"yes")]).start()
     started_s = time.monotonic()
     assert wait(some, 30) == b"yes"
-    assert time.monotonic() - started_s < 10
+    assert time.monotonic() - started_s < stretched(10)
 
 
 def test_an_interrupted_request_ends_the_conversation() -> None:
@@ -154,10 +155,12 @@ def test_one_container_answers_many_requests(begin: Begin) -> None:
 
 
 def ask_twice(conversation: Conversation, request: bytes) -> None:
-    """A second word may come a moment after the first."""
-    conversation.ask(request, timeout_s=2)
-    time.sleep(0.5)
-    conversation.ask(b"next", timeout_s=2)
+    """A second word may come a moment after the first, or be taken for an answer once: the next is one too many then."""
+    timeout_s = 2 if request == b"sleep" else 60
+    conversation.ask(request, timeout_s=timeout_s)
+    for _ in range(3):
+        time.sleep(0.5)
+        conversation.ask(b"next", timeout_s=timeout_s)
 
 
 @pytest.mark.docker
@@ -187,7 +190,7 @@ def test_a_breach_kills_the_container(
 def test_a_late_word_is_no_answer_to_the_next_request(begin: Begin) -> None:
     conversation = begin()
     assert conversation.ask(b"later", timeout_s=10) == b"later"
-    time.sleep(1)
+    time.sleep(3)
     with pytest.raises(SandboxError, match="without being asked"):
         conversation.ask(b"next", timeout_s=10)
 
@@ -196,7 +199,7 @@ def test_a_late_word_is_no_answer_to_the_next_request(begin: Begin) -> None:
 @pytest.mark.parametrize(("argument", "message"), [("shy", "in time"), ("rude", "announced")])
 def test_what_does_not_greet_has_no_conversation(begin: Begin, argument: str, message: str) -> None:
     with pytest.raises(SandboxError, match=message):
-        begin(argument, timeout_s=3)
+        begin(argument, timeout_s=3 if argument == "shy" else 60)
 
 
 @pytest.mark.docker
@@ -222,13 +225,13 @@ def test_a_container_that_died_while_it_waited_is_noticed_at_once(
         started_s = time.monotonic()
         with pytest.raises(SandboxError, match=r"from outside|was lost"):
             container.converse(["true"], files={}, most_bytes=99, timeout_s=600)
-        assert time.monotonic() - started_s < 60
+        assert time.monotonic() - started_s < stretched(60)
     finally:
         container.close()
 
 
 def _states(engine: DockerEngine, spec: ContainerSpec) -> list[str]:
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 120
     while True:
         found = [info.state for info in engine.containers(f"aira-bench.run={spec.run_id}")]
         if found.count("running") <= 1 or time.monotonic() > deadline_s:
@@ -260,8 +263,6 @@ def test_a_command_that_stays_ends_with_its_orchestrator(
         assert orchestrator.stdout is not None
         assert orchestrator.stdout.readline() == b"detrats\n"
         orchestrator.kill()
-    deadline_s = time.monotonic() + 10
-    while (states := [info.state for info in engine.containers(f"aira-bench.run={spec.run_id}")]) != ["exited"] * 2:
-        assert time.monotonic() < deadline_s, states
-        time.sleep(0.1)
+    label = f"aira-bench.run={spec.run_id}"
+    eventually(lambda: [info.state for info in engine.containers(label)] == ["exited"] * 2)
     assert sandbox.sweep(spec.run_id) == 2

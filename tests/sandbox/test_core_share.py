@@ -114,14 +114,21 @@ class Spinner:
     """A process on one core that spins or sleeps, and its use as a container's is read."""
 
     def __init__(self, core: int, code: str) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}]); {code}"])
+        """The first line of the code, up to its newline, is done when this returns."""
+        at_work = "import os; os.write(1, b'.')"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}]); {code.format(at_work)}"],
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.read(1) == b"."
 
     def use(self) -> ContainerUse:
         return ContainerUse(self.process.pid)
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
 
 @pytest.fixture
@@ -153,9 +160,9 @@ def spinners() -> Iterator[list[Spinner]]:
         each.close()
 
 
-SPIN, SLEEP = "\nwhile True: pass", "import time; time.sleep(60)"
-YIELD = "os.nice(19)" + SPIN
-IDLE = "os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))" + SPIN
+SPIN, SLEEP = "{}\nwhile True: pass", "import time; {}; time.sleep(600)"
+YIELD = "os.nice(19); " + SPIN
+IDLE = "os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)); " + SPIN
 
 
 @pytest.mark.parametrize(("code", "loses"), [(SPIN, True), (SLEEP, False), (YIELD, False), (IDLE, False)])
@@ -166,9 +173,8 @@ def test_beside_busy_neighbours_what_wants_to_run_loses_and_what_sleeps_or_gives
     spinners += [Spinner(core, code), *(Spinner(core, SPIN) for _ in range(3))]
     share = CoreShare((core,))
     share.join(groups(spinners[0]))
-    time.sleep(0.3)
-    share.sample()
     began_s = time.monotonic()
+    share.sample()
     for _ in range(4):
         time.sleep(0.5)
         share.sample()
@@ -214,7 +220,7 @@ def test_a_container_beside_busy_neighbours_has_its_time_and_no_more(
         assert outcome.lost_s < 0.5 * outcome.wall_s, "it wanted no core but to begin"
     else:
         assert outcome.lost_s > 0.3 * outcome.wall_s
-    assert worked_s < 5.0
+    assert worked_s < 8.0, "it had three of the nine seconds that it wanted, and what it takes to begin and to end"
 
 
 def test_interrupts_are_nobodys_since_code_can_bring_them_about(tmp_path: Path) -> None:

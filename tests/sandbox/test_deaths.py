@@ -48,6 +48,7 @@ from aira_bench.scaffolds.one_shot import OneShot
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import find_task
 from aira_bench.world import SystemWorld
+from eventually import eventually, stretched
 from generated_runs import manifest
 
 pytestmark = pytest.mark.docker
@@ -180,7 +181,6 @@ time.sleep(600)
     failure = failure_of(outcome, "submission.csv", timeout_s=60, memory_mib=1024)
     assert failure is not None
     assert (failure.step_class, failure.reason) == ("out_of_memory", "killed above 384 MiB of kernel memory")
-    assert outcome.wall_s < 50
 
 
 def test_a_killed_child_and_a_bad_exit_are_a_bug_and_not_a_lack_of_memory(run_code: RunCode) -> None:
@@ -284,10 +284,10 @@ def test_a_container_that_somebody_ends_from_outside_has_no_outcome(
     assert isinstance(outside, OpenEngine)
     with ThreadPoolExecutor(max_workers=1) as pool:
         running = pool.submit(solve, container, "print('seen', flush=True)\n" + code, tmp_path, timeout_s)
-        time.sleep(1.5)
+        eventually(lambda: container._pump.captured()[0].head, what="its output")
         act(outside, container.containers.step)
         with pytest.raises(StepLost, match="from outside") as caught:
-            running.result(timeout=30)
+            running.result(timeout=120)
     container.close()
     outside.close()
     assert caught.value.why == "outside"
@@ -307,9 +307,13 @@ def test_what_kills_itself_is_told_from_what_others_kill(run_code: RunCode, code
 
 
 class FrozenEngine(DockerEngine):
-    """One that says nothing of an end, nor takes a kill, before `thawed_s` on the monotonic clock."""
+    """One that says nothing of an end, nor takes a kill, from `freeze` until some time after the first kill, if any."""
 
+    frozen_s, most_s = 4.0, 15.0
     thawed_s = 0.0
+
+    def freeze(self) -> None:
+        self.thawed_s = time.monotonic() + self.most_s
 
     def wait_container(self, container_id: str, timeout_s: float) -> int | None:
         if time.monotonic() < self.thawed_s:
@@ -318,6 +322,7 @@ class FrozenEngine(DockerEngine):
         return super().wait_container(container_id, timeout_s)
 
     def kill_container(self, container_id: str) -> bool:
+        self.thawed_s = min(self.thawed_s, time.monotonic() + self.frozen_s)
         time.sleep(max(self.thawed_s - time.monotonic(), 0.0))
         return super().kill_container(container_id)
 
@@ -347,7 +352,7 @@ def test_an_engine_that_is_silent_at_the_deadline_makes_no_timeout_of_what_had_e
     assert isinstance(engine, FrozenEngine)
     with DockerSandbox(engine) as sandbox:
         container = sandbox.prepare(spec)
-        engine.thawed_s = time.monotonic() + 7.0
+        engine.freeze()
         if ended == "lost":
             with pytest.raises(StepLost, match="did not take the kill") as caught:
                 solve(container, code, tmp_path, 3.0)
@@ -377,7 +382,7 @@ class WithoutRuntime(DockerEngine):
 
 @pytest.mark.parametrize(
     ("code", "timeout_s"),
-    [("pass", 2.0), ("pass", 60.0), (WRITE_AND_STAY, 2.0)],
+    [("pass", 2.0), ("pass", 600.0), (WRITE_AND_STAY, 2.0)],
     ids=["ended", "ended long before", "still runs"],
 )
 def test_an_end_that_the_engine_never_heard_of_is_no_timeout_though_it_says_that_it_killed(
@@ -393,7 +398,7 @@ def test_an_end_that_the_engine_never_heard_of_is_no_timeout_though_it_says_that
         if code == "pass":
             with pytest.raises(StepLost, match="did not tell") as caught:
                 solve(container, code, tmp_path, timeout_s)
-            assert time.monotonic() - began_s < 20, "it waits for no deadline"
+            assert time.monotonic() - began_s < stretched(20), "it waits for no deadline"
             assert caught.value.why == "away"
         else:
             assert solve(container, code, tmp_path, timeout_s).ended == "timeout"

@@ -1,8 +1,8 @@
 """What a daemon's failures become, and how leftovers are removed from one that is busy: the SDK against a played daemon."""
 
+import gc
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -46,6 +46,21 @@ def alive() -> Iterator[str]:
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield process.stdout.readline().decode().strip()
+
+
+def test_nothing_is_said_when_a_closed_attachment_is_collected(
+    daemon: PlayedEngine, client: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.13 said "Exception ignored" of each container that `doctor` had tried, on stderr."""
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: ignored.append(said.exc_value))
+    attachment = client.attach("a")
+    assert attachment.receive(60) == b"", "it has no streams"
+    attachment.close()
+    attachment.close()
+    del attachment
+    gc.collect()
+    assert ignored == []
 
 
 def test_no_daemon_and_one_that_is_not_ours_to_use_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,9 +181,8 @@ def test_what_a_dead_owner_left_goes_and_nothing_of_a_live_one_of_the_same_run(
 def test_many_are_removed_by_several_hands(daemon: PlayedEngine, client: DockerEngine) -> None:
     daemon.containers |= {str(number): {RUN_LABEL: "r"} for number in range(40)}
     daemon.slow_s = 0.1
-    began_s = time.monotonic()
     assert remove_run(client, "r").containers == 40
-    assert time.monotonic() - began_s < 40 * 0.1 / 2
+    assert daemon.most_removals > 2
 
 
 def test_an_engine_that_goes_away_in_a_sweep_is_no_list_of_leftovers(

@@ -15,6 +15,7 @@ from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.probe import ProbeCheck, probe
 from aira_bench.sandbox.sandbox import ContainerSpec
 from aira_bench.sandbox.seccomp import seccomp_profile
+from eventually import stretched
 
 pytestmark = pytest.mark.docker
 
@@ -26,7 +27,7 @@ def test_production_containers_pass_in_little_time(sandbox: DockerSandbox, image
     checks = probe(sandbox, image)
     assert [check for check in checks if not check.ok] == []
     assert len(checks) > 60
-    assert time.monotonic() - start_s < 10
+    assert time.monotonic() - start_s < stretched(10)
 
 
 def change(**settings: object) -> Callable[[Body], None]:

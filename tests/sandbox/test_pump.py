@@ -15,6 +15,7 @@ from aira_bench.docker_engine import Attachment
 from aira_bench.errors import SandboxError
 from aira_bench.sandbox.conversation import Answers, framed
 from aira_bench.sandbox.pump import BEGIN, READY, OutputPump
+from eventually import stretched
 
 MOST_BYTES = 10_000
 
@@ -99,7 +100,7 @@ def test_what_is_held_open_is_let_go_of_after_a_while(containers: list[Container
     container = started(containers)
     began_s = time.monotonic()
     assert not container.pump.close(0.1), "something still held it open"
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < stretched(5)
 
 
 def test_a_conversation_s_answers_are_no_output_and_its_end_is_told(containers: list[Container]) -> None:

@@ -1,5 +1,6 @@
 """Deadlines, clean-up and failures of the engine, against a real daemon."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -23,6 +24,7 @@ from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.owner import is_dead, this_process
 from aira_bench.sandbox.sandbox import ContainerSpec, Mount
 from aira_bench.sandbox.step_containers import DockerStep
+from eventually import eventually, stretched
 
 pytestmark = pytest.mark.docker
 
@@ -94,7 +96,7 @@ def test_a_swept_step_has_no_outcome(
         time.sleep(0.5)
         assert sandbox.sweep(spec.run_id) == 2
         with pytest.raises(SandboxError):
-            running.result(timeout=20)
+            running.result(timeout=120)
     container.close()
     sandbox.sweep(spec.run_id)
     assert left(engine, spec.run_id) == (0, 0)
@@ -147,8 +149,18 @@ sandbox = DockerSandbox(DockerEngine.connect())
 spec = ContainerSpec(sys.argv[1], "agent", sys.argv[2], Limits(memory_mib=64, workspace_mib=8, tmp_mib=8, shm_mib=8))
 unused, used = sandbox.prepare(spec), sandbox.prepare(spec)
 print("started", flush=True)
-used.run(["sleep", "600"], files={}, timeout_s=600, artifacts=(), destination=Path("."))
+marker = f"works for {sys.argv[2]}"
+used.run(["python3", "-c", "import time; time.sleep(600)", marker], files={}, timeout_s=600, artifacts=(), destination=Path("."))
 """
+
+
+def works(run_id: str) -> bool:
+    """Whether the command of the orchestrator's step has begun."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes().split(b"\0")[-2:-1] == [f"works for {run_id}".encode()]:
+                return True
+    return False
 
 
 @pytest.mark.parametrize("by", ["all who are dead", "its name"])
@@ -161,14 +173,17 @@ def test_what_a_killed_orchestrator_left_is_swept(
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as orchestrator:
         assert orchestrator.stdout is not None
         assert orchestrator.stdout.readline() == b"started\n"
-        time.sleep(0.5)
+        eventually(lambda: works(run_id), what="the step")
         owner = engine.containers(f"{hardening.RUN_LABEL}={run_id}")[0].labels[hardening.OWNER_LABEL]
         assert not is_dead(owner)
         orchestrator.send_signal(signal.SIGKILL)
     assert is_dead(owner)
-    time.sleep(1)
-    states = sorted(container.state for container in engine.containers(f"{hardening.RUN_LABEL}={run_id}"))
-    assert states == ["exited", "exited", "exited", "running"], "all but the running step end by themselves"
+
+    def states() -> list[str]:
+        return sorted(container.state for container in engine.containers(f"{hardening.RUN_LABEL}={run_id}"))
+
+    all_but_one = ["exited", "exited", "exited", "running"]
+    eventually(lambda: states() == all_but_one, what="all but the running step end by themselves")
     assert sandbox.sweep_owner(this_process()) == 0
     assert (sandbox.sweep_owner(owner) if by == "its name" else sandbox.sweep_dead().containers) >= 4
     assert left(engine, run_id) == (0, 0)
@@ -253,8 +268,8 @@ def test_a_lost_daemon_is_an_engine_failure_soon(
         getattr(relay, fault)()
         start_s = time.monotonic()
         with pytest.raises(SandboxError):
-            running.result(timeout=30)
-        assert time.monotonic() - start_s < 20
+            running.result(timeout=120)
+        assert time.monotonic() - start_s < stretched(20)
     assert sandbox.sweep(spec.run_id) == 2
 
 

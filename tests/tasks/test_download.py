@@ -26,7 +26,7 @@ from file_server import FileServer, Trick, serve
 
 CONTENT = random.Random(1).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(tries=3, first_wait_s=0.01, longest_wait_s=0.02, silence_s=0.5)
+QUICK = Patience(tries=3, first_wait_s=0.01, longest_wait_s=0.02, silence_s=3.0)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from aira_bench.tasks import folder_check
 from aira_bench.tasks.metadata import NAMES_OF_OURS, read_metadata
 from aira_bench.tasks.plain_yaml import read_plain_yaml
 from aira_bench.tasks.task import load_task
+from eventually import stretched
 from hostile_text import is_raw
 
 FOLDER = Path(__file__).parents[1] / "folders" / "ParityClassificationAccuracy"
@@ -80,7 +81,7 @@ def test_hostile_metadata_is_one_line(
     assert len(shown.err) < 3000
     assert not is_raw(shown.err.rstrip("\n"))
     assert shown.out == ""
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < stretched(5)
 
 
 @pytest.mark.parametrize("name", [*sorted(NAMES_OF_OURS - {"data", "logs", "task", "hidden"}), "Report.json"])
@@ -254,7 +255,7 @@ def test_numbers_without_measure_are_one_line(
     assert len(shown.splitlines()) == 1
     assert len(shown) < 3000
     assert any(part in shown for part in expected.split("|")), shown
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < stretched(5)
 
 
 @pytest.mark.parametrize(
@@ -297,4 +298,4 @@ def test_names_and_numbers_without_end_are_one_line(
     assert status in {0, 2, 3}
     assert len(shown.err.splitlines()) <= 1
     assert len(shown.err) < 3000
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < stretched(5)

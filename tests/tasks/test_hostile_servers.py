@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -24,8 +25,11 @@ from aira_bench.tasks.download import Patience, fetch
 from aira_bench.tasks.guarded_http import Gone, Guard, is_public
 from aira_bench.tasks.http_transfer import offered_bytes
 from aira_bench.tasks.metadata import PublicFile
+from eventually import stretched
 
 HASTY = Patience(tries=2, first_wait_s=0.01, longest_wait_s=0.02, silence_s=5.0, window_s=0.5)
+"""For servers that dawdle: on a busy machine honest ones may take so long."""
+STEADY = replace(HASTY, silence_s=60.0, window_s=60.0)
 Play = Callable[[socket.socket], None]
 
 
@@ -59,7 +63,7 @@ def server(play: Play) -> Iterator[str]:
         listening.close()
 
 
-def get(url: str, folder: Path, *, size: int | None = None, patience: Patience = HASTY) -> bytes:
+def get(url: str, folder: Path, *, size: int | None = None, patience: Patience = STEADY) -> bytes:
     file = PublicFile(name="file.bin", url=url, bytes=size)
     return fetch(file, folder, note=lambda text: None, watch=lambda news: None, patience=patience).path.read_bytes()
 
@@ -106,15 +110,15 @@ DAWDLING: dict[str, Play] = {
 def test_a_server_that_dawdles_is_cut_off(tmp_path: Path, name: str) -> None:
     started_s = time.monotonic()
     with server(DAWDLING[name]) as url, pytest.raises(PrerequisiteError, match="could not be downloaded"):
-        get(url, tmp_path)
-    assert time.monotonic() - started_s < 8
+        get(url, tmp_path, patience=HASTY)
+    assert time.monotonic() - started_s < stretched(8)
 
 
 def test_an_overall_deadline_ends_progress_that_never_arrives(tmp_path: Path) -> None:
     patience = Patience(
         tries=2,
         first_wait_s=0.01,
-        window_s=0.2,
+        window_s=5.0,
         least_bytes_per_s=1,
         silence_s=5,
         spare_s=1.0,
@@ -124,7 +128,7 @@ def test_an_overall_deadline_ends_progress_that_never_arrives(tmp_path: Path) ->
     endless = for_ever(CHUNKED, b"1\r\nx\r\n", pause_s=0.02)
     with server(endless) as url, pytest.raises(PrerequisiteError, match="was not done after"):
         get(url, tmp_path, patience=patience)
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < stretched(5)
 
 
 @pytest.mark.parametrize("size", [None, 1 << 20])
@@ -391,7 +395,7 @@ def test_a_proxy_that_cannot_be_used_is_said_at_once(
     with pytest.raises(PrerequisiteError, match=r"that of a proxy, cannot be used") as caught:
         get("http://files.example/file.bin", tmp_path)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < stretched(5)
 
 
 def test_a_netrc_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,7 +466,7 @@ def test_tls_begins_after_the_look_and_is_watched(tmp_path: Path, monkeypatch: p
         (tmp_path / "file.bin").unlink()
         (tmp_path / "file.bin.pin.json").unlink()
         with pytest.raises(PrerequisiteError, match="too slow"):
-            get(url, tmp_path)
+            get(url, tmp_path, patience=HASTY)
         away = send(headers(f"Location: {url}", "Content-Length: 0", status="302 Found"))
         plays.insert(0, plays[0])
         with server(away) as start:

@@ -276,7 +276,7 @@ def one_at_a_time() -> Callable[[Completion], Completion]:
 
     def change(completion: Completion) -> Completion:
         inside.append(1)
-        time.sleep(0.05)
+        time.sleep(0.5)
         if len(inside) > 1:
             raise RuntimeError("two at once")
         inside.pop()

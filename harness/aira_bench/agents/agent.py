@@ -32,10 +32,13 @@ class Environment:
     cores: int = 0
     """That a step has at most; 0 where that is not known."""
     gpu: str = ""
-    """The name of its GPU; empty without one."""
+    """The name of its GPU; empty without one. Of a machine with several kinds, all their names."""
     gpu_memory_mib: int = 0
+    """Of the smallest, where there are several kinds."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Versions of Python and of what the task asks for, by name."""
+    gpu_compute_capability: str = ""
+    """Such as `9.0`, of the lowest; empty where it is not known."""
 
 
 @dataclass(frozen=True)

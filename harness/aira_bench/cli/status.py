@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _MAY_BE_EMPTY = (
     "standard error", "claimed", "claimed - trusted", "confirmed", "flags", "unranked", "awaits confirm", "controls",
-    "attempts", "waited", "cores", "reason",
+    "attempts", "waited", "cores", "throttled", "reason",
 )  # fmt: skip
 _EPILOG = """examples:
   aira-bench status
@@ -130,6 +130,7 @@ def _steps(record: "RunRecord") -> list[dict[str, Any]]:
                     "seconds": round(node.timings.total_s, 2),
                     "waited": round(sum(node.timings.waited_s.values()), 2) or None,
                     "cores": node.cores,
+                    "throttled": node.throttled or None,
                     "submitted": node is seed.submitted,
                     "reason": node.reason,
                 }

@@ -12,6 +12,7 @@ Not covered: judges that stay in their container (`resident`), and what comes be
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from aira_bench.deadline import Deadline
@@ -112,7 +113,7 @@ def judge(
     """
     outcome = run_judge(setting, files, container, timeout_s=deadline.limit_s, destination=destination)
     deadline.lose(outcome.lost_s)
-    return verdict_of(setting, outcome, deadline, destination)
+    return replace(verdict_of(setting, outcome, deadline, destination), gpu=outcome.gpu)
 
 
 def run_judge(

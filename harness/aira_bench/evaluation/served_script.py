@@ -33,6 +33,7 @@ from aira_bench.evaluation.predictors import TAKING_TURNS, Predictors, predict_s
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Unexplained, Verdict
+from aira_bench.gpus.use import GpuUse
 from aira_bench.output import last_line
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.sandbox.core_share import MOST_TIMES
@@ -73,6 +74,7 @@ class Handover:
     sha256: str
     claimed: float | None
     seconds: Mapping[str, float | None]
+    gpu: GpuUse | None = None
 
 
 class ServedScript:
@@ -182,13 +184,14 @@ class ServedScript:
             if outcome.ended == "timeout" and limit.owner not in _OWN:
                 raise SandboxError("The time of the run ended while a script trained.")
             detail = f": {model.detail}" if model.detail else ""
-            refused = Refused(self._without_model(outcome, f"{model.reason}{detail}", limit), outcome.wall_s)
+            reason = self._without_model(outcome, f"{model.reason}{detail}", limit)
+            refused = Refused(reason, outcome.wall_s, gpu=outcome.gpu)
             if outcome.is_unexplained:
                 raise Unexplained(refused.reason, refused)
             return refused
         model.path.chmod(0o644)
         claimed = claimed_value(outcome, self._setting.task.metric)
-        return Handover(folder, model.sha256, claimed, seconds)
+        return Handover(folder, model.sha256, claimed, seconds, outcome.gpu)
 
     def _without_model(self, outcome: StepOutcome, file: str, limit: Deadline) -> str:
         name, clock = self._setting.task.metadata.aira.artifact.name, self._clock
@@ -216,7 +219,7 @@ class ServedScript:
         attempt, patience = 1, EnginePauses()
         while True:
             try:
-                return replace(self._serve(made, deadline, destination), attempts=attempt)
+                return replace(self._serve(made, deadline, destination), attempts=attempt, gpu=made.gpu)
             except SandboxError as error:
                 failure = error
             keep_attempt(destination, failure, besides=[made.folder.name])

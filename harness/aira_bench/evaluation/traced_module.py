@@ -132,6 +132,10 @@ class TracedModule:
             raise SandboxError("The time of the run ended before a traced submission was judged.")
         outcome = self._run_judge(graphs, left_s if own else None, left_s, destination)
         deadline.lose(outcome.lost_s)
+        return replace(self._verdict_on(outcome, deadline, left_s, own=own), gpu=outcome.gpu)
+
+    def _verdict_on(self, outcome: StepOutcome, deadline: Deadline, left_s: float, *, own: bool) -> Verdict:
+        """What the judge's ending says, where it had `left_s` and, with `own`, they are the submission's to keep."""
         name = self._setting.task.metadata.aira.artifact.name
         if outcome.ended == "timeout" and own:
             return Refused(f"{name}: training and scoring did not end within {left_s:.0f} s", outcome.wall_s)

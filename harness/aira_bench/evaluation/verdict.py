@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from aira_bench.errors import EvaluationFailed, SandboxError
 from aira_bench.excerpts import PROBLEM_CHARS, VALUE_CHARS
+from aira_bench.gpus.use import GpuUse
 from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.sandbox import StepLost
 from aira_bench.tasks.task import Task
@@ -86,6 +87,8 @@ class Scored:
     """The figures that controls compared, in words."""
     attempts: int = 1
     """How often it was evaluated for that, because infrastructure failed."""
+    gpu: GpuUse | None = None
+    """How the device of its training worked, where it had one."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Refused:
     seconds: float = 0.0
     attempts: int = 1
     """As of a valid one."""
+    gpu: GpuUse | None = None
 
 
 Verdict = Scored | Refused

@@ -17,7 +17,7 @@ TIMEOUT_S = 30.0
 """A driver that nothing keeps awake takes some seconds to begin on a machine with eight GPUs."""
 _GRACE_S = 1.0
 _MOST_CHARS = 200
-_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "FAKE_NVML")
+HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "FAKE_NVML")
 """Of the environment; keys are not among it. The last one is read by the driver that tests bring."""
 _ASK_IT = "nvidia-smi"
 
@@ -32,7 +32,7 @@ def look_at_gpus(system: Path = Path("/"), timeout_s: float = TIMEOUT_S) -> Gpus
     asking = subprocess.Popen(
         [sys.executable, "-P", "-m", "aira_bench.gpus.nvml", str(system)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={name: os.environ[name] for name in _HANDED_ON if name in os.environ},
+        env={name: os.environ[name] for name in HANDED_ON if name in os.environ},
     )  # fmt: skip
     try:
         said, complaint = asking.communicate(timeout=timeout_s)

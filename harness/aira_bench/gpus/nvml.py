@@ -45,7 +45,7 @@ def read_gpus(system: Path = Path("/")) -> Gpus:
 def _read(cards: list[str], system: Path) -> Gpus:
     import pynvml
 
-    driver, cuda = str(pynvml.nvmlSystemGetDriverVersion()), _or_none(pynvml.nvmlSystemGetCudaDriverVersion)
+    driver, cuda = str(pynvml.nvmlSystemGetDriverVersion()), or_none(pynvml.nvmlSystemGetCudaDriverVersion)
     devices: list[Gpu] = []
     lost: list[str] = []
     index = 0
@@ -76,7 +76,7 @@ def _devices(handle: object, index: int, system: Path) -> list[Gpu]:
     """A GPU; or, where MIG divides it, its instances, which are all that can be computed on."""
     import pynvml
 
-    mode = _or_none(lambda: pynvml.nvmlDeviceGetMigMode(handle))
+    mode = or_none(lambda: pynvml.nvmlDeviceGetMigMode(handle))
     fault, mend = _fault(handle)
     if not mode or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
         return [_gpu(handle, handle, index, system, fault, mend)]
@@ -120,7 +120,7 @@ def _gpu(
         compute_capability=(int(major), int(minor)),
         mig=mig,
         instance=instance,
-        processes=_processes(handle, system),
+        processes=processes_on(handle, system),
         fault=fault,
         mend=mend,
     )
@@ -130,15 +130,15 @@ def _fault(handle: object) -> tuple[str, str]:
     """Why nothing should run on a GPU, and what to do about it; empty texts for a sound one."""
     import pynvml
 
-    if _or_none(lambda: pynvml.nvmlDeviceGetComputeMode(handle)) == pynvml.NVML_COMPUTEMODE_PROHIBITED:
+    if or_none(lambda: pynvml.nvmlDeviceGetComputeMode(handle)) == pynvml.NVML_COMPUTEMODE_PROHIBITED:
         return "its compute mode is Prohibited", "sudo nvidia-smi -c DEFAULT"
-    rows = _or_none(lambda: pynvml.nvmlDeviceGetRemappedRows(handle))
+    rows = or_none(lambda: pynvml.nvmlDeviceGetRemappedRows(handle))
     if rows and rows[3]:
         return "rows of its memory could not be remapped: it is to be replaced", "nvidia-smi -q -d ROW_REMAPPER"
-    ecc = _or_none(lambda: pynvml.nvmlDeviceGetEccMode(handle))
+    ecc = or_none(lambda: pynvml.nvmlDeviceGetEccMode(handle))
     uncorrected, volatile = pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
     if ecc and ecc[0] == pynvml.NVML_FEATURE_ENABLED:
-        errors = _or_none(lambda: pynvml.nvmlDeviceGetTotalEccErrors(handle, uncorrected, volatile))
+        errors = or_none(lambda: pynvml.nvmlDeviceGetTotalEccErrors(handle, uncorrected, volatile))
         if errors:
             return f"{errors} memory errors that ECC could not correct since it was last reset", "sudo nvidia-smi -r"
     if rows and rows[2]:
@@ -146,16 +146,17 @@ def _fault(handle: object) -> tuple[str, str]:
     return "", ""
 
 
-def _processes(handle: object, system: Path) -> tuple[GpuProcess, ...]:
+def processes_on(handle: object, system: Path) -> tuple[GpuProcess, ...]:
+    """Return what computes on a device, with names and containers as far as this user's /proc shows them."""
     import pynvml
 
-    found = _or_none(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
+    found = or_none(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
     return tuple(_process(int(each.pid), int(each.usedGpuMemory or 0) >> 20, system / "proc") for each in found)
 
 
 def _process(pid: int, memory_mib: int, proc: Path) -> GpuProcess:
-    container = _CONTAINER.search(_text(proc / str(pid) / "cgroup"))
-    return GpuProcess(pid, _text(proc / str(pid) / "comm").strip(), memory_mib, container[0] if container else None)
+    containers = _CONTAINER.findall(_text(proc / str(pid) / "cgroup"))  # the innermost last, where one holds others
+    return GpuProcess(pid, _text(proc / str(pid) / "comm").strip(), memory_mib, containers[-1] if containers else None)
 
 
 def _without_devices(error: Any, cards: list[str], system: Path) -> Gpus:  # noqa: ANN401  (pynvml has no types)
@@ -195,7 +196,7 @@ def _pci_cards(system: Path) -> list[str]:
     return found
 
 
-def _or_none(ask: Any) -> Any:  # noqa: ANN401  (pynvml has no types)
+def or_none(ask: Any) -> Any:  # noqa: ANN401  (pynvml has no types)
     """What a question that not every device or driver understands is answered; None where it is not."""
     import pynvml
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
 
+from aira_bench.gpus.use import GpuUse
 from aira_bench.record.growing import Growing, tallied
 
 Operator = Literal["draft", "improve", "debug", "crossover"]
@@ -101,6 +102,14 @@ class Node:
     records of versions that did not say."""
     parts: dict[str, float] = field(default_factory=dict, hash=False)
     """What the hidden validation score is the mean of, by the name of each part and rounded as the fitness is."""
+    gpu_use: dict[str, GpuUse] = field(default_factory=dict, hash=False)
+    """How its devices worked: of the `step`, and of the training that its score comes from (`evaluation`). Empty
+    without a device, and in records of versions that did not look."""
+
+    @property
+    def throttled(self) -> str:
+        """What slowed a device of the step's below what it can, in words; empty where nothing did."""
+        return "; ".join(f"{phase}: {', '.join(use.throttled)}" for phase, use in self.gpu_use.items() if use.throttled)
 
     @property
     def is_lost(self) -> bool:

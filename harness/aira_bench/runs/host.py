@@ -6,6 +6,7 @@ step: a machine whose sandbox fails its probe runs nothing.
 Not covered: more than one machine.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -26,8 +27,10 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
 from aira_bench.runs.descriptors import require_descriptors
+from aira_bench.runs.device_probe import probe_free_device
 from aira_bench.runs.places import Place, Wanted
 from aira_bench.runs.resolve import ResolvedTask
+from aira_bench.runs.slots import lent_gpu
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
@@ -112,7 +115,8 @@ def stand(
     if record is not None:
         require_no_weaker(record.folder, record.manifest, isolation)
     note("probing the sandbox")
-    checks = require_isolation(host.sandbox, image_names(prepared.images)[probed])
+    gpus = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, found.plan.profile) else []
+    checks = require_isolation(host.sandbox, image_names(prepared.images)[probed], gpus, note)
     return Ground(prepared.task, prepared.data, prepared.images, isolation, checks)
 
 
@@ -142,20 +146,23 @@ def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note
     raw = raw_content(task, profile, source, host.paths)
     data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator)
     note(f"data of {task.title} ({profile})")
-    prepare_task(
-        task,
-        profile,
-        data,
-        source=source,
-        provide=lambda empty: provide_raw(
-            task, profile, source, host.paths, empty=empty, note=note, watch=host.transfer
-        ),
-        sandbox=host.sandbox,
-        image=images.evaluator,
-        world=host.world,
-        note=note,
-        gpu_uuid=host.hardware.gpus[0].uuid if profile in ON_GPUS and host.hardware.gpus else None,
-    )
+    trains = task.metadata.aira.artifact.kind == "script" and gives_gpus(host, profile) and not data.ready
+    with contextlib.ExitStack() as stack:
+        gpus = [gpu.uuid for gpu in host.hardware.gpus]
+        prepare_task(
+            task,
+            profile,
+            data,
+            source=source,
+            provide=lambda empty: provide_raw(
+                task, profile, source, host.paths, empty=empty, note=note, watch=host.transfer
+            ),
+            sandbox=host.sandbox,
+            image=images.evaluator,
+            world=host.world,
+            note=note,
+            gpu_uuid=stack.enter_context(lent_gpu(host.sandbox, gpus, note)) if trains else None,
+        )
     return Prepared(task, data, images)
 
 
@@ -201,13 +208,17 @@ def require_no_weaker(folder: RunFolder, manifest: Manifest, found: dict[Role, I
         )
 
 
-def require_isolation(sandbox: Sandbox, image: str) -> dict[str, bool]:
-    """Probe the sandbox with an image; the record of its checks.
+def require_isolation(
+    sandbox: Sandbox, image: str, gpus: Sequence[str] = (), note: Note = lambda text: None
+) -> dict[str, bool]:
+    """Probe the sandbox with an image, and with one of the devices that containers get; the record of its checks.
 
     Raises:
         PrerequisiteError: one of them fails.
     """
     checks = probe_all(sandbox, image)
+    if gpus:
+        checks += probe_free_device(sandbox, image, gpus, note)
     broken = [check for check in checks if not check.ok]
     if broken:
         first = broken[0]

@@ -141,7 +141,8 @@ class _Hours:
 def _label(node: Node) -> str:
     """How a step ended, for whoever watches: its fitness, or why it has none."""
     if node.fitness is not None:
-        return f"{node.step_class} {node.fitness:.4f}"
+        slow = f" (GPU throttled, {node.throttled})" if node.throttled else ""
+        return f"{node.step_class} {node.fitness:.4f}{slow}"
     return f"{node.step_class}: {node.reason[:LINE_CHARS]}" if node.reason else node.step_class
 
 

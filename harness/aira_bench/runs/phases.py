@@ -19,7 +19,7 @@ from aira_bench.runs.outside import ask
 from aira_bench.runs.retries import SOLUTION, Doubt
 from aira_bench.runs.session import OutOfTime, StepPlace
 from aira_bench.runs.slots import Slot
-from aira_bench.sandbox.sandbox import ArtifactRequest, StepLost, StepOutcome
+from aira_bench.sandbox.sandbox import ArtifactRequest, DeviceTaken, StepLost, StepOutcome
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,9 @@ def execute(place: StepPlace, slot: Slot, code: str, doubt: Doubt) -> Executed:
             artifacts=[ArtifactRequest(artifact.name, artifact.max_kib * 1024), CLAIM],
             destination=node,
         )
+    except DeviceTaken:
+        place.hours.lose(place.hours.used_s - before_s)  # all of it was somebody else's doing
+        raise
     finally:
         container.close()
     place.hours.lose(outcome.lost_s)
@@ -194,6 +197,9 @@ def evaluate(place: StepPlace, slot: Slot, submission: Submission, doubt: Doubt)
             ),
             lambda found: "" if isinstance(found, Scored | Refused) else "it is no verdict",
         )  # fmt: skip
+    except DeviceTaken:
+        place.hours.lose(place.hours.used_s - before_s)
+        raise
     except SandboxError as error:
         if place.hours.has_passed:
             raise OutOfTime from None

@@ -7,13 +7,15 @@ Not covered: attempts (`retries`), and which class an ending has (`outcomes`).
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from aira_bench.agents.agent import Analysis, Proposal
 from aira_bench.escaping import printable
 from aira_bench.evaluation.claim import claimed_value
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Scored, trusted_score
+from aira_bench.gpus.use import GpuUse
 from aira_bench.record.node import Node, Timings
 from aira_bench.runs.outcomes import Assessment, assess, failure_of
 from aira_bench.runs.phases import Executed, analyze, evaluate, execute, propose
@@ -34,6 +36,7 @@ class Course:
     analysis: Analysis | None = None
     submission: Submission | None = None
     cores: int | None = None
+    gpu_use: Mapping[str, GpuUse] = field(default_factory=dict)
 
 
 def take_step(place: StepPlace) -> Node:
@@ -55,8 +58,9 @@ def take_step(place: StepPlace) -> Node:
     if isinstance(ran, Undone):
         return _without_result(place, course, ran)
     course = replace(
-        course, execute_s=ran.result.seconds, attempts=1 + ran.repeats, code_ran=True, cores=ran.result.cores
-    )
+        course, execute_s=ran.result.seconds, attempts=1 + ran.repeats, code_ran=True, cores=ran.result.cores,
+        gpu_use=_with({}, "step", ran.result.outcome.gpu),
+    )  # fmt: skip
     if place.session.brief.fitness == "claimed":
         # The paper's way: the agent's own number steers, so its analysis comes first and may refuse that number.
         judged = _judged(place, _analyzed(place, course, ran.result), ran.result)
@@ -94,6 +98,7 @@ def _judged(place: StepPlace, course: Course, executed: Executed) -> tuple[Cours
         evaluate_s=judged.result.seconds,
         attempts=course.attempts + judged.repeats + judged.result.repeats,
         submission=submission,
+        gpu_use=_with(course.gpu_use, "evaluation", verdict.gpu),
     )
     finding = assess(verdict, claimed, analysis, brief.fitness, evaluation.task.metadata.aira.fitness_decimals)
     if finding.keeps_score and isinstance(verdict, Scored):
@@ -133,4 +138,9 @@ def _node(place: StepPlace, course: Course, finding: Assessment) -> Node:
         fitness_standard_error=finding.standard_error,
         parts=dict(finding.parts),
         cores=course.cores,
+        gpu_use=dict(course.gpu_use),
     )
+
+
+def _with(known: Mapping[str, GpuUse], phase: str, use: GpuUse | None) -> Mapping[str, GpuUse]:
+    return known if use is None else {**known, phase: use}

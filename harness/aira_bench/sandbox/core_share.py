@@ -16,7 +16,8 @@ A judge and the predict containers it asks take turns on the same cores. They ar
 takes no time from its judge.
 
 Not covered: engines on other machines and control groups hidden from this process, where nothing is lost and clocks
-are the wall's; disks, memory bandwidth, caches and GPUs that others use; a core's clock frequency.
+are the wall's; disks, memory bandwidth and caches that others use; GPUs (`aira_bench.gpus.watch`); a core's clock
+frequency.
 """
 
 import contextlib

@@ -84,6 +84,11 @@ class EndWatch:
         self._memory, self._init = MemoryUse(pid), InitProcess(pid, self._container)
         self.share.join(ContainerUse(pid))
 
+    @property
+    def sees_processes(self) -> bool:
+        """Whether numbers of processes mean here what they mean to the engine's machine and its drivers."""
+        return self._init is not None and self._init.is_seen
+
     def sweep(self) -> None:
         """Let every wait end in an error: the container was swept away."""
         self._swept.set()

@@ -28,6 +28,11 @@ class InitProcess:
         self._began = _began(pid) if _is_of(pid, container) else None
 
     @property
+    def is_seen(self) -> bool:
+        """Whether this machine's processes are the engine's, and so are their numbers."""
+        return self._began is not None
+
+    @property
     def is_gone(self) -> bool:
         """Whether it was seen to live, and now is no more, not even as one that waits for its parent.
 

@@ -6,8 +6,8 @@ its deadline. What the engine says it has set is compared too, so that a wall ho
 A machine that is slow is not open. A container that gives no answer in time, or dies late, says nothing about walls:
 another one is asked, after a pause and with more time. Only what a container could do is a reason to refuse a machine.
 
-Not covered: what each answer must be (`probe_checks`), the kernel behind the walls, GPUs, and host folders mounted by
-other roles. See SECURITY.md.
+Not covered: what each answer must be (`probe_checks`), the kernel behind the walls, GPUs (`memory_probe`), and host
+folders mounted by other roles. See SECURITY.md.
 """
 
 import contextlib

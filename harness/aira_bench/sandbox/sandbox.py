@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
 
 from aira_bench.errors import AiraError, SandboxError
+from aira_bench.gpus.use import GpuUse
 from aira_bench.output import CapturedOutput
 
 IsolationWord = Literal["own kernel", "own trees", "dropped caches", "shared"]
@@ -143,6 +144,8 @@ class StepOutcome:
     """Of `wall_s`, by how much others delayed it on its cores; its deadline does not count them."""
     taken_s: float = 0.0
     """Of `wall_s`, for how long others used a core of its, on average: also where its code did not want it."""
+    gpu: GpuUse | None = None
+    """How its device worked; None without a device, or where its driver said nothing."""
 
 
 class Busy(SandboxError):
@@ -173,6 +176,10 @@ class Starved(StepLost):
 
     It says nothing about the code. Tried again when the machine is less busy; at last the seed halts.
     """
+
+
+class DeviceTaken(Starved):
+    """The driver lost the device of a container, or somebody else's process computed on it, while its code ran."""
 
 
 class FilesTooLarge(AiraError):

@@ -21,6 +21,8 @@ from typing import Any
 from aira_bench.docker_engine import Attachment, DockerEngine, NotThere
 from aira_bench.errors import EngineAway, SandboxError
 from aira_bench.excerpts import LINE_CHARS
+from aira_bench.gpus.use import GpuReading, fault_in, strangers_in, summary
+from aira_bench.gpus.watch import GpuWatch
 from aira_bench.machine_failures import machine_failures
 from aira_bench.output import last_line
 from aira_bench.sandbox.artifacts import ReaderFailed, WorkspaceReader, relative_path
@@ -31,6 +33,7 @@ from aira_bench.sandbox.pump import OutputPump
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
+    DeviceTaken,
     EndedFromOutside,
     FilesTooLarge,
     Limits,
@@ -138,16 +141,31 @@ class DockerStep:
         self, message: bytes, timeout_s: float, artifacts: Sequence[ArtifactRequest], destination: Path
     ) -> StepOutcome:
         start_s, allowance = time.monotonic(), CoreAllowance(timeout_s, self._watch.share)
-        ending = self._execute(message, allowance)
+        gpu = None if self._limits.gpu_uuid is None else GpuWatch(self._limits.gpu_uuid)
+        try:
+            ending = self._execute(message, allowance)
+        finally:
+            readings = gpu.stop() if gpu is not None else ()
         wall_s = ending.at_s - start_s
         self._is_dead = ending.dead
+        self._require_own_device(readings)
         copied = {request.name: self._copy(request, destination, ending) for request in artifacts}
         stdout, stderr = self._pump.captured()
         peak_mib = self._watch.peak_memory_mib
         return StepOutcome(
             ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above, ending.unexplained,
-            min(allowance.lost_s, wall_s), min(allowance.taken_s, wall_s),
+            min(allowance.lost_s, wall_s), min(allowance.taken_s, wall_s), summary(readings),
         )  # fmt: skip
+
+    def _require_own_device(self, readings: Sequence[GpuReading]) -> None:
+        """Raise DeviceTaken if its device failed, or worked for somebody else too, while the code ran."""
+        gpu = self._limits.gpu_uuid
+        if fault := fault_in(readings):
+            raise DeviceTaken(f"The GPU of a container failed while it ran ({gpu}): {fault}.", hint="nvidia-smi -q")
+        others = strangers_in(readings, self.containers.step) if self._watch.sees_processes else ()
+        if others:
+            named = ", ".join(map(str, others[:3]))
+            raise DeviceTaken(f"Others used the GPU of a container while it ran ({gpu}): {named}.", hint="nvidia-smi")
 
     def converse(
         self, command: Sequence[str], *, files: Mapping[str, bytes], most_bytes: int, timeout_s: float

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from aira_bench.errors import PrerequisiteError, SandboxError
+from aira_bench.gpus.use import GpuUse
 from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.artifacts import relative_path
 from aira_bench.sandbox.sandbox import (
@@ -68,6 +69,8 @@ class Done:
     """By how much others delayed it on its cores."""
     taken_s: float = 0.0
     """For how long others used a core of its, wanted or not; at least `lost_s`."""
+    gpu: GpuUse | None = None
+    """How its device worked."""
 
 
 Program = Callable[[Call], Done]
@@ -191,6 +194,7 @@ class InMemoryContainer:
             is_unexplained=ended == "exited" and done.exit_code in KILLED,
             lost_s=done.lost_s,
             taken_s=max(done.taken_s, done.lost_s),
+            gpu=done.gpu,
         )
 
     def converse(

@@ -57,7 +57,7 @@ def mad_system(data: Path, environment: Environment = MACHINE) -> str:
 
 FACTS = [
     "order of 16 layers", "one of two primitives", "65,536", "one architecture", "neither predictions nor code",
-    "trains it from scratch", "six", "seconds (profile `cpu`)", "hours (`paper`)",
+    "trains it from scratch", "six", "seconds (profile `cpu`)", "seconds on a GPU (`paper`)",
     "128 in profile `paper`", "32 in `cpu`", "(batch, length, d)", "x = x + layer(LayerNorm(x))",
     "linear d -> 4d, ReLU, linear 4d -> d", "no biases", "each position alone", "131,072", "66,048", "d = 128",
     "causal", "heads of 8 features (16 at d = 128)", "rotary positions over the whole head", "projections with biases",
@@ -86,11 +86,11 @@ FACTS = [
 """What the longer prompt of 1,730 tokens said, and what was missing in it."""
 
 
-def test_the_system_prompt_of_mad_2p_has_every_fact_in_less_than_1200_tokens(mad_data: Path) -> None:
+def test_the_system_prompt_of_mad_2p_has_every_fact_in_less_than_1220_tokens(mad_data: Path) -> None:
     said = mad_system(mad_data)
     flat = " ".join(said.split())
     assert [fact for fact in FACTS if fact not in said and " ".join(fact.split()) not in flat] == []
-    assert len(said) / CHARS_PER_TOKEN < 1200
+    assert len(said) / CHARS_PER_TOKEN < 1220
 
 
 def test_nothing_of_it_is_said_twice(mad_data: Path) -> None:
@@ -105,7 +105,7 @@ def test_nothing_of_it_is_said_twice(mad_data: Path) -> None:
 def test_a_prompt_names_the_gpu_that_a_step_has(mad_data: Path) -> None:
     said = mad_system(mad_data, replace(MACHINE, gpu="NVIDIA H100 80GB HBM3", gpu_memory_mib=81559))
     assert "2 CPU cores, one NVIDIA H100 80GB HBM3 of 81559 MiB." in said
-    assert len(said) / CHARS_PER_TOKEN < 1200
+    assert len(said) / CHARS_PER_TOKEN < 1220
     assert "CPU core" not in mad_system(mad_data, Environment()), "what is not known is not said"
 
 

@@ -28,6 +28,7 @@ from aira_contract.files import HANDOVER_FILE
 from aira_contract.script_constants import with_constants
 from aira_evaluator.autoresearch.handover.model_file import HandoverError, hand_over, load
 from autoresearch_folders import PLAIN
+from eventually import stretched
 
 SUMMARY = (
     *("val_bpb", "training_seconds", "total_seconds", "peak_vram_mb", "mfu_percent", "total_tokens_M", "num_steps"),
@@ -473,7 +474,7 @@ def test_the_baseline_learns_within_its_budget_and_hands_its_model_over(public: 
     found = summary(finished.stdout)
     assert tuple(found) == SUMMARY
     assert found["val_bpb"] < 3.3, "a uniform guess costs about 3.5"
-    assert 4 <= found["training_seconds"] < 10
+    assert 4 <= found["training_seconds"] < stretched(10)
     assert found["total_tokens_M"] == pytest.approx(found["num_steps"] * 2048 / 1e6, abs=1e-3)
     assert found["depth"] == 2
     assert json.loads((tmp_path / "validation.json").read_text())["value"] == pytest.approx(found["val_bpb"], abs=1e-6)

@@ -1,9 +1,12 @@
 """Residual blocks compiled once a primitive and shape, and shared by every layer of every candidate.
 
 Compiling a whole model costs half a minute, and every candidate is another model. But all of them are made of the same
-three blocks, x + layer(norm(x)), at the task's few shapes. So the block is compiled as a function of its tensors: all
+few blocks, x + layer(norm(x)), at the task's few shapes. So the block is compiled as a function of its tensors: all
 weights come in as arguments, and a second layer, or the next candidate, finds the code ready. Inductor keeps what it
 made in TORCHINDUCTOR_CACHE_DIR; a judge that stays keeps it in memory.
+
+Blocks of Mamba-2 are never compiled: torch 2.11 was seen to differentiate a traced one wrongly on a GPU, without a word
+(docs/kernels.md). Their scan, convolution and norm are kernels of ours there, to which a compiler adds little.
 
 Off unless asked for: compiled blocks round differently than the plain ones, so they give other scores, and whether they
 pay has not been measured on a GPU. On a CPU they do not (docs/performance.md). Not covered: prediction, which uses the
@@ -18,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from aira_kernels.backbone import ResidualStack
+from aira_kernels.mamba2 import Mamba2
 
 MOST_SHAPES = 64
 """Different shapes one block may be compiled for; torch's own default of 8 is fewer than a profile's."""
@@ -54,7 +58,9 @@ class CompiledBlocks:
             stack, [self._block(layer, norm) for layer, norm in zip(stack.layers, stack.norms, strict=True)]
         )
 
-    def _block(self, layer: nn.Module, norm: nn.Module) -> Block:
+    def _block(self, layer: nn.Module, norm: nn.Module) -> Block | None:
+        if isinstance(layer, Mamba2):
+            return None
         if type(layer) not in self._blocks:
             # A copy without data: the compiled code must not hold on to one candidate's weights.
             template = copy.deepcopy(nn.ModuleDict({"norm": norm, "layer": layer})).to("meta")
@@ -69,9 +75,9 @@ class CompiledBlocks:
 
 
 class CompiledStack(nn.Module):
-    """A stack whose blocks run compiled while gradients are wanted, and plainly otherwise."""
+    """A stack whose blocks run compiled while gradients are wanted, and plainly otherwise; None runs plainly always."""
 
-    def __init__(self, plain: ResidualStack, blocks: list[Block]) -> None:
+    def __init__(self, plain: ResidualStack, blocks: list[Block | None]) -> None:
         super().__init__()
         self.plain = plain
         self._blocks = blocks
@@ -82,8 +88,9 @@ class CompiledStack(nn.Module):
         if not (self.training and torch.is_grad_enabled()):
             out: Tensor = self.plain(x_BLD)
             return out
-        for block, tensors in zip(self._blocks, self._tensors, strict=True):
-            x_BLD = block(tensors, x_BLD)
+        layers = zip(self.plain.norms, self.plain.layers, strict=True)
+        for block, tensors, (norm, layer) in zip(self._blocks, self._tensors, layers, strict=True):
+            x_BLD = x_BLD + layer(norm(x_BLD)) if block is None else block(tensors, x_BLD)
         return x_BLD
 
 

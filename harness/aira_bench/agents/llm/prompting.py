@@ -43,7 +43,9 @@ def spoken_hardware(environment: Environment) -> str:
     if environment.cores:
         said += f", up to {environment.cores} CPU cores" if environment.cores > 1 else ", 1 CPU core"
     if environment.gpu:
-        return f"{said}, one {printable(environment.gpu)} of {environment.gpu_memory_mib} MiB"
+        able = environment.gpu_compute_capability
+        able = f", compute capability {able}" if able else ""
+        return f"{said}, one {printable(environment.gpu)} of {environment.gpu_memory_mib} MiB{able}"
     return f"{said}, no GPU" if environment.cores else said
 
 
