@@ -14,6 +14,7 @@ from aira_bench.gpus import Gpus
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
+from aira_bench.runs.devices import on_devices
 from aira_bench.runs.host import Host, flavour_for, gives_gpus, place_limits, wanted_of
 from aira_bench.runs.line import Line
 from aira_bench.runs.places import Place, places_of
@@ -72,21 +73,20 @@ def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
 
 @pytest.mark.parametrize(
     ("chosen", "devices"),
-    [(None, [0, 1, 2]), (("2", uuid(0)), [2, 0]), (("1", uuid(1)), [1])],
+    [(None, [0, 1, 2]), (("2", uuid(0)), [2, 0]), (("1", uuid(1)), [1]), (("all",), [0, 1, 2])],
 )
 def test_gpus_are_chosen_by_number_or_uuid(chosen: tuple[str, ...] | None, devices: list[int]) -> None:
     plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", "gpus": chosen})
-    assert list(wanted_of(machine(3), plan).gpus) == list(map(uuid, devices))
+    host = on_devices(machine(3), plan.profile, plan.gpus, lambda text: None, allow_cpu=False)
+    assert list(wanted_of(host, plan).gpus) == list(map(uuid, devices))
 
 
-@pytest.mark.parametrize(
-    ("choice", "said"),
-    [({"cores": (0, 9_999)}, "Core 9999 cannot be used here"), ({"gpus": ("7",)}, "GPU 7 is not used here")],
-)
-def test_cores_and_gpus_that_are_not_there_are_named(choice: dict[str, object], said: str) -> None:
-    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", **choice})
-    with pytest.raises(UsageError, match=said):
+def test_cores_and_gpus_that_are_not_there_are_named() -> None:
+    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", "cores": (0, 9_999)})
+    with pytest.raises(UsageError, match="Core 9999 cannot be used here"):
         wanted_of(machine(2), plan)
+    with pytest.raises(UsageError, match=r"GPU 7 is not here; those that are: 0 .*, 1 "):
+        on_devices(machine(2), "paper", ("7",), lambda text: None, allow_cpu=False)
 
 
 def test_gpus_per_seed_is_one_and_only_where_there_are_some() -> None:
@@ -103,8 +103,9 @@ def test_gpus_per_seed_is_one_and_only_where_there_are_some() -> None:
 def test_a_confirmation_uses_all_gpus_that_its_run_may(chosen: object, most: int) -> None:
     changed = {"profile": "paper", "concurrency": 1, "gpus": chosen}
     plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update=changed)
-    assert wanted_of(machine(4), plan).most == 1
-    assert wanted_of(machine(4), plan, all_gpus=True).most == most
+    host = on_devices(machine(4), plan.profile, plan.gpus, lambda text: None, allow_cpu=False)
+    assert wanted_of(host, plan).most == 1
+    assert wanted_of(host, plan, all_gpus=True).most == most
 
 
 def test_cores_go_with_a_gpu_also_where_the_others_are_hidden() -> None:
@@ -112,8 +113,8 @@ def test_cores_go_with_a_gpu_also_where_the_others_are_hidden() -> None:
     plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper"})
     all_of_it = machine(2)
     second = all_of_it.hardware.gpus[1]
-    hidden = replace(all_of_it, hardware=replace(
-        all_of_it.hardware, gpus=(second,), seen=Gpus("seen", all_of_it.hardware.gpus)))  # fmt: skip
+    seen = Gpus("seen", (second,), every=tuple(gpu.uuid for gpu in all_of_it.hardware.gpus))
+    hidden = replace(all_of_it, hardware=replace(all_of_it.hardware, gpus=(second,), seen=seen))
     (there,) = places_of(wanted_of(hidden, plan))
     assert there == places_of(wanted_of(all_of_it, plan))[1]
 

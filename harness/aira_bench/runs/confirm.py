@@ -27,6 +27,7 @@ from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.trust import require_unmoved
+from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.extensions_used import evaluator_of, require_same
 from aira_bench.runs.host import Host, Note, clean_up, place_limits, stand, wanted_of
 from aira_bench.runs.line import Line
@@ -84,6 +85,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
     with contextlib.ExitStack() as closing, contextlib.ExitStack() as stack:  # leases go last, after all containers
         stack.callback(os.close, folder.lock())
         require_unmoved(record, host.keys.ring())
+        host = on_devices_of(host, manifest, note)
         ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)

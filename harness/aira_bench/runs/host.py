@@ -259,18 +259,24 @@ def agent_spec(images: ImageSet, data: TaskData, run_id: str, limits: Limits, pr
 
 
 def wanted_of(host: Host, plan: RunPlan, *, all_gpus: bool = False) -> Wanted:
-    """Return what a run may use of this machine.
+    """Return what a run may use of this machine (`wanted_on`)."""
+    return wanted_on(host.hardware, plan, all_gpus=all_gpus)
+
+
+def wanted_on(hardware: Hardware, plan: RunPlan, *, all_gpus: bool = False) -> Wanted:
+    """Return what a run may use of a machine.
 
     Args:
-        host: the machine.
+        hardware: of the machine, with the devices that the run may use (`devices`).
         plan: the run's.
         all_gpus: use all GPUs that it may at a time, however many the plan says.
 
     Raises:
-        UsageError: it names cores or GPUs that are not there.
+        UsageError: it names cores that are not there, or asks for GPUs where it gets none.
     """
     cores, usable = plan.cores, usable_cores()
-    gpus = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, plan.profile) else []
+    gpus = [gpu.uuid for gpu in hardware.gpus] if plan.profile in ON_GPUS else []
+    machine = list(hardware.seen.every) or gpus
     if plan.gpus_per_seed is not None and not gpus:
         raise UsageError("--gpus-per-seed: containers of this run get no GPU here.", hint="aira-bench doctor")
     if isinstance(cores, tuple) and (unknown := sorted(set(cores) - set(usable))):
@@ -279,20 +285,11 @@ def wanted_of(host: Host, plan: RunPlan, *, all_gpus: bool = False) -> Wanted:
             hint="aira-bench run --help",
         )
     slots = len(gpus) if all_gpus and gpus else plan.concurrency
-    if isinstance(plan.gpus, tuple):
-        by_name = {str(index): uuid for index, uuid in enumerate(gpus)} | {uuid: uuid for uuid in gpus}
-        if unknown_gpus := [name for name in plan.gpus if name not in by_name]:
-            raise UsageError(
-                f"GPU {unknown_gpus[0]} is not used here; those that are: {', '.join(gpus) or 'none'}.",
-                hint="aira-bench doctor",
-            )
-        gpus = list(dict.fromkeys(by_name[name] for name in plan.gpus))
-    elif plan.gpus is not None and gpus and not all_gpus:
+    if isinstance(plan.gpus, int) and gpus and not all_gpus:
         slots = min(slots, plan.gpus)
     named = cores if isinstance(cores, tuple) else usable
     most_cores = None if isinstance(cores, tuple) else cores
-    machine = [gpu.uuid for gpu in host.hardware.seen.devices or host.hardware.gpus]  # hidden ones have cores too
-    return Wanted(named, slots, gpus, most_cores, machine if gpus and cores is None else ())
+    return Wanted(named, slots, gpus, most_cores, machine if cores is None and gpus else ())
 
 
 def place_limits(plan: RunPlan, task: Task, places: Sequence[Place]) -> list[Limits]:

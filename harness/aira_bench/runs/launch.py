@@ -32,6 +32,7 @@ from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.briefing import brief_of
 from aira_bench.runs.changes import differences, require_accepted, require_same_ground
+from aira_bench.runs.devices import on_devices, on_devices_of
 from aira_bench.runs.host import (
     Ground,
     Host,
@@ -67,6 +68,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         Stopped: the user stopped it.
     """
     require_new_folders(host.paths.runs, "--runs DIR")
+    host = on_devices(host, run.plan.profile, run.plan.gpus, note, allow_cpu=run.allow_cpu)
     wanted = wanted_of(host, run.plan)
     _try_model(run.agent, note)
     ground = stand(host, run, "agent", note)
@@ -109,6 +111,7 @@ def resume(
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         require_unmoved(record, host.keys.ring())
+        host = on_devices_of(host, manifest, note)
         require_same_ground(record, host.hardware)
         changed = differences(record)
         if not accept_changes:

@@ -64,8 +64,13 @@ class Place:
     @property
     def names(self) -> tuple[str, ...]:
         """What is leased for it."""
-        device = () if self.gpu is None else ("gpu-" + re.sub(r"[^A-Za-z0-9-]", "_", self.gpu),)
+        device = () if self.gpu is None else (gpu_lease(self.gpu),)
         return (*device, *(f"core-{core}" for core in self.cores))
+
+
+def gpu_lease(uuid: str) -> str:
+    """Return the name under which a GPU is leased."""
+    return "gpu-" + re.sub(r"[^A-Za-z0-9-]", "_", uuid)
 
 
 def places_of(wanted: Wanted) -> list[Place]:
