@@ -10,8 +10,9 @@ from aira_bench.errors import UsageError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
-from aira_bench.runs.host import Host, flavour_for, gives_gpus, slot_limits, wanted_of
-from aira_bench.runs.leases import deal
+from aira_bench.runs.devices import on_devices
+from aira_bench.runs.host import Host, flavour_for, gives_gpus, place_limits, wanted_of
+from aira_bench.runs.places import places_of
 from aira_bench.tasks.task import Task, find_task
 from aira_bench.testing import InMemorySandbox, PlayedWorld
 from fake_gpus import h100, uuid
@@ -47,12 +48,14 @@ def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
 ) -> None:  # fmt: skip
     plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": profile, "concurrency": slots})
     wanted = wanted_of(machine(gpus), plan)
-    limits = slot_limits(plan, MAD, deal(wanted, wanted.cores, wanted.gpus))
+    limits = place_limits(plan, MAD, places_of(wanted))
     devices = [each.gpu_uuid for each in limits]
     if profile == "paper" and gpus:
-        assert devices == [uuid(number) for number in range(min(slots, gpus))]
+        assert devices == [uuid(number) for number in range(gpus)]
+        assert wanted.most == min(slots, gpus)
     else:
-        assert devices == [None] * slots
+        assert set(devices) == {None}
+        assert wanted.most == slots
     budget = MAD.profile(profile)
     for each in limits:
         assert {name: getattr(each, name) for name in CAPS} == {name: getattr(budget, name) for name in CAPS}
@@ -61,18 +64,17 @@ def test_no_two_slots_have_one_gpu_and_none_is_without_where_there_are_some(
 
 @pytest.mark.parametrize(
     ("chosen", "devices"),
-    [(None, [0, 1, 2]), (("2", uuid(0)), [2, 0]), (("1", uuid(1)), [1])],
+    [(None, [0, 1, 2]), (("2", uuid(0)), [2, 0]), (("1", uuid(1)), [1]), (("all",), [0, 1, 2])],
 )
 def test_gpus_are_chosen_by_number_or_uuid(chosen: tuple[str, ...] | None, devices: list[int]) -> None:
     plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", "gpus": chosen})
-    assert list(wanted_of(machine(3), plan).gpus) == list(map(uuid, devices))
+    host = on_devices(machine(3), plan.profile, plan.gpus, lambda text: None, allow_cpu=False)
+    assert list(wanted_of(host, plan).gpus) == list(map(uuid, devices))
 
 
-@pytest.mark.parametrize(
-    ("choice", "said"),
-    [({"cores": (0, 9_999)}, "Core 9999 cannot be used here"), ({"gpus": ("7",)}, "GPU 7 is not used here")],
-)
-def test_cores_and_gpus_that_are_not_there_are_named(choice: dict[str, object], said: str) -> None:
-    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", **choice})
-    with pytest.raises(UsageError, match=said):
+def test_cores_and_gpus_that_are_not_there_are_named() -> None:
+    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", "cores": (0, 9_999)})
+    with pytest.raises(UsageError, match="Core 9999 cannot be used here"):
         wanted_of(machine(2), plan)
+    with pytest.raises(UsageError, match=r"GPU 7 is not here; those that are: 0 .*, 1 "):
+        on_devices(machine(2), "paper", ("7",), lambda text: None, allow_cpu=False)
