@@ -37,6 +37,8 @@ PLAN_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "memory": ("row", "what prompts tell"),
     "cores": ("free", "a wish; what a step had is in `cores`, which its nodes record"),
     "gpus": ("free", "which devices; a step has one, whole, of the class that the section names"),
+    "gpus_per_seed": ("free", "one either way"),
+    "exclusive": ("row", "what else heats a device, or fills its memory, while a model thinks"),
     "evaluator": ("section", "by the extension's hash"),
     "provider": ("row", "who serves the model"),
     "max_cost_usd": ("row", "ends seeds early"),
@@ -150,6 +152,8 @@ def _planned(manifest: Manifest) -> Iterator[tuple[str, str]]:
     for package in _COMPUTED_WITH.get(plan.agent, ()):
         if package in manifest.packages:
             yield package, manifest.packages[package]
+    if plan.exclusive:
+        yield "devices", "kept"
     if (sharing := _steps_a_core(manifest)) > 1:
         yield "steps a core", f"{sharing:g}"
     if manifest.compatibility is not None:
