@@ -178,7 +178,9 @@ class EngineImages:
         """
         try:
             with engine_call(f"copy out of {image}"):
-                created = self._api.create_container_from_config({"Image": image, "NetworkDisabled": True})  # type: ignore[no-untyped-call]
+                created = self._api.create_container_from_config(  # its command never runs
+                    {"Image": image, "Cmd": ["none"], "NetworkDisabled": True}
+                )  # type: ignore[no-untyped-call]
                 try:
                     stream, _ = self._api.get_archive(str(created["Id"]), folder)
                     return unpacked(stream, into)
