@@ -3,6 +3,7 @@
 `driver_says` is for whole commands, in this process or in children of it; `h100` makes a device without a driver.
 """
 
+import atexit
 import functools
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from aira_bench.gpus import Gpu, GpuProcess
 
-SOURCE = Path(__file__).parent / "gpus" / "nvml.c"
+SOURCES = {"libnvidia-ml.so.1": "nvml.c", "libcuda.so.1": "cuda.c"}
 H100 = "NVIDIA H100 80GB HBM3"
 
 
@@ -35,18 +36,29 @@ def gpu_line(
 
 @functools.cache
 def library_folder() -> Path:
-    """Where the library lies that answers as `$FAKE_NVML` says."""
+    """Where the driver's two libraries lie as they were built."""
     if (compiler := shutil.which("cc")) is None:
         pytest.skip("no C compiler (cc) to build a driver's library with")
     folder = Path(tempfile.mkdtemp(prefix="fake-nvml-"))
-    command = [compiler, "-shared", "-fPIC", "-o", str(folder / "libnvidia-ml.so.1"), str(SOURCE)]
-    subprocess.run(command, check=True, timeout=60)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for library, source in SOURCES.items():
+        command = [
+            compiler,
+            "-shared",
+            "-fPIC",
+            "-o",
+            str(folder / library),
+            str(Path(__file__).parent / "gpus" / source),
+        ]
+        subprocess.run(command, check=True, timeout=60)
     return folder
 
 
 def driver_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *lines: str) -> None:
     """From here on the machine has a driver that answers so."""
-    said = tmp_path / "nvml.txt"
-    said.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    monkeypatch.setenv("FAKE_NVML", str(said))
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(library_folder()))
+    folder = tmp_path / "driver"
+    folder.mkdir(exist_ok=True)
+    if not (folder / "libnvidia-ml.so.1").exists():  # a process may have it loaded
+        shutil.copy(library_folder() / "libnvidia-ml.so.1", folder)
+    (folder / "nvml.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))

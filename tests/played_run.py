@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from aira_bench import __main__
+from aira_bench.hardware import Hardware
 from aira_bench.paths import host_paths
 from aira_bench.runs import connect
 from aira_bench.runs.host import Host
@@ -41,9 +42,13 @@ def connect_host(
     runtime: str | None = None,
     note: Callable[[str], None] = lambda text: None,
     transfer: Callable[[Transfer], None] = lambda transfer: None,
+    hardware: Hardware | None = None,
 ) -> Host:
-    """A machine whose containers are functions of this process."""
-    return replace(played_host(Path(), played_sandbox(agent=solve_slowly)), paths=host_paths(runs), transfer=transfer)
+    """A machine whose containers are functions of this process; its devices are those that the driver lists."""
+    host = played_host(Path(), played_sandbox(agent=solve_slowly))
+    if hardware is not None and hardware.gpus:
+        host = replace(host, hardware=hardware)
+    return replace(host, paths=host_paths(runs), transfer=transfer)
 
 
 if __name__ == "__main__":

@@ -214,7 +214,9 @@ def test_every_field_of_a_request_is_an_option_with_its_default() -> None:
         expected = "evolution" if each.default is MISSING else each.default
         assert getattr(args, each.name) == expected, each.name
     options = set(vars(args)) - {"handle"} - {each.name for each in fields(aira_bench.RunRequest)}
-    assert options == {"print_config", "runs", "runtime", "json"}, "where, with what, and how it is shown"
+    assert options == {"print_config", "runs", "runtime", "json", "dry_run", "yes"}, (
+        "where, with what, how it is shown, and if"
+    )
 
 
 def test_a_request_and_a_command_make_the_same_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aira_bench.boards.board import Table, tables_of
 from aira_bench.errors import RunStateError, UsageError
+from aira_bench.hardware import this_machine
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import host_paths
 from aira_bench.record import run_record
@@ -27,6 +28,7 @@ from aira_bench.runs.resolve import resolve
 from aira_bench.runs.session import Progress
 from aira_bench.waiting import Stopped
 from aira_bench.world import SystemWorld
+from aira_contract.settings import ON_GPUS
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,9 @@ def run(
         SandboxError: the container engine failed for good; the run can be resumed.
         ModelError: a model provider refused for good; the run can be resumed.
     """
-    resolved = resolve(request, host.paths if host else host_paths(), host.world if host else SystemWorld())
-    host = host or connect_host(note=note)
+    hardware = host.hardware if host else this_machine(gpus=request.profile in ON_GPUS)
+    resolved = resolve(request, host.paths if host else host_paths(), host.world if host else SystemWorld(), hardware)
+    host = host or connect_host(note=note, hardware=hardware)
     return _finished(host, lambda: launch.start(host, resolved, note, watch))
 
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_bench.gpus import Gpu, Gpus, look_at_gpus
+from aira_bench.gpus import Gpu, Gpus, look_at_gpus, visible
 
 NOT_LOOKED = Gpus("none", why="nobody looked for one", mend="aira-bench doctor")
 
@@ -32,8 +32,11 @@ def usable_cores() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
-def this_machine() -> Hardware:
-    """Return this machine's processor, usable cores, memory and GPUs."""
+def this_machine(*, gpus: bool = True) -> Hardware:
+    """Return this machine's processor, usable cores, memory and, unless nobody needs them, GPUs.
+
+    Looking wakes devices that sleep, which takes a second for each where nothing keeps the driver awake.
+    """
     processor = next(
         (
             line.split(":", 1)[1].strip()
@@ -43,5 +46,5 @@ def this_machine() -> Hardware:
         "unknown processor",
     )
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    seen = look_at_gpus()
+    seen = visible(look_at_gpus(), os.environ) if gpus else NOT_LOOKED
     return Hardware(processor, len(usable_cores()), memory_mib, seen.devices, seen)

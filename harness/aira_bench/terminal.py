@@ -29,6 +29,12 @@ def tell(line: object) -> None:
     print(one_line(line, _LINE_CHARS), file=sys.stderr)
 
 
+def answer(question: str) -> str:
+    """Ask on stderr and return what the user types; nothing at the end of input."""
+    print(one_line(question), end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline()
+
+
 def say_json(value: Any, indent: int | None = 2) -> None:  # noqa: ANN401
     """Print a value as JSON on stdout."""
     print(json_text(value, indent))

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aira_bench import hardware
 from aira_bench.cli.main import run_command_line
 from aira_bench.hardware import Hardware
 from aira_bench.images.ensure import ImageSet
@@ -202,12 +203,13 @@ def play_machine(sandbox: FaultySandbox) -> None:
     images = ImageSet("agent:1", "evaluator:1")
     played = {
         "DockerEngine": Engine, "DockerSandbox": lambda engine, runtime: sandbox,
-        "this_machine": lambda: Hardware("played", 2, 1024, ()), "ensure_images": lambda *_: images,
+        "this_machine": lambda **_: Hardware("played", 2, 1024, ()), "ensure_images": lambda *_: images,
         "prune_trees": lambda engine, caretaker: [],
     }  # fmt: skip
     for name, value in played.items():
         assert hasattr(connect, name), "connect_host is what it was"
         setattr(connect, name, value)
+    hardware.this_machine = played["this_machine"]  # type: ignore[assignment]  # `run` looks at the machine before it connects
     assert hasattr(limiter, "TICK_S"), "the gate looks at the stop between ticks"
     limiter.TICK_S = 300.0  # where time is played a tick may be long
 

@@ -1,4 +1,4 @@
-/* A stand-in for NVIDIA's libnvidia-ml.so.1 at its binary interface: it answers what the file $FAKE_NVML says.
+/* A stand-in for NVIDIA's libnvidia-ml.so.1 at its binary interface: it answers what the file nvml.txt beside it says.
 
    Lines:  init CODE        what nvmlInit returns             hang         nvmlInit does not come back
            crash            nvmlInit ends in a signal         driver TEXT  cuda NUMBER
@@ -7,8 +7,11 @@
                -1 for a GPU without; REMAP: 0, 1 rows pending, 2 failed; MODE: compute mode
            mig UUID TOTAL FREE NAME...    an instance of the GPU above
            process PID MIB                on what stands above
+           draws PID                      it has a window, too
            works CLOCK MOST_CLOCK MILLIWATTS LIMIT OWN_LIMIT CELSIUS REASONS    the GPU above; a file without it says nothing
    A device that is asked for by its UUID is what the file says at that moment. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +25,8 @@ typedef struct device {
     unsigned long long total, free;
     char uuid[96], name[96];
     process process[16];
+    unsigned draws[16];
+    int windows;
     struct device *instance[8], *whole;
     long long clock, most, power, limit, own, heat;
     unsigned long long reasons;
@@ -38,14 +43,18 @@ static device *add(void) {
 }
 
 int nvmlInitWithFlags(unsigned flags) {
-    char line[512];
+    char line[512], path[4096];
     int code = 0;
     device *last = NULL, *d;
-    FILE *file = fopen(getenv("FAKE_NVML"), "r");
+    Dl_info me;
+    dladdr((void *)&count, &me);
+    snprintf(path, sizeof path, "%.*s/nvml.txt", (int)(strrchr(me.dli_fname, '/') - me.dli_fname), me.dli_fname);
+    FILE *file = fopen(path, "r");
     (void)flags;
     count = 0;
     while (file && fgets(line, sizeof line, file)) {
-        unsigned long long total, free_mib; unsigned pid;
+        unsigned long long total;
+        unsigned pid;
         line[strcspn(line, "\n")] = 0;
         if (!strcmp(line, "hang")) for (;;) pause();
         if (!strcmp(line, "crash")) raise(SIGSEGV);
@@ -68,7 +77,7 @@ int nvmlInitWithFlags(unsigned flags) {
                    &last->limit, &last->own, &last->heat, &last->reasons);
         if (sscanf(line, "process %u %llu", &pid, &total) == 2)
             last->process[last->processes++] = (process){pid, total << 20, ~0u, ~0u};
-        (void)free_mib;
+        if (sscanf(line, "draws %u", &pid) == 1) last->draws[last->windows++] = pid;
     }
     if (file) fclose(file);
     return code;
@@ -87,6 +96,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, device **to) {
 int nvmlDeviceGetName(device *d, char *to, unsigned size) { return text(to, size, d->name); }
 int nvmlDeviceGetUUID(device *d, char *to, unsigned size) { return text(to, size, d->uuid); }
 int nvmlDeviceGetMemoryInfo(device *d, unsigned long long *to) {
+    if (d->total == 0) return 3; /* shared with the processor, which it does not count */
     to[0] = d->total << 20, to[1] = d->free << 20, to[2] = (d->total - d->free) << 20;
     return 0;
 }
@@ -157,5 +167,13 @@ int nvmlDeviceGetTemperature(device *d, int sensor, unsigned *to) { return numbe
 int nvmlDeviceGetCurrentClocksEventReasons(device *d, unsigned long long *to) {
     if (d->clock < 0) return 3;
     *to = d->reasons;
+    return 0;
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(device *d, unsigned *number, process *to) {
+    unsigned room = *number;
+    *number = d->windows;
+    if (d->windows == 0) return 0;
+    if (to == NULL || (int)room < d->windows) return 7;
+    for (int index = 0; index < d->windows; index++) to[index] = (process){d->draws[index], 0, ~0u, ~0u};
     return 0;
 }

@@ -38,6 +38,7 @@ def test_devices_are_named_as_the_driver_names_them(tmp_path: Path, monkeypatch:
     seen = look_at_gpus()
     assert (seen.state, seen.driver, seen.cuda, seen.lost) == ("seen", "580.95.05", "13.0", ())
     assert seen.devices == (h100(0), h100(1, free_mib=81_003))
+    assert seen.every == (uuid(0), uuid(1))
     assert not any(gpu.busy() or gpu.fault for gpu in seen.devices)
     hardware = this_machine()
     assert (hardware.gpus, hardware.label) == (seen.devices, H100)
@@ -66,10 +67,28 @@ def test_a_device_somebody_computes_on_is_busy_and_says_who(tmp_path: Path, monk
     stranger, contained, unseen, desktop, several = look_at_gpus(system).devices
     assert stranger.busy() == "python (pid 4242, 40000 MiB) computes on it"
     assert contained.busy() == "train (pid 77, 1000 MiB) computes on it"
-    assert contained.busy(ours={inside}) == "", "a lease keeps our own apart"
+    assert look_at_gpus(system).knowing({inside}).devices[1].busy() == "", "a lease keeps our own apart"
     assert unseen.busy() == "60000 of 81559 MiB are free, and no process of it can be seen from here"
     assert desktop.busy() == ""
     assert several.busy().endswith("and 2 more compute on it")
+
+
+def test_a_desktop_leaves_its_device_free_until_a_program_takes_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = ("process 9 300", "draws 9", "draws 8")
+    driver_says(monkeypatch, tmp_path, gpu_line(0, free_mib=80_000), *window, gpu_line(1, free_mib=9_000), *window)
+    desktop, rendering = look_at_gpus(machine(tmp_path)).devices
+    assert desktop.busy() == ""
+    assert rendering.busy() == "a process (pid 9, 300 MiB) computes on it"
+
+
+def test_a_device_whose_memory_the_driver_does_not_count_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver_says(monkeypatch, tmp_path, gpu_line(0, total_mib=0, free_mib=0, name="NVIDIA GB10"))
+    (gpu,) = look_at_gpus().devices
+    assert (gpu.memory_mib, gpu.free_mib, gpu.busy(), gpu.fault) == (0, 0, "", "")
 
 
 def test_mig_instances_stand_for_the_gpu_they_divide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

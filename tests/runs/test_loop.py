@@ -32,9 +32,11 @@ from aira_bench.keys import MachineKey
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Node
+from aira_bench.runs.line import Line
 from aira_bench.runs.loop import run_seed
+from aira_bench.runs.places import Place
 from aira_bench.runs.session import Progress, SearchSession
-from aira_bench.runs.slots import SlotPool
+from aira_bench.runs.slots import open_slots
 from aira_bench.sandbox import patience
 from aira_bench.sandbox.sandbox import (
     ContainerSpec,
@@ -111,7 +113,9 @@ def session(
     spec = TASK.metadata.aira.artifact
     brief = Brief("mad-2p", "", spec, "Accuracy", False, "cpu", "hidden", 100.0, 1024)
     evaluation = EvaluationSetting(TASK, "cpu", TaskData(tmp), ImageSet("agent:1", "judge:1"), "r", draw_secret="00")
-    slots = SlotPool(sandbox, [ContainerSpec("agent:1", "agent", "r")], partial(open_evaluator, evaluation))
+    agents = [ContainerSpec("agent:1", "agent", "r")]
+    tmp.mkdir(parents=True, exist_ok=True)
+    slots = open_slots(sandbox, agents, partial(open_evaluator, evaluation), Line([Place()], folder=tmp / "leases"))
     return SearchSession(
         plan=plan, brief=brief, agent=SEARCHERS["evolution"],
         policy=make_scaffold(scaffold, steps=steps, lower_is_better=False), evaluation=evaluation,

@@ -23,10 +23,12 @@ from aira_bench.images.ensure import ImageSet
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.journal import SeedEnded
 from aira_bench.record.node import ModelUse, Node
+from aira_bench.runs.line import Line
 from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import Assessment, assess
+from aira_bench.runs.places import Place
 from aira_bench.runs.session import SearchSession
-from aira_bench.runs.slots import SlotPool
+from aira_bench.runs.slots import open_slots
 from aira_bench.sandbox.sandbox import ContainerSpec, FilesTooLarge, StepLost
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.tasks.store import TaskData
@@ -76,7 +78,7 @@ def played(
     brief = Brief("mad-2p", "", artifact, "Accuracy", False, "cpu", plan.fitness, 60.0, 1024)
     setting = EvaluationSetting(TASK, "cpu", TaskData(tmp_path), ImageSet("a", "e"), "r", draw_secret="00")
     opened = partial(open_evaluator, setting) if evaluator is None else lambda *_: evaluator
-    slots = SlotPool(sandbox, [ContainerSpec("a", "agent", "r")], opened)
+    slots = open_slots(sandbox, [ContainerSpec("a", "agent", "r")], opened, Line([Place()]))
     policy = make_scaffold("regularized-evolution", steps=2, lower_is_better=False)
     session = SearchSession(
         plan, brief, agent, policy, setting, None, slots, sandbox.world, lambda progress: None,
@@ -308,7 +310,7 @@ def test_a_stop_while_infrastructure_is_tried_again_leaves_no_half_step(tmp_path
     sandbox.fails = lambda number, spec: spec.role == "agent"
     plan = manifest("t", seeds=(0,), steps=2).plan
     setting = EvaluationSetting(TASK, "cpu", TaskData(tmp_path), ImageSet("a", "e"), "r", draw_secret="00")
-    slots = SlotPool(sandbox, [ContainerSpec("a", "agent", "r")], partial(open_evaluator, setting))
+    slots = open_slots(sandbox, [ContainerSpec("a", "agent", "r")], partial(open_evaluator, setting), Line([Place()]))
     brief = Brief("mad-2p", "", TASK.metadata.aira.artifact, "Accuracy", False, "cpu", "hidden", 60.0, 1024)
     said: list[str] = []
     session = SearchSession(

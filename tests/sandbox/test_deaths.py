@@ -26,10 +26,12 @@ from aira_bench.evaluation.verdict import Verdict
 from aira_bench.files import write_json
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.folder import RunFolder
+from aira_bench.runs.line import Line
 from aira_bench.runs.loop import run_seed
 from aira_bench.runs.outcomes import failure_of
+from aira_bench.runs.places import Place
 from aira_bench.runs.session import SearchSession
-from aira_bench.runs.slots import SlotPool
+from aira_bench.runs.slots import open_slots
 from aira_bench.sandbox import artifacts, ending
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.sandbox import (
@@ -115,7 +117,7 @@ def test_a_slow_death_counts_against_the_agent_and_buys_no_second_draft(
     plan = record.plan.model_copy(update={"scaffold": "one-shot", "step_timeout_s": 1.0})
     task = find_task("mad-2p")
     with DockerSandbox(slow) as sandbox:
-        slots = SlotPool(sandbox, [spec], lambda *_: NoEvaluator())
+        slots = open_slots(sandbox, [spec], lambda *_: NoEvaluator(), Line([Place()], folder=tmp_path / "leases"))
         session = SearchSession(
             plan=plan,
             brief=Brief("mad-2p", "", task.metadata.aira.artifact, "Accuracy", False, "cpu", "hidden", 1.0, 96),

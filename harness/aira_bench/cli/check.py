@@ -135,6 +135,7 @@ def _run_task(
     from aira_bench.authoring.task_run import run_task, with_timeout
     from aira_bench.cli.display import RunDisplay
     from aira_bench.runs.connect import connect_host
+    from aira_bench.runs.devices import on_devices
     from aira_bench.tasks.data_source import SYNTHETIC, choose_source
 
     task.profile(profile)
@@ -143,6 +144,7 @@ def _run_task(
     baselines = find_baselines(task, profile, args.solution)
     display = RunDisplay((), 0, quiet=args.json)
     host = connect_host(None, args.runtime, display.note, display.transfer)
+    host = on_devices(host, profile, None, display.note, allow_cpu=True)  # one candidate, which may well do without
     if args.timeout is not None:
         task = with_timeout(task, args.timeout)
     with display.live():

@@ -47,6 +47,14 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_allow_cpu(parser: argparse.ArgumentParser) -> None:
+    """Add `--allow-cpu`: profile `paper` without a GPU."""
+    parser.add_argument(
+        "--allow-cpu", action="store_true", default=False,
+        help="where no GPU can be used, take the processor and the cpu images for profile paper (a run takes weeks)",
+    )  # fmt: skip
+
+
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     """Add `--runtime`: what starts containers of untrusted code."""
     parser.add_argument(
@@ -145,10 +153,12 @@ def core_list(text: str) -> int | tuple[int, ...]:
 
 
 def gpu_list(text: str) -> int | tuple[str, ...]:
-    """`2` stands for any two GPUs; `0,1`, `3,` and UUIDs for those that are named."""
+    """`2` stands for any two GPUs; `0,1`, `3,` and UUIDs for those that are named; `all` for all."""
     if text.isdigit():
         return positive_int(text)
     names = tuple(name.strip() for name in text.removesuffix(",").split(","))
+    if "all" in names and names != ("all",):
+        raise argparse.ArgumentTypeError(f"{_cut(text)} names GPUs beside all of them")
     if not all(names) or len(set(names)) != len(names):
         raise argparse.ArgumentTypeError(f"{_cut(text)} is neither a number of GPUs nor a list of them, such as 0,1")
     return names

@@ -2,7 +2,7 @@
 
 import argparse
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_profile, add_runtime, add_source
+from aira_bench.cli.options import SUB_FORMAT, add_allow_cpu, add_json, add_profile, add_runtime, add_source
 
 _EPILOG = """examples:
   aira-bench prepare mad-2p --profile cpu
@@ -22,6 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("task", metavar="TASK", help="a task's name or the path of a task folder")
     add_profile(parser)
     add_source(parser)
+    add_allow_cpu(parser)
     add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
@@ -31,6 +32,7 @@ def handle(args: argparse.Namespace) -> int:
     """Prepare the task and say what there is."""
     from aira_bench.cli.display import RunDisplay
     from aira_bench.runs.connect import connect_host
+    from aira_bench.runs.devices import on_devices
     from aira_bench.runs.host import prepare
     from aira_bench.tasks.data_source import choose_source
     from aira_bench.tasks.task import find_task
@@ -40,6 +42,7 @@ def handle(args: argparse.Namespace) -> int:
     source = choose_source(task, args.source)
     display = RunDisplay((), 0, quiet=args.json)
     host = connect_host(None, args.runtime, display.note, display.transfer)
+    host = on_devices(host, args.profile, None, display.note, allow_cpu=args.allow_cpu)
     with display.live():
         prepared = prepare(host, task, args.profile, source, display.note)
     hashes = prepared.data.hashes()

@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields
 
 from aira_bench.cli.options import (
     SUB_FORMAT,
+    add_allow_cpu,
     add_json,
     add_profile,
     add_runs_folder,
@@ -68,8 +69,20 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="how many cores to lease of this machine, or which (default: all that are usable)",
     )  # fmt: skip
     parser.add_argument(
-        "--gpus", type=gpu_list, metavar="N|A,B",
-        help="the same for GPUs, by number or UUID: 2, or 0,1 (default: all)",
+        "--gpus", type=gpu_list, metavar="N|A,B|all",
+        help="how many GPUs, or which, by number, UUID or MIG instance: 2 is any two, 0,3 those, 3, that one, 1:0 an "
+        "instance (default: all that CUDA_VISIBLE_DEVICES shows and nobody else uses)",
+    )  # fmt: skip
+    add_allow_cpu(parser)
+    parser.add_argument(
+        "--gpus-per-seed",
+        type=positive_int,
+        metavar="1",
+        help="GPUs of a step, which are 1 (default: 1 where used)",
+    )
+    parser.add_argument(
+        "--exclusive", action="store_true",
+        help="a seed keeps its GPU, or its cores, until it ends (default: seeds share them while models think)",
     )  # fmt: skip
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
     add_source(parser)
@@ -87,6 +100,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--no-score-cache", dest="score_cache", action="store_false", help="score again what was scored before"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="print what the run will do (devices, images, downloads, what it may cost), do nothing, and stop",
+    )  # fmt: skip
+    parser.add_argument(
+        "-y", "--yes", action="store_true",
+        help="begin a run of profile paper without the question that it ends its forecast with",
+    )  # fmt: skip
     parser.add_argument("--print-config", action="store_true", help="print the plan as JSON and stop")
     add_runs_folder(parser)
     add_runtime(parser)
@@ -100,6 +121,8 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.agents.catalog import told_of
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.ending import RunEnding
+    from aira_bench.cli.forecast import require_consent, show_forecast
+    from aira_bench.hardware import this_machine
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import RunFolder
     from aira_bench.runs.connect import connect_host
@@ -107,16 +130,22 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.resolve import resolve
     from aira_bench.terminal import say_json
     from aira_bench.world import SystemWorld
+    from aira_contract.settings import ON_GPUS
 
     request = RunRequest(**{each.name: getattr(args, each.name) for each in fields(RunRequest)})
-    run = resolve(request, host_paths(args.runs), SystemWorld())
+    hardware = this_machine(gpus=args.profile in ON_GPUS)
+    run = resolve(request, host_paths(args.runs), SystemWorld(), hardware)
     plan = run.plan
     if args.print_config:
         say_json(plan.model_dump(mode="json"))
         return 0
+    if args.dry_run:
+        return show_forecast(run, hardware, host_paths(args.runs), as_json=args.json)
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
     if told := told_of(run.agent):
         display.note(told)
+    if plan.profile in ON_GPUS:
+        require_consent(run, hardware, host_paths(args.runs), yes=args.yes)
     ending = RunEnding(args, display, RunFolder(host_paths(args.runs).runs / plan.name), plan.name)
-    host = connect_host(args.runs, args.runtime, display.note, display.transfer)
+    host = connect_host(args.runs, args.runtime, display.note, display.transfer, hardware)
     return ending.of(lambda: start(host, run, display.note, display.watch))

@@ -6,11 +6,12 @@ Not covered: finding out (`look`).
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-GpuState = Literal["none", "broken", "seen"]
-"""No device and no driver of one; a device or a driver that does not work; devices that the driver lists."""
+GpuState = Literal["none", "broken", "hidden", "seen"]
+"""No device and no driver of one; a device or a driver that does not work; devices that this process was told not to
+use; devices that it may use."""
 FREE_SHARE = 0.9
 """Of its memory that a device must have free. A desktop takes a few hundredths; a process that this user cannot see,
 such as one of another container, takes more."""
@@ -27,6 +28,10 @@ class GpuProcess:
     """What it holds on the device; 0 where the driver does not say."""
     container: str | None = None
     """Id of the container it runs in, if it runs in one."""
+    draws: bool = False
+    """Whether it has a window on the device, too, as a desktop's programs have."""
+    ours: bool = False
+    """Whether that is one of aira-bench, so that leases keep it apart."""
 
     def __str__(self) -> str:
         held = f", {self.memory_mib} MiB" if self.memory_mib else ""
@@ -43,6 +48,7 @@ class Gpu:
     """Its name everywhere: it stays the same on every machine and after every restart. `GPU-...` or `MIG-...`."""
     name: str
     memory_mib: int
+    """0 where the driver does not say, as of a device that shares the processor's memory."""
     free_mib: int
     compute_capability: tuple[int, int]
     mig: bool = False
@@ -65,17 +71,14 @@ class Gpu:
         """Return number, name and UUID in words."""
         return f"GPU {self.place} ({self.name}, {self.uuid})"
 
-    def busy(self, ours: Collection[str] = ()) -> str:
-        """Return why it is in use by somebody else, empty if it is free.
-
-        Args:
-            ours: ids of containers whose processes do not count, as leases keep them apart.
-        """
-        others = [process for process in self.processes if process.container not in ours]
+    def busy(self) -> str:
+        """Return why it is in use by somebody who knows nothing of leases, empty if it is not."""
+        full = self.free_mib < FREE_SHARE * self.memory_mib
+        others = [each for each in self.processes if not each.ours and (full or not each.draws)]
         if others:
             named = ", ".join(map(str, others[:3])) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
             return f"{named} computes on it" if len(others) == 1 else f"{named} compute on it"
-        if len(others) == len(self.processes) and self.free_mib < FREE_SHARE * self.memory_mib:
+        if full and not self.processes:
             return f"{self.free_mib} of {self.memory_mib} MiB are free, and no process of it can be seen from here"
         return ""
 
@@ -97,3 +100,13 @@ class Gpus:
     """Newest CUDA version that the driver serves, such as `13.0`."""
     lost: tuple[str, ...] = ()
     """Devices that the driver counts and cannot reach, each in words."""
+    every: tuple[str, ...] = ()
+    """UUIDs of all devices that can be named, also of those that this process was told not to use."""
+
+    def knowing(self, containers: Collection[str]) -> "Gpus":
+        """Return the same, with the processes of these containers marked as ours."""
+        devices = [
+            replace(gpu, processes=tuple(replace(each, ours=each.container in containers) for each in gpu.processes))
+            for gpu in self.devices
+        ]
+        return replace(self, devices=tuple(devices))

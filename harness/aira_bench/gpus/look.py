@@ -17,8 +17,8 @@ TIMEOUT_S = 30.0
 """A driver that nothing keeps awake takes some seconds to begin on a machine with eight GPUs."""
 _GRACE_S = 1.0
 _MOST_CHARS = 200
-HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "FAKE_NVML")
-"""Of the environment; keys are not among it. The last one is read by the driver that tests bring."""
+HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
+"""Of the environment; keys are not among it."""
 _ASK_IT = "nvidia-smi"
 
 
@@ -51,7 +51,10 @@ def look_at_gpus(system: Path = Path("/"), timeout_s: float = TIMEOUT_S) -> Gpus
 
 
 def _gpus(said: dict[str, Any]) -> Gpus:
-    return Gpus(**said | {"devices": tuple(map(_gpu, said["devices"])), "lost": tuple(said["lost"])})
+    return Gpus(
+        **said
+        | {"devices": tuple(map(_gpu, said["devices"])), "lost": tuple(said["lost"]), "every": tuple(said["every"])}
+    )
 
 
 def _gpu(said: dict[str, Any]) -> Gpu:

@@ -60,7 +60,8 @@ def _read(cards: list[str], system: Path) -> Gpus:
         index += 1
     version = f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else ""
     if devices:
-        return Gpus("seen", tuple(devices), driver=driver, cuda=version, lost=tuple(lost))
+        every = tuple(gpu.uuid for gpu in devices)
+        return Gpus("seen", tuple(devices), driver=driver, cuda=version, lost=tuple(lost), every=every)
     if lost:
         return Gpus(
             "broken", (), f"the driver ({driver}) reaches none of its devices: {'; '.join(lost)}", _DMESG, driver
@@ -109,14 +110,14 @@ def _gpu(
 ) -> Gpu:
     import pynvml
 
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    memory = or_none(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(whole)
     return Gpu(
         index=index,
         uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
         name=str(pynvml.nvmlDeviceGetName(handle)),
-        memory_mib=int(memory.total) >> 20,
-        free_mib=int(memory.free) >> 20,
+        memory_mib=int(memory.total) >> 20 if memory else 0,
+        free_mib=int(memory.free) >> 20 if memory else 0,
         compute_capability=(int(major), int(minor)),
         mig=mig,
         instance=instance,
@@ -151,12 +152,15 @@ def processes_on(handle: object, system: Path) -> tuple[GpuProcess, ...]:
     import pynvml
 
     found = or_none(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
-    return tuple(_process(int(each.pid), int(each.usedGpuMemory or 0) >> 20, system / "proc") for each in found)
+    windows = {each.pid for each in or_none(lambda: pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle)) or []}
+    return tuple(_process(each, system / "proc", draws=each.pid in windows) for each in found)
 
 
-def _process(pid: int, memory_mib: int, proc: Path) -> GpuProcess:
-    containers = _CONTAINER.findall(_text(proc / str(pid) / "cgroup"))  # the innermost last, where one holds others
-    return GpuProcess(pid, _text(proc / str(pid) / "comm").strip(), memory_mib, containers[-1] if containers else None)
+def _process(found: Any, proc: Path, *, draws: bool) -> GpuProcess:  # noqa: ANN401  (pynvml has no types)
+    folder, memory_mib = proc / str(found.pid), int(found.usedGpuMemory or 0) >> 20
+    containers = _CONTAINER.findall(_text(folder / "cgroup"))  # the innermost last, where one holds others
+    name = _text(folder / "comm").strip()
+    return GpuProcess(int(found.pid), name, memory_mib, containers[-1] if containers else None, draws)
 
 
 def _without_devices(error: Any, cards: list[str], system: Path) -> Gpus:  # noqa: ANN401  (pynvml has no types)

@@ -77,6 +77,10 @@ class RunPlan(_Record):
     """How many cores it leases at most, or which it may; None for all that it can use."""
     gpus: Annotated[int, Field(gt=0)] | tuple[str, ...] | None = None
     """The same for GPUs, which are named by their number or UUID."""
+    gpus_per_seed: Literal[1] | None = None
+    """How many GPUs a step has, if the user said it."""
+    exclusive: bool = False
+    """Whether a seed keeps its GPU, or its cores, until it ends."""
     evaluator: str | None = None
     """What scores submissions, if the user named it; None for the evaluator that fits the task's artifact."""
     provider: str | None = None

@@ -9,7 +9,6 @@ Not covered: the search (`launch`), and how the figures are shown (`aira_bench.b
 
 import contextlib
 import os
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +27,14 @@ from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.trust import require_unmoved
+from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.extensions_used import evaluator_of, require_same
-from aira_bench.runs.host import Host, Note, clean_up, slot_limits, stand, wanted_of
-from aira_bench.runs.leases import leased
+from aira_bench.runs.host import Host, Note, clean_up, place_limits, stand, wanted_of
+from aira_bench.runs.line import Line
+from aira_bench.runs.places import places_of
 from aira_bench.runs.resolve import reopen
 from aira_bench.runs.retries import ATTEMPTS, Doubt
+from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.patience import EnginePauses, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.waiting import Waits
@@ -80,9 +82,10 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         return []
     scorer = evaluator_of(plan, task)
     require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as closing, contextlib.ExitStack() as stack:  # leases go last, after all containers
         stack.callback(os.close, folder.lock())
         require_unmoved(record, host.keys.ring())
+        host = on_devices_of(host, manifest, note)
         ground = stand(host, found, "evaluator", note, record)
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)
@@ -93,24 +96,22 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         )  # fmt: skip
         stop = threading.Event()
         waits = Waits(stop, tell=lambda _, text: note(text))
-        most = min(wanted_of(host, plan).slots_alone, len(waiting))
-        places = stack.enter_context(leased(wanted_of(host, plan), waits, note, most=most))
-        ahead = stack.enter_context(ThreadPoolExecutor(max(2, len(places)), thread_name_prefix="containers"))
-        free: queue.SimpleQueue[SubmissionEvaluator] = queue.SimpleQueue()
-        for limits in slot_limits(plan, task, places):
-            free.put(evaluator := open_evaluator(setting, host.sandbox, limits, ahead))
-            stack.callback(evaluator.close)
+        wanted = wanted_of(host, plan, all_gpus=True)
+        line = Line(places_of(wanted), most=min(wanted.most, len(waiting)))
+        closing.callback(line.close)
+        limits = place_limits(plan, task, line.places)
+        slots = SlotPool(
+            host.sandbox, line, lambda index, ahead: open_evaluator(setting, host.sandbox, limits[index], ahead)
+        )
+        stack.callback(slots.close)
         keeper = host.keeper(record)
 
         def scored(each: Submitted) -> bool:
-            evaluator = free.get()
-            try:
+            with slots.slot(waits) as evaluator:
                 note(f"{each.where}: scoring once more")
                 verdict = _evaluated(
                     evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, waits, note
                 )
-            finally:
-                free.put(evaluator)
             if isinstance(verdict, Scored):
                 score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
                 add_confirmation(keeper, each.seed, each.artifact_sha256, score)
@@ -118,7 +119,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
                 note(f"{each.where}: {remark}")
             return isinstance(verdict, Scored)
 
-        answers = _in_all_slots(scored, waiting, len(places), stop, partial(host.sandbox.sweep, manifest.run_id))
+        answers = _in_all_slots(scored, waiting, line.most, stop, partial(host.sandbox.sweep, manifest.run_id))
         return [each for each, found in zip(waiting, answers, strict=True) if not found]
 
 

@@ -5,17 +5,19 @@ Not covered: another engine than Docker, whose `Host` is put together by whoever
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import SandboxError
-from aira_bench.hardware import this_machine
+from aira_bench.hardware import Hardware, this_machine
 from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet, ensure_images
 from aira_bench.images.stored_trees import freed, prune_trees
 from aira_bench.paths import host_paths
 from aira_bench.runs.host import Host
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.sandbox.hardening import RUN_LABEL
 from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.store import sweep_dead
 from aira_bench.world import SystemWorld
@@ -26,6 +28,7 @@ def connect_host(
     runtime: str | None = None,
     note: Callable[[str], None] = lambda text: None,
     transfer: Callable[[Transfer], None] = lambda transfer: None,
+    hardware: Hardware | None = None,
 ) -> Host:
     """Connect to the container engine of this machine.
 
@@ -34,6 +37,7 @@ def connect_host(
         runtime: Docker runtime of containers that run untrusted code, such as `runsc`; None for the engine's own.
         note: told in a line what happens before a search.
         transfer: told how far a download is.
+        hardware: the machine, if the caller has looked at it already.
 
     Raises:
         PrerequisiteError: no engine answers, or it has no such runtime.
@@ -57,4 +61,13 @@ def connect_host(
         note(f"images ({flavour})")
         return ensure_images(flavour, engine, note, declared)
 
-    return Host(paths, sandbox, SystemWorld(), this_machine(), build, transfer)
+    hardware = this_machine() if hardware is None else hardware
+    return Host(paths, sandbox, SystemWorld(), _knowing_ours(hardware, engine), build, transfer)
+
+
+def _knowing_ours(hardware: Hardware, engine: DockerEngine) -> Hardware:
+    """The hardware with processes of aira-bench's own containers marked: leases keep those apart."""
+    if not any(process.container for gpu in hardware.gpus for process in gpu.processes):
+        return hardware
+    ours = {container.id for container in engine.containers(RUN_LABEL)}
+    return replace(hardware, gpus=replace(hardware.seen, devices=hardware.gpus).knowing(ours).devices)

@@ -3,10 +3,10 @@
 Not covered: the others. Clearing memory is the driver's work, the same for all that it drives.
 """
 
-import re
 from collections.abc import Callable, Sequence
 
 from aira_bench.runs.leases import Leases, lease_folder
+from aira_bench.runs.places import gpu_lease
 from aira_bench.sandbox.memory_probe import probe_memory
 from aira_bench.sandbox.probe_checks import ProbeCheck
 from aira_bench.sandbox.sandbox import Sandbox
@@ -24,7 +24,7 @@ def probe_free_device(
     leases = Leases(lease_folder())
     try:
         for uuid in gpus:
-            if leases.take("gpu-" + re.sub(r"[^A-Za-z0-9-]", "_", uuid)):
+            if leases.take(gpu_lease(uuid)):
                 note(f"probing the memory of {uuid}")
                 return probe_memory(sandbox, image, uuid)
     finally:

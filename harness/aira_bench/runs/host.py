@@ -27,7 +27,7 @@ from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
 from aira_bench.runs.descriptors import require_descriptors
 from aira_bench.runs.device_probe import probe_free_device
-from aira_bench.runs.leases import Place, Wanted
+from aira_bench.runs.places import Place, Wanted
 from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
@@ -104,7 +104,8 @@ def stand(
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         RunStateError: the run cannot go on here.
     """
-    require_descriptors(found.plan.concurrency, len(found.plan.seeds))
+    wanted = wanted_of(host, found.plan)
+    require_descriptors(wanted.most, len(found.plan.seeds), len(wanted.cores) + len(wanted.gpus))
     prepared = prepare(host, found.task, found.plan.profile, found.source, note)
     if record is not None:
         require_unchanged(record.folder, record.manifest, prepared)
@@ -252,35 +253,41 @@ def agent_spec(images: ImageSet, data: TaskData, run_id: str, limits: Limits, pr
     return ContainerSpec(images.agent, "agent", run_id, limits, mounts, {PROFILE_VARIABLE: profile})
 
 
-def wanted_of(host: Host, plan: RunPlan) -> Wanted:
-    """Return what a run's slots would have on this machine alone.
+def wanted_of(host: Host, plan: RunPlan, *, all_gpus: bool = False) -> Wanted:
+    """Return what a run may use of this machine (`wanted_on`)."""
+    return wanted_on(host.hardware, plan, all_gpus=all_gpus)
+
+
+def wanted_on(hardware: Hardware, plan: RunPlan, *, all_gpus: bool = False) -> Wanted:
+    """Return what a run may use of a machine.
+
+    Args:
+        hardware: of the machine, with the devices that the run may use (`devices`).
+        plan: the run's.
+        all_gpus: use all GPUs that it may at a time, however many the plan says.
 
     Raises:
-        UsageError: it names cores or GPUs that are not there.
+        UsageError: it names cores that are not there, or asks for GPUs where it gets none.
     """
     cores, usable = plan.cores, usable_cores()
-    gpus = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, plan.profile) else []
+    gpus = [gpu.uuid for gpu in hardware.gpus] if plan.profile in ON_GPUS else []
+    machine = list(hardware.seen.every) or gpus
+    if plan.gpus_per_seed is not None and not gpus:
+        raise UsageError("--gpus-per-seed: containers of this run get no GPU here.", hint="aira-bench doctor")
     if isinstance(cores, tuple) and (unknown := sorted(set(cores) - set(usable))):
         raise UsageError(
             f"Core {unknown[0]} cannot be used here; those that can are {', '.join(map(str, usable))}.",
             hint="aira-bench run --help",
         )
-    slots = plan.concurrency
-    if isinstance(plan.gpus, tuple):
-        by_name = {str(index): uuid for index, uuid in enumerate(gpus)} | {uuid: uuid for uuid in gpus}
-        if unknown_gpus := [name for name in plan.gpus if name not in by_name]:
-            raise UsageError(
-                f"GPU {unknown_gpus[0]} is not used here; those that are: {', '.join(gpus) or 'none'}.",
-                hint="aira-bench doctor",
-            )
-        gpus = list(dict.fromkeys(by_name[name] for name in plan.gpus))
-    elif plan.gpus is not None and gpus:
+    slots = len(gpus) if all_gpus and gpus else plan.concurrency
+    if isinstance(plan.gpus, int) and gpus and not all_gpus:
         slots = min(slots, plan.gpus)
     named = cores if isinstance(cores, tuple) else usable
-    return Wanted(named, slots, gpus, None if isinstance(cores, tuple) else cores)
+    most_cores = None if isinstance(cores, tuple) else cores
+    return Wanted(named, slots, gpus, most_cores, machine if cores is None and gpus else ())
 
 
-def slot_limits(plan: RunPlan, task: Task, places: Sequence[Place]) -> list[Limits]:
-    """Return what the containers of each slot may use."""
+def place_limits(plan: RunPlan, task: Task, places: Sequence[Place]) -> list[Limits]:
+    """Return what the containers of each place may use."""
     profile = task.profile(plan.profile)
     return [profile.limits(place.cores, place.gpu) for place in places]

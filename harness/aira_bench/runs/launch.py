@@ -9,7 +9,7 @@ Not covered: what a run stands on (`host`), the seeds' threads (`loop`), and sco
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -32,6 +32,7 @@ from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.briefing import brief_of
 from aira_bench.runs.changes import differences, require_accepted, require_same_ground
+from aira_bench.runs.devices import on_devices, on_devices_of
 from aira_bench.runs.host import (
     Ground,
     Host,
@@ -40,18 +41,18 @@ from aira_bench.runs.host import (
     clean_up,
     flavour_for,
     image_names,
-    slot_limits,
+    place_limits,
     stand,
     wanted_of,
 )
 from aira_bench.runs.in_flight import set_aside_unvouched_calls
-from aira_bench.runs.leases import Place, Wanted, leased
+from aira_bench.runs.line import Line
 from aira_bench.runs.loop import run_seeds
+from aira_bench.runs.places import Wanted, places_of
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
 from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
 from aira_bench.runs.session import Progress, SearchSession
-from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.sandbox import ContainerSpec
+from aira_bench.runs.slots import Slot, SlotPool, open_slots
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
@@ -67,6 +68,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         Stopped: the user stopped it.
     """
     require_new_folders(host.paths.runs, "--runs DIR")
+    host = on_devices(host, run.plan.profile, run.plan.gpus, note, allow_cpu=run.allow_cpu)
     wanted = wanted_of(host, run.plan)
     _try_model(run.agent, note)
     ground = stand(host, run, "agent", note)
@@ -109,6 +111,7 @@ def resume(
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         require_unmoved(record, host.keys.ring())
+        host = on_devices_of(host, manifest, note)
         require_same_ground(record, host.hardware)
         changed = differences(record)
         if not accept_changes:
@@ -164,12 +167,16 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
     )
 
 
-def _agent_specs(manifest: Manifest, ground: Ground, places: Sequence[Place]) -> list[ContainerSpec]:
-    """The container of an agent's step, once for each slot."""
-    return [
-        agent_spec(ground.images, ground.data, manifest.run_id, limits, manifest.plan.profile)
-        for limits in slot_limits(manifest.plan, ground.task, places)
+def _open_slots(
+    host: Host, manifest: Manifest, ground: Ground, line: Line, evaluation: EvaluationSetting
+) -> SlotPool[Slot]:
+    """The slots of a run: one for each place that it may use."""
+    plan = manifest.plan
+    agents = [
+        agent_spec(ground.images, ground.data, manifest.run_id, limits, plan.profile)
+        for limits in place_limits(plan, ground.task, line.places)
     ]
+    return open_slots(host.sandbox, agents, partial(open_evaluator, evaluation), line, keeps=plan.exclusive)
 
 
 def _search(
@@ -193,9 +200,10 @@ def _search(
     with contextlib.ExitStack() as stack:
         sweep_temporaries(folder.path, alone=True)
         host.sandbox.sweep(manifest.run_id)
+        line = Line(places_of(wanted), most=wanted.most)
+        stack.callback(line.close)  # when its containers are gone: until then nobody else is to have their place
         stack.callback(clean_up, host, manifest.run_id, note)
-        places = stack.enter_context(leased(wanted, Waits(tell=lambda _, text: note(text)), note))
-        slots = SlotPool(host.sandbox, _agent_specs(manifest, ground, places), partial(open_evaluator, evaluation))
+        slots = _open_slots(host, manifest, ground, line, evaluation)
         stack.callback(slots.close)
         session = SearchSession(
             plan=plan,

@@ -90,6 +90,7 @@ def _run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnde
             _take_step(session, folder, journal, seed)
         return journal.ended
     finally:
+        session.slots.end_seed(seed, Waits(session.stop))
         journal.close()
 
 

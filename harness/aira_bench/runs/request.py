@@ -14,8 +14,8 @@ from aira_contract.settings import ProfileName
 class RunRequest:
     """What a user asks for. None leaves a choice to the task's profile, the agent, or the machine.
 
-    A replay (`agent="replay:RUN"`) is the recorded run under another name: it may be given `name`, `source`, `cores`
-    and `gpus`, and anything else is refused.
+    A replay (`agent="replay:RUN"`) is the recorded run under another name: it may be given `name`, `source`, `cores`,
+    `gpus`, `allow_cpu`, `gpus_per_seed` and `exclusive`, and anything else is refused.
     """
 
     agent: str
@@ -41,7 +41,13 @@ class RunRequest:
     cores: int | tuple[int, ...] | None = None
     """How many cores the run leases of this machine, or which; None for all that it may use."""
     gpus: int | tuple[str, ...] | None = None
-    """The same for GPUs, by number or UUID, where the profile uses them."""
+    """The same for GPUs, by number or UUID, where the profile uses them; `("all",)` is None's other name."""
+    allow_cpu: bool = False
+    """Whether profile `paper` may run on a processor where there is no GPU."""
+    gpus_per_seed: int | None = None
+    """How many GPUs a step has; 1, and only where the profile uses GPUs."""
+    exclusive: bool = False
+    """Whether a seed keeps its GPU, or its cores, until it ends, also while its model thinks."""
     name: str | None = None
     """Of the run and its folder."""
     source: str | None = None

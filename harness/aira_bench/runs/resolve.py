@@ -19,11 +19,12 @@ from pydantic import ValidationError
 from aira_bench.agents.agent import Agent, UnlookingAgent
 from aira_bench.agents.catalog import AgentOptions, find_agent
 from aira_bench.agents.llm.spending import Budgets, Caps
-from aira_bench.errors import UsageError
+from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.evaluation.catalog import EVALUATORS
 from aira_bench.excerpts import NAME_CHARS, REPLAYED_NAME_CHARS
 from aira_bench.extensions import OFFERS, ExtensionRecord, Kind, absolute_reference
-from aira_bench.hardware import this_machine, usable_cores
+from aira_bench.gpus import choose
+from aira_bench.hardware import Hardware, this_machine, usable_cores
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
 from aira_bench.record.folder import find_run
@@ -43,7 +44,7 @@ from aira_contract.settings import ON_GPUS
 Wish = TypeVar("Wish")
 REPLAY = "replay:"
 SCRIPT = "script:"
-_OF_REPLAY = frozenset({"agent", "name", "source", "cores", "gpus"})
+_OF_REPLAY = frozenset({"agent", "name", "source", "cores", "gpus", "allow_cpu", "gpus_per_seed", "exclusive"})
 """What a replay may be asked for: names, and places on this machine."""
 
 
@@ -66,15 +67,18 @@ class ResolvedRun(ResolvedTask):
     """Content of a `script:` agent's file."""
     extensions: Mapping[Kind, ExtensionRecord] = field(default_factory=dict)
     """What code of other distributions it stands on."""
+    allow_cpu: bool = False
+    """Whether it may run on a processor although its profile is made for GPUs."""
 
 
-def resolve(request: RunRequest, paths: HostPaths, world: World) -> ResolvedRun:
+def resolve(request: RunRequest, paths: HostPaths, world: World, hardware: Hardware | None = None) -> ResolvedRun:
     """Find and make all that a request names; nothing is started, downloaded or written.
 
     Args:
         request: what the user asks for.
         paths: where recorded runs and keys are looked for.
         world: tells the time that a run's default name ends with.
+        hardware: the machine, if the caller has looked at it already.
 
     Raises:
         UsageError: a name is unknown, a number impossible, or agent, scaffold, fitness and task do not go together.
@@ -86,17 +90,22 @@ def resolve(request: RunRequest, paths: HostPaths, world: World) -> ResolvedRun:
         found, record = _replayed(request, paths, world)
         run = _with_agent(found, find_agent(request.agent, _options(found.plan), paths))
         require_same(record, run.extensions, ("scaffold", "task", "evaluator"))
-        return run
+        return replace(run, allow_cpu=request.allow_cpu)
     if request.task is None:
         raise UsageError("--task is missing.", hint="aira-bench tasks")
+    if request.gpus_per_seed not in (None, 1):
+        raise UsageError(
+            f"A step or an evaluation uses one GPU, so --gpus-per-seed {request.gpus_per_seed} cannot be had.",
+            hint="aira-bench run --help",
+        )
     if request.evaluator in ARTIFACT_KINDS:
         raise UsageError(f"--evaluator {request.evaluator} is built in; the task's artifact chooses among those.")
     task = find_task(request.task)
     agent = find_agent(request.agent, _options(request), paths)
     source = choose_source(task, request.source)
-    found = ResolvedTask(_plan(request, task, agent, source, world), task, source)
+    found = ResolvedTask(_plan(request, task, agent, source, world, hardware), task, source)
     file = Path(request.agent.removeprefix(SCRIPT)).read_bytes() if request.agent.startswith(SCRIPT) else None
-    return _with_agent(found, agent, file)
+    return replace(_with_agent(found, agent, file), allow_cpu=request.allow_cpu)
 
 
 def reopen(plan: RunPlan) -> ResolvedTask:
@@ -153,12 +162,14 @@ def _options(asked: RunRequest | RunPlan) -> AgentOptions:
     return AgentOptions(Budgets(run, seed), memory=asked.memory == "paper", provider=asked.provider)
 
 
-def _plan(request: RunRequest, task: Task, agent: Agent, source: DataSource, world: World) -> RunPlan:
+def _plan(
+    request: RunRequest, task: Task, agent: Agent, source: DataSource, world: World, hardware: Hardware | None
+) -> RunPlan:
     """The plan of a request, its gaps filled from the task's profile, the agent and the machine."""
     budget = task.profile(request.profile)
     assert request.task is not None, "only replays name no task"
     hours = _or(request.hours, budget.hours)
-    filled = asdict(request) | {
+    filled = {name: value for name, value in asdict(request).items() if name != "allow_cpu"} | {
         "agent": absolute_reference(request.agent),
         "task": recorded_name(request.task, task),
         "scaffold": absolute_reference(request.scaffold or agent.default_scaffold),
@@ -168,7 +179,7 @@ def _plan(request: RunRequest, task: Task, agent: Agent, source: DataSource, wor
         "hours": hours,
         "step_timeout_s": min(_or(request.step_timeout_s, budget.step_timeout_s), hours * 3600),
         "evaluation_timeout_s": budget.evaluation_timeout_s,
-        "concurrency": _concurrency(request) if request.concurrency is None else request.concurrency,
+        "concurrency": _concurrency(request, hardware) if request.concurrency is None else request.concurrency,
         "name": request.name or _name(f"{agent.name}-{task.title}-{request.profile}", world),
         "source": source.argument,
     }
@@ -197,6 +208,8 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
         "source": request.source or recorded.source,
         "cores": _or(request.cores, recorded.cores),
         "gpus": _or(request.gpus, recorded.gpus),
+        "gpus_per_seed": _or(request.gpus_per_seed, recorded.gpus_per_seed),
+        "exclusive": request.exclusive or recorded.exclusive,
         "provider": None,  # nobody is asked
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }
@@ -215,12 +228,20 @@ def _require_only_of_replay(request: RunRequest) -> None:
         )
 
 
-def _concurrency(request: RunRequest) -> int:
+def _concurrency(request: RunRequest, hardware: Hardware | None) -> int:
     """One step a GPU for the paper profile on a GPU machine, else one a core; never more than seeds."""
     if not isinstance(request.seeds, tuple):
         return 1  # the plan says what seeds are
-    gpus = len(this_machine().gpus) if request.profile in ON_GPUS else 0
+    gpus = _gpus(request.gpus, hardware or this_machine()) if request.profile in ON_GPUS else 0
     return max(1, min(len(request.seeds), gpus or len(usable_cores())))
+
+
+def _gpus(wish: int | tuple[str, ...] | None, hardware: Hardware) -> int:
+    """How many devices the run has; all of them where whoever starts it will hear that none can be used."""
+    try:
+        return len(choose(hardware.gpus, wish).gpus) if hardware.gpus else 0
+    except PrerequisiteError:
+        return len(hardware.gpus)
 
 
 def _name(text: str, world: World) -> str:

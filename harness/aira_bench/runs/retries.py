@@ -79,7 +79,7 @@ def in_slot(place: StepPlace, work: Callable[[Slot], Result], folder: Path) -> D
     tried = _Tried(place, folder)
     while True:
         try:
-            with place.session.slots.slot(place.waits) as slot:
+            with place.session.slots.slot(place.waits, place.seed) as slot:
                 place.check_stop()
                 return DonePhase(work(slot), tried.repeats)
         except FilesTooLarge as error:
@@ -149,7 +149,7 @@ class _Tried:
         """
         while True:
             try:
-                with self.place.session.slots.slot(self.place.waits) as slot:
+                with self.place.session.slots.slot(self.place.waits, self.place.seed) as slot:
                     return slot.agent.runs_empty_step(self.place.folder.path)
             except EngineAway as error:
                 self._await_engine(error)

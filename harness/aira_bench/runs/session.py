@@ -16,7 +16,7 @@ from aira_bench.record.journal import SeedEnd, StepEnded
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import Journal
 from aira_bench.record.sealing import Keeper
-from aira_bench.runs.slots import SlotPool
+from aira_bench.runs.slots import Slot, SlotPool
 from aira_bench.scaffolds.policy import Policy, Proposing
 from aira_bench.waiting import WaitReason, Waits
 from aira_bench.world import World
@@ -54,7 +54,7 @@ class SearchSession:
     policy: Policy
     evaluation: EvaluationSetting
     cache: ScoreCache | None
-    slots: SlotPool
+    slots: SlotPool[Slot]
     world: World
     watch: Callable[[Progress], None]
     synthetic: bool = False

@@ -1,73 +1,175 @@
-"""Slots: the machine's places for containers, each with the next containers already started.
+"""Slots: the places that a run may use, each with the next containers already started.
 
-A slot is a set of cores (or a GPU). While an agent thinks, or a step runs, the slot's next step container and the
-containers of its next evaluation are created and started, so that a step never waits for the engine.
+A slot's place, its cores and its GPU, is leased machine-wide while a step or an evaluation runs (`line`), and free
+while an agent thinks; with `keeps` a seed has one for its life. Meanwhile the slot's next step container and the
+containers of its next evaluation are created and started, so that a step never waits for the engine. They sit there
+and have touched no device.
 
-Not covered: fairness. Slots go to whichever seed asks first.
+Not covered: which places there are (`places`), and whose turn it is (`line`).
 """
 
 import contextlib
-import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
+from aira_bench.errors import SandboxError
 from aira_bench.evaluation.submission_evaluator import SubmissionEvaluator
+from aira_bench.runs.line import Line, Taken
 from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Sandbox
 from aira_bench.sandbox.warm import WarmContainer
-from aira_bench.waiting import Waits
+from aira_bench.waiting import Stopped, Waits
 
 OpenEvaluator = Callable[[Sandbox, Limits, ThreadPoolExecutor], SubmissionEvaluator]
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One place for containers."""
+    """What stands ready at one place: an agent's next container, and an evaluator."""
 
     cpus: tuple[int, ...] | None
     agent: WarmContainer
     evaluator: SubmissionEvaluator
 
+    def close(self) -> None:
+        """Remove every container started ahead."""
+        self.agent.close()
+        self.evaluator.close()
 
-class SlotPool:
-    """All slots of a run."""
 
-    def __init__(self, sandbox: Sandbox, agents: Sequence[ContainerSpec], open_evaluator: OpenEvaluator) -> None:
-        """One slot for each agent spec; its evaluator works under the same limits."""
-        self._pool = ThreadPoolExecutor(max_workers=max(2, len(agents)), thread_name_prefix="containers")
-        self._slots = [
-            Slot(
-                agent.limits.cpus,
-                WarmContainer(sandbox, agent, self._pool),
-                open_evaluator(sandbox, agent.limits, self._pool),
-            )
-            for agent in agents
-        ]
-        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
-        for slot in self._slots:
-            self._free.put(slot)
+class Closing(Protocol):
+    """What stands ready in a slot."""
+
+    def close(self) -> None:
+        """Remove every container of it."""
+        ...
+
+
+Opened = TypeVar("Opened", bound=Closing)
+
+
+class SlotPool(Generic[Opened]):
+    """All slots of a run. As many are open as it has places at a time."""
+
+    def __init__(
+        self, sandbox: Sandbox, line: Line, open_at: Callable[[int, ThreadPoolExecutor], Opened], *, keeps: bool = False
+    ) -> None:
+        """Open the first slots.
+
+        Args:
+            sandbox: what the containers are made by.
+            line: for the places; whoever made it closes it, when no container is left.
+            open_at: opens the slot at a place, by number; the pool starts its containers.
+            keeps: a seed keeps the first slot it gets until it ends.
+        """
+        self._sandbox, self._line, self._open_at = sandbox, line, open_at
+        self._pool = ThreadPoolExecutor(max_workers=max(2, line.most), thread_name_prefix="containers")
+        self._keeps, self._kept = keeps, dict[int, int]()
+        self._lock, self._is_closed = threading.Lock(), False
+        self._open: dict[int, Opened] = {}
+        self._in_use: set[int] = set()
+        line.prefer(self._open)
+        for index in range(min(line.most, len(line.places))):
+            self._open[index] = open_at(index, self._pool)
 
     @contextlib.contextmanager
-    def slot(self, waits: Waits) -> Iterator[Slot]:
-        """Wait for a slot and hold it.
+    def slot(self, waits: Waits, seed: int = 0) -> Iterator[Opened]:
+        """Wait for a slot and hold it: until the end of the block, or of its seed where seeds keep theirs.
 
         Raises:
             Stopped: the run was stopped before one was free.
+            SandboxError: what a killed run of another user left there could not be removed.
         """
-        slot = waits.obtain(self._taken_within, "slot", "waiting for a slot")
+        index = self._kept.get(seed)
+        if index is None:
+            index = self._taken(waits)
+            if self._keeps:
+                self._kept[seed] = index
         try:
-            yield slot
+            yield self._slot_at(index)
         finally:
-            self._free.put(slot)
+            if not self._keeps:
+                self._give_back(index, waits)
 
-    def _taken_within(self, seconds: float) -> Slot | None:
-        with contextlib.suppress(queue.Empty):
-            return self._free.get(seconds > 0, seconds)
-        return None
+    def end_seed(self, seed: int, waits: Waits) -> None:
+        """Let others have the slot that a seed kept, if it did."""
+        index = self._kept.pop(seed, None)
+        if index is not None:
+            self._give_back(index, waits)
 
     def close(self) -> None:
         """Remove every container started ahead."""
-        for slot in self._slots:
-            slot.agent.close()
-            slot.evaluator.close()
+        with self._lock:
+            self._is_closed = True
+            left = list(self._open.values())
+        for slot in left:
+            slot.close()
         self._pool.shutdown()
+
+    def _taken(self, waits: Waits) -> int:
+        """The number of a place that is ours now, and on which nothing of a dead process runs any more."""
+        taken = self._line.take(waits, keeps=self._keeps)
+        try:
+            self._clear(taken, waits)
+        except BaseException:
+            self._line.give_back(taken.index)
+            raise
+        return taken.index
+
+    def _clear(self, taken: Taken, waits: Waits) -> None:
+        for dead in taken.left_by:
+            with waits.waiting("cores", "removing what a killed run had left on its device"):
+                self._sandbox.sweep_owner(dead.owner)
+            self._line.cleared(dead)
+
+    def _give_back(self, index: int, waits: Waits) -> None:
+        """Give a place back; not that of a run that is stopped, whose containers may take a while to die."""
+        with contextlib.suppress(Stopped):
+            waits.check_stop()
+            with self._lock:
+                self._in_use.discard(index)
+            self._line.give_back(index)
+
+    def _slot_at(self, index: int) -> Opened:
+        """The slot of a place that is ours; where it is not open, in the room of one that is idle."""
+        idle = None
+        with self._lock:
+            self._in_use.add(index)
+            if self._is_closed:
+                raise SandboxError("The run is being stopped.")
+            if index not in self._open:
+                if len(self._open) >= self._line.most:
+                    idle = self._open.pop(next(each for each in self._open if each not in self._in_use))
+                self._open[index] = self._open_at(index, self._pool)
+            slot = self._open[index]
+        if idle is not None:
+            idle.close()
+        return slot
+
+
+def open_slots(
+    sandbox: Sandbox,
+    agents: Sequence[ContainerSpec],
+    open_evaluator: OpenEvaluator,
+    line: Line,
+    *,
+    keeps: bool = False,
+) -> SlotPool[Slot]:
+    """Return the slots of a search.
+
+    Args:
+        sandbox: makes the containers.
+        agents: the container of an agent's step, for each place of the line.
+        open_evaluator: makes a slot's evaluator, which works under the same limits.
+        line: as of `SlotPool`.
+        keeps: as of `SlotPool`.
+    """
+
+    def open_at(index: int, ahead: ThreadPoolExecutor) -> Slot:
+        spec = agents[index]
+        evaluator = open_evaluator(sandbox, spec.limits, ahead)
+        return Slot(spec.limits.cpus, WarmContainer(sandbox, spec, ahead), evaluator)
+
+    return SlotPool(sandbox, line, open_at, keeps=keeps)

@@ -31,7 +31,7 @@ from aira_bench.sandbox import hardening
 from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.core_share import CoreShare
 from aira_bench.sandbox.hardening import ContainerPlace
-from aira_bench.sandbox.leftovers import HANDS, Swept, remove_dead, remove_run
+from aira_bench.sandbox.leftovers import HANDS, Swept, remove_dead, remove_owner, remove_run
 from aira_bench.sandbox.own_files import own_kernel_files, with_own_files
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Role
 from aira_bench.sandbox.separation import Own, Separation, volumes_of
@@ -165,6 +165,13 @@ class DockerSandbox:
         self._join_removals()
         if found.left:
             raise SandboxError(found.told, hint=f"docker ps --all --filter label={hardening.RUN_LABEL}={run_id}")
+        return found.containers
+
+    def sweep_owner(self, owner: str) -> int:
+        """Remove what a process left that is dead (`Sandbox.sweep_owner`); nothing of one that is seen to live."""
+        found = remove_owner(self._engine, owner)
+        if found.left:
+            raise SandboxError(found.told, hint=f"docker ps --all --filter label={hardening.OWNER_LABEL}={owner}")
         return found.containers
 
     def sweep_dead(self) -> Swept:

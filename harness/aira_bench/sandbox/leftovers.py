@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import EngineAway, SandboxError
 from aira_bench.sandbox.hardening import OWNER_LABEL, RUN_LABEL
-from aira_bench.sandbox.owner import is_another, is_dead
+from aira_bench.sandbox.owner import is_another, is_dead, this_process
 
 HANDS = 8
 """Removals at a time: most of one is waiting for the kernel and the engine."""
@@ -73,6 +73,17 @@ def remove_dead(engine: DockerEngine) -> Swept:
         EngineAway: nobody can say what there is.
     """
     return _remove(engine, OWNER_LABEL, lambda labels: is_dead(labels[OWNER_LABEL]))
+
+
+def remove_owner(engine: DockerEngine, owner: str) -> Swept:
+    """Remove what one process made, which somebody knows to be dead; nothing of one that is seen to live.
+
+    Raises:
+        EngineAway: nobody can say what there is.
+    """
+    if owner == this_process() or is_another(owner):
+        return Swept(0)
+    return _remove(engine, f"{OWNER_LABEL}={owner}", lambda labels: True)
 
 
 def _remove(engine: DockerEngine, label: str, goes: Callable[[Labels], bool]) -> Swept:

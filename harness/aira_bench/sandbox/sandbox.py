@@ -296,3 +296,12 @@ class Sandbox(Protocol):
     def sweep(self, run_id: str) -> int:
         """Remove whatever an earlier process left under `run_id`; return how many containers went."""
         ...
+
+    def sweep_owner(self, owner: str) -> int:
+        """Remove whatever a dead process left, known by its label (`aira_bench.sandbox.owner`); return how many
+        containers went.
+
+        Raises:
+            SandboxError: something could not be removed.
+        """
+        ...

@@ -11,6 +11,7 @@ Not covered: making data from it (`preparation`), and one transfer (`download`).
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -112,6 +113,19 @@ def provide_raw(
         tuple(Mount(file.path, RAW / file.name) for file in stored),
         {file.name: {"bytes": file.bytes, "sha256": file.sha256} for file in stored},
     )
+
+
+def missing_files(task: Task, profile: str, source: DataSource, paths: HostPaths) -> list[PublicFile]:
+    """Return the public files that `provide_raw` would download."""
+    if _is_upstream(task) or source.synthetic or source.folder is not None:
+        return []
+    return [file for file in _wanted(task, profile) if not (download_folder(paths, file) / file.name).exists()]
+
+
+def offered_sizes(files: Sequence[PublicFile], timeout_s: float = 5.0) -> list[int | None]:
+    """Return the bytes of files as their servers state them, all asked at once; None where one does not in time."""
+    with ThreadPoolExecutor(max(1, len(files)), thread_name_prefix="sizes") as pool:
+        return list(pool.map(lambda file: offered_bytes(file.url, timeout_s=timeout_s), files))
 
 
 def raw_content(task: Task, profile: str, source: DataSource, paths: HostPaths) -> str | None:

@@ -61,6 +61,11 @@ def prompt_hashes() -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(_FOLDER.glob("*.j2"))}
 
 
+def prompt_chars() -> int:
+    """Return how long all prompt files are together: more than what a prompt has of them."""
+    return sum(path.stat().st_size for path in _FOLDER.glob("*.j2"))
+
+
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(

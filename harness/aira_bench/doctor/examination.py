@@ -9,16 +9,18 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from aira_bench.cards.card import Card, all_missing
 from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.docker_engine import DockerEngine
+from aira_bench.doctor.devices import cuda_checks, device_checks, toolkit_check
+from aira_bench.doctor.diagnosis import Diagnosis, State
 from aira_bench.errors import AiraError, PrerequisiteError
-from aira_bench.hardware import this_machine
+from aira_bench.hardware import Hardware, this_machine
 from aira_bench.images.ensure import planned_images
+from aira_bench.images.flavour import gpu_flavour
+from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.trial import TRIAL_POLICY, try_model
@@ -28,28 +30,20 @@ from aira_bench.sandbox.channels import Reading, measure_all
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.isolation import UNTRUSTED, weakest
 from aira_bench.sandbox.probe import probe_all
-from aira_bench.sandbox.sandbox import Isolation
+from aira_bench.sandbox.sandbox import Isolation, Limits
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, shipped_tasks
 from aira_bench.waiting import Waits
+from aira_contract.settings import ON_GPUS
 
 MIN_FREE_GIB = 10.0
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """One line of the doctor's report."""
-
-    check: str
-    state: Literal["ok", "warning", "failed"]
-    seen: str
-    mend: str = ""
 
 
 def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Diagnosis]:
     """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
     yield _disk("disk for data and caches", paths.home)
-    yield _gpu()
+    machine = this_machine()
+    yield from device_checks(machine, profile)
     cards, broken_cards = _cards()
     yield from broken_cards
     yield from _keys(cards)
@@ -63,10 +57,17 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
     yield Diagnosis("container engine", "ok", f"Docker {info.version}, cgroup v{info.cgroup_version}")
     if Path(info.root_dir).exists():
         yield _disk("disk for images", Path(info.root_dir))
+    if machine.gpus:
+        yield toolkit_check(info, machine, profile)
     tasks = [task for task in shipped_tasks() if profile in task.metadata.aira.profiles]
-    flavours = [flavour_for(task, profile, this_machine()) for task in tasks]
+    # For profile paper those of a GPU, also where none is seen now: that is among what is to be mended.
+    flavours = [gpu_flavour(task.metadata.aira.evaluator) if profile in ON_GPUS else DEFAULT_FLAVOUR for task in tasks]
     for flavour in sorted(set(flavours)):
-        yield from _images(engine, flavour, runtime, note)
+        largest = max(
+            (each.profile(profile) for each, its in zip(tasks, flavours, strict=True) if its == flavour),
+            key=lambda each: each.shm_mib,
+        )
+        yield from _images(engine, flavour, runtime, note, machine, largest.limits())
     for task, flavour in zip(tasks, flavours, strict=True):
         yield _data(paths, task, profile, planned_images(flavour)[1])
 
@@ -91,7 +92,12 @@ def channel_readings(profile: str, runtime: str | None, note: Callable[[str], No
 
 
 def _images(
-    engine: DockerEngine, flavour: str, runtime: str | None, note: Callable[[str], None]
+    engine: DockerEngine,
+    flavour: str,
+    runtime: str | None,
+    note: Callable[[str], None],
+    machine: Hardware,
+    limits: Limits,
 ) -> Iterator[Diagnosis]:
     name, images = f"images ({flavour})", planned_images(flavour)
     if missing := [tag for tag in images if not engine.image_exists(tag)]:
@@ -99,7 +105,11 @@ def _images(
         yield Diagnosis(name, "failed", f"not built: {', '.join(missing)}", build)
     else:
         yield Diagnosis(name, "ok", "built from what is installed")
-        yield from _sandbox(engine, images[0], runtime, note, gpu=flavour != "cpu")
+        yield from _sandbox(engine, images[0], runtime, note, gpu=flavour != DEFAULT_FLAVOUR)
+        if flavour != DEFAULT_FLAVOUR and machine.gpus:
+            note(f"calling CUDA in containers of {flavour}")
+            with DockerSandbox(engine, runtime=runtime) as sandbox:
+                yield from cuda_checks(sandbox, images, machine, limits)
 
 
 def _disk(name: str, folder: Path) -> Diagnosis:
@@ -111,13 +121,6 @@ def _disk(name: str, folder: Path) -> Diagnosis:
             name, "failed", f"{seen}, expected {MIN_FREE_GIB:.0f}", "free space, or point AIRA_HOME elsewhere"
         )
     return Diagnosis(name, "ok", seen)
-
-
-def _gpu() -> Diagnosis:
-    gpus = this_machine().gpus
-    if gpus:
-        return Diagnosis("GPU", "ok", ", ".join(f"{gpu.name} ({gpu.memory_mib} MiB)" for gpu in gpus))
-    return Diagnosis("GPU", "warning", "none seen by nvidia-smi", "use --profile cpu, or install the NVIDIA driver")
 
 
 def _cards() -> tuple[list[Card], list[Diagnosis]]:
@@ -147,7 +150,7 @@ def _model(card: Card) -> Diagnosis:
         trial = try_model(model.within(Waits(), TRIAL_POLICY), card)
     except AiraError as error:
         return Diagnosis(name, "warning", error.message, error.hint or "")
-    state: Literal["ok", "warning"] = "ok" if trial.completion else "warning"
+    state: State = "ok" if trial.completion else "warning"
     return Diagnosis(name, state, trial.said, "" if trial.completion else "aira-bench doctor, in a while")
 
 

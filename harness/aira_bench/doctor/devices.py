@@ -1,0 +1,164 @@
+"""Whether runs can use this machine's GPUs: the driver, each device, the container toolkit, and a call from inside.
+
+The call is made in containers as runs make them, with their seccomp profile, masks and limits; it needs no framework,
+so it works with the images of every flavour. Nothing here loads a device, and none that is in use is asked.
+
+Not covered: whether a device computes right and as fast as it should (`make gpu-check`).
+"""
+
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from aira_bench.docker_engine import EngineInfo
+from aira_bench.doctor.diagnosis import Diagnosis, State
+from aira_bench.errors import AiraError
+from aira_bench.gpus import Gpu
+from aira_bench.hardware import Hardware
+from aira_bench.output import last_line
+from aira_bench.sandbox.hardening import CDI_KIND, source
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Role, Sandbox
+from aira_contract.settings import ON_GPUS
+
+TOOLKIT = "NVIDIA container toolkit"
+_INSTALL = (
+    "sudo apt-get install -y nvidia-container-toolkit && sudo nvidia-ctk runtime configure --runtime=docker && "
+    "sudo systemctl restart docker"
+)
+_LIST_DEVICES = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+_HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+"""What Docker itself starts for `--gpus`, by its newer and its older name."""
+_CALL_TIMEOUT_S = 120.0
+"""The first context on a machine whose driver nothing keeps awake takes ten seconds."""
+_DMESG = "sudo dmesg | grep -iE 'nvrm|xid'"
+
+_OUTSIDE = "outside of containers the driver lists it, so the toolkit is what to look at: "
+_MENDS = {
+    "SYSTEM_NOT_READY": "the GPUs are joined by NVLink switches that nothing has set up: sudo systemctl start "
+    "nvidia-fabricmanager",
+    "OUT_OF_MEMORY": "nvidia-smi; somebody took its memory just now",
+    "SYSTEM_DRIVER_MISMATCH": "sudo reboot",
+    "DEVICE_UNAVAILABLE": "sudo nvidia-smi -c DEFAULT",
+}
+"""By what CUDA calls an error."""
+
+
+def device_checks(machine: Hardware, profile: str) -> Iterator[Diagnosis]:
+    """Return what the driver says: whether there are devices, and for each that cannot be used now why."""
+    seen, bad = machine.seen, _bad(profile)
+    if seen.state != "seen":
+        words = {"none": "no GPU", "broken": "not working", "hidden": "hidden"}[seen.state]
+        cpu = "" if profile in ON_GPUS else " (profile cpu needs none)"
+        yield Diagnosis("GPU driver", bad, f"{words}: {seen.why}{cpu}", seen.mend)
+        return
+    yield Diagnosis("GPU driver", "ok", f"{seen.driver}, for CUDA up to {seen.cuda or 'a version it does not say'}")
+    for lost in seen.lost:
+        yield Diagnosis("GPU", "warning", f"{lost}: the driver counts it and cannot reach it", _DMESG)
+    usable = [gpu for gpu in machine.gpus if not gpu.fault and not gpu.busy()]
+    for gpu in machine.gpus:
+        yield _of_device(gpu, "warning" if usable else bad)
+    if len({gpu.name for gpu in usable}) > 1:
+        yield Diagnosis(
+            "GPU models",
+            "warning",
+            "GPUs of several models, and a run uses one",
+            "aira-bench run --gpus with their numbers",
+        )
+
+
+def toolkit_check(info: EngineInfo, machine: Hardware, profile: str) -> Diagnosis:
+    """Return whether the engine can give a container a device: by CDI, by NVIDIA's runtime, or by its hook."""
+    listed = [gpu for gpu in machine.gpus if f"{CDI_KIND}={gpu.uuid}" in info.cdi_devices]
+    if listed and len(listed) == len(machine.gpus):
+        return Diagnosis(TOOLKIT, "ok", f"the engine lists all {len(listed)} GPUs by CDI")
+    hook = next((name for name in _HOOKS if shutil.which(name)), None)
+    if "nvidia" in info.runtimes or hook:
+        by = "the engine has NVIDIA's runtime" if "nvidia" in info.runtimes else f"{hook} is on PATH"
+        if not listed:
+            return Diagnosis(TOOLKIT, "ok", f"{by}; by CDI the engine lists no GPU by its UUID")
+        missing = ", ".join(gpu.place for gpu in machine.gpus if gpu not in listed)
+        return Diagnosis(TOOLKIT, "warning", f"{by}; the list of CDI lacks GPU {missing}", _LIST_DEVICES)
+    if listed:
+        missing = ", ".join(gpu.place for gpu in machine.gpus if gpu not in listed)
+        return Diagnosis(TOOLKIT, _bad(profile), f"the engine's list of CDI lacks GPU {missing}", _LIST_DEVICES)
+    return Diagnosis(
+        TOOLKIT,
+        _bad(profile),
+        "the engine lists no GPU by CDI, and has neither NVIDIA's runtime nor its hook",
+        _INSTALL,
+    )
+
+
+def cuda_checks(sandbox: Sandbox, images: tuple[str, str], machine: Hardware, limits: Limits) -> Iterator[Diagnosis]:
+    """Make a CUDA call on the first free device in a container of agents' code and in one of a judge.
+
+    Args:
+        sandbox: makes the containers.
+        images: of agents and of evaluators.
+        machine: with the devices that may be used.
+        limits: of a step, as a task of the profile asks for them.
+    """
+    free = [gpu for gpu in machine.gpus if not gpu.fault and not gpu.busy()]
+    if not free:
+        yield Diagnosis("CUDA in a container", "warning", "not tried: no GPU is free", "aira-bench doctor, in a while")
+        return
+    roles: tuple[tuple[Role, str], ...] = (("agent", images[0]), ("judge", images[1]))
+    for role, image in roles:
+        yield _cuda_check(sandbox, role, image, free[0], replace(limits, gpu_uuid=free[0].uuid))
+
+
+def _cuda_check(sandbox: Sandbox, role: Role, image: str, gpu: Gpu, limits: Limits) -> Diagnosis:
+    name, run_id = f"CUDA in a container ({role})", f"probe-{secrets.token_hex(6)}"
+    try:
+        container = sandbox.prepare(ContainerSpec(image, role, run_id, limits))
+        try:
+            with tempfile.TemporaryDirectory(prefix="aira-cuda-") as folder:
+                outcome = container.run(
+                    ["python3", "-c", source("cuda_call")], files={}, timeout_s=_CALL_TIMEOUT_S, artifacts=(),
+                    destination=Path(folder),
+                )  # fmt: skip
+        finally:
+            container.close()
+            sandbox.sweep(run_id)
+    except AiraError as error:
+        return Diagnosis(name, "failed", error.message, error.hint or _INSTALL)
+    try:
+        told = json.loads(outcome.stdout.head)
+    except ValueError:
+        said = last_line(outcome.stderr) or "nothing"
+        seen = f"the call ended by {outcome.ended} (exit status {outcome.exit_code}) and printed {said}"
+        return Diagnosis(name, "failed", seen, f"{_DMESG}; nvidia-smi")
+    return _of_call(name, told, gpu, limits)
+
+
+def _of_call(name: str, told: dict[str, object], gpu: Gpu, limits: Limits) -> Diagnosis:
+    if "failed" in told:
+        mend = next((mend for error, mend in _MENDS.items() if error in str(told["error"])), _OUTSIDE + _INSTALL)
+        return Diagnosis(name, "failed", f"{told['failed']} failed on {gpu.told()}: {told['error']}", mend)
+    if told["devices"] != 1:
+        seen = f"{told['devices']} devices, expected the one it was given ({gpu.told()})"
+        return Diagnosis(name, "failed", seen, _LIST_DEVICES)
+    if told["shm_mib"] != limits.shm_mib:
+        seen = f"/dev/shm of {told['shm_mib']} MiB, expected {limits.shm_mib}"
+        return Diagnosis(name, "failed", seen, "docker info; DataLoader workers pass batches through /dev/shm")
+    return Diagnosis(name, "ok", f"{told['name']}, a context and memory on it; /dev/shm of {limits.shm_mib} MiB")
+
+
+def _of_device(gpu: Gpu, bad: State) -> Diagnosis:
+    if gpu.fault:
+        return Diagnosis(f"GPU {gpu.place}", bad, f"{gpu.name}, {gpu.uuid}: {gpu.fault}", gpu.mend)
+    if why := gpu.busy():
+        mend = f"wait until it is free, or end what computes there: nvidia-smi -i {gpu.index}"
+        return Diagnosis(f"GPU {gpu.place}", bad, f"{gpu.name}, {gpu.uuid}, busy: {why}", mend)
+    major, minor = gpu.compute_capability
+    free = f"{gpu.free_mib} of {gpu.memory_mib} MiB free"
+    return Diagnosis(f"GPU {gpu.place}", "ok", f"{gpu.name}, {gpu.uuid}, compute capability {major}.{minor}, {free}")
+
+
+def _bad(profile: str) -> State:
+    """How bad it is for a profile that there is no device to use."""
+    return "failed" if profile in ON_GPUS else "warning"

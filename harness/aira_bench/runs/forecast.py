@@ -1,0 +1,269 @@
+"""What a run will do on this machine, in lines for whoever pays for it: before anything is built, downloaded or asked.
+
+Each line is a fact of the resolved plan, the machine or the estimate, and says what it rests on. The last ones say what
+the run will not do.
+
+Not covered: carrying it out (`launch`), and the question whether to (`aira_bench.cli.run`).
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aira_bench.errors import AiraError
+from aira_bench.hardware import Hardware
+from aira_bench.images.ensure import planned_images
+from aira_bench.images.flavour import Flavour, load_flavour
+from aira_bench.images.wheels import find_file, wheel_folder
+from aira_bench.paths import HostPaths
+from aira_bench.runs.devices import used_hardware
+from aira_bench.runs.expense import CHARS_A_TOKEN, Expense, Range, cap_usd, expect, preparation_minutes
+from aira_bench.runs.host import flavour_for, wanted_on
+from aira_bench.runs.places import Wanted
+from aira_bench.runs.resolve import ResolvedRun
+from aira_bench.tasks.data_source import missing_files
+from aira_bench.tasks.metadata import PublicFile
+from aira_bench.tasks.store import task_data
+from aira_contract.settings import ON_GPUS
+
+Asker = Callable[[Sequence[PublicFile]], Sequence[int | None]]
+"""Returns the bytes of public files as their servers state them, None where one does not say."""
+
+
+@dataclass(frozen=True)
+class EngineView:
+    """What is known of the container engine without a run."""
+
+    has_image: Callable[[str], bool] | None
+    """Whether an image is built; None where no engine answers."""
+    root: Path | None = None
+    """Where it keeps images, if that is on this machine."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The lines of a plan, and what would stop it."""
+
+    lines: tuple[tuple[str, str], ...]
+    """What a line is about, and what it says."""
+    expense: Expense
+    obstacle: AiraError | None
+    """What the run would stop with at once, such as a missing GPU."""
+
+
+def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: EngineView, ask: Asker) -> Forecast:
+    """Return what a run will do; nothing is started, downloaded or written.
+
+    Args:
+        run: resolved.
+        machine: this one, with all devices that this process may see.
+        paths: of this machine.
+        engine: what images there are.
+        ask: asks servers for the sizes of files.
+    """
+    plan, left_out = run.plan, list[str]()
+    obstacle: AiraError | None = None
+    try:
+        machine = used_hardware(machine, plan.profile, plan.gpus, left_out.append, allow_cpu=run.allow_cpu)
+    except AiraError as error:
+        obstacle = error
+    flavour = load_flavour(flavour_for(run.task, plan.profile, machine))
+    wanted = wanted_on(machine, plan)
+    found = expect(plan, run.task, run.agent, wanted.most)
+    lines = [
+        ("run", f"{plan.name}, in {paths.runs}"),
+        ("agent", _agent(run)),
+        ("task", f"{run.task.title}, profile {plan.profile}; {_budget(run)}"),
+        *_devices(machine, left_out, obstacle, run),
+        ("slots", _slots(run, wanted)),
+        *(("images", sentence) for sentence in _images(flavour, engine)),
+        *(("downloads", sentence) for sentence in _downloads(run, flavour, paths, engine, ask)),
+        ("disk", _disk(paths, engine)),
+        ("pace", _pace(found, run)),
+        *([("GPU-hours", _gpu_hours(found))] if machine.gpus else []),
+        ("wall clock", f"{_hours(found.wall_hours)}, once images and data are here, waiting for providers not counted"),
+        ("tokens", _tokens(found)),
+        ("dollars", _dollars(found, run)),
+        *(("will not", sentence) for sentence in _not_done(run, machine)),
+    ]
+    return Forecast(tuple(lines), found, obstacle)
+
+
+def _agent(run: ResolvedRun) -> str:
+    card = run.agent.provenance().card
+    model = "asks no model" if card is None else f"{card['model']} of {card['provider']}"
+    return f"{run.agent.name} ({model}), scaffold {run.plan.scaffold}, driven by {run.plan.fitness} fitness"
+
+
+def _budget(run: ResolvedRun) -> str:
+    plan = run.plan
+    seeds = f"{len(plan.seeds)} seeds" if len(plan.seeds) > 1 else "one seed"
+    return (
+        f"{seeds} ({_listed(plan.seeds)}), each until {plan.steps} steps or {plan.hours:g} h, waiting not counted; a "
+        f"solution has {_duration(plan.step_timeout_s)}, its evaluation {_duration(plan.evaluation_timeout_s)}"
+    )
+
+
+def _devices(
+    machine: Hardware, left_out: Sequence[str], obstacle: AiraError | None, run: ResolvedRun
+) -> list[tuple[str, str]]:
+    if run.plan.profile not in ON_GPUS:
+        return [("devices", f"no GPU, as profile {run.plan.profile} uses none; {machine.processor}")]
+    if obstacle is not None:
+        return [("devices", f"none, so the run would stop: {obstacle.message}")]
+    said = [("devices", sentence) for sentence in left_out]
+    if not machine.gpus:
+        return [*said, ("devices", f"{machine.processor}, images cpu")]
+    first, seen = machine.gpus[0], machine.seen
+    major, minor = first.compute_capability
+    return [
+        ("devices", f"{len(machine.gpus)} of {len(seen.devices)} GPUs: {first.name}, {first.memory_mib} MiB each, "
+         f"compute capability {major}.{minor}, driver {seen.driver} (CUDA {seen.cuda})"),
+        *(("devices", f"{gpu.place}  {gpu.uuid}") for gpu in machine.gpus),
+        *said,
+    ]  # fmt: skip
+
+
+def _slots(run: ResolvedRun, wanted: Wanted) -> str:
+    seeds, most, cores = len(run.plan.seeds), wanted.most, wanted.cores_a_place
+    each = "cores that they share" if wanted.shares_cores else f"{cores} cores" if cores > 1 else "one core"
+    each += " and a GPU of its own" if wanted.gpus else ""
+    if seeds <= most:
+        return f"{most} steps at a time, each with {each}"
+    if run.plan.exclusive:
+        return f"{most} steps at a time, each with {each}; of {seeds} seeds {most} go on, each to its end, then others"
+    return f"{most} steps at a time, each with {each}; {seeds} seeds take turns, and one whose model thinks holds none"
+
+
+def _images(flavour: Flavour, engine: EngineView) -> list[str]:
+    tags = planned_images(flavour.name)
+    if engine.has_image is None:
+        return [f"{flavour.name}: whether they are built is not known, as no container engine answers", *tags]
+    missing = [tag for tag in tags if not engine.has_image(tag)]
+    if not missing:
+        return [f"{flavour.name}: both are built", *tags]
+    compiled = flavour.settings.source_packages
+    work = f", with {', '.join(compiled)} compiled from source, which takes hours" if compiled else ""
+    return [f"{flavour.name}: to be built on {flavour.settings.base.pull}{work}", *missing]
+
+
+def _downloads(run: ResolvedRun, flavour: Flavour, paths: HostPaths, engine: EngineView, ask: Asker) -> list[str]:
+    """Of images and of raw data: what is missing, and its size where somebody states it."""
+    said = []
+    tags = planned_images(flavour.name)
+    if engine.has_image is None or not all(map(engine.has_image, tags)):
+        folder = wheel_folder(flavour)
+        wheels = [pin for pin in flavour.pins if not folder.is_dir() or find_file(folder, pin) is None]
+        if engine.has_image is None or not engine.has_image(flavour.base_tag):
+            said.append("the base of the images")
+        if wheels:
+            said.append(f"{len(wheels)} of the images' {len(flavour.pins)} packages, into {folder}")
+    if task_data(paths, run.task, run.plan.profile, raw=run.source.argument, image=tags[1]).ready:
+        return said or ["nothing: images, raw data and the task's data are here"]
+    if files := missing_files(run.task, run.plan.profile, run.source, paths):
+        said.append(
+            f"{len(files)} file{'s' * (len(files) > 1)} of raw data ({_size(files, ask)}), into {paths.sources}"
+        )
+    made = preparation_minutes(run.task, run.plan)
+    takes = f", which takes {made} min of one GPU" if made else ""
+    return [*said, f"once they are here, the task's data is made of raw data{takes}"]
+
+
+def _size(files: Sequence[PublicFile], ask: Asker) -> str:
+    sizes = [file.bytes for file in files]
+    if None in sizes:
+        sizes = [file.bytes or answer for file, answer in zip(files, ask(files), strict=True)]
+    unknown = sum(size is None for size in sizes)
+    known = f"{sum(size or 0 for size in sizes) / 2**30:.2f} GiB"
+    if not unknown:
+        return known
+    return "their servers state no sizes" if unknown == len(files) else f"{known}, and {unknown} of unknown size"
+
+
+def _disk(paths: HostPaths, engine: EngineView) -> str:
+    home = next(folder for folder in (paths.home, *paths.home.parents) if folder.exists())
+    said = f"{_free_gib(home)} in {home} for data and caches"
+    if engine.root is not None and engine.root.exists():
+        said += f", {_free_gib(engine.root)} in {engine.root} for images"
+    return said
+
+
+def _free_gib(folder: Path) -> str:
+    return f"{shutil.disk_usage(folder).free / 2**30:.0f} GiB free"
+
+
+def _pace(found: Expense, run: ResolvedRun) -> str:
+    if found.step_s is None:
+        return "not measured for this task and profile, so its budgets are all that is known"
+    ends = "its steps" if found.steps == run.plan.steps else "its hours"
+    return (
+        f"a step's evaluation takes {found.step_s:.0f} s of a GPU, its training budget with it, as on one H200 "
+        f"(docs/performance.md), and what a solution computes comes on top; so {ends} end a seed, after at most "
+        f"{found.steps} steps"
+    )
+
+
+def _gpu_hours(found: Expense) -> str:
+    low, high = found.gpu_hours.low, found.gpu_hours.high
+    if found.step_s is None:
+        return f"at most {high:.0f}, by the seeds' hours"
+    if round(low) == round(high):
+        return f"about {high:.0f}, which is also the most that the seeds' hours allow; less while models think"
+    return f"about {low:.0f} for evaluations at that pace, and at most {high:.0f}, by the seeds' hours"
+
+
+def _tokens(found: Expense) -> str:
+    if not found.calls_a_step:
+        return "none, as no model is asked"
+    answer = found.answer_tokens
+    calls = "one call" if found.calls_a_step == 1 else f"{found.calls_a_step} calls"
+    return (
+        f"{calls} a step, each with some {found.prompt_tokens:,} in its prompt (lengths of files, {CHARS_A_TOKEN} "
+        f"characters a token) and {answer.low:,.0f} (as long as the baseline, no thinking) to {answer.high:,.0f} (the "
+        "card's limit) in its answer"
+    )
+
+
+def _dollars(found: Expense, run: ResolvedRun) -> str:
+    if not found.calls_a_step:
+        return "none for models"
+    if found.usd is None:
+        return "unknown: the card has no prices"
+    plan, usd = run.plan, found.usd
+    steps = found.steps * len(plan.seeds)
+    said = f"{usd.low:,.0f} to {usd.high:,.0f} for {steps:,} steps at those lengths, by the card's list prices"
+    if (cap := cap_usd(plan)) is None:
+        tokens = " but --max-tokens" if plan.max_tokens or plan.seed_max_tokens else ""
+        return f"{said}; held by no cap{tokens} (--max-cost-usd sets one)"
+    if cap >= usd.high:
+        return f"{said}; the cap of {cap:,.0f} does not hold it"
+    fewest, most = (min(steps, int(cap / each * steps)) for each in (usd.high, usd.low))
+    return f"{said}; the cap of {cap:,.0f} ends it, after {fewest:,} to {most:,} steps"
+
+
+def _not_done(run: ResolvedRun, machine: Hardware) -> list[str]:
+    said = []
+    if machine.gpus:
+        said = [
+            "use other GPUs, more than one for a step, or the processor in place of one",
+            "change clocks, power limits, MIG or compute modes, or end anybody's process",
+        ]
+    if run.task.metadata.aira.hidden_validation:
+        said.append(f"confirm its winners on fresh hidden data: aira-bench confirm {run.plan.name} does, afterwards")
+    return [*said, "give containers of agents' code a network, keys, or hidden data"]
+
+
+def _hours(hours: Range) -> str:
+    low, high = (f"{value:.1f}".removesuffix(".0") for value in (hours.low, hours.high))
+    return f"about {high} h" if low == high else f"about {low} to {high} h"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:g} h" if seconds >= 3600 else f"{seconds:g} s"
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds[:10])) + (", ..." if len(seeds) > 10 else "")

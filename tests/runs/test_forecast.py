@@ -1,0 +1,199 @@
+"""What a run will do, printed before it costs anything: right line by line, for the machine and the command it is made for."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aira_bench.errors import PrerequisiteError
+from aira_bench.gpus import Gpus
+from aira_bench.hardware import Hardware
+from aira_bench.images.ensure import planned_images
+from aira_bench.images.flavour import load_flavour
+from aira_bench.paths import HostPaths
+from aira_bench.runs.expense import expect
+from aira_bench.runs.forecast import EngineView, Forecast, foresee
+from aira_bench.runs.request import RunRequest
+from aira_bench.runs.resolve import ResolvedRun, resolve
+from aira_bench.tasks.data_source import download_folder
+from aira_bench.tasks.metadata import PublicFile
+from aira_bench.testing import PlayedWorld
+from fake_gpus import H100, h100, uuid
+
+EIGHT = Gpus("seen", tuple(map(h100, range(8))), driver="580.95.05", cuda="13.0", every=tuple(map(uuid, range(8))))
+MACHINE = Hardware("a processor", 208, 2_000_000, EIGHT.devices, EIGHT)
+BARE = EngineView(lambda tag: False)
+Words = dict[str, list[str]]
+
+
+@pytest.fixture(autouse=True)
+def _a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "a-key-nobody-asks-with")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("aira_bench.runs.host.usable_cores", lambda: tuple(range(208)))
+
+
+def no_sizes(files: Sequence[PublicFile]) -> list[int | None]:
+    return [None] * len(files)
+
+
+def planned(tmp_path: Path, machine: Hardware = MACHINE, **wishes: object) -> tuple[ResolvedRun, HostPaths]:
+    asked = {"agent": "gemini3pro", "task": "autoresearch", "seeds": tuple(range(10))} | wishes
+    paths = HostPaths(tmp_path / "home", tmp_path / "runs")
+    return resolve(RunRequest(**asked), paths, PlayedWorld(), machine), paths  # type: ignore[arg-type]
+
+
+def forecast(
+    tmp_path: Path, machine: Hardware = MACHINE, engine: EngineView = BARE,
+    ask: Callable[[Sequence[PublicFile]], Sequence[int | None]] = no_sizes, **wishes: object,
+) -> tuple[Forecast, Words]:  # fmt: skip
+    run, paths = planned(tmp_path, machine, **wishes)
+    found = foresee(run, machine, paths, engine, ask)
+    words: Words = {}
+    for name, text in found.lines:
+        words.setdefault(name, []).append(text)
+    assert not (tmp_path / "home").exists(), "a forecast writes nothing"
+    return found, words
+
+
+def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: Path) -> None:
+    """aira-bench run --agent gemini3pro --task autoresearch --seeds 10, on eight H100s with nothing built or downloaded."""
+    found, words = forecast(tmp_path)
+    assert found.obstacle is None
+    assert list(words) == [
+        "run", "agent", "task", "devices", "slots", "images", "downloads", "disk", "pace", "GPU-hours", "wall clock",
+        "tokens", "dollars", "will not",
+    ]  # fmt: skip
+    assert words["agent"] == ["gemini3pro (gemini-3-pro-preview of google), scaffold greedy, driven by hidden fitness"]
+    assert words["task"] == [
+        "autoresearch, profile paper; 10 seeds (0 to 9), each until 500 steps or 24 h, waiting not counted; a solution "
+        "has 1 h, its evaluation 2 h"
+    ]
+    assert words["devices"] == [
+        f"8 of 8 GPUs: {H100}, 81559 MiB each, compute capability 9.0, driver 580.95.05 (CUDA 13.0)",
+        *(f"{index}  {uuid(index)}" for index in range(8)),
+    ]
+    assert words["slots"] == [
+        "8 steps at a time, each with 26 cores and a GPU of its own; 10 seeds take turns, and one whose model thinks "
+        "holds none"
+    ]
+    cuda = load_flavour("cuda")
+    assert words["images"][0].startswith(f"cuda: to be built on {cuda.settings.base.pull}")
+    assert words["images"][1:] == list(planned_images("cuda"))
+    base, packages, files, made = words["downloads"]
+    assert base == "the base of the images"
+    assert packages.startswith(f"{len(cuda.pins)} of the images' {len(cuda.pins)} packages, into ")
+    assert files == f"13 files of raw data (their servers state no sizes), into {tmp_path}/home/sources"
+    assert made == "once they are here, the task's data is made of raw data, which takes 26 min of one GPU"
+    assert re.fullmatch(r"\d+ GiB free in .+ for data and caches", words["disk"][0])
+    assert words["pace"] == [
+        "a step's evaluation takes 547 s of a GPU, its training budget with it, as on one H200 (docs/performance.md), and "
+        "what a solution computes comes on top; so its hours end a seed, after at most 157 steps"
+    ]
+    assert words["GPU-hours"] == [
+        "about 240, which is also the most that the seeds' hours allow; less while models think"
+    ]
+    assert words["wall clock"] == ["about 24 to 30 h, once images and data are here, waiting for providers not counted"]
+    assert words["tokens"][0].startswith("2 calls a step, each with some ")
+    assert "to 65,536 (the card's limit) in its answer" in words["tokens"][0]
+    assert words["dollars"][0].endswith(
+        "for 1,570 steps at those lengths, by the card's list prices; held by no cap (--max-cost-usd sets one)"
+    )
+    assert words["will not"][0] == "use other GPUs, more than one for a step, or the processor in place of one"
+    assert any("aira-bench confirm" in sentence for sentence in words["will not"])
+
+
+def test_dollars_are_what_so_many_calls_of_that_length_cost(tmp_path: Path) -> None:
+    run, _ = planned(tmp_path)
+    found = expect(run.plan, run.task, run.agent, 8)
+    prompt, calls = found.prompt_tokens, 2 * 157 * 10
+    assert found.usd is not None
+    assert found.usd.high == pytest.approx(calls * (prompt * 2.0 + 65_536 * 12.0) / 1e6)
+    assert found.usd.low == pytest.approx(calls * (prompt * 2.0 + found.answer_tokens.low * 12.0) / 1e6)
+    assert 3_000 < found.answer_tokens.low < 6_000, "the baseline has 16.7 kB"
+    assert found.tokens_a_step.high == 2 * (prompt + 65_536)
+
+
+def test_caps_hold_what_is_foretold(tmp_path: Path) -> None:
+    """A cap below what the shortest answers cost ends the run, and not the estimate."""
+    found, words = forecast(tmp_path, max_cost_usd=50.0, seed_max_cost_usd=4.0)
+    usd = found.expense.usd
+    assert usd is not None
+    assert usd.low > 40
+    few, many = int(40 / usd.high * 1570), int(40 / usd.low * 1570)
+    assert words["dollars"][0].endswith(f"the cap of 40 ends it, after {few} to {many} steps")
+    assert "does not hold it" in forecast(tmp_path, max_cost_usd=1e6)[1]["dollars"][0]
+    assert "held by no cap but --max-tokens" in forecast(tmp_path, max_tokens=1000)[1]["dollars"][0]
+
+
+def test_seeds_that_keep_their_gpu_take_turns_as_wholes(tmp_path: Path) -> None:
+    _, words = forecast(tmp_path, exclusive=True)
+    assert words["slots"][0].endswith("of 10 seeds 8 go on, each to its end, then others")
+    assert words["wall clock"][0].startswith("about 24 to 48 h")
+
+
+def test_a_cpu_profile_uses_no_gpu_and_needs_no_model(tmp_path: Path) -> None:
+    found, words = forecast(tmp_path, agent="evolution", task="mad-2p", profile="cpu", seeds=(0, 1), steps=6)
+    assert words["devices"] == ["no GPU, as profile cpu uses none; a processor"]
+    assert "GPU-hours" not in words
+    assert (words["tokens"], words["dollars"]) == (["none, as no model is asked"], ["none for models"])
+    assert words["pace"] == ["not measured for this task and profile, so its budgets are all that is known"]
+    assert words["images"][0].startswith("cpu: to be built on ")
+    assert found.expense.gpu_hours.high == 0
+
+
+def test_what_is_here_is_not_downloaded_and_what_servers_state_is_added_up(tmp_path: Path) -> None:
+    built = EngineView(lambda tag: True)
+    _, words = forecast(tmp_path, engine=built, ask=lambda files: [1 << 30] * len(files))
+    assert words["images"][0] == "cuda: both are built"
+    assert words["downloads"][0].startswith("13 files of raw data (13.00 GiB), into ")
+    run, paths = planned(tmp_path)
+    for file in run.task.metadata.aira.sources[:12]:
+        folder = download_folder(paths, file)
+        folder.mkdir(parents=True)
+        (folder / file.name).touch()
+    last = foresee(run, MACHINE, paths, built, lambda files: [None] * len(files)).lines
+    assert ("downloads", f"1 file of raw data (their servers state no sizes), into {paths.sources}") in last
+
+
+@pytest.mark.parametrize("wish", [("0", "3"), 3])
+def test_chosen_devices_and_those_left_out_are_named(wish: int | tuple[str, ...], tmp_path: Path) -> None:
+    devices = (*EIGHT.devices[:7], h100(7, fault="12 memory errors"))
+    machine = replace(MACHINE, gpus=devices, seen=replace(EIGHT, devices=devices, lost=("GPU 8: GPU is lost",)))
+    _, words = forecast(tmp_path, machine, gpus=wish)
+    assert words["devices"][0].startswith(f"{2 if isinstance(wish, tuple) else 7} of 8 GPUs")
+    assert any(sentence.startswith("GPU 8: GPU is lost") for sentence in words["devices"])
+    assert any("is left out: 12 memory errors" in sentence for sentence in words["devices"]) == (wish == 3)
+    assert words["slots"][0].startswith(f"{2 if isinstance(wish, tuple) else 3} steps at a time")
+
+
+def test_without_a_gpu_the_forecast_says_that_the_run_would_stop(tmp_path: Path) -> None:
+    seen = Gpus("broken", why="its kernel module is not loaded", mend="sudo modprobe nvidia")
+    found, words = forecast(tmp_path, replace(MACHINE, gpus=(), seen=seen))
+    assert isinstance(found.obstacle, PrerequisiteError)
+    assert words["devices"][0].startswith("none, so the run would stop: Profile paper is made for GPUs")
+    allowed, words = forecast(tmp_path, replace(MACHINE, gpus=(), seen=seen), allow_cpu=True)
+    assert allowed.obstacle is None
+    assert words["devices"][-1] == "a processor, images cpu"
+    assert words["images"][0].startswith("cpu: ")
+
+
+def test_an_engine_that_does_not_answer_hides_what_is_built_and_nothing_else(tmp_path: Path) -> None:
+    _, words = forecast(tmp_path, engine=EngineView(None))
+    assert words["images"][0] == "cuda: whether they are built is not known, as no container engine answers"
+    assert words["downloads"][0] == "the base of the images"
+
+
+def test_an_estimate_without_measured_times_names_none(tmp_path: Path) -> None:
+    found, words = forecast(tmp_path, agent="evolution", task="lra-text")
+    assert found.expense.step_s is None
+    assert words["GPU-hours"] == ["at most 240, by the seeds' hours"]
+
+
+def test_steps_end_a_seed_where_they_are_fewer_than_fit_into_its_hours(tmp_path: Path) -> None:
+    found, words = forecast(tmp_path, agent="evolution", task="mad-2p")
+    assert found.expense.steps == 500
+    assert "so its steps end a seed, after at most 500 steps" in words["pace"][0]
+    assert words["GPU-hours"] == ["about 64 for evaluations at that pace, and at most 240, by the seeds' hours"]
