@@ -14,11 +14,15 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 SHORT := sed -u -n -e 's/^ *Downloading/  downloading/p' -e 's/^\(Installing collected packages\).*/  installing/p'
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test test-pythons search faults faults-containers check images doctor lock clean engine gpu-check
+# With REPORTS=DIR tests write JUnit files there.
+junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
+
+.PHONY: help demo test test-pythons search faults faults-containers check reproduce images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile; echo "  make check   lint, format, types and spelling"; echo "  make images  build the cpu images"; \
+	    echo "  make reproduce  the published tables against their accepted statuses"; \
 	    echo "  make gpu-check  measure everything on a GPU, without containers"
 
 demo: $(VENV)/installed engine
@@ -29,8 +33,8 @@ demo: $(VENV)/installed engine
 
 # What needs no containers runs on all cores; containers are tested one after the other, since tests count them.
 test: $(VENV)/installed engine images
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto
-	$(BIN)/python -m pytest -m docker
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto $(call junit,plain)
+	$(BIN)/python -m pytest -m docker $(call junit,docker)
 
 # Property tests with examples that nobody has drawn yet, many of them.
 search: $(VENV)/installed
@@ -56,6 +60,10 @@ check: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/typos
 	$(BIN)/mypy --config-file= --strict --no-namespace-packages harness/aira_bench/authoring/templates/task/*.py
+
+# The published tables, and that each of their cells has the status that was accepted last.
+reproduce: $(VENV)/installed
+	$(BIN)/aira-bench reproduce --statuses results/statuses.csv $(if $(REPORTS),--json > $(REPORTS)/reproduce.json)
 
 # For ten minutes on a GPU: the machine's own Python, as it is. GPU_CHECK="--stages mad --limit 300" and the like.
 gpu-check:

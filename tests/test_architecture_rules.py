@@ -16,15 +16,19 @@ PACKAGES = {
     "aira_kernels": "kernels",
 }
 FORBIDDEN = {
-    "aira_bench": {"aira_evaluator", "aira_kernels", "torch", "botorch", "gpytorch", "jax", "numpy", "triton"},
+    "aira_bench": {"aira_evaluator", "aira_kernels", "torch", "botorch", "gpytorch", "jax", "numpy", "scipy", "triton"},
     "aira_contract": {"aira_bench", "aira_evaluator", "aira_kernels"},
     "aira_evaluator": {"aira_bench"},
     "aira_kernels": {"aira_bench", "aira_evaluator", "jax"},
 }
 
 BAYES_PROCESS = ROOT / "harness" / "aira_bench" / "agents" / "searchers" / "bayes_process.py"
-PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}}
-"""docs/decisions/0007-bayes-in-its-own-process.md"""
+STATISTICS = ROOT / "harness" / "aira_bench" / "statistics"
+ORDERS = ROOT / "harness" / "aira_bench" / "boards" / "order.py"
+PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}} | {
+    path: {"numpy", "scipy"} for path in (*STATISTICS.glob("*.py"), ORDERS)
+}
+"""docs/decisions/0007-bayes-in-its-own-process.md and 0039-statistics-as-pure-functions.md"""
 
 
 def modules(package: str) -> Iterator[Path]:

@@ -118,8 +118,8 @@ def test_claims_that_nothing_supports_are_listed() -> None:
 
 
 def test_damaged_tables_and_unknown_names(folder: Path) -> None:
-    with pytest.raises(UsageError, match="'12'"):
-        reproduce(["12"])
+    with pytest.raises(UsageError, match="'22'"):
+        reproduce(["22"])
     (folder / FILES["10"]).write_text("scale,architecture\n1B,x\n")
     with pytest.raises(PrerequisiteError, match="missing"):
         reproduce(["10"], folder)

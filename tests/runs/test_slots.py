@@ -1,5 +1,8 @@
 """Which cores and devices the slots of a run get, and which images its machine needs."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,14 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.errors import UsageError
+from aira_bench.gpus import Gpus
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
 from aira_bench.runs.devices import on_devices
 from aira_bench.runs.host import Host, flavour_for, gives_gpus, place_limits, wanted_of
-from aira_bench.runs.places import places_of
+from aira_bench.runs.line import Line
+from aira_bench.runs.places import Place, places_of
+from aira_bench.runs.request import RunRequest
+from aira_bench.runs.resolve import resolve
+from aira_bench.runs.slots import SlotPool
 from aira_bench.tasks.task import Task, find_task
 from aira_bench.testing import InMemorySandbox, PlayedWorld
+from aira_bench.waiting import Waits
 from fake_gpus import h100, uuid
 from generated_runs import manifest
 
@@ -78,3 +87,97 @@ def test_cores_and_gpus_that_are_not_there_are_named() -> None:
         wanted_of(machine(2), plan)
     with pytest.raises(UsageError, match=r"GPU 7 is not here; those that are: 0 .*, 1 "):
         on_devices(machine(2), "paper", ("7",), lambda text: None, allow_cpu=False)
+
+
+def test_gpus_per_seed_is_one_and_only_where_there_are_some() -> None:
+    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper", "gpus_per_seed": 1})
+    assert wanted_of(machine(2), plan).most >= 1
+    with pytest.raises(UsageError, match="--gpus-per-seed: containers of this run get no GPU here"):
+        wanted_of(machine(0), plan)
+    paths = HostPaths(Path("/nowhere/home"), Path("/nowhere/runs"))
+    with pytest.raises(UsageError, match="uses one GPU, so --gpus-per-seed 2 cannot be had"):
+        resolve(RunRequest(agent="evolution", task="mad-2p", gpus_per_seed=2), paths, PlayedWorld())
+
+
+@pytest.mark.parametrize(("chosen", "most"), [(None, 4), (2, 4), (("0", "3"), 2)])
+def test_a_confirmation_uses_all_gpus_that_its_run_may(chosen: object, most: int) -> None:
+    changed = {"profile": "paper", "concurrency": 1, "gpus": chosen}
+    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update=changed)
+    host = on_devices(machine(4), plan.profile, plan.gpus, lambda text: None, allow_cpu=False)
+    assert wanted_of(host, plan).most == 1
+    assert wanted_of(host, plan, all_gpus=True).most == most
+
+
+def test_cores_go_with_a_gpu_also_where_the_others_are_hidden() -> None:
+    """So two users with other CUDA_VISIBLE_DEVICES do not want each other's cores."""
+    plan = manifest("t", seeds=(0,), steps=1).plan.model_copy(update={"profile": "paper"})
+    all_of_it = machine(2)
+    second = all_of_it.hardware.gpus[1]
+    seen = Gpus("seen", (second,), every=tuple(gpu.uuid for gpu in all_of_it.hardware.gpus))
+    hidden = replace(all_of_it, hardware=replace(all_of_it.hardware, gpus=(second,), seen=seen))
+    (there,) = places_of(wanted_of(hidden, plan))
+    assert there == places_of(wanted_of(all_of_it, plan))[1]
+
+
+class Ends:
+    """What stands ready in a slot, and says when it was removed."""
+
+    def __init__(self, index: int, ended: list[int]) -> None:
+        self.index, self.ended = index, ended
+
+    def close(self) -> None:
+        self.ended.append(self.index)
+
+
+def test_no_more_slots_stand_ready_than_are_used_at_a_time(tmp_path: Path) -> None:
+    """Of places, any of which would do, others may be free than those whose containers were started."""
+    ended: list[int] = []
+    places = [Place((number,)) for number in range(4)]
+    line, others = Line(places, most=1, folder=tmp_path / "l"), Line(places[:2], folder=tmp_path / "l")
+    slots = SlotPool(InMemorySandbox({}), line, lambda index, ahead: Ends(index, ended))
+    with slots.slot(Waits()) as slot:
+        assert slot.index == 0
+    first, second = others.take(Waits()), others.take(Waits())
+    with slots.slot(Waits()) as slot:
+        assert slot.index == 2
+    others.give_back(first.index)
+    others.give_back(second.index)
+    with slots.slot(Waits()) as slot:
+        assert slot.index == 2, "its containers are ready"
+    slots.close()
+    assert ended == [0, 2]
+    line.close()
+    others.close()
+
+
+class Swept(InMemorySandbox):
+    """Counts whose leftovers were removed."""
+
+    def sweep_owner(self, owner: str) -> int:
+        self.calls += 1
+        return 1
+
+
+def test_what_a_killed_run_left_on_a_device_is_removed_before_the_next_has_it(tmp_path: Path) -> None:
+    """Its lease ends with its process, but the engine lets its step run on."""
+    code = (
+        "import sys, time; from pathlib import Path; from aira_bench.runs.line import Line; "
+        "from aira_bench.runs.places import Place; from aira_bench.waiting import Waits; "
+        "line = Line([Place((0,), 'GPU-0')], folder=Path(sys.argv[1])); "
+        "line.take(Waits()); print('has it', flush=True); time.sleep(60)"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "l")], stdout=subprocess.PIPE)
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    killed.kill()
+    killed.communicate()
+    sandbox, line = Swept({}), Line([Place((1,), "GPU-1"), Place((0,), "GPU-0")], folder=tmp_path / "l")
+    slots = SlotPool(sandbox, line, lambda index, ahead: Ends(index, []))
+    with slots.slot(Waits()):
+        assert sandbox.calls == 0, "it is on another device"
+        with slots.slot(Waits()):
+            assert sandbox.calls == 1
+    with slots.slot(Waits()), slots.slot(Waits()):
+        assert sandbox.calls == 1, "once"
+    slots.close()
+    line.close()

@@ -163,8 +163,9 @@ def works(run_id: str) -> bool:
     return False
 
 
+@pytest.mark.parametrize("by", ["all who are dead", "its name"])
 def test_what_a_killed_orchestrator_left_is_swept(
-    sandbox: DockerSandbox, engine: DockerEngine, image: str, run_id: str, spec: ContainerSpec
+    by: str, sandbox: DockerSandbox, engine: DockerEngine, image: str, run_id: str, spec: ContainerSpec
 ) -> None:
     mine = sandbox.prepare(replace(spec, run_id=f"{run_id}-mine"))
     command = [sys.executable, "-c", ORCHESTRATOR, image, run_id]
@@ -183,7 +184,8 @@ def test_what_a_killed_orchestrator_left_is_swept(
 
     all_but_one = ["exited", "exited", "exited", "running"]
     eventually(lambda: states() == all_but_one, what="all but the running step end by themselves")
-    assert sandbox.sweep_dead().containers >= 4
+    assert sandbox.sweep_owner(this_process()) == 0
+    assert (sandbox.sweep_owner(owner) if by == "its name" else sandbox.sweep_dead().containers) >= 4
     assert left(engine, run_id) == (0, 0)
     assert left(engine, f"{run_id}-mine") == (2, 1), "a live orchestrator's containers stay"
     mine.close()

@@ -32,6 +32,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--why", action="append", default=[], metavar="TEXT", help="why, once for each --exclude, in the same order"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: the folder of runs)")
+    parser.add_argument(
+        "--statistics", action="store_true",
+        help="say which rows can be told apart: ranks with ties, intervals, paired tests (needs aira-bench[stats])",
+    )  # fmt: skip
     add_runs_folder(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
@@ -41,13 +45,16 @@ def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.boards.board import tables_of
     from aira_bench.boards.formats import print_tables, records, write_board
+    from aira_bench.boards.order import order_lines, order_of, order_records, require_statistics
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths, require_new_folders
     from aira_bench.record.folder import find_run, list_runs
     from aira_bench.record.run_record import read_runs
-    from aira_bench.terminal import say_json, tell
+    from aira_bench.terminal import say, say_json, tell
 
+    if args.statistics:
+        require_statistics()
     paths = host_paths(args.runs)
     folder, ring = paths.runs, KeyFolder(paths.keys).ring()
     require_new_folders((args.out or folder).absolute(), "--out DIR")
@@ -69,9 +76,15 @@ def handle(args: argparse.Namespace) -> int:
     why_not = {by_place[place]: excluded[name] for name, place in places.items() if place in by_place}
     tables = tables_of(found, ring, why_not)
     written = write_board(tables, args.out or folder)
+    orders = [order_of(table) for table in tables] if args.statistics else []
     if args.json:
-        say_json(records(tables))
+        say_json({"rows": records(tables), "orders": order_records(orders)} if args.statistics else records(tables))
     else:
         print_tables(tables)
+        for order in orders:
+            say()
+            say(f"{order.section.task}, profile {order.section.profile}")
+            for each in order_lines(order):
+                say(each)
         tell("written: " + ", ".join(map(str, written)))
     return report_faults(faults)

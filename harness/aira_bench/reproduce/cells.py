@@ -16,6 +16,8 @@ class Status(StrEnum):
     """Off by no more than rounding, of the number itself or of what it was computed from, explains."""
     ERRATUM = "erratum"
     """The published numbers contradict each other; no formula of ours is needed to see it."""
+    DIFFERENCE = "difference"
+    """The product does otherwise than published, on purpose; `differences.csv` says why."""
     MISMATCH = "mismatch"
     """Published and computed differ and nothing published explains it."""
 
@@ -93,3 +95,21 @@ def compare_decimal(published: str, value: Fraction, slack: Fraction) -> tuple[S
     if Decimal(text) == Decimal(published):
         return Status.REPRODUCED, text
     return (Status.ROUNDING if abs(Fraction(published) - value) < slack else Status.MISMATCH), text
+
+
+def compare_text(table: str, row: str, column: str, published: str, computed: str, why: str) -> Cell:
+    """Return a cell that is reproduced if both are the same text, and an erratum with a reason otherwise.
+
+    For numbers that published numbers alone decide: where those contradict each other no formula of ours is at fault.
+
+    Args:
+        table: the table's name.
+        row: the row's.
+        column: the column's.
+        published: as printed.
+        computed: what the other published numbers give.
+        why: of an erratum, what contradicts what.
+    """
+    if published == computed:
+        return Cell(table, row, column, published, computed, Status.REPRODUCED)
+    return Cell(table, row, column, published, computed, Status.ERRATUM, why)

@@ -9,7 +9,13 @@ from rich.table import Table
 from aira_bench.reproduce.cells import Reproduction, Status
 from aira_bench.terminal import cell as shown
 
-_STYLES = {Status.REPRODUCED: "green", Status.ROUNDING: "cyan", Status.ERRATUM: "yellow", Status.MISMATCH: "bold red"}
+_STYLES = {
+    Status.REPRODUCED: "green",
+    Status.ROUNDING: "cyan",
+    Status.ERRATUM: "yellow",
+    Status.DIFFERENCE: "magenta",
+    Status.MISMATCH: "bold red",
+}
 
 
 def report_record(report: Reproduction) -> dict[str, Any]:

@@ -15,17 +15,24 @@ A_SLOT = 13
 """Streams of a step and its reader and of a judge and its reader, twice, and calls of the engine at one time."""
 A_SEED = 3
 """Its journal, and a connection of its provider with what waits for it."""
+A_LEASE, A_LINE = 1, 4
+"""A core or a GPU that is leased or waited for; a stand in the line, its lock, and what tells of leases."""
 SPARE = 64
 """Idle connections to the engine, of which the SDK keeps up to 25, and files of the run that are open for a moment."""
 
 
-def require_descriptors(slots: int, seeds: int) -> None:
+def require_descriptors(slots: int, seeds: int, leases: int = 0) -> None:
     """Make sure that the process may open enough files; raises its soft limit where the hard one allows that.
+
+    Args:
+        slots: steps at a time.
+        seeds: of the run.
+        leases: cores and GPUs among which it finds its places.
 
     Raises:
         PrerequisiteError: the hard limit is too low.
     """
-    needed = len(os.listdir("/proc/self/fd")) + SPARE + A_SLOT * slots + A_SEED * seeds  # noqa: PTH208
+    needed = len(os.listdir("/proc/self/fd")) + SPARE + A_SLOT * slots + A_SEED * seeds + A_LEASE * leases + A_LINE  # noqa: PTH208
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return

@@ -6,6 +6,7 @@ step: a machine whose sandbox fails its probe runs nothing.
 Not covered: more than one machine.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -30,6 +31,7 @@ from aira_bench.runs.descriptors import require_descriptors
 from aira_bench.runs.device_probe import probe_free_device
 from aira_bench.runs.places import Place, Wanted
 from aira_bench.runs.resolve import ResolvedTask
+from aira_bench.runs.slots import lent_gpu
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
@@ -105,7 +107,8 @@ def stand(
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
         RunStateError: the run cannot go on here.
     """
-    require_descriptors(found.plan.concurrency, len(found.plan.seeds))
+    wanted = wanted_of(host, found.plan)
+    require_descriptors(wanted.most, len(found.plan.seeds), len(wanted.cores) + len(wanted.gpus))
     prepared = prepare(host, found.task, found.plan.profile, found.source, note, found.hidden_key)
     if record is not None:
         own = found.plan.hidden_key == (None if found.hidden_key is None else found.hidden_key.sha256)
@@ -147,21 +150,24 @@ def prepare(
     raw = raw_content(task, profile, source, host.paths)
     data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator, hidden_key=hidden_key)
     note(f"data of {task.title} ({profile})")
-    prepare_task(
-        task,
-        profile,
-        data,
-        source=source,
-        provide=lambda empty: provide_raw(
-            task, profile, source, host.paths, empty=empty, note=note, watch=host.transfer
-        ),
-        sandbox=host.sandbox,
-        image=images.evaluator,
-        world=host.world,
-        note=note,
-        gpu_uuid=host.hardware.gpus[0].uuid if profile in ON_GPUS and host.hardware.gpus else None,
-        hidden_key=hidden_key,
-    )
+    trains = task.metadata.aira.artifact.kind == "script" and gives_gpus(host, profile) and not data.ready
+    with contextlib.ExitStack() as stack:
+        gpus = [gpu.uuid for gpu in host.hardware.gpus]
+        prepare_task(
+            task,
+            profile,
+            data,
+            source=source,
+            provide=lambda empty: provide_raw(
+                task, profile, source, host.paths, empty=empty, note=note, watch=host.transfer
+            ),
+            sandbox=host.sandbox,
+            image=images.evaluator,
+            world=host.world,
+            note=note,
+            gpu_uuid=stack.enter_context(lent_gpu(host.sandbox, gpus, note)) if trains else None,
+            hidden_key=hidden_key,
+        )
     return Prepared(task, data, images)
 
 

@@ -97,6 +97,11 @@ def resolve(request: RunRequest, paths: HostPaths, world: World, hardware: Hardw
         return replace(run, allow_cpu=request.allow_cpu)
     if request.task is None:
         raise UsageError("--task is missing.", hint="aira-bench tasks")
+    if request.gpus_per_seed not in (None, 1):
+        raise UsageError(
+            f"A step or an evaluation uses one GPU, so --gpus-per-seed {request.gpus_per_seed} cannot be had.",
+            hint="aira-bench run --help",
+        )
     if request.evaluator in ARTIFACT_KINDS:
         raise UsageError(f"--evaluator {request.evaluator} is built in; the task's artifact chooses among those.")
     task = find_task(request.task)
