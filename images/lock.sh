@@ -14,8 +14,13 @@ here=$(dirname "$0")
     exit 2
 }
 cd "$here/$1"
-UV_FIND_LINKS=${UV_FIND_LINKS-${PIP_FIND_LINKS-https://download.pytorch.org/whl/cpu/torch}}
-export UV_FIND_LINKS
+# Builds of torch for the CPU alone are for flavours that ask for one: beside them `torch==2.13.0` would mean one, too.
+if grep -q '+cpu' requirements.in; then
+    UV_FIND_LINKS=${UV_FIND_LINKS-${PIP_FIND_LINKS-https://download.pytorch.org/whl/cpu/torch}}
+    export UV_FIND_LINKS
+else
+    unset UV_FIND_LINKS
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -10,9 +10,11 @@ from aira_bench.images.flavour import Flavour
 
 SETTINGS = """
 python = "3.11"
-platforms = ["manylinux_2_28_x86_64", "manylinux2014_x86_64"]
+glibc = "2.28"
 gpu_for = []
-source_packages = []
+[disk_gib]
+build = 1
+images = 1
 [imports]
 evaluator = []
 only_agent = []

@@ -10,6 +10,7 @@ import pytest
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.hardware import Hardware
+from aira_bench.images.choices import pin, skip_packages
 from aira_bench.images.declared import missing
 from aira_bench.images.ensure import planned_images
 from aira_bench.images.flavour import TARGETS, Flavour, load_flavour, package_files, package_folder
@@ -29,23 +30,49 @@ def flavour(tmp_path: Path) -> Flavour:
 
 
 def test_same_content_elsewhere_and_later_has_the_same_tag(flavour: Flavour) -> None:
-    for path in (flavour.dockerfile, *flavour.folder.iterdir()):
+    for path in (*flavour.folder.iterdir(), *flavour.folder.parent.glob("*Dockerfile")):
         os.utime(path, (0, 0))
     assert (flavour.tag("agent"), flavour.tag("evaluator")) == planned_images("cpu")
 
 
-@pytest.mark.parametrize("name", ["../Dockerfile", "requirements.lock", "agents.lock", "flavour.toml"])
-def test_changed_recipe_changes_the_tag(flavour: Flavour, name: str) -> None:
-    before = Flavour("cpu", flavour.folder).content
+@pytest.mark.parametrize(
+    ("name", "libraries"),
+    [
+        ("../Dockerfile", True), ("../cuda_home.sh", True), ("requirements.lock", True), ("agents.lock", True),
+        ("../ours.Dockerfile", False),
+    ],
+)  # fmt: skip
+def test_changed_recipe_changes_the_tag(flavour: Flavour, name: str, libraries: bool) -> None:
+    """Libraries are made anew where what makes them changed, and not for anything of ours."""
+    before = Flavour("cpu", flavour.folder)
+    tags = before.content, before.libraries_tag("agent")
     with (flavour.folder / name).open("a") as file:
         file.write("# changed\n")
-    assert Flavour("cpu", flavour.folder).content != before
+    after = Flavour("cpu", flavour.folder)
+    assert after.content != tags[0]
+    assert (after.libraries_tag("agent") != tags[1]) is libraries
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed", "images"),
+    [
+        ('"einops", "flax"', '"flax"', True), ('pull = "python', 'pull = "mypython', True),
+        ("images = ", "images = 1", False), ("# How", "# So", False),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_other_image_change_no_tag(
+    flavour: Flavour, setting: str, changed: str, images: bool
+) -> None:
+    before = flavour.content
+    path = flavour.folder / "flavour.toml"
+    path.write_text(path.read_text().replace(setting, changed))
+    assert (Flavour("cpu", flavour.folder).content != before) is images
 
 
 def test_base_is_kept_while_its_own_recipe_stays(flavour: Flavour) -> None:
     before = flavour.base_tag
     text = (flavour.folder / "flavour.toml").read_text()
-    (flavour.folder / "flavour.toml").write_text(text.replace("source_packages = []", 'source_packages = ["x"]'))
+    (flavour.folder / "flavour.toml").write_text(text.replace("gpu_for = []", 'gpu_for = ["x"]'))
     assert Flavour("cpu", flavour.folder).base_tag == before
     (flavour.folder / "flavour.toml").write_text(text.replace('suite = "bookworm"', 'suite = "trixie"'))
     assert Flavour("cpu", flavour.folder).base_tag != before
@@ -123,8 +150,67 @@ def test_what_a_judge_lacks_is_told_apart_from_what_agents_lack(
     assert [missing(load_flavour("cpu"), target, declared) for target in TARGETS] == lacked
 
 
-def test_only_known_packages_are_compiled() -> None:
-    cuda = load_flavour("cuda")
-    assert set(cuda.settings.source_packages) == SOURCE_ONLY
-    assert {pin.partition("==")[0] for pin in cuda.pins} >= SOURCE_ONLY
-    assert load_flavour("cpu").settings.source_packages == ()
+def test_what_is_left_out_on_a_machine_makes_another_image_and_stays_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRA_HOME", str(tmp_path))
+    before = load_flavour("cuda-paper").content
+    assert {package.name for package in load_flavour("cuda-paper").compiled} == SOURCE_ONLY
+    skip_packages("cuda-paper", ["flash-attn", "mamba-ssm"])
+    without = load_flavour("cuda-paper")
+    assert [package.pin for package in without.compiled] == ["causal-conv1d==1.5.3.post1"]
+    assert without.content != before
+    assert without.libraries_tag("agent") == load_flavour("cuda-paper").libraries_tag("agent")
+    assert "flash_attn" not in without.our_imports("agent")
+    assert "causal_conv1d" in without.our_imports("agent")
+    assert not {"causal_conv1d", "flash_attn", "mamba_ssm"} & set(without.our_imports("evaluator"))
+    assert {package.name for package in load_flavour("cuda").compiled} == {"causal-conv1d"}
+    skip_packages("cuda-paper", [])
+    assert load_flavour("cuda-paper").content == before
+
+
+def test_a_damaged_file_of_choices_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRA_HOME", str(tmp_path))
+    for text in ("{", "[]", '{"skiped": {}}', '{"skipped": {"cuda": 3}}'):
+        (tmp_path / "images.json").write_text(text)
+        with pytest.raises(PrerequisiteError, match=r"images\.json cannot be used"):
+            _ = load_flavour("cuda").compiled
+    assert load_flavour("cpu").compiled == (), "what compiles nothing asks nobody"
+
+
+def test_what_was_seen_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRA_HOME", str(tmp_path))
+    assert [pin("a", "1"), pin("a", "2"), pin("b", "2"), pin("a", "3")] == ["1", "1", "2", "1"]
+    skip_packages("cuda", ["causal-conv1d"])
+    assert pin("a", "4") == "1"
+
+
+def test_compilers_get_the_versions_of_the_papers_tables() -> None:
+    pins = {*load_flavour("cuda-paper").pins, *(each.pin for each in load_flavour("cuda-paper").settings.compiled)}
+    assert pins >= {
+        "torch==2.6.0", "torchvision==0.21.0", "torchaudio==2.6.0", "datasets==4.0.0", "flash-attn==2.8.3",
+        "causal-conv1d==1.5.3.post1", "mamba-ssm==2.2.6.post3", "nvidia-cuda-nvcc-cu12==12.4.131",
+    }  # fmt: skip
+    names = {pin.partition("==")[0] for pin in pins}
+    assert names >= {
+        "ninja", "scikit-learn", "multiprocess", "ax-platform", "submitit", "blobfile", "numpy", "pandas", "einops",
+        "seaborn", "torchmetrics", "pytorch-lightning", "opt-einsum", "ray", "scipy", "absl-py", "tiktoken", "pyyaml",
+        "tqdm", "packaging", "transformers", "tokenizers", "huggingface-hub", "safetensors", "filelock", "fsspec",
+        "pyarrow", "requests", "rustbpe", "matplotlib",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda-paper"])
+def test_images_of_autoresearch_have_what_its_scripts_import(name: str) -> None:
+    names = {pin.partition("==")[0] for pin in load_flavour(name).pins}
+    assert names >= {"numpy", "pyarrow", "requests", "rustbpe", "tiktoken", "matplotlib", "pandas", "torch", "triton"}
+
+
+def test_judges_packages_on_a_gpu_are_those_of_the_cpu_images() -> None:
+    """Everything is tested in those: a judge on a GPU differs in torch's build and CUDA's libraries alone."""
+    cpu, cuda = load_flavour("cpu").versions("evaluator"), load_flavour("cuda").versions("evaluator")
+    both = cpu.keys() & cuda.keys() - {"torch"}
+    assert {name: cuda[name] for name in both} == {name: cpu[name] for name in both}
+    assert cpu["torch"] == f"{cuda['torch']}+cpu"
+    assert all(name.startswith(("nvidia-", "cuda-", "triton")) for name in cuda.keys() - cpu.keys())
+    assert not any(name.startswith(("flash-attn", "mamba", "causal-conv1d", "fla-")) for name in cuda)

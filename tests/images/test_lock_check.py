@@ -44,10 +44,10 @@ def test_locks_hold_together(flavour: str) -> None:
     ],
 )
 def test_broken_lock_is_caught(images: Path, line: str, instead: str, told: str) -> None:
-    lock = images / "cuda" / "requirements.lock"
+    lock = images / "cuda-paper" / "requirements.lock"
     lines = lock.read_text().splitlines(keepends=True)
     assert sum(kept.startswith(line) for kept in lines) == 1
     lock.write_text("".join(instead if kept.startswith(line) else kept for kept in lines))
-    done = check(images, "cuda")
+    done = check(images, "cuda-paper")
     assert done.returncode != 0
     assert told in " ".join((done.stdout + done.stderr).split())

@@ -28,7 +28,7 @@ def test_both_locks_are_fetched_and_what_is_there_is_not_fetched_again(tmp_path:
     assert (
         {path.parent for path in paths}
         == {wheel_folder(small)}
-        == {tmp_path / "cache" / "aira-bench" / "wheels" / "small"}
+        == {tmp_path / "cache" / "aira-bench" / "wheels" / "python3.11"}
     )
     assert notes == ["downloading packages 1 to 2 of 2: one-package==1.0, two==2.0"]
     for path in offered.iterdir():
@@ -82,6 +82,31 @@ def test_the_second_index_is_asked_when_the_host_knows_no_better(
     assert path.name == wheel.name
 
 
+def test_a_build_for_the_cpu_that_the_host_also_knows_is_not_taken_for_the_one_asked_for(
+    tmp_path: Path, offered: Path
+) -> None:
+    """By pip's rules `torch==2.0` is 2.0+cpu, too, and that is the newer one."""
+    offer(offered, "torch", "2.0+cpu")
+    plain = offer(offered, "torch", "2.0")
+    (path,) = fetch_wheels(flavour(tmp_path, "torch==2.0"), lambda text: None)
+    assert path.name == plain.name
+
+
+def test_flavours_share_what_both_name(tmp_path: Path, offered: Path) -> None:
+    offer(offered, "shared", "1.0").touch()
+    one = fetch_wheels(flavour(tmp_path, "shared==1.0"), lambda text: None)
+    (offered / "shared-1.0-py3-none-any.whl").unlink()
+    assert fetch_wheels(flavour(offered, "shared==1.0"), lambda text: None) == one
+
+
+def test_platforms_are_all_that_a_glibc_has(tmp_path: Path) -> None:
+    """A list by hand had forgotten 2.18, the one that NCCL's wheel names."""
+    names = flavour(tmp_path).settings.platforms
+    assert names[0] == "manylinux_2_28_x86_64"
+    assert {f"manylinux_2_{minor}_x86_64" for minor in range(5, 29)} < set(names)
+    assert {"manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"} < set(names)
+
+
 def test_a_file_of_another_version_is_not_taken(tmp_path: Path) -> None:
     for name in (
         "numpy-1.0-py3-none-any.whl",
@@ -90,6 +115,8 @@ def test_a_file_of_another_version_is_not_taken(tmp_path: Path) -> None:
         "numpy-2.0.tar.gz.part",
     ):
         (tmp_path / name).touch()
+    assert find_file(tmp_path, "numpy==2.0") is None
+    (tmp_path / "numpy-2.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
     assert find_file(tmp_path, "numpy==2.0") is None
     (tmp_path / "NumPy-2.0-cp311-cp311-linux_x86_64.whl").touch()
     found = find_file(tmp_path, "numpy==2.0")

@@ -1,16 +1,32 @@
-"""`aira-bench images build|list|prune`: the container images, their file trees, and what they cost."""
+"""`aira-bench images`: the container images, from where they come and to where they go, and what they cost."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aira_bench.cli.options import SUB_FORMAT, add_json
+from aira_bench.errors import UsageError
 from aira_bench.images.names import DEFAULT_FLAVOUR, flavour_names
 
+if TYPE_CHECKING:
+    from aira_bench.docker_engine import DockerEngine
+
+_NONE = "none"
 _EPILOG = """examples:
   aira-bench images build
-  aira-bench images build --flavour cuda
+  aira-bench images build --flavour cuda-paper --skip-compiled flash-attn --skip-compiled mamba-ssm
+  aira-bench images build --flavour cuda --architectures 9.0
+  aira-bench images push registry.lab:5000 --flavour cuda
+  aira-bench images pull registry.lab:5000 --flavour cuda
+  aira-bench images save cuda.tar --flavour cuda
   aira-bench images list --json
   aira-bench images prune
+
+What is left out with --skip-compiled stays left out on this machine, for runs, too; --skip-compiled none takes that
+back. `push` prints the digests that `pull --digest` can ask for; without them, a tag must stay what it was first.
+Judges are in these images: take them only from people whose scores you would take.
 
 File trees are copies of an image or a data folder that containers of untrusted code get for themselves; a run makes
 them at first need. `prune` removes those of images and folders that are gone, as `build` and the start of a run do.
@@ -20,51 +36,147 @@ them at first need. `prune` removes those of images and folders that are gone, a
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "images", help="build or list images, remove old file trees", epilog=_EPILOG, formatter_class=SUB_FORMAT,
-        description="Build the container images, only what changed, list what is there, or remove old file trees.",
+        "images", help="build, list, send or fetch images", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Build the container images, only what changed; list what is there; send them to a registry or a "
+        "file, or fetch them; or remove old file trees.",
     )  # fmt: skip
-    parser.add_argument("action", choices=("build", "list", "prune"), help="what to do")
+    parser.add_argument("action", choices=tuple(_ACTIONS), help="what to do")
+    parser.add_argument("where", nargs="?", metavar="REGISTRY|FILE", help="of push and pull, or of save and load")
     parser.add_argument(
         "--flavour", choices=flavour_names(), default=DEFAULT_FLAVOUR, help=f"which images (default: {DEFAULT_FLAVOUR})"
+    )
+    parser.add_argument(
+        "--skip-compiled",
+        action="append",
+        metavar="NAME",
+        help="build without it; may be given more than once",
+    )
+    parser.add_argument(
+        "--architectures", action="append", metavar="X.Y", default=[],
+        help="compute capability to compile for, where something must be; may be given more than once",
+    )  # fmt: skip
+    parser.add_argument(
+        "--digest", action="append", metavar="SHA256", default=[], help="of pull: what the images must be, as push told"
     )
     add_json(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Build the images of a flavour, list what is there, or remove file trees that nothing needs."""
+    """Do one of the actions and print its rows."""
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.tables import print_rows
     from aira_bench.docker_engine import DockerEngine
-    from aira_bench.images.ensure import build_images, planned_images
-    from aira_bench.images.flavour import LABEL
-    from aira_bench.images.stored_trees import freed, prune_trees, stored_trees
     from aira_bench.terminal import say_json
 
-    engine = DockerEngine.connect()
-    if args.action == "build":
-        note = RunDisplay((), 0, quiet=args.json).note
-        rows = [asdict(built) for built in build_images(args.flavour, engine, note)]
-        if told := freed(prune_trees(engine)):
-            note(told)
-    elif args.action == "prune":
-        rows = [{"file trees of": trees.of, "size_mib": trees.size_mib, "removed": True}
-                for trees in prune_trees(engine)]  # fmt: skip
-    else:
-        wanted = {tag for flavour in flavour_names() for tag in planned_images(flavour)}
-        rows = [
-            {"tag": image.tag, "size_mib": image.size_bytes / 2**20, "created": image.created.isoformat(" ", "minutes"),
-             # A task's packages may lie over it.
-             "current": not wanted.isdisjoint((image.tag, image.tag.rpartition("-")[0]))}
-            for image in engine.list_images(LABEL)
-        ]  # fmt: skip
-        rows += [{"tag": f"file trees of {trees.of}", "size_mib": trees.size_mib, "created": "-",
-                  "current": trees.current} for trees in stored_trees(engine)]  # fmt: skip
+    act, wants_place, nothing = _ACTIONS[args.action]
+    if wants_place != (args.where is not None):
+        what = "needs" if wants_place else "takes no"
+        raise UsageError(f"images {args.action} {what} REGISTRY or FILE.", hint="aira-bench images --help")
+    rows = act(args, DockerEngine.connect(), RunDisplay((), 0, quiet=args.json).note)
     if args.json:
         say_json(rows)
     else:
-        nothing = (
-            "Nothing to remove." if args.action == "prune" else "No images are built. Try: aira-bench images build"
-        )
         print_rows(rows, empty=nothing)
     return 0
+
+
+_Rows = list[dict[str, Any]]
+_Note = Callable[[str], None]
+
+
+def _build(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Rows:
+    from aira_bench.images.choices import skip_packages, skipped_packages
+    from aira_bench.images.compiled import check_architectures
+    from aira_bench.images.ensure import build_images
+    from aira_bench.images.flavour import load_flavour
+    from aira_bench.images.stored_trees import freed, prune_trees
+
+    architectures = check_architectures(args.architectures)
+    if args.skip_compiled is not None:
+        names = set(args.skip_compiled) - {_NONE}
+        known = {package.name for package in load_flavour(args.flavour).settings.compiled}
+        if unknown := sorted(names - known):
+            raise UsageError(
+                f"Nothing compiled in the {args.flavour} images is called {unknown[0]}; there is: "
+                f"{', '.join(sorted(known)) or 'nothing'}.",
+                hint=f"aira-bench images build --flavour {args.flavour} --skip-compiled {_NONE}",
+            )
+        skip_packages(args.flavour, names)
+    if skipped := sorted(skipped_packages(args.flavour)):
+        note(f"without {', '.join(skipped)} (--skip-compiled {_NONE} takes that back)")
+    rows = [asdict(built) for built in build_images(args.flavour, engine, note, architectures)]
+    if told := freed(prune_trees(engine)):
+        note(told)
+    return rows
+
+
+def _prune(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Rows:
+    from aira_bench.images.building import STAGE_LABEL
+    from aira_bench.images.stored_trees import prune_trees
+
+    engine.remove_unnamed(STAGE_LABEL)
+    return [{"file trees of": trees.of, "size_mib": trees.size_mib, "removed": True} for trees in prune_trees(engine)]
+
+
+def _list(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Rows:
+    from aira_bench.images.exchange import transported
+    from aira_bench.images.flavour import LABEL, load_flavour
+    from aira_bench.images.stored_trees import stored_trees
+
+    recipes = [load_flavour(name) for name in flavour_names()]
+    wanted = {tag for recipe in recipes for tag in (*transported(recipe), recipe.base_tag)}
+    rows: _Rows = [
+        {"tag": image.tag, "size_mib": image.size_bytes / 2**20, "created": image.created.isoformat(" ", "minutes"),
+         # A task's packages may lie over it.
+         "current": not wanted.isdisjoint((image.tag, image.tag.rpartition("-")[0]))}
+        for image in engine.list_images(LABEL)
+    ]  # fmt: skip
+    trees = stored_trees(engine)
+    return rows + [
+        {"tag": f"file trees of {each.of}", "size_mib": each.size_mib, "created": "-", "current": each.current}
+        for each in trees
+    ]
+
+
+def _push(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Rows:
+    from aira_bench.images.exchange import push_images
+
+    sent = push_images(args.flavour, args.where, engine, note)
+    digests = " ".join(f"--digest {each.digest}" for each in sent)
+    note(f"elsewhere: aira-bench images pull {args.where} --flavour {args.flavour} {digests}")
+    return [asdict(each) for each in sent]
+
+
+def _pull(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Rows:
+    from aira_bench.images.exchange import pull_images
+
+    return [asdict(each) for each in pull_images(args.flavour, args.where, engine, note, args.digest)]
+
+
+def _save(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Rows:
+    from aira_bench.images.exchange import save_images
+
+    path = Path(args.where)
+    sha256 = save_images(args.flavour, path, engine, note)
+    return [{"file": str(path), "size_mib": path.stat().st_size / 2**20, "sha256": sha256}]
+
+
+def _load(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Rows:
+    from aira_bench.images.exchange import load_images
+
+    path = Path(args.where)
+    sha256 = load_images(args.flavour, path, engine, note)
+    return [{"file": str(path), "size_mib": path.stat().st_size / 2**20, "sha256": sha256}]
+
+
+_ACTIONS: dict[str, tuple[Callable[[argparse.Namespace, "DockerEngine", _Note], _Rows], bool, str]] = {
+    "build": (_build, False, ""),
+    "list": (_list, False, "No images are built. Try: aira-bench images build"),
+    "prune": (_prune, False, "Nothing to remove."),
+    "push": (_push, True, ""),
+    "pull": (_pull, True, ""),
+    "save": (_save, True, ""),
+    "load": (_load, True, ""),
+}
+"""What each action does, whether it names a place, and what is said where it has no rows."""

@@ -1,4 +1,4 @@
-"""One connection to a Docker daemon: containers and volumes, beside the images of `EngineImages`.
+"""One connection to a Docker daemon: containers and volumes, beside the images of `EngineTransfers`.
 
 Every call has a deadline and every failure becomes one of our errors: `PrerequisiteError` where the machine lacks
 something a person can mend, `SandboxError` where the engine failed at its work.
@@ -22,7 +22,7 @@ from docker.errors import DockerException, ImageNotFound, NotFound
 from aira_bench.docker_engine.attachment import Attachment
 from aira_bench.docker_engine.endpoint import find_engine
 from aira_bench.docker_engine.failures import Conflict, NotDone, engine_call, unreachable
-from aira_bench.docker_engine.images import EngineImages
+from aira_bench.docker_engine.transfers import EngineTransfers
 from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.machine_failures import machine_failure
 
@@ -61,7 +61,7 @@ class ContainerInfo:
     labels: Mapping[str, str]
 
 
-class DockerEngine(EngineImages):
+class DockerEngine(EngineTransfers):
     """One connection to a Docker daemon, usable from several threads."""
 
     @classmethod

@@ -1,7 +1,6 @@
-"""The images of a Docker engine: looking, fetching, building, tagging, removing.
+"""The images of a Docker engine: looking, building, tagging, removing.
 
-Not covered: which images there are to be (`aira_bench.images`). A pull is bounded by the engine's own network
-timeouts, not by ours.
+Not covered: images from elsewhere and to elsewhere (`transfers`), and which there are to be (`aira_bench.images`).
 """
 
 import contextlib
@@ -16,6 +15,7 @@ import docker
 from docker.errors import NotFound
 from docker.utils import parse_repository_tag
 
+from aira_bench.docker_engine.archives import packed, unpacked
 from aira_bench.docker_engine.failures import engine_call
 from aira_bench.errors import PrerequisiteError, SandboxError
 
@@ -97,20 +97,11 @@ class EngineImages:
         ]
         return sorted(images, key=lambda image: image.created, reverse=True)
 
-    def pull(self, reference: str, on_line: Callable[[str], None]) -> None:
-        """Fetch an image from its registry, telling progress line by line.
-
-        Raises:
-            PrerequisiteError: no registry answers, or it does not have the image.
-        """
-        repository, tag = parse_repository_tag(reference)
-        try:
-            with engine_call(f"pull {reference}", missing_is_error=True):
-                _follow(self._api.pull(repository, tag=tag or "latest", stream=True, decode=True), on_line)
-        except (SandboxError, StreamError) as error:
-            raise PrerequisiteError(
-                f"Image {reference} could not be pulled: {error}", hint=f"docker pull {reference}"
-            ) from error
+    def image_labels(self, tag: str) -> dict[str, str]:
+        """Return the labels of an image."""
+        with engine_call(f"inspect image {tag}", missing_is_error=True):
+            found = self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
+        return dict(found["Config"].get("Labels") or {})
 
     def import_root(self, tar_path: Path, tag: str, labels: Mapping[str, str]) -> None:
         """Make an image of one layer from a tar archive of a root file system.
@@ -123,7 +114,7 @@ class EngineImages:
         try:
             with engine_call(f"import {tar_path.name}"):
                 answer = self._api.import_image(str(tar_path), repository=repository, tag=version, changes=changes)
-                _follow((json.loads(line) for line in answer.splitlines() if line.strip()), lambda _: None)
+                follow((json.loads(line) for line in answer.splitlines() if line.strip()), lambda _: None)
         except (SandboxError, StreamError) as error:
             raise PrerequisiteError(f"Image {tag} could not be imported: {error}", hint="docker info") from error
 
@@ -147,7 +138,8 @@ class EngineImages:
         try:
             with engine_call(f"build {tag}", missing_is_error=True):
                 lines = self._api.build(
-                    path=str(context),
+                    fileobj=packed(context),  # type: ignore[arg-type]  # its request takes any stream
+                    custom_context=True,
                     dockerfile=dockerfile,
                     target=target,
                     tag=tag,
@@ -159,7 +151,7 @@ class EngineImages:
                     forcerm=True,
                     decode=True,
                 )
-                _follow(lines, on_line)
+                follow(lines, on_line)
         except (SandboxError, StreamError) as error:
             raise PrerequisiteError(f"Image {tag} could not be built: {error}", hint="aira-bench doctor") from error
 
@@ -167,6 +159,35 @@ class EngineImages:
         """Remove a tag, and the image with its last tag. A tag that is not there is no error."""
         with contextlib.suppress(NotFound), engine_call(f"remove image {tag}"):
             self._api.remove_image(tag)
+
+    def remove_unnamed(self, label: str) -> None:
+        """Remove images without a tag that carry `label`: stages that builds left. What is in use stays."""
+        with engine_call("list images"):
+            found = self._api.images(filters={"label": [label], "dangling": True})
+        for image in found:
+            # Not the SDK's own call, whose deadline is that of small things: ten gigabytes of files take minutes.
+            with engine_call("remove what a build left"):
+                address = f"{self._api.base_url}/v{self._api.api_version}/images/{image['Id']}"
+                self._api.delete(address, timeout=BUILD_TIMEOUT_S).close()
+
+    def copy_out(self, image: str, folder: str, into: Path) -> list[Path]:
+        """Copy the regular files directly in a folder of an image into one of this machine; return their paths.
+
+        Raises:
+            PrerequisiteError: there is no such image, or no such folder in it.
+        """
+        try:
+            with engine_call(f"copy out of {image}"):
+                created = self._api.create_container_from_config(  # its command never runs
+                    {"Image": image, "Cmd": ["none"], "NetworkDisabled": True}
+                )  # type: ignore[no-untyped-call]
+                try:
+                    stream, _ = self._api.get_archive(str(created["Id"]), folder)
+                    return unpacked(stream, into)
+                finally:
+                    self._api.remove_container(created["Id"], v=True, force=True)
+        except NotFound as error:
+            raise PrerequisiteError(f"Image {image} has no {folder}.", hint="docker images") from error
 
     def tag_image(self, source: str, tag: str) -> None:
         """Give the image `source` another tag.
@@ -182,7 +203,12 @@ class EngineImages:
             raise PrerequisiteError(f"There is no image {source} to tag as {tag}.", hint="docker images") from error
 
 
-def _follow(events: Iterable[Mapping[str, Any]], on_line: Callable[[str], None]) -> None:
+def follow(events: Iterable[Mapping[str, Any]], on_line: Callable[[str], None]) -> None:
+    """Tell each line of an engine's stream of events.
+
+    Raises:
+        StreamError: an event is an error.
+    """
     for event in events:
         if "error" in event:
             raise StreamError(str(event["error"]).strip())

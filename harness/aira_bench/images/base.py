@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError
-from aira_bench.images.flavour import LABEL, Debootstrap, Flavour
+from aira_bench.images.flavour import LABEL, Debootstrap, Flavour, Unpacked
 
 _DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TIMEOUT_S = 1800
@@ -60,9 +60,27 @@ def _debootstrap(recipe: Debootstrap, tag: str, flavour: str, engine: DockerEngi
         options = ["--variant=minbase", f"--keyring={_DEBIAN_KEYS}", f"--include={included}"]
         mirror = debian_mirror()
         _run(["debootstrap", *options, recipe.suite, str(root), *([mirror] if mirror else [])], "debootstrap")
+        if recipe.unpacked is not None:
+            _unpack(recipe.unpacked, root)
         excluded = [f"--exclude={path}/*" for path in _LEFT_OUT]
         _run(["tar", "--directory", str(root), *excluded, "--create", "--file", str(archive), "."], "packing the base")
         engine.import_root(archive, tag, {LABEL: flavour})
+
+
+def _unpack(extra: Unpacked, root: Path) -> None:
+    """Lay the files of packages of another suite into a root, from the mirror it was made from."""
+    sources, lists = root / "etc/apt/sources.list", root / "var/lib/apt/lists"
+    before = sources.read_text(encoding="utf-8")
+    mirror = before.split()[1]
+    sources.write_text(f"deb {mirror} {extra.suite} {extra.component}\n", encoding="utf-8")
+    fetch = f"apt-get update -qq && cd /tmp && apt-get download -qq {' '.join(extra.packages)}"
+    _run(["chroot", str(root), "sh", "-c", fetch], f"fetching {', '.join(extra.packages)}")
+    for package in (root / "tmp").glob("*.deb"):
+        _run(["chroot", str(root), "dpkg-deb", "--extract", f"/tmp/{package.name}", "/"], f"unpacking {package.name}")
+        package.unlink()
+    sources.write_text(before, encoding="utf-8")
+    shutil.rmtree(lists)
+    (lists / "partial").mkdir(parents=True)
 
 
 def debian_mirror(apt: Path = Path("/etc/apt"), release: Path = Path("/etc/os-release")) -> str | None:

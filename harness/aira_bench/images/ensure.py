@@ -1,32 +1,37 @@
-"""Builds images, only on change.
+"""Builds images, only on change: packages of ours over libraries, and over those what a task declares.
 
-The build context is a fresh folder with exactly what the Dockerfile copies: the locks, their wheels and our packages.
-No checkout, no `.git`, no caches can slip in.
+Not covered: the libraries (`aira_bench.images.libraries`), and packages that are compiled
+(`aira_bench.images.compiled`).
 """
 
-import os
-import secrets
+import json
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.errors import PrerequisiteError
-from aira_bench.excerpts import NAME_CHARS
-from aira_bench.images.base import ensure_base
-from aira_bench.images.declared import Declared, Layer, declared_folder, find_layer, layer_files
-from aira_bench.images.flavour import LABEL, PACKAGES, TARGETS, Flavour, load_flavour, package_files, package_folder
-from aira_bench.images.wheels import fetch_wheels
-from aira_bench.unfinished import staging_folder, sweep_staging
+from aira_bench.images.building import STAGE_LABEL, Build, new_context, only_builder, run_build
+from aira_bench.images.compiled import CompiledWheel, compiled_wheels
+from aira_bench.images.declared import Declared, Layer, find_layer, layer_files
+from aira_bench.images.flavour import (
+    LABEL,
+    OURS_RECIPE,
+    PACKAGES,
+    TARGET_LABEL,
+    TARGETS,
+    Flavour,
+    load_flavour,
+    package_files,
+    package_folder,
+)
+from aira_bench.images.libraries import ensure_libraries
 
 NOTHING = Declared()
-_TARGET_LABEL = "aira-bench.target"
-_DECLARED_LABEL = "aira-bench.declared"
+_DECLARED_LABEL, _COMPILED_LABEL = "aira-bench.declared", "aira-bench.compiled"
 
 
 @dataclass(frozen=True)
@@ -69,25 +74,50 @@ def ensure_images(
     return ImageSet(tags["agent"], tags["evaluator"])
 
 
-def build_images(flavour: str, engine: DockerEngine, note: Callable[[str], None]) -> list[Built]:
-    """Build what is missing; one row an image."""
+def build_images(
+    flavour: str, engine: DockerEngine, note: Callable[[str], None], architectures: Sequence[str] = ()
+) -> list[Built]:
+    """Build what is missing; one row an image.
+
+    Args:
+        flavour: which.
+        engine: builds.
+        note: told what happens.
+        architectures: compute capabilities that packages are compiled for; none for those that the flavour names.
+
+    Raises:
+        PrerequisiteError: base or wheels are not to be had, or a build step failed.
+        SandboxError: the engine failed.
+    """
     recipe = load_flavour(flavour)
-    missing = [target for target in TARGETS if not engine.image_exists(recipe.tag(target))]
     seconds = dict.fromkeys(TARGETS, 0.0)
-    if missing:
-        base = ensure_base(recipe, engine, note)
-        wheels = fetch_wheels(recipe, note)
-        # Both builds get the same arguments, so that the second finds the first one's layers.
-        arguments = {f"{each.upper()}_IMPORTS": ", ".join(recipe.imports(each)) for each in TARGETS} | {"BASE": base}
-        with _context(recipe, wheels) as context:
-            for target in missing:
+    if _missing(recipe, engine):
+        with only_builder(note):
+            for target in _missing(recipe, engine):
                 started_s = time.monotonic()
-                note(f"building {recipe.tag(target)}")
-                labels = {LABEL: recipe.name, _TARGET_LABEL: target}
-                _build(context, target, recipe.tag(target), labels, arguments, engine, note)
+                ensure_libraries(recipe, engine, note)
+                wheels = compiled_wheels(recipe, engine, note, architectures) if target == "agent" else {}
+                _build_ours(recipe, target, wheels, engine, note)
                 seconds[target] = time.monotonic() - started_s
-    sizes = {image.tag: image.size_bytes / 2**20 for image in engine.list_images(LABEL)}
+            engine.remove_unnamed(STAGE_LABEL)
+    sizes = {image.tag: image.size_bytes / 2**20 for image in engine.list_images(TARGET_LABEL)}
     return [Built(recipe.tag(target), sizes.get(recipe.tag(target), 0.0), seconds[target]) for target in TARGETS]
+
+
+def _missing(recipe: Flavour, engine: DockerEngine) -> list[str]:
+    return [target for target in TARGETS if not engine.image_exists(recipe.tag(target))]
+
+
+def _build_ours(
+    recipe: Flavour, target: str, wheels: Mapping[str, CompiledWheel], engine: DockerEngine, note: Callable[[str], None]
+) -> None:
+    """Put packages of ours over the libraries of a target."""
+    note(f"building {recipe.tag(target)}")
+    origins = json.dumps({name: wheel.origin for name, wheel in wheels.items()}, sort_keys=True)
+    labels = {LABEL: recipe.name, TARGET_LABEL: target, _COMPILED_LABEL: origins}
+    arguments = {"LIBRARIES": recipe.libraries_tag(target), "IMPORTS": ", ".join(recipe.our_imports(target))}
+    with _our_context(recipe, [wheel.path for wheel in wheels.values()]) as context:
+        run_build(context, Build("ours", recipe.tag(target), labels, arguments), engine, note)
 
 
 def _with_layer(
@@ -107,56 +137,17 @@ def _with_layer(
     if not engine.image_exists(tag):
         wheels = layer_files(recipe, target, declared, layer, note)
         note(f"building {tag} with {', '.join(layer.pins)}")
-        labels = {LABEL: recipe.name, _TARGET_LABEL: target, _DECLARED_LABEL: ",".join(layer.pins)}
-        with _empty_context(declared_folder(recipe)) as context:
-            shutil.copy(dockerfile, context / "Dockerfile")
+        labels = {LABEL: recipe.name, TARGET_LABEL: target, _DECLARED_LABEL: ",".join(layer.pins)}
+        with new_context(dockerfile, wheels=wheels) as context:
             (context / "declared.lock").write_text(layer.lock, encoding="utf-8")
-            (context / "wheels").mkdir()
-            for wheel in wheels:
-                os.link(wheel, context / "wheels" / wheel.name)
-            _build(context, "declared", tag, labels, {"IMAGE": image}, engine, note)
+            run_build(context, Build("declared", tag, labels, {"IMAGE": image}), engine, note)
     return tag
 
 
-def _build(
-    context: Path,
-    target: str,
-    tag: str,
-    labels: Mapping[str, str],
-    arguments: Mapping[str, str],
-    engine: DockerEngine,
-    note: Callable[[str], None],
-) -> None:
-    tail: deque[str] = deque(maxlen=3)
-
-    def on_line(line: str) -> None:
-        tail.append(line)
-        if line.startswith("Step "):
-            note(line.partition("  ")[0][:NAME_CHARS])
-
-    try:
-        engine.build(context, "Dockerfile", target, tag, labels, arguments, on_line)
-    except PrerequisiteError as error:
-        raise PrerequisiteError(f"{error.message} Last output: {' | '.join(tail)}", hint=error.hint) from error
-
-
 @contextmanager
-def _empty_context(beside: Path) -> Iterator[Path]:
-    sweep_staging(beside.parent)
-    with staging_folder(beside.with_name("context"), secrets.token_hex(6)) as context:
-        yield context
-
-
-@contextmanager
-def _context(recipe: Flavour, wheels: list[Path]) -> Iterator[Path]:
-    """A build context in the wheels' file system, so that they can be linked instead of copied."""
-    with _empty_context(wheels[0].parent) as context:
-        shutil.copy(recipe.dockerfile, context / "Dockerfile")
-        for lock in recipe.locks:
-            shutil.copy(lock, context / lock.name)
-        (context / "wheels").mkdir()
-        for wheel in wheels:
-            os.link(wheel, context / "wheels" / wheel.name)
+def _our_context(recipe: Flavour, wheels: Sequence[Path]) -> Iterator[Path]:
+    """A build context with packages of ours, and wheels that lie over the libraries."""
+    with new_context(recipe.recipe(OURS_RECIPE), wheels=wheels) as context:
         for package in PACKAGES:
             root = package_folder(package)
             for path in package_files(root):

@@ -1,7 +1,10 @@
 """What a flavour of images is made of, and the tags that follow from it.
 
-A tag is a hash over everything that goes into the image: Dockerfile, lock, flavour settings and the sources of the
-packages copied in. Equal content has an equal tag on every machine, and a changed comment makes a new image.
+A tag is a hash over everything that goes into the image: recipe, locks, settings and the sources of the packages copied
+in. Equal content has an equal tag on every machine. Images are made in three steps with tags of their own, so that what
+changes often is made anew without the rest: the base, the libraries of the locks, and packages of ours over them.
+
+Not covered: where a compiled package came from (`aira_bench.images.compiled`).
 """
 
 import hashlib
@@ -17,16 +20,31 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.images.choices import skipped_packages
 from aira_bench.images.names import flavour_names
 
 TARGETS = ("agent", "evaluator")
 PACKAGES = ("aira_contract", "aira_kernels", "aira_evaluator")
-"""Packages of ours that images get; the Dockerfiles take whatever lies in the context's `packages`."""
+"""Packages of ours that images get; `ours.Dockerfile` takes whatever lies in the context's `packages`."""
 LABEL = "aira-bench.flavour"
+"""Of every image: the flavour it was made for."""
+TARGET_LABEL = "aira-bench.target"
+"""Of images that containers are made of, no base and no libraries."""
+LIBRARIES_RECIPE, OURS_RECIPE = "Dockerfile", "ours.Dockerfile"
+CUDA_HOME_SCRIPT = "cuda_home.sh"
 
 
 class _Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Unpacked(_Schema):
+    """Packages of another suite of Debian whose files are laid into the base, without what they depend on."""
+
+    suite: str
+    component: str
+    packages: tuple[str, ...]
+    """As apt takes them: `name=version`."""
 
 
 class Debootstrap(_Schema):
@@ -34,6 +52,7 @@ class Debootstrap(_Schema):
 
     suite: str
     include: tuple[str, ...]
+    unpacked: Unpacked | None = None
 
 
 class Base(_Schema):
@@ -51,18 +70,61 @@ class Imports(_Schema):
     """What the agent image has besides; the evaluator image must not have it."""
 
 
+class Compiled(_Schema):
+    """A package that comes with CUDA code and without a wheel on the package index; agents' images alone get it."""
+
+    name: str
+    version: str
+    imports: str
+    """The module by which a build sees that it loads."""
+    release: str | None = None
+    """Where its project has it compiled for this Python, torch and CUDA; None where it has not."""
+    architectures: tuple[str, ...]
+    """Compute capabilities that it is compiled for where the project's own build cannot be had."""
+    core_minutes: float
+    """What compiling takes, for each architecture."""
+    variables: tuple[str, ...]
+    """Settings of its `setup.py`, as `NAME=value`."""
+
+    @property
+    def pin(self) -> str:
+        """The package as `name==version`."""
+        return f"{self.name}=={self.version}"
+
+
+class DiskGib(_Schema):
+    """Disk in GiB: measured, and rounded up."""
+
+    build: int
+    """The most that a build needs at a time, its downloads included, images included."""
+    images: int
+    """What the finished images take."""
+
+
 class Settings(_Schema):
     """The content of a flavour's `flavour.toml`."""
 
     python: str
-    platforms: tuple[str, ...]
+    glibc: str
+    """The newest that wheels may need: at most the base's own."""
     extra_index: str | None = None
     gpu_for: tuple[str, ...]
     """Evaluators, as tasks' metadata names them, for which these are the images where there is a GPU."""
-    source_packages: tuple[str, ...]
-    """Packages published as source only; they are compiled inside the build."""
+    driver: str | None = None
+    """The oldest NVIDIA driver that they run with, its first number; None for images without CUDA."""
+    disk_gib: DiskGib
+    compiled: tuple[Compiled, ...] = ()
     imports: Imports
     base: Base
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """Platform tags of wheels for these images (PEP 600, and its older names), the newest first."""
+        older = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
+        tags: list[str] = []
+        for minor in range(int(self.glibc.removeprefix("2.")), 4, -1):
+            tags += [f"manylinux_2_{minor}_x86_64", *([f"{older[minor]}_x86_64"] if minor in older else [])]
+        return tuple(tags)
 
 
 @dataclass(frozen=True)
@@ -85,11 +147,9 @@ class Flavour:
         except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
             raise PrerequisiteError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
 
-    @property
-    def dockerfile(self) -> Path:
-        """The file with the recipe of both images."""
-        own = self.folder / "Dockerfile"
-        return own if own.is_file() else self.folder.parent / "Dockerfile"
+    def recipe(self, name: str) -> Path:
+        """Return one of the files that all flavours share."""
+        return self.folder.parent / name
 
     @property
     def locks(self) -> tuple[Path, Path]:
@@ -111,20 +171,46 @@ class Flavour:
         pins = self.pins if target == "agent" else self.evaluator_pins
         return {normal_name(name): version for name, _, version in (pin.partition("==") for pin in pins)}
 
+    @property
+    def compiled(self) -> tuple[Compiled, ...]:
+        """What is compiled for the agent image and not left out on this machine."""
+        skipped = skipped_packages(self.name) if self.settings.compiled else frozenset()
+        return tuple(package for package in self.settings.compiled if package.name not in skipped)
+
     def imports(self, target: str) -> tuple[str, ...]:
-        """Modules that the build of a target imports at its end."""
+        """Modules that the builds of a target import at their end."""
         imports = self.settings.imports
         return imports.evaluator + imports.only_agent if target == "agent" else imports.evaluator
 
+    def library_imports(self, target: str) -> tuple[str, ...]:
+        """Those of them that come with the libraries."""
+        return tuple(module for module in self.imports(target) if not module.startswith(PACKAGES))
+
+    def our_imports(self, target: str) -> tuple[str, ...]:
+        """Those that are ours, and what is compiled."""
+        ours = tuple(module for module in self.imports(target) if module.startswith(PACKAGES))
+        return ours + (tuple(package.imports for package in self.compiled) if target == "agent" else ())
+
     @cached_property
     def base_tag(self) -> str:
-        """Tag of the base image, by its recipe."""
-        return f"aira-bench-base-{self.name}:{_digest([self.settings.base.model_dump_json().encode()])}"
+        """Tag of the base image, by its recipe: flavours with the same base share it."""
+        return f"aira-bench-base:{_digest([self.settings.base.model_dump_json(exclude_none=True).encode()])}"
+
+    @cached_property
+    def _libraries_content(self) -> str:
+        settings = self.settings.model_dump_json(include={"python", "base", "imports"}, exclude_none=True)
+        recipes = (self.recipe(LIBRARIES_RECIPE), self.recipe(CUDA_HOME_SCRIPT))
+        return _digest([settings.encode(), *(path.read_bytes() for path in (*recipes, *self.locks))])
+
+    def libraries_tag(self, target: str) -> str:
+        """Tag of the image of a target without packages of ours."""
+        return f"aira-bench-libraries-{self.name}-{target}:{self._libraries_content}"
 
     @cached_property
     def content(self) -> str:
         """Hash over everything that goes into the images."""
-        parts = [path.read_bytes() for path in (self.dockerfile, *self.locks, self.folder / "flavour.toml")]
+        compiled = " ".join(sorted(package.pin for package in self.compiled))
+        parts = [self._libraries_content.encode(), self.recipe(OURS_RECIPE).read_bytes(), compiled.encode()]
         for package in PACKAGES:
             root = package_folder(package)
             for path in package_files(root):

@@ -132,6 +132,6 @@ def _save(session: requests.Session, link: Link, folder: Path) -> Path:
         partial.unlink()
         raise PrerequisiteError(
             f"{link.file_name} has hash {digest.hexdigest()[:12]}, expected {link.sha256[:12]} as the index says.",
-            hint="aira-bench images build --flavour cuda",
+            hint="the same command again",
         )
     return partial.replace(path)

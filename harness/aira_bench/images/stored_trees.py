@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.images.flavour import LABEL
+from aira_bench.images.flavour import LABEL, TARGET_LABEL
 from aira_bench.sandbox.caretaker import STORE_LABEL, Caretaker
 from aira_bench.sandbox.hardening import OWNER_LABEL
 from aira_bench.sandbox.trees import MACHINE, OwnTrees, image_key, machine_key
@@ -77,7 +77,7 @@ def freed(removed: list[StoredTrees]) -> str:
 @contextmanager
 def _store(engine: DockerEngine, caretaker: Caretaker | None) -> Iterator[tuple[OwnTrees, str] | None]:
     """The store and an image of ours, for the container that looks into it; None if there is none of either."""
-    tags = [image.tag for image in engine.list_images(LABEL) if "-base-" not in image.tag]
+    tags = [image.tag for image in engine.list_images(TARGET_LABEL)]
     if not tags or not engine.volumes(STORE_LABEL):
         yield None
         return

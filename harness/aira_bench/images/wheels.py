@@ -4,7 +4,7 @@ Containers have no network while they are built, and the host's pip settings (mi
 appears under its own name only when it is whole, and files that are there are not fetched again: a download that was
 cut off goes on where it stopped, at the latest batch.
 
-Not covered: packages published as source only (`aira_bench.images.source_archives`).
+Not covered: packages without a wheel on the package index (`aira_bench.images.compiled`).
 """
 
 import secrets
@@ -15,7 +15,6 @@ from pathlib import Path
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import Flavour, normal_name
-from aira_bench.images.source_archives import fetch_source, host_index
 from aira_bench.paths import cache_folder
 from aira_bench.unfinished import staging_folder, sweep_staging
 
@@ -25,8 +24,8 @@ _BATCH = 10
 
 
 def wheel_folder(flavour: Flavour) -> Path:
-    """Cache of a flavour's wheels on the host."""
-    return cache_folder() / "wheels" / flavour.name
+    """Cache of wheels on the host, of all flavours with the same Python: most packages are in several."""
+    return cache_folder() / "wheels" / f"python{flavour.settings.python}"
 
 
 def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
@@ -39,15 +38,10 @@ def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     sweep_staging(folder)
     missing = [pin for pin in flavour.pins if find_file(folder, pin) is None]
-    sources = [pin for pin in missing if pin.partition("==")[0] in flavour.settings.source_packages]
-    wheels = [pin for pin in missing if pin not in sources]
-    for start in range(0, len(wheels), _BATCH):
-        pins = wheels[start : start + _BATCH]
+    for start in range(0, len(missing), _BATCH):
+        pins = missing[start : start + _BATCH]
         note(f"downloading packages {start + 1} to {start + len(pins)} of {len(missing)}: {', '.join(pins)}")
         download_wheels(flavour, pins, folder)
-    for pin in sources:
-        note(f"downloading the source of {pin}")
-        fetch_source(pin, host_index(), folder)
     found = {pin: find_file(folder, pin) for pin in flavour.pins}
     absent = [pin for pin, path in found.items() if path is None]
     if absent:
@@ -56,13 +50,12 @@ def fetch_wheels(flavour: Flavour, note: Callable[[str], None]) -> list[Path]:
 
 
 def find_file(folder: Path, pin: str) -> Path | None:
-    """Return the downloaded wheel or source archive of `name==version`."""
+    """Return the downloaded wheel of `name==version`."""
     name, _, version = pin.partition("==")
     wanted = (normal_name(name), version.lower())
     for path in folder.iterdir():
-        stem = path.name.removesuffix(".tar.gz")
-        parts = stem.split("-") if path.suffix == ".whl" else stem.rsplit("-", 1)
-        if path.suffix in {".whl", ".gz"} and len(parts) >= 2 and (normal_name(parts[0]), parts[1].lower()) == wanted:
+        parts = path.name.split("-")
+        if path.suffix == ".whl" and len(parts) >= 5 and (normal_name(parts[0]), parts[1].lower()) == wanted:
             return path
     return None
 
@@ -88,9 +81,11 @@ def download_wheels(flavour: Flavour, pins: Sequence[str], folder: Path, options
     """
     with staging_folder(folder / "part", secrets.token_hex(6)) as partial:
         command = ["download", "--quiet", "--no-deps", "--dest", str(partial), *wheel_options(flavour), *options]
-        done = run_pip([*command, *pins])
+        # `torch==2.13.0` would also be 2.13.0+cpu, of a machine that has that, too.
+        exact = [pin.replace("==", "===", 1) for pin in pins]
+        done = run_pip([*command, *exact])
         if done.returncode != 0 and flavour.settings.extra_index:
-            done = run_pip([*command, "--extra-index-url", flavour.settings.extra_index, *pins])
+            done = run_pip([*command, "--extra-index-url", flavour.settings.extra_index, *exact])
         if done.returncode != 0:
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
             raise PrerequisiteError(
