@@ -32,6 +32,7 @@ from aira_bench.deadline import Deadline
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Refused, Scored
+from aira_bench.gpus.use import GpuUse
 from aira_bench.llm.failures import ProviderFailure
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Model, Usage
 from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession
@@ -74,6 +75,7 @@ __all__ = [
     "Endpoint",
     "Environment",
     "EvaluationSetting",
+    "GpuUse",
     "Improve",
     "Isolation",
     "Journal",
