@@ -171,7 +171,7 @@ def test_what_is_left_out_on_a_machine_makes_another_image_and_stays_left_out(
 
 def test_a_damaged_file_of_choices_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRA_HOME", str(tmp_path))
-    for text in ("{", "[]", '{"skiped": {}}', '{"skipped": {"cuda": 3}}'):
+    for text in ("{", "[]", '{"skip": {}}', '{"skipped": {"cuda": 3}}'):
         (tmp_path / "images.json").write_text(text)
         with pytest.raises(PrerequisiteError, match=r"images\.json cannot be used"):
             _ = load_flavour("cuda").compiled
