@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aira_evaluator import EVALUATOR_VERSION
+from aira_contract.compatibility import EVALUATORS
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.split_scores import train_and_score
 from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, draw_corpus
@@ -52,7 +52,7 @@ def manifest() -> dict[str, object]:
             "train": PUBLIC_TRAIN_SEED, "validation": VALIDATION_SEED, "test": TEST_SEED,
             "training": TRAINING_SEED, "order": ORDER_SEED,
         },
-        "evaluator_version": EVALUATOR_VERSION,
+        "evaluator_version": str(EVALUATORS["architecture"]),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": 1,

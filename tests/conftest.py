@@ -4,6 +4,7 @@ The suite draws the same examples each time, so that a failure is the change's; 
 """
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -30,6 +31,13 @@ def leases_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         del os.environ[FOLDER_VARIABLE]
     else:
         os.environ[FOLDER_VARIABLE] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> None:
+    """A shell that starts the suite in the background has it ignore Ctrl-C, and children would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

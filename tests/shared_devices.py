@@ -26,7 +26,7 @@ from aira_bench.testing import Call, Done
 from aira_contract.files import COMPANION_FILES, HANDOVER_FILE, REPORT_FILE, TRAINING_BEGAN_FILE
 from aira_contract.reports import RESULT_MARKER
 from fake_gpus import h100
-from played_host import ProbedSandbox, played_host, played_sandbox
+from played_host import ProbedSandbox, played_host, played_sandbox, probe
 from played_host import prepare as prepare_plainly
 
 CORES, GPUS = tuple(range(16)), tuple(h100(number) for number in range(8))
@@ -64,6 +64,13 @@ def prepare(call: Call) -> Done:
     return prepare_plainly(call)
 
 
+def probed(call: Call) -> Done:
+    """What a device that clears its memory tells the probe; else as everywhere."""
+    if "device.json" in call.command:
+        return Done({"device.json": json.dumps({"taken_mib": 100, "total_mib": 100, "pages": 0}).encode()})
+    return probe(call)
+
+
 def judge(call: Call) -> Done:
     """Whatever was trained scores alike."""
     report = {"schema": 1, "canonical": None, "validation": 1.0, "test": 1.0, "evaluator_version": "1",
@@ -76,7 +83,8 @@ def machine() -> ProbedSandbox:
     """An engine on which scripts are trained, served and judged."""
     training_s = float(os.environ.get("AIRA_PLAYED_TRAINING_S", "0.3"))
     return played_sandbox(
-        prepare=prepare,
+        prepare=noted(prepare),
+        probe=noted(probed),
         agent=noted(lambda call: Done({"train.py": b"# %d" % next(_numbers)})),
         fit=noted(lambda call: Done({HANDOVER_FILE: b"model", TRAINING_BEGAN_FILE: b""}), training_s),
         predict=noted(lambda call: Done()),

@@ -25,7 +25,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "gpus machine_failures",
         "files hardware",
         "bundled docker_engine extensions keys output paths requirement terminal unfinished waiting",
-        "sandbox",
+        "hidden_keys sandbox",
         "cards images tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
@@ -38,7 +38,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "aira_contract": (
-        "__init__ claims containers core_time files flags framing genomes invocation judge_settings primitives reports "
+        "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings primitives reports "
         "script_constants settings training_record",
         "architectures model_sizes patterns",
     ),

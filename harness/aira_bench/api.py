@@ -7,7 +7,7 @@ which the run can be resumed.
 Not covered: single steps of a search; `aira_bench.testing` has what tests of one's own need.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,12 +131,18 @@ def read_run(run: str | Path, *, runs: Path | None = None, depth: Depth = "submi
     return run_record.read_run(find_run(paths.runs, str(run)), KeyFolder(paths.keys).ring(), depth)
 
 
-def leaderboard(wanted: str | Path | Sequence[str | Path] = (), *, runs: Path | None = None) -> Leaderboard:
+def leaderboard(
+    wanted: str | Path | Sequence[str | Path] = (),
+    *,
+    runs: Path | None = None,
+    exclude: Mapping[str, str] | None = None,
+) -> Leaderboard:
     """Boards of runs, as `aira-bench leaderboard` makes them; writes no file.
 
     Args:
         wanted: name or folder of a run, or several; none for every run in the folder.
         runs: the folder of run folders; None for `AIRA_RUNS`, or `./runs`.
+        exclude: why each run that is to be in no figure is left out, by its name or folder; rows name it.
 
     Raises:
         UsageError: there is no such run, or the folder holds none.
@@ -146,9 +152,12 @@ def leaderboard(wanted: str | Path | Sequence[str | Path] = (), *, runs: Path | 
     folders = [find_run(paths.runs, str(each)) for each in several] if several else list_runs(paths.runs)
     if not folders:
         raise UsageError(f"No runs in {paths.runs}.", hint="aira-bench run --help")
+    whys = {find_run(paths.runs, name): why for name, why in (exclude or {}).items()}
+    folders += [folder for folder in whys if folder not in folders]
     ring = KeyFolder(paths.keys).ring()
     records, faults = run_record.read_runs(folders, ring)
-    return Leaderboard(tuple(tables_of(records, ring)), tuple(faults))
+    why_not = {record.manifest.run_id: whys[record.folder] for record in records if record.folder in whys}
+    return Leaderboard(tuple(tables_of(records, ring, why_not)), tuple(faults))
 
 
 def _finished(host: Host, work: Callable[[], RunFolder]) -> FinishedRun:

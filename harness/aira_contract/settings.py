@@ -24,5 +24,9 @@ SourceKind = Literal["public", "synthetic"]
 SOURCES: tuple[SourceKind, ...] = ("public", "synthetic")
 """What data is made from: public files, or a stand-in that the task generates. Told to preparing scripts alone."""
 
+HIDDEN_KEY_VARIABLE = "AIRA_HIDDEN_KEY"
+"""64 hexadecimal digits that hidden data is derived from besides the published seeds; told to `evaluate_prepare.py`
+alone, and to nothing else that runs. Absent: the published seeds as they are."""
+
 TIME_BUDGET_VARIABLE = "AIRA_TIME_BUDGET_S"
 """Seconds of training that a submitted script has. The clock that counts is outside, whatever the script reads here."""

@@ -6,8 +6,8 @@ from aira_evaluator.lra.prepare.preparation import evaluate_prepare
 from aira_evaluator.task_scripts.hidden import HiddenSeeds
 
 HIDDEN_SEEDS = {
-    "search": HiddenSeeds(validation=0xC269BAABC396C16, test=0x1345A647E6314FA, training=0x54563DF6FD3B9E),
-    "final": HiddenSeeds(validation=0x325BCAB1C5A930E, test=0x98FA9F37DAC99BF, training=0x707A9CBF63BAF8A),
+    "search": HiddenSeeds(validation=0xE952E36561A5ABC, test=0x9D6C673C31687ED, training=0x5E361D79CC7121A),
+    "final": HiddenSeeds(validation=0xD433224B6A02062, test=0x3F9F714DDD8DBA4, training=0xB877E57DD259C0),
 }
 
 if __name__ == "__main__":

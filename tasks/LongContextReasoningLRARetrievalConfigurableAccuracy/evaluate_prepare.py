@@ -6,8 +6,8 @@ from aira_evaluator.lra.prepare.preparation import evaluate_prepare
 from aira_evaluator.task_scripts.hidden import HiddenSeeds
 
 HIDDEN_SEEDS = {
-    "search": HiddenSeeds(validation=0xA33F3E2035D417B, test=0x4DBD6FF17047BF1, training=0x1C03F3BC1F3EE4F),
-    "final": HiddenSeeds(validation=0xFDD0BF33FFC8991, test=0xEE3B6D26464B6D, training=0xF0CE53B128554D2),
+    "search": HiddenSeeds(validation=0x8220AFD6B811A50, test=0xD58FA6182276100, training=0x25D1481A8D6569E),
+    "final": HiddenSeeds(validation=0x920B74CD7551C2, test=0xA13430C60F56C00, training=0x3F46FCA84332E1E),
 }
 
 if __name__ == "__main__":

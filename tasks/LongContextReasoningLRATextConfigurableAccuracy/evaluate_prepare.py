@@ -6,8 +6,8 @@ from aira_evaluator.lra.prepare.preparation import evaluate_prepare
 from aira_evaluator.task_scripts.hidden import HiddenSeeds
 
 HIDDEN_SEEDS = {
-    "search": HiddenSeeds(validation=0x3EAD3BECA2ED29, test=0xA77ABF74C397134, training=0x25E7DB31B731398),
-    "final": HiddenSeeds(validation=0x645557B555BE9D5, test=0x83FAECFBC1AF41, training=0x9FA56E8E78F1C44),
+    "search": HiddenSeeds(validation=0x63F2F1E3431208F, test=0xB3F2C0DEE5EB378, training=0xD4C36CA1ABD11CA),
+    "final": HiddenSeeds(validation=0xCF73303FD01E23B, test=0x13CE4E4CEA41DA8, training=0x1959E9A4F70D061),
 }
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from aira_bench.boards.board import Section, Table, build_tables
 from aira_bench.boards.formats import legend, print_tables, records, stacked, to_csv, to_json, to_markdown
-from aira_bench.boards.rows import Entry, SeedResult, row_of
+from aira_bench.boards.replicates import SeedResult
+from aira_bench.boards.rows import Entry, row_of
 from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import ModelUse

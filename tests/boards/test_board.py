@@ -13,7 +13,7 @@ from rich.text import Text
 from aira_bench.boards.board import build_tables
 from aira_bench.boards.columns import duration
 from aira_bench.boards.formats import print_tables, records, to_csv, to_json, to_markdown, write_board
-from aira_bench.boards.rows import Spread, spread
+from aira_bench.boards.replicates import Spread, spread
 from aira_bench.errors import RunStateError
 from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.sandbox import Isolation
@@ -195,12 +195,20 @@ def test_what_must_not_be_compared_is_in_another_table(tmp_path: Path, change: d
     assert [len(table.rows) for table in build_tables(runs)] == [1, 1]
 
 
-def test_a_seed_run_twice_counts_once_and_an_ended_one_wins(tmp_path: Path) -> None:
-    first = write_run(tmp_path, manifest("first", seeds=(0,), steps=4))
+def test_a_seed_run_twice_is_two_replicates_and_none_takes_the_others_place(tmp_path: Path) -> None:
+    first = write_run(tmp_path, manifest("first", seeds=(0,), steps=4), invalid_share=0.0)
     later = manifest("later", seeds=(0,), steps=4, created="2026-02-01T00:00:00+00:00")
-    second = write_run(tmp_path, later, end=False)
-    (row,) = build_tables([first, second])[0].rows
-    assert (len(row.results), len(row.ended)) == (1, 1)
+    second = write_run(tmp_path, later, invalid_share=0.0)
+    begun = manifest("begun", seeds=(0,), steps=4, created="2026-03-01T00:00:00+00:00")
+    (table,) = build_tables([first, second, write_run(tmp_path, begun, end=False)])
+    (row,) = table.rows
+    assert (len(row.results), len(row.ended), row.seeds) == (3, 2, (0,))
+    tests = [result.test for result in row.ended if result.test is not None]
+    assert row.test == Spread(pytest.approx(statistics.fmean(tests)), None, 1), "of one seed there is no deviation"
+    assert len(set(tests)) == 2
+    assert "| 1 (2 of 3 runs) |" in to_markdown([table])
+    (flat,) = records([table])
+    assert (flat["seeds"], flat["replicates"], flat["replicates_ended"]) == (1, 3, 2)
 
 
 def test_a_score_of_a_step_that_is_not_in_the_journal_is_ignored(tmp_path: Path) -> None:

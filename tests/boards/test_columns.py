@@ -51,7 +51,12 @@ def test_keys_that_others_parse_are_where_they_always_were() -> None:
     assert header[:9] == ["task", "metric", "lower_is_better", "profile", "hardware", "evaluator", "data", "seed_set",
                           "synthetic"]  # fmt: skip
     assert header[9:16] == ["agent", "scaffold", "fitness", "steps", "hours", "record", "isolation"]
-    assert header[-3:] == ["normalized_corrected_mean", "normalized_corrected_sd", "changed"]
+    first = header.index("normalized_corrected_mean")
+    assert header[first : first + 6] == [
+        *("normalized_corrected_mean", "normalized_corrected_sd", "changed"),
+        *("hidden_data", "confirmed_under", "shares_hidden_data_with"),
+    ]
+    assert header[-2:] == ["paired_seeds", "left_out"]
     estimated = [name.removesuffix("_standard_error") for name in header if name.endswith("_standard_error")]
     assert estimated == ["validation", "test", "confirmed"]
 
@@ -71,7 +76,7 @@ def test_a_new_column_reaches_every_format_from_its_one_entry(monkeypatch: pytes
     monkeypatch.setattr(formats, "COLUMNS", (*COLUMNS, entry))
     assert list(records([TABLE])[0])[-1] == "luck"
     assert to_csv([TABLE]).splitlines()[0].endswith(",luck")
-    assert json.loads(to_json([TABLE]))[0]["luck"] == 6 / 7
+    assert json.loads(to_json([TABLE]))[0]["luck"] == 8 / 7
     assert "| seeds | luck | run again |" in to_markdown([TABLE])
     assert "luck 7 %" in stacked(TABLE, 80)
     assert "Luck: made up." in legend([TABLE])
@@ -119,7 +124,7 @@ def test_a_printed_board_says_every_cell_at_any_width(
     print_tables([TABLE])
     shown = capsys.readouterr().out
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown
-    for word in ("0 x5, 2 x2, 3 x2 and 2 more", "155, 12 infra, 21 retried", "signed by abcd (trusted)", "$4.9382"):
+    for word in ("0 x5, 2 x2, 3 x2 and 2 more", "193, 14 infra, 24 retried", "signed by abcd (trusted)", "$6.1728"):
         assert word in re.sub(r"\s+", " ", shown)
 
 

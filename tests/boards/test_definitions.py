@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from aira_bench.boards.board import Table, tables_of
 from aira_bench.boards.columns import cost, duration, tokens
 from aira_bench.boards.formats import records, stacked, to_csv, to_json, to_markdown
-from aira_bench.boards.rows import Row, seed_result, spread
+from aira_bench.boards.replicates import seed_result, spread
+from aira_bench.boards.rows import Row
 from aira_bench.keys import KeyRing
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import SeedEnded
@@ -96,13 +97,12 @@ def board(found: list[RunRecord]) -> Table:
 
 @given(runs())
 @settings(max_examples=25, deadline=None)
-def test_every_rate_is_a_share_and_every_seed_counts_once(found: list[RunRecord]) -> None:
+def test_every_rate_is_a_share_and_every_replicate_is_there(found: list[RunRecord]) -> None:
     for row in board(found).rows:
         assert row.valid_submission_rate is None or 0 <= row.valid_submission_rate <= 1
         assert row.valid_step_rate is None or 0 <= row.valid_step_rate <= 1
         of_agent = [seed for run in found if run.manifest.plan.agent == row.entry.agent for seed in run.seeds]
-        assert {result.seed for result in row.results} == {seed.seed for seed in of_agent}
-        assert len(row.results) == len({result.seed for result in row.results})
+        assert sorted(result.seed for result in row.results) == sorted(seed.seed for seed in of_agent)
         assert sum(row.runs_by_seed.values()) == len(of_agent)
         assert row.runs_not_shown == 0
 
@@ -117,18 +117,33 @@ def test_the_order_in_which_runs_are_read_does_not_matter(found: list[RunRecord]
 
 @given(runs())
 @settings(max_examples=25, deadline=None)
-def test_a_seed_counts_with_the_first_run_in_which_it_ended(found: list[RunRecord]) -> None:
+def test_a_row_has_every_run_of_every_seed(found: list[RunRecord]) -> None:
     for row in board(found).rows:
-        for result in row.results:
-            tried = [
-                (run, seed)
-                for run in found
-                for seed in run.seeds
-                if run.manifest.plan.agent == row.entry.agent and seed.seed == result.seed
-            ]
-            ended = [pair for pair in tried if pair[1].ended]
-            run, seed = min(ended or tried, key=lambda pair: pair[0].manifest.created)
-            assert result == seed_result(seed, run.manifest)
+        of_agent = [run for run in found if run.manifest.plan.agent == row.entry.agent]
+        expected = [seed_result(seed, run.manifest) for run in of_agent for seed in run.seeds]
+        assert sorted(map(repr, row.results)) == sorted(map(repr, expected))
+
+
+@given(runs(), st.integers(2, 5))
+@settings(max_examples=25, deadline=None)
+def test_a_run_that_is_repeated_with_the_same_outcome_moves_no_mean(found: list[RunRecord], times: int) -> None:
+    """Whoever runs the lucky seed again and again, and gets the same each time, gains nothing on the board."""
+    (row, *_) = board(found[:1]).rows
+    copies = [
+        replace(found[0], manifest=found[0].manifest.model_copy(update={"run_id": f"{copy:012x}"}))
+        for copy in range(times)
+    ]
+    (repeated, *_) = board(copies).rows
+    assert len(repeated.results) == times * len(row.results)
+    for name in ("validation", "test", "best_test", "confirmed", "claimed", "normalized"):
+        one, many = getattr(row, name), getattr(repeated, name)
+        assert (one is None) == (many is None)
+        if one is not None:
+            assert (many.mean, many.count) == (pytest.approx(one.mean), one.count)
+            assert many.deviation == (None if one.deviation is None else pytest.approx(one.deviation))
+    assert repeated.valid_submission_rate == (
+        None if row.valid_submission_rate is None else pytest.approx(row.valid_submission_rate)
+    )
 
 
 @given(runs())
@@ -136,11 +151,14 @@ def test_a_seed_counts_with_the_first_run_in_which_it_ended(found: list[RunRecor
 def test_means_are_over_ranked_seeds_and_nothing_unranked_enters_one(found: list[RunRecord]) -> None:
     for row in board(found).rows:
         ranked = [each for each in row.ended if not each.unranked and not each.awaits_confirm]
-        tests = [each.test for each in ranked if each.test is not None]
+        tests: dict[int, list[float]] = {}
+        for each in ranked:
+            if each.test is not None:
+                tests.setdefault(each.seed, []).append(each.test)
         assert (row.test is None) == (not tests)
         if row.test is not None:
             assert row.test.count == len(tests)
-            assert row.test.mean == pytest.approx(statistics.fmean(tests))
+            assert row.test.mean == pytest.approx(statistics.fmean(map(statistics.fmean, tests.values())))
         assert row.unranked == sum(bool(each.unranked) for each in row.ended)
         for each in row.ended:
             if each.awaits_confirm:

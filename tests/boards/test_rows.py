@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.boards.rows import Row, SeedResult, Spread, row_of, spread
+from aira_bench.boards.replicates import SeedResult, Spread, spread
+from aira_bench.boards.rows import Row, row_of
 from aira_bench.record.node import ModelUse
 from boards.made_boards import AWAITING, CONFIRMED, ENDED, ENTRY, LOST, NEVER_ENDED, PLAIN, UNRANKED
 
@@ -37,13 +38,17 @@ def made(results: dict[int, list[SeedResult]]) -> Row:
 
 
 @given(seeds())
-def test_a_seed_counts_once_with_the_first_run_in_which_it_ended(results: dict[int, list[SeedResult]]) -> None:
+def test_every_run_of_a_seed_counts_and_each_seed_weighs_once(results: dict[int, list[SeedResult]]) -> None:
     row = made(results)
-    assert len(row.results) == len(results)
-    for seed, counted in zip(results, row.results, strict=True):
-        ended = [run for run in results[seed] if run.ended]
-        assert counted == min(ended or results[seed], key=lambda run: run.created)
-        assert row.runs_by_seed[seed] == len(results[seed])
+    assert row.seeds == tuple(results)
+    for seed, runs in results.items():
+        assert [each for each in row.results if each.seed == seed] == runs
+        assert row.runs_by_seed[seed] == len(runs)
+    means = [statistics.fmean(tests) for runs in results.values()
+             if (tests := [each.test for each in runs if each in row.ranked and each.test is not None])]  # fmt: skip
+    assert (row.test is None) == (not means)
+    if row.test is not None:
+        assert (row.test.mean, row.test.count) == (pytest.approx(statistics.fmean(means)), len(means))
 
 
 @given(seeds())
@@ -67,11 +72,7 @@ def test_who_is_not_ranked_moves_no_mean(results: dict[int, list[SeedResult]]) -
         for seed, runs in results.items()
     }
     assert (made(other).test, made(other).validation) == (row.test, row.validation)
-    tests = [run.test for run in row.ranked if run.test is not None]
-    assert (row.test is None) == (not tests)
-    if row.test is not None:
-        assert row.test.count == len(tests)
-        assert row.test.mean == statistics.fmean(tests)
+    assert (row.test is None) == all(run.test is None for run in row.ranked)
 
 
 @given(seeds(), st.randoms(use_true_random=False))

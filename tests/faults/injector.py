@@ -14,6 +14,7 @@ import builtins
 import contextlib
 import errno
 import fcntl
+import glob
 import io
 import os
 import re
@@ -150,6 +151,9 @@ class Injector:
         os.sendfile = self._sendfile
         fcntl.flock = self._flock  # type: ignore[assignment]
         io.open = builtins.open = self._io_open  # type: ignore[assignment]
+        for kind in vars(glob).values():  # from Python 3.13 on they keep the function they were made with
+            if isinstance(kind, type) and "scandir" in vars(kind):
+                kind.scandir = staticmethod(os.scandir)  # type: ignore[attr-defined]
         for known in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
             known |= {getattr(os, name) for name in (*_BY_PATH, "open") if _REAL[name] in known}
 

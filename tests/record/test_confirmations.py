@@ -39,7 +39,9 @@ def keeper(run: RunFolder, key: MachineKey = KEY) -> Keeper:
 def confirmed(run: RunFolder, ring: KeyRing = RING, *, hash_all: bool = False) -> dict[int, TrustedScore]:
     chain = read_journal(run.path, "seeds/0/journal.jsonl").chain
     seed = run.seed(0)
-    return read_confirmations(seed, run.manifest.run_id, 0, chain, seed.nodes, ring, hash_all=hash_all)
+    found = read_confirmations(seed, run.manifest.run_id, 0, chain, seed.nodes, ring, hash_all=hash_all)
+    assert found.hidden_key is None
+    return dict(found.scores)
 
 
 def artifact(run: RunFolder, step: int) -> str:
@@ -105,6 +107,9 @@ DOCTORED: dict[str, tuple[Callable[[RunFolder], tuple[object, ...]], str]] = {
     ),
     "no such step": (lambda run: (opening(run), line(run, 1, score=score(9))), "line 2 confirms no step of the seed"),
     "twice": (lambda run: (opening(run), line(run, 1), line(run, 1)), "line 3 confirms step 1 once more"),
+    "several keys": (
+        lambda run: (opening(run), line(run, 1), line(run, 2, hidden_key="f" * 64)), "hidden data of several keys",
+    ),
 }  # fmt: skip
 
 
@@ -133,3 +138,7 @@ def test_unsigned_confirmations_count_in_unsigned_runs_alone(run: RunFolder, tmp
     assert confirmed(old) == {1: score(1)}, "steps that the journal has not are left out"
     with pytest.raises(Unacceptable, match="it is unsigned, in a run that is signed"):
         confirmed(run)
+
+
+def test_confirmations_of_one_seed_are_under_one_key(tmp_path: Path) -> None:
+    """A second line under another key would put two figures that do not compare into one mean."""

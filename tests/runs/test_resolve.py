@@ -245,14 +245,14 @@ def test_numbers_of_the_wrong_kind_are_errors_of_ours() -> None:
         assert "Value error" not in caught.value.message
 
 
-def test_a_record_is_reopened_with_the_task_and_the_source_it_names() -> None:
-    plan = manifest("old", seeds=(0,), steps=3).plan
-    found = reopen(plan)
+def test_a_record_is_reopened_with_the_task_and_the_source_it_names(tmp_path: Path) -> None:
+    plan, paths = manifest("old", seeds=(0,), steps=3).plan, HostPaths(tmp_path / "home", tmp_path / "runs")
+    found = reopen(plan, paths)
     assert (found.plan, found.task.title, found.source.argument) == (plan, "mad-2p", None)
     with pytest.raises(UsageError, match="Unknown task"):
-        reopen(plan.model_copy(update={"task": "mad-0p"}))
+        reopen(plan.model_copy(update={"task": "mad-0p"}), paths)
     with pytest.raises(UsageError, match="takes no --source"):
-        reopen(plan.model_copy(update={"source": "/gone"}))
+        reopen(plan.model_copy(update={"source": "/gone"}), paths)
 
 
 AGENT_FILE = """
@@ -280,10 +280,10 @@ def test_a_run_goes_on_with_the_agent_s_file_as_it_was_or_not_at_all(tmp_path: P
     kept = kept.model_copy(update={"schema_version": 2, "plan": begun.plan, "extensions": dict(begun.extensions)})
     folder = write_run(paths.runs, kept, key=MachineKey(bytes(range(32))))
     record = read_run(folder, KeyRing(MachineKey(bytes(range(32))).public))
-    assert reopen_agent(reopen(record.manifest.plan), paths, record).agent.name == "fixed"
+    assert reopen_agent(reopen(record.manifest.plan, paths), paths, record).agent.name == "fixed"
     file.write_text(AGENT_FILE.format(number=2))
     with pytest.raises(RunStateError, match="its agent changed since it began"):
-        reopen_agent(reopen(record.manifest.plan), paths, record)
+        reopen_agent(reopen(record.manifest.plan, paths), paths, record)
 
 
 def test_two_default_names_of_one_second_differ_and_long_ones_end_in_what_tells_them_apart(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aira_contract.compatibility import EVALUATORS
 from aira_contract.invocation import DONE, REFUSED, REPORT_OPTION, SUBMISSION_OPTION
 from aira_contract.reports import REPORT_SCHEMA, score_block
-from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.failing import failed
 
@@ -58,8 +58,13 @@ class EvaluationResult:
     more: Mapping[str, object] = field(default_factory=dict)
     """Entries of the report that only this family has, such as flags."""
 
-    def report(self, seconds: float) -> dict[str, object]:
-        """Return the report as the host reads it; `seconds` is what the evaluation took."""
+    def report(self, version: int, seconds: float) -> dict[str, object]:
+        """Return the report as the host reads it.
+
+        Args:
+            version: of the evaluator (`aira_contract.compatibility`).
+            seconds: what the evaluation took.
+        """
         return {
             "schema": REPORT_SCHEMA,
             **({} if self.canonical is None else {"canonical": self.canonical}),
@@ -67,7 +72,7 @@ class EvaluationResult:
             "test": self.test,
             **self.more,
             "details": self.details,
-            "evaluator_version": EVALUATOR_VERSION,
+            "evaluator_version": str(version),
             "seed_set": self.seed_set,
             "seconds": round(seconds, 3),
         }
@@ -87,6 +92,8 @@ class EvaluateScript:
     refused_as: str = "{file}"
     """Begins the line that says why; `{file}` is the name of the submission's file."""
     options: Sequence[PathOption] = ()
+    kind: str = field(kw_only=True)
+    """Of the submission, as metadata of tasks and `aira_contract.compatibility` name it."""
 
     def run(
         self, score: Callable[[EvaluationRequest], EvaluationResult], arguments: Sequence[str] | None = None
@@ -110,7 +117,7 @@ class EvaluateScript:
             return failed(self.refused_as.format(file=submission.name), error, REFUSED)
         except (DataError, OSError) as error:
             return failed("evaluate", error)
-        report = found.report(time.monotonic() - request.started_s)
+        report = found.report(EVALUATORS[self.kind], time.monotonic() - request.started_s)
         if report_file is not None:
             report_file.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="ascii")
         print(score_block(self.metric, found.test))

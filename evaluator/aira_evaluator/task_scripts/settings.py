@@ -1,14 +1,24 @@
 """The settings of all task scripts, which come from the environment of the container they run in.
 
 `AIRA_PROFILE` (default `paper`) names a task's sizes, `AIRA_SEED_SET` (default `search`) the hidden splits to score,
-and `AIRA_DATA_SOURCE` (default `public`) where the data of a task comes from that has two sources. No other module
-reads them. Not covered: what a profile holds (the families' `profiles`).
+and `AIRA_DATA_SOURCE` (default `public`) where the data of a task comes from that has two sources. `AIRA_HIDDEN_KEY` is
+the key that hidden data is derived from, which only `evaluate_prepare.py` is told. No other module reads them. Not
+covered: what a profile holds (the families' `profiles`).
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 
-from aira_contract.settings import PROFILE_VARIABLE, PROFILES, SEED_SET_VARIABLE, SEED_SETS, SOURCE_VARIABLE, SOURCES
+from aira_contract.settings import (
+    HIDDEN_KEY_VARIABLE,
+    PROFILE_VARIABLE,
+    PROFILES,
+    SEED_SET_VARIABLE,
+    SEED_SETS,
+    SOURCE_VARIABLE,
+    SOURCES,
+)
 from aira_evaluator.split_manifest import DataError
 
 
@@ -40,6 +50,18 @@ def seed_set_in_force() -> str:
         DataError: there is no such seed set.
     """
     return _setting(SEED_SET_VARIABLE, SEED_SETS, default=SEED_SETS[0])
+
+
+def hidden_key_in_force() -> bytes | None:
+    """Return the key that hidden data is derived from; None for the published seeds.
+
+    Raises:
+        DataError: it is not 64 hexadecimal digits.
+    """
+    text = os.environ.get(HIDDEN_KEY_VARIABLE, "")
+    if text and not re.fullmatch("[0-9a-f]{64}", text):
+        raise DataError(f"{HIDDEN_KEY_VARIABLE} is no key, expected 64 hexadecimal digits")
+    return bytes.fromhex(text) or None
 
 
 def _setting(variable: str, known: Sequence[str], default: str) -> str:

@@ -1,24 +1,32 @@
 """Boards: rows of agents, from the journals and trusted scores of run folders.
 
-A board is split into sections that never mix: task, profile, data (real or a synthetic stand-in), evaluator image, seed
-set and hardware class. A row is one agent with its scaffold, fitness source, budget, isolation, and whoever signed the
-runs. A seed that was run more than once counts once, with the first run in which it ended; the row says how often it
-was run.
+A board is split into sections that never mix: what scores must share to be compared (`aira_bench.record.conditions`),
+and the key of the hidden data that submissions were confirmed on, where that is another. A row is one experiment
+(`aira_bench.record.identity`), as whoever signed its runs recorded it: all seeds of all its runs, none in another's
+place. Runs that a user leaves out are in no figure, and are named with the reason.
 
 Not covered: what a row says (`aira_bench.boards.rows`), and how it is shown (`columns` and `formats` beside it).
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from aira_bench.boards.rows import Entry, Row, SeedResult, row_of, seed_result
+from aira_bench.boards.replicates import SeedResult, seed_result
+from aira_bench.boards.rows import Entry, ExcludedRun, Row, paired_with, row_of
+from aira_bench.boards.telling import tell_apart
 from aira_bench.keys import SIGNED_HERE, KeyRing
-from aira_bench.record.conditions import Conditions, comparable_with
+from aira_bench.record.conditions import PUBLIC_SEEDS, Comparable, comparable_with, conditions_of
 from aira_bench.record.folder import RunFolder
+from aira_bench.record.identity import Identity, identity_of, planned_identity
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.seen_chains import Witness
+from aira_bench.tasks.metadata import PairedTask
+
+_KEY_CHARS = 12
+_OF_THE_TASK = frozenset({"description"})
+"""Facts of an identity that differ between tasks of a pair by themselves."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,18 @@ class Section:
     seed_set: str
     synthetic: bool = False
     """The data is a generated stand-in; nothing here is a result on the real data."""
+    hidden_data: str = ""
+    """`public seeds`, or the beginning of the hash of the key behind it; empty where the task knows no keys."""
+    confirmed_under: str = ""
+    """The same of the data that submissions were confirmed on, where that is another."""
+    pair: PairedTask | None = None
+    """The task that is scored on the same hidden data."""
 
 
-_Place = tuple[Section, Conditions]
+_Place = tuple[Section, Comparable]
 """Scores share a table if they may be compared, and if their manifests, which may be strangers', say the same of it."""
+_Begun = tuple[Comparable, Entry, int]
+"""A seed of an experiment, by all that a manifest says of it."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +65,68 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def build_tables(runs: Sequence[RunFolder], ring: KeyRing | None = None) -> list[Table]:
+@dataclass
+class _Found:
+    """What was read of one entry."""
+
+    results: dict[int, list[SeedResult]] = field(default_factory=lambda: defaultdict(list))
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Why, by the run's name."""
+
+
+def build_tables(
+    runs: Sequence[RunFolder], ring: KeyRing | None = None, left_out: Mapping[str, str] | None = None
+) -> list[Table]:
     """Boards of all sections found in `runs`; `ring` holds the keys this machine knows.
 
     Raises:
         RunStateError: a run's files are damaged or disagree.
     """
     known = ring or KeyRing()
-    return tables_of([read_run(run, known) for run in runs], known)
+    return tables_of([read_run(run, known) for run in runs], known, left_out)
 
 
-def tables_of(runs: Sequence[RunRecord], ring: KeyRing) -> list[Table]:
-    """Boards of all sections found in runs that have been read."""
-    found: dict[_Place, dict[Entry, dict[int, list[SeedResult]]]] = defaultdict(lambda: defaultdict(dict))
-    unseen: Counter[tuple[_Place, Entry, int]] = Counter()
+def tables_of(runs: Sequence[RunRecord], ring: KeyRing, left_out: Mapping[str, str] | None = None) -> list[Table]:
+    """Boards of all sections found in runs that have been read.
+
+    Args:
+        runs: what was read.
+        ring: the keys this machine knows.
+        left_out: why each run that is to be in no figure is left out, by its run id.
+    """
+    excluded = left_out or {}
+    found: dict[_Place, dict[Entry, _Found]] = defaultdict(lambda: defaultdict(_Found))
+    unseen: Counter[_Begun] = Counter()
     for manifest, seeds in Witness(ring.seen).unseen({run.manifest.run_id for run in runs}):
-        unseen.update((_place(manifest), _entry(manifest, SIGNED_HERE), seed) for seed in seeds)
+        entry = _entry(manifest, SIGNED_HERE, planned_identity(manifest))
+        unseen.update((comparable_with(manifest), entry, seed) for seed in seeds)
     for run in runs:
+        place, identity, changed = _place(run.manifest, _confirmed_under(run)), identity_of(run), changed_names(run)
         for seed in run.seeds:
-            entry = _entry(run.manifest, ring.describe_all(seed.signers or (run.signer,)), changed_names(run))
-            results = found[_place(run.manifest)][entry].setdefault(seed.seed, [])
-            results.append(seed_result(seed, run.manifest))
-    return [_table(place, entries, unseen) for place, entries in sorted(found.items(), key=lambda item: str(item[0]))]
+            record = ring.describe_all(seed.signers or (run.signer,))
+            of_entry = found[place][_entry(run.manifest, record, identity, changed)]
+            if (why := excluded.get(run.manifest.run_id)) is not None:
+                of_entry.left_out[run.name] = why
+            else:
+                of_entry.results[seed.seed].append(seed_result(seed, run.manifest))
+    tables = [_table(place, entries, unseen) for place, entries in sorted(found.items(), key=lambda item: str(item[0]))]
+    return [_beside_its_pair(table, tables) for table in tables]
 
 
-def _place(manifest: Manifest) -> _Place:
-    conditions = comparable_with(manifest)
+def _confirmed_under(run: RunRecord) -> str:
+    """The key of a run's confirmations, in a heading's words, where it is another than the search's."""
+    keys = {seed.confirmed_under for seed in run.seeds if seed.confirmed_under is not None}
+    return ", ".join(sorted(shown_key(key) for key in keys))
+
+
+def shown_key(hidden_key: str) -> str:
+    """Return what boards show of the hash of a hidden key, or of there being none."""
+    return hidden_key if hidden_key in (PUBLIC_SEEDS, "") else f"key {hidden_key[:_KEY_CHARS]}"
+
+
+def _place(manifest: Manifest, confirmed_under: str = "") -> _Place:
+    conditions, exact = comparable_with(manifest), conditions_of(manifest)
+    declared = manifest.compatibility is not None and manifest.compatibility.shipped
     section = Section(
         task=manifest.task_title,
         metric=manifest.metric,
@@ -82,9 +134,12 @@ def _place(manifest: Manifest) -> _Place:
         profile=conditions.profile,
         hardware=conditions.hardware,
         evaluator=conditions.evaluator,
-        data=f"{conditions.task_sha256[:12]}-{conditions.hidden_sha256[:12]}",
+        data=conditions.data if declared else f"{exact.task_sha256[:12]}-{exact.hidden_sha256[:12]}",
         seed_set=conditions.seed_set,
         synthetic=manifest.synthetic,
+        hidden_data=shown_key(conditions.hidden_key),
+        confirmed_under=confirmed_under,
+        pair=manifest.pair,
     )
     return section, conditions
 
@@ -94,22 +149,53 @@ def changed_names(run: RunRecord) -> str:
     return ", ".join(sorted({each.what for accepted in run.accepted for each in accepted.differences}))
 
 
-def _entry(manifest: Manifest, record: str, changed: str = "") -> Entry:
+def _entry(manifest: Manifest, record: str, identity: Identity, changed: str = "") -> Entry:
     plan = manifest.plan
     agent, scaffold = manifest.named("agent", plan.agent), manifest.named("scaffold", plan.scaffold)
-    return Entry(agent, scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word, changed)
+    return Entry(
+        agent, scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word, changed, identity
+    )
 
 
-def _table(
-    place: _Place,
-    entries: dict[Entry, dict[int, list[SeedResult]]],
-    unseen: Mapping[tuple[_Place, Entry, int], int],
-) -> Table:
-    rows = [
-        row_of(entry, results, {seed: unseen.get((place, entry, seed), 0) for seed in results})
-        for entry, results in entries.items()
-    ]
-    section = place[0]
+def _by_manifest(entry: Entry) -> Entry:
+    """An entry without what is only known of runs that were read."""
+    return replace(entry, changed="", identity=Identity(entry.identity.planned))
+
+
+def _table(place: _Place, entries: Mapping[Entry, _Found], unseen: Mapping[_Begun, int]) -> Table:
+    section, conditions = place
+    rows = []
+    for entry, found in entries.items():
+        begun = {seed: unseen.get((conditions, _by_manifest(entry), seed), 0) for seed in found.results}
+        left_out = (ExcludedRun(run, why) for run, why in sorted(found.left_out.items()))
+        rows.append(row_of(entry, found.results, begun, left_out))
     sign = 1.0 if section.lower_is_better else -1.0
     rows.sort(key=lambda row: (row.test is None, sign * row.test.mean if row.test else 0.0, str(row.entry)))
-    return Table(section, tuple(rows))
+    return Table(section, tuple(tell_apart(rows)))
+
+
+def _beside_its_pair(table: Table, tables: Sequence[Table]) -> Table:
+    """The table with what each row scored less the same experiment on the paired task, where its section names one."""
+    pair = table.section.pair
+    if pair is None or pair.difference is None:
+        return table
+    alike = _without_pair(table.section, pair.task)
+    other = next((each for each in tables if _without_pair(each.section, each.section.task) == alike), None)
+    by_entry = {} if other is None else {_without_task(row.entry): row for row in other.rows}
+    rows = [
+        replace(row, paired=paired_with(row, by_entry[_without_task(row.entry)], pair.difference))
+        if _without_task(row.entry) in by_entry
+        else row
+        for row in table.rows
+    ]
+    return Table(table.section, tuple(rows))
+
+
+def _without_pair(section: Section, task: str) -> Section:
+    return replace(section, task=task, pair=None)
+
+
+def _without_task(entry: Entry) -> Entry:
+    """An entry without what the task itself decides."""
+    planned = tuple(fact for fact in entry.identity.planned if fact[0] not in _OF_THE_TASK)
+    return replace(entry, identity=Identity(planned, entry.identity.found))

@@ -10,9 +10,11 @@ Not covered: what a figure means (the properties of `Row` define it) and the lay
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from aira_bench.boards.rows import Row, Spread
+from aira_bench.boards.replicates import Spread
+from aira_bench.boards.rows import Row
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.record.node import ModelUse
+from aira_bench.tasks.metadata import Difference
 
 Scalar = str | int | float | None
 """What a file has in one cell; None where it is unknown."""
@@ -78,8 +80,14 @@ def _agent(row: Row) -> str:
 
 
 def _seeds(row: Row) -> str:
-    begun, ended = len(row.results), len(row.ended)
-    return str(begun) if ended == begun else f"{ended} of {begun}"
+    """Seeds that ended in some run, of those begun; and where a seed was run again, the same of all runs of seeds."""
+    seeds = _of(len({each.seed for each in row.ended}), len(row.seeds))
+    runs = _of(len(row.ended), len(row.results))
+    return seeds if runs == seeds else f"{seeds} ({runs} runs)"
+
+
+def _of(part: int, whole: int) -> str:
+    return str(whole) if part == whole else f"{part} of {whole}"
 
 
 def _run_again(row: Row) -> str:
@@ -90,6 +98,23 @@ def _run_again(row: Row) -> str:
 def _changed(row: Row) -> str:
     names = row.entry.changed.split(", ") if row.entry.changed else []
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "") or "-"
+
+
+def _paired(name: Difference) -> Callable[[Row], Spread | None]:
+    """The difference of that name from the paired task; None in rows of other tasks."""
+    return lambda row: row.paired.scores if row.paired is not None and row.paired.name == name else None
+
+
+def _with_count(value: Spread | None) -> str:
+    return _spread(value) + ("" if value is None else f" (n {value.count})")
+
+
+def _left_out(row: Row) -> str | None:
+    return "; ".join(f"{each.run}: {each.why}" for each in row.left_out) or None
+
+
+def _identity(row: Row) -> str:
+    return "; ".join(f"{name} {value}" for name, value in row.entry.identity.facts.items())
 
 
 def _confirmed(row: Row) -> str:
@@ -150,8 +175,10 @@ COLUMNS = (
         160, "isolation", lambda row: row.entry.isolation,
         "what kept containers of untrusted code from reading what others left in the kernel (SECURITY.md).",
     )),
-    Column("seeds", lambda row: len(row.results), Shown(30, "seeds", _seeds)),
-    Column("seeds_ended", lambda row: len(row.ended)),
+    Column("seeds", lambda row: len(row.seeds), Shown(
+        30, "seeds", _seeds, "a mean is over seeds, of the mean over a seed's runs; no run takes another's place.",
+    )),
+    Column("seeds_ended", lambda row: len({each.seed for each in row.ended})),
     Column("valid_submission_rate", lambda row: row.valid_submission_rate, Shown(
         60, "VSR", lambda row: _rate(row.valid_submission_rate), "valid submission rate over seeds.",
     )),
@@ -166,8 +193,8 @@ COLUMNS = (
     Column("retries", lambda row: row.retries),
     Column("runs_by_seed", lambda row: " ".join(f"{seed}:{n}" for seed, n in sorted(row.runs_by_seed.items())), Shown(
         40, "run again", _run_again,
-        "seeds begun more than once, and how often, runs recorded here that are not shown included; of those shown, "
-        "the first in which the seed ended counts.",
+        "seeds begun more than once, and how often, runs recorded here that are not shown included; all that are shown "
+        "count.",
     )),
     Column("seeds_flagged", lambda row: row.flagged, Shown(
         110, "flagged", lambda row: _count(row.flagged),
@@ -223,6 +250,25 @@ COLUMNS = (
         45, "changed", _changed,
         "what was not as recorded when the runs went on, which their user accepted (aira-bench status names it).",
     )),
+    Column("replicates", lambda row: len(row.results)),
+    Column("replicates_ended", lambda row: len(row.ended)),
+    Column("differs_in", lambda row: row.differs_in or None, Shown(
+        25, "differs in", lambda row: row.differs_in or "-",
+        "what tells rows apart that look the same; JSON and CSV have all that makes an experiment (`identity`).",
+    )),
+    Column("identity", _identity),
+    Column("configurable_less_fixed", _paired("configurable - fixed"), Shown(
+        85, "configurable - fixed", lambda row: _with_count(_paired("configurable - fixed")(row)),
+        "test score less that of the same seeds and experiment on the task whose hyperparameters are fixed, on the "
+        "same hidden data; n seeds.",
+    ), spread=True),
+    Column("with_less_without_literature", _paired("with - without literature"), Shown(
+        86, "with - without literature", lambda row: _with_count(_paired("with - without literature")(row)),
+        "test score less that of the same seeds and experiment on the task without literature, on the same hidden "
+        "data; n seeds.",
+    ), spread=True),
+    Column("paired_seeds", lambda row: row.paired.scores.count if row.paired else 0),
+    Column("left_out", _left_out),
 )  # fmt: skip
 
 

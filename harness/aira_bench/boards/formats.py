@@ -7,7 +7,7 @@ has anything, and explain those that are left.
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,17 @@ from aira_bench.boards.columns import COLUMNS, Scalar, shown_columns
 from aira_bench.boards.rows import Row
 from aira_bench.escaping import csv_cell, json_text, markdown, one_line
 from aira_bench.files import write_atomically
+from aira_bench.record.conditions import PUBLIC_SEEDS
 from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
+
+
+_FIRST = ("task", "metric", "lower_is_better", "profile", "hardware", "evaluator", "data", "seed_set", "synthetic")
+"""What records begin with, of their section."""
+_THEN = "changed"
+"""Behind this column stands what was added to sections later: who reads files by position must not be disturbed."""
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Scalar]]:
@@ -28,7 +35,15 @@ def records(tables: Sequence[Table]) -> list[dict[str, Scalar]]:
 
 
 def _record(table: Table, row: Row) -> dict[str, Scalar]:
-    return asdict(table.section) | {name: value for column in COLUMNS for name, value in column.cells(row)}
+    section = asdict(replace(table.section, pair=None))
+    del section["pair"]
+    section["shares_hidden_data_with"] = None if table.section.pair is None else table.section.pair.task
+    record: dict[str, Scalar] = {name: section.pop(name) for name in _FIRST}
+    for column in COLUMNS:
+        record |= column.cells(row)
+        if column.name == _THEN:
+            record |= section
+    return record
 
 
 def write_board(tables: Sequence[Table], folder: Path) -> list[Path]:
@@ -63,7 +78,25 @@ def heading(table: Table) -> str:
     section = table.section
     direction = "lower is better" if section.lower_is_better else "higher is better"
     marked = " - SYNTHETIC DATA, no result on the real data" if section.synthetic else ""
-    return f"{section.task} - {section.metric}, {direction} - profile {section.profile} - {section.hardware}{marked}"
+    said = [section.task, f"{section.metric}, {direction}", f"profile {section.profile}", section.hardware]
+    if section.hidden_data:
+        said.append(
+            section.hidden_data if section.hidden_data == PUBLIC_SEEDS else f"hidden data of {section.hidden_data}"
+        )
+    if section.confirmed_under:
+        said.append(f"confirmed on hidden data of {section.confirmed_under}")
+    if section.pair is not None:
+        said.append(f"hidden data shared with {section.pair.task}")
+    return " - ".join(said) + marked
+
+
+def left_out_lines(table: Table) -> list[str]:
+    """One line for each run that the board's user left out, with the reason."""
+    return [
+        f"Left out: {each.run} ({row.entry.agent}, {row.entry.scaffold}): {each.why}"
+        for row in table.rows
+        for each in row.left_out
+    ]
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -76,6 +109,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
             f"## {markdown(heading(table))}\n\nEvaluator {markdown(table.section.evaluator)}\n\n"
             + "\n".join(lines)
             + "\n"
+            + "".join(f"\n{markdown(said)}\n" for said in left_out_lines(table))
         )
     return "\n".join([*parts, legend(tables) + "\n"])
 
@@ -111,6 +145,8 @@ def print_tables(tables: Sequence[Table]) -> None:
             console.print(shown)
         else:
             console.print(paragraph(stacked(table, console.width)))
+        for said in left_out_lines(table):
+            console.print(line(said), soft_wrap=not console.is_terminal)
     if tables:
         console.print(paragraph(legend(tables)), soft_wrap=not console.is_terminal)
 

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from aira_bench.boards.board import Section, Table
-from aira_bench.boards.rows import Entry, Row, SeedResult
+from aira_bench.boards.replicates import SeedResult
+from aira_bench.boards.rows import Entry, Row
 from aira_bench.errors import PrerequisiteError
 
 if TYPE_CHECKING:

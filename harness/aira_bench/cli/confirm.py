@@ -1,15 +1,17 @@
 """`aira-bench confirm`: score what a run submitted on fresh hidden data."""
 
 import argparse
+from pathlib import Path
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_runtime
+from aira_bench.cli.options import SUB_FORMAT, add_hidden_key, add_json, add_runs_folder, add_runtime
 
 _EPILOG = """example:
   aira-bench confirm evolution-mad-2p-cpu-20260101-120000
 
 A search picks by hidden validation, so its winner owes something to luck. This evaluates the submitted step of every
 seed from nothing, on hidden data and training seeds of which the search has seen none, and adds the column
-`confirmed` to the board. Exit status 1 if a submission is refused this time.
+`confirmed` to the board. With --hidden-key that data is derived from another key, which the
+machine that searched need never have had. Exit status 1 if a submission is refused this time.
 """
 
 
@@ -20,6 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Score the submissions of a finished run once more, on data no search has seen.",
     )  # fmt: skip
     parser.add_argument("run", metavar="RUN", help="name or folder of a run (aira-bench status)")
+    add_hidden_key(parser, "that of the run's search")
     add_runs_folder(parser)
     add_runtime(parser)
     add_json(parser)
@@ -30,6 +33,7 @@ def handle(args: argparse.Namespace) -> int:
     """Confirm and show the board."""
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.ending import show_board
+    from aira_bench.hidden_keys import read_hidden_key
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run
@@ -41,6 +45,8 @@ def handle(args: argparse.Namespace) -> int:
     record = read_confirmable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring())
     plan = record.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
-    refused = confirm(connect_host(args.runs, args.runtime, display.note, display.transfer), record, display.note)
+    key = None if args.hidden_key is None else read_hidden_key(Path(args.hidden_key))
+    host = connect_host(args.runs, args.runtime, display.note, display.transfer)
+    refused = confirm(host, record, display.note, key)
     show_board(record.folder, as_json=args.json)
     return 1 if refused else 0

@@ -8,6 +8,10 @@ from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report
 _EPILOG = """examples:
   aira-bench leaderboard
   aira-bench leaderboard my-run other-run --out results
+  aira-bench leaderboard --exclude my-run --why "its card had the wrong temperature"
+
+Every run of an experiment counts, and no run takes another's place. A run that is excluded is in no figure, and is
+named with the reason on the board and in its files.
 
 A run that cannot be read, or whose files disagree with its record, is left out: one line says which and why, and the
 exit status is 6.
@@ -21,6 +25,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Build the board from runs' journals; print it and write it as CSV, JSON and Markdown.",
     )  # fmt: skip
     parser.add_argument("runs_wanted", nargs="*", metavar="RUN", help="names or folders of runs (default: all)")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="RUN", help="leave a run out of every figure; needs --why"
+    )
+    parser.add_argument(
+        "--why", action="append", default=[], metavar="TEXT", help="why, once for each --exclude, in the same order"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: the folder of runs)")
     parser.add_argument(
         "--statistics", action="store_true",
@@ -48,13 +58,23 @@ def handle(args: argparse.Namespace) -> int:
     paths = host_paths(args.runs)
     folder, ring = paths.runs, KeyFolder(paths.keys).ring()
     require_new_folders((args.out or folder).absolute(), "--out DIR")
+    excluded = dict(zip(args.exclude, args.why, strict=False))
+    if len(args.exclude) != len(args.why) or not all(why.strip() for why in args.why) or len(excluded) < len(args.why):
+        raise UsageError(
+            "Each --exclude names another run and needs a --why TEXT of its own, which boards print.",
+            hint="aira-bench leaderboard --help",
+        )
     runs = [find_run(folder, name) for name in args.runs_wanted] if args.runs_wanted else list_runs(folder)
+    places = {name: find_run(folder, name) for name in args.exclude}
+    runs += [place for place in places.values() if place not in runs]
     if not runs:
         raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")
     found, faults = read_runs(runs, ring)
     if not found:
         return report_faults(faults)
-    tables = tables_of(found, ring)
+    by_place = {record.folder: record.manifest.run_id for record in found}
+    why_not = {by_place[place]: excluded[name] for name, place in places.items() if place in by_place}
+    tables = tables_of(found, ring, why_not)
     written = write_board(tables, args.out or folder)
     orders = [order_of(table) for table in tables] if args.statistics else []
     if args.json:

@@ -73,6 +73,14 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_hidden_key(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add `--hidden-key`: the file of the secret that hidden data is derived from."""
+    parser.add_argument(
+        "--hidden-key", metavar="FILE",
+        help=f"key that hidden data is derived from, made by aira-bench key hidden FILE (default: {default})",
+    )  # fmt: skip
+
+
 def report_faults(faults: Sequence["AiraError"]) -> int:
     """Print one line for each run that was left out; return the exit status that says so, 0 if there is none."""
     for fault in faults:

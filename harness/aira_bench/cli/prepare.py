@@ -2,7 +2,15 @@
 
 import argparse
 
-from aira_bench.cli.options import SUB_FORMAT, add_allow_cpu, add_json, add_profile, add_runtime, add_source
+from aira_bench.cli.options import (
+    SUB_FORMAT,
+    add_allow_cpu,
+    add_hidden_key,
+    add_json,
+    add_profile,
+    add_runtime,
+    add_source,
+)
 
 _EPILOG = """examples:
   aira-bench prepare mad-2p --profile cpu
@@ -23,6 +31,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add_profile(parser)
     add_source(parser)
     add_allow_cpu(parser)
+    add_hidden_key(parser, "this machine's, if it has one; else published seeds")
     add_runtime(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
@@ -31,20 +40,23 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Prepare the task and say what there is."""
     from aira_bench.cli.display import RunDisplay
+    from aira_bench.paths import host_paths
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.devices import on_devices
     from aira_bench.runs.host import prepare
+    from aira_bench.runs.resolve import hidden_key_for
     from aira_bench.tasks.data_source import choose_source
     from aira_bench.tasks.task import find_task
     from aira_bench.terminal import say, say_json
 
     task = find_task(args.task)
     source = choose_source(task, args.source)
+    key = hidden_key_for(task, args.hidden_key, host_paths())
     display = RunDisplay((), 0, quiet=args.json)
     host = connect_host(None, args.runtime, display.note, display.transfer)
     host = on_devices(host, args.profile, None, display.note, allow_cpu=args.allow_cpu)
     with display.live():
-        prepared = prepare(host, task, args.profile, source, display.note)
+        prepared = prepare(host, task, args.profile, source, display.note, key)
     hashes = prepared.data.hashes()
     if args.json:
         say_json({"task": task.name, "profile": args.profile, "path": str(prepared.data.public)} | hashes, indent=None)

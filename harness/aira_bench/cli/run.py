@@ -6,6 +6,7 @@ from dataclasses import MISSING, fields
 from aira_bench.cli.options import (
     SUB_FORMAT,
     add_allow_cpu,
+    add_hidden_key,
     add_json,
     add_profile,
     add_runs_folder,
@@ -86,6 +87,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
     add_source(parser)
+    add_hidden_key(parser, "this machine's, if it has one; else published seeds")
     parser.add_argument("--max-cost-usd", type=positive_float, metavar="USD", help="hard cap on the run's model calls")
     parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="hard cap on the run's model tokens")
     parser.add_argument("--seed-max-cost-usd", type=positive_float, metavar="USD", help="the same for each seed")

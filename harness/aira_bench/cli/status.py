@@ -76,7 +76,7 @@ def _state(record: "RunRecord") -> str:
 def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
     from aira_bench.boards.board import changed_names
     from aira_bench.boards.columns import cost, tokens
-    from aira_bench.boards.rows import seed_result
+    from aira_bench.boards.replicates import seed_result
     from aira_bench.record.node import ModelUse
 
     manifest = record.manifest

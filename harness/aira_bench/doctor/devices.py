@@ -17,8 +17,9 @@ from pathlib import Path
 from aira_bench.docker_engine import EngineInfo
 from aira_bench.doctor.diagnosis import Diagnosis, State
 from aira_bench.errors import AiraError
-from aira_bench.gpus import Gpu
+from aira_bench.gpus import Gpu, Gpus
 from aira_bench.hardware import Hardware
+from aira_bench.images.flavour import Flavour
 from aira_bench.output import last_line
 from aira_bench.sandbox.hardening import CDI_KIND, source
 from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Role, Sandbox
@@ -68,6 +69,16 @@ def device_checks(machine: Hardware, profile: str) -> Iterator[Diagnosis]:
             "GPUs of several models, and a run uses one",
             "aira-bench run --gpus with their numbers",
         )
+
+
+def driver_check(seen: Gpus, flavour: Flavour, profile: str) -> Iterator[Diagnosis]:
+    """Say so if the driver is older than what the images of a flavour need."""
+    needed = flavour.settings.driver
+    if seen.state == "seen" and needed and _version(seen.driver) < _version(needed):
+        yield Diagnosis(
+            f"GPU driver for images {flavour.name}", _bad(profile), f"{seen.driver}, expected {needed} or newer",
+            f"sudo apt-get install nvidia-driver-{needed.partition('.')[0]}-server, then restart",
+        )  # fmt: skip
 
 
 def toolkit_check(info: EngineInfo, machine: Hardware, profile: str) -> Diagnosis:
@@ -162,3 +173,7 @@ def _of_device(gpu: Gpu, bad: State) -> Diagnosis:
 def _bad(profile: str) -> State:
     """How bad it is for a profile that there is no device to use."""
     return "failed" if profile in ON_GPUS else "warning"
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())

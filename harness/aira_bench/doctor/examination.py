@@ -14,12 +14,12 @@ from pathlib import Path
 from aira_bench.cards.card import Card, all_missing
 from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.doctor.devices import cuda_checks, device_checks, toolkit_check
+from aira_bench.doctor.devices import cuda_checks, device_checks, driver_check, toolkit_check
 from aira_bench.doctor.diagnosis import Diagnosis, State
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.hardware import Hardware, this_machine
 from aira_bench.images.ensure import planned_images
-from aira_bench.images.flavour import gpu_flavour
+from aira_bench.images.flavour import gpu_flavour, load_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model_of_card import connect
@@ -36,12 +36,12 @@ from aira_bench.tasks.task import Task, shipped_tasks
 from aira_bench.waiting import Waits
 from aira_contract.settings import ON_GPUS
 
-MIN_FREE_GIB = 10.0
+MIN_FREE_GIB = 1.0
+"""Beside what images need."""
 
 
 def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Diagnosis]:
     """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
-    yield _disk("disk for data and caches", paths.home)
     machine = this_machine()
     yield from device_checks(machine, profile)
     cards, broken_cards = _cards()
@@ -55,14 +55,14 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
         return
     info = engine.info()
     yield Diagnosis("container engine", "ok", f"Docker {info.version}, cgroup v{info.cgroup_version}")
-    if Path(info.root_dir).exists():
-        yield _disk("disk for images", Path(info.root_dir))
     if machine.gpus:
         yield toolkit_check(info, machine, profile)
     tasks = [task for task in shipped_tasks() if profile in task.metadata.aira.profiles]
     # For profile paper those of a GPU, also where none is seen now: that is among what is to be mended.
     flavours = [gpu_flavour(task.metadata.aira.evaluator) if profile in ON_GPUS else DEFAULT_FLAVOUR for task in tasks]
+    yield from _disks(paths, engine, Path(info.root_dir), set(flavours))
     for flavour in sorted(set(flavours)):
+        yield from driver_check(machine.seen, load_flavour(flavour), profile)
         largest = max(
             (each.profile(profile) for each, its in zip(tasks, flavours, strict=True) if its == flavour),
             key=lambda each: each.shm_mib,
@@ -112,15 +112,24 @@ def _images(
                 yield from cuda_checks(sandbox, images, machine, limits)
 
 
-def _disk(name: str, folder: Path) -> Diagnosis:
+def _disk(name: str, folder: Path, needed_gib: float, what: str) -> Diagnosis:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free_gib = shutil.disk_usage(existing).free / 2**30
     seen = f"{free_gib:.1f} GiB free in {existing}"
-    if free_gib < MIN_FREE_GIB:
-        return Diagnosis(
-            name, "failed", f"{seen}, expected {MIN_FREE_GIB:.0f}", "free space, or point AIRA_HOME elsewhere"
-        )
-    return Diagnosis(name, "ok", seen)
+    if free_gib < needed_gib:
+        return Diagnosis(name, "failed", f"{seen}, expected {needed_gib:.0f} {what}", "free space, or move the folder")
+    return Diagnosis(name, "ok", f"{seen}, of which {needed_gib:.0f} are needed {what}")
+
+
+def _disks(paths: HostPaths, engine: DockerEngine, root: Path, flavours: set[str]) -> Iterator[Diagnosis]:
+    """Room for the images that are not built, as it was measured, and for a download's reserve."""
+    missing = [each for each in sorted(flavours) if not all(map(engine.image_exists, planned_images(each)))]
+    disks = [load_flavour(each).settings.disk_gib for each in missing]
+    downloads = sum(each.build - each.images for each in disks)
+    what = f"for building {', '.join(missing)}" if missing else "as a reserve, as all images are built"
+    yield _disk("disk for data and caches", paths.home, MIN_FREE_GIB + downloads, what)
+    if root.exists():
+        yield _disk("disk for images", root, MIN_FREE_GIB + sum(each.build for each in disks), what)
 
 
 def _cards() -> tuple[list[Card], list[Diagnosis]]:

@@ -5,8 +5,8 @@ They may be signed by another machine than the search, if its key is trusted: wh
 Not covered: making them (`aira_bench.runs.confirm`).
 """
 
-from collections.abc import Sequence
-from dataclasses import field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -46,6 +46,8 @@ class Confirmed:
     artifact_sha256: str
     score: TrustedScore
     at: str
+    hidden_key: str | None = None
+    """Hash of the key behind the hidden data it was scored on; None for what the search's is derived from."""
     files: dict[str, str] = field(default_factory=dict)
     schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["confirmed"] = "confirmed"
@@ -56,21 +58,41 @@ _EVENT: TypeAdapter[ConfirmationOpened | Confirmed] = TypeAdapter(
 )
 
 
-def add_confirmation(keeper: Keeper, seed: int, artifact_sha256: str, score: TrustedScore) -> None:
-    """Record a score of what a seed submitted, signed by this machine."""
+@dataclass(frozen=True)
+class Confirmations:
+    """The confirmed scores of a seed."""
+
+    scores: Mapping[int, TrustedScore]
+    """By step."""
+    hidden_key: str | None = None
+    """Hash of the key behind the hidden data of all of them; None for what the search's is derived from."""
+
+
+def add_confirmation(
+    keeper: Keeper, seed: int, artifact_sha256: str, score: TrustedScore, hidden_key: str | None = None
+) -> None:
+    """Record a score of what a seed submitted, signed by this machine.
+
+    Args:
+        keeper: of the run's record.
+        seed: whose submission it is.
+        artifact_sha256: of the submission.
+        score: what the judge found.
+        hidden_key: hash of the key behind the hidden data, where that is not the search's.
+    """
     place = keeper.folder.seed(seed)
     journal = read_journal(keeper.folder.path, f"seeds/{seed}/journal.jsonl").chain
     with keeper.chain(place.path, _NAME, confirmed_name(seed)) as (found, append):
         if not found.bodies:
             append(ConfirmationOpened(keeper.run_id, seed, journal.seal, keeper.at()))
         files = hash_files(place, [place.confirmation_folder(score.step)])
-        append(Confirmed(artifact_sha256, score, keeper.at(), files))
+        append(Confirmed(artifact_sha256, score, keeper.at(), hidden_key, files))
 
 
 def read_confirmations(
     place: SeedFolder, run_id: str, seed: int, journal: Chain, nodes: Sequence[Node], ring: KeyRing, *, hash_all: bool
-) -> dict[int, TrustedScore]:
-    """Read the confirmed scores of a seed, by step, and check whose they are.
+) -> Confirmations:
+    """Read the confirmed scores of a seed, and check whose they are.
 
     Args:
         place: the seed's folder.
@@ -90,9 +112,10 @@ def read_confirmations(
     if chain is None:
         if journal.version == 2 and journal.bodies and place.confirmed.path.exists():
             raise Unacceptable("it is unsigned, in a run that is signed")
-        return {step: score for step, score in place.confirmed.read_unbound().items() if step <= len(nodes)}
+        found = place.confirmed.read_unbound()
+        return Confirmations({step: score for step, score in found.items() if step <= len(nodes)})
     if not lines:
-        return {}
+        return Confirmations({})
     require_signed(chain)
     first, *rest = lines
     if not isinstance(first, ConfirmationOpened):
@@ -112,7 +135,14 @@ def read_confirmations(
         if hash_all:
             require_files(place, line.files, [place.confirmation_folder(line.score.step)])
         scores[line.score.step] = line.score
-    return scores
+    return Confirmations(scores, _one_key(rest))
+
+
+def _one_key(lines: Sequence[ConfirmationOpened | Confirmed]) -> str | None:
+    keys = {line.hidden_key for line in lines if isinstance(line, Confirmed)}
+    if len(keys) > 1:
+        raise Unacceptable("it confirms on hidden data of several keys")
+    return next(iter(keys), None)
 
 
 def _confirmation_lines(place: SeedFolder) -> tuple[Chain | None, list[ConfirmationOpened | Confirmed]]:

@@ -18,7 +18,7 @@ from aira_bench.record.normalized import Anchors
 from aira_bench.record.schema import SCHEMA, UNNAMED, ManifestSchema, require_known
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.sandbox import Isolation, IsolationWord, Role
-from aira_bench.tasks.metadata import describe_validation_error
+from aira_bench.tasks.metadata import PairedTask, Profile, describe_validation_error
 from aira_contract.settings import ProfileName, SeedSet
 
 MOST_BYTES = 4 * 2**20
@@ -89,6 +89,25 @@ class RunPlan(_Record):
     max_tokens: int | None = Field(default=None, gt=0)
     seed_max_cost_usd: float | None = Field(default=None, gt=0)
     seed_max_tokens: int | None = Field(default=None, gt=0)
+    hidden_key: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Hash of the key that the hidden data is derived from; None for the seeds that task folders publish."""
+
+
+class Compatibility(_Record):
+    """What the product declared of its own code when the run began (`aira_contract.compatibility`)."""
+
+    evaluator: str
+    """Which evaluator scored, by the kind of artifact."""
+    version: int
+    """Its number."""
+    flavour: str
+    """Of the images."""
+    libraries: int
+    """The number of their pinned libraries."""
+    search: int
+    """The number of the agents and scaffolds of this package."""
+    shipped: bool
+    """The task's folder came with the product, so that the evaluator's number stands for its scripts and data too."""
 
 
 class Manifest(_Record):
@@ -125,6 +144,14 @@ class Manifest(_Record):
     """What code of others the run stands on, by kind; none where everything named is built in."""
     isolation: dict[str, bool]
     """Checks of the probe container before the first step; every one must hold."""
+    compatibility: Compatibility | None = None
+    """None in runs of versions that declared nothing: those compare by hashes and image tags."""
+    pair: PairedTask | None = None
+    """The task that is scored on the same hidden data, if there is one."""
+    limits: dict[str, float] = {}
+    """Of a step and its evaluation, by the task's profile: what the plan does not name, such as memory in MiB."""
+    description_sha256: str | None = None
+    """Of the task's text that agents may read."""
     isolation_of: dict[Role, Isolation] = {}
     """What separated containers of each untrusted role from others. Runs of versions that did not know have none."""
 
@@ -144,6 +171,16 @@ class Manifest(_Record):
     def synthetic(self) -> bool:
         """Whether the data is a generated stand-in, whose scores say nothing about the real data."""
         return bool(self.data.get("synthetic", False))
+
+
+def limits_of(profile: Profile) -> dict[str, float]:
+    """Return the limits of a task's profile that no plan names, those of inner blocks under dotted names."""
+    named = {*RunPlan.model_fields, "prepare_timeout_s"}
+    flat: dict[str, float] = {}
+    for name, value in profile.model_dump().items():
+        parts = {f"{name}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= {part: float(each) for part, each in parts.items() if each is not None and name not in named}
+    return flat
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -42,6 +42,8 @@ class ModelUse:
     input_tokens: int | None = 0
     output_tokens: int | None = 0
     cost_usd: float | None = 0.0
+    models: tuple[str, ...] = ()
+    """Who answered, as the provider named itself in its answers, sorted. Empty in records that did not say."""
 
     def __add__(self, other: "ModelUse") -> "ModelUse":
         """Add two uses; what is unknown in one of them is unknown in the sum."""
@@ -50,6 +52,7 @@ class ModelUse:
             _sum(self.input_tokens, other.input_tokens),
             _sum(self.output_tokens, other.output_tokens),
             _sum(self.cost_usd, other.cost_usd),
+            tuple(sorted({*self.models, *other.models})),
         )
 
 

@@ -68,6 +68,8 @@ class SeedRecord:
     """Everybody who signed lines of the journal, the last at the end; None where nobody did."""
     restarts: int = 0
     """Steps begun again, after a stop or a crash."""
+    confirmed_under: str | None = None
+    """Hash of the key behind the hidden data of `confirmed`, where that is not the search's."""
 
     @property
     def submitted(self) -> Node | None:
@@ -279,11 +281,12 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
             nodes,
             ended,
             scores,
-            confirmed,
+            confirmed.scores,
             len(chain.bodies),
             chain.seal,
             chain.signers or ((None,) if chain.bodies else ()),
             _restarts(content),
+            confirmed.hidden_key,
         )
 
 

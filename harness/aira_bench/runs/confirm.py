@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from aira_bench.deadline import Deadline
@@ -22,6 +22,7 @@ from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
 from aira_bench.evaluation.verdict import Scored, Unexplained, Verdict, trusted_score
 from aira_bench.files import Unacceptable, read_recorded
+from aira_bench.hidden_keys import HiddenKey
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import SeedFolder
@@ -58,11 +59,18 @@ class Submitted:
         return f"seed {self.seed} step {self.step}"
 
 
-def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
+def confirm(host: Host, record: RunRecord, note: Note, hidden_key: HiddenKey | None = None) -> list[Submitted]:
     """Score every submitted node that has no score on the final seed set yet; returns those that were refused.
 
     The record is one that `read_confirmable` has read and checked. Scores go to each seed's `confirmed` file as they
     come, so a stopped confirmation goes on where it was.
+
+    Args:
+        host: the machine.
+        record: of the run.
+        note: told what is done.
+        hidden_key: what the hidden data is derived from; None for what the search's is. Under a key that the searching
+            machine never had, nobody can have searched for these scores. A run is confirmed under one key.
 
     Raises:
         UsageError: the task has one set of hidden data, or the run has submitted nothing.
@@ -72,12 +80,16 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         SandboxError: the engine or an evaluation failed.
     """
     folder, manifest = record.folder, record.manifest
-    found = reopen(manifest.plan)
-    plan, task = found.plan, found.task
+    found = reopen(manifest.plan, host.paths)
+    if hidden_key is not None:
+        found = replace(found, hidden_key=hidden_key)
+    plan, task, under = found.plan, found.task, found.hidden_key
+    other = None if under is None or under.sha256 == plan.hidden_key else under.sha256
     if not task.metadata.aira.hidden_validation:
         raise UsageError(f"Task {task.title} has one set of hidden data, which the run was scored on already.")
     submitted = _submitted(record)
     waiting = [each for each in submitted if each.step not in record.seed(each.seed).confirmed]
+    _require_one_key(record, other)
     if not waiting:
         return []
     scorer = evaluator_of(plan, task)
@@ -92,7 +104,7 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
         setting = EvaluationSetting(
             task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
             public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
-            draw_secret=host.keys.machine_key().draw_secret,
+            draw_secret=(under or host.keys.machine_key()).draw_secret,
         )  # fmt: skip
         stop = threading.Event()
         waits = Waits(stop, tell=lambda _, text: note(text))
@@ -114,13 +126,21 @@ def confirm(host: Host, record: RunRecord, note: Note) -> list[Submitted]:
                 )
             if isinstance(verdict, Scored):
                 score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
-                add_confirmation(keeper, each.seed, each.artifact_sha256, score)
+                add_confirmation(keeper, each.seed, each.artifact_sha256, score, other)
             for remark in _remarks(verdict):
                 note(f"{each.where}: {remark}")
             return isinstance(verdict, Scored)
 
         answers = _in_all_slots(scored, waiting, line.most, stop, partial(host.sandbox.sweep, manifest.run_id))
         return [each for each, found in zip(waiting, answers, strict=True) if not found]
+
+
+def _require_one_key(record: RunRecord, other: str | None) -> None:
+    """Raises UsageError where a seed of the run is confirmed under another key already."""
+    known = {seed.confirmed_under for seed in record.seeds if seed.confirmed}
+    if known - {other}:
+        said = [each[:12] if each else "of its search" for each in (*known, other)]
+        raise UsageError(f"Run {record.name} is confirmed on hidden data of the key {said[0]}, not {said[1]}.")
 
 
 def _in_all_slots(

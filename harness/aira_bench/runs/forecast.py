@@ -143,9 +143,11 @@ def _images(flavour: Flavour, engine: EngineView) -> list[str]:
     missing = [tag for tag in tags if not engine.has_image(tag)]
     if not missing:
         return [f"{flavour.name}: both are built", *tags]
-    compiled = flavour.settings.source_packages
-    work = f", with {', '.join(compiled)} compiled from source, which takes hours" if compiled else ""
-    return [f"{flavour.name}: to be built on {flavour.settings.base.pull}{work}", *missing]
+    settings = flavour.settings
+    disk = settings.disk_gib
+    work = "".join(f", {each.name} compiled ({each.core_minutes} core-minutes)" for each in settings.compiled)
+    room = f"{disk.build} GiB of disk meanwhile, {disk.images} then"
+    return [f"{flavour.name}: to be built on {settings.base.pull}{work}; {room}", *missing]
 
 
 def _downloads(run: ResolvedRun, flavour: Flavour, paths: HostPaths, engine: EngineView, ask: Asker) -> list[str]:

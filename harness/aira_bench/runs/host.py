@@ -6,6 +6,7 @@ step: a machine whose sandbox fails its probe runs nothing.
 Not covered: more than one machine.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -13,6 +14,7 @@ from typing import Literal
 
 from aira_bench.errors import MachineError, PrerequisiteError, RunStateError, SandboxError, UsageError
 from aira_bench.hardware import Hardware, usable_cores
+from aira_bench.hidden_keys import HiddenKey
 from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
 from aira_bench.images.flavour import gpu_flavour
@@ -29,6 +31,7 @@ from aira_bench.runs.descriptors import require_descriptors
 from aira_bench.runs.device_probe import probe_free_device
 from aira_bench.runs.places import Place, Wanted
 from aira_bench.runs.resolve import ResolvedTask
+from aira_bench.runs.slots import lent_gpu
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
@@ -106,9 +109,10 @@ def stand(
     """
     wanted = wanted_of(host, found.plan)
     require_descriptors(wanted.most, len(found.plan.seeds), len(wanted.cores) + len(wanted.gpus))
-    prepared = prepare(host, found.task, found.plan.profile, found.source, note)
+    prepared = prepare(host, found.task, found.plan.profile, found.source, note, found.hidden_key)
     if record is not None:
-        require_unchanged(record.folder, record.manifest, prepared)
+        own = found.plan.hidden_key == (None if found.hidden_key is None else found.hidden_key.sha256)
+        require_unchanged(record.folder, record.manifest, prepared, same_hidden_data=own)
     isolation = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, found.plan.profile), note=note)
     if record is not None:
         require_no_weaker(record.folder, record.manifest, isolation)
@@ -137,36 +141,48 @@ def declared_packages(task: Task) -> Declared:
     )
 
 
-def prepare(host: Host, task: Task, profile: str, source: DataSource, note: Note) -> Prepared:
-    """Build images and make data, skipping what is done."""
+def prepare(
+    host: Host, task: Task, profile: str, source: DataSource, note: Note, hidden_key: HiddenKey | None = None
+) -> Prepared:
+    """Build images and make data, skipping what is done; hidden data is derived from a key, if one is given."""
     task.profile(profile)
     images = host.build_images(flavour_for(task, profile, host.hardware), declared_packages(task))
     raw = raw_content(task, profile, source, host.paths)
-    data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator)
+    data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator, hidden_key=hidden_key)
     note(f"data of {task.title} ({profile})")
-    prepare_task(
-        task,
-        profile,
-        data,
-        source=source,
-        provide=lambda empty: provide_raw(
-            task, profile, source, host.paths, empty=empty, note=note, watch=host.transfer
-        ),
-        sandbox=host.sandbox,
-        image=images.evaluator,
-        world=host.world,
-        note=note,
-        gpu_uuid=host.hardware.gpus[0].uuid if profile in ON_GPUS and host.hardware.gpus else None,
-    )
+    trains = task.metadata.aira.artifact.kind == "script" and gives_gpus(host, profile) and not data.ready
+    with contextlib.ExitStack() as stack:
+        gpus = [gpu.uuid for gpu in host.hardware.gpus]
+        prepare_task(
+            task,
+            profile,
+            data,
+            source=source,
+            provide=lambda empty: provide_raw(
+                task, profile, source, host.paths, empty=empty, note=note, watch=host.transfer
+            ),
+            sandbox=host.sandbox,
+            image=images.evaluator,
+            world=host.world,
+            note=note,
+            gpu_uuid=stack.enter_context(lent_gpu(host.sandbox, gpus, note)) if trains else None,
+            hidden_key=hidden_key,
+        )
     return Prepared(task, data, images)
 
 
-def require_unchanged(folder: RunFolder, manifest: Manifest, prepared: Prepared) -> None:
-    """Raises RunStateError unless task, data and images are those the run began with."""
-    plan = manifest.plan
+def require_unchanged(
+    folder: RunFolder, manifest: Manifest, prepared: Prepared, *, same_hidden_data: bool = True
+) -> None:
+    """Raises RunStateError unless task, data and images are those the run began with; of the data the public half alone
+    where the hidden one is meant to be another.
+    """
+    plan, data, hashes = manifest.plan, manifest.data, prepared.data.hashes()
+    if not same_hidden_data:
+        data, hashes = ({key: each[key] for key in each if not key.startswith("hidden")} for each in (data, hashes))
     now = {
         "task folder": (manifest.task_sha256, prepared.task.sha256),
-        "task data": (manifest.data, prepared.data.hashes()),
+        "task data": (data, hashes),
         "images": (manifest.images, image_names(prepared.images)),
     }
     for what, (then, today) in now.items():

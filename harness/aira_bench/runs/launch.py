@@ -15,15 +15,16 @@ from functools import partial
 
 from aira_bench.agents.agent import Agent
 from aira_bench.agents.llm.llm_agent import LlmAgent
+from aira_bench.bundled import bundled_folder
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.images.flavour import load_flavour
 from aira_bench.paths import require_new_folders
-from aira_bench.record.conditions import comparable_with
+from aira_bench.record.conditions import conditions_of
 from aira_bench.record.folder import RunFolder
-from aira_bench.record.manifest import Manifest
+from aira_bench.record.manifest import Compatibility, Manifest, limits_of
 from aira_bench.record.new_run import making_run
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
@@ -56,6 +57,7 @@ from aira_bench.runs.slots import Slot, SlotPool, open_slots
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
+from aira_contract.compatibility import EVALUATORS, SEARCH, libraries_of
 
 
 def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
@@ -116,7 +118,7 @@ def resume(
         changed = differences(record)
         if not accept_changes:
             require_accepted(record, changed)
-        found = reopen(manifest.plan)
+        found = reopen(manifest.plan, host.paths)
         ground = stand(host, found, "agent", note, record)
         run = reopen_agent(found, host.paths, record)
         _try_model(run.agent, note)
@@ -164,7 +166,23 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
         prompts=dict(provenance.prompts),
         card=None if provenance.card is None else dict(provenance.card),
         extensions=dict(run.extensions),
+        compatibility=_declared(host, run),
+        pair=task.metadata.aira.pair,
+        limits=limits_of(task.profile(run.plan.profile)),
+        description_sha256=hashlib.sha256(task.description.encode()).hexdigest(),
     )
+
+
+def _declared(host: Host, run: ResolvedRun) -> Compatibility | None:
+    """What stands for the code of this product; None where somebody else's scores."""
+    kind, flavour = run.task.metadata.aira.artifact.kind, flavour_for(run.task, run.plan.profile, host.hardware)
+    if run.plan.evaluator is not None or kind not in EVALUATORS:
+        return None
+    shipped = run.task.folder.parent == bundled_folder("tasks").resolve()
+    return Compatibility(
+        evaluator=kind, version=EVALUATORS[kind], flavour=flavour, libraries=libraries_of(flavour), search=SEARCH,
+        shipped=shipped,
+    )  # fmt: skip
 
 
 def _open_slots(
@@ -192,10 +210,11 @@ def _search(
 ) -> None:
     """Open the slots and have every seed searched to its end; the run is locked."""
     plan, task, key = run.plan, run.task, host.keys.machine_key()
+    drawn_by = key if run.hidden_key is None else run.hidden_key
     evaluation = EvaluationSetting(
         task, plan.profile, ground.data, ground.images, manifest.run_id, plan.seed_set,
         public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled,
-        evaluator=plan.evaluator, draw_secret=key.draw_secret,
+        evaluator=plan.evaluator, draw_secret=drawn_by.draw_secret,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         sweep_temporaries(folder.path, alone=True)
@@ -213,7 +232,7 @@ def _search(
             agent=run.agent,
             policy=run.policy,
             evaluation=evaluation,
-            cache=ScoreCache(host.paths.scores, comparable_with(manifest).key, key) if plan.score_cache else None,
+            cache=ScoreCache(host.paths.scores, conditions_of(manifest).key, key) if plan.score_cache else None,
             slots=slots,
             world=host.world,
             watch=watch,

@@ -98,7 +98,7 @@ class Line:
         """
         turn = self.enter(keeps=keeps)
         with self._changed:
-            own = len(self._held) >= self.most
+            own = len(self._held) + len(self._turns) > self.most  # those before us in this run take what there is
         try:
             attempt = partial(self.attempt, turn)
             if own:
@@ -282,5 +282,6 @@ class Line:
     def _told(self) -> str:
         place = self.places[0]
         cores = sorted({core for each in self.places for core in each.cores})
-        devices = f" and one of {len(self.places)} GPUs" if place.gpu is not None else ""
-        return f"{len(place.cores)} of the cores {', '.join(map(str, cores))}{devices}"
+        parts = [f"{len(place.cores)} of the cores {', '.join(map(str, cores))}"] if cores else []
+        parts += [f"one of {len(self.places)} GPUs"] if place.gpu is not None else []
+        return " and ".join(parts)

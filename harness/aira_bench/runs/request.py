@@ -60,6 +60,8 @@ class RunRequest:
     """An extension that scores submissions; None for the evaluator that fits the task's artifact."""
     provider: str | None = None
     """An extension that serves the agent's card; None for the provider that the card names."""
+    hidden_key: str | None = None
+    """The file of the key that hidden data is derived from; None for the machine's default, or published seeds."""
     max_cost_usd: float | None = None
     """Hard cap on the run's model calls."""
     max_tokens: int | None = None

@@ -9,7 +9,7 @@ Not covered: the machine (`runs.host`): nothing here asks a container engine, do
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import TypeVar
@@ -25,6 +25,7 @@ from aira_bench.excerpts import NAME_CHARS, REPLAYED_NAME_CHARS
 from aira_bench.extensions import OFFERS, ExtensionRecord, Kind, absolute_reference
 from aira_bench.gpus import choose
 from aira_bench.hardware import Hardware, this_machine, usable_cores
+from aira_bench.hidden_keys import HiddenKey, machine_hidden_key, read_hidden_key, recorded_hidden_key
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
 from aira_bench.record.folder import find_run
@@ -55,12 +56,15 @@ class ResolvedTask:
     plan: RunPlan
     task: Task
     source: DataSource
+    hidden_key: HiddenKey | None = None
+    """What the hidden data is derived from; None for the seeds that the task publishes."""
 
 
 @dataclass(frozen=True)
 class ResolvedRun(ResolvedTask):
     """All that a plan names, found and made once."""
 
+    _: KW_ONLY
     agent: Agent
     policy: Policy
     agent_file: bytes | None = None
@@ -103,20 +107,36 @@ def resolve(request: RunRequest, paths: HostPaths, world: World, hardware: Hardw
     task = find_task(request.task)
     agent = find_agent(request.agent, _options(request), paths)
     source = choose_source(task, request.source)
-    found = ResolvedTask(_plan(request, task, agent, source, world, hardware), task, source)
+    key = hidden_key_for(task, request.hidden_key, paths)
+    found = ResolvedTask(_plan(request, task, agent, source, world, hardware, key), task, source, key)
     file = Path(request.agent.removeprefix(SCRIPT)).read_bytes() if request.agent.startswith(SCRIPT) else None
     return replace(_with_agent(found, agent, file), allow_cpu=request.allow_cpu)
 
 
-def reopen(plan: RunPlan) -> ResolvedTask:
-    """Return the task and data source of a recorded run's plan.
+def hidden_key_for(task: Task, file: str | None, paths: HostPaths) -> HiddenKey | None:
+    """Return the key in a file that was asked for, else the machine's, which tasks without keys have no use for.
 
     Raises:
+        UsageError: the task takes none.
+        PrerequisiteError: the key cannot be used.
+    """
+    if file is not None:
+        if not task.metadata.aira.hidden_key:
+            raise UsageError(f"Task {task.title} derives its hidden data from no key, so it takes no --hidden-key.")
+        return read_hidden_key(Path(file))
+    return machine_hidden_key(paths) if task.metadata.aira.hidden_key else None
+
+
+def reopen(plan: RunPlan, paths: HostPaths) -> ResolvedTask:
+    """Return the task, data source and hidden key of a recorded run's plan.
+
+    Raises:
+        PrerequisiteError: the machine's hidden key cannot be read.
         UsageError: the task or the folder of its data is not there any more.
         TaskError: the task folder is broken.
     """
     task = find_task(plan.task)
-    return ResolvedTask(plan, task, choose_source(task, plan.source))
+    return ResolvedTask(plan, task, choose_source(task, plan.source), recorded_hidden_key(paths, plan.hidden_key))
 
 
 def reopen_agent(found: ResolvedTask, paths: HostPaths, record: RunRecord) -> ResolvedRun:
@@ -153,7 +173,10 @@ def _with_agent(found: ResolvedTask, agent: Agent, agent_file: bytes | None = No
             hint=f"aira-bench run --agent {quote(plan.agent)} --task {quote(plan.task)} --fitness claimed",
         )
     EVALUATORS.maker(plan.evaluator or task.metadata.aira.artifact.kind)  # what cannot score says so now
-    return ResolvedRun(plan, task, found.source, agent, policy, agent_file, extensions_of(plan, task, agent))
+    return ResolvedRun(
+        plan, task, found.source, found.hidden_key,
+        agent=agent, policy=policy, agent_file=agent_file, extensions=extensions_of(plan, task, agent),
+    )  # fmt: skip
 
 
 def _options(asked: RunRequest | RunPlan) -> AgentOptions:
@@ -163,7 +186,13 @@ def _options(asked: RunRequest | RunPlan) -> AgentOptions:
 
 
 def _plan(
-    request: RunRequest, task: Task, agent: Agent, source: DataSource, world: World, hardware: Hardware | None
+    request: RunRequest,
+    task: Task,
+    agent: Agent,
+    source: DataSource,
+    world: World,
+    hardware: Hardware | None,
+    key: HiddenKey | None,
 ) -> RunPlan:
     """The plan of a request, its gaps filled from the task's profile, the agent and the machine."""
     budget = task.profile(request.profile)
@@ -182,6 +211,7 @@ def _plan(
         "concurrency": _concurrency(request, hardware) if request.concurrency is None else request.concurrency,
         "name": request.name or _name(f"{agent.name}-{task.title}-{request.profile}", world),
         "source": source.argument,
+        "hidden_key": None if key is None else key.sha256,
     }
     try:
         return RunPlan(**filled)
@@ -213,7 +243,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
         "provider": None,  # nobody is asked
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }
-    found = reopen(recorded.model_copy(update=changed))
+    found = reopen(recorded.model_copy(update=changed), paths)
     return replace(found, plan=found.plan.model_copy(update={"source": found.source.argument})), record
 
 

@@ -18,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 from aira_bench.errors import SandboxError
 from aira_bench.evaluation.submission_evaluator import SubmissionEvaluator
 from aira_bench.runs.line import Line, Taken
+from aira_bench.runs.places import Place
 from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Sandbox
 from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.waiting import Stopped, Waits
@@ -147,6 +148,24 @@ class SlotPool(Generic[Opened]):
         if idle is not None:
             idle.close()
         return slot
+
+
+@contextlib.contextmanager
+def lent_gpu(sandbox: Sandbox, gpus: Sequence[str], note: Callable[[str], None]) -> Iterator[str]:
+    """Wait for a GPU and hold it, for work outside a search; its UUID.
+
+    Raises:
+        SandboxError: what a killed run left there could not be removed.
+    """
+    line = Line([Place(gpu=gpu) for gpu in gpus], most=1)
+    try:
+        taken = line.take(Waits(tell=lambda _, text: note(text)))
+        for dead in taken.left_by:
+            sandbox.sweep_owner(dead.owner)
+            line.cleared(dead)
+        yield gpus[taken.index]
+    finally:
+        line.close()
 
 
 def open_slots(

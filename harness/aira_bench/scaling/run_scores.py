@@ -5,7 +5,6 @@ those that do not compare are never ranked together. Steps without an architectu
 run without any is.
 """
 
-import json
 from collections.abc import Sequence
 from shlex import quote
 from typing import Literal
@@ -68,11 +67,12 @@ def _collect_run(run: RunRecord, split: Split) -> list[ScoredArchitecture]:
 
 def _dataset(manifest: Manifest) -> str:
     """A name that no two datasets share: it spells out the conditions whole."""
-    conditions, data = comparable_with(manifest), json.dumps(manifest.data, sort_keys=True, separators=(",", ":"))
+    conditions = comparable_with(manifest)
     marked = "SYNTHETIC DATA, " if manifest.synthetic else ""
     return (
-        f"{marked}{manifest.task_name}, profile {conditions.profile}, {conditions.evaluator}, "
-        f"seeds {conditions.seed_set}, data {data}, task {conditions.task_sha256}, {conditions.hardware}"
+        f"{marked}{conditions.task}, profile {conditions.profile}, {conditions.evaluator}, "
+        f"seeds {conditions.seed_set}, data {conditions.data}, hidden data of {conditions.hidden_key or 'the task'}, "
+        f"{conditions.hardware}"
     )
 
 

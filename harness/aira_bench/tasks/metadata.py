@@ -240,6 +240,18 @@ class PublicFile(_Schema):
 _UPSTREAM_PROFILES: dict[ProfileName, Profile] = {"paper": Profile(), "cpu": Profile(steps=8, hours=1.0)}
 
 
+Difference = Literal["configurable - fixed", "with - without literature"]
+
+
+class PairedTask(_Schema):
+    """A task that is scored on the same hidden data, and what the difference of the two is called."""
+
+    task: Annotated[str, Field(min_length=1, max_length=100)]
+    """Its shortest name."""
+    difference: Difference | None = None
+    """What this task's score less that one's is; None where the other's metadata name it."""
+
+
 class AiraBlock(_Schema):
     """What aira-bench adds to the upstream format; every field has a default that fits an upstream folder."""
 
@@ -261,6 +273,9 @@ class AiraBlock(_Schema):
     """Names in a `--source` folder that stand in for all of `sources`, such as what the archives hold."""
     synthetic: bool = False
     """The scripts can generate a stand-in for `sources` (`--source synthetic`)."""
+    hidden_key: bool = False
+    """`evaluate_prepare.py` derives its seeds from a key where it is told one (`--hidden-key`)."""
+    pair: PairedTask | None = None
 
     @model_validator(mode="after")
     def _sources_are_distinct(self) -> "AiraBlock":

@@ -16,7 +16,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from aira_bench.errors import TaskError
+from aira_bench.errors import PrerequisiteError, TaskError, UsageError
+from aira_bench.hidden_keys import HiddenKey
 from aira_bench.output import last_line
 from aira_bench.sandbox.hardening import TRUSTED_UID
 from aira_bench.sandbox.sandbox import ContainerSpec, Mount, Sandbox
@@ -29,7 +30,7 @@ from aira_bench.world import World
 from aira_contract.containers import LOGS, OUTPUT, RAW, TASK, WORKSPACE
 from aira_contract.files import EVALUATE_SCRIPT, HIDDEN_SCRIPT, PREPARE_SCRIPT
 from aira_contract.invocation import LOGS_OPTION, MOUNT_OPTION, RAW_OPTION
-from aira_contract.settings import PROFILE_VARIABLE, SOURCE_VARIABLE
+from aira_contract.settings import HIDDEN_KEY_VARIABLE, PROFILE_VARIABLE, SOURCE_VARIABLE
 
 _IMPORT_TIMEOUT_S = 300.0
 _NO_NETWORK = re.compile(
@@ -51,6 +52,7 @@ def prepare_task(
     world: World,
     note: Callable[[str], None],
     gpu_uuid: str | None = None,
+    hidden_key: HiddenKey | None = None,
 ) -> bool:
     """Make public and hidden data unless they are there; return whether anything was made.
 
@@ -65,6 +67,7 @@ def prepare_task(
         world: source of identifiers.
         note: told about each stage.
         gpu_uuid: lent where hidden data needs models of ours to be trained.
+        hidden_key: what hidden data is derived from; None for the seeds that the task publishes.
 
     Raises:
         PrerequisiteError: the raw data is absent and cannot be had.
@@ -73,6 +76,7 @@ def prepare_task(
     """
     if data.ready:
         return False
+    _require_usable(task, hidden_key)
     data.folder.parent.mkdir(parents=True, exist_ok=True)
     sweep_staging(data.folder.parent)
 
@@ -83,11 +87,26 @@ def prepare_task(
         if data.ready:  # by whoever was waited for; a store that is ready may be in use, and is never touched again
             return False
         with staging_folder(data.folder, world.new_id()) as staging:
-            _make(task, profile, staging, source, provide, sandbox, image, world, note, gpu_uuid)
+            _make(task, profile, staging, source, provide, sandbox, image, world, note, gpu_uuid, hidden_key)
             if data.folder.exists():
                 shutil.rmtree(data.folder)
             staging.rename(data.folder)
     return True
+
+
+def _require_usable(task: Task, hidden_key: HiddenKey | None) -> None:
+    """Raises UsageError or PrerequisiteError where hidden data cannot be derived from the key that is asked for."""
+    if hidden_key is None:
+        return
+    if not task.metadata.aira.hidden_key:
+        raise UsageError(
+            f"Task {task.title} derives its hidden data from no key; its metadata.yaml has no aira.hidden_key: true."
+        )
+    if hidden_key.secret is None:
+        raise PrerequisiteError(
+            f"The hidden data of {task.title} under key {hidden_key.sha256[:12]} is not here, and neither is the key.",
+            hint=f"aira-bench prepare {quote(task.title)} --hidden-key FILE   (with the run's --profile and --source)",
+        )
 
 
 def _make(
@@ -101,6 +120,7 @@ def _make(
     world: World,
     note: Callable[[str], None],
     gpu_uuid: str | None,
+    hidden_key: HiddenKey | None,
 ) -> None:
     """Fill a folder that nobody else can enter: labels lie in it long before it is finished."""
     empty = staging / "no-raw-data"
@@ -112,7 +132,7 @@ def _make(
     halves = {"public": PREPARE_SCRIPT, "hidden": HIDDEN_SCRIPT}
     for half, script in halves.items():
         note(f"running {script}")
-        spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid)
+        spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid, hidden_key)
         _make_half(task, profile, script, staging / half, spec, sandbox)
     if not task.metadata.aira.report:
         _try_evaluate(
@@ -125,6 +145,7 @@ def _make(
         half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half in halves
     }
     marker |= {"synthetic": source.synthetic, "files": raw.files}
+    marker["hidden_key"] = (hidden_key and hidden_key.sha256) if task.metadata.aira.hidden_key else ""
     (staging / "ready.json").write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
@@ -138,10 +159,12 @@ def half_spec(
     image: str,
     run_id: str,
     gpu_uuid: str | None,
+    hidden_key: HiddenKey | None = None,
 ) -> ContainerSpec:
     """Return the container of one half. Only the hidden half of a task with scripts trains anything, so only it gets a
-    GPU.
+    GPU; and no other is told the key.
     """
+    secret = hidden_key.secret if hidden_key is not None and half == "hidden" else None
     trains = half == "hidden" and task.metadata.aira.artifact.kind == "script"
     return ContainerSpec(
         image=image,
@@ -153,7 +176,8 @@ def half_spec(
             *raw.mounts,
             Mount(staging / half, OUTPUT, writable=True),
         ),
-        environment={PROFILE_VARIABLE: profile, SOURCE_VARIABLE: source.kind},
+        environment={PROFILE_VARIABLE: profile, SOURCE_VARIABLE: source.kind}
+        | ({} if secret is None else {HIDDEN_KEY_VARIABLE: secret}),
     )
 
 

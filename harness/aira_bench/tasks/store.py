@@ -6,7 +6,8 @@
         hidden/     labelled data; only judge containers ever mount it (host mode 0700 above it)
         ready.json  written last: hashes and sizes of both halves, what they were made from, whether it is synthetic
 
-The hash covers the task folder, the image whose code prepares it, and the content of the raw data. So neither an edited
+The hash covers the task folder, the image whose code prepares it, the content of the raw data, and the hash of
+the hidden key. So neither an edited
 task nor another version of us meets old data, nor do files that were exchanged in place, and a synthetic stand-in never
 meets the real thing.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aira_bench.hidden_keys import HiddenKey
 from aira_bench.paths import HostPaths
 from aira_bench.tasks.task import Task
 from aira_bench.unfinished import sweep_staging, sweep_temporaries
@@ -66,9 +68,14 @@ class TaskData:
         return recorded
 
 
-def task_data(paths: HostPaths, task: Task, profile: str, *, raw: str | None, image: str) -> TaskData:
-    """Return the store of `task` in `profile`, made of raw data of the content `raw`, prepared in `image`."""
-    key = hashlib.sha256(f"{task.sha256}\0{image}\0{raw}".encode()).hexdigest()[:12]
+def task_data(
+    paths: HostPaths, task: Task, profile: str, *, raw: str | None, image: str, hidden_key: HiddenKey | None = None
+) -> TaskData:
+    """Return the store of `task` in `profile`, made of raw data of the content `raw`, prepared in `image`, its hidden
+    half derived from a key if there is one.
+    """
+    derived = "" if hidden_key is None else f"\0{hidden_key.sha256}"
+    key = hashlib.sha256(f"{task.sha256}\0{image}\0{raw}{derived}".encode()).hexdigest()[:12]
     return TaskData(paths.tasks / task.name / f"{profile}-{key}")
 
 

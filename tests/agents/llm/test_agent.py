@@ -232,7 +232,7 @@ def test_an_analysis_follows_the_schema(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", '{"is_bug": "no"}', '{"is_bug": true, "summary": 3, "metric": null}'])
 def test_an_analysis_that_cannot_be_read_is_none_and_every_call_is_counted(tmp_path: Path, text: str) -> None:
     found = agent(lambda request: completion(text)).analyze(OF_CODE, situation(tmp_path, Draft()), REPORT)
-    assert found == Analysis(is_bug=False, summary="", metric=None, model_use=ModelUse(2, 20, 10, None))
+    assert found == Analysis(is_bug=False, summary="", metric=None, model_use=ModelUse(2, 20, 10, None, ("model",)))
 
 
 @pytest.mark.parametrize("error", [ModelError("gone"), BudgetExceeded("spent")])

@@ -25,6 +25,7 @@ from aira_evaluator.autoresearch.prepare.reference_models import train_reference
 from aira_evaluator.autoresearch.prepare.script_clock import ScriptClock, read_clock
 from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
 from aira_evaluator.split_manifest import DataError
+from aira_evaluator.task_scripts.hidden import keyed_seed
 from aira_evaluator.text.tokenizer import BytePairTokenizer
 from autoresearch_folders import LITERATURE, PLAIN, run_script
 
@@ -166,24 +167,25 @@ def seeds_of(folder: Path) -> dict[str, int]:
     return {name: int(seed, 16) for name, seed in found}
 
 
-def test_the_two_tasks_hide_different_rows_but_confirm_on_text_that_neither_searched(
+def test_the_two_tasks_hide_the_same_rows_and_no_key_confirms_on_text_that_another_searched(
     tmp_path: Path, few_files: StandardLibrary
 ) -> None:
     documents: dict[str, set[str]] = {"search": set(), "final": set()}
-    hashes = set()
+    hashes = []
     another_order = dict(reversed(seeds_of(LITERATURE).items()))  # a task may name its seed sets as it likes
-    for folder, seeds in ((PLAIN, seeds_of(PLAIN)), (LITERATURE, another_order)):
-        place = tmp_path / folder.name
+    keyed = {name: keyed_seed(b"k" * 32, name, seed) for name, seed in seeds_of(PLAIN).items()}
+    for name, seeds in (("plain", seeds_of(PLAIN)), ("literature", another_order), ("under a key", keyed)):
+        place = tmp_path / name
         hide(replace(SMALL, hidden_tokens=10**6, hidden_characters=10**6), few_files, place, seeds)
-        hashes.add(manifest(place / "search")["splits"]["test"]["sha256"]["test.npy"])
+        hashes.append(manifest(place / "search")["splits"]["test"]["sha256"]["test.npy"])
         tokenizer = BytePairTokenizer.from_directory(place / "tokenizer")
         bos = tokenizer.get_bos_token_id()
         for seed_set, seen in documents.items():
-            for row in np.concatenate([np.load(place / seed_set / f"{name}.npy") for name in ("validation", "test")]):
+            for row in np.concatenate([np.load(place / seed_set / f"{split}.npy") for split in ("validation", "test")]):
                 for part in np.split(row, np.flatnonzero(row == bos))[1:]:
                     if len(part) > 20:
                         seen.add(tokenizer.decode(part[1:21].tolist()))
-    assert len(hashes) == 2
+    assert hashes[0] == hashes[1] != hashes[2]
     assert min(map(len, documents.values())) > 50
     shared = documents["search"] & documents["final"]
     assert len(shared) < 0.02 * len(documents["final"]), "but for beginnings that many files share"

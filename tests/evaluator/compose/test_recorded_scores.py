@@ -1,4 +1,4 @@
-"""Scores of the cpu profile as they were recorded; a change of one means another EVALUATOR_VERSION.
+"""Scores of the cpu profile as they were recorded; a change of one means another number of the evaluator.
 
 Training is cut short, to a few batches of which the last is not full. The profile itself is on record too. Rounding differs between processors and versions of torch, and training amplifies it. So the record counts only where it
 was made; `test_training_steps` holds the training to a plain loop everywhere.
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from aira_contract.architectures import parse_architecture
-from aira_evaluator import EVALUATOR_VERSION
+from aira_contract.compatibility import EVALUATORS
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.split_scores import train_and_score
 from aira_evaluator.compose.mad.splits import draw_corpus
@@ -30,10 +30,10 @@ def processor() -> str:
 
 
 def test_scores_are_those_on_record() -> None:
-    here = {"torch": torch.__version__, "processor": processor(), "evaluator_version": EVALUATOR_VERSION}
+    here = {"torch": torch.__version__, "processor": processor(), "evaluator_version": str(EVALUATORS["architecture"])}
     recorded = {name: RECORD[name] for name in here}
     assert here["evaluator_version"] == recorded["evaluator_version"], "record the scores of the new version"
-    assert repr(CPU) == RECORD["profile"], "another profile is another EVALUATOR_VERSION"
+    assert repr(CPU) == RECORD["profile"], "another profile is another number of the evaluator"
     if here != recorded:
         pytest.skip(f"the scores were recorded with {recorded}, this is {here}")
     make_deterministic()

@@ -152,7 +152,10 @@ def test_the_split_of_a_document_depends_on_its_words_alone(texts: list[str], sh
     for text in texts:
         again = digest("  " + text.upper().lower() + "\t") if text.upper().lower() == text.lower() else digest(text)
         assert again == digest(text)
-        assert hidden_part(digest(text), key, 4) in range(4)
+        parts = [(name, split) for name in ("search", "final") for split in ("validation", "test")]
+        assert hidden_part(digest(text), key, parts, sets_are_public=False) in parts
+        sets = {hidden_part(digest(text), other, parts, sets_are_public=True)[0] for other in (key, b"k" * 32, b"")}
+        assert len(sets) == 1, "the seed set a document serves hangs on no key"
         assert is_held_out(digest(text), 0.0) is False
     found = list(distinct(texts, share, Counts()))
     assert len({document.digest for document in found}) == len(found)

@@ -57,7 +57,7 @@ def test_agents_get_public_splits_and_judges_the_same_train_split(folder: Path, 
     assert manifest.source == ("generated" if "ListOps" in folder.name else "synthetic")
 
 
-def test_hidden_seeds_differ_everywhere_and_are_nowhere_agents_look() -> None:
+def test_hidden_seeds_differ_but_within_pairs_and_are_nowhere_agents_look() -> None:
     package = Path(aira_evaluator.__file__).parent
     readable = "".join(path.read_text() for path in package.rglob("*.py"))
     found: list[str] = []
@@ -66,7 +66,7 @@ def test_hidden_seeds_differ_everywhere_and_are_nowhere_agents_look() -> None:
         seeds = re.findall(r"=(0x[0-9A-F]+)", (folder / "evaluate_prepare.py").read_text())
         assert len(seeds) == 6
         found += seeds
-    assert len(set(found)) == 36
+    assert len(set(found)) == 18, "a task and its configurable twin share hidden data"
     assert not any(seed[2:] in readable.upper() or str(int(seed, 16)) in readable for seed in found)
 
 

@@ -104,6 +104,31 @@ def test_the_hidden_seeds_decide_the_hidden_splits_and_nothing_public(tmp_path: 
     assert set(examples(drawn[0])) != set(examples(drawn[2]))
 
 
+@pytest.mark.parametrize("task", ["text", "retrieval"])
+def test_what_one_key_confirms_on_no_search_under_another_has_seen(tmp_path: Path, task: TaskName) -> None:
+    if task == "text":
+        copies = [(f"aclImdb/test/pos/{500 + n}_8.txt", prose(f"testpos{n}") + b" " * n) for n in range(60)]
+        write_archive(tmp_path / imdb.ARCHIVE, [*reviews(120), *copies])
+    else:
+        write_archive(tmp_path / aan.ARCHIVE, release(230))
+    pools = public_pools(task, tmp_path, tmp_path)
+    small = replace(SIZES, validation=20, hidden_validation=50, hidden_test=50)
+    profile = replace(TEXT if task == "text" else RETRIEVAL, sizes=small)
+    keyed = [{name: HiddenSeeds(*(base + offset for offset in range(3))) for name, base in sets.items()}
+             for sets in ({"search": 100, "final": 200}, {"search": 300, "final": 400})]  # fmt: skip
+    one, other = (
+        {place: {frozenset(text.strip() for text in each) for each in examples(made.split)}
+         for place, made in carve_hidden(profile, pools, seeds, sets_are_public=True).items()}
+        for seeds in keyed
+    )  # fmt: skip
+    assert one["final", "test"] != other["final", "test"]
+    for split in ("validation", "test"):
+        for of_final in ("validation", "test"):
+            assert not one["search", split] & other["final", of_final]
+            assert not one["search", split] & one["final", of_final]
+    assert all(place_of for place_of in one.values())
+
+
 def test_pairs_keep_their_official_parts_and_shared_documents_are_counted(tmp_path: Path) -> None:
     lines = b"".join(pair_line(1, prose(f"train{n}"), prose(f"strange{n}")) for n in range(9))
     members = [(name, data + lines if name.endswith("test.tsv") else data) for name, data in release(130)]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from aira_contract.compatibility import EVALUATORS
 from aira_contract.invocation import FAILED, REFUSED
 from aira_contract.reports import RESULT_MARKER
-from aira_evaluator import EVALUATOR_VERSION
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import (
     EvaluateScript,
@@ -28,7 +28,7 @@ class NoModel(Exception):
     """What this family raises where a submission has no score."""
 
 
-SCRIPT = EvaluateScript("Score.", "Accuracy", "submission.csv", NoModel)
+SCRIPT = EvaluateScript("Score.", "Accuracy", "submission.csv", NoModel, kind="csv")
 
 
 def evaluate(script: EvaluateScript, outcome: EvaluationResult | Exception, *arguments: str) -> int:
@@ -64,19 +64,19 @@ def test_a_report_is_written_where_it_is_asked_for_and_nowhere_else(
         "validation": 0.25,
         "test": 0.5,
         "details": {"tasks": 6},
-        "evaluator_version": EVALUATOR_VERSION,
+        "evaluator_version": str(EVALUATORS["csv"]),
         "seed_set": "search",
     }
 
 
 def test_a_reports_entries_stand_in_one_order_whatever_the_family_adds() -> None:
     found = EvaluationResult(0.1, 0.2, "final", {}, canonical="M,mA", more={"flags": ["quadratic"], "remarks": []})
-    assert list(found.report(1.23456)) == [
+    assert list(found.report(2, 1.23456)) == [
         *("schema", "canonical", "validation", "test", "flags", "remarks"),
         *("details", "evaluator_version", "seed_set", "seconds"),
     ]
-    assert found.report(1.23456)["seconds"] == 1.235
-    assert "canonical" not in FOUND.report(0)
+    assert found.report(2, 1.23456)["seconds"] == 1.235
+    assert "canonical" not in FOUND.report(2, 0)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_failure_nobody_foresaw_is_no_refusal() -> None:
     [("{file}", "mine.csv: why"), ("{file}: error", "mine.csv: error: why"), ("model.py", "model.py: why")],
 )
 def test_a_family_says_how_its_refusals_begin(capsys: Captured, form: str, line: str) -> None:
-    script = EvaluateScript("", "Accuracy", "submission.csv", NoModel, form)
+    script = EvaluateScript("", "Accuracy", "submission.csv", NoModel, form, kind="csv")
     assert evaluate(script, NoModel("why"), "--submission-file", "data/mine.csv") == 2
     assert capsys.readouterr().err == line + "\n"
 
@@ -128,7 +128,7 @@ def test_a_number_that_is_none_never_becomes_a_score(capsys: Captured, tmp_path:
 def test_options_of_a_family_reach_it_under_their_flags() -> None:
     sockets = PathOption("--sockets", Path("/sockets"), "a folder")
     programs = PathOption("--programs-file", None, "a file")
-    script = EvaluateScript("", "BPB", "train.py", NoModel, options=(sockets, programs))
+    script = EvaluateScript("", "BPB", "train.py", NoModel, options=(sockets, programs), kind="csv")
     asked: list[EvaluationRequest] = []
 
     def score(request: EvaluationRequest) -> EvaluationResult:

@@ -29,7 +29,13 @@ from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_f
 METRIC = "BPB"
 _SOCKETS = PathOption(SOCKET_VOLUME_OPTION, Path(SOCKET_VOLUME), "folder for the predictors' sockets")
 SCRIPT = EvaluateScript(
-    "Judge a served model.", METRIC, SCRIPT_FILE, PredictorFailed, refused_as="{file}: error", options=(_SOCKETS,)
+    "Judge a served model.",
+    METRIC,
+    SCRIPT_FILE,
+    PredictorFailed,
+    refused_as="{file}: error",
+    options=(_SOCKETS,),
+    kind="script",
 )
 """The submission's file is named in messages and never read."""
 

@@ -38,8 +38,9 @@ from aira_evaluator.autoresearch.prepare.encoding import encode, train_tokenizer
 from aira_evaluator.autoresearch.prepare.script_clock import ScriptClock, read_clock
 from aira_evaluator.autoresearch.prepare.split_assignment import write_hidden
 from aira_evaluator.split_manifest import MANIFEST, DataError
+from aira_evaluator.task_scripts.hidden import keyed_seed
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
-from aira_evaluator.task_scripts.settings import profile_in_force
+from aira_evaluator.task_scripts.settings import hidden_key_in_force, profile_in_force
 from aira_evaluator.text.contained import NearDuplicates
 from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
@@ -85,7 +86,9 @@ def evaluate_prepare(
             _write_scripts(profile, task_folder, public)
             budgets_s = profile.reference_budgets_s if reference_budgets_s is None else reference_budgets_s
             references = train_references(public, budgets_s, on_gpu=profile.trains_on_gpu)
-            write_hidden(profile, corpus, public, mount, hidden_seeds, references.describe)
+            key = hidden_key_in_force()
+            seeds = {name: keyed_seed(key, name, seed) for name, seed in hidden_seeds.items()}
+            write_hidden(profile, corpus, public, mount, seeds, references.describe)
 
     return evaluate_prepare_script("Write the hidden data.", SCRIPT_FILE, write, arguments)
 

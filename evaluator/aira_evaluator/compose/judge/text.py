@@ -17,7 +17,9 @@ from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationRes
 from aira_evaluator.task_scripts.hidden import hidden_folder
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
-SCRIPT = EvaluateScript("Train and score a submitted architecture.", METRIC, ARCHITECTURE_FILE, SubmissionError)
+SCRIPT = EvaluateScript(
+    "Train and score a submitted architecture.", METRIC, ARCHITECTURE_FILE, SubmissionError, kind="architecture"
+)
 
 
 def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:

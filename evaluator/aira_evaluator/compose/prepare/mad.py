@@ -10,7 +10,7 @@ from pathlib import Path
 from aira_contract.files import ARCHITECTURE_FILE
 from aira_evaluator.compose.mad.profiles import PROFILES, MadProfile
 from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, MadManifest, draw_corpus, write_split
-from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder
+from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder, seeds_in_force
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
 from aira_evaluator.task_scripts.settings import profile_in_force
 
@@ -43,7 +43,7 @@ def evaluate_prepare(
     def write(raw: Path, mount: Path) -> None:
         profile = _profile()
         _write_train(mount, profile, primitives)
-        for seed_set, seeds in hidden.items():
+        for seed_set, seeds in seeds_in_force(hidden).items():
             for split, seed in seeds.by_split().items():
                 manifest = MadManifest(profile.name, split, tuple(primitives), seed_set, seeds.training)
                 write_split(hidden_folder(mount, split, seed_set), draw_corpus(profile, split, seed), manifest)

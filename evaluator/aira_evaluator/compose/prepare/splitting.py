@@ -9,7 +9,7 @@ Not covered: paraphrases, and near duplicates inside one split.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.windows import TOKENS, Stream, StreamWriter, read_stream
 from aira_evaluator.split_manifest import DataError
+from aira_evaluator.task_scripts.hidden import seed_set_of
 from aira_evaluator.text.contained import keep_fresh
 from aira_evaluator.text.tokenizer import BytePairTokenizer
 
@@ -83,10 +84,20 @@ def is_held_out(document_digest: bytes, share: float) -> bool:
     return int.from_bytes(document_digest, "big") < int(share * 2.0 ** (8 * DIGEST_BYTES))
 
 
-def hidden_part(document_digest: bytes, key: bytes, parts: int) -> int:
-    """Return which of the hidden splits a held-out document serves; the key is not."""
+def hidden_part(document_digest: bytes, key: bytes, parts: Sequence[Part], *, sets_are_public: bool) -> Part:
+    """Return which of the hidden splits a held-out document serves; the key is not public.
+
+    Args:
+        document_digest: of the document.
+        key: decides.
+        parts: the hidden splits.
+        sets_are_public: the key decides within the seed set that the document serves under every key; else among all.
+    """
     keyed = hashlib.blake2b(document_digest, key=key, digest_size=DIGEST_BYTES).digest()
-    return int.from_bytes(keyed, "big") % parts
+    if sets_are_public:
+        own = seed_set_of(document_digest, list(dict.fromkeys(seed_set for seed_set, _ in parts)))
+        parts = [part for part in parts if part[0] == own]
+    return parts[int.from_bytes(keyed, "big") % len(parts)]
 
 
 def distinct(texts: Iterable[str], share: float, counts: Counts) -> Iterator[_Document]:
@@ -144,6 +155,8 @@ def write_hidden(
     train: Path,
     folders: Mapping[Part, Path],
     key: bytes,
+    *,
+    sets_are_public: bool = False,
 ) -> dict[Part, WrittenStream]:
     """Write the streams of all hidden splits.
 
@@ -154,12 +167,17 @@ def write_hidden(
         train: the train split's stream, from which hidden documents must differ.
         folders: where each hidden split goes; they exist.
         key: decides which document serves which split.
+        sets_are_public: it decides within seed sets alone (`hidden_part`).
 
     Raises:
         DataError: too few documents are left for a split.
     """
     wanted = profile.hidden_windows * profile.length + 1
-    held_out = _collect(documents, tokenizer, profile, list(folders), key, SPARE * wanted)
+
+    def part_of(document_digest: bytes) -> Part:
+        return hidden_part(document_digest, key, list(folders), sets_are_public=sets_are_public)
+
+    held_out = _collect(documents, tokenizer, profile, list(folders), part_of, SPARE * wanted)
     kept = keep_fresh(
         {part: found.documents for part, found in held_out.items()},
         split_documents(read_stream(train), tokenizer.get_bos_token_id()),
@@ -182,7 +200,7 @@ def _collect(
     tokenizer: BytePairTokenizer,
     profile: TextProfile,
     parts: list[Part],
-    key: bytes,
+    part_of: Callable[[bytes], Part],
     enough: float,
 ) -> dict[Part, HeldOut]:
     """Held-out documents of every part, until each has `enough` tokens or the corpus ends."""
@@ -191,7 +209,7 @@ def _collect(
     while chunk := list(islice(held, _ENCODED_AT_ONCE)):
         encoded = _encoded((document.text for document in chunk), tokenizer)
         for document, tokens in zip(chunk, encoded, strict=True):
-            found[parts[hidden_part(document.digest, key, len(parts))]].add(tokens[1:])
+            found[part_of(document.digest)].add(tokens[1:])
         if all(part.tokens >= enough for part in found.values()):
             break
     return found

@@ -23,9 +23,9 @@ from aira_evaluator.compose.prepare.splitting import (
 from aira_evaluator.compose.text.profiles import PROFILES
 from aira_evaluator.compose.text.windows import TOKENS, TextManifest, write_text_manifest
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder
+from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder, seeds_in_force
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
-from aira_evaluator.task_scripts.settings import profile_in_force, source_in_force
+from aira_evaluator.task_scripts.settings import hidden_key_in_force, profile_in_force, source_in_force
 from aira_evaluator.text.tokenizer import BytePairTokenizer
 
 __all__ = ["HiddenSeeds", "evaluate_prepare", "prepare"]
@@ -54,7 +54,7 @@ def evaluate_prepare(
     def write(raw: Path, mount: Path) -> None:
         preparation = _Preparation(CORPORA[corpus], primitives, raw)
         tokenizer = preparation.write_train(mount)
-        preparation.write_hidden(mount, tokenizer, hidden)
+        preparation.write_hidden(mount, tokenizer, seeds_in_force(hidden))
 
     return evaluate_prepare_script("Write the hidden splits.", ARCHITECTURE_FILE, write, arguments)
 
@@ -89,7 +89,13 @@ class _Preparation:
                 folders[seed_set, split] = hidden_folder(mount, split, seed_set)
                 folders[seed_set, split].mkdir(parents=True, exist_ok=True)
         written = write_hidden(
-            self._documents, tokenizer, self._profile, mount / "train" / TOKENS, folders, _key(hidden)
+            self._documents,
+            tokenizer,
+            self._profile,
+            mount / "train" / TOKENS,
+            folders,
+            _key(hidden),
+            sets_are_public=hidden_key_in_force() is not None,
         )
         for (seed_set, name), found in written.items():
             counts = {"near_duplicates": found.near_duplicates}

@@ -23,7 +23,13 @@ from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_f
 
 _PROGRAMS = PathOption(PROGRAMS_OPTION, None, "compiled programs, read if there and left")
 SCRIPT = EvaluateScript(
-    "Train and score a traced model.py.", METRIC, GRAPHS_FILE, RefusedError, MODULE_FILE, options=(_PROGRAMS,)
+    "Train and score a traced model.py.",
+    METRIC,
+    GRAPHS_FILE,
+    RefusedError,
+    MODULE_FILE,
+    options=(_PROGRAMS,),
+    kind="module",
 )
 _FAULTS_OF_GRAPHS = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED")
 """XLA's words for what no other device would do either."""

@@ -137,11 +137,15 @@ def carve_public(profile: LraProfile, pool: LabelledSplit, empty: int = 0) -> di
     }
 
 
-def carve_hidden(profile: LraProfile, pools: Pools, hidden: Mapping[str, HiddenSeeds]) -> HiddenSplits:
+def carve_hidden(
+    profile: LraProfile, pools: Pools, hidden: Mapping[str, HiddenSeeds], *, sets_are_public: bool = False
+) -> HiddenSplits:
     """Share the hidden pools out among the splits of all seed sets, without what the public pool holds.
 
     Text has one hidden pool for validation and test, Retrieval one for either. Of near duplicates in the pools one
-    stays. A pool too small for the sizes of the profile is shared in proportion to them.
+    stays. A pool too small for the sizes of the profile is shared in proportion to them. With `sets_are_public` an
+    example serves the same seed set whatever the seeds are, and they decide within the set: then what one key confirms
+    on, no search under another has seen.
 
     Raises:
         DataError: a split would be left with too few examples.
@@ -159,11 +163,24 @@ def carve_hidden(profile: LraProfile, pools: Pools, hidden: Mapping[str, HiddenS
         order = order[~np.isin(keys[order], taken)]
         taken = np.union1d(taken, keys[order])
         counts = {"near_duplicates_in_the_pool": len(pool) - len(order), "empty_in_the_pool": pools.empty.get(part, 0)}
-        for place, chosen in _share_out(order, _wanted(profile, part, hidden), part).items():
+        shares = _dealt(order, keys, tuple(hidden)) if sets_are_public else [(order, tuple(hidden))]
+        chosen_of = [_share_out(own, _wanted(profile, part, seed_sets), part) for own, seed_sets in shares]
+        for place, chosen in (item for share in chosen_of for item in share.items()):
             known = np.isin(pool_classes[chosen], train_documents).sum(axis=1)
             shared = {f"with_{n}_documents_of_train": int((known == n).sum()) for n in range(1, pool.rows.shape[1] + 1)}
             made[place] = Counted(take(pool, chosen), counts | shared)
     return made
+
+
+def _dealt(
+    order: NDArray[np.intp], keys: NDArray[np.int64], seed_sets: tuple[str, ...]
+) -> list[tuple[NDArray[np.intp], tuple[str, ...]]]:
+    """The examples of each seed set, in their order. What decides is the place of an example's class of near duplicates
+    among all, so it is the same whichever of them stays.
+    """
+    ranks = np.unique(keys[order], return_inverse=True)[1]
+    dealt = np.random.default_rng(PUBLIC_ORDER_SEED).permutation(len(order))[ranks] % len(seed_sets)
+    return [(order[dealt == index], (seed_set,)) for index, seed_set in enumerate(seed_sets)]
 
 
 def _wanted(profile: LraProfile, part: str, seed_sets: Iterable[str]) -> dict[tuple[str, str], int]:

@@ -25,9 +25,9 @@ from aira_evaluator.lra.prepare.build import (
     public_pools,
     synthetic_pool,
 )
-from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder
+from aira_evaluator.task_scripts.hidden import HiddenSeeds, hidden_folder, seeds_in_force
 from aira_evaluator.task_scripts.preparing import evaluate_prepare_script, prepare_script
-from aira_evaluator.task_scripts.settings import profile_in_force, source_in_force
+from aira_evaluator.task_scripts.settings import hidden_key_in_force, profile_in_force, source_in_force
 
 _SYNTHETIC_TRAIN_EXAMPLES = 25_000
 """Where a profile takes all the public train data there is."""
@@ -60,12 +60,13 @@ def evaluate_prepare(
 
     def write(raw: Path, mount: Path) -> None:
         profile, source = _settings(task)
-        public, made = _make(profile, source, raw, mount, hidden)
+        seeds = seeds_in_force(hidden)
+        public, made = _make(profile, source, raw, mount, seeds)
         train = SplitManifest(profile.name, task, "train", source, configurable, counts=public["train"].counts)
         _write(mount / "train", public["train"], train)
         for (seed_set, split), part in made.items():
             manifest = SplitManifest(
-                profile.name, task, split, source, configurable, seed_set, hidden[seed_set].training, part.counts
+                profile.name, task, split, source, configurable, seed_set, seeds[seed_set].training, part.counts
             )
             _write(hidden_folder(mount, split, seed_set), part, manifest)
 
@@ -84,7 +85,8 @@ def _make(
         return _synthetic(profile, scratch, hidden or {})
     pools = public_pools(profile.task, raw, scratch)
     public = carve_public(profile, pools.public, pools.empty.get("train", 0))
-    return public, carve_hidden(profile, pools, hidden) if hidden else {}
+    keyed = hidden_key_in_force() is not None
+    return public, carve_hidden(profile, pools, hidden, sets_are_public=keyed) if hidden else {}
 
 
 def _synthetic(

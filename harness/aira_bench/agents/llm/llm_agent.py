@@ -22,7 +22,7 @@ from aira_bench.agents.llm.spending import Budgets, spoken_rest
 from aira_bench.agents.llm.tried import what_was_tried
 from aira_bench.deadline import Deadline
 from aira_bench.errors import BudgetExceeded, ModelError, RunStateError
-from aira_bench.excerpts import EARLIER_ANSWER_CHARS, PLAN_CHARS
+from aira_bench.excerpts import EARLIER_ANSWER_CHARS, NAME_CHARS, PLAN_CHARS
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Model
 from aira_bench.llm.recording import read_exchanges
 from aira_bench.llm.schemas import find_object
@@ -204,7 +204,9 @@ def _for_a_call(hours: Deadline) -> float:
 def use_of(completion: Completion) -> ModelUse:
     """Return the calls, tokens and dollars of one answered call, for the step's node."""
     usage = completion.usage
-    return ModelUse(1, usage.input_tokens, usage.output_tokens, completion.cost_usd)
+    # A refusal may carry the name that was asked for: nobody answered.
+    answered = () if completion.finish_reason in _REFUSALS else (completion.model_id[:NAME_CHARS],)
+    return ModelUse(1, usage.input_tokens, usage.output_tokens, completion.cost_usd, answered)
 
 
 def _read_answer(text: str, base: str | None) -> Proposal:

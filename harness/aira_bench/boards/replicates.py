@@ -1,0 +1,176 @@
+"""What one seed of one run comes to, and what several come to together: every replicate counts, each seed weighs once.
+
+A *replicate* is one run of one seed. Of several of one seed none takes another's place: a mean is over seeds of the
+mean over a seed's replicates, its deviation that of seeds. So running a seed again moves its own value towards its
+expectation, and a lucky seed that is run a hundred times pulls no row towards it.
+
+Not covered: which replicates enter which figure (`aira_bench.boards.rows`), and intervals.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.node import ModelUse
+from aira_bench.record.normalized import CORRECTED, PUBLISHED, normalized
+from aira_bench.record.run_record import SeedRecord
+from aira_bench.record.scores import TrustedScore
+from aira_contract.flags import ABOVE_PUBLISHED_BEST
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One seed of one run, ended or not."""
+
+    seed: int
+    created: str
+    ended: bool
+    steps: int
+    valid_steps: int
+    infra_errors: int
+    """Steps that infrastructure left without a result: in no rate, whether or not their code had run."""
+    retries: int
+    """What was tried again: phases after infrastructure failed, and steps after a stop or a crash."""
+    wall_s: float
+    submitted: int | None
+    validation: float | None
+    test: float | None
+    best_test: float | None
+    """The best test score of any step that may be ranked: what the search met, but did not necessarily choose."""
+    confirmed: float | None
+    """Test score of the submitted node on the seed set `final`, if the run was confirmed."""
+    claimed: float | None
+    claimed_less_trusted: float | None
+    """Against the trusted validation score, which is of other data than the claim."""
+    flagged: bool
+    """The judge's checks noticed something about the submitted node."""
+    unranked: tuple[str, ...]
+    """Why the submitted node is not ranked, found by the search's judge or by a confirmation; empty if it is."""
+    awaits_confirm: bool
+    """The submitted node's score is better than was published, and no confirmation has run its controls yet."""
+    validation_standard_error: float | None
+    test_standard_error: float | None
+    confirmed_standard_error: float | None
+    normalized: float | None
+    """Of the submitted node's test score; 0 for an ended seed without one; None where the task has no anchors, and on
+    synthetic data, which no published figure is about."""
+    normalized_corrected: float | None
+    model_use: ModelUse
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation (n - 1) of what `count` seeds gave."""
+
+    mean: float
+    deviation: float | None
+    count: int
+    standard_error: float | None = None
+    """Of the mean, where every value is an estimate that states its own; it holds nothing of the luck of training."""
+
+
+def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
+    """Return what a seed's record comes to."""
+    nodes, scores, ended = {node.step: node for node in record.nodes}, record.scores, record.ended
+    chosen = ended.submitted if ended else None
+    score = scores.get(chosen) if chosen is not None else None
+    confirmed = record.confirmed.get(chosen) if chosen is not None else None
+    claimed = nodes[chosen].claimed if chosen is not None else None
+    trusted = score.validation if score else None
+    unranked = tuple(dict.fromkeys(name for found in (score, confirmed) if found for name in found.unranked))
+    awaits = confirmed is None and score is not None and ABOVE_PUBLISHED_BEST in score.flags
+    out = {chosen} if unranked else set()
+    if confirmed is None:
+        out |= {step for step, found in scores.items() if ABOVE_PUBLISHED_BEST in found.flags}
+    ranked = {step: found for step, found in scores.items() if step not in out and not found.unranked}
+    pick = min if manifest.lower_is_better else max
+    return SeedResult(
+        seed=record.seed,
+        created=manifest.created,
+        ended=ended is not None,
+        steps=len(nodes),
+        valid_steps=sum(node.is_valid for node in nodes.values()),
+        infra_errors=sum(node.is_lost for node in nodes.values()),
+        retries=sum(node.attempts - 1 for node in nodes.values()) + record.restarts,
+        wall_s=sum(node.timings.total_s for node in nodes.values()),
+        submitted=chosen,
+        validation=trusted,
+        test=score.test if score else None,
+        best_test=pick((found.test for found in ranked.values()), default=None),
+        confirmed=confirmed.test if confirmed else None,
+        claimed=claimed,
+        claimed_less_trusted=claimed - trusted if claimed is not None and trusted is not None else None,
+        flagged=bool(score and score.flags),
+        unranked=unranked,
+        awaits_confirm=awaits,
+        validation_standard_error=score.validation_standard_error if score else None,
+        test_standard_error=score.test_standard_error if score else None,
+        confirmed_standard_error=confirmed.test_standard_error if confirmed else None,
+        normalized=None if awaits else _normalized(None if unranked else score, manifest, PUBLISHED),
+        normalized_corrected=None if awaits else _normalized(None if unranked else score, manifest, CORRECTED),
+        model_use=sum((node.model_use for node in nodes.values()), ModelUse()),
+        run_id=manifest.run_id,
+    )
+
+
+def _normalized(score: TrustedScore | None, manifest: Manifest, label: str) -> float | None:
+    if manifest.anchors is None or manifest.synthetic:
+        return None
+    return normalized(score.test if score else None, manifest.anchors, label)
+
+
+def over_seeds(
+    replicates: Iterable[SeedResult],
+    value: Callable[[SeedResult], float | None],
+    standard_error: Callable[[SeedResult], float | None] = lambda each: None,
+) -> Spread | None:
+    """Return mean and sample standard deviation over seeds of what their replicates come to on average.
+
+    Args:
+        replicates: those that count.
+        value: of one of them; None where it has none.
+        standard_error: of that value. The questions behind different scores are drawn independently, so the squares of
+            a seed's errors add up like those of seeds.
+    """
+    found = list(replicates)
+    values = by_seed(found, value)
+    errors = by_seed([each for each in found if value(each) is not None], standard_error)
+    return spread(
+        (statistics.fmean(values[seed]) for seed in values),
+        (
+            math.hypot(*errors[seed]) / len(values[seed]) if len(errors.get(seed, ())) == len(values[seed]) else None
+            for seed in values
+        ),
+    )
+
+
+def by_seed(replicates: Iterable[SeedResult], value: Callable[[SeedResult], float | None]) -> dict[int, list[float]]:
+    """The known values of each seed that has any."""
+    found: dict[int, list[float]] = {}
+    for each in replicates:
+        if (known := value(each)) is not None:
+            found.setdefault(each.seed, []).append(known)
+    return found
+
+
+def spread(values: Iterable[float | None], standard_errors: Iterable[float | None] = ()) -> Spread | None:
+    """Return mean and sample standard deviation of the known values; None without any.
+
+    `standard_errors` are the values' own, in the same order. The questions behind different seeds' scores are drawn
+    independently, so their squares add up.
+    """
+    pairs = [(value, error) for value, error in zip_longest(values, standard_errors) if value is not None]
+    if not pairs:
+        return None
+    known = [value for value, _ in pairs]
+    errors = [error for _, error in pairs if error is not None]
+    return Spread(
+        statistics.fmean(known),
+        statistics.stdev(known) if len(known) > 1 else None,
+        len(known),
+        math.hypot(*errors) / len(known) if len(errors) == len(known) else None,
+    )

@@ -1,0 +1,195 @@
+"""What makes two runs the same experiment: everything recorded that may change the distribution of results.
+
+Every field of a manifest, of its plan and of an agent card is decided here, once. `section`: a score depends on it, so
+it tells tables apart (`aira_bench.record.conditions`). `row`: how something was searched depends on it, so it tells
+rows of a table apart. `free`: neither, for the reason that stands behind it. A field that is in no table here fails a
+test, so that nobody can add one without deciding.
+
+Not covered: who signed a run, and what separated its containers, which tell rows apart too (`aira_bench.boards`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.run_record import RunRecord
+
+Decided = Literal["section", "row", "free"]
+
+PLAN_FIELDS: Mapping[str, tuple[Decided, str]] = {
+    "name": ("free", "what its user calls it"),
+    "agent": ("row", "who searches"),
+    "task": ("free", "a name or a path; the manifest has the task's own name and hash"),
+    "profile": ("section", "sizes of data and models"),
+    "scaffold": ("row", "what decides the next step"),
+    "fitness": ("row", "what a search climbs"),
+    "seeds": ("free", "replicates of one experiment; where a cap is shared, it says among how many"),
+    "steps": ("row", "budget"),
+    "hours": ("row", "budget"),
+    "step_timeout_s": ("row", "what is too slow is no result"),
+    "evaluation_timeout_s": ("row", "what is too slow is no result"),
+    "concurrency": ("row", "only where steps share cores; else what a step had is in `cores`, which its nodes record"),
+    "seed_set": ("section", "which hidden data"),
+    "score_cache": ("row", "without it the same submission may be scored twice, with other luck"),
+    "source": ("free", "a path; the manifest has the files' hashes"),
+    "memory": ("row", "what prompts tell"),
+    "cores": ("free", "a wish; what a step had is in `cores`, which its nodes record"),
+    "gpus": ("free", "which devices; a step has one, whole, of the class that the section names"),
+    "gpus_per_seed": ("free", "one either way"),
+    "exclusive": ("row", "what else heats a device, or fills its memory, while a model thinks"),
+    "evaluator": ("section", "by the extension's hash"),
+    "provider": ("row", "who serves the model"),
+    "max_cost_usd": ("row", "ends seeds early"),
+    "max_tokens": ("row", "ends seeds early"),
+    "seed_max_cost_usd": ("row", "ends seeds early"),
+    "seed_max_tokens": ("row", "ends seeds early"),
+    "hidden_key": ("section", "which hidden data"),
+}
+MANIFEST_FIELDS: Mapping[str, tuple[Decided, str]] = {
+    "schema_version": ("free", "how it is written down"),
+    "run_id": ("free", "which run"),
+    "created": ("free", "when"),
+    "aira_bench": ("free", "`compatibility` says whether versions compare"),
+    "plan": ("row", "field by field, above"),
+    "task_name": ("section", "what is asked"),
+    "task_title": ("section", "what is asked"),
+    "metric": ("section", "what is measured"),
+    "lower_is_better": ("section", "what is measured"),
+    "anchors": ("section", "what normalized scores are measured against"),
+    "task_sha256": ("section", "unless `compatibility` stands for it"),
+    "data": ("section", "unless `compatibility` stands for what was made of the public files"),
+    "images": ("section", "unless `compatibility` stands for them"),
+    "packages": ("row", "those that a searcher computes with; `compatibility` stands for the rest"),
+    "python": ("free", "`compatibility` says whether versions compare"),
+    "host": ("free", "a name; the section has the class"),
+    "hardware": ("free", "figures of one machine; the section has the class"),
+    "hardware_class": ("section", "what a time is worth"),
+    "source_revision": ("free", "`compatibility` says whether versions compare"),
+    "agent_file_sha256": ("row", "who searches"),
+    "prompts": ("row", "what is asked of a model"),
+    "card": ("row", "field by field, below"),
+    "extensions": ("row", "code of others, by hash; that of task and evaluator tells sections apart"),
+    "isolation": ("free", "walls; a run without one of them does not begin"),
+    "isolation_of": ("row", "what containers could tell each other"),
+    "compatibility": ("section", "what was declared; its `search` tells rows apart"),
+    "pair": ("free", "what it is shown beside"),
+    "limits": ("row", "what a step may use"),
+    "description_sha256": ("row", "what agents are told"),
+}
+CARD_FIELDS: Mapping[str, tuple[Decided, str]] = {
+    "name": ("free", "what its owner calls it; rows have the agent's name"),
+    "title": ("free", "for people"),
+    "provider": ("row", "who serves the model"),
+    "model": ("row", "who answers"),
+    "key_variable": ("free", "where a key is"),
+    "base_url": ("row", "who serves the model"),
+    "base_url_variable": ("free", "where an address is"),
+    "context_tokens": ("row", "what fits into a prompt"),
+    "max_output_tokens": ("row", "what fits into an answer"),
+    "source": ("free", "where limits come from"),
+    "sampling": ("row", "how tokens are drawn"),
+    "reasoning": ("row", "how long it thinks"),
+    "prices": ("row", "only under a cap in dollars, which they make wide or narrow"),
+}
+_COMPUTED_WITH: Mapping[str, tuple[str, ...]] = {"bayes": ("botorch", "gpytorch", "torch")}
+"""Packages of the host that decide what a searcher proposes."""
+_HASH_CHARS = 12
+_CAPS = ("max_cost_usd", "max_tokens")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells an experiment from others of its section: names and values in words, in the order they are shown."""
+
+    planned: tuple[tuple[str, str], ...]
+    """By the manifest, which is known of runs whose folders are gone too."""
+    found: tuple[tuple[str, str], ...] = ()
+    """By what the run recorded on its way: who answered, what a step had of the machine, what changed."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """All facts, planned and found, by name."""
+        return dict((*self.planned, *self.found))
+
+
+NO_IDENTITY = Identity(())
+
+
+def planned_identity(manifest: Manifest) -> Identity:
+    """Return what a manifest alone says of the experiment."""
+    return Identity(tuple((name, value) for name, value in _planned(manifest)))
+
+
+def identity_of(run: RunRecord) -> Identity:
+    """Return what a run is a run of."""
+    return Identity(planned_identity(run.manifest).planned, tuple(_found(run)))
+
+
+def _planned(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    plan = manifest.plan
+    yield "fitness", plan.fitness
+    yield "steps", str(plan.steps)
+    yield "hours", f"{plan.hours:g}"
+    yield "memory", plan.memory
+    yield "step timeout", f"{plan.step_timeout_s:g} s"
+    yield "evaluation timeout", f"{plan.evaluation_timeout_s:g} s"
+    yield "score cache", "on" if plan.score_cache else "off"
+    for name in (*_CAPS, *(f"seed_{cap}" for cap in _CAPS)):
+        if (cap := getattr(plan, name)) is not None:
+            shared = f" among {len(plan.seeds)} seeds" if name in _CAPS else ""
+            yield name.replace("_", " "), f"{cap:g}{shared}"
+    if manifest.agent_file_sha256 is not None:
+        yield "agent file", manifest.agent_file_sha256[:_HASH_CHARS]
+    if (provider := manifest.extensions.get("provider")) is not None:
+        yield "provider", f"{provider.name} {provider.sha256[:_HASH_CHARS]}"
+    yield from _of_card(manifest)
+    yield from ((f"prompt {name}", digest[:_HASH_CHARS]) for name, digest in sorted(manifest.prompts.items()))
+    if manifest.description_sha256 is not None:
+        yield "description", manifest.description_sha256[:_HASH_CHARS]
+    yield from ((name.replace("_", " "), f"{limit:g}") for name, limit in sorted(manifest.limits.items()))
+    for package in _COMPUTED_WITH.get(plan.agent, ()):
+        if package in manifest.packages:
+            yield package, manifest.packages[package]
+    if plan.exclusive:
+        yield "devices", "kept"
+    if (sharing := _steps_a_core(manifest)) > 1:
+        yield "steps a core", f"{sharing:g}"
+    if manifest.compatibility is not None:
+        yield "search version", str(manifest.compatibility.search)
+
+
+def _steps_a_core(manifest: Manifest) -> float:
+    """How many steps at a time share a core; below 1 where each has cores of its own, 0 where nobody knows."""
+    wish, usable = manifest.plan.cores, manifest.hardware.get("cores")
+    cores = len(wish) if isinstance(wish, tuple) else wish or (usable if isinstance(usable, int) else 0)
+    return manifest.plan.concurrency / cores if cores > 0 else 0.0
+
+
+def _of_card(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    plan, card = manifest.plan, manifest.card or {}
+    capped = plan.max_cost_usd is not None or plan.seed_max_cost_usd is not None
+    for name, value in sorted(card.items()):
+        decided = CARD_FIELDS.get(name, ("row", "of a version to come"))[0]
+        if value is None or decided == "free" or (name == "prices" and not capped):
+            continue
+        parts = value.items() if isinstance(value, Mapping) else [("", value)]
+        for part, inner in parts:
+            if inner is not None:
+                said = inner if isinstance(inner, str) else json.dumps(inner, sort_keys=True)
+                yield f"{name} {part}".strip().replace("_", " "), said
+
+
+def _found(run: RunRecord) -> Iterator[tuple[str, str]]:
+    nodes = [node for seed in run.seeds for node in seed.nodes]
+    models = sorted({model for node in nodes for model in node.model_use.models})
+    if models:
+        yield "answered by", " and ".join(models)
+    cores = sorted({node.cores for node in nodes if node.cores is not None})
+    if cores:
+        yield "cores a step", " or ".join(map(str, cores))
+    changed = sorted({f"{each.what}: {each.then} then, {each.now} now" for accepted in run.accepted
+                      for each in accepted.differences})  # fmt: skip
+    if changed:
+        yield "changed", "; ".join(changed)
