@@ -31,7 +31,9 @@ def solve(call: Call) -> Done:
 
 
 def probe(call: Call) -> Done:
-    """The witness reports; what ignores signals is killed at its deadline."""
+    """The witness reports, a device has cleared its memory; what ignores signals is killed at its deadline."""
+    if "device.json" in call.command:
+        return Done({"device.json": json.dumps({"taken_mib": 100, "total_mib": 100, "pages": 0}).encode()})
     if "witness.py" in call.files:
         return Done({"witness.json": json.dumps(facts()).encode()})
     return Done(ended="timeout")

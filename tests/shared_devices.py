@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from aira_bench import __main__, hardware
+from aira_bench.gpus import Gpus
 from aira_bench.hardware import Hardware
 from aira_bench.paths import host_paths
 from aira_bench.runs import connect, host
@@ -30,6 +31,7 @@ from played_host import ProbedSandbox, played_host, played_sandbox, probe
 from played_host import prepare as prepare_plainly
 
 CORES, GPUS = tuple(range(16)), tuple(h100(number) for number in range(8))
+HARDWARE = Hardware("test", 16, 1024, GPUS, Gpus("seen", GPUS, every=tuple(gpu.uuid for gpu in GPUS)))
 _numbers = itertools.count()
 
 
@@ -64,13 +66,6 @@ def prepare(call: Call) -> Done:
     return prepare_plainly(call)
 
 
-def probed(call: Call) -> Done:
-    """What a device that clears its memory tells the probe; else as everywhere."""
-    if "device.json" in call.command:
-        return Done({"device.json": json.dumps({"taken_mib": 100, "total_mib": 100, "pages": 0}).encode()})
-    return probe(call)
-
-
 def judge(call: Call) -> Done:
     """Whatever was trained scores alike."""
     report = {"schema": 1, "canonical": None, "validation": 1.0, "test": 1.0, "evaluator_version": "1",
@@ -84,7 +79,7 @@ def machine() -> ProbedSandbox:
     training_s = float(os.environ.get("AIRA_PLAYED_TRAINING_S", "0.3"))
     return played_sandbox(
         prepare=noted(prepare),
-        probe=noted(probed),
+        probe=noted(probe),
         agent=noted(lambda call: Done({"train.py": b"# %d" % next(_numbers)})),
         fit=noted(lambda call: Done({HANDOVER_FILE: b"model", TRAINING_BEGAN_FILE: b""}), training_s),
         predict=noted(lambda call: Done()),
@@ -97,13 +92,15 @@ def connect_host(
     runtime: str | None = None,
     note: Callable[[str], None] = lambda text: None,
     transfer: Callable[[Transfer], None] = lambda transfer: None,
+    found: Hardware | None = None,
 ) -> Host:
     """A machine with eight GPUs and sixteen cores, whose containers are functions of this process."""
-    found = played_host(Path(), machine())
-    return replace(found, paths=host_paths(runs), transfer=transfer, hardware=Hardware("test", 16, 1024, GPUS))
+    played = played_host(Path(), machine())
+    return replace(played, paths=host_paths(runs), transfer=transfer, hardware=HARDWARE)
 
 
 if __name__ == "__main__":
+    hardware.this_machine = lambda **_: HARDWARE
     host.usable_cores = hardware.usable_cores = lambda: CORES
     connect.connect_host = connect_host
     __main__.main()

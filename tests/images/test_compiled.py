@@ -239,3 +239,37 @@ def test_a_stream_that_nobody_reads_to_its_end_leaves_no_thread(tmp_path: Path) 
     next(stream)
     stream.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("toolkit", ["13", "12 with Debian's nvcc", "12", "none", "came with the base"])
+def test_a_toolkit_is_put_together_from_wheels(tmp_path: Path, toolkit: str) -> None:
+    """nvcc, headers and libraries under one folder, and libraries by the names that linkers look for."""
+    wheels, cuda, bin_folder = tmp_path / "nvidia", tmp_path / "cuda", tmp_path / "usr-bin"
+    bin_folder.mkdir()
+    if toolkit == "13":
+        parts = {"cu13/bin/nvcc": 0o755, "cu13/include/cuda.h": 0o644, "cu13/lib/libcudart.so.13": 0o644}
+    else:
+        parts = {"cuda_nvcc/bin/ptxas": 0o755, "cuda_nvcc/nvvm/libdevice/libdevice.10.bc": 0o644,
+                 "cuda_runtime/include/cuda.h": 0o644, "cuda_runtime/lib/libcudart.so.12": 0o644}  # fmt: skip
+    for name, mode in parts.items() if toolkit != "none" else ():
+        path = wheels / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        path.chmod(mode)
+    if "Debian" in toolkit:
+        (bin_folder / "nvcc").touch(0o755)
+    if toolkit == "came with the base":
+        cuda.mkdir()
+    text = (IMAGES / "cuda_home.sh").read_text()
+    for there, here in {
+        "/opt/aira/lib/python3.11/site-packages/nvidia": wheels, "/usr/local/cuda": cuda, "/usr/bin/": f"{bin_folder}/",
+    }.items():  # fmt: skip
+        assert there in text
+        text = text.replace(there, str(here))
+    subprocess.run(["sh", "-c", text], check=True)
+    if toolkit in {"none", "came with the base"}:
+        assert not list(cuda.glob("*"))
+        return
+    assert (cuda / "include" / "cuda.h").is_file()
+    assert (cuda / "lib64" / "libcudart.so").is_file()
+    assert (cuda / "bin" / "nvcc").exists() == (toolkit != "12")

@@ -23,6 +23,12 @@ GPU = {"name": "NVIDIA H100 80GB HBM3", "uuid": "GPU-1", "memory_mib": 81559}
         ({"concurrency": 1, "profile": "paper"}, {"cores": 8, "gpus": [GPU, GPU]}, 8, "NVIDIA H100 80GB HBM3"),
         ({"concurrency": 1, "profile": "cpu"}, {"cores": 8, "gpus": [GPU]}, 8, ""),
         ({"concurrency": 1}, {}, 0, ""),
+        (
+            {"concurrency": 1, "profile": "paper"},
+            {"cores": 96, "gpus": [GPU, GPU], "cores_a_step": 12},
+            12,
+            "NVIDIA H100 80GB HBM3",
+        ),
     ],
 )
 def test_a_step_has_its_share_of_the_machine_that_began_the_run(

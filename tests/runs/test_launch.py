@@ -348,3 +348,11 @@ def test_submissions_are_confirmed_in_all_slots_at_once(tmp_path: Path) -> None:
     sandbox.responders = {"judge": judge}
     assert confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None) == []
     assert [len(seed.confirmed) for seed in record_of(host, folder).seeds] == [1, 1]
+
+
+def test_the_cores_of_a_step_are_recorded_and_are_those_it_has(tmp_path: Path) -> None:
+    """They follow from all GPUs of the machine, of which the record of a run names its own alone."""
+    host = played_host(tmp_path, played_sandbox())
+    record = record_of(host, run(host, request()))
+    told = record.manifest.hardware["cores_a_step"]
+    assert {node.cores for node in record.seeds[0].nodes} == {told}

@@ -24,7 +24,7 @@ def answer(request):
     time.sleep(0.1)
     return "A try.\\n```python\\nprint(%r)\\n```" % request.digest()
 """
-RUN = ["run", "--agent", "script:agent.py", "--task", "autoresearch", "--profile", "paper", "--source", "raw",
+RUN = ["run", "--agent", "script:agent.py", "--task", "autoresearch", "--profile", "paper", "--source", "raw", "--yes",
        "--concurrency", "8"]  # fmt: skip
 SHARDS = (*range(10), 6540, 6541, 6542)
 
@@ -79,9 +79,9 @@ def test_two_runs_of_ten_seeds_share_eight_gpus_and_one_is_killed_and_resumed(pl
     while sum(line["pid"] == one.pid and line["role"] == "fit" for line in lines_of(place)) < 8:
         assert one.poll() is None
         time.sleep(0.05)
+    killed_s = time.monotonic()  # before its death is known, the other run may have what it had
     one.kill()
     one.wait()
-    killed_s = time.monotonic()
     resumed = begun(place, "resume", "one", "--trust-agent")
     assert (resumed.wait(120), two.wait(120)) == (0, 0), (place / "said").read_text()
     for name in ("one", "two"):

@@ -84,16 +84,13 @@ def pull_images(
         named = f"{remote.rpartition(':')[0]}@{digest}" if digest else remote
         note(f"fetching {named}")
         engine.pull(named, lambda line: None)
-        found = engine.digest(named, remote.rpartition(":")[0])
-        if (first := pin(tag, found)) != found:
+        try:
+            found = engine.digest(named, remote.rpartition(":")[0])
+            _require_first_seen(tag, found, registry)
+            _require_labels(recipe, tag, engine.image_labels(named))
+            engine.tag_image(named, tag)
+        finally:  # by its name in the registry nobody asks for it
             engine.remove_image(named)
-            raise PrerequisiteError(
-                f"{tag} in {registry} is {found}, but was {first} when this machine first fetched it.",
-                hint="ask who pushed it; AIRA_HOME/images.json holds what was seen first",
-            )
-        _require_labels(recipe, tag, engine.image_labels(named))
-        engine.tag_image(named, tag)
-        engine.remove_image(named)
         fetched.append(Sent(tag, found))
     return fetched
 
@@ -159,6 +156,14 @@ def _require_built(recipe: Flavour, engine: DockerEngine) -> None:
     if missing := [tag for tag in transported(recipe) if not engine.image_exists(tag)]:
         raise PrerequisiteError(
             f"Not built here: {', '.join(missing)}.", hint=f"aira-bench images build --flavour {recipe.name}"
+        )
+
+
+def _require_first_seen(tag: str, digest: str, registry: str) -> None:
+    if (first := pin(tag, digest)) != digest:
+        raise PrerequisiteError(
+            f"{tag} in {registry} is {digest}, but was {first} when this machine first fetched it.",
+            hint="ask who pushed it; AIRA_HOME/images.json holds what was seen first",
         )
 
 

@@ -7,6 +7,8 @@ from aira_bench.bundled import bundled_folder
 
 DEFAULT_FLAVOUR = "cpu"
 """Of every profile but `paper`, and of machines without a GPU."""
+PAPER_FLAVOUR = "cuda-paper"
+"""With the paper's versions, for whoever repeats its runs; nothing chooses it by itself."""
 
 
 def flavour_names() -> tuple[str, ...]:

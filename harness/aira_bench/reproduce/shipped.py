@@ -3,16 +3,15 @@
 Where the product does otherwise on purpose, `differences.csv` names the cell, both values and the reason; such a cell
 is a `difference`. One that is not listed, or whose listed values are no longer those, is a mismatch.
 
-Tables 6 and 15 are compared with the versions in the agents' image that follows the paper, `cuda-paper` where there is
-one, else `cuda`. Table 12's constants and Table 13's ranges are compared with the table in each configurable task's
-description: it is what agents are told, and the evaluator's tests hold it to what judges do.
+Tables 6 and 15 are compared with the versions in the agents' image that follows the paper, `cuda-paper`.
+Table 12's constants and Table 13's ranges are compared with the table in each configurable task's description: it is
+what agents are told, and the evaluator's tests hold it to what judges do.
 
 Not covered: whether the packages do the same, and the original Autoresearch's packages, which no image of ours follows.
 """
 
 import csv
 import re
-import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
@@ -22,7 +21,7 @@ from packaging.requirements import Requirement
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import load_flavour, normal_name
-from aira_bench.images.names import flavour_names
+from aira_bench.images.names import PAPER_FLAVOUR
 from aira_bench.reproduce.cells import Cell, LeftOut, Status
 from aira_bench.reproduce.published import read_table
 from aira_bench.tasks.task import Task, shipped_tasks
@@ -160,10 +159,8 @@ def _ends(text: str) -> tuple[Decimal, Decimal]:
 
 def _paper_pins() -> Mapping[str, str]:
     """Versions of the packages in the agents' image that follows the paper, by their normal names."""
-    name = "cuda-paper" if "cuda-paper" in flavour_names() else "cuda"
-    flavour = load_flavour(name)
-    compiled = tomllib.loads((flavour.folder / "flavour.toml").read_text(encoding="utf-8")).get("compiled", ())
-    return flavour.versions("agent") | {normal_name(each["name"]): str(each["version"]) for each in compiled}
+    flavour = load_flavour(PAPER_FLAVOUR)
+    return flavour.versions("agent") | {each.name: each.version for each in flavour.settings.compiled}
 
 
 def _public(version: str) -> str:

@@ -31,13 +31,14 @@ def environment_of(manifest: Manifest, task: Task, flavour: Flavour) -> Environm
     plan, machine = manifest.plan, manifest.hardware
     all_cores = machine.get("cores", 0) if plan.cores is None else plan.cores
     cores = all_cores if isinstance(all_cores, int) else len(all_cores)
+    share = max(1, cores // plan.concurrency) if cores else 0  # what records of former versions come to
     gpus = machine.get("gpus") or []
     gpus = gpus if plan.profile in ON_GPUS else []
     able = [tuple(gpu["compute_capability"]) for gpu in gpus if gpu.get("compute_capability")]
     versions = flavour.versions("agent")
     asked = [normal_name(name) for name in task.metadata.container_python_requirements]
     return Environment(
-        max(1, cores // plan.concurrency) if cores else 0,
+        int(machine.get("cores_a_step", share)),
         " or ".join(dict.fromkeys(str(gpu.get("name", "")) for gpu in gpus)),
         min((int(gpu.get("memory_mib", 0)) for gpu in gpus), default=0),
         {"Python": flavour.settings.python} | {name: versions[name] for name in asked if name in versions},

@@ -78,7 +78,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
     with making_run(host.paths.runs, run.plan.name) as made:
         if run.agent_file is not None:
             write_atomically(made.folder.agent_file, run.agent_file)
-        manifest = _manifest(host, run, ground)
+        manifest = _manifest(host, run, ground, wanted)
         keeper = open_run(made.folder, manifest, key, host.world.now, Witness(None))
         keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
         keeper.remember()
@@ -139,7 +139,7 @@ def _try_model(agent: Agent, note: Note) -> None:
         note(said)
 
 
-def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
+def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> Manifest:
     task, provenance = run.task, run.agent.provenance()
     return Manifest(
         run_id=host.world.new_id(),
@@ -157,7 +157,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground) -> Manifest:
         packages=software_versions(),
         python=python_version(),
         host=host.world.host_name(),
-        hardware=describe_hardware(host.hardware),
+        hardware=describe_hardware(host.hardware) | {"cores_a_step": wanted.cores_a_place},
         hardware_class=host.hardware.label,
         source_revision=source_revision(),
         isolation=ground.checks,
