@@ -31,6 +31,7 @@ KINDS: tuple[Kind, ...] = ("kill", "half write", "ENOSPC", "EROFS", "EIO", "EMFI
 LASTING = {"ENOSPC", "EROFS"}
 """A disk that is full, or read-only, stays so until the process ends; the others befall one operation."""
 _RANDOM = re.compile(r"(?<![0-9a-f])[0-9a-f]{12,}(?![0-9a-f])")
+_ENTRY = re.compile(r"((?:^|/)leases/line/)[^/]+")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -227,8 +228,8 @@ class _Raw(io.FileIO):
 
 
 def generalized(path: str) -> str:
-    """A path with its random parts out."""
-    return _RANDOM.sub("*", path)
+    """A path with its random parts out, and those that name a process."""
+    return _RANDOM.sub("*", _ENTRY.sub(r"\1*", path))
 
 
 def _opening(flags: int) -> str:

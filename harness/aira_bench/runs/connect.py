@@ -16,6 +16,7 @@ from aira_bench.images.ensure import ImageSet, ensure_images
 from aira_bench.images.stored_trees import freed, prune_trees
 from aira_bench.paths import host_paths
 from aira_bench.runs.host import Host
+from aira_bench.runs.line import dead_in_line
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.hardening import RUN_LABEL
 from aira_bench.tasks.download import Transfer
@@ -44,7 +45,11 @@ def connect_host(
     """
     engine = DockerEngine.connect()
     sandbox = DockerSandbox(engine, runtime=runtime)
+    ended = dead_in_line()
     dead = sandbox.sweep_dead()
+    for entry in [] if dead.left else ended:
+        with contextlib.suppress(OSError):  # another user's: who takes its cores next sweeps once more
+            entry.unlink()
     if dead.containers:
         note(f"removed {dead.containers} containers that a crashed process of this machine had left")
     if dead.left:

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aira_bench.runs.leases import make_shared, unusable
-from aira_bench.sandbox.owner import this_process
+from aira_bench.sandbox.owner import is_dead, this_process
 
 _MOST_BYTES = 1 << 20
 _SEPARATOR = "~"
@@ -105,10 +105,9 @@ class Entries:
             raise unusable(self._folder, error) from error
         for name in names:
             with contextlib.suppress(OSError):  # gone in this moment, or nothing that an entry can be
-                standing, is_dead = self._read(name)
-                if is_dead:
-                    owner = unquote(name.rpartition(_SEPARATOR)[0])
-                    dead.append(Dead(name, owner, None if standing is None else standing.uses))
+                standing, ended = self._read(name)
+                if ended:
+                    dead.append(Dead(name, _owner(name), None if standing is None else standing.uses))
                 elif standing is not None:
                     live[name] = standing
         return live, dead
@@ -136,12 +135,28 @@ class Entries:
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                is_dead = True
+                ended = True
             except BlockingIOError:
-                is_dead = False
-            return _standing(os.read(file, _MOST_BYTES)), is_dead
+                ended = False
+            return _standing(os.read(file, _MOST_BYTES)), ended
         finally:
             os.close(file)
+
+
+def dead_entries(folder: Path) -> list[Path]:
+    """Return the entries in a folder whose processes are seen to be dead; none where the folder cannot be read.
+
+    Once the engine was swept of what they had left, they say nothing more and may be removed. Their locks are not
+    asked: one that was made in this moment is not locked yet.
+    """
+    try:
+        return [path for path in sorted(folder.iterdir()) if is_dead(_owner(path.name))]
+    except OSError:
+        return []
+
+
+def _owner(name: str) -> str:
+    return unquote(name.rpartition(_SEPARATOR)[0])
 
 
 def _standing(text: bytes) -> Standing | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from aira_bench.errors import AiraError
 from aira_bench.hardware import Hardware
 from aira_bench.images.ensure import planned_images
-from aira_bench.images.flavour import Flavour, load_flavour
+from aira_bench.images.flavour import Compiled, Flavour, load_flavour
 from aira_bench.images.wheels import find_file, wheel_folder
 from aira_bench.paths import HostPaths
 from aira_bench.runs.devices import used_hardware
@@ -145,9 +145,17 @@ def _images(flavour: Flavour, engine: EngineView) -> list[str]:
         return [f"{flavour.name}: both are built", *tags]
     settings = flavour.settings
     disk = settings.disk_gib
-    work = "".join(f", {each.name} compiled ({each.core_minutes} core-minutes)" for each in settings.compiled)
+    work = "".join(f", {_compiled(each)}" for each in flavour.compiled)
     room = f"{disk.build} GiB of disk meanwhile, {disk.images} then"
     return [f"{flavour.name}: to be built on {settings.base.pull}{work}; {room}", *missing]
+
+
+def _compiled(package: Compiled) -> str:
+    """How a package with CUDA code is come by; what is left out on this machine is not asked about."""
+    minutes = f"{package.core_minutes * len(package.architectures):g} core-minutes"
+    if package.release is None:
+        return f"{package.name} compiled ({minutes})"
+    return f"{package.name} as its project compiled it (else {minutes})"
 
 
 def _downloads(run: ResolvedRun, flavour: Flavour, paths: HostPaths, engine: EngineView, ask: Asker) -> list[str]:

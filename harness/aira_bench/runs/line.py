@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from aira_bench.errors import PrerequisiteError
 from aira_bench.runs.bell import Bell
-from aira_bench.runs.entries import Dead, Entries, Standing
+from aira_bench.runs.entries import Dead, Entries, Standing, dead_entries
 from aira_bench.runs.leases import Leases, lease_folder
 from aira_bench.runs.places import Place
 from aira_bench.waiting import Stopped, Waits
@@ -50,6 +51,14 @@ class Taken:
     index: int
     left_by: tuple[Dead, ...] = ()
     """Processes that ended while they used some of it: their containers may be there still."""
+
+
+def dead_in_line() -> list[Path]:
+    """Return the entries of the machine's line whose processes are dead (`entries.dead_entries`)."""
+    try:
+        return dead_entries(lease_folder() / _ENTRIES)
+    except PrerequisiteError:  # there is no such folder, as who leases something will say
+        return []
 
 
 class Line:
