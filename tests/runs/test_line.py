@@ -79,8 +79,17 @@ def test_who_came_first_is_served_first(tmp_path: Path) -> None:
 
 
 def test_a_run_of_many_seeds_and_one_of_few_take_turns(tmp_path: Path) -> None:
-    with standing(tmp_path, FOUR[:1]) as many, standing(tmp_path, FOUR[:1]) as few:
+    with (
+        standing(tmp_path, FOUR[:2]) as third,
+        standing(tmp_path, FOUR[:2]) as many,
+        standing(tmp_path, FOUR[:2]) as few,
+    ):
+        held = now(third)
+        assert held is not None
+        assert now(third) is not None  # it keeps this one, so each of the others could have one more than it gets
         turns = {line: [line.enter() for _ in range(count)] for line, count in ((many, 9), (few, 3))}
+        assert [line.attempt(left[0], 0.0) for line, left in turns.items()] == [None, None]
+        third.give_back(held.index)
         order = []
         while any(turns.values()):
             for line, left in turns.items():
@@ -112,6 +121,21 @@ def test_who_needs_all_is_not_passed_for_ever_by_those_who_need_a_part(tmp_path:
         assert now(other) is None
         assert all_of_it.attempt(turn, 0.0) is not None
         all_of_it.leave(turn)
+
+
+def test_seeds_that_share_a_core_do_not_keep_it_from_other_runs_by_turns(tmp_path: Path) -> None:
+    shared = places_of(Wanted([0], 2))
+    with standing(tmp_path, shared) as sharing, standing(tmp_path, [Place((0,))]) as other:
+        first, second = now(sharing), now(sharing)
+        assert first is not None
+        assert second is not None
+        turn = other.enter()
+        assert other.attempt(turn, 0.0) is None
+        sharing.give_back(first.index)
+        assert now(sharing) is None, "the core is ours still, but who came before wants it"
+        sharing.give_back(second.index)
+        assert other.attempt(turn, 0.0) is not None
+        other.leave(turn)
 
 
 def test_nobody_waits_for_what_a_seed_keeps(tmp_path: Path) -> None:

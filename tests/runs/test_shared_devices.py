@@ -103,7 +103,7 @@ def test_two_runs_of_ten_seeds_share_eight_gpus_and_one_is_killed_and_resumed(pl
 
 def test_a_seed_that_is_exclusive_keeps_its_gpu_and_the_ninth_waits_for_one(place: Path) -> None:
     asked = [*RUN, "--seeds", "9", "--steps", "2", "--no-score-cache", "--gpus-per-seed", "1", "--exclusive"]
-    run = begun(place, *asked, "--name", "own", training_s=0.05)
+    run = begun(place, *asked, "--name", "own", training_s=0.6)
     assert run.wait(120) == 0, (place / "said").read_text()
     record = RunFolder(place / "runs" / "own")
     trained = [line["has"][0] for line in lines_of(place) if (line["role"], line["word"]) == ("fit", "began")]  # type: ignore[index]
