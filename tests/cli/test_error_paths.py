@@ -83,7 +83,7 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     (["run", "--agent", "absent.toml", "--task", "mad-2p"], USAGE, ["absent.toml"]),
     (["run", "--agent", "script:absent.py", "--task", "mad-2p"], USAGE, ["absent.py cannot be read"]),
     (["run", "--agent", "script:empty", "--task", "mad-2p"], USAGE, ["empty cannot be read", "a folder"]),
-    (["reproduce", "12"], USAGE, ["12"]),
+    (["reproduce", "99"], USAGE, ["99"]),
     (["extrapolate", "5(2A-M)-A", "--scale", "1B", "--gpu", "tpu"], USAGE, ["tpu", "h200"]),
     (["aggregate", "--scores", "absent.json"], USAGE, ["absent.json"]),
     # A combination that cannot be.
@@ -139,7 +139,7 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     (["init", "task"], USAGE, ["NAME"]),
     (["check", "mad-2p", "--timeout", "0"], USAGE, ["'0' is not a number above 0"]),
     (["check", "mad-2p", "--profile", "gpu"], USAGE, ["invalid choice: 'gpu'"]),
-    (["images", "push"], USAGE, ["invalid choice: 'push'"]),
+    (["images", "push"], USAGE, ["needs REGISTRY or FILE"]),
     (["images", "build", "--flavour", "tpu"], USAGE, ["invalid choice: 'tpu'"]),
     (["key", "delete"], USAGE, ["invalid choice: 'delete'"]),
     (["analyze", "scripts", "--against", "worst"], USAGE, ["invalid choice: 'worst'"]),

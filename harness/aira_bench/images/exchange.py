@@ -76,7 +76,8 @@ def pull_images(
     tags = transported(recipe)
     if digests and len(digests) != len(tags):
         raise UsageError(
-            f"{len(digests)} digests for {len(tags)} images.", hint="aira-bench images push REGISTRY prints them"
+            f"{len(digests)} digests for {len(tags)} images; a push prints them.",
+            hint="aira-bench images push REGISTRY",
         )
     fetched = []
     for tag, digest in zip(tags, digests or [""] * len(tags), strict=True):
@@ -134,7 +135,9 @@ def load_images(flavour: str, path: Path, engine: DockerEngine, note: Callable[[
                 yield chunk
 
     if not path.is_file():
-        raise UsageError(f"There is no file {path}.", hint="aira-bench images save FILE, where they are built")
+        raise UsageError(
+            f"There is no file {path}; it is made where the images are built.", hint="aira-bench images save FILE"
+        )
     note(f"reading {path}")
     loaded = engine.load(read())
     wanted = set(transported(recipe))
