@@ -1,40 +1,19 @@
 """Tables that are compared with the product, with each other and with the text: values by hand, and edits noticed."""
 
 import csv
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from aira_bench.bundled import bundled_folder
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import PrerequisiteError
 from aira_bench.reproduce.cells import Cell, Status
-from aira_bench.reproduce.published import FILES
 from aira_bench.reproduce.statuses import StatusChange, changed_statuses, write_statuses
 from aira_bench.reproduce.tables import reproduce
+from published_tables import edit
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCEPTED = ROOT / "results" / "statuses.csv"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    copy = tmp_path / "published"
-    shutil.copytree(bundled_folder("published"), copy)
-    return copy
-
-
-def edit(folder: Path, table: str, change: Callable[[list[dict[str, str]]], None]) -> None:
-    path = folder / FILES[table]
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    change(rows)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def cells(table: str, folder: Path | None = None) -> dict[tuple[str, str], Cell]:

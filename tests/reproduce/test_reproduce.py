@@ -1,10 +1,7 @@
 """The published tables, recomputed; and that broken tables are noticed."""
 
 import argparse
-import csv
 import json
-import shutil
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.bundled import bundled_folder
 from aira_bench.cli import reproduce as command
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.reproduce.cells import Cell, Status, compare_decimal
 from aira_bench.reproduce.published import FILES
 from aira_bench.reproduce.tables import TABLES, reproduce
+from published_tables import edit
 
 _STRETCHED = [f"AIRAformer-A (Stretched) {scale}" for scale in ("350M", "1B", "3B")]
 _WRONG_PATTERNS = {
@@ -28,24 +25,6 @@ _WRONG_PATTERNS = {
     "Nemotron-2 (Approx.) 350M", "Nemotron-2 (Approx.) 1B", "Nemotron-2 (Approx.) 3B",
     "AIRAhybrid-B (Stacked) 350M", "AIRAhybrid-D (Stacked) 1B", "AIRAhybrid-D (Stacked) 3B",
 }  # fmt: skip
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    copy = tmp_path / "published"
-    shutil.copytree(bundled_folder("published"), copy)
-    return copy
-
-
-def edit(folder: Path, table: str, change: Callable[[list[dict[str, str]]], None]) -> None:
-    path = folder / FILES[table]
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    change(rows)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def mismatches(cells: tuple[Cell, ...]) -> list[tuple[str, str]]:
