@@ -165,7 +165,7 @@ def test_an_evaluator_of_one_s_own_shares_neither_cache_nor_board(host: Host, re
     for one, other in zip(usual.record.seeds[0].scores.values(), halved.record.seeds[0].scores.values(), strict=True):
         assert other.test == one.test / 2
         assert not other.cached
-    assert usual.board.section.evaluator == "evaluator:1"
+    assert usual.board.section.evaluator == "csv 1, cpu 1"
     assert halved.board.section.evaluator.startswith(f"evaluator:1 by {tmp_path}/halving.py:Halving ")
     assert len(aira_bench.leaderboard().tables) == 2
     again = aira_bench.run(request_of(name="again", evaluator=f"{tmp_path}/halving.py:Halving"), host)

@@ -31,10 +31,10 @@ def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_user_without_a_home_needs_aira_home_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRA_HOME", str(tmp_path / "mine"))
     assert host_paths(tmp_path).home == tmp_path / "mine"
-    assert wheel_folder(load_flavour("cpu")) == tmp_path / "mine" / "cache" / "wheels" / "cpu"
+    assert wheel_folder(load_flavour("cpu")) == tmp_path / "mine" / "cache" / "wheels" / "python3.11"
     assert card_names(os.environ) == shipped_names()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert wheel_folder(load_flavour("cpu")) == tmp_path / "cache" / "aira-bench" / "wheels" / "cpu"
+    assert wheel_folder(load_flavour("cpu")) == tmp_path / "cache" / "aira-bench" / "wheels" / "python3.11"
 
 
 @pytest.mark.usefixtures("no_home")
