@@ -24,7 +24,8 @@ from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, TaskError
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.predictors import Predictors, predict_spec
-from aira_bench.evaluation.served_script import ServedScript, fit_spec
+from aira_bench.evaluation.script_training import fit_spec
+from aira_bench.evaluation.served_script import ServedScript
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
