@@ -8,7 +8,6 @@ Not covered: what is asked of the model (`served_script`), and what is fair besi
 """
 
 import math
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Unexplained
 from aira_bench.gpus.use import GpuUse
 from aira_bench.output import last_line
+from aira_bench.sandbox.core_time import CoreTime
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
@@ -93,29 +93,27 @@ class ScriptTraining:
         clock = self.clock
         limit = deadline.first_part(clock.budget_s + clock.start_up_s, "script")
         for _ in range(ATTEMPTS):
-            stretch = 1.0 if self._limits.gpu_uuid else self._pace.stretch
-            started_s, outcome = self._run_script(submission, folder, limit, stretch)
-            self._pace.saw(outcome.wall_s, outcome.lost_s)
-            if was_fair(outcome, stretch, clock.budget_s, gpu=self._limits.gpu_uuid is not None):
+            stretch = 1.0 if self._limits.gpu_uuid else self._pace.for_training
+            outcome = self._run_script(submission, folder, limit, stretch)
+            training = training_in(outcome)
+            self._pace.saw(outcome.core_time())
+            self._pace.saw_training(training)
+            if was_fair(training, stretch, clock.budget_s, gpu=self._limits.gpu_uuid is not None):
                 deadline.lose(outcome.lost_s)
-                return self._handed_over(outcome, folder, limit, fit_seconds(outcome, started_s, stretch))
+                return self._handed_over(outcome, folder, limit, fit_seconds(outcome, stretch))
             deadline.lose(outcome.wall_s)  # its neighbours' doing, all of it
             (folder / HANDOVER_FILE).unlink(missing_ok=True)
-        missed = missed_s(outcome, stretch)
+        missed = missed_s(training, stretch)
         raise Starved(
             f"Others used the cores of a training, {ATTEMPTS} times: it had them for {abs(missed):.0f} s "
             f"{'less' if missed > 0 else 'more'} than is due, of {clock.budget_s:.0f} s, and is not scored."
         )
 
-    def _run_script(
-        self, submission: Submission, folder: Path, limit: Deadline, stretch: float
-    ) -> tuple[float, StepOutcome]:
-        """When it began on the host's monotonic clock, and how it ended."""
+    def _run_script(self, submission: Submission, folder: Path, limit: Deadline, stretch: float) -> StepOutcome:
         name = self._setting.task.metadata.aira.artifact.name
         companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANION_FILES}
         told = [f"{TIME_BUDGET_VARIABLE}={stretch * self.clock.budget_s:.3f}"]
         container = self._containers.take()
-        started_s = time.monotonic()
         try:
             outcome = container.run(
                 [*(["env", *told] if stretch > 1 else []), "python3", name],
@@ -129,7 +127,7 @@ class ScriptTraining:
         for stream, output in (("stdout", outcome.stdout), ("stderr", outcome.stderr)):
             text = printable(output.head + output.tail)
             (folder / f"fit_{stream}.txt").write_text(text, encoding="utf-8")
-        return started_s, outcome
+        return outcome
 
     def _handed_over(
         self, outcome: StepOutcome, folder: Path, limit: Deadline, seconds: Mapping[str, float | None]
@@ -187,16 +185,14 @@ def fit_spec(setting: EvaluationSetting, limits: Limits, clock: FitClock) -> Con
     )
 
 
-def fit_seconds(outcome: StepOutcome, started_s: float, stretch: float) -> dict[str, float | None]:
+def fit_seconds(outcome: StepOutcome, stretch: float) -> dict[str, float | None]:
     """Start-up, training, everything, and what others took of it, by clocks that the script has no hand on; and how
     many times its budget it was told.
 
     Start-up ends with the first training batch, training with the last hand-over; None where there was no such file.
     A script can make either file early or late. It cannot change when the kernel says it did.
     """
-    began, model = outcome.artifacts[BEGAN.name], outcome.artifacts[HANDOVER_FILE]
-    start_up_s = began.changed_s - started_s if isinstance(began, Artifact) else math.nan
-    until_model_s = model.changed_s - started_s if isinstance(model, Artifact) else math.nan
+    start_up_s, until_model_s = (_left_s(outcome, name) - outcome.began_s for name in (BEGAN.name, HANDOVER_FILE))
     seconds = {
         "start_up": start_up_s,
         "training": until_model_s - start_up_s,
@@ -206,3 +202,21 @@ def fit_seconds(outcome: StepOutcome, started_s: float, stretch: float) -> dict[
         "stretch": stretch,
     }
     return {name: round(value, 3) if math.isfinite(value) else None for name, value in seconds.items()}
+
+
+def training_in(outcome: StepOutcome) -> CoreTime:
+    """Return what others took of a training: from its first batch to the last hand-over.
+
+    Where there was no such batch it is from the script's beginning, where nothing was handed over to its end.
+    """
+    began_s, handed_over_s = _left_s(outcome, BEGAN.name), _left_s(outcome, HANDOVER_FILE)
+    return outcome.core_time(
+        outcome.began_s if math.isnan(began_s) else began_s,
+        outcome.began_s + outcome.wall_s if math.isnan(handed_over_s) else handed_over_s,
+    )
+
+
+def _left_s(outcome: StepOutcome, name: str) -> float:
+    """When a file was left, on the clock of `StepOutcome.began_s`; not a number where there is none."""
+    found = outcome.artifacts[name]
+    return found.changed_s if isinstance(found, Artifact) else math.nan

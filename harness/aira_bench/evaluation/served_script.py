@@ -29,6 +29,7 @@ from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.record.attempts import keep_attempt
 from aira_bench.sandbox.core_share import MOST_TIMES
+from aira_bench.sandbox.core_time import CoreTime
 from aira_bench.sandbox.patience import EnginePauses, is_away, is_outside
 from aira_bench.sandbox.sandbox import Limits, Sandbox, Starved, StepLost
 from aira_bench.sandbox.warm import WarmContainer
@@ -149,7 +150,7 @@ class ServedScript:
             )
             lost_s = deadline.clock.lost_s - lost_before_s
             worked.lose(lost_s)
-            self._pace.saw(deadline.clock() - began_s + lost_s, lost_s)
+            self._pace.saw(CoreTime(deadline.clock() - began_s + lost_s, lost_s, lost_s))
         except Starved:
             predictors.stop()
             raise
