@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from aira_bench.agents.agent import Agent
-from aira_bench.agents.llm.llm_agent import LlmAgent
+from aira_bench.agents.agent import Agent, AsksProvider
 from aira_bench.bundled import bundled_folder
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
@@ -135,7 +134,7 @@ def resume(
 
 def _try_model(agent: Agent, note: Note) -> None:
     """Find out with one tiny call whether a provider takes key, address and model, where one will be asked."""
-    if isinstance(agent, LlmAgent) and (said := agent.try_model(Waits())):
+    if isinstance(agent, AsksProvider) and (said := agent.try_model(Waits())):
         note(said)
 
 
