@@ -24,7 +24,7 @@ from aira_bench.paths import require_new_folders
 from aira_bench.record.conditions import conditions_of
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Compatibility, Manifest, limits_of
-from aira_bench.record.new_run import making_run
+from aira_bench.record.new_run import making_run, require_new_name
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
@@ -69,6 +69,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         Stopped: the user stopped it.
     """
     require_new_folders(host.paths.runs, "--runs DIR")
+    require_new_name(host.paths.runs, run.plan.name)
     host = on_devices(host, run.plan.profile, run.plan.gpus, note, allow_cpu=run.allow_cpu)
     wanted = wanted_of(host, run.plan)
     _try_model(run.agent, note)

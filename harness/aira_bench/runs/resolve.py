@@ -102,6 +102,11 @@ def resolve(request: RunRequest, paths: HostPaths, world: World, hardware: Hardw
             f"A step or an evaluation uses one GPU, so --gpus-per-seed {request.gpus_per_seed} cannot be had.",
             hint="aira-bench run --help",
         )
+    if request.gpus is not None and request.profile not in ON_GPUS:
+        raise UsageError(
+            f"--gpus: containers of profile {request.profile} get no GPU.",
+            hint="--profile paper, which is made for them",
+        )
     if request.evaluator in ARTIFACT_KINDS:
         raise UsageError(f"--evaluator {request.evaluator} is built in; the task's artifact chooses among those.")
     task = find_task(request.task)
