@@ -17,10 +17,12 @@ from aira_bench.doctor.diagnosis import Diagnosis
 from aira_bench.errors import PrerequisiteError
 from aira_bench.gpus import look_at_gpus, visible
 from aira_bench.hardware import Hardware
+from aira_bench.runs.leases import Leases
 from aira_bench.sandbox.hardening import source
 from aira_bench.sandbox.sandbox import Limits
 from aira_bench.testing import Call, Done, InMemorySandbox
-from fake_gpus import driver_says, gpu_line, library_folder, uuid
+from fake_gpus import driver_says, gpu_line, h100, library_folder, uuid
+from sandbox.test_memory_probe import device_program
 
 IMAGES = ("agent:1", "evaluator:1")
 SHM_MIB = os.statvfs("/dev/shm").f_frsize * os.statvfs("/dev/shm").f_blocks >> 20
@@ -47,6 +49,8 @@ class Machine:
     refusal: PrerequisiteError | None = None
     """What comes of asking the engine for a device."""
     shm_mib: int = SHM_MIB
+    clears: str = "all"
+    """How much of its memory the driver clears between processes (`device_memory.c`)."""
 
 
 def said(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str = "paper") -> list[str]:
@@ -72,7 +76,8 @@ def said(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prof
     found = list(device_checks(hardware, profile))
     if hardware.gpus:
         found.append(toolkit_check(info, hardware, profile))
-        found += cuda_checks(sandbox(machine), IMAGES, hardware, Limits(shm_mib=machine.shm_mib))
+        monkeypatch.setenv("AIRA_LEASES", str(tmp_path / "leases"))
+        found += cuda_checks(sandbox(machine, tmp_path), IMAGES, hardware, Limits(shm_mib=machine.shm_mib))
     return [in_words(each) for each in found]
 
 
@@ -80,7 +85,7 @@ def in_words(each: Diagnosis) -> str:
     return f"{each.state}: {each.check}: {each.seen}" + (f" -> {each.mend}" if each.mend else "")
 
 
-def sandbox(machine: Machine) -> InMemorySandbox:
+def sandbox(machine: Machine, tmp_path: Path) -> InMemorySandbox:
     """Containers in which the program runs with the CUDA library that they would have been given."""
 
     class Refusing(InMemorySandbox):
@@ -98,7 +103,8 @@ def sandbox(machine: Machine) -> InMemorySandbox:
         )
         return Done(stdout=done.stdout, stderr=done.stderr, exit_code=done.returncode)
 
-    return Refusing({"agent": call, "judge": call})
+    probe = device_program(tmp_path, {"look": {"FAKE_CUDA_CLEARS": machine.clears}})
+    return Refusing({"agent": call, "judge": call, "probe": probe})
 
 
 FIRST = f"NVIDIA H100 80GB HBM3, {uuid(0)}"
@@ -113,8 +119,9 @@ CALLED = [
     f"ok: CUDA in a container ({role}): NVIDIA H100 80GB HBM3, a context and memory on it; /dev/shm of {SHM_MIB} MiB"
     for role in ("agent", "judge")
 ]
+CLEARED = "ok: GPU memory between containers: nothing of a former container on GPU {}, 336 of 400 MiB read"
 MACHINES: dict[str, tuple[Machine, list[str]]] = {
-    "sound": (Machine(), [DRIVER, *FINE, LISTED, *CALLED]),
+    "sound": (Machine(), [DRIVER, *FINE, LISTED, *CALLED, CLEARED.format(0)]),
     "no device": (
         Machine(None, cards=0),
         ["failed: GPU driver: no GPU: no NVIDIA driver (no libnvidia-ml.so.1) and no NVIDIA device on PCI -> lspci | grep -i nvidia"],
@@ -141,12 +148,12 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
     "a lost device": (
         Machine((gpu_line(0), gpu_line(1, code=15)), cdi=(0,)),
         [DRIVER, f"warning: GPU: GPU 1: GPU is lost: the driver counts it and cannot reach it -> {DMESG}", FINE[0],
-         "ok: NVIDIA container toolkit: the engine lists all 1 GPUs by CDI", *CALLED],
+         "ok: NVIDIA container toolkit: the engine lists all 1 GPUs by CDI", *CALLED, CLEARED.format(0)],
     ),
     "memory errors": (
         Machine((gpu_line(0, ecc=3), gpu_line(1))),
         [DRIVER, f"warning: GPU 0: {FIRST}: 3 memory errors that ECC could not correct since it was last reset -> sudo "
-         "nvidia-smi -r", FINE[1], LISTED, *CALLED],
+         "nvidia-smi -r", FINE[1], LISTED, *CALLED, CLEARED.format(1)],
     ),
     "all busy": (
         Machine((gpu_line(0, free_mib=11_004), "process 4242 70000", gpu_line(1, free_mib=500))),
@@ -173,7 +180,7 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
     "an old list of CDI": (
         Machine(cdi=(0,)),
         [DRIVER, *FINE, "failed: NVIDIA container toolkit: the engine's list of CDI lacks GPU 1 -> sudo nvidia-ctk cdi generate "
-         "--output=/etc/cdi/nvidia.yaml", *CALLED],
+         "--output=/etc/cdi/nvidia.yaml", *CALLED, CLEARED.format(0)],
     ),
     "no library in the container": (
         Machine(cuda=None, cdi=(), runtimes=("nvidia", "runc")),
@@ -201,6 +208,13 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
         [DRIVER, *FINE, LISTED,
          *(f"failed: CUDA in a container ({role}): /dev/shm of {SHM_MIB} MiB, expected {SHM_MIB + 1} -> docker info; DataLoader "
            "workers pass batches through /dev/shm" for role in ("agent", "judge"))],
+    ),
+    "memory that is handed on": (
+        Machine(clears="none"),
+        [DRIVER, *FINE, LISTED, *CALLED,
+         "failed: GPU memory between containers: GPU memory of a former container: its pattern in 168 pages of 2 MiB, 336 of "
+         f"400 MiB read on GPU 0 ({FIRST}), expected nothing of it in 80% of the GPU's memory or more -> nvidia-smi; {DMESG}; "
+         "update the driver; SECURITY.md"],
     ),
     "a driver that crashes in the container": (
         Machine(cuda="crash"),
@@ -240,3 +254,18 @@ def test_the_hook_is_enough_where_the_engine_knows_no_cdi(tmp_path: Path, monkey
     monkeypatch.setenv("PATH", "/nowhere")
     assert toolkit_check(info, hardware, "paper").state == "failed"
     assert toolkit_check(replace(info, runtimes=("nvidia",)), hardware, "paper").state == "ok"
+
+
+def test_a_device_that_a_run_has_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call from the doctor would make its step one on a shared device, which is tried again."""
+    monkeypatch.setenv("AIRA_LEASES", str(tmp_path / "leases"))
+    leases = Leases(tmp_path / "leases")
+    assert leases.take(f"gpu-{uuid(0)}")
+    hardware = Hardware("a processor", 64, 1024, (h100(0), h100(1)))
+    made = sandbox(Machine(), tmp_path)
+    lines = [in_words(each) for each in cuda_checks(made, IMAGES, hardware, Limits(shm_mib=SHM_MIB))]
+    assert lines == [*CALLED, CLEARED.format(1)]
+    assert leases.take(f"gpu-{uuid(1)}"), "and it gives the device back"
+    (line,) = cuda_checks(made, IMAGES, hardware, Limits())
+    assert (line.state, line.seen) == ("warning", "not tried: runs have every GPU just now")
+    leases.release()

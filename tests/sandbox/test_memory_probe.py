@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -41,8 +41,15 @@ def driver() -> Path:
 
 
 def device(tmp_path: Path, each: Mapping[str, Mapping[str, str]], *, has_driver: bool = True) -> InMemorySandbox:
-    """A sandbox whose containers have a device; `each` is what its driver is told when memory is written, and when it
-    is looked at.
+    """A sandbox whose containers have a device."""
+    return InMemorySandbox({"probe": device_program(tmp_path, each, has_driver=has_driver)})
+
+
+def device_program(
+    tmp_path: Path, each: Mapping[str, Mapping[str, str]], *, has_driver: bool = True
+) -> Callable[[Call], Done]:
+    """What the probe's containers do that have a device; `each` is what its driver is told when memory is written, and
+    when it is looked at.
     """
     device = tmp_path / "device"
     with device.open("wb") as file:
@@ -62,7 +69,7 @@ def device(tmp_path: Path, each: Mapping[str, Mapping[str, str]], *, has_driver:
         left = {path.name: path.read_bytes() for path in folder.glob("device.json")}
         return Done(left, stderr=done.stderr, exit_code=done.returncode)
 
-    return InMemorySandbox({"probe": run})
+    return run
 
 
 def probed(tmp_path: Path, each: Mapping[str, Mapping[str, str]], *, has_driver: bool = True) -> dict[str, ProbeCheck]:

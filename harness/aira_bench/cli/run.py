@@ -130,12 +130,13 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.launch import start
     from aira_bench.runs.resolve import resolve
+    from aira_bench.sandbox.engine_gpus import engine_gpus
     from aira_bench.terminal import say_json
     from aira_bench.world import SystemWorld
     from aira_contract.settings import ON_GPUS
 
     request = RunRequest(**{each.name: getattr(args, each.name) for each in fields(RunRequest)})
-    hardware = this_machine(gpus=args.profile in ON_GPUS)
+    hardware = this_machine(gpus=args.profile in ON_GPUS, otherwise=engine_gpus)
     run = resolve(request, host_paths(args.runs), SystemWorld(), hardware)
     plan = run.plan
     if args.print_config:

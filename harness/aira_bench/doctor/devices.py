@@ -1,7 +1,8 @@
 """Whether runs can use this machine's GPUs: the driver, each device, the container toolkit, and a call from inside.
 
 The call is made in containers as runs make them, with their seccomp profile, masks and limits; it needs no framework,
-so it works with the images of every flavour. Nothing here loads a device, and none that is in use is asked.
+so it works with the images of every flavour. A device is asked under its lease, so no run has it meanwhile: for a
+context, and whether it hands on what a former container left in its memory.
 
 Not covered: whether a device computes right and as fast as it should (`make gpu-check`).
 """
@@ -21,11 +22,15 @@ from aira_bench.gpus import Gpu, Gpus
 from aira_bench.hardware import Hardware
 from aira_bench.images.flavour import Flavour
 from aira_bench.output import last_line
+from aira_bench.runs.devices import UNWATCHED, WATCH_THEM
+from aira_bench.runs.slots import free_gpu
 from aira_bench.sandbox.hardening import CDI_KIND, source
+from aira_bench.sandbox.memory_probe import probe_memory
 from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Role, Sandbox
 from aira_contract.settings import ON_GPUS
 
-TOOLKIT = "NVIDIA container toolkit"
+TOOLKIT, MEMORY = "NVIDIA container toolkit", "GPU memory between containers"
+_CUDA = "CUDA in a container"
 _INSTALL = (
     "sudo apt-get install -y nvidia-container-toolkit && sudo nvidia-ctk runtime configure --runtime=docker && "
     "sudo systemctl restart docker"
@@ -57,6 +62,8 @@ def device_checks(machine: Hardware, profile: str) -> Iterator[Diagnosis]:
         yield Diagnosis("GPU driver", bad, f"{words}: {seen.why}{cpu}", seen.mend)
         return
     yield Diagnosis("GPU driver", "ok", f"{seen.driver}, for CUDA up to {seen.cuda or 'a version it does not say'}")
+    if seen.through_engine:
+        yield Diagnosis("GPU watch", "warning", UNWATCHED, f"{WATCH_THEM} ...")
     for lost in seen.lost:
         yield Diagnosis("GPU", "warning", f"{lost}: the driver counts it and cannot reach it", _DMESG)
     usable = [gpu for gpu in machine.gpus if not gpu.fault and not gpu.busy()]
@@ -105,7 +112,7 @@ def toolkit_check(info: EngineInfo, machine: Hardware, profile: str) -> Diagnosi
 
 
 def cuda_checks(sandbox: Sandbox, images: tuple[str, str], machine: Hardware, limits: Limits) -> Iterator[Diagnosis]:
-    """Make a CUDA call on the first free device in a container of agents' code and in one of a judge.
+    """Make a CUDA call on a free device in a container of agents' code and in one of a judge, and probe its memory.
 
     Args:
         sandbox: makes the containers.
@@ -113,17 +120,39 @@ def cuda_checks(sandbox: Sandbox, images: tuple[str, str], machine: Hardware, li
         machine: with the devices that may be used.
         limits: of a step, as a task of the profile asks for them.
     """
-    free = [gpu for gpu in machine.gpus if not gpu.fault and not gpu.busy()]
+    free = {gpu.uuid: gpu for gpu in machine.gpus if not gpu.fault and not gpu.busy()}
     if not free:
-        yield Diagnosis("CUDA in a container", "warning", "not tried: no GPU is free", "aira-bench doctor, in a while")
+        yield Diagnosis(_CUDA, "warning", "not tried: no GPU is free", "aira-bench doctor, in a while")
         return
-    roles: tuple[tuple[Role, str], ...] = (("agent", images[0]), ("judge", images[1]))
-    for role, image in roles:
-        yield _cuda_check(sandbox, role, image, free[0], replace(limits, gpu_uuid=free[0].uuid))
+    with free_gpu(sandbox, list(free)) as uuid:
+        if uuid is None:
+            yield Diagnosis(
+                _CUDA, "warning", "not tried: runs have every GPU just now", "aira-bench doctor, in a while"
+            )
+            return
+        roles: tuple[tuple[Role, str], ...] = (("agent", images[0]), ("judge", images[1]))
+        called = [_cuda_check(sandbox, role, image, free[uuid], limits) for role, image in roles]
+        yield from called
+        if all(each.state == "ok" for each in called):
+            yield _memory_check(sandbox, images[0], free[uuid])
+
+
+def _memory_check(sandbox: Sandbox, image: str, gpu: Gpu) -> Diagnosis:
+    """Whether a container finds on a device what a former one left."""
+    try:
+        checks = probe_memory(sandbox, image, gpu.uuid)
+    except AiraError as error:
+        return Diagnosis(MEMORY, "failed", error.message, error.hint or _DMESG)
+    for check in checks:
+        if not check.ok:
+            seen = f"{check.name}: {check.seen} on {gpu.told()}, expected {check.expected}"
+            return Diagnosis(MEMORY, "failed", seen, f"nvidia-smi; {_DMESG}; update the driver; SECURITY.md")
+    return Diagnosis(MEMORY, "ok", f"nothing of a former container on GPU {gpu.place}, {checks[-1].seen}")
 
 
 def _cuda_check(sandbox: Sandbox, role: Role, image: str, gpu: Gpu, limits: Limits) -> Diagnosis:
-    name, run_id = f"CUDA in a container ({role})", f"probe-{secrets.token_hex(6)}"
+    name, run_id = f"{_CUDA} ({role})", f"probe-{secrets.token_hex(6)}"
+    limits = replace(limits, gpu_uuid=gpu.uuid)
     try:
         container = sandbox.prepare(ContainerSpec(image, role, run_id, limits))
         try:

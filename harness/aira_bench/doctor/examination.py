@@ -28,6 +28,7 @@ from aira_bench.paths import HostPaths
 from aira_bench.runs.host import flavour_for
 from aira_bench.sandbox.channels import Reading, measure_all
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.sandbox.isolation import UNTRUSTED, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import Isolation, Limits
@@ -42,7 +43,7 @@ MIN_FREE_GIB = 1.0
 
 def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Diagnosis]:
     """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
-    machine = this_machine()
+    machine = this_machine(otherwise=engine_gpus)
     yield from device_checks(machine, profile)
     cards, broken_cards = _cards()
     yield from broken_cards
@@ -81,7 +82,7 @@ def channel_readings(profile: str, runtime: str | None, note: Callable[[str], No
     """
     engine = DockerEngine.connect()
     task = next(task for task in shipped_tasks() if profile in task.metadata.aira.profiles)
-    image = planned_images(flavour_for(task, profile, this_machine()))[0]
+    image = planned_images(flavour_for(task, profile, this_machine(otherwise=engine_gpus)))[0]
 
     def make() -> DockerSandbox:
         return DockerSandbox(engine, runtime=runtime)

@@ -102,6 +102,9 @@ class Gpus:
     """Devices that the driver counts and cannot reach, each in words."""
     every: tuple[str, ...] = ()
     """UUIDs of all devices that can be named, also of those that this process was told not to use."""
+    through_engine: bool = False
+    """Whether the driver was asked in a container of the engine's, as this process has none: devices can be given to
+    containers, and nobody can watch them from here."""
 
     def knowing(self, containers: Collection[str]) -> "Gpus":
         """Return the same, with the processes of these containers marked as ours."""
