@@ -169,6 +169,21 @@ def test_chosen_devices_and_those_left_out_are_named(wish: int | tuple[str, ...]
     assert words["slots"][0].startswith(f"{2 if isinstance(wish, tuple) else 3} steps at a time")
 
 
+@pytest.mark.parametrize(
+    ("capability", "driver", "why"),
+    [((7, 0), "580.1", r"GPU 0: .* has compute capability 7\.0"), ((9, 0), "535.1", r"the driver: 535\.1, expected 580")],
+)  # fmt: skip
+def test_devices_that_the_images_cannot_run_on_would_stop_it(
+    tmp_path: Path, capability: tuple[int, int], driver: str, why: str
+) -> None:
+    devices = tuple(replace(gpu, compute_capability=capability) for gpu in EIGHT.devices)
+    old = replace(MACHINE, gpus=devices, seen=replace(EIGHT, devices=devices, driver=driver))
+    found, words = forecast(tmp_path, old)
+    assert isinstance(found.obstacle, PrerequisiteError)
+    assert re.match(f"so the run would stop: The images cuda cannot run here: {why}", words["devices"][-1])
+    assert words["devices"][0].startswith("8 of 8 GPUs")
+
+
 def test_without_a_gpu_the_forecast_says_that_the_run_would_stop(tmp_path: Path) -> None:
     seen = Gpus("broken", why="its kernel module is not loaded", mend="sudo modprobe nvidia")
     found, words = forecast(tmp_path, replace(MACHINE, gpus=(), seen=seen))

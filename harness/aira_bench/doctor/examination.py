@@ -14,7 +14,7 @@ from pathlib import Path
 from aira_bench.cards.card import Card, all_missing
 from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.doctor.devices import cuda_checks, device_checks, driver_check, toolkit_check
+from aira_bench.doctor.devices import cuda_checks, device_checks, fit_checks, toolkit_check
 from aira_bench.doctor.diagnosis import Diagnosis, State
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.hardware import Hardware, this_machine
@@ -63,7 +63,7 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
     flavours = [gpu_flavour(task.metadata.aira.evaluator) if profile in ON_GPUS else DEFAULT_FLAVOUR for task in tasks]
     yield from _disks(paths, engine, Path(info.root_dir), set(flavours))
     for flavour in sorted(set(flavours)):
-        yield from driver_check(machine.seen, load_flavour(flavour), profile)
+        yield from fit_checks(machine, load_flavour(flavour), profile)
         largest = max(
             (each.profile(profile) for each, its in zip(tasks, flavours, strict=True) if its == flavour),
             key=lambda each: each.shm_mib,

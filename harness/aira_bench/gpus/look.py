@@ -65,7 +65,8 @@ def understood(status: int, said: str, complaint: str) -> Gpus:
 def _gpus(said: dict[str, Any]) -> Gpus:
     return Gpus(
         **said
-        | {"devices": tuple(map(_gpu, said["devices"])), "lost": tuple(said["lost"]), "every": tuple(said["every"])}
+        | {"devices": tuple(map(_gpu, said["devices"]))}
+        | {name: tuple(said[name]) for name in ("lost", "others", "every")}
     )
 
 

@@ -101,6 +101,14 @@ class DiskGib(_Schema):
     """What the finished images take."""
 
 
+class Capability(_Schema):
+    """Compute capabilities of the devices that images have code for, as `major.minor`."""
+
+    oldest: str
+    newest: str
+    """Of its major version, later ones run the same code."""
+
+
 class Settings(_Schema):
     """The content of a flavour's `flavour.toml`."""
 
@@ -112,6 +120,8 @@ class Settings(_Schema):
     """Evaluators, as tasks' metadata names them, for which these are the images where there is a GPU."""
     driver: str | None = None
     """The oldest NVIDIA driver that they run with, its first number; None for images without CUDA."""
+    capability: Capability | None = None
+    """None where it is not known, or there is no CUDA."""
     disk_gib: DiskGib
     compiled: tuple[Compiled, ...] = ()
     imports: Imports

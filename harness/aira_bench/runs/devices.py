@@ -60,6 +60,9 @@ def used_hardware(
         chosen = choose(hardware.gpus, wish)
         for sentence in chosen.left_out:
             note(sentence)
+        for gpu in chosen.gpus:
+            if gpu.remark:
+                note(f"{gpu.told()}: {gpu.remark} ({gpu.remark_mend})")
         return replace(hardware, gpus=chosen.gpus)
     if not allow_cpu:
         raise no_device(hardware, profile)

@@ -14,6 +14,7 @@ from pathlib import Path
 from aira_bench.errors import AiraError
 from aira_bench.hardware import Hardware
 from aira_bench.images.ensure import planned_images
+from aira_bench.images.fit import require_fit
 from aira_bench.images.flavour import Compiled, Flavour, load_flavour
 from aira_bench.images.wheels import find_file, wheel_folder
 from aira_bench.paths import HostPaths
@@ -68,14 +69,20 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
         machine = used_hardware(machine, plan.profile, plan.gpus, left_out.append, allow_cpu=run.allow_cpu)
     except AiraError as error:
         obstacle = error
-    flavour = load_flavour(flavour_for(run.task, plan.profile, machine))
+    absent, flavour = obstacle, load_flavour(flavour_for(run.task, plan.profile, machine))
+    if machine.gpus and absent is None:
+        try:
+            require_fit(machine, flavour)
+        except AiraError as error:
+            obstacle = error
+            left_out.append(f"so the run would stop: {error.message}")
     wanted = wanted_on(machine, plan)
     found = expect(plan, run.task, run.agent, wanted.most)
     lines = [
         ("run", f"{plan.name}, in {paths.runs}"),
         ("agent", _agent(run)),
         ("task", f"{run.task.title}, profile {plan.profile}; {_budget(run)}"),
-        *_devices(machine, left_out, obstacle, run),
+        *_devices(machine, left_out, absent, run),
         ("slots", _slots(run, wanted)),
         *(("images", sentence) for sentence in _images(flavour, engine)),
         *(("downloads", sentence) for sentence in _downloads(run, flavour, paths, engine, ask)),
@@ -116,10 +123,11 @@ def _devices(
     if not machine.gpus:
         return [*said, ("devices", f"{machine.processor}, images cpu")]
     first, seen = machine.gpus[0], machine.seen
+    memory = f"{first.memory_mib} MiB each" if first.memory_mib else "memory shared with the processor"
     major, minor = first.compute_capability
     return [
-        ("devices", f"{len(machine.gpus)} of {len(seen.devices)} GPUs: {first.name}, {first.memory_mib} MiB each, "
-         f"compute capability {major}.{minor}, driver {seen.driver} (CUDA {seen.cuda})"),
+        ("devices", f"{len(machine.gpus)} of {len(seen.devices)} GPUs: {first.name}, {memory}, "
+         f"compute capability {major}.{minor}, driver {seen.driver} (CUDA {seen.cuda or 'unknown'})"),
         *(("devices", f"{gpu.place}  {gpu.uuid}") for gpu in machine.gpus),
         *said,
     ]  # fmt: skip

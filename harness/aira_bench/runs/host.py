@@ -17,7 +17,8 @@ from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.hidden_keys import HiddenKey
 from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
-from aira_bench.images.flavour import gpu_flavour
+from aira_bench.images.fit import require_fit
+from aira_bench.images.flavour import gpu_flavour, load_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
 from aira_bench.machine_failures import machine_failures
@@ -108,6 +109,8 @@ def stand(
         RunStateError: the run cannot go on here.
     """
     wanted = wanted_of(host, found.plan)
+    if gives_gpus(host, found.plan.profile):
+        require_fit(host.hardware, load_flavour(flavour_for(found.task, found.plan.profile, host.hardware)))
     require_descriptors(wanted.most, len(found.plan.seeds), len(wanted.cores) + len(wanted.gpus))
     prepared = prepare(host, found.task, found.plan.profile, found.source, note, found.hidden_key)
     if record is not None:
