@@ -126,11 +126,12 @@ def _disks(paths: HostPaths, engine: DockerEngine, root: Path, flavours: set[str
     """Room for the images that are not built, as it was measured, and for a download's reserve."""
     missing = [each for each in sorted(flavours) if not all(map(engine.image_exists, planned_images(each)))]
     disks = [load_flavour(each).settings.disk_gib for each in missing]
-    downloads = sum(each.build - each.images for each in disks)
+    downloads = sum(each.wheels for each in disks)
+    sums = " (projected)" if any(each.projected for each in disks) else ""
     what = f"for building {', '.join(missing)}" if missing else "as a reserve, as all images are built"
     yield _disk("disk for data and caches", paths.home, MIN_FREE_GIB + downloads, what)
     if root.exists():
-        yield _disk("disk for images", root, MIN_FREE_GIB + sum(each.build for each in disks), what)
+        yield _disk("disk for images", root, MIN_FREE_GIB + sum(each.build for each in disks), f"{what}{sums}")
 
 
 def _cards() -> tuple[list[Card], list[Diagnosis]]:

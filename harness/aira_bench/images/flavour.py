@@ -93,12 +93,21 @@ class Compiled(_Schema):
 
 
 class DiskGib(_Schema):
-    """Disk in GiB: measured, and rounded up."""
+    """Disk in GiB, rounded up."""
 
+    wheels: float
+    """What is downloaded, and stays in the cache; measured."""
     build: int
     """The most that a build needs at a time, its downloads included, images included."""
     images: int
     """What the finished images take."""
+    projected: bool = False
+    """Whether the most of a build is a sum of parts and was not measured."""
+
+    @property
+    def told(self) -> str:
+        """The most of a build in words."""
+        return f"{self.build} GiB{' (projected)' * self.projected}"
 
 
 class Capability(_Schema):
