@@ -71,8 +71,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument(
         "--gpus", type=gpu_list, metavar="N|A,B|all",
-        help="how many GPUs, or which, by number, UUID or MIG instance: 2 is any two, 0,3 and 0-3 those, 3, that one, 1:0 an "
-        "instance (default: all that CUDA_VISIBLE_DEVICES shows and nobody else uses)",
+        help="how many GPUs, or which, by number, UUID or MIG instance: 2 is any two, 0,3 and 0-3 those, 3, that one, "
+        "1:0 an instance (default: all that CUDA_VISIBLE_DEVICES shows and nobody else uses)",
     )  # fmt: skip
     add_allow_cpu(parser)
     parser.add_argument(
