@@ -109,8 +109,6 @@ def stand(
         RunStateError: the run cannot go on here.
     """
     wanted = wanted_of(host, found.plan)
-    if gives_gpus(host, found.plan.profile):
-        require_fit(host.hardware, load_flavour(flavour_for(found.task, found.plan.profile, host.hardware)))
     require_descriptors(wanted.most, len(found.plan.seeds), len(wanted.cores) + len(wanted.gpus))
     prepared = prepare(host, found.task, found.plan.profile, found.source, note, found.hidden_key)
     if record is not None:
@@ -147,9 +145,16 @@ def declared_packages(task: Task) -> Declared:
 def prepare(
     host: Host, task: Task, profile: str, source: DataSource, note: Note, hidden_key: HiddenKey | None = None
 ) -> Prepared:
-    """Build images and make data, skipping what is done; hidden data is derived from a key, if one is given."""
+    """Build images and make data, skipping what is done; hidden data is derived from a key, if one is given.
+
+    Raises:
+        PrerequisiteError: the images cannot run on the machine's devices, or something that they need is not to be had.
+    """
     task.profile(profile)
-    images = host.build_images(flavour_for(task, profile, host.hardware), declared_packages(task))
+    flavour = flavour_for(task, profile, host.hardware)
+    if gives_gpus(host, profile):
+        require_fit(host.hardware, load_flavour(flavour))
+    images = host.build_images(flavour, declared_packages(task))
     raw = raw_content(task, profile, source, host.paths)
     data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator, hidden_key=hidden_key)
     note(f"data of {task.title} ({profile})")
