@@ -376,3 +376,7 @@ def test_a_device_that_a_run_has_is_not_asked(tmp_path: Path, monkeypatch: pytes
     (line,) = cuda_checks(made, IMAGES, hardware, Limits())
     assert (line.state, line.seen) == ("warning", "not tried: runs have every GPU just now")
     leases.release()
+    monkeypatch.setenv("AIRA_LEASES", "/proc/leases")
+    (line,) = cuda_checks(made, IMAGES, hardware, Limits())
+    assert (line.state, line.mend.partition(";")[0]) == ("failed", "ls -la /proc/leases")
+    assert line.seen.startswith("not tried: Cores cannot be leased in /proc/leases: ")

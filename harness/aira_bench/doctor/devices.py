@@ -11,7 +11,7 @@ import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +138,21 @@ def cuda_checks(sandbox: Sandbox, images: tuple[str, str], machine: Hardware, li
     if not free:
         yield Diagnosis(_CUDA, "warning", "not tried: no GPU is free", "aira-bench doctor, in a while")
         return
+    try:
+        yield from _on_a_free_one(sandbox, images, free, limits)
+    except AiraError as error:
+        yield Diagnosis(_CUDA, "failed", f"not tried: {error.message}", error.hint or "aira-bench doctor, in a while")
+
+
+def _on_a_free_one(
+    sandbox: Sandbox, images: tuple[str, str], free: Mapping[str, Gpu], limits: Limits
+) -> Iterator[Diagnosis]:
+    """Ask one of the devices under its lease.
+
+    Raises:
+        PrerequisiteError: leases cannot be had.
+        SandboxError: what a killed run left on the device could not be removed.
+    """
     with free_gpu(sandbox, list(free)) as uuid:
         if uuid is None:
             yield Diagnosis(
