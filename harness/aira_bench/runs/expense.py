@@ -28,6 +28,9 @@ _SCORING_S = {"autoresearch": 247, "autoresearch-lit": 247, "mad-2p": 46, "lra-l
 _PREPARATION_MIN = {"autoresearch": 26, "autoresearch-lit": 26}
 """Minutes of one GPU in which a task's hidden data is made (docs/autoresearch_data.md)."""
 
+_BASELINE_MIB = {"autoresearch": 43_725, "autoresearch-lit": 43_725}
+"""Most memory that a task's baseline held on one H200 (42.7 GiB, without flash-attn)."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -96,6 +99,11 @@ def expect(plan: RunPlan, task: Task, agent: Agent, slots: int) -> Expense:
 def preparation_minutes(task: Task, plan: RunPlan) -> int:
     """Return how many minutes of a GPU preparing a task's data takes once; 0 where it needs none."""
     return _PREPARATION_MIN.get(task.title, 0) if plan.profile in ON_GPUS else 0
+
+
+def baseline_mib(task: Task) -> int:
+    """Return the most memory of a device that a task's baseline was seen to hold; 0 where nobody looked."""
+    return _BASELINE_MIB.get(task.title, 0)
 
 
 def _step_s(task: Task, plan: RunPlan) -> float | None:

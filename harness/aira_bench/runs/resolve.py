@@ -34,6 +34,7 @@ from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.trust import require_known_search
 from aira_bench.runs.extensions_used import extensions_of, require_same
 from aira_bench.runs.request import RunRequest
+from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.policy import Policy
 from aira_bench.tasks.data_source import DataSource, choose_source
@@ -267,7 +268,7 @@ def _concurrency(request: RunRequest, hardware: Hardware | None) -> int:
     """One step a GPU for the paper profile on a GPU machine, else one a core; never more than seeds."""
     if not isinstance(request.seeds, tuple):
         return 1  # the plan says what seeds are
-    gpus = _gpus(request.gpus, hardware or this_machine()) if request.profile in ON_GPUS else 0
+    gpus = _gpus(request.gpus, hardware or this_machine(otherwise=engine_gpus)) if request.profile in ON_GPUS else 0
     return max(1, min(len(request.seeds), gpus or len(usable_cores())))
 
 
