@@ -78,10 +78,11 @@ def _costs_table(model: Extrapolation, costs: Sequence[TrainingCost]) -> Table:
     return table
 
 
-def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Voter]) -> dict[str, Any]:
-    """Return a pattern for each condition with its votes, and the voters, as JSON values."""
+def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Voter], selection: str) -> dict[str, Any]:
+    """Return a pattern for each condition with its votes, how voters were selected, and who, as JSON values."""
     return {
         "schema": 1,
+        "selection": selection,
         "patterns": [
             {
                 "condition_layers": aggregation.condition_layers,
@@ -101,10 +102,13 @@ def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Vot
     }
 
 
-def print_aggregation(aggregations: Sequence[Aggregation], voters: Sequence[Voter], console: Console) -> None:
-    """Print the patterns, and the share of the winner in each layer's vote."""
+def print_aggregation(
+    aggregations: Sequence[Aggregation], voters: Sequence[Voter], selection: str, console: Console
+) -> None:
+    """Print who voted, the patterns, and the share of the winner in each layer's vote."""
     datasets = {voter.dataset for voter in voters}
-    console.print(cell(f"{len(voters)} voters from {len(datasets)} dataset{'s' if len(datasets) > 1 else ''}"))
+    several = "s" if len(datasets) > 1 else ""
+    console.print(cell(f"{len(voters)} voters from {len(datasets)} dataset{several}: {selection}"))
     table = Table(box=None, pad_edge=False)
     for name in ("rule", "pattern", "least sure layer"):
         table.add_column(name)
