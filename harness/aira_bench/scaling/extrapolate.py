@@ -43,7 +43,7 @@ _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9}
 
 @dataclass(frozen=True)
 class BudgetSteps:
-    """Training steps of 524,288 tokens that a FLOP budget buys, to the nearest step."""
+    """Training steps of 524,288 tokens that a FLOP budget buys, rounded as the tables of the model's space are."""
 
     budget_flops: int
     steps: int
