@@ -187,7 +187,7 @@ def test_command_reads_scores_and_writes_everything(tmp_path: Path, capsys: pyte
     path, picture = tmp_path / "scores.json", tmp_path / "votes.svg"
     rows = [
         {"dataset": "mad", "architecture": text, "score": score, "lower_is_better": False}
-        for text, score in (("5(2A-M)-A", 0.9), ("8(A-M)", 0.5), ("16M", 0.1))
+        for text, score in (("AIRAformer-D", 0.9), ("8(A-M)", 0.5), ("16M", 0.1))
     ]
     path.write_text(json.dumps({"schema": 1, "architectures": rows}))
     assert run_command("--scores", str(path), "--json", "--decay", "0.3", "--picture", str(picture)) == 0
