@@ -112,7 +112,11 @@ def _step_s(task: Task, plan: RunPlan) -> float | None:
 
 
 def _needs_no_analysis(plan: RunPlan, task: Task) -> bool:
-    return plan.fitness == "hidden" and task.metadata.aira.artifact.kind in DATA_ARTIFACTS
+    return (
+        plan.fitness == "hidden"
+        and plan.bugs_named_by == "judge"
+        and task.metadata.aira.artifact.kind in DATA_ARTIFACTS
+    )
 
 
 def _prompt_tokens(task: Task) -> int:

@@ -21,6 +21,7 @@ from aira_bench.runs.devices import used_hardware
 from aira_bench.runs.expense import CHARS_A_TOKEN, Expense, Range, cap_usd, expect, preparation_minutes
 from aira_bench.runs.host import flavour_for, wanted_on
 from aira_bench.runs.places import Wanted
+from aira_bench.runs.protocol import protocol_lines
 from aira_bench.runs.resolve import ResolvedRun
 from aira_bench.tasks.data_source import missing_files
 from aira_bench.tasks.metadata import PublicFile
@@ -73,6 +74,7 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
     found = expect(plan, run.task, run.agent, wanted.most)
     lines = [
         ("run", f"{plan.name}, in {paths.runs}"),
+        *(("protocol", sentence) for sentence in protocol_lines(plan, run.task.title)),
         ("agent", _agent(run)),
         ("task", f"{run.task.title}, profile {plan.profile}; {_budget(run)}"),
         *_devices(machine, left_out, obstacle, run),
