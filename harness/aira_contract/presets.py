@@ -167,7 +167,7 @@ def read_architecture(text: str, scale: str | None = None) -> Pattern:
         PatternError: it is no name, and no pattern either; or the name has nothing at that scale, or nothing searched.
     """
     name, _, wanted = text.partition(":")
-    preset, at = find_preset(name), wanted.strip() or scale
+    preset, at = find_preset(name), wanted.strip().upper() or scale
     if preset is None:
         return read_pattern(text)
     if at is None and preset.base is not None:

@@ -83,7 +83,7 @@ def test_a_name_stands_for_what_was_searched_and_with_a_scale_for_what_was_print
     grown = read_pattern("6A-3M-6A-3M-6A-3M-6A-3M-6A-3M-3A")
     assert read_architecture("airaformer-d-stretched:1B") == read_architecture("airaformer-d-stretched", "1B") == grown
     assert read_architecture("airaformer-d-stretched:350M", "1B") == read_architecture("airaformer-d-stretched:350M")
-    assert read_architecture("Llama 3.2", "1B") == read_pattern("16(A-M)")
+    assert read_architecture("Llama 3.2:1b") == read_architecture("Llama 3.2", "1B") == read_pattern("16(A-M)")
     assert read_architecture("5(2A-M)-A", "1B") == read_pattern("5(2A-M)-A"), "a pattern is what it is at every scale"
     assert {space_of(read_architecture(each.name, "1B")) for each in BASELINES[3:]} == {"3-primitive"}
 

@@ -72,11 +72,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--fitness", choices=("hidden", "claimed"),
-        help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",
+        help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden, or the"
+        " paper's)",
     )  # fmt: skip
     parser.add_argument(
         "--bugs", choices=("judge", "analysis"),
-        help="who says that a step is a bug: engine and judge alone, or also the agent's own analysis (default: judge)",
+        help="who says that a step is a bug: engine and judge alone, or also the agent's own analysis (default: judge, "
+        "or the paper's)",
     )  # fmt: skip
     parser.add_argument("--concurrency", type=positive_int, help="steps at a time (default: one a core or GPU)")
     parser.add_argument(
@@ -97,7 +99,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--exclusive", action=argparse.BooleanOptionalAction,
-        help="a seed keeps its GPU, or its cores, until it ends (default: seeds share them while models think)",
+        help="a seed keeps its GPU, or its cores, until it ends (default: seeds share them while models "
+        "think, but under the paper's protocol)",
     )  # fmt: skip
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
     add_source(parser)

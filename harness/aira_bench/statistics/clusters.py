@@ -45,8 +45,10 @@ def _lloyd(points: Floats, centres: Floats) -> tuple[float, list[int]]:
     for _ in range(_MOST_ITERATIONS):
         distances = _squared(points, centres)
         moved = distances.argmin(axis=1)
-        for empty in set(range(len(centres))) - set(moved.tolist()):
-            worst = int(distances[np.arange(len(points)), moved].argmax())
+        for empty in sorted(set(range(len(centres))) - set(moved.tolist())):
+            # It takes the point that is served worst, of a cluster that can spare one.
+            spare = np.bincount(moved, minlength=len(centres))[moved] > 1
+            worst = int(np.where(spare, distances[np.arange(len(points)), moved], -1.0).argmax())
             moved[worst], distances[worst] = empty, 0.0
         if np.array_equal(moved, labels):
             break
