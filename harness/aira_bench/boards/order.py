@@ -69,7 +69,7 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
 
     Args:
         table: its rows keep their order.
-        alpha: error rate of all comparisons of the table together (Holm).
+        alpha: error rate of all comparisons of the table together.
     """
     import numpy as np
 
@@ -172,7 +172,7 @@ def order_lines(order: TableOrder) -> list[str]:
         name = f"{row.entry.agent}, {row.entry.scaffold}, {row.entry.steps} steps"
         lines.append(f"  rank {row.rank}: {name}: {_shown(row.score)}, {row.failed} failed")
     told = sum(each.why == "" for each in order.comparisons)
-    lines.append(f"  {told} of {len(order.comparisons)} pairs are told apart (paired permutation, Holm).")
+    lines.append(f"  {told} of {len(order.comparisons)} pairs are told apart (paired permutation tests, corrected together).")
     reasons = dict.fromkeys(each.why for each in order.comparisons if each.why)
     return lines + [f"  {sum(each.why == why for each in order.comparisons)}: {why}" for why in reasons]
 
