@@ -172,9 +172,7 @@ def order_lines(order: TableOrder) -> list[str]:
         name = f"{row.entry.agent}, {row.entry.scaffold}, {row.entry.steps} steps"
         lines.append(f"  rank {row.rank}: {name}: {_shown(row.score)}, {row.failed} failed")
     told = sum(each.why == "" for each in order.comparisons)
-    lines.append(
-        f"  {told} of {len(order.comparisons)} pairs are told apart (paired permutation, one family)."
-    )
+    lines.append(f"  {told} of {len(order.comparisons)} pairs are told apart (paired permutation, one family).")
     reasons = dict.fromkeys(each.why for each in order.comparisons if each.why)
     return lines + [f"  {sum(each.why == why for each in order.comparisons)}: {why}" for why in reasons]
 
