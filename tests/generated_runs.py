@@ -50,12 +50,14 @@ def write_run(
     seen: Path | None = None,
     infra: Mapping[int, bool] | None = None,
     codes: Sequence[bytes] = (),
+    scores: Mapping[int, Sequence[tuple[float, float] | None]] | None = None,
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
 
     With a key the run is signed, and each step leaves an artifact; without one it is as it was before 0.1.0.
     The steps of the seeds in `infra` are infrastructure errors; true where their code had run. Step i leaves
-    `codes[i % len(codes)]` as its `train.py`, if there are any.
+    `codes[i % len(codes)]` as its `train.py`, if there are any. `scores` are validation and test of each step by seed,
+    None of a step that is buggy.
     """
     folder = RunFolder(runs / record.plan.name)
     keeper = None
@@ -76,6 +78,9 @@ def write_run(
             broken = infra is not None and seed in infra
             valid = not broken and rng.random() >= invalid_share
             test, trusted = rng.random(), rng.random()
+            if scores is not None:
+                given = scores[seed][step - 1]
+                valid, (trusted, test) = given is not None, given or (0.0, 0.0)
             claimed = trusted + claims[seed] if claims else None
             found = (flags or {}).get(seed, ())
             score = TrustedScore(step, test, trusted, "1", "evaluator:1", 1.0, False, claimed, found)

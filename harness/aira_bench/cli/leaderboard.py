@@ -2,13 +2,18 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
+
+if TYPE_CHECKING:
+    from aira_bench.statistics.suite import StatisticsSettings
 
 _EPILOG = """examples:
   aira-bench leaderboard
   aira-bench leaderboard my-run other-run --out results
   aira-bench leaderboard --exclude my-run --why "its card had the wrong temperature"
+  aira-bench leaderboard --statistics --worst observed
 
 Every run of an experiment counts, and no run takes another's place. A run that is excluded is in no figure, and is
 named with the reason on the board and in its files.
@@ -34,7 +39,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: the folder of runs)")
     parser.add_argument(
         "--statistics", action="store_true",
-        help="say which rows can be told apart: ranks with ties, intervals, paired tests (needs aira-bench[stats])",
+        help="say which rows can be told apart: ranks with ties, intervals, paired tests, ratings, curves, published "
+        "figures (needs aira-bench[stats])",
+    )  # fmt: skip
+    parser.add_argument(
+        "--worst", choices=("fixed", "observed"), default="fixed",
+        help="with --statistics: where normalized scores are 0, at the task's worst score or, as in the paper, at the "
+        "worst of all runs on the board (default: fixed)",
     )  # fmt: skip
     add_runs_folder(parser)
     add_json(parser)
@@ -45,7 +56,7 @@ def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.boards.board import tables_of
     from aira_bench.boards.formats import print_tables, records, write_board
-    from aira_bench.boards.order import order_lines, order_of, order_records, require_statistics
+    from aira_bench.boards.statistics import board_statistics, require_statistics, statistics_lines, statistics_record
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths, require_new_folders
@@ -76,15 +87,19 @@ def handle(args: argparse.Namespace) -> int:
     why_not = {by_place[place]: excluded[name] for name, place in places.items() if place in by_place}
     tables = tables_of(found, ring, why_not)
     written = write_board(tables, args.out or folder)
-    orders = [order_of(table) for table in tables] if args.statistics else []
+    found_out = board_statistics(tables, found, _settings(args.worst)) if args.statistics else None
     if args.json:
-        say_json({"rows": records(tables), "orders": order_records(orders)} if args.statistics else records(tables))
+        say_json({"rows": records(tables), **statistics_record(found_out)} if found_out else records(tables))
     else:
         print_tables(tables)
-        for order in orders:
-            say()
-            say(f"{order.section.task}, profile {order.section.profile}")
-            for each in order_lines(order):
-                say(each)
+        for each in statistics_lines(found_out) if found_out else ():
+            say(each)
         tell("written: " + ", ".join(map(str, written)))
     return report_faults(faults)
+
+
+def _settings(worst: str) -> "StatisticsSettings":
+    from aira_bench.statistics.runs import Worst
+    from aira_bench.statistics.suite import StatisticsSettings
+
+    return StatisticsSettings(worst=Worst(worst))
