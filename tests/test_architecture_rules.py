@@ -27,7 +27,10 @@ STATISTICS = ROOT / "harness" / "aira_bench" / "statistics"
 INTO_ARRAYS = [
     ROOT / "harness" / "aira_bench" / "boards" / f"{name}.py" for name in ("curves", "endings", "order", "over_tasks")
 ]
-"""Modules that make arrays of runs for `statistics`; they load numpy when they are asked to."""
+INTO_ARRAYS += [
+    ROOT / "harness" / "aira_bench" / "reproduce" / "against" / f"{n}.py" for n in ("autoresearch", "compose", "lra")
+]
+"""Modules that make arrays of runs for `statistics`; nothing loads numpy before a command needs it."""
 PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}} | {
     path: {"numpy", "scipy"} for path in (*STATISTICS.glob("*.py"), *INTO_ARRAYS)
 }

@@ -127,11 +127,16 @@ def _runs(task: str, table: Table) -> "Iterable[Run]":
     basis = basis_of(table)
     for name, row in zip(row_names(table), table.rows, strict=True):
         for seed, scores in scores_by_seed(row, basis).items():
-            yield Run(name, task, seed, _median(scores, lower_is_better=table.section.lower_is_better))
+            yield Run(name, task, seed, median_run(scores, lower_is_better=table.section.lower_is_better))
 
 
-def _median(scores: Sequence[float | None], *, lower_is_better: bool) -> float | None:
-    """The median of a seed's runs, the worse of two in the middle; a failure is worse than any score."""
+def median_run(scores: Sequence[float | None], *, lower_is_better: bool) -> float | None:
+    """Return the median of a seed's runs, the worse of two in the middle; a failure is worse than any score.
+
+    Args:
+        scores: at least one, None of a failure.
+        lower_is_better: whether the best is the least.
+    """
     sign = -1.0 if lower_is_better else 1.0
     ordered = sorted(scores, key=lambda score: -math.inf if score is None else sign * score)
     return ordered[(len(ordered) - 1) // 2]
