@@ -143,6 +143,18 @@ def test_the_worst_score_observed_is_a_switch(tmp_path: Path) -> None:
     assert found.over_tasks[Aggregate.MEAN]["good, greedy"].value == pytest.approx(0.5)
 
 
+def test_runs_above_the_state_of_the_art_have_no_worst_score_to_begin_at(tmp_path: Path) -> None:
+    """With the worst observed at or above the published best a scale would point down; ratings go on."""
+    for name, score in (("a", 0.95), ("b", 0.9)):
+        write(tmp_path, name, name, {0: [(0.5, score)]}, task="lra-text", profile="paper")
+    (found,) = statistics(tmp_path, StatisticsSettings(worst=Worst.OBSERVED)).over_tasks
+    assert (found.statistics, found.not_normalized) == (None, ("lra-text",))
+    assert found.ratings is not None
+    assert "published best" in found.ratings.players
+    (found,) = statistics(tmp_path).over_tasks
+    assert found.statistics is not None
+
+
 @pytest.mark.parametrize(("more", "value"), [([[None]], 0.0), ([[(0.1, 0.0)], [(0.1, 0.9)]], 0.5)])
 def test_running_a_seed_again_buys_nothing(tmp_path: Path, more: list[Steps], value: float) -> None:
     """Of two runs of a seed the worse counts, of three the median."""

@@ -77,29 +77,31 @@ def _of_group(
     import numpy as np
 
     from aira_bench.statistics.runs import Runs
-    from aira_bench.statistics.suite import rate, suite_statistics
+    from aira_bench.statistics.suite import StatisticsSettings, rate, suite_statistics
 
     by_task = {_task_name(table, tables): table for table in tables}
     found = [run for task, table in by_task.items() for run in _runs(task, table)]
     if not found:
         return None
     runs, generator = Runs.of(found), np.random.default_rng(entropy("tasks", shared))
-    scales = {name: scale for name in runs.tasks if (scale := _scale(by_task[name], behind)) is not None}
+    how = settings or StatisticsSettings()
+    known = {name: scale for name in runs.tasks if (scale := _scale(by_task[name], behind)) is not None}
+    scales = {name: scale for name, scale in known.items() if _has_length(found, name, scale, how)}
     greedy = {
         name
         for table in tables
         for name, row in zip(row_names(table), table.rows, strict=True)
         if row.entry.scaffold.partition(":")[0] == GREEDY
     }
-    players = len(runs.agents) + bool(scales)
+    players = len(runs.agents) + bool(known)
     ratings = None if players < 2 else rate(
         runs, {name: by_task[name].section.lower_is_better for name in runs.tasks}, generator,
-        best_known={name: scale.best_known for name, scale in scales.items()}, settings=settings,
+        best_known={name: scale.best_known for name, scale in known.items()}, settings=how,
     )  # fmt: skip
     normalized = [run for run in found if run.task in scales]
     statistics = None
     if normalized:
-        statistics = suite_statistics(Runs.of(normalized), scales, generator, chosen=greedy, settings=settings)
+        statistics = suite_statistics(Runs.of(normalized), scales, generator, chosen=greedy, settings=how)
     return OverTasks(
         tuple(filter(None, shared)),
         runs.tasks,
@@ -149,6 +151,17 @@ def _scale(table: Table, behind: BoardRuns) -> "Scale | None":
     if anchors is None or PUBLISHED not in anchors.sota:
         return None
     return Scale(anchors.worst, anchors.sota[PUBLISHED], anchors.optimum, lower_is_better=table.section.lower_is_better)
+
+
+def _has_length(runs: "Sequence[Run]", task: str, scale: "Scale", how: "StatisticsSettings") -> bool:
+    """Whether the worst score is worse than the best known: the worst observed need not be."""
+    from aira_bench.statistics.runs import Runs
+
+    try:
+        Runs.of(run for run in runs if run.task == task).normalized({task: scale}, how.worst, how.spacing)
+    except ValueError:
+        return False
+    return True
 
 
 def over_tasks_records(found: Sequence[OverTasks]) -> list[dict[str, object]]:
