@@ -4,6 +4,7 @@ import hashlib
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def write_run(
     scores: Mapping[int, Sequence[tuple[float, float] | None]] | None = None,
     code_file: str = "train.py",
     canonical: Callable[[int, int], str] | None = None,
+    of_nodes: Mapping[str, object] | None = None,
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
 
@@ -60,6 +62,7 @@ def write_run(
     The steps of the seeds in `infra` are infrastructure errors; true where their code had run. Step i leaves
     `codes[i % len(codes)]` as its `code_file`, if there are any. `scores` are validation and test of each step by seed,
     None of a step that is buggy. `canonical` gives the normal form of a step's submission, by seed and step.
+    `of_nodes` overrides fields of every node.
     """
     folder = RunFolder(runs / record.plan.name)
     keeper = None
@@ -104,6 +107,7 @@ def write_run(
                 code_ran=infra is None or infra.get(seed, True),
                 canonical=canonical(seed, step) if canonical and valid else None,
             )  # fmt: skip
+            node = replace(node, **(of_nodes or {}))  # type: ignore[arg-type]
             journal.append(step_ended(place, node, "t") if keeper else StepEnded(node, "t"))
         best = best_node(journal.nodes, lower_is_better=record.lower_is_better)
         if end:

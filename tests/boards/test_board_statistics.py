@@ -13,9 +13,11 @@ from aira_bench.boards.over_tasks import OverTasks
 from aira_bench.boards.published_rows import published_rows
 from aira_bench.boards.statistics import BoardStatistics, board_statistics, statistics_lines, statistics_record
 from aira_bench.cli.main import run_command_line
+from aira_bench.gpus.use import GpuUse
 from aira_bench.keys import KeyRing, MachineKey
 from aira_bench.record.folder import list_runs
 from aira_bench.record.manifest import Manifest
+from aira_bench.record.node import ModelUse
 from aira_bench.record.normalized import Anchors
 from aira_bench.record.run_record import read_run
 from aira_bench.statistics.resampling import Aggregate
@@ -41,8 +43,12 @@ def made(name: str, agent: str, steps: int, seeds: int, **changes: object) -> Ma
     )  # fmt: skip
 
 
-def write(runs: Path, name: str, agent: str, scores: Mapping[int, Steps], **changes: object) -> None:
-    write_run(runs, made(name, agent, len(scores[0]), len(scores), **changes), scores=scores, key=KEY)
+def write(
+    runs: Path, name: str, agent: str, scores: Mapping[int, Steps],
+    of_nodes: Mapping[str, object] | None = None, **changes: object,
+) -> None:  # fmt: skip
+    record = made(name, agent, len(scores[0]), len(scores), **changes)
+    write_run(runs, record, scores=scores, key=KEY, of_nodes=of_nodes)
 
 
 def statistics(runs: Path, settings: StatisticsSettings | None = None) -> BoardStatistics:
@@ -67,6 +73,24 @@ def test_curves_by_hand(tmp_path: Path) -> None:
     assert (by_steps.area.low, by_steps.area.high) == pytest.approx((0.2, 0.7 / 3))
     assert by_steps.points[-1].value == pytest.approx(0.4)
     assert (found.costs[0].horizon, found.costs[1].horizon) == (3, pytest.approx(3 * 0.9))
+
+
+def test_what_steps_cost_by_hand(tmp_path: Path) -> None:
+    """Three steps of half a dollar each on a GPU; the horizon is what the dearest row spent on average."""
+    used = {"model_use": ModelUse(1, 10, 10, 0.5), "gpu_use": {"step": GpuUse(1)}}
+    write(tmp_path, "a", "gpt5", A, used)
+    write(tmp_path, "b", "opus45", {0: [(0.1, 0.1)]}, {"model_use": ModelUse(1, 10, 10, 2.0)})
+    write(tmp_path, "c", "gpt4o", {0: [(0.2, 0.2)]}, {"model_use": ModelUse(1, None, None, None)})
+    found = statistics(tmp_path).tables[0].curves
+    assert found is not None
+    dollars = next(each for each in found.costs if each.cost == "dollars")
+    assert [each.cost for each in found.costs] == ["steps", "GPU-seconds", "dollars"]
+    assert (dollars.horizon, dollars.unknown) == (2.0, ("gpt4o, greedy",))
+    # Before: 0.1, the worst seen. Of 2 dollars, seed 0 has 0.1 for 1 and 0.3 for the last, seed 1 0.1, 0.2 and 0.5.
+    assert dollars.rows["gpt5, greedy"].area.value == pytest.approx(
+        ((1 * 0.1 + 1 * 0.3) / 2 + (0.5 * 0.1 + 1 * 0.2 + 0.5 * 0.5) / 2) / 2
+    )
+    assert dollars.rows["opus45, greedy"].points[-1].value == 0.1
 
 
 def test_endings_by_hand(tmp_path: Path) -> None:
