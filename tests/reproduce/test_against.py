@@ -173,7 +173,7 @@ def test_some_of_the_agents_have_another_mean(tmp_path: Path) -> None:
         ({"steps": 10}, "10 steps in 24 h of 500 in 24"),
         ({"hours": 1.0}, "500 steps in 1 h of 500 in 24"),
         ({"seed_set": "final"}, "seed set final"),
-        ({"scaffold": "mcts"}, "gpt5 with mcts is not in it"),
+        ({"scaffold": "mcts"}, "the paper did not run gpt5 with mcts here"),
     ],
 )
 def test_what_is_of_another_size_is_shown_and_never_compared(
@@ -303,7 +303,7 @@ def test_the_command_takes_runs_and_folders_of_runs(
     assert "profile cpu" in shown
     assert "says nothing of these tables: other" in shown
     assert "would fill more: aira-bench run --agent gemini3pro --task lra-text " in shown
-    assert "1 runs, 2 seeds: 0.0005 hours of processors, no model was asked." in shown
+    assert "1 run, 2 seeds: 0.0005 hours of processors, no model was asked." in shown
     assert run_command_line(["reproduce", "14", "--against", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["summary"]["14"]["not measured"] == 6
     for arguments in (["8", "--against"], ["--against", "nowhere"], ["--against", "suite", "--statuses", "x"]):

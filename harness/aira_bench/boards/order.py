@@ -177,4 +177,5 @@ def _shown(score: "IntervalEstimate | None") -> str:
     if score is None:
         return "no score"
     between = "" if score.low is None else f" ({score.low:.4f} to {score.high:.4f})"
-    return f"{score.value:.4f}{between}, {score.count} seeds"
+    seeds = "one seed" if score.count == 1 else f"{score.count} seeds"
+    return f"{score.value:.4f}{between}, {seeds}"

@@ -114,7 +114,7 @@ def why_not(manifest: Manifest, scaffolds: Sequence[str], agents: Sequence[str])
         (f"seed set {plan.seed_set}", plan.seed_set != "search"),
         (f"{agent} is none of the paper's agents", agent not in AGENTS),
         (
-            f"{agent} with {scaffold} is not in it",
+            f"the paper did not run {agent} with {scaffold} here",
             agent in AGENTS and (agent not in agents or scaffold not in scaffolds),
         ),
         (

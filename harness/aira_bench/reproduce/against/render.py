@@ -73,4 +73,8 @@ def _spent(spent: Cost) -> str:
         if value
     ]
     asked = f"{tokens(spent.use)} tokens, {cost(spent.use)}" if spent.use.calls else "no model was asked"
-    return f"{spent.runs} runs, {spent.seeds} seeds: {', '.join([*hours, asked])}."
+    return f"{_many(spent.runs, 'run')}, {_many(spent.seeds, 'seed')}: {', '.join([*hours, asked])}."
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
