@@ -16,7 +16,7 @@ from aira_bench.cards.card_files import find_card
 from aira_bench.cli.main import build_parser, run_command_line
 from aira_bench.keys import KeyRing
 from aira_bench.record.folder import list_runs
-from aira_bench.record.manifest import Manifest
+from aira_bench.record.manifest import Compatibility, Manifest
 from aira_bench.record.normalized import Anchors
 from aira_bench.record.run_record import read_run
 from aira_bench.reproduce.against.agreement import Agreement, ComparedCell, judge_best, judge_mean
@@ -27,6 +27,7 @@ from aira_bench.statistics.arrays import IntervalEstimate
 from aira_bench.tasks.task import find_task
 from generated_runs import manifest, write_run
 
+SHIPPED = Compatibility(evaluator="module", version=3, flavour="cuda", libraries=1, search=1, shipped=True)
 ANCHORS = Anchors(worst=0.5, optimum=1.0, sota={"published": 0.9053})
 
 
@@ -80,12 +81,23 @@ def test_the_chance_of_a_best_is_that_of_drawing_the_top_places(n: int, publishe
 def made(name: str, agent: str, task: str, seeds: int, **changes: object) -> Manifest:
     """A run with the paper's budget, if `changes` say nothing else; those of the manifest are `hardware_class` and `data`."""
     record = manifest(name, agent=agent, steps=1, seeds=tuple(range(seeds)))
-    outside = {key: changes.pop(key) for key in ("hardware_class", "data", "lower_is_better") if key in changes}
+    outside = {
+        key: changes.pop(key)
+        for key in ("hardware_class", "data", "lower_is_better", "compatibility")
+        if key in changes
+    }
     plan = record.plan.model_copy(
         update={"task": task, "profile": "paper", "hours": 24.0, "scaffold": "greedy", "steps": 500, **changes}
     )
     anchors = ANCHORS if task.startswith("lra-text") else None
-    update = {"plan": plan, "task_title": task, "task_name": task, "anchors": anchors, "hardware_class": "NVIDIA H200"}
+    update = {
+        "plan": plan,
+        "task_title": task,
+        "task_name": task,
+        "anchors": anchors,
+        "hardware_class": "NVIDIA H200",
+        "compatibility": SHIPPED,
+    }
     return record.model_copy(update={**update, **outside})
 
 
@@ -97,7 +109,7 @@ def write(runs: Path, record: Manifest, scores: dict[int, list[tuple[float, floa
 
 
 def compared(runs: Path, *tables: str) -> AgainstRuns:
-    return against_runs([read_run(folder, KeyRing()) for folder in list_runs(runs)], tables)
+    return against_runs([read_run(folder, KeyRing()) for folder in list_runs(runs)], KeyRing(), tables)
 
 
 def cell(found: AgainstRuns | Iterable[ComparedCell], row: str, column: str) -> ComparedCell:
@@ -170,6 +182,8 @@ def test_some_of_the_agents_have_another_mean(tmp_path: Path) -> None:
     [
         ({"profile": "cpu"}, "profile cpu"),
         ({"data": {"hidden": {"sha256": "b" * 64, "bytes": 1}, "synthetic": True}}, "synthetic data"),
+        ({"compatibility": None}, "not declared as a shipped task with its own evaluator"),
+        ({"compatibility": SHIPPED.model_copy(update={"shipped": False})}, "not declared as a shipped task"),
         ({"steps": 10}, "10 steps in 24 h of 500 in 24"),
         ({"hours": 1.0}, "500 steps in 1 h of 500 in 24"),
         ({"seed_set": "final"}, "seed set final"),
@@ -290,6 +304,16 @@ def test_the_vote_of_the_best_is_compared_layer_by_layer(tmp_path: Path) -> None
     assert (found.agreement, found.reason) == (Agreement.AGREES, "the same pattern")
 
 
+def test_what_is_no_architecture_has_no_vote(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        made("a", "gpt5", "mad-2p", 1),
+        {0: [(0.5, 0.5)] * 2},
+        canonical=lambda seed, step: ("x" * 9, "9A")[step - 1],
+    )
+    assert cell(compared(tmp_path, "ranking"), "2-primitive", "vote of the best 20").reason == "no scored architecture"
+
+
 def test_the_command_takes_runs_and_folders_of_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +326,7 @@ def test_the_command_takes_runs_and_folders_of_runs(
     assert "not comparable" in shown
     assert "profile cpu" in shown
     assert "says nothing of these tables: other" in shown
+    assert "signed by nobody you trust, so taken at their word: greedy-gpt5" in shown
     assert "would fill more: aira-bench run --agent gemini3pro --task lra-text " in shown
     assert "1 run, 2 seeds: 0.0005 hours of processors, no model was asked." in shown
     assert run_command_line(["reproduce", "14", "--against", "--json"]) == 0

@@ -93,8 +93,9 @@ def _against(args: argparse.Namespace) -> int:
     from aira_bench.reproduce.against.render import against_record, print_against
 
     paths = host_paths(args.runs)
-    found, faults = read_runs(_folders(paths.runs, args.against), KeyFolder(paths.keys).ring())
-    compared = against_runs(found, args.tables)
+    ring = KeyFolder(paths.keys).ring()
+    found, faults = read_runs(_folders(paths.runs, args.against), ring)
+    compared = against_runs(found, ring, args.tables)
     if args.json:
         say_json(against_record(compared), indent=1)
     else:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aira_bench.errors import UsageError
+from aira_bench.keys import KeyRing
 from aira_bench.record.run_record import RunRecord
 from aira_bench.reproduce.against import autoresearch, compose, lra
 from aira_bench.reproduce.against.agreement import Agreement, ComparedCell
@@ -30,6 +31,8 @@ class AgainstRuns:
     """By table, of the runs behind its cells."""
     unused: tuple[str, ...]
     """Runs that say nothing of any table asked for."""
+    signed_by_others: tuple[str, ...]
+    """Runs behind cells that no key of this machine's, or one it trusts, signed: their numbers are somebody's word."""
 
     def counts(self, table: str) -> dict[Agreement, int]:
         """Cells of a table by verdict."""
@@ -37,11 +40,12 @@ class AgainstRuns:
         return {each: found[each] for each in Agreement}
 
 
-def against_runs(runs: Sequence[RunRecord], tables: Sequence[str] = ()) -> AgainstRuns:
+def against_runs(runs: Sequence[RunRecord], ring: KeyRing, tables: Sequence[str] = ()) -> AgainstRuns:
     """Put what runs measured beside the published tables.
 
     Args:
         runs: any number, also none.
+        ring: the keys this machine knows.
         tables: names among `MEASURED`, by default all.
 
     Raises:
@@ -61,4 +65,6 @@ def against_runs(runs: Sequence[RunRecord], tables: Sequence[str] = ()) -> Again
             cells += more
             costs[name] = cost_of(seeds)
             used |= {each.run.name for each in seeds}
-    return AgainstRuns(tuple(cells), costs, tuple(run.name for run in runs if run.name not in used))
+    others = (run.name for run in runs if run.name in used and not ring.trusts_all(run.signers))
+    unused = (run.name for run in runs if run.name not in used)
+    return AgainstRuns(tuple(cells), costs, tuple(unused), tuple(others))

@@ -7,6 +7,7 @@ Not covered: the figures of appendix B, whose numbers are not printed, and patte
 clustered (docs/scaling.md).
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.reproduce.against.agreement import Agreement, ComparedCell, JudgedAgreement, interval_text
 from aira_bench.reproduce.against.paper_runs import GREEDY, ONE_SHOT, ChosenRuns, SeedRun, choose, run_command
 from aira_bench.scaling.aggregate import DEFAULT_TOP, ScoredArchitecture, select_by_rank, vote
-from aira_bench.scaling.notation import read_pattern, write_pattern
+from aira_bench.scaling.notation import NotationError, read_pattern, write_pattern
 from aira_bench.statistics.arrays import IntervalEstimate, percentile_estimate
 from aira_contract.patterns import Pattern
 
@@ -151,14 +152,17 @@ def _alike(pattern: Pattern) -> int:
 
 
 def _scored(of: SeedRun) -> list[ScoredArchitecture]:
-    return [
-        ScoredArchitecture(
-            of.run.manifest.task_title, read_pattern(node.canonical), of.seed.scores[node.step].test,
-            of.run.manifest.lower_is_better,
-        )
-        for node in of.seed.nodes
-        if node.canonical and node.step in of.seed.scores and not of.seed.scores[node.step].unranked
-    ]  # fmt: skip
+    """The scored architectures of a seed; what a stranger's record calls one and is none is left out."""
+    manifest, found = of.run.manifest, []
+    for node in of.seed.nodes:
+        score = of.seed.scores.get(node.step)
+        if node.canonical is None or score is None or score.unranked:
+            continue
+        with contextlib.suppress(NotationError):
+            pattern = read_pattern(node.canonical)
+            if len(pattern) == LAYERS:
+                found.append(ScoredArchitecture(manifest.task_title, pattern, score.test, manifest.lower_is_better))
+    return found
 
 
 CELLS: dict[str, Callable[[Sequence[RunRecord]], Found]] = {TABLE: ranking_cells}

@@ -108,8 +108,10 @@ def why_not(manifest: Manifest, scaffolds: Sequence[str], agents: Sequence[str])
     plan, agent, title = manifest.plan, agent_of(manifest), manifest.task_title
     scaffold = plan.scaffold.partition(":")[0]
     hours = LONG_HOURS if title in _LONG else HOURS
+    shipped = manifest.compatibility is not None and manifest.compatibility.shipped
     found = [
         ("synthetic data", manifest.synthetic),
+        ("not declared as a shipped task with its own evaluator", not shipped or "evaluator" in manifest.extensions),
         (f"profile {plan.profile}", plan.profile != PAPER),
         (f"seed set {plan.seed_set}", plan.seed_set != "search"),
         (f"{agent} is none of the paper's agents", agent not in AGENTS),
