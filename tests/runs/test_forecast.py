@@ -64,7 +64,8 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
     found, words = forecast(tmp_path)
     assert found.obstacle is None
     assert list(words) == [
-        "run", "agent", "task", "devices", "slots", "memory", "images", "downloads", "disk", "pace", "GPU-hours", "wall clock",
+        "run", "protocol", "agent", "task", "devices", "slots", "memory", "images", "downloads", "disk", "pace", "GPU-hours",
+        "wall clock",
         "tokens", "dollars", "will not",
     ]  # fmt: skip
     assert words["agent"] == ["gemini3pro (gemini-3-pro-preview of google), scaffold greedy, driven by hidden fitness"]

@@ -20,8 +20,8 @@ from aira_bench.runs.line import dead_in_line
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.sandbox.hardening import RUN_LABEL
-from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.store import sweep_dead
+from aira_bench.tasks.transfer import Transfer
 from aira_bench.world import SystemWorld
 
 

@@ -28,6 +28,7 @@ from aira_bench.runs.expense import (
 )
 from aira_bench.runs.forecast_machine import told_devices, told_disk, told_memory, told_slots
 from aira_bench.runs.host import flavour_for, wanted_on
+from aira_bench.runs.protocol import protocol_lines
 from aira_bench.runs.resolve import ResolvedRun
 from aira_bench.tasks.data_source import missing_files
 from aira_bench.tasks.metadata import PublicFile
@@ -89,6 +90,7 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
     found = expect(plan, run.task, run.agent, wanted.most)
     lines = [
         ("run", f"{plan.name}, in {paths.runs}"),
+        *(("protocol", sentence) for sentence in protocol_lines(plan, run.task.title)),
         ("agent", _agent(run)),
         ("task", f"{run.task.title}, profile {plan.profile}; {_budget(run)}"),
         *told_devices(machine, left_out, absent, run),

@@ -37,10 +37,10 @@ from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
 from aira_bench.tasks.data_source import DataSource, provide_raw, raw_content
-from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.store import TaskData, task_data
 from aira_bench.tasks.task import DESCRIPTION, Task
+from aira_bench.tasks.transfer import Transfer
 from aira_bench.world import World
 from aira_contract.containers import DATA, TASK, WORKSPACE
 from aira_contract.settings import ON_GPUS, PROFILE_VARIABLE, ProfileName
