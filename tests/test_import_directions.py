@@ -29,7 +29,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "cards images tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
-        "agents analysis reproduce",
+        "agents analysis publication reproduce",
         "runs",
         "doctor protocols testing",
         "api authoring",
@@ -59,7 +59,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""
 
-READERS = ("agents", "analysis", "boards", "evaluation", "scaffolds", "scaling")
+READERS = ("agents", "analysis", "boards", "evaluation", "publication", "scaffolds", "scaling")
 """They read runs, and drive none."""
 
 

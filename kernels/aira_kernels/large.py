@@ -89,8 +89,8 @@ def build_large(
 ) -> LargeLanguageModel:
     """Return the model of a pattern such as `6A-3M` at scale `350M`, `1B` or `3B`.
 
-    A name such as `airaformer-d-stretched` or `Llama 3.2` stands for the full-size pattern that the paper prints at that
-    scale (`aira_contract.presets`).
+    A name such as `airaformer-d-stretched` or `Llama 3.2` stands for the full-size pattern that the paper prints at
+    that scale (`aira_contract.presets`).
 
     Raises:
         PatternError: the pattern cannot be read; or nothing is printed of that name at that scale.

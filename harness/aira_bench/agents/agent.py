@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from aira_bench.record.folder import MOST_TEXT_BYTES, StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
@@ -262,6 +262,19 @@ class Agent(Protocol):
         Raises:
             ModelError: the provider is not available.
             BudgetExceeded: the next model call could break a hard budget.
+        """
+        ...
+
+
+@runtime_checkable
+class AsksProvider(Protocol):
+    """An agent with a provider behind it, which is tried before images and data are made."""
+
+    def try_model(self, waits: Waits) -> str | None:
+        """Make one tiny call, and return in words what came of it; None where no provider will be asked.
+
+        Raises:
+            ModelError: key, address or model are wrong.
         """
         ...
 

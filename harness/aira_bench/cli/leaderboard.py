@@ -10,6 +10,9 @@ _EPILOG = """examples:
   aira-bench leaderboard my-run other-run --out results
   aira-bench leaderboard --exclude my-run --why "its card had the wrong temperature"
 
+With --out DIR: board.json (the record: runs, hashes, seeds), leaderboard.csv, .json, .md, .tex and .parquet (which
+needs pyarrow, of aira-bench[stats]), and index.html with a page for each task, which need no network.
+
 Every run of an experiment counts, and no run takes another's place. A run that is excluded is in no figure, and is
 named with the reason on the board and in its files.
 
@@ -22,7 +25,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add the command to the parser."""
     parser = commands.add_parser(
         "leaderboard", help="build the board from runs", epilog=_EPILOG, formatter_class=SUB_FORMAT,
-        description="Build the board from runs' journals; print it and write it as CSV, JSON and Markdown.",
+        description="Build the board from runs' journals; print it and write it as CSV, JSON and Markdown; with --out "
+        "as LaTeX, Parquet and a static site too, with a record that aira-bench verify checks.",
     )  # fmt: skip
     parser.add_argument("runs_wanted", nargs="*", metavar="RUN", help="names or folders of runs (default: all)")
     parser.add_argument(
@@ -31,7 +35,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--why", action="append", default=[], metavar="TEXT", help="why, once for each --exclude, in the same order"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: the folder of runs)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where all files go (default: CSV, JSON and Markdown in the folder of runs)",
+    )
     parser.add_argument(
         "--statistics", action="store_true",
         help="say which rows can be told apart: ranks with ties, intervals, paired tests (needs aira-bench[stats])",
@@ -49,6 +58,10 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths, require_new_folders
+    from aira_bench.publication.document import BOARD_FILE
+    from aira_bench.publication.files import write_published
+    from aira_bench.publication.pages import INDEX
+    from aira_bench.publication.parquet import parquet_is_possible
     from aira_bench.record.folder import find_run, list_runs
     from aira_bench.record.run_record import read_runs
     from aira_bench.terminal import say, say_json, tell
@@ -75,7 +88,13 @@ def handle(args: argparse.Namespace) -> int:
     by_place = {record.folder: record.manifest.run_id for record in found}
     why_not = {by_place[place]: excluded[name] for name, place in places.items() if place in by_place}
     tables = tables_of(found, ring, why_not)
-    written = write_board(tables, args.out or folder)
+    if args.out is None:
+        written = write_board(tables, folder)
+    else:
+        write_published(tables, found, ring, why_not, args.out)
+        written = [args.out / BOARD_FILE, args.out / INDEX]
+        if not parquet_is_possible():
+            tell("leaderboard.parquet is not among the files: pyarrow is missing. Try: pip install 'aira-bench[stats]'")
     orders = [order_of(table) for table in tables] if args.statistics else []
     if args.json:
         say_json({"rows": records(tables), "orders": order_records(orders)} if args.statistics else records(tables))
@@ -86,5 +105,6 @@ def handle(args: argparse.Namespace) -> int:
             say(f"{order.section.task}, profile {order.section.profile}")
             for each in order_lines(order):
                 say(each)
-        tell("written: " + ", ".join(map(str, written)))
+        others = "" if args.out is None else f", and the board in other formats in {args.out}"
+        tell("written: " + ", ".join(map(str, written)) + others)
     return report_faults(faults)

@@ -87,8 +87,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument(
         "--gpus", type=gpu_list, metavar="N|A,B|all",
-        help="how many GPUs, or which, by number, UUID or MIG instance: 2 is any two, 0,3 those, 3, that one, 1:0 an "
-        "instance (default: all that CUDA_VISIBLE_DEVICES shows and nobody else uses)",
+        help="how many GPUs, or which, by number, UUID or MIG instance: 2 is any two, 0,3 and 0-3 those, 3, that one, "
+        "1:0 an instance (default: all that CUDA_VISIBLE_DEVICES shows and nobody else uses)",
     )  # fmt: skip
     add_allow_cpu(parser)
     parser.add_argument(
@@ -148,12 +148,13 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.launch import start
     from aira_bench.runs.protocol import protocol_lines
     from aira_bench.runs.resolve import resolve
+    from aira_bench.sandbox.engine_gpus import engine_gpus
     from aira_bench.terminal import say_json
     from aira_bench.world import SystemWorld
     from aira_contract.settings import ON_GPUS
 
     request = RunRequest(**{each.name: getattr(args, each.name) for each in fields(RunRequest)})
-    hardware = this_machine(gpus=args.profile in ON_GPUS)
+    hardware = this_machine(gpus=args.profile in ON_GPUS, otherwise=engine_gpus)
     run = resolve(request, host_paths(args.runs), SystemWorld(), hardware)
     plan = run.plan
     if args.print_config:

@@ -35,6 +35,7 @@ from aira_bench.record.trust import require_known_search
 from aira_bench.runs.extensions_used import extensions_of, require_same
 from aira_bench.runs.protocol import settings_of
 from aira_bench.runs.request import RunRequest
+from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.policy import Policy
 from aira_bench.tasks.data_source import DataSource, choose_source
@@ -102,6 +103,11 @@ def resolve(request: RunRequest, paths: HostPaths, world: World, hardware: Hardw
         raise UsageError(
             f"A step or an evaluation uses one GPU, so --gpus-per-seed {request.gpus_per_seed} cannot be had.",
             hint="aira-bench run --help",
+        )
+    if request.gpus is not None and request.profile not in ON_GPUS:
+        raise UsageError(
+            f"--gpus: containers of profile {request.profile} get no GPU.",
+            hint="--profile paper, which is made for them",
         )
     if request.evaluator in ARTIFACT_KINDS:
         raise UsageError(f"--evaluator {request.evaluator} is built in; the task's artifact chooses among those.")
@@ -270,7 +276,7 @@ def _concurrency(request: RunRequest, seeds: tuple[int, ...], hardware: Hardware
     """One step a GPU for the paper profile on a GPU machine, else one a core; never more than seeds."""
     if not isinstance(seeds, tuple):
         return 1  # the plan says what seeds are
-    gpus = _gpus(request.gpus, hardware or this_machine()) if request.profile in ON_GPUS else 0
+    gpus = _gpus(request.gpus, hardware or this_machine(otherwise=engine_gpus)) if request.profile in ON_GPUS else 0
     return max(1, min(len(seeds), gpus or len(usable_cores())))
 
 
