@@ -150,9 +150,7 @@ def test_a_mean_of_all_agents_agrees_or_differs(tmp_path: Path) -> None:
     assert same.costs["4"].seeds == 60
     whole = cell(same, "Text", "all nonconfig")
     assert (whole.agreement, whole.reason) == (Agreement.CANNOT_TELL, "12 of the mean's 20 agents")
-    assert whole.command.endswith(
-        f"--agent {ONE_SHOT_AGENTS[0]} --task lra-text --profile paper --scaffold one-shot --seeds 20"
-    )
+    assert whole.command.endswith(f"--agent {ONE_SHOT_AGENTS[0]} --task lra-text --protocol paper --scaffold one-shot")
     text_runs(tmp_path / "better", 0.8)
     assert cell(compared(tmp_path / "better", "4"), "Text", "greedy nonconfig").agreement is Agreement.DIFFERS
 
@@ -327,6 +325,7 @@ def test_the_command_takes_runs_and_folders_of_runs(
     assert "profile cpu" in shown
     assert "says nothing of these tables: other" in shown
     assert "signed by nobody you trust, so taken at their word: greedy-gpt5" in shown
+    assert "the paper's by claims (docs/protocols.md): greedy-gpt5" in shown
     assert "would fill more: aira-bench run --agent gemini3pro --task lra-text " in shown
     assert "1 run, 2 seeds: 0.0005 hours of processors, no model was asked." in shown
     assert run_command_line(["reproduce", "14", "--against", "--json"]) == 0

@@ -31,6 +31,8 @@ class AgainstRuns:
     """By table, of the runs behind its cells."""
     unused: tuple[str, ...]
     """Runs that say nothing of any table asked for."""
+    steered_otherwise: tuple[str, ...]
+    """Runs behind cells whose search saw hidden validation scores, where the paper's agents judged themselves."""
     signed_by_others: tuple[str, ...]
     """Runs behind cells that no key of this machine's, or one it trusts, signed: their numbers are somebody's word."""
 
@@ -67,4 +69,5 @@ def against_runs(runs: Sequence[RunRecord], ring: KeyRing, tables: Sequence[str]
             used |= {each.run.name for each in seeds}
     others = (run.name for run in runs if run.name in used and not ring.trusts_all(run.signers))
     unused = (run.name for run in runs if run.name not in used)
-    return AgainstRuns(tuple(cells), costs, tuple(unused), tuple(others))
+    hidden = (run.name for run in runs if run.name in used and run.manifest.plan.fitness != "claimed")
+    return AgainstRuns(tuple(cells), costs, tuple(unused), tuple(hidden), tuple(others))

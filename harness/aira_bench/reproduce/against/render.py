@@ -24,7 +24,7 @@ _STYLES = {
 
 
 def against_record(found: AgainstRuns) -> dict[str, Any]:
-    """Return everything for JSON: `summary`, `cells`, `costs`, `unused`, `signed_by_others`."""
+    """Return everything for JSON: a summary, cells, costs, and which runs need a word."""
     return {
         "schema": 1,
         "summary": {
@@ -33,6 +33,7 @@ def against_record(found: AgainstRuns) -> dict[str, Any]:
         "cells": [{**asdict(each), "agreement": str(each.agreement)} for each in found.cells],
         "costs": {table: asdict(each) for table, each in found.costs.items()},
         "unused": found.unused,
+        "steered_otherwise": found.steered_otherwise,
         "signed_by_others": found.signed_by_others,
     }
 
@@ -61,6 +62,9 @@ def print_against(found: AgainstRuns, console: Console) -> None:
         commands = dict.fromkeys(each.command for each in cells if each.command)
         for command in commands:
             console.print(line(f"  would fill more: {command}"), soft_wrap=True)
+    if found.steered_otherwise:
+        runs = ", ".join(found.steered_otherwise)
+        console.print(line(f"steered by hidden validation, the paper's by claims (docs/protocols.md): {runs}"))
     if found.signed_by_others:
         console.print(line(f"signed by nobody you trust, so taken at their word: {', '.join(found.signed_by_others)}"))
     for name in found.unused:
