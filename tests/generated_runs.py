@@ -50,12 +50,14 @@ def write_run(
     seen: Path | None = None,
     infra: Mapping[int, bool] | None = None,
     codes: Sequence[bytes] = (),
+    public: float | None = None,
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
 
     With a key the run is signed, and each step leaves an artifact; without one it is as it was before 0.1.0.
     The steps of the seeds in `infra` are infrastructure errors; true where their code had run. Step i leaves
-    `codes[i % len(codes)]` as its `train.py`, if there are any.
+    `codes[i % len(codes)]` as its `train.py`, if there are any. `public` is the judge's number on public rows, less the
+    validation score.
     """
     folder = RunFolder(runs / record.plan.name)
     keeper = None
@@ -78,7 +80,8 @@ def write_run(
             test, trusted = rng.random(), rng.random()
             claimed = trusted + claims[seed] if claims else None
             found = (flags or {}).get(seed, ())
-            score = TrustedScore(step, test, trusted, "1", "evaluator:1", 1.0, False, claimed, found)
+            on_public = None if public is None else trusted + public
+            score = TrustedScore(step, test, trusted, "1", "evaluator:1", 1.0, False, claimed, found, public=on_public)
             fitness = round(score.validation or 0.0, 4) if valid else None
             if valid:
                 place.scores.append(score)

@@ -141,7 +141,7 @@ def test_a_run_of_the_schema_before_is_read_and_goes_on_in_lines_of_this_one(tmp
     folder, ring = RunFolder(tmp_path / "scripts"), KeyRing(SCRIPTS_KEY.public)
     record = read_run(folder, ring, "all")
     assert record.manifest.schema_version == 2
-    assert record.seed(1).confirmed
+    assert record.seed(1).confirmations.scores
     keeper = Keeper(
         folder, SCRIPTS_KEY, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO, Witness(None)
     )

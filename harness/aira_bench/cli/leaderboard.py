@@ -45,7 +45,7 @@ def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.boards.board import tables_of
     from aira_bench.boards.formats import print_tables, records, write_board
-    from aira_bench.boards.order import order_lines, order_of, order_records, require_statistics
+    from aira_bench.boards.order import order_lines, order_of, order_records, require_statistics, with_ranks
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths, require_new_folders
@@ -74,7 +74,7 @@ def handle(args: argparse.Namespace) -> int:
         return report_faults(faults)
     by_place = {record.folder: record.manifest.run_id for record in found}
     why_not = {by_place[place]: excluded[name] for name, place in places.items() if place in by_place}
-    tables = tables_of(found, ring, why_not)
+    tables = with_ranks(tables_of(found, ring, why_not))
     written = write_board(tables, args.out or folder)
     orders = [order_of(table) for table in tables] if args.statistics else []
     if args.json:

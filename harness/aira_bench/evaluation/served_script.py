@@ -14,6 +14,8 @@ agent; it ran on public data.
 Not covered: the questions and the score (`aira_evaluator.autoresearch`).
 """
 
+import hashlib
+import hmac
 import math
 import secrets
 import threading
@@ -53,7 +55,7 @@ from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.metadata import FitClock
 from aira_contract.containers import DATA, WORKSPACE
 from aira_contract.files import COMPANION_FILES, FIT_FILE, HANDOVER_FILE, MAX_TRAINING_BEGAN_BYTES, TRAINING_BEGAN_FILE
-from aira_contract.settings import PROFILE_VARIABLE, TIME_BUDGET_VARIABLE
+from aira_contract.settings import PROFILE_VARIABLE, TIME_BUDGET_VARIABLE, TRAINING_SEED_VARIABLE
 from aira_contract.training_record import NO_ANSWER, TOO_SLOW, TrainingRecord
 
 BEGAN = ArtifactRequest(TRAINING_BEGAN_FILE, MAX_TRAINING_BEGAN_BYTES)
@@ -158,12 +160,14 @@ class ServedScript:
         """When it began on the host's monotonic clock, and how it ended."""
         name = self._setting.task.metadata.aira.artifact.name
         companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANION_FILES}
-        told = [f"{TIME_BUDGET_VARIABLE}={stretch * self._clock.budget_s:.3f}"]
+        told = [f"{TIME_BUDGET_VARIABLE}={stretch * self._clock.budget_s:.3f}"] if stretch > 1 else []
+        if self._setting.seed_set == "final":
+            told.append(f"{TRAINING_SEED_VARIABLE}={self._training_seed(submission)}")
         container = self._fits.take()
         started_s = time.monotonic()
         try:
             outcome = container.run(
-                [*(["env", *told] if stretch > 1 else []), "python3", name],
+                [*(["env", *told] if told else []), "python3", name],
                 files={name: submission.content, **companions},
                 timeout_s=limit.limit_s,
                 artifacts=[BEGAN, CLAIM, ArtifactRequest(HANDOVER_FILE, self._clock.handover_mib << 20)],
@@ -175,6 +179,12 @@ class ServedScript:
             text = printable(output.head + output.tail)
             (folder / f"fit_{stream}.txt").write_text(text, encoding="utf-8")
         return started_s, outcome
+
+    def _training_seed(self, submission: Submission) -> int:
+        """A number below 2 ** 31 that follows from this machine's secret, the script and the training's number."""
+        said = f"training\0{submission.sha256}\0{submission.training}"
+        drawn = hmac.new(bytes.fromhex(self._setting.draw_secret), said.encode(), hashlib.sha256).digest()
+        return int.from_bytes(drawn[:4], "big") >> 1
 
     def _handed_over(
         self, outcome: StepOutcome, folder: Path, limit: Deadline, seconds: Mapping[str, float | None]
