@@ -29,6 +29,7 @@ from aira_bench.cli import (
     init,
     key,
     leaderboard,
+    noise,
     prepare,
     reproduce,
     resume,
@@ -45,8 +46,8 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, confirm, status, leaderboard, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate,
-    extrapolate, analyze, key, init, check,
+    run, resume, confirm, status, leaderboard, noise, tasks, agents, extensions, prepare, images, doctor, reproduce,
+    aggregate, extrapolate, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
