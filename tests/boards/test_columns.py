@@ -57,7 +57,15 @@ def test_keys_that_others_parse_are_where_they_always_were() -> None:
         *("hidden_data", "confirmed_under", "shares_hidden_data_with", "noise_floor", "noise_measured"),
     ]
     assert header[header.index("left_out") :] == [
-        *("left_out", "standing", "rank", "trainings", "search_deviation", "training_deviation"),
+        *(
+            "left_out",
+            "published_submission_rate",
+            "standing",
+            "rank",
+            "trainings",
+            "search_deviation",
+            "training_deviation",
+        ),
         *("overclaim_mean", "overclaim_sd", "not_normalized"),
     ]
     estimated = [name.removesuffix("_standard_error") for name in header if name.endswith("_standard_error")]

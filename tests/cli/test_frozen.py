@@ -21,6 +21,7 @@ COMMANDS = {
     "agents": (("agents",),),
     "aggregate": (("aggregate", "greedy-mad-2p"),),
     "analyze": (("analyze", "scripts"),),
+    "architectures": (("architectures",),),
     "doctor": (("doctor",),),
     "extrapolate": (("extrapolate", "5(2A-M)-A", "--scale", "1B"),),
     "key": (("key",),),
@@ -117,7 +118,9 @@ def test_every_command_with_json_is_frozen() -> None:
     commands = next(action.choices for action in parser._actions if action.dest == "==SUPPRESS==")
     with_json = {name for name, inner in commands.items() if "--json" in inner.format_help()}  # type: ignore[union-attr]
     frozen = {path.stem.split("-")[0] for path in (Path(__file__).parent / "frozen").glob("*.shape")}
-    assert with_json == frozen | {"resume", "confirm", "noise"}, "two print what run prints; noise: tests/runs/test_noise.py"
+    assert with_json == frozen | {"resume", "confirm", "noise"}, (
+        "two print what run prints; noise: tests/runs/test_noise.py"
+    )
 
 
 def test_a_default_of_zero_is_told_from_none() -> None:

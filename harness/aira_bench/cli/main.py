@@ -20,6 +20,7 @@ from aira_bench.cli import (
     agents,
     aggregate,
     analyze,
+    architectures,
     check,
     confirm,
     doctor,
@@ -47,7 +48,7 @@ from aira_bench.version import __version__
 
 COMMANDS = (
     run, resume, confirm, status, leaderboard, noise, tasks, agents, extensions, prepare, images, doctor, reproduce,
-    aggregate, extrapolate, analyze, key, init, check,
+    aggregate, extrapolate, architectures, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
