@@ -206,7 +206,7 @@ def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:
     shown = to_markdown([table]).splitlines()
     pipes = {line.count("|") for line in shown if line.startswith("|")}
     assert len(pipes) == 1
-    for absent in ("verclaim", "lagged", "tokens", "cost", "NS"):
+    for absent in ("laimed - trusted", "verclaim", "lagged", "tokens", "cost", "NS"):
         assert absent not in "\n".join(shown)
     assert "Best test met: best of all steps" in shown[-1]
 

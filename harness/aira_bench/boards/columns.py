@@ -261,7 +261,11 @@ COLUMNS = (
         "seen; it alone orders rows. Mean and standard deviation over seeds, which holds both of the next two.",
     ), spread=True, estimated=True),
     Column("claimed", lambda row: row.claimed, spread=True),
-    Column("claimed_less_trusted", lambda row: row.claimed_less_trusted, spread=True),
+    Column("claimed_less_trusted", lambda row: row.claimed_less_trusted, Shown(
+        99, "claimed - trusted", lambda row: _spread(row.claimed_less_trusted),
+        "the submission's own number less trusted validation, which is of other rows, so that it is not 0 for who is "
+        "honest (on mad-2p about -0.10).",
+    ), spread=True),
     Column("normalized", lambda row: row.normalized, Shown(
         140, "NS", _normalized,
         "normalized confirmed score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "

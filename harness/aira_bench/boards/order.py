@@ -13,7 +13,6 @@ Needs the extra `aira-bench[stats]`. Not covered: estimators (`aira_bench.statis
 """
 
 import hashlib
-import importlib.util
 import math
 import statistics as plain
 from collections.abc import Sequence
@@ -23,15 +22,12 @@ from typing import TYPE_CHECKING
 
 from aira_bench.boards.board import Section, Table
 from aira_bench.boards.rows import Entry, Row
-from aira_bench.errors import PrerequisiteError
 
 if TYPE_CHECKING:
     from aira_bench.statistics.arrays import IntervalEstimate
     from aira_bench.statistics.noise import NoiseFloor
     from aira_bench.statistics.paired import PairComparison, RankRange
     from aira_bench.statistics.resampling import TwoLevels
-
-EXTRA = "aira-bench[stats]"
 
 
 @dataclass(frozen=True)
@@ -66,24 +62,8 @@ class TableOrder:
     """How many rows of the table have no place in the order."""
 
 
-def require_statistics() -> None:
-    """Check that the libraries of the extra are there.
-
-    Raises:
-        PrerequisiteError: they are not.
-    """
-    if missing := _missing():
-        raise PrerequisiteError(f"Statistics need {' and '.join(missing)}.", hint=f"pip install '{EXTRA}'")
-
-
-def _missing() -> list[str]:
-    return [name for name in ("numpy", "scipy") if importlib.util.find_spec(name) is None]
-
-
 def with_ranks(tables: Sequence[Table]) -> list[Table]:
-    """Return tables whose ordered rows have their ranks; as they are where the extra is not installed."""
-    if _missing():
-        return list(tables)
+    """Return tables whose ordered rows have their ranks; needs the libraries of the extra."""
     return [_with_ranks(table) for table in tables]
 
 
@@ -101,7 +81,7 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
 
     Args:
         table: its rows keep their order.
-        alpha: error rate of all comparisons of the table together (Holm).
+        alpha: error rate of all comparisons of the table together.
     """
     import numpy as np
 
@@ -109,7 +89,7 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     from aira_bench.statistics.resampling import Aggregate, stratified_estimate, two_levels
 
     ordered = table.ordered
-    by_row = [_scores(row) for row in ordered]
+    by_row = [scores_by_seed(row) for row in ordered]
     known = [score for scores in by_row for each in scores.values() for score in each if score is not None]
     sign = -1.0 if table.section.lower_is_better else 1.0
     worst = max(known, key=lambda score: -sign * score, default=0.0)
@@ -132,12 +112,16 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
         groups = [np.array(each.trainings) for each in table_row.ranked if each.confirmed is not None]
         levels = two_levels(groups, generator) if groups else None
         rows.append(RowOrder(table_row.entry, rank, mean, middle, levels, failed))
-    basis = "confirmed" if all(each.trainings_wanted for row in ordered for each in row.judged) else "test"
-    return TableOrder(table.section, basis, tuple(rows), comparisons, floor, len(table.apart))
+    return TableOrder(table.section, basis_of(table), tuple(rows), comparisons, floor, len(table.apart))
 
 
-def _scores(row: Row) -> dict[int, list[float | None]]:
-    """By seed the scores of its replicates, None of a failure."""
+def basis_of(table: Table) -> str:
+    """Return which scores of a table are compared: `confirmed`, or `test` where the task has one set of hidden data."""
+    return "confirmed" if all(each.trainings_wanted for row in table.ordered for each in row.judged) else "test"
+
+
+def scores_by_seed(row: Row) -> dict[int, list[float | None]]:
+    """Return by seed the scores that rank of a row's replicates, None of a failure; the unknown are left out."""
     found: dict[int, list[float | None]] = {}
     for result in row.decided:
         found.setdefault(result.seed, []).append(None if result.failed else result.deciding)
@@ -238,7 +222,7 @@ def order_lines(order: TableOrder) -> list[str]:
     if order.apart:
         lines.append(f"  {order.apart} more rows are not, or not wholly, confirmed, and in no comparison.")
     told = sum(each.why == "" for each in order.comparisons)
-    lines.append(f"  {told} of {len(order.comparisons)} pairs are told apart (paired permutation, Holm).")
+    lines.append(f"  {told} of {len(order.comparisons)} pairs are told apart (paired permutation, one family).")
     reasons = dict.fromkeys(each.why for each in order.comparisons if each.why)
     return lines + [f"  {sum(each.why == why for each in order.comparisons)}: {why}" for why in reasons]
 
@@ -258,4 +242,5 @@ def _shown(score: "IntervalEstimate | None") -> str:
     if score is None:
         return "no score"
     between = "" if score.low is None else f" ({score.low:.4f} to {score.high:.4f})"
-    return f"{score.value:.4f}{between}, {score.count} seeds"
+    seeds = "one seed" if score.count == 1 else f"{score.count} seeds"
+    return f"{score.value:.4f}{between}, {seeds}"

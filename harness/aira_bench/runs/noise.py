@@ -38,7 +38,7 @@ _SEARCHES = (("baseline", (0,), 1), ("random", (0, 1), 3))
 
 
 @dataclass(frozen=True)
-class Artifact:
+class TrainedArtifact:
     """One artifact that was trained several times."""
 
     name: str
@@ -56,7 +56,7 @@ class NoiseMeasurement:
     task: str
     profile: str
     metric: str
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[TrainedArtifact, ...]
     noise: MeasuredNoise
     synthetic: bool
     """On a generated stand-in, so that it is no figure for the task's metadata."""
@@ -132,17 +132,19 @@ def _trained(
     return read_run(folder, ring)
 
 
-def _artifacts(record: RunRecord) -> Sequence[Artifact]:
+def _artifacts(record: RunRecord) -> Sequence[TrainedArtifact]:
     found = []
     for seed in record.seeds:
         if seed.submitted is not None:
             step, known = seed.submitted.step, seed.confirmations
             scores = tuple(score.test for score in known.scores.get(step, ()))
-            found.append(Artifact(f"{record.manifest.plan.agent} {seed.seed}", scores, known.refused.get(step, ())))
+            found.append(
+                TrainedArtifact(f"{record.manifest.plan.agent} {seed.seed}", scores, known.refused.get(step, ()))
+            )
     return found
 
 
-def summary(artifact: Artifact) -> str:
+def summary(artifact: TrainedArtifact) -> str:
     """Return one line about an artifact: its trainings, their mean and their standard deviation."""
     said = f"{artifact.name}: {len(artifact.scores)} trainings"
     if len(artifact.scores) > 1:
