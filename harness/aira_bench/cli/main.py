@@ -30,6 +30,7 @@ from aira_bench.cli import (
     init,
     key,
     leaderboard,
+    noise,
     prepare,
     reproduce,
     resume,
@@ -47,8 +48,8 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, confirm, status, leaderboard, verify, tasks, agents, extensions, prepare, images, doctor, reproduce,
-    aggregate, extrapolate, architectures, analyze, key, init, check,
+    run, resume, confirm, status, leaderboard, verify, noise, tasks, agents, extensions, prepare, images, doctor,
+    reproduce, aggregate, extrapolate, architectures, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
