@@ -55,7 +55,7 @@ def generate(runs: Path, home: Path, wanted: int, steps: int) -> int:
     for place, agent, scaffold, task, seed in plans(wanted):
         name, length = f"{agent}-{scaffold}-{task}-{seed}", steps if scaffold == "greedy" else 1
         best, rng = SOTA[task.removesuffix("-conf")], random.Random(name)
-        record = manifest(name, seeds=(seed,), steps=length, agent=agent)
+        record = manifest(name, seeds=(seed,), steps=length, agent=agent, trainings=0)
         plan = record.plan.model_copy(update={"profile": "paper", "scaffold": scaffold, "task": task, "hours": 24.0})
         anchors = Anchors(worst=0.1, optimum=1.0, sota={"published": best})
         record = record.model_copy(update={"plan": plan, "task_name": task, "task_title": task, "anchors": anchors})

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from aira_bench.boards.board import build_tables
-from aira_bench.boards.order import basis_of, scores_by_seed
+from aira_bench.boards.order import scores_by_seed
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import host_paths
 from aira_bench.record.folder import list_runs
@@ -60,7 +60,7 @@ def lucks(runs: Path | None, agent: str) -> Iterator[tuple[str, Luck]]:
         yield from SHAPES.items()
         return
     for table in build_tables(list_runs(runs), KeyFolder(host_paths().keys).ring()):
-        rows = [scores_by_seed(row, basis_of(table)) for row in table.rows if row.entry.agent == agent]
+        rows = [scores_by_seed(row) for row in table.rows if row.entry.agent == agent]
         known = [score for scores in rows for each in scores.values() for score in each if score is not None]
         if known:
             pool = np.array(known)
