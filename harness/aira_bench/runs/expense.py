@@ -28,6 +28,9 @@ _SCORING_S = {"autoresearch": 247, "autoresearch-lit": 247, "mad-2p": 46, "lra-l
 _PREPARATION_MIN = {"autoresearch": 26, "autoresearch-lit": 26}
 """Minutes of one GPU in which a task's hidden data is made (docs/autoresearch_data.md)."""
 
+_BASELINE_MIB = {"autoresearch": 43_725, "autoresearch-lit": 43_725}
+"""Most memory that a task's baseline held on one H200 (42.7 GiB, without flash-attn)."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -98,6 +101,11 @@ def preparation_minutes(task: Task, plan: RunPlan) -> int:
     return _PREPARATION_MIN.get(task.title, 0) if plan.profile in ON_GPUS else 0
 
 
+def baseline_mib(task: Task) -> int:
+    """Return the most memory of a device that a task's baseline was seen to hold; 0 where nobody looked."""
+    return _BASELINE_MIB.get(task.title, 0)
+
+
 def _step_s(task: Task, plan: RunPlan) -> float | None:
     """Seconds on a device of one evaluation: what a script is given to train, and what was measured."""
     measured = _SCORING_S.get(task.title)
@@ -107,20 +115,29 @@ def _step_s(task: Task, plan: RunPlan) -> float | None:
     return measured + (0 if clock is None else clock.budget_s)
 
 
+def _needs_no_analysis(plan: RunPlan, task: Task) -> bool:
+    from aira_bench.agents.llm.llm_agent import DATA_ARTIFACTS
+
+    return (
+        plan.fitness == "hidden"
+        and plan.bugs_named_by == "judge"
+        and task.metadata.aira.artifact.kind in DATA_ARTIFACTS
+    )
+
+
 def _asked(plan: RunPlan, task: Task, agent: Agent) -> tuple[Card | None, int, int]:
     """The card of an agent's model, its calls a step, and the tokens of a prompt of a search under way: templates,
     description, the parent's code, and a memory that is full.
     """
-    from aira_bench.agents.llm.llm_agent import DATA_ARTIFACTS, LlmAgent
+    from aira_bench.agents.llm.llm_agent import LlmAgent
     from aira_bench.agents.llm.memory import MEMORY_CHARS
     from aira_bench.agents.llm.model_sources import ProviderSource
     from aira_bench.agents.llm.prompting import prompt_chars
 
     if not isinstance(agent, LlmAgent) or not isinstance(agent.source, ProviderSource):
         return None, 0, 0
-    needs_no_analysis = plan.fitness == "hidden" and task.metadata.aira.artifact.kind in DATA_ARTIFACTS
     chars = prompt_chars() + (task.folder / DESCRIPTION).stat().st_size + MEMORY_CHARS + _artifact_chars(task)
-    return agent.source.card, 1 if needs_no_analysis else 2, chars // CHARS_A_TOKEN
+    return agent.source.card, 1 if _needs_no_analysis(plan, task) else 2, chars // CHARS_A_TOKEN
 
 
 def _artifact_chars(task: Task) -> int:
