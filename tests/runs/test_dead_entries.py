@@ -1,5 +1,6 @@
 """A dead process's place in the machine's line is removed by whoever sweeps what it left, and no living one's."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -44,6 +45,22 @@ def test_an_entry_that_was_made_elsewhere_is_let_be(tmp_path: Path) -> None:
     """Another machine's or another boot's process cannot be seen from here."""
     (tmp_path / f"elsewhere%2Fpid%3A%5B1%5D%2F2%2F3{entries._SEPARATOR}abcd").write_text("")
     assert dead_entries(tmp_path) == []
+
+
+def test_an_entry_goes_although_its_removal_failed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process ends then with status 0, and nothing would look for it."""
+    ours, really, failed = Entries(tmp_path), Path.unlink, list[Path]()
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if not failed:
+            failed.append(path)
+            raise OSError(errno.EIO, "Input/output error")
+        really(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    ours.close()
+    assert failed
+    assert list(tmp_path.iterdir()) == []
 
 
 @contextmanager
