@@ -40,6 +40,7 @@ def test_disk_is_what_the_flavour_needs_where_its_images_are_not_built(
     assert (images.check, images.state) == ("disk for images", state)
     if not built:
         assert f"{load_flavour('cuda').settings.disk_gib.build + 1}" in images.seen
+        assert "for building cuda (projected)" in images.seen, "no build was watched alone"
 
 
 def machine(driver: str, capability: tuple[int, int] = (9, 0), name: str = H100) -> Hardware:

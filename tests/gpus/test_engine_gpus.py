@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
-from aira_bench.gpus import Gpus, look_at_gpus
+from aira_bench.gpus import GpuProcess, Gpus, look_at_gpus
 from aira_bench.hardware import Hardware, this_machine
+from aira_bench.paths import HostPaths
 from aira_bench.runs.devices import UNWATCHED, WATCH_THEM, used_hardware
+from aira_bench.runs.request import RunRequest
+from aira_bench.runs.resolve import resolve
 from aira_bench.sandbox.engine_gpus import GIVE_THEM, engine_gpus
 from aira_bench.sandbox.hardening import OWNER_LABEL, RUN_LABEL
-from fake_gpus import driver_says, gpu_line, uuid
+from aira_bench.testing import PlayedWorld
+from fake_gpus import driver_says, gpu_line, h100, uuid
 from sandbox.played_engine import PlayedEngine
 
 OWN = "ab" * 32
@@ -119,6 +123,42 @@ def test_outside_of_containers_no_engine_is_asked(engine: PlayedEngine, system: 
     (system / "proc/self/mountinfo").unlink()
     assert engine_gpus(NONE, system) is NONE
     assert engine.requests == []
+
+
+def device_used_in(container: str) -> Gpus:
+    process = GpuProcess(4242, "python", 70_000, container=container)
+    gpus = tuple(replace(h100(index), processes=(process,), free_mib=11_000) for index in range(8))
+    return Gpus("seen", gpus, every=tuple(gpu.uuid for gpu in gpus))
+
+
+def test_a_second_run_counts_on_the_devices_that_the_first_one_works_on(
+    engine: PlayedEngine, system: Path, tmp_path: Path
+) -> None:
+    """Leases keep the two apart. Its plan was made with what was free in that moment, and kept for its life."""
+    ours, strangers = "cd" * 32, "ef" * 32
+    engine.containers[ours] = {RUN_LABEL: "a-run"}
+    engine.containers[strangers] = {}
+    found = engine_gpus(device_used_in(ours), system)
+    assert [gpu.busy() for gpu in found.devices] == [""] * 8
+    asked = RunRequest("evolution", "mad-2p", profile="paper", seeds=tuple(range(10)))
+    paths = HostPaths(tmp_path / "home", tmp_path / "runs")
+    machine = Hardware("a processor", 64, 1024, found.devices, found)
+    assert resolve(asked, paths, PlayedWorld(), machine).plan.concurrency == 8
+    assert all(gpu.busy() for gpu in engine_gpus(device_used_in(strangers), system).devices)
+
+
+def test_where_no_engine_answers_processes_in_containers_are_strangers(
+    system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    seen = device_used_in("cd" * 32)
+    assert engine_gpus(seen, system) is seen
+
+
+def test_an_engine_that_fails_costs_no_device_that_is_seen(engine: PlayedEngine, system: Path) -> None:
+    engine.fails = lambda request, times: (500, {"message": "no"}) if request == "GET /containers/json" else None
+    seen = device_used_in("cd" * 32)
+    assert engine_gpus(seen, system) is seen
 
 
 def test_what_is_seen_or_hidden_on_purpose_stays(engine: PlayedEngine, system: Path) -> None:

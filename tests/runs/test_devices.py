@@ -61,6 +61,16 @@ def test_profile_paper_without_a_gpu_stops_with_one_line_and_touches_nothing(sta
     assert (asked, sandbox.swept, list(host.paths.runs.glob("*")) if host.paths.runs.exists() else []) == ([], [], [])
 
 
+def test_a_device_below_its_own_power_is_told_and_used(tmp_path: Path) -> None:
+    """GPU-weeks on it would be flagged step by step, and nobody had said so before."""
+    capped = replace(h100(1), remark="its power limit is 300 W, and 700 W as it came", remark_mend="nvidia-smi -pl 700")
+    host, _ = machine(tmp_path, replace(EIGHT, devices=(h100(0), capped)))
+    notes: list[str] = []
+    used = on_devices(host, "paper", None, notes.append, allow_cpu=False).hardware
+    assert len(used.gpus) == 2
+    assert notes == [f"{capped.told()}: its power limit is 300 W, and 700 W as it came (nvidia-smi -pl 700)"]
+
+
 @pytest.mark.parametrize(
     ("capability", "driver", "said"),
     [((7, 0), "580.95", "has compute capability 7.0"), ((9, 0), "535.104", "the driver: 535.104, expected 580 or newer")],

@@ -31,8 +31,8 @@ class PlayedEngine:
         """Of the containers it was asked to create."""
         self.images: dict[str, str] = {}
         """Of containers that it runs for others, by their ids."""
-        self.ends: Callable[[dict[str, Any]], tuple[int, bytes, bytes]] = lambda body: (0, b"", b"")
-        """What a container comes to that was created so: exit status, stdout, stderr."""
+        self.ends: Callable[[dict[str, Any]], tuple[int, bytes, bytes]] | None = None
+        """What a container comes to that was created so: exit status, stdout, stderr. None: it starts none."""
         self._ended: dict[str, tuple[int, bytes, bytes]] = {}
         self.slow_s = 0.0
         """How long a removal takes."""
@@ -131,7 +131,7 @@ class PlayedEngine:
     def _of_container(self, name: str, what: str, query: dict[str, list[str]]) -> Answer:
         if what == "json" and name in {**self.images, **self.containers}:
             return 200, {"Id": name, "Image": self.images.get(name, "sha256:0"), "Config": {"Tty": False}}
-        if what == "start" and name in self.containers:
+        if what == "start" and name in self.containers and self.ends is not None:
             self._ended[name] = self.ends(self.bodies[-1])
             return 204, None
         if what == "wait" and name in self._ended:

@@ -5,7 +5,6 @@ Not covered: another engine than Docker, whose `Host` is put together by whoever
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
@@ -19,7 +18,6 @@ from aira_bench.runs.host import Host
 from aira_bench.runs.line import dead_in_line
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.engine_gpus import engine_gpus
-from aira_bench.sandbox.hardening import RUN_LABEL
 from aira_bench.tasks.store import sweep_dead
 from aira_bench.tasks.transfer import Transfer
 from aira_bench.world import SystemWorld
@@ -68,12 +66,4 @@ def connect_host(
         return ensure_images(flavour, engine, note, declared)
 
     hardware = this_machine(otherwise=engine_gpus) if hardware is None else hardware
-    return Host(paths, sandbox, SystemWorld(), _knowing_ours(hardware, engine), build, transfer)
-
-
-def _knowing_ours(hardware: Hardware, engine: DockerEngine) -> Hardware:
-    """The hardware with processes of aira-bench's own containers marked: leases keep those apart."""
-    if not any(process.container for gpu in hardware.gpus for process in gpu.processes):
-        return hardware
-    ours = {container.id for container in engine.containers(RUN_LABEL)}
-    return replace(hardware, gpus=replace(hardware.seen, devices=hardware.gpus).knowing(ours).devices)
+    return Host(paths, sandbox, SystemWorld(), hardware, build, transfer)

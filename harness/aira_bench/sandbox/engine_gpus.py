@@ -1,4 +1,7 @@
-"""GPUs of the engine's machine, for an orchestrator in a container that was given none.
+"""What the engine knows of GPUs that the driver does not say: whose containers compute on them, and which it can give.
+
+Processes of aira-bench's own containers make no device busy, since leases keep runs apart; so they are told from those
+of strangers before anybody counts devices or plans with them.
 
 `Dockerfile` makes an image that drives the host's engine. NVML sees no device in there unless somebody thought of
 `--gpus`, though the engine could give each of our containers one. So a container of the same image, which gets all
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.gpus import Gpus
 from aira_bench.gpus.look import TIMEOUT_S, understood
-from aira_bench.sandbox.hardening import CDI_KIND, labels
+from aira_bench.sandbox.hardening import CDI_KIND, RUN_LABEL, labels
 
 if TYPE_CHECKING:
     from aira_bench.docker_engine import DockerEngine
@@ -31,16 +34,17 @@ _GRACE_S = 15.0
 
 
 def engine_gpus(seen: Gpus, system: Path = Path("/")) -> Gpus:
-    """Return the GPUs that the engine can give, where this process is one of the engine's containers and sees none.
+    """Return what the driver says, with our own containers' processes marked; where it sees no GPU and this process is
+    one of the engine's containers, those that the engine can give.
 
-    Anywhere else, and where GPUs are seen or were hidden on purpose, that is `seen` itself.
+    Anywhere else, and where GPUs were hidden on purpose, that is `seen` itself.
 
     Args:
         seen: what the driver says in here.
         system: where `proc` is found.
     """
     container = None if seen.state in ("seen", "hidden") else _own_container(system)
-    if container is None:
+    if container is None and not _in_containers(seen):
         return seen
     from aira_bench.docker_engine import DockerEngine  # not where no container is: it takes a fifth of a second
 
@@ -49,13 +53,26 @@ def engine_gpus(seen: Gpus, system: Path = Path("/")) -> Gpus:
     except PrerequisiteError:  # as whoever needs an engine will say
         return seen
     try:
+        if container is None:
+            return _knowing_ours(engine, seen)
         own = engine.find_container(container)
-        return seen if own is None else _asked(engine, str(own["Image"]))
+        return seen if own is None else _knowing_ours(engine, _asked(engine, str(own["Image"])))
     except (PrerequisiteError, SandboxError) as error:
+        if container is None:
+            return seen
         why = f"{seen.why} in this container, and its engine gives its image none: {error.message.rstrip('.')}"
         return replace(seen, why=why, mend=GIVE_THEM)
     finally:
         engine.close()
+
+
+def _in_containers(seen: Gpus) -> bool:
+    return any(process.container for gpu in seen.devices for process in gpu.processes)
+
+
+def _knowing_ours(engine: "DockerEngine", seen: Gpus) -> Gpus:
+    """The same, with the processes of aira-bench's containers marked, of whichever run and user."""
+    return seen.knowing({each.id for each in engine.containers(RUN_LABEL)}) if _in_containers(seen) else seen
 
 
 def _own_container(system: Path) -> str | None:
@@ -107,6 +124,7 @@ def _body(image: str, run_id: str, request: dict[str, Any]) -> dict[str, Any]:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "PidMode": "host",
+            "UsernsMode": "host",  # an engine that remaps users shares no numbers of processes otherwise
             "LogConfig": {"Type": "json-file", "Config": {}},
             "DeviceRequests": [request],
         },
