@@ -410,6 +410,8 @@ while training_seconds < TIME_BUDGET:
         announced = progress + 0.05
         print(f"step {step:5d}  {100 * progress:3.0f} %  loss {current:.4f}  epoch {epoch}", flush=True)
 
+gc.unfreeze()  # else what libraries hold is called leaked at the end
+gc.enable()
 model.eval()
 val_bpb = evaluate_bpb(model, tokenizer, DEVICE_BATCH_SIZE)
 

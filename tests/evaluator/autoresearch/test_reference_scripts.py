@@ -313,7 +313,11 @@ def summary(output: str) -> dict[str, float]:
 
 
 def test_the_baseline_learns_within_its_budget_and_hands_its_model_over(public: Path, tmp_path: Path) -> None:
-    finished = in_folder(public / "train.py", public, tmp_path, AIRA_TIME_BUDGET_S="4")
+    # By seconds of its own: on a busy machine four of the wall's may be two steps.
+    (tmp_path / "script.py").write_text(
+        f"import time\n\ntime.perf_counter = time.thread_time\n{(public / 'train.py').read_text()}"
+    )
+    finished = in_folder(tmp_path / "script.py", public, tmp_path, AIRA_TIME_BUDGET_S="4")
     assert finished.returncode == 0, finished.stderr
     found = summary(finished.stdout)
     assert tuple(found) == SUMMARY
