@@ -25,11 +25,12 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "gpus machine_failures",
         "files hardware",
         "bundled docker_engine extensions keys output paths requirement terminal unfinished waiting",
-        "hidden_keys sandbox",
+        "hidden_keys published_tables sandbox",
         "cards images tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
-        "agents analysis reproduce",
+        "agents analysis",
+        "publication reproduce",
         "runs",
         "doctor protocols testing",
         "api authoring",
@@ -41,6 +42,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings primitives reports "
         "script_constants settings training_record",
         "architectures model_sizes patterns",
+        "presets",
     ),
     "aira_evaluator": (
         "__init__ split_manifest",
@@ -58,7 +60,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""
 
-READERS = ("agents", "analysis", "boards", "evaluation", "scaffolds", "scaling")
+READERS = ("agents", "analysis", "boards", "evaluation", "publication", "scaffolds", "scaling")
 """They read runs, and drive none."""
 
 

@@ -37,6 +37,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 """What makes a spreadsheet calculate, blanks before it aside; the last four are the wide forms."""
 _LATER_CELL = re.compile(r"(;\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 """The same behind a semicolon, at which spreadsheets of many languages part cells."""
+_TEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"{\char34}", "'": r"{\char39}", "`": r"{\char96}", "[": "{[}", "]": "{]}", "*": "{*}",
+}  # fmt: skip
+"""What TeX acts on instead of showing it: its own characters, and what means something behind the end of a row."""
 _MARKUP = re.compile(r"[|`<>\[\]*~\\@]|://|(?<![a-zA-Z0-9])www\.", re.IGNORECASE)
 
 
@@ -92,6 +98,11 @@ def csv_cell(value: object) -> object:
 def xml_text(value: object) -> str:
     """Text or an attribute of SVG, HTML or XML. Entities that are there already stay."""
     return re.sub(r"&amp;(?=(?:amp|lt|gt|quot|#x27);)", "&", html.escape(one_line(value)))
+
+
+def latex(value: object) -> str:
+    """One value in a cell of a LaTeX table: nothing in it is a command, a comment, math or a new cell."""
+    return "".join(_TEX.get(character, character) for character in one_line(value))
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:  # noqa: ANN401

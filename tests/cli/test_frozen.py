@@ -21,6 +21,7 @@ COMMANDS = {
     "agents": (("agents",),),
     "aggregate": (("aggregate", "greedy-mad-2p"),),
     "analyze": (("analyze", "scripts"),),
+    "architectures": (("architectures",),),
     "doctor": (("doctor",),),
     "extrapolate": (("extrapolate", "5(2A-M)-A", "--scale", "1B"),),
     "key": (("key",),),
@@ -49,6 +50,7 @@ COMMANDS = {
     "status-changes": (("status", "scripts", "--changes"),),
     "status-run": (("status", "scripts"), ("status", "greedy-mad-2p")),
     "tasks": (("tasks",),),
+    "verify": (("verify", "board"),),
 }
 
 
@@ -61,6 +63,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     monkeypatch.setenv("GEMINI_API_KEY", "none")
     monkeypatch.delenv("AIRA_RUNTIME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    printed("leaderboard", "--out", "board")
     return tmp_path
 
 

@@ -30,6 +30,8 @@ HERE = Path(__file__).parent
 BOARDS = HERE / "boards"
 RECORDED, SCRIPTS = "greedy-mad-2p", "scripts"
 SCRIPTS_KEY = MachineKey(hashlib.sha256(b"the key of recorded boards, which signs nothing else").digest())
+_FROZEN = (".csv", ".json", ".md")
+"""Of a board that goes out; its record and its other forms are tested by what they say (tests/publication)."""
 _COMMANDS: Mapping[str, Sequence[str]] = {
     "status": ("status",),
     "status_run": ("status", RECORDED),
@@ -56,7 +58,8 @@ def shown() -> dict[str, str]:
         for name, command in _COMMANDS.items():
             texts[f"{name}.txt"] = _call(place, command)
             texts[f"{name}.printed.json"] = _call(place, (*command, "--json"))
-        for path in [*sorted(place.glob("board*/*")), place / "votes.svg"]:
+        kept = [path for path in sorted(place.glob("board*/leaderboard.*")) if path.suffix in _FROZEN]
+        for path in [*kept, place / "votes.svg"]:
             texts[f"{path.relative_to(place)}".replace("/", ".")] = path.read_text()
         for name in (RECORDED, SCRIPTS):
             texts[f"{name}.nodes.jsonl"] = "".join(_nodes(RunFolder(place / "runs" / name), ring))

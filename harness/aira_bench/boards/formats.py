@@ -103,7 +103,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
     """Return a heading and a pipe table for each section."""
     parts = []
     for table in tables:
-        headers, *rows = _columns(table)
+        headers, *rows = shown_cells(table)
         lines = [_pipes(headers), _pipes(["---"] * len(headers)), *map(_pipes, rows)]
         parts.append(
             f"## {markdown(heading(table))}\n\nEvaluator {markdown(table.section.evaluator)}\n\n"
@@ -124,7 +124,7 @@ def to_terminal(table: Table) -> "RichTable":
     from rich.table import Table as RichTable
 
     shown = RichTable(box=box.SIMPLE, pad_edge=False)
-    headers, *rows = _columns(table)
+    headers, *rows = shown_cells(table)
     for index, header in enumerate(headers):
         # Long headers stand on two lines, so that a board fits an ordinary window.
         shown.add_column("\n".join(header.rsplit(" ", 1)), justify="left" if index < 2 else "right", no_wrap=True)
@@ -153,7 +153,7 @@ def print_tables(tables: Sequence[Table]) -> None:
 
 def stacked(table: Table, width: int) -> str:
     """Return a table's rows as paragraphs of `column value`, for windows the table does not fit into."""
-    headers, *rows = _columns(table)
+    headers, *rows = shown_cells(table)
     paragraphs = []
     for row in rows:
         lines = [""]
@@ -167,13 +167,17 @@ def stacked(table: Table, width: int) -> str:
 
 def legend(tables: Sequence[Table]) -> str:
     """Return what the columns mean that any of the tables shows."""
-    shown = {header for table in tables for header in _columns(table)[0]}
-    explained = [(each.heading, each.explained) for each in shown_columns() if each.explained]
-    return " ".join(f"{name[0].upper()}{name[1:]}: {text}" for name, text in explained if name in shown)
+    return " ".join(f"{name[0].upper()}{name[1:]}: {text}" for name, text in explanations(tables))
 
 
-def _columns(table: Table) -> list[tuple[str, ...]]:
-    """Headers, then rows; without the columns in which no row has anything."""
+def explanations(tables: Sequence[Table]) -> list[tuple[str, str]]:
+    """Return the columns that any of the tables shows and that a legend explains, from left to right."""
+    shown = {header for table in tables for header in shown_cells(table)[0]}
+    return [(each.heading, each.explained) for each in shown_columns() if each.explained and each.heading in shown]
+
+
+def shown_cells(table: Table) -> list[tuple[str, ...]]:
+    """Return what tables for people have: headers, then rows, without the columns in which no row has anything."""
     texts = {shown.heading: [shown.text(row) for row in table.rows] for shown in shown_columns()}
     kept = {heading: column for heading, column in texts.items() if set(column) - {"-"}}
     return [tuple(kept), *zip(*kept.values(), strict=True)]

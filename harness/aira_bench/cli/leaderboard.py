@@ -2,13 +2,21 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
+
+if TYPE_CHECKING:
+    from aira_bench.statistics.suite import StatisticsSettings
 
 _EPILOG = """examples:
   aira-bench leaderboard
   aira-bench leaderboard my-run other-run --out results
   aira-bench leaderboard --exclude my-run --why "its card had the wrong temperature"
+  aira-bench leaderboard --statistics --worst observed
+
+With --out DIR: board.json (the record: runs, hashes, seeds), leaderboard.csv, .json, .md, .tex and .parquet (which
+needs pyarrow, of aira-bench[stats]), and index.html with a page for each task, which need no network.
 
 Every run of an experiment counts, and no run takes another's place. A run that is excluded is in no figure, and is
 named with the reason on the board and in its files.
@@ -22,7 +30,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add the command to the parser."""
     parser = commands.add_parser(
         "leaderboard", help="build the board from runs", epilog=_EPILOG, formatter_class=SUB_FORMAT,
-        description="Build the board from runs' journals; print it and write it as CSV, JSON and Markdown.",
+        description="Build the board from runs' journals; print it and write it as CSV, JSON and Markdown; with --out "
+        "as LaTeX, Parquet and a static site too, with a record that aira-bench verify checks.",
     )  # fmt: skip
     parser.add_argument("runs_wanted", nargs="*", metavar="RUN", help="names or folders of runs (default: all)")
     parser.add_argument(
@@ -31,10 +40,21 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--why", action="append", default=[], metavar="TEXT", help="why, once for each --exclude, in the same order"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (default: the folder of runs)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where all files go (default: CSV, JSON and Markdown in the folder of runs)",
+    )
     parser.add_argument(
         "--statistics", action="store_true",
-        help="say which rows can be told apart: ranks with ties, intervals, paired tests (needs aira-bench[stats])",
+        help="say which rows can be told apart: ranks with ties, intervals, paired tests, ratings, curves, published "
+        "figures (needs aira-bench[stats])",
+    )  # fmt: skip
+    parser.add_argument(
+        "--worst", choices=("fixed", "observed"), default="fixed",
+        help="with --statistics: where normalized scores are 0, at the task's worst score or, as in the paper, at the "
+        "worst of all runs on the board (default: fixed)",
     )  # fmt: skip
     add_runs_folder(parser)
     add_json(parser)
@@ -45,10 +65,14 @@ def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.boards.board import tables_of
     from aira_bench.boards.formats import print_tables, records, write_board
-    from aira_bench.boards.order import order_lines, order_of, order_records, require_statistics
+    from aira_bench.boards.statistics import board_statistics, require_statistics, statistics_lines, statistics_record
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths, require_new_folders
+    from aira_bench.publication.document import BOARD_FILE
+    from aira_bench.publication.files import write_published
+    from aira_bench.publication.pages import INDEX
+    from aira_bench.publication.parquet import parquet_is_possible
     from aira_bench.record.folder import find_run, list_runs
     from aira_bench.record.run_record import read_runs
     from aira_bench.terminal import say, say_json, tell
@@ -75,16 +99,27 @@ def handle(args: argparse.Namespace) -> int:
     by_place = {record.folder: record.manifest.run_id for record in found}
     why_not = {by_place[place]: excluded[name] for name, place in places.items() if place in by_place}
     tables = tables_of(found, ring, why_not)
-    written = write_board(tables, args.out or folder)
-    orders = [order_of(table) for table in tables] if args.statistics else []
+    if args.out is None:
+        written = write_board(tables, folder)
+    else:
+        write_published(tables, found, ring, why_not, args.out)
+        written = [args.out / BOARD_FILE, args.out / INDEX]
+        if not parquet_is_possible():
+            tell("leaderboard.parquet is not among the files: pyarrow is missing. Try: pip install 'aira-bench[stats]'")
+    found_out = board_statistics(tables, found, _settings(args.worst)) if args.statistics else None
     if args.json:
-        say_json({"rows": records(tables), "orders": order_records(orders)} if args.statistics else records(tables))
+        say_json({"rows": records(tables), **statistics_record(found_out)} if found_out else records(tables))
     else:
         print_tables(tables)
-        for order in orders:
-            say()
-            say(f"{order.section.task}, profile {order.section.profile}")
-            for each in order_lines(order):
-                say(each)
-        tell("written: " + ", ".join(map(str, written)))
+        for each in statistics_lines(found_out) if found_out else ():
+            say(each)
+        others = "" if args.out is None else f", and the board in other formats in {args.out}"
+        tell("written: " + ", ".join(map(str, written)) + others)
     return report_faults(faults)
+
+
+def _settings(worst: str) -> "StatisticsSettings":
+    from aira_bench.statistics.runs import Worst
+    from aira_bench.statistics.suite import StatisticsSettings
+
+    return StatisticsSettings(worst=Worst(worst))

@@ -20,6 +20,7 @@ from aira_bench.cli import (
     agents,
     aggregate,
     analyze,
+    architectures,
     check,
     confirm,
     doctor,
@@ -35,6 +36,7 @@ from aira_bench.cli import (
     run,
     status,
     tasks,
+    verify,
 )
 from aira_bench.cli.options import report
 from aira_bench.cli.stopping import STOPPED, Stopping
@@ -45,8 +47,8 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, confirm, status, leaderboard, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate,
-    extrapolate, analyze, key, init, check,
+    run, resume, confirm, status, leaderboard, verify, tasks, agents, extensions, prepare, images, doctor, reproduce,
+    aggregate, extrapolate, architectures, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
