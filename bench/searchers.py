@@ -50,6 +50,7 @@ from aira_bench.tasks.metadata import ArtifactSpec
 BASELINE = "random"
 SEEDS, EVALUATIONS, COMPARED = 30, 80, (20, 40, 80)
 RECORDED = tuple(range(5, EVALUATIONS + 1, 5))
+LEVEL = 0.05
 RESAMPLES, BOOTSTRAP_SEED = 10_000, 1505
 FITNESS_DECIMALS = 4
 """As many as the task shows a search."""
@@ -246,8 +247,10 @@ def differences(bests: Sequence[Best], noise: NoiseFloor, trainings: int) -> lis
         low, high = np.quantile(rng.choice(paired, (RESAMPLES, len(paired))).mean(axis=1), (0.025, 0.975))
         wins, losses = int((paired > 0).sum()), int((paired < 0).sum())
         verdict = {Verdict.FIRST: "better", Verdict.SECOND: "worse", Verdict.TIED: f"tied: {made.why}"}[made.verdict]
+        if made.verdict is not Verdict.TIED and made.holm_p > LEVEL:
+            verdict = "tied: not significant"
         found.append(
-            Difference(name, count, made.difference, float(low), float(high), wins, losses, made.corrected_p, verdict)
+            Difference(name, count, made.difference, float(low), float(high), wins, losses, made.holm_p, verdict)
         )
     return found
 
