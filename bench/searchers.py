@@ -5,26 +5,33 @@
 
 Every searcher is the shipped agent under its default scaffold, asked step by step as a run asks it. What it proposes is
 mapped to the nearest row that it has not had yet, by Hamming distance; a generator of the seed and step breaks ties.
-The rule is the same for all; one searcher more, `bayes` told the rows, shows what the rule costs. A searcher sees the
-row's validation score; the test score is only looked up. Written beside the table: searchers.csv (best so far of each
-seed) and searchers.svg (means); printed: means and paired differences to `random`. --summarize makes the picture and
-the text again from searchers.csv.
+The rule is the same for all; one searcher more, `bayes` told the rows, shows what the rule costs.
 
-Not covered: architectures that are not in the table, noise between trainings of one architecture.
+Rows may have been trained several times. A search of one seed sees the validation score of one training, drawn for the
+seed and the row; what it found counts by `confirmed`, the mean test score of the row's other trainings, so that the
+luck of the training that won is in no figure. A table with one training a row has its test score alone, which shares
+that luck; the report says so. Searchers are compared with `random` on `confirmed` alone, at all counts as one family:
+a paired permutation test over seeds of the mean difference, Holm's correction, and no order unless the difference
+exceeds what the noise of training makes of equals (`aira_bench.statistics`).
+
+Written beside the table: searchers.csv (best so far of each seed) and searchers.svg (means); printed: the noise of one
+training, means, and paired differences. --summarize makes the picture and the text again from searchers.csv.
+
+Not covered: architectures that are not in the table.
 """
 
 import argparse
 import csv
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import wilcoxon  # type: ignore[import-untyped]
 
 from aira_bench.agents.agent import Agent, Brief, Situation
 from aira_bench.agents.catalog import SEARCHERS
@@ -36,11 +43,14 @@ from aira_bench.record.node import Node
 from aira_bench.runs.session import stream
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.policy import Stop
+from aira_bench.statistics.noise import NoiseFloor, least_difference, noise_floor
+from aira_bench.statistics.paired import Verdict, compare
 from aira_bench.tasks.metadata import ArtifactSpec
 
 BASELINE = "random"
 SEEDS, EVALUATIONS, COMPARED = 30, 80, (20, 40, 80)
 RECORDED = tuple(range(5, EVALUATIONS + 1, 5))
+LEVEL = 0.05
 RESAMPLES, BOOTSTRAP_SEED = 10_000, 1505
 FITNESS_DECIMALS = 4
 """As many as the task shows a search."""
@@ -50,11 +60,26 @@ _COLORS = {"random": "#888888", "evolution": "#1b7837", "bayes": "#2166ac", "bay
 
 @dataclass(frozen=True)
 class Row:
-    """One trained architecture."""
+    """One architecture, trained several times."""
 
     architecture: tuple[str, ...]
-    validation: float
-    test: float
+    validation: tuple[float, ...]
+    """By training."""
+    test: tuple[float, ...]
+
+    def shown(self, seed: int) -> int:
+        """Which training a search of this seed sees."""
+        return stream(seed, 0, "-".join(self.architecture)).randrange(len(self.validation))
+
+    def seen(self, seed: int) -> float:
+        """The validation score that a search of this seed gets."""
+        return self.validation[self.shown(seed)]
+
+    def confirmed(self, seed: int) -> float:
+        """Mean test score of the trainings that a search of this seed does not see; of the only one if there is one."""
+        if len(self.test) == 1:
+            return self.test[0]
+        return fmean(score for training, score in enumerate(self.test) if training != self.shown(seed))
 
 
 @dataclass(frozen=True)
@@ -64,17 +89,35 @@ class Table:
     rows: tuple[Row, ...]
     task: str
     primitives: tuple[str, ...]
+    noise: NoiseFloor
+    """How far scores of one architecture lie apart; from the manifest where rows were trained once."""
+
+    @property
+    def confirming(self) -> int:
+        """How many trainings a confirmed score is the mean of."""
+        return max(len(self.rows[0].test) - 1, 1)
 
     @classmethod
     def load(cls, folder: Path) -> "Table":
         """Read a folder of `bench/architecture_table.py`."""
         manifest = json.loads((folder / "manifest.json").read_text(encoding="ascii"))
+        trainings: dict[str, list[tuple[float, float]]] = {}
         with (folder / "scores.csv").open(encoding="ascii", newline="") as file:
-            rows = tuple(
-                Row(tuple(row["architecture"].split("-")), float(row["validation"]), float(row["test"]))
-                for row in csv.DictReader(file)
-            )
-        return cls(rows, manifest["task"], tuple(manifest["primitives"]))
+            for line in csv.DictReader(file):
+                scores = float(line["validation"]), float(line["test"])
+                trainings.setdefault(line["architecture"], []).append(scores)
+        # Where the script was stopped, the last architecture may lack trainings.
+        trained = manifest["seeds"]["training"]
+        whole = len(trained) if isinstance(trained, list) else 1
+        rows = tuple(
+            Row(tuple(name.split("-")), tuple(v for v, _ in scores), tuple(t for _, t in scores))
+            for name, scores in trainings.items()
+            if len(scores) == whole
+        )
+        noise = (
+            NoiseFloor(**manifest["noise"]) if "noise" in manifest else noise_floor([np.array(r.test) for r in rows])
+        )
+        return cls(rows, manifest["task"], tuple(manifest["primitives"]), noise)
 
     @property
     def brief(self) -> Brief:
@@ -85,20 +128,19 @@ class Table:
 
 
 class Best(NamedTuple):
-    """The row of best validation score after so many evaluations of one seed."""
+    """The row that looked best after so many evaluations of one seed."""
 
     searcher: str
     seed: int
     evaluations: int
-    validation: float
-    test: float
+    seen: float
+    confirmed: float
 
 
 class Difference(NamedTuple):
     """A searcher minus the baseline over paired seeds."""
 
     searcher: str
-    score: str
     evaluations: int
     mean: float
     low: float
@@ -106,7 +148,9 @@ class Difference(NamedTuple):
     wins: int
     losses: int
     p: float
-    """Wilcoxon's signed-rank test, two-sided, Holm-adjusted within the score."""
+    """Of the permutation test, two-sided, corrected by Holm over all comparisons."""
+    verdict: str
+    """`better`, `worse`, or `tied` and why."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +196,7 @@ def search(table: Table, agent: Agent, seed: int, evaluations: int) -> list[Row]
         row = nearest(list(left), wish, seed, step)
         del left[row]
         taken.append(row)
-        fitness, name = round(row.validation, FITNESS_DECIMALS), canonical(row.architecture)
+        fitness, name = round(row.seen(seed), FITNESS_DECIMALS), canonical(row.architecture)
         journal.append(
             Node(step, action.operator, action.parents, "valid", "", fitness, None, "", None, canonical=name)
         )
@@ -168,58 +212,51 @@ def nearest(rows: Sequence[Row], wish: Sequence[str], seed: int, step: int) -> R
 
 
 def best_so_far(searcher: str, seed: int, rows: Sequence[Row], recorded: Sequence[int]) -> list[Best]:
-    """After each recorded number of evaluations, the best row by rounded validation; ties keep the earliest."""
+    """After each recorded number of evaluations, the row of best score seen; ties keep the earliest."""
     found = []
     for count in recorded:
-        best = max(rows[:count], key=lambda row: round(row.validation, FITNESS_DECIMALS))
-        found.append(Best(searcher, seed, count, best.validation, best.test))
+        best = max(rows[:count], key=lambda row: round(row.seen(seed), FITNESS_DECIMALS))
+        found.append(Best(searcher, seed, count, best.seen(seed), round(best.confirmed(seed), 6)))
     return found
 
 
-def differences(bests: Sequence[Best], compared: Sequence[int] = COMPARED) -> list[Difference]:
-    """Every searcher against the baseline, paired by seed; intervals by bootstrap over seeds."""
+def differences(bests: Sequence[Best], noise: NoiseFloor, trainings: int) -> list[Difference]:
+    """Every searcher against the baseline at every count, one family, paired by seed; intervals by bootstrap.
+
+    Args:
+        bests: of all searchers, at the counts compared and perhaps others.
+        noise: of one training.
+        trainings: how many a confirmed score is the mean of. Seeds may all have found one row, so their number does not
+            lessen the noise.
+    """
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     names = [name for name in dict.fromkeys(best.searcher for best in bests) if name != BASELINE]
-    found = []
-    for score in ("validation", "test"):
-        family = [
-            _difference(name, score, count, _paired(bests, name, score, count), rng)
-            for name in names
-            for count in compared
-        ]
-        adjusted = holm([one.p for one in family])
-        found += [one._replace(p=p) for one, p in zip(family, adjusted, strict=True)]
-    return found
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: smallest p times n, next times n - 1, ..., never decreasing."""
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
-        adjusted[index] = highest
-    return adjusted
-
-
-def _paired(bests: Sequence[Best], searcher: str, score: str, count: int) -> NDArray[np.float64]:
-    values: dict[str, dict[int, float]] = {searcher: {}, BASELINE: {}}
+    places = {place: index for index, place in enumerate(itertools.product([BASELINE, *names], COMPARED))}
+    seeds = sorted({best.seed for best in bests})
+    scores = np.full((len(places), len(seeds)), np.nan)
     for best in bests:
-        if best.searcher in values and best.evaluations == count:
-            values[best.searcher][best.seed] = getattr(best, score)
-    assert values[searcher].keys() == values[BASELINE].keys(), "seeds are paired"
-    return np.array([values[searcher][seed] - values[BASELINE][seed] for seed in sorted(values[BASELINE])])
-
-
-def _difference(name: str, score: str, count: int, paired: NDArray[np.float64], rng: np.random.Generator) -> Difference:
-    means = rng.choice(paired, (RESAMPLES, len(paired))).mean(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    p = float(wilcoxon(paired, zero_method="zsplit").pvalue) if paired.any() else 1.0
-    wins, losses = int((paired > 0).sum()), int((paired < 0).sum())
-    return Difference(name, score, count, float(paired.mean()), float(low), float(high), wins, losses, p)
+        if (best.searcher, best.evaluations) in places:
+            scores[places[best.searcher, best.evaluations], seeds.index(best.seed)] = best.confirmed
+    assert np.isfinite(scores).all(), "seeds are paired"
+    family = list(itertools.product(names, COMPARED))
+    pairs = [(places[name, count], places[BASELINE, count]) for name, count in family]
+    least = least_difference(noise, trainings, trainings)
+    found = []
+    for (name, count), made in zip(family, compare(scores, rng, pairs=pairs, least_differences=least), strict=True):
+        paired = scores[made.first] - scores[made.second]
+        low, high = np.quantile(rng.choice(paired, (RESAMPLES, len(paired))).mean(axis=1), (0.025, 0.975))
+        wins, losses = int((paired > 0).sum()), int((paired < 0).sum())
+        verdict = {Verdict.FIRST: "better", Verdict.SECOND: "worse", Verdict.TIED: f"tied: {made.why}"}[made.verdict]
+        if made.verdict is not Verdict.TIED and made.holm_p > LEVEL:
+            verdict = "tied: not significant"
+        found.append(
+            Difference(name, count, made.difference, float(low), float(high), wins, losses, made.holm_p, verdict)
+        )
+    return found
 
 
 def chart(bests: Sequence[Best], top: float) -> str:
-    """An SVG of mean best validation by evaluations; the dashed line is the table's best row."""
+    """An SVG of the mean confirmed score by evaluations; the dashed line is the best row's mean test score."""
     width, height, left, base = 640, 360, 60, 320
     means = _means(bests)
     low = min(value for curve in means.values() for value in curve.values())
@@ -253,7 +290,7 @@ def chart(bests: Sequence[Best], top: float) -> str:
 def _means(bests: Sequence[Best]) -> Mapping[str, dict[int, float]]:
     values: dict[str, dict[int, list[float]]] = {}
     for best in bests:
-        values.setdefault(best.searcher, {}).setdefault(best.evaluations, []).append(best.validation)
+        values.setdefault(best.searcher, {}).setdefault(best.evaluations, []).append(best.confirmed)
     return {name: {count: float(np.mean(seen)) for count, seen in curve.items()} for name, curve in values.items()}
 
 
@@ -268,31 +305,36 @@ def read(path: Path) -> list[Best]:
     with path.open(encoding="ascii", newline="") as file:
         return [
             Best(
-                row["searcher"], int(row["seed"]), int(row["evaluations"]), float(row["validation"]), float(row["test"])
+                row["searcher"], int(row["seed"]), int(row["evaluations"]), float(row["seen"]), float(row["confirmed"])
             )
             for row in csv.DictReader(file)
         ]
 
 
 def report(table: Table, bests: Sequence[Best], tell: Callable[[str], None] = print) -> None:
-    """Means and how many seeds met one of the two best rows, then paired differences, as Markdown."""
-    second = sorted(row.validation for row in table.rows)[-2]
-    columns = [f"validation at {n} | test | seeds with a best row" for n in COMPARED]
-    tell("| searcher | " + " | ".join(columns) + " |")
-    tell("|---" * (1 + 3 * len(COMPARED)) + "|")
+    """Noise, means and paired differences, as Markdown."""
+    noise, trainings = table.noise, table.confirming
+    if len(table.rows[0].test) == 1:
+        tell("Rows were trained once: `confirmed` is the test score of the training that the search saw.\n")
+    low, high = noise.interval()
+    least = least_difference(noise, trainings, trainings)
+    tell("| noise of one training, sd | 95 % | least difference that is no noise |\n|---|---|---|")
+    tell(f"| {noise.deviation:.4f} | {low:.4f} to {high:.4f} | {least:.4f} |\n")
+    tell("| searcher | " + " | ".join(f"seen at {n} | confirmed" for n in COMPARED) + " |")
+    tell("|---" * (1 + 2 * len(COMPARED)) + "|")
     for name in dict.fromkeys(best.searcher for best in bests):
         cells = []
         for count in COMPARED:
             of = [best for best in bests if best.searcher == name and best.evaluations == count]
-            found = sum(b.validation >= second for b in of)
-            cells += [f"{np.mean([b.validation for b in of]):.4f} | {np.mean([b.test for b in of]):.4f} | {found}"]
+            cells += [f"{fmean(best.seen for best in of):.4f} | {fmean(best.confirmed for best in of):.4f}"]
         tell(f"| {name} | " + " | ".join(cells) + " |")
-    tell(f"\n| minus {BASELINE} | score | evaluations | difference, 95 % | better / worse seeds | p (Holm) |")
-    tell("|---" * 6 + "|")
-    for one in differences(bests):
+    columns = ("evaluations", "difference, 95 %", "in sd of one training", "better / worse seeds", "p (Holm)", "")
+    tell(f"\n| confirmed minus {BASELINE} | " + " | ".join(columns) + " |")
+    tell("|---" * (1 + len(columns)) + "|")
+    for one in differences(bests, noise, trainings):
         interval = f"{one.mean:+.4f} ({one.low:+.4f} to {one.high:+.4f})"
-        counts = f"{one.wins} / {one.losses}"
-        tell(f"| {one.searcher} | {one.score} | {one.evaluations} | {interval} | {counts} | {one.p:.2g} |")
+        cells = [one.searcher, str(one.evaluations), interval, f"{one.mean / noise.deviation:+.2f}"]
+        tell("| " + " | ".join([*cells, f"{one.wins} / {one.losses}", f"{one.p:.2g}", one.verdict]) + " |")
 
 
 def main() -> None:
@@ -314,7 +356,7 @@ def main() -> None:
         print(f"{name}: {time.process_time() - started_s:.0f} s of CPU", flush=True)
         write(results, stored)
     bests = read(results)
-    top = max(row.validation for row in table.rows)
+    top = max(fmean(row.test) for row in table.rows)
     (options.table / "searchers.svg").write_text(chart(bests, top), encoding="ascii")
     report(table, bests)
 

@@ -17,6 +17,7 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -99,7 +100,7 @@ def main() -> None:
     codes = torch.tensor(
         [[table.primitives.index(symbol) for symbol in row.architecture] for row in rows], dtype=torch.float64
     )
-    values = torch.tensor([[row.validation] for row in rows], dtype=torch.float64)
+    values = torch.tensor([[fmean(row.validation)] for row in rows], dtype=torch.float64)
     if options.best:
         without_the_best(codes, values)
         return

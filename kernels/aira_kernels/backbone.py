@@ -52,6 +52,7 @@ class LanguageModel(nn.Module):
         sizes: sizes of the primitives.
         generator: source of all initial weights, on the CPU.
         backend: who computes attention, scan, convolution and norm inside the primitives (`aira_kernels.backend`).
+        embedding_std: standard deviation of the token embeddings at the start.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class LanguageModel(nn.Module):
         *,
         generator: torch.Generator,
         backend: Backend = "auto",
+        embedding_std: float = EMBEDDING_STD,
     ) -> None:
         super().__init__()
-        self.embed = embedding(vocabulary, sizes.width, std=EMBEDDING_STD, generator=generator)
+        self.embed = embedding(vocabulary, sizes.width, std=embedding_std, generator=generator)
         self.stack = ResidualStack(architecture, sizes, generator=generator, backend=backend)
         self.norm = LayerNorm(sizes.width, backend=backend)
         self.head = linear(sizes.width, vocabulary, bias=True, generator=generator)
@@ -88,6 +90,7 @@ class AutoEncoder(nn.Module):
         sizes: sizes of the primitives.
         generator: source of all initial weights, on the CPU.
         backend: who computes attention, scan, convolution and norm inside the primitives (`aira_kernels.backend`).
+        embedding_std: standard deviation of the token embeddings at the start.
     """
 
     def __init__(
@@ -99,10 +102,11 @@ class AutoEncoder(nn.Module):
         *,
         generator: torch.Generator,
         backend: Backend = "auto",
+        embedding_std: float = EMBEDDING_STD,
     ) -> None:
         super().__init__()
         width = sizes.width
-        self.embed = embedding(vocabulary, width, std=EMBEDDING_STD, generator=generator)
+        self.embed = embedding(vocabulary, width, std=embedding_std, generator=generator)
         self.stack = ResidualStack(architecture, sizes, generator=generator, backend=backend)
         hidden: list[nn.Module] = []
         for _ in range(2):

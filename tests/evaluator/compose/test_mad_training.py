@@ -80,6 +80,18 @@ def test_without_a_mixer_no_task_beats_the_best_guess_from_the_present_token() -
         assert result.tasks[name].micro <= ceiling + 0.05, name
 
 
+def test_a_score_is_the_mean_over_the_scored_epochs() -> None:
+    profile = replace(TINY, epochs=3, scored_epochs=2)
+    found = _score(("mA", "M"), profile)
+    ends = [_score(("mA", "M"), replace(TINY, epochs=epochs, scored_epochs=1)) for epochs in (2, 3)]
+    assert ends[0] != ends[1]
+    for name, task in found.tasks.items():
+        assert task.micro == pytest.approx(np.mean([end.tasks[name].micro for end in ends]))
+        assert task.macro == pytest.approx(np.mean([end.tasks[name].macro for end in ends]))
+        assert task.scored == ends[0].tasks[name].scored
+    assert found.accuracy == pytest.approx(np.mean([end.accuracy for end in ends]))
+
+
 def test_divergence_counts_as_zero_and_is_reported() -> None:
     result = _score(("M", "mA"), replace(TINY, learning_rate=1e38))
     assert result.accuracy == 0.0

@@ -19,6 +19,7 @@ FEW = replace(
     CPU,
     tasks={name: CPU.tasks[name] for name in ("in-context-recall", "compression")},
     train_examples=40,  # batches of 32 and 8
+    batch_size=32,
     validation_examples=8,
     test_examples=8,
     epochs=3,

@@ -1,6 +1,7 @@
 """The six generators against the properties of MAD's tasks, at the paper's setting and at others."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,17 @@ def test_recall_scores_exactly_the_values_of_keys_seen_before(
             assert value_of.setdefault(key, value) == value
             assert due == (value if key in [int(k) for k in row[: 2 * slot : 2]] else IGNORED)
         assert scored[-1] == row[-1]
+
+
+@pytest.mark.parametrize("name", [name for name in CPU.tasks if "recall" in name])
+def test_a_masked_loss_counts_what_is_scored_and_changes_nothing_else(name: str) -> None:
+    masked = replace(CPU.tasks[name], masked_loss=True)  # type: ignore[type-var]
+    plain = replace(CPU.tasks[name], masked_loss=False)  # type: ignore[type-var]
+    ours, theirs = _draw(masked, probing=False), _draw(plain, probing=False)
+    assert (ours.targets == ours.scored).all()
+    assert (ours.inputs == theirs.inputs).all()
+    assert (ours.scored == theirs.scored).all()
+    assert (theirs.targets != IGNORED).all()
 
 
 def test_a_noisy_sequence_keeps_at_least_one_pair_to_recall() -> None:

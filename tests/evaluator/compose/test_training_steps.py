@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -37,6 +38,7 @@ SMALL = replace(
         "memorization": Memorization(vocabulary=16, length=8),
     },
     train_examples=100,  # batches of 32, 32, 32 and 4
+    batch_size=32,
     validation_examples=40,
     epochs=3,
 )
@@ -101,7 +103,22 @@ def test_guesses_do_not_depend_on_when_a_split_is_predicted() -> None:
         assert guesses is not None
         for split in ("second", "first"):
             again = start_prediction(model, held_out[split][name].inputs, device=DEVICE).result()
-            assert (guesses[split] == again).all()
+            assert (guesses[split][-1] == again).all()
+
+
+def test_guesses_after_a_scored_epoch_are_those_of_a_training_that_ends_there() -> None:
+    held_out = {"only": draw_corpus(SMALL, "validation", 2)}
+
+    def guesses(profile: MadProfile) -> dict[str, NDArray[np.int64]]:
+        fitted = fit_in_turn(candidate(profile=profile), held_out, lambda name: None)
+        return {name: of_splits["only"] for name, of_splits in fitted if of_splits is not None}
+
+    last_two = guesses(replace(SMALL, scored_epochs=2))
+    for index, epochs in enumerate((2, 3)):
+        for name, alone in guesses(replace(SMALL, epochs=epochs, scored_epochs=1)).items():
+            assert len(alone) == 1
+            assert len(last_two[name]) == 2
+            assert (last_two[name][index] == alone[0]).all(), (name, epochs)
 
 
 class Recording(nn.Module):
@@ -166,7 +183,15 @@ def test_interleaving_starts_every_step_once_in_order(shapes: list[tuple[int, in
     def start_steps_of(index: int) -> Callable[[int], None]:
         return lambda size: started.append((index, size))
 
-    run_interleaved([(start_steps_of(index), epochs) for index, epochs in enumerate(trainings)], done)
+    ended: list[tuple[int, int]] = []
+    run_interleaved(
+        [(start_steps_of(index), epochs) for index, epochs in enumerate(trainings)],
+        done,
+        lambda epoch: ended.append((epoch, len(started))),
+    )
+    for epoch, steps in ended:
+        assert steps == sum(len(list(each.batches())) * max(min(each.epochs, epoch) - done, 0) for each in trainings)
+    assert [epoch for epoch, _ in ended] == list(range(done + 1, max((e.epochs for e in trainings), default=0) + 1))
     for index, epochs in enumerate(trainings):
         expected = list(epochs.batches()) * max(epochs.epochs - done, 0)
         assert [size for which, size in started if which == index] == expected

@@ -22,7 +22,9 @@ from aira_evaluator.compose.training.schedule import run_epochs, run_interleaved
 from aira_evaluator.compose.training.steps import Diverged, TaskTraining, to_device
 
 Guesses = Mapping[str, NDArray[np.int64]]
-"""The likeliest token at every position, shape (N, L), by split."""
+"""The likeliest token at every position after each scored epoch, shape (scored epochs, N, L), by split."""
+Predictions = Mapping[str, Prediction]
+"""What was started after one epoch, by split."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,14 @@ def fit_in_turn(
     for name in candidate.profile.tasks:
         on_task(name)
         training = candidate.begin(name)
+        started: list[Predictions] = []
         try:
-            for _ in range(training.epochs.epochs):
+            for epoch in range(1, training.epochs.epochs + 1):
                 run_epochs(training.step, training.epochs, 1)
                 training.check_finite()
-            yield (
-                name,
-                {
-                    split: start_prediction(training.model, corpus[name].inputs, device=candidate.device).result()
-                    for split, corpus in held_out.items()
-                },
-            )
+                if candidate.profile.is_scored(epoch):
+                    started.append(_start_predictions(training, name, held_out, candidate.device))
+            yield name, _guesses(started)
         except Diverged:
             yield name, None
 
@@ -87,27 +86,47 @@ def fit_concurrently(
         with torch.cuda.stream(stream):
             runs[name] = GraphedSteps(candidate.begin(name), stream)
         runs[name].warm_up()
+    started: dict[str, list[Predictions]] = {name: [] for name in runs}
+
+    def score_after(epoch: int) -> None:
+        for name, steps in runs.items() if candidate.profile.is_scored(epoch) else ():
+            with torch.cuda.stream(steps.stream):
+                started[name].append(_start_predictions(steps.training, name, held_out, device))
+
+    score_after(WARM_UP_EPOCHS)
     if candidate.profile.epochs > WARM_UP_EPOCHS:
         # A capture sees the whole device: nothing else may run, and no memory may be freed, until it ends.
         torch.cuda.synchronize(device)
         with _no_collection():
             for steps in runs.values():
                 steps.capture()
-    run_interleaved([(steps, steps.training.epochs) for steps in runs.values()], done=WARM_UP_EPOCHS)
-    started: dict[str, dict[str, Prediction]] = {}
-    for name, steps in runs.items():
-        with torch.cuda.stream(steps.stream):
-            started[name] = {
-                split: start_prediction(steps.training.model, corpus[name].inputs, device=device)
-                for split, corpus in held_out.items()
-            }
+    trainings = [(steps, steps.training.epochs) for steps in runs.values()]
+    run_interleaved(trainings, done=WARM_UP_EPOCHS, after_epoch=score_after)
     torch.cuda.synchronize(device)
     for name, predictions in started.items():
         try:
             runs[name].training.check_finite()
-            yield name, {split: prediction.result() for split, prediction in predictions.items()}
+            yield name, _guesses(predictions)
         except Diverged:
             yield name, None
+
+
+def _start_predictions(
+    training: TaskTraining, name: str, held_out: Mapping[str, Corpus], device: torch.device
+) -> Predictions:
+    return {
+        split: start_prediction(training.model, corpus[name].inputs, device=device)
+        for split, corpus in held_out.items()
+    }
+
+
+def _guesses(started: Sequence[Predictions]) -> Guesses:
+    """Wait for what was predicted after each scored epoch.
+
+    Raises:
+        Diverged: a logit was not finite.
+    """
+    return {split: np.stack([predictions[split].result() for predictions in started]) for split in started[-1]}
 
 
 @contextmanager

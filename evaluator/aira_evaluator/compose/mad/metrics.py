@@ -7,7 +7,9 @@ is taken over the whole split, so that it does not depend on the batch size. Not
 intervals.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,15 @@ def task_accuracy(predicted: NDArray[np.integer], due: NDArray[np.integer], clas
     present = (support > 0) | (np.bincount(guess, minlength=classes) > 0)
     recall = hits[present] / np.maximum(support[present], 1)
     return TaskAccuracy(micro=float(hits.sum() / scored), macro=float(recall.mean()), scored=scored)
+
+
+def mean_accuracy(accuracies: Sequence[TaskAccuracy]) -> TaskAccuracy:
+    """Return the mean of accuracies on the same positions, taken at different times of one training."""
+    return TaskAccuracy(
+        micro=fmean(each.micro for each in accuracies),
+        macro=fmean(each.macro for each in accuracies),
+        scored=accuracies[0].scored,
+    )
 
 
 def diverged_accuracy(due: NDArray[np.integer]) -> TaskAccuracy:

@@ -29,8 +29,13 @@ def build_model(
 ) -> nn.Module:
     """Return the task's backbone around the architecture, on the CPU, mapping ids (B, L) to logits (B, L, V)."""
     if task.backbone == "autoencoder":
-        return AutoEncoder(architecture, task.vocabulary, task.model_length, profile.sizes, generator=generator)
-    return LanguageModel(architecture, task.vocabulary, profile.sizes, generator=generator)
+        return AutoEncoder(
+            architecture, task.vocabulary, task.model_length, profile.sizes,
+            generator=generator, embedding_std=profile.embedding_std,
+        )  # fmt: skip
+    return LanguageModel(
+        architecture, task.vocabulary, profile.sizes, generator=generator, embedding_std=profile.embedding_std
+    )
 
 
 def begin_training(
@@ -71,7 +76,11 @@ class Prediction:
 
 
 def start_prediction(model: nn.Module, inputs: Tokens, *, device: torch.device) -> Prediction:
-    """Start predicting the token at every position of `inputs`, shape (N, L), without waiting for the device."""
+    """Start predicting the token at every position of `inputs`, shape (N, L), without waiting for the device.
+
+    The model is left in the mode it was in: a training may go on.
+    """
+    training = model.training
     model.eval()
     guesses: list[Tensor] = []
     finite = torch.ones((), dtype=torch.bool, device=device)
@@ -81,4 +90,5 @@ def start_prediction(model: nn.Module, inputs: Tokens, *, device: torch.device) 
             logits = model(batch)
             finite = finite & torch.isfinite(logits).all()
             guesses.append(logits.argmax(dim=-1))
+        model.train(training)
         return Prediction(torch.cat(guesses), finite)

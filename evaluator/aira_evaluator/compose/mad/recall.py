@@ -33,6 +33,8 @@ class InContextRecall:
     """Tokens before the shift by one; even."""
     noise_vocabulary: int = 0
     noise_fraction: float = 0.0
+    masked_loss: bool = False
+    """Whether the loss counts the recalled values alone, as the score does, instead of every next token."""
     backbone: Backbone = "language_model"
 
     def __post_init__(self) -> None:
@@ -72,7 +74,9 @@ class InContextRecall:
             noise = rng.integers(informative, self.vocabulary, pairs.shape)
             pairs = np.where(noisy_NS[..., None], noise, pairs)
         scored = np.stack((np.zeros_like(recalled_NS), recalled_NS), axis=-1)
-        return next_token_examples(pairs.reshape(examples, -1), scored.reshape(examples, -1))
+        return next_token_examples(
+            pairs.reshape(examples, -1), scored.reshape(examples, -1), masked_loss=self.masked_loss
+        )
 
     def _noise_slots(self, examples: int, slots: int, rng: np.random.Generator) -> NDArray[np.bool_]:
         if not self.noise_vocabulary:
@@ -89,7 +93,8 @@ class FuzzyInContextRecall:
     """In-context recall with keys and values of 1 to 3 tokens, ordered and without repetition inside one.
 
     One probe pair is inserted once, at the first pair boundary past a random index, and repeated at the end. Held-out
-    sequences use keys of the largest size only. Sequences are padded on the left; in training the padding is a target.
+    sequences use keys of the largest size only. Sequences are padded on the left; the padding is a target of a loss on
+    every next token.
     """
 
     vocabulary: int = 16
@@ -98,6 +103,8 @@ class FuzzyInContextRecall:
     """Positions the model sees."""
     longest_key: int = 3
     longest_value: int = 3
+    masked_loss: bool = False
+    """As in `InContextRecall`."""
     backbone: Backbone = "language_model"
 
     def __post_init__(self) -> None:
@@ -121,7 +128,7 @@ class FuzzyInContextRecall:
             tokens, marks = self._draw(rng, probing)
             sequence[row, -len(tokens) :] = tokens
             scored[row, -len(tokens) :] = marks
-        return next_token_examples(sequence, scored)
+        return next_token_examples(sequence, scored, masked_loss=self.masked_loss)
 
     def _ids(self) -> tuple[range, range]:
         half = (self.vocabulary - 1) // 2

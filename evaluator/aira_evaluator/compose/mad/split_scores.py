@@ -1,6 +1,7 @@
 """From an architecture to its scores: one training a task, any number of held-out splits.
 
-The score of a split is the mean over the six tasks of the micro accuracy; macro is recorded beside it. On a CPU the
+The score of a split is the mean over the six tasks of the micro accuracy, each the mean over the profile's scored
+epochs; macro is recorded beside it. On a CPU the
 tasks are trained one after the other; on a GPU beside each other, their steps captured as CUDA graphs.
 
 Precision on a GPU: weights, activations and moments are float32; matrix products round their inputs to TF32 (10 bits of
@@ -15,7 +16,7 @@ from statistics import fmean
 import torch
 
 from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
-from aira_evaluator.compose.mad.metrics import TaskAccuracy, diverged_accuracy, task_accuracy
+from aira_evaluator.compose.mad.metrics import TaskAccuracy, diverged_accuracy, mean_accuracy, task_accuracy
 from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.training.examples import Corpus
 
@@ -72,6 +73,8 @@ def train_and_score(
             results[split][name] = (
                 diverged_accuracy(due)
                 if guesses is None
-                else task_accuracy(guesses[split], due, profile.tasks[name].vocabulary)
+                else mean_accuracy(
+                    [task_accuracy(each, due, profile.tasks[name].vocabulary) for each in guesses[split]]
+                )
             )
     return {split: SplitScore(tasks) for split, tasks in results.items()}

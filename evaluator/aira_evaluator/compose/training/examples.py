@@ -22,8 +22,8 @@ class Examples:
     targets: Tokens
     """Labels of the training loss."""
     scored: Tokens
-    """Labels of the score. They differ from `targets` in the recall tasks, which train on every next token
-    and are scored on the recalled values alone."""
+    """Labels of the score. They differ from `targets` in recall tasks that train on every next token: scored are the
+    recalled values alone."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -43,16 +43,18 @@ Corpus = dict[str, Examples]
 """One split of all tasks, by task name."""
 
 
-def next_token_examples(sequence_NL: NDArray[np.int64], scored_NL: NDArray[np.bool_]) -> Examples:
+def next_token_examples(
+    sequence_NL: NDArray[np.int64], scored_NL: NDArray[np.bool_], *, masked_loss: bool = False
+) -> Examples:
     """Shift sequences of length L into inputs and labels of length L - 1.
 
     Args:
         sequence_NL: token ids.
         scored_NL: True where the token itself is to be recalled.
+        masked_loss: train on those tokens alone, too.
     """
     following = sequence_NL[:, 1:].astype(np.int16)
+    scored = np.where(scored_NL[:, 1:], following, np.int16(IGNORED))
     return Examples(
-        inputs=sequence_NL[:, :-1].astype(np.int16),
-        targets=following,
-        scored=np.where(scored_NL[:, 1:], following, np.int16(IGNORED)),
+        inputs=sequence_NL[:, :-1].astype(np.int16), targets=scored if masked_loss else following, scored=scored
     )

@@ -22,10 +22,18 @@ def run_epochs(start_step: StartStep, epochs: Epochs, count: int) -> None:
             start_step(batch_size)
 
 
-def run_interleaved(trainings: Sequence[tuple[StartStep, Epochs]], done: int = 0) -> None:
-    """Start all epochs of all trainings but the first `done`, one epoch of each in turn."""
+def run_interleaved(
+    trainings: Sequence[tuple[StartStep, Epochs]],
+    done: int = 0,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+) -> None:
+    """Start all epochs of all trainings but the first `done`, one epoch of each in turn.
+
+    `after_epoch` is called with the number of an epoch, the first being 1, when all have started it.
+    """
     longest = max((epochs.epochs for _, epochs in trainings), default=0)
     for epoch in range(done, longest):
         for start_step, epochs in trainings:
             if epoch < epochs.epochs:
                 run_epochs(start_step, epochs, 1)
+        after_epoch(epoch + 1)
