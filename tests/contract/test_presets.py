@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from aira_bench.reproduce.published import read_table
+from aira_bench.published_tables import read_table
 from aira_contract.architectures import SubmissionError, parse_submission
 from aira_contract.model_sizes import SCALES, space_of
 from aira_contract.patterns import PatternError, read_pattern

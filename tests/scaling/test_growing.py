@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aira_bench.errors import UsageError
-from aira_bench.reproduce.published import read_table
+from aira_bench.published_tables import read_table
 from aira_bench.scaling.arithmetic import (
     FLOP_BUDGETS,
     LayerCounts,
