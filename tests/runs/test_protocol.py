@@ -87,6 +87,15 @@ def test_ours_names_what_leaves_it_and_says_nothing_of_seeds() -> None:
     )
 
 
+def test_a_plan_of_before_says_who_named_bugs_then() -> None:
+    """A replay takes a recorded plan, which need not say it."""
+    old = planned(profile="cpu").model_copy(update={"bugs": None})
+    assert len(protocol_lines(old, "mad-2p")) == 1
+    assert protocol_lines(old.model_copy(update={"fitness": "claimed"}), "mad-2p")[1] == (
+        "overridden: --fitness claimed in place of --fitness hidden, --bugs analysis in place of --bugs judge"
+    )
+
+
 def test_a_scaffold_that_the_paper_has_not_says_so() -> None:
     lines = protocol_lines(planned(scaffold=None, protocol="paper"), "mad-2p")
     assert lines[-1] == "the paper has no scaffold regularized-evolution; its seeds are those of greedy agents"

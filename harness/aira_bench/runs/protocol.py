@@ -63,10 +63,11 @@ def protocol_lines(plan: RunPlan, task_title: str) -> list[str]:
     set_by, title = settings_of(plan.protocol, task_title, plan.scaffold), plan.protocol
     by_profile = "" if set_by.steps else ", steps and hours of the profile"
     said = [f"{title} sets {' '.join(_flags(set_by))}{by_profile} (docs/protocols.md compares aira and paper)"]
+    has = {name: plan.bugs_named_by if name == "bugs" else getattr(plan, name) for name in _names(set_by)}
     instead = [
-        f"{_flag(name, getattr(plan, name))} in place of {_flag(name, getattr(set_by, name))}"
-        for name in _names(set_by)
-        if getattr(plan, name) != getattr(set_by, name)
+        f"{_flag(name, value)} in place of {_flag(name, getattr(set_by, name))}"
+        for name, value in has.items()
+        if value != getattr(set_by, name)
     ]
     if instead:
         said.append(f"overridden: {', '.join(instead)}")

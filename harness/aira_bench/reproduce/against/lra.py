@@ -45,9 +45,9 @@ from aira_bench.statistics.arrays import IntervalEstimate
 from aira_bench.statistics.normalized import Scale, Spacing
 from aira_bench.statistics.resampling import Aggregate, stratified_estimate
 from aira_bench.statistics.runs import Run, Runs, Worst, mean_over_agents
+from aira_contract.files import MODULE_FILE
 
 _SETUPS = {"nonconfig": "", "config": CONFIGURABLE}
-_MODEL = "model.py"
 Found = tuple[list[ComparedCell], list[SeedRun]]
 
 
@@ -245,7 +245,7 @@ def _constants(seeds: Sequence[SeedRun]) -> list[dict[str, float]]:
 
 def _script(of: SeedRun, node: Node) -> str | None:
     """The module that was scored; None where its file is gone, is another, or is too large."""
-    path = f"nodes/{node.step:04d}/{_MODEL}"
+    path = f"nodes/{node.step:04d}/{MODULE_FILE}"
     try:
         data = read_recorded(of.seed.folder.path, path, LONGEST_CODE_BYTES, node.artifact_sha256 or "none")
     except (FileNotFoundError, Unacceptable):
