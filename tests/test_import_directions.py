@@ -33,6 +33,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "runs",
         "doctor protocols testing",
         "api authoring",
+        "suites",
         "__init__",
         "cli",
         "__main__",

@@ -48,6 +48,7 @@ COMMANDS = {
     "status": (("status",),),
     "status-changes": (("status", "scripts", "--changes"),),
     "status-run": (("status", "scripts"), ("status", "greedy-mad-2p")),
+    "suite": (("suite", "compose", "--agents", "gpt5,cwm", "--dry-run"),),
     "tasks": (("tasks",),),
     "verify": (("verify", "board"),),
 }

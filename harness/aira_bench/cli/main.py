@@ -34,6 +34,7 @@ from aira_bench.cli import (
     resume,
     run,
     status,
+    suite,
     tasks,
     verify,
 )
@@ -46,8 +47,8 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, confirm, status, leaderboard, verify, tasks, agents, extensions, prepare, images, doctor, reproduce,
-    aggregate, extrapolate, analyze, key, init, check,
+    run, resume, suite, confirm, status, leaderboard, verify, tasks, agents, extensions, prepare, images, doctor,
+    reproduce, aggregate, extrapolate, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
@@ -89,6 +90,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return its exit status."""
     tolerate_any_text()
     args = build_parser().parse_args(arguments)
+    args.typed = ("aira-bench", *arguments)
     with Stopping().listening() as stopping:
         return _handled(args, stopping)
 

@@ -29,6 +29,8 @@ _UNSEEN_ARTIFACT_CHARS = 4_000
 _SCORING_S = {"autoresearch": 247, "autoresearch-lit": 247, "mad-2p": 46, "lra-listops": 344, "lra-listops-conf": 344}
 """Seconds of one H200 for what follows a submission, training budgets that the task names aside."""
 
+ONE_SHOT = "one-shot"
+"""The scaffold that drafts once, whatever its budget."""
 _PREPARATION_MIN = {"autoresearch": 26, "autoresearch-lit": 26}
 """Minutes of one GPU in which a task's hidden data is made (docs/autoresearch_data.md)."""
 
@@ -82,19 +84,37 @@ def expect(plan: RunPlan, task: Task, agent: Agent, slots: int) -> Expense:
         agent: its agent, whose card has prices.
         slots: how many steps there are at a time.
     """
-    step_s, seeds, on_gpus = _step_s(task, plan), len(plan.seeds), plan.profile in ON_GPUS
-    paced = plan.hours if step_s is None else min(plan.hours, plan.steps * step_s / 3600)
-    steps = plan.steps if step_s is None else max(1, min(plan.steps, int(plan.hours * 3600 / step_s)))
-    turns = max(1.0, math.ceil(seeds / slots) if plan.exclusive else seeds / slots)
     card = agent.source.card if isinstance(agent, LlmAgent) and isinstance(agent.source, ProviderSource) else None
+    return expect_with(plan, task, card, slots)
+
+
+def expect_with(plan: RunPlan, task: Task, card: Card | None, slots: int) -> Expense:
+    """Return what a run may take whose agent is known by its card alone, such as one without a key on this machine.
+
+    Args:
+        plan: of the run.
+        task: its task.
+        card: of its agent; None where no model is asked.
+        slots: how many steps there are at a time.
+    """
+    step_s, seeds, on_gpus, most = _step_s(task, plan), len(plan.seeds), plan.profile in ON_GPUS, most_steps(plan)
+    hours = min(plan.hours, most * (plan.step_timeout_s + plan.evaluation_timeout_s) / 3600)
+    paced = hours if step_s is None else min(hours, most * step_s / 3600)
+    steps = most if step_s is None else max(1, min(most, int(plan.hours * 3600 / step_s)))
+    turns = max(1.0, math.ceil(seeds / slots) if plan.exclusive else seeds / slots)
     calls = 0 if card is None else 1 if _needs_no_analysis(plan, task) else 2
     limit = 0 if card is None else card.max_output_tokens
     answer = Range(min(_artifact_chars(task) // CHARS_A_TOKEN, limit), limit)
     found = Expense(
-        step_s, steps, Range(paced if step_s else 0, plan.hours) * (seeds if on_gpus else 0),
-        Range(paced, plan.hours * turns), calls, _prompt_tokens(task) if calls else 0, answer, Range(0, 0),
+        step_s, steps, Range(paced if step_s else 0, hours) * (seeds if on_gpus else 0),
+        Range(paced, hours * turns), calls, _prompt_tokens(task) if calls else 0, answer, Range(0, 0),
     )  # fmt: skip
     return found if card is None else replace(found, usd=_usd(card, found, seeds))
+
+
+def most_steps(plan: RunPlan) -> int:
+    """Return how many steps a seed can have: its budget, and one where its scaffold drafts once."""
+    return 1 if plan.scaffold == ONE_SHOT else plan.steps
 
 
 def preparation_minutes(task: Task, plan: RunPlan) -> int:
