@@ -6,8 +6,9 @@
 #       -e AIRA_HOME="$PWD/aira/home" -e AIRA_RUNS="$PWD/aira/runs" -e TMPDIR="$PWD/aira" \
 #       aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2
 #
-# With GPUs: `--gpus all -e NVIDIA_DRIVER_CAPABILITIES=utility` as well. It then sees the host's devices by their UUIDs, and
-# asks the same engine for one of them for each container; no device is computed on from here.
+# GPUs of the host are found through the same engine: a short container of this image, which gets all of them, asks the
+# driver. With `--gpus all -e NVIDIA_DRIVER_CAPABILITIES=utility` this one sees them itself, and also watches their clocks,
+# memory errors and who else computes there. No device is computed on from here.
 #
 # Whoever may talk to that socket is root on the host: this image is for convenience, not for isolation.
 ARG BASE=python:3.11.13-slim-bookworm

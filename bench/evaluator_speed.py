@@ -32,6 +32,7 @@ import torch
 from aira_contract.architectures import Architecture, canonical, compact, parse_architecture
 from aira_contract.files import ARCHITECTURE_FILE, HIDDEN_SCRIPT, REPORT_FILE
 from aira_contract.invocation import MOUNT_OPTION, RAW_OPTION, REPORT_OPTION, SUBMISSION_OPTION
+from aira_contract.presets import find_preset, read_architecture
 from aira_contract.settings import PROFILE_VARIABLE
 from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.mad.profiles import PROFILES, MadProfile
@@ -234,9 +235,16 @@ def _must_agree(fresh: str, stayed: str) -> None:
         raise SystemExit("the judge that stays and the fresh one disagree")
 
 
+def _candidate(text: str) -> Architecture:
+    return parse_architecture(text if find_preset(text) is None else canonical(read_architecture(text)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candidates", nargs="+", default=["AMAMAMAMAMAMAMAM", "SMAMSMAMSMAMSMAM"])
+    parser.add_argument(
+        "--candidates", nargs="+", default=["AMAMAMAMAMAMAMAM", "SMAMSMAMSMAMSMAM"],
+        help="architectures of 16 layers, or names of aira-bench architectures, such as airaformer-d",
+    )  # fmt: skip
     parser.add_argument("--profile", choices=list(PROFILES), default="cpu")
     parser.add_argument("--train-examples", type=int, default=None)
     parser.add_argument("--epochs", type=int, default=None)
@@ -252,7 +260,7 @@ def main() -> None:
         train_examples=options.train_examples or profile.train_examples,
         epochs=options.epochs or profile.epochs,
     )
-    candidates = [parse_architecture(text) for text in options.candidates]
+    candidates = [_candidate(text) for text in options.candidates]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread, {device}, {options.rounds} rounds")
     print(f"profile {profile.name}, {profile.train_examples} examples a task, {profile.epochs} epochs\n")

@@ -1,8 +1,10 @@
 """Share of the time that devices are busy while seeds of several runs share them, and proof that none has two at once.
 
 Devices are files: what runs is the machine's line (`aira_bench.runs.line`) with its locks, in processes that are killed
-and come back, and seeds that think and step for as long as the paper's do, sped up. Beside what was reached stands
-what is attainable: the same seeds on the same devices where handing one on takes no time.
+and come back, and seeds that think and step for as long as the paper's do, sped up. Two figures tell whose fault it is
+that a device is idle. `lost` is idle while somebody waits: what the line takes. `attainable` is a calculation of the
+same seeds with the same draws, started and killed at the same moments, where handing a device on takes no time: what
+seeds that think leave idle, whatever the line does.
 
     python bench/slot_busy.py --seeds 10 12 16 24 40 --out results.json
 """
@@ -12,10 +14,12 @@ import heapq
 import itertools
 import json
 import random
+import statistics
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +60,21 @@ LOADS = {
 
 
 @dataclass(frozen=True)
+class Life:
+    """One process of the simulation, in seconds of this machine."""
+
+    seeds: int
+    draw: int
+    """What its random numbers are drawn with."""
+    up_s: float
+    died_s: float
+
+    def rng(self, seed: int) -> random.Random:
+        """Return the numbers of a seed."""
+        return random.Random(1000 * self.draw + seed)
+
+
+@dataclass(frozen=True)
 class Result:
     """What came of one simulation."""
 
@@ -67,28 +86,50 @@ class Result:
     steps: int
     double_leases: int
     busy: float
+    lost: float
+    """Share of the devices' time in which one was idle and somebody waited."""
     attainable: float
+    long_run: float
+    """Attainable in 400 hours without kills."""
     median_handover_s: float
     """From one lease's end to the next one's begin on a device, in seconds of this machine, where somebody waited."""
+    median_start_s: float
+    """From the start of a process to its first line, in seconds of this machine."""
     cpu_share: float
     """Of one core, that all processes together used for waiting and handing on."""
 
 
-def attainable(load: Load, seeds: int, devices: int, hours: float = 400.0) -> float:
-    """Return the busy share of devices that are handed on in no time, first come first served."""
-    rng, ends_s, warm_s = random.Random(1), 3600 * hours, 36_000.0
-    comes = [(rng.uniform(*THINKS_S), seed, 0) for seed in range(seeds)]
-    heapq.heapify(comes)
+def attainable(
+    load: Load, lives: Sequence[Life], devices: int, begins_s: float, ends_s: float, speed: float = 1.0
+) -> float:
+    """Return the busy share of devices that are handed on in no time, first come first served.
+
+    Work of all seeds is drawn from the same distribution, so any order in which no device waits while a seed does
+    comes to the same on average (a closed queue of these seeds, with as many servers as devices).
+    """
+    comes: list[tuple[float, int, int]] = []
+    seeds = [(life, life.rng(number)) for life in lives for number in range(life.seeds)]
+    for index, (life, rng) in enumerate(seeds):
+        heapq.heappush(comes, (life.up_s + rng.uniform(*THINKS_S) / speed, index, 0))
     free, busy_s = [0.0] * devices, 0.0
-    while comes[0][0] < ends_s:
-        at_s, seed, phase = heapq.heappop(comes)
-        began_s = max(heapq.heappop(free), at_s)
-        ended_s = began_s + rng.uniform(*load.steps_s[phase])
-        heapq.heappush(free, ended_s)
-        busy_s += max(0.0, min(ended_s, ends_s) - max(began_s, warm_s))
+    while comes and comes[0][0] < ends_s:
+        at_s, index, phase = heapq.heappop(comes)
+        life, rng = seeds[index]
+        began_s = max(free[0], at_s)
+        if began_s >= life.died_s:
+            continue
+        ended_s = min(began_s + rng.uniform(*load.steps_s[phase]) / speed, life.died_s)
+        heapq.heapreplace(free, ended_s)
+        busy_s += max(0.0, min(ended_s, ends_s) - max(began_s, begins_s))
         phase = (phase + 1) % len(load.steps_s)
-        heapq.heappush(comes, (ended_s + (load.think_s(rng) if phase == 0 else 0.0), seed, phase))
-    return busy_s / devices / (ends_s - warm_s)
+        if ended_s < life.died_s:
+            heapq.heappush(comes, (ended_s + (load.think_s(rng) / speed if phase == 0 else 0.0), index, phase))
+    return busy_s / devices / (ends_s - begins_s)
+
+
+def long_run(load: Load, seeds: int, devices: int, hours: float = 400.0) -> float:
+    """Return what is attainable with nobody killed."""
+    return attainable(load, [Life(seeds, 1, 0.0, float("inf"))], devices, 36_000.0, 3600 * hours)
 
 
 def work(folder: Path, load: Load, seeds: int, devices: int, speed: float, draw: int) -> None:
@@ -98,25 +139,37 @@ def work(folder: Path, load: Load, seeds: int, devices: int, speed: float, draw:
     line = Line(places_of(wanted), most=wanted.most, folder=folder / "leases")
     log, lock = (folder / f"log-{draw}").open("a", buffering=1), threading.Lock()
 
-    def tell(index: int, word: str) -> None:
+    def tell(word: str, number: int, device: str | None = None) -> None:
         with lock:
-            log.write(json.dumps([line.places[index].gpu, word, time.monotonic(), time.process_time()]) + "\n")
+            log.write(json.dumps([word, number, device, time.monotonic(), time.process_time()]) + "\n")
 
     def seed(number: int) -> None:
-        rng = random.Random(1000 * draw + number)
+        rng = Life(seeds, draw, 0.0, 0.0).rng(number)
         time.sleep(rng.uniform(*THINKS_S) / speed)
         while True:
             for span in load.steps_s:
+                tell("asks", number)
                 taken = line.take(Waits())
-                tell(taken.index, "began")
+                tell("began", number, line.places[taken.index].gpu)
                 time.sleep(rng.uniform(*span) / speed)
-                tell(taken.index, "ended")
+                tell("ended", number, line.places[taken.index].gpu)
                 line.give_back(taken.index)
             time.sleep(load.think_s(rng) / speed)
 
+    tell("up", 0)
     with ThreadPoolExecutor(seeds) as pool:
         for done in [pool.submit(seed, number) for number in range(seeds)]:
             done.result()
+
+
+@dataclass
+class Process:
+    """One that runs now."""
+
+    process: "subprocess.Popen[bytes]"
+    seeds: int
+    draw: int
+    started_s: float
 
 
 def simulate(
@@ -126,56 +179,95 @@ def simulate(
     rng, numbers = random.Random(seeds), itertools.count()
     shares = [seeds // processes + (index < seeds % processes) for index in range(processes)]
     with TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, died, ended = Path(name), dict[int, float](), list[Process]()
 
-        def start(share: int) -> tuple[subprocess.Popen[bytes], int, int]:
+        def start(share: int) -> Process:
             draw = next(numbers)
             arguments = [folder, load.name, share, devices, speed, draw]
             command = [sys.executable, __file__, "--work", *map(str, arguments)]
-            return subprocess.Popen(command), share, draw
+            return Process(subprocess.Popen(command), share, draw, time.monotonic())
+
+        def end(one: Process) -> None:
+            died[one.draw] = time.monotonic()
+            one.process.kill()
+            one.process.wait()
+            ended.append(one)
 
         began_s = time.monotonic()
         running = [start(share) for share in shares]
         warm_s = began_s + max(THINKS_S[1] / speed * 2, 3.0)
-        died: dict[int, float] = {}
         for moment in sorted(rng.uniform(warm_s - began_s, seconds * 0.8) for _ in range(kills)):
             time.sleep(max(0.0, began_s + moment - time.monotonic()))
-            process, share, draw = running.pop(rng.randrange(len(running)))
-            died[draw] = time.monotonic()
-            process.kill()
-            process.wait()
-            running.append(start(share))
+            killed = running.pop(rng.randrange(len(running)))
+            end(killed)
+            running.append(start(killed.seeds))
         time.sleep(max(0.0, began_s + seconds - time.monotonic()))
         ends_s = time.monotonic()
-        for process, _, draw in running:
-            process.kill()
-            process.wait()
-            died[draw] = ends_s
-        spans, cpu_s = _read(folder, died)
-    busy_s = sum(max(0.0, min(end, ends_s) - max(begin, warm_s)) for held in spans.values() for begin, end in held)
+        for one in running:
+            end(one)
+        logs = {one.draw: _read(folder / f"log-{one.draw}") for one in ended}
+    lives = [Life(one.seeds, one.draw, logs[one.draw][0].at_s, died[one.draw]) for one in ended if logs[one.draw]]
+    spans = _spans(logs, died)
     pairs = [pair for held in spans.values() for pair in itertools.pairwise(sorted(held))]
     gaps = sorted(begin - end for (_, end), (begin, _) in pairs if begin - end < THINKS_S[0] / speed)
+    busy_s = sum(max(0.0, min(end, ends_s) - max(begin, warm_s)) for held in spans.values() for begin, end in held)
+    cpu_s = sum(lines[-1].cpu_s - lines[0].cpu_s for lines in logs.values() if lines)
+    starts = [logs[one.draw][0].at_s - one.started_s for one in ended if logs[one.draw]]
     return Result(
         load.name, seeds, devices, processes, kills, sum(map(len, spans.values())),
         sum(begin < end for (_, end), (begin, _) in pairs),
-        round(busy_s / devices / (ends_s - warm_s), 3), round(attainable(load, seeds, devices), 3),
-        round(gaps[len(gaps) // 2], 4) if gaps else 0.0, round(cpu_s / (ends_s - began_s), 3),
+        round(busy_s / devices / (ends_s - warm_s), 3),
+        round(_lost_s(logs, died, devices, warm_s, ends_s) / devices / (ends_s - warm_s), 3),
+        round(attainable(load, lives, devices, warm_s, ends_s, speed), 3), round(long_run(load, seeds, devices), 3),
+        round(statistics.median(gaps), 4) if gaps else 0.0, round(statistics.median(starts), 2),
+        round(cpu_s / (ends_s - began_s), 3),
     )  # fmt: skip
 
 
-def _read(folder: Path, died: dict[int, float]) -> tuple[dict[str, list[tuple[float, float]]], float]:
-    """When each device was held, and the processor time of all processes."""
+@dataclass(frozen=True)
+class Told:
+    """A line of a process's log."""
+
+    word: str
+    seed: int
+    device: str | None
+    at_s: float
+    cpu_s: float
+
+
+def _read(log: Path) -> list[Told]:
+    text = log.read_text() if log.exists() else ""
+    return [Told(*json.loads(line)) for line in text.splitlines() if line.endswith("]")]  # a kill may cut the last one
+
+
+def _spans(logs: Mapping[int, list[Told]], died: Mapping[int, float]) -> dict[str, list[tuple[float, float]]]:
+    """When each device was held."""
     spans: dict[str, list[tuple[float, float]]] = {}
-    cpu_s = 0.0
-    for log in folder.glob("log-*"):
-        lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("]")]
-        if lines:
-            cpu_s += lines[-1][3] - lines[0][3]
-        for device in {line[0] for line in lines}:
-            times = [line[2] for line in lines if line[0] == device]
-            times += [died[int(log.name.removeprefix("log-"))]] * (len(times) % 2)  # it had it when it was killed
+    for draw, lines in logs.items():
+        for device in {each.device for each in lines if each.device is not None}:
+            times = [each.at_s for each in lines if each.device == device]
+            times += [died[draw]] * (len(times) % 2)  # it had it when it was killed
             spans.setdefault(device, []).extend(zip(times[::2], times[1::2], strict=True))
-    return spans, cpu_s
+    return spans
+
+
+def _lost_s(
+    logs: Mapping[int, list[Told]], died: Mapping[int, float], devices: int, begins_s: float, ends_s: float
+) -> float:
+    """Seconds of devices that were idle while seeds waited, no more of them than seeds."""
+    changes: list[tuple[float, int, int]] = []  # when, how many more wait, how many more are held
+    for draw, lines in logs.items():
+        last = {each.seed: each for each in lines}
+        for each in lines:
+            wait, hold = {"asks": (1, 0), "began": (-1, 1), "ended": (0, -1)}.get(each.word, (0, 0))
+            changes.append((each.at_s, wait, hold))
+        for each in last.values():
+            changes.append((died[draw], -(each.word == "asks"), -(each.word == "began")))
+    lost_s, waits, held, since_s = 0.0, 0, 0, begins_s
+    for at_s, wait, hold in sorted(changes):
+        lost_s += min(waits, devices - held) * max(0.0, min(at_s, ends_s) - max(since_s, begins_s))
+        waits, held, since_s = waits + wait, held + hold, at_s
+    return lost_s
 
 
 def main() -> None:

@@ -28,10 +28,10 @@ def uuid(index: int) -> str:
 
 def gpu_line(
     index: int, *, code: int = 0, free_mib: int = 81_004, mig: int = 0, ecc: int = 0, remap: int = 0, mode: int = 0,
-    name: str = H100, total_mib: int = 81_559,
+    name: str = H100, total_mib: int = 81_559, capability: str = "9 0",
 ) -> str:  # fmt: skip
     """A line of `nvml.c` for one GPU."""
-    return f"gpu {code} {uuid(index)} {total_mib} {free_mib} 9 0 {mig} {ecc} {remap} {mode} {name}"
+    return f"gpu {code} {uuid(index)} {total_mib} {free_mib} {capability} {mig} {ecc} {remap} {mode} {name}"
 
 
 @functools.cache

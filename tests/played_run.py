@@ -21,7 +21,7 @@ from aira_bench.hardware import Hardware
 from aira_bench.paths import host_paths
 from aira_bench.runs import connect
 from aira_bench.runs.host import Host
-from aira_bench.tasks.download import Transfer
+from aira_bench.tasks.transfer import Transfer
 from aira_bench.testing import Call, Done
 from played_host import played_host, played_sandbox, solve
 

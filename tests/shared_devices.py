@@ -22,7 +22,7 @@ from aira_bench.paths import host_paths
 from aira_bench.runs import connect, host
 from aira_bench.runs.host import Host
 from aira_bench.sandbox.sandbox import ContainerSpec
-from aira_bench.tasks.download import Transfer
+from aira_bench.tasks.transfer import Transfer
 from aira_bench.testing import Call, Done
 from aira_contract.files import COMPANION_FILES, HANDOVER_FILE, REPORT_FILE, TRAINING_BEGAN_FILE
 from aira_contract.reports import RESULT_MARKER

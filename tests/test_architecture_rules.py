@@ -25,8 +25,9 @@ FORBIDDEN = {
 BAYES_PROCESS = ROOT / "harness" / "aira_bench" / "agents" / "searchers" / "bayes_process.py"
 STATISTICS = ROOT / "harness" / "aira_bench" / "statistics"
 ORDERS = ROOT / "harness" / "aira_bench" / "boards" / "order.py"
+CLUSTERS = ROOT / "harness" / "aira_bench" / "scaling" / "clusters.py"
 PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}} | {
-    path: {"numpy", "scipy"} for path in (*STATISTICS.glob("*.py"), ORDERS)
+    path: {"numpy", "scipy"} for path in (*STATISTICS.glob("*.py"), ORDERS, CLUSTERS)
 }
 """docs/decisions/0007-bayes-in-its-own-process.md and 0039-statistics-as-pure-functions.md"""
 

@@ -100,3 +100,14 @@ def test_nothing_is_misspelt() -> None:
         [program, "--format", "brief"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_a_run_without_a_model_loads_nothing_that_only_models_and_downloads_need() -> None:
+    """Some 5 MiB of 64 seeds' memory."""
+    modules = "aira_bench.cli.run, aira_bench.cli.forecast, aira_bench.runs.launch, aira_bench.runs.connect"
+    program = f"import sys, {modules}; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert "aira_bench.agents.catalog" in loaded
+    assert not loaded & {"httpx2", "jinja2", "markdown_it", "tenacity"}

@@ -42,6 +42,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings primitives reports "
         "script_constants settings training_record",
         "architectures model_sizes patterns",
+        "presets",
     ),
     "aira_evaluator": (
         "__init__ split_manifest",

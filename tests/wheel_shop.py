@@ -13,6 +13,7 @@ python = "3.11"
 glibc = "2.28"
 gpu_for = []
 [disk_gib]
+wheels = 1
 build = 1
 images = 1
 [imports]

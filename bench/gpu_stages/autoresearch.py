@@ -26,7 +26,7 @@ from aira_evaluator.autoresearch.contract.token_store import write_shard
 from aira_evaluator.autoresearch.judge.rules import RULES
 from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape
 from aira_evaluator.split_manifest import MANIFEST
-from aira_evaluator.text.tokenizer import BytePairTokenizer
+from aira_evaluator.text.tokenizer import GPT4_SPLIT, BytePairTokenizer
 from gpu_stages.record import Record
 from logit_serving import timed
 
@@ -52,7 +52,7 @@ def run(record: Record) -> None:
             record.row(f"autoresearch baseline: {field}", summary[field], unit)
         record.row("autoresearch baseline: memory, most", summary["peak_vram_mb"] / 1024, "GiB")
         batch = int(profile.baseline.get("TOTAL_BATCH_SIZE", 524288))
-        counted = summary["num_steps"] - int(profile.baseline.get("UNCOUNTED_STEPS", 10))
+        counted = summary["num_steps"] - int(profile.baseline.get("UNCOUNTED_STEPS", 11))
         record.row("autoresearch baseline: tokens a second", counted * batch / summary["training_seconds"], "1/s")
         record.attempt("scoring", lambda: _ask(record, profile, folder, documents))
 
@@ -72,7 +72,7 @@ def _write_public(record: Record, profile: AutoresearchProfile, folder: Path) ->
         characters += len(text)
         if characters > (TOY_CHARACTERS if record.toy else CHARACTERS):
             break
-    tokenizer = BytePairTokenizer.train(texts[::3], profile.vocabulary)
+    tokenizer = BytePairTokenizer.train(texts[::3], profile.vocabulary, GPT4_SPLIT)
     tokenizer.save(folder / "tokenizer")
     documents = tokenizer.encode_documents(texts)
     write_shard(folder / "train", "train", documents[len(documents) // 8 :])

@@ -32,13 +32,13 @@ def run(record: Record) -> None:
         record.row("aira-bench", f"cannot run in {sys.executable}, and there is no .venv (make): not tried")
         return
     with tempfile.TemporaryDirectory() as name:
-        _tell(record, "doctor", [*command, "doctor"], Path(name))
         profile = "paper" if device().type == "cuda" else "cpu"
+        _tell(record, f"doctor, profile {profile}", [*command, "doctor", "--profile", profile], Path(name))
         for task in TASKS[:1] if record.toy else TASKS:
             asked = ["run", "--agent", "evolution", "--scaffold", "greedy", "--steps", "1", "--task", task]
-            _tell(
-                record, f"one step of {task}, profile {profile}", [*command, *asked, "--profile", profile], Path(name)
-            )
+            # A run of profile paper asks before it begins, and nobody is here to answer.
+            asked += ["--profile", profile, "--yes"]
+            _tell(record, f"one step of {task}, profile {profile}", [*command, *asked], Path(name))
 
 
 def _aira_bench() -> list[str] | None:

@@ -26,6 +26,7 @@ from aira_bench.runs.host import Host
 from aira_bench.runs.request import RunRequest
 from aira_bench.runs.resolve import resolve
 from aira_bench.runs.session import Progress
+from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.waiting import Stopped
 from aira_bench.world import SystemWorld
 from aira_contract.settings import ON_GPUS
@@ -76,7 +77,7 @@ def run(
         SandboxError: the container engine failed for good; the run can be resumed.
         ModelError: a model provider refused for good; the run can be resumed.
     """
-    hardware = host.hardware if host else this_machine(gpus=request.profile in ON_GPUS)
+    hardware = host.hardware if host else this_machine(gpus=request.profile in ON_GPUS, otherwise=engine_gpus)
     resolved = resolve(request, host.paths if host else host_paths(), host.world if host else SystemWorld(), hardware)
     host = host or connect_host(note=note, hardware=hardware)
     return _finished(host, lambda: launch.start(host, resolved, note, watch))

@@ -1,6 +1,7 @@
 """What machine this is, for manifests and boards. Boards never compare runs of different hardware classes."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,14 @@ def usable_cores() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
-def this_machine(*, gpus: bool = True) -> Hardware:
+def this_machine(*, gpus: bool = True, otherwise: Callable[[Gpus], Gpus] = lambda seen: seen) -> Hardware:
     """Return this machine's processor, usable cores, memory and, unless nobody needs them, GPUs.
 
     Looking wakes devices that sleep, which takes a second for each where nothing keeps the driver awake.
+
+    Args:
+        gpus: whether to look for any.
+        otherwise: given what the driver says, tells what is known besides (`aira_bench.sandbox.engine_gpus`).
     """
     processor = next(
         (
@@ -46,5 +51,5 @@ def this_machine(*, gpus: bool = True) -> Hardware:
         "unknown processor",
     )
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    seen = visible(look_at_gpus(), os.environ) if gpus else NOT_LOOKED
+    seen = visible(otherwise(look_at_gpus()), os.environ) if gpus else NOT_LOOKED
     return Hardware(processor, len(usable_cores()), memory_mib, seen.devices, seen)

@@ -39,6 +39,7 @@ from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, 
 from aira_bench.output import CapturedOutput
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse, Node, best_node
+from aira_bench.sandbox.core_time import CoreHistory, CoreTime
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
@@ -68,6 +69,8 @@ __all__ = [
     "CompletionRequest",
     "ContainerSpec",
     "Conversation",
+    "CoreHistory",
+    "CoreTime",
     "Crossover",
     "Deadline",
     "Debug",

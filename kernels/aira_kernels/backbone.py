@@ -1,8 +1,8 @@
 """The models that an architecture becomes: a language model and the compression task's autoencoder.
 
 Both are pre-norm residual stacks after MAD-lab (Poli et al. 2024): x = x + layer(norm(x)), token embeddings
-drawn from N(0, 0.02), no positional embedding. The norm is LayerNorm; MAD-lab's two entry points disagree
-between it and RMSNorm (docs/mad.md).
+drawn from N(0, 0.02), linear biases that begin at zero, no positional embedding. The norm is LayerNorm; MAD-lab's two
+entry points disagree between it and RMSNorm (docs/mad.md).
 
 Shape suffixes: B batch, L length, D width, V vocabulary. Not covered: dropout, weight tying, loss functions.
 """
@@ -126,10 +126,14 @@ class AutoEncoder(nn.Module):
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Return the table (L, D) of Vaswani et al. (2017): sines at even features, cosines at odd ones."""
-    position = torch.arange(length, dtype=torch.float32)[:, None]
-    frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(SINUSOID_BASE) / width))
-    table = torch.zeros(length, width)
-    table[:, 0::2] = torch.sin(position * frequency)
-    table[:, 1::2] = torch.cos(position * frequency)[:, : width // 2]
-    return table
+    """Return MAD-lab's table of positions (L, D): sines in the first half of the features, cosines in the second.
+
+    With h = D // 2, feature i of each half turns by position * base**(-i / (h - 1)): its periods end at 2 pi base
+    exactly, where those of Vaswani et al. (2017), interleaved and over h, stop short of it. An odd width's last
+    feature is zero.
+    """
+    half = width // 2
+    # A half of one feature has the first frequency alone, which is 1.
+    exponent = torch.arange(half, dtype=torch.float32) / max(half - 1, 1)
+    angle = torch.arange(length, dtype=torch.float32)[:, None] * torch.exp(exponent * -math.log(SINUSOID_BASE))
+    return torch.cat((angle.sin(), angle.cos(), torch.zeros(length, width % 2)), dim=1)

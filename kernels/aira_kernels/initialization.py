@@ -29,15 +29,17 @@ def linear(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> nn.Linear:
-    """Make a linear layer with torch's default distribution: weights and bias uniform in +-1/sqrt(in_features).
+    """Make a linear layer as MAD-lab initializes its own: weights uniform in +-1/sqrt(in_features), biases zero.
 
-    That is what `nn.Linear` draws itself (He et al. 2015 with a = sqrt(5)); here from `generator`, on `device`.
+    The weights' distribution is torch's default (He et al. 2015 with a = sqrt(5)); here from `generator`, on `device`.
+    Torch would draw the biases from it as well, and MAD-lab zeroes them after that.
     """
     layer = _UndrawnLinear(in_features, out_features, bias=bias, device=device)
     bound = 1 / math.sqrt(in_features)
     with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.uniform_(-bound, bound, generator=generator)
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        if bias:
+            layer.bias.zero_()
     return layer
 
 

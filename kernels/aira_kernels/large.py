@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aira_contract.model_sizes import VOCABULARY, ModelSize, model_size, space_of
-from aira_contract.patterns import Pattern, read_pattern
+from aira_contract.patterns import Pattern
+from aira_contract.presets import read_architecture
 from aira_kernels.backend import Backend
 from aira_kernels.initialization import embedding, redraw_linears
 from aira_kernels.layers import LAYERS
@@ -86,12 +87,15 @@ def build_large(
     device: torch.device | str = "cpu",
     backend: Backend = "auto",
 ) -> LargeLanguageModel:
-    """Return the model of a pattern such as `5(2A-M)-A` at scale `350M`, `1B` or `3B`.
+    """Return the model of a pattern such as `6A-3M` at scale `350M`, `1B` or `3B`.
+
+    A name such as `airaformer-d-stretched` or `Llama 3.2` stands for the full-size pattern that the paper prints at
+    that scale (`aira_contract.presets`).
 
     Raises:
-        PatternError: the pattern cannot be read.
+        PatternError: the pattern cannot be read; or nothing is printed of that name at that scale.
         ValueError: no such scale.
     """
-    architecture = read_pattern(pattern)
+    architecture = read_architecture(pattern, scale)
     sizes = model_size(scale, space_of(architecture))
     return LargeLanguageModel(architecture, sizes, generator=generator, device=device, backend=backend)

@@ -3,6 +3,7 @@
 Run as `python train.py` beside prepare.py and data/. The last call of evaluate_bpb hands the model over for scoring.
 """
 
+import gc
 import math
 import resource
 import time
@@ -30,6 +31,7 @@ HEAD_DIM = 128
 WINDOW_PATTERN = "SSSL"  # per layer, repeated: S sees half of the context, L all of it; the last layer is always L
 SOFTCAP = 15.0  # logits stay within +- this
 ROTARY_BASE = 10000.0
+GATE_CHANNELS = 32  # the first features of a layer's input, from which the value gates are computed
 
 TOTAL_BATCH_SIZE = 524288  # tokens of one optimizer step
 DEVICE_BATCH_SIZE = 128  # rows of one forward pass
@@ -37,15 +39,21 @@ DEVICE_BATCH_SIZE = 128  # rows of one forward pass
 EMBEDDING_LR = 0.6  # AdamW, token and value embeddings
 UNEMBEDDING_LR = 0.004  # AdamW, output head
 MATRIX_LR = 0.04  # Muon, matrices of the layers
+SCALAR_LR = 0.5  # AdamW, share of the embedding in each layer's input; a hundredth of it, share of the residual stream
 WEIGHT_DECAY = 0.2  # Muon only, falls to zero over the budget
 ADAM_BETAS = (0.8, 0.95)
+EMBEDDING_SHARE_BETAS = (0.96, 0.95)
 MUON_MOMENTUM = 0.95
+MUON_MOMENTUM_START = 0.85
+MUON_MOMENTUM_STEPS = 300  # over which it rises
+MUON_BETA2 = 0.95  # of the second moment, one number a row or a column
 NS_STEPS = 5  # Newton-Schulz iterations of Muon
 
 WARMUP_RATIO = 0.0  # shares of the time budget
 WARMDOWN_RATIO = 0.5
 FINAL_LR_FRAC = 0.0
-UNCOUNTED_STEPS = 10  # compilation happens in these; they come out of the start-up allowance
+GIVE_UP_LOSS = 100.0
+UNCOUNTED_STEPS = 11  # compilation happens in these; they come out of the start-up allowance
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Model. Shapes: B rows, T tokens, H heads, D features of a head, C = H * D.
@@ -110,7 +118,8 @@ class Attention(nn.Module):
         self.value = nn.Linear(config.n_embd, config.n_embd, bias=False)
         self.proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
         gated = has_value_embedding(layer, config.n_layer)
-        self.gate = nn.Linear(config.n_embd, config.n_head, bias=False) if gated else None
+        self.gate_channels = min(GATE_CHANNELS, config.n_embd)
+        self.gate = nn.Linear(self.gate_channels, config.n_head, bias=False) if gated else None
 
     def forward(self, x: Tensor, value_embedding: Tensor | None, cos: Tensor, sin: Tensor, window: int) -> Tensor:
         """[B, T, C] to [B, T, C]."""
@@ -119,7 +128,8 @@ class Attention(nn.Module):
         k = self.key(x).view(B, T, self.n_head, self.head_dim)
         v = self.value(x).view(B, T, self.n_head, self.head_dim)
         if self.gate is not None:
-            share = 2 * torch.sigmoid(self.gate(x))[..., None]  # 1 at the start, since the gate begins at zero
+            # 1 at the start, since the gate begins at zero.
+            share = 2 * torch.sigmoid(self.gate(x[..., : self.gate_channels]))[..., None]
             v = v + share * value_embedding.view(B, T, self.n_head, self.head_dim).to(v.dtype)
         q, k = norm(rotate(q, cos, sin)), norm(rotate(k, cos, sin))
         mixed = attend(q.to(v.dtype), k.to(v.dtype), v, window)
@@ -169,6 +179,8 @@ class GPT(nn.Module):
             }
         )
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.residual_share = nn.Parameter(torch.ones(config.n_layer))
+        self.embedding_share = nn.Parameter(torch.full((config.n_layer,), 0.1))
         self.windows = window_sizes(config)
         half = config.n_embd // config.n_head // 2
         frequencies = ROTARY_BASE ** -(torch.arange(half, dtype=torch.float32) / half)
@@ -192,18 +204,22 @@ class GPT(nn.Module):
             nn.init.zeros_(block.mlp.proj.weight)
             if block.attention.gate is not None:
                 nn.init.zeros_(block.attention.gate.weight)
+        for table in (self.embedding, *self.value_embeddings.values()):
+            table.bfloat16()  # the tables alone: half of their memory and traffic
 
     def forward(self, idx: Tensor, targets: Tensor | None = None, reduction: str = "mean") -> Tensor:
         """Logits [B, T, V] of token ids [B, T]; with targets, their cross-entropy in nats instead."""
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=idx.is_cuda):
             T = idx.size(1)
             cos, sin = self.cos[:T], self.sin[:T]
-            x = norm(self.embedding(idx))
+            x = norm(self.embedding(idx).float())
             if idx.is_cuda:
                 x = x.bfloat16()  # the residual stream, half of the memory of activations
+            embedded = x
             for layer, block in enumerate(self.blocks):
                 name = str(layer)
                 value = self.value_embeddings[name](idx) if name in self.value_embeddings else None
+                x = self.residual_share[layer] * x + self.embedding_share[layer] * embedded
                 x = block(x, value, cos, sin, self.windows[layer])
             logits = self.head(norm(x)).float()
         logits = SOFTCAP * torch.tanh(logits / SOFTCAP)
@@ -233,61 +249,100 @@ def window_sizes(config: GPTConfig) -> list[int]:
 # Optimizer
 
 
+# The quintics of Polar Express (Amsel et al. 2025): each maps the singular values that the one before leaves as near to
+# 1 as an odd polynomial of degree five can. For inputs divided by 1.02 times their norm; the last one may be repeated.
+POLAR_EXPRESS = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+
+
 def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
     """The nearest matrices with all singular values near 1, by a quintic Newton-Schulz iteration. [N, rows, cols]."""
-    a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.bfloat16() if matrices.is_cuda else matrices
     tall = x.size(-2) > x.size(-1)
     if tall:
         x = x.mT
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(steps):
+    x = x / (1.02 * x.norm(dim=(-2, -1), keepdim=True) + 1e-6)
+    for step in range(steps):
+        a, b, c = POLAR_EXPRESS[min(step, len(POLAR_EXPRESS) - 1)]
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     return (x.mT if tall else x).to(matrices.dtype)
 
 
-class Muon(torch.optim.Optimizer):
-    """Nesterov momentum whose matrices are orthogonalized before they are applied; one group for each shape."""
+def evened(update: Tensor, second: Tensor, beta2: float) -> Tensor:
+    """Divide each row (of wide matrices each column) by a running root mean square, and keep every matrix's norm.
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float, ns_steps: int
-    ) -> None:
+    Orthogonalized updates still differ from neuron to neuron in size; NorMuon (Li et al. 2025) evens them out. `second`
+    [N, rows, 1] or [N, 1, cols] holds the running mean squares and is changed.
+    """
+    mean_square = update.square().mean(dim=-1 if second.size(-1) == 1 else -2, keepdim=True)
+    second.lerp_(mean_square, 1 - beta2)
+    scaled = update * second.clamp_min(1e-10).rsqrt()
+    kept = update.norm(dim=(-2, -1), keepdim=True) / scaled.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-10)
+    return scaled * kept
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum whose matrices are orthogonalized and evened out before they are applied.
+
+    One group for each shape. Weight decay is cautious: it acts on those weights alone that the update shrinks as well.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], **settings: float) -> None:
         shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
         for parameter in parameters:
             shapes.setdefault(tuple(parameter.shape), []).append(parameter)
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "ns_steps": ns_steps}
-        super().__init__([{"params": group} for group in shapes.values()], defaults)
+        super().__init__([{"params": group} for group in shapes.values()], settings)
 
     @torch.no_grad()
     def step(self) -> None:
         """Apply one update."""
         for group in self.param_groups:
             gradient = torch.stack([parameter.grad for parameter in group["params"]])
+            rows, columns = gradient.shape[-2:]
             if "buffer" not in group:
                 group["buffer"] = torch.zeros_like(gradient)
+                group["second"] = torch.zeros_like(gradient[..., :1] if rows >= columns else gradient[:, :1])
             group["buffer"].lerp_(gradient, 1 - group["momentum"])
             update = orthogonalize(gradient.lerp(group["buffer"], group["momentum"]), group["ns_steps"])
-            rows, columns = update.shape[-2:]
+            update = evened(update, group["second"], group["beta2"])
+            weights = torch.stack(list(group["params"]))
+            shrinks = update * weights >= 0
             lr = group["lr"] * max(1.0, rows / columns) ** 0.5
-            torch._foreach_mul_(group["params"], 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(group["params"], list(update.unbind()), alpha=-lr)
+            weights -= lr * (update + group["weight_decay"] * weights * shrinks)
+            torch._foreach_copy_(group["params"], list(weights.unbind()))
 
 
 def make_optimizers(model: GPT) -> tuple[torch.optim.AdamW, Muon]:
-    """AdamW for embeddings and head, Muon for the matrices of the layers."""
+    """AdamW for embeddings, head and scalars, Muon for the matrices of the layers."""
     scale = (model.config.n_embd / 768) ** -0.5  # the rates are those of width 768
     embeddings = [*model.embedding.parameters(), *model.value_embeddings.parameters()]
     groups = [
         {"params": embeddings, "lr": EMBEDDING_LR * scale},
         {"params": list(model.head.parameters()), "lr": UNEMBEDDING_LR * scale},
+        {"params": [model.residual_share], "lr": SCALAR_LR / 100},
+        {"params": [model.embedding_share], "lr": SCALAR_LR, "betas": EMBEDDING_SHARE_BETAS},
     ]
     adam = torch.optim.AdamW(groups, betas=ADAM_BETAS, eps=1e-10, weight_decay=0.0, fused=True)
-    muon = Muon(model.matrices(), MATRIX_LR, MUON_MOMENTUM, WEIGHT_DECAY, NS_STEPS)
+    muon = Muon(
+        model.matrices(), lr=MATRIX_LR, momentum=MUON_MOMENTUM, beta2=MUON_BETA2, weight_decay=WEIGHT_DECAY,
+        ns_steps=NS_STEPS,
+    )  # fmt: skip
     for optimizer in (adam, muon):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return adam, muon
+
+
+def muon_momentum(step: int) -> float:
+    """Rises evenly over the first steps, then stays."""
+    share = min(step / MUON_MOMENTUM_STEPS, 1.0) if MUON_MOMENTUM_STEPS > 0 else 1.0
+    return MUON_MOMENTUM_START + share * (MUON_MOMENTUM - MUON_MOMENTUM_START)
 
 
 def lr_multiplier(progress: float) -> float:
@@ -335,13 +390,18 @@ while training_seconds < TIME_BUDGET:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * lr_multiplier(progress)
     for group in muon.param_groups:
+        group["momentum"] = muon_momentum(step)
         group["weight_decay"] = WEIGHT_DECAY * (1 - progress)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     current = loss.item()  # waits for the device, so the clock below is honest
-    if not math.isfinite(current):
+    if not current <= GIVE_UP_LOSS:
         raise SystemExit(f"the loss is {current} at step {step}")
+    if step == 0:
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # a collection would stop the device for half a second
     step += 1
     if step > UNCOUNTED_STEPS:
         counted_steps += 1

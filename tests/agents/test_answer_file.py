@@ -80,6 +80,7 @@ def test_any_other_program_is_a_solution_and_says_so(tmp_path: Path, text: str, 
     ("text", "words"),
     [
         ("def answer(request)\n    return 1\n", "mine.py is no Python: line 1: expected ':'"),
+        ("A = 1\0\n", "mine.py is no Python: source code string cannot contain null bytes"),
         ("x = (\n", "line 1: '(' was never closed"),
         ("async def answer(request):\n    return 'x'\n", "mine.py, line 1: answer is async"),
         ("if 1:\n    async def answer(request):\n        return 'x'\n", "mine.py, line 2: answer is async"),

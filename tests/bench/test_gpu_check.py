@@ -192,9 +192,9 @@ def test_a_device_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ("ECC unknown" if old else "ECC Enabled (uncorrected errors: 0), MIG Disabled") in said
 
 
-@pytest.mark.parametrize("docker", [True, False])
+@pytest.mark.parametrize(("docker", "profile"), [(True, "cpu"), (True, "paper"), (False, "cpu")])
 def test_doctor_and_a_step_of_every_role_are_for_machines_with_docker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker: bool, profile: str
 ) -> None:
     """Both commands played; that a run takes these options, `--print-config` of the real one says."""
     ours = tmp_path / ".venv" / "bin" / "aira-bench"
@@ -204,24 +204,23 @@ def test_doctor_and_a_step_of_every_role_are_for_machines_with_docker(
         place.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(containers, "ROOT", tmp_path)
+    monkeypatch.setattr(containers, "device", lambda: torch.device("cuda" if profile == "paper" else "cpu"))
     record = Record(tmp_path / "containers.json", toy=False)
     containers.run(record)
     figures = {str(row["what"]): (row["figure"], row["met"]) for row in record.rows}
     if not docker:
         assert figures == {"Docker": ("does not answer here", None)}
         return
-    assert figures["doctor: exit status"] == (0, True)
+    assert figures[f"doctor, profile {profile}: exit status"] == (0, True)
     steps = {what: figure for what, figure in figures.items() if what.startswith("one step of ") and "status" in what}
     assert len(steps) == 3
     assert set(steps.values()) == {(1, False)}
     for what, said in record.details.items():
-        if what != "doctor":
+        assert f"--profile {profile}" in str(said)
+        if not what.startswith("doctor"):
+            assert "--yes" in str(said).split(), "nobody is there to be asked"
             real = Path(sys.executable).with_name("aira-bench")
-            plan = subprocess.run(
-                [real, *str(said).split(), "--profile", "cpu", "--print-config"],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            command = [real, *str(said).split(), "--allow-cpu", "--print-config"]
+            plan = subprocess.run(command, capture_output=True, text=True, check=False)
             assert plan.returncode == 0, plan.stderr
             assert json.loads(plan.stdout)

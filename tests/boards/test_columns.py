@@ -56,7 +56,7 @@ def test_keys_that_others_parse_are_where_they_always_were() -> None:
         *("normalized_corrected_mean", "normalized_corrected_sd", "changed"),
         *("hidden_data", "confirmed_under", "shares_hidden_data_with"),
     ]
-    assert header[-2:] == ["paired_seeds", "left_out"]
+    assert header[-3:] == ["paired_seeds", "left_out", "published_submission_rate"]
     estimated = [name.removesuffix("_standard_error") for name in header if name.endswith("_standard_error")]
     assert estimated == ["validation", "test", "confirmed"]
 

@@ -201,7 +201,7 @@ def test_a_lost_step_moves_nothing_but_its_own_columns(found: list[RunRecord]) -
     more = [replace(run, seeds=tuple(replace(s, nodes=(*s.nodes, lost)) for s in run.seeds)) for run in found]
     for one, other in zip(records([board(found)]), records([board(more)]), strict=True):
         changed = {name for name in one if one[name] != other[name]}
-        # A seed all of whose steps were lost says nothing of the agent, so it leaves the rate and the normalized mean.
+        # A seed all of whose steps were lost says nothing of the agent, so it leaves our rate and the normalized mean.
         assert changed <= {
             "infra_errors",
             "retries",

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aira_bench.boards.columns import shown_columns
 from aira_bench.boards.replicates import SeedResult, Spread, spread
 from aira_bench.boards.rows import Row, row_of
 from aira_bench.record.node import ModelUse
+from aira_bench.statistics.counts import Submissions
 from boards.made_boards import AWAITING, CONFIRMED, ENDED, ENTRY, LOST, NEVER_ENDED, PLAIN, UNRANKED
 
 scores = st.floats(-1e3, 1e3)
@@ -110,6 +112,24 @@ def test_a_seed_whose_every_step_was_lost_lowers_no_rate_and_a_failed_one_does()
     assert made({4: [LOST]}).valid_submission_rate is None
     without_steps = replace(LOST, steps=0, infra_errors=0)
     assert made({4: [without_steps]}).valid_submission_rate == 0.0, "it ended and submitted nothing"
+
+
+def test_the_papers_rate_counts_every_run_that_ended() -> None:
+    failed = replace(LOST, infra_errors=3)
+    row = made({0: [ENDED], 2: [UNRANKED], 4: [LOST], 5: [replace(failed, seed=5)], 6: [NEVER_ENDED]})
+    by_class = Submissions(valid=1, disqualified=1, none=1, lost=1)
+    assert (row.valid_submission_rate, row.published_submission_rate) == (pytest.approx(1 / 3), 0.5)
+    assert (by_class.rate, by_class.published_rate) == (row.valid_submission_rate, row.published_submission_rate)
+    assert _cell(row, "VSR, paper") == "0.50"
+    assert _cell(made({0: [ENDED], 4: [failed]}), "VSR, paper") == "-", "both definitions give a half"
+    assert _cell(made({4: [LOST]}), "VSR, paper") == "0.00", "ours says nothing of it"
+    assert made({6: [NEVER_ENDED]}).published_submission_rate is None
+    assert _cell(made({6: [NEVER_ENDED]}), "VSR, paper") == "-"
+
+
+def _cell(row: Row, heading: str) -> str:
+    (shown,) = (each for each in shown_columns() if each.heading == heading)
+    return shown.text(row)
 
 
 def test_a_confirmation_that_disqualifies_takes_the_score_out_of_every_mean() -> None:

@@ -15,6 +15,8 @@ from aira_bench.cli.options import (
     MOST_SECONDS,
     MOST_SEEDS,
     MOST_STEPS,
+    core_list,
+    gpu_list,
     hours,
     positive_float,
     positive_int,
@@ -100,3 +102,30 @@ def test_the_most_seeds_can_be_named_one_by_one() -> None:
 def test_ten_years_are_the_longest() -> None:
     assert hours(str(MOST_HOURS)) == seconds(str(MOST_SECONDS)) / 3600
     assert refusal(hours, str(math.nextafter(MOST_HOURS, math.inf))) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("2", 2), ("3,", ("3",)), ("0,3", ("0", "3")), ("0-3", ("0", "1", "2", "3")), ("0-1, 5", ("0", "1", "5")),
+        ("all", ("all",)), ("1:0,1:1", ("1:0", "1:1")), ("GPU-1-2", ("GPU-1-2",)), ("3-1", ("3-1",)), ("-1", ("-1",)),
+    ],
+)  # fmt: skip
+def test_gpus_are_a_number_or_names(text: str, found: int | tuple[str, ...]) -> None:
+    assert gpu_list(text) == found
+
+
+@pytest.mark.parametrize("text", ["", ",", "0,,1", "0,0", "0-2,1", "all,1", "0", "9" * 5000])
+def test_what_names_no_gpu_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        gpu_list(text)
+
+
+@given(hostile | st.text("0123456789-,: \u00b2", max_size=12))
+def test_no_text_breaks_a_list_of_gpus_or_cores(text: str) -> None:
+    for read in (gpu_list, core_list):
+        try:
+            found = read(text)
+        except argparse.ArgumentTypeError:
+            continue
+        assert isinstance(found, int) or found

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from aira_bench.cli.display import RunDisplay
-from aira_bench.tasks.download import Transfer
+from aira_bench.tasks.transfer import Transfer
 
 MIB = 1 << 20
 

@@ -105,6 +105,7 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     (["prepare", "lra-text", "--source", "absent"], USAGE, ["neither a folder nor 'synthetic'"]),
     (["check", "mad-2p", "--solution", "absent.py"], USAGE, ["absent.py cannot be read"]),
     (["aggregate"], USAGE, ["Nothing to aggregate", "aira-bench status"]),
+    (["architectures", "airaformer"], USAGE, ["'airaformer'", "aira-bench architectures"]),
     (["aggregate", "greedy-mad-2p", "--decay", "1e9"], USAGE, ["'1e9' is no decay", "--decay 0.8"]),
     (["aggregate", "greedy-mad-2p", "--decay", "1/0"], USAGE, ["'1/0' is no decay"]),
     (["aggregate", "greedy-mad-2p", "--decay", "2"], USAGE, ["decay"]),

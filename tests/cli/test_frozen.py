@@ -21,6 +21,7 @@ COMMANDS = {
     "agents": (("agents",),),
     "aggregate": (("aggregate", "greedy-mad-2p"),),
     "analyze": (("analyze", "scripts"),),
+    "architectures": (("architectures",),),
     "doctor": (("doctor",),),
     "extrapolate": (("extrapolate", "5(2A-M)-A", "--scale", "1B"),),
     "key": (("key",),),

@@ -169,8 +169,12 @@ def test_a_run_without_a_score_says_so(serve: Serve, capsys: pytest.CaptureFixtu
     assert "seed 0 step 1/2: invalid_submission: submission.csv: missing" in shown.err, "with the reason"
 
 
-def test_an_agent_that_submits_nothing_scores_nothing_on_purpose(serve: Serve) -> None:
+def test_an_agent_that_submits_nothing_scores_nothing_on_purpose_and_an_empty_file_by_mistake(
+    serve: Serve, tmp_path: Path
+) -> None:
     assert run(agent="noop") == 0
+    (tmp_path / "empty.py").write_text("")
+    assert run("--name", "other", agent="script:empty.py") == UNSCORED
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from aira_bench.deadline import Deadline, Owner
 from aira_bench.errors import AskedInVain, SandboxError, TaskError
-from aira_bench.evaluation.served_script import HANDOVER_FILE, ServedScript
+from aira_bench.evaluation.served_script import ServedScript
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.traced_module import TracedModule
@@ -27,7 +27,7 @@ from aira_bench.tasks.metadata import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
 from aira_bench.testing import Call, Done, InMemorySandbox
-from aira_contract.files import COMPANION_FILES, FIT_FILE, GRAPHS_FILE, JUDGE_FILE, PROGRAMS_FILE
+from aira_contract.files import COMPANION_FILES, FIT_FILE, GRAPHS_FILE, HANDOVER_FILE, JUDGE_FILE, PROGRAMS_FILE
 from aira_contract.invocation import PROGRAMS_OPTION
 from aira_contract.reports import RESULT_MARKER
 

@@ -24,7 +24,8 @@ from aira_bench.deadline import Deadline
 from aira_bench.errors import AiraError, TaskError
 from aira_bench.evaluation.judge import judge_spec
 from aira_bench.evaluation.predictors import Predictors, predict_spec
-from aira_bench.evaluation.served_script import ServedScript, fit_spec
+from aira_bench.evaluation.script_training import fit_spec
+from aira_bench.evaluation.served_script import ServedScript
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Scored, Verdict
@@ -38,7 +39,7 @@ from aira_contract.files import HANDOVER_FILE
 from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SplitRows, write_split
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.handover.model_file import hand_over
-from aira_evaluator.text.tokenizer import BytePairTokenizer
+from aira_evaluator.text.tokenizer import GPT4_SPLIT, BytePairTokenizer
 from eventually import stretched
 from shown_mounts import shown_mounts
 
@@ -271,7 +272,7 @@ def write_task(folder: Path, **clock: float) -> None:
 
 def write_hidden(folder: Path) -> None:
     tokenizer = BytePairTokenizer.train(
-        ["a rose is a rose is a rose, and nothing else is; so say the roses " * 3], VOCABULARY
+        ["a rose is a rose is a rose, and nothing else is; so say the roses " * 3], VOCABULARY, GPT4_SPLIT
     )
     assert tokenizer.get_vocab_size() == VOCABULARY
     tokenizer.save(folder / "tokenizer")

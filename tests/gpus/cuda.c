@@ -20,6 +20,6 @@ int cuCtxSetCurrent(void *context) { return context == (void *)1 ? 0 : 201; }
 int cuMemAlloc_v2(unsigned long long *to, size_t size) { *to = 7; (void)size; return status("cuMemAlloc_v2"); }
 int cuMemFree_v2(unsigned long long memory) { return memory == 7 ? 0 : 1; }
 int cuGetErrorName(int code, const char **to) {
-    *to = code == 100 ? "CUDA_ERROR_NO_DEVICE" : code == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : code == 802 ? "CUDA_ERROR_SYSTEM_NOT_READY" : "CUDA_ERROR_UNKNOWN";
+    *to = code == 100 ? "CUDA_ERROR_NO_DEVICE" : code == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : code == 802 ? "CUDA_ERROR_SYSTEM_NOT_READY" : code == 304 ? "CUDA_ERROR_OPERATING_SYSTEM" : "CUDA_ERROR_UNKNOWN";
     return 0;
 }

@@ -2,6 +2,7 @@
 
    Lines:  init CODE        what nvmlInit returns             hang         nvmlInit does not come back
            crash            nvmlInit ends in a signal         driver TEXT  cuda NUMBER
+           count CODE       what counting the GPUs returns
            gpu CODE UUID TOTAL FREE MAJOR MINOR MIG ECC REMAP MODE NAME...
                CODE: what asking for its handle returns; MIG: 0, 1 or -1 for a GPU that has none; ECC: uncorrected errors,
                -1 for a GPU without; REMAP: 0, 1 rows pending, 2 failed; MODE: compute mode
@@ -33,7 +34,7 @@ typedef struct device {
 } device;
 
 static device *devices[64];
-static int count, cuda = 13000;
+static int count, cuda = 13000, counting;
 static char driver[80] = "580.95.05";
 
 static device *add(void) {
@@ -61,6 +62,7 @@ int nvmlInitWithFlags(unsigned flags) {
         sscanf(line, "init %d", &code);
         sscanf(line, "driver %79s", driver);
         sscanf(line, "cuda %d", &cuda);
+        sscanf(line, "count %d", &counting);
         if (!strncmp(line, "gpu ", 4)) {
             last = d = devices[count++] = add();
             sscanf(line, "gpu %d %95s %llu %llu %d %d %d %lld %d %d %95[^\n]", &d->code, d->uuid, &d->total, &d->free,
@@ -87,7 +89,7 @@ static int text(char *to, unsigned size, const char *from) { snprintf(to, size, 
 const char *nvmlErrorString(int code) { return code == 15 ? "GPU is lost" : code == 999 ? "Unknown Error" : "an error"; }
 int nvmlSystemGetDriverVersion(char *to, unsigned size) { return text(to, size, driver); }
 int nvmlSystemGetCudaDriverVersion(int *to) { *to = cuda; return 0; }
-int nvmlDeviceGetCount_v2(unsigned *to) { *to = count; return 0; }
+int nvmlDeviceGetCount_v2(unsigned *to) { *to = count; return counting; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, device **to) {
     if ((int)index >= count) return 2;
     *to = devices[index];

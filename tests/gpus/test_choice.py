@@ -29,7 +29,7 @@ def indices(gpus: Sequence[Gpu]) -> list[int]:
     ("variable", "kept"),
     [
         (None, [0, 1, 2, 3]), ("0", [0]), ("3,1", [3, 1]), (" 2 , 0 ", [2, 0]), (uuid(2), [2]), ("GPU-00000003", [3]),
-        (f"{uuid(1)},0", [1, 0]),
+        (f"{uuid(1)},0", [1, 0]), ("1,-1,0", [1]), ("2,2", [2]), ("3,-1", [3]), (f"0,{uuid(0)}", [0]),
     ],
 )  # fmt: skip
 def test_the_variable_of_cuda_hides_devices(variable: str | None, kept: list[int]) -> None:
@@ -46,6 +46,21 @@ def test_the_variable_of_cuda_hides_devices(variable: str | None, kept: list[int
         ("0,9", "CUDA_VISIBLE_DEVICES=0,9 names none that is here: GPU 9 is not here"),
         ("GPU-0", "GPU GPU-0 is the beginning of 4 UUIDs"),
         ("1,", "GPU  is not here"),
+        (" ", "hides all GPUs"),
+        ("-1,0", "CUDA_VISIBLE_DEVICES=-1,0 hides all GPUs"),
+        ("all", "GPU all is not here"),
+        ("none", "GPU none is not here"),
+        ("0;1", "GPU 0;1 is not here"),
+        ("0 1", "GPU 0 1 is not here"),
+        ("+1", "GPU +1 is not here"),
+        ("01", "GPU 01 is not here"),
+        ("0x1", "GPU 0x1 is not here"),
+        ("\u0663", "GPU \u0663 is not here"),
+        ("\u00b9", "GPU \u00b9 is not here"),
+        ("1.0", "GPU 1.0 is not here"),
+        ("GPU-", "GPU GPU- is not here"),
+        ("MIG-GPU-00000001-1111-2222-3333-444444444444/1/0", "is not here"),
+        ("0,-2", "GPU -2 is not here"),
     ],
 )
 def test_a_variable_that_hides_all_or_names_what_is_not_there_says_so(variable: str, why: str) -> None:

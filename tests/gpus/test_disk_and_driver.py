@@ -1,18 +1,22 @@
 """Disk and driver against what the images of a flavour need, as it was measured for each."""
 
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.doctor.devices import driver_check
+from aira_bench.doctor.devices import fit_checks
 from aira_bench.doctor.examination import _disks
+from aira_bench.errors import PrerequisiteError
 from aira_bench.gpus import Gpus
+from aira_bench.hardware import Hardware
+from aira_bench.images.fit import require_fit
 from aira_bench.images.flavour import load_flavour
 from aira_bench.paths import HostPaths
-from fake_gpus import h100
+from fake_gpus import H100, h100
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -38,10 +42,42 @@ def test_disk_is_what_the_flavour_needs_where_its_images_are_not_built(
         assert f"{load_flavour('cuda').settings.disk_gib.build + 1}" in images.seen
 
 
-def test_a_driver_older_than_the_images_need_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def machine(driver: str, capability: tuple[int, int] = (9, 0), name: str = H100) -> Hardware:
+    gpu = replace(h100(0), compute_capability=capability, name=name)
+    return Hardware("a processor", 8, 1024, (gpu,), Gpus("seen", (gpu,), driver=driver))
+
+
+def test_a_driver_older_than_the_images_need_is_told() -> None:
     cuda, needed = load_flavour("cuda"), load_flavour("cuda").settings.driver
     assert needed is not None
-    (line,) = driver_check(Gpus("seen", (h100(0),), driver="470.1.2"), cuda, "paper")
-    assert (line.state, line.seen) == ("failed", f"470.1.2, expected {needed} or newer")
-    assert not list(driver_check(Gpus("seen", (h100(0),), driver="999.1"), cuda, "paper"))
-    assert not list(driver_check(Gpus("none"), cuda, "paper"))
+    (line,) = fit_checks(machine("470.1.2"), cuda, "paper")
+    assert (line.check, line.state) == ("GPU driver for images cuda", "failed")
+    assert line.seen == f"470.1.2, expected {needed} or newer"
+    assert not list(fit_checks(machine("999.1"), cuda, "paper"))
+    assert not list(fit_checks(Hardware("a processor", 8, 1024), cuda, "paper"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "fits"),
+    [((6, 0), False), ((7, 0), False), ((7, 5), True), ((8, 9), True), ((10, 3), True), ((12, 1), True), ((13, 0), False)],
+)  # fmt: skip
+def test_a_device_that_the_images_have_no_code_for_is_told(capability: tuple[int, int], fits: bool) -> None:
+    """Its first kernel would fail, in a step that would be called buggy."""
+    lines = list(fit_checks(machine("999.1", capability, "a card"), load_flavour("cuda"), "paper"))
+    assert [line.state for line in lines] == ["failed"] * (not fits)
+    if not fits:
+        major, minor = capability
+        assert lines[0].seen == f"a card has compute capability {major}.{minor}, expected 7.5 to 12.0"
+
+
+def test_one_that_does_not_fit_beside_one_that_does_is_a_warning() -> None:
+    both = replace(machine("999.1"), gpus=(h100(0), replace(h100(1), compute_capability=(7, 0))))
+    (line,) = fit_checks(both, load_flavour("cuda"), "paper")
+    assert (line.check, line.state) == ("GPU 1 for images cuda", "warning")
+
+
+@pytest.mark.parametrize("hardware", [machine("535.1"), machine("580.1", (7, 0))])
+def test_a_run_does_not_begin_on_what_its_images_cannot_run_on(hardware: Hardware) -> None:
+    with pytest.raises(PrerequisiteError, match=r"^The images cuda cannot run here: "):
+        require_fit(hardware, load_flavour("cuda"))
+    require_fit(hardware, load_flavour("cpu"))

@@ -172,6 +172,33 @@ def test_what_a_build_left_is_removed_and_tagged_images_stay(
         engine.remove_image("aira-bench-tidy:1")
 
 
+def test_a_build_that_fails_leaves_only_what_another_try_goes_on_from(
+    engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "recipe").write_text(
+        f"FROM scratch AS first\nLABEL {STAGE_LABEL}=installed\nCOPY content /\n"
+        "FROM scratch AS all\nCOPY --from=first content /there\nCOPY absent /\n"
+    )
+    (tmp_path / "content").write_text(str(tmp_path))
+
+    def left(**labelled: list[str]) -> set[str]:
+        return {str(image["Id"]) for image in engine._api.images(filters={"dangling": True, **labelled})}
+
+    before = left()
+    for _ in range(2):
+        with (
+            new_context(tmp_path / "recipe", [tmp_path / "content"]) as context,
+            pytest.raises(PrerequisiteError, match="Last output: Step 5"),
+        ):
+            run_build(context, Build("all", "aira-bench-tidy:2"), engine, NOTE)
+        new = left() - before
+        assert len(new) == 1
+        assert new <= left(label=[STAGE_LABEL])
+    engine.remove_unnamed(STAGE_LABEL)
+    assert not new & left()
+
+
 def test_a_file_is_copied_out_of_an_image_that_has_no_command(
     small: Flavour, engine: DockerEngine, tmp_path: Path
 ) -> None:

@@ -25,9 +25,8 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_linear_weights_stay_within_torchs_own_bound(inputs: int, outputs: int, bias: bool) -> None:
     layer = linear(inputs, outputs, bias=bias, generator=generator())
     assert (layer.bias is None) != bias
-    for parameter in layer.parameters():
-        assert parameter.abs().max() <= 1 / math.sqrt(inputs)
-    assert layer(torch.zeros(3, inputs)).shape == (3, outputs)
+    assert layer.weight.abs().max() <= 1 / math.sqrt(inputs)
+    assert torch.equal(layer(torch.zeros(3, inputs)), torch.zeros(3, outputs)), "biases begin at zero, as MAD-lab's"
 
 
 def test_linear_weights_fill_their_bound_evenly_as_torchs_do() -> None:
@@ -103,6 +102,21 @@ def test_an_autoencoders_linear_weights_are_all_redrawn() -> None:
     assert all(part.bias is None or not part.bias.any() for part in linears)
 
 
+@pytest.mark.parametrize("symbols", [("mA",), ("M",), ("Mb",), ("mA", "Mb", "M")])
+def test_every_linear_bias_begins_at_zero_and_no_other_bias_is_touched(symbols: tuple[str, ...]) -> None:
+    for model in (
+        LanguageModel(symbols, 20, SMALL, generator=generator()),
+        AutoEncoder(symbols, 20, 6, SMALL, generator=generator()),
+    ):
+        biases = [part.bias for part in model.modules() if isinstance(part, nn.Linear) and part.bias is not None]
+        # The head; two of the decoder; both projections of an attention. Mamba-2's and the MLP's have none.
+        assert len(biases) == 1 + 2 * isinstance(model, AutoEncoder) + 2 * ("mA" in symbols)
+        assert not any(bias.any() for bias in biases)
+        for name, parameter in model.named_parameters():
+            if "Mb" in symbols and name.endswith(("bias_E", "step_bias_H")):
+                assert parameter.abs().min() > 0, f"{name} is no linear's: drawn as Mamba-2 draws it"
+
+
 def test_positions_are_no_weights() -> None:
     model = AutoEncoder(("M",), 50, 6, SMALL, generator=generator())
     assert "positions_LD" not in model.state_dict()
@@ -112,13 +126,25 @@ def test_positions_are_no_weights() -> None:
     assert torch.equal(model(tokens), again(tokens))
 
 
+def test_sinusoids_are_mad_labs_worked_by_hand() -> None:
+    # Width 6: halves of three features, which turn by 1, 10,000**(-1/2) and 10,000**(-2/2) a position.
+    by_hand = [
+        [0.0, 0.0, 0.0, 1.0, 1.0, 1.0],
+        [0.841471, 0.00999983, 0.0001, 0.540302, 0.99995, 1.0],
+        [0.909297, 0.0199987, 0.0002, -0.416147, 0.9998, 1.0],
+    ]
+    torch.testing.assert_close(sinusoids(3, 6), torch.tensor(by_hand), rtol=1e-5, atol=1e-6)
+
+
 @few
 @given(st.integers(1, 30), st.integers(1, 17))
-def test_sinusoids_are_those_of_the_formula_for_any_width(length: int, width: int) -> None:
-    table = sinusoids(length, width)
+def test_sinusoids_are_sines_then_cosines_for_any_width(length: int, width: int) -> None:
+    table, half = sinusoids(length, width), width // 2
     assert table.shape == (length, width)
     for position in {0, length // 2, length - 1}:
-        for feature in range(width):
-            angle = position / 10_000 ** ((feature - feature % 2) / width)
-            exact = math.cos(angle) if feature % 2 else math.sin(angle)
-            assert table[position, feature].item() == pytest.approx(exact, abs=1e-5)
+        for feature in range(half):
+            angle = position / 10_000 ** (feature / max(half - 1, 1))
+            assert table[position, feature].item() == pytest.approx(math.sin(angle), abs=1e-5)
+            assert table[position, half + feature].item() == pytest.approx(math.cos(angle), abs=1e-5)
+    if width % 2:
+        assert not table[:, -1].any()

@@ -33,7 +33,7 @@ OTHER_PLAN: dict[str, Any] = {
     "hours": 9.0, "step_timeout_s": 9.0, "evaluation_timeout_s": 9.0, "concurrency": 64, "seed_set": "final",
     "score_cache": False, "source": "/files", "memory": "none", "cores": 3, "gpus": 2, "gpus_per_seed": 1, "exclusive": True, "max_cost_usd": 1.0,
     "max_tokens": 5, "seed_max_cost_usd": 1.0, "seed_max_tokens": 5, "agent": "random", "scaffold": "mcts",
-    "evaluator": "e", "provider": "p", "hidden_key": "f" * 64,
+    "evaluator": "e", "provider": "p", "hidden_key": "f" * 64, "protocol": "paper", "bugs": "analysis",
 }  # fmt: skip
 BY_OTHER_MEANS = {
     "agent": "the row's first column", "scaffold": "the row's second column",

@@ -26,6 +26,7 @@ from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import Event, JournalFile, SeedEnded, StepStarted
 from aira_bench.record.node import best_node
 from aira_bench.record.run_record import read_run, read_runs
+from aira_bench.record.schema import SCHEMA
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
@@ -203,7 +204,7 @@ def extra_score(folder: RunFolder) -> None:
 
 def manifest_of_schema_1(folder: RunFolder) -> None:
     path = folder.path / "manifest.json"
-    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 1'))
+    path.write_text(path.read_text().replace(f'"schema_version": {SCHEMA}', '"schema_version": 1'))
     (folder.path / "record.jsonl").unlink()
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, naming, write_json
+from aira_bench.gpus.use import GpuUse
 from aira_bench.keys import KeyFolder, KeyRing, MachineKey
 from aira_bench.record.chain import ChainWriter, read_chain
 from aira_bench.record.confirmations import add_confirmation
@@ -41,6 +43,7 @@ from recorded.shown import HERE, SCRIPTS_KEY
 
 KEY = MachineKey(b"3" * 32)
 RING = KeyRing(KEY.public)
+LATER = SCHEMA + 1
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 texts = st.text(max_size=20)
@@ -67,7 +70,9 @@ nodes = st.builds(
     code_ran=st.booleans(),
     fitness_standard_error=st.none() | st.floats(0, 1),
     cores=st.none() | st.integers(1, 9),
+    gpu_use=st.dictionaries(st.sampled_from(["step", "evaluation"]), st.builds(GpuUse, st.integers(1, 9)), max_size=2),
 )
+EXAMPLE = Node(1, "draft", (), "valid", "", 0.5, None, "c" * 64, None)
 events = st.one_of(
     st.builds(SeedOpened, hashes, st.integers(0, 9), hashes, texts),
     st.builds(StepStarted, st.integers(1, 9), texts),
@@ -136,21 +141,38 @@ def test_the_manifest_and_every_line_of_a_run_name_the_schema(finished: RunFolde
         assert {line["schema"] for line in lines} == {SCHEMA}, name
 
 
-def test_a_run_of_the_schema_before_is_read_and_goes_on_in_lines_of_this_one(tmp_path: Path) -> None:
-    shutil.copytree(HERE / "scripts", tmp_path / "scripts")
-    folder, ring = RunFolder(tmp_path / "scripts"), KeyRing(SCRIPTS_KEY.public)
+@pytest.mark.parametrize(
+    ("name", "schema", "confirmed", "open_seed", "lines"),
+    [("scripts", 2, 1, 4, [2, *[None] * 10]), ("unwatched", 3, 0, 1, [3] * 7)],
+)
+def test_a_run_of_a_schema_before_is_read_and_goes_on_in_lines_of_this_one(
+    tmp_path: Path, name: str, schema: int, confirmed: int, open_seed: int, lines: list[int | None]
+) -> None:
+    shutil.copytree(HERE / name, tmp_path / name)
+    folder, ring = RunFolder(tmp_path / name), KeyRing(SCRIPTS_KEY.public)
     record = read_run(folder, ring, "all")
-    assert record.manifest.schema_version == 2
-    assert record.seed(1).confirmed
+    assert record.manifest.schema_version == schema
+    assert record.seed(confirmed).confirmed
+    assert all(node.gpu_use == {} for seed in record.seeds for node in seed.nodes)
     keeper = Keeper(
         folder, SCRIPTS_KEY, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO, Witness(None)
     )
-    journal = keeper.journal(4)
-    journal.append(SeedEnded("steps", 5, "t"))
+    journal = keeper.journal(open_seed)
+    journal.append(SeedEnded("steps", record.seed(open_seed).nodes[-1].step, "t"))
     journal.close()
     again = read_run(folder, ring, "all")
-    assert again.seed(4).ended is not None
-    assert [line.get("schema") for line in bodies(folder, "seeds/4/journal.jsonl")] == [2, *[None] * 10, SCHEMA]
+    assert again.seed(open_seed).ended is not None
+    written = [line.get("schema") for line in bodies(folder, f"seeds/{open_seed}/journal.jsonl")]
+    assert written == [*lines, SCHEMA]
+
+
+def test_what_versions_wrote_before_the_number_was_raised_is_read() -> None:
+    """Between releases, `gpu_use` stood in lines of schema 3."""
+    node = replace(EXAMPLE, gpu_use={"evaluation": GpuUse(60, throttled=("heat",), slowed_by={"heat": 0.5})})
+    fields = json.loads(encode(StepEnded(node, "t"))) | {"schema": 3}
+    back = EVENT.validate_json(json.dumps(fields), strict=True)
+    assert isinstance(back, StepEnded)
+    assert (back.schema, back.node.gpu_use) == (3, node.gpu_use)
 
 
 def test_an_unsigned_run_of_the_first_schema_is_read_and_goes_on(tmp_path: Path) -> None:
@@ -176,10 +198,10 @@ def test_a_manifest_that_names_no_schema_is_of_the_one_before(finished: RunFolde
 
 
 def later_line(folder: RunFolder, name: str, **fields: object) -> None:
-    """A last line, signed, as a later version writes it: of schema 4, with what only that version knows."""
+    """A last line, signed, as a later version writes it, with what only that version knows."""
     path = folder.path / name
     chain = read_chain(path.read_bytes())
-    fields = {"schema": 4, "event": "step_paused", "why": "a reason of later days"} | fields
+    fields = {"schema": LATER, "event": "step_paused", "why": "a reason of later days"} | fields
     writer = ChainWriter(path, chain, KEY)
     writer.append(json.dumps(fields, separators=(",", ":")).encode(), signed=True)
     writer.close()
@@ -191,8 +213,8 @@ def test_a_line_of_a_later_version_is_named_with_the_command_that_helps(finished
     number = len(bodies(finished, name))
     with pytest.raises(RunStateError) as caught:
         read_run(finished, RING)
-    assert f"line {number}: it is of schema 4, written by a later version of aira-bench; " in caught.value.message
-    assert re.search(r"; \d[\w.]* reads schemas 1 to 3\.$", caught.value.message)
+    assert f"line {number}: it is of schema {LATER}, written by a later version of aira-bench; " in caught.value.message
+    assert re.search(rf"; \d[\w.]* reads schemas 1 to {SCHEMA}\.$", caught.value.message)
     assert name.rpartition("/")[2] in caught.value.message
     assert caught.value.hint == "python -m pip install --upgrade aira-bench"
 
@@ -205,7 +227,7 @@ def test_a_later_line_that_is_none_is_damage(finished: RunFolder) -> None:
     assert caught.value.hint == finished.command("resume", "--from-last-good"), "an upgrade would not help"
 
 
-@pytest.mark.parametrize("schema", [0, 1, -4, 4.0, "4", True, None, [4], {"a": 4}])
+@pytest.mark.parametrize("schema", [0, 1, -4, float(SCHEMA), float(LATER), "4", True, None, [4], {"a": 4}])
 def test_a_schema_that_no_version_has_is_damage(finished: RunFolder, schema: object) -> None:
     later_line(finished, "seeds/0/journal.jsonl", schema=schema)
     with pytest.raises(RunStateError, match="line 9 was changed or damaged"):
@@ -232,11 +254,11 @@ def test_a_manifest_of_a_later_version_names_it_if_it_is_one(
     finished: RunFolder, writer: object, said: str, hint: str
 ) -> None:
     path = finished.path / "manifest.json"
-    write_json(path, json.loads(path.read_text()) | {"schema_version": 4, "aira_bench": writer, "novelty": [1]})
+    write_json(path, json.loads(path.read_text()) | {"schema_version": LATER, "aira_bench": writer, "novelty": [1]})
     with pytest.raises(RunStateError) as caught:
         read_run(finished, RING)
     assert said in caught.value.message
-    assert "manifest.json: it is of schema 4" in caught.value.message
+    assert f"manifest.json: it is of schema {LATER}" in caught.value.message
     assert caught.value.hint == hint
 
 
@@ -262,14 +284,14 @@ def test_commands_say_it_in_one_line_and_show_the_other_runs(
         assert run_command_line(command) == 6
         shown = capsys.readouterr()
         (line,) = [line for line in shown.err.splitlines() if line.startswith("aira-bench: error:")]
-        assert "schema 4" in line
+        assert f"schema {LATER}" in line
         assert "Try: python -m pip install" in line
         assert ("gemini3pro" in shown.out) == (len(command) == 1)
 
 
 def _later_manifest(folder: RunFolder) -> None:
     path = folder.path / "manifest.json"
-    write_json(path, json.loads(path.read_text()) | {"schema_version": 4})
+    write_json(path, json.loads(path.read_text()) | {"schema_version": LATER})
 
 
 @given(st.integers() | st.floats() | st.text() | st.booleans() | st.none())

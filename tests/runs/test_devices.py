@@ -61,6 +61,22 @@ def test_profile_paper_without_a_gpu_stops_with_one_line_and_touches_nothing(sta
     assert (asked, sandbox.swept, list(host.paths.runs.glob("*")) if host.paths.runs.exists() else []) == ([], [], [])
 
 
+@pytest.mark.parametrize(
+    ("capability", "driver", "said"),
+    [((7, 0), "580.95", "has compute capability 7.0"), ((9, 0), "535.104", "the driver: 535.104, expected 580 or newer")],
+)  # fmt: skip
+def test_what_the_images_cannot_run_on_stops_a_run_before_any_step_is_blamed(
+    capability: tuple[int, int], driver: str, said: str, tmp_path: Path
+) -> None:
+    devices = tuple(replace(gpu, compute_capability=capability) for gpu in EIGHT.devices)
+    sandbox = played_sandbox()
+    host, asked = machine(tmp_path, replace(EIGHT, devices=devices, driver=driver), sandbox)
+    with pytest.raises(PrerequisiteError, match="The images cuda cannot run here: ") as told:
+        begun(host)
+    assert said in told.value.message
+    assert (asked, list(host.paths.runs.glob("*")) if host.paths.runs.exists() else []) == ([], [])
+
+
 def test_the_user_may_take_the_processor_and_the_run_goes_on_with_it(tmp_path: Path) -> None:
     host, asked = machine(tmp_path, SEEN["none"])
     notes: list[str] = []

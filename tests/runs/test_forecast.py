@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,7 +64,8 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
     found, words = forecast(tmp_path)
     assert found.obstacle is None
     assert list(words) == [
-        "run", "agent", "task", "devices", "slots", "images", "downloads", "disk", "pace", "GPU-hours", "wall clock",
+        "run", "protocol", "agent", "task", "devices", "slots", "memory", "images", "downloads", "disk", "pace", "GPU-hours",
+        "wall clock",
         "tokens", "dollars", "will not",
     ]  # fmt: skip
     assert words["agent"] == ["gemini3pro (gemini-3-pro-preview of google), scaffold greedy, driven by hidden fitness"]
@@ -79,12 +81,16 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
         "8 steps at a time, each with 26 cores and a GPU of its own; 10 seeds take turns, and one whose model thinks "
         "holds none"
     ]
+    # 64 GiB, 8 of files, 1 in /tmp and 1 in /dev/shm for each of eight.
+    assert words["memory"] == ["8 steps at a time may take 592 GiB of this machine's 1953 GiB"]
     cuda = load_flavour("cuda")
     assert words["images"][0].startswith(f"cuda: to be built on {cuda.settings.base.pull}")
     assert words["images"][1:] == list(planned_images("cuda"))
     base, packages, files, made = words["downloads"]
     assert base == "the base of the images"
-    assert packages.startswith(f"{len(cuda.pins)} of the images' {len(cuda.pins)} packages, into ")
+    assert packages.startswith(
+        f"{len(cuda.pins)} of the images' {len(cuda.pins)} packages (2.9 GiB for all of them), into "
+    )
     assert files == f"13 files of raw data (their servers state no sizes), into {tmp_path}/home/sources"
     assert made == "once they are here, the task's data is made of raw data, which takes 26 min of one GPU"
     assert re.fullmatch(r"\d+ GiB free in .+ for data and caches", words["disk"][0])
@@ -158,6 +164,33 @@ def test_what_is_here_is_not_downloaded_and_what_servers_state_is_added_up(tmp_p
     assert ("downloads", f"1 file of raw data (their servers state no sizes), into {paths.sources}") in last
 
 
+def test_what_steps_may_take_is_held_against_the_machines_memory(tmp_path: Path) -> None:
+    _, words = forecast(tmp_path, replace(MACHINE, memory_mib=512 * 1024))
+    assert words["memory"][0].startswith("8 steps at a time may take 592 GiB of this machine's 512 GiB: where they do")
+    _, words = forecast(tmp_path, replace(MACHINE, memory_mib=512 * 1024), concurrency=1)
+    assert words["memory"] == ["one step at a time may take 74 GiB of this machine's 512 GiB"]
+
+
+def test_too_little_disk_for_the_images_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=5 << 30))
+    bare, built = (EngineView(lambda tag, there=there: there, tmp_path) for there in (False, True))
+    disk = load_flavour("cuda").settings.disk_gib
+    assert (
+        f"5 GiB free in {tmp_path} for images, which is too little to build them: {disk.told}"
+        in (forecast(tmp_path, engine=bare)[1]["disk"][0])
+    )
+    assert "too little" not in forecast(tmp_path, engine=built)[1]["disk"][0]
+
+
+def test_a_device_smaller_than_the_baseline_is_said(tmp_path: Path) -> None:
+    small = tuple(replace(gpu, memory_mib=24_564, free_mib=24_100) for gpu in EIGHT.devices)
+    machine = replace(MACHINE, gpus=small, seen=replace(EIGHT, devices=small))
+    said = "the task's baseline held 42.7 GiB of an H200, so solutions have to be smaller here (docs/performance.md)"
+    assert said in forecast(tmp_path, machine)[1]["devices"]
+    assert said not in forecast(tmp_path)[1]["devices"]
+    assert said not in forecast(tmp_path, machine, agent="evolution", task="mad-2p")[1]["devices"]
+
+
 @pytest.mark.parametrize("wish", [("0", "3"), 3])
 def test_chosen_devices_and_those_left_out_are_named(wish: int | tuple[str, ...], tmp_path: Path) -> None:
     devices = (*EIGHT.devices[:7], h100(7, fault="12 memory errors"))
@@ -167,6 +200,21 @@ def test_chosen_devices_and_those_left_out_are_named(wish: int | tuple[str, ...]
     assert any(sentence.startswith("GPU 8: GPU is lost") for sentence in words["devices"])
     assert any("is left out: 12 memory errors" in sentence for sentence in words["devices"]) == (wish == 3)
     assert words["slots"][0].startswith(f"{2 if isinstance(wish, tuple) else 3} steps at a time")
+
+
+@pytest.mark.parametrize(
+    ("capability", "driver", "why"),
+    [((7, 0), "580.1", r"GPU 0: .* has compute capability 7\.0"), ((9, 0), "535.1", r"the driver: 535\.1, expected 580")],
+)  # fmt: skip
+def test_devices_that_the_images_cannot_run_on_would_stop_it(
+    tmp_path: Path, capability: tuple[int, int], driver: str, why: str
+) -> None:
+    devices = tuple(replace(gpu, compute_capability=capability) for gpu in EIGHT.devices)
+    old = replace(MACHINE, gpus=devices, seen=replace(EIGHT, devices=devices, driver=driver))
+    found, words = forecast(tmp_path, old)
+    assert isinstance(found.obstacle, PrerequisiteError)
+    assert re.match(f"so the run would stop: The images cuda cannot run here: {why}", words["devices"][-1])
+    assert words["devices"][0].startswith("8 of 8 GPUs")
 
 
 def test_without_a_gpu_the_forecast_says_that_the_run_would_stop(tmp_path: Path) -> None:

@@ -93,10 +93,22 @@ def test_an_open_wall_is_named_and_nothing_has_begun(tmp_path: Path) -> None:
 def test_a_taken_name_is_refused_and_the_run_that_has_it_stays(tmp_path: Path) -> None:
     host = played_host(tmp_path, played_sandbox())
     folder = run(host, request())
-    before = tree(host, folder)
+    before, notes, calls = tree(host, folder), list[str](), host.sandbox.calls  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match="exists in"):
-        run(host, request())
+        run(host, request(), notes)
     assert tree(host, folder) == before
+    assert (notes, host.sandbox.calls) == ([], calls), "before images, data and a model's trial are paid for"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["../x", ".hidden", "", "a" * 101, "a/b", "a\nb"])
+def test_a_name_that_no_run_can_have_is_refused_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    sandbox, notes = played_sandbox(), list[str]()
+    host = played_host(tmp_path, sandbox)
+    asked = resolve(request(), host.paths, host.world)
+    odd = replace(asked, plan=asked.plan.model_copy(update={"name": name}))
+    with pytest.raises(UsageError, match="cannot name a run"):
+        start(host, odd, notes.append, lambda progress: None)
+    assert (notes, sandbox.calls) == ([], 0)
 
 
 def failing_from(call: int) -> ProbedSandbox:

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.agents.agent import Agent, Analysis, Brief, Proposal, Situation, StepReport, UnlookingAgent
+from aira_bench.agents.agent import (
+    Agent,
+    Analysis,
+    Brief,
+    BugSource,
+    FitnessSource,
+    Proposal,
+    Situation,
+    StepReport,
+    UnlookingAgent,
+)
 from aira_bench.agents.catalog import SEARCHERS, find_agent
 from aira_bench.deadline import Deadline
 from aira_bench.errors import AskedInVain, BudgetExceeded, EvaluationFailed, ModelError, PrerequisiteError, SandboxError
@@ -62,6 +72,11 @@ class Scripted(UnlookingAgent):
         return self.looks()
 
 
+def told(fitness: FitnessSource, bugs: BugSource) -> Brief:
+    artifact = TASK.metadata.aira.artifact
+    return Brief("mad-2p", "", artifact, "Accuracy", False, "cpu", fitness, 60.0, 1024, bugs=bugs)
+
+
 def played(
     tmp_path: Path,
     sandbox: ProbedSandbox,
@@ -69,17 +84,20 @@ def played(
     *,
     hours: float = 1.0,
     fitness: str = "hidden",
+    bugs: BugSource | None = None,
+    steps: int = 2,
+    scaffold: str = "regularized-evolution",
     stop: threading.Event | None = None,
     evaluator: SubmissionEvaluator | None = None,
 ) -> tuple[tuple[Node, ...], SeedEnded]:
-    """A seed of two steps at most: its nodes, and how it ended."""
-    plan = manifest("t", seeds=(0,), steps=2).plan.model_copy(update={"hours": hours, "fitness": fitness})
-    artifact = TASK.metadata.aira.artifact
-    brief = Brief("mad-2p", "", artifact, "Accuracy", False, "cpu", plan.fitness, 60.0, 1024)
+    """A seed of so many steps at most: its nodes, and how it ended."""
+    wishes = {"hours": hours, "fitness": fitness, "bugs": bugs, "steps": steps}
+    plan = manifest("t", seeds=(0,), steps=steps).plan.model_copy(update=wishes)
+    brief = told(plan.fitness, plan.bugs_named_by)
     setting = EvaluationSetting(TASK, "cpu", TaskData(tmp_path), ImageSet("a", "e"), "r", draw_secret="00")
     opened = partial(open_evaluator, setting) if evaluator is None else lambda *_: evaluator
     slots = open_slots(sandbox, [ContainerSpec("a", "agent", "r")], opened, Line([Place()]))
-    policy = make_scaffold("regularized-evolution", steps=2, lower_is_better=False)
+    policy = make_scaffold(scaffold, steps=steps, lower_is_better=False)
     session = SearchSession(
         plan, brief, agent, policy, setting, None, slots, sandbox.world, lambda progress: None,
         retry_pauses_s=(0.0, 0.0), stop=stop or threading.Event(),
@@ -338,38 +356,73 @@ def test_an_engine_that_runs_not_even_an_empty_step_is_an_error_in_its_own_words
 FINITE = st.floats(-1e6, 1e6)
 
 
+HIDDEN, CLAIMED = told("hidden", "judge"), told("claimed", "judge")
+PAPERS, MIXED = told("claimed", "analysis"), told("hidden", "analysis")
+
+
 @given(validation=FINITE, claimed=st.none() | FINITE, says=st.none() | FINITE, decimals=st.integers(0, 6))
 def test_hidden_validation_steers_rounded_and_never_the_claim(
     validation: float, claimed: float | None, says: float | None, decimals: int
 ) -> None:
     scored = replace(SCORED, validation=validation, claimed=says, validation_standard_error=0.125)
-    found = assess(scored, claimed, None, "hidden", decimals)
+    found = assess(scored, claimed, None, HIDDEN, decimals)
     assert found == Assessment(
         "valid", "", says if says is not None else claimed, round(validation, decimals), 0.125, "M", True
     )
 
 
 @given(claimed=st.none() | FINITE, bug=st.booleans())
-def test_where_claims_steer_the_agent_s_own_analysis_may_refuse_them(claimed: float | None, bug: bool) -> None:
+def test_an_analysis_calls_a_step_a_bug_under_the_papers_protocol_alone(claimed: float | None, bug: bool) -> None:
     analysis = Analysis(bug, "x" * 400, None, ModelUse())
-    found = assess(SCORED, claimed, analysis, "claimed", 4)
+    found, mixed = assess(SCORED, claimed, analysis, PAPERS, 4), assess(SCORED, claimed, analysis, MIXED, 4)
     if bug:
-        assert found == Assessment("buggy", f"analysis: {'x' * 300}", claimed)
+        assert found == mixed == Assessment("buggy", f"analysis: {'x' * 300}", claimed)
+    elif claimed is None:
+        assert found == Assessment("buggy", "no value of Accuracy on validation data was reported")
+        assert mixed.step_class == "valid", "the judge has the number that steers"
     else:
         assert found == Assessment("valid", "", claimed, claimed, None, "M", True)
-    assert assess(SCORED, claimed, analysis, "hidden", 4).step_class == "valid", "hidden scores it does not touch"
+    assert assess(SCORED, claimed, analysis, HIDDEN, 4).step_class == "valid"
+    assert assess(SCORED, claimed, analysis, CLAIMED, 4) == Assessment("valid", "", claimed, claimed, None, "M", True)
 
 
-@given(steered_by=st.sampled_from(["hidden", "claimed"]), bug=st.booleans())
-def test_what_is_unranked_is_kept_and_steers_nothing(steered_by: str, bug: bool) -> None:
+@given(claimed=st.none() | FINITE)
+def test_without_an_analysis_the_judge_alone_says_what_is_a_bug(claimed: float | None) -> None:
+    """The public harness calls a step a bug where its analysis fails; here an outage says nothing of the code."""
+    assert assess(SCORED, 0.5, None, PAPERS, 4).step_class == "valid"
+    assert assess(SCORED, claimed, None, MIXED, 4).step_class == "valid"
+
+
+@given(brief=st.sampled_from([HIDDEN, CLAIMED, PAPERS, MIXED]), bug=st.booleans())
+def test_what_is_unranked_is_kept_and_steers_nothing(brief: Brief, bug: bool) -> None:
     scored = replace(SCORED, flags=("a", "b", "c"), unranked=("a", "b"))
-    found = assess(scored, 0.5, Analysis(bug, "", None, ModelUse()), steered_by, 4)  # type: ignore[arg-type]
+    found = assess(scored, 0.5, Analysis(bug, "", None, ModelUse()), brief, 4)
     assert (found.step_class, found.fitness, found.keeps_score) == ("rule_violation", None, True)
     assert found.reason == "scored, but out of the search: a, b"
 
 
 def test_a_refusal_is_the_submission_s_and_leaves_no_score() -> None:
-    assert assess(Refused("no"), 0.5, None, "hidden", 4) == Assessment("invalid_submission", "no", 0.5)
+    for brief in (HIDDEN, PAPERS):
+        assert assess(Refused("no"), 0.5, None, brief, 4) == Assessment("invalid_submission", "no", 0.5)
+
+
+def test_what_an_analysis_calls_a_bug_is_debugged_under_the_papers_protocol_alone(tmp_path: Path) -> None:
+    """Greedy drafts five, then debugs whatever failed before it improves: every step here is one that the judge takes."""
+    looks = Analysis(True, "the wrong number of primitives", 0.5, ModelUse())
+    for name, fitness, bugs, operators in (
+        ("paper", "claimed", "analysis", ["draft"] * 5 + ["debug"] * 2),
+        ("mixed", "hidden", "analysis", ["draft"] * 5 + ["debug"] * 2),
+        ("ours", "hidden", "judge", ["draft"] * 5 + ["improve"] * 2),
+        ("claims", "claimed", "judge", ["draft"] * 5 + ["improve"] * 2),
+        ("of-before", "claimed", None, ["draft"] * 5 + ["debug"] * 2),
+    ):
+        nodes, _ = played(tmp_path / name, played_sandbox(), Scripted(looks=lambda: looks), fitness=fitness,
+                          bugs=bugs, steps=7, scaffold="greedy")  # type: ignore[arg-type]  # fmt: skip
+        assert [node.operator for node in nodes] == operators, name
+        assert {node.step_class for node in nodes} == {"buggy" if bugs != "judge" else "valid"}
+        assert {node.reason for node in nodes} == (
+            {"analysis: the wrong number of primitives"} if bugs != "judge" else {""}
+        )
 
 
 def spelled_otherwise(call: Call) -> Done:

@@ -40,6 +40,7 @@ def test_gaps_are_filled_from_profile_agent_and_time() -> None:
         name="evolution-mad-2p-cpu-19700101-000000-0000", agent="evolution", task="mad-2p", profile="cpu",
         scaffold=run.agent.default_scaffold, fitness="hidden", seeds=(0,), steps=BUDGET.steps, hours=BUDGET.hours,
         step_timeout_s=BUDGET.step_timeout_s, evaluation_timeout_s=BUDGET.evaluation_timeout_s, concurrency=1,
+        bugs="judge",
     )  # fmt: skip
     assert (run.task.title, run.agent.name, run.agent_file) == ("mad-2p", "evolution", None)
     assert isinstance(run.policy, RegularizedEvolution)

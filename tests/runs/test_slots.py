@@ -97,6 +97,8 @@ def test_gpus_per_seed_is_one_and_only_where_there_are_some() -> None:
     paths = HostPaths(Path("/nowhere/home"), Path("/nowhere/runs"))
     with pytest.raises(UsageError, match="uses one GPU, so --gpus-per-seed 2 cannot be had"):
         resolve(RunRequest(agent="evolution", task="mad-2p", gpus_per_seed=2), paths, PlayedWorld())
+    with pytest.raises(UsageError, match="--gpus: containers of profile cpu get no GPU"):
+        resolve(RunRequest(agent="evolution", task="mad-2p", profile="cpu", gpus=("0",)), paths, PlayedWorld())
 
 
 @pytest.mark.parametrize(("chosen", "most"), [(None, 4), (2, 4), (("0", "3"), 2)])

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 Answer = tuple[int, object]
-"""Status, and the JSON of the body."""
+"""Status, and what becomes the JSON of the body; bytes stay as they are."""
 
 
 class PlayedEngine:
@@ -29,6 +29,11 @@ class PlayedEngine:
         """What it says of itself."""
         self.bodies: list[dict[str, Any]] = []
         """Of the containers it was asked to create."""
+        self.images: dict[str, str] = {}
+        """Of containers that it runs for others, by their ids."""
+        self.ends: Callable[[dict[str, Any]], tuple[int, bytes, bytes]] = lambda body: (0, b"", b"")
+        """What a container comes to that was created so: exit status, stdout, stderr."""
+        self._ended: dict[str, tuple[int, bytes, bytes]] = {}
         self.slow_s = 0.0
         """How long a removal takes."""
         self.removals = self.most_removals = 0
@@ -49,7 +54,7 @@ class PlayedEngine:
                     self.close_connection = True
                     return
                 status, answer = engine.answer(self.command, self.path, body)
-                data = b"" if answer is None else json.dumps(answer).encode()
+                data = b"" if answer is None else answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
@@ -116,10 +121,26 @@ class PlayedEngine:
             self.bodies.append(body)
             self.containers[name] = body.get("Labels") or {}
             return 201, {"Id": name, "Warnings": []}
+        if place[0] == "containers" and len(place) == 3:
+            return self._of_container(place[1], place[2], query)
         if method == "DELETE" and place[0] in ("containers", "volumes"):
             known = self.containers if place[0] == "containers" else self.volumes
             return (204, None) if known.pop(place[1], None) is not None else (404, {"message": "no such thing"})
         return 404, {"message": f"no such thing: {'/'.join(place)}"}
+
+    def _of_container(self, name: str, what: str, query: dict[str, list[str]]) -> Answer:
+        if what == "json" and name in {**self.images, **self.containers}:
+            return 200, {"Id": name, "Image": self.images.get(name, "sha256:0"), "Config": {"Tty": False}}
+        if what == "start" and name in self.containers:
+            self._ended[name] = self.ends(self.bodies[-1])
+            return 204, None
+        if what == "wait" and name in self._ended:
+            return 200, {"StatusCode": self._ended[name][0]}
+        if what == "logs" and name in self._ended:
+            stream = 1 if query["stdout"] == ["1"] else 2
+            text = self._ended[name][stream]
+            return 200, bytes([stream, 0, 0, 0, *len(text).to_bytes(4, "big")]) + text
+        return 404, {"message": f"no such thing: {name} {what}"}
 
 
 def _has(labels: dict[str, str], wanted: list[str]) -> bool:

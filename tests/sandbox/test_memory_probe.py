@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,12 @@ from aira_bench.errors import PrerequisiteError
 from aira_bench.runs import host
 from aira_bench.runs.device_probe import probe_free_device
 from aira_bench.runs.leases import Leases
+from aira_bench.runs.line import Line
+from aira_bench.runs.places import Place
 from aira_bench.sandbox.memory_probe import probe_memory
 from aira_bench.sandbox.probe_checks import ProbeCheck
 from aira_bench.testing import Call, Done, InMemorySandbox
+from aira_bench.waiting import Waits
 
 DEVICE_BYTES = 400 << 20
 BEGUN, CLEARED = "CUDA in a container", "GPU memory of a former container"
@@ -38,8 +41,15 @@ def driver() -> Path:
 
 
 def device(tmp_path: Path, each: Mapping[str, Mapping[str, str]], *, has_driver: bool = True) -> InMemorySandbox:
-    """A sandbox whose containers have a device; `each` is what its driver is told when memory is written, and when it
-    is looked at.
+    """A sandbox whose containers have a device."""
+    return InMemorySandbox({"probe": device_program(tmp_path, each, has_driver=has_driver)})
+
+
+def device_program(
+    tmp_path: Path, each: Mapping[str, Mapping[str, str]], *, has_driver: bool = True
+) -> Callable[[Call], Done]:
+    """What the probe's containers do that have a device; `each` is what its driver is told when memory is written, and
+    when it is looked at.
     """
     device = tmp_path / "device"
     with device.open("wb") as file:
@@ -59,7 +69,7 @@ def device(tmp_path: Path, each: Mapping[str, Mapping[str, str]], *, has_driver:
         left = {path.name: path.read_bytes() for path in folder.glob("device.json")}
         return Done(left, stderr=done.stderr, exit_code=done.returncode)
 
-    return InMemorySandbox({"probe": run})
+    return run
 
 
 def probed(tmp_path: Path, each: Mapping[str, Mapping[str, str]], *, has_driver: bool = True) -> dict[str, ProbeCheck]:
@@ -128,6 +138,57 @@ def test_a_run_probes_one_device_that_no_other_run_has(tmp_path: Path, monkeypat
     assert probe_free_device(sandbox, "image:1", ["GPU-0", "GPU-1"], notes.append) == []
     assert "was not probed" in notes[-1]
     other.release()
+
+
+KILLED = """
+import sys
+from aira_bench.runs.line import Line
+from aira_bench.runs.places import Place
+from aira_bench.waiting import Waits
+Line([Place(gpu="GPU-0")]).take(Waits())
+print("has it", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_killed_run_left_on_the_device_is_removed_before_it_is_probed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its step may run on in the engine, and hold the memory that is to be looked at."""
+    monkeypatch.setenv("AIRA_LEASES", str(tmp_path / "leases"))
+    killed = subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    killed.kill()
+    killed.communicate()
+    sandbox, swept = device(tmp_path, {}), list[str]()
+
+    def sweep(owner: str) -> int:
+        assert not sandbox.calls, "before the probe"
+        swept.append(owner)
+        return 1
+
+    monkeypatch.setattr(sandbox, "sweep_owner", sweep)
+    checks = probe_free_device(sandbox, "image:1", ["GPU-0"], lambda note: None)
+    assert [check.ok for check in checks] == [True, True]
+    assert [f"/{killed.pid}/" in owner for owner in swept] == [True]
+    assert list((tmp_path / "leases" / "line").iterdir()) == [], "and the dead one's place in the line is gone"
+
+
+def test_a_probe_does_not_pass_a_run_that_waits_for_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRA_LEASES", str(tmp_path / "leases"))
+    holds, waits = Line([Place(gpu="GPU-0")]), Line([Place(gpu="GPU-0")])
+    held = holds.take(Waits())
+    turn = waits.enter()
+    assert waits.attempt(turn, 0.0) is None
+    holds.give_back(held.index)
+    sandbox, notes = device(tmp_path, {}), list[str]()
+    assert probe_free_device(sandbox, "image:1", ["GPU-0"], notes.append) == []
+    assert "was not probed" in notes[-1]
+    assert waits.attempt(turn, 0.0) is not None, "and it leaves the device to who waits"
+    waits.leave(turn)
+    waits.close()
+    holds.close()
 
 
 def test_a_run_does_not_begin_on_a_device_that_hands_memory_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import random
 import xml.etree.ElementTree as ET
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from aira_bench.cli import aggregate as command
 from aira_bench.errors import UsageError
 from aira_bench.scaling.aggregate import ScoredArchitecture, Voter, select_by_clusters, select_by_rank, vote
-from aira_bench.scaling.clusters import cluster_scores
 from aira_bench.scaling.notation import SYMBOLS, read_pattern
 from aira_bench.scaling.pictures import votes_svg
 
@@ -52,11 +50,50 @@ def test_lower_is_better_turns_the_ranking() -> None:
     assert select_by_rank(items, top=1)[0].architecture == ("M", "mA")
 
 
-def test_tied_scores_share_their_weights_and_repeats_count_once() -> None:
+def test_tied_scores_share_rank_and_weight_and_repeats_count_once() -> None:
     items = [scored("AM", 0.4), scored("AM", 0.6), scored("MA", 0.5), scored("MM", 0.1)]
     voters = select_by_rank(items, decay=Fraction(1, 2))
     assert [item.weight for item in voters] == [Fraction(3, 7), Fraction(3, 7), Fraction(1, 7)]
+    assert [item.rank for item in voters] == [1, 1, 3]
     assert voters[0].score == 0.5
+
+
+def test_a_cut_keeps_who_ties_as_a_whole() -> None:
+    """Places 1, 2 and 3 weigh 1, 1/2 and 1/4; the two that tie for the second share 3/8 each, of 7/4 in all."""
+    items = [scored("AA", 0.9), scored("AM", 0.5), scored("MA", 0.5), scored("MM", 0.1)]
+    for order in (items, items[::-1]):
+        voters = {item.architecture: item for item in select_by_rank(order, top=2, decay=Fraction(1, 2))}
+        assert {item.rank for item in voters.values()} == {1, 2}
+        assert voters["mA", "mA"].weight == Fraction(4, 7)
+        assert voters["mA", "M"].weight == voters["M", "mA"].weight == Fraction(3, 14)
+    assert len(select_by_rank(items, top=3)) == 3, "nobody else equals the third place"
+    assert len(select_by_rank([scored("AM", 0.5), scored("MA", 0.5)], top=1)) == 2
+
+
+def test_a_name_decides_no_vote_among_equal_scores() -> None:
+    """Written out, `M` stands before `mA`: ranked by that, M would have had rank 1 and the first layer's tied vote."""
+    voters = select_by_rank([scored("MA", 0.5), scored("AM", 0.5)])
+    assert {item.rank for item in voters} == {1}
+    assert vote(voters).pattern == ("mA", "mA")
+
+
+@given(_SCORED, st.integers(1, 10))
+def test_rank_and_weight_follow_from_scores_alone(items: list[ScoredArchitecture], top: int) -> None:
+    """Names exchanged, everybody has the rank, the weight and the place at the cut that the other name had."""
+    other = dict(zip(SYMBOLS, (*SYMBOLS[1:], SYMBOLS[0]), strict=True))
+    renamed = [
+        ScoredArchitecture(item.dataset, tuple(other[symbol] for symbol in item.architecture), item.score, False)
+        for item in items
+    ]
+
+    def facts(voters: tuple[Voter, ...]) -> list[tuple[str, float, int, Fraction]]:
+        return sorted((item.dataset, item.score, item.rank, item.weight) for item in voters)
+
+    assert facts(select_by_rank(items, top=top)) == facts(select_by_rank(renamed, top=top))
+    for item in select_by_rank(items, top=top):
+        better = {each.architecture for each in select_by_rank(items, top=10**6)
+                  if each.dataset == item.dataset and each.score > item.score}  # fmt: skip
+        assert item.rank == len(better) + 1
 
 
 @given(_SCORED, st.integers(1, 10), st.fractions(Fraction(1, 10), 1))
@@ -66,7 +103,9 @@ def test_weights_add_up_to_one(items: list[ScoredArchitecture], top: int, decay:
     for dataset in {item.dataset for item in voters}:
         ours = [item for item in voters if item.dataset == dataset]
         assert [item.weight for item in ours] == sorted((item.weight for item in ours), reverse=True)
-        assert len(ours) <= top
+        last = max(item.rank for item in ours)
+        assert last <= top
+        assert len([item for item in ours if item.rank < last]) < top
 
 
 @given(_SCORED, st.integers(0, 2))
@@ -109,23 +148,11 @@ def test_the_best_cluster_votes() -> None:
     good, middle, bad = [0.90, 0.91, 0.92], [0.50, 0.52], [0.1, 0.12, 0.11, 0.13]
     texts = ["AAAM", "AAMA", "AMAA", "MAAA", "MMMM", "MMMA", "MMAM", "MAMM", "AMMM"]
     items = [scored(text, score) for text, score in zip(texts, good + middle + bad, strict=True)]
-    voters = select_by_clusters(items, random.Random(1))
+    voters = select_by_clusters(items)
     assert sorted(item.score for item in voters) == good
     assert {item.weight for item in voters} == {Fraction(1, 3)}
     losses = [ScoredArchitecture("mad", item.architecture, item.score, True) for item in items]
-    assert sorted(item.score for item in select_by_clusters(losses, random.Random(1))) == sorted(bad)
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=40), st.integers(1, 3), st.integers(0, 5))
-def test_clusters_are_intervals_and_repeatable(scores: list[float], clusters: int, seed: int) -> None:
-    if len(set(scores)) < clusters:
-        with pytest.raises(UsageError, match="different scores"):
-            cluster_scores(scores, clusters, random.Random(seed))
-        return
-    labels = cluster_scores(scores, clusters, random.Random(seed))
-    assert labels == cluster_scores(scores, clusters, random.Random(seed))
-    ordered = [label for _, label in sorted(zip(scores, labels, strict=True))]
-    assert ordered == sorted(ordered)
+    assert sorted(item.score for item in select_by_clusters(losses)) == sorted(bad)
 
 
 def test_refuses_what_cannot_be_aggregated() -> None:
@@ -137,8 +164,8 @@ def test_refuses_what_cannot_be_aggregated() -> None:
         select_by_rank([scored("AM", 1), scored("MA", 1, lower=True)])
     with pytest.raises(UsageError, match="decay 2"):
         select_by_rank([scored("AM", 1)], decay=Fraction(2))
-    with pytest.raises(UsageError, match="finite"):
-        cluster_scores([float("nan")], 1, random.Random(0))
+    with pytest.raises(UsageError, match="1 different scores cannot form 3"):
+        select_by_clusters([scored("AM", 1), scored("MA", 1)])
 
 
 def test_the_picture_has_a_bar_for_each_share() -> None:
@@ -160,7 +187,7 @@ def test_command_reads_scores_and_writes_everything(tmp_path: Path, capsys: pyte
     path, picture = tmp_path / "scores.json", tmp_path / "votes.svg"
     rows = [
         {"dataset": "mad", "architecture": text, "score": score, "lower_is_better": False}
-        for text, score in (("5(2A-M)-A", 0.9), ("8(A-M)", 0.5), ("16M", 0.1))
+        for text, score in (("AIRAformer-D", 0.9), ("8(A-M)", 0.5), ("16M", 0.1))
     ]
     path.write_text(json.dumps({"schema": 1, "architectures": rows}))
     assert run_command("--scores", str(path), "--json", "--decay", "0.3", "--picture", str(picture)) == 0
@@ -170,8 +197,11 @@ def test_command_reads_scores_and_writes_everything(tmp_path: Path, capsys: pyte
     ET.parse(picture)
     with pytest.raises(UsageError, match="cannot be written"):
         run_command("--scores", str(path), "--picture", str(tmp_path / "absent" / "votes.svg"))
-    assert run_command("--scores", str(path), "--select", "clusters", "--condition", "0") == 0
-    assert "5(2A-M)-A" in capsys.readouterr().out
+    for clustered in ("scores", "architectures"):
+        assert run_command("--scores", str(path), "--select", "clusters", "--cluster", clustered) == 0
+        said = capsys.readouterr().out
+        assert "5(2A-M)-A" in said
+        assert f"1 voters from 1 dataset: best of 3 clusters of {clustered}" in said
 
 
 @pytest.mark.parametrize(

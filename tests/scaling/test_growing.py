@@ -1,7 +1,6 @@
 """What holds of every pattern that is grown, and of every estimate of its training."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from itertools import groupby
 
 import pytest
@@ -9,9 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aira_bench.errors import UsageError
+from aira_bench.reproduce.published import read_table
 from aira_bench.scaling.arithmetic import (
     FLOP_BUDGETS,
     LayerCounts,
+    count_layers,
     flops_per_token,
     isoflop_steps,
     layer_flops_per_token,
@@ -20,9 +21,10 @@ from aira_bench.scaling.arithmetic import (
     parameters,
 )
 from aira_bench.scaling.extrapolate import extrapolate, nearest_size
-from aira_bench.scaling.notation import ATTENTION, MAMBA, MAX_LAYERS, MLP, SYMBOLS, Pattern
+from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP, SYMBOLS
 from aira_bench.scaling.training_cost import GPU_TYPES, GpuType, TrainingCost, estimate_training
-from aira_contract.model_sizes import MODEL_SIZES, VOCABULARY, ModelSize
+from aira_contract.model_sizes import MODEL_SIZES, VOCABULARY, ModelSize, Space
+from aira_contract.patterns import MAX_LAYERS, Pattern
 
 BASES = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=16).map(tuple)
 SIZES = st.sampled_from(MODEL_SIZES)
@@ -123,14 +125,19 @@ def test_a_weight_matrix_costs_six_flops_a_token(size: ModelSize) -> None:
     assert layer_flops_per_token(ATTENTION, size) - 6 * attention == 12 * 8192 * size.width
 
 
-@given(SIZES, st.integers(1, 40), st.integers(10**18, 10**22))
-def test_rounding_steps_down_is_at_most_one_step_below_the_nearest(size: ModelSize, layers: int, budget: int) -> None:
-    counts = LayerCounts(layers, layers, 0)
-    nearest, down = (isoflop_steps(counts, size, budget, rounding) for rounding in ("nearest", "down"))
-    step = flops_per_token(counts, size) * 524_288
-    assert down * step <= budget < (down + 1) * step
-    assert nearest - down in (0, 1)
-    assert abs(Fraction(budget, step) - nearest) <= Fraction(1, 2)
+@pytest.mark.parametrize("table", ["10", "11"])
+def test_a_grown_models_steps_are_those_of_every_cell_of_its_table(table: str) -> None:
+    """Each row's own layers, grown to their own size, which is what `extrapolate` prints steps of."""
+    space: Space = "2-primitive" if table == "10" else "3-primitive"
+    rows = read_table(table, ("scale", "attention", "mlp"))
+    for row in rows:
+        base = (ATTENTION,) * int(row["attention"]) + (MLP,) * int(row["mlp"]) + (MAMBA,) * int(row.get("mamba", "0"))
+        size = model_size(row["scale"], space)
+        model = extrapolate(base, parameters(count_layers(base), size), "stretch", size=size)
+        assert model.pattern == base
+        printed = [int(row[f"steps_{budget:.0e}".replace("+", "")]) for budget in FLOP_BUDGETS]
+        assert [budget.steps for budget in model.steps] == printed, (row["architecture"], row["scale"])
+    assert len(rows) * len(FLOP_BUDGETS) == (120 if table == "10" else 165)
 
 
 def test_a_model_without_layers_has_no_steps() -> None:

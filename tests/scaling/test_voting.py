@@ -1,9 +1,7 @@
-"""The vote and the clustering against plain definitions that try everything."""
+"""The vote against a plain definition that tries everything, and what a selection takes."""
 
-import random
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -11,8 +9,8 @@ from hypothesis import strategies as st
 
 from aira_bench.errors import UsageError
 from aira_bench.scaling.aggregate import ScoredArchitecture, Voter, select_by_clusters, select_by_rank, vote
-from aira_bench.scaling.clusters import cluster_scores
-from aira_bench.scaling.notation import SYMBOLS, Pattern
+from aira_bench.scaling.notation import SYMBOLS
+from aira_contract.patterns import Pattern
 
 PATTERNS = st.lists(st.sampled_from(SYMBOLS), min_size=4, max_size=4).map(tuple)
 VOTERS = st.lists(st.tuples(PATTERNS, st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=8).map(
@@ -59,42 +57,6 @@ def test_only_the_ratio_of_weights_counts(voters: list[Voter], condition: int, f
     assert vote(heavier, condition).pattern == vote(voters, condition).pattern
 
 
-def spread(groups: Sequence[Sequence[float]]) -> float:
-    return sum((score - sum(group) / len(group)) ** 2 for group in groups for score in group)
-
-
-def best_spread(scores: Sequence[float], clusters: int) -> float:
-    """The least sum of squares of all ways to cut sorted scores into so many parts."""
-    ordered = sorted(scores)
-    places = combinations(range(1, len(ordered)), clusters - 1)
-    cuts = ([0, *cut, len(ordered)] for cut in places)
-    return min(spread([ordered[a:b] for a, b in pairwise(cut)]) for cut in cuts)
-
-
-def test_clusters_are_nearly_always_the_best_there_are() -> None:
-    """k-means keeps the best of ten starts, which now and then is not the best partition (docs/log.md has how often)."""
-    rng, ratios = random.Random(0), []
-    for seed in range(200):
-        scores, clusters = [float(score) for score in rng.sample(range(1000), 8)], seed % 3 + 1
-        labels = cluster_scores(scores, clusters, random.Random(seed))
-        groups = [[score for score, label in zip(scores, labels, strict=True) if label == k] for k in range(clusters)]
-        assert all(groups)
-        ratios.append(spread(groups) / best_spread(scores, clusters))
-    assert sum(ratio < 1 + 1e-9 for ratio in ratios) >= 195
-    assert max(ratios) < 1.25
-
-
-@given(
-    st.lists(st.integers(0, 9).map(float), min_size=3, max_size=12),
-    st.sampled_from([0.5, 2.0, 4.0]),
-    st.integers(-8, 8),
-)
-def test_clusters_do_not_depend_on_unit_and_origin(scores: list[float], unit: float, origin: int) -> None:
-    clusters = min(2, len(set(scores)))
-    moved = [score * unit + origin for score in scores]
-    assert cluster_scores(moved, clusters, random.Random(0)) == cluster_scores(scores, clusters, random.Random(0))
-
-
 def scored(text: str, score: float, lower: bool = False) -> ScoredArchitecture:
     letters = {"A": "mA", "M": "M", "S": "Mb"}
     return ScoredArchitecture("mad", tuple(letters[letter] for letter in text), score, lower)
@@ -105,7 +67,7 @@ def test_the_cluster_of_the_best_votes_whichever_way_the_metric_points(lower: bo
     sign = -1.0 if lower else 1.0
     items = [scored(text, sign * score, lower) for text, score in
              (("AAAA", 0.90), ("AAAM", 0.89), ("MMMM", 0.50), ("MMMA", 0.49), ("SSSS", 0.10))]  # fmt: skip
-    voters = select_by_clusters(items, random.Random(0), clusters=3)
+    voters = select_by_clusters(items, clusters=3)
     assert [voter.architecture for voter in voters] == [("mA",) * 4, ("mA", "mA", "mA", "M")]
     assert [(voter.rank, voter.weight) for voter in voters] == [(1, Fraction(1, 2)), (2, Fraction(1, 2))]
 

@@ -59,7 +59,7 @@ def suite_host(folder: Path) -> Host:
 
 def cost_of(plan: SuitePlan, host: Host, past: Path | None = None) -> SuiteCost:
     paces = past_paces([] if past is None else [past], KeyRing(), host.hardware.label)
-    return estimate(plan, 2, paces, host.paths)
+    return estimate(plan, host.hardware, paces, host.paths)
 
 
 def carried_out(host: Host, plan: SuitePlan, watch: Watching | None = None) -> list[CellEnd]:

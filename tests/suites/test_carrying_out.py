@@ -16,7 +16,7 @@ from aira_bench.record.run_record import read_run
 from aira_bench.runs.host import Host
 from aira_bench.runs.session import Progress
 from aira_bench.suites import progress as carrying
-from aira_bench.suites.progress import Caps, capped, state_of
+from aira_bench.suites.progress import SuiteCaps, capped, state_of
 from played_host import played_host, played_sandbox
 from suites.played_suites import TWO_BY_TWO, Watching, carried_out, cost_of, suite_host, written
 
@@ -60,7 +60,7 @@ def test_every_cell_is_a_run_as_a_user_begins_it(place: Path) -> None:
         for name in ("random-mad-2p", "evolution-mad-2p", "random-mad-3p", "evolution-mad-3p")
     ]  # fmt: skip
     alone = played_host(place / "alone", played_sandbox())
-    request = aira_bench.RunRequest("evolution", "mad-2p", "cpu", (0, 1), steps=3, name="evolution-mad-2p")
+    request = aira_bench.RunRequest("evolution", "mad-2p", "cpu", seeds=(0, 1), steps=3, name="evolution-mad-2p")
     aira_bench.run(request, alone)
     found = scores(host.paths.runs)
     assert found["evolution-mad-2p"] == scores(alone.paths.runs)["evolution-mad-2p"]
@@ -179,11 +179,11 @@ def test_what_seeds_may_take_together_is_never_more_than_the_cap(place: Path) ->
         usd=st.floats(0.01, 1e6), tokens=st.integers(1000, 10**9), hours=st.floats(0.1, 1e5), seeds=st.integers(1, 99)
     )
     def holds(usd: float, tokens: int, hours: float, seeds: int) -> None:
-        wished = replace(
-            plan,
-            cells=tuple(replace(cell, request=replace(cell.request, seeds=tuple(range(seeds)))) for cell in plan.cells),
+        costs = tuple(
+            replace(each, plan=each.plan.model_copy(update={"seeds": tuple(range(seeds))})) for each in cost.cells
         )
-        requests = [cell.request for cell in capped(wished, cost, Caps(usd, tokens, hours)).cells]
+        found = capped(plan, replace(cost, cells=costs), SuiteCaps(usd, tokens, hours))
+        requests = [cell.request for cell in found.cells]
         assert sum(seeds * (each.seed_max_cost_usd or 0) for each in requests) <= usd * (1 + 1e-12)
         assert sum(seeds * (each.seed_max_tokens or 0) for each in requests) <= tokens
         assert sum(seeds * (each.hours or 1e9) for each in requests) <= hours * (1 + 1e-12)
@@ -197,11 +197,11 @@ def test_what_seeds_may_take_together_is_never_more_than_the_cap(place: Path) ->
 def test_shares_by_hand(place: Path) -> None:
     """12 seeds, of which 4 have a priced model and 8 ask one."""
     plan, host = written(place, MIXED), suite_host(place)
-    found = capped(plan, cost_of(plan, host), Caps(usd=10, tokens=1000, hours=6))
+    found = capped(plan, cost_of(plan, host), SuiteCaps(usd=10, tokens=1000, hours=6))
     by_agent = {cell.request.agent: cell.request for cell in found.cells}
     assert by_agent["gpt5"].seed_max_cost_usd == 2.5
     assert by_agent["cwm"].seed_max_tokens == by_agent["gpt5"].seed_max_tokens == 125
     assert by_agent["random"].hours == 0.5
-    assert capped(plan, cost_of(plan, host), Caps()) == plan
+    assert capped(plan, cost_of(plan, host), SuiteCaps()) == plan
     with pytest.raises(UsageError, match="3 among 8 seeds leaves nothing"):
-        capped(plan, cost_of(plan, host), Caps(tokens=3))
+        capped(plan, cost_of(plan, host), SuiteCaps(tokens=3))

@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aira_bench.errors import PrerequisiteError
-from aira_bench.tasks.download import Patience, StoredFile, Transfer, check_disk, fetch
+from aira_bench.tasks.download import Patience, StoredFile, check_disk, fetch
 from aira_bench.tasks.metadata import PublicFile
+from aira_bench.tasks.transfer import Transfer
 from file_server import FileServer, Trick, serve
 
 CONTENT = random.Random(1).randbytes(3_000_000)

@@ -1,8 +1,8 @@
-"""The byte-pair tokenizer of the Autoresearch tasks: trained once on public train text, saved as JSON, never pickled.
+"""The byte-pair tokenizer of tasks with text: trained once on public train text, saved as JSON, never pickled.
 
-Byte-level BPE by the `tokenizers` library. All 256 bytes are tokens, so every text can be encoded and comes back
-unchanged. The beginning-of-document token is not known to the library at all: it is the id after its last one, so no
-text, whatever it spells, can produce it.
+Byte-level BPE by the `tokenizers` library, inside the pieces that a regular expression cuts text into. All 256 bytes
+are tokens, so every text can be encoded and comes back unchanged. The beginning-of-document token is not known to the
+library at all: it is the id after its last one, so no text, whatever it spells, can produce it.
 
 Training is deterministic: the alphabet is given in sorted order, and equal counts are decided by the ids of a pair.
 A token's length in bytes is read from its merge bytes. Decoding a token to text instead would count every fragment
@@ -20,8 +20,17 @@ import numpy.typing as npt
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-SPLIT_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-"""How the library's byte-level pre-tokenizer cuts text, as GPT-2's does (Radford et al., 2019). For those who ask."""
+GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""GPT-2's pieces (Radford et al., 2019): a word, a number or other signs, each with one space before it."""
+GPT4_SPLIT = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}"
+    r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+"""GPT-4's pieces, with two digits at most where GPT-4 has three, as the public reference of Autoresearch has them.
+
+A contraction's end in any case; a word with one sign before it, of whatever kind; one or two digits; other signs with
+the line ends behind them; white space up to a line end.
+"""
 TOKENIZER_FILE = "tokenizer.json"
 BYTES_FILE = "token_bytes.npy"
 Tokens = npt.NDArray[np.uint16]
@@ -46,10 +55,18 @@ class BytePairTokenizer:
         self._model = model
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocabulary: int) -> "BytePairTokenizer":
-        """Train on `texts` until there are `vocabulary` tokens, the beginning-of-document token included."""
+    def train(cls, texts: Iterable[str], vocabulary: int, split: str) -> "BytePairTokenizer":
+        """Train on `texts` until there are `vocabulary` tokens, the beginning-of-document token included.
+
+        Args:
+            texts: what pairs of bytes are counted in.
+            vocabulary: number of tokens.
+            split: a regular expression of pieces that no token reaches across, `GPT2_SPLIT` or `GPT4_SPLIT`.
+        """
         model = tokenizers.Tokenizer(models.BPE())
-        model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        pieces = pre_tokenizers.Split(tokenizers.Regex(split), behavior="isolated")
+        alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        model.pre_tokenizer = pre_tokenizers.Sequence([pieces, alphabet])
         model.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary - 1, initial_alphabet=sorted(byte_alphabet()), special_tokens=[], show_progress=False

@@ -58,7 +58,8 @@ def parse_any(source: str) -> ast.Module:
             warnings.simplefilter("ignore")  # they would quote the code on the terminal
             return ast.parse(source)
     except SyntaxError as error:
-        raise NotPython(f"line {error.lineno}: {error.msg}") from None
+        where = "" if error.lineno is None else f"line {error.lineno}: "  # of a null byte nothing says where it is
+        raise NotPython(f"{where}{error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise UnreadableCode(f"it cannot be parsed ({type(error).__name__})") from None
 

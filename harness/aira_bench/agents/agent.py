@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from aira_bench.record.folder import MOST_TEXT_BYTES, StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
@@ -21,6 +21,7 @@ from aira_bench.waiting import Waits
 from aira_contract.settings import ProfileName
 
 FitnessSource = Literal["hidden", "claimed"]
+BugSource = Literal["judge", "analysis"]
 _MOST_PLAN_CHARS = 100_000
 """Of a plan or a summary that one line of a journal holds."""
 
@@ -60,6 +61,14 @@ class Brief:
     environment: Environment = field(default_factory=Environment)
     literature: str = ""
     """Summaries of papers that come with the task's data."""
+    bugs: BugSource = "judge"
+    """Who says that a step is a bug: the engine and the judge alone, or also the agent's analysis."""
+
+    @property
+    def analysis_steers(self) -> bool:
+        """Whether the search depends on the agent's analysis, which then comes before the judge: by the number that it
+        reads, or by what it calls a bug."""
+        return self.fitness == "claimed" or self.bugs == "analysis"
 
 
 def brief_for(
@@ -72,6 +81,7 @@ def brief_for(
     data_preview: str = "",
     environment: Environment | None = None,
     literature: str = "",
+    bugs: BugSource = "judge",
 ) -> Brief:
     """Return what agents are told of a task; without `step_timeout_s`, with the profile's.
 
@@ -93,6 +103,7 @@ def brief_for(
         public=public,
         environment=environment or Environment(),
         literature=literature,
+        bugs=bugs,
     )
 
 
@@ -138,7 +149,8 @@ class StepReport:
     stdout: str
     stderr: str
     outcome: str = ""
-    """Its class and fitness, and why it failed; empty where the analysis comes before the judge (`Brief.fitness`)."""
+    """Its class and fitness, and why it failed; empty where the analysis comes before the judge, as
+    `Brief.analysis_steers` says."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """What its fitness is the mean of."""
 
@@ -244,12 +256,25 @@ class Agent(Protocol):
     def analyze(self, brief: Brief, situation: Situation, report: StepReport) -> Analysis | None:
         """Return what the step showed: whether it is a bug, a summary, a metric. None from agents that do not look.
 
-        Where hidden validation steers, the step has been judged and `report` says so; where the agent's own number
-        does, the judge comes after, since an analysis may refuse that number.
+        Where the search depends on nothing that it says, the step has been judged and `report` says so; else
+        (`Brief.analysis_steers`) the judge comes after.
 
         Raises:
             ModelError: the provider is not available.
             BudgetExceeded: the next model call could break a hard budget.
+        """
+        ...
+
+
+@runtime_checkable
+class AsksProvider(Protocol):
+    """An agent with a provider behind it, which is tried before images and data are made."""
+
+    def try_model(self, waits: Waits) -> str | None:
+        """Make one tiny call, and return in words what came of it; None where no provider will be asked.
+
+        Raises:
+            ModelError: key, address or model are wrong.
         """
         ...
 

@@ -10,8 +10,6 @@ from typing import Protocol
 from aira_bench.agents.agent import Agent
 from aira_bench.agents.answer_file import defines_answer, load_model
 from aira_bench.agents.fixed_code import NoopAgent, SolutionFileAgent
-from aira_bench.agents.llm.llm_agent import LlmAgent
-from aira_bench.agents.llm.model_sources import FunctionSource, ProviderSource, ReplaySource
 from aira_bench.agents.llm.spending import Budgets
 from aira_bench.agents.searchers.architectures import ArchitectureSpace
 from aira_bench.agents.searchers.bayes import BayesAgent, IncrementalBayesAgent
@@ -126,6 +124,9 @@ def _searcher(name: str) -> Agent:
 
 
 def _from_card(name: str, options: AgentOptions) -> Agent:
+    from aira_bench.agents.llm.llm_agent import LlmAgent
+    from aira_bench.agents.llm.model_sources import ProviderSource
+
     card = find_card(name, os.environ)
     if options.provider is not None:
         card = card.model_copy(update={"provider": options.provider})
@@ -141,6 +142,9 @@ def _from_file(path: Path, options: AgentOptions) -> Agent:
     fixed = SolutionFileAgent.load(path)
     if not defines_answer(path, fixed.code):
         return fixed
+    from aira_bench.agents.llm.llm_agent import LlmAgent
+    from aira_bench.agents.llm.model_sources import FunctionSource
+
     return LlmAgent(fixed.name, FunctionSource(load_model(path, fixed.name)), memory=options.memory)
 
 
@@ -148,7 +152,7 @@ def told_of(agent: Agent) -> str:
     """What a user's file was taken for, in words; empty for other agents."""
     if isinstance(agent, SolutionFileAgent):
         return f"{agent.name} is a solution: it runs in a container at every step (it defines no answer(request))"
-    if isinstance(agent, LlmAgent) and agent.name.startswith("script:"):
+    if agent.name.startswith("script:"):
         return f"{agent.name} defines answer(request): it is asked in place of a model, in this process"
     return ""
 
@@ -167,6 +171,9 @@ def _replay(run: str, options: AgentOptions, paths: HostPaths) -> Agent:
         return SolutionFileAgent.load(folder.agent_file)  # never runs but in a container
     if plan.agent in SEARCHERS:
         return _searcher(plan.agent)
+    from aira_bench.agents.llm.llm_agent import LlmAgent
+    from aira_bench.agents.llm.model_sources import ReplaySource
+
     return LlmAgent(plan.agent, ReplaySource(folder), memory=plan.memory == "paper")
 
 

@@ -7,6 +7,7 @@ Not covered: what a figure means (the properties of `Row` define it) and the lay
 (`aira_bench.boards.formats`).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -77,6 +78,13 @@ def _spread(value: Spread | None) -> str:
 
 def _agent(row: Row) -> str:
     return row.entry.agent if row.entry.fitness == "hidden" else f"{row.entry.agent} (claimed fitness)"
+
+
+def _published_rate(row: Row) -> str:
+    """The paper's rate of valid submissions where it is another than ours."""
+    ours, published = row.valid_submission_rate, row.published_submission_rate
+    same = published is None or (ours is not None and math.isclose(ours, published))
+    return "-" if same else _rate(published)
 
 
 def _seeds(row: Row) -> str:
@@ -180,7 +188,8 @@ COLUMNS = (
     )),
     Column("seeds_ended", lambda row: len({each.seed for each in row.ended})),
     Column("valid_submission_rate", lambda row: row.valid_submission_rate, Shown(
-        60, "VSR", lambda row: _rate(row.valid_submission_rate), "valid submission rate over seeds.",
+        60, "VSR", lambda row: _rate(row.valid_submission_rate),
+        "valid submission rate over seeds, without those that infrastructure took.",
     )),
     Column("valid_step_rate", lambda row: row.valid_step_rate, Shown(
         180, "valid steps", lambda row: _rate(row.valid_step_rate),
@@ -269,6 +278,11 @@ COLUMNS = (
     ), spread=True),
     Column("paired_seeds", lambda row: row.paired.scores.count if row.paired else 0),
     Column("left_out", _left_out),
+    Column("published_submission_rate", lambda row: row.published_submission_rate, Shown(
+        61, "VSR, paper", _published_rate,
+        "the paper's, where it differs: submitted runs over all runs, those taken by infrastructure and those "
+        "disqualified later included.",
+    )),
 )  # fmt: skip
 
 

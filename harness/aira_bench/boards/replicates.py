@@ -148,6 +148,19 @@ def over_seeds(
     )
 
 
+def published_submission_rate(replicates: Iterable[SeedResult]) -> float | None:
+    """Return the valid submission rate as the paper defines it (section 5, equation 1): submitted runs over all runs.
+
+    Every run that ended counts once, one that infrastructure took as a failure, and whatever it submitted counts, also
+    where a control disqualified it later. None without ended runs.
+
+    Args:
+        replicates: of one experiment, ended or not.
+    """
+    ended = [each for each in replicates if each.ended]
+    return sum(each.submitted is not None for each in ended) / len(ended) if ended else None
+
+
 def by_seed(replicates: Iterable[SeedResult], value: Callable[[SeedResult], float | None]) -> dict[int, list[float]]:
     """The known values of each seed that has any."""
     found: dict[int, list[float]] = {}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from aira_bench.boards.replicates import SeedResult, Spread, by_seed, over_seeds, spread
+from aira_bench.boards.replicates import SeedResult, Spread, by_seed, over_seeds, published_submission_rate, spread
 from aira_bench.record.identity import NO_IDENTITY, Identity
 from aira_bench.record.node import ModelUse
 from aira_bench.tasks.metadata import Difference
@@ -99,6 +99,11 @@ class Row:
         """Judged replicates that submitted a valid node which may be ranked, over all judged ones, by seed."""
         found = over_seeds(self.judged, lambda each: float(each.submitted is not None and not each.unranked))
         return found.mean if found else None
+
+    @property
+    def published_submission_rate(self) -> float | None:
+        """The paper's rate of valid submissions, which counts every run (`aira_bench.boards.replicates`)."""
+        return published_submission_rate(self.results)
 
     @property
     def valid_step_rate(self) -> float | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _EPILOG = """examples:
   aira-bench aggregate my-run other-run
   aira-bench aggregate my-run --select clusters --condition 0 --picture votes.svg
+  aira-bench aggregate my-run --select clusters --cluster architectures
   aira-bench aggregate --scores scores.json --top 20 --decay 0.8 --json
 
 --split test ranks by test score, as the paper does; a test score that was selected on no longer estimates anything.
@@ -31,12 +32,19 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--split", choices=("validation", "test"), default="validation", help="default: validation")
     parser.add_argument(
         "--select", choices=("rank", "clusters"), default="rank",
-        help="rank: top K with decaying weights; clusters: best cluster of scores (default: rank)",
+        help="rank: top K with decaying weights; clusters: the best of K clusters (default: rank)",
     )  # fmt: skip
-    parser.add_argument("--top", type=int, default=20, metavar="K", help="architectures of each dataset (default: 20)")
+    parser.add_argument(
+        "--top", type=int, default=20, metavar="K",
+        help="architectures of each dataset, and whoever ties with the last of them (default: 20)",
+    )  # fmt: skip
     parser.add_argument("--decay", default="0.8", metavar="X", help="weight of a rank over the one before (0.8)")
-    parser.add_argument("--clusters", type=int, default=3, metavar="K", help="clusters of scores (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the clustering (default: 0)")
+    parser.add_argument("--clusters", type=int, default=3, metavar="K", help="how many clusters (default: 3)")
+    parser.add_argument(
+        "--cluster", choices=("scores", "architectures"), default="scores",
+        help="what is clustered: scores, or architectures by the layers in which they differ, which needs "
+        "aira-bench[stats] (default: scores)",
+    )  # fmt: skip
     parser.add_argument(
         "--condition", type=int, choices=(0, 1, 2), action="append", metavar="C",
         help="layers before that must agree: 0, 1 or 2; repeatable (default: all three)",
@@ -61,9 +69,9 @@ def handle(args: argparse.Namespace) -> int:
         caption = f"N{first.condition_layers} votes: {write_pattern(first.pattern)}"
         write_picture(args.picture, votes_svg(first.votes, caption))
     if args.json:
-        say_json(aggregation_record(aggregations, voters), indent=1)
+        say_json(aggregation_record(aggregations, voters, _selection(args)), indent=1)
     else:
-        print_aggregation(aggregations, voters, results_console())
+        print_aggregation(aggregations, voters, _selection(args), results_console())
     return 0
 
 
@@ -91,14 +99,13 @@ def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
 
 
 def _select(args: argparse.Namespace, scored: "list[ScoredArchitecture]") -> "tuple[Voter, ...]":
-    import random
     from fractions import Fraction
 
     from aira_bench.errors import UsageError
     from aira_bench.scaling.aggregate import select_by_clusters, select_by_rank
 
     if args.select == "clusters":
-        return select_by_clusters(scored, random.Random(args.seed), clusters=args.clusters)
+        return select_by_clusters(scored, clusters=args.clusters, of=args.cluster)
     try:
         decay = Fraction(args.decay if len(args.decay) <= 12 and "e" not in args.decay.lower() else "")
     except (ValueError, ZeroDivisionError) as error:
@@ -106,3 +113,9 @@ def _select(args: argparse.Namespace, scored: "list[ScoredArchitecture]") -> "tu
             f"{args.decay!r} is no decay, expected a number above 0 up to 1.", hint="--decay 0.8"
         ) from error
     return select_by_rank(scored, top=args.top, decay=decay)
+
+
+def _selection(args: argparse.Namespace) -> str:
+    if args.select == "clusters":
+        return f"best of {args.clusters} clusters of {args.cluster}"
+    return f"top {args.top} and whoever ties with the last, decay {args.decay}"

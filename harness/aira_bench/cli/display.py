@@ -21,7 +21,7 @@ from rich.table import Table
 from aira_bench.errors import AiraError
 from aira_bench.escaping import one_line
 from aira_bench.runs.session import Progress
-from aira_bench.tasks.download import Transfer
+from aira_bench.tasks.transfer import Transfer
 from aira_bench.terminal import cell, line, progress_console
 
 PLAIN_SHARE = 0.1

@@ -108,10 +108,14 @@ class RunEnding:
     def _scored(self) -> int:
         """Return 0 if a step was scored, or none was to be; else say so and return what stands for that."""
         self._tell_spent()
-        nodes = [node for seed in self._folder.manifest.plan.seeds for node in self._folder.seed(seed).nodes]
+        plan = self._folder.manifest.plan
+        nodes = [node for seed in plan.seeds for node in self._folder.seed(seed).nodes]
         classes = Counter(node.step_class for node in nodes)
-        submits_nothing = bool(nodes) and all(
-            node.code_sha256 == _EMPTY_PROGRAM and node.step_class == "invalid_submission" for node in nodes
+        # Of an agent that is made for it; a file of the user's that is empty is a mistake.
+        submits_nothing = (
+            bool(nodes)
+            and not plan.agent.startswith("script:")
+            and all(node.code_sha256 == _EMPTY_PROGRAM and node.step_class == "invalid_submission" for node in nodes)
         )
         if classes["valid"] or classes["rule_violation"] or submits_nothing:
             return 0

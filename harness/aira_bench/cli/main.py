@@ -20,6 +20,7 @@ from aira_bench.cli import (
     agents,
     aggregate,
     analyze,
+    architectures,
     check,
     confirm,
     doctor,
@@ -48,7 +49,7 @@ from aira_bench.version import __version__
 
 COMMANDS = (
     run, resume, suite, confirm, status, leaderboard, verify, tasks, agents, extensions, prepare, images, doctor,
-    reproduce, aggregate, extrapolate, analyze, key, init, check,
+    reproduce, aggregate, extrapolate, architectures, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,

@@ -160,15 +160,24 @@ def core_list(text: str) -> int | tuple[int, ...]:
     return tuple(sorted(cores))
 
 
+def _gpu_names(text: str) -> tuple[str, ...]:
+    """`0-3` are four; anything else is one name, as UUIDs have dashes, too."""
+    first, dash, last = text.partition("-")
+    ends = (_whole(first), _whole(last)) if dash else (0, -1)
+    return tuple(map(str, range(ends[0], ends[1] + 1))) if 0 <= ends[0] <= ends[1] < MOST_CORES else (text,)
+
+
 def gpu_list(text: str) -> int | tuple[str, ...]:
-    """`2` stands for any two GPUs; `0,1`, `3,` and UUIDs for those that are named; `all` for all."""
+    """`2` stands for any two GPUs; `0,1`, `0-3`, `3,` and UUIDs for those that are named; `all` for all."""
     if text.isdigit():
         return positive_int(text)
-    names = tuple(name.strip() for name in text.removesuffix(",").split(","))
+    names = tuple(name for part in text.removesuffix(",").split(",") for name in _gpu_names(part.strip()))
     if "all" in names and names != ("all",):
         raise argparse.ArgumentTypeError(f"{_cut(text)} names GPUs beside all of them")
     if not all(names) or len(set(names)) != len(names):
-        raise argparse.ArgumentTypeError(f"{_cut(text)} is neither a number of GPUs nor a list of them, such as 0,1")
+        raise argparse.ArgumentTypeError(
+            f"{_cut(text)} is neither a number of GPUs nor a list such as 0,1 or 0-3, each once"
+        )
     return names
 
 

@@ -28,6 +28,7 @@ _EPILOG = """examples:
   aira-bench run --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6
   aira-bench run --agent random --task mad-3p --profile cpu --seeds 10 --concurrency 2 --name random-3p
   aira-bench run --agent gemini3pro --task mad-2p --seeds 10 --max-cost-usd 50
+  aira-bench run --agent gemini3pro --task mad-2p --protocol paper --dry-run
   aira-bench run --agent random --task babistories-2p --profile cpu --source synthetic
   aira-bench run --agent replay:my-run
   aira-bench run --agent script:solution.py --task path/to/TaskFolder --source path/to/raw --fitness claimed
@@ -49,9 +50,18 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument("--task", help="a task's name (aira-bench tasks), the path of a task folder, or module:name")
     add_profile(parser)
-    parser.add_argument("--seeds", type=seed_list, metavar="N|A,B", help="how many, or which (default: 1)")
-    parser.add_argument("--steps", type=step_count, help="step budget of a seed (default: the profile's)")
-    parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's)")
+    parser.add_argument(
+        "--protocol", choices=("aira", "paper"),
+        help="what is set where no option says otherwise: ours, or the paper's fitness, bugs, seeds, hours, steps and "
+        "devices; --dry-run prints it (default: aira)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seeds", type=seed_list, metavar="N|A,B", help="how many, or which (default: 1, or the paper's)"
+    )
+    parser.add_argument(
+        "--steps", type=step_count, help="step budget of a seed (default: the profile's, or the paper's)"
+    )
+    parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's, or the paper's)")
     parser.add_argument(
         "--step-timeout", type=seconds, dest="step_timeout_s", metavar="SECONDS", help="cap on one solution"
     )
@@ -62,7 +72,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--fitness", choices=("hidden", "claimed"),
-        help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden)",
+        help="what drives the search: the judge's hidden validation, or the agent's own number (default: hidden, or the"
+        " paper's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bugs", choices=("judge", "analysis"),
+        help="who says that a step is a bug: engine and judge alone, or also the agent's own analysis (default: judge, "
+        "or the paper's)",
     )  # fmt: skip
     parser.add_argument("--concurrency", type=positive_int, help="steps at a time (default: one a core or GPU)")
     parser.add_argument(
@@ -71,8 +87,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument(
         "--gpus", type=gpu_list, metavar="N|A,B|all",
-        help="how many GPUs, or which, by number, UUID or MIG instance: 2 is any two, 0,3 those, 3, that one, 1:0 an "
-        "instance (default: all that CUDA_VISIBLE_DEVICES shows and nobody else uses)",
+        help="how many GPUs, or which, by number, UUID or MIG instance: 2 is any two, 0,3 and 0-3 those, 3, that one, "
+        "1:0 an instance (default: all that CUDA_VISIBLE_DEVICES shows and nobody else uses)",
     )  # fmt: skip
     add_allow_cpu(parser)
     parser.add_argument(
@@ -82,8 +98,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="GPUs of a step, which are 1 (default: 1 where used)",
     )
     parser.add_argument(
-        "--exclusive", action="store_true",
-        help="a seed keeps its GPU, or its cores, until it ends (default: seeds share them while models think)",
+        "--exclusive", action=argparse.BooleanOptionalAction,
+        help="a seed keeps its GPU, or its cores, until it ends (default: seeds share them while models "
+        "think, but under the paper's protocol)",
     )  # fmt: skip
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
     add_source(parser)
@@ -129,13 +146,15 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.record.folder import RunFolder
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.launch import start
+    from aira_bench.runs.protocol import protocol_lines
     from aira_bench.runs.resolve import resolve
+    from aira_bench.sandbox.engine_gpus import engine_gpus
     from aira_bench.terminal import say_json
     from aira_bench.world import SystemWorld
     from aira_contract.settings import ON_GPUS
 
     request = RunRequest(**{each.name: getattr(args, each.name) for each in fields(RunRequest)})
-    hardware = this_machine(gpus=args.profile in ON_GPUS)
+    hardware = this_machine(gpus=args.profile in ON_GPUS, otherwise=engine_gpus)
     run = resolve(request, host_paths(args.runs), SystemWorld(), hardware)
     plan = run.plan
     if args.print_config:
@@ -146,6 +165,9 @@ def handle(args: argparse.Namespace) -> int:
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
     if told := told_of(run.agent):
         display.note(told)
+    if plan.protocol != RunRequest.protocol:
+        for sentence in protocol_lines(plan, run.task.title):
+            display.note(f"protocol {sentence}")
     if plan.profile in ON_GPUS:
         require_consent(run, hardware, host_paths(args.runs), yes=args.yes)
     ending = RunEnding(args, display, RunFolder(host_paths(args.runs).runs / plan.name), plan.name)

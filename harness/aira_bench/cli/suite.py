@@ -64,6 +64,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--agents", type=_names, default=(), metavar="A,B", help="these agents alone (default: all)")
     parser.add_argument("--tasks", type=_names, default=(), metavar="A,B", help="these tasks alone (default: all)")
     parser.add_argument("--profile", choices=PROFILES, help="in place of what the file says")
+    parser.add_argument(
+        "--protocol", choices=("aira", "paper"), help="in place of what the file says (docs/protocols.md)"
+    )
     parser.add_argument("--seeds", type=seed_list, metavar="N|A,B", help="in place of what the file says")
     parser.add_argument("--steps", type=step_count, help="in place of what the file says")
     parser.add_argument("--hours", type=hours, help="in place of what the file says")
@@ -102,20 +105,21 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.runs.connect import connect_host
+    from aira_bench.sandbox.engine_gpus import engine_gpus
     from aira_bench.suites.estimate import estimate
     from aira_bench.suites.past import past_paces
-    from aira_bench.suites.progress import Caps, capped
+    from aira_bench.suites.progress import SuiteCaps, capped
     from aira_bench.suites.suite_file import read_suite, select
 
     plan = _with_wishes(select(read_suite(args.suite), args.agents, args.tasks), args)
     above = host_paths(args.runs)
     paths = replace(above, runs=above.runs / (args.name or plan.name))
-    hardware = this_machine()
+    hardware = this_machine(otherwise=engine_gpus)
     slots = len(hardware.gpus) or hardware.cores
     paces = past_paces((above.runs, paths.runs), KeyFolder(paths.keys).ring(), hardware.label)
-    uncapped = estimate(plan, slots, paces, paths)
-    plan = capped(plan, uncapped, Caps(args.max_dollars, args.max_tokens, args.max_hours))
-    cost = estimate(plan, slots, paces, paths)
+    uncapped = estimate(plan, hardware, paces, paths)
+    plan = capped(plan, uncapped, SuiteCaps(args.max_dollars, args.max_tokens, args.max_hours))
+    cost = estimate(plan, hardware, paces, paths)
     lines = estimate_lines(plan, cost, paths, slots)
     if args.dry_run:
         _show(plan, cost, lines, as_json=args.json)
@@ -133,7 +137,7 @@ def _with_wishes(plan: "SuitePlan", args: argparse.Namespace) -> "SuitePlan":
     """The suite with what the command line asks of every cell."""
     wishes = {
         name: value
-        for name in ("profile", "seeds", "steps", "hours", "cores", "gpus", "hidden_key")
+        for name in ("profile", "protocol", "seeds", "steps", "hours", "cores", "gpus", "hidden_key")
         if (value := getattr(args, name)) is not None
     } | {"allow_cpu": args.allow_cpu}
     return replace(

@@ -34,8 +34,9 @@ def estimate_lines(plan: SuitePlan, cost: SuiteCost, paths: HostPaths, slots: in
         f"{sum(cell.past_steps > 0 for cell in cost.cells)} of {len(cost.cells)} cells by {known:,} steps of earlier "
         "runs; the others by cards, profiles and times of one H200 (docs/performance.md)"
     )
+    seeds = sum(len(cell.plan.seeds) for cell in cost.cells)
     lines = [
-        ("suite", f"{plan.title}; {len(plan.cells)} cells, {plan.seeds:,} seeds, in {paths.runs}"),
+        ("suite", f"{plan.title}; {len(plan.cells)} cells, {seeds:,} seeds, in {paths.runs}"),
         ("cells", _begun(cost, paths)),
         ("basis", basis),
         ("GPU-hours" if on_gpus else "seed hours", _range(hours, "h")),

@@ -143,6 +143,12 @@ class DockerEngine(EngineTransfers):
             except requests.Timeout:
                 return None
 
+    def output(self, container_id: str) -> tuple[str, str]:
+        """Return what a container that has ended wrote to stdout and to stderr, where the engine keeps that."""
+        with engine_call("read what a container wrote", missing_is_error=True):
+            out, errors = (self._api.logs(container_id, stdout=stdout, stderr=not stdout) for stdout in (True, False))
+        return out.decode(errors="replace"), errors.decode(errors="replace")
+
     def kill_container(self, container_id: str) -> bool:
         """Send SIGKILL to every process of a container; return whether it was sent. One that has ended is no error.
 

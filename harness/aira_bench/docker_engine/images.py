@@ -5,7 +5,7 @@ Not covered: images from elsewhere and to elsewhere (`transfers`), and which the
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,10 +164,26 @@ class EngineImages:
         """Remove images without a tag that carry `label`: stages that builds left. What is in use stays."""
         with engine_call("list images"):
             found = self._api.images(filters={"label": [label], "dangling": True})
-        for image in found:
+        self._remove_layers(str(image["Id"]) for image in found)
+
+    def remove_unfinished(self, layers: Collection[str], kept_label: str) -> None:
+        """Remove what a build left that failed, but for what carries `kept_label`. What is in use stays.
+
+        Args:
+            layers: the beginnings of ids that the build told of, 12 hexadecimal digits each. Those that have a tag, or
+                that another image consists of, are not removed.
+            kept_label: a label's name.
+        """
+        with engine_call("list images"):
+            found = self._api.images(filters={"dangling": True})
+        ids = {str(image["Id"]): image for image in found if kept_label not in (image.get("Labels") or {})}
+        self._remove_layers(each for each in ids if each.removeprefix("sha256:")[:12] in layers)
+
+    def _remove_layers(self, ids: Iterable[str]) -> None:
+        for each in ids:
             # Not the SDK's own call, whose deadline is that of small things: ten gigabytes of files take minutes.
             with engine_call("remove what a build left"):
-                address = f"{self._api.base_url}/v{self._api.api_version}/images/{image['Id']}"
+                address = f"{self._api.base_url}/v{self._api.api_version}/images/{each}"
                 self._api.delete(address, timeout=BUILD_TIMEOUT_S).close()
 
     def copy_out(self, image: str, folder: str, into: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from aira_bench.cards.card import Card, all_missing
 from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.doctor.devices import cuda_checks, device_checks, driver_check, toolkit_check
+from aira_bench.doctor.devices import cuda_checks, device_checks, fit_checks, toolkit_check
 from aira_bench.doctor.diagnosis import Diagnosis, State
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.hardware import Hardware, this_machine
@@ -28,6 +28,7 @@ from aira_bench.paths import HostPaths
 from aira_bench.runs.host import flavour_for
 from aira_bench.sandbox.channels import Reading, measure_all
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.sandbox.isolation import UNTRUSTED, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import Isolation, Limits
@@ -42,7 +43,7 @@ MIN_FREE_GIB = 1.0
 
 def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Diagnosis]:
     """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
-    machine = this_machine()
+    machine = this_machine(otherwise=engine_gpus)
     yield from device_checks(machine, profile)
     cards, broken_cards = _cards()
     yield from broken_cards
@@ -62,7 +63,7 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
     flavours = [gpu_flavour(task.metadata.aira.evaluator) if profile in ON_GPUS else DEFAULT_FLAVOUR for task in tasks]
     yield from _disks(paths, engine, Path(info.root_dir), set(flavours))
     for flavour in sorted(set(flavours)):
-        yield from driver_check(machine.seen, load_flavour(flavour), profile)
+        yield from fit_checks(machine, load_flavour(flavour), profile)
         largest = max(
             (each.profile(profile) for each, its in zip(tasks, flavours, strict=True) if its == flavour),
             key=lambda each: each.shm_mib,
@@ -81,7 +82,7 @@ def channel_readings(profile: str, runtime: str | None, note: Callable[[str], No
     """
     engine = DockerEngine.connect()
     task = next(task for task in shipped_tasks() if profile in task.metadata.aira.profiles)
-    image = planned_images(flavour_for(task, profile, this_machine()))[0]
+    image = planned_images(flavour_for(task, profile, this_machine(otherwise=engine_gpus)))[0]
 
     def make() -> DockerSandbox:
         return DockerSandbox(engine, runtime=runtime)
@@ -125,11 +126,12 @@ def _disks(paths: HostPaths, engine: DockerEngine, root: Path, flavours: set[str
     """Room for the images that are not built, as it was measured, and for a download's reserve."""
     missing = [each for each in sorted(flavours) if not all(map(engine.image_exists, planned_images(each)))]
     disks = [load_flavour(each).settings.disk_gib for each in missing]
-    downloads = sum(each.build - each.images for each in disks)
+    downloads = sum(each.wheels for each in disks)
+    sums = " (projected)" if any(each.projected for each in disks) else ""
     what = f"for building {', '.join(missing)}" if missing else "as a reserve, as all images are built"
     yield _disk("disk for data and caches", paths.home, MIN_FREE_GIB + downloads, what)
     if root.exists():
-        yield _disk("disk for images", root, MIN_FREE_GIB + sum(each.build for each in disks), what)
+        yield _disk("disk for images", root, MIN_FREE_GIB + sum(each.build for each in disks), f"{what}{sums}")
 
 
 def _cards() -> tuple[list[Card], list[Diagnosis]]:

@@ -7,6 +7,11 @@ alone. A training that had less or more is done again with what was seen, and ne
 makes its cores busy with the work of others, so no script chooses what it is told; and one that leaves cores to busy
 neighbours, where it was told of them, has not had more than its share, so none can have itself done again by sleeping.
 
+What counts is the training, from its first batch to the model's hand-over. A start-up on one thread and a training on
+two lose different parts to the same neighbours (ten busy groups beside it leave a thread an eleventh of its core, and
+two threads of one group a twenty-first each), and a start-up may take longer than the training. A script that draws
+its window wrong gains nothing: all of its time ends at its deadline, which counts what it had of its cores.
+
 On a GPU no script is told more: its device is its own, and what others take of the cores changes little or makes the
 training unfair.
 
@@ -16,7 +21,7 @@ Not covered: how time that others took is measured (`aira_bench.sandbox.core_sha
 from dataclasses import dataclass
 
 from aira_bench.sandbox.core_share import MOST_TIMES
-from aira_bench.sandbox.sandbox import StepOutcome
+from aira_bench.sandbox.core_time import CoreTime
 
 FAIR_SHARE, FAIR_SHARE_ON_GPU = 0.2, 0.1
 """Of the budget: by how much less or more than it a training may have had its cores."""
@@ -32,25 +37,41 @@ class Pace:
 
     stretch: float = 1.0
     """How many times longer than alone work takes; 1 where that is hardly more."""
+    _of_training: float = 1.0
 
-    def saw(self, wall_s: float, lost_s: float) -> None:
+    @property
+    def for_training(self) -> float:
+        """How many times longer a training takes: as the last one did, if there are neighbours still."""
+        return self._of_training if min(self.stretch, self._of_training) > 1 else self.stretch
+
+    def saw(self, time: CoreTime) -> None:
         """Learn from a container, or from several that took turns."""
-        if wall_s >= _TELLING_S:
-            seen = min(wall_s / max(wall_s - lost_s, wall_s / MOST_TIMES), MOST_TIMES)
-            self.stretch = seen if seen > _NOTICED else 1.0
+        self.stretch = _stretch(time) or self.stretch
+
+    def saw_training(self, time: CoreTime) -> None:
+        """Learn from the part of a container's time in which it trained."""
+        self._of_training = _stretch(time) or self._of_training
 
 
-def missed_s(outcome: StepOutcome, stretch: float) -> float:
+def _stretch(time: CoreTime) -> float | None:
+    """None where the time was too short to tell."""
+    if time.wall_s < _TELLING_S:
+        return None
+    seen = min(time.wall_s / max(time.wall_s - time.lost_s, time.wall_s / MOST_TIMES), MOST_TIMES)
+    return seen if seen > _NOTICED else 1.0
+
+
+def missed_s(training: CoreTime, stretch: float) -> float:
     """Return the seconds of its cores that a training had less than it should; below 0, more.
 
     A script that was told `stretch` times its budget should lose all but one part in `stretch` of its time. What others
     used counts in its favour up to there, even if it did not want it itself.
     """
-    due_s = outcome.wall_s * (1 - 1 / stretch)
-    return max(outcome.lost_s, min(outcome.taken_s, due_s)) - due_s
+    due_s = training.wall_s * (1 - 1 / stretch)
+    return max(training.lost_s, min(training.taken_s, due_s)) - due_s
 
 
-def was_fair(outcome: StepOutcome, stretch: float, budget_s: float, *, gpu: bool) -> bool:
+def was_fair(training: CoreTime, stretch: float, budget_s: float, *, gpu: bool) -> bool:
     """Whether a training had its cores for about as long as its budget means."""
     share = FAIR_SHARE_ON_GPU if gpu else FAIR_SHARE
-    return abs(missed_s(outcome, stretch)) <= share * budget_s
+    return abs(missed_s(training, stretch)) <= share * budget_s

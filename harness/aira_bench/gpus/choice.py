@@ -16,6 +16,8 @@ VARIABLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 ALL = "all"
 _NONE = ("", "-1", "NoDevFiles")
 """What CUDA and schedulers write for no device at all."""
+_END = "-1"
+"""Behind other names: CUDA looks no further."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def visible(seen: Gpus, environ: Mapping[str, str]) -> Gpus:
     if text is None or seen.state != "seen":
         return seen
     names = [name.strip() for name in text.split(",")]
+    names = names[: names.index(_END)] if _END in names[1:] else names
     if names[0] in _NONE:
         return replace(
             seen, state="hidden", devices=(), why=f"{VARIABLE}={text} hides all GPUs", mend=f"unset {VARIABLE}"

@@ -62,6 +62,11 @@ class Gpu:
     mend: str = ""
     """What to do about the fault."""
 
+    remark: str = ""
+    """Why it is slower than others of its kind; empty where nothing says so."""
+    remark_mend: str = ""
+    """What to do about the remark."""
+
     @property
     def place(self) -> str:
         """Its number as users type it: `3`, or `3:1` for a MIG instance."""
@@ -100,8 +105,13 @@ class Gpus:
     """Newest CUDA version that the driver serves, such as `13.0`."""
     lost: tuple[str, ...] = ()
     """Devices that the driver counts and cannot reach, each in words."""
+    others: tuple[str, ...] = ()
+    """GPUs on PCI that something else drives, each in words; the driver does not count them."""
     every: tuple[str, ...] = ()
     """UUIDs of all devices that can be named, also of those that this process was told not to use."""
+    through_engine: bool = False
+    """Whether the driver was asked in a container of the engine's, as this process has none: devices can be given to
+    containers, and nobody can watch them from here."""
 
     def knowing(self, containers: Collection[str]) -> "Gpus":
         """Return the same, with the processes of these containers marked as ours."""

@@ -17,6 +17,7 @@ TIMEOUT_S = 30.0
 """A driver that nothing keeps awake takes some seconds to begin on a machine with eight GPUs."""
 _GRACE_S = 1.0
 _MOST_CHARS = 200
+_SIGNALLED = 128
 HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
 """Of the environment; keys are not among it."""
 _ASK_IT = "nvidia-smi"
@@ -41,10 +42,21 @@ def look_at_gpus(system: Path = Path("/"), timeout_s: float = TIMEOUT_S) -> Gpus
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel it does not die, and is left alone
             asking.communicate(timeout=_GRACE_S)
         return Gpus("broken", (), f"the NVIDIA driver did not answer in {timeout_s:g} s", "sudo reboot")
-    if asking.returncode < 0:
-        signal = -asking.returncode
+    return understood(asking.returncode, said, complaint)
+
+
+def understood(status: int, said: str, complaint: str) -> Gpus:
+    """Return what a process that asked the driver (`nvml`) has found out.
+
+    Args:
+        status: its exit status; below 0 the signal that ended it, above 128 that signal and 128.
+        said: what it wrote to stdout.
+        complaint: what it wrote to stderr.
+    """
+    if status < 0 or status > _SIGNALLED:
+        signal = -status if status < 0 else status - _SIGNALLED
         return Gpus("broken", (), f"the NVIDIA driver's library ended its process with signal {signal}", _ASK_IT)
-    if asking.returncode != 0:
+    if status != 0:
         last = (complaint.strip().splitlines() or ["nothing was said"])[-1]
         return Gpus("broken", (), f"what the NVIDIA driver says was not understood: {last[:_MOST_CHARS]}", _ASK_IT)
     return _gpus(json.loads(said))
@@ -53,7 +65,8 @@ def look_at_gpus(system: Path = Path("/"), timeout_s: float = TIMEOUT_S) -> Gpus
 def _gpus(said: dict[str, Any]) -> Gpus:
     return Gpus(
         **said
-        | {"devices": tuple(map(_gpu, said["devices"])), "lost": tuple(said["lost"]), "every": tuple(said["every"])}
+        | {"devices": tuple(map(_gpu, said["devices"]))}
+        | {name: tuple(said[name]) for name in ("lost", "others", "every")}
     )
 
 

@@ -19,6 +19,8 @@ from aira_bench.gpus.gpu import Gpu, GpuProcess, Gpus
 _NVIDIA = "0x10de"
 _DISPLAY_CLASSES = ("0x0300", "0x0302")
 """PCI classes of NVIDIA's GPUs: VGA controllers, and 3D controllers without a display."""
+_OWN_DRIVERS = ("nvidia", "nvgpu", "")
+"""What the kernel calls the driver of a card that NVML can list; empty where nothing drives it yet."""
 _CONTAINER = re.compile(r"[0-9a-f]{64}")
 _DMESG = "sudo dmesg | grep -iE 'nvrm|xid'"
 
@@ -38,38 +40,45 @@ def read_gpus(system: Path = Path("/")) -> Gpus:
         return _without_devices(error, cards, system)
     try:
         return _read(cards, system)
+    except pynvml.NVMLError as error:
+        return Gpus("broken", (), f"the NVIDIA driver begins, and then says: {_words(error)}", _DMESG)
     finally:
         pynvml.nvmlShutdown()
 
 
-def _read(cards: list[str], system: Path) -> Gpus:
+def _read(cards: "dict[str, str]", system: Path) -> Gpus:
     import pynvml
 
     driver, cuda = str(pynvml.nvmlSystemGetDriverVersion()), or_none(pynvml.nvmlSystemGetCudaDriverVersion)
     devices: list[Gpu] = []
     lost: list[str] = []
-    index = 0
+    index = refused = 0
     for number in range(pynvml.nvmlDeviceGetCount()):
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(number)
             devices += _devices(handle, index, system)
         except pynvml.NVMLError as error:
             if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
+                refused += 1
                 continue  # another job's, under a scheduler; CUDA leaves its number out, too
             lost.append(f"GPU {index}: {_words(error)}")
         index += 1
     version = f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else ""
     if devices:
         every = tuple(gpu.uuid for gpu in devices)
-        return Gpus("seen", tuple(devices), driver=driver, cuda=version, lost=tuple(lost), every=every)
+        others = tuple(f"{card}, which {of} drives" for card, of in cards.items() if of not in _OWN_DRIVERS)
+        return Gpus("seen", tuple(devices), driver=driver, cuda=version, lost=tuple(lost), others=others, every=every)
     if lost:
         return Gpus(
             "broken", (), f"the driver ({driver}) reaches none of its devices: {'; '.join(lost)}", _DMESG, driver
         )
+    if refused:
+        why = f"the driver ({driver}) lets this user use none of {refused} GPUs, as where a job was given none"
+        ask = "ask the scheduler for one (such as srun --gres=gpu:1); ls -l /dev/nvidia*"
+        return Gpus("hidden", (), why, ask, driver)
     if cards:
-        return Gpus(
-            "broken", (), f"the driver ({driver}) lists no device, and PCI lists {', '.join(cards)}", _DMESG, driver
-        )
+        why = f"the driver ({driver}) lists no device, and PCI lists {_listed(cards)}"
+        return Gpus("broken", (), why, _release(cards) or _DMESG, driver)
     return Gpus("none", (), f"the driver ({driver}) lists no device", "lspci | grep -i nvidia", driver)
 
 
@@ -112,6 +121,9 @@ def _gpu(
 
     memory = or_none(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(whole)
+    limit_w = (or_none(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(whole)) or 0) / 1000
+    own_w = (or_none(lambda: pynvml.nvmlDeviceGetPowerManagementDefaultLimit(whole)) or 0) / 1000
+    limit_w = limit_w or own_w  # one that the driver does not say is no other than its own
     return Gpu(
         index=index,
         uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
@@ -124,6 +136,8 @@ def _gpu(
         processes=processes_on(handle, system),
         fault=fault,
         mend=mend,
+        remark=f"its power limit is {limit_w:.0f} W, and {own_w:.0f} W as it came" if limit_w < own_w else "",
+        remark_mend=f"sudo nvidia-smi -i {index} -pl {own_w:.0f}" if limit_w < own_w else "",
     )
 
 
@@ -131,8 +145,12 @@ def _fault(handle: object) -> tuple[str, str]:
     """Why nothing should run on a GPU, and what to do about it; empty texts for a sound one."""
     import pynvml
 
-    if or_none(lambda: pynvml.nvmlDeviceGetComputeMode(handle)) == pynvml.NVML_COMPUTEMODE_PROHIBITED:
+    mode = or_none(lambda: pynvml.nvmlDeviceGetComputeMode(handle))
+    if mode == pynvml.NVML_COMPUTEMODE_PROHIBITED:
         return "its compute mode is Prohibited", "sudo nvidia-smi -c DEFAULT"
+    if mode in (pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS, pynvml.NVML_COMPUTEMODE_EXCLUSIVE_THREAD):
+        exclusive = "its compute mode lets one process at a time compute, and a solution may have several"
+        return exclusive, "sudo nvidia-smi -c DEFAULT"
     rows = or_none(lambda: pynvml.nvmlDeviceGetRemappedRows(handle))
     if rows and rows[3]:
         return "rows of its memory could not be remapped: it is to be replaced", "nvidia-smi -q -d ROW_REMAPPER"
@@ -163,21 +181,22 @@ def _process(found: Any, proc: Path, *, draws: bool) -> GpuProcess:  # noqa: ANN
     return GpuProcess(int(found.pid), name, memory_mib, containers[-1] if containers else None, draws)
 
 
-def _without_devices(error: Any, cards: list[str], system: Path) -> Gpus:  # noqa: ANN401  (pynvml has no types)
+def _without_devices(error: Any, cards: "dict[str, str]", system: Path) -> Gpus:  # noqa: ANN401  (pynvml has no types)
     """What it means that NVML cannot be begun: nothing NVIDIA here, or something that does not work."""
     import pynvml
 
     if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
         if cards:
-            return Gpus("broken", (), f"PCI lists {', '.join(cards)}, and no NVIDIA driver is installed",
+            return Gpus("broken", (), f"PCI lists {_listed(cards)}, and no NVIDIA driver is installed",
                         "install the NVIDIA driver, such as sudo apt-get install nvidia-driver-580-server")  # fmt: skip
         return Gpus(
             "none", (), "no NVIDIA driver (no libnvidia-ml.so.1) and no NVIDIA device on PCI", "lspci | grep -i nvidia"
         )
     if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
         if cards:
-            return Gpus("broken", (), "the NVIDIA driver is installed and its kernel module is not loaded",
-                        "sudo modprobe nvidia; if that fails, sudo dkms status")  # fmt: skip
+            others = f", and PCI lists {_listed(cards)}" if _release(cards) else ""
+            return Gpus("broken", (), f"the NVIDIA driver is installed and its kernel module is not loaded{others}",
+                        _release(cards) or "sudo modprobe nvidia; if that fails, sudo dkms status")  # fmt: skip
         return Gpus(
             "none", (), "an NVIDIA driver is installed, and PCI lists no NVIDIA device", "lspci | grep -i nvidia"
         )
@@ -191,13 +210,29 @@ def _without_devices(error: Any, cards: list[str], system: Path) -> Gpus:  # noq
     return Gpus("broken", (), f"the NVIDIA driver does not begin: {_words(error)}", _DMESG)
 
 
-def _pci_cards(system: Path) -> list[str]:
-    """PCI addresses of NVIDIA GPUs, whatever drives them."""
-    found = []
+def _pci_cards(system: Path) -> "dict[str, str]":
+    """PCI addresses of NVIDIA GPUs, and the kernel's driver of each; empty where it has none."""
+    found = {}
     for card in sorted((system / "sys/bus/pci/devices").glob("*")):
         if _text(card / "vendor").strip() == _NVIDIA and _text(card / "class").startswith(_DISPLAY_CLASSES):
-            found.append(card.name)
+            driver = card / "driver"
+            found[card.name] = driver.readlink().name if driver.is_symlink() else ""
     return found
+
+
+def _listed(cards: "dict[str, str]") -> str:
+    return ", ".join(card + (f" ({of} drives it)" if of not in _OWN_DRIVERS else "") for card, of in cards.items())
+
+
+def _release(cards: "dict[str, str]") -> str:
+    """What to do about cards that something else drives than NVIDIA's driver; empty where none is."""
+    drivers = set(cards.values())
+    if any(driver.startswith("vfio") for driver in drivers):
+        return "they were given to virtual machines: lspci -nnk -d 10de:, and take them out of the settings of vfio-pci"
+    if "nouveau" in drivers:
+        blacklist = "echo blacklist nouveau | sudo tee /etc/modprobe.d/no-nouveau.conf"
+        return f"{blacklist} && sudo update-initramfs -u && sudo reboot"
+    return ""
 
 
 def or_none(ask: Any) -> Any:  # noqa: ANN401  (pynvml has no types)

@@ -6,7 +6,9 @@ in.
 Not covered: what is built of what (`libraries`, `compiled`, `ensure`).
 """
 
+import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections import deque
@@ -16,13 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.docker_engine import DockerEngine
-from aira_bench.errors import PrerequisiteError
+from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.excerpts import NAME_CHARS
 from aira_bench.paths import cache_folder
 from aira_bench.unfinished import only_one, staging_folder, sweep_staging
 
 STAGE_LABEL = "aira-bench.stage"
-"""Of stages that hold everything twice, and go when the images are there."""
+"""Of stages that hold everything twice, and go when the images are there; until then another try goes on from them."""
+_LAYER = re.compile(r"---> ([0-9a-f]{12})")
+"""How the engine tells of a layer that a step made, or found."""
 _DOCKERFILE = "Dockerfile"
 
 
@@ -82,9 +86,12 @@ def run_build(
         PrerequisiteError: a step failed; the message ends with its last output.
     """
     tail: deque[str] = deque(maxlen=3)
+    layers: set[str] = set()
 
     def on_line(line: str) -> None:
         tail.append(line)
+        if layer := _LAYER.fullmatch(line.strip()):
+            layers.add(layer[1])
         if line.startswith("Step "):
             note(line.partition("  ")[0][:NAME_CHARS])
         elif told is not None and (more := told(line)):
@@ -92,8 +99,12 @@ def run_build(
 
     try:
         engine.build(context, _DOCKERFILE, build.target, build.tag, build.labels, build.arguments, on_line)
-    except PrerequisiteError as error:
-        raise PrerequisiteError(f"{error.message} Last output: {' | '.join(tail)}", hint=error.hint) from error
+    except BaseException as error:
+        with contextlib.suppress(SandboxError):  # what the build died of is what there is to say
+            engine.remove_unfinished(layers, STAGE_LABEL)
+        if isinstance(error, PrerequisiteError):
+            raise PrerequisiteError(f"{error.message} Last output: {' | '.join(tail)}", hint=error.hint) from error
+        raise
 
 
 def _wheels() -> Path:

@@ -93,12 +93,29 @@ class Compiled(_Schema):
 
 
 class DiskGib(_Schema):
-    """Disk in GiB: measured, and rounded up."""
+    """Disk in GiB, rounded up."""
 
+    wheels: float
+    """What is downloaded, and stays in the cache; measured."""
     build: int
     """The most that a build needs at a time, its downloads included, images included."""
     images: int
     """What the finished images take."""
+    projected: bool = False
+    """Whether the most of a build is a sum of parts and was not measured."""
+
+    @property
+    def told(self) -> str:
+        """The most of a build in words."""
+        return f"{self.build} GiB{' (projected)' * self.projected}"
+
+
+class Capability(_Schema):
+    """Compute capabilities of the devices that images have code for, as `major.minor`."""
+
+    oldest: str
+    newest: str
+    """Of its major version, later ones run the same code."""
 
 
 class Settings(_Schema):
@@ -112,6 +129,8 @@ class Settings(_Schema):
     """Evaluators, as tasks' metadata names them, for which these are the images where there is a GPU."""
     driver: str | None = None
     """The oldest NVIDIA driver that they run with, its first number; None for images without CUDA."""
+    capability: Capability | None = None
+    """None where it is not known, or there is no CUDA."""
     disk_gib: DiskGib
     compiled: tuple[Compiled, ...] = ()
     imports: Imports

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from aira_bench.record.manifest import Manifest
+from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
 
 Decided = Literal["section", "row", "free"]
@@ -46,6 +46,8 @@ PLAN_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "seed_max_cost_usd": ("row", "ends seeds early"),
     "seed_max_tokens": ("row", "ends seeds early"),
     "hidden_key": ("section", "which hidden data"),
+    "protocol": ("row", "under whose rules it was meant to run, whatever was overridden"),
+    "bugs": ("row", "whether the agent's own analysis keeps a step from being a parent"),
 }
 MANIFEST_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "schema_version": ("free", "how it is written down"),
@@ -129,7 +131,7 @@ def identity_of(run: RunRecord) -> Identity:
 
 def _planned(manifest: Manifest) -> Iterator[tuple[str, str]]:
     plan = manifest.plan
-    yield "fitness", plan.fitness
+    yield from _steering(plan)
     yield "steps", str(plan.steps)
     yield "hours", f"{plan.hours:g}"
     yield "memory", plan.memory
@@ -158,6 +160,15 @@ def _planned(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "steps a core", f"{sharing:g}"
     if manifest.compatibility is not None:
         yield "search version", str(manifest.compatibility.search)
+
+
+def _steering(plan: RunPlan) -> Iterator[tuple[str, str]]:
+    """What a search climbs, and what keeps a step out of it; only what is not the default is named besides."""
+    if plan.protocol != "aira":
+        yield "protocol", plan.protocol
+    yield "fitness", plan.fitness
+    if plan.bugs_named_by != "judge":
+        yield "bugs", plan.bugs_named_by
 
 
 def _steps_a_core(manifest: Manifest) -> float:

@@ -91,6 +91,15 @@ class RunPlan(_Record):
     seed_max_tokens: int | None = Field(default=None, gt=0)
     hidden_key: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Hash of the key that the hidden data is derived from; None for the seeds that task folders publish."""
+    protocol: Literal["aira", "paper"] = "aira"
+    """What set all that its user did not."""
+    bugs: Literal["judge", "analysis"] | None = None
+    """Who says that a step is a bug; None in records of versions in which the fitness decided that."""
+
+    @property
+    def bugs_named_by(self) -> Literal["judge", "analysis"]:
+        """Who says that a step is a bug: the engine and the judge alone, or also the agent's own analysis."""
+        return self.bugs or ("analysis" if self.fitness == "claimed" else "judge")
 
 
 class Compatibility(_Record):

@@ -47,6 +47,17 @@ class NewRun:
         return RunFolder(self.place)
 
 
+def require_new_name(runs: Path, name: str) -> None:
+    """Whether a run of that name could be made, before anything is built for it; it is asked again when it is made.
+
+    Raises:
+        UsageError: the name is not a plain file name, or is taken.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot name a run: letters, digits, '.', '_' and '-' only.")
+    _require_free(runs / name)
+
+
 @contextlib.contextmanager
 def making_run(runs: Path, name: str) -> Iterator[NewRun]:
     """Begin a new run and hold its lock; what was not published is removed.
@@ -54,8 +65,7 @@ def making_run(runs: Path, name: str) -> Iterator[NewRun]:
     Raises:
         UsageError: the name is not a plain file name, or is taken.
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot name a run: letters, digits, '.', '_' and '-' only.")
+    require_new_name(runs, name)
     runs.mkdir(parents=True, exist_ok=True)
     place, made = runs / name, RunFolder(runs / f"{UNFINISHED}{name}")
     with _alone_in(runs) as alone:

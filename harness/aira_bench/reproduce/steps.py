@@ -9,11 +9,10 @@ from pathlib import Path
 from aira_bench.reproduce.cells import Cell, Status
 from aira_bench.reproduce.patterns import PatternRow, pattern_rows
 from aira_bench.reproduce.published import Row, read_table
-from aira_bench.scaling.arithmetic import FLOP_BUDGETS, LayerCounts, Rounding, isoflop_steps, model_size
+from aira_bench.scaling.arithmetic import FLOP_BUDGETS, LayerCounts, isoflop_steps, model_size
 from aira_contract.model_sizes import Space
 
 _SPACES: dict[str, Space] = {"10": "2-primitive", "11": "3-primitive"}
-_ROUNDING: dict[str, Rounding] = {"10": "nearest", "11": "down"}
 _PATTERN_TABLE = {"10": "8", "11": "9"}
 _BUDGETS = {f"steps_{budget:.0e}".replace("+", ""): budget for budget in FLOP_BUDGETS}
 
@@ -24,7 +23,7 @@ def step_cells(table: str, folder: Path | None = None) -> list[Cell]:
     for row in _rows(table, folder):
         counts, size = _printed_counts(row), model_size(row["scale"], _SPACES[table])
         for column, budget in _BUDGETS.items():
-            steps = str(isoflop_steps(counts, size, budget, _ROUNDING[table]))
+            steps = str(isoflop_steps(counts, size, budget))
             status = Status.REPRODUCED if steps == row[column] else Status.MISMATCH
             reason = "" if status is Status.REPRODUCED else f"the printed layers {counts} give another step count"
             cells.append(Cell(table, _name(row), column, row[column], steps, status, reason))

@@ -22,7 +22,7 @@ def brief_of(manifest: Manifest, task: Task, public: Path, flavour: Flavour) -> 
     return brief_for(
         task, plan.profile, public, fitness=plan.fitness, step_timeout_s=plan.step_timeout_s,
         data_preview=preview(public), environment=environment_of(manifest, task, flavour),
-        literature=literature(public),
+        literature=literature(public), bugs=plan.bugs_named_by,
     )  # fmt: skip
 
 

@@ -18,9 +18,10 @@ from aira_bench.paths import host_paths
 from aira_bench.runs.host import Host
 from aira_bench.runs.line import dead_in_line
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.sandbox.hardening import RUN_LABEL
-from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.store import sweep_dead
+from aira_bench.tasks.transfer import Transfer
 from aira_bench.world import SystemWorld
 
 
@@ -66,7 +67,7 @@ def connect_host(
         note(f"images ({flavour})")
         return ensure_images(flavour, engine, note, declared)
 
-    hardware = this_machine() if hardware is None else hardware
+    hardware = this_machine(otherwise=engine_gpus) if hardware is None else hardware
     return Host(paths, sandbox, SystemWorld(), _knowing_ours(hardware, engine), build, transfer)
 
 

@@ -17,6 +17,11 @@ from aira_bench.runs.host import Host
 from aira_contract.settings import ON_GPUS
 
 ALLOW_CPU = "--allow-cpu"
+UNWATCHED = (
+    "GPUs are those that the engine gives, and this container has no driver: nobody watches their clocks, their memory "
+    "errors and who else computes there"
+)
+WATCH_THEM = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=utility"
 _ENDINGS = {
     "none": "this machine has none",
     "broken": "its driver does not work",
@@ -49,10 +54,15 @@ def used_hardware(
         return replace(hardware, gpus=())
     for lost in hardware.seen.lost:
         note(f"{lost}: the driver counts it and cannot reach it")
+    if hardware.seen.through_engine and hardware.gpus:
+        note(f"{UNWATCHED}; {WATCH_THEM} gives it one")
     if hardware.gpus:
         chosen = choose(hardware.gpus, wish)
         for sentence in chosen.left_out:
             note(sentence)
+        for gpu in chosen.gpus:
+            if gpu.remark:
+                note(f"{gpu.told()}: {gpu.remark} ({gpu.remark_mend})")
         return replace(hardware, gpus=chosen.gpus)
     if not allow_cpu:
         raise no_device(hardware, profile)

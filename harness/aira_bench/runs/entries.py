@@ -1,7 +1,8 @@
 """Entries of the machine's line for places: a file for each process that uses, keeps or awaits some.
 
-An entry is locked by its process for as long as that lives, so an entry that can be locked is a dead process's. What
-such a process used may still be used by its containers, which outlive it.
+An entry is locked by its process for as long as that lives, so an entry that can be locked is a dead process's. It is
+made under a hidden name and gets its own when it is locked; it loses its name before it loses its lock. What a dead
+process used may still be used by its containers, which outlive it.
 
 What other processes wrote is data of strangers: read up to a bound, checked, and believed to say what they want; they
 could as well hold every lease. Whoever reads or writes holds the lock of the line (`line`).
@@ -24,7 +25,7 @@ from aira_bench.runs.leases import make_shared, unusable
 from aira_bench.sandbox.owner import is_dead, this_process
 
 _MOST_BYTES = 1 << 20
-_SEPARATOR = "~"
+_SEPARATOR, _UNMADE = "~", "."
 Name = Annotated[str, Field(pattern=r"^(core|gpu)-[A-Za-z0-9_-]{1,100}$")]
 
 
@@ -66,15 +67,17 @@ class Entries:
         self._folder = folder
         make_shared(folder)
         self._ours = folder / f"{quote(this_process(), safe='')}{_SEPARATOR}{secrets.token_hex(4)}"
+        unmade = folder / f"{_UNMADE}{self._ours.name}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            self._file: int | None = os.open(self._ours, flags, 0o644)
+            self._file: int | None = os.open(unmade, flags, 0o644)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._ours.chmod(0o644)  # whatever the umask
+            unmade.chmod(0o644)  # whatever the umask
+            self.write(Standing())
+            unmade.rename(self._ours)
         except OSError as error:
             raise unusable(folder, error) from error
         os.register_at_fork(after_in_child=self._forget)
-        self.write(Standing())
 
     def write(self, standing: Standing) -> None:
         """Say where we stand. Does nothing once closed.
@@ -100,10 +103,10 @@ class Entries:
         live: dict[str, Standing] = {}
         dead: list[Dead] = []
         try:
-            names = sorted(path.name for path in self._folder.iterdir() if path != self._ours)
+            found = [path.name for path in self._folder.iterdir() if path != self._ours]
         except OSError as error:
             raise unusable(self._folder, error) from error
-        for name in names:
+        for name in sorted(name for name in found if not name.startswith(_UNMADE)):
             with contextlib.suppress(OSError):  # gone in this moment, or nothing that an entry can be
                 standing, ended = self._read(name)
                 if ended:
@@ -136,6 +139,8 @@ class Entries:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 ended = True
+                if not os.fstat(file).st_nlink:
+                    raise FileNotFoundError(name)  # left the line in this moment, and says nothing of its process
             except BlockingIOError:
                 ended = False
             return _standing(os.read(file, _MOST_BYTES)), ended
@@ -146,8 +151,8 @@ class Entries:
 def dead_entries(folder: Path) -> list[Path]:
     """Return the entries in a folder whose processes are seen to be dead; none where the folder cannot be read.
 
-    Once the engine was swept of what they had left, they say nothing more and may be removed. Their locks are not
-    asked: one that was made in this moment is not locked yet.
+    Once the engine was swept of what they had left, they say nothing more and may be removed; so may those that were
+    never made to the end.
     """
     try:
         return [path for path in sorted(folder.iterdir()) if is_dead(_owner(path.name))]
@@ -156,7 +161,7 @@ def dead_entries(folder: Path) -> list[Path]:
 
 
 def _owner(name: str) -> str:
-    return unquote(name.rpartition(_SEPARATOR)[0])
+    return unquote(name.rpartition(_SEPARATOR)[0].removeprefix(_UNMADE))
 
 
 def _standing(text: bytes) -> Standing | None:

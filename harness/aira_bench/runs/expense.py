@@ -11,10 +11,6 @@ import math
 from dataclasses import dataclass, replace
 
 from aira_bench.agents.agent import Agent
-from aira_bench.agents.llm.llm_agent import DATA_ARTIFACTS, LlmAgent
-from aira_bench.agents.llm.memory import MEMORY_CHARS
-from aira_bench.agents.llm.model_sources import ProviderSource
-from aira_bench.agents.llm.prompting import prompt_chars
 from aira_bench.cards.card import Card
 from aira_bench.llm.model import Usage
 from aira_bench.llm.pricing import call_cost_usd
@@ -33,6 +29,9 @@ ONE_SHOT = "one-shot"
 """The scaffold that drafts once, whatever its budget."""
 _PREPARATION_MIN = {"autoresearch": 26, "autoresearch-lit": 26}
 """Minutes of one GPU in which a task's hidden data is made (docs/autoresearch_data.md)."""
+
+_BASELINE_MIB = {"autoresearch": 43_725, "autoresearch-lit": 43_725}
+"""Most memory that a task's baseline held on one H200 (42.7 GiB, without flash-attn)."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,8 @@ def expect(plan: RunPlan, task: Task, agent: Agent, slots: int) -> Expense:
         agent: its agent, whose card has prices.
         slots: how many steps there are at a time.
     """
-    card = agent.source.card if isinstance(agent, LlmAgent) and isinstance(agent.source, ProviderSource) else None
-    return expect_with(plan, task, card, slots)
+    # What belongs to models is not loaded for agents that ask none.
+    return expect_with(plan, task, None if agent.provenance().card is None else _card_of(agent), slots)
 
 
 def expect_with(plan: RunPlan, task: Task, card: Card | None, slots: int) -> Expense:
@@ -102,12 +101,12 @@ def expect_with(plan: RunPlan, task: Task, card: Card | None, slots: int) -> Exp
     paced = hours if step_s is None else min(hours, most * step_s / 3600)
     steps = most if step_s is None else max(1, min(most, int(plan.hours * 3600 / step_s)))
     turns = max(1.0, math.ceil(seeds / slots) if plan.exclusive else seeds / slots)
-    calls = 0 if card is None else 1 if _needs_no_analysis(plan, task) else 2
+    calls, prompt_tokens = (0, 0) if card is None else _asked(plan, task)
     limit = 0 if card is None else card.max_output_tokens
     answer = Range(min(_artifact_chars(task) // CHARS_A_TOKEN, limit), limit)
     found = Expense(
         step_s, steps, Range(paced if step_s else 0, hours) * (seeds if on_gpus else 0),
-        Range(paced, hours * turns), calls, _prompt_tokens(task) if calls else 0, answer, Range(0, 0),
+        Range(paced, hours * turns), calls, prompt_tokens, answer, Range(0, 0),
     )  # fmt: skip
     return found if card is None else replace(found, usd=_usd(card, found, seeds))
 
@@ -122,6 +121,11 @@ def preparation_minutes(task: Task, plan: RunPlan) -> int:
     return _PREPARATION_MIN.get(task.title, 0) if plan.profile in ON_GPUS else 0
 
 
+def baseline_mib(task: Task) -> int:
+    """Return the most memory of a device that a task's baseline was seen to hold; 0 where nobody looked."""
+    return _BASELINE_MIB.get(task.title, 0)
+
+
 def _step_s(task: Task, plan: RunPlan) -> float | None:
     """Seconds on a device of one evaluation: what a script is given to train, and what was measured."""
     measured = _SCORING_S.get(task.title)
@@ -132,13 +136,32 @@ def _step_s(task: Task, plan: RunPlan) -> float | None:
 
 
 def _needs_no_analysis(plan: RunPlan, task: Task) -> bool:
-    return plan.fitness == "hidden" and task.metadata.aira.artifact.kind in DATA_ARTIFACTS
+    from aira_bench.agents.llm.llm_agent import DATA_ARTIFACTS
+
+    return (
+        plan.fitness == "hidden"
+        and plan.bugs_named_by == "judge"
+        and task.metadata.aira.artifact.kind in DATA_ARTIFACTS
+    )
 
 
-def _prompt_tokens(task: Task) -> int:
-    """A prompt of a search under way: templates, description, the parent's code, and a memory that is full."""
-    description = (task.folder / DESCRIPTION).stat().st_size
-    return (prompt_chars() + description + MEMORY_CHARS + _artifact_chars(task)) // CHARS_A_TOKEN
+def _card_of(agent: Agent) -> Card | None:
+    """The card of an agent's model; None where a function or a record answers in its place."""
+    from aira_bench.agents.llm.llm_agent import LlmAgent
+    from aira_bench.agents.llm.model_sources import ProviderSource
+
+    return agent.source.card if isinstance(agent, LlmAgent) and isinstance(agent.source, ProviderSource) else None
+
+
+def _asked(plan: RunPlan, task: Task) -> tuple[int, int]:
+    """A model's calls a step, and the tokens of a prompt of a search under way: templates, description, the parent's
+    code, and a memory that is full.
+    """
+    from aira_bench.agents.llm.memory import MEMORY_CHARS
+    from aira_bench.agents.llm.prompting import prompt_chars
+
+    chars = prompt_chars() + (task.folder / DESCRIPTION).stat().st_size + MEMORY_CHARS + _artifact_chars(task)
+    return 1 if _needs_no_analysis(plan, task) else 2, chars // CHARS_A_TOKEN
 
 
 def _artifact_chars(task: Task) -> int:

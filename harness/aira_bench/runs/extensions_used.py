@@ -14,7 +14,6 @@ from aira_bench.cards.card_files import card_names
 from aira_bench.errors import RunStateError
 from aira_bench.evaluation.catalog import EVALUATORS
 from aira_bench.extensions import Extension, ExtensionRecord, Kind, find_extension
-from aira_bench.llm.model_of_card import PROVIDERS
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.scaffolds.catalog import SCAFFOLDS
@@ -35,7 +34,7 @@ def extensions_of(plan: RunPlan, task: Task, agent: Agent) -> dict[Kind, Extensi
         "scaffold": SCAFFOLDS.find(plan.scaffold),
         "task": _task(plan.task, task),
         "evaluator": evaluator_of(plan, task),
-        "provider": None if card is None else PROVIDERS.find(str(card["provider"])),
+        "provider": None if card is None else _provider(str(card["provider"])),
     }
     return {kind: extension.record() for kind, extension in named.items() if extension is not None}
 
@@ -69,6 +68,12 @@ def _agent(name: str) -> Extension | None:
     if name.startswith(_OWN_FORMS) or name.endswith(".toml"):
         return None
     return find_extension("agent", name, [*SEARCHERS, *card_names(os.environ)])
+
+
+def _provider(name: str) -> Extension | None:
+    from aira_bench.llm.model_of_card import PROVIDERS  # on demand: it brings all that asks models
+
+    return PROVIDERS.find(name)
 
 
 def _task(name: str, task: Task) -> Extension | None:

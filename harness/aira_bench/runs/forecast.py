@@ -6,26 +6,26 @@ the run will not do.
 Not covered: carrying it out (`launch`), and the question whether to (`aira_bench.cli.run`).
 """
 
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aira_bench.errors import AiraError
 from aira_bench.hardware import Hardware
 from aira_bench.images.ensure import planned_images
+from aira_bench.images.fit import require_fit
 from aira_bench.images.flavour import Compiled, Flavour, load_flavour
 from aira_bench.images.wheels import find_file, wheel_folder
 from aira_bench.paths import HostPaths
 from aira_bench.runs.devices import used_hardware
 from aira_bench.runs.expense import CHARS_A_TOKEN, Expense, Range, cap_usd, expect, most_steps, preparation_minutes
+from aira_bench.runs.forecast_machine import told_devices, told_disk, told_memory, told_slots
 from aira_bench.runs.host import flavour_for, wanted_on
-from aira_bench.runs.places import Wanted
+from aira_bench.runs.protocol import protocol_lines
 from aira_bench.runs.resolve import ResolvedRun
 from aira_bench.tasks.data_source import missing_files
 from aira_bench.tasks.metadata import PublicFile
 from aira_bench.tasks.store import task_data
-from aira_contract.settings import ON_GPUS
 
 Asker = Callable[[Sequence[PublicFile]], Sequence[int | None]]
 """Returns the bytes of public files as their servers state them, None where one does not say."""
@@ -39,6 +39,10 @@ class EngineView:
     """Whether an image is built; None where no engine answers."""
     root: Path | None = None
     """Where it keeps images, if that is on this machine."""
+
+    def has(self, tags: Iterable[str]) -> bool:
+        """Whether all of these are built, as far as is known."""
+        return self.has_image is not None and all(map(self.has_image, tags))
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,26 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
         machine = used_hardware(machine, plan.profile, plan.gpus, left_out.append, allow_cpu=run.allow_cpu)
     except AiraError as error:
         obstacle = error
-    flavour = load_flavour(flavour_for(run.task, plan.profile, machine))
+    absent, flavour = obstacle, load_flavour(flavour_for(run.task, plan.profile, machine))
+    if machine.gpus and absent is None:
+        try:
+            require_fit(machine, flavour)
+        except AiraError as error:
+            obstacle = error
+            left_out.append(f"so the run would stop: {error.message}")
     wanted = wanted_on(machine, plan)
     found = expect(plan, run.task, run.agent, wanted.most)
     lines = [
         ("run", f"{plan.name}, in {paths.runs}"),
+        *(("protocol", sentence) for sentence in protocol_lines(plan, run.task.title)),
         ("agent", _agent(run)),
         ("task", f"{run.task.title}, profile {plan.profile}; {_budget(run)}"),
-        *_devices(machine, left_out, obstacle, run),
-        ("slots", _slots(run, wanted)),
+        *told_devices(machine, left_out, absent, run),
+        ("slots", told_slots(run, wanted)),
+        ("memory", told_memory(run, wanted, machine)),
         *(("images", sentence) for sentence in _images(flavour, engine)),
         *(("downloads", sentence) for sentence in _downloads(run, flavour, paths, engine, ask)),
-        ("disk", _disk(paths, engine)),
+        ("disk", told_disk(paths, engine.root, flavour, built=engine.has(planned_images(flavour.name)))),
         ("pace", _pace(found, run)),
         *([("GPU-hours", _gpu_hours(found))] if machine.gpus else []),
         ("wall clock", f"{_hours(found.wall_hours)}, once images and data are here, waiting for providers not counted"),
@@ -105,37 +117,6 @@ def _budget(run: ResolvedRun) -> str:
     )
 
 
-def _devices(
-    machine: Hardware, left_out: Sequence[str], obstacle: AiraError | None, run: ResolvedRun
-) -> list[tuple[str, str]]:
-    if run.plan.profile not in ON_GPUS:
-        return [("devices", f"no GPU, as profile {run.plan.profile} uses none; {machine.processor}")]
-    if obstacle is not None:
-        return [("devices", f"none, so the run would stop: {obstacle.message}")]
-    said = [("devices", sentence) for sentence in left_out]
-    if not machine.gpus:
-        return [*said, ("devices", f"{machine.processor}, images cpu")]
-    first, seen = machine.gpus[0], machine.seen
-    major, minor = first.compute_capability
-    return [
-        ("devices", f"{len(machine.gpus)} of {len(seen.devices)} GPUs: {first.name}, {first.memory_mib} MiB each, "
-         f"compute capability {major}.{minor}, driver {seen.driver} (CUDA {seen.cuda})"),
-        *(("devices", f"{gpu.place}  {gpu.uuid}") for gpu in machine.gpus),
-        *said,
-    ]  # fmt: skip
-
-
-def _slots(run: ResolvedRun, wanted: Wanted) -> str:
-    seeds, most, cores = len(run.plan.seeds), wanted.most, wanted.cores_a_place
-    each = "cores that they share" if wanted.shares_cores else f"{cores} cores" if cores > 1 else "one core"
-    each += " and a GPU of its own" if wanted.gpus else ""
-    if seeds <= most:
-        return f"{most} steps at a time, each with {each}"
-    if run.plan.exclusive:
-        return f"{most} steps at a time, each with {each}; of {seeds} seeds {most} go on, each to its end, then others"
-    return f"{most} steps at a time, each with {each}; {seeds} seeds take turns, and one whose model thinks holds none"
-
-
 def _images(flavour: Flavour, engine: EngineView) -> list[str]:
     tags = planned_images(flavour.name)
     if engine.has_image is None:
@@ -146,7 +127,7 @@ def _images(flavour: Flavour, engine: EngineView) -> list[str]:
     settings = flavour.settings
     disk = settings.disk_gib
     work = "".join(f", {_compiled(each)}" for each in flavour.compiled)
-    room = f"{disk.build} GiB of disk meanwhile, {disk.images} then"
+    room = f"{disk.told} of disk meanwhile, {disk.images} then"
     return [f"{flavour.name}: to be built on {settings.base.pull}{work}; {room}", *missing]
 
 
@@ -162,13 +143,14 @@ def _downloads(run: ResolvedRun, flavour: Flavour, paths: HostPaths, engine: Eng
     """Of images and of raw data: what is missing, and its size where somebody states it."""
     said = []
     tags = planned_images(flavour.name)
-    if engine.has_image is None or not all(map(engine.has_image, tags)):
+    if not engine.has(tags):
         folder = wheel_folder(flavour)
         wheels = [pin for pin in flavour.pins if not folder.is_dir() or find_file(folder, pin) is None]
         if engine.has_image is None or not engine.has_image(flavour.base_tag):
             said.append("the base of the images")
         if wheels:
-            said.append(f"{len(wheels)} of the images' {len(flavour.pins)} packages, into {folder}")
+            size = f"{flavour.settings.disk_gib.wheels:g} GiB for all of them"
+            said.append(f"{len(wheels)} of the images' {len(flavour.pins)} packages ({size}), into {folder}")
     if task_data(paths, run.task, run.plan.profile, raw=run.source.argument, image=tags[1]).ready:
         return said or ["nothing: images, raw data and the task's data are here"]
     if files := missing_files(run.task, run.plan.profile, run.source, paths):
@@ -189,18 +171,6 @@ def _size(files: Sequence[PublicFile], ask: Asker) -> str:
     if not unknown:
         return known
     return "their servers state no sizes" if unknown == len(files) else f"{known}, and {unknown} of unknown size"
-
-
-def _disk(paths: HostPaths, engine: EngineView) -> str:
-    home = next(folder for folder in (paths.home, *paths.home.parents) if folder.exists())
-    said = f"{_free_gib(home)} in {home} for data and caches"
-    if engine.root is not None and engine.root.exists():
-        said += f", {_free_gib(engine.root)} in {engine.root} for images"
-    return said
-
-
-def _free_gib(folder: Path) -> str:
-    return f"{shutil.disk_usage(folder).free / 2**30:.0f} GiB free"
 
 
 def _pace(found: Expense, run: ResolvedRun) -> str:

@@ -17,7 +17,8 @@ from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.hidden_keys import HiddenKey
 from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
-from aira_bench.images.flavour import gpu_flavour
+from aira_bench.images.fit import require_fit
+from aira_bench.images.flavour import gpu_flavour, load_flavour
 from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.keys import KeyFolder
 from aira_bench.machine_failures import machine_failures
@@ -36,10 +37,10 @@ from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
 from aira_bench.tasks.data_source import DataSource, provide_raw, raw_content
-from aira_bench.tasks.download import Transfer
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.store import TaskData, task_data
 from aira_bench.tasks.task import DESCRIPTION, Task
+from aira_bench.tasks.transfer import Transfer
 from aira_bench.world import World
 from aira_contract.containers import DATA, TASK, WORKSPACE
 from aira_contract.settings import ON_GPUS, PROFILE_VARIABLE, ProfileName
@@ -144,9 +145,16 @@ def declared_packages(task: Task) -> Declared:
 def prepare(
     host: Host, task: Task, profile: str, source: DataSource, note: Note, hidden_key: HiddenKey | None = None
 ) -> Prepared:
-    """Build images and make data, skipping what is done; hidden data is derived from a key, if one is given."""
+    """Build images and make data, skipping what is done; hidden data is derived from a key, if one is given.
+
+    Raises:
+        PrerequisiteError: the images cannot run on the machine's devices, or something that they need is not to be had.
+    """
     task.profile(profile)
-    images = host.build_images(flavour_for(task, profile, host.hardware), declared_packages(task))
+    flavour = flavour_for(task, profile, host.hardware)
+    if gives_gpus(host, profile):
+        require_fit(host.hardware, load_flavour(flavour))
+    images = host.build_images(flavour, declared_packages(task))
     raw = raw_content(task, profile, source, host.paths)
     data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator, hidden_key=hidden_key)
     note(f"data of {task.title} ({profile})")

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from aira_bench.agents.agent import Agent
-from aira_bench.agents.llm.llm_agent import LlmAgent
+from aira_bench.agents.agent import Agent, AsksProvider
 from aira_bench.bundled import bundled_folder
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
@@ -25,7 +24,7 @@ from aira_bench.paths import require_new_folders
 from aira_bench.record.conditions import conditions_of
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.manifest import Compatibility, Manifest, limits_of
-from aira_bench.record.new_run import making_run
+from aira_bench.record.new_run import making_run, require_new_name
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, open_run
@@ -70,6 +69,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         Stopped: the user stopped it.
     """
     require_new_folders(host.paths.runs, "--runs DIR")
+    require_new_name(host.paths.runs, run.plan.name)
     host = on_devices(host, run.plan.profile, run.plan.gpus, note, allow_cpu=run.allow_cpu)
     wanted = wanted_of(host, run.plan)
     _try_model(run.agent, note)
@@ -135,7 +135,7 @@ def resume(
 
 def _try_model(agent: Agent, note: Note) -> None:
     """Find out with one tiny call whether a provider takes key, address and model, where one will be asked."""
-    if isinstance(agent, LlmAgent) and (said := agent.try_model(Waits())):
+    if isinstance(agent, AsksProvider) and (said := agent.try_model(Waits())):
         note(said)
 
 

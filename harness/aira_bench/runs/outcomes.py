@@ -8,7 +8,7 @@ makes of a step.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aira_bench.agents.agent import Analysis, FitnessSource
+from aira_bench.agents.agent import Analysis, Brief
 from aira_bench.evaluation.verdict import Refused, Verdict, validation_parts
 from aira_bench.excerpts import LINE_CHARS
 from aira_bench.output import last_line
@@ -53,7 +53,7 @@ def failure_of(outcome: StepOutcome, artifact: str, *, timeout_s: float, memory_
 
 
 def assess(
-    verdict: Verdict, claimed: float | None, analysis: Analysis | None, steered_by: FitnessSource, decimals: int
+    verdict: Verdict, claimed: float | None, analysis: Analysis | None, brief: Brief, decimals: int
 ) -> Assessment:
     """Return what a verdict makes of a step.
 
@@ -61,7 +61,7 @@ def assess(
         verdict: the judge's.
         claimed: the agent's own number, if it said one.
         analysis: what the agent made of its step.
-        steered_by: what drives the search.
+        brief: says what drives the search, and who says what is a bug.
         decimals: to which a hidden validation score is rounded before it is shown to a search.
     """
     if isinstance(verdict, Refused):
@@ -70,10 +70,14 @@ def assess(
     if verdict.unranked:
         reason = f"scored, but out of the search: {', '.join(verdict.unranked)}"
         return Assessment("rule_violation", reason, claimed, canonical=verdict.canonical, keeps_score=True)
-    if steered_by == "claimed":
+    if brief.bugs == "analysis":
+        # The paper's way (section 2). Its harness also debugs what reports no number; where an analysis cannot be had,
+        # it calls the step a bug, which ours does not (docs/decisions/0004).
         if analysis is not None and analysis.is_bug:
-            # The paper's way: where the agent's own number steers, its own analysis may refuse that number.
             return Assessment("buggy", f"analysis: {analysis.summary[:LINE_CHARS]}", claimed)
+        if brief.fitness == "claimed" and claimed is None:
+            return Assessment("buggy", f"no value of {brief.metric} on validation data was reported")
+    if brief.fitness == "claimed":
         return Assessment("valid", "", claimed, claimed, canonical=verdict.canonical, keeps_score=True)
     assert verdict.validation is not None, "checked when the run was planned and by the judge"
     fitness = round(verdict.validation, decimals)

@@ -12,7 +12,7 @@ from aira_contract.settings import ProfileName
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a user asks for. None leaves a choice to the task's profile, the agent, or the machine.
+    """What a user asks for. None leaves a choice to the protocol, the task's profile, the agent, or the machine.
 
     A replay (`agent="replay:RUN"`) is the recorded run under another name: it may be given `name`, `source`, `cores`,
     `gpus`, `allow_cpu`, `gpus_per_seed` and `exclusive`, and anything else is refused.
@@ -24,8 +24,10 @@ class RunRequest:
     """A task's name or the path of its folder; None only for replays."""
     profile: ProfileName = "paper"
     """`paper` has the paper's sizes and budgets, `cpu` the same code shrunk."""
-    seeds: tuple[int, ...] = (0,)
-    """Their numbers: `(0, 1)` for what `--seeds 2` asks for."""
+    protocol: Literal["aira", "paper"] = "aira"
+    """What is set where nothing else is said: `aira` is ours, `paper` the paper's (`aira_bench.runs.protocol`)."""
+    seeds: tuple[int, ...] | None = None
+    """Their numbers: `(0, 1)` for what `--seeds 2` asks for; None for the protocol's, ours having `(0,)`."""
     steps: int | None = None
     """Step budget of each seed."""
     hours: float | None = None
@@ -34,8 +36,11 @@ class RunRequest:
     """Cap on one solution."""
     scaffold: str | None = None
     """What decides the next step; None for the agent's own choice."""
-    fitness: Literal["hidden", "claimed"] = "hidden"
-    """What drives the search: the judge's hidden validation, or the agent's own number."""
+    fitness: Literal["hidden", "claimed"] | None = None
+    """What drives the search: the judge's hidden validation, or the agent's own number; None for the protocol's."""
+    bugs: Literal["judge", "analysis"] | None = None
+    """Who says that a step is a bug: the engine and the judge alone, or also the agent's own analysis; None for the
+    protocol's."""
     concurrency: int | None = None
     """Steps at a time."""
     cores: int | tuple[int, ...] | None = None
@@ -46,8 +51,9 @@ class RunRequest:
     """Whether profile `paper` may run on a processor where there is no GPU."""
     gpus_per_seed: int | None = None
     """How many GPUs a step has; 1, and only where the profile uses GPUs."""
-    exclusive: bool = False
-    """Whether a seed keeps its GPU, or its cores, until it ends, also while its model thinks."""
+    exclusive: bool | None = None
+    """Whether a seed keeps its GPU, or its cores, until it ends, also while its model thinks; None for the
+    protocol's."""
     name: str | None = None
     """Of the run and its folder."""
     source: str | None = None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from shlex import quote
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -33,7 +33,9 @@ from aira_bench.record.manifest import RunPlan
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.trust import require_known_search
 from aira_bench.runs.extensions_used import extensions_of, require_same
+from aira_bench.runs.protocol import settings_of
 from aira_bench.runs.request import RunRequest
+from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.policy import Policy
 from aira_bench.tasks.data_source import DataSource, choose_source
@@ -47,6 +49,20 @@ REPLAY = "replay:"
 SCRIPT = "script:"
 _OF_REPLAY = frozenset({"agent", "name", "source", "cores", "gpus", "allow_cpu", "gpus_per_seed", "exclusive"})
 """What a replay may be asked for: names, and places on this machine."""
+
+
+class PlannedAgent(Protocol):
+    """What a plan needs of an agent, which need not be usable on this machine."""
+
+    @property
+    def name(self) -> str:
+        """What boards call it."""
+        ...
+
+    @property
+    def default_scaffold(self) -> str:
+        """The scaffold it has where nobody names one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -102,13 +118,18 @@ def resolve(request: RunRequest, paths: HostPaths, world: World, hardware: Hardw
             f"A step or an evaluation uses one GPU, so --gpus-per-seed {request.gpus_per_seed} cannot be had.",
             hint="aira-bench run --help",
         )
+    if request.gpus is not None and request.profile not in ON_GPUS:
+        raise UsageError(
+            f"--gpus: containers of profile {request.profile} get no GPU.",
+            hint="--profile paper, which is made for them",
+        )
     if request.evaluator in ARTIFACT_KINDS:
         raise UsageError(f"--evaluator {request.evaluator} is built in; the task's artifact chooses among those.")
     task = find_task(request.task)
     agent = find_agent(request.agent, _options(request), paths)
     source = choose_source(task, request.source)
     key = hidden_key_for(task, request.hidden_key, paths)
-    found = ResolvedTask(_plan(request, task, agent, source, world, hardware, key), task, source, key)
+    found = ResolvedTask(plan_of(request, task, agent, source, world, hardware, key), task, source, key)
     file = Path(request.agent.removeprefix(SCRIPT)).read_bytes() if request.agent.startswith(SCRIPT) else None
     return replace(_with_agent(found, agent, file), allow_cpu=request.allow_cpu)
 
@@ -185,30 +206,50 @@ def _options(asked: RunRequest | RunPlan) -> AgentOptions:
     return AgentOptions(Budgets(run, seed), memory=asked.memory == "paper", provider=asked.provider)
 
 
-def _plan(
+def plan_of(
     request: RunRequest,
     task: Task,
-    agent: Agent,
+    agent: PlannedAgent,
     source: DataSource,
     world: World,
     hardware: Hardware | None,
     key: HiddenKey | None,
 ) -> RunPlan:
-    """The plan of a request, its gaps filled from the task's profile, the agent and the machine."""
+    """Return the plan of a request, its gaps filled from protocol, the task's profile, the agent and the machine.
+
+    Args:
+        request: what the user asks for.
+        task: its task.
+        agent: its agent, or as much of one as a plan needs.
+        source: of the task's data.
+        world: tells the time that a run's default name ends with.
+        hardware: the machine, if the caller has looked at it already.
+        key: what the hidden data is derived from; None for the seeds that the task publishes.
+
+    Raises:
+        UsageError: a number is impossible, or the task has no such profile.
+    """
     budget = task.profile(request.profile)
     assert request.task is not None, "only replays name no task"
-    hours = _or(request.hours, budget.hours)
+    scaffold = absolute_reference(request.scaffold or agent.default_scaffold)
+    protocol = settings_of(request.protocol, task.title, scaffold)
+    seeds = _or(request.seeds, protocol.seeds)
+    hours = _or(request.hours, _or(protocol.hours, budget.hours))
     filled = {name: value for name, value in asdict(request).items() if name != "allow_cpu"} | {
         "agent": absolute_reference(request.agent),
         "task": recorded_name(request.task, task),
-        "scaffold": absolute_reference(request.scaffold or agent.default_scaffold),
+        "scaffold": scaffold,
+        "fitness": _or(request.fitness, protocol.fitness),
+        "bugs": _or(request.bugs, protocol.bugs),
+        "seeds": seeds,
+        "exclusive": _or(request.exclusive, protocol.exclusive),
         "evaluator": absolute_reference(request.evaluator) if request.evaluator else None,
         "provider": absolute_reference(request.provider) if request.provider else None,
-        "steps": _or(request.steps, budget.steps),
+        "steps": _or(request.steps, _or(protocol.steps, budget.steps)),
         "hours": hours,
         "step_timeout_s": min(_or(request.step_timeout_s, budget.step_timeout_s), hours * 3600),
         "evaluation_timeout_s": budget.evaluation_timeout_s,
-        "concurrency": _concurrency(request, hardware) if request.concurrency is None else request.concurrency,
+        "concurrency": _concurrency(request, seeds, hardware) if request.concurrency is None else request.concurrency,
         "name": request.name or _name(f"{agent.name}-{task.title}-{request.profile}", world),
         "source": source.argument,
         "hidden_key": None if key is None else key.sha256,
@@ -239,7 +280,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
         "cores": _or(request.cores, recorded.cores),
         "gpus": _or(request.gpus, recorded.gpus),
         "gpus_per_seed": _or(request.gpus_per_seed, recorded.gpus_per_seed),
-        "exclusive": request.exclusive or recorded.exclusive,
+        "exclusive": _or(request.exclusive, recorded.exclusive),
         "provider": None,  # nobody is asked
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }
@@ -258,12 +299,12 @@ def _require_only_of_replay(request: RunRequest) -> None:
         )
 
 
-def _concurrency(request: RunRequest, hardware: Hardware | None) -> int:
+def _concurrency(request: RunRequest, seeds: tuple[int, ...], hardware: Hardware | None) -> int:
     """One step a GPU for the paper profile on a GPU machine, else one a core; never more than seeds."""
-    if not isinstance(request.seeds, tuple):
+    if not isinstance(seeds, tuple):
         return 1  # the plan says what seeds are
-    gpus = _gpus(request.gpus, hardware or this_machine()) if request.profile in ON_GPUS else 0
-    return max(1, min(len(request.seeds), gpus or len(usable_cores())))
+    gpus = _gpus(request.gpus, hardware or this_machine(otherwise=engine_gpus)) if request.profile in ON_GPUS else 0
+    return max(1, min(len(seeds), gpus or len(usable_cores())))
 
 
 def _gpus(wish: int | tuple[str, ...] | None, hardware: Hardware) -> int:

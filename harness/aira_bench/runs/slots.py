@@ -120,10 +120,9 @@ class SlotPool(Generic[Opened]):
         return taken.index
 
     def _clear(self, taken: Taken, waits: Waits) -> None:
-        for dead in taken.left_by:
+        if taken.left_by:
             with waits.waiting("cores", "removing what a killed run had left on its device"):
-                self._sandbox.sweep_owner(dead.owner)
-            self._line.cleared(dead)
+                _clear(self._sandbox, self._line, taken)
 
     def _give_back(self, index: int, waits: Waits) -> None:
         """Give a place back; not that of a run that is stopped, whose containers may take a while to die."""
@@ -157,15 +156,44 @@ def lent_gpu(sandbox: Sandbox, gpus: Sequence[str], note: Callable[[str], None])
     Raises:
         SandboxError: what a killed run left there could not be removed.
     """
+    with _line_for(gpus) as line:
+        taken = line.take(Waits(tell=lambda _, text: note(text)))
+        _clear(sandbox, line, taken)
+        yield gpus[taken.index]
+
+
+@contextlib.contextmanager
+def free_gpu(sandbox: Sandbox, gpus: Sequence[str]) -> Iterator[str | None]:
+    """Hold a GPU that nobody has and nobody has a claim on, for work outside a search; its UUID, None if there is none.
+
+    Raises:
+        SandboxError: what a killed run left there could not be removed.
+    """
+    with _line_for(gpus) as line:
+        turn = line.enter()
+        try:
+            taken = line.attempt(turn, 0.0)
+        finally:
+            line.leave(turn)
+        if taken is not None:
+            _clear(sandbox, line, taken)
+        yield None if taken is None else gpus[taken.index]
+
+
+@contextlib.contextmanager
+def _line_for(gpus: Sequence[str]) -> Iterator[Line]:
     line = Line([Place(gpu=gpu) for gpu in gpus], most=1)
     try:
-        taken = line.take(Waits(tell=lambda _, text: note(text)))
-        for dead in taken.left_by:
-            sandbox.sweep_owner(dead.owner)
-            line.cleared(dead)
-        yield gpus[taken.index]
+        yield line
     finally:
         line.close()
+
+
+def _clear(sandbox: Sandbox, line: Line, taken: Taken) -> None:
+    """Remove what dead processes left on a place that was taken."""
+    for dead in taken.left_by:
+        sandbox.sweep_owner(dead.owner)
+        line.cleared(dead)
 
 
 def open_slots(

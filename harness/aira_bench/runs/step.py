@@ -61,8 +61,8 @@ def take_step(place: StepPlace) -> Node:
         course, execute_s=ran.result.seconds, attempts=1 + ran.repeats, code_ran=True, cores=ran.result.cores,
         gpu_use=_with({}, "step", ran.result.outcome.gpu),
     )  # fmt: skip
-    if place.session.brief.fitness == "claimed":
-        # The paper's way: the agent's own number steers, so its analysis comes first and may refuse that number.
+    if place.session.brief.analysis_steers:
+        # The paper's way: its analysis may read the number that steers, or call the step a bug, so it comes first.
         judged = _judged(place, _analyzed(place, course, ran.result), ran.result)
         return judged if isinstance(judged, Node) else _node(place, *judged)
     judged = _judged(place, course, ran.result)
@@ -100,7 +100,7 @@ def _judged(place: StepPlace, course: Course, executed: Executed) -> tuple[Cours
         submission=submission,
         gpu_use=_with(course.gpu_use, "evaluation", verdict.gpu),
     )
-    finding = assess(verdict, claimed, analysis, brief.fitness, evaluation.task.metadata.aira.fitness_decimals)
+    finding = assess(verdict, claimed, analysis, brief, evaluation.task.metadata.aira.fitness_decimals)
     if finding.keeps_score and isinstance(verdict, Scored):
         image = evaluation.images.evaluator
         place.folder.scores.append(trusted_score(place.step, verdict, image, synthetic=place.session.synthetic))

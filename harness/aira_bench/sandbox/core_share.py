@@ -27,6 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from aira_bench.sandbox.core_time import CoreHistory, CoreRecorder
 from aira_bench.sandbox.sandbox import Starved
 from aira_contract.core_time import idle_s
 
@@ -121,6 +122,11 @@ class CoreShare:
             wanting = self._wanting()
             self._lost_s += lost_s(passed_s, taken_s=taken_s, own_s=own_s, wanting=wanting)
 
+    def reading(self) -> tuple[float, float, float] | None:
+        """When the last look was, and what had been lost and taken by then; None where nothing can be seen."""
+        with self._lock:
+            return None if self._last is None else (self._last.at_s, self._lost_s, self._taken_s)
+
     @property
     def lost_s(self) -> float:
         """Wall seconds that the group lost to others since it began."""
@@ -161,10 +167,13 @@ class CoreAllowance:
         share.sample()
         self._began_s, self._lost_before_s, self._taken_before_s = clock(), share.lost_s, share.taken_s
         self._starves = False
+        self._history = CoreRecorder()
+        self._note()
 
     def left_s(self) -> float:
         """Return the seconds left, of its own cores or of the wall; not above 0 when the time is over."""
         self._share.sample()
+        self._note()
         passed_s = self._clock() - self._began_s
         own_s, wall_s = self._limit_s + self.lost_s - passed_s, wall_limit_s(self._limit_s) - passed_s
         self._starves = wall_s < own_s
@@ -179,6 +188,14 @@ class CoreAllowance:
     def taken_s(self) -> float:
         """Wall seconds of a core that others used since it began, on average, whether or not they were wanted."""
         return self._share.taken_s - self._taken_before_s
+
+    def history(self) -> CoreHistory:
+        """Return what others took along its time so far."""
+        return self._history.history()
+
+    def _note(self) -> None:
+        if (reading := self._share.reading()) is not None:
+            self._history.take(*reading)
 
     def require_had(self) -> None:
         """Raise Starved if its time is over by the wall's clock alone: it had less than its limit."""

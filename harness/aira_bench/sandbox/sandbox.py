@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 from aira_bench.errors import AiraError, SandboxError
 from aira_bench.gpus.use import GpuUse
 from aira_bench.output import CapturedOutput
+from aira_bench.sandbox.core_time import CoreHistory, CoreTime
 
 IsolationWord = Literal["own kernel", "own trees", "dropped caches", "shared"]
 Role = Literal["agent", "fit", "judge", "predict", "prepare", "probe"]
@@ -146,6 +147,15 @@ class StepOutcome:
     """Of `wall_s`, for how long others used a core of its, on average: also where its code did not want it."""
     gpu: GpuUse | None = None
     """How its device worked; None without a device, or where its driver said nothing."""
+    began_s: float = math.nan
+    """When its files were handed over, on the clock of `Artifact.changed_s`."""
+    history: CoreHistory = field(default_factory=CoreHistory)
+    """What others took along `wall_s`."""
+
+    def core_time(self, began_s: float = math.nan, ended_s: float = math.nan) -> CoreTime:
+        """Return what others took of a part of it, or of all of it where the part is not known."""
+        found = self.history.between(began_s, ended_s)
+        return found or CoreTime(self.wall_s, self.lost_s, self.taken_s)
 
 
 class Busy(SandboxError):

@@ -155,6 +155,7 @@ class DockerStep:
         return StepOutcome(
             ending.ended, ending.exit_code, wall_s, stdout, stderr, copied, peak_mib, ending.above, ending.unexplained,
             min(allowance.lost_s, wall_s), min(allowance.taken_s, wall_s), summary(readings),
+            start_s, allowance.history(),
         )  # fmt: skip
 
     def _require_own_device(self, readings: Sequence[GpuReading]) -> None:

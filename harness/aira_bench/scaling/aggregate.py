@@ -1,15 +1,19 @@
 """From many scored architectures to one pattern (the paper's section 3 and appendix D.1).
 
 Two steps. A selection weights architectures: the best of each dataset with weights that decay by rank, or the best
-of k clusters of scores. Then N_c votes layer by layer: layer i is the symbol with most weight among the voters whose
-layers i-c to i-1 equal those already chosen.
+of k clusters. Then N_c votes layer by layer: layer i is the symbol with most weight among the voters whose layers i-c
+to i-1 equal those already chosen.
 
-What the paper leaves open, decided here and written into the result:
+What the paper leaves open, decided here:
 
 - an architecture scored more than once on a dataset counts once, with its mean score;
-- weight of rank r is decay^(r-1); architectures with equal scores share the mean of their weights;
+- equal scores have one rank, one more than the number of better ones (competition rank), so that no name decides who
+  stands first. Place r weighs decay^(r-1), and those who tie have the mean weight of their places, so that a tie moves
+  no weight to or from others;
+- a cut keeps or drops who ties as a whole: the top K are K, and whoever equals the last of them;
 - datasets have equal weight: each dataset's weights add up to 1;
-- clusters are made per dataset, since scores of different datasets do not compare;
+- clusters are made per dataset, since scores of different datasets do not compare. They are of scores, as in Composer,
+  or of architectures, which the words of D.1 may mean; of those, the cluster with the best mean score votes;
 - of symbols with equal votes, that of the best-ranked voter among them wins, then A before M before Mb;
 - near the start the condition is the i - 1 layers that there are.
 
@@ -20,16 +24,16 @@ Weights are exact fractions, so a tie is a tie on every machine. Not covered: wh
 score selects on test data; hidden validation scores exist for that.
 """
 
-import random
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
+from typing import Literal
 
 from aira_bench.errors import UsageError
-from aira_bench.scaling.clusters import cluster_scores
+from aira_bench.scaling.clusters import cluster_architectures, cluster_scores
 from aira_bench.scaling.notation import SYMBOLS
 from aira_contract.patterns import Pattern
 
@@ -37,6 +41,7 @@ DEFAULT_TOP = 20
 DEFAULT_DECAY = Fraction(4, 5)
 DEFAULT_CLUSTERS = 3
 CONDITIONS = (0, 1, 2)
+Clustered = Literal["scores", "architectures"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Voter:
     architecture: Pattern
     score: float
     rank: int
-    """1 is the best of its dataset."""
+    """1 is the best of its dataset; equal scores have the same."""
     weight: Fraction
 
 
@@ -90,8 +95,8 @@ def select_by_rank(
 
     Args:
         scored: evaluations of architectures of one length.
-        top: how many of each dataset; architectures tied with the last one are not added.
-        decay: weight of a rank over that of the rank before, above 0 and at most 1.
+        top: how many of each dataset, and whoever ties with the last of them.
+        decay: weight of a place over that of the place before, above 0 and at most 1.
 
     Raises:
         UsageError: nothing scored, lengths differ, or `decay` or `top` out of range.
@@ -101,39 +106,34 @@ def select_by_rank(
     datasets = _ranked(scored)
     voters: list[Voter] = []
     for ranked in datasets:
-        chosen = ranked[:top]
+        chosen = [item for item in ranked if item.rank <= top]
         weights = _tied_weights(chosen, decay)
         total = sum(weights) * len(datasets)
-        voters += [
-            Voter(item.dataset, item.architecture, item.score, rank, weight / total)
-            for rank, (item, weight) in enumerate(zip(chosen, weights, strict=True), start=1)
-        ]
+        voters += [item.voter(weight / total) for item, weight in zip(chosen, weights, strict=True)]
     return tuple(voters)
 
 
 def select_by_clusters(
-    scored: Sequence[ScoredArchitecture], rng: random.Random, *, clusters: int = DEFAULT_CLUSTERS
+    scored: Sequence[ScoredArchitecture], *, clusters: int = DEFAULT_CLUSTERS, of: Clustered = "scores"
 ) -> tuple[Voter, ...]:
-    """Return the architectures of each dataset's best cluster of scores, all of equal weight.
+    """Return the members of each dataset's best cluster, all of equal weight.
 
     Args:
         scored: evaluations of architectures of one length.
-        rng: seeds the k-means.
-        clusters: how many clusters a dataset's scores are split into.
+        clusters: how many clusters a dataset is split into.
+        of: what is clustered. The best cluster is that of the best scores, or of the best mean score.
 
     Raises:
-        UsageError: nothing scored, lengths differ, or a dataset has fewer different scores than clusters.
+        UsageError: nothing scored, lengths differ, or a dataset has fewer different scores (or architectures) than
+            clusters.
+        PrerequisiteError: clusters of architectures need a library that is not there.
     """
     datasets = _ranked(scored)
     voters: list[Voter] = []
     for ranked in datasets:
-        labels = cluster_scores([item.score for item in ranked], clusters, rng)
-        chosen = [item for item, label in zip(ranked, labels, strict=True) if label == labels[0]]
+        chosen = _best_of_scores(ranked, clusters) if of == "scores" else _best_of_architectures(ranked, clusters)
         weight = Fraction(1, len(chosen) * len(datasets))
-        voters += [
-            Voter(item.dataset, item.architecture, item.score, rank, weight)
-            for rank, item in enumerate(chosen, start=1)
-        ]
+        voters += [item.voter(weight) for item in chosen]
     return tuple(voters)
 
 
@@ -169,8 +169,23 @@ def _vote_layer(voters: Sequence[Voter], layer: int, chosen: Sequence[str], cond
     return LayerVote(winner, shares, len(matching), condition)
 
 
-def _ranked(scored: Sequence[ScoredArchitecture]) -> list[list[ScoredArchitecture]]:
-    """Best first for each dataset, datasets by name; equal scores in the order of their layers."""
+@dataclass(frozen=True)
+class _Ranked:
+    """An architecture of a dataset, with the mean of its scores."""
+
+    dataset: str
+    architecture: Pattern
+    score: float
+    goodness: float
+    """The score, turned so that more is better."""
+    rank: int
+
+    def voter(self, weight: Fraction) -> Voter:
+        return Voter(self.dataset, self.architecture, self.score, self.rank, weight)
+
+
+def _ranked(scored: Sequence[ScoredArchitecture]) -> list[list[_Ranked]]:
+    """Best first for each dataset, datasets by name."""
     if not scored:
         raise UsageError("There are no scored architectures to aggregate.", hint="aira-bench aggregate --help")
     _common_length([item.architecture for item in scored])
@@ -183,19 +198,43 @@ def _ranked(scored: Sequence[ScoredArchitecture]) -> list[list[ScoredArchitectur
     return ranked
 
 
-def _best_first(items: Sequence[ScoredArchitecture]) -> list[ScoredArchitecture]:
+def _best_first(items: Sequence[ScoredArchitecture]) -> list[_Ranked]:
+    """Ranks by score alone; who ties stands in the order of layers, which no weight depends on."""
     scores: dict[Pattern, list[float]] = defaultdict(list)
     for item in items:
         scores[item.architecture].append(item.score)
-    dataset, lower = items[0].dataset, items[0].lower_is_better
-    unique = [ScoredArchitecture(dataset, key, statistics.fmean(values), lower) for key, values in scores.items()]
-    return sorted(unique, key=lambda item: (item.score if lower else -item.score, item.architecture))
+    sign = -1.0 if items[0].lower_is_better else 1.0
+    means = sorted(
+        ((statistics.fmean(values), key) for key, values in scores.items()), key=lambda mean: (-sign * mean[0], mean[1])
+    )
+    found: list[_Ranked] = []
+    for place, (score, architecture) in enumerate(means, start=1):
+        rank = found[-1].rank if found and found[-1].score == score else place
+        found.append(_Ranked(items[0].dataset, architecture, score, sign * score, rank))
+    return found
 
 
-def _tied_weights(ranked: Sequence[ScoredArchitecture], decay: Fraction) -> list[Fraction]:
-    weights = [decay**rank for rank in range(len(ranked))]
+def _best_of_scores(ranked: Sequence[_Ranked], clusters: int) -> list[_Ranked]:
+    labels = cluster_scores([item.goodness for item in ranked], clusters)
+    return [item for item, label in zip(ranked, labels, strict=True) if label == labels[0]]
+
+
+def _best_of_architectures(ranked: Sequence[_Ranked], clusters: int) -> list[_Ranked]:
+    """Of clusters with equal means, that of the better best member, then of the larger number."""
+    members: dict[int, list[_Ranked]] = defaultdict(list)
+    for item, label in zip(
+        ranked, cluster_architectures([each.architecture for each in ranked], clusters), strict=True
+    ):
+        members[label].append(item)
+    return max(
+        members.values(), key=lambda each: (statistics.fmean(item.goodness for item in each), -each[0].rank, len(each))
+    )
+
+
+def _tied_weights(ranked: Sequence[_Ranked], decay: Fraction) -> list[Fraction]:
+    weights = [decay**place for place in range(len(ranked))]
     shared: list[Fraction] = []
-    for _, group in groupby(ranked, key=lambda item: item.score):
+    for _, group in groupby(ranked, key=lambda item: item.rank):
         count = len(list(group))
         mean = sum(weights[len(shared) : len(shared) + count], Fraction(0)) / count
         shared += [mean] * count

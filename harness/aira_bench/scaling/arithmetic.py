@@ -11,14 +11,11 @@ Not covered: the sizes themselves (`aira_contract.model_sizes`), and models at s
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from aira_bench.errors import UsageError
 from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP
 from aira_contract import model_sizes, primitives
 from aira_contract.model_sizes import SCALES, SEQUENCE_TOKENS, VOCABULARY, ModelSize, Space
-
-Rounding = Literal["nearest", "down"]
 
 STEP_TOKENS = 524_288
 """Tokens of one training step: 4 sequences of 8,192 on each of 16 data-parallel ranks."""
@@ -125,16 +122,18 @@ def flops_per_token(counts: LayerCounts, size: ModelSize) -> int:
     )
 
 
-def isoflop_steps(counts: LayerCounts, size: ModelSize, budget_flops: int, rounding: Rounding = "nearest") -> int:
-    """Return how many training steps of 524,288 tokens a FLOP budget buys (Tables 10 and 11).
+def isoflop_steps(counts: LayerCounts, size: ModelSize, budget_flops: int) -> int:
+    """Return how many training steps of 524,288 tokens a FLOP budget buys, rounded as the paper's tables are.
+
+    Table 10, of the two-primitive space, rounds to the nearest step; Table 11, of the three-primitive one, down.
 
     Args:
         counts: layers of the model, at least one.
-        size: the scale.
+        size: the scale, which says of which space it is.
         budget_flops: training FLOPs in all.
-        rounding: Table 10 rounds to the nearest step, Table 11 down.
     """
     step_flops = STEP_TOKENS * flops_per_token(counts, size)
     if step_flops == 0:
         raise ValueError("a model without layers has no steps")
-    return (2 * budget_flops + step_flops) // (2 * step_flops) if rounding == "nearest" else budget_flops // step_flops
+    half = step_flops // 2 if size.space == "2-primitive" else 0  # of an even number, as steps have 2^19 tokens
+    return (budget_flops + half) // step_flops

@@ -34,8 +34,9 @@ from aira_bench.scaling.arithmetic import (
 from aira_bench.scaling.notation import runs_of
 from aira_contract.model_sizes import MODEL_SIZES, ModelSize, Space, space_of
 from aira_contract.patterns import MAX_LAYERS, Pattern
+from aira_contract.presets import Growth
 
-Method = Literal["stretch", "stack"]
+Method = Literal["stretch", "stack", "published"]
 RunRounding = Literal["fit", "ceil"]
 
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9}
@@ -43,7 +44,7 @@ _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9}
 
 @dataclass(frozen=True)
 class BudgetSteps:
-    """Training steps of 524,288 tokens that a FLOP budget buys, to the nearest step."""
+    """Training steps of 524,288 tokens that a FLOP budget buys, rounded as the tables of the model's space are."""
 
     budget_flops: int
     steps: int
@@ -97,7 +98,7 @@ def nearest_size(target_parameters: int, space: Space) -> ModelSize:
 def extrapolate(
     base: Sequence[str],
     target_parameters: int,
-    method: Method,
+    method: Growth,
     *,
     rounding: RunRounding = "fit",
     size: ModelSize | None = None,
@@ -128,9 +129,32 @@ def extrapolate(
         raise UsageError(
             f"{target_parameters:,} parameters are less than half a layer at width {size.width}.", hint="--scale 350M"
         )
+    return _with_figures(
+        tuple(base), method, rounding, target_parameters, size, factor, pattern, untrimmed, budgets_flops
+    )
+
+
+def as_it_is(
+    pattern: Sequence[str], target_parameters: int, *, budgets_flops: Sequence[int] = FLOP_BUDGETS
+) -> Extrapolation:
+    """Return the figures of a pattern that has its full size already.
+
+    Args:
+        pattern: symbols `mA`, `M`, `Mb`, at least one layer.
+        target_parameters: which decides the widths, as in `extrapolate`.
+        budgets_flops: training FLOPs to give step counts for.
+    """
+    whole, size = tuple(pattern), nearest_size(target_parameters, space_of(pattern))
+    return _with_figures(whole, "published", "fit", target_parameters, size, Fraction(1), whole, whole, budgets_flops)
+
+
+def _with_figures(
+    base: Pattern, method: Method, rounding: RunRounding, target_parameters: int, size: ModelSize, factor: Fraction,
+    pattern: Pattern, untrimmed: Pattern, budgets_flops: Sequence[int],
+) -> Extrapolation:  # fmt: skip
     counts = count_layers(pattern)
     return Extrapolation(
-        tuple(base), method, rounding, target_parameters, size, factor, pattern, untrimmed, counts,
+        base, method, rounding, target_parameters, size, factor, pattern, untrimmed, counts,
         parameters(counts, size), parameters_with_embedding(counts, size), flops_per_token(counts, size),
         tuple(BudgetSteps(budget, isoflop_steps(counts, size, budget)) for budget in budgets_flops),
     )  # fmt: skip

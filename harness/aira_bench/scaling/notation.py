@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from aira_bench.errors import UsageError
-from aira_contract import patterns, primitives
+from aira_contract import patterns, presets, primitives
 from aira_contract.patterns import MAX_LAYERS, Pattern, PatternError
 
 ATTENTION, MLP, MAMBA = (each.symbol for each in (primitives.ATTENTION, primitives.MLP, primitives.MAMBA))
 SYMBOLS = primitives.IN_PATTERNS
 _HINT = 'a pattern such as "5(2A-M)-A", with symbols A (attention), M (MLP) and Mb or S (Mamba-2)'
+_HINT_WITH_NAMES = f"{_HINT}; or a name of aira-bench architectures"
 
 
 class NotationError(UsageError):
@@ -35,6 +36,26 @@ def read_pattern(text: str) -> Pattern:
         return patterns.read_pattern(text)
     except PatternError as error:
         raise NotationError(f"Unreadable pattern: {error}.", hint=_HINT) from error
+
+
+def read_architecture(text: str) -> Pattern:
+    """Expand a pattern, or the name of an architecture of the paper, as people write them.
+
+    Args:
+        text: such as `2Mb-M-3A`, `airaformer-d` (what was searched) or `airaformer-d-stretched:1B`.
+
+    Returns:
+        One symbol of `mA`, `M`, `Mb` a layer.
+
+    Raises:
+        NotationError: it is neither; or nothing is known of that name at that scale.
+    """
+    try:
+        return presets.read_architecture(text)
+    except PatternError as error:
+        known = presets.find_preset(text.partition(":")[0]) is not None
+        said = f"{error}." if known else f"Unreadable architecture: {error}."
+        raise NotationError(said, hint="aira-bench architectures" if known else _HINT_WITH_NAMES) from error
 
 
 def write_pattern(pattern: Sequence[str]) -> str:

@@ -21,10 +21,19 @@ _SIZE = (
 """Fields of a size that the JSON form has: those in which published scales differ."""
 
 
-def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) -> dict[str, Any]:
-    """Return a grown model as JSON values with exact integers; estimates stand under `training`."""
+def extrapolation_record(
+    model: Extrapolation, costs: Sequence[TrainingCost], said: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """Return a model as JSON values with exact integers; estimates stand under `training`.
+
+    Args:
+        model: grown, or as published.
+        costs: of training it.
+        said: what else is to be said of it, by what it is about.
+    """
     return {
         "schema": 1,
+        "said": [f"{about}: {text}" for about, text in said],
         "base": write_pattern(model.base),
         "method": model.method,
         "rounding": model.rounding,
@@ -43,10 +52,13 @@ def extrapolation_record(model: Extrapolation, costs: Sequence[TrainingCost]) ->
     }
 
 
-def print_extrapolation(model: Extrapolation, costs: Sequence[TrainingCost], console: Console) -> None:
-    """Print the model, then steps, memory and time for each budget."""
+def print_extrapolation(
+    model: Extrapolation, costs: Sequence[TrainingCost], said: Sequence[tuple[str, str]], console: Console
+) -> None:
+    """Print what is said of a model, the model, then steps, memory and time for each budget."""
     size, counts = model.size, model.counts
     facts = [
+        *said,
         ("pattern", write_pattern(model.pattern)),
         ("layers", f"{counts.layers}: {counts}"),
         ("parameters", f"{model.parameters / _BILLION:.3f} B, {model.parameters_with_embedding / _BILLION:.3f} B "
@@ -54,7 +66,8 @@ def print_extrapolation(model: Extrapolation, costs: Sequence[TrainingCost], con
         ("width", f"{size.width}, MLP hidden {size.mlp_hidden}, {size.query_heads} heads of {size.head_dim} "
                   f"({size.scale} of the {size.space} space)"),
         ("training FLOPs", f"{model.flops_per_token:.4g} a token"),
-        ("rule", f"{model.method} {write_pattern(model.base)} by {float(model.factor):.3f}, {model.rounding}"),
+        ("rule", "none: as published" if model.method == "published" else
+                 f"{model.method} {write_pattern(model.base)} by {float(model.factor):.3f}, {model.rounding}"),
     ]  # fmt: skip
     if model.untrimmed != model.pattern:
         facts.append(("before trimming", f"{write_pattern(model.untrimmed)} ({len(model.untrimmed)} layers)"))
@@ -78,10 +91,11 @@ def _costs_table(model: Extrapolation, costs: Sequence[TrainingCost]) -> Table:
     return table
 
 
-def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Voter]) -> dict[str, Any]:
-    """Return a pattern for each condition with its votes, and the voters, as JSON values."""
+def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Voter], selection: str) -> dict[str, Any]:
+    """Return a pattern for each condition with its votes, how voters were selected, and who, as JSON values."""
     return {
         "schema": 1,
+        "selection": selection,
         "patterns": [
             {
                 "condition_layers": aggregation.condition_layers,
@@ -101,10 +115,13 @@ def aggregation_record(aggregations: Sequence[Aggregation], voters: Sequence[Vot
     }
 
 
-def print_aggregation(aggregations: Sequence[Aggregation], voters: Sequence[Voter], console: Console) -> None:
-    """Print the patterns, and the share of the winner in each layer's vote."""
+def print_aggregation(
+    aggregations: Sequence[Aggregation], voters: Sequence[Voter], selection: str, console: Console
+) -> None:
+    """Print who voted, the patterns, and the share of the winner in each layer's vote."""
     datasets = {voter.dataset for voter in voters}
-    console.print(cell(f"{len(voters)} voters from {len(datasets)} dataset{'s' if len(datasets) > 1 else ''}"))
+    several = "s" if len(datasets) > 1 else ""
+    console.print(cell(f"{len(voters)} voters from {len(datasets)} dataset{several}: {selection}"))
     table = Table(box=None, pad_edge=False)
     for name in ("rule", "pattern", "least sure layer"):
         table.add_column(name)

@@ -3,7 +3,8 @@
     {"schema": 1, "architectures": [
         {"dataset": "mad", "architecture": "5(2A-M)-A", "score": 0.51, "lower_is_better": false}]}
 
-Not covered: run folders, see `run_scores`.
+An architecture is a pattern or a name, such as `airaformer-d` (`aira_contract.presets`). Not covered: run folders, see
+`run_scores`.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aira_bench.errors import UsageError
 from aira_bench.files import LARGEST, Unacceptable, read_text, reason
 from aira_bench.scaling.aggregate import ScoredArchitecture
-from aira_bench.scaling.notation import NotationError, read_pattern
+from aira_bench.scaling.notation import NotationError, read_architecture
 
 _LARGEST_BYTES = 64 << 20
 
@@ -39,7 +40,7 @@ def read_scores(path: Path) -> list[ScoredArchitecture]:
     """Read the scored architectures of one file, in its order.
 
     Raises:
-        UsageError: the file cannot be read, breaks the layout above, or holds an unreadable pattern.
+        UsageError: the file cannot be read, breaks the layout above, or holds an unreadable architecture.
     """
     try:
         document = _Document.model_validate_json(read_text(path, _LARGEST_BYTES))
@@ -52,7 +53,7 @@ def read_scores(path: Path) -> list[ScoredArchitecture]:
     scored = []
     for index, entry in enumerate(document.architectures):
         try:
-            pattern = read_pattern(entry.architecture)
+            pattern = read_architecture(entry.architecture)
         except NotationError as error:
             raise UsageError(f"{path}: architectures.{index}: {error.message}") from error
         scored.append(ScoredArchitecture(entry.dataset, pattern, entry.score, entry.lower_is_better))

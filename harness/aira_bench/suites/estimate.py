@@ -10,7 +10,6 @@ Not covered: images (`aira-bench run --dry-run` tells), and what solutions of mo
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from aira_bench.agents.catalog import SEARCHERS, find_agent
@@ -18,15 +17,17 @@ from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.cards.card import Card, missing_to_use
 from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.errors import AiraError, PrerequisiteError
-from aira_bench.extensions import absolute_reference
+from aira_bench.hardware import Hardware
 from aira_bench.paths import HostPaths
 from aira_bench.record.manifest import RunPlan
 from aira_bench.runs.expense import Expense, Range, expect_with
-from aira_bench.suites.past import Experiment, Pace
-from aira_bench.suites.suite_file import Cell, SuitePlan
+from aira_bench.runs.resolve import plan_of
+from aira_bench.suites.past import Experiment, StepPace
+from aira_bench.suites.suite_file import SuiteCell, SuitePlan
 from aira_bench.tasks.data_source import choose_source, missing_files
 from aira_bench.tasks.metadata import PublicFile
-from aira_bench.tasks.task import Task, find_task
+from aira_bench.tasks.task import Task
+from aira_bench.world import SystemWorld
 from aira_contract.settings import ON_GPUS
 
 _CHARS_A_TOKEN = 4
@@ -51,8 +52,7 @@ class AgentUse:
 class CellCost:
     """What a cell may take that has not begun, or all of one that has."""
 
-    cell: Cell
-    task: Task
+    cell: SuiteCell
     plan: RunPlan
     """Of its run, as far as it is decided before the run begins."""
     steps: int
@@ -115,12 +115,12 @@ def agent_use(name: str) -> AgentUse:
         return AgentUse(name, None, error)
 
 
-def estimate(plan: SuitePlan, slots: int, paces: Mapping[Experiment, Pace], paths: HostPaths) -> SuiteCost:
+def estimate(plan: SuitePlan, machine: Hardware, paces: Mapping[Experiment, StepPace], paths: HostPaths) -> SuiteCost:
     """Return what a suite may take.
 
     Args:
         plan: its cells.
-        slots: how many steps there are at a time on this machine.
+        machine: this one.
         paces: what steps of earlier runs took.
         paths: of this machine.
 
@@ -129,30 +129,24 @@ def estimate(plan: SuitePlan, slots: int, paces: Mapping[Experiment, Pace], path
         TaskError: a task folder is broken.
     """
     agents = {name: agent_use(name) for name in plan.agents}
-    task_of = cache(find_task)
-    costs = tuple(
-        _cost(cell, task_of(str(cell.request.task)), agents[cell.request.agent], slots, paces) for cell in plan.cells
-    )
-    files = {
-        file.url: file
-        for cost in costs
-        for file in missing_files(
-            cost.task, cost.plan.profile, choose_source(cost.task, cost.cell.request.source), paths
-        )
-    }
+    costs = tuple(_cost(cell, agents[cell.request.agent], machine, paces) for cell in plan.cells)
+    files = {file.url: file for cost in costs for file in _missing(cost, paths)}
     known = sum(file.bytes or 0 for file in files.values())
     return SuiteCost(costs, tuple(agents.values()), known / 2**20, len(files))
 
 
 def _missing(cost: CellCost, paths: HostPaths) -> list[PublicFile]:
-    source = choose_source(cost.task, cost.cell.request.source)
-    return missing_files(cost.task, cost.plan.profile, source, paths)
+    source = choose_source(cost.cell.task, cost.cell.request.source)
+    return missing_files(cost.cell.task, cost.plan.profile, source, paths)
 
 
-def _cost(cell: Cell, task: Task, agent: AgentUse, slots: int, paces: Mapping[Experiment, Pace]) -> CellCost:
-    plan = _plan(cell, task, agent.default_scaffold)
+def _cost(cell: SuiteCell, agent: AgentUse, machine: Hardware, paces: Mapping[Experiment, StepPace]) -> CellCost:
+    task = cell.task
+    source = choose_source(task, cell.request.source)
+    plan = plan_of(cell.request, task, agent, source, SystemWorld(), machine, None)
+    slots = len(machine.gpus) if plan.profile in ON_GPUS and machine.gpus else machine.cores
     found = expect_with(plan, task, agent.card, slots)
-    pace = paces.get((cell.request.agent, task.title, plan.profile), Pace())
+    pace = paces.get((cell.request.agent, task.title, plan.profile), StepPace())
     found = found if pace.step_s is None else _at_pace(found, plan, pace.step_s, slots)
     seeds, steps = len(plan.seeds), found.steps * len(plan.seeds)
     on_gpus = plan.profile in ON_GPUS
@@ -167,7 +161,7 @@ def _cost(cell: Cell, task: Task, agent: AgentUse, slots: int, paces: Mapping[Ex
     if plan.seed_max_tokens is not None:
         tokens = Range(min(tokens.low, plan.seed_max_tokens * seeds), min(tokens.high, plan.seed_max_tokens * seeds))
     disk = _disk_mib(task, found, pace) * steps
-    return CellCost(cell, task, plan, found.steps, hours, found.wall_hours, tokens, usd, disk, pace.steps)
+    return CellCost(cell, plan, found.steps, hours, found.wall_hours, tokens, usd, disk, pace.steps)
 
 
 def _at_pace(found: Expense, plan: RunPlan, step_s: float, slots: int) -> Expense:
@@ -183,27 +177,13 @@ def _at_pace(found: Expense, plan: RunPlan, step_s: float, slots: int) -> Expens
     )  # fmt: skip
 
 
-def _disk_mib(task: Task, found: Expense, pace: Pace) -> Range:
+def _disk_mib(task: Task, found: Expense, pace: StepPace) -> Range:
     """MiB that a step leaves behind."""
     if pace.step_bytes is not None:
         return Range(pace.step_bytes, pace.step_bytes) * (1 / 2**20)
     spoken, artifact = found.tokens_a_step, task.metadata.aira.artifact.max_kib << 10
     low, high = (tokens * _CHARS_A_TOKEN for tokens in (spoken.low, spoken.high))
     return Range(low, high + artifact + _OUTPUT_BYTES) * (1 / 2**20)
-
-
-def _plan(cell: Cell, task: Task, scaffold: str) -> RunPlan:
-    """A cell's plan as far as it is decided; its agent need not be usable here."""
-    asked = cell.request
-    budget = task.profile(asked.profile)
-    return RunPlan(
-        name=cell.name, agent=absolute_reference(asked.agent), task=cell.task, profile=asked.profile,
-        scaffold=absolute_reference(asked.scaffold or scaffold),
-        fitness=asked.fitness, seeds=asked.seeds, steps=asked.steps or budget.steps, hours=asked.hours or budget.hours,
-        step_timeout_s=asked.step_timeout_s or budget.step_timeout_s,
-        evaluation_timeout_s=budget.evaluation_timeout_s, concurrency=1, exclusive=asked.exclusive, memory=asked.memory,
-        seed_max_cost_usd=asked.seed_max_cost_usd, seed_max_tokens=asked.seed_max_tokens,
-    )  # fmt: skip
 
 
 def free_mib(folder: Path) -> float:

@@ -21,7 +21,7 @@ Experiment = tuple[str, str, str]
 
 
 @dataclass
-class Pace:
+class StepPace:
     """What finished steps of an experiment took, summed."""
 
     steps: int = 0
@@ -53,7 +53,7 @@ class Pace:
         return self.files_bytes / self.steps if self.steps else None
 
 
-def past_paces(folders: Iterable[Path], ring: KeyRing, hardware_class: str) -> Mapping[Experiment, Pace]:
+def past_paces(folders: Iterable[Path], ring: KeyRing, hardware_class: str) -> Mapping[Experiment, StepPace]:
     """Return what steps of runs took, by experiment.
 
     Args:
@@ -61,7 +61,7 @@ def past_paces(folders: Iterable[Path], ring: KeyRing, hardware_class: str) -> M
         ring: the keys this machine knows.
         hardware_class: of this machine, as manifests name it.
     """
-    found: defaultdict[Experiment, Pace] = defaultdict(Pace)
+    found: defaultdict[Experiment, StepPace] = defaultdict(StepPace)
     for folder in folders:
         records, _ = read_runs(list_runs(folder), ring, "records")
         for run in records:
@@ -70,7 +70,7 @@ def past_paces(folders: Iterable[Path], ring: KeyRing, hardware_class: str) -> M
     return found
 
 
-def _add(pace: Pace, run: RunRecord, hardware_class: str) -> None:
+def _add(pace: StepPace, run: RunRecord, hardware_class: str) -> None:
     nodes = [node for seed in run.seeds for node in seed.nodes if not node.is_lost]
     pace.steps += len(nodes)
     pace.use = sum((node.model_use for node in nodes), pace.use)

@@ -12,7 +12,7 @@ Not covered: what the whole may take (`estimate`), and how it is shown (`aira_be
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -26,19 +26,19 @@ from aira_bench.record.sealing import is_closed
 from aira_bench.runs.host import Host
 from aira_bench.runs.session import Progress
 from aira_bench.suites.estimate import CellCost, SuiteCost
-from aira_bench.suites.suite_file import Cell, SuitePlan
+from aira_bench.suites.suite_file import SuiteCell, SuitePlan
 
 CellState = Literal["absent", "begun", "live", "ended"]
 _ALL_OVER = (MachineError, EngineAway)
 """What no other cell would fare better with."""
 _COMPARED = (
-    "agent", "task", "profile", "seeds", "steps", "hours", "scaffold", "fitness", "memory", "seed_max_cost_usd",
-    "seed_max_tokens",
+    "agent", "task", "profile", "protocol", "seeds", "steps", "hours", "scaffold", "fitness", "bugs", "memory",
+    "exclusive", "seed_max_cost_usd", "seed_max_tokens",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Caps:
+class SuiteCaps:
     """The most that all cells together may take; None is no limit."""
 
     usd: float | None = None
@@ -51,7 +51,7 @@ class Caps:
 class CellEnd:
     """What became of a cell in one call."""
 
-    cell: Cell
+    cell: SuiteCell
     state: CellState
     error: AiraError | None = None
     """What it failed with, or halted for."""
@@ -73,7 +73,7 @@ class SuiteWatch(Protocol):
         ...
 
 
-def capped(plan: SuitePlan, cost: SuiteCost, caps: Caps) -> SuitePlan:
+def capped(plan: SuitePlan, cost: SuiteCost, caps: SuiteCaps) -> SuitePlan:
     """Return a suite whose seeds each have an equal share of what the whole may take.
 
     A pot that all draw from would favour whoever is first: the same agent would search under another budget at another
@@ -86,17 +86,18 @@ def capped(plan: SuitePlan, cost: SuiteCost, caps: Caps) -> SuitePlan:
     """
     cards = {agent.name: agent.card for agent in cost.agents}
     unpriced = set(cost.unpriced)
-    budgeted = {each.cell.name: each.plan.hours for each in cost.cells}
+    plans = {each.cell.name: each.plan for each in cost.cells}
     spending = [cell for cell in plan.cells if cards[cell.request.agent] is not None]
     priced = [cell for cell in spending if cell.request.agent not in unpriced]
-    usd = _share(caps.usd, priced, 1e6)
-    tokens = _share(caps.tokens, spending, 1)
-    hours = _share(caps.hours, plan.cells, 1e6)
+    usd, tokens, hours = (
+        _share(cap, sum(len(plans[cell.name].seeds) for cell in sharing), parts)
+        for cap, sharing, parts in ((caps.usd, priced, 1e6), (caps.tokens, spending, 1), (caps.hours, plan.cells, 1e6))
+    )
     cells = []
     for cell in plan.cells:
         changes: dict[str, float | int | None] = {}
         if hours is not None:
-            changes["hours"] = _least(hours, budgeted[cell.name])
+            changes["hours"] = _least(hours, plans[cell.name].hours)
         if usd is not None and cell in priced:
             changes["seed_max_cost_usd"] = _least(usd, cell.request.seed_max_cost_usd)
         if tokens is not None and cell in spending:
@@ -105,13 +106,12 @@ def capped(plan: SuitePlan, cost: SuiteCost, caps: Caps) -> SuitePlan:
     return replace(plan, cells=tuple(cells))
 
 
-def _share(cap: float | None, cells: Sequence[Cell], parts_of_one: float) -> float | None:
+def _share(cap: float | None, seeds: int, parts_of_one: float) -> float | None:
     """What each seed has of a cap, rounded down to a part of one.
 
     Raises:
         UsageError: it is too little to be shared.
     """
-    seeds = sum(len(cell.request.seeds) for cell in cells)
     if cap is None or not seeds:
         return None
     share = math.floor(cap / seeds * parts_of_one) / parts_of_one
@@ -135,9 +135,9 @@ def state_of(runs: Path, cell: CellCost) -> CellState:
     if not is_run(folder.path):
         return "absent"
     manifest = folder.manifest
-    found = {name: getattr(manifest.plan, name) for name in _COMPARED} | {"task": manifest.task_title}
-    for name, recorded in found.items():
-        if (wanted := getattr(cell.plan, name)) != recorded:
+    for name in _COMPARED:
+        wanted, recorded = getattr(cell.plan, name), getattr(manifest.plan, name)
+        if wanted != recorded:
             raise UsageError(
                 f"Run {cell.cell.name} was begun with {name} {_said(recorded)}, and the suite has {_said(wanted)} now.",
                 hint="--name OTHER for a suite beside it, or the file and the options as they were",
@@ -194,7 +194,7 @@ def _known_state(runs: Path, cell: CellCost) -> CellState:
         return "begun"
 
 
-def _work(host: Host, cell: Cell, state: CellState, watch: SuiteWatch) -> None:
+def _work(host: Host, cell: SuiteCell, state: CellState, watch: SuiteWatch) -> None:
     if state == "absent":
         api.run(cell.request, host, note=watch.note, watch=watch.watch)
     else:

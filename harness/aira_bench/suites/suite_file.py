@@ -30,7 +30,7 @@ from aira_bench.errors import UsageError
 from aira_bench.files import Unacceptable, read_text, reason
 from aira_bench.record.manifest import MOST_HOURS, MOST_SECONDS, MOST_SEEDS, MOST_STEPS
 from aira_bench.runs.request import RunRequest
-from aira_bench.tasks.task import find_task
+from aira_bench.tasks.task import Task, find_task
 from aira_contract.settings import ProfileName
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -66,15 +66,18 @@ class Matrix(_Part):
 
     agents: Names
     tasks: Names
-    seeds: Seeds = (0,)
+    seeds: Seeds | None = None
+    """None for the protocol's; of ours that is one."""
     label: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,30}$")
     """Goes into the names of its runs, where two matrices have the same agents and tasks."""
     profile: ProfileName | None = None
+    protocol: Literal["aira", "paper"] | None = None
     scaffold: str | None = None
     steps: int | None = Field(default=None, gt=0, le=MOST_STEPS)
     hours: float | None = Field(default=None, gt=0, le=MOST_HOURS, strict=False)
     step_timeout_s: float | None = Field(default=None, gt=0, le=MOST_SECONDS, strict=False)
     fitness: Literal["hidden", "claimed"] | None = None
+    bugs: Literal["judge", "analysis"] | None = None
     memory: Literal["paper", "none"] | None = None
     concurrency: int | None = Field(default=None, gt=0)
     exclusive: bool | None = None
@@ -96,12 +99,11 @@ class Suite(_Part):
 
 
 @dataclass(frozen=True)
-class Cell:
+class SuiteCell:
     """One agent on one task: a run of its own."""
 
     request: RunRequest
-    task: str
-    """The task's title, whatever its file calls it."""
+    task: Task
 
     @property
     def name(self) -> str:
@@ -116,14 +118,9 @@ class SuitePlan:
 
     name: str
     title: str
-    cells: tuple[Cell, ...]
+    cells: tuple[SuiteCell, ...]
     text: str
     """Of its file."""
-
-    @property
-    def seeds(self) -> int:
-        """How many searches the suite is, over all cells."""
-        return sum(len(cell.request.seeds) for cell in self.cells)
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -180,41 +177,42 @@ def select(plan: SuitePlan, agents: Sequence[str] = (), tasks: Sequence[str] = (
     """
     for kind, wanted, known in (
         ("agent", agents, {cell.request.agent for cell in plan.cells}),
-        ("task", tasks, {cell.task for cell in plan.cells}),
+        ("task", tasks, {cell.task.title for cell in plan.cells}),
     ):
         if unknown := [name for name in wanted if name not in known]:
             raise UsageError(f"The suite {plan.name} has no {kind} {unknown[0]!r}; it has {', '.join(sorted(known))}.")
     kept = [
         cell
         for cell in plan.cells
-        if (not agents or cell.request.agent in agents) and (not tasks or cell.task in tasks)
+        if (not agents or cell.request.agent in agents) and (not tasks or cell.task.title in tasks)
     ]
     return replace(plan, cells=tuple(kept))
 
 
-def _cells(suite: Suite, file: "_SuiteText") -> Iterator[Cell]:
+def _cells(suite: Suite, file: "_SuiteText") -> Iterator[SuiteCell]:
     """Task by task, so that the board of each is whole before the next begins."""
     offered = {each.name for each in fields(RunRequest)}
-    by_task: dict[str, list[Cell]] = {}
+    by_task: dict[str, list[SuiteCell]] = {}
+    known: dict[str, Task] = {}
     for index, matrix in enumerate(suite.matrix):
         given = {name: value for name, value in matrix.model_dump(exclude_none=True).items() if name in offered}
         for task in matrix.tasks:
             try:
-                title = find_task(task).title
+                found = known[task] = known.get(task) or find_task(task)
             except UsageError as error:
                 place = file.where("matrix", index, "tasks")
                 raise UsageError(
                     f"The suite {file.path} is not valid: {place}: {error.message}", hint=error.hint
                 ) from error
             for agent in matrix.agents:
-                parts = (agent, matrix.scaffold, title, matrix.label)
+                parts = (agent, matrix.scaffold, found.title, matrix.label)
                 name = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(part for part in parts if part)).strip("-._")
                 values = (
                     {"profile": suite.profile}
                     | given
                     | {"agent": agent, "task": task, "name": name[-NAME_CHARS:].strip("-._")}
                 )
-                by_task.setdefault(title, []).append(Cell(RunRequest(**values), title))
+                by_task.setdefault(found.title, []).append(SuiteCell(RunRequest(**values), found))
     for cells in by_task.values():
         yield from cells
 

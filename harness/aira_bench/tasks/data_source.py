@@ -14,21 +14,23 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aira_bench.errors import PrerequisiteError, TaskError, UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.paths import HostPaths
 from aira_bench.sandbox.hardening import TRUSTED_UID
 from aira_bench.sandbox.sandbox import Mount
-from aira_bench.tasks.download import StoredFile, Transfer, check_disk, fetch, stored_bytes
-from aira_bench.tasks.http_transfer import offered_bytes
 from aira_bench.tasks.metadata import PublicFile
 from aira_bench.tasks.raw_content import content_of
 from aira_bench.tasks.store import hash_tree
 from aira_bench.tasks.task import Task, typed_name
+from aira_bench.tasks.transfer import Transfer
 from aira_contract.containers import RAW
 from aira_contract.settings import SOURCES, SourceKind
+
+if TYPE_CHECKING:
+    from aira_bench.tasks.download import StoredFile
 
 PUBLIC, SYNTHETIC = SOURCES
 _ASK_TIMEOUT_S = 20.0
@@ -124,6 +126,8 @@ def missing_files(task: Task, profile: str, source: DataSource, paths: HostPaths
 
 def offered_sizes(files: Sequence[PublicFile], timeout_s: float = 5.0) -> list[int | None]:
     """Return the bytes of files as their servers state them, all asked at once; None where one does not in time."""
+    from aira_bench.tasks.http_transfer import offered_bytes
+
     with ThreadPoolExecutor(max(1, len(files)), thread_name_prefix="sizes") as pool:
         return list(pool.map(lambda file: offered_bytes(file.url, timeout_s=timeout_s), files))
 
@@ -185,7 +189,10 @@ def _download_all(
     paths: HostPaths,
     note: Callable[[str], None],
     watch: Callable[[Transfer], None],
-) -> list[StoredFile]:
+) -> "list[StoredFile]":
+    from aira_bench.tasks.download import check_disk, fetch, stored_bytes
+    from aira_bench.tasks.http_transfer import offered_bytes
+
     missing = {file: stored_bytes(file, download_folder(paths, file)) for file in wanted}
     missing = {file: here for file, here in missing.items() if not (download_folder(paths, file) / file.name).exists()}
     if missing:

@@ -25,6 +25,7 @@ from aira_bench.files import write_json
 from aira_bench.tasks.guarded_http import Gone, TransferBroken, TransferWatch
 from aira_bench.tasks.http_transfer import CHANGED, FileAnswer, StaleRange, open_transfer
 from aira_bench.tasks.metadata import PublicFile
+from aira_bench.tasks.transfer import Transfer
 
 SPARE_BYTES = 512 << 20
 MOST_BYTES = 16 << 30
@@ -51,15 +52,6 @@ class Patience:
     def longest_s(self, size: int) -> float:
         """Return the longest that a file of `size` bytes may take."""
         return self.spare_s + size / self.average_bytes_per_s
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """How far one file is, for whoever watches."""
-
-    name: str
-    done_bytes: int
-    total_bytes: int | None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ Not covered: isolation. Nothing here keeps code from the host, so no real run ca
 step fails.
 """
 
+import math
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.gpus.use import GpuUse
 from aira_bench.output import CapturedOutput
 from aira_bench.sandbox.artifacts import relative_path
+from aira_bench.sandbox.core_time import CoreHistory
 from aira_bench.sandbox.sandbox import (
     Artifact,
     ArtifactRequest,
@@ -71,6 +73,10 @@ class Done:
     """For how long others used a core of its, wanted or not; at least `lost_s`."""
     gpu: GpuUse | None = None
     """How its device worked."""
+    changed_s: Mapping[str, float] = field(default_factory=dict)
+    """When a file was written, in seconds from the command's beginning; unknown where nothing is said."""
+    history: CoreHistory = field(default_factory=CoreHistory)
+    """What others took along its time, from the command's beginning."""
 
 
 Program = Callable[[Call], Done]
@@ -173,6 +179,7 @@ class InMemoryContainer:
         for request in artifacts:
             relative_path(request.name)
         self._take("run", files)
+        began_s = self.sandbox.world.monotonic_s()
         took_s = self.sandbox.spend(self, timeout_s)
         if took_s > timeout_s:
             done = Done(ended="timeout")
@@ -189,12 +196,14 @@ class InMemoryContainer:
             wall_s=min(took_s, timeout_s),
             stdout=captured(done.stdout),
             stderr=captured(done.stderr),
-            artifacts={request.name: _copied(done, request, destination) for request in artifacts},
+            artifacts={request.name: _copied(done, request, destination, began_s) for request in artifacts},
             peak_memory_mib=None,
             is_unexplained=ended == "exited" and done.exit_code in KILLED,
             lost_s=done.lost_s,
             taken_s=max(done.taken_s, done.lost_s),
             gpu=done.gpu,
+            began_s=began_s,
+            history=replace(done.history, at_s=[began_s + each for each in done.history.at_s]),
         )
 
     def converse(
@@ -304,7 +313,7 @@ def _environment(spec: ContainerSpec) -> dict[str, str]:
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **spec.environment}
 
 
-def _copied(done: Done, request: ArtifactRequest, destination: Path) -> Artifact | RejectedArtifact:
+def _copied(done: Done, request: ArtifactRequest, destination: Path, began_s: float) -> Artifact | RejectedArtifact:
     if request.name not in done.files:
         odd = request.name in done.others or any(
             str(parent) in done.others and str(parent) != "." for parent in PurePosixPath(request.name).parents
@@ -317,4 +326,5 @@ def _copied(done: Done, request: ArtifactRequest, destination: Path) -> Artifact
     path = destination / request.name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    return Artifact(request.name, path, len(data), sha256(data).hexdigest())
+    changed_s = began_s + done.changed_s.get(request.name, math.nan)
+    return Artifact(request.name, path, len(data), sha256(data).hexdigest(), changed_s)

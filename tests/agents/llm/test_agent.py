@@ -278,6 +278,9 @@ def test_a_submission_that_is_data_is_not_analyzed_where_hidden_data_steers(tmp_
     claimed = agent(answer).analyze(replace(BRIEF, fitness="claimed"), situation(tmp_path / "c", Draft()), REPORT)
     assert claimed is not None, "there the analysis steers, as in the paper"
     assert claimed.metric == 0.5
+    assert (
+        agent(answer).analyze(replace(BRIEF, bugs="analysis"), situation(tmp_path / "d", Draft()), REPORT) is not None
+    )
 
 
 def test_a_recorded_answer_is_not_asked_for_again(tmp_path: Path) -> None:

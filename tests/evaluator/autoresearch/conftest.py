@@ -1,7 +1,11 @@
 """Fixtures shared by the tests of Autoresearch."""
 
+import importlib.util
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,3 +24,23 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "no torch for public data"
         )
     return root
+
+
+@pytest.fixture(scope="module")
+def public(prepared: Path) -> Path:
+    return prepared / "public" / "data"
+
+
+@pytest.fixture(scope="module")
+def imported(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The module scripts know as `prepare`, over the cpu profile's data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRA_DATA", str(public))
+        patch.chdir(tmp_path_factory.mktemp("script"))
+        spec = importlib.util.spec_from_file_location("prepare", public / "prepare.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, "prepare", module)
+        spec.loader.exec_module(module)
+        yield module

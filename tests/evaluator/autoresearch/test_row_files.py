@@ -16,7 +16,7 @@ from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SplitRows, 
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.contract.token_store import TokenShard, open_split, write_shard
 from aira_evaluator.split_manifest import MANIFEST, DataError
-from aira_evaluator.text.tokenizer import BYTES_FILE, TOKENIZER_FILE, BytePairTokenizer
+from aira_evaluator.text.tokenizer import BYTES_FILE, GPT4_SPLIT, TOKENIZER_FILE, BytePairTokenizer
 
 TEXT = "the cat sat on the mat and the dog sat on the log, as cats and dogs do; " * 40
 DOCUMENTS = st.lists(st.lists(st.integers(0, 2**16 - 1), max_size=12), max_size=6)
@@ -26,7 +26,7 @@ DOCUMENTS = st.lists(st.lists(st.integers(0, 2**16 - 1), max_size=12), max_size=
 def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hidden data of one seed set, small and whole."""
     data = tmp_path_factory.mktemp("hidden")
-    tokenizer = BytePairTokenizer.train([TEXT], 270)
+    tokenizer = BytePairTokenizer.train([TEXT], 270, GPT4_SPLIT)
     tokenizer.save(data / "tokenizer")
     lengths = read_byte_lengths(data / "tokenizer")
     rng = np.random.default_rng(3)

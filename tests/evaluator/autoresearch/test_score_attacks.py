@@ -34,7 +34,7 @@ from aira_evaluator.autoresearch.judge.judging import Judgement
 from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.wire.connection import Connection, Deadlines, PredictorFailed, accepted
 from aira_evaluator.autoresearch.wire.shared_memory import MemoryShape
-from aira_evaluator.text.tokenizer import BytePairTokenizer
+from aira_evaluator.text.tokenizer import GPT4_SPLIT, BytePairTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench"))
 
@@ -306,7 +306,7 @@ ROWS = 48
 def write_data(folder: Path) -> BytePairTokenizer:
     """A hidden store with a real tokenizer, rows of it, and the host's record of a training."""
     tokenizer = BytePairTokenizer.train(
-        ["the cat sat on the mat, the dog sat on the log; caf\u00e9 na\u00efve \u2713"], 300
+        ["the cat sat on the mat, the dog sat on the log; caf\u00e9 na\u00efve \u2713"], 300, GPT4_SPLIT
     )
     tokenizer.save(folder / "tokenizer")
     lengths, bos = tokenizer.byte_lengths(), tokenizer.get_bos_token_id()

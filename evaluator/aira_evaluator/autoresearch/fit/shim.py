@@ -48,7 +48,7 @@ VAL_FILENAME = "val"
 BOS_TOKEN = "<|reserved_0|>"
 """What the beginning-of-document token is called. No text that is encoded produces it, whatever it spells."""
 SPECIAL_TOKENS = [BOS_TOKEN]
-SPLIT_PATTERN = tokenization.SPLIT_PATTERN
+SPLIT_PATTERN = tokenization.GPT4_SPLIT
 """How text is cut before pairs of bytes are merged."""
 _MANIFEST: dict[str, Any] = json.loads(Path(DATA_DIR, "manifest.json").read_text(encoding="ascii"))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aira_evaluator.autoresearch.contract.profiles import AutoresearchProfile
 from aira_evaluator.autoresearch.prepare.corpus import Document, DocumentSource, Shard
 from aira_evaluator.split_manifest import DataError
-from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
+from aira_evaluator.text.tokenizer import GPT4_SPLIT, BytePairTokenizer, Tokens
 
 _TEXT_BATCH = 1024
 
@@ -27,7 +27,7 @@ def train_tokenizer(profile: AutoresearchProfile, corpus: DocumentSource) -> Byt
     shards = corpus.shards("train")
     share = profile.tokenizer_characters // len(shards)
     texts = (document.text for shard in shards for batch in _limited(shard, share) for document in batch)
-    return BytePairTokenizer.train(texts, profile.vocabulary)
+    return BytePairTokenizer.train(texts, profile.vocabulary, GPT4_SPLIT)
 
 
 def encode(shard: Shard, tokenizer: BytePairTokenizer, characters: int | None = None) -> Iterator[Encoded]:

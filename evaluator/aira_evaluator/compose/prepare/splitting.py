@@ -21,7 +21,7 @@ from aira_evaluator.compose.text.windows import TOKENS, Stream, StreamWriter, re
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.hidden import seed_set_of
 from aira_evaluator.text.contained import keep_fresh
-from aira_evaluator.text.tokenizer import BytePairTokenizer
+from aira_evaluator.text.tokenizer import GPT2_SPLIT, BytePairTokenizer
 
 Documents = Callable[[], Iterator[str]]
 """All documents of a corpus, from the first, at every call."""
@@ -125,7 +125,7 @@ def train_tokenizer(documents: Documents, profile: TextProfile) -> BytePairToken
     texts = (
         document.text for document in distinct(documents(), profile.held_out_share, Counts()) if not document.held_out
     )
-    tokenizer = BytePairTokenizer.train(islice(texts, profile.tokenizer_documents), profile.vocabulary)
+    tokenizer = BytePairTokenizer.train(islice(texts, profile.tokenizer_documents), profile.vocabulary, GPT2_SPLIT)
     if tokenizer.get_vocab_size() != profile.vocabulary:
         raise DataError(f"the text yields {tokenizer.get_vocab_size()} tokens, expected {profile.vocabulary}")
     return tokenizer

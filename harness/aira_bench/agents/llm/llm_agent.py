@@ -153,7 +153,7 @@ class LlmAgent:
 
         None where there is nothing to learn: a submission that is data is shown with its score, in fewer words.
         """
-        if brief.fitness == "hidden" and brief.artifact.kind in DATA_ARTIFACTS:
+        if not brief.analysis_steers and brief.artifact.kind in DATA_ARTIFACTS:
             return None
         request = CompletionRequest(
             system=render_system(brief), messages=(Message("user", render_analysis(brief, report)),),

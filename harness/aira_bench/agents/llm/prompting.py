@@ -10,14 +10,16 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from aira_bench.agents.agent import Brief, Environment, Situation, StepReport
 from aira_bench.agents.llm.memory import Memory
 from aira_bench.escaping import printable
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import nodes_by_step
+
+if TYPE_CHECKING:
+    import jinja2
 
 _FOLDER = Path(__file__).parent / "prompts"
 
@@ -67,7 +69,9 @@ def prompt_chars() -> int:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+def _environment() -> "jinja2.Environment":
+    import jinja2  # on demand: whoever hashes prompts renders none
+
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=False, keep_trailing_newline=False,
