@@ -24,7 +24,7 @@ WHOLE = 1680
 def measured(wanted: int) -> dict[str, float]:
     import numpy as np
 
-    from aira_bench.statistics.curves import anytime_curve, area_estimate
+    from aira_bench.statistics.curves import anytime_curve, curve_estimate
     from aira_bench.statistics.normalized import Scale
     from aira_bench.statistics.resampling import two_levels
     from aira_bench.statistics.runs import Run, Runs
@@ -47,7 +47,7 @@ def measured(wanted: int) -> dict[str, float]:
         curves = [
             anytime_curve(generator.normal(score, 0.05, 200), np.ones(200), lower_is_better=False) for score in valid
         ]
-        area_estimate(curves, 200, 0.5, generator)
+        curve_estimate(curves, np.arange(20.0, 201, 20), 200, 0.5, generator)
     return {
         "runs": len(rows),
         "seconds": round(time.perf_counter() - begun, 2),

@@ -3,7 +3,8 @@
 import hashlib
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,12 +51,18 @@ def write_run(
     seen: Path | None = None,
     infra: Mapping[int, bool] | None = None,
     codes: Sequence[bytes] = (),
+    scores: Mapping[int, Sequence[tuple[float, float] | None]] | None = None,
+    code_file: str = "train.py",
+    canonical: Callable[[int, int], str] | None = None,
+    of_nodes: Mapping[str, object] | None = None,
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
 
     With a key the run is signed, and each step leaves an artifact; without one it is as it was before 0.1.0.
     The steps of the seeds in `infra` are infrastructure errors; true where their code had run. Step i leaves
-    `codes[i % len(codes)]` as its `train.py`, if there are any.
+    `codes[i % len(codes)]` as its `code_file`, if there are any. `scores` are validation and test of each step by seed,
+    None of a step that is buggy. `canonical` gives the normal form of a step's submission, by seed and step.
+    `of_nodes` overrides fields of every node.
     """
     folder = RunFolder(runs / record.plan.name)
     keeper = None
@@ -76,6 +83,9 @@ def write_run(
             broken = infra is not None and seed in infra
             valid = not broken and rng.random() >= invalid_share
             test, trusted = rng.random(), rng.random()
+            if scores is not None:
+                given = scores[seed][step - 1]
+                valid, (trusted, test) = given is not None, given or (0.0, 0.0)
             claimed = trusted + claims[seed] if claims else None
             found = (flags or {}).get(seed, ())
             score = TrustedScore(step, test, trusted, "1", "evaluator:1", 1.0, False, claimed, found)
@@ -89,13 +99,15 @@ def write_run(
             if codes:
                 artifact = codes[step % len(codes)]
                 place.node(step).mkdir(parents=True, exist_ok=True)
-                (place.node(step) / "train.py").write_bytes(artifact)
+                (place.node(step) / code_file).write_bytes(artifact)
             node = Node(
                 step, "draft", (), "valid" if valid else "infra_error" if broken else "buggy", "", fitness, claimed,
                 "c" * 64, hashlib.sha256(artifact).hexdigest() if valid and (keeper or codes) else None,
                 timings=Timings(0.1, 0.2, 0.7, 1.0), attempts=3 if broken else 1,
                 code_ran=infra is None or infra.get(seed, True),
+                canonical=canonical(seed, step) if canonical and valid else None,
             )  # fmt: skip
+            node = replace(node, **(of_nodes or {}))  # type: ignore[arg-type]
             journal.append(step_ended(place, node, "t") if keeper else StepEnded(node, "t"))
         best = best_node(journal.nodes, lower_is_better=record.lower_is_better)
         if end:

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from aira_bench.reproduce.published import FILES
+from aira_bench.published_tables import FILES
 
 
 def edit(folder: Path, table: str, change: Callable[[list[dict[str, str]]], None]) -> None:

@@ -24,10 +24,16 @@ FORBIDDEN = {
 
 BAYES_PROCESS = ROOT / "harness" / "aira_bench" / "agents" / "searchers" / "bayes_process.py"
 STATISTICS = ROOT / "harness" / "aira_bench" / "statistics"
-ORDERS = ROOT / "harness" / "aira_bench" / "boards" / "order.py"
 CLUSTERS = ROOT / "harness" / "aira_bench" / "scaling" / "clusters.py"
+INTO_ARRAYS = [
+    ROOT / "harness" / "aira_bench" / "boards" / f"{name}.py" for name in ("curves", "endings", "order", "over_tasks")
+]
+INTO_ARRAYS += [
+    ROOT / "harness" / "aira_bench" / "reproduce" / "against" / f"{n}.py" for n in ("autoresearch", "compose", "lra")
+]
+"""Modules that make arrays of runs for `statistics`; nothing loads numpy before a command needs it."""
 PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}} | {
-    path: {"numpy", "scipy"} for path in (*STATISTICS.glob("*.py"), ORDERS, CLUSTERS)
+    path: {"numpy", "scipy"} for path in (*STATISTICS.glob("*.py"), *INTO_ARRAYS, CLUSTERS)
 }
 """docs/decisions/0007-bayes-in-its-own-process.md and 0039-statistics-as-pure-functions.md"""
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from aira_bench.statistics.counts import Submissions, class_counts, mean_rate
-from aira_bench.statistics.curves import anytime_curve, area_estimate, mean_curve
+from aira_bench.statistics.curves import anytime_curve, curve_estimate, submission_curve
 from aira_bench.statistics.normalized import Scale, Spacing
 from aira_bench.statistics.resampling import Aggregate
 from aira_bench.statistics.runs import Band, Run, Runs, Worst, difficulty_bands, mean_over_agents, mean_over_tasks
@@ -66,10 +66,26 @@ def test_a_better_step_never_lowers_a_curve(scores: list[float], place: int, bet
 
 
 def test_mean_curves_and_areas() -> None:
+    """0.2 and 0.4 from cost 1 on, 0 before: half of each over two; drawn anew either may be drawn twice."""
     curves = [anytime_curve(np.array([value]), np.ones(1), lower_is_better=False) for value in (0.2, 0.4)]
-    points = mean_curve(curves, np.array([0.5, 1.0]), 0.0, generator())
-    assert [point.value for point in points] == pytest.approx([0, 0.3])
-    assert area_estimate(curves, 2, 0.0, generator()).value == pytest.approx(0.15)
+    found = curve_estimate(curves, np.array([0.5, 1.0]), 2, 0.0, generator())
+    assert [point.value for point in found.points] == pytest.approx([0, 0.3])
+    assert (found.points[0].low, found.points[0].high) == (0, 0)
+    assert (found.points[1].low, found.points[1].high) == pytest.approx((0.2, 0.4))
+    assert (found.area.value, found.area.low, found.area.high) == pytest.approx((0.15, 0.1, 0.2))
+    assert curve_estimate(curves[:1], np.array([1.0]), 2, 0.0, generator()).area.low is None
+
+
+def test_a_submission_is_chosen_by_fitness() -> None:
+    """By fitness steps 2 and 4 lead; step 3 has the best score, and nobody chose it."""
+    fitness, scores = np.array([NAN, 0.5, 0.4, 0.7]), np.array([NAN, 0.3, 0.9, 0.2])
+    curve = submission_curve(fitness, scores, np.ones(4), lower_is_better=False)
+    assert curve.at(np.array([0, 1, 2, 3, 4]), 0.1).tolist() == [0.1, 0.1, 0.3, 0.3, 0.2]
+    falling = submission_curve(-fitness, scores, np.ones(4), lower_is_better=True)
+    assert falling.best.tolist()[1:] == [0.3, 0.3, 0.2]
+    assert submission_curve(np.array([]), np.array([]), np.array([]), lower_is_better=True).area(2, 0.3) == 0.3
+    with pytest.raises(ValueError, match="same steps"):
+        submission_curve(np.ones(2), np.ones(3), np.ones(2), lower_is_better=False)
 
 
 def test_both_rates_by_hand() -> None:

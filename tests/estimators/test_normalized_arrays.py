@@ -39,7 +39,7 @@ def test_the_observed_worst_leaves_failures_out() -> None:
 
 @pytest.mark.parametrize("spacing", Spacing)
 def test_a_scale_without_length_is_refused(spacing: Spacing) -> None:
-    with pytest.raises(ValueError, match="equally far"):
+    with pytest.raises(ValueError, match="no worse"):
         normalized_scores(np.array([0.5]), Scale(0.5, 0.5, 1.0, False), spacing)
 
 

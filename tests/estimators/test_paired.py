@@ -1,5 +1,6 @@
 """Paired tests: values by hand and by scipy, ties, and that a placebo has no winner."""
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -77,13 +78,49 @@ def test_only_common_blocks_are_compared() -> None:
 
 
 def test_few_seeds_say_that_they_cannot_tell() -> None:
-    """Eight seeds allow 2 / 256; a family of 45 needs 1 / 900."""
-    scores = np.vstack([np.full(8, 1.0), *[np.zeros(8)] * 9])
-    found = compare(scores, generator())[0]
-    assert found.least_p == found.p == 2 / 256
-    assert found.why == "8 common seeds cannot tell one of 45 pairs apart"
-    alone = compare(scores, generator(), pairs=[(0, 1)])[0]
-    assert alone.verdict is Verdict.FIRST
+    """Five seeds allow 2 / 32, whatever they say; six allow 2 / 64, and that among any number of names."""
+    scores = np.vstack([np.full(6, 1.0), *[np.zeros(6)] * 9])
+    five = compare(scores[:, :5], generator())[0]
+    assert five.least_p == five.p == 2 / 32
+    assert (five.why, five.corrected_p) == ("too few common seeds (5) to tell anything apart", 1)
+    six = compare(scores, generator())[0]
+    assert (six.verdict, six.corrected_p, six.holm_p) == (Verdict.FIRST, 2 / 64, 1)
+
+
+def test_corrected_p_values_by_hand() -> None:
+    """a - b is 1 in six blocks, a - c too but for a block of 0, and b - c is -1 in that block alone, 0 else.
+
+    Six equal signs alone reach 6 / sqrt(6): 2 of 64. a - c reaches 5 with its five signs equal, in 4 of 64, and b - c
+    reaches 1 always. Holm: 3 * 2 / 64, 2 * 4 / 64 and 1.
+    """
+    scores = np.array([[1.0] * 6, [0] * 6, [0, 0, 0, 0, 0, 1]])
+    found = {(each.first, each.second): each for each in compare(scores, generator())}
+    assert [found[pair].corrected_p for pair in ((0, 1), (0, 2), (1, 2))] == [2 / 64, 4 / 64, 1]
+    assert [found[pair].holm_p for pair in ((0, 1), (0, 2), (1, 2))] == [6 / 64, 8 / 64, 1]
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 4), st.integers(6, 8), st.integers(0, 10**6))
+def test_corrected_p_values_are_those_of_all_patterns(agents: int, blocks: int, seed: int) -> None:
+    """By the definition of Westfall and Young, each rank with the maximum over the ranks that are left."""
+    scores = generator(seed).normal(size=(agents, blocks))
+    found = sorted(compare(scores, generator()), key=lambda each: -abs(each.difference))
+    gaps = np.array([scores[each.first] - scores[each.second] for each in found])
+    patterns = np.array(list(product((-1, 1), repeat=blocks)))
+    last = 0.0
+    for place, each in enumerate(found):
+        rivals = np.abs(patterns @ gaps[place:].T).max(axis=1)
+        last = max(last, float(np.mean(rivals >= abs(gaps[place].sum()) - 1e-9)))
+        assert each.corrected_p == pytest.approx(last)
+
+
+def test_a_pair_with_few_blocks_does_not_stand_in_the_way() -> None:
+    """The third name ran two seeds, and scored far better: nothing is known of it, and the other two are ordered."""
+    nan = np.nan
+    scores = np.array([[1.0] * 8, [0] * 8, [99, 99, *[nan] * 6]])
+    found = {(each.first, each.second): each for each in compare(scores, generator())}
+    assert found[0, 1].verdict is Verdict.FIRST
+    assert found[0, 2].why == "too few common seeds (2) to tell anything apart"
 
 
 def test_the_noise_floor_refuses_to_order() -> None:
@@ -135,16 +172,44 @@ def test_a_placebo_is_ordered_nowhere_in_95_of_100_resamplings() -> None:
 
 
 def test_a_planted_difference_of_two_noise_floors_is_found() -> None:
-    """Of one name among ten with twenty seeds: most pairs with it are ordered, and rightly, and hardly any other."""
+    """Of one name among ten with ten seeds: most pairs with it are ordered, and rightly, and hardly any other."""
     draws, found, wrong = generator(2027), 0, 0
-    for _ in range(20):
-        scores = placebo(draws, seeds=20)
+    for _ in range(60):
+        scores = draws.normal(0, FLOOR, (10, 10))
         scores[3] += 2 * FLOOR
         pairs = ordered(scores, draws)
         found += sum(3 in pair for pair in pairs) >= 5
         wrong += any(3 not in pair for pair in pairs)
-    assert found >= 19
-    assert wrong <= 2
+    assert found >= 50
+    assert wrong <= 6
+
+
+LUCK: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] = {
+    "skewed": lambda draws, shape: draws.exponential(size=shape),
+    "failing": lambda draws, shape: np.where(draws.random(shape) < 0.15, -8, draws.normal(size=shape)),
+    "two values": lambda draws, shape: (draws.random(shape) < 0.5).astype(float),
+}
+
+
+@pytest.mark.parametrize("luck", LUCK)
+def test_luck_that_is_not_symmetric_orders_no_placebo_either(luck: str) -> None:
+    """Of 200 families at 5 % 10 are expected; 20 or more have a probability below 0.003. Bench has larger ones."""
+    draws = generator(2028)
+    alpha_hits = sum(
+        any(each.corrected_p <= 0.05 for each in compare(LUCK[luck](draws, (10, 10)), draws)) for _ in range(200)
+    )
+    assert alpha_hits < 20
+
+
+def test_what_differs_does_not_order_what_does_not() -> None:
+    """Five names far above five others: at most one family in twenty orders anything among equals."""
+    draws, wrong = generator(2029), 0
+    for _ in range(200):
+        scores = draws.normal(0, 1, (10, 10)) + np.repeat([0.0, 5.0], 5)[:, np.newaxis]
+        wrong += any(
+            each.corrected_p <= 0.05 and (each.first < 5) == (each.second < 5) for each in compare(scores, draws)
+        )
+    assert wrong < 20
 
 
 def test_a_noise_floor_by_hand() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from aira_bench.cli import reproduce as command
 from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.published_tables import FILES
 from aira_bench.reproduce.cells import Cell, Status, compare_decimal
-from aira_bench.reproduce.published import FILES
 from aira_bench.reproduce.tables import TABLES, reproduce
 from published_tables import edit
 
@@ -126,7 +126,7 @@ def test_command_prints_every_cell_and_sets_the_exit_status(
     assert document["summary"]["10"]["reproduced"] == 120
 
     edit(folder, "11", lambda rows: rows[0].update(steps_2e19="1"))
-    monkeypatch.setattr("aira_bench.reproduce.published.bundled_folder", lambda name: folder)
+    monkeypatch.setattr("aira_bench.published_tables.bundled_folder", lambda name: folder)
     args = parser.parse_args(["reproduce", "11"])
     assert args.handle(args) == 1
     assert "mismatch" in capsys.readouterr().out

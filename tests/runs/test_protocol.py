@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import aira_bench
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import UsageError
 from aira_bench.images.flavour import load_flavour
@@ -19,6 +20,7 @@ from aira_bench.runs.resolve import resolve
 from aira_bench.tasks.task import find_task, shipped_tasks
 from aira_bench.testing import PlayedWorld
 from generated_runs import manifest
+from played_host import played_host, played_sandbox, request
 
 PATHS = HostPaths(Path("/nowhere/home"), Path("/nowhere/runs"))
 
@@ -134,3 +136,39 @@ def test_the_command_takes_one_word_and_what_stands_beside_it(
     said = capsys.readouterr().out
     assert "protocol    paper sets --fitness claimed --bugs analysis --seeds 10 --steps 500 --hours 24" in said
     assert "overridden: --hours 2 in place of --hours 24" in said
+
+
+AGENT = """
+def answer(request):
+    if request.schema:
+        return '{"is_bug": %s, "summary": "too few primitives", "metric": 0.25}'
+    return "A try.\\n```python\\nARCHITECTURE = mA,M,mA,M,mA,M,mA,M,mA,M,mA,M,mA,M,mA,M\\n```"
+"""
+
+
+@pytest.mark.parametrize(
+    ("wishes", "bug", "operators"),
+    [
+        ({"protocol": "paper"}, "true", ["draft"] * 5 + ["debug"] * 2),
+        ({"protocol": "paper", "bugs": "judge"}, "true", ["draft"] * 5 + ["improve"] * 2),
+        ({"protocol": "paper"}, "false", ["draft"] * 5 + ["improve"] * 2),
+        ({}, "true", ["draft"] * 5 + ["improve"] * 2),
+    ],
+)
+def test_a_whole_run_goes_by_its_protocol_and_records_it(
+    tmp_path: Path, wishes: dict[str, object], bug: str, operators: list[str]
+) -> None:
+    (tmp_path / "agent.py").write_text(AGENT % bug)
+    asked = {"agent": f"script:{tmp_path}/agent.py", "seeds": (0,), "steps": 7, "scaffold": "greedy"} | wishes
+    done = aira_bench.run(request(**asked), played_host(tmp_path, played_sandbox()))
+    (seed,) = done.record.seeds
+    assert [node.operator for node in seed.nodes] == operators
+    plan = done.record.manifest.plan
+    claimed, steers = plan.fitness == "claimed", plan.bugs == "analysis"
+    assert (plan.protocol, claimed) == (("paper", True) if wishes else ("aira", False))
+    assert {node.step_class for node in seed.nodes} == {"buggy" if steers and bug == "true" else "valid"}
+    assert {node.claimed for node in seed.nodes} == {0.25 if claimed else None}
+    assert all((node.fitness == 0.25) == claimed for node in seed.nodes if node.is_valid)
+    (row,) = done.board.rows
+    assert row.entry.identity.facts.get("protocol") == ("paper" if wishes else None)
+    assert row.entry.identity.facts.get("bugs") == ("analysis" if steers else None)

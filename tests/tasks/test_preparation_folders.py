@@ -108,6 +108,20 @@ def test_of_two_processes_that_prepare_one_task_the_second_waits_and_finds_it_re
     assert [path.name for path in data.folder.parent.iterdir()] == ["cpu-1"]
 
 
+def test_a_preparation_that_is_stopped_takes_its_container_along(tmp_path: Path) -> None:
+    """It went on for hours: a stopped process ends without the threads that remove behind its back."""
+    engine: list[tuple[str, str | None]] = []
+
+    def stopped(call: Call) -> Done:
+        raise KeyboardInterrupt
+
+    sandbox = InMemorySandbox({"prepare": stopped}, before=lambda call, role: engine.append((call, role)))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(sandbox, TaskData(tmp_path / "store" / "cpu-1"), [])
+    assert engine == [("prepare", "prepare"), ("run", "prepare"), ("sweep", None), ("close", "prepare")]
+    assert not sandbox.containers
+
+
 def test_what_a_killed_preparation_left_goes_at_the_next_one(tmp_path: Path) -> None:
     store = tmp_path / "store"
     (store / ".cpu-9.0123456789ab.staging" / "hidden").mkdir(parents=True)

@@ -32,10 +32,18 @@ def _features(text: str) -> Mapping[str, Any]:
     return asdict(extract_features(text))
 
 
+def _constants(text: str) -> Mapping[str, Any]:
+    from aira_bench.agent_code.evidence import is_unknown, read_evidence
+
+    found = read_evidence(text)
+    return {"constants": {name: value for name, value in found.constants.items() if not is_unknown(value)}}
+
+
 OPERATIONS: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
     "extract": _extract,
     "edit": _edit,
     "features": _features,
+    "constants": _constants,
 }
 
 

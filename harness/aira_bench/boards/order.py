@@ -9,7 +9,6 @@ Needs the extra `aira-bench[stats]`. Not covered: estimators (`aira_bench.statis
 """
 
 import hashlib
-import importlib.util
 import statistics as plain
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,13 +17,10 @@ from typing import TYPE_CHECKING
 from aira_bench.boards.board import Section, Table
 from aira_bench.boards.replicates import SeedResult
 from aira_bench.boards.rows import Entry, Row
-from aira_bench.errors import PrerequisiteError
 
 if TYPE_CHECKING:
     from aira_bench.statistics.arrays import IntervalEstimate
     from aira_bench.statistics.paired import PairComparison, RankRange
-
-EXTRA = "aira-bench[stats]"
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,6 @@ class TableOrder:
     """Of all pairs of rows, by their places in `rows`; a positive difference is in favour of the first."""
 
 
-def require_statistics() -> None:
-    """Check that the libraries of the extra are there.
-
-    Raises:
-        PrerequisiteError: they are not.
-    """
-    if missing := [name for name in ("numpy", "scipy") if importlib.util.find_spec(name) is None]:
-        raise PrerequisiteError(f"Statistics need {' and '.join(missing)}.", hint=f"pip install '{EXTRA}'")
-
-
 def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     """Compare all rows of a table pairwise on their common seeds.
 
@@ -69,15 +55,15 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
 
     Args:
         table: its rows keep their order.
-        alpha: error rate of all comparisons of the table together (Holm).
+        alpha: error rate of all comparisons of the table together.
     """
     import numpy as np
 
     from aira_bench.statistics.paired import compare, rank_ranges
     from aira_bench.statistics.resampling import Aggregate, stratified_estimate
 
-    basis = "confirmed" if any(result.confirmed is not None for row in table.rows for result in row.ranked) else "test"
-    by_row = [_scores(row, basis) for row in table.rows]
+    basis = basis_of(table)
+    by_row = [scores_by_seed(row, basis) for row in table.rows]
     known = [score for scores in by_row for each in scores.values() for score in each if score is not None]
     sign = -1.0 if table.section.lower_is_better else 1.0
     worst = max(known, key=lambda score: -sign * score, default=0.0)
@@ -101,8 +87,18 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     return TableOrder(table.section, basis, tuple(rows), comparisons)
 
 
-def _scores(row: Row, basis: str) -> dict[int, list[float | None]]:
-    """By seed the scores of its replicates, None of a failure; replicates whose score is unknown are left out."""
+def basis_of(table: Table) -> str:
+    """Return which scores of a table are compared: `confirmed` where any row has them, else `test`."""
+    return "confirmed" if any(result.confirmed is not None for row in table.rows for result in row.ranked) else "test"
+
+
+def scores_by_seed(row: Row, basis: str) -> dict[int, list[float | None]]:
+    """Return by seed the scores of a row's replicates, None of a failure; those whose score is unknown are left out.
+
+    Args:
+        row: of a table.
+        basis: that table's (`basis_of`).
+    """
     found: dict[int, list[float | None]] = {}
     for result in row.judged:
         failed = result.submitted is None or bool(result.unranked)
@@ -172,7 +168,7 @@ def order_lines(order: TableOrder) -> list[str]:
         name = f"{row.entry.agent}, {row.entry.scaffold}, {row.entry.steps} steps"
         lines.append(f"  rank {row.rank}: {name}: {_shown(row.score)}, {row.failed} failed")
     told = sum(each.why == "" for each in order.comparisons)
-    lines.append(f"  {told} of {len(order.comparisons)} pairs are told apart (paired permutation, Holm).")
+    lines.append(f"  {told} of {len(order.comparisons)} pairs are told apart (paired permutation, one family).")
     reasons = dict.fromkeys(each.why for each in order.comparisons if each.why)
     return lines + [f"  {sum(each.why == why for each in order.comparisons)}: {why}" for why in reasons]
 
@@ -181,4 +177,5 @@ def _shown(score: "IntervalEstimate | None") -> str:
     if score is None:
         return "no score"
     between = "" if score.low is None else f" ({score.low:.4f} to {score.high:.4f})"
-    return f"{score.value:.4f}{between}, {score.count} seeds"
+    seeds = "one seed" if score.count == 1 else f"{score.count} seeds"
+    return f"{score.value:.4f}{between}, {seeds}"

@@ -2,13 +2,18 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
+
+if TYPE_CHECKING:
+    from aira_bench.statistics.suite import StatisticsSettings
 
 _EPILOG = """examples:
   aira-bench leaderboard
   aira-bench leaderboard my-run other-run --out results
   aira-bench leaderboard --exclude my-run --why "its card had the wrong temperature"
+  aira-bench leaderboard --statistics --worst observed
 
 With --out DIR: board.json (the record: runs, hashes, seeds), leaderboard.csv, .json, .md, .tex and .parquet (which
 needs pyarrow, of aira-bench[stats]), and index.html with a page for each task, which need no network.
@@ -43,7 +48,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--statistics", action="store_true",
-        help="say which rows can be told apart: ranks with ties, intervals, paired tests (needs aira-bench[stats])",
+        help="say which rows can be told apart: ranks with ties, intervals, paired tests, ratings, curves, published "
+        "figures (needs aira-bench[stats])",
+    )  # fmt: skip
+    parser.add_argument(
+        "--worst", choices=("fixed", "observed"), default="fixed",
+        help="with --statistics: where normalized scores are 0, at the task's worst score or, as in the paper, at the "
+        "worst of all runs on the board (default: fixed)",
     )  # fmt: skip
     add_runs_folder(parser)
     add_json(parser)
@@ -54,7 +65,7 @@ def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.boards.board import tables_of
     from aira_bench.boards.formats import print_tables, records, write_board
-    from aira_bench.boards.order import order_lines, order_of, order_records, require_statistics
+    from aira_bench.boards.statistics import board_statistics, require_statistics, statistics_lines, statistics_record
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths, require_new_folders
@@ -95,16 +106,20 @@ def handle(args: argparse.Namespace) -> int:
         written = [args.out / BOARD_FILE, args.out / INDEX]
         if not parquet_is_possible():
             tell("leaderboard.parquet is not among the files: pyarrow is missing. Try: pip install 'aira-bench[stats]'")
-    orders = [order_of(table) for table in tables] if args.statistics else []
+    found_out = board_statistics(tables, found, _settings(args.worst)) if args.statistics else None
     if args.json:
-        say_json({"rows": records(tables), "orders": order_records(orders)} if args.statistics else records(tables))
+        say_json({"rows": records(tables), **statistics_record(found_out)} if found_out else records(tables))
     else:
         print_tables(tables)
-        for order in orders:
-            say()
-            say(f"{order.section.task}, profile {order.section.profile}")
-            for each in order_lines(order):
-                say(each)
+        for each in statistics_lines(found_out) if found_out else ():
+            say(each)
         others = "" if args.out is None else f", and the board in other formats in {args.out}"
         tell("written: " + ", ".join(map(str, written)) + others)
     return report_faults(faults)
+
+
+def _settings(worst: str) -> "StatisticsSettings":
+    from aira_bench.statistics.runs import Worst
+    from aira_bench.statistics.suite import StatisticsSettings
+
+    return StatisticsSettings(worst=Worst(worst))

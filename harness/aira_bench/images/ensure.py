@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.docker_engine import DockerEngine
+from aira_bench.errors import PrerequisiteError
 from aira_bench.images.building import STAGE_LABEL, Build, new_context, only_builder, run_build
 from aira_bench.images.compiled import CompiledWheel, compiled_wheels
 from aira_bench.images.declared import Declared, Layer, find_layer, layer_files
@@ -117,6 +118,12 @@ def _build_ours(
     labels = {LABEL: recipe.name, TARGET_LABEL: target, _COMPILED_LABEL: origins}
     arguments = {"LIBRARIES": recipe.libraries_tag(target), "IMPORTS": ", ".join(recipe.our_imports(target))}
     with _our_context(recipe, [wheel.path for wheel in wheels.values()]) as context:
+        # Hours may have gone since the tag was made of the sources, and a tag stands for one content.
+        if load_flavour(recipe.name).tag(target) != recipe.tag(target):
+            raise PrerequisiteError(
+                f"The sources of the images {recipe.name} changed while they were built.",
+                hint=f"aira-bench images build --flavour {recipe.name}",
+            )
         run_build(context, Build("ours", recipe.tag(target), labels, arguments), engine, note)
 
 

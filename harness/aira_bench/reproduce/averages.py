@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from aira_bench.published_tables import Row, read_table
 from aira_bench.reproduce.cells import Cell, Status, compare_decimal, decimal_text
-from aira_bench.reproduce.published import Row, read_table
 
 _TASKS = ("arc_c_acc", "arc_e_acc", "hellaswag_acc", "piqa_acc", "sciq_acc")
 _WINOGRANDE = "winogrande_acc"

@@ -8,8 +8,8 @@ Not covered: normalized scores themselves (Table 4) and bits per byte (Table 5),
 from fractions import Fraction
 from pathlib import Path
 
+from aira_bench.published_tables import read_counts, read_table
 from aira_bench.reproduce.cells import Cell, LeftOut, Status, compare_decimal, compare_text, decimal_text
-from aira_bench.reproduce.published import read_counts, read_table
 
 _LITERATURE = {"16": "architecture", "17": "training", "18": "optimizer"}
 _GREEDY, _ONE_SHOT, _LRA_TASKS = 12, 8, 6

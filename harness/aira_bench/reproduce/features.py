@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
+from aira_bench.published_tables import Row, read_counts, read_table
 from aira_bench.reproduce.cells import Cell, LeftOut, Status, compare_decimal, compare_text, decimal_text
-from aira_bench.reproduce.published import Row, read_counts, read_table
 
 _NONE = "—"
 _HALF = Fraction(1, 20000)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+from aira_bench.published_tables import read_table
 from aira_bench.reproduce.averages import COLUMNS
 from aira_bench.reproduce.cells import Cell, LeftOut, Status, compare_decimal
-from aira_bench.reproduce.published import read_table
 
 
 def headline_cells(folder: Path | None = None) -> tuple[list[Cell], list[LeftOut]]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from aira_bench.published_tables import Row, read_table
 from aira_bench.reproduce.cells import Cell, Status, compare_decimal, decimal_text
-from aira_bench.reproduce.published import Row, read_table
 from aira_bench.scaling.arithmetic import LayerCounts, count_layers, model_size, parameters, parameters_with_embedding
 from aira_bench.scaling.notation import read_pattern
 from aira_contract.model_sizes import ModelSize, Space

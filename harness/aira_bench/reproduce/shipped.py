@@ -22,8 +22,8 @@ from packaging.requirements import Requirement
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.flavour import load_flavour, normal_name
 from aira_bench.images.names import PAPER_FLAVOUR
+from aira_bench.published_tables import read_table
 from aira_bench.reproduce.cells import Cell, LeftOut, Status
-from aira_bench.reproduce.published import read_table
 from aira_bench.tasks.task import Task, shipped_tasks
 
 _DATASETS = {"listops": "ListOps", "text": "Text", "retrieval": "Retrieval"}

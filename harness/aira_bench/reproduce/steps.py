@@ -6,9 +6,9 @@ that Tables 8 and 9 give for the model of the same name; `layers` shows each row
 
 from pathlib import Path
 
+from aira_bench.published_tables import Row, read_table
 from aira_bench.reproduce.cells import Cell, Status
 from aira_bench.reproduce.patterns import PatternRow, pattern_rows
-from aira_bench.reproduce.published import Row, read_table
 from aira_bench.scaling.arithmetic import FLOP_BUDGETS, LayerCounts, isoflop_steps, model_size
 from aira_contract.model_sizes import Space
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aira_bench.statistics.arrays import LEVEL, Floats, IntervalEstimate
-from aira_bench.statistics.resampling import RESAMPLES, Aggregate, stratified_estimate
+from aira_bench.statistics.arrays import LEVEL, Floats, IntervalEstimate, percentile_estimate
+from aira_bench.statistics.resampling import RESAMPLES
 
 
 @dataclass(frozen=True)
@@ -75,48 +75,64 @@ def anytime_curve(scores: Floats, costs: Floats, *, lower_is_better: bool) -> Cu
     return Curve(np.cumsum(costs, dtype=np.float64), np.asarray(best, np.float64))
 
 
-def mean_curve(
-    curves: Sequence[Curve],
-    at: Floats,
-    before: float,
-    generator: np.random.Generator,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> tuple[IntervalEstimate, ...]:
-    """Return the mean over runs at each cost asked for, with bootstrap intervals of that cost alone.
+def submission_curve(fitness: Floats, scores: Floats, costs: Floats, *, lower_is_better: bool) -> Curve:
+    """Return the curve of what a run would have submitted: the score of the step that was best by fitness so far.
+
+    It may fall: a step that the search liked better can score worse.
 
     Args:
-        curves: one for each seed of an agent on a task.
-        at: shape (points,), costs.
-        before: the score where nothing valid was known yet.
-        generator: where the draws come from.
-        resamples: how many resamples each interval is made of.
-        level: nominal coverage of each point, not of the curve as a whole.
+        fitness: shape (steps,), what the search chose by; NaN for a step that could not be chosen.
+        scores: shape (steps,), what is asked for; NaN of a chosen step means that it had none.
+        costs: shape (steps,), as in `anytime_curve`.
+        lower_is_better: whether the best is the least, of fitness as of scores.
+
+    Raises:
+        ValueError: the shapes differ, or a cost is negative or unknown.
     """
-    heights = np.stack([curve.at(at, before) for curve in curves])
-    return tuple(
-        stratified_estimate([column], Aggregate.MEAN, generator, resamples=resamples, level=level)
-        for column in heights.T
-    )
+    leading = anytime_curve(fitness, costs, lower_is_better=lower_is_better)
+    if scores.shape != fitness.shape:
+        raise ValueError(f"scores {scores.shape} and fitness {fitness.shape} are of the same steps")
+    first = np.isfinite(leading.best) & (np.concatenate([[np.nan], leading.best[:-1]]) != leading.best)
+    chosen = np.maximum.accumulate(np.where(first, np.arange(fitness.size), -1)) if fitness.size else first.astype(int)
+    return Curve(leading.costs, np.where(chosen >= 0, scores[chosen], np.nan) if fitness.size else leading.best)
 
 
-def area_estimate(
+@dataclass(frozen=True)
+class CurveEstimate:
+    """The mean over the runs of an agent on a task, with bootstrap intervals of runs drawn anew."""
+
+    points: tuple[IntervalEstimate, ...]
+    """At each cost asked for; the interval is of that cost alone, not of the curve as a whole."""
+    area: IntervalEstimate
+    """Mean area under the curves up to the horizon."""
+
+
+def curve_estimate(
     curves: Sequence[Curve],
+    at: Floats,
     horizon: float,
     before: float,
     generator: np.random.Generator,
     *,
     resamples: int = RESAMPLES,
-) -> IntervalEstimate:
-    """Return the mean area under the curves of several runs, with its bootstrap interval.
+    level: float = LEVEL,
+) -> CurveEstimate:
+    """Return the mean curve of several runs, and the area under it.
 
     Args:
-        curves: one for each seed of an agent on a task.
+        curves: one for each seed of an agent on a task, at least one.
+        at: shape (points,), costs.
         horizon: as in `Curve.area`; the same for all agents that are compared.
         before: the score where nothing valid was known yet.
         generator: where the draws come from.
-        resamples: how many resamples the interval is made of.
+        resamples: how many resamples the intervals are made of.
+        level: nominal coverage.
     """
-    areas = np.array([curve.area(horizon, before) for curve in curves])
-    return stratified_estimate([areas], Aggregate.MEAN, generator, resamples=resamples)
+    heights = np.stack([np.append(curve.at(at, before), curve.area(horizon, before)) for curve in curves])
+    draws = generator.integers(0, len(curves), (resamples, len(curves)))
+    means = heights[draws].mean(axis=1)
+    estimates = [
+        percentile_estimate(float(value), column, len(curves), level)
+        for value, column in zip(heights.mean(axis=0), means.T, strict=True)
+    ]
+    return CurveEstimate(tuple(estimates[:-1]), estimates[-1])

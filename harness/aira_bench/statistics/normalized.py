@@ -12,7 +12,6 @@ why).
 Not covered: where a task's anchors come from, and whether a normalized score may be shown at all.
 """
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,15 +67,16 @@ def normalized_scores(scores: Floats, scale: Scale, spacing: Spacing = Spacing.M
         spacing: the march of nines (equation 3) or linear.
 
     Raises:
-        ValueError: worst and best known score are equally far from the optimum, so that the scale has no length.
+        ValueError: the worst score is no worse than the best known one, so that the scale has no length or points down.
     """
     if spacing is Spacing.LINEAR:
-        places, near, far = scores, scale.best_known, scale.worst
+        sign = -1.0 if scale.lower_is_better else 1.0
+        places, near, far = sign * scores, sign * scale.best_known, sign * scale.worst
     else:
         places = _nines(scores, scale.optimum)
         near, far = (float(_nines(each, scale.optimum)) for each in (scale.best_known, scale.worst))
-    if math.isclose(near, far, rel_tol=0, abs_tol=1e-12):
-        raise ValueError(f"the worst score {scale.worst} and the best known {scale.best_known} lie equally far off")
+    if near - far <= 1e-12:
+        raise ValueError(f"the worst score {scale.worst} is no worse than the best known {scale.best_known}")
     placed = (places - far) / (near - far)
     return np.where(np.isnan(scores), 0.0, np.maximum(placed, 0.0)).astype(np.float64)
 

@@ -89,7 +89,7 @@ class Runs:
 
         Raises:
             KeyError: a task has no scale.
-            ValueError: a task's scale has no length.
+            ValueError: a task's worst score is no worse than its best known one.
         """
         scores = np.empty_like(self.score)
         for index, name in enumerate(self.tasks):

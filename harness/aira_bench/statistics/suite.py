@@ -82,18 +82,40 @@ def suite_statistics(
         over_agents,
         over_chosen,
         difficulty_bands({name: estimate.value for name, estimate in over_agents.items()}),
-        _ratings(runs, scales, generator, how),
+        rate(
+            runs, {name: scale.lower_is_better for name, scale in scales.items()}, generator,
+            best_known={name: scale.best_known for name, scale in scales.items()}, settings=how,
+        ),
         comparisons,
         rank_ranges(len(runs.agents), comparisons),
-    )
+    )  # fmt: skip
 
 
-def _ratings(
-    runs: Runs, scales: Mapping[str, Scale], generator: np.random.Generator, how: StatisticsSettings
+def rate(
+    runs: Runs,
+    lower_is_better: Mapping[str, bool],
+    generator: np.random.Generator,
+    *,
+    best_known: Mapping[str, float] | None = None,
+    settings: StatisticsSettings | None = None,
 ) -> elo.Ratings:
+    """Rate agents by who beat whom on each task, which needs no common unit.
+
+    Args:
+        runs: scores in the tasks' own units.
+        lower_is_better: of every task whether the best score is the least.
+        generator: where the draws come from.
+        best_known: of tasks that have one the published state of the art, which is a player; by default there is none.
+        settings: how many resamples, at which level.
+
+    Raises:
+        KeyError: a task is not in `lower_is_better`.
+    """
+    how = settings or StatisticsSettings()
     tasks: list[dict[str, Floats]] = [{} for _ in runs.tasks]
-    signs = [-1.0 if scales[name].lower_is_better else 1.0 for name in runs.tasks]
+    signs = [-1.0 if lower_is_better[name] else 1.0 for name in runs.tasks]
     for (agent, task), cell in runs.cells.items():
         tasks[task][runs.agents[agent]] = signs[task] * cell
-    best = [sign * scales[name].best_known for sign, name in zip(signs, runs.tasks, strict=True)]
+    known = best_known or {}
+    best = [sign * known[name] if name in known else None for sign, name in zip(signs, runs.tasks, strict=True)]
     return elo.ratings(tasks, generator, best_known=best, resamples=how.rating_resamples, level=how.level)

@@ -7,20 +7,21 @@ exist: it gets an empty one, and judges put the real one in its place.
 Not covered: where raw data comes from (`sources`).
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from aira_bench.errors import PrerequisiteError, TaskError, UsageError
+from aira_bench.errors import PrerequisiteError, SandboxError, TaskError, UsageError
 from aira_bench.hidden_keys import HiddenKey
 from aira_bench.output import last_line
 from aira_bench.sandbox.hardening import TRUSTED_UID
-from aira_bench.sandbox.sandbox import ContainerSpec, Mount, Sandbox
+from aira_bench.sandbox.sandbox import ContainerSpec, Mount, PreparedContainer, Sandbox
 from aira_bench.tasks.data_source import DataSource, RawData
 from aira_bench.tasks.folder_check import IGNORED, check_folder
 from aira_bench.tasks.store import TaskData, hash_tree
@@ -181,14 +182,29 @@ def half_spec(
     )
 
 
+@contextlib.contextmanager
+def _container(sandbox: Sandbox, spec: ContainerSpec) -> Iterator[PreparedContainer]:
+    """A container of one script, removed in the end: a stopped process does not wait for what is removed behind its
+    back, and scripts that train references would compute for hours.
+    """
+    container = sandbox.prepare(spec)
+    try:
+        yield container
+    except KeyboardInterrupt:
+        with contextlib.suppress(SandboxError):  # what is left has the labels by which the next command finds it
+            sandbox.sweep(spec.run_id)
+        raise
+    finally:
+        container.close()
+
+
 def _make_half(task: Task, profile: str, script: str, output: Path, spec: ContainerSpec, sandbox: Sandbox) -> None:
     timeout_s = task.profile(profile).prepare_timeout_s
     output.mkdir()
     if os.geteuid() == 0:
         os.chown(output, TRUSTED_UID, TRUSTED_UID)
     options = {RAW_OPTION: RAW, MOUNT_OPTION: OUTPUT, LOGS_OPTION: WORKSPACE / LOGS}
-    container = sandbox.prepare(spec)
-    try:
+    with _container(sandbox, spec) as container:
         outcome = container.run(
             ["python3", str(TASK / script), *(str(word) for option in options.items() for word in option)],
             files={f"{LOGS}/{task.metadata.aira.artifact.name}": b""},
@@ -196,8 +212,6 @@ def _make_half(task: Task, profile: str, script: str, output: Path, spec: Contai
             artifacts=(),
             destination=output,
         )  # fmt: skip
-    finally:
-        container.close()
     if outcome.ended == "timeout":
         raise TaskError(
             f"{task.name}/{script} did not end within {timeout_s:g} s; "
@@ -215,14 +229,11 @@ def _try_evaluate(task: Task, spec: ContainerSpec, sandbox: Sandbox) -> None:
 
     Such a script's every failure counts as a refusal, and of this one no submission is the cause.
     """
-    container = sandbox.prepare(spec)
-    try:
+    with _container(sandbox, spec) as container:
         outcome = container.run(
             ["python3", str(TASK / EVALUATE_SCRIPT), "--help"],
             files={}, timeout_s=_IMPORT_TIMEOUT_S, artifacts=(), destination=Path(),
         )  # fmt: skip
-    finally:
-        container.close()
     words = last_line(outcome.stderr)
     if outcome.exit_code != 0 and words.startswith(("ModuleNotFoundError", "ImportError", "SyntaxError")):
         metadata = quote(str(task.folder / "metadata.yaml"))

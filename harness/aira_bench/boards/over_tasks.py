@@ -1,0 +1,249 @@
+"""What several tables say of the agents that they share: ratings, means over tasks and over agents, bands, tests.
+
+Tables belong together that have profile, hardware, seed set, kind of data and keys in common. Ratings need no common
+unit: who scored better on a task won. Means, bands and tests over tasks are of normalized scores, which only tasks of
+profile `paper` on real data have. Of several runs of a seed the median one counts, of two the worse, and a failure is
+worse than any score: running a seed again buys nothing.
+
+Needs the extra `aira-bench[stats]`. Not covered: estimators (`aira_bench.statistics`), and orders within one table
+(`order` beside this).
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from aira_bench.boards.board import Table
+from aira_bench.boards.board_runs import BoardRuns, row_names
+from aira_bench.boards.endings import entropy
+from aira_bench.boards.order import basis_of, scores_by_seed
+from aira_bench.record.normalized import PUBLISHED
+
+if TYPE_CHECKING:
+    from aira_bench.statistics.arrays import IntervalEstimate
+    from aira_bench.statistics.elo import Ratings
+    from aira_bench.statistics.normalized import Scale
+    from aira_bench.statistics.runs import Run
+    from aira_bench.statistics.suite import StatisticsSettings, SuiteStatistics
+
+GREEDY = "greedy"
+
+
+@dataclass(frozen=True)
+class OverTasks:
+    """What tables that belong together say of their agents."""
+
+    shared: tuple[str, ...]
+    """Profile, hardware, seed set and the like, in words."""
+    tasks: tuple[str, ...]
+    agents: tuple[str, ...]
+    greedy: tuple[str, ...]
+    """Those with a greedy scaffold: the left half of the paper's Table 4."""
+    ratings: "Ratings | None"
+    """None where fewer than two played."""
+    statistics: "SuiteStatistics | None"
+    """Of the tasks that have normalized scores; None where none has."""
+    not_normalized: tuple[str, ...]
+    """Tasks that are in ratings alone."""
+
+
+def over_tasks(
+    tables: Sequence[Table], behind: BoardRuns, settings: "StatisticsSettings | None" = None
+) -> list[OverTasks]:
+    """Return what each group of tables that belong together says.
+
+    Args:
+        tables: of a board.
+        behind: the runs it was built from.
+        settings: how statistics are computed.
+    """
+    groups: defaultdict[tuple[str, ...], list[Table]] = defaultdict(list)
+    for table in tables:
+        section = table.section
+        kind = "SYNTHETIC DATA" if section.synthetic else "real data"
+        keys = f"confirmed under {section.confirmed_under}" if section.confirmed_under else ""
+        groups[
+            f"profile {section.profile}", section.hardware, f"seeds {section.seed_set}", kind, section.hidden_data, keys
+        ].append(table)
+    found = (_of_group(shared, group, behind, settings) for shared, group in groups.items())
+    return [each for each in found if each is not None]
+
+
+def _of_group(
+    shared: tuple[str, ...], tables: Sequence[Table], behind: BoardRuns, settings: "StatisticsSettings | None"
+) -> OverTasks | None:
+    import numpy as np
+
+    from aira_bench.statistics.runs import Runs
+    from aira_bench.statistics.suite import StatisticsSettings, rate, suite_statistics
+
+    by_task = {_task_name(table, tables): table for table in tables}
+    found = [run for task, table in by_task.items() for run in _runs(task, table)]
+    if not found:
+        return None
+    runs, generator = Runs.of(found), np.random.default_rng(entropy("tasks", shared))
+    how = settings or StatisticsSettings()
+    known = {name: scale for name in runs.tasks if (scale := _scale(by_task[name], behind)) is not None}
+    scales = {name: scale for name, scale in known.items() if _has_length(found, name, scale, how)}
+    greedy = {
+        name
+        for table in tables
+        for name, row in zip(row_names(table), table.rows, strict=True)
+        if row.entry.scaffold.partition(":")[0] == GREEDY
+    }
+    players = len(runs.agents) + bool(known)
+    ratings = None if players < 2 else rate(
+        runs, {name: by_task[name].section.lower_is_better for name in runs.tasks}, generator,
+        best_known={name: scale.best_known for name, scale in known.items()}, settings=how,
+    )  # fmt: skip
+    normalized = [run for run in found if run.task in scales]
+    statistics = None
+    if normalized:
+        statistics = suite_statistics(Runs.of(normalized), scales, generator, chosen=greedy, settings=how)
+    return OverTasks(
+        tuple(filter(None, shared)),
+        runs.tasks,
+        runs.agents,
+        tuple(sorted(greedy & set(runs.agents))),
+        ratings,
+        statistics,
+        tuple(name for name in runs.tasks if name not in scales),
+    )
+
+
+def _task_name(table: Table, tables: Sequence[Table]) -> str:
+    """The task's name, with what tells its tables apart where a group has several."""
+    alike = [each.section for each in tables if each.section.task == table.section.task]
+    return (
+        table.section.task
+        if len(alike) == 1
+        else f"{table.section.task} ({table.section.evaluator}, {table.section.data})"
+    )
+
+
+def _runs(task: str, table: Table) -> "Iterable[Run]":
+    from aira_bench.statistics.runs import Run
+
+    basis = basis_of(table)
+    for name, row in zip(row_names(table), table.rows, strict=True):
+        for seed, scores in scores_by_seed(row, basis).items():
+            yield Run(name, task, seed, median_run(scores, lower_is_better=table.section.lower_is_better))
+
+
+def median_run(scores: Sequence[float | None], *, lower_is_better: bool) -> float | None:
+    """Return the median of a seed's runs, the worse of two in the middle; a failure is worse than any score.
+
+    Args:
+        scores: at least one, None of a failure.
+        lower_is_better: whether the best is the least.
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    ordered = sorted(scores, key=lambda score: -math.inf if score is None else sign * score)
+    return ordered[(len(ordered) - 1) // 2]
+
+
+def _scale(table: Table, behind: BoardRuns) -> "Scale | None":
+    from aira_bench.statistics.normalized import Scale
+
+    anchors = behind.anchors(table)
+    if anchors is None or PUBLISHED not in anchors.sota:
+        return None
+    return Scale(anchors.worst, anchors.sota[PUBLISHED], anchors.optimum, lower_is_better=table.section.lower_is_better)
+
+
+def _has_length(runs: "Sequence[Run]", task: str, scale: "Scale", how: "StatisticsSettings") -> bool:
+    """Whether the worst score is worse than the best known: the worst observed need not be."""
+    from aira_bench.statistics.runs import Runs
+
+    try:
+        Runs.of(run for run in runs if run.task == task).normalized({task: scale}, how.worst, how.spacing)
+    except ValueError:
+        return False
+    return True
+
+
+def over_tasks_records(found: Sequence[OverTasks]) -> list[dict[str, object]]:
+    """Return what groups of tables say, for JSON."""
+    return [
+        {
+            "shared": each.shared,
+            "tasks": each.tasks,
+            "agents": each.agents,
+            "greedy": each.greedy,
+            "ratings": _by_name(dict(zip(each.ratings.players, each.ratings.ratings, strict=True)))
+            if each.ratings
+            else None,
+            "normalized": _statistics_record(each.statistics) if each.statistics else None,
+            "not_normalized": each.not_normalized,
+        }
+        for each in found
+    ]
+
+
+def _statistics_record(found: "SuiteStatistics") -> dict[str, object]:
+    return {
+        "over_tasks": {str(how): _by_name(of_agents) for how, of_agents in found.over_tasks.items()},
+        "over_agents": _by_name(found.over_agents),
+        "over_greedy_agents": _by_name(found.over_chosen_agents),
+        "bands": {name: str(band) for name, band in found.bands.items()},
+        "ranks": {
+            name: {"best_rank": rank.best, "worst_rank": rank.worst}
+            for name, rank in zip(found.agents, found.ranks, strict=True)
+        },
+        "comparisons": [
+            asdict(each)
+            | {"first": found.agents[each.first], "second": found.agents[each.second], "verdict": str(each.verdict)}
+            | {"difference": each.difference if each.blocks else None}
+            for each in found.comparisons
+        ],
+    }
+
+
+def _by_name(estimates: "Mapping[str, IntervalEstimate]") -> dict[str, object]:
+    return {name: asdict(estimate) for name, estimate in estimates.items()}
+
+
+def over_tasks_lines(found: OverTasks) -> list[str]:
+    """Return what people read of a group of tables.
+
+    Args:
+        found: of one group.
+    """
+    tasks = "one task" if len(found.tasks) == 1 else f"{len(found.tasks)} tasks"
+    lines = [f"Over {tasks} ({', '.join(found.tasks)}), {', '.join(found.shared)}"]
+    if found.ratings is None:
+        lines.append("  No ratings: one agent alone.")
+    else:
+        lines.append("  Ratings (Bradley-Terry on the Elo scale, mean 1000; intervals from runs drawn anew):")
+        rated = zip(found.ratings.players, found.ratings.ratings, strict=True)
+        for name, rating in sorted(rated, key=lambda each: -each[1].value):
+            lines.append(f"    {name}: {_shown(rating, 0)}")
+    if found.not_normalized and found.ratings:
+        lines.append(f"  In ratings alone, without normalized scores: {', '.join(found.not_normalized)}.")
+    return lines + (_statistics_lines(found) if found.statistics else [])
+
+
+def _statistics_lines(group: OverTasks) -> list[str]:
+    from aira_bench.statistics.resampling import Aggregate
+
+    found = group.statistics
+    assert found is not None
+    lines = ["  Normalized scores over tasks (mean; median; interquartile mean), ranks with ties:"]
+    means = found.over_tasks[Aggregate.MEAN]
+    for name, rank in sorted(zip(found.agents, found.ranks, strict=True), key=lambda each: -means[each[0]].value):
+        shown = "; ".join(_shown(found.over_tasks[how][name], 3) for how in Aggregate)
+        lines.append(f"    rank {rank}: {name}: {shown}")
+    told = sum(each.why == "" for each in found.comparisons)
+    lines.append(f"    {told} of {len(found.comparisons)} pairs are told apart (paired permutation, one family).")
+    lines.append("  Tasks, by difficulty (mean over greedy agents; over all agents):")
+    for task, mean in sorted(found.over_agents.items(), key=lambda each: -each[1].value):
+        greedy = found.over_chosen_agents.get(task)
+        lines.append(f"    {task}, {found.bands[task]}: {_shown(greedy, 3) if greedy else '-'}; {_shown(mean, 3)}")
+    return lines
+
+
+def _shown(estimate: "IntervalEstimate", places: int) -> str:
+    between = "" if estimate.low is None else f" ({estimate.low:.{places}f} to {estimate.high:.{places}f})"
+    return f"{estimate.value:.{places}f}{between}"
