@@ -31,7 +31,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "agent_code boards evaluation scaffolds scaling",
         "agents analysis",
         "publication reproduce",
-        "runs",
+        "packs runs",
         "doctor protocols testing",
         "api authoring",
         "suites",

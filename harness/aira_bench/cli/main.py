@@ -30,11 +30,13 @@ from aira_bench.cli import (
     init,
     key,
     leaderboard,
+    merge,
     prepare,
     reproduce,
     resume,
     run,
     status,
+    submit,
     suite,
     tasks,
     verify,
@@ -48,8 +50,8 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, suite, confirm, status, leaderboard, verify, tasks, agents, extensions, prepare, images, doctor,
-    reproduce, aggregate, extrapolate, architectures, analyze, key, init, check,
+    run, resume, suite, confirm, status, leaderboard, verify, submit, merge, tasks, agents, extensions, prepare, images,
+    doctor, reproduce, aggregate, extrapolate, architectures, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
