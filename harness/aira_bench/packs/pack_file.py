@@ -121,7 +121,7 @@ def _pieces(place: Source) -> Iterator[bytes]:
             yield piece
 
 
-def _add(packed: IO[bytes], name: str, pieces: Iterator[bytes], size: int) -> None:
+def _add(packed: gzip.GzipFile, name: str, pieces: Iterator[bytes], size: int) -> None:
     packed.write(_header(name, size))
     written = 0
     for piece in pieces:
