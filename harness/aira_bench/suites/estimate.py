@@ -146,7 +146,7 @@ def _cost(cell: SuiteCell, agent: AgentUse, machine: Hardware, paces: Mapping[Ex
     plan = plan_of(cell.request, task, agent, source, SystemWorld(), machine, None)
     slots = len(machine.gpus) if plan.profile in ON_GPUS and machine.gpus else machine.cores
     found = expect_with(plan, task, agent.card, slots)
-    pace = paces.get((cell.request.agent, task.title, plan.profile), StepPace())
+    pace = paces.get((plan.agent, task.title, plan.profile), StepPace())
     found = found if pace.step_s is None else _at_pace(found, plan, pace.step_s, slots)
     seeds, steps = len(plan.seeds), found.steps * len(plan.seeds)
     on_gpus = plan.profile in ON_GPUS
