@@ -161,7 +161,7 @@ class StayingJudge:
 
     def ask(self, layers: Architecture) -> str:
         """The report on one candidate."""
-        payload = json.dumps({"id": "bench", "architecture": canonical(layers)}).encode()
+        payload = json.dumps({"id": "bench", "architecture": canonical(layers), "training": 0}).encode()
         self._requests.write(struct.pack(">I", len(payload)) + payload)
         self._requests.flush()
         return str(self.hear()["report"])

@@ -33,13 +33,22 @@ class Place:
         kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         return {**kept, "AIRA_HOME": str(self.home), "AIRA_RUNS": str(self.runs)}
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "aira_bench", *arguments]
+    def command(self, *arguments: str, confirm: bool = False) -> list[str]:
+        """A command line; a run of a test's confirms itself only if the test says so."""
+        unconfirmed = ["--no-confirm"] if arguments[:1] == ("run",) and not confirm else []
+        return [sys.executable, "-m", "aira_bench", *arguments, *unconfirmed]
 
-    def call(self, *arguments: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    def call(
+        self, *arguments: str, status: int = 0, confirm: bool = False, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, **variables}
         done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, timeout=600, env=environment, check=False
+            self.command(*arguments, confirm=confirm),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env=environment,
+            check=False,
         )
         assert done.returncode == status, done.stderr
         return done

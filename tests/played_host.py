@@ -47,9 +47,10 @@ def prepare(call: Call) -> Done:
 
 
 def score(request: bytes) -> bytes:
-    """A judge whose scores are a function of the architecture."""
+    """A judge whose scores are a function of the architecture, and of which training of it is asked for."""
     asked = json.loads(request)
-    test = random.Random(asked["architecture"]).random()
+    again = f" {asked['training']}" if asked["training"] else ""
+    test = random.Random(asked["architecture"] + again).random()
     report = {"schema": 1, "canonical": asked["architecture"], "validation": round(test * 0.9, 6), "test": test,
               "evaluator_version": "1", "seed_set": "search", "seconds": 1.0}  # fmt: skip
     printed = f"{RESULT_MARKER}\n{json.dumps({'Accuracy': test})}\n"
@@ -106,6 +107,13 @@ def played_host(root: Path, sandbox: ProbedSandbox, images: ImageSet | None = No
 
 
 def request(name: str = "run", **wishes: object) -> RunRequest:
-    """A short search."""
-    given: dict[str, object] = {"agent": "evolution", "task": "mad-2p", "profile": "cpu", "steps": 4, "name": name}
+    """A short search, which does not confirm itself unless a test wishes it."""
+    given: dict[str, object] = {
+        "agent": "evolution",
+        "task": "mad-2p",
+        "profile": "cpu",
+        "steps": 4,
+        "name": name,
+        "confirm": False,
+    }
     return RunRequest(**given | wishes)  # type: ignore[arg-type]

@@ -45,7 +45,7 @@ def search(mad: tuple[str, ...]) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def first_run(place: Place, search: tuple[str, ...]) -> dict[str, Any]:
     """Two seeds of an evolution, as a user starts them."""
-    printed = place.call("run", *search, "--seeds", "2", "--name", "first", "--json").stdout
+    printed = place.call("run", *search, "--seeds", "2", "--name", "first", "--json", confirm=True).stdout
     check_shape("run", printed, exact=False)
     answer = json.loads(printed)
     assert isinstance(answer, dict)
@@ -76,20 +76,20 @@ def test_the_same_command_again_gives_the_same_nodes_and_scores(
 def test_what_was_submitted_is_confirmed_on_data_the_search_has_not_seen(
     place: Place, first_run: dict[str, Any]
 ) -> None:
-    printed = place.call("confirm", "first", "--json").stdout
-    check_shape("run", printed, exact=False)
-    (row,) = json.loads(printed)["board"]
-    assert row["test_mean"] == first_run["board"][0]["test_mean"]
+    (row,) = first_run["board"]
+    assert (row["standing"], row["trainings"]) == ("confirmed", 6)
     assert 0 < row["confirmed_mean"] < 1
     assert row["confirmed_mean"] != row["test_mean"]
     seed = place.run("first").seed(0)
     step = submitted(seed)
     assert step is not None
-    report = json.loads((seed.confirmation(step) / "report.json").read_text())
-    assert report["seed_set"] == "final"
-    again = place.call("confirm", "first")
-    assert "scoring" not in again.stderr, "what is confirmed is not scored twice"
-    assert "confirmed" in again.stdout
+    reports = [json.loads((seed.confirmation(step, number) / "report.json").read_text()) for number in range(3)]
+    assert {report["seed_set"] for report in reports} == {"final"}
+    assert len({report["test"] for report in reports}) > 1, "each training begins with weights of its own"
+    printed = place.call("confirm", "first", "--json")
+    assert "training" not in printed.stderr, "what is confirmed is not trained again"
+    check_shape("run", printed.stdout, exact=False)
+    assert json.loads(printed.stdout)["board"] == first_run["board"]
 
 
 def test_a_killed_run_resumes_to_the_tree_of_the_undisturbed_one(

@@ -14,7 +14,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 """Largest message that the host takes."""
 MAX_REQUEST_BYTES = 1 << 16
 """Largest message that the judge takes."""
-REQUEST_KEYS = ("id", "architecture")
+REQUEST_KEYS = ("id", "architecture", "training")
 ANSWER_KEYS = ("id", "status", "stdout", "stderr", "report")
 
 

@@ -19,6 +19,12 @@ SeedSet = Literal["search", "final"]
 SEED_SETS: tuple[SeedSet, ...] = ("search", "final")
 """Hidden data and seeds: of a search, and of the one evaluation that confirms what a search submitted."""
 
+TRAINING_VARIABLE = "AIRA_TRAINING"
+"""Which training of one artifact a judge does, counted from 0: 0 trains from the seed that lies beside the hidden data,
+each other number from one of its own that follows from it. Told to evaluations alone."""
+LEAST_TRAININGS = 3
+"""How many trainings confirm what a search submitted where a task's profile asks for no more."""
+
 SOURCE_VARIABLE = "AIRA_DATA_SOURCE"
 SourceKind = Literal["public", "synthetic"]
 SOURCES: tuple[SourceKind, ...] = ("public", "synthetic")
@@ -27,6 +33,10 @@ SOURCES: tuple[SourceKind, ...] = ("public", "synthetic")
 HIDDEN_KEY_VARIABLE = "AIRA_HIDDEN_KEY"
 """64 hexadecimal digits that hidden data is derived from besides the published seeds; told to `evaluate_prepare.py`
 alone, and to nothing else that runs. Absent: the published seeds as they are."""
+
+TRAINING_SEED_VARIABLE = "AIRA_TRAINING_SEED"
+"""A number that a submitted script is to draw its initial weights and batches by, where it is there: each training that
+confirms a script has one of its own, which nobody knew before. Absent while a search goes on."""
 
 TIME_BUDGET_VARIABLE = "AIRA_TIME_BUDGET_S"
 """Seconds of training that a submitted script has. The clock that counts is outside, whatever the script reads here."""

@@ -11,9 +11,10 @@ import pytest
 from rich.text import Text
 
 from aira_bench.boards.board import build_tables
-from aira_bench.boards.columns import duration
-from aira_bench.boards.formats import print_tables, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.boards.columns import COLUMNS, duration
+from aira_bench.boards.formats import APART, print_tables, records, to_csv, to_json, to_markdown, write_board
 from aira_bench.boards.replicates import Spread, spread
+from aira_bench.boards.rows import RowStanding
 from aira_bench.errors import RunStateError
 from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.sandbox import Isolation
@@ -43,32 +44,112 @@ def test_a_row_holds_what_the_journals_and_scores_say(tmp_path: Path) -> None:
 def test_what_submissions_claim_stands_beside_what_they_earned(tmp_path: Path) -> None:
     """Two seeds of a script task: one honest, one that claims 0.05 too little and is flagged."""
     record = manifest("scripts", seeds=(0, 1), steps=1, metric="BPB", lower_is_better=True)
-    run = write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.0, 1: -0.05}, flags={1: ("looks_ahead",)})
+    run = write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.0, 1: -0.05}, flags={1: ("looks_ahead",)},
+                    public=0.01)  # fmt: skip
     (table,) = build_tables([run])
     (row,) = table.rows
     assert row.claimed_less_trusted is not None
     assert row.claimed_less_trusted.mean == pytest.approx(-0.025)
+    assert row.overclaim == Spread(pytest.approx(0.035), pytest.approx(0.0354, abs=1e-4), 2), (
+        "of a loss, the lower is better"
+    )
     assert row.flagged == 1
     shown = to_markdown([table])
-    assert "| claimed - trusted |" in shown
-    assert "| -0.0250 +- 0.0354 | 1 |" in shown
+    assert "| overclaim |" in shown
+    assert "| 0.0350 +- 0.0354 | 1 |" in shown
     (flat,) = records([table])
     assert flat["claimed_less_trusted_mean"] == pytest.approx(-0.025)
+    assert flat["overclaim_mean"] == pytest.approx(0.035)
     assert flat["seeds_flagged"] == 1
 
 
+def test_of_an_accuracy_the_claim_that_is_too_high_is_too_much(tmp_path: Path) -> None:
+    record = manifest("scripts", seeds=(0,), steps=1)
+    (table,) = build_tables([write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.05}, public=0.01)])
+    assert table.rows[0].overclaim == Spread(pytest.approx(0.04), None, 1)
+    old = write_run(tmp_path / "old", record, invalid_share=0.0, claims={0: 0.05})
+    assert build_tables([old])[0].rows[0].overclaim is None, "the judge has no number on the same rows"
+
+
 def test_confirmed_scores_stand_beside_those_of_the_search_and_say_how_many_they_are(tmp_path: Path) -> None:
-    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=3), invalid_share=0.0)
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=3, trainings=1), invalid_share=0.0)
     chosen = submitted(run.seed(1))
     assert chosen is not None
     (table,) = build_tables([run])
-    assert "confirmed" not in to_markdown([table])
+    assert "| not confirmed |" in to_markdown([table])
+    assert "| confirmed |" not in to_markdown([table])
     run.seed(1).confirmed.append(TrustedScore(chosen, 0.4321, 0.4, "1", "judge:1", 2.0))
     run.seed(0).confirmed.append(TrustedScore(99, 0.9, 0.9, "1", "judge:1", 2.0))
     (table,) = build_tables([run])
     assert table.rows[0].confirmed == Spread(0.4321, None, 1), "of the submitted step alone"
+    assert (table.ordered, table.apart) == ((), table.rows), "half of it is not known"
     assert "| 0.4321 (1 of 2) |" in to_markdown([table])
+    assert "| partly confirmed (1 of 2) |" in to_markdown([table])
     assert records([table])[0]["confirmed_mean"] == 0.4321
+
+
+def test_a_run_that_was_confirmed_by_one_training_is_not_confirmed(tmp_path: Path) -> None:
+    """So did versions before; one training is a mean of one, and its noise as large as what boards are to tell apart."""
+    run = write_run(tmp_path, manifest("a", seeds=(0,), steps=3), invalid_share=0.0)
+    chosen = submitted(run.seed(0))
+    assert chosen is not None
+    run.seed(0).confirmed.append(TrustedScore(chosen, 0.4321, 0.4, "1", "judge:1", 2.0))
+    (table,) = build_tables([run])
+    assert (table.rows[0].standing, table.rows[0].confirmed) == (RowStanding.PARTLY, None)
+
+
+def test_rows_without_a_place_in_the_order_stand_apart(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path, manifest(name, seeds=(0,), steps=3, agent=name, trainings=1), invalid_share=0.0)
+        for name in ("a", "b")
+    ]
+    chosen = submitted(runs[0].seed(0))
+    assert chosen is not None
+    runs[0].seed(0).confirmed.append(TrustedScore(chosen, 0.0, 0.4, "1", "judge:1", 2.0))
+    (table,) = build_tables(runs)
+    assert [row.entry.agent for row in table.rows] == ["a", "b"], "whatever the other's test score"
+    before, after = to_markdown([table]).split(APART)
+    assert "| a |" in before
+    assert "| b |" in after
+    assert [record["standing"] for record in records([table])] == ["confirmed", "not confirmed"]
+
+
+def test_a_task_with_one_set_of_hidden_data_is_ordered_by_its_test_scores(tmp_path: Path) -> None:
+    (table,) = build_tables([write_run(tmp_path, manifest("a", seeds=(0,), steps=3, trainings=0), invalid_share=0.0)])
+    assert table.ordered == table.rows
+    assert table.rows[0].deciding == table.rows[0].test
+
+
+def test_normalized_scores_are_of_the_papers_sizes_and_of_real_data(tmp_path: Path) -> None:
+    """cpu ListOps got 0.659, above the paper's best agents."""
+    anchors = {"worst": 0.1, "optimum": 1.0, "sota": {"published": 0.8}}
+
+    def cell(name: str, profile: str, *, synthetic: bool = False) -> tuple[object, str]:
+        made = manifest(name, seeds=(0,), steps=3, anchors=anchors, trainings=0,
+                        data={"hidden": {"sha256": "b" * 64, "bytes": 1}, "synthetic": synthetic})  # fmt: skip
+        made = made.model_copy(update={"plan": made.plan.model_copy(update={"profile": profile})})
+        (table,) = build_tables([write_run(tmp_path, made, invalid_share=0.0)])
+        shown = next(column.shown for column in COLUMNS if column.name == "normalized")
+        assert shown is not None
+        return table.rows[0].normalized, shown.text(table.rows[0])
+
+    assert cell("a", "cpu") == (None, "none: profile cpu")
+    assert cell("b", "paper", synthetic=True) == (None, "none: synthetic data")
+    found, text = cell("c", "paper")
+    assert found is not None
+    assert float(text) == pytest.approx(found.mean, abs=1e-3)  # type: ignore[attr-defined]
+
+
+def test_the_noise_floor_is_drawn_or_said_to_be_unknown(tmp_path: Path) -> None:
+    noise = {"deviation": 0.0285, "artifacts": 3, "trainings": 30, "measured": "2026-11-27", "hardware": "a processor"}
+    older = manifest("a", seeds=(0,), steps=1, noise=noise | {"deviation": 0.5})
+    newer = manifest("b", seeds=(1,), steps=1, noise=noise, created="2026-02-01T00:00:00+00:00")
+    (table,) = build_tables([write_run(tmp_path, each) for each in (newer, older)])
+    said = "standard deviation 0.0285 (30 trainings of 3 artifacts, 2026-11-27, a processor)"
+    assert said in to_markdown([table]).replace("\\", "")
+    assert records([table])[0]["noise_floor"] == 0.0285
+    (bare,) = build_tables([write_run(tmp_path, manifest("c", seeds=(0,), steps=1))])
+    assert "not measured for this task and profile" in to_markdown([bare])
 
 
 def test_standard_errors_of_estimated_scores_stand_beside_their_mean(tmp_path: Path) -> None:
@@ -102,7 +183,7 @@ def test_an_unranked_submission_counts_as_none_and_enters_no_mean(tmp_path: Path
 
 
 def test_a_score_above_the_best_published_waits_for_its_confirmation(tmp_path: Path) -> None:
-    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1), invalid_share=0.0)
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1, trainings=1), invalid_share=0.0)
     place = run.seed(0)
     score = replace(place.scores.read()[1], test=1.0, flags=("above_published_best",))
     place.scores.append(score)
@@ -125,7 +206,7 @@ def test_boards_without_claims_have_no_column_for_them(tmp_path: Path) -> None:
     shown = to_markdown([table]).splitlines()
     pipes = {line.count("|") for line in shown if line.startswith("|")}
     assert len(pipes) == 1
-    for absent in ("laimed - trusted", "lagged", "tokens", "cost", "NS"):
+    for absent in ("laimed - trusted", "verclaim", "lagged", "tokens", "cost", "NS"):
         assert absent not in "\n".join(shown)
     assert "Best test met: best of all steps" in shown[-1]
 
@@ -139,10 +220,10 @@ def test_no_cell_of_a_printed_board_is_cut(
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", str(columns))
     record = manifest("scripts", seeds=(0, 1), steps=3, metric="BPB", lower_is_better=True)
-    print_tables(build_tables([write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.0, 1: -0.05})]))
+    print_tables(build_tables([write_run(tmp_path, record, invalid_share=0.0, claims={0: 0.0, 1: -0.05}, public=0.0)]))
     shown = Text.from_ansi(capsys.readouterr().out).plain
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown
-    assert "-0.0250 +- 0.0354" in shown
+    assert "0.0250 +- 0.0354" in shown
     assert columns is None or all(len(line) <= columns for line in shown.splitlines())
 
 

@@ -35,7 +35,7 @@ HALF = 1 - 10**-0.5
 def made(name: str, agent: str, steps: int, seeds: int, **changes: object) -> Manifest:
     """A manifest of profile `paper` and a task of that title, if `changes` name one."""
     title = str(changes.pop("task", "mad-2p"))
-    record = manifest(name, agent=agent, steps=steps, seeds=tuple(range(seeds)))
+    record = manifest(name, agent=agent, steps=steps, seeds=tuple(range(seeds)), trainings=0)
     plan = record.plan.model_copy(update={"task": title, **changes})
     return record.model_copy(
         update={"plan": plan, "task_title": title, "task_name": title,

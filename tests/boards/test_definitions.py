@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from aira_bench.boards.board import Table, tables_of
 from aira_bench.boards.columns import cost, duration, tokens
-from aira_bench.boards.formats import records, stacked, to_csv, to_json, to_markdown
+from aira_bench.boards.formats import parts, records, stacked, to_csv, to_json, to_markdown
 from aira_bench.boards.replicates import seed_result, spread
-from aira_bench.boards.rows import Row
+from aira_bench.boards.rows import Row, RowStanding
 from aira_bench.keys import KeyRing
+from aira_bench.record.confirmations import NO_CONFIRMATIONS, Confirmations
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import SeedEnded
 from aira_bench.record.node import ModelUse, Node, Timings, best_node
@@ -61,13 +62,15 @@ def seed_records(draw: st.DrawFn, seed: int, lower: bool) -> SeedRecord:
         )  # fmt: skip
     best = best_node(nodes, lower_is_better=lower)
     ended = SeedEnded("steps", best.step if best else None, "t") if draw(st.booleans()) or not nodes else None
-    confirmed = {}
+    confirmed = NO_CONFIRMATIONS
     if ended and best and draw(st.booleans()):
-        refused = draw(st.booleans())
-        confirmed[best.step] = TrustedScore(
-            best.step, draw(units), None, "1", "evaluator:1", 1.0, flags=("hard_wired",) * refused,
-            unranked=("hard_wired",) * refused,
-        )  # fmt: skip
+        unranked = ("hard_wired",) * draw(st.booleans())
+        trainings = tuple(
+            TrustedScore(best.step, draw(units), None, "1", "evaluator:1", 1.0, flags=unranked, unranked=unranked)
+            for _ in range(draw(st.integers(1, 4)))
+        )
+        refused = {best.step: ("it diverged",)} if draw(st.integers(0, 4)) == 0 else {}
+        confirmed = Confirmations({best.step: trainings}, None, refused)
     return SeedRecord(
         seed, NOWHERE.seed(seed), tuple(nodes), ended, scores, confirmed, 1, "s", ("k",), draw(st.integers(0, 2))
     )
@@ -76,7 +79,7 @@ def seed_records(draw: st.DrawFn, seed: int, lower: bool) -> SeedRecord:
 @st.composite
 def runs(draw: st.DrawFn) -> list[RunRecord]:
     """Runs of two agents on one task, one table's worth."""
-    lower, anchored = draw(st.booleans()), draw(st.booleans())
+    lower, anchored, profile = draw(st.booleans()), draw(st.booleans()), draw(st.sampled_from(["paper", "cpu"]))
     found = []
     for number in range(draw(st.integers(1, 4))):
         seeds = tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True)))
@@ -85,6 +88,7 @@ def runs(draw: st.DrawFn) -> list[RunRecord]:
             lower_is_better=lower, created=f"2026-01-0{number + 1}T00:00:00+00:00",
             anchors=ANCHORS if anchored else None,
         )  # fmt: skip
+        record = record.model_copy(update={"plan": record.plan.model_copy(update={"profile": profile})})
         of = tuple(draw(seed_records(seed, lower)) for seed in seeds)
         found.append(RunRecord(NOWHERE, record, "m", of, "k", True))
     return found
@@ -169,12 +173,26 @@ def test_means_are_over_ranked_seeds_and_nothing_unranked_enters_one(found: list
 
 @given(runs())
 @settings(max_examples=25, deadline=None)
-def test_better_rows_stand_first_and_those_without_a_score_last(found: list[RunRecord]) -> None:
+def test_confirmed_rows_stand_first_better_ones_before_worse(found: list[RunRecord]) -> None:
     table = board(found)
-    means = [row.test.mean if row.test else None for row in table.rows]
-    known = [mean for mean in means if mean is not None]
-    assert known == sorted(known, reverse=not table.section.lower_is_better)
-    assert means[: len(known)] == known
+    assert table.rows == (*table.ordered, *table.apart)
+    for rows, name in ((table.ordered, "deciding"), (table.apart, "test")):
+        means = [score.mean if (score := getattr(row, name)) else None for row in rows]
+        known = [mean for mean in means if mean is not None]
+        assert known == sorted(known, reverse=not table.section.lower_is_better)
+        assert means[: len(known)] == known
+
+
+@given(runs())
+@settings(max_examples=25, deadline=None)
+def test_a_row_has_a_place_once_nothing_of_it_is_unknown(found: list[RunRecord]) -> None:
+    """Whoever confirms only the seeds that he likes has no place in the order, whatever their scores."""
+    for row in board(found).rows:
+        unknown = [each for each in row.judged if each.submitted is not None and not each.unranked
+                   and len(each.trainings) < 3]  # fmt: skip
+        assert (row.standing is RowStanding.CONFIRMED) == (bool(row.judged) and not unknown)
+        for each in row.ended:
+            assert each.confirmed is None or each.confirmed == pytest.approx(statistics.fmean(each.trainings))
 
 
 @given(runs(), st.integers(0, 3))
@@ -190,7 +208,7 @@ def test_a_scripts_claims_move_no_score(found: list[RunRecord], less: int) -> No
     plain, boasted = records([board(found)]), records([board(boasting)])
     for one, other in zip(plain, boasted, strict=True):
         assert {name for name in one if one[name] != other[name]} <= {
-            "claimed_mean", "claimed_sd", "claimed_less_trusted_mean", "claimed_less_trusted_sd",
+            "claimed_mean", "claimed_sd", "claimed_less_trusted_mean", "claimed_less_trusted_sd", "overclaim_mean", "overclaim_sd",
         }  # fmt: skip
 
 
@@ -199,14 +217,17 @@ def test_a_scripts_claims_move_no_score(found: list[RunRecord], less: int) -> No
 def test_a_lost_step_moves_nothing_but_its_own_columns(found: list[RunRecord]) -> None:
     lost = Node(9, "draft", (), "infra_error", "", None, None, "0", None, code_ran=True, attempts=3)
     more = [replace(run, seeds=tuple(replace(s, nodes=(*s.nodes, lost)) for s in run.seeds)) for run in found]
-    for one, other in zip(records([board(found)]), records([board(more)]), strict=True):
+    of_agents = [sorted(records([board(each)]), key=lambda row: str(row["agent"])) for each in (found, more)]
+    for one, other in zip(*of_agents, strict=True):
         changed = {name for name in one if one[name] != other[name]}
-        # A seed all of whose steps were lost says nothing of the agent, so it leaves our rate and the normalized mean.
+        # A seed all of whose steps were lost says nothing of the agent, so it leaves the rate, the normalized mean, and
+        # what a place in the order hangs on.
         assert changed <= {
             "infra_errors",
             "retries",
+            "standing",
             "valid_submission_rate",
-            *(n for n in one if n.startswith("normalized")),
+            *(n for n in one if "normalized" in n),
         }
         if all(seed.nodes for run in found for seed in run.seeds):
             assert "valid_step_rate" not in changed
@@ -223,15 +244,16 @@ def test_every_format_says_the_same(found: list[RunRecord]) -> None:
     for row, record in zip(read, flat, strict=True):
         for name, value in record.items():
             assert row[name] == ("" if value is None else str(value))
-    lines = [line for line in to_markdown([table]).splitlines() if line.startswith("| ")]
-    assert len(lines) == len(table.rows) + 2
-    assert len({line.count(" | ") for line in lines}) == 1
+    for _, part in parts(table):
+        lines = [line for line in to_markdown([part]).splitlines() if line.startswith("| ")]
+        assert len(lines) == len(part.rows) + 2
+        assert len({line.count(" | ") for line in lines}) == 1
 
 
 @given(runs(), st.integers(60, 200))
 @settings(max_examples=25, deadline=None)
 def test_a_stacked_board_fits_its_window_and_loses_nothing(found: list[RunRecord], width: int) -> None:
-    table = board(found)
+    _, table = parts(board(found))[0]
     text = stacked(table, width)
     for line in text.splitlines():
         assert len(line) <= width or line.count("   ") == 0, "only one item that is longer than the window may pass it"
@@ -300,5 +322,5 @@ def test_unknown_tokens_and_dollars_are_never_nothing(
 
 def test_rows_compare_by_what_they_hold() -> None:
     rows: list[Row] = list(board([RunRecord(NOWHERE, manifest("a", seeds=(0,), steps=1), "m", (
-        SeedRecord(0, NOWHERE.seed(0), (), None, {}, {}, 0, "s", ()),), None, False)]).rows)  # fmt: skip
+        SeedRecord(0, NOWHERE.seed(0), (), None, {}, NO_CONFIRMATIONS, 0, "s", ()),), None, False)]).rows)  # fmt: skip
     assert [(row.valid_submission_rate, row.valid_step_rate, row.test) for row in rows] == [(None, None, None)]

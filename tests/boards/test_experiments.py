@@ -125,8 +125,9 @@ def test_the_command_leaves_out_what_it_is_told_with_a_reason_alone(
 
 def pair(runs: Path, *, seeds: tuple[int, ...], other_seeds: tuple[int, ...], **other: Any) -> list[RunFolder]:  # noqa: ANN401
     fixed = {"task_title": "lra-listops", "task_name": "Fixed", "pair": {"task": "lra-listops-conf"},
-             "description_sha256": "1" * 64}  # fmt: skip
+             "description_sha256": "1" * 64, "trainings": 0}  # fmt: skip
     conf = {"task_title": "lra-listops-conf", "task_name": "Configurable", "description_sha256": "2" * 64,
+            "trainings": 0,
             "pair": {"task": "lra-listops", "difference": "configurable - fixed"}}  # fmt: skip
     return [
         searched(runs, "fixed", seeds, compatibility=DECLARED, **fixed),

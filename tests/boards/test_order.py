@@ -1,24 +1,32 @@
 """Orders of boards: which seeds are compared, by which scores, and that ties stay ties."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from aira_bench.boards.board import Table
-from aira_bench.boards.order import order_lines, order_of, order_records
-from aira_bench.boards.rows import Row, SeedResult, row_of
+from aira_bench.boards.formats import records, to_markdown
+from aira_bench.boards.order import order_lines, order_of, order_records, with_ranks
+from aira_bench.boards.replicates import SeedResult
+from aira_bench.boards.rows import Row, row_of
 from aira_bench.cli.main import run_command_line
 from aira_bench.record.node import ModelUse
+from aira_bench.tasks.metadata import MeasuredNoise
 from boards.made_boards import BPB, ENDED, ENTRY, MAD, NEVER_ENDED, PLAIN
 from recorded.shown import HERE as RECORDED
 
 
 def seed(number: int, **changes: object) -> SeedResult:
-    return replace(PLAIN, seed=number, model_use=ModelUse(), **{"confirmed": None, **changes})  # type: ignore[arg-type]
+    """A seed whose trainings all came to `score`, unless a test says what they came to; without either, one that failed."""
+    score = changes.pop("score", None)
+    given = {"trainings": () if score is None else (score,) * 3, "test": score, **changes}
+    return replace(PLAIN, seed=number, model_use=ModelUse(), **given)  # type: ignore[arg-type]
 
 
 def row(agent: str, results: Mapping[int, SeedResult]) -> Row:
@@ -28,7 +36,7 @@ def row(agent: str, results: Mapping[int, SeedResult]) -> Row:
 
 
 def agent(name: str, scores: list[float]) -> Row:
-    return row(name, {number: seed(number, test=score) for number, score in enumerate(scores)})
+    return row(name, {number: seed(number, score=score) for number, score in enumerate(scores)})
 
 
 def test_what_can_be_told_apart_is_ordered_and_what_cannot_is_tied() -> None:
@@ -40,7 +48,7 @@ def test_what_can_be_told_apart_is_ordered_and_what_cannot_is_tied() -> None:
     assert found.rows[2].score is not None
     assert found.rows[2].score.value == pytest.approx(0.5055)
     lines = order_lines(found)
-    assert "not confirmed: they inherit the luck of the search" in lines[0]
+    assert lines[0] == "Order by confirmed scores:"
     assert "2 of 3 pairs are told apart" in lines[4]
     assert lines[5] == "  1: not significant"
 
@@ -54,11 +62,11 @@ def test_of_a_loss_the_lower_is_the_first() -> None:
 
 
 def test_a_failure_counts_as_the_worst_and_what_is_unknown_does_not_count() -> None:
-    """Two seeds scored 0.2 and 0.4, one failed, one was lost to infrastructure, one never ended, one awaits confirmation."""
+    """One seed scored 0.4, two failed, one was lost to infrastructure, one never ended."""
     first = row("a", {
-        0: seed(0, test=0.4), 1: seed(1, submitted=None, test=None), 2: replace(NEVER_ENDED, seed=2),
+        0: seed(0, score=0.4), 1: seed(1, submitted=None), 2: replace(NEVER_ENDED, seed=2),
         3: replace(NEVER_ENDED, seed=3, ended=True, steps=4, infra_errors=4),
-        4: replace(ENDED, seed=4, test=0.9, awaits_confirm=True), 5: seed(5, test=0.99, unranked=("hard_wired",)),
+        5: seed(5, score=0.99, unranked=("hard_wired",)),
     })  # fmt: skip
     found = order_of(Table(MAD, (first, agent("b", [0.2]))))
     assert found.rows[0].failed == 2
@@ -67,19 +75,65 @@ def test_a_failure_counts_as_the_worst_and_what_is_unknown_does_not_count() -> N
     assert (found.comparisons[0].blocks, found.comparisons[0].difference) == (1, pytest.approx(0.2))
 
 
-def test_confirmed_scores_are_compared_where_there_are_any() -> None:
-    first = row("a", {0: seed(0, test=0.9, confirmed=0.3), 1: seed(1, test=0.9)})
-    found = order_of(Table(MAD, (first, row("b", {0: seed(0, test=0.1, confirmed=0.5), 1: seed(1, test=0.2)}))))
-    assert found.basis == "confirmed"
-    assert (found.comparisons[0].blocks, found.comparisons[0].difference) == (1, pytest.approx(-0.2))
+def test_only_confirmed_rows_are_compared_and_by_those_scores() -> None:
+    first = row("a", {0: seed(0, score=0.3, test=0.9), 1: seed(1, score=0.3, test=0.9)})
+    second = row("b", {0: seed(0, score=0.5, test=0.1), 1: seed(1, score=0.5, test=0.1)})
+    chosen = row("c", {0: seed(0, score=0.9), 1: replace(ENDED, seed=1, trainings=(0.9, 0.9))})
+    found = order_of(Table(MAD, (first, second, chosen)))
+    assert [each.entry.agent for each in found.rows] == ["a", "b"]
+    assert (found.basis, found.apart) == ("confirmed", 1)
+    assert (found.comparisons[0].blocks, found.comparisons[0].difference) == (2, pytest.approx(-0.2))
+    assert "1 more rows are not, or not wholly, confirmed" in "\n".join(order_lines(found))
+
+
+def test_a_difference_that_training_explains_is_a_tie() -> None:
+    """Twelve seeds of three trainings: by a floor of 0.5 with 27 degrees of freedom equals differ by up to 0.242."""
+    noise = MeasuredNoise(deviation=0.5, artifacts=3, trainings=30, measured="2026-01-01", hardware="a processor")
+    near, far = ([base + place / 1000 for place in range(12)] for base in (0.3, 0.5))
+    rows = (agent("a", far), agent("b", near))
+    assert order_of(Table(MAD, rows)).comparisons[0].verdict == "first is better"
+    found = order_of(Table(MAD, rows, noise))
+    assert found.comparisons[0].why == "within the noise of training"
+    least = stats.t.ppf(0.975, 27) * 0.5 * math.sqrt(2 / 36)
+    beyond = (agent("a", [score + least for score in near]), agent("b", near))
+    assert order_of(Table(MAD, beyond, noise)).comparisons[0].why == "within the noise of training"
+    beyond = (agent("a", [score + 1.001 * least for score in near]), agent("b", near))
+    assert order_of(Table(MAD, beyond, noise)).comparisons[0].why == ""
+
+
+def test_where_no_floor_was_measured_the_trainings_at_hand_are_one() -> None:
+    """Each seed's trainings lie 0.4 about their mean: with 24 seeds of 3, 48 degrees of freedom."""
+
+    def noisy(name: str, base: float) -> Row:
+        return row(name, {each: seed(each, trainings=(base - 0.4, base, base + 0.4)) for each in range(12)})
+
+    found = order_of(Table(MAD, (noisy("a", 0.55), noisy("b", 0.5))))
+    assert found.floor is not None
+    assert (found.floor.deviation, found.floor.freedom) == (pytest.approx(0.4), 48)
+    assert found.comparisons[0].why == "within the noise of training"
+    levels = found.rows[0].levels
+    assert levels is not None
+    assert (levels.search_deviation, levels.training_deviation) == (0.0, pytest.approx(0.4))
+    assert "spread of search 0.0000 and of training 0.4000" in order_lines(found)[1]
+
+
+def test_boards_have_the_ranks_that_ties_leave_open() -> None:
+    high = [0.7 + place / 1000 for place in range(12)]
+    table = Table(MAD, (agent("a", high), agent("b", high), agent("c", [0.1] * 12), row("d", {0: ENDED})))
+    (ranked,) = with_ranks([table])
+    assert [each.rank for each in ranked.rows] == ["1-2", "1-2", "3", ""]
+    assert "| 1-2 |" in to_markdown([ranked])
+    assert [record["rank"] for record in records([ranked])] == ["1-2", "1-2", "3", None]
 
 
 def test_the_same_runs_give_the_same_figures_and_no_runs_give_none() -> None:
     table = Table(MAD, (agent("a", [0.1, 0.2, 0.4]), agent("b", [0.3, 0.1, 0.2])))
     assert order_records([order_of(table)]) == order_records([order_of(table)])
     empty = order_of(Table(MAD, (row("a", {0: NEVER_ENDED}),)))
-    assert empty.rows[0].score is None
-    assert "no score" in order_lines(empty)[1]
+    assert (empty.rows, empty.apart) == ((), 1)
+    failed = order_of(Table(MAD, (row("a", {0: seed(0, submitted=None)}),)))
+    assert failed.rows[0].score is None
+    assert "no score" in order_lines(failed)[1]
 
 
 def test_the_command_prints_orders_beside_the_board(
@@ -90,8 +144,7 @@ def test_the_command_prints_orders_beside_the_board(
     monkeypatch.setenv("AIRA_RUNS", str(tmp_path / "runs"))
     assert run_command_line(["leaderboard", "--statistics", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert [each["basis"] for each in shown["orders"]] == ["test"]
-    assert shown["orders"][0]["rows"][0]["best_rank"] == 1
+    assert [(each["rows"], each["rows_apart"]) for each in shown["orders"]] == [([], 1)], "nobody has confirmed it"
     assert shown["rows"][0]["agent"] == "gemini3pro"
 
 

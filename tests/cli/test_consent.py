@@ -107,7 +107,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(eight: Path) -> None:
     assert lines[0].split()[:1] == ["run"]
     assert lines[-1].strip().startswith("give containers")
     assert [line[:10].strip() for line in lines if line[:10].strip()] == [
-        "run", "protocol", "agent", "task", "devices", "slots", "memory", "images", "downloads", "disk", "pace", "GPU-hours", "wall clock",
+        "run", "protocol", "agent", "task", "devices", "slots", "memory", "images", "downloads", "disk", "pace",
+        "at the end", "GPU-hours", "wall clock",
         "tokens", "dollars", "will not",
     ]  # fmt: skip
     assert not (eight / "runs").exists()

@@ -131,7 +131,9 @@ def test_every_command_with_json_is_frozen() -> None:
     commands = next(action.choices for action in parser._actions if action.dest == "==SUPPRESS==")
     with_json = {name for name, inner in commands.items() if "--json" in inner.format_help()}  # type: ignore[union-attr]
     frozen = {path.stem.split("-")[0] for path in (Path(__file__).parent / "frozen").glob("*.shape")}
-    assert with_json == frozen | {"resume", "confirm"}, "those two print what run prints"
+    assert with_json == frozen | {"resume", "confirm", "noise"}, (
+        "two print what run prints; noise: tests/runs/test_noise.py"
+    )
 
 
 def test_a_default_of_zero_is_told_from_none() -> None:

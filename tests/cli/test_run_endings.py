@@ -109,7 +109,7 @@ def test_what_is_to_be_typed_next_finds_a_run_in_a_folder_of_the_users(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve(works)
-    assert run("--runs", "some runs") == 0
+    assert run("--runs", "some runs", "--no-confirm") == 0
     shown = capsys.readouterr().out
     commands = re.findall(r"(?:Next:|  )  +aira-bench ((?:status|confirm|leaderboard).*?)      ", shown)
     assert len(commands) == 3

@@ -118,7 +118,7 @@ def serving(stage: Stage, brain: Brain) -> Iterator[WireServer]:
 
 
 def run(agent: str, name: str = "mine", *more: str) -> tuple[str, ...]:
-    return ("run", "--agent", agent, "--task", "mad-2p", "--profile", "cpu", "--steps", "2", "--name", name,
+    return ("run", "--agent", agent, "--task", "mad-2p", "--profile", "cpu", "--steps", "2", "--name", name, "--no-confirm",
             "--runs", "my runs", *more)  # fmt: skip
 
 

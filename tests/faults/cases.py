@@ -21,7 +21,8 @@ from faults.provider_faults import ANSWERS, SILENCES, ProviderPoint, brain, fail
 from faults.trees import NAME, Difference, Tree, compare, tree_of
 
 Family = Literal["file operation", "file operation of resume", "model call", "engine call"]
-SEARCHER = ("run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--steps", "2", "--name", NAME)
+SEARCHER = ("run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--steps", "2", "--name", NAME,
+            "--no-confirm")  # fmt: skip
 CARDS = {"anthropic": "opus46", "google": "gemini3pro", "openai": "gpt5", "openai-compatible": "gpt-oss-20b"}
 NO_RUN, STOPPED = 2, 130
 MOST_COMMANDS = 4
@@ -31,7 +32,7 @@ _RESUME = re.compile(r"aira-bench resume (\S+)((?: --runs \S+| --trust-agent| --
 def model_run(card: str) -> tuple[str, ...]:
     """A search by a model, of two steps, with hours to spare: ten silences of 15 minutes do not end it."""
     budget = ("--steps", "2", "--hours", "24")
-    return ("run", "--agent", card, "--task", "mad-2p", "--profile", "cpu", *budget, "--name", NAME)
+    return ("run", "--agent", card, "--task", "mad-2p", "--profile", "cpu", *budget, "--name", NAME, "--no-confirm")
 
 
 @dataclass(frozen=True)

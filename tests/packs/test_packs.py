@@ -271,5 +271,5 @@ def test_a_run_of_the_pack_that_is_not_on_its_board_is_refused(pack: Path, tmp_p
     more = {name.replace("runs/random-b/", "runs/hidden/"): data for name, data in files.items()} | files
     assert len(board["runs"]) == 4
     (tmp_path / "pack").write_bytes(made(more))
-    with pytest.raises(RunStateError, match="run hidden: it is not on the pack's board"):
+    with pytest.raises(RunStateError, match="run hidden: the pack's record does not name it"):
         merge(tmp_path / "pack", tmp_path / "there", RING)

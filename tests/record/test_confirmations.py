@@ -36,7 +36,7 @@ def keeper(run: RunFolder, key: MachineKey = KEY) -> Keeper:
     return Keeper(run, key, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO, Witness(None))
 
 
-def confirmed(run: RunFolder, ring: KeyRing = RING, *, hash_all: bool = False) -> dict[int, TrustedScore]:
+def confirmed(run: RunFolder, ring: KeyRing = RING, *, hash_all: bool = False) -> dict[int, tuple[TrustedScore, ...]]:
     chain = read_journal(run.path, "seeds/0/journal.jsonl").chain
     seed = run.seed(0)
     found = read_confirmations(seed, run.manifest.run_id, 0, chain, seed.nodes, ring, hash_all=hash_all)
@@ -75,9 +75,9 @@ def test_a_run_nobody_confirmed_has_none(run: RunFolder) -> None:
 def test_each_step_is_confirmed_once_and_read_back(run: RunFolder) -> None:
     for step in (3, 1):
         add_confirmation(keeper(run), 0, artifact(run, step), score(step))
-    assert confirmed(run) == {3: score(3), 1: score(1)}
+    assert confirmed(run) == {3: (score(3),), 1: (score(1),)}
     add_confirmation(keeper(run), 0, artifact(run, 3), score(3, 0.9))
-    with pytest.raises(Unacceptable, match="line 4 confirms step 3 once more"):
+    with pytest.raises(Unacceptable, match="line 4 has training 0 of step 3 once more"):
         confirmed(run)
 
 
@@ -86,9 +86,9 @@ def test_the_judges_reports_are_those_it_left(run: RunFolder) -> None:
     place.mkdir(parents=True)
     (place / "report.json").write_text("{}")
     add_confirmation(keeper(run), 0, artifact(run, 2), score(2))
-    assert confirmed(run, hash_all=True) == {2: score(2)}
+    assert confirmed(run, hash_all=True) == {2: (score(2),)}
     (place / "report.json").write_text("{ }")
-    assert confirmed(run) == {2: score(2)}, "the score is in the chain"
+    assert confirmed(run) == {2: (score(2),)}, "the score is in the chain"
     with pytest.raises(Unacceptable, match=r"hidden/confirmed/0002/report.json: it was replaced"):
         confirmed(run, hash_all=True)
     (place / "report.json").unlink()
@@ -106,9 +106,10 @@ DOCTORED: dict[str, tuple[Callable[[RunFolder], tuple[object, ...]], str]] = {
         lambda run: (opening(run), line(run, 1, artifact_sha256=artifact(run, 2))), "line 2 confirms another artifact",
     ),
     "no such step": (lambda run: (opening(run), line(run, 1, score=score(9))), "line 2 confirms no step of the seed"),
-    "twice": (lambda run: (opening(run), line(run, 1), line(run, 1)), "line 3 confirms step 1 once more"),
+    "twice": (lambda run: (opening(run), line(run, 1), line(run, 1)), "line 3 has training 0 of step 1 once more"),
     "several keys": (
-        lambda run: (opening(run), line(run, 1), line(run, 2, hidden_key="f" * 64)), "hidden data of several keys",
+        lambda run: (opening(run), line(run, 1, hidden_key="e" * 64), line(run, 2, hidden_key="f" * 64)),
+        "hidden data of several keys",
     ),
 }  # fmt: skip
 
@@ -126,8 +127,8 @@ def test_whoever_is_trusted_may_confirm_and_nobody_else(run: RunFolder) -> None:
     written(run, opening(run), line(run, 1), key=OTHER)
     with pytest.raises(Unacceptable, match="unknown key"):
         confirmed(run)
-    assert confirmed(run, KeyRing(KEY.public, (OTHER.public,))) == {1: score(1)}
-    assert confirmed(run, KeyRing(OTHER.public)) == {1: score(1)}, "one's own, of another's run"
+    assert confirmed(run, KeyRing(KEY.public, (OTHER.public,))) == {1: (score(1),)}
+    assert confirmed(run, KeyRing(OTHER.public)) == {1: (score(1),)}, "one's own, of another's run"
 
 
 def test_unsigned_confirmations_count_in_unsigned_runs_alone(run: RunFolder, tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_unsigned_confirmations_count_in_unsigned_runs_alone(run: RunFolder, tmp
     for each in (old, run):
         each.seed(0).confirmed.append(score(1))
         each.seed(0).confirmed.append(score(7))
-    assert confirmed(old) == {1: score(1)}, "steps that the journal has not are left out"
+    assert confirmed(old) == {1: (score(1),)}, "steps that the journal has not are left out"
     with pytest.raises(Unacceptable, match="it is unsigned, in a run that is signed"):
         confirmed(run)
 

@@ -33,7 +33,7 @@ OTHER_PLAN: dict[str, Any] = {
     "hours": 9.0, "step_timeout_s": 9.0, "evaluation_timeout_s": 9.0, "concurrency": 64, "seed_set": "final",
     "score_cache": False, "source": "/files", "memory": "none", "cores": 3, "gpus": 2, "gpus_per_seed": 1, "exclusive": True, "max_cost_usd": 1.0,
     "max_tokens": 5, "seed_max_cost_usd": 1.0, "seed_max_tokens": 5, "agent": "random", "scaffold": "mcts",
-    "evaluator": "e", "provider": "p", "hidden_key": "f" * 64, "protocol": "paper", "bugs": "analysis",
+    "evaluator": "e", "provider": "p", "hidden_key": "f" * 64, "protocol": "paper", "bugs": "analysis", "confirm": True,
 }  # fmt: skip
 BY_OTHER_MEANS = {
     "agent": "the row's first column", "scaffold": "the row's second column",
@@ -49,7 +49,8 @@ OTHER: dict[str, Any] = {
     "card": CARD, "extensions": {"provider": EXTENSION}, "isolation": {"x": True},
     "compatibility": {"evaluator": "module", "version": 1, "flavour": "cpu", "libraries": 1, "search": 1,
                       "shipped": False},
-    "pair": {"task": "other"}, "limits": {"memory_mib": 9.0}, "description_sha256": "f" * 64,
+    "pair": {"task": "other"}, "limits": {"memory_mib": 9.0}, "description_sha256": "f" * 64, "trainings": 9,
+    "noise": {"deviation": 0.1, "artifacts": 3, "trainings": 9, "measured": "2026-01-01", "hardware": "h"},
 }  # fmt: skip
 ON_THE_TABLE = {"task_title", "metric", "lower_is_better"}
 """Fields that the heading itself has, besides what scores must share."""

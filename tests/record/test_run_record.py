@@ -356,7 +356,7 @@ def test_a_copied_run_counts_once_and_is_named(tmp_path: Path) -> None:
 def test_confirmations_are_bound_to_journal_and_artifact_and_signer(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     confirmed(folder)
-    (score,) = read_run(folder, RING).seeds[0].confirmed.values()
+    ((score,),) = read_run(folder, RING).seeds[0].confirmations.scores.values()
     assert score.test == 0.4
     path = folder.seed(0).path / "hidden" / "confirmed.jsonl"
     data = path.read_bytes()

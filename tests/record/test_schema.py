@@ -152,7 +152,7 @@ def test_a_run_of_a_schema_before_is_read_and_goes_on_in_lines_of_this_one(
     folder, ring = RunFolder(tmp_path / name), KeyRing(SCRIPTS_KEY.public)
     record = read_run(folder, ring, "all")
     assert record.manifest.schema_version == schema
-    assert record.seed(confirmed).confirmed
+    assert record.seed(confirmed).confirmations.scores
     assert all(node.gpu_use == {} for seed in record.seeds for node in seed.nodes)
     keeper = Keeper(
         folder, SCRIPTS_KEY, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO, Witness(None)

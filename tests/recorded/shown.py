@@ -95,12 +95,12 @@ def _nodes(folder: RunFolder, ring: KeyRing) -> Iterator[str]:
     """Each node and its scores, as the readers of runs give them, a line each."""
     for seed in read_run(folder, ring).seeds:
         for node in seed.nodes:
-            score, confirmed = seed.scores.get(node.step), seed.confirmed.get(node.step)
+            score, trainings = seed.scores.get(node.step), seed.confirmations.scores.get(node.step, ())
             record = {
                 "seed": seed.seed,
                 "node": asdict(node),
                 "score": asdict(score) if score else None,
-                "confirmed": asdict(confirmed) if confirmed else None,
+                "trained_again": [asdict(each) for each in trainings],
             }
             yield json.dumps(record) + "\n"
 

@@ -64,7 +64,7 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
     found, words = forecast(tmp_path)
     assert found.obstacle is None
     assert list(words) == [
-        "run", "protocol", "agent", "task", "devices", "slots", "memory", "images", "downloads", "disk", "pace", "GPU-hours",
+        "run", "protocol", "agent", "task", "devices", "slots", "memory", "images", "downloads", "disk", "pace", "at the end", "GPU-hours",
         "wall clock",
         "tokens", "dollars", "will not",
     ]  # fmt: skip
@@ -98,6 +98,9 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
         "a step's evaluation takes 547 s of a GPU, its training budget with it, as on one H200 (docs/performance.md), and "
         "what a solution computes comes on top; so its hours end a seed, after at most 157 steps"
     ]
+    assert words["at the end"] == [
+        "10 submissions are trained 3 times again from fresh seeds, each 9 min as above, in no seed's hours"
+    ]
     assert words["GPU-hours"] == [
         "about 240, which is also the most that the seeds' hours allow; less while models think"
     ]
@@ -108,7 +111,10 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
         "for 1,570 steps at those lengths, by the card's list prices; held by no cap (--max-cost-usd sets one)"
     )
     assert words["will not"][0] == "use other GPUs, more than one for a step, or the processor in place of one"
-    assert any("aira-bench confirm" in sentence for sentence in words["will not"])
+    assert not any("aira-bench confirm" in sentence for sentence in words["will not"])
+    _, without = forecast(tmp_path, confirm=False)
+    assert "at the end" not in without
+    assert any("aira-bench confirm" in sentence for sentence in without["will not"])
 
 
 def test_dollars_are_what_so_many_calls_of_that_length_cost(tmp_path: Path) -> None:

@@ -163,10 +163,10 @@ def test_a_confirmation_may_use_a_key_that_the_search_never_had(host: Host, tmp_
     plain = run(host, request("plain", seeds=(2,)))
     other = key_of("ab" * 32)
     SECRETS.clear()
-    assert confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None, other) == []
+    confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None, other)
     assert f"hidden {'ab' * 32}" in SECRETS
     record = record_of(host, folder)
-    assert [seed.confirmed_under for seed in record.seeds] == [other.sha256, other.sha256]
+    assert [seed.confirmations.hidden_key for seed in record.seeds] == [other.sha256, other.sha256]
     assert record.manifest.data["hidden_key"] is None, "what was searched on is not rewritten"
     lines = (folder.seed(0).path / "hidden" / "confirmed.jsonl").read_text().splitlines()
     assert other.sha256 in lines[1]
@@ -179,11 +179,26 @@ def test_a_confirmation_may_use_a_key_that_the_search_never_had(host: Host, tmp_
     assert under.rows[0].confirmed.count == 2
 
 
-def test_a_run_is_confirmed_under_one_key(host: Host) -> None:
-    folder = run(host, request(seeds=(0,)))
-    assert confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None) == []
-    with pytest.raises(UsageError, match="is confirmed on hidden data of the key of its search, not cd"):
-        confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None, HiddenKey("cd" * 32, "1" * 64))
+def test_trainings_under_a_key_that_nobody_searched_on_take_the_place_of_a_runs_own(host: Host) -> None:
+    """Runs confirm themselves, on hidden data of their own key; whoever checks them later does so on another."""
+    folder = run(host, request(seeds=(0,), confirm=True))
+    other = key_of("ab" * 32)
+
+    def again(key: HiddenKey | None) -> None:
+        confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None, key)
+
+    again(other)
+    (seed,) = record_of(host, folder).seeds
+    assert seed.submitted is not None
+    step = seed.submitted.step
+    assert (seed.confirmations.hidden_key, len(seed.confirmations.scores[step])) == (other.sha256, 3)
+    assert len(seed.confirmations.done) == 6, "those of before are kept, and count no more"
+    resume(host, read_resumable(folder, host.keys.ring(), trust_agent=False), print, lambda progress: None)
+    for key in (None, key_of("cd" * 32)):
+        with pytest.raises(UsageError, match=f"is confirmed on hidden data of the key {other.sha256[:12]}, not"):
+            again(key)
+    (table,) = build_tables([folder], host.keys.ring())
+    assert table.section.confirmed_under == f"key {other.sha256[:12]}"
 
 
 def test_a_confirmations_key_cannot_be_edited(host: Host) -> None:

@@ -2,13 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
+import statistics
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from aira_bench.boards.board import build_tables
+from aira_bench.boards.replicates import REFUSED_AGAIN
+from aira_bench.boards.rows import RowStanding
 from aira_bench.errors import (
     AskedInVain,
     EngineAway,
@@ -25,9 +30,10 @@ from aira_bench.record.trust import read_confirmable, read_resumable
 from aira_bench.runs.confirm import confirm
 from aira_bench.runs.host import Host
 from aira_bench.runs.launch import resume, start
-from aira_bench.runs.resolve import RunRequest, resolve
+from aira_bench.runs.resolve import RunRequest, resolve, trainings_of
 from aira_bench.runs.session import Progress
 from aira_bench.sandbox.sandbox import ContainerSpec
+from aira_bench.tasks.task import find_task
 from aira_bench.testing import Call, Done
 from aira_bench.waiting import Stopped
 from aira_bench.world import SystemWorld
@@ -222,38 +228,121 @@ def test_a_run_goes_on_only_on_the_ground_it_began_on(
     assert marks.read_text() == "made made "
 
 
-def test_submissions_are_confirmed_once_on_data_that_no_search_has_seen(tmp_path: Path) -> None:
-    sandbox = played_sandbox()
-    host = played_host(tmp_path, sandbox)
-    folder = run(host, request(seeds=(0, 1)))
+def judged_by(sandbox: ProbedSandbox) -> list[tuple[str, int]]:
+    """Filled with the seed set and the training of every request that a judge gets from now on."""
+    asked: list[tuple[str, int]] = []
     seed_sets: list[str] = []
 
-    def judged(number: int, spec: ContainerSpec) -> bool:
+    def made(number: int, spec: ContainerSpec) -> bool:
         if spec.role == "judge":
             seed_sets.append(spec.environment["AIRA_SEED_SET"])
         return False
 
-    sandbox.fails = judged
-    notes: list[str] = []
-    assert confirm(host, read_confirmable(folder, host.keys.ring()), notes.append) == []
-    assert seed_sets == ["final", "final"]
-    confirmed = [seed.confirmed for seed in record_of(host, folder).seeds]
-    assert [len(scores) for scores in confirmed] == [1, 1]
-    assert confirm(host, read_confirmable(folder, host.keys.ring()), notes.append) == [], "nothing is left to do"
-    assert len(seed_sets) == 2
+    def judge(request: bytes) -> bytes:
+        asked.append((seed_sets[-1], json.loads(request)["training"]))
+        return score(request)
+
+    sandbox.fails, sandbox.responders = made, {"judge": judge}
+    return asked
 
 
-def test_a_submission_that_is_refused_this_time_is_told_and_not_scored(tmp_path: Path) -> None:
+def trainings(host: Host, folder: RunFolder) -> list[list[float]]:
+    """Of each seed what the trainings of its submission came to."""
+    return [
+        [each.test for found in seed.confirmations.scores.values() for each in found]
+        for seed in record_of(host, folder).seeds
+    ]
+
+
+def test_a_run_trains_what_it_submitted_again_at_its_end(tmp_path: Path) -> None:
+    sandbox, notes = played_sandbox(), list[str]()
+    host = played_host(tmp_path, sandbox)
+    asked = judged_by(sandbox)
+    folder = run(host, request(seeds=(0, 1), steps=2, confirm=True), notes)
+    assert {number for seed_set, number in asked if seed_set == "search"} == {0}
+    assert sorted(each for each in asked if each[0] == "final") == sorted([("final", n) for n in (0, 1, 2)] * 2)
+    found = trainings(host, folder)
+    assert [len(set(each)) for each in found] == [3, 3], "each from a seed of its own"
+    record = record_of(host, folder)
+    for seed in record.seeds:
+        assert seed.submitted is not None
+        step = seed.submitted.step
+        places = [seed.folder.confirmation(step, number) for number in range(3)]
+        assert all((place / "report.json").is_file() for place in places)
+        assert [place.name for place in places] == [f"{step:04d}", f"{step:04d}-1", f"{step:04d}-2"]
+    assert sandbox.containers == set()
+    count = len(asked)
+    go_on(host, folder)
+    confirm(host, read_confirmable(folder, host.keys.ring()), notes.append)
+    assert len(asked) == count, "nothing is left to do"
+    (table,) = build_tables([folder], host.keys.ring())
+    assert table.ordered == table.rows
+    assert table.rows[0].confirmed is not None
+    assert table.rows[0].confirmed.mean == pytest.approx(statistics.fmean(map(statistics.fmean, found)))
+
+
+def test_a_run_that_is_not_to_confirm_itself_ends_with_its_search(tmp_path: Path) -> None:
     sandbox = played_sandbox()
     host = played_host(tmp_path, sandbox)
-    folder = run(host, request())
-    sandbox.responders = {"judge": lambda asked: json.dumps(
-        json.loads(score(asked)) | {"status": 2, "stderr": "evaluate: error: no more", "report": None}).encode()}  # fmt: skip
+    asked = judged_by(sandbox)
+    folder = run(host, request(seeds=(0, 1), confirm=False))
+    assert {seed_set for seed_set, _ in asked} == {"search"}
+    go_on(host, folder)
+    assert {seed_set for seed_set, _ in asked} == {"search"}, "nor does a resume"
+    confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None)
+    assert [len(each) for each in trainings(host, folder)] == [3, 3]
+
+
+def test_a_run_that_failed_while_it_confirmed_itself_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    host = played_host(tmp_path, sandbox)
+    folder = RunFolder(host.paths.runs / "run")
+    sandbox.responders = {"judge": lambda asked: b"{}" if json.loads(asked)["training"] == 2 else score(asked)}
+    with pytest.raises(SandboxError, match="answer is broken"):
+        run(host, request(seeds=(0,), confirm=True))
+    assert [len(each) for each in trainings(host, folder)] == [2]
+    assert record_of(host, folder).closed, "the search is over, and its end recorded"
+    asked = judged_by(sandbox)
+    go_on(host, folder)
+    assert asked == [("final", 2)]
+    assert [len(each) for each in trainings(host, folder)] == [3]
+
+
+def test_a_training_that_is_refused_is_recorded_and_its_submission_counts_as_none(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    host = played_host(tmp_path, sandbox)
+
+    def judge(asked: bytes) -> bytes:
+        answer = json.loads(score(asked))
+        if json.loads(asked)["training"] == 1:
+            answer |= {"status": 2, "stderr": "evaluate: error: no more", "report": None}
+        return json.dumps(answer).encode()
+
+    sandbox.responders = {"judge": judge}
     notes: list[str] = []
-    refused = confirm(host, read_confirmable(folder, host.keys.ring()), notes.append)
-    assert [each.seed for each in refused] == [0]
-    assert notes[-1].endswith("refused: no more")
-    assert record_of(host, folder).seeds[0].confirmed == {}
+    folder = run(host, request(confirm=True, concurrency=1), notes)
+    (seed,) = record_of(host, folder).seeds
+    assert seed.submitted is not None
+    assert seed.confirmations.refused == {seed.submitted.step: ("no more",)}
+    assert any(note.endswith("training 2 of 3: refused: no more") for note in notes)
+    lines = (seed.folder.path / "hidden" / "confirmed.jsonl").read_text().splitlines()
+    assert sum('"event":"confirmation_refused"' in line for line in lines) == 1
+    (table,) = build_tables([folder], host.keys.ring())
+    row = table.rows[0]
+    assert (row.standing, row.confirmed, row.valid_submission_rate) == (RowStanding.CONFIRMED, None, 0.0)
+    assert row.results[0].unranked == (REFUSED_AGAIN,)
+    asked = judged_by(sandbox)
+    confirm(host, read_confirmable(folder, host.keys.ring()), notes.append)
+    assert asked == [], "it is not tried until it is taken"
+
+
+def test_a_task_with_one_set_of_hidden_data_has_nothing_to_confirm(tmp_path: Path) -> None:
+    metadata = (find_task("mad-2p").folder / "metadata.yaml").read_text()
+    folder = tmp_path / find_task("mad-2p").name
+    shutil.copytree(find_task("mad-2p").folder, folder)
+    (folder / "metadata.yaml").write_text(metadata.replace("hidden_validation: true", "hidden_validation: false"))
+    assert trainings_of(find_task(str(folder)), "cpu") == 0
+    assert trainings_of(find_task("mad-2p"), "cpu") == 3
 
 
 def test_a_confirmation_is_tried_three_times_and_keeps_what_the_attempts_left(tmp_path: Path) -> None:
@@ -267,10 +356,11 @@ def test_a_confirmation_is_tried_three_times_and_keeps_what_the_attempts_left(tm
     assert [note.partition(":")[0] for note in notes[-3:]] == [
         f"infrastructure failed, attempt {number} of 3" for number in (1, 2, 3)
     ]
-    (kept,) = (folder.path / "seeds" / "0" / "hidden" / "confirmed").iterdir()
+    kept, *_ = sorted((folder.path / "seeds" / "0" / "hidden" / "confirmed").iterdir())
     assert sorted(path.name for path in kept.iterdir()) == ["attempt_1", "attempt_2", "attempt_3"]
     sandbox.fails = lambda number, spec: False
-    assert confirm(host, read_confirmable(folder, host.keys.ring()), notes.append) == []
+    confirm(host, read_confirmable(folder, host.keys.ring()), notes.append)
+    assert [len(each) for each in trainings(host, folder)] == [3]
 
 
 def test_a_confirmation_that_waits_for_the_engine_hears_ctrl_c(tmp_path: Path) -> None:
@@ -312,7 +402,7 @@ def test_what_another_process_did_after_the_record_was_read_is_not_done_again(tm
     for again in (lambda: confirm(host, record, print), lambda: resume(host, record, print, lambda progress: None)):
         with pytest.raises(RunStateError, match="went on in another process meanwhile"):
             again()
-    assert len(record_of(host, folder).seeds[0].confirmed) == 1, "a second line would make the file unreadable"
+    assert [len(each) for each in trainings(host, folder)] == [3], "a second line would make the file unreadable"
 
 
 def test_a_resume_that_finds_another_process_at_work_touches_nothing(tmp_path: Path) -> None:
@@ -358,8 +448,8 @@ def test_submissions_are_confirmed_in_all_slots_at_once(tmp_path: Path) -> None:
         return score(asked)
 
     sandbox.responders = {"judge": judge}
-    assert confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None) == []
-    assert [len(seed.confirmed) for seed in record_of(host, folder).seeds] == [1, 1]
+    confirm(host, read_confirmable(folder, host.keys.ring()), lambda text: None)
+    assert [len(each) for each in trainings(host, folder)] == [3, 3]
 
 
 def test_the_cores_of_a_step_are_recorded_and_are_those_it_has(tmp_path: Path) -> None:

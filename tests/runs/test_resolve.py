@@ -40,7 +40,7 @@ def test_gaps_are_filled_from_profile_agent_and_time() -> None:
         name="evolution-mad-2p-cpu-19700101-000000-0000", agent="evolution", task="mad-2p", profile="cpu",
         scaffold=run.agent.default_scaffold, fitness="hidden", seeds=(0,), steps=BUDGET.steps, hours=BUDGET.hours,
         step_timeout_s=BUDGET.step_timeout_s, evaluation_timeout_s=BUDGET.evaluation_timeout_s, concurrency=1,
-        bugs="judge",
+        confirm=True, bugs="judge",
     )  # fmt: skip
     assert (run.task.title, run.agent.name, run.agent_file) == ("mad-2p", "evolution", None)
     assert isinstance(run.policy, RegularizedEvolution)
@@ -188,8 +188,9 @@ def recorded(tmp_path: Path) -> HostPaths:
 def test_a_replay_is_the_recorded_plan_under_another_name(recorded: HostPaths) -> None:
     run = resolve(RunRequest("replay:old"), recorded, PlayedWorld())
     old = manifest("old", seeds=(0, 1), steps=3).plan
-    expected = {"agent": "replay:old", "name": "replay-old-19700101-000000-0000", "max_tokens": None}
+    expected = {"agent": "replay:old", "name": "replay-old-19700101-000000-0000", "max_tokens": None, "confirm": True}
     assert run.plan == old.model_copy(update=expected)
+    assert not resolve(RunRequest("replay:old", confirm=False), recorded, PlayedWorld()).plan.confirm
     named = resolve(RunRequest("replay:old", name="again"), recorded, PlayedWorld())
     assert (named.plan.name, named.agent.name) == ("again", "evolution")
 

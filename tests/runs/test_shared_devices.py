@@ -24,7 +24,7 @@ def answer(request):
     time.sleep(0.1)
     return "A try.\\n```python\\nprint(%r)\\n```" % request.digest()
 """
-RUN = ["run", "--agent", "script:agent.py", "--task", "autoresearch", "--profile", "paper", "--source", "raw", "--yes",
+RUN = ["run", "--agent", "script:agent.py", "--task", "autoresearch", "--profile", "paper", "--source", "raw", "--yes", "--no-confirm",
        "--concurrency", "8"]  # fmt: skip
 SHARDS = (*range(10), 6540, 6541, 6542)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from aira_contract.files import LABELLED
-from aira_evaluator.task_scripts.settings import hidden_key_in_force
+from aira_evaluator.task_scripts.settings import hidden_key_in_force, training_in_force
 
 HiddenSplit = Literal["validation", "test"]
 _SEED_BITS = 60
@@ -59,6 +59,25 @@ def keyed_seed(key: bytes | None, name: str, seed: int) -> int:
     if key is None:
         return seed
     drawn = hmac.new(key, f"aira-bench hidden seed\0{name}\0{seed}".encode(), hashlib.sha256).digest()
+    return int.from_bytes(drawn, "big") >> (256 - _SEED_BITS)
+
+
+def training_seed(recorded: int) -> int:
+    """Return the seed of the training that is asked for: the recorded one, or for another number one that follows.
+
+    Each number gives a seed of 60 bits by SHA-256, so that trainings of one artifact share no initial weight and no
+    order of examples. Who does not know the recorded seed knows none of them.
+
+    Args:
+        recorded: what lies beside the hidden data.
+
+    Raises:
+        DataError: what should number the training is no number.
+    """
+    number = training_in_force()
+    if number == 0:
+        return recorded
+    drawn = hashlib.sha256(f"aira-bench training\0{recorded}\0{number}".encode()).digest()
     return int.from_bytes(drawn, "big") >> (256 - _SEED_BITS)
 
 

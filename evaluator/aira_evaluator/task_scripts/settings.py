@@ -2,8 +2,9 @@
 
 `AIRA_PROFILE` (default `paper`) names a task's sizes, `AIRA_SEED_SET` (default `search`) the hidden splits to score,
 and `AIRA_DATA_SOURCE` (default `public`) where the data of a task comes from that has two sources. `AIRA_HIDDEN_KEY` is
-the key that hidden data is derived from, which only `evaluate_prepare.py` is told. No other module reads them. Not
-covered: what a profile holds (the families' `profiles`).
+the key that hidden data is derived from, which only `evaluate_prepare.py` is told. `AIRA_TRAINING` (default 0) says
+which training of a submission this is. No other module reads them. Not covered: what a profile holds (the families'
+`profiles`).
 """
 
 import os
@@ -18,6 +19,7 @@ from aira_contract.settings import (
     SEED_SETS,
     SOURCE_VARIABLE,
     SOURCES,
+    TRAINING_VARIABLE,
 )
 from aira_evaluator.split_manifest import DataError
 
@@ -50,6 +52,18 @@ def seed_set_in_force() -> str:
         DataError: there is no such seed set.
     """
     return _setting(SEED_SET_VARIABLE, SEED_SETS, default=SEED_SETS[0])
+
+
+def training_in_force() -> int:
+    """Return which training of a submission `AIRA_TRAINING` asks for, counted from 0.
+
+    Raises:
+        DataError: it is no whole number from 0 to 999.
+    """
+    text = os.environ.get(TRAINING_VARIABLE, "0")
+    if not re.fullmatch("[0-9]{1,3}", text):
+        raise DataError(f"{TRAINING_VARIABLE} is {text[:20]!r}, expected a whole number from 0 to 999")
+    return int(text)
 
 
 def hidden_key_in_force() -> bytes | None:

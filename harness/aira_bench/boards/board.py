@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aira_bench.boards.replicates import SeedResult, seed_result
-from aira_bench.boards.rows import Entry, ExcludedRun, Row, paired_with, row_of
+from aira_bench.boards.rows import Entry, ExcludedRun, Row, RowStanding, paired_with, row_of
 from aira_bench.boards.telling import tell_apart
 from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.record.conditions import PUBLIC_SEEDS, Comparable, comparable_with, conditions_of
@@ -22,7 +22,7 @@ from aira_bench.record.identity import Identity, identity_of, planned_identity
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.seen_chains import Witness
-from aira_bench.tasks.metadata import PairedTask
+from aira_bench.tasks.metadata import MeasuredNoise, PairedTask
 
 _KEY_CHARS = 12
 _OF_THE_TASK = frozenset({"description"})
@@ -59,10 +59,22 @@ _Begun = tuple[Comparable, Entry, int]
 
 @dataclass(frozen=True)
 class Table:
-    """A section and its rows, best mean test score first."""
+    """A section and its rows: those that have a place in its order, best mean first, then those that have none."""
 
     section: Section
     rows: tuple[Row, ...]
+    noise: MeasuredNoise | None = None
+    """The task's noise floor, as the newest of its runs recorded it; None where none did."""
+
+    @property
+    def ordered(self) -> tuple[Row, ...]:
+        """The rows that have a place in the order."""
+        return tuple(row for row in self.rows if row.standing is RowStanding.CONFIRMED)
+
+    @property
+    def apart(self) -> tuple[Row, ...]:
+        """The rows that have none, or not yet."""
+        return tuple(row for row in self.rows if row.standing is not RowStanding.CONFIRMED)
 
 
 @dataclass
@@ -97,11 +109,15 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing, left_out: Mapping[str, s
     excluded = left_out or {}
     found: dict[_Place, dict[Entry, _Found]] = defaultdict(lambda: defaultdict(_Found))
     unseen: Counter[_Begun] = Counter()
+    noise: dict[_Place, tuple[str, MeasuredNoise]] = {}
     for manifest, seeds in Witness(ring.seen).unseen({run.manifest.run_id for run in runs}):
         entry = _entry(manifest, SIGNED_HERE, planned_identity(manifest))
         unseen.update((comparable_with(manifest), entry, seed) for seed in seeds)
     for run in runs:
         place, identity, changed = _place(run.manifest, _confirmed_under(run)), identity_of(run), changed_names(run)
+        if run.manifest.noise is not None:
+            noise[place] = max(noise.get(place, ("", run.manifest.noise)), (run.manifest.created, run.manifest.noise),
+                               key=lambda each: each[0])  # fmt: skip
         for seed in run.seeds:
             record = ring.describe_all(seed.signers or (run.signer,))
             of_entry = found[place][_entry(run.manifest, record, identity, changed)]
@@ -109,13 +125,16 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing, left_out: Mapping[str, s
                 of_entry.left_out[run.name] = why
             else:
                 of_entry.results[seed.seed].append(seed_result(seed, run.manifest))
-    tables = [_table(place, entries, unseen) for place, entries in sorted(found.items(), key=lambda item: str(item[0]))]
+    tables = [
+        replace(_table(place, entries, unseen), noise=noise[place][1] if place in noise else None)
+        for place, entries in sorted(found.items(), key=lambda item: str(item[0]))
+    ]
     return [_beside_its_pair(table, tables) for table in tables]
 
 
 def _confirmed_under(run: RunRecord) -> str:
     """The key of a run's confirmations, in a heading's words, where it is another than the search's."""
-    keys = {seed.confirmed_under for seed in run.seeds if seed.confirmed_under is not None}
+    keys = {key for seed in run.seeds if (key := seed.confirmations.hidden_key) is not None}
     return ", ".join(sorted(shown_key(key) for key in keys))
 
 
@@ -169,9 +188,15 @@ def _table(place: _Place, entries: Mapping[Entry, _Found], unseen: Mapping[_Begu
         begun = {seed: unseen.get((conditions, _by_manifest(entry), seed), 0) for seed in found.results}
         left_out = (ExcludedRun(run, why) for run, why in sorted(found.left_out.items()))
         rows.append(row_of(entry, found.results, begun, left_out))
-    sign = 1.0 if section.lower_is_better else -1.0
-    rows.sort(key=lambda row: (row.test is None, sign * row.test.mean if row.test else 0.0, str(row.entry)))
+    rows.sort(key=lambda row: _order(row, 1.0 if section.lower_is_better else -1.0))
     return Table(section, tuple(tell_apart(rows)))
+
+
+def _order(row: Row, sign: float) -> tuple[object, ...]:
+    """Rows with a place first, by the score that ranks; the others by test scores, which say less."""
+    apart = row.standing is not RowStanding.CONFIRMED
+    score = row.test if apart else row.deciding
+    return apart, score is None, sign * score.mean if score else 0.0, str(row.entry)
 
 
 def _beside_its_pair(table: Table, tables: Sequence[Table]) -> Table:
@@ -188,7 +213,7 @@ def _beside_its_pair(table: Table, tables: Sequence[Table]) -> Table:
         else row
         for row in table.rows
     ]
-    return Table(table.section, tuple(rows))
+    return replace(table, rows=tuple(rows))
 
 
 def _without_pair(section: Section, task: str) -> Section:

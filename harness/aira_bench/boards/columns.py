@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aira_bench.boards.replicates import Spread
-from aira_bench.boards.rows import Row
+from aira_bench.boards.rows import Row, RowStanding
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.record.node import ModelUse
 from aira_bench.tasks.metadata import Difference
@@ -125,13 +125,28 @@ def _identity(row: Row) -> str:
     return "; ".join(f"{name} {value}" for name, value in row.entry.identity.facts.items())
 
 
+def _standing(row: Row) -> str:
+    """In rows without a place in the order why, and how much of them is confirmed."""
+    if row.standing is RowStanding.CONFIRMED:
+        return "-"
+    if row.standing is not RowStanding.PARTLY:
+        return str(row.standing)
+    return f"{row.standing} ({len(row.decided)} of {len(row.judged)})"
+
+
 def _confirmed(row: Row) -> str:
     """The figure, and of how many seeds it is where that is not all of those with a test score."""
     known, all_seeds = row.confirmed.count if row.confirmed else 0, row.test.count if row.test else 0
     return _spread(row.confirmed) + (f" ({known} of {all_seeds})" if 0 < known < all_seeds else "")
 
 
+def _deviation(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
 def _normalized(row: Row) -> str:
+    if row.not_normalized:
+        return f"none: {row.not_normalized}"
     if row.normalized is None:
         return "-"
     corrected = f" ({row.normalized_corrected.mean:.3f})" if row.normalized_corrected else ""
@@ -242,17 +257,20 @@ COLUMNS = (
     ), spread=True),
     Column("confirmed", lambda row: row.confirmed, Shown(
         90, "confirmed", _confirmed,
-        "test score of a fresh evaluation on hidden data and seeds that no search has seen.",
+        "test score of the submission trained again, several times from fresh seeds, on hidden data that no search has "
+        "seen; it alone orders rows. Mean and standard deviation over seeds, which holds both of the next two.",
     ), spread=True, estimated=True),
     Column("claimed", lambda row: row.claimed, spread=True),
     Column("claimed_less_trusted", lambda row: row.claimed_less_trusted, Shown(
-        100, "claimed - trusted", lambda row: _spread(row.claimed_less_trusted),
-        "the submission's own number less trusted validation.",
+        99, "claimed - trusted", lambda row: _spread(row.claimed_less_trusted),
+        "the submission's own number less trusted validation, which is of other rows, so that it is not 0 for who is "
+        "honest (on mad-2p about -0.10).",
     ), spread=True),
     Column("normalized", lambda row: row.normalized, Shown(
         140, "NS", _normalized,
-        "normalized test score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
-        "against a corrected figure). Published figures are of the paper's sizes.",
+        "normalized confirmed score, 0 for a seed without a valid submission, 1 at the published best (in brackets: "
+        "against a corrected figure). Published figures are of the paper's sizes and of real data, so scores of others "
+        "have none.",
     ), spread=True),
     Column("normalized_corrected", lambda row: row.normalized_corrected, spread=True),
     Column("changed", lambda row: row.entry.changed or None, Shown(
@@ -283,6 +301,30 @@ COLUMNS = (
         "the paper's, where it differs: submitted runs over all runs, those taken by infrastructure and those "
         "disqualified later included.",
     )),
+    Column("standing", lambda row: str(row.standing), Shown(
+        28, "standing", _standing,
+        "why a row has no place in the order, and how much of it is confirmed; aira-bench confirm does the rest.",
+    )),
+    Column("rank", lambda row: row.rank or None, Shown(
+        27, "rank", lambda row: row.rank or "-",
+        "between which ranks a row lies: rows are ordered where a paired test on common seeds tells them apart and "
+        "training alone does not explain it, else tied.",
+    )),
+    Column("trainings", lambda row: row.trainings),
+    Column("search_deviation", lambda row: row.spread.search, Shown(
+        91, "of searches", lambda row: _deviation(row.spread.search),
+        "standard deviation of confirmed scores between searches, the noise of training taken out.",
+    )),
+    Column("training_deviation", lambda row: row.spread.training, Shown(
+        92, "of trainings", lambda row: _deviation(row.spread.training),
+        "standard deviation between trainings of one submission.",
+    )),
+    Column("overclaim", lambda row: row.overclaim, Shown(
+        100, "overclaim", lambda row: _spread(row.overclaim),
+        "how much better submissions say they are than the judge finds on the same public rows; about 0 for who is "
+        "honest.",
+    ), spread=True),
+    Column("not_normalized", lambda row: row.not_normalized or None),
 )  # fmt: skip
 
 

@@ -38,6 +38,9 @@ def _record(table: Table, row: Row) -> dict[str, Scalar]:
     section = asdict(replace(table.section, pair=None))
     del section["pair"]
     section["shares_hidden_data_with"] = None if table.section.pair is None else table.section.pair.task
+    noise = table.noise
+    section["noise_floor"] = None if noise is None else noise.deviation
+    section["noise_measured"] = None if noise is None else f"{noise.measured}, {noise.hardware}"
     record: dict[str, Scalar] = {name: section.pop(name) for name in _FIRST}
     for column in COLUMNS:
         record |= column.cells(row)
@@ -90,6 +93,27 @@ def heading(table: Table) -> str:
     return " - ".join(said) + marked
 
 
+def noise_line(table: Table) -> str:
+    """One line that says how far trainings of one artifact lie apart in this task, and who measured it."""
+    noise = table.noise
+    if noise is None:
+        return "Noise of training: not measured for this task and profile"
+    return (
+        f"Noise of training: standard deviation {noise.deviation:.4f} ({noise.trainings} trainings of "
+        f"{noise.artifacts} artifacts, {noise.measured}, {noise.hardware})"
+    )
+
+
+APART = "In no order, because not, or not wholly, confirmed: these test scores owe something to the luck of the search."
+"""Stands before the rows of a table that have no place in its order."""
+
+
+def parts(table: Table) -> list[tuple[str, Table]]:
+    """Return a table in the parts that people see, each with what stands before it: the order, then what is in none."""
+    found = [("", replace(table, rows=table.ordered)), (APART, replace(table, rows=table.apart))]
+    return [(said, part) for said, part in found if part.rows] or found[:1]
+
+
 def left_out_lines(table: Table) -> list[str]:
     """One line for each run that the board's user left out, with the reason."""
     return [
@@ -101,17 +125,16 @@ def left_out_lines(table: Table) -> list[str]:
 
 def to_markdown(tables: Sequence[Table]) -> str:
     """Return a heading and a pipe table for each section."""
-    parts = []
+    texts = []
     for table in tables:
-        headers, *rows = shown_cells(table)
-        lines = [_pipes(headers), _pipes(["---"] * len(headers)), *map(_pipes, rows)]
-        parts.append(
-            f"## {markdown(heading(table))}\n\nEvaluator {markdown(table.section.evaluator)}\n\n"
-            + "\n".join(lines)
-            + "\n"
-            + "".join(f"\n{markdown(said)}\n" for said in left_out_lines(table))
-        )
-    return "\n".join([*parts, legend(tables) + "\n"])
+        text = f"## {markdown(heading(table))}\n\nEvaluator {markdown(table.section.evaluator)}\n"
+        text += f"\n{markdown(noise_line(table))}\n"
+        for said, part in parts(table):
+            headers, *rows = shown_cells(part)
+            lines = [_pipes(headers), _pipes(["---"] * len(headers)), *map(_pipes, rows)]
+            text += (f"\n{markdown(said)}\n" if said else "") + "\n" + "\n".join(lines) + "\n"
+        texts.append(text + "".join(f"\n{markdown(said)}\n" for said in left_out_lines(table)))
+    return "\n".join([*texts, legend(tables) + "\n"])
 
 
 def _pipes(values: Sequence[str]) -> str:
@@ -138,13 +161,17 @@ def print_tables(tables: Sequence[Table]) -> None:
     console = results_console()
     for table in tables:
         console.print(line(heading(table), "bold"), soft_wrap=not console.is_terminal)
-        shown = to_terminal(table)
-        # One more than a pipe's width: a measure at the limit cannot be told from one that was cut to it.
-        natural = console.measure(shown, options=console.options.update(max_width=WIDE + 1))
-        if natural.maximum <= console.width:
-            console.print(shown)
-        else:
-            console.print(paragraph(stacked(table, console.width)))
+        console.print(line(noise_line(table)), soft_wrap=not console.is_terminal)
+        for said, part in parts(table):
+            if said:
+                console.print(line(said), soft_wrap=not console.is_terminal)
+            shown = to_terminal(part)
+            # One more than any width: a measure at the limit cannot be told from one that was cut to it.
+            natural = console.measure(shown, options=console.options.update(max_width=max(WIDE, console.width) + 1))
+            if natural.maximum <= console.width:
+                console.print(shown)
+            else:
+                console.print(paragraph(stacked(part, console.width)))
         for said in left_out_lines(table):
             console.print(line(said), soft_wrap=not console.is_terminal)
     if tables:
@@ -172,7 +199,7 @@ def legend(tables: Sequence[Table]) -> str:
 
 def explanations(tables: Sequence[Table]) -> list[tuple[str, str]]:
     """Return the columns that any of the tables shows and that a legend explains, from left to right."""
-    shown = {header for table in tables for header in shown_cells(table)[0]}
+    shown = {header for table in tables for _, part in parts(table) for header in shown_cells(part)[0]}
     return [(each.heading, each.explained) for each in shown_columns() if each.explained and each.heading in shown]
 
 

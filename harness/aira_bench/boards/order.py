@@ -1,26 +1,33 @@
 """Which rows of a board can be told apart: ranks with ties, from tests on common seeds.
 
-Of each seed counts the mean over its replicates. Scores are those of confirmations where any row has them, and of the
-search else, which inherit its luck. A judged replicate without a submission that may be ranked has the worst score of
-the table, the paper's convention for normalized scores (section 5): what failed counts, and counts as badly as
-anything did. A submission that is not confirmed, or awaits confirmation, is unknown and in no comparison.
+Only rows with a place in their table's order are compared (`Table.ordered`), by the scores that rank: means over the
+trainings that confirm a submission. Of each seed counts the mean over its replicates. A judged replicate without a
+submission that may be ranked has the worst score of the table, the paper's convention for normalized scores (section
+5): what failed counts, and counts as badly as anything did.
+
+Two rows are ordered if a paired test tells them apart *and* their difference exceeds what the noise of training makes
+of equals. That noise is the task's measured floor; where nobody measured it, what the trainings of the table's own
+submissions show.
 
 Needs the extra `aira-bench[stats]`. Not covered: estimators (`aira_bench.statistics`), and orders over several tasks.
 """
 
 import hashlib
+import math
 import statistics as plain
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from aira_bench.boards.board import Section, Table
-from aira_bench.boards.replicates import SeedResult
 from aira_bench.boards.rows import Entry, Row
 
 if TYPE_CHECKING:
     from aira_bench.statistics.arrays import IntervalEstimate
+    from aira_bench.statistics.noise import NoiseFloor
     from aira_bench.statistics.paired import PairComparison, RankRange
+    from aira_bench.statistics.resampling import TwoLevels
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class RowOrder:
     score: "IntervalEstimate | None"
     """Mean over seeds with its bootstrap interval, failures included; None where no seed has a score."""
     interquartile_mean: "IntervalEstimate | None"
+    levels: "TwoLevels | None"
+    """Mean over searches of the mean over trainings, failures left out; its interval draws both. None without any."""
     failed: int
     """Replicates that count with the table's worst score."""
 
@@ -42,14 +51,31 @@ class TableOrder:
 
     section: Section
     basis: str
-    """`confirmed` or `test`: which scores were compared."""
+    """`confirmed`, or `test` where the task has one set of hidden data: which scores were compared."""
     rows: tuple[RowOrder, ...]
+    """Of the table's ordered rows."""
     comparisons: tuple["PairComparison", ...]
     """Of all pairs of rows, by their places in `rows`; a positive difference is in favour of the first."""
+    floor: "NoiseFloor | None"
+    """What training alone does; None where nothing shows it."""
+    apart: int
+    """How many rows of the table have no place in the order."""
+
+
+def with_ranks(tables: Sequence[Table]) -> list[Table]:
+    """Return tables whose ordered rows have their ranks; needs the libraries of the extra."""
+    return [_with_ranks(table) for table in tables]
+
+
+def _with_ranks(table: Table) -> Table:
+    ranks = iter(order_of(table).rows)
+    ordered = set(map(id, table.ordered))
+    rows = [replace(row, rank=str(next(ranks).rank)) if id(row) in ordered else row for row in table.rows]
+    return replace(table, rows=tuple(rows))
 
 
 def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
-    """Compare all rows of a table pairwise on their common seeds.
+    """Compare the ordered rows of a table pairwise on their common seeds.
 
     Draws are seeded by the table's section, so that the same runs give the same figures.
 
@@ -60,10 +86,10 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     import numpy as np
 
     from aira_bench.statistics.paired import compare, rank_ranges
-    from aira_bench.statistics.resampling import Aggregate, stratified_estimate
+    from aira_bench.statistics.resampling import Aggregate, stratified_estimate, two_levels
 
-    basis = basis_of(table)
-    by_row = [scores_by_seed(row, basis) for row in table.rows]
+    ordered = table.ordered
+    by_row = [scores_by_seed(row) for row in ordered]
     known = [score for scores in by_row for each in scores.values() for score in each if score is not None]
     sign = -1.0 if table.section.lower_is_better else 1.0
     worst = max(known, key=lambda score: -sign * score, default=0.0)
@@ -72,46 +98,70 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     for row, scores in zip(blocks, by_row, strict=True):
         for seed, each in scores.items():
             row[seeds.index(seed)] = sign * plain.fmean(worst if score is None else score for score in each)
-    generator = np.random.default_rng(_entropy(table.section))
-    comparisons = compare(blocks, generator, alpha=alpha)
+    generator, floor = np.random.default_rng(_entropy(table.section)), _floor(table)
+    comparisons = compare(blocks, generator, alpha=alpha, least_differences=_least_differences(ordered, floor))
     rows = []
     ranks = rank_ranges(len(by_row), comparisons)
-    for table_row, rank, row, scores in zip(table.rows, ranks, blocks, by_row, strict=True):
+    for table_row, rank, row, scores in zip(ordered, ranks, blocks, by_row, strict=True):
         failed = sum(score is None for each in scores.values() for score in each)
         values = sign * row[np.isfinite(row)]
         mean, middle = (
             stratified_estimate([values], how, generator) if values.size and known else None
             for how in (Aggregate.MEAN, Aggregate.INTERQUARTILE_MEAN)
         )
-        rows.append(RowOrder(table_row.entry, rank, mean, middle, failed))
-    return TableOrder(table.section, basis, tuple(rows), comparisons)
+        groups = [np.array(each.trainings) for each in table_row.ranked if each.confirmed is not None]
+        levels = two_levels(groups, generator) if groups else None
+        rows.append(RowOrder(table_row.entry, rank, mean, middle, levels, failed))
+    return TableOrder(table.section, basis_of(table), tuple(rows), comparisons, floor, len(table.apart))
 
 
 def basis_of(table: Table) -> str:
-    """Return which scores of a table are compared: `confirmed` where any row has them, else `test`."""
-    return "confirmed" if any(result.confirmed is not None for row in table.rows for result in row.ranked) else "test"
+    """Return which scores of a table are compared: `confirmed`, or `test` where the task has one set of hidden data."""
+    return "confirmed" if all(each.trainings_wanted for row in table.ordered for each in row.judged) else "test"
 
 
-def scores_by_seed(row: Row, basis: str) -> dict[int, list[float | None]]:
-    """Return by seed the scores of a row's replicates, None of a failure; those whose score is unknown are left out.
-
-    Args:
-        row: of a table.
-        basis: that table's (`basis_of`).
-    """
+def scores_by_seed(row: Row) -> dict[int, list[float | None]]:
+    """Return by seed the scores that rank of a row's replicates, None of a failure; the unknown are left out."""
     found: dict[int, list[float | None]] = {}
-    for result in row.judged:
-        failed = result.submitted is None or bool(result.unranked)
-        score = None if failed else _ranked_score(result, basis)
-        if failed or score is not None:
-            found.setdefault(result.seed, []).append(score)
+    for result in row.decided:
+        found.setdefault(result.seed, []).append(None if result.failed else result.deciding)
     return found
 
 
-def _ranked_score(result: SeedResult, basis: str) -> float | None:
-    if result.awaits_confirm:
-        return None
-    return result.confirmed if basis == "confirmed" else result.test
+def _floor(table: Table) -> "NoiseFloor | None":
+    """The task's noise floor; where none was measured, what the submissions of the table itself show."""
+    import numpy as np
+
+    from aira_bench.statistics.noise import NoiseFloor, noise_floor
+
+    if table.noise is not None:
+        return NoiseFloor(table.noise.deviation, table.noise.freedom)
+    groups = [np.array(each.trainings) for row in table.ordered for each in row.ranked if len(each.trainings) > 1]
+    return noise_floor(groups) if groups else None
+
+
+def _least_differences(rows: Sequence[Row], floor: "NoiseFloor | None") -> dict[tuple[int, int], float]:
+    """Of each pair what its mean difference on common seeds has to exceed."""
+    from aira_bench.statistics.noise import least_difference
+
+    weights = [_training_weights(row) for row in rows]
+    found = {}
+    for first, second in combinations(range(len(rows)), 2):
+        common = weights[first].keys() & weights[second].keys()
+        if floor is None or not common:
+            continue
+        added = [sum(weights[row][seed] for seed in common) / len(common) ** 2 for row in (first, second)]
+        if any(added):
+            found[first, second] = least_difference(floor, *(1 / each if each else math.inf for each in added))
+    return found
+
+
+def _training_weights(row: Row) -> dict[int, float]:
+    """By seed how many times the variance of one training is in the seed's mean; a failure is as sure as can be."""
+    found: dict[int, list[float]] = {}
+    for each in row.decided:
+        found.setdefault(each.seed, []).append(0.0 if each.failed else 1 / max(1, len(each.trainings)))
+    return {seed: sum(each) / len(each) ** 2 for seed, each in found.items()}
 
 
 def _entropy(section: Section) -> int:
@@ -130,6 +180,8 @@ def order_records(orders: Sequence[TableOrder]) -> list[dict[str, object]]:
             "profile": order.section.profile,
             "seed_set": order.section.seed_set,
             "basis": order.basis,
+            "noise_floor": asdict(order.floor) if order.floor else None,
+            "rows_apart": order.apart,
             "rows": [
                 {
                     "agent": row.entry.agent,
@@ -139,6 +191,7 @@ def order_records(orders: Sequence[TableOrder]) -> list[dict[str, object]]:
                     "worst_rank": row.rank.worst,
                     "mean": asdict(row.score) if row.score else None,
                     "failed": row.failed,
+                    "levels": asdict(row.levels) if row.levels else None,
                     "interquartile_mean": asdict(row.interquartile_mean) if row.interquartile_mean else None,
                 }
                 for row in order.rows
@@ -162,15 +215,27 @@ def order_lines(order: TableOrder) -> list[str]:
     Args:
         order: of one table.
     """
-    searched = "" if order.basis == "confirmed" else " (not confirmed: they inherit the luck of the search)"
-    lines = [f"Order by {order.basis} scores{searched}:"]
+    lines = [f"Order by {order.basis} scores:"]
     for row in order.rows:
         name = f"{row.entry.agent}, {row.entry.scaffold}, {row.entry.steps} steps"
-        lines.append(f"  rank {row.rank}: {name}: {_shown(row.score)}, {row.failed} failed")
+        lines.append(f"  rank {row.rank}: {name}: {_shown(row.score)}, {row.failed} failed{_levels(row)}")
+    if order.apart:
+        lines.append(f"  {order.apart} more rows are not, or not wholly, confirmed, and in no comparison.")
     told = sum(each.why == "" for each in order.comparisons)
     lines.append(f"  {told} of {len(order.comparisons)} pairs are told apart (paired permutation, one family).")
     reasons = dict.fromkeys(each.why for each in order.comparisons if each.why)
     return lines + [f"  {sum(each.why == why for each in order.comparisons)}: {why}" for why in reasons]
+
+
+def _levels(row: RowOrder) -> str:
+    """The two deviations, and the interval of the mean that draws searches and trainings."""
+    if row.levels is None:
+        return ""
+    named = {"search": row.levels.search_deviation, "training": row.levels.training_deviation}
+    said = [f"{name} {value:.4f}" for name, value in named.items() if value is not None]
+    mean = row.levels.mean
+    between = "" if mean.low is None else f", both drawn {mean.low:.4f} to {mean.high:.4f}"
+    return f"; spread of {' and of '.join(said)}{between}" if said else ""
 
 
 def _shown(score: "IntervalEstimate | None") -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from aira_bench.boards.board import Table
 from aira_bench.boards.board_runs import BoardRuns, row_names
 from aira_bench.boards.endings import entropy
-from aira_bench.boards.order import basis_of, scores_by_seed
+from aira_bench.boards.order import scores_by_seed
 from aira_bench.record.normalized import PUBLISHED
 
 if TYPE_CHECKING:
@@ -126,9 +126,10 @@ def _task_name(table: Table, tables: Sequence[Table]) -> str:
 def _runs(task: str, table: Table) -> "Iterable[Run]":
     from aira_bench.statistics.runs import Run
 
-    basis = basis_of(table)
     for name, row in zip(row_names(table), table.rows, strict=True):
-        for seed, scores in scores_by_seed(row, basis).items():
+        if row not in table.ordered:
+            continue
+        for seed, scores in scores_by_seed(row).items():
             yield Run(name, task, seed, median_run(scores, lower_is_better=table.section.lower_is_better))
 
 

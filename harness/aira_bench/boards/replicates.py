@@ -10,7 +10,7 @@ Not covered: which replicates enter which figure (`aira_bench.boards.rows`), and
 import math
 import statistics
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from aira_bench.record.manifest import Manifest
@@ -19,6 +19,12 @@ from aira_bench.record.normalized import CORRECTED, PUBLISHED, normalized
 from aira_bench.record.run_record import SeedRecord
 from aira_bench.record.scores import TrustedScore
 from aira_contract.flags import ABOVE_PUBLISHED_BEST
+from aira_contract.settings import LEAST_TRAININGS, ProfileName
+
+REFUSED_AGAIN = "refused_when_trained_again"
+"""Why a submission is not ranked that the judge refused in one of the trainings that were to confirm it."""
+_PUBLISHED_IN: ProfileName = "paper"
+"""The profile whose sizes published figures are of."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,15 @@ class SeedResult:
     test: float | None
     best_test: float | None
     """The best test score of any step that may be ranked: what the search met, but did not necessarily choose."""
-    confirmed: float | None
-    """Test score of the submitted node on the seed set `final`, if the run was confirmed."""
+    trainings: tuple[float, ...]
+    """Test scores of the submitted node on the seed set `final`, one a training, each from fresh seeds."""
+    trainings_wanted: int
+    """How many make a confirmed score; 0 where the task has one set of hidden data, so that there is none."""
     claimed: float | None
     claimed_less_trusted: float | None
     """Against the trusted validation score, which is of other data than the claim."""
+    overclaim: float | None
+    """How much better the claim is than the judge's number on the same public rows; below 0 where it is worse."""
     flagged: bool
     """The judge's checks noticed something about the submitted node."""
     unranked: tuple[str, ...]
@@ -53,13 +63,49 @@ class SeedResult:
     """The submitted node's score is better than was published, and no confirmation has run its controls yet."""
     validation_standard_error: float | None
     test_standard_error: float | None
-    confirmed_standard_error: float | None
+    training_standard_errors: tuple[float | None, ...]
+    """Of each of `trainings`."""
     normalized: float | None
-    """Of the submitted node's test score; 0 for an ended seed without one; None where the task has no anchors, and on
-    synthetic data, which no published figure is about."""
+    """Of the score that ranks; 0 for an ended seed without a submission that may be; None where `not_normalized`."""
     normalized_corrected: float | None
+    not_normalized: str
+    """In a word why there is no normalized score: no published figure is about such a score; empty where there is one,
+    and where the task has no published figure at all."""
     model_use: ModelUse
     run_id: str = ""
+
+    @property
+    def confirmed(self) -> float | None:
+        """Mean over the trainings that were to confirm the submission; None before all of them are done."""
+        done = 0 < self.trainings_wanted <= len(self.trainings)
+        return statistics.fmean(self.trainings) if done and not self.unranked else None
+
+    @property
+    def confirmed_standard_error(self) -> float | None:
+        """Of `confirmed`, where its scores are estimates: the questions of each training are drawn independently."""
+        errors = [error for error in self.training_standard_errors if error is not None]
+        if self.confirmed is None or len(errors) < len(self.trainings):
+            return None
+        return math.hypot(*errors) / len(errors)
+
+    @property
+    def deciding(self) -> float | None:
+        """The score that ranks: `confirmed`, or `test` where the task has one set of hidden data; None of a submission
+        that may not be ranked, or not yet.
+        """
+        if self.unranked:
+            return None
+        return self.confirmed if self.trainings_wanted else self.test
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without a submission that may be ranked, by its own doing."""
+        return self.ended and not self.lost and (self.submitted is None or bool(self.unranked))
+
+    @property
+    def lost(self) -> bool:
+        """Whether infrastructure took all of its steps, so that it says nothing of its agent."""
+        return 0 < self.steps == self.infra_errors
 
 
 @dataclass(frozen=True)
@@ -78,17 +124,19 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
     nodes, scores, ended = {node.step: node for node in record.nodes}, record.scores, record.ended
     chosen = ended.submitted if ended else None
     score = scores.get(chosen) if chosen is not None else None
-    confirmed = record.confirmed.get(chosen) if chosen is not None else None
+    trainings = record.confirmations.scores.get(chosen, ()) if chosen is not None else ()
     claimed = nodes[chosen].claimed if chosen is not None else None
     trusted = score.validation if score else None
-    unranked = tuple(dict.fromkeys(name for found in (score, confirmed) if found for name in found.unranked))
-    awaits = confirmed is None and score is not None and ABOVE_PUBLISHED_BEST in score.flags
+    named = [name for found in (score, *trainings) if found for name in found.unranked]
+    refused = chosen is not None and bool(record.confirmations.refused.get(chosen))
+    unranked = tuple(dict.fromkeys([*named, *([REFUSED_AGAIN] if refused else [])]))
+    awaits = not trainings and score is not None and ABOVE_PUBLISHED_BEST in score.flags
     out = {chosen} if unranked else set()
-    if confirmed is None:
+    if not trainings:
         out |= {step for step, found in scores.items() if ABOVE_PUBLISHED_BEST in found.flags}
     ranked = {step: found for step, found in scores.items() if step not in out and not found.unranked}
     pick = min if manifest.lower_is_better else max
-    return SeedResult(
+    found = SeedResult(
         seed=record.seed,
         created=manifest.created,
         ended=ended is not None,
@@ -101,26 +149,48 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
         validation=trusted,
         test=score.test if score else None,
         best_test=pick((found.test for found in ranked.values()), default=None),
-        confirmed=confirmed.test if confirmed else None,
+        trainings=tuple(each.test for each in trainings),
+        trainings_wanted=LEAST_TRAININGS if manifest.trainings is None else manifest.trainings,
         claimed=claimed,
         claimed_less_trusted=claimed - trusted if claimed is not None and trusted is not None else None,
+        overclaim=overclaim(claimed, score, manifest),
         flagged=bool(score and score.flags),
         unranked=unranked,
         awaits_confirm=awaits,
         validation_standard_error=score.validation_standard_error if score else None,
         test_standard_error=score.test_standard_error if score else None,
-        confirmed_standard_error=confirmed.test_standard_error if confirmed else None,
-        normalized=None if awaits else _normalized(None if unranked else score, manifest, PUBLISHED),
-        normalized_corrected=None if awaits else _normalized(None if unranked else score, manifest, CORRECTED),
+        training_standard_errors=tuple(each.test_standard_error for each in trainings),
+        normalized=None,
+        normalized_corrected=None,
+        not_normalized="",
         model_use=sum((node.model_use for node in nodes.values()), ModelUse()),
         run_id=manifest.run_id,
     )
+    return _with_normalized(found, manifest)
 
 
-def _normalized(score: TrustedScore | None, manifest: Manifest, label: str) -> float | None:
-    if manifest.anchors is None or manifest.synthetic:
+def overclaim(claimed: float | None, score: TrustedScore | None, manifest: Manifest) -> float | None:
+    """Return how much better a claim is than the judge's number on the same public rows; None where one is unknown."""
+    if claimed is None or score is None or score.public is None:
         return None
-    return normalized(score.test if score else None, manifest.anchors, label)
+    return score.public - claimed if manifest.lower_is_better else claimed - score.public
+
+
+def _with_normalized(found: SeedResult, manifest: Manifest) -> SeedResult:
+    """Published figures are of the paper's sizes, of real data, and of nobody's best luck of several trainings."""
+    if manifest.anchors is None:
+        return found
+    if manifest.plan.profile != _PUBLISHED_IN:
+        return replace(found, not_normalized=f"profile {manifest.plan.profile}")
+    if manifest.synthetic:
+        return replace(found, not_normalized="synthetic data")
+    if found.deciding is None and not found.failed:
+        return replace(found, not_normalized="not confirmed")
+    return replace(
+        found,
+        normalized=normalized(found.deciding, manifest.anchors, PUBLISHED),
+        normalized_corrected=normalized(found.deciding, manifest.anchors, CORRECTED),
+    )
 
 
 def over_seeds(

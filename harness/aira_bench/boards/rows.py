@@ -6,17 +6,22 @@ boards show. Three kinds of replicates (`aira_bench.boards.replicates`) enter fi
 ended with a submission for which neither the judge nor a confirmation found a reason not to rank it, and which waits
 for no confirmation.
 
+A row has a place in a table's order once each of its judged replicates has failed or is confirmed (`RowStanding`).
+Until then its figures stand apart: who confirms the lucky half of his seeds would have a better mean.
+
 Not covered: which runs share a row, and rows a table (`aira_bench.boards.board`).
 """
 
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 
 from aira_bench.boards.replicates import SeedResult, Spread, by_seed, over_seeds, published_submission_rate, spread
 from aira_bench.record.identity import NO_IDENTITY, Identity
 from aira_bench.record.node import ModelUse
+from aira_bench.statistics.components import Components, components
 from aira_bench.tasks.metadata import Difference
 
 
@@ -56,6 +61,18 @@ class PairedDifference:
     scores: Spread
 
 
+class RowStanding(StrEnum):
+    """Whether a row has a place in the order of its table."""
+
+    CONFIRMED = "confirmed"
+    """It has: each judged replicate is confirmed, or failed by its own doing. Also where a task has one set of hidden
+    data, on which there is nothing to confirm: there the test scores of searches order rows."""
+    PARTLY = "partly confirmed"
+    UNCONFIRMED = "not confirmed"
+    UNFINISHED = "not finished"
+    """No replicate is judged yet."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of a board: an entry, and all replicates of its seeds."""
@@ -73,6 +90,9 @@ class Row:
     """What tells the row from those that look like it, in as few words as can be; empty where none does."""
     paired: PairedDifference | None = None
     """None where the task has no pair, or the pair no common seed."""
+    rank: str = ""
+    """Between which ranks of its table it lies, such as `2` or `1-3`; empty where nobody has compared rows
+    (`aira_bench.boards.order`), and in rows without a place in the order."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -92,7 +112,21 @@ class Row:
     @cached_property
     def judged(self) -> tuple[SeedResult, ...]:
         """Ended replicates but those all of whose steps infrastructure took."""
-        return tuple(result for result in self.ended if result.steps == 0 or result.steps > result.infra_errors)
+        return tuple(result for result in self.ended if not result.lost)
+
+    @cached_property
+    def decided(self) -> tuple[SeedResult, ...]:
+        """Judged replicates whose part in the order is known: they failed, or have a score that ranks."""
+        return tuple(result for result in self.judged if result.failed or result.deciding is not None)
+
+    @property
+    def standing(self) -> RowStanding:
+        """Whether it has a place in the order of its table."""
+        if not self.judged:
+            return RowStanding.UNFINISHED
+        if len(self.decided) == len(self.judged):
+            return RowStanding.CONFIRMED
+        return RowStanding.PARTLY if any(each.trainings for each in self.judged) else RowStanding.UNCONFIRMED
 
     @property
     def valid_submission_rate(self) -> float | None:
@@ -152,8 +186,23 @@ class Row:
 
     @property
     def confirmed(self) -> Spread | None:
-        """Test scores of fresh evaluations of the submitted nodes that are ranked."""
+        """Mean test scores of the trainings that confirm the submitted nodes that are ranked."""
         return over_seeds(self.ranked, lambda each: each.confirmed, lambda each: each.confirmed_standard_error)
+
+    @property
+    def deciding(self) -> Spread | None:
+        """The scores that rank (`SeedResult.deciding`)."""
+        return over_seeds(self.ranked, lambda each: each.deciding)
+
+    @property
+    def spread(self) -> Components:
+        """What of the spread of confirmed scores is between searches, and what between trainings of one submission."""
+        return components([each.trainings for each in self.ranked if each.confirmed is not None])
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings the confirmed scores are means of."""
+        return sum(len(each.trainings) for each in self.ranked if each.confirmed is not None)
 
     @property
     def claimed(self) -> Spread | None:
@@ -164,6 +213,11 @@ class Row:
     def claimed_less_trusted(self) -> Spread | None:
         """What they say less their trusted validation score: of scripts that score themselves, what is too much."""
         return over_seeds(self.ended, lambda each: each.claimed_less_trusted)
+
+    @property
+    def overclaim(self) -> Spread | None:
+        """How much better the claims are than the judge's number on the same public rows."""
+        return over_seeds(self.ended, lambda each: each.overclaim)
 
     @property
     def flagged(self) -> int:
@@ -182,13 +236,18 @@ class Row:
 
     @property
     def normalized(self) -> Spread | None:
-        """Normalized test scores, 0 for a judged seed without a valid node (`aira_bench.record.normalized`)."""
-        return over_seeds(self.judged, lambda each: each.normalized)
+        """Normalized scores, 0 for a judged seed that failed; None before all are known (`record.normalized`)."""
+        return None if self.not_normalized else over_seeds(self.judged, lambda each: each.normalized)
+
+    @property
+    def not_normalized(self) -> str:
+        """Why there is no normalized score, in a word; empty where there is, or where the task has no published one."""
+        return next((each.not_normalized for each in self.judged if each.not_normalized), "")
 
     @property
     def normalized_corrected(self) -> Spread | None:
         """The normalized score against a corrected published figure, where the published one is known to be wrong."""
-        return over_seeds(self.judged, lambda each: each.normalized_corrected)
+        return None if self.not_normalized else over_seeds(self.judged, lambda each: each.normalized_corrected)
 
 
 def row_of(
@@ -216,8 +275,8 @@ def row_of(
 
 
 def paired_with(row: Row, other: Row, name: Difference) -> PairedDifference | None:
-    """Return the difference of two rows' test scores over the seeds that both have; None without any."""
-    ours, theirs = (by_seed(each.ranked, lambda result: result.test) for each in (row, other))
+    """Return the difference of two rows' scores that rank, over the seeds that both have; None without any."""
+    ours, theirs = (by_seed(each.ranked, lambda result: result.deciding) for each in (row, other))
     found = spread(statistics.fmean(ours[seed]) - statistics.fmean(theirs[seed]) for seed in ours if seed in theirs)
     return None if found is None else PairedDifference(name, found)
 

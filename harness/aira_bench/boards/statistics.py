@@ -50,8 +50,17 @@ def require_statistics() -> None:
     Raises:
         PrerequisiteError: they are not.
     """
-    if missing := [name for name in ("numpy", "scipy") if importlib.util.find_spec(name) is None]:
+    if missing := _missing():
         raise PrerequisiteError(f"Statistics need {' and '.join(missing)}.", hint=f"pip install '{EXTRA}'")
+
+
+def statistics_are_possible() -> bool:
+    """Whether the libraries of the extra are there; boards have ranks only then."""
+    return not _missing()
+
+
+def _missing() -> list[str]:
+    return [name for name in ("numpy", "scipy") if importlib.util.find_spec(name) is None]
 
 
 def board_statistics(

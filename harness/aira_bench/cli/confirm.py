@@ -1,4 +1,4 @@
-"""`aira-bench confirm`: score what a run submitted on fresh hidden data."""
+"""`aira-bench confirm`: train what a run submitted again, on fresh hidden data."""
 
 import argparse
 from pathlib import Path
@@ -8,18 +8,19 @@ from aira_bench.cli.options import SUB_FORMAT, add_hidden_key, add_json, add_run
 _EPILOG = """example:
   aira-bench confirm evolution-mad-2p-cpu-20260101-120000
 
-A search picks by hidden validation, so its winner owes something to luck. This evaluates the submitted step of every
-seed from nothing, on hidden data and training seeds of which the search has seen none, and adds the column
-`confirmed` to the board. With --hidden-key that data is derived from another key, which the
-machine that searched need never have had. Exit status 1 if a submission is refused this time.
+A search picks by hidden validation, so its winner owes something to luck. This trains the submission of every seed
+again, as often as the task's profile asks for and each time from fresh seeds, on hidden data of which the search has
+seen none; boards order by what comes of it. Runs do the same at their end (--no-confirm leaves it out), and what is
+done is not done again. With --hidden-key that data is derived from another key, which the machine that searched need
+never have had. A submission that is refused this time counts as none; the record and the board say so.
 """
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
-        "confirm", help="score what a run submitted on fresh hidden data", epilog=_EPILOG, formatter_class=SUB_FORMAT,
-        description="Score the submissions of a finished run once more, on data no search has seen.",
+        "confirm", help="train submissions again, on fresh hidden data", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Train the submissions of a finished run again, on data no search has seen.",
     )  # fmt: skip
     parser.add_argument("run", metavar="RUN", help="name or folder of a run (aira-bench status)")
     add_hidden_key(parser, "that of the run's search")
@@ -32,7 +33,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Confirm and show the board."""
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.cli.ending import show_board
+    from aira_bench.cli.ending import RunEnding
     from aira_bench.hidden_keys import read_hidden_key
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
@@ -46,7 +47,8 @@ def handle(args: argparse.Namespace) -> int:
     plan = record.manifest.plan
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
     key = None if args.hidden_key is None else read_hidden_key(Path(args.hidden_key))
+    display.confirming = True
+    under = [] if args.hidden_key is None else ["--hidden-key", args.hidden_key]
+    ending = RunEnding(args, display, record.folder, args.run, under)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
-    refused = confirm(host, record, display.note, key)
-    show_board(record.folder, as_json=args.json)
-    return 1 if refused else 0
+    return ending.of(lambda: confirm(host, record, display.note, key, watch=display.watch))

@@ -46,6 +46,8 @@ class RunDisplay:
         """What was said of the budget, by the seeds that it ended."""
         self.halted: dict[int, AiraError] = {}
         """What seeds halted for."""
+        self.confirming = False
+        """Whether the search is over, and what it submitted is trained again."""
         self._started_s = time.monotonic()
         self._bars = Bars(
             TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
@@ -68,6 +70,7 @@ class RunDisplay:
                 progress = replace(progress, step=step, last=f"halted: {failure.message}")
             if progress.ended == "budget":
                 self.spent[progress.seed] = progress.last
+            self.confirming |= progress.confirming
             self._rows[progress.seed] = progress
             if progress.best is not None:
                 self._best[progress.seed] = progress.best

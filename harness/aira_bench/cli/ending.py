@@ -8,7 +8,7 @@ import hashlib
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,14 @@ _EMPTY_PROGRAM = hashlib.sha256(b"").hexdigest()
 class RunEnding:
     """The end of one command that works on a run."""
 
-    def __init__(self, args: argparse.Namespace, display: "RunDisplay", folder: "RunFolder", name: str) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        display: "RunDisplay",
+        folder: "RunFolder",
+        name: str,
+        confirming: Sequence[str] = (),
+    ) -> None:
         """Settle what is said if the command is stopped.
 
         Args:
@@ -49,8 +56,10 @@ class RunEnding:
             display: shows the run.
             folder: of the run, which need not be there yet.
             name: how the user calls the run.
+            confirming: options of a command that goes on with its confirmation.
         """
         self._args, self._display, self._folder, self._name = args, display, folder, name
+        self._confirming = tuple(confirming)
         stopping = current()
         stopping.shown, stopping.way_on = display.show_stopping, self._way_on
 
@@ -131,9 +140,11 @@ class RunEnding:
             tell(f"aira-bench: seed {seed} {said}")
 
     def _way_on(self) -> str | None:
-        """The command that goes on with the run; None where there is none, or its end is recorded."""
+        """The command that goes on with the run; None where there is none, or its end is recorded and confirmed."""
         from aira_bench.record.sealing import is_closed
 
+        if self._display.confirming:
+            return self._confirmation()
         resumption = self._resumption()
         try:
             is_over = resumption is None or (all(self._is_over().values()) and is_closed(self._folder))
@@ -145,12 +156,13 @@ class RunEnding:
         """The command that resumes the run, whether or not its end is recorded: it shows then what came of it."""
         from aira_bench.llm.recording import RequestChanged
 
+        if self._display.confirming:
+            return self._confirmation()
         try:
             self._is_over()
         except (RunStateError, MachineError, Unacceptable, OSError):
             return None  # there is no run yet
-        runtime = self._args.runtime
-        asked = ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []
+        asked = self._runtime()
         said = {"--trust-agent": "trust_agent", "--accept-changes": "accept_changes"}
         asks_otherwise = any(isinstance(each, RequestChanged) for each in self._display.halted.values())
         needed = {"accept_changes"} if asks_otherwise else set()
@@ -158,6 +170,14 @@ class RunEnding:
             option for option, name in said.items() if name in needed or getattr(self._args, name, False)
         ]  # of `resume` alone
         return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
+
+    def _confirmation(self) -> str:
+        """The command that does the trainings that are missing; it needs no agent, and so no key."""
+        return shlex.join(["aira-bench", "confirm", self._name, *self._options(), *self._confirming, *self._runtime()])
+
+    def _runtime(self) -> list[str]:
+        runtime = self._args.runtime
+        return ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []
 
     def _is_over(self) -> dict[int, bool]:
         """Whether each seed has ended, by the end of its journal: a long one is not read whole while a user waits."""
@@ -186,6 +206,7 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     """Print the board of one run and the next commands to type."""
     from aira_bench.boards.board import build_tables
     from aira_bench.boards.formats import print_tables, records
+    from aira_bench.boards.rows import RowStanding
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
     from aira_bench.terminal import say, say_json
@@ -198,8 +219,8 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     say()
     say(f"Run folder: {folder.path}")
     say(f"Next:  {folder.command('status')}      every step: class, fitness, why it failed")
-    if any(row.validation and not row.confirmed for table in tables for row in table.rows):
-        say(f"       {folder.command('confirm')}      its submissions once more, on fresh hidden data")
+    if any(row.standing in (RowStanding.PARTLY, RowStanding.UNCONFIRMED) for table in tables for row in table.rows):
+        say(f"       {folder.command('confirm')}      trains its submissions again, on fresh hidden data")
     boards = " ".join(["aira-bench leaderboard", *folder.elsewhere])
     say(f"       {boards}      all runs, also as CSV, JSON and Markdown")
     say("       aira-bench run --help       other agents, tasks, scaffolds and budgets")

@@ -65,7 +65,14 @@ def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.boards.board import tables_of
     from aira_bench.boards.formats import print_tables, records, write_board
-    from aira_bench.boards.statistics import board_statistics, require_statistics, statistics_lines, statistics_record
+    from aira_bench.boards.order import with_ranks
+    from aira_bench.boards.statistics import (
+        board_statistics,
+        require_statistics,
+        statistics_are_possible,
+        statistics_lines,
+        statistics_record,
+    )
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths, require_new_folders
@@ -77,7 +84,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.record.run_record import read_runs
     from aira_bench.terminal import say, say_json, tell
 
-    if args.statistics:
+    if args.statistics or args.out is not None:
         require_statistics()
     paths = host_paths(args.runs)
     folder, ring = paths.runs, KeyFolder(paths.keys).ring()
@@ -99,6 +106,8 @@ def handle(args: argparse.Namespace) -> int:
     by_place = {record.folder: record.manifest.run_id for record in found}
     why_not = {by_place[place]: excluded[name] for name, place in places.items() if place in by_place}
     tables = tables_of(found, ring, why_not)
+    if statistics_are_possible():
+        tables = with_ranks(tables)
     if args.out is None:
         written = write_board(tables, folder)
     else:

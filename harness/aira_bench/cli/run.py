@@ -33,6 +33,9 @@ _EPILOG = """examples:
   aira-bench run --agent replay:my-run
   aira-bench run --agent script:solution.py --task path/to/TaskFolder --source path/to/raw --fitness claimed
 
+At its end a run trains each seed's submission again from fresh seeds, on hidden data of its own: the search picked by
+hidden validation, so its scores owe something to luck, and boards order by the trainings that do not.
+
 Ctrl-C stops cleanly within 5 s, a second one at once; `aira-bench resume NAME` goes on. A seed that fails halts, and
 the others go on.
 """
@@ -105,6 +108,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--name", help="name of the run (default: agent, task, profile and time)")
     add_source(parser)
     add_hidden_key(parser, "this machine's, if it has one; else published seeds")
+    parser.add_argument(
+        "--no-confirm", dest="confirm", action="store_false",
+        help="end with the search: do not train what was submitted again, on hidden data that no search has seen "
+        "(aira-bench confirm does it later; boards order nothing before)",
+    )  # fmt: skip
     parser.add_argument("--max-cost-usd", type=positive_float, metavar="USD", help="hard cap on the run's model calls")
     parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="hard cap on the run's model tokens")
     parser.add_argument("--seed-max-cost-usd", type=positive_float, metavar="USD", help="the same for each seed")

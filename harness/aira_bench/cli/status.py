@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from aira_bench.record.run_record import RunRecord
 
 _MAY_BE_EMPTY = (
-    "standard error", "claimed", "claimed - trusted", "confirmed", "flags", "unranked", "awaits confirm", "controls",
-    "attempts", "waited", "cores", "throttled", "reason",
+    "standard error", "claimed", "overclaim", "trained again", "refused again", "flags", "unranked", "awaits confirm",
+    "controls", "attempts", "waited", "cores", "throttled", "reason",
 )  # fmt: skip
 _EPILOG = """examples:
   aira-bench status
@@ -102,14 +102,14 @@ def _summary(record: "RunRecord", ring: "KeyRing") -> dict[str, Any]:
 
 
 def _steps(record: "RunRecord") -> list[dict[str, Any]]:
+    from aira_bench.boards.replicates import overclaim
     from aira_contract.flags import ABOVE_PUBLISHED_BEST
 
     rows = []
     for seed in record.seeds:
         for node in seed.nodes:
-            score, confirmed = seed.scores.get(node.step), seed.confirmed.get(node.step)
-            judged = [found for found in (score, confirmed) if found is not None]
-            trusted = score.validation if score else None
+            score, trainings = seed.scores.get(node.step), seed.confirmations.scores.get(node.step, ())
+            judged = [found for found in (score, *trainings) if found is not None]
             rows.append(
                 {
                     "seed": seed.seed,
@@ -120,11 +120,12 @@ def _steps(record: "RunRecord") -> list[dict[str, Any]]:
                     "fitness": node.fitness,
                     "standard error": node.fitness_standard_error,
                     "claimed": node.claimed,
-                    "claimed - trusted": None if node.claimed is None or trusted is None else node.claimed - trusted,
-                    "confirmed": confirmed.test if confirmed else None,
+                    "overclaim": overclaim(node.claimed, score, record.manifest),
+                    "trained again": [found.test for found in trainings] or None,
+                    "refused again": list(seed.confirmations.refused.get(node.step, ())) or None,
                     "flags": _once(flag for found in judged for flag in found.flags),
                     "unranked": _once(flag for found in judged for flag in found.unranked),
-                    "awaits confirm": True if score and ABOVE_PUBLISHED_BEST in score.flags and not confirmed else None,
+                    "awaits confirm": True if score and ABOVE_PUBLISHED_BEST in score.flags and not trainings else None,
                     "controls": _once(remark for found in judged for remark in found.remarks),
                     "attempts": node.attempts if node.attempts > 1 else None,
                     "seconds": round(node.timings.total_s, 2),

@@ -42,11 +42,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Compare, and print every difference."""
+    from aira_bench.boards.statistics import require_statistics
     from aira_bench.keys import KeyFolder, parse_public
     from aira_bench.paths import host_paths
     from aira_bench.publication.verification import read_board, verify
     from aira_bench.terminal import say, say_json, tell
 
+    require_statistics()
     paths = host_paths(args.runs)
     named = [parse_public(each) for each in args.signed_by]
     board = read_board(args.board)

@@ -38,11 +38,13 @@ from aira_bench.tasks.task import Task
 from aira_contract.containers import DATA, HIDDEN, TASK
 from aira_contract.files import EVALUATE_SCRIPT, REPORT_FILE
 from aira_contract.invocation import REPORT_OPTION, SUBMISSION_OPTION
+from aira_contract.settings import TRAINING_VARIABLE
 
 _REPORT = ArtifactRequest(REPORT_FILE, 1 << 20)
 # Shows the hidden data as ./data beside the submission, then becomes the task's evaluator.
 _ENTRY = f"""
 import os, sys
+os.environ["{TRAINING_VARIABLE}"] = sys.argv.pop(1)
 for name in os.listdir("{HIDDEN}"):
     if not os.path.lexists("{DATA}/" + name):
         os.symlink("{HIDDEN}/" + name, "{DATA}/" + name)
@@ -93,7 +95,9 @@ def judge_in(
     files = {f"{DATA}/{setting.task.metadata.aira.artifact.name}": submission.content}
     container = containers.take()
     try:
-        return judge(setting, files, container, deadline=deadline, destination=destination)
+        return judge(
+            setting, files, container, deadline=deadline, destination=destination, training=submission.training
+        )
     finally:
         container.close()
 
@@ -105,13 +109,16 @@ def judge(
     *,
     deadline: Deadline,
     destination: Path,
+    training: int = 0,
 ) -> Verdict:
     """Run the task's `evaluate.py` and read its verdict; the arguments are those of `run_judge`.
 
     Raises:
         SandboxError: the engine or the evaluation itself failed; there is no verdict.
     """
-    outcome = run_judge(setting, files, container, timeout_s=deadline.limit_s, destination=destination)
+    outcome = run_judge(
+        setting, files, container, timeout_s=deadline.limit_s, destination=destination, training=training
+    )
     deadline.lose(outcome.lost_s)
     return replace(verdict_of(setting, outcome, deadline, destination), gpu=outcome.gpu)
 
@@ -125,6 +132,7 @@ def run_judge(
     destination: Path,
     options: Sequence[str] = (),
     artifacts: Sequence[ArtifactRequest] = (),
+    training: int = 0,
 ) -> StepOutcome:
     """Run the task's `evaluate.py`; its report and output are kept under `destination`.
 
@@ -136,6 +144,7 @@ def run_judge(
         destination: a host folder; made if absent.
         options: of this task's `evaluate.py` beyond those of all.
         artifacts: what is copied out besides the report.
+        training: which of the submission, counted from 0.
 
     Raises:
         SandboxError: the engine failed.
@@ -146,7 +155,7 @@ def run_judge(
         arguments += [REPORT_OPTION, report.name]
     destination.mkdir(parents=True, exist_ok=True)
     outcome = container.run(
-        ["python3", "-c", _ENTRY, *arguments, *options],
+        ["python3", "-c", _ENTRY, str(training), *arguments, *options],
         files=files,
         timeout_s=timeout_s,
         artifacts=[*reports, *artifacts],

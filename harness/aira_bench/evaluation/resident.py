@@ -37,7 +37,7 @@ from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.task import Task
 from aira_contract.containers import HIDDEN, TASK
 from aira_contract.files import EVALUATE_SCRIPT, REPORT_FILE
-from aira_contract.framing import MAX_MESSAGE_BYTES
+from aira_contract.framing import MAX_MESSAGE_BYTES, REQUEST_KEYS
 from aira_contract.invocation import DONE, HIDDEN_OPTION, RESIDENT_PROGRAM, SCRIPT_OPTION
 
 _COMMAND = ("python3", "-m", RESIDENT_PROGRAM, SCRIPT_OPTION, str(TASK / EVALUATE_SCRIPT), HIDDEN_OPTION, str(HIDDEN))
@@ -94,7 +94,7 @@ class ResidentJudge:
         destination.mkdir(parents=True, exist_ok=True)
         try:
             conversation = self._conversation or self._begin(deadline)
-            answer = self._ask(conversation, canonical, deadline)
+            answer = self._ask(conversation, canonical, submission.training, deadline)
             _keep(answer, destination)
             verdict = read_verdict(self._setting.task, answer.script_end(deadline.used_s, destination))
             if isinstance(verdict, Scored) and verdict.canonical != canonical:
@@ -138,17 +138,17 @@ class ResidentJudge:
         self._conversation = conversation
         return conversation
 
-    def _ask(self, conversation: Conversation, canonical: str, deadline: Deadline) -> _Answer:
+    def _ask(self, conversation: Conversation, canonical: str, training: int, deadline: Deadline) -> _Answer:
         """Raises ConversationTimeout if there is no answer by the deadline, which others' time puts off."""
         lost_before_s = conversation.lost_s
         try:
-            return self._answer(conversation, canonical, deadline.left_s)
+            return self._answer(conversation, canonical, training, deadline.left_s)
         finally:
             deadline.lose(conversation.lost_s - lost_before_s)
 
-    def _answer(self, conversation: Conversation, canonical: str, timeout_s: float) -> _Answer:
+    def _answer(self, conversation: Conversation, canonical: str, training: int, timeout_s: float) -> _Answer:
         name = secrets.token_hex(8)
-        request = json.dumps({"id": name, "architecture": canonical}).encode()
+        request = json.dumps(dict(zip(REQUEST_KEYS, (name, canonical, training), strict=True))).encode()
         try:
             answer = _Answer.model_validate_json(conversation.ask(request, timeout_s=timeout_s))
         except ValidationError as error:

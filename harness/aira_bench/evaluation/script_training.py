@@ -7,6 +7,8 @@ line is quoted to the agent; it ran on public data.
 Not covered: what is asked of the model (`served_script`), and what is fair beside busy neighbours (`pace`).
 """
 
+import hashlib
+import hmac
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +40,7 @@ from aira_bench.sandbox.warm import WarmContainer
 from aira_bench.tasks.metadata import FitClock
 from aira_contract.containers import DATA, WORKSPACE
 from aira_contract.files import COMPANION_FILES, HANDOVER_FILE, MAX_TRAINING_BEGAN_BYTES, TRAINING_BEGAN_FILE
-from aira_contract.settings import PROFILE_VARIABLE, TIME_BUDGET_VARIABLE
+from aira_contract.settings import PROFILE_VARIABLE, TIME_BUDGET_VARIABLE, TRAINING_SEED_VARIABLE
 
 BEGAN = ArtifactRequest(TRAINING_BEGAN_FILE, MAX_TRAINING_BEGAN_BYTES)
 ATTEMPTS = 3
@@ -112,11 +114,13 @@ class ScriptTraining:
     def _run_script(self, submission: Submission, folder: Path, limit: Deadline, stretch: float) -> StepOutcome:
         name = self._setting.task.metadata.aira.artifact.name
         companions = {name: (self._setting.data.public / name).read_bytes() for name in COMPANION_FILES}
-        told = [f"{TIME_BUDGET_VARIABLE}={stretch * self.clock.budget_s:.3f}"]
+        told = [f"{TIME_BUDGET_VARIABLE}={stretch * self.clock.budget_s:.3f}"] if stretch > 1 else []
+        if self._setting.seed_set == "final":
+            told.append(f"{TRAINING_SEED_VARIABLE}={self._seed_of(submission)}")
         container = self._containers.take()
         try:
             outcome = container.run(
-                [*(["env", *told] if stretch > 1 else []), "python3", name],
+                [*(["env", *told] if told else []), "python3", name],
                 files={name: submission.content, **companions},
                 timeout_s=limit.limit_s,
                 artifacts=[BEGAN, CLAIM, ArtifactRequest(HANDOVER_FILE, self.clock.handover_mib << 20)],
@@ -128,6 +132,12 @@ class ScriptTraining:
             text = printable(output.head + output.tail)
             (folder / f"fit_{stream}.txt").write_text(text, encoding="utf-8")
         return outcome
+
+    def _seed_of(self, submission: Submission) -> int:
+        """A number below 2 ** 31 that follows from this machine's secret, the script and the training's number."""
+        said = f"training\0{submission.sha256}\0{submission.training}"
+        drawn = hmac.new(bytes.fromhex(self._setting.draw_secret), said.encode(), hashlib.sha256).digest()
+        return int.from_bytes(drawn[:4], "big") >> 1
 
     def _handed_over(
         self, outcome: StepOutcome, folder: Path, limit: Deadline, seconds: Mapping[str, float | None]

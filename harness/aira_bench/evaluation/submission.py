@@ -21,11 +21,13 @@ class Submission:
     content: bytes
     canonical: str | None = None
     """Normal form of an architecture in one of its commonest spellings, else None (docs/decisions/0002)."""
+    training: int = 0
+    """Which training of it is asked for, counted from 0 (`aira_contract.settings.TRAINING_VARIABLE`)."""
 
     @classmethod
-    def of(cls, artifact: ArtifactSpec, content: bytes) -> "Submission":
+    def of(cls, artifact: ArtifactSpec, content: bytes, training: int = 0) -> "Submission":
         """Make the submission to a task that wants `artifact`."""
-        return cls(content, host_canonical(artifact, content))
+        return cls(content, host_canonical(artifact, content), training)
 
     @cached_property
     def sha256(self) -> str:
@@ -34,7 +36,13 @@ class Submission:
 
     @property
     def key(self) -> str:
-        """What its score is cached under: equal for spellings that the host knows to be the same."""
+        """What its score is cached under: equal for spellings that the host knows to be the same.
+
+        Raises:
+            ValueError: it is for another training than the one that a search is shown.
+        """
+        if self.training:
+            raise ValueError("trainings that confirm a submission are cached nowhere")
         return self.canonical or self.sha256
 
 

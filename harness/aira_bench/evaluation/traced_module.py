@@ -40,7 +40,8 @@ PROGRAMS = ArtifactRequest(PROGRAMS_FILE, MAX_PROGRAMS_FILE_BYTES)
 """What a judge that compiles leaves for the next one (`aira_bench.record.compiled_programs`)."""
 TRACE_TIMEOUT_S = 600.0
 TRAININGS: dict[SeedSet, int] = {"search": 1, "final": 3}
-"""Of a module, by seed set: `aira-bench confirm` has the judge train on control tasks too, and gives it their time."""
+"""Of a module, by seed set: the first training that confirms has the judge train on control tasks too, and gives it
+their time."""
 _OWN = ("tracing", "evaluation")
 """Deadlines that a submission answers for. Another is what the run has left, which is not the submission's fault."""
 
@@ -69,7 +70,8 @@ class TracedModule:
         graphs = self._trace(submission, deadline.first_part(TRACE_TIMEOUT_S, "tracing"), destination / "fit")
         if isinstance(graphs, Refused):
             return graphs
-        verdict = self._judge(graphs, deadline.stretched(TRAININGS[self._setting.seed_set]), destination)
+        times = TRAININGS[self._setting.seed_set] if submission.training == 0 else 1
+        verdict = self._judge(graphs, deadline.stretched(times), destination, submission.training)
         if isinstance(verdict, Refused):
             return replace(verdict, seconds=deadline.used_s)
         admitted = self._setting.task.metadata.aira.admits
@@ -124,13 +126,13 @@ class TracedModule:
             return f"{name}: tracing ended with exit status {outcome.exit_code}: {said}"
         return None
 
-    def _judge(self, graphs: bytes, deadline: Deadline, destination: Path) -> Verdict:
+    def _judge(self, graphs: bytes, deadline: Deadline, destination: Path, training: int) -> Verdict:
         own, left_s = deadline.owner in _OWN, deadline.left_s
         if left_s <= 0:
             if own:
                 return Refused("tracing took all the time there is for an evaluation")
             raise SandboxError("The time of the run ended before a traced submission was judged.")
-        outcome = self._run_judge(graphs, left_s if own else None, left_s, destination)
+        outcome = self._run_judge(graphs, left_s if own else None, left_s, destination, training)
         deadline.lose(outcome.lost_s)
         return replace(self._verdict_on(outcome, deadline, left_s, own=own), gpu=outcome.gpu)
 
@@ -145,7 +147,9 @@ class TracedModule:
             return Refused(f"{name}: its graphs crash the compiler; they may be too long", outcome.wall_s)
         return verdict_of(self._setting, outcome, deadline)
 
-    def _run_judge(self, graphs: bytes, told_s: float | None, timeout_s: float, destination: Path) -> StepOutcome:
+    def _run_judge(
+        self, graphs: bytes, told_s: float | None, timeout_s: float, destination: Path, training: int
+    ) -> StepOutcome:
         """Train and score; where the run keeps compiled programs, with those of an earlier judge of these graphs."""
         told = JudgeSettings(told_s, self._limits.memory_mib, self._setting.draw_secret)
         files = {f"{DATA}/{GRAPHS.name}": graphs, f"{DATA}/{JUDGE_FILE}": told.to_json()}
@@ -162,6 +166,7 @@ class TracedModule:
                 destination=destination,
                 options=[] if store is None else [PROGRAMS_OPTION, PROGRAMS.name],
                 artifacts=[] if store is None else [PROGRAMS],
+                training=training,
             )
         finally:
             container.close()

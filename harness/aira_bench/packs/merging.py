@@ -1,7 +1,8 @@
 """Takes runs out of packs of other machines, once everything in them agrees.
 
-A pack is unpacked in a folder of its own beside the runs, its board is made again from its runs as `aira-bench verify`
-does, with every file that a step left, and each key must be known. Only then do its runs move to their places.
+A pack is unpacked in a folder of its own beside the runs, each run is read as `aira-bench verify` does, with every file
+that a step left, and held against the pack's record; each key must be known. Only then do the runs move to their
+places.
 
 Not covered: whether scores can be had again (`aira-bench confirm` of a run that was merged trains what it submitted).
 """
@@ -16,7 +17,7 @@ from aira_bench.errors import RunStateError
 from aira_bench.keys import KeyRing
 from aira_bench.packs.pack_file import unpack
 from aira_bench.publication.document import BOARD_FILE
-from aira_bench.publication.verification import read_board, verify
+from aira_bench.publication.verification import read_board, read_evidence
 from aira_bench.record.folder import RunFolder, is_run, list_runs
 from aira_bench.record.run_record import read_run
 
@@ -51,10 +52,11 @@ def merge(pack: Path, runs: Path, ring: KeyRing, named: Collection[str] = ()) ->
         if BOARD_FILE not in index.files:
             raise RunStateError(f"{pack} is no pack of runs: it has no {BOARD_FILE}.")
         known = replace(ring, seen=None, trusted=ring.trusted | set(named))
-        found = verify(read_board(place / BOARD_FILE), place / "runs", known)
+        board = read_board(place / BOARD_FILE)
+        _, found = read_evidence(board, place / "runs", known)
         packed = {path.name for path in (place / "runs").iterdir()}
-        told = {run.name for run in read_board(place / BOARD_FILE).told.runs}
-        differences = [*found.differences, *(f"run {name}: it is not on the pack's board" for name in packed - told)]
+        told = {run.name for run in board.told.runs}
+        differences = [*found, *(f"run {name}: the pack's record does not name it" for name in packed - told)]
         if differences:
             raise RunStateError(f"Nothing of {pack} was merged: {'; '.join(differences[:5])}.")
         return [_moved(RunFolder(place / "runs" / name), runs, ring) for name in sorted(packed)]

@@ -10,10 +10,8 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from aira_bench.boards.board import tables_of
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, naming, open_file
 from aira_bench.keys import KeyFolder, KeyRing
@@ -26,6 +24,8 @@ from aira_bench.record.sealing import files_below
 
 MOST_SCANNED_BYTES = 2**28
 """Of one file; larger ones are refused, since they could hold anything unseen."""
+CONFIRMED = "hidden/confirmed"
+"""Where what the judge wrote about confirmations lies, in a seed's folder."""
 _LEAST_SECRET_CHARS = 8
 _ABSOLUTE = re.compile(r"(?:^|:)/")
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?$", re.IGNORECASE)
@@ -61,7 +61,7 @@ def pack_runs(folders: Sequence[RunFolder], paths: HostPaths, out: Path, environ
         for name, place in places.items():
             with naming(name):
                 _require_clean(place, secrets)
-        board = document_bytes(board_document(tables_of(runs, replace(ring, seen=None)), runs, ring, {}))
+        board = document_bytes(board_document((), runs, ring, {}))
         with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.") as stream:
             index = write_pack(stream, places, {BOARD_FILE: board})
             stream.flush()
@@ -103,8 +103,7 @@ def _files_of(run: RunRecord) -> Iterator[str]:
             if path.is_file():
                 yield f"{below}/{name}"
         steps = [folder for node in seed.nodes for folder in seed.folder.step_folders(node.step)]
-        confirmed = [seed.folder.confirmation_folder(step) for step in seed.confirmed]
-        yield from (f"{below}/{name}" for name in files_below(seed.folder.path, [*steps, *confirmed]))
+        yield from (f"{below}/{name}" for name in files_below(seed.folder.path, [*steps, CONFIRMED]))
 
 
 def _secrets(environ: Mapping[str, str], paths: HostPaths) -> list[tuple[bytes, str]]:

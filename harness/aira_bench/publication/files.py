@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aira_bench.boards.board import Table
 from aira_bench.boards.formats import records, to_csv, to_json, to_markdown
+from aira_bench.boards.order import with_ranks
 from aira_bench.files import write_atomically
 from aira_bench.keys import KeyRing
 from aira_bench.publication.document import BOARD_FILE, board_document, document_bytes
@@ -32,12 +33,13 @@ def board_files(
     """Return the content of every file of a board, by name.
 
     Args:
-        tables: of the board.
+        tables: of the board; rows get their ranks, which needs the extra `aira-bench[stats]`.
         runs: what it was made from.
         ring: the keys of the machine that makes it.
         left_out: why each run that is in no figure was left out, by its run id.
         with_parquet: whether one of them is the Parquet file, whose content is made where pyarrow is installed.
     """
+    tables = with_ranks(tables)
     files = {
         BOARD_FILE: document_bytes(board_document(tables, runs, ring, left_out)),
         "leaderboard.csv": to_csv(tables).encode(),

@@ -6,7 +6,7 @@ Not covered: widths. A board has more columns than a page; whoever prints one ke
 from collections.abc import Sequence
 
 from aira_bench.boards.board import Table
-from aira_bench.boards.formats import explanations, heading, left_out_lines, shown_cells
+from aira_bench.boards.formats import explanations, heading, left_out_lines, noise_line, parts, shown_cells
 from aira_bench.escaping import latex
 
 _PREAMBLE = "% Needs \\usepackage{booktabs}; names beyond ASCII need LuaLaTeX or XeLaTeX."
@@ -16,13 +16,17 @@ _TEXT_COLUMNS = 2
 def to_latex(tables: Sequence[Table]) -> str:
     """Return a table for each section, and what their columns mean as a paragraph behind them."""
     meanings = [f"{latex(name)}: {latex(text)}" for name, text in explanations(tables)]
-    return "\n".join([_PREAMBLE, *map(_table, tables), "", *meanings]) + "\n"
+    return (
+        "\n".join([_PREAMBLE, *[_table(part, said) for table in tables for said, part in parts(table)], "", *meanings])
+        + "\n"
+    )
 
 
-def _table(table: Table) -> str:
+def _table(table: Table, apart: str) -> str:
     headers, *rows = shown_cells(table)
     columns = "l" * min(_TEXT_COLUMNS, len(headers)) + "r" * (len(headers) - _TEXT_COLUMNS)
-    notes = "".join(f" {_spaced(latex(said))}" for said in left_out_lines(table))
+    told = [f"{noise_line(table)}.", *([apart] if apart else []), *left_out_lines(table)]
+    notes = "".join(f" {_spaced(latex(said))}" for said in told)
     return "\n".join(
         [
             r"\begin{table*}",

@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from aira_bench.boards.board import Table
-from aira_bench.boards.formats import explanations, heading, left_out_lines, shown_cells
+from aira_bench.boards.formats import explanations, heading, left_out_lines, noise_line, parts, shown_cells
 from aira_bench.escaping import one_line
 from aira_bench.publication.document import run_evidence
 from aira_bench.publication.drawing import MARGIN, NAMES, WIDTH, picture_of
@@ -42,7 +42,7 @@ def site(tables: Sequence[Table], runs: Sequence[RunRecord], downloads: Sequence
     names = _file_names(list(by_task))
     by_id = {run.manifest.run_id: run for run in runs}
     pages = {
-        names[task]: _page("task.html.j2", task=task, sections=[_section(table, by_id) for table in of_task],
+        names[task]: _page("task.html.j2", task=task, sections=_sections(of_task, by_id),
                            legend=explanations(of_task))
         for task, of_task in by_task.items()
     }  # fmt: skip
@@ -61,7 +61,11 @@ def _index_row(task: str, tables: Sequence[Table], page: str) -> dict[str, objec
     }  # fmt: skip
 
 
-def _section(table: Table, runs: Mapping[str, RunRecord]) -> dict[str, object]:
+def _sections(tables: Sequence[Table], runs: Mapping[str, RunRecord]) -> list[dict[str, object]]:
+    return [_section(part, runs, said) for table in tables for said, part in parts(table)]
+
+
+def _section(table: Table, runs: Mapping[str, RunRecord], apart: str) -> dict[str, object]:
     headers, *rows = shown_cells(table)
     replicates = [
         {
@@ -77,7 +81,7 @@ def _section(table: Table, runs: Mapping[str, RunRecord]) -> dict[str, object]:
     return {
         "heading": heading(table), "evaluator": table.section.evaluator, "headers": headers, "rows": rows,
         "left_out": left_out_lines(table), "picture": picture_of(table), "replicates": replicates,
-        "synthetic": table.section.synthetic,
+        "synthetic": table.section.synthetic, "noise": noise_line(table), "apart": apart,
     }  # fmt: skip
 
 

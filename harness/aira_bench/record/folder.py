@@ -11,7 +11,8 @@
         nodes/<step>/        solution.py, artifact, claimed number, printed output
         calls/<step>/        every request to a model and its answer, without keys
         hidden/scores.jsonl  trusted scores; hidden/<step>/ the judge's reports. Never read by the search
-        hidden/confirmed.jsonl   scores on the seed set `final`; hidden/confirmed/<step>/ their reports
+        hidden/confirmed.jsonl   trainings on the seed set `final`; hidden/confirmed/<step>/ and <step>-<training>/
+                                 their reports
 """
 
 import fcntl
@@ -100,13 +101,20 @@ class SeedFolder:
         """Trusted scores on the seed set `final`, of what the seed submitted."""
         return ScoreFile(self.path / "hidden" / "confirmed.jsonl")
 
-    def confirmation(self, step: int) -> Path:
-        """Return the folder of what the judge wrote when it confirmed one step."""
-        return self.path / self.confirmation_folder(step)
+    def confirmation(self, step: int, training: int = 0, hidden_key: str | None = None) -> Path:
+        """Return the folder of what the judge wrote in one of the trainings that confirm a step.
 
-    def confirmation_folder(self, step: int) -> str:
-        """Return the place of a step's confirmation as a path below the seed's folder."""
-        return f"hidden/confirmed/{step:04d}"
+        Args:
+            step: the step.
+            training: which of its trainings, counted from 0.
+            hidden_key: hash of the key behind its hidden data, where that is not the search's.
+        """
+        return self.path / self.confirmation_folder(step, training, hidden_key)
+
+    def confirmation_folder(self, step: int, training: int = 0, hidden_key: str | None = None) -> str:
+        """Return that folder as a path below the seed's; the first training has the step's own name."""
+        under = "" if hidden_key is None else f"-{hidden_key[:12]}"
+        return f"hidden/confirmed/{step:04d}" + (f"-{training}" if training else "") + under
 
     def calls(self, step: int) -> Path:
         """Return the folder of the model calls of one step, asked and answered."""

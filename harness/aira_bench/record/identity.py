@@ -45,6 +45,7 @@ PLAN_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "max_tokens": ("row", "ends seeds early"),
     "seed_max_cost_usd": ("row", "ends seeds early"),
     "seed_max_tokens": ("row", "ends seeds early"),
+    "confirm": ("free", "whether what was searched is trained again; rows say how much of them was"),
     "hidden_key": ("section", "which hidden data"),
     "protocol": ("row", "under whose rules it was meant to run, whatever was overridden"),
     "bugs": ("row", "whether the agent's own analysis keeps a step from being a parent"),
@@ -79,6 +80,8 @@ MANIFEST_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "pair": ("free", "what it is shown beside"),
     "limits": ("row", "what a step may use"),
     "description_sha256": ("row", "what agents are told"),
+    "trainings": ("free", "how well a mean is known, not what it is a mean of; rows have their count"),
+    "noise": ("free", "what was measured of the task; boards show the newest"),
 }
 CARD_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "name": ("free", "what its owner calls it; rows have the agent's name"),

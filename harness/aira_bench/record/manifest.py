@@ -18,7 +18,7 @@ from aira_bench.record.normalized import Anchors
 from aira_bench.record.schema import SCHEMA, UNNAMED, ManifestSchema, require_known
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.sandbox import Isolation, IsolationWord, Role
-from aira_bench.tasks.metadata import PairedTask, Profile, describe_validation_error
+from aira_bench.tasks.metadata import MeasuredNoise, PairedTask, Profile, describe_validation_error
 from aira_contract.settings import ProfileName, SeedSet
 
 MOST_BYTES = 4 * 2**20
@@ -89,6 +89,8 @@ class RunPlan(_Record):
     max_tokens: int | None = Field(default=None, gt=0)
     seed_max_cost_usd: float | None = Field(default=None, gt=0)
     seed_max_tokens: int | None = Field(default=None, gt=0)
+    confirm: bool = False
+    """Whether the run trains what it submitted once more at its end (`aira_bench.runs.confirm`)."""
     hidden_key: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Hash of the key that the hidden data is derived from; None for the seeds that task folders publish."""
     protocol: Literal["aira", "paper"] = "aira"
@@ -161,6 +163,11 @@ class Manifest(_Record):
     """Of a step and its evaluation, by the task's profile: what the plan does not name, such as memory in MiB."""
     description_sha256: str | None = None
     """Of the task's text that agents may read."""
+    trainings: int | None = Field(default=None, ge=0, le=100)
+    """How many trainings confirm a submission, as the task's profile had it; 0 where the task has one set of hidden
+    data and nothing can be confirmed. None in runs of versions that confirmed by one training."""
+    noise: MeasuredNoise | None = None
+    """The task's noise floor in this profile, as its metadata had it; None where it was not measured."""
     isolation_of: dict[Role, Isolation] = {}
     """What separated containers of each untrusted role from others. Runs of versions that did not know have none."""
 
@@ -184,7 +191,7 @@ class Manifest(_Record):
 
 def limits_of(profile: Profile) -> dict[str, float]:
     """Return the limits of a task's profile that no plan names, those of inner blocks under dotted names."""
-    named = {*RunPlan.model_fields, "prepare_timeout_s"}
+    named = {*RunPlan.model_fields, "prepare_timeout_s", "trainings"}
     flat: dict[str, float] = {}
     for name, value in profile.model_dump().items():
         parts = {f"{name}.{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {name: value}

@@ -6,7 +6,7 @@ A signed run (schema 2 or above) holds these chains (`aira_bench.record.chain`):
                              run ended: lines and last link of each journal
     seeds/<seed>/journal.jsonl          seed opened: run id, seed, hash of the manifest; then the steps, each with the
                                         hashes of its score's line and of its files
-    seeds/<seed>/hidden/confirmed.jsonl which run, seed and journal it belongs to; then scores on the seed set `final`
+    seeds/<seed>/hidden/confirmed.jsonl which run, seed and journal it belongs to; then trainings on the set `final`
 
 Whatever disagrees is one `RunStateError` that names run, seed, step and file. A run of schema 1 is read as it always
 was, and is unsigned: its journal is a chain that anyone can write anew.
@@ -26,7 +26,7 @@ from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, naming, read_file
 from aira_bench.keys import KeyRing
 from aira_bench.record.chain import MOST_BYTES, BrokenChain, Chain, read_chain, require_signed
-from aira_bench.record.confirmations import read_confirmations
+from aira_bench.record.confirmations import Confirmations, read_confirmations
 from aira_bench.record.folder import FROM_LAST_GOOD, RunFolder, SeedFolder
 from aira_bench.record.journal import (
     JournalContent,
@@ -61,15 +61,14 @@ class SeedRecord:
     nodes: tuple[Node, ...]
     ended: SeedEnded | None
     scores: Mapping[int, TrustedScore]
-    confirmed: Mapping[int, TrustedScore]
+    confirmations: Confirmations
+    """What trainings of its submission on the seed set `final` came to."""
     lines: int
     seal: str
     signers: tuple[str | None, ...]
     """Everybody who signed lines of the journal, the last at the end; None where nobody did."""
     restarts: int = 0
     """Steps begun again, after a stop or a crash."""
-    confirmed_under: str | None = None
-    """Hash of the key behind the hidden data of `confirmed`, where that is not the search's."""
 
     @property
     def submitted(self) -> Node | None:
@@ -281,12 +280,11 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
             nodes,
             ended,
             scores,
-            confirmed.scores,
+            confirmed,
             len(chain.bodies),
             chain.seal,
             chain.signers or ((None,) if chain.bodies else ()),
             _restarts(content),
-            confirmed.hidden_key,
         )
 
 

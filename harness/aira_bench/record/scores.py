@@ -49,6 +49,8 @@ class TrustedScore:
     test_standard_error: float | None = None
     remarks: tuple[str, ...] = ()
     """The figures that controls compared, in words."""
+    public: float | None = None
+    """On the public validation rows, which a submission can claim a number on; None where there are none."""
 
 
 MOST_BYTES = 64 * 2**20

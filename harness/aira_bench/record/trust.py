@@ -65,7 +65,7 @@ def require_unmoved(record: RunRecord, ring: KeyRing) -> None:
 
 
 def _standing_of(record: RunRecord) -> tuple[object, ...]:
-    seeds = [(seed.lines, seed.seal, tuple(seed.confirmed)) for seed in record.seeds]
+    seeds = [(seed.lines, seed.seal, seed.confirmations.done) for seed in record.seeds]
     return (record.manifest_sha256, record.closed, *seeds)
 
 

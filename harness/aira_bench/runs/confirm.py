@@ -1,8 +1,13 @@
-"""Scores what a run submitted once more, on hidden data and with training seeds that no search has seen.
+"""Trains what a run submitted again, on hidden data and from seeds that no search has seen.
 
 A search climbs the hidden validation score of the seed set `search`, so its winner owes something to luck: of the
-trainings, and of the data. The seed set `final` shares the train split and nothing else. Submissions are evaluated
-from nothing, so a module or a script is trained again, and no search can read what comes of it.
+training, and of the data. The seed set `final` shares the train split and nothing else. Each submission is evaluated
+from nothing several times, each time from fresh seeds; the mean is what boards order by. No search can read what comes
+of it. A run does this at its end (`confirm_at_end`), and `aira-bench confirm` for one that did not or was cut short
+(`confirm`): both do what is missing, one training after the other on each of the run's devices.
+
+A training that is refused, of what a search's judge had scored, is recorded like a score; its submission is then no
+valid one, and is not trained again.
 
 Not covered: the search (`launch`), and how the figures are shown (`aira_bench.boards`).
 """
@@ -11,7 +16,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,17 +29,18 @@ from aira_bench.evaluation.verdict import Scored, Unexplained, Verdict, trusted_
 from aira_bench.files import Unacceptable, read_recorded
 from aira_bench.hidden_keys import HiddenKey
 from aira_bench.record.attempts import keep_attempt
-from aira_bench.record.confirmations import add_confirmation
-from aira_bench.record.folder import SeedFolder
-from aira_bench.record.run_record import RunRecord
+from aira_bench.record.confirmations import add_confirmation, add_refusal
+from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.run_record import RunRecord, SeedRecord, read_run
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.extensions_used import evaluator_of, require_same
-from aira_bench.runs.host import Host, Note, clean_up, place_limits, stand, wanted_of
+from aira_bench.runs.host import Ground, Host, Note, clean_up, place_limits, stand, wanted_of
 from aira_bench.runs.line import Line
 from aira_bench.runs.places import places_of
-from aira_bench.runs.resolve import reopen
+from aira_bench.runs.resolve import ResolvedTask, reopen, trainings_of
 from aira_bench.runs.retries import ATTEMPTS, Doubt
+from aira_bench.runs.session import Progress
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.patience import EnginePauses, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
@@ -42,35 +48,54 @@ from aira_bench.waiting import Waits
 from aira_contract.settings import SeedSet
 
 SEED_SET: SeedSet = "final"
+Watch = Callable[[Progress], None]
+
+
+def _nobody(progress: Progress) -> None:
+    """Watches."""
 
 
 @dataclass(frozen=True)
-class Submitted:
-    """What one seed submitted."""
+class Retraining:
+    """One training of what a seed submitted."""
 
     seed: int
     step: int
     folder: SeedFolder
     artifact_sha256: str
+    number: int
+    """Which of its trainings, counted from 0."""
+    of: int
+    """How many there are to be."""
 
     @property
     def where(self) -> str:
-        """Seed and step, for messages."""
-        return f"seed {self.seed} step {self.step}"
+        """Seed, step and training, for messages."""
+        return f"seed {self.seed} step {self.step}, training {self.number + 1} of {self.of}"
 
 
-def confirm(host: Host, record: RunRecord, note: Note, hidden_key: HiddenKey | None = None) -> list[Submitted]:
-    """Score every submitted node that has no score on the final seed set yet; returns those that were refused.
+def confirm(
+    host: Host,
+    record: RunRecord,
+    note: Note,
+    hidden_key: HiddenKey | None = None,
+    *,
+    trainings: int | None = None,
+    watch: Watch = _nobody,
+) -> RunFolder:
+    """Train every submitted node as often as its task's profile asks for; what was done before is not done again.
 
-    The record is one that `read_confirmable` has read and checked. Scores go to each seed's `confirmed` file as they
-    come, so a stopped confirmation goes on where it was.
+    The record is one that `read_confirmable` has read and checked. What trainings come to goes to each seed's
+    `confirmed` file as it comes, so a stopped confirmation goes on where it was.
 
     Args:
         host: the machine.
         record: of the run.
         note: told what is done.
         hidden_key: what the hidden data is derived from; None for what the search's is. Under a key that the searching
-            machine never had, nobody can have searched for these scores. A run is confirmed under one key.
+            machine never had, nobody can have searched for these scores, and they take the place of those that are not.
+        trainings: of each submission; None for what the run's task asked for when it began.
+        watch: told which training each seed is at.
 
     Raises:
         UsageError: the task has one set of hidden data, or the run has submitted nothing.
@@ -83,80 +108,154 @@ def confirm(host: Host, record: RunRecord, note: Note, hidden_key: HiddenKey | N
     found = reopen(manifest.plan, host.paths)
     if hidden_key is not None:
         found = replace(found, hidden_key=hidden_key)
-    plan, task, under = found.plan, found.task, found.hidden_key
-    other = None if under is None or under.sha256 == plan.hidden_key else under.sha256
-    if not task.metadata.aira.hidden_validation:
+    plan, task = found.plan, found.task
+    wanted = trainings or manifest.trainings or trainings_of(task, plan.profile)
+    if not wanted:
         raise UsageError(f"Task {task.title} has one set of hidden data, which the run was scored on already.")
-    submitted = _submitted(record)
-    waiting = [each for each in submitted if each.step not in record.seed(each.seed).confirmed]
-    _require_one_key(record, other)
-    if not waiting:
-        return []
+    if not any(seed.submitted for seed in record.seeds):
+        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=folder.command("status"))
+    _require_one_key(record, _other_key(found))
+    missing = _missing(record, wanted, _other_key(found))
+    if not missing:
+        return folder
     scorer = evaluator_of(plan, task)
     require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
-    with contextlib.ExitStack() as closing, contextlib.ExitStack() as stack:  # leases go last, after all containers
+    with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         require_unmoved(record, host.keys.ring())
         host = on_devices_of(host, manifest, note)
         ground = stand(host, found, "evaluator", note, record)
+        _train_again(host, record, found, ground, note, watch, missing)
+    return folder
+
+
+def confirm_at_end(
+    host: Host, folder: RunFolder, found: ResolvedTask, ground: Ground, note: Note, watch: Watch
+) -> None:
+    """Train what a run submitted, if its plan says so and its task has data for it; the process has the run's lock.
+
+    Args:
+        host: the machine, with the devices of the run.
+        folder: of the run, all of whose seeds have ended.
+        found: its plan, task and hidden key.
+        ground: what its search stood on.
+        note: told what is done.
+        watch: told which training each seed is at.
+
+    Raises:
+        RunStateError: a submitted artifact is not the one that was scored.
+        SandboxError: the engine or an evaluation failed; what is missing can be done later.
+    """
+    wanted = folder.manifest.trainings
+    if not found.plan.confirm or not wanted:
+        return
+    record = read_run(folder, host.keys.ring(), "records")
+    if missing := _missing(record, wanted, None):
+        _train_again(host, record, found, ground, note, watch, missing)
+
+
+def _other_key(found: ResolvedTask) -> str | None:
+    """Hash of the key behind the hidden data, where that is another than the search's."""
+    under = found.hidden_key
+    return None if under is None or under.sha256 == found.plan.hidden_key else under.sha256
+
+
+def _require_one_key(record: RunRecord, other: str | None) -> None:
+    """Raises UsageError where a seed of the run is confirmed under a key that is neither this one nor its search's."""
+    known = {key for seed in record.seeds if (key := seed.confirmations.hidden_key) is not None}
+    if known - {other}:
+        said = [each[:12] if each else "of its search" for each in (*known, other)]
+        raise UsageError(f"Run {record.name} is confirmed on hidden data of the key {said[0]}, not {said[1]}.")
+
+
+def _missing(record: RunRecord, wanted: int, key: str | None) -> list[Retraining]:
+    """The trainings under a key that are not done, the first of every seed before the second of any."""
+    found = [each for seed in record.seeds for each in _missing_of(seed, wanted, key)]
+    return sorted(found, key=lambda each: (each.number, each.seed))
+
+
+def _missing_of(seed: SeedRecord, wanted: int, key: str | None) -> list[Retraining]:
+    node, known = seed.submitted, seed.confirmations
+    if node is None or node.artifact_sha256 is None or known.refused.get(node.step):
+        return []
+    if known.hidden_key not in (None, key):  # what is made under another key than that one counts no more
+        return []
+    return [
+        Retraining(seed.seed, node.step, seed.folder, node.artifact_sha256, number, wanted)
+        for number in range(wanted)
+        if (key, node.step, number) not in known.done
+    ]
+
+
+def _train_again(
+    host: Host,
+    record: RunRecord,
+    found: ResolvedTask,
+    ground: Ground,
+    note: Note,
+    watch: Watch,
+    missing: Sequence[Retraining],
+) -> None:
+    """Do the trainings that are missing, as many at a time as the run has places; the process has the run's lock."""
+    plan, task, manifest = found.plan, found.task, record.manifest
+    with contextlib.ExitStack() as closing, contextlib.ExitStack() as stack:  # leases go last, after all containers
         host.sandbox.sweep(manifest.run_id)
         stack.callback(clean_up, host, manifest.run_id, note)
         setting = EvaluationSetting(
             task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
             public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
-            draw_secret=(under or host.keys.machine_key()).draw_secret,
+            draw_secret=(found.hidden_key or host.keys.machine_key()).draw_secret,
         )  # fmt: skip
         stop = threading.Event()
         waits = Waits(stop, tell=lambda _, text: note(text))
         wanted = wanted_of(host, plan, all_gpus=True)
-        line = Line(places_of(wanted), most=min(wanted.most, len(waiting)))
+        line = Line(places_of(wanted), most=min(wanted.most, len(missing)))
         closing.callback(line.close)
         limits = place_limits(plan, task, line.places)
         slots = SlotPool(
             host.sandbox, line, lambda index, ahead: open_evaluator(setting, host.sandbox, limits[index], ahead)
         )
         stack.callback(slots.close)
-        keeper = host.keeper(record)
+        keeper, other, writing = host.keeper(record), _other_key(found), threading.Lock()
 
-        def scored(each: Submitted) -> bool:
+        def train(each: Retraining) -> None:
             with slots.slot(waits) as evaluator:
-                note(f"{each.where}: scoring once more")
+                watch(Progress(each.seed, each.step, f"training {each.number + 1} of {each.of} again", confirming=True))
                 verdict = _evaluated(
-                    evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, waits, note
+                    evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, waits, note, other
                 )
-            if isinstance(verdict, Scored):
-                score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
-                add_confirmation(keeper, each.seed, each.artifact_sha256, score, other)
+            with writing:
+                if isinstance(verdict, Scored):
+                    score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
+                    add_confirmation(keeper, each.seed, each.artifact_sha256, score, other, each.number)
+                else:
+                    add_refusal(
+                        keeper, each.seed, each.artifact_sha256, each.step, verdict.reason, other, each.number
+                    )  # fmt: skip
             for remark in _remarks(verdict):
                 note(f"{each.where}: {remark}")
-            return isinstance(verdict, Scored)
 
-        answers = _in_all_slots(scored, waiting, line.most, stop, partial(host.sandbox.sweep, manifest.run_id))
-        return [each for each, found in zip(waiting, answers, strict=True) if not found]
-
-
-def _require_one_key(record: RunRecord, other: str | None) -> None:
-    """Raises UsageError where a seed of the run is confirmed under another key already."""
-    known = {seed.confirmed_under for seed in record.seeds if seed.confirmed}
-    if known - {other}:
-        said = [each[:12] if each else "of its search" for each in (*known, other)]
-        raise UsageError(f"Run {record.name} is confirmed on hidden data of the key {said[0]}, not {said[1]}.")
+        note(
+            f"training what was submitted again, from fresh seeds, on hidden data of its own: {len(missing)} trainings"
+        )
+        _in_all_slots(train, missing, line.most, stop, partial(host.sandbox.sweep, manifest.run_id))
 
 
 def _in_all_slots(
-    scored: Callable[[Submitted], bool],
-    waiting: Sequence[Submitted],
+    train: Callable[[Retraining], None],
+    missing: Sequence[Retraining],
     slots: int,
     stop: threading.Event,
     sweep: Callable[[], object],
-) -> list[bool]:
-    """Score submissions as many at a time as there are slots; one that fails, or a signal, ends the others: they stop,
-    and `sweep` ends the containers that they wait for.
+) -> None:
+    """Train as many at a time as there are slots; one that fails, or a signal, ends the others: they stop, and `sweep`
+    ends the containers that they wait for.
     """
     with ThreadPoolExecutor(slots, thread_name_prefix="confirm") as pool:
-        running = [pool.submit(scored, each) for each in waiting]
+        running = [pool.submit(train, each) for each in missing]
         try:
-            return [future.result() for future in running]
+            for future in wait(running, return_when=FIRST_EXCEPTION).done:
+                future.result()
         except BaseException:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -166,35 +265,27 @@ def _in_all_slots(
 
 def _remarks(verdict: Verdict) -> Sequence[str]:
     """What is worth telling of a verdict."""
-    return verdict.remarks if isinstance(verdict, Scored) else [f"refused: {verdict.reason}"]
-
-
-def _submitted(record: RunRecord) -> list[Submitted]:
-    found = [
-        Submitted(seed.seed, node.step, seed.folder, node.artifact_sha256)
-        for seed in record.seeds
-        if (node := seed.submitted) is not None and node.artifact_sha256 is not None
-    ]
-    if not found:
-        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=record.folder.command("status"))
-    return found
+    return [f"{verdict.test:.4f}", *verdict.remarks] if isinstance(verdict, Scored) else [f"refused: {verdict.reason}"]
 
 
 def _evaluated(
     evaluator: SubmissionEvaluator,
-    submitted: Submitted,
+    each: Retraining,
     artifact: ArtifactSpec,
     timeout_s: float,
     waits: Waits,
     note: Note,
+    key: str | None,
 ) -> Verdict:
     """The verdict, tried again where infrastructure fails; an engine that is away is waited for.
 
     Raises:
         Stopped: the confirmation is over; whatever failed did so because its container was swept away.
     """
-    submission = _submission(submitted, artifact)
-    destination = submitted.folder.confirmation(submitted.step)
+    submission = _submission(each, artifact)
+    destination = each.folder.confirmation(each.step, each.number, key)
+    if destination.is_dir() and any(destination.iterdir()):  # of a confirmation that was cut short
+        keep_attempt(destination)
     attempt, doubt, patience = 1, Doubt(), EnginePauses()
     while True:
         try:
@@ -217,12 +308,12 @@ def _evaluated(
         attempt += 1
 
 
-def _submission(submitted: Submitted, artifact: ArtifactSpec) -> Submission:
+def _submission(each: Retraining, artifact: ArtifactSpec) -> Submission:
     """The submitted bytes, which are those that the search scored."""
-    where = f"{submitted.where.capitalize()}: {artifact.name}"
+    where = f"Seed {each.seed} step {each.step}: {artifact.name}"
     try:
-        name = f"nodes/{submitted.step:04d}/{artifact.name}"
-        content = read_recorded(submitted.folder.path, name, artifact.max_kib * 1024, submitted.artifact_sha256)
+        name = f"nodes/{each.step:04d}/{artifact.name}"
+        content = read_recorded(each.folder.path, name, artifact.max_kib * 1024, each.artifact_sha256)
     except Unacceptable as error:
         raise RunStateError(f"{where}: {error}.") from error
-    return Submission.of(artifact, content)
+    return Submission.of(artifact, content, each.number)

@@ -22,7 +22,7 @@ from aira_bench.runs.expense import CHARS_A_TOKEN, Expense, Range, cap_usd, expe
 from aira_bench.runs.forecast_machine import told_devices, told_disk, told_memory, told_slots
 from aira_bench.runs.host import flavour_for, wanted_on
 from aira_bench.runs.protocol import protocol_lines
-from aira_bench.runs.resolve import ResolvedRun
+from aira_bench.runs.resolve import ResolvedRun, trainings_of
 from aira_bench.tasks.data_source import missing_files
 from aira_bench.tasks.metadata import PublicFile
 from aira_bench.tasks.store import task_data
@@ -93,6 +93,7 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
         *(("downloads", sentence) for sentence in _downloads(run, flavour, paths, engine, ask)),
         ("disk", told_disk(paths, engine.root, flavour, built=engine.has(planned_images(flavour.name)))),
         ("pace", _pace(found, run)),
+        *_confirmation(found, run),
         *([("GPU-hours", _gpu_hours(found))] if machine.gpus else []),
         ("wall clock", f"{_hours(found.wall_hours)}, once images and data are here, waiting for providers not counted"),
         ("tokens", _tokens(found)),
@@ -184,6 +185,16 @@ def _pace(found: Expense, run: ResolvedRun) -> str:
     )
 
 
+def _confirmation(found: Expense, run: ResolvedRun) -> list[tuple[str, str]]:
+    """What comes after the search, which is in no seed's hours."""
+    times, seeds = trainings_of(run.task, run.plan.profile), len(run.plan.seeds)
+    if not run.plan.confirm or not times:
+        return []
+    spent = "" if found.step_s is None else f", each {found.step_s / 60:.0f} min as above, in no seed's hours"
+    what = "one submission is" if seeds == 1 else f"{seeds} submissions are"
+    return [("at the end", f"{what} trained {times} times again from fresh seeds{spent}")]
+
+
 def _gpu_hours(found: Expense) -> str:
     low, high = found.gpu_hours.low, found.gpu_hours.high
     if found.step_s is None:
@@ -229,8 +240,10 @@ def _not_done(run: ResolvedRun, machine: Hardware) -> list[str]:
             "use other GPUs, more than one for a step, or the processor in place of one",
             "change clocks, power limits, MIG or compute modes, or end anybody's process",
         ]
-    if run.task.metadata.aira.hidden_validation:
-        said.append(f"confirm its winners on fresh hidden data: aira-bench confirm {run.plan.name} does, afterwards")
+    if run.task.metadata.aira.hidden_validation and not run.plan.confirm:
+        said.append(
+            f"train its winners again on fresh hidden data: aira-bench confirm {run.plan.name} does, afterwards"
+        )
     return [*said, "give containers of agents' code a network, keys, or hidden data"]
 
 

@@ -2,7 +2,7 @@
 
 `start` and `resume` differ in where the run comes from: a request (`resolve`), or a record.
 
-Not covered: what a run stands on (`host`), the seeds' threads (`loop`), and scoring what it submitted once more
+Not covered: what a run stands on (`host`), the seeds' threads (`loop`), and training what it submitted again
 (`confirm`).
 """
 
@@ -32,6 +32,7 @@ from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.briefing import brief_of
 from aira_bench.runs.changes import differences, require_accepted, require_same_ground
+from aira_bench.runs.confirm import confirm_at_end
 from aira_bench.runs.devices import on_devices, on_devices_of
 from aira_bench.runs.host import (
     Ground,
@@ -50,7 +51,7 @@ from aira_bench.runs.line import Line
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.places import Wanted, places_of
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
-from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent
+from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent, trainings_of
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import Slot, SlotPool, open_slots
 from aira_bench.unfinished import sweep_temporaries
@@ -83,6 +84,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
         keeper.remember()
         _search(host, keeper.folder, manifest, run, ground, wanted, note, watch, keeper)
+        confirm_at_end(host, keeper.folder, run, ground, note, watch)
     return keeper.folder
 
 
@@ -130,6 +132,7 @@ def resume(
             if changed:
                 keeper.accept(changed, [(seed.seed, len(seed.nodes)) for seed in record.seeds])
         _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, watch, keeper)
+        confirm_at_end(host, folder, run, ground, note, watch)
     return folder
 
 
@@ -168,6 +171,8 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
         extensions=dict(run.extensions),
         compatibility=_declared(host, run),
         pair=task.metadata.aira.pair,
+        trainings=trainings_of(task, run.plan.profile),
+        noise=task.metadata.aira.noise.get(run.plan.profile),
         limits=limits_of(task.profile(run.plan.profile)),
         description_sha256=hashlib.sha256(task.description.encode()).hexdigest(),
     )

@@ -15,7 +15,7 @@ class RunRequest:
     """What a user asks for. None leaves a choice to the protocol, the task's profile, the agent, or the machine.
 
     A replay (`agent="replay:RUN"`) is the recorded run under another name: it may be given `name`, `source`, `cores`,
-    `gpus`, `allow_cpu`, `gpus_per_seed` and `exclusive`, and anything else is refused.
+    `gpus`, `allow_cpu`, `gpus_per_seed`, `exclusive` and `confirm`, and anything else is refused.
     """
 
     agent: str
@@ -66,6 +66,9 @@ class RunRequest:
     """An extension that scores submissions; None for the evaluator that fits the task's artifact."""
     provider: str | None = None
     """An extension that serves the agent's card; None for the provider that the card names."""
+    confirm: bool = True
+    """Whether what was submitted is trained again at the end, from fresh seeds on hidden data that no search has seen:
+    boards order by those scores."""
     hidden_key: str | None = None
     """The file of the key that hidden data is derived from; None for the machine's default, or published seeds."""
     max_cost_usd: float | None = None

@@ -42,13 +42,15 @@ from aira_bench.tasks.data_source import DataSource, choose_source
 from aira_bench.tasks.metadata import ARTIFACT_KINDS, describe_validation_error
 from aira_bench.tasks.task import Task, find_task, recorded_name
 from aira_bench.world import World
-from aira_contract.settings import ON_GPUS
+from aira_contract.settings import ON_GPUS, ProfileName
 
 Wish = TypeVar("Wish")
 REPLAY = "replay:"
 SCRIPT = "script:"
-_OF_REPLAY = frozenset({"agent", "name", "source", "cores", "gpus", "allow_cpu", "gpus_per_seed", "exclusive"})
-"""What a replay may be asked for: names, and places on this machine."""
+_OF_REPLAY = frozenset(
+    {"agent", "name", "source", "cores", "gpus", "allow_cpu", "gpus_per_seed", "exclusive", "confirm"}
+)
+"""What a replay may be asked for: names, places on this machine, and what comes after its search."""
 
 
 class PlannedAgent(Protocol):
@@ -146,6 +148,16 @@ def hidden_key_for(task: Task, file: str | None, paths: HostPaths) -> HiddenKey 
             raise UsageError(f"Task {task.title} derives its hidden data from no key, so it takes no --hidden-key.")
         return read_hidden_key(Path(file))
     return machine_hidden_key(paths) if task.metadata.aira.hidden_key else None
+
+
+def trainings_of(task: Task, profile: ProfileName) -> int:
+    """Return how many trainings confirm a submission to a task: as its profile asks, one where a submission is data
+    that is scored and not trained, none where the task has no second set of hidden data.
+    """
+    asked = task.metadata.aira
+    if not asked.hidden_validation:
+        return 0
+    return 1 if asked.artifact.kind == "csv" else task.profile(profile).trainings
 
 
 def reopen(plan: RunPlan, paths: HostPaths) -> ResolvedTask:
@@ -281,6 +293,7 @@ def _replayed(request: RunRequest, paths: HostPaths, world: World) -> tuple[Reso
         "gpus": _or(request.gpus, recorded.gpus),
         "gpus_per_seed": _or(request.gpus_per_seed, recorded.gpus_per_seed),
         "exclusive": _or(request.exclusive, recorded.exclusive),
+        "confirm": request.confirm,
         "provider": None,  # nobody is asked
         **{"max_cost_usd": None, "max_tokens": None, "seed_max_cost_usd": None, "seed_max_tokens": None},
     }

@@ -40,6 +40,8 @@ class Progress:
     """What the seed waits for, where it is nobody's fault; `phase` says it in words."""
     ended: SeedEnd | None = None
     """Why the seed ended, once it has."""
+    confirming: bool = False
+    """The seed has ended, and what it submitted is trained again."""
     halted: AiraError | None = None
     """What the seed halted for; it has not ended, and can be resumed."""
 

@@ -48,7 +48,7 @@ def noise_floor(trainings: Sequence[Floats]) -> NoiseFloor:
     return NoiseFloor(float(np.sqrt(squares / freedom)), freedom)
 
 
-def least_difference(floor: NoiseFloor, first: int, second: int, *, level: float = LEVEL) -> float:
+def least_difference(floor: NoiseFloor, first: float, second: float, *, level: float = LEVEL) -> float:
     """Return the difference of two means that training alone exceeds with probability 1 - level.
 
     A difference of no more than that is no order, whatever else is known of it: it is t(level) * s * sqrt(1/n + 1/m),
@@ -56,7 +56,7 @@ def least_difference(floor: NoiseFloor, first: int, second: int, *, level: float
 
     Args:
         floor: the task's.
-        first: over how many trainings the first mean is taken.
+        first: over how many trainings the first mean is taken; of a mean of means, its own number of as good a mean.
         second: the second.
         level: how often equals are to stay below it.
 

@@ -19,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 from aira_bench.statistics.arrays import LEVEL, Floats, Integers, IntervalEstimate, percentile_estimate
+from aira_bench.statistics.components import components
 
 RESAMPLES = 2000
 _CELLS_AT_ONCE = 2_000_000
@@ -126,11 +127,9 @@ def two_levels(
 ) -> TwoLevels:
     """Separate the luck of the search from the luck of training.
 
-    The deviations are those of a one-way random-effects model (Searle, Casella and McCulloch 1992, chapter 3):
-    training's is pooled within seeds, and the search's variance is that of the seeds' means less what training adds to
-    them, cut off at 0. The interval draws seeds with replacement and then trainings within each (Davison and Hinkley
-    1997, section 3.8, strategy 1): somewhat too wide for many seeds, which makes up for the percentile interval's
-    narrowness at few.
+    The deviations are those of `components`. The interval draws seeds with replacement and then trainings within each
+    (Davison and Hinkley 1997, section 3.8, strategy 1): somewhat too wide for many seeds, which makes up for the
+    percentile interval's narrowness at few.
 
     Args:
         trainings: one array of shape (trainings,) for each seed of the search: scores of its submission.
@@ -144,19 +143,17 @@ def two_levels(
     groups = _known(trainings)
     if not groups or any(group.size == 0 for group in groups):
         raise ValueError("two levels need at least one seed, and a training of every seed")
-    means, sizes = np.array([group.mean() for group in groups]), np.array([group.size for group in groups], np.int64)
-    freedom = int((sizes - 1).sum())
-    within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / freedom if freedom else None
-    between = None
-    if means.size > 1:
-        between = float(np.sqrt(max(0.0, float(means.var(ddof=1)) - (within or 0.0) * float((1 / sizes).mean()))))
-    value = float(means.mean())
+    sizes, parts = (
+        np.array([group.size for group in groups], np.int64),
+        components([group.tolist() for group in groups]),
+    )
+    value = float(np.mean([group.mean() for group in groups]))
     count = int(sizes.sum())
     if count == 1:
         return TwoLevels(IntervalEstimate(value, None, None, 1), None, None)
     resampled = _in_chunks(resamples, count, lambda size: _drawn_twice(groups, sizes, size, generator))
     mean = percentile_estimate(value, resampled, count, level)
-    return TwoLevels(mean, between, None if within is None else float(np.sqrt(within)))
+    return TwoLevels(mean, parts.search, parts.training)
 
 
 def _drawn_twice(groups: Sequence[Floats], sizes: Integers, resamples: int, generator: np.random.Generator) -> Floats:

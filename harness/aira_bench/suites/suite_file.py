@@ -82,6 +82,7 @@ class Matrix(_Part):
     concurrency: int | None = Field(default=None, gt=0)
     exclusive: bool | None = None
     score_cache: bool | None = None
+    confirm: bool | None = None
     source: str | None = None
     evaluator: str | None = None
     provider: str | None = None

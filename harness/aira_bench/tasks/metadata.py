@@ -33,7 +33,7 @@ from aira_contract.containers import DATA, HIDDEN, LOGS, TASK
 from aira_contract.files import ARCHITECTURE_FILE, NOT_FOR_SUBMISSIONS
 from aira_contract.flags import AdmittedFlag
 from aira_contract.primitives import SYMBOLS
-from aira_contract.settings import PROFILES, ProfileName
+from aira_contract.settings import LEAST_TRAININGS, PROFILES, ProfileName
 
 MOST_HOURS = 87_600
 """Ten years."""
@@ -204,6 +204,8 @@ class Profile(_Schema):
     compiling workers, and threads in each process, as there are cores, and CUDA some in each."""
     fit: FitClock | None = None
     """For artifacts of kind `script`."""
+    trainings: int = Field(default=LEAST_TRAININGS, ge=LEAST_TRAININGS, le=100)
+    """How many trainings with fresh seeds confirm what a search submitted."""
 
     def limits(self, cpus: tuple[int, ...] | None = None, gpu_uuid: str | None = None) -> Limits:
         """Return the caps of this profile's containers on some cores, and a device."""
@@ -238,6 +240,32 @@ class PublicFile(_Schema):
 
 
 _UPSTREAM_PROFILES: dict[ProfileName, Profile] = {"paper": Profile(), "cpu": Profile(steps=8, hours=1.0)}
+
+
+class MeasuredNoise(_Schema):
+    """The noise floor of a task in one profile: how far trainings of one artifact lie apart (`aira-bench noise`)."""
+
+    deviation: float = Field(gt=0)
+    """Standard deviation of the hidden test score of one training, pooled within artifacts, in the task's unit."""
+    artifacts: Count
+    """How many were trained."""
+    trainings: Count
+    """Of all of them together."""
+    measured: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    """The day."""
+    hardware: str = Field(min_length=1, max_length=100)
+    """The class of the machine, as boards name it."""
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the deviation."""
+        return self.trainings - self.artifacts
+
+    @model_validator(mode="after")
+    def _some_artifact_was_trained_twice(self) -> "MeasuredNoise":
+        if self.trainings <= self.artifacts:
+            raise ValueError(f"trainings: {self.trainings} of {self.artifacts} artifacts leave no degree of freedom")
+        return self
 
 
 Difference = Literal["configurable - fixed", "with - without literature"]
@@ -276,6 +304,8 @@ class AiraBlock(_Schema):
     hidden_key: bool = False
     """`evaluate_prepare.py` derives its seeds from a key where it is told one (`--hidden-key`)."""
     pair: PairedTask | None = None
+    noise: dict[ProfileName, MeasuredNoise] = Field(default_factory=dict)
+    """Noise floors by profile; of one that is not there nobody has measured it."""
 
     @model_validator(mode="after")
     def _sources_are_distinct(self) -> "AiraBlock":

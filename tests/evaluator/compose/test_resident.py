@@ -87,7 +87,7 @@ class Served:
         self.requests.flush()
 
     def ask(self, layers: tuple[str, ...], name: str = "n") -> Mapping[str, Any] | None:
-        self.say(json.dumps({"id": name, "architecture": canonical(layers)}).encode())
+        self.say(json.dumps({"id": name, "architecture": canonical(layers), "training": 0}).encode())
         return self.hear()
 
 
@@ -159,7 +159,7 @@ def test_an_exit_status_is_an_answer(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", (tmp_path / "nothing").open("w+"))
-    request = json.dumps({"id": "n", "architecture": canonical(layers)}).encode()
+    request = json.dumps({"id": "n", "architecture": canonical(layers), "training": 0}).encode()
     answer = resident(tmp_path, TRICKS).answer(request)
     assert (answer["status"], answer["report"]) == (status, None)
 
@@ -175,10 +175,10 @@ def test_a_broken_evaluation_ends_the_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        b"", b"[]", b"{}", b'{"id": "n"}', b'{"id": 1, "architecture": "M"}',
-        json.dumps({"id": "n", "architecture": canonical(A), "more": 1}).encode(),
-        json.dumps({"id": "n", "architecture": "A" * 16}).encode(),
-        json.dumps({"id": "n", "architecture": ", ".join(A)}).encode(),
+        b"", b"[]", b"{}", b'{"id": "n"}', b'{"id": 1, "architecture": "M", "training": 0}',
+        json.dumps({"id": "n", "architecture": canonical(A), "training": 0, "more": 1}).encode(),
+        json.dumps({"id": "n", "architecture": "A" * 16, "training": 0}).encode(),
+        json.dumps({"id": "n", "architecture": ", ".join(A), "training": 0}).encode(),
     ],
 )  # fmt: skip
 def test_only_canonical_architectures_are_let_in(tmp_path: Path, payload: bytes) -> None:
@@ -187,7 +187,7 @@ def test_only_canonical_architectures_are_let_in(tmp_path: Path, payload: bytes)
 
 
 def test_what_is_no_architecture_at_all_ends_it_too(tmp_path: Path) -> None:
-    request = json.dumps({"id": "n", "architecture": "M;import os"}).encode()
+    request = json.dumps({"id": "n", "architecture": "M;import os", "training": 0}).encode()
     with pytest.raises(ValueError, match="is not a compact letter"):
         resident(tmp_path, "raise SystemExit(0)").answer(request)
 

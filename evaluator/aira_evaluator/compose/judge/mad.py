@@ -13,7 +13,7 @@ from aira_evaluator.compose.mad.splits import read_split
 from aira_evaluator.compose.submission import read_submission
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
-from aira_evaluator.task_scripts.hidden import hidden_folder
+from aira_evaluator.task_scripts.hidden import hidden_folder, training_seed
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
 SCRIPT = EvaluateScript(
@@ -60,7 +60,7 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         profile,
         train_corpus,
         {"validation": validation_corpus, "test": test_corpus},
-        seed=manifest.training_seed,
+        seed=training_seed(manifest.training_seed),
         device=choose_device(),
         on_task=lambda name: print(f"training on {name}", flush=True),
     )

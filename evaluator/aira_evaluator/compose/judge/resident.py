@@ -7,11 +7,12 @@ device's context. Each request runs the script anew (`runpy`) in a folder of its
 after it, with its own arguments and its own output; nothing else of a request is kept. Training draws from generators
 made of the hidden seeds alone, so a score does not depend on what was asked before; a test keeps that.
 
-A request is JSON, `{"id": ..., "architecture": ...}`, where the architecture must be in canonical form: nothing else of
-a submission gets here. The answer is JSON too, `{"id", "status", "stdout", "stderr", "report"}`, with the script's exit
-status and the report's text or null. Messages travel behind their length in four bytes, big-endian, on the standard
-input and output this process began with. The script never sees those two: it gets an empty input, and what is printed
-past Python goes to standard error.
+A request is JSON, `{"id": ..., "architecture": ..., "training": ...}`. The architecture must be in canonical form:
+nothing else of a submission gets here. `training` says which training of it this is (`settings.TRAINING_VARIABLE`).
+The answer is JSON too, `{"id", "status", "stdout", "stderr", "report"}`, with the script's exit status and the report's
+text or null. Messages travel behind their length in four bytes, big-endian, on the standard input and output this
+process began with. The script never sees those two: it gets an empty input, and what is printed past Python goes to
+standard error.
 
 Any failure but an exit status of the script ends this process. Not covered: deadlines, which are the host's; tasks
 whose submission is code.
@@ -37,6 +38,7 @@ from aira_contract.containers import DATA
 from aira_contract.files import ARCHITECTURE_FILE, REPORT_FILE
 from aira_contract.framing import ANSWER_KEYS, LENGTH, MAX_REQUEST_BYTES, REQUEST_KEYS, framed
 from aira_contract.invocation import HIDDEN_OPTION, REPORT_OPTION, SCRIPT_OPTION, SUBMISSION_OPTION
+from aira_contract.settings import TRAINING_VARIABLE
 
 MOST_REPORT_CHARACTERS = 1 << 18
 _KEPT_CHARACTERS = 1 << 15
@@ -102,9 +104,9 @@ class Resident:
         Raises:
             ProtocolError: the request is not one, or its architecture is not in canonical form.
         """
-        name, architecture = _read_request(payload)
+        name, architecture, training = _read_request(payload)
         with _folder() as folder, _output() as (stdout, stderr):
-            status = self._run(folder, architecture)
+            status = self._run(folder, architecture, training)
             report = folder / REPORT_FILE
             text = report.read_text(encoding="utf-8") if report.is_file() else None
         if text is not None and len(text) > MOST_REPORT_CHARACTERS:
@@ -113,7 +115,7 @@ class Resident:
         printed = [stream.getvalue()[-_KEPT_CHARACTERS:] for stream in (stdout, stderr)]
         return dict(zip(ANSWER_KEYS, (name, status, *printed, text), strict=True))
 
-    def _run(self, folder: Path, architecture: str) -> int:
+    def _run(self, folder: Path, architecture: str, training: int) -> int:
         data = folder / DATA
         data.mkdir()
         for entry in self.hidden.iterdir():
@@ -121,6 +123,7 @@ class Resident:
         (data / ARCHITECTURE_FILE).write_text(f'architecture\n"{architecture}"\n', encoding="ascii")
         arguments = [str(self.script), SUBMISSION_OPTION, f"./{DATA}/{ARCHITECTURE_FILE}", REPORT_OPTION, REPORT_FILE]
         with contextlib.chdir(folder), _arguments(arguments):
+            os.environ[TRAINING_VARIABLE] = str(training)
             try:
                 runpy.run_path(str(self.script), run_name="__main__")
             except SystemExit as ended:
@@ -145,17 +148,21 @@ def warm_up() -> None:
     )  # fmt: skip
 
 
-def _read_request(payload: bytes) -> tuple[str, str]:
+def _read_request(payload: bytes) -> tuple[str, str, int]:
     try:
         request = json.loads(payload)
-        name, architecture = request["id"], request["architecture"]
+        name, architecture, training = (request[key] for key in REQUEST_KEYS)
     except (ValueError, KeyError, TypeError) as error:
-        raise ProtocolError("a request is an object with an id and an architecture") from error
+        raise ProtocolError(
+            "a request is an object with an id, an architecture and the number of a training"
+        ) from error
     if set(request) != set(REQUEST_KEYS) or not isinstance(name, str) or not isinstance(architecture, str):
-        raise ProtocolError("a request has an id and an architecture, both strings, and nothing else")
+        raise ProtocolError("a request has an id and an architecture, both strings, a training, and nothing else")
+    if type(training) is not int or training < 0:
+        raise ProtocolError("a training is numbered from 0")
     if canonical(parse_architecture(architecture)) != architecture:
         raise ProtocolError("the architecture is not in canonical form")
-    return name, architecture
+    return name, architecture, training
 
 
 @contextlib.contextmanager

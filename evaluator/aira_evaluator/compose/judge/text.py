@@ -14,7 +14,7 @@ from aira_evaluator.compose.text.profiles import METRIC, PROFILES
 from aira_evaluator.compose.text.windows import read_text_split, text_profile
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
-from aira_evaluator.task_scripts.hidden import hidden_folder
+from aira_evaluator.task_scripts.hidden import hidden_folder, training_seed
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
 
 SCRIPT = EvaluateScript(
@@ -63,7 +63,7 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         profile,
         train,
         {"validation": validation, "test": test},
-        seed=test_about.training_seed,
+        seed=training_seed(test_about.training_seed),
         device=choose_device(),
     )
     described = {"corpus": about.corpus, "source": about.source, "train_windows": about.windows}

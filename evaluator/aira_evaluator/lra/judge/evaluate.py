@@ -18,8 +18,8 @@ from aira_evaluator.lra.contract.submission import TaskName
 from aira_evaluator.lra.judge.programs import carried_programs
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationRequest, EvaluationResult, PathOption
-from aira_evaluator.task_scripts.hidden import hidden_folder
-from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
+from aira_evaluator.task_scripts.hidden import hidden_folder, training_seed
+from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force, training_in_force
 
 _PROGRAMS = PathOption(PROGRAMS_OPTION, None, "compiled programs, read if there and left")
 SCRIPT = EvaluateScript(
@@ -82,7 +82,7 @@ def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> Ev
             bundle, profile, Splits(train, validation, test), seed=seed, limits=limits,
             started_s=asked.started_s, note=lambda text: print(text, flush=True),
             draw_secret=bytes.fromhex(settings.draw_secret), synthetic=manifest.source == "synthetic",
-            controls=seed_set == "final",
+            controls=seed_set == "final" and training_in_force() == 0,
         )  # fmt: skip
     except jax.errors.JaxRuntimeError as error:
         kind, _, told = str(error).partition(":")
@@ -100,4 +100,4 @@ def _training_seed(manifest: SplitManifest, profile: LraProfile) -> int:
         )
     if manifest.training_seed is None:
         raise DataError("the hidden test split names no training seed; run evaluate_prepare.py again")
-    return manifest.training_seed
+    return training_seed(manifest.training_seed)

@@ -1,0 +1,108 @@
+"""Noise floors of tasks, on a played machine: what is trained, how often, and in which form it is said."""
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aira_bench.cli.main import run_command_line
+from aira_bench.errors import NothingScored, SandboxError, UsageError
+from aira_bench.record.folder import list_runs
+from aira_bench.runs.leases import FOLDER_VARIABLE
+from aira_bench.runs.noise import FOLDER, NoiseMeasurement, measure_noise, summary
+from aira_bench.runs.request import RunRequest
+from aira_bench.tasks.metadata import AiraBlock, MeasuredNoise
+from played_host import ProbedSandbox, played_host, played_sandbox, score
+from played_run import connect_host
+
+REQUEST = RunRequest(agent="baseline", task="mad-2p", profile="cpu")
+
+
+def measured(root: Path, sandbox: ProbedSandbox, trainings: int = 4) -> NoiseMeasurement:
+    host = played_host(root, sandbox)
+    return measure_noise(host, REQUEST, trainings, lambda text: None, lambda progress: None)
+
+
+def test_three_artifacts_are_trained_so_often_and_the_spread_within_them_is_the_floor(tmp_path: Path) -> None:
+    found = measured(tmp_path, played_sandbox())
+    assert [each.name for each in found.artifacts] == ["baseline 0", "random 0", "random 1"]
+    assert [len(set(each.scores)) for each in found.artifacts] == [4, 4, 4]
+    squares = sum(3 * statistics.variance(each.scores) for each in found.artifacts)
+    assert found.noise.deviation == pytest.approx((squares / 9) ** 0.5, rel=1e-3)
+    assert (found.noise.artifacts, found.noise.trainings, found.noise.freedom) == (3, 12, 9)
+    assert found.noise.hardware == "test"
+    assert found.uncertainty == pytest.approx(1 / 18**0.5)
+    assert summary(found.artifacts[0]).startswith("baseline 0: 4 trainings, mean 0.")
+    assert list_runs(tmp_path / "runs") == [], "no board lists what was made for it"
+    assert len(list_runs(tmp_path / "runs" / FOLDER)) == 2
+
+
+def test_what_is_said_is_what_metadata_take(tmp_path: Path) -> None:
+    found = measured(tmp_path, played_sandbox())
+    block = AiraBlock.model_validate(yaml.safe_load(found.to_yaml()))
+    assert block.noise == {"cpu": found.noise}
+    assert "SYNTHETIC" not in found.to_yaml()
+
+
+def test_a_measurement_that_was_cut_short_does_what_is_missing(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    asked: list[int] = []
+    broken = [True]
+
+    def judge(request: bytes) -> bytes:
+        asked.append(json.loads(request)["training"])
+        return b"{}" if broken and asked.count(3) > 1 else score(request)
+
+    sandbox.responders = {"judge": judge}
+    with pytest.raises(SandboxError, match="answer is broken"):
+        measured(tmp_path, sandbox)
+    broken.clear()
+    found = measured(tmp_path, sandbox)
+    assert [len(each.scores) for each in found.artifacts] == [4, 4, 4]
+    before = len(asked)
+    assert measured(tmp_path, sandbox).noise == found.noise
+    assert len(asked) == before, "nothing is trained twice"
+    assert measured(tmp_path, sandbox, 5).noise.trainings == 15
+
+
+def test_trainings_that_are_refused_are_said_and_a_judge_without_noise_has_no_floor(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+
+    def judge(request: bytes) -> bytes:
+        answer = json.loads(score(request))
+        if json.loads(request)["training"] == 1:
+            answer |= {"status": 2, "stderr": "evaluate: error: no more", "report": None}
+        return json.dumps(answer).encode()
+
+    sandbox.responders = {"judge": judge}
+    found = measured(tmp_path / "refused", sandbox)
+    assert all("refused: no more" in summary(each) for each in found.artifacts)
+    sandbox.responders = {"judge": lambda request: score(json.dumps(json.loads(request) | {"training": 0}).encode())}
+    with pytest.raises(NothingScored, match="no noise is seen"):
+        measured(tmp_path / "same", sandbox)
+
+
+def test_a_noise_floor_needs_an_artifact_that_was_trained_twice() -> None:
+    with pytest.raises(ValueError, match="3 of 3 artifacts leave no degree of freedom"):
+        MeasuredNoise(deviation=0.1, artifacts=3, trainings=3, measured="2026-01-01", hardware="a processor")
+
+
+def test_the_command_prints_and_writes_the_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRA_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "leases"))
+    monkeypatch.setattr("aira_bench.runs.connect.connect_host", connect_host)
+    command = ["noise", "mad-2p", "--profile", "cpu", "--trainings", "3"]
+    assert run_command_line(command) == 0
+    shown = capsys.readouterr().out
+    written = (tmp_path / "runs" / FOLDER / "mad-2p-cpu.yaml").read_text()
+    assert written.rstrip() in shown
+    assert "6 degrees of freedom" in shown
+    assert run_command_line([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["noise"]["trainings"] == 9
+    assert run_command_line([*command[:-1], "1"]) == UsageError.exit_code
+    assert "noise is seen from 2 on" in capsys.readouterr().err
