@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO := --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 6 --name demo
+DEMO := --agent evolution --task mad-2p --profile cpu --seeds 2 --steps 3 --name demo
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # One line a package; sed, unlike grep, does not fail where there is none.
 SHORT := sed -u -n -e 's/^ *Downloading/  downloading/p' -e 's/^\(Installing collected packages\).*/  installing/p'
