@@ -70,6 +70,7 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     (["analyze", "absent"], USAGE, ["No run 'absent'"]),
     (["leaderboard", "absent"], USAGE, ["No run 'absent'"]),
     (["aggregate", "absent"], USAGE, ["No run 'absent'"]),
+    (["noise", "mad2p"], USAGE, ["Unknown task 'mad2p'"]),
     (["submit", "absent", "--out", "pack"], USAGE, ["No run 'absent'"]),
     (["submit", "greedy-mad-2p", "--out", "empty"], USAGE, ["empty is a folder"]),
     (["submit", "unsigned", "--out", "pack"], BAD_RUN, ["unsigned"]),
