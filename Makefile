@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo test test-pythons search faults faults-containers check reproduce images doctor lock clean engine gpu-check
+.PHONY: help demo test test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
@@ -64,6 +64,20 @@ check: $(VENV)/installed
 # The published tables, and that each of their cells has the status that was accepted last.
 reproduce: $(VENV)/installed
 	$(BIN)/aira-bench reproduce --statuses results/statuses.csv $(if $(REPORTS),--json > $(REPORTS)/reproduce.json)
+
+# A board made again from the runs that are committed with it as packs: one changed byte of either fails.
+REFERENCE ?= results/reference
+reference: $(VENV)/installed
+	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && key=$$(cat $(REFERENCE)/signed-by) && \
+	    $(BIN)/aira-bench merge $(REFERENCE)/*.tar.gz --runs "$$place" --signed-by "$$key" && \
+	    $(BIN)/aira-bench verify $(REFERENCE)/board --runs "$$place" --signed-by "$$key"
+
+# The board of those runs written anew, where columns or runs changed on purpose.
+reference-board: $(VENV)/installed
+	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && export AIRA_HOME="$$place/home" && \
+	    $(BIN)/aira-bench key trust $$(cat $(REFERENCE)/signed-by) && \
+	    $(BIN)/aira-bench merge $(REFERENCE)/*.tar.gz --runs "$$place/runs" && \
+	    $(BIN)/aira-bench leaderboard --runs "$$place/runs" --out $(REFERENCE)/board
 
 # For ten minutes on a GPU: the machine's own Python, as it is. GPU_CHECK="--stages mad --limit 300" and the like.
 gpu-check:

@@ -14,7 +14,9 @@ from aira_bench.cli.main import build_parser, run_command_line
 from aira_bench.sandbox.channels import Reading
 from aira_bench.sandbox.sandbox import Isolation
 from cli.freezing import check_shape, check_text, command_line, shape
+from generated_runs import manifest, write_run
 from recorded.shown import HERE as RECORDED
+from recorded.shown import SCRIPTS_KEY
 
 PLAN = ("run", "--profile", "cpu", "--print-config")
 COMMANDS = {
@@ -49,6 +51,7 @@ COMMANDS = {
     "status": (("status",),),
     "status-changes": (("status", "scripts", "--changes"),),
     "status-run": (("status", "scripts"), ("status", "greedy-mad-2p")),
+    "suite": (("suite", "compose", "--agents", "gpt5,cwm", "--dry-run"),),
     "tasks": (("tasks",),),
     "verify": (("verify", "board"),),
 }
@@ -90,6 +93,13 @@ def test_what_init_and_check_print_has_the_frozen_shape(place: Path, monkeypatch
     check_shape("init", *(printed("init", kind, name, "--json") for kind, name in templates))
     checks = (("BracketsAccuracy", "--files-only"), ("my-card.toml",))
     check_shape("check", *(printed("check", *arguments, "--json") for arguments in checks), exact=False)
+
+
+def test_what_is_said_of_packs_has_the_frozen_shape(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(place / "runs", manifest("packed", seeds=(0,), steps=2), key=SCRIPTS_KEY)
+    check_shape("submit", printed("submit", "packed", "--out", "pack", "--json"))
+    key = f"ed25519:{SCRIPTS_KEY.public}"
+    check_shape("merge", printed("merge", "pack", "--runs", "there", "--signed-by", key, "--json"))
 
 
 def test_what_is_said_of_extensions_has_the_frozen_shape(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

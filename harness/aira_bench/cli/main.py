@@ -30,12 +30,15 @@ from aira_bench.cli import (
     init,
     key,
     leaderboard,
+    merge,
     noise,
     prepare,
     reproduce,
     resume,
     run,
     status,
+    submit,
+    suite,
     tasks,
     verify,
 )
@@ -48,8 +51,8 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, confirm, status, leaderboard, verify, noise, tasks, agents, extensions, prepare, images, doctor,
-    reproduce, aggregate, extrapolate, architectures, analyze, key, init, check,
+    run, resume, suite, confirm, status, leaderboard, verify, submit, merge, noise, tasks, agents, extensions, prepare,
+    images, doctor, reproduce, aggregate, extrapolate, architectures, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
@@ -91,6 +94,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command; return its exit status."""
     tolerate_any_text()
     args = build_parser().parse_args(arguments)
+    args.typed = ("aira-bench", *arguments)
     with Stopping().listening() as stopping:
         return _handled(args, stopping)
 

@@ -142,7 +142,7 @@ def verify(
         depth: whose files are hashed: everybody's, or none where only journals and scores are at hand.
     """
     trusting = replace(ring, trusted=ring.trusted | set(named))
-    records, found = _read_runs(board, runs, trusting, depth)
+    records, found = read_evidence(board, runs, trusting, depth)
     if found:
         return Verified(len(records), 0, tuple(found))
     told = board.told
@@ -155,8 +155,19 @@ def verify(
     return Verified(len(records), len(files) if board.files else 1, tuple(found))
 
 
-def _read_runs(board: PublishedBoard, runs: Path, ring: KeyRing, depth: Depth) -> tuple[list[RunRecord], list[str]]:
-    """The runs of a board, and what speaks against them."""
+def read_evidence(
+    board: PublishedBoard, runs: Path, ring: KeyRing, depth: Depth = "all"
+) -> tuple[list[RunRecord], list[str]]:
+    """Read the runs that a board names; return those that can be read, and in words what speaks against any.
+
+    Figures are not compared, so that a record of one version is evidence for another.
+
+    Args:
+        board: as it was read.
+        runs: the folder of run folders.
+        ring: the keys that may have signed them.
+        depth: whose files are hashed.
+    """
     records: list[RunRecord] = []
     faults: list[str] = []
     seen: dict[str, str] = {}
@@ -177,7 +188,10 @@ def _read_runs(board: PublishedBoard, runs: Path, ring: KeyRing, depth: Depth) -
             continue
         records.append(record)
         faults += _of_signers(record, ring)
-        faults += differences(evident, run_evidence(record), f"run {told.name}")
+        found = run_evidence(record)
+        if isinstance(evident, dict):  # what a later version says besides is not the board's
+            found = {name: value for name, value in found.items() if name in evident}
+        faults += differences(evident, found, f"run {told.name}")
     return records, faults
 
 

@@ -25,6 +25,8 @@ _UNSEEN_ARTIFACT_CHARS = 4_000
 _SCORING_S = {"autoresearch": 247, "autoresearch-lit": 247, "mad-2p": 46, "lra-listops": 344, "lra-listops-conf": 344}
 """Seconds of one H200 for what follows a submission, training budgets that the task names aside."""
 
+ONE_SHOT = "one-shot"
+"""The scaffold that drafts once, whatever its budget."""
 _PREPARATION_MIN = {"autoresearch": 26, "autoresearch-lit": 26}
 """Minutes of one GPU in which a task's hidden data is made (docs/autoresearch_data.md)."""
 
@@ -81,19 +83,37 @@ def expect(plan: RunPlan, task: Task, agent: Agent, slots: int) -> Expense:
         agent: its agent, whose card has prices.
         slots: how many steps there are at a time.
     """
-    step_s, seeds, on_gpus = _step_s(task, plan), len(plan.seeds), plan.profile in ON_GPUS
-    paced = plan.hours if step_s is None else min(plan.hours, plan.steps * step_s / 3600)
-    steps = plan.steps if step_s is None else max(1, min(plan.steps, int(plan.hours * 3600 / step_s)))
-    turns = max(1.0, math.ceil(seeds / slots) if plan.exclusive else seeds / slots)
     # What belongs to models is not loaded for agents that ask none.
-    card, calls, prompt_tokens = (None, 0, 0) if agent.provenance().card is None else _asked(plan, task, agent)
+    return expect_with(plan, task, None if agent.provenance().card is None else _card_of(agent), slots)
+
+
+def expect_with(plan: RunPlan, task: Task, card: Card | None, slots: int) -> Expense:
+    """Return what a run may take whose agent is known by its card alone, such as one without a key on this machine.
+
+    Args:
+        plan: of the run.
+        task: its task.
+        card: of its agent; None where no model is asked.
+        slots: how many steps there are at a time.
+    """
+    step_s, seeds, on_gpus, most = _step_s(task, plan), len(plan.seeds), plan.profile in ON_GPUS, most_steps(plan)
+    hours = min(plan.hours, most * (plan.step_timeout_s + plan.evaluation_timeout_s) / 3600)
+    paced = hours if step_s is None else min(hours, most * step_s / 3600)
+    steps = most if step_s is None else max(1, min(most, int(plan.hours * 3600 / step_s)))
+    turns = max(1.0, math.ceil(seeds / slots) if plan.exclusive else seeds / slots)
+    calls, prompt_tokens = (0, 0) if card is None else _asked(plan, task)
     limit = 0 if card is None else card.max_output_tokens
     answer = Range(min(_artifact_chars(task) // CHARS_A_TOKEN, limit), limit)
     found = Expense(
-        step_s, steps, Range(paced if step_s else 0, plan.hours) * (seeds if on_gpus else 0),
-        Range(paced, plan.hours * turns), calls, prompt_tokens, answer, Range(0, 0),
+        step_s, steps, Range(paced if step_s else 0, hours) * (seeds if on_gpus else 0),
+        Range(paced, hours * turns), calls, prompt_tokens, answer, Range(0, 0),
     )  # fmt: skip
     return found if card is None else replace(found, usd=_usd(card, found, seeds))
+
+
+def most_steps(plan: RunPlan) -> int:
+    """Return how many steps a seed can have: its budget, and one where its scaffold drafts once."""
+    return 1 if plan.scaffold == ONE_SHOT else plan.steps
 
 
 def preparation_minutes(task: Task, plan: RunPlan) -> int:
@@ -125,19 +145,23 @@ def _needs_no_analysis(plan: RunPlan, task: Task) -> bool:
     )
 
 
-def _asked(plan: RunPlan, task: Task, agent: Agent) -> tuple[Card | None, int, int]:
-    """The card of an agent's model, its calls a step, and the tokens of a prompt of a search under way: templates,
-    description, the parent's code, and a memory that is full.
-    """
+def _card_of(agent: Agent) -> Card | None:
+    """The card of an agent's model; None where a function or a record answers in its place."""
     from aira_bench.agents.llm.llm_agent import LlmAgent
-    from aira_bench.agents.llm.memory import MEMORY_CHARS
     from aira_bench.agents.llm.model_sources import ProviderSource
+
+    return agent.source.card if isinstance(agent, LlmAgent) and isinstance(agent.source, ProviderSource) else None
+
+
+def _asked(plan: RunPlan, task: Task) -> tuple[int, int]:
+    """A model's calls a step, and the tokens of a prompt of a search under way: templates, description, the parent's
+    code, and a memory that is full.
+    """
+    from aira_bench.agents.llm.memory import MEMORY_CHARS
     from aira_bench.agents.llm.prompting import prompt_chars
 
-    if not isinstance(agent, LlmAgent) or not isinstance(agent.source, ProviderSource):
-        return None, 0, 0
     chars = prompt_chars() + (task.folder / DESCRIPTION).stat().st_size + MEMORY_CHARS + _artifact_chars(task)
-    return agent.source.card, 1 if _needs_no_analysis(plan, task) else 2, chars // CHARS_A_TOKEN
+    return 1 if _needs_no_analysis(plan, task) else 2, chars // CHARS_A_TOKEN
 
 
 def _artifact_chars(task: Task) -> int:

@@ -18,14 +18,7 @@ from aira_bench.images.flavour import Compiled, Flavour, load_flavour
 from aira_bench.images.wheels import find_file, wheel_folder
 from aira_bench.paths import HostPaths
 from aira_bench.runs.devices import used_hardware
-from aira_bench.runs.expense import (
-    CHARS_A_TOKEN,
-    Expense,
-    Range,
-    cap_usd,
-    expect,
-    preparation_minutes,
-)
+from aira_bench.runs.expense import CHARS_A_TOKEN, Expense, Range, cap_usd, expect, most_steps, preparation_minutes
 from aira_bench.runs.forecast_machine import told_devices, told_disk, told_memory, told_slots
 from aira_bench.runs.host import flavour_for, wanted_on
 from aira_bench.runs.protocol import protocol_lines
@@ -184,7 +177,7 @@ def _size(files: Sequence[PublicFile], ask: Asker) -> str:
 def _pace(found: Expense, run: ResolvedRun) -> str:
     if found.step_s is None:
         return "not measured for this task and profile, so its budgets are all that is known"
-    ends = "its steps" if found.steps == run.plan.steps else "its hours"
+    ends = "its steps" if found.steps == most_steps(run.plan) else "its hours"
     return (
         f"a step's evaluation takes {found.step_s:.0f} s of a GPU, its training budget with it, as on one H200 "
         f"(docs/performance.md), and what a solution computes comes on top; so {ends} end a seed, after at most "

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from shlex import quote
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -51,6 +51,20 @@ _OF_REPLAY = frozenset(
     {"agent", "name", "source", "cores", "gpus", "allow_cpu", "gpus_per_seed", "exclusive", "confirm"}
 )
 """What a replay may be asked for: names, places on this machine, and what comes after its search."""
+
+
+class PlannedAgent(Protocol):
+    """What a plan needs of an agent, which need not be usable on this machine."""
+
+    @property
+    def name(self) -> str:
+        """What boards call it."""
+        ...
+
+    @property
+    def default_scaffold(self) -> str:
+        """The scaffold it has where nobody names one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ def resolve(request: RunRequest, paths: HostPaths, world: World, hardware: Hardw
     agent = find_agent(request.agent, _options(request), paths)
     source = choose_source(task, request.source)
     key = hidden_key_for(task, request.hidden_key, paths)
-    found = ResolvedTask(_plan(request, task, agent, source, world, hardware, key), task, source, key)
+    found = ResolvedTask(plan_of(request, task, agent, source, world, hardware, key), task, source, key)
     file = Path(request.agent.removeprefix(SCRIPT)).read_bytes() if request.agent.startswith(SCRIPT) else None
     return replace(_with_agent(found, agent, file), allow_cpu=request.allow_cpu)
 
@@ -204,16 +218,29 @@ def _options(asked: RunRequest | RunPlan) -> AgentOptions:
     return AgentOptions(Budgets(run, seed), memory=asked.memory == "paper", provider=asked.provider)
 
 
-def _plan(
+def plan_of(
     request: RunRequest,
     task: Task,
-    agent: Agent,
+    agent: PlannedAgent,
     source: DataSource,
     world: World,
     hardware: Hardware | None,
     key: HiddenKey | None,
 ) -> RunPlan:
-    """The plan of a request, its gaps filled from the task's profile, the agent and the machine."""
+    """Return the plan of a request, its gaps filled from protocol, the task's profile, the agent and the machine.
+
+    Args:
+        request: what the user asks for.
+        task: its task.
+        agent: its agent, or as much of one as a plan needs.
+        source: of the task's data.
+        world: tells the time that a run's default name ends with.
+        hardware: the machine, if the caller has looked at it already.
+        key: what the hidden data is derived from; None for the seeds that the task publishes.
+
+    Raises:
+        UsageError: a number is impossible, or the task has no such profile.
+    """
     budget = task.profile(request.profile)
     assert request.task is not None, "only replays name no task"
     scaffold = absolute_reference(request.scaffold or agent.default_scaffold)

@@ -1,0 +1,1 @@
+"""Packs: runs with their evidence in one file, for other machines. Internal."""

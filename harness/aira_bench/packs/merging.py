@@ -1,0 +1,90 @@
+"""Takes runs out of packs of other machines, once everything in them agrees.
+
+A pack is unpacked in a folder of its own beside the runs, each run is read as `aira-bench verify` does, with every file
+that a step left, and held against the pack's record; each key must be known. Only then do the runs move to their
+places.
+
+Not covered: whether scores can be had again (`aira-bench confirm` of a run that was merged trains what it submitted).
+"""
+
+import shutil
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aira_bench.errors import RunStateError
+from aira_bench.keys import KeyRing
+from aira_bench.packs.pack_file import unpack
+from aira_bench.publication.document import BOARD_FILE
+from aira_bench.publication.verification import read_board, read_evidence
+from aira_bench.record.folder import RunFolder, is_run, list_runs
+from aira_bench.record.run_record import read_run
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of one run of a pack."""
+
+    run: str
+    """Its name here."""
+    run_id: str
+    is_new: bool
+    """Whether it was not here before."""
+
+
+def merge(pack: Path, runs: Path, ring: KeyRing, named: Collection[str] = ()) -> list[Merged]:
+    """Add the runs of a pack to a folder of runs; nothing is added unless all of it holds.
+
+    Args:
+        pack: the file.
+        runs: the folder of run folders.
+        ring: the keys that this machine knows.
+        named: public keys that count as known for this pack.
+
+    Raises:
+        RunStateError: it is no pack, its runs do not give its board, or a key is not known.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".merge-", dir=runs) as temporary:
+        place = Path(temporary)
+        index = unpack(pack, place)
+        if BOARD_FILE not in index.files:
+            raise RunStateError(f"{pack} is no pack of runs: it has no {BOARD_FILE}.")
+        known = replace(ring, seen=None, trusted=ring.trusted | set(named))
+        board = read_board(place / BOARD_FILE)
+        _, found = read_evidence(board, place / "runs", known)
+        packed = {path.name for path in (place / "runs").iterdir()}
+        told = {run.name for run in board.told.runs}
+        differences = [*found, *(f"run {name}: the pack's record does not name it" for name in packed - told)]
+        if differences:
+            raise RunStateError(f"Nothing of {pack} was merged: {'; '.join(differences[:5])}.")
+        return [_moved(RunFolder(place / "runs" / name), runs, ring) for name in sorted(packed)]
+
+
+def _moved(packed: RunFolder, runs: Path, ring: KeyRing) -> Merged:
+    """Move a run to its place, under its run id too where another has its name."""
+    record = read_run(packed, replace(ring, seen=None), "records")
+    run_id, name = record.manifest.run_id, packed.path.name
+    here = _of_run_id(list_runs(runs), run_id)
+    if here is not None:
+        ours = read_run(here, ring, "records")
+        if [seed.seal for seed in ours.seeds] != [seed.seal for seed in record.seeds]:
+            raise RunStateError(f"Run {here.path.name} has the run id of the pack's {name}, and is another.")
+        return Merged(here.path.name, run_id, is_new=False)
+    if is_run(runs / name) or (runs / name).exists():
+        name = f"{name[:80]}-{run_id[:12]}"
+    if (runs / name).exists():
+        raise RunStateError(f"There is no free name for run {packed.path.name} in {runs}.")
+    shutil.move(packed.path, runs / name)
+    return Merged(name, run_id, is_new=True)
+
+
+def _of_run_id(folders: Sequence[RunFolder], run_id: str) -> RunFolder | None:
+    for folder in folders:
+        try:
+            if folder.manifest.run_id == run_id:
+                return folder
+        except RunStateError:
+            continue  # what cannot be read is in nobody's way
+    return None

@@ -1,0 +1,1 @@
+"""Suites: agents by tasks by seeds as one whole, from a file. Internal."""

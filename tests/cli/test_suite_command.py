@@ -1,0 +1,62 @@
+"""`aira-bench suite` as it is typed, as a process of its own on a played machine: its end, Ctrl-C, and going on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PLAYED = Path(__file__).parents[1] / "played_run.py"
+SUITE = """
+title = "Two agents on MAD"
+profile = "cpu"
+
+[[matrix]]
+agents = ["random", "baseline"]
+tasks = ["mad-2p"]
+seeds = 2
+steps = 3
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "mine.toml").write_text(SUITE)
+    return tmp_path
+
+
+def begun(place: Path, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {"AIRA_HOME": str(place / "home"), "AIRA_RUNS": str(place / "runs")} | variables
+    return subprocess.Popen(
+        [sys.executable, PLAYED, "suite", "mine.toml", *arguments], cwd=place, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_a_suite_that_is_stopped_says_how_it_goes_on_and_does(place: Path) -> None:
+    first = begun(place, "--max-hours", "2", AIRA_PLAYED_STEP_S="20")
+    ends_s = time.monotonic() + 60
+    while not list((place / "runs").glob("mine/random-mad-2p/seeds/*/journal.jsonl")) and time.monotonic() < ends_s:
+        time.sleep(0.1)
+    first.send_signal(signal.SIGINT)
+    out, said = first.communicate(timeout=60)
+    assert first.returncode == 130, said
+    assert said.splitlines()[-1] == "aira-bench: stopped. Go on with: aira-bench suite mine.toml --max-hours 2"
+    assert out == ""
+    second = begun(place, "--max-hours", "2", "--json")
+    out, said = second.communicate(timeout=120)
+    assert second.returncode == 0, said
+    found = json.loads(out)
+    assert found["cells"] == [
+        {"run": "random-mad-2p", "state": "ended", "error": None},
+        {"run": "baseline-mad-2p", "state": "ended", "error": None},
+    ]
+    assert {row["agent"] for row in found["board"]} == {"random", "baseline"}
+    third = begun(place, "--max-hours", "1")
+    out, said = third.communicate(timeout=120)
+    assert third.returncode == 2
+    assert "was begun with hours 0.5, and the suite has 0.25 now" in said, "before anything else begins"
