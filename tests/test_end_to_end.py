@@ -57,7 +57,7 @@ def test_a_search_ends_in_a_board_with_trusted_scores(place: Place, first_run: d
     assert row["seeds_ended"] == 2
     assert row["valid_submission_rate"] == 1.0
     assert 0 < row["test_mean"] < 1
-    assert row["evaluator"].startswith("aira-bench")
+    assert row["evaluator"] == "architecture 2, cpu 1"
     manifest = place.run("first").manifest
     assert manifest.isolation
     assert all(manifest.isolation.values())
