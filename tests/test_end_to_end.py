@@ -57,7 +57,7 @@ def test_a_search_ends_in_a_board_with_trusted_scores(place: Place, first_run: d
     assert row["seeds_ended"] == 2
     assert row["valid_submission_rate"] == 1.0
     assert 0 < row["test_mean"] < 1
-    assert row["evaluator"].startswith("aira-bench")
+    assert row["evaluator"] == "architecture 4, cpu 1"
     manifest = place.run("first").manifest
     assert manifest.isolation
     assert all(manifest.isolation.values())
@@ -162,7 +162,9 @@ ATTACKS = {
     "writes outside its workspace": ("open('/usr/lib/planted', 'w')", "buggy", "Read-only file system"),
     "fills its disk": ("f = open('x', 'wb')\nwhile True: f.write(bytes(1 << 24))", "buggy", "No space|too large"),
     "fills its inodes": ("for i in range(10**8): open(f'f{i}', 'w').close()", "buggy", "No space left"),
-    "forks without end": ("import os\nwhile True: os.fork()", "buggy", "BlockingIOError|exit status"),
+    "forks without end": (  # ends at whichever bound it meets first, of processes or of the kernel memory that they take
+        "import os\nwhile True: os.fork()", "buggy|out_of_memory", "BlockingIOError|exit status|kernel memory",
+    ),
     "takes all memory": (
         "x = []\nwhile True:\n  x.append(bytearray(1 << 24)); x[-1][::4096] = b'1' * 4096", "out_of_memory", "MiB",
     ),
@@ -237,7 +239,7 @@ def test_an_attack_changes_nothing_outside_its_step(
 ) -> None:
     _, step_class, reason = ATTACKS[attack]
     node, score = attacked[attack]
-    assert node.step_class == step_class, node.reason
+    assert node.step_class in step_class.split("|"), node.reason
     assert any(part in node.reason for part in reason.split("|")), node.reason
     if step_class == "valid":
         assert score is not None

@@ -46,10 +46,16 @@ def now(line: Line, *, keeps: bool = False) -> Taken | None:
         line.leave(turn)
 
 
+def taken_by(line: Line, *, keeps: bool = False) -> Taken:
+    """A place that can be had at once."""
+    taken = now(line, keeps=keeps)
+    assert taken is not None
+    return taken
+
+
 def test_runs_share_devices_while_models_think(tmp_path: Path) -> None:
     with standing(tmp_path, FOUR[:1]) as one, standing(tmp_path, FOUR[:1]) as other:
-        first = now(one)
-        assert first is not None
+        first = taken_by(one)
         assert now(other) is None
         one.give_back(first.index)
         assert now(other) is not None
@@ -65,8 +71,7 @@ def test_a_run_never_has_more_places_than_it_may(tmp_path: Path) -> None:
 def test_who_came_first_is_served_first(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         holder, *waiting = (stack.enter_context(standing(tmp_path, FOUR[:1])) for _ in range(4))
-        held = now(holder)
-        assert held is not None
+        held = taken_by(holder)
         turns = [(line, line.enter()) for line in waiting]
         assert [line.attempt(turn, 0.0) for line, turn in turns] == [None, None, None]
         for number, (line, turn) in enumerate(turns):
@@ -84,8 +89,7 @@ def test_a_run_of_many_seeds_and_one_of_few_take_turns(tmp_path: Path) -> None:
         standing(tmp_path, FOUR[:2]) as many,
         standing(tmp_path, FOUR[:2]) as few,
     ):
-        held = now(third)
-        assert held is not None
+        held = taken_by(third)
         assert now(third) is not None  # it keeps this one, so each of the others could have one more than it gets
         turns = {line: [line.enter() for _ in range(count)] for line, count in ((many, 9), (few, 3))}
         assert [line.attempt(left[0], 0.0) for line, left in turns.items()] == [None, None]
@@ -110,9 +114,7 @@ def test_who_needs_all_is_not_passed_for_ever_by_those_who_need_a_part(tmp_path:
         standing(tmp_path, HALVES) as other,
         standing(tmp_path, WHOLE) as all_of_it,
     ):
-        first, second = now(one), now(other)
-        assert first is not None
-        assert second is not None
+        first, second = taken_by(one), taken_by(other)
         turn = all_of_it.enter()
         assert all_of_it.attempt(turn, 0.0) is None
         one.give_back(first.index)
@@ -126,9 +128,7 @@ def test_who_needs_all_is_not_passed_for_ever_by_those_who_need_a_part(tmp_path:
 def test_seeds_that_share_a_core_do_not_keep_it_from_other_runs_by_turns(tmp_path: Path) -> None:
     shared = places_of(Wanted([0], 2))
     with standing(tmp_path, shared) as sharing, standing(tmp_path, [Place((0,))]) as other:
-        first, second = now(sharing), now(sharing)
-        assert first is not None
-        assert second is not None
+        first, second = taken_by(sharing), taken_by(sharing)
         turn = other.enter()
         assert other.attempt(turn, 0.0) is None
         sharing.give_back(first.index)
@@ -145,12 +145,10 @@ def test_nobody_waits_for_what_a_seed_keeps(tmp_path: Path) -> None:
         standing(tmp_path, WHOLE) as all_of_it,
         standing(tmp_path, HALVES) as other,
     ):
-        kept = now(keeper, keeps=True)
-        assert kept is not None
+        kept = taken_by(keeper, keeps=True)
         turn = all_of_it.enter()
         assert all_of_it.attempt(turn, 0.0) is None
-        taken = now(other)
-        assert taken is not None
+        taken = taken_by(other)
         other.give_back(taken.index)
         keeper.give_back(kept.index)
         assert now(other) is None, "now that it can be had, who came first has the claim"
@@ -163,8 +161,7 @@ def test_who_does_not_come_when_called_is_passed(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(line_module, "_CALLED_S", 0.2)
     with contextlib.ExitStack() as stack:
         holder, stopped, other = (stack.enter_context(standing(tmp_path, FOUR[:1])) for _ in range(3))
-        held = now(holder)
-        assert held is not None
+        held = taken_by(holder)
         assert stopped.attempt(stopped.enter(), 0.0) is None
         turn = other.enter()
         assert other.attempt(turn, 0.0) is None
@@ -178,8 +175,7 @@ def test_who_waits_in_vain_leaves_the_line(tmp_path: Path) -> None:
     stop, said = threading.Event(), []
     waits = Waits(stop, lambda reason, text: said.append((reason, text)))
     with standing(tmp_path, FOUR[:1]) as holder, standing(tmp_path, FOUR[:1]) as waiting:
-        held = now(holder)
-        assert held is not None
+        held = taken_by(holder)
         threading.Timer(0.3, stop.set).start()
         with pytest.raises(Stopped):
             waiting.take(waits)
@@ -428,8 +424,7 @@ def test_two_users_of_one_machine_stand_in_one_line(tmp_path: Path) -> None:
         "print(line.take(Waits()).index, flush=True); sys.stdin.read()"
     )
     with standing(shared, [Place((0,))]) as ours:
-        held = now(ours)
-        assert held is not None
+        held = taken_by(ours)
         command = [sys.executable, "-c", code, str(shared / "leases")]
         theirs = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert theirs.stdout is not None
