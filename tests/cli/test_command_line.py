@@ -109,14 +109,15 @@ def test_the_plan_can_be_printed_without_running_it(tmp_path: Path) -> None:
 
 def test_every_submission_is_listed_with_its_claim_and_its_flags(tmp_path: Path) -> None:
     record = manifest("scripts", seeds=(0,), steps=2, metric="BPB", lower_is_better=True)
-    write_run(tmp_path / "runs", record, invalid_share=0.0, claims={0: -0.05}, flags={0: ("looks_ahead",)})
+    write_run(tmp_path / "runs", record, invalid_share=0.0, claims={0: -0.05}, flags={0: ("looks_ahead",)},
+              public=0.01)  # fmt: skip
     write_run(tmp_path / "runs", manifest("plain", seeds=(0,), steps=2), invalid_share=0.0)
     steps = json.loads(aira_bench("status", "scripts", "--json", cwd=tmp_path).stdout)
-    assert [step["claimed - trusted"] for step in steps] == [pytest.approx(-0.05)] * 2
+    assert [step["overclaim"] for step in steps] == [pytest.approx(0.06)] * 2, "of a loss, the lower is better"
     assert [step["flags"] for step in steps] == [["looks_ahead"]] * 2
     header, *rows = aira_bench("status", "scripts", cwd=tmp_path).stdout.splitlines()
-    assert "claimed - trusted" in header
-    assert all("-0.05" in row and "looks_ahead" in row for row in rows)
+    assert "overclaim" in header
+    assert all("0.06" in row and "looks_ahead" in row for row in rows)
     header, *_ = aira_bench("status", "plain", cwd=tmp_path).stdout.splitlines()
     assert not {"claimed", "flags", "reason"} & set(header.split())
 

@@ -40,8 +40,8 @@ TASK = find_task("mad-3p")
 MIXED, PLAIN = ",".join(("Mb", "mA", "M", "M") * 4), ",".join(("mA", "M") * 8)
 
 
-def submission(architecture: str) -> Submission:
-    return Submission.of(TASK.metadata.aira.artifact, f'architecture\n"{architecture}"\n'.encode())
+def submission(architecture: str, training: int = 0) -> Submission:
+    return Submission.of(TASK.metadata.aira.artifact, f'architecture\n"{architecture}"\n'.encode(), training)
 
 
 def seconds(limit_s: float) -> Deadline:
@@ -61,6 +61,7 @@ class Script:
     open: int = 0
     fresh: int = 0
     asked: list[str] = field(default_factory=list)
+    trainings: list[int] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
     """What the engine says of a judge that broke off."""
 
@@ -89,7 +90,8 @@ class ScriptedContainer:
 
     def ask(self, request: bytes, *, timeout_s: float) -> bytes:
         asked = json.loads(request)
-        assert asked.keys() == {"id", "architecture"}
+        assert asked.keys() == {"id", "architecture", "training"}
+        self.script.trainings.append(asked["training"])
         self.script.asked.append(asked["architecture"])
         report = {"schema": 1, "canonical": asked["architecture"], "validation": 0.4, "test": 0.5,
                   "evaluator_version": "1", "seed_set": "search", "seconds": 1.0}  # fmt: skip
@@ -136,12 +138,12 @@ def setting(folder: Path, run_id: str = "r", images: ImageSet | None = None) -> 
 def test_one_judge_serves_all_and_leaves_its_report(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
     script = Script()
     judge = ResidentJudge(setting(tmp_path), script, Limits(), ahead)
-    for architecture in (MIXED, PLAIN, MIXED):
-        verdict = judge.evaluate(submission(architecture), deadline=seconds(9), destination=tmp_path / "kept")
+    for training, architecture in enumerate((MIXED, PLAIN, MIXED)):
+        verdict = judge.evaluate(submission(architecture, training), deadline=seconds(9), destination=tmp_path / "kept")
         assert isinstance(verdict, Scored)
         assert (verdict.test, verdict.validation, verdict.canonical) == (0.5, 0.4, architecture)
         assert json.loads((tmp_path / "kept" / "report.json").read_text())["canonical"] == architecture
-    assert (script.begun, script.asked) == (1, [MIXED, PLAIN, MIXED])
+    assert (script.begun, script.asked, script.trainings) == (1, [MIXED, PLAIN, MIXED], [0, 1, 2])
     judge.close()
     judge.close()
     assert script.open == 0

@@ -215,10 +215,10 @@ def test_a_judge_is_told_of_the_submission_its_report_and_what_its_task_adds(
     kept = run_judge(
         replace(setting(tmp_path), task=task), {"data/s.csv": b"first", "other": b"second"}, container,
         timeout_s=5, destination=tmp_path / "verdict", options=["--more", "more.tar"],
-        artifacts=[ArtifactRequest("more.tar", 64)],
+        artifacts=[ArtifactRequest("more.tar", 64)], training=3,
     )  # fmt: skip
     (call,) = calls
-    given = ["--submission-file", "./data/s.csv", *(["--report-file", "report.json"] if reports else [])]
+    given = ["3", "--submission-file", "./data/s.csv", *(["--report-file", "report.json"] if reports else [])]
     assert list(call.command[3:]) == [*given, "--more", "more.tar"]
     assert call.files == {"data/s.csv": b"first", "other": b"second"}
     assert isinstance(kept.artifacts["more.tar"], Artifact)

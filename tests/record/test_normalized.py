@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.boards.board import build_tables
+from aira_bench.boards.board import Table, build_tables
 from aira_bench.boards.columns import shown_columns
 from aira_bench.boards.formats import records
 from aira_bench.record.normalized import CORRECTED, Anchors, anchors_of, normalized
+from aira_bench.record.scores import TrustedScore
 from aira_bench.tasks.metadata import LoggingInfo
 from generated_runs import manifest, write_run
+from place import submitted
 
 RETRIEVAL = Anchors(worst=0.5, optimum=1.0, sota={"published": 0.8176, "corrected": 0.9176})
 
@@ -69,20 +71,42 @@ def test_anchors_that_measure_nothing_are_an_error() -> None:
         normalized(0.7, Anchors(worst=0.5, optimum=1.0, sota={"published": 0.5}))
 
 
+def searched(runs: Path, *, profile: str, confirmed: bool) -> Table:
+    """A table of one row of two seeds: one submitted, one without a valid step; both of one identity."""
+    found = []
+    for name, seed, invalid_share in (("good", 0, 0.0), ("bad", 1, 1.1)):
+        record = manifest(name, seeds=(seed,), steps=5, anchors=RETRIEVAL, trainings=1)
+        plan = record.plan.model_copy(update={"profile": profile})
+        found.append(write_run(runs, record.model_copy(update={"plan": plan}), invalid_share=invalid_share))
+    chosen = submitted(found[0].seed(0))
+    assert chosen is not None
+    if confirmed:
+        found[0].seed(0).confirmed.append(TrustedScore(chosen, 0.7943, 0.4, "1", "judge:1", 2.0))
+    (table,) = build_tables(found)
+    return table
+
+
 def test_a_board_counts_failed_seeds_as_nought_and_shows_both_figures(tmp_path: Path) -> None:
-    good = manifest("good", seeds=(0,), steps=5, anchors=RETRIEVAL)
-    bad = manifest("bad", seeds=(1,), steps=5, anchors=RETRIEVAL)
-    runs = [write_run(tmp_path, good, invalid_share=0.0), write_run(tmp_path, bad, invalid_share=1.1)]
-    tables = build_tables(runs)
-    (row,) = tables[0].rows
-    assert row.test is not None
+    table = searched(tmp_path, profile="paper", confirmed=True)
+    (row,) = table.rows
     assert row.normalized is not None
-    assert row.normalized.mean == pytest.approx((normalized(row.test.mean, RETRIEVAL) or 0.0) / 2)
-    (record,) = records(tables)
+    assert row.normalized.mean == pytest.approx(0.88 / 2, abs=0.005), "of the confirmed score, and of a failed seed"
+    (record,) = records([table])
     assert record["normalized_mean"] == row.normalized.mean
-    assert record["normalized_corrected_mean"] < record["normalized_mean"] or record["normalized_mean"] == 0.0
+    assert record["normalized_corrected_mean"] == pytest.approx(0.49 / 2, abs=0.005)
     (shown,) = [each.text(row) for each in shown_columns() if each.heading == "NS"]
-    assert "(" in shown
+    assert shown.startswith("0.44")
+    assert "(0.24" in shown
+
+
+@pytest.mark.parametrize(
+    ("profile", "confirmed", "why"), [("cpu", True, "profile cpu"), ("paper", False, "not confirmed")]
+)
+def test_published_figures_are_of_the_papers_sizes_and_of_no_ones_best_luck(
+    tmp_path: Path, profile: str, confirmed: bool, why: str
+) -> None:
+    (row,) = searched(tmp_path, profile=profile, confirmed=confirmed).rows
+    assert (row.normalized, row.not_normalized) == (None, why)
 
 
 def test_scores_on_a_stand_in_are_measured_against_nothing(tmp_path: Path) -> None:
