@@ -52,9 +52,9 @@ def judge_adding(bonus: float, trainings: Sequence[int] = range(9)) -> Judge:
     return judged
 
 
-def machine(root: Path, judge: Judge = score, **roles: Callable[[Call], Done]) -> Host:
+def machine(root: Path, judges: Judge = score, **roles: Callable[[Call], Done]) -> Host:
     sandbox = played_sandbox(**roles)
-    sandbox.responders = {"judge": judge}
+    sandbox.responders = {"judge": judges}
     return played_host(root, sandbox)
 
 
@@ -162,16 +162,25 @@ def test_without_a_noise_floor_other_hardware_can_say_nothing(tmp_path: Path) ->
     assert {each.promise for each in merged(pack, there, here)} == {"equal"}
 
 
-def test_other_hidden_data_is_said_before_anything_is_scored(tmp_path: Path) -> None:
-    def prepares_otherwise(call: Call) -> Done:
-        output = next(mount.source for mount in call.spec.mounts if mount.writable)
-        (output / "data.txt").write_text("others\n" if output.name == "hidden" else "data\n")
-        return Done()
-
-    there, here = machine(tmp_path / "there"), machine(tmp_path / "here", prepare=prepares_otherwise)
+def test_hidden_data_of_a_key_that_is_not_here_is_said_before_anything_is_scored(tmp_path: Path) -> None:
+    there, here = machine(tmp_path / "there"), machine(tmp_path / "here")
+    key = make_hidden_key(tmp_path / "key")
     asked = asked_of(here)
-    with pytest.raises(RunStateError, match="its hidden data is"):
-        merged(pack_of(there), there, here)
+    with pytest.raises(AiraError, match=key.sha256[:12]):
+        merged(pack_of(there, hidden_key=str(tmp_path / "key")), there, here)
+    assert asked == []
+
+
+def test_scores_of_a_task_folder_that_did_not_come_along_are_not_taken_for_the_shipped_tasks(tmp_path: Path) -> None:
+    """A sender's own folder of the same name: nobody declared a number of its scripts and data."""
+    host = machine(tmp_path)
+    record = read_run(searched(host), host.keys.ring(), "all")
+    assert record.manifest.compatibility is not None
+    own = record.manifest.compatibility.model_copy(update={"shipped": False})
+    record = replace(record, manifest=record.manifest.model_copy(update={"compatibility": own}))
+    asked = asked_of(host)
+    with pytest.raises(RunStateError, match=r"its task is NeuralArchitecture\w+ [0-9a-f]+, here"):
+        rescore(host, [record], 1, random.Random(0), lambda text: None)
     assert asked == []
 
 
@@ -206,7 +215,7 @@ def test_a_judge_of_another_number_is_said(tmp_path: Path) -> None:
     here = machine(tmp_path / "here")
     for declared, said in (
         ({"evaluator": "architecture", "version": 1, "flavour": "cpu", "libraries": 1, "search": 1, "shipped": True},
-         "its judge is architecture 1, cpu 1, here architecture"),
+         "its evaluator is architecture 1, cpu 1, here architecture"),
         (None, "not this product's"),
     ):  # fmt: skip
         record = manifest(f"run-{said[:3].strip()}", seeds=(0,), steps=2, compatibility=declared)

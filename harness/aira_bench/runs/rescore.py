@@ -16,7 +16,7 @@ that runs were not chosen among others (`aira_bench.packs`).
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,13 +24,13 @@ from aira_bench.errors import PrerequisiteError, RunStateError, ScoresDiffer
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, trusted_score
 from aira_bench.hardware import usable_cores
-from aira_bench.record.manifest import Compatibility
+from aira_bench.record.conditions import comparable_with
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.trust import require_known_task
 from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.drawn_scores import DrawnScore, draw
-from aira_bench.runs.host import Ground, Host, Note, stand
+from aira_bench.runs.host import Ground, Host, Note, image_names, stand
 from aira_bench.runs.launch import declared
 from aira_bench.runs.resolve import ResolvedTask, reopen
 from aira_bench.runs.retraining import retrainer
@@ -204,24 +204,24 @@ def _scored(
 
 
 def _require_same_judge(host: Host, found: ResolvedTask, ground: Ground, record: RunRecord) -> None:
-    """Raises RunStateError unless data and judge are those that scored the run, by content and by declared number."""
-    manifest, hashes, ours = record.manifest, ground.data.hashes(), declared(host, found)
+    """Raises RunStateError unless the run's scores and those made here could stand in one table of a board but for the
+    hardware: the same task and data and the same judge, by declared number or by content.
+    """
+    manifest, ours = record.manifest, declared(host, found)
     if ours is None or manifest.compatibility is None:
         raise RunStateError(f"Run {record.name} was scored by code that is not this product's: nothing says which.")
-    compared = {
-        "judge": (_judge(manifest.compatibility), _judge(ours)),
-        "hidden data": (manifest.data["hidden"]["sha256"], hashes["hidden"]["sha256"]),
-        "train data": ((manifest.data.get("public") or {}).get("sha256"), hashes["public"]["sha256"]),
-    }
-    for what, (then, now) in compared.items():
-        if then != now:
+    made_here = {
+        "compatibility": ours, "data": ground.data.hashes(), "task_sha256": found.task.sha256,
+        "images": image_names(ground.images),
+    }  # fmt: skip
+    then, now = comparable_with(manifest), comparable_with(manifest.model_copy(update=made_here))
+    for each in fields(then):
+        recorded, here = getattr(then, each.name), getattr(now, each.name)
+        if recorded != here:
+            what = each.name.replace("_", " ")
             raise RunStateError(
-                f"Scores of run {record.name} cannot be had again here: its {what} is {then}, here {now}."
+                f"Scores of run {record.name} cannot be had again here: its {what} is {recorded}, here {here}."
             )
-
-
-def _judge(said: Compatibility) -> str:
-    return f"{said.evaluator} {said.version}, {said.flavour} {said.libraries}"
 
 
 def _agreement(host: Host, task: Task, record: RunRecord, of_all: int) -> tuple[Promise, float]:
