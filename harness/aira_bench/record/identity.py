@@ -16,6 +16,7 @@ from typing import Literal
 from aira_bench.extensions import Kind
 from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
+from aira_bench.tasks.metadata import Profile
 
 Decided = Literal["section", "row", "free"]
 
@@ -99,6 +100,9 @@ CARD_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "reasoning": ("row", "how long it thinks"),
     "prices": ("row", "only under a cap in dollars, which they make wide or narrow"),
 }
+_BUDGETS = frozenset({"steps", "hours", "step timeout", "evaluation timeout", "cores a step", "steps a core"})
+"""Facts that a task's profile decides where its user does not."""
+_LIMITS = frozenset(name.replace("_", " ") for name in Profile.model_fields)
 _SEARCH_KINDS: frozenset[Kind] = frozenset({"agent", "scaffold", "provider"})
 """Kinds of extensions whose code searches; that of task and evaluator tells sections apart."""
 _COMPUTED_WITH: Mapping[str, tuple[str, ...]] = {"bayes": ("botorch", "gpytorch", "torch")}
@@ -125,6 +129,13 @@ class Identity:
 
 
 NO_IDENTITY = Identity(())
+OF_THE_TASK = frozenset({"description"})
+"""Facts that differ between tasks by themselves."""
+
+
+def is_budget(fact: str) -> bool:
+    """Whether a fact is a budget or a limit, which tasks may set differently for one and the same agent."""
+    return fact in _BUDGETS or fact.partition(".")[0] in _LIMITS
 
 
 def planned_identity(manifest: Manifest) -> Identity:
