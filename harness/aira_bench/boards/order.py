@@ -99,8 +99,8 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     place = {seed: index for index, seed in enumerate(seeds)}
     blocks = np.full((len(by_row), len(seeds)), np.nan)
     for row, means in zip(blocks, by_row, strict=True):
-        for seed, mean in means.items():
-            row[place[seed]] = sign * mean
+        for seed, score in means.items():
+            row[place[seed]] = sign * score
     generator, floor = np.random.default_rng(_entropy(table.section)), _floor(table)
     comparisons = compare(blocks, generator, alpha=alpha, least_differences=_least_differences(ordered, floor))
     rows = []
