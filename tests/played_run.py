@@ -4,9 +4,11 @@ By hand, with AIRA_HOME and AIRA_RUNS set:
 
     python tests/played_run.py run --agent noop --task mad-2p --profile cpu
 
-`AIRA_PLAYED_STEP_S` is how long a solution runs, in real seconds, whatever happens.
+`AIRA_PLAYED_STEP_S` is how long a solution runs, in real seconds, whatever happens; `AIRA_PLAYED_TRAINING_S` how long the
+judge takes for the second and later trainings of a submission.
 """
 
+import json
 import os
 import sys
 import time
@@ -23,7 +25,7 @@ from aira_bench.runs import connect
 from aira_bench.runs.host import Host
 from aira_bench.tasks.transfer import Transfer
 from aira_bench.testing import Call, Done
-from played_host import played_host, played_sandbox, solve
+from played_host import played_host, played_sandbox, score, solve
 
 
 def solve_slowly(call: Call) -> Done:
@@ -37,6 +39,13 @@ def solve_slowly(call: Call) -> Done:
     return solve(call) if any(line.startswith("ARCHITECTURE") for line in lines) else Done()
 
 
+def score_slowly(request: bytes) -> bytes:
+    """A judge that takes its time to confirm."""
+    if json.loads(request)["training"]:
+        time.sleep(float(os.environ.get("AIRA_PLAYED_TRAINING_S", "0")))
+    return score(request)
+
+
 def connect_host(
     runs: Path | None = None,
     runtime: str | None = None,
@@ -45,7 +54,9 @@ def connect_host(
     hardware: Hardware | None = None,
 ) -> Host:
     """A machine whose containers are functions of this process; its devices are those that the driver lists."""
-    host = played_host(Path(), played_sandbox(agent=solve_slowly))
+    sandbox = played_sandbox(agent=solve_slowly)
+    sandbox.responders = {"judge": score_slowly}
+    host = played_host(Path(), sandbox)
     if hardware is not None and hardware.gpus:
         host = replace(host, hardware=hardware)
     return replace(host, paths=host_paths(runs), transfer=transfer)

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aira_bench.tasks.metadata import RANKS_WELL
+from aira_bench.tasks.task import find_task
 from aira_contract.architectures import LAYERS, parse_architecture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +70,24 @@ def test_documents_have_the_figures_of_the_table() -> None:
     documented = (ROOT / "docs" / "mad.md").read_text()
     for line in cpu_profile.report(cpu_profile.read(STORED)):
         assert line in documented, line
+
+
+@pytest.mark.parametrize("primitives", ["2", "3"])
+def test_metadata_say_what_one_training_ranks(primitives: str) -> None:
+    noise = find_task(f"mad-{primitives}p").metadata.aira.noise["cpu"]
+    assert noise.ranks is not None
+    ranks, measured = noise.ranks, scores(primitives)
+    assert ranks.spearman == pytest.approx(cpu_profile.one_against_another(measured), abs=0.005)
+    assert ranks.trainings == cpu_profile.trainings_for(cpu_profile.one_against_another(measured), wanted=RANKS_WELL)
+    (line,) = (
+        line
+        for line in cpu_profile.report(cpu_profile.read(STORED))
+        if line.startswith(f"| {primitives} | {len(measured)} |")
+    )
+    assert f"| {ranks.spearman:.2f} ({ranks.low:.2f} to {ranks.high:.2f}) |" in line
+    assert f"| {ranks.training_s} |" in line
+    described = " ".join((find_task(f"mad-{primitives}p").folder / "project_description.md").read_text().split())
+    assert f"Spearman {ranks.spearman:.2f} ({ranks.low:.2f} to {ranks.high:.2f})" in described, "agents are told too"
 
 
 def test_a_table_that_was_cut_short_goes_on_with_whole_lines(tmp_path: Path) -> None:

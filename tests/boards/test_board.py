@@ -12,7 +12,16 @@ from rich.text import Text
 
 from aira_bench.boards.board import build_tables
 from aira_bench.boards.columns import COLUMNS, duration
-from aira_bench.boards.formats import APART, print_tables, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.boards.formats import (
+    APART,
+    noise_line,
+    print_tables,
+    records,
+    to_csv,
+    to_json,
+    to_markdown,
+    write_board,
+)
 from aira_bench.boards.order import with_ranks
 from aira_bench.boards.replicates import Spread, spread
 from aira_bench.boards.rows import RowStanding
@@ -184,6 +193,29 @@ def test_the_noise_floor_is_drawn_or_said_to_be_unknown(tmp_path: Path) -> None:
     assert records([table])[0]["noise_floor"] == 0.0285
     (bare,) = build_tables([write_run(tmp_path, manifest("c", seeds=(0,), steps=1))])
     assert "not measured for this task and profile" in to_markdown([bare])
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            {"spearman": 0.63, "low": 0.39, "high": 0.8, "trainings": 3, "training_s": 6.2},
+            "One training does not rank random artifacts as another does: Spearman 0.63 (0.39 to 0.80), where 0.80 is due; "
+            "the mean of about 3 would (19 s of one core each)",
+        ),
+        (
+            {"spearman": 0.94, "low": 0.86, "high": 0.97, "trainings": 1, "training_s": 10.2},
+            "One training ranks random artifacts as another does: Spearman 0.94 (0.86 to 0.97)",
+        ),
+    ],
+)
+def test_a_board_says_what_one_training_of_its_task_can_rank(
+    tmp_path: Path, found: dict[str, float], said: str
+) -> None:
+    noise = {"deviation": 0.02, "artifacts": 3, "trainings": 30, "measured": "2026-11-27", "hardware": "a processor"}
+    (table,) = build_tables([write_run(tmp_path, manifest("a", seeds=(0,), steps=1, noise=noise | {"ranks": found}))])
+    assert noise_line(table).endswith(said)
+    assert said in to_markdown([table]).replace("\\", "")
 
 
 def test_standard_errors_of_estimated_scores_stand_beside_their_mean(tmp_path: Path) -> None:

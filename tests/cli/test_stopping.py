@@ -233,6 +233,34 @@ def test_a_hang_up_that_nohup_had_ignored_stays_ignored(stage: Stage) -> None:
     assert "stopping" not in process.said
 
 
+@pytest.mark.parametrize(("number", "way_on"), [(signal.SIGINT, "confirm"), (signal.SIGTERM, "resume")])
+def test_a_run_that_confirms_itself_stops_within_seconds_and_goes_on_with_what_is_missing(
+    stage: Stage, number: int, way_on: str
+) -> None:
+    """The search is over then, and of three trainings one is done."""
+    seed = RunFolder(stage.root / "my runs" / "mine").seed(0)
+    kept = seed.path / "hidden" / "confirmed.jsonl"
+    stage.variables["AIRA_PLAYED_TRAINING_S"] = "60"
+    asked = [word for word in run("evolution") if word != "--no-confirm"]
+    with stage.running(*asked) as process:
+        process.wait_for(lambda: kept.exists() and kept.read_bytes().endswith(b"\n"))
+        first = kept.read_bytes()
+        lived_s = process.stop(number)
+    assert lived_s < stretched(WITHIN_S)
+    assert process.popen.returncode == 130
+    assert process.said.splitlines()[-1] == (
+        "aira-bench: stopped. Go on with: aira-bench confirm mine --runs 'my runs'"
+    )
+    assert "Traceback" not in process.said
+    assert kept.read_bytes() == first
+    stage.variables["AIRA_PLAYED_TRAINING_S"] = "0"
+    with stage.running(way_on, "mine", "--runs", "my runs") as process:
+        assert process.popen.wait(GENEROUS_S) == 0, process.said
+    assert kept.read_bytes().startswith(first), "what was done is not done again"
+    assert len(kept.read_bytes().splitlines()) == 3 + len(first.splitlines()) - 1
+    assert len(stage.nodes("mine")) == 2
+
+
 def test_a_finished_run_is_not_to_be_resumed(stage: Stage) -> None:
     """A stop while its board is made, or of a resume that has nothing left to do."""
     with stage.running(*run("evolution")) as process:

@@ -105,7 +105,9 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
         "about 240, which is also the most that the seeds' hours allow; less while models think; at the end about 4.6, and "
         "at most 60 more"  # 10 submissions, 3 times each, of 547 s and of 2 h
     ]
-    assert words["wall clock"] == ["about 24.6 to 37.5 h, once images and data are here, waiting for providers not counted"]
+    assert words["wall clock"] == [
+        "about 24.6 to 37.5 h, once images and data are here, waiting for providers not counted"
+    ]
     assert words["tokens"][0].startswith("2 calls a step, each with some ")
     assert "to 65,536 (the card's limit) in its answer" in words["tokens"][0]
     assert words["dollars"][0].endswith(

@@ -263,8 +263,8 @@ COLUMNS = (
     Column("claimed", lambda row: row.claimed, spread=True),
     Column("claimed_less_trusted", lambda row: row.claimed_less_trusted, Shown(
         99, "claimed - trusted", lambda row: _spread(row.claimed_less_trusted),
-        "the submission's own number less trusted validation, which is of other rows, so that it is not 0 for who is "
-        "honest (on mad-2p about -0.10).",
+        "the submission's own number less trusted validation, which is of other rows, so that it need not be 0 for who "
+        "is honest.",
     ), spread=True),
     Column("normalized", lambda row: row.normalized, Shown(
         140, "NS", _normalized,
@@ -322,8 +322,8 @@ COLUMNS = (
     )),
     Column("overclaim", lambda row: row.overclaim, Shown(
         100, "overclaim", lambda row: _spread(row.overclaim),
-        "how much better submissions say they are than the judge finds on the same public rows; about 0 for who is "
-        "honest.",
+        "how much better submissions say they are than the judge finds on the same public rows: positive is too good, "
+        "for every metric; about 0 for who is honest, and for who made those rows part of the submission.",
     ), spread=True),
     Column("not_normalized", lambda row: row.not_normalized or None),
     Column("ordered_by", lambda row: row.ordered_by),

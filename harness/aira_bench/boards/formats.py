@@ -17,6 +17,7 @@ from aira_bench.boards.rows import Row
 from aira_bench.escaping import csv_cell, json_text, markdown, one_line
 from aira_bench.files import write_atomically
 from aira_bench.record.conditions import PUBLIC_SEEDS
+from aira_bench.tasks.metadata import RANKS_WELL, MeasuredRanking
 from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
 
 if TYPE_CHECKING:
@@ -97,13 +98,27 @@ def heading(table: Table) -> str:
 
 
 def noise_line(table: Table) -> str:
-    """One line that says how far trainings of one artifact lie apart in this task, and who measured it."""
+    """One line that says how far trainings of one artifact lie apart in this task, who measured it, and, where that was
+    measured, what one training can rank.
+    """
     noise = table.noise
     if noise is None:
         return "Noise of training: not measured for this task and profile"
-    return (
+    told = (
         f"Noise of training: standard deviation {noise.deviation:.4f} ({noise.trainings} trainings of "
         f"{noise.artifacts} artifacts, {noise.measured}, {noise.hardware})"
+    )
+    return told if noise.ranks is None else f"{told}. {_ranking(noise.ranks)}"
+
+
+def _ranking(ranks: MeasuredRanking) -> str:
+    found = f"Spearman {ranks.spearman:.2f} ({ranks.low:.2f} to {ranks.high:.2f})"
+    if ranks.trainings == 1:
+        return f"One training ranks random artifacts as another does: {found}"
+    cost_s = ranks.trainings * ranks.training_s
+    return (
+        f"One training does not rank random artifacts as another does: {found}, where {RANKS_WELL:.2f} is due; the "
+        f"mean of about {ranks.trainings} would ({cost_s:.0f} s of one core each)"
     )
 
 

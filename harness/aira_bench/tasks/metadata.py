@@ -242,6 +242,24 @@ class PublicFile(_Schema):
 _UPSTREAM_PROFILES: dict[ProfileName, Profile] = {"paper": Profile(), "cpu": Profile(steps=8, hours=1.0)}
 
 
+RANKS_WELL = 0.80
+"""The rank correlation that scores of a task should have with scores of other trainings."""
+
+
+class MeasuredRanking(_Schema):
+    """How one training ranks random artifacts as another training does, where that was measured."""
+
+    spearman: float = Field(ge=-1, le=1)
+    """Rank correlation of one training with another."""
+    low: float = Field(ge=-1, le=1)
+    high: float = Field(ge=-1, le=1)
+    """Of its interval of 95 %."""
+    trainings: Count
+    """Of how many trainings a score must be the mean to reach RANKS_WELL."""
+    training_s: float = Field(gt=0)
+    """Seconds of one core that a training takes."""
+
+
 class MeasuredNoise(_Schema):
     """The noise floor of a task in one profile: how far trainings of one artifact lie apart (`aira-bench noise`)."""
 
@@ -255,6 +273,8 @@ class MeasuredNoise(_Schema):
     """The day."""
     hardware: str = Field(min_length=1, max_length=100)
     """The class of the machine, as boards name it."""
+    ranks: MeasuredRanking | None = None
+    """None where only trainings of few artifacts were measured."""
 
     @property
     def freedom(self) -> int:
