@@ -25,7 +25,9 @@ from aira_bench.boards.replicates import SeedResult
 from aira_bench.boards.rows import Entry, Row
 
 if TYPE_CHECKING:
-    from aira_bench.statistics.arrays import IntervalEstimate
+    import numpy as np
+
+    from aira_bench.statistics.arrays import Floats, IntervalEstimate
     from aira_bench.statistics.noise import NoiseFloor
     from aira_bench.statistics.paired import PairComparison, RankRange
     from aira_bench.statistics.resampling import TwoLevels
@@ -86,21 +88,14 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     """
     import numpy as np
 
-    from aira_bench.statistics.paired import compare, rank_ranges
+    from aira_bench.statistics.paired import rank_ranges
     from aira_bench.statistics.resampling import Aggregate, stratified_estimate, two_levels
 
-    ordered = table.ordered
-    by_row = [scores_by_seed(row) for row in ordered]
-    known = [score for scores in by_row for each in scores.values() for score in each if score is not None]
+    ordered, generator = table.ordered, np.random.default_rng(_entropy(table.section))
     sign = -1.0 if table.section.lower_is_better else 1.0
-    worst = max(known, key=lambda score: -sign * score, default=0.0)
-    seeds = sorted({seed for scores in by_row for seed in scores})
-    blocks = np.full((len(by_row), len(seeds)), np.nan)
-    for row, scores in zip(blocks, by_row, strict=True):
-        for seed, each in scores.items():
-            row[seeds.index(seed)] = sign * plain.fmean(worst if score is None else score for score in each)
-    generator, floor = np.random.default_rng(_entropy(table.section)), _floor(table)
-    comparisons = compare(blocks, generator, alpha=alpha, least_differences=_least_differences(ordered, floor))
+    by_row, blocks = _blocks(table)
+    known = any(score is not None for scores in by_row for each in scores.values() for score in each)
+    comparisons = comparisons_of(table, generator, alpha)
     rows = []
     ranks = rank_ranges(len(by_row), comparisons)
     for table_row, rank, row, scores in zip(ordered, ranks, blocks, by_row, strict=True):
@@ -113,7 +108,39 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
         groups = [np.array(each.trainings) for each in table_row.ranked if each.confirmed is not None]
         levels = two_levels(groups, generator) if groups else None
         rows.append(RowOrder(table_row.entry, rank, mean, middle, levels, failed))
-    return TableOrder(table.section, basis_of(table), tuple(rows), comparisons, floor, len(table.apart))
+    return TableOrder(table.section, basis_of(table), tuple(rows), comparisons, _floor(table), len(table.apart))
+
+
+def comparisons_of(table: Table, generator: "np.random.Generator", alpha: float = 0.05) -> "tuple[PairComparison, ...]":
+    """Return what is known of every pair of a table's ordered rows.
+
+    Args:
+        table: of a board.
+        generator: draws sign patterns where seeds are too many for all of them.
+        alpha: error rate of all comparisons together.
+    """
+    from aira_bench.statistics.paired import compare
+
+    least = _least_differences(table.ordered, _floor(table))
+    return compare(_blocks(table)[1], generator, alpha=alpha, least_differences=least)
+
+
+def _blocks(table: Table) -> "tuple[list[dict[int, list[float | None]]], Floats]":
+    """Scores of the ordered rows, by seed; and as an array of rows and seeds in which more is better, NaN for a gap and
+    the table's worst for a failure.
+    """
+    import numpy as np
+
+    by_row = [scores_by_seed(row) for row in table.ordered]
+    known = [score for scores in by_row for each in scores.values() for score in each if score is not None]
+    sign = -1.0 if table.section.lower_is_better else 1.0
+    worst = max(known, key=lambda score: -sign * score, default=0.0)
+    seeds = sorted({seed for scores in by_row for seed in scores})
+    blocks = np.full((len(by_row), len(seeds)), np.nan)
+    for row, scores in zip(blocks, by_row, strict=True):
+        for seed, each in scores.items():
+            row[seeds.index(seed)] = sign * plain.fmean(worst if score is None else score for score in each)
+    return by_row, blocks
 
 
 def basis_of(table: Table) -> str:
