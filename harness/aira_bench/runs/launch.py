@@ -204,7 +204,9 @@ def _open_slots(
         agent_spec(ground.images, ground.data, manifest.run_id, limits, plan.profile)
         for limits in place_limits(plan, ground.task, line.places)
     ]
-    return open_slots(host.sandbox, agents, partial(open_evaluator, evaluation), line, keeps=plan.exclusive)
+    return open_slots(
+        host.sandbox, agents, partial(open_evaluator, evaluation), line, seeds=len(plan.seeds), keeps=plan.exclusive
+    )
 
 
 def _search(
