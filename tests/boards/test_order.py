@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -174,3 +175,23 @@ def test_without_the_libraries_the_command_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert run_command_line(["leaderboard", "--statistics"]) == 3
     assert "pip install 'aira-bench[stats]'" in capsys.readouterr().err
+
+
+def test_rows_that_differ_in_one_thing_are_named_by_it_where_they_stand_without_columns() -> None:
+    rows = [replace(agent("a", [0.5, 0.6]), differs_in=said) for said in ("memory paper", "memory none")]
+    found = order_of(Table(MAD, tuple(rows)))
+    assert [each.name for each in found.rows] == ["a, linear, memory paper", "a, linear, memory none"]
+    assert "a, linear, memory none: " in order_lines(found)[2]
+    (record,) = order_records([found])
+    assert [row["name"] for row in record["rows"]] == [each.name for each in found.rows]  # type: ignore[attr-defined]
+
+
+def test_a_family_of_many_rows_is_tested_in_little_memory() -> None:
+    """All 2 ** 15 patterns of 780 pairs at once took 200 MiB, several times over."""
+    rows = [agent(f"a{number:02}", [0.1 * number + seed / 1000 for seed in range(16)]) for number in range(40)]
+    tracemalloc.start()
+    found = order_of(Table(MAD, tuple(rows)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [str(each.rank) for each in found.rows] == [str(40 - number) for number in range(40)]
+    assert peak < 200 * 2**20

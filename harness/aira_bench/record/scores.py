@@ -140,6 +140,20 @@ class ScoreFile:
             raise Unacceptable(f"line {len(hashes) + 1} is a score that no step was recorded with")
         return scores
 
+    def read_named(self, hashes: Mapping[int, str]) -> dict[int, TrustedScore]:
+        """Return those scores that steps' records name, whatever else stands in the file: of a run that is damaged.
+
+        Args:
+            hashes: hash of each step's line.
+
+        Raises:
+            Unacceptable: the file cannot be read.
+        """
+        steps = {digest: step for step, digest in hashes.items()}
+        named = ((steps.get(_sha256(line)), line) for line in self._lines())
+        found = [(step, decode_score(line)) for step, line in named if step is not None]
+        return {step: score for step, score in found if score.step == step}
+
     def _last_line(self) -> bytes:
         """The last line with its end; empty where there is none. It is asked for after each of thousands of steps."""
         try:
