@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from aira_bench.agents.agent import Agent
 from aira_bench.cards.card import Card
+from aira_bench.evaluation.traced_module import TRAININGS
 from aira_bench.llm.model import Usage
 from aira_bench.llm.pricing import call_cost_usd
 from aira_bench.record.manifest import RunPlan
@@ -24,6 +25,9 @@ _UNSEEN_ARTIFACT_CHARS = 4_000
 """Of a submission whose baseline does not lie in the task's folder."""
 _SCORING_S = {"autoresearch": 247, "autoresearch-lit": 247, "mad-2p": 46, "lra-listops": 344, "lra-listops-conf": 344}
 """Seconds of one H200 for what follows a submission, training budgets that the task names aside."""
+
+_FINAL_TIMES = {"autoresearch": 5, "autoresearch-lit": 5}
+"""How many times as much there is to score on the hidden data that confirms (docs/autoresearch.md: questions)."""
 
 ONE_SHOT = "one-shot"
 """The scaffold that drafts once, whatever its budget."""
@@ -119,6 +123,23 @@ def most_steps(plan: RunPlan) -> int:
 def preparation_minutes(task: Task, plan: RunPlan) -> int:
     """Return how many minutes of a GPU preparing a task's data takes once; 0 where it needs none."""
     return _PREPARATION_MIN.get(task.title, 0) if plan.profile in ON_GPUS else 0
+
+
+def confirmation_s(task: Task, plan: RunPlan, trainings: int) -> float | None:
+    """Return the seconds of a device that confirming one submission takes; None where nothing was measured.
+
+    Args:
+        task: of the run.
+        plan: of the run.
+        trainings: of one submission.
+    """
+    step_s = _step_s(task, plan)
+    if step_s is None:
+        return None
+    more_s = (_FINAL_TIMES.get(task.title, 1) - 1) * _SCORING_S[task.title]
+    # A module's first training is one on control tasks, too.
+    controls = TRAININGS["final"] - TRAININGS["search"] if task.metadata.aira.artifact.kind == "module" else 0
+    return trainings * (step_s + more_s) + controls * step_s
 
 
 def baseline_mib(task: Task) -> int:
