@@ -30,7 +30,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
         "agents analysis",
-        "publication reproduce",
+        "looking publication reproduce",
         "packs runs",
         "doctor protocols testing",
         "api authoring",
@@ -61,7 +61,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""
 
-READERS = ("agents", "analysis", "boards", "evaluation", "publication", "scaffolds", "scaling")
+READERS = ("agents", "analysis", "boards", "evaluation", "looking", "publication", "scaffolds", "scaling")
 """They read runs, and drive none."""
 
 

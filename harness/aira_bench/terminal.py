@@ -6,9 +6,10 @@ reaches a terminal raw, wherever it is shown. Not covered: files (`aira_bench.es
 
 import io
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from aira_bench.escaping import json_text, one_line
+from aira_bench.escaping import json_text, one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +53,19 @@ def line(value: object, style: str = "") -> "Text":
     from rich.text import Text
 
     return Text(one_line(value, _LINE_CHARS), style=style)
+
+
+def pieces(parts: "Iterable[tuple[str, str]]") -> "Text":
+    """Return pieces of one line, each with its style, escaped."""
+    from rich.text import Text
+
+    return Text.assemble(*((one_line(part, _CELL_CHARS), style) for part, style in parts))
+
+
+def say_text(text: str) -> None:
+    """Print a text of several lines on stdout, whoever wrote it: escaped, and each line cut where it is endless."""
+    for part in printable(text).split("\n"):
+        print(part if len(part) <= _LINE_CHARS else one_line(part, _LINE_CHARS))
 
 
 def paragraph(text: str, style: str = "") -> "Text":

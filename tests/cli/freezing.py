@@ -15,7 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FROZEN = Path(__file__).parent / "frozen"
-OPEN_KEYS = {"files", "improvements[].changed", "patterns[].votes[].shares", "summary"}
+OPEN_KEYS = {
+    "files",
+    "step.artifact.settings",
+    "step.artifact.features",
+    "step.waited",
+    "improvements[].changed",
+    "patterns[].votes[].shares",
+    "summary",
+}
 """Where keys are data: only the types of the values are frozen."""
 
 

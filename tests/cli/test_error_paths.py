@@ -65,6 +65,12 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     # No such thing.
     (["status", "absent"], USAGE, ["No run 'absent'", "aira-bench status"]),
     (["status", "empty"], USAGE, ["No run 'empty'"]),
+    (["show", "absent"], USAGE, ["No run 'absent'", "aira-bench status"]),
+    (["show", "scripts", "9"], USAGE, ["has no seed 9; it has 0, 1, 2, 3, 4"]),
+    (["show", "scripts", "0:6"], USAGE, ["Step 6 is none of seed 0: it has 5 finished steps"]),
+    (["show", "scripts", "0:5", "--open", "prompt"], USAGE, ["Step 5 of seed 0 asked no model"]),
+    (["show", "scripts", "first"], USAGE, ["'first' is neither a seed such as 0 nor a step such as 0:7"]),
+    (["show", "scripts", "0:5", "--open", "weights"], USAGE, ["invalid choice: 'weights'"]),
     (["resume", "absent"], USAGE, ["No run 'absent'"]),
     (["confirm", "absent"], USAGE, ["No run 'absent'"]),
     (["analyze", "absent"], USAGE, ["No run 'absent'"]),

@@ -48,6 +48,7 @@ COMMANDS = {
             "9",
         ),
     ),
+    "show": (("show", "scripts"), ("show", "greedy-mad-2p", "0:3"), ("show", "scripts", "1:5")),
     "status": (("status",),),
     "status-changes": (("status", "scripts", "--changes"),),
     "status-run": (("status", "scripts"), ("status", "greedy-mad-2p")),

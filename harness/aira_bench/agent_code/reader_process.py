@@ -39,11 +39,35 @@ def _constants(text: str) -> Mapping[str, Any]:
     return {"constants": {name: value for name, value in found.constants.items() if not is_unknown(value)}}
 
 
+def _describe(text: str) -> Mapping[str, Any]:
+    from aira_bench.agent_code.evidence import is_unknown, read_evidence
+    from aira_bench.agent_code.features import extract_features
+    from aira_bench.agent_code.mechanisms import mechanisms
+
+    found = read_evidence(text)
+    return {
+        "parsed": found.parsed,
+        "mechanisms": mechanisms(found),
+        "constants": {name: value for name, value in found.constants.items() if not is_unknown(value)},
+        "features": dict(extract_features(text).values),
+    }
+
+
+def _diff(text: str) -> Mapping[str, Any]:
+    import difflib
+
+    before, after = json.loads(text)
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "parent", "this step", lineterm=""))
+    return {"lines": lines}
+
+
 OPERATIONS: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
     "extract": _extract,
     "edit": _edit,
     "features": _features,
     "constants": _constants,
+    "describe": _describe,
+    "diff": _diff,
 }
 
 

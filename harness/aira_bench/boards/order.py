@@ -14,13 +14,14 @@ Needs the extra `aira-bench[stats]`. Not covered: estimators (`aira_bench.statis
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from aira_bench.boards.board import Section, Table
 from aira_bench.boards.board_runs import row_names
+from aira_bench.boards.replicates import SeedResult
 from aira_bench.boards.rows import Entry, Row, RowStanding, worst_score
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     place = {seed: index for index, seed in enumerate(seeds)}
     blocks = np.full((len(by_row), len(seeds)), np.nan)
     for row, means in zip(blocks, by_row, strict=True):
-        for seed, mean in means.items():
-            row[place[seed]] = sign * mean
+        for seed, score in means.items():
+            row[place[seed]] = sign * score
     generator, floor = np.random.default_rng(_entropy(table.section)), _floor(table)
     comparisons = compare(blocks, generator, alpha=alpha, least_differences=_least_differences(ordered, floor))
     rows = []
@@ -128,32 +129,44 @@ def _floor(table: Table) -> "NoiseFloor | None":
 
     if table.noise is not None:
         return NoiseFloor(table.noise.deviation, table.noise.freedom)
-    groups = [np.array(each.trainings) for row in table.ordered for each in row.ranked if len(each.trainings) > 1]
-    return noise_floor(groups) if groups else None
+    found = {
+        each.trainings for row in table.ordered for each in row.ranked if len(each.trainings) > 1
+    }  # as `_luck` has it
+    return noise_floor([np.array(each) for each in sorted(found)]) if found else None
 
 
 def _least_differences(rows: Sequence[Row], floor: "NoiseFloor | None") -> dict[tuple[int, int], float]:
     """Of each pair what its mean difference on common seeds has to exceed."""
     from aira_bench.statistics.noise import least_difference
 
-    weights = [_training_weights(row) for row in rows]
     found = {}
     for first, second in combinations(range(len(rows)), 2):
-        common = weights[first].keys() & weights[second].keys()
+        common = {each.seed for each in rows[first].decided} & {each.seed for each in rows[second].decided}
         if floor is None or not common:
             continue
-        added = [sum(weights[row][seed] for seed in common) / len(common) ** 2 for row in (first, second)]
+        added = [_luck(rows[row], common) for row in (first, second)]
         if any(added):
             found[first, second] = least_difference(floor, *(1 / each if each else math.inf for each in added))
     return found
 
 
-def _training_weights(row: Row) -> dict[int, float]:
-    """By seed how many times the variance of one training is in the seed's mean; a failure is as sure as can be."""
-    found: dict[int, list[float]] = {}
+def _luck(row: Row, seeds: Set[int]) -> float:
+    """How many times the variance of one training is in a row's mean over seeds; a failure is as sure as can be.
+
+    Seeds of trainings are the same in every run, so two seeds that submitted the same artifact, as those of the agent
+    `baseline` all do, have the same luck, once: they are told by trainings that agree to the last digit.
+    """
+    by_seed: dict[int, list[SeedResult]] = {}
     for each in row.decided:
-        found.setdefault(each.seed, []).append(0.0 if each.failed else 1 / max(1, len(each.trainings)))
-    return {seed: sum(each) / len(each) ** 2 for seed, each in found.items()}
+        if each.seed in seeds:
+            by_seed.setdefault(each.seed, []).append(each)
+    weights: dict[tuple[float, ...], float] = {}
+    for group in by_seed.values():
+        for each in group:
+            if not each.failed:
+                drawn = each.trainings or (each.deciding or 0.0,)
+                weights[drawn] = weights.get(drawn, 0.0) + 1 / len(group) / len(by_seed)
+    return sum(weight**2 / len(drawn) for drawn, weight in weights.items())
 
 
 def _entropy(section: Section) -> int:

@@ -9,6 +9,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ _ENDED = b'"event":"seed_ended"'
 """In the last line of a journal; inside of a text its quotes would be escaped."""
 _TAIL_BYTES = 4096
 """More than that line has."""
+_MOST_WINNERS = 50
+"""Seeds whose winner stands below a board."""
 _EMPTY_PROGRAM = hashlib.sha256(b"").hexdigest()
 
 
@@ -203,22 +206,34 @@ def _seeds(seeds: Iterable[int]) -> str:
 
 
 def show_board(folder: "RunFolder", *, as_json: bool) -> None:
-    """Print the board of one run and the next commands to type."""
-    from aira_bench.boards.board import build_tables
+    """Print the board of one run, each seed's winner and the next commands to type."""
+    from aira_bench.boards.board import tables_of
     from aira_bench.boards.formats import print_tables, records
     from aira_bench.boards.rows import RowStanding
     from aira_bench.keys import KeyFolder
+    from aira_bench.looking.winners import winners
     from aira_bench.paths import host_paths
+    from aira_bench.record.run_record import read_run
     from aira_bench.terminal import say, say_json
 
-    tables = build_tables([folder], KeyFolder(host_paths().keys).ring())
+    ring = KeyFolder(host_paths().keys).ring()
+    record = read_run(folder, ring)
+    tables = tables_of([record], ring)
+    won = winners(record.seeds, lower_is_better=record.manifest.lower_is_better)
     if as_json:
-        say_json({"run": folder.path.name, "path": str(folder.path), "board": records(tables)})
+        board = {"run": folder.path.name, "path": str(folder.path), "board": records(tables)}
+        say_json(board | {"winners": [asdict(each) for each in won]})
         return
     print_tables(tables)
     say()
+    for each in won[:_MOST_WINNERS]:
+        say(f"Winner of {each.line}")
+    if len(won) > _MOST_WINNERS:
+        say(f"and of {len(won) - _MOST_WINNERS} more seeds: {folder.command('show')}")
+    say()
     say(f"Run folder: {folder.path}")
-    say(f"Next:  {folder.command('status')}      every step: class, fitness, why it failed")
+    say(f"Next:  {folder.command('show')}      what won: artifact, plan, code, scores, cost")
+    say(f"       {folder.command('status')}      every step: class, fitness, why it failed")
     if any(row.standing in (RowStanding.PARTLY, RowStanding.UNCONFIRMED) for table in tables for row in table.rows):
         say(f"       {folder.command('confirm')}      trains its submissions again, on fresh hidden data")
     boards = " ".join(["aira-bench leaderboard", *folder.elsewhere])

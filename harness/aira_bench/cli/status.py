@@ -14,6 +14,7 @@ _MAY_BE_EMPTY = (
     "standard error", "claimed", "overclaim", "trained again", "refused again", "flags", "unranked", "awaits confirm",
     "controls", "attempts", "waited", "cores", "throttled", "reason",
 )  # fmt: skip
+_IN_JSON = ("canonical", "plan")
 _EPILOG = """examples:
   aira-bench status
   aira-bench status my-run
@@ -57,7 +58,10 @@ def handle(args: argparse.Namespace) -> int:
     if args.changes:
         _show(_changes(record), args, empty="No step is a valid edit of a valid step; greedy-edit makes them.")
     else:
-        _show(_steps(record), args, empty="No step is finished yet.", optional=_MAY_BE_EMPTY)
+        rows = _steps(record)
+        if not args.json:  # too long for a table: `show` has them
+            rows = [{name: value for name, value in row.items() if name not in _IN_JSON} for row in rows]
+        _show(rows, args, empty="No step is finished yet.", optional=_MAY_BE_EMPTY)
     if not args.json:
         tell(f"Record: {record.describe_signer(ring)}, {_state(record)}")
         for accepted in record.accepted:
@@ -134,6 +138,8 @@ def _steps(record: "RunRecord") -> list[dict[str, Any]]:
                     "throttled": node.throttled or None,
                     "submitted": node is seed.submitted,
                     "reason": node.reason,
+                    "canonical": node.canonical,
+                    "plan": node.plan,
                 }
             )
     return rows

@@ -51,6 +51,8 @@ class TrustedScore:
     """The figures that controls compared, in words."""
     public: float | None = None
     """On the public validation rows, which a submission can claim a number on; None where there are none."""
+    public_standard_error: float | None = None
+    """Of `public`, where it is estimated."""
 
 
 MOST_BYTES = 64 * 2**20
@@ -138,6 +140,20 @@ class ScoreFile:
             raise Unacceptable(f"line {len(hashes) + 1} is a score that no step was recorded with")
         return scores
 
+    def read_named(self, hashes: Mapping[int, str]) -> dict[int, TrustedScore]:
+        """Return those scores that steps' records name, whatever else stands in the file: of a run that is damaged.
+
+        Args:
+            hashes: hash of each step's line.
+
+        Raises:
+            Unacceptable: the file cannot be read.
+        """
+        steps = {digest: step for step, digest in hashes.items()}
+        named = ((steps.get(_sha256(line)), line) for line in self._lines())
+        found = [(step, decode_score(line)) for step, line in named if step is not None]
+        return {step: score for step, score in found if score.step == step}
+
     def _last_line(self) -> bytes:
         """The last line with its end; empty where there is none. It is asked for after each of thousands of steps."""
         try:
@@ -170,7 +186,7 @@ def decode_score(line: bytes, *, ours: bool = False) -> TrustedScore:
         score = _SCORE.validate_json(line, strict=True)
     except ValidationError as error:
         raise Unacceptable(f"it is not a score: {str(error.errors()[0]['msg'])[:PROBLEM_CHARS]}") from error
-    errors = (score.validation_standard_error, score.test_standard_error)
+    errors = (score.validation_standard_error, score.test_standard_error, score.public_standard_error)
     if score.step < 1 or min([score.seconds, *(error for error in errors if error is not None)]) < 0:
         raise Unacceptable("a step, time or standard error of it is below what it can be")
     return score
