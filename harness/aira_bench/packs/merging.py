@@ -69,26 +69,25 @@ def merge(
         differences = [*found, *(f"run {name}: the pack's record does not name it" for name in packed - told)]
         if differences:
             raise RunStateError(f"Nothing of {pack} was merged: {'; '.join(differences[:5])}.")
-<<<<<<< HEAD
-        planned = [_planned(RunFolder(place / "runs" / name), runs, ring) for name in sorted(packed)]
-        if len({each.run for _, each in planned}) < len(planned):
-            raise RunStateError(f"Nothing of {pack} was merged: two of its runs would have one name here.")
+        _plan(place / "runs", runs, ring)  # what cannot come need not be checked for hours
         check(records)
-        for packed_as, each in planned:
-            if each.is_new:
-                shutil.move(place / "runs" / packed_as, runs / each.run)
-        return [each for _, each in planned]
-=======
-        return [_moved(RunFolder(place / "runs" / name), runs, ring) for name in sorted(packed)]
->>>>>>> merge
+        planned = _plan(place / "runs", runs, ring)
+        for name, merged in planned.items():
+            if merged.is_new:
+                shutil.move(place / "runs" / name, runs / merged.run)
+        return list(planned.values())
 
 
-def _planned(packed: RunFolder, runs: Path, ring: KeyRing) -> tuple[str, Merged]:
-    """A run's name in the pack, and what is to become of it; under its run id too where another has its name.
+def _plan(packed: Path, runs: Path, ring: KeyRing) -> dict[str, Merged]:
+    """What is to become of each run of a pack, by its name there; raises RunStateError where one cannot come."""
+    planned = {path.name: _planned(RunFolder(path), runs, ring) for path in sorted(packed.iterdir())}
+    if len({each.run for each in planned.values()}) < len(planned):
+        raise RunStateError("Nothing of the pack was merged: two of its runs would have one name here.")
+    return planned
 
-    Raises:
-        RunStateError: it cannot come here.
-    """
+
+def _planned(packed: RunFolder, runs: Path, ring: KeyRing) -> Merged:
+    """What is to become of a run; it is under its run id too where another has its name."""
     record = read_run(packed, replace(ring, seen=None), "records")
     run_id, name = record.manifest.run_id, packed.path.name
     here = _of_run_id(list_runs(runs), run_id)
@@ -98,14 +97,14 @@ def _planned(packed: RunFolder, runs: Path, ring: KeyRing) -> tuple[str, Merged]
             raise RunStateError(
                 f"Nothing of the pack was merged: run {here.path.name} has the run id of its {name}, and is another."
             )
-        return packed.path.name, Merged(here.path.name, run_id, is_new=False)
+        return Merged(here.path.name, run_id, is_new=False)
     if is_run(runs / name) or (runs / name).exists():
         name = f"{name[:80]}-{run_id[:12]}"
     if (runs / name).exists():
         raise RunStateError(
             f"Nothing of the pack was merged: there is no free name for run {packed.path.name} in {runs}."
         )
-    return packed.path.name, Merged(name, run_id, is_new=True)
+    return Merged(name, run_id, is_new=True)
 
 
 def _of_run_id(folders: Sequence[RunFolder], run_id: str) -> RunFolder | None:
