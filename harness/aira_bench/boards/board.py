@@ -134,7 +134,9 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing, left_out: Mapping[str, s
             if (why := excluded.get(run.manifest.run_id)) is not None:
                 of_entry.left_out[run.name] = why
             else:
-                of_entry.results[seed.seed].append(seed_result(seed, run.manifest, hidden_key))
+                of_entry.results[seed.seed].append(
+                    seed_result(seed, run.manifest, counting=seed.confirmations.hidden_key == hidden_key)
+                )
     tables = [
         replace(_table(place, entries, unseen), noise=noise[place][1] if place in noise else None)
         for place, entries in sorted(found.items(), key=lambda item: str(item[0]))
