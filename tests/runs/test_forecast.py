@@ -102,9 +102,10 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
         "10 submissions are trained 3 times again from fresh seeds, each 9 min as above, in no seed's hours"
     ]
     assert words["GPU-hours"] == [
-        "about 240, which is also the most that the seeds' hours allow; less while models think"
+        "about 240, which is also the most that the seeds' hours allow; less while models think; at the end about 4.6, and "
+        "at most 60 more"  # 10 submissions, 3 times each, of 547 s and of 2 h
     ]
-    assert words["wall clock"] == ["about 24 to 30 h, once images and data are here, waiting for providers not counted"]
+    assert words["wall clock"] == ["about 24.6 to 37.5 h, once images and data are here, waiting for providers not counted"]
     assert words["tokens"][0].startswith("2 calls a step, each with some ")
     assert "to 65,536 (the card's limit) in its answer" in words["tokens"][0]
     assert words["dollars"][0].endswith(
@@ -143,7 +144,7 @@ def test_caps_hold_what_is_foretold(tmp_path: Path) -> None:
 def test_seeds_that_keep_their_gpu_take_turns_as_wholes(tmp_path: Path) -> None:
     _, words = forecast(tmp_path, exclusive=True)
     assert words["slots"][0].endswith("of 10 seeds 8 go on, each to its end, then others")
-    assert words["wall clock"][0].startswith("about 24 to 48 h")
+    assert words["wall clock"][0].startswith("about 24.6 to 55.5 h")
 
 
 def test_a_cpu_profile_uses_no_gpu_and_needs_no_model(tmp_path: Path) -> None:
@@ -243,11 +244,22 @@ def test_an_engine_that_does_not_answer_hides_what_is_built_and_nothing_else(tmp
 def test_an_estimate_without_measured_times_names_none(tmp_path: Path) -> None:
     found, words = forecast(tmp_path, agent="evolution", task="lra-text")
     assert found.expense.step_s is None
-    assert words["GPU-hours"] == ["at most 240, by the seeds' hours"]
+    assert words["GPU-hours"] == ["at most 240, by the seeds' hours; at the end at most 240 more"]
 
 
 def test_steps_end_a_seed_where_they_are_fewer_than_fit_into_its_hours(tmp_path: Path) -> None:
     found, words = forecast(tmp_path, agent="evolution", task="mad-2p")
     assert found.expense.steps == 500
     assert "so its steps end a seed, after at most 500 steps" in words["pace"][0]
+    assert words["GPU-hours"] == [
+        "about 64 for evaluations at that pace, and at most 240, by the seeds' hours; at the end about 0.4, and at most "
+        "240 more"
+    ]
+    assert found.expense.gpu_hours.low == pytest.approx(10 * (500 + 3) * 46 / 3600)
+    assert found.expense.gpu_hours.high == pytest.approx(10 * (24 + 3 * 8))
+
+
+def test_a_run_that_does_not_confirm_itself_takes_no_gpu_for_it(tmp_path: Path) -> None:
+    found, words = forecast(tmp_path, agent="evolution", task="mad-2p", confirm=False)
     assert words["GPU-hours"] == ["about 64 for evaluations at that pace, and at most 240, by the seeds' hours"]
+    assert found.expense.gpu_hours.high == 240

@@ -196,12 +196,19 @@ def _confirmation(found: Expense, run: ResolvedRun) -> list[tuple[str, str]]:
 
 
 def _gpu_hours(found: Expense) -> str:
-    low, high = found.gpu_hours.low, found.gpu_hours.high
+    low, high = found.search_gpu_hours.low, found.search_gpu_hours.high
+    again = found.confirm_gpu_hours
+    pace = "" if found.step_s is None else f"about {_told(again.low)}, and "
+    more = f"; at the end {pace}at most {_told(again.high)} more" if again.high else ""
     if found.step_s is None:
-        return f"at most {high:.0f}, by the seeds' hours"
+        return f"at most {high:.0f}, by the seeds' hours{more}"
     if round(low) == round(high):
-        return f"about {high:.0f}, which is also the most that the seeds' hours allow; less while models think"
-    return f"about {low:.0f} for evaluations at that pace, and at most {high:.0f}, by the seeds' hours"
+        return f"about {high:.0f}, which is also the most that the seeds' hours allow; less while models think{more}"
+    return f"about {low:.0f} for evaluations at that pace, and at most {high:.0f}, by the seeds' hours{more}"
+
+
+def _told(hours: float) -> str:
+    return f"{hours:.0f}" if hours >= 10 else f"{hours:.1f}"
 
 
 def _tokens(found: Expense) -> str:
