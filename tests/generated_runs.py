@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aira_bench.files import write_json
-from aira_bench.keys import MachineKey
+from aira_bench.keys import KeyRing, MachineKey
+from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import JournalFile, SeedEnded, StepEnded, StepStarted
 from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.node import Node, Timings, best_node
+from aira_bench.record.run_record import read_run
 from aira_bench.record.schema import SCHEMA
 from aira_bench.record.scores import TrustedScore
-from aira_bench.record.sealing import open_run, step_ended
+from aira_bench.record.sealing import Keeper, open_run, step_ended
 from aira_bench.record.seen_chains import Witness
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -118,6 +120,21 @@ def write_run(
     if keeper and end:
         keeper.close(record.plan.seeds)
     return folder
+
+
+def confirm(
+    folder: RunFolder, key: MachineKey, scores: Mapping[int, Sequence[float]], hidden_key: str | None = None
+) -> None:
+    """Confirm what seeds of a signed run submitted by trainings of these scores."""
+    record = read_run(folder, KeyRing(key.public))
+    keeper = Keeper(folder, key, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO, Witness(None))
+    for seed, found in scores.items():
+        node = record.seed(seed).submitted
+        assert node is not None, "what was submitted is trained again"
+        assert node.artifact_sha256 is not None
+        for number, score in enumerate(found):
+            trained = TrustedScore(node.step, score, score, "1", "judge:1", 2.0)
+            add_confirmation(keeper, seed, node.artifact_sha256, trained, hidden_key, number)
 
 
 def copy_seed(folder: RunFolder) -> None:

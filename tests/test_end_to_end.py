@@ -4,18 +4,25 @@ The runs share one data folder; candidates are trained for real in the `cpu` pro
 """
 
 import json
+import random
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aira_bench.errors import ScoresDiffer
+from aira_bench.record.confirmations import NO_CONFIRMATIONS
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.node import Node
+from aira_bench.record.run_record import read_run
 from aira_bench.record.scores import TrustedScore
+from aira_bench.runs.connect import connect_host
+from aira_bench.runs.rescore import rescore
 from cli.freezing import check_shape
 from eventually import stretched
 from place import Place, submitted
@@ -71,6 +78,21 @@ def test_the_same_command_again_gives_the_same_nodes_and_scores(
         assert place.tree("again", seed) == place.tree("first", seed)
     scores = place.run("again").seed(0).scores.read().values()
     assert not any(score.cached for score in scores)
+
+
+def test_scores_come_again_to_the_last_digit_as_a_pack_of_this_hardware_has_to(
+    place: Place, first_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRA_HOME", str(place.home))
+    host = connect_host(place.runs)
+    record = read_run(place.run("first"), host.keys.ring(), "all")
+    found = rescore(host, [record], 4, random.Random(0), lambda text: None)
+    assert [each.drawn.seed_set for each in found].count("final") == 2
+    assert {each.promise for each in found} == {"equal"}
+    lie = replace(record.seed(0).scores[1], test=0.999)
+    changed = replace(record.seed(0), scores={1: lie}, confirmations=NO_CONFIRMATIONS)
+    with pytest.raises(ScoresDiffer, match=r"test recorded 0\.999"):
+        rescore(host, [replace(record, seeds=(changed,))], 1, random.Random(0), lambda text: None)
 
 
 def test_what_was_submitted_is_confirmed_on_data_the_search_has_not_seen(

@@ -24,6 +24,12 @@ class AiraError(Exception):
         return f"{self.message} Try: {self.hint}" if self.hint else self.message
 
 
+class ScoresDiffer(AiraError):
+    """A comparison failed: scores that somebody recorded were not had again."""
+
+    exit_code = 1
+
+
 class UsageError(AiraError):
     """The user gave an unknown name or an impossible value on the command line."""
 

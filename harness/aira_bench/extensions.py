@@ -77,6 +77,11 @@ class ExtensionRecord:
     __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid", "strict": True}
     """For whoever reads it from a manifest: unknown keys are errors."""
 
+    @property
+    def code(self) -> str:
+        """What code it is, on whatever machine and in whatever folder: file or module, name, and the file's hash."""
+        return f"{self.target.rpartition('/')[2]} {self.sha256}"
+
 
 @dataclass(frozen=True)
 class Extension:

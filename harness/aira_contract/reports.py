@@ -12,6 +12,8 @@ from typing import NotRequired, TypedDict
 RESULT_MARKER = "--- EVALUATION RESULT ---"
 """The line before the JSON object `{metric: value}`, which is the last thing printed."""
 REPORT_SCHEMA = 1
+PUBLIC = "public"
+"""What a report calls the public validation rows, beside the hidden splits `validation` and `test`."""
 
 
 class Report(TypedDict):
@@ -24,8 +26,12 @@ class Report(TypedDict):
     """The score on hidden validation data, which drives the search."""
     test: float
     """The score that is printed too."""
+    public: NotRequired[float | None]
+    """The score on the public validation rows, which a submission can claim a number on; None where there are none, or
+    where no more was to be had of them. It neither steers nor ranks, and says nothing of hidden data."""
     validation_standard_error: NotRequired[float | None]
     test_standard_error: NotRequired[float | None]
+    public_standard_error: NotRequired[float | None]
     claimed: NotRequired[float | None]
     """What the submission said of itself."""
     flags: NotRequired[Sequence[str]]

@@ -13,14 +13,18 @@ from rich.text import Text
 from aira_bench.boards.board import build_tables
 from aira_bench.boards.columns import COLUMNS, duration
 from aira_bench.boards.formats import APART, print_tables, records, to_csv, to_json, to_markdown, write_board
+from aira_bench.boards.order import with_ranks
 from aira_bench.boards.replicates import Spread, spread
 from aira_bench.boards.rows import RowStanding
 from aira_bench.errors import RunStateError
+from aira_bench.keys import KeyRing, MachineKey
 from aira_bench.record.scores import TrustedScore
 from aira_bench.sandbox.sandbox import Isolation
 from boards.made_boards import made_tables
-from generated_runs import manifest, write_run
+from generated_runs import confirm, manifest, write_run
 from place import submitted
+
+KEY = MachineKey(b"0" * 32)
 
 
 def test_a_row_holds_what_the_journals_and_scores_say(tmp_path: Path) -> None:
@@ -72,20 +76,17 @@ def test_of_an_accuracy_the_claim_that_is_too_high_is_too_much(tmp_path: Path) -
 
 
 def test_confirmed_scores_stand_beside_those_of_the_search_and_say_how_many_they_are(tmp_path: Path) -> None:
-    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=3, trainings=1), invalid_share=0.0)
-    chosen = submitted(run.seed(1))
-    assert chosen is not None
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=3), invalid_share=0.0, key=KEY)
     (table,) = build_tables([run])
     assert "| not confirmed |" in to_markdown([table])
     assert "| confirmed |" not in to_markdown([table])
-    run.seed(1).confirmed.append(TrustedScore(chosen, 0.4321, 0.4, "1", "judge:1", 2.0))
-    run.seed(0).confirmed.append(TrustedScore(99, 0.9, 0.9, "1", "judge:1", 2.0))
+    confirm(run, KEY, {0: (0.9, 0.9), 1: (0.4321, 0.4320, 0.4322)})
     (table,) = build_tables([run])
-    assert table.rows[0].confirmed == Spread(0.4321, None, 1), "of the submitted step alone"
+    assert table.rows[0].confirmed == Spread(pytest.approx(0.4321), None, 1), "two trainings are not yet three"
     assert (table.ordered, table.apart) == ((), table.rows), "half of it is not known"
     assert "| 0.4321 (1 of 2) |" in to_markdown([table])
     assert "| partly confirmed (1 of 2) |" in to_markdown([table])
-    assert records([table])[0]["confirmed_mean"] == 0.4321
+    assert records([table])[0]["confirmed_mean"] == pytest.approx(0.4321)
 
 
 def test_a_run_that_was_confirmed_by_one_training_is_not_confirmed(tmp_path: Path) -> None:
@@ -100,18 +101,51 @@ def test_a_run_that_was_confirmed_by_one_training_is_not_confirmed(tmp_path: Pat
 
 def test_rows_without_a_place_in_the_order_stand_apart(tmp_path: Path) -> None:
     runs = [
-        write_run(tmp_path, manifest(name, seeds=(0,), steps=3, agent=name, trainings=1), invalid_share=0.0)
+        write_run(tmp_path, manifest(name, seeds=(0,), steps=3, agent=name), invalid_share=0.0, key=KEY)
         for name in ("a", "b")
     ]
-    chosen = submitted(runs[0].seed(0))
-    assert chosen is not None
-    runs[0].seed(0).confirmed.append(TrustedScore(chosen, 0.0, 0.4, "1", "judge:1", 2.0))
+    confirm(runs[0], KEY, {0: (0.0,) * 3})
     (table,) = build_tables(runs)
     assert [row.entry.agent for row in table.rows] == ["a", "b"], "whatever the other's test score"
     before, after = to_markdown([table]).split(APART)
     assert "| a |" in before
     assert "| b |" in after
     assert [record["standing"] for record in records([table])] == ["confirmed", "not confirmed"]
+
+
+@pytest.mark.parametrize("trainings", [1, 2])
+def test_no_manifest_makes_fewer_trainings_than_three_a_confirmation(tmp_path: Path, trainings: int) -> None:
+    run = write_run(tmp_path, manifest("a", seeds=(0,), steps=3, trainings=trainings), invalid_share=0.0, key=KEY)
+    confirm(run, KEY, {0: (0.9,) * trainings})
+    (table,) = build_tables([run])
+    assert (table.rows[0].standing, table.rows[0].confirmed) == (RowStanding.PARTLY, None)
+
+
+def test_a_manifest_that_names_one_set_of_hidden_data_puts_no_test_score_into_an_order_of_confirmed_ones(
+    tmp_path: Path,
+) -> None:
+    """A stranger's did, and his row was the first by the luck of its search."""
+    ours = write_run(tmp_path, manifest("a", seeds=(0,), steps=3), invalid_share=0.0, key=KEY)
+    confirm(ours, KEY, {0: (0.5,) * 3})
+    theirs = write_run(tmp_path, manifest("b", seeds=(0,), steps=3, trainings=0), scores={0: [(0.9, 0.9)] * 3})
+    tables = build_tables([ours, theirs])
+    assert [len(table.ordered) for table in tables] == [1, 1]
+    assert sorted(record["ordered_by"] for record in records(tables)) == ["confirmed", "test"]
+    assert "one set of hidden data, ordered by test" in to_markdown(tables)
+
+
+def test_one_lucky_seed_of_ten_stands_below_those_that_it_ranks_below(tmp_path: Path) -> None:
+    """Rows stood in the order of their means without failures: the first on the board had rank 2."""
+    seeds, given = tuple(range(10)), {"lucky": 0.9, "solid": 0.8, "poor": 0.1}
+    runs = [
+        write_run(
+            tmp_path, manifest(name, seeds=seeds, steps=1, agent=name, trainings=0),
+            scores={seed: [None if name == "lucky" and seed else (score + seed / 1000,) * 2] for seed in seeds},
+        )
+        for name, score in given.items()
+    ]  # fmt: skip
+    (table,) = with_ranks(build_tables(runs))
+    assert [(row.entry.agent, row.rank) for row in table.rows] == [("solid", "1"), ("lucky", "2-3"), ("poor", "2-3")]
 
 
 def test_a_task_with_one_set_of_hidden_data_is_ordered_by_its_test_scores(tmp_path: Path) -> None:
@@ -348,3 +382,17 @@ def test_runs_of_one_agent_with_unlike_isolation_are_rows_of_their_own(tmp_path:
     }
     assert {record["isolation"] for record in records([table])} == {"shared", "own trees", "dropped caches"}
     assert "| own trees |" in to_markdown([table])
+
+
+def test_a_stranger_s_noise_floor_is_nobody_else_s(tmp_path: Path) -> None:
+    """It was the newest, so that one run of his, dated tomorrow, ordered everything, or nothing."""
+    floor = {"artifacts": 2, "trainings": 40, "measured": "2026-01-01", "hardware": "x"}
+    ours = manifest("a", seeds=(0,), steps=1, agent="a", noise=floor | {"deviation": 0.02})
+    theirs = manifest("b", seeds=(0,), steps=1, agent="b", noise=floor | {"deviation": 50.0}, created="2099")
+    runs = [write_run(tmp_path, ours, key=KEY), write_run(tmp_path, theirs, key=MachineKey(b"1" * 32))]
+    (table,) = build_tables(runs, KeyRing(KEY.public))
+    assert table.noise is not None
+    assert table.noise.deviation == 0.02
+    (alone,) = build_tables(runs[1:], KeyRing(KEY.public))
+    assert alone.noise is not None
+    assert alone.noise.deviation == 50.0

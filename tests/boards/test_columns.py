@@ -66,7 +66,7 @@ def test_keys_that_others_parse_are_where_they_always_were() -> None:
             "search_deviation",
             "training_deviation",
         ),
-        *("overclaim_mean", "overclaim_sd", "not_normalized"),
+        *("overclaim_mean", "overclaim_sd", "not_normalized", "ordered_by"),
     ]
     estimated = [name.removesuffix("_standard_error") for name in header if name.endswith("_standard_error")]
     assert estimated == ["validation", "test", "confirmed"]

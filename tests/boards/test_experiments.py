@@ -14,6 +14,7 @@ from aira_bench.boards.formats import print_tables, records, to_csv, to_json, to
 from aira_bench.boards.rows import row_of
 from aira_bench.boards.telling import tell_apart
 from aira_bench.cli.main import run_command_line
+from aira_bench.extensions import ExtensionRecord
 from aira_bench.keys import KeyFolder
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.identity import Identity
@@ -173,3 +174,47 @@ def test_what_is_not_the_same_experiment_on_the_same_data_is_no_pair(tmp_path: P
 def test_a_pair_without_a_common_seed_has_no_difference(tmp_path: Path) -> None:
     tables = build_tables(pair(tmp_path, seeds=(0, 1), other_seeds=(2,)))
     assert [row.paired for table in tables for row in table.rows] == [None, None]
+
+
+def extension(sha256: str, folder: str = "") -> ExtensionRecord:
+    return ExtensionRecord(f"{folder}x.py:X", f"{folder}x.py:X", None, None, sha256)
+
+
+@pytest.mark.parametrize("kind", ["agent", "scaffold", "provider", "evaluator"])
+def test_where_a_file_of_code_lies_is_nobody_s_business(tmp_path: Path, kind: str) -> None:
+    for name, folder in (("here", "/home/a/"), ("there", "/srv/b/")):
+        plan = {kind: f"{folder}x.py:X"}
+        searched(tmp_path, name, plan=plan, extensions={kind: extension("1" * 64, folder)})
+    (table,) = build_tables([RunFolder(tmp_path / "here"), RunFolder(tmp_path / "there")])
+    assert len(table.rows) == 1
+    assert "/srv" not in to_json([table]) + to_markdown([table])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"plan": {"max_tokens": 1_234_567}}, {"plan": {"max_tokens": 1_234_568}}),
+        ({"plan": {"seed_max_cost_usd": 1.0}}, {"plan": {"seed_max_cost_usd": 1.0000001}}),
+        ({"plan": {"step_timeout_s": 1_000_000.0}}, {"plan": {"step_timeout_s": 1_000_000.5}}),
+        ({"plan": {"hours": 24.0}}, {"plan": {"hours": 23.999999}}),
+        ({"limits": {"memory_mib": 1_048_576.0}}, {"limits": {"memory_mib": 1_048_580.0}}),
+        ({"prompts": {"draft": "1" * 64}}, {"prompts": {"draft": "1" * 12 + "2" * 52}}),
+        ({"description_sha256": "1" * 64}, {"description_sha256": "1" * 12 + "2" * 52}),
+        ({"agent_file_sha256": "1" * 64}, {"agent_file_sha256": "1" * 12 + "2" * 52}),
+        ({"card": {"sampling": {"top": "1"}}}, {"card": {"sampling": {"top": 1}}}),
+        ({"card": {"sampling": {"a b": 1}}}, {"card": {"sampling": {"a_b": 1}}}),
+        *(
+            ({"extensions": {kind: extension("1" * 64)}}, {"extensions": {kind: extension("1" * 12 + "2" * 52)}})
+            for kind in ("agent", "scaffold", "provider", "evaluator")
+        ),
+    ],
+)
+def test_what_is_cut_off_of_a_number_or_a_hash_is_nobody_s_to_share(
+    tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """Six digits of a number and 12 of a hash were compared; 2 ** 24 texts suffice to find two whose 12 are the same."""
+    rows = [row for table in build_tables([searched(tmp_path, "here", **one), searched(tmp_path, "there", **other)])
+            for row in table.rows]  # fmt: skip
+    assert len(rows) == 2
+    assert rows[0].entry.identity != rows[1].entry.identity or "evaluator" in one.get("extensions", {})
+    assert all(row.differs_in for row in rows) or "evaluator" in one.get("extensions", {})

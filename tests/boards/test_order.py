@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -101,11 +102,31 @@ def test_a_difference_that_training_explains_is_a_tie() -> None:
     assert order_of(Table(MAD, beyond, noise)).comparisons[0].why == ""
 
 
+def test_the_luck_of_one_artifact_that_many_seeds_submit_counts_once() -> None:
+    """Ten seeds of the baseline are three trainings and no thirty: with a floor of 0.021 of 41 degrees of freedom its mean
+    and that of ten artifacts of three trainings each differ by up to t * 0.021 * sqrt(1 / 3 + 1 / 30) = 0.0257. Counted
+    as thirty that would be 0.0110, and 0.02 an order.
+    """
+    noise = MeasuredNoise(deviation=0.021, artifacts=41, trainings=82, measured="2026-01-01", hardware="a processor")
+    least = stats.t.ppf(0.975, 41) * 0.021 * math.sqrt(1 / 3 + 1 / 30)
+    assert least == pytest.approx(0.0257, abs=5e-5)
+
+    def why(difference: float) -> str:
+        baseline = row("baseline", {number: seed(number, trainings=(0.48, 0.50, 0.52)) for number in range(10)})
+        mean = 0.5 + difference
+        others = {n: seed(n, trainings=(mean - (n + 1) / 1e4, mean, mean + (n + 1) / 1e4)) for n in range(10)}
+        return order_of(Table(MAD, (row("random", others), baseline), noise)).comparisons[0].why
+
+    assert why(0.02) == why(0.999 * least) == "within the noise of training"
+    assert why(1.001 * least) == ""
+
+
 def test_where_no_floor_was_measured_the_trainings_at_hand_are_one() -> None:
     """Each seed's trainings lie 0.4 about their mean: with 24 seeds of 3, 48 degrees of freedom."""
 
     def noisy(name: str, base: float) -> Row:
-        return row(name, {each: seed(each, trainings=(base - 0.4, base, base + 0.4)) for each in range(12)})
+        apart = [0.4 + (number - 5.5) / 1e9 for number in range(12)]  # the same to the last digit would be one artifact
+        return row(name, {n: seed(n, trainings=(base - each, base, base + each)) for n, each in enumerate(apart)})
 
     found = order_of(Table(MAD, (noisy("a", 0.55), noisy("b", 0.5))))
     assert found.floor is not None
@@ -154,3 +175,23 @@ def test_without_the_libraries_the_command_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert run_command_line(["leaderboard", "--statistics"]) == 3
     assert "pip install 'aira-bench[stats]'" in capsys.readouterr().err
+
+
+def test_rows_that_differ_in_one_thing_are_named_by_it_where_they_stand_without_columns() -> None:
+    rows = [replace(agent("a", [0.5, 0.6]), differs_in=said) for said in ("memory paper", "memory none")]
+    found = order_of(Table(MAD, tuple(rows)))
+    assert [each.name for each in found.rows] == ["a, linear, memory paper", "a, linear, memory none"]
+    assert "a, linear, memory none: " in order_lines(found)[2]
+    (record,) = order_records([found])
+    assert [row["name"] for row in record["rows"]] == [each.name for each in found.rows]  # type: ignore[attr-defined]
+
+
+def test_a_family_of_many_rows_is_tested_in_little_memory() -> None:
+    """All 2 ** 15 patterns of 780 pairs at once took 200 MiB, several times over."""
+    rows = [agent(f"a{number:02}", [0.1 * number + seed / 1000 for seed in range(16)]) for number in range(40)]
+    tracemalloc.start()
+    found = order_of(Table(MAD, tuple(rows)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [str(each.rank) for each in found.rows] == [str(40 - number) for number in range(40)]
+    assert peak < 200 * 2**20

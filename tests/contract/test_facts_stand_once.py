@@ -114,10 +114,11 @@ def test_the_hosts_report_has_the_keys_of_the_contracts() -> None:
 
 
 def test_the_evaluators_report_has_no_other_keys() -> None:
-    found = EvaluationResult(0.1, 0.2, "search", {}, "mA,M", {"flags": []}).report(2, 1.0)
+    found = EvaluationResult(0.1, 0.2, "search", {}, "mA,M", 0.3, {"flags": []}).report(2, 1.0)
     assert set(found) <= set(reports.Report.__annotations__)
     assert reports.Report.__required_keys__ <= set(found)
-    assert CheckedReport.model_validate(found).test == 0.2
+    checked = CheckedReport.model_validate(found)
+    assert (checked.validation, checked.test, checked.public) == (0.1, 0.2, 0.3)
 
 
 def test_the_hosts_answer_of_a_resident_judge_has_the_keys_of_the_contracts() -> None:

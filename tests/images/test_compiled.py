@@ -16,6 +16,7 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.docker_engine.archives import packed, unpacked
 from aira_bench.docker_engine.engine import EngineInfo
 from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.images.choices import choose_architectures
 from aira_bench.images.compiled import check_architectures, compiled_folder, compiled_wheels
 from aira_bench.images.flavour import Flavour, load_flavour
 from aira_bench.images.wheels import wheel_folder
@@ -153,14 +154,15 @@ def test_a_wheel_serves_one_version_torch_cuda_and_set_of_architectures(tmp_path
     for _ in range(2):
         compiled_wheels(made, engine.engine, lambda text: None)
     assert len(engine.asked) == 1
-    compiled_wheels(made, engine.engine, lambda text: None, ["9.0"])
+    choose_architectures("small", ["9.0"])
+    compiled_wheels(made, engine.engine, lambda text: None)
     assert len(engine.asked) == 2
     (package,) = made.compiled
-    assert compiled_folder(made, package, ["9.0"]).name == "quick-scan-1.0-torch2.0-cuda13.0.96-sm9.0"
+    assert compiled_folder(made, package).name == "quick-scan-1.0-torch2.0-cuda13.0.96-sm9.0"
     newer = flavour(
         tmp_path, "torch==2.1", "nvidia-cuda-runtime==13.0.96", settings=(made.folder / "flavour.toml").read_text()
     )
-    assert compiled_folder(newer, package, ["9.0"]) != compiled_folder(made, package, ["9.0"])
+    assert compiled_folder(newer, package) != compiled_folder(made, package)
 
 
 @pytest.mark.parametrize("asked", [["9"], ["sm_90"], ["9.0;8.0"], ["-gencode"], [""]])

@@ -4,17 +4,15 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from aira_bench.bundled import bundled_folder
-from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.hardware import Hardware
 from aira_bench.images.choices import pin, skip_packages
 from aira_bench.images.declared import missing
-from aira_bench.images.ensure import build_images, planned_images
+from aira_bench.images.ensure import planned_images
 from aira_bench.images.flavour import TARGETS, Flavour, load_flavour, package_files, package_folder
 from aira_bench.images.names import flavour_names
 from aira_bench.runs.host import declared_packages, flavour_for
@@ -69,26 +67,6 @@ def test_settings_that_make_no_other_image_change_no_tag(
     path = flavour.folder / "flavour.toml"
     path.write_text(path.read_text().replace(setting, changed))
     assert (Flavour("cpu", flavour.folder).content != before) is images
-
-
-def test_sources_that_change_while_images_are_built_are_told(
-    flavour: Flavour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A build takes minutes to hours, and a tag stands for what the sources were when it began."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("aira_bench.images.flavour.bundled_folder", lambda name: flavour.folder.parent)
-
-    class Engine:
-        """Has the libraries and no image, and answers while somebody edits a recipe."""
-
-        def image_exists(self, tag: str) -> bool:
-            if "libraries" in tag:
-                with (flavour.folder.parent / "ours.Dockerfile").open("a") as file:
-                    file.write("# changed\n")
-            return "libraries" in tag
-
-    with pytest.raises(PrerequisiteError, match="sources of the images cpu changed while they were built"):
-        build_images("cpu", cast(DockerEngine, Engine()), lambda note: None)
 
 
 def test_base_is_kept_while_its_own_recipe_stays(flavour: Flavour) -> None:

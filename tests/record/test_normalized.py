@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from aira_bench.boards.board import Table, build_tables
 from aira_bench.boards.columns import shown_columns
 from aira_bench.boards.formats import records
+from aira_bench.keys import MachineKey
 from aira_bench.record.normalized import CORRECTED, Anchors, anchors_of, normalized
-from aira_bench.record.scores import TrustedScore
 from aira_bench.tasks.metadata import LoggingInfo
-from generated_runs import manifest, write_run
-from place import submitted
+from generated_runs import confirm, manifest, write_run
 
+KEY = MachineKey(b"0" * 32)
 RETRIEVAL = Anchors(worst=0.5, optimum=1.0, sota={"published": 0.8176, "corrected": 0.9176})
 
 
@@ -75,13 +75,11 @@ def searched(runs: Path, *, profile: str, confirmed: bool) -> Table:
     """A table of one row of two seeds: one submitted, one without a valid step; both of one identity."""
     found = []
     for name, seed, invalid_share in (("good", 0, 0.0), ("bad", 1, 1.1)):
-        record = manifest(name, seeds=(seed,), steps=5, anchors=RETRIEVAL, trainings=1)
+        record = manifest(name, seeds=(seed,), steps=5, anchors=RETRIEVAL)
         plan = record.plan.model_copy(update={"profile": profile})
-        found.append(write_run(runs, record.model_copy(update={"plan": plan}), invalid_share=invalid_share))
-    chosen = submitted(found[0].seed(0))
-    assert chosen is not None
+        found.append(write_run(runs, record.model_copy(update={"plan": plan}), invalid_share=invalid_share, key=KEY))
     if confirmed:
-        found[0].seed(0).confirmed.append(TrustedScore(chosen, 0.7943, 0.4, "1", "judge:1", 2.0))
+        confirm(found[0], KEY, {0: (0.7943,) * 3})
     (table,) = build_tables(found)
     return table
 

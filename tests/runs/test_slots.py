@@ -1,7 +1,10 @@
 """Which cores and devices the slots of a run get, and which images its machine needs."""
 
+import random
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +153,51 @@ def test_no_more_slots_stand_ready_than_are_used_at_a_time(tmp_path: Path) -> No
     assert ended == [0, 2]
     line.close()
     others.close()
+
+
+@given(seeds=st.integers(1, 6), most=st.integers(1, 6), keeps=st.booleans(), order=st.randoms(use_true_random=False))
+def test_no_more_slots_stand_ready_than_seeds_are_left(
+    seeds: int, most: int, keeps: bool, order: random.Random, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Their containers would stay to the end of the run, with sockets, threads and memory of ours each."""
+    ended: list[int] = []
+    opened: list[int] = []
+
+    def open_at(index: int, ahead: ThreadPoolExecutor) -> Ends:
+        opened.append(index)
+        return Ends(index, ended)
+
+    line = Line([Place((number,)) for number in range(most)], folder=tmp_path_factory.mktemp("leases"))
+    slots = SlotPool(InMemorySandbox({}), line, open_at, seeds=seeds, keeps=keeps)
+    assert len(opened) == min(most, seeds)
+    left = list(range(seeds))
+    order.shuffle(left)
+    while left:
+        for seed in left[:most]:
+            with slots.slot(Waits(), seed):
+                assert len(opened) - len(ended) <= len(left)
+            if keeps:
+                break  # the next one may have it when this one ends
+        slots.end_seed(left.pop(0), Waits())
+        assert len(opened) - len(ended) == min(most, len(left)), "idle ones are closed, those of others are not"
+    slots.close()
+    assert sorted(ended) == sorted(opened), "each once"
+    assert len(opened) == min(most, seeds), "none was closed that was needed again"
+    line.close()
+
+
+def test_slots_of_a_run_that_is_stopped_are_left_to_whoever_stops_it(tmp_path: Path) -> None:
+    """A seed's thread is not to wait for containers that are being swept away."""
+    ended: list[int] = []
+    line = Line([Place((number,)) for number in range(2)], folder=tmp_path / "l")
+    slots = SlotPool(InMemorySandbox({}), line, lambda index, ahead: Ends(index, ended), seeds=2)
+    stop = threading.Event()
+    stop.set()
+    slots.end_seed(0, Waits(stop))
+    assert ended == []
+    slots.close()
+    assert ended == [0, 1]
+    line.close()
 
 
 class Swept(InMemorySandbox):

@@ -55,6 +55,8 @@ class EvaluationResult:
     """Figures behind the scores, for people; plain values."""
     canonical: str | None = None
     """The submission in the one form that all spellings of it share, where the family has such a form."""
+    public: float | None = None
+    """On the public validation rows, which agents can claim a number on; None where there are none."""
     more: Mapping[str, object] = field(default_factory=dict)
     """Entries of the report that only this family has, such as flags."""
 
@@ -70,6 +72,7 @@ class EvaluationResult:
             **({} if self.canonical is None else {"canonical": self.canonical}),
             "validation": self.validation,
             "test": self.test,
+            "public": self.public,
             **self.more,
             "details": self.details,
             "evaluator_version": str(version),

@@ -8,25 +8,26 @@ place. Runs that a user leaves out are in no figure, and are named with the reas
 Not covered: what a row says (`aira_bench.boards.rows`), and how it is shown (`columns` and `formats` beside it).
 """
 
+import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from aira_bench.boards.replicates import SeedResult, seed_result
-from aira_bench.boards.rows import Entry, ExcludedRun, Row, RowStanding, paired_with, row_of
+from aira_bench.boards.replicates import SeedResult, one_hidden_set, seed_result
+from aira_bench.boards.rows import Entry, ExcludedRun, Row, RowStanding, paired_with, row_of, worst_score
 from aira_bench.boards.telling import tell_apart
 from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.record.conditions import PUBLIC_SEEDS, Comparable, comparable_with, conditions_of
 from aira_bench.record.folder import RunFolder
-from aira_bench.record.identity import Identity, identity_of, planned_identity
+from aira_bench.record.identity import OF_THE_TASK, Identity, identity_of, planned_identity
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.seen_chains import Witness
 from aira_bench.tasks.metadata import MeasuredNoise, PairedTask
 
 _KEY_CHARS = 12
-_OF_THE_TASK = frozenset({"description"})
-"""Facts of an identity that differ between tasks of a pair by themselves."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class Section:
     """The same of the data that submissions were confirmed on, where that is another."""
     pair: PairedTask | None = None
     """The task that is scored on the same hidden data."""
+    ordered_by: Literal["confirmed", "test"] = "confirmed"
+    """Which scores rank: `test` alone where there is one set of hidden data. A manifest that says so of a task that has
+    more keeps its runs, which nobody confirmed, out of the order of the others."""
 
 
 _Place = tuple[Section, Comparable]
@@ -59,12 +63,16 @@ _Begun = tuple[Comparable, Entry, int]
 
 @dataclass(frozen=True)
 class Table:
-    """A section and its rows: those that have a place in its order, best mean first, then those that have none."""
+    """A section and its rows: those that have a place in its order, then the others.
+
+    The best mean comes first, in which a failure counts as the worst score of the table.
+    """
 
     section: Section
     rows: tuple[Row, ...]
     noise: MeasuredNoise | None = None
-    """The task's noise floor, as the newest of its runs recorded it; None where none did."""
+    """The task's noise floor, as the newest of its runs recorded it that trusted keys signed, else of all;
+    None where none did."""
 
     @property
     def ordered(self) -> tuple[Row, ...]:
@@ -109,15 +117,16 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing, left_out: Mapping[str, s
     excluded = left_out or {}
     found: dict[_Place, dict[Entry, _Found]] = defaultdict(lambda: defaultdict(_Found))
     unseen: Counter[_Begun] = Counter()
-    noise: dict[_Place, tuple[str, MeasuredNoise]] = {}
+    noise: dict[_Place, tuple[tuple[bool, str], MeasuredNoise]] = {}
     for manifest, seeds in Witness(ring.seen).unseen({run.manifest.run_id for run in runs}):
         entry = _entry(manifest, SIGNED_HERE, planned_identity(manifest))
         unseen.update((comparable_with(manifest), entry, seed) for seed in seeds)
     for run in runs:
         place, identity, changed = _place(run.manifest, _confirmed_under(run)), identity_of(run), changed_names(run)
-        if run.manifest.noise is not None:
-            noise[place] = max(noise.get(place, ("", run.manifest.noise)), (run.manifest.created, run.manifest.noise),
-                               key=lambda each: each[0])  # fmt: skip
+        if (floor := run.manifest.noise) is not None:
+            # A stranger's would order what it cannot, or forbid every order.
+            weight = all(map(ring.trusts, run.signers)), run.manifest.created
+            noise[place] = max(noise.get(place, (weight, floor)), (weight, floor), key=lambda each: each[0])
         for seed in run.seeds:
             record = ring.describe_all(seed.signers or (run.signer,))
             of_entry = found[place][_entry(run.manifest, record, identity, changed)]
@@ -159,6 +168,7 @@ def _place(manifest: Manifest, confirmed_under: str = "") -> _Place:
         hidden_data=shown_key(conditions.hidden_key),
         confirmed_under=confirmed_under,
         pair=manifest.pair,
+        ordered_by="test" if one_hidden_set(manifest) else "confirmed",
     )
     return section, conditions
 
@@ -188,15 +198,22 @@ def _table(place: _Place, entries: Mapping[Entry, _Found], unseen: Mapping[_Begu
         begun = {seed: unseen.get((conditions, _by_manifest(entry), seed), 0) for seed in found.results}
         left_out = (ExcludedRun(run, why) for run, why in sorted(found.left_out.items()))
         rows.append(row_of(entry, found.results, begun, left_out))
-    rows.sort(key=lambda row: _order(row, 1.0 if section.lower_is_better else -1.0))
+    with_place = [row for row in rows if row.standing is RowStanding.CONFIRMED]
+    worst = worst_score(with_place, lower_is_better=section.lower_is_better)
+    rows.sort(key=lambda row: _order(row, worst, 1.0 if section.lower_is_better else -1.0))
     return Table(section, tuple(tell_apart(rows)))
 
 
-def _order(row: Row, sign: float) -> tuple[object, ...]:
-    """Rows with a place first, by the score that ranks; the others by test scores, which say less."""
-    apart = row.standing is not RowStanding.CONFIRMED
-    score = row.test if apart else row.deciding
-    return apart, score is None, sign * score.mean if score else 0.0, str(row.entry)
+def _order(row: Row, worst: float | None, sign: float) -> tuple[object, ...]:
+    """Rows with a place first, by the scores that rank, failures included; the others by test scores, which say less.
+
+    A row that failed in nine seeds of ten and was lucky in one does not stand above those that it ranks below.
+    """
+    if row.standing is not RowStanding.CONFIRMED:
+        return True, row.test is None, sign * row.test.mean if row.test else 0.0, 0.0, str(row.entry)
+    mean = 0.0 if worst is None else statistics.fmean(row.means_by_seed(worst).values())
+    found = row.deciding  # of rows that are all failures, which are as bad as the worst score, none stands above it
+    return False, worst is None, sign * mean, sign * found.mean if found else math.inf, str(row.entry)
 
 
 def _beside_its_pair(table: Table, tables: Sequence[Table]) -> Table:
@@ -222,5 +239,5 @@ def _without_pair(section: Section, task: str) -> Section:
 
 def _without_task(entry: Entry) -> Entry:
     """An entry without what the task itself decides."""
-    planned = tuple(fact for fact in entry.identity.planned if fact[0] not in _OF_THE_TASK)
+    planned = tuple(fact for fact in entry.identity.planned if fact[0] not in OF_THE_TASK)
     return replace(entry, identity=Identity(planned, entry.identity.found))

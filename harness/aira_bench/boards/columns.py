@@ -308,7 +308,8 @@ COLUMNS = (
     Column("rank", lambda row: row.rank or None, Shown(
         27, "rank", lambda row: row.rank or "-",
         "between which ranks a row lies: rows are ordered where a paired test on common seeds tells them apart and "
-        "training alone does not explain it, else tied.",
+        "training alone does not explain it, else tied; a seed without a valid submission counts as the table's worst "
+        "score, in ranks as in the order of rows.",
     )),
     Column("trainings", lambda row: row.trainings),
     Column("search_deviation", lambda row: row.spread.search, Shown(
@@ -325,6 +326,7 @@ COLUMNS = (
         "honest.",
     ), spread=True),
     Column("not_normalized", lambda row: row.not_normalized or None),
+    Column("ordered_by", lambda row: row.ordered_by),
 )  # fmt: skip
 
 

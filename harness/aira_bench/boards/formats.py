@@ -37,6 +37,7 @@ def records(tables: Sequence[Table]) -> list[dict[str, Scalar]]:
 def _record(table: Table, row: Row) -> dict[str, Scalar]:
     section = asdict(replace(table.section, pair=None))
     del section["pair"]
+    del section["ordered_by"]  # rows have it
     section["shares_hidden_data_with"] = None if table.section.pair is None else table.section.pair.task
     noise = table.noise
     section["noise_floor"] = None if noise is None else noise.deviation
@@ -88,6 +89,8 @@ def heading(table: Table) -> str:
         )
     if section.confirmed_under:
         said.append(f"confirmed on hidden data of {section.confirmed_under}")
+    if section.ordered_by == "test":
+        said.append("one set of hidden data, ordered by test")
     if section.pair is not None:
         said.append(f"hidden data shared with {section.pair.task}")
     return " - ".join(said) + marked

@@ -14,14 +14,15 @@ Needs the extra `aira-bench[stats]`. Not covered: estimators (`aira_bench.statis
 
 import hashlib
 import math
-import statistics as plain
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from aira_bench.boards.board import Section, Table
-from aira_bench.boards.rows import Entry, Row
+from aira_bench.boards.board_runs import row_names
+from aira_bench.boards.replicates import SeedResult
+from aira_bench.boards.rows import Entry, Row, RowStanding, worst_score
 
 if TYPE_CHECKING:
     from aira_bench.statistics.arrays import IntervalEstimate
@@ -35,6 +36,8 @@ class RowOrder:
     """What is known of one row's place."""
 
     entry: Entry
+    name: str
+    """What it is called; no two rows of a table are called alike."""
     rank: "RankRange"
     score: "IntervalEstimate | None"
     """Mean over seeds with its bootstrap interval, failures included; None where no seed has a score."""
@@ -89,43 +92,33 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     from aira_bench.statistics.resampling import Aggregate, stratified_estimate, two_levels
 
     ordered = table.ordered
-    by_row = [scores_by_seed(row) for row in ordered]
-    known = [score for scores in by_row for each in scores.values() for score in each if score is not None]
     sign = -1.0 if table.section.lower_is_better else 1.0
-    worst = max(known, key=lambda score: -sign * score, default=0.0)
-    seeds = sorted({seed for scores in by_row for seed in scores})
+    worst = worst_score(ordered, lower_is_better=table.section.lower_is_better)
+    by_row = [row.means_by_seed(0.0 if worst is None else worst) for row in ordered]
+    seeds = sorted({seed for means in by_row for seed in means})
+    place = {seed: index for index, seed in enumerate(seeds)}
     blocks = np.full((len(by_row), len(seeds)), np.nan)
-    for row, scores in zip(blocks, by_row, strict=True):
-        for seed, each in scores.items():
-            row[seeds.index(seed)] = sign * plain.fmean(worst if score is None else score for score in each)
+    for row, means in zip(blocks, by_row, strict=True):
+        for seed, score in means.items():
+            row[place[seed]] = sign * score
     generator, floor = np.random.default_rng(_entropy(table.section)), _floor(table)
     comparisons = compare(blocks, generator, alpha=alpha, least_differences=_least_differences(ordered, floor))
     rows = []
     ranks = rank_ranges(len(by_row), comparisons)
-    for table_row, rank, row, scores in zip(ordered, ranks, blocks, by_row, strict=True):
-        failed = sum(score is None for each in scores.values() for score in each)
+    names = [
+        name for name, row in zip(row_names(table), table.rows, strict=True) if row.standing is RowStanding.CONFIRMED
+    ]
+    for table_row, name, rank, row in zip(ordered, names, ranks, blocks, strict=True):
+        failed = sum(score is None for each in table_row.scores_by_seed.values() for score in each)
         values = sign * row[np.isfinite(row)]
         mean, middle = (
-            stratified_estimate([values], how, generator) if values.size and known else None
+            stratified_estimate([values], how, generator) if values.size and worst is not None else None
             for how in (Aggregate.MEAN, Aggregate.INTERQUARTILE_MEAN)
         )
         groups = [np.array(each.trainings) for each in table_row.ranked if each.confirmed is not None]
         levels = two_levels(groups, generator) if groups else None
-        rows.append(RowOrder(table_row.entry, rank, mean, middle, levels, failed))
-    return TableOrder(table.section, basis_of(table), tuple(rows), comparisons, floor, len(table.apart))
-
-
-def basis_of(table: Table) -> str:
-    """Return which scores of a table are compared: `confirmed`, or `test` where the task has one set of hidden data."""
-    return "confirmed" if all(each.trainings_wanted for row in table.ordered for each in row.judged) else "test"
-
-
-def scores_by_seed(row: Row) -> dict[int, list[float | None]]:
-    """Return by seed the scores that rank of a row's replicates, None of a failure; the unknown are left out."""
-    found: dict[int, list[float | None]] = {}
-    for result in row.decided:
-        found.setdefault(result.seed, []).append(None if result.failed else result.deciding)
-    return found
+        rows.append(RowOrder(table_row.entry, name, rank, mean, middle, levels, failed))
+    return TableOrder(table.section, table.section.ordered_by, tuple(rows), comparisons, floor, len(table.apart))
 
 
 def _floor(table: Table) -> "NoiseFloor | None":
@@ -136,32 +129,44 @@ def _floor(table: Table) -> "NoiseFloor | None":
 
     if table.noise is not None:
         return NoiseFloor(table.noise.deviation, table.noise.freedom)
-    groups = [np.array(each.trainings) for row in table.ordered for each in row.ranked if len(each.trainings) > 1]
-    return noise_floor(groups) if groups else None
+    found = {
+        each.trainings for row in table.ordered for each in row.ranked if len(each.trainings) > 1
+    }  # as `_luck` has it
+    return noise_floor([np.array(each) for each in sorted(found)]) if found else None
 
 
 def _least_differences(rows: Sequence[Row], floor: "NoiseFloor | None") -> dict[tuple[int, int], float]:
     """Of each pair what its mean difference on common seeds has to exceed."""
     from aira_bench.statistics.noise import least_difference
 
-    weights = [_training_weights(row) for row in rows]
     found = {}
     for first, second in combinations(range(len(rows)), 2):
-        common = weights[first].keys() & weights[second].keys()
+        common = {each.seed for each in rows[first].decided} & {each.seed for each in rows[second].decided}
         if floor is None or not common:
             continue
-        added = [sum(weights[row][seed] for seed in common) / len(common) ** 2 for row in (first, second)]
+        added = [_luck(rows[row], common) for row in (first, second)]
         if any(added):
             found[first, second] = least_difference(floor, *(1 / each if each else math.inf for each in added))
     return found
 
 
-def _training_weights(row: Row) -> dict[int, float]:
-    """By seed how many times the variance of one training is in the seed's mean; a failure is as sure as can be."""
-    found: dict[int, list[float]] = {}
+def _luck(row: Row, seeds: Set[int]) -> float:
+    """How many times the variance of one training is in a row's mean over seeds; a failure is as sure as can be.
+
+    Seeds of trainings are the same in every run, so two seeds that submitted the same artifact, as those of the agent
+    `baseline` all do, have the same luck, once: they are told by trainings that agree to the last digit.
+    """
+    by_seed: dict[int, list[SeedResult]] = {}
     for each in row.decided:
-        found.setdefault(each.seed, []).append(0.0 if each.failed else 1 / max(1, len(each.trainings)))
-    return {seed: sum(each) / len(each) ** 2 for seed, each in found.items()}
+        if each.seed in seeds:
+            by_seed.setdefault(each.seed, []).append(each)
+    weights: dict[tuple[float, ...], float] = {}
+    for group in by_seed.values():
+        for each in group:
+            if not each.failed:
+                drawn = each.trainings or (each.deciding or 0.0,)
+                weights[drawn] = weights.get(drawn, 0.0) + 1 / len(group) / len(by_seed)
+    return sum(weight**2 / len(drawn) for drawn, weight in weights.items())
 
 
 def _entropy(section: Section) -> int:
@@ -184,6 +189,7 @@ def order_records(orders: Sequence[TableOrder]) -> list[dict[str, object]]:
             "rows_apart": order.apart,
             "rows": [
                 {
+                    "name": row.name,
                     "agent": row.entry.agent,
                     "scaffold": row.entry.scaffold,
                     "steps": row.entry.steps,
@@ -217,8 +223,7 @@ def order_lines(order: TableOrder) -> list[str]:
     """
     lines = [f"Order by {order.basis} scores:"]
     for row in order.rows:
-        name = f"{row.entry.agent}, {row.entry.scaffold}, {row.entry.steps} steps"
-        lines.append(f"  rank {row.rank}: {name}: {_shown(row.score)}, {row.failed} failed{_levels(row)}")
+        lines.append(f"  rank {row.rank}: {row.name}: {_shown(row.score)}, {row.failed} failed{_levels(row)}")
     if order.apart:
         lines.append(f"  {order.apart} more rows are not, or not wholly, confirmed, and in no comparison.")
     told = sum(each.why == "" for each in order.comparisons)

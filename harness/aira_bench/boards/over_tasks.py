@@ -10,15 +10,16 @@ Needs the extra `aira-bench[stats]`. Not covered: estimators (`aira_bench.statis
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from aira_bench.boards.board import Table
-from aira_bench.boards.board_runs import BoardRuns, row_names
+from aira_bench.boards.board_runs import BoardRuns
 from aira_bench.boards.endings import entropy
-from aira_bench.boards.order import scores_by_seed
+from aira_bench.boards.players import player_names
+from aira_bench.boards.rows import RowStanding
 from aira_bench.record.normalized import PUBLISHED
 
 if TYPE_CHECKING:
@@ -79,8 +80,9 @@ def _of_group(
     from aira_bench.statistics.runs import Runs
     from aira_bench.statistics.suite import StatisticsSettings, rate, suite_statistics
 
-    by_task = {_task_name(table, tables): table for table in tables}
-    found = [run for task, table in by_task.items() for run in _runs(task, table)]
+    by_task = dict(zip(_task_names(tables), tables, strict=True))
+    players = dict(zip(by_task, player_names(tables), strict=True))
+    found = [run for task, table in by_task.items() for run in _runs(task, table, players[task])]
     if not found:
         return None
     runs, generator = Runs.of(found), np.random.default_rng(entropy("tasks", shared))
@@ -89,12 +91,11 @@ def _of_group(
     scales = {name: scale for name, scale in known.items() if _has_length(found, name, scale, how)}
     greedy = {
         name
-        for table in tables
-        for name, row in zip(row_names(table), table.rows, strict=True)
+        for task, table in by_task.items()
+        for name, row in zip(players[task], table.rows, strict=True)
         if row.entry.scaffold.partition(":")[0] == GREEDY
     }
-    players = len(runs.agents) + bool(known)
-    ratings = None if players < 2 else rate(
+    ratings = None if len(runs.agents) + bool(known) < 2 else rate(
         runs, {name: by_task[name].section.lower_is_better for name in runs.tasks}, generator,
         best_known={name: scale.best_known for name, scale in known.items()}, settings=how,
     )  # fmt: skip
@@ -113,23 +114,23 @@ def _of_group(
     )
 
 
-def _task_name(table: Table, tables: Sequence[Table]) -> str:
-    """The task's name, with what tells its tables apart where a group has several."""
-    alike = [each.section for each in tables if each.section.task == table.section.task]
-    return (
-        table.section.task
-        if len(alike) == 1
-        else f"{table.section.task} ({table.section.evaluator}, {table.section.data})"
-    )
+def _task_names(tables: Sequence[Table]) -> list[str]:
+    """The tasks' names, each with what tells its tables apart where a group has several, and no two alike."""
+    count = Counter(table.section.task for table in tables)
+    names: list[str] = []
+    for section in (table.section for table in tables):
+        name = section.task if count[section.task] == 1 else f"{section.task} ({section.evaluator}, {section.data})"
+        names.append(name if name not in names else f"{name}, table {len(names) + 1}")
+    return names
 
 
-def _runs(task: str, table: Table) -> "Iterable[Run]":
+def _runs(task: str, table: Table, players: Sequence[str]) -> "Iterable[Run]":
     from aira_bench.statistics.runs import Run
 
-    for name, row in zip(row_names(table), table.rows, strict=True):
-        if row not in table.ordered:
+    for name, row in zip(players, table.rows, strict=True):
+        if row.standing is not RowStanding.CONFIRMED:
             continue
-        for seed, scores in scores_by_seed(row).items():
+        for seed, scores in row.scores_by_seed.items():
             yield Run(name, task, seed, median_run(scores, lower_is_better=table.section.lower_is_better))
 
 

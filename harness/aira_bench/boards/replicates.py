@@ -150,7 +150,7 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
         test=score.test if score else None,
         best_test=pick((found.test for found in ranked.values()), default=None),
         trainings=tuple(each.test for each in trainings),
-        trainings_wanted=LEAST_TRAININGS if manifest.trainings is None else manifest.trainings,
+        trainings_wanted=0 if one_hidden_set(manifest) else max(LEAST_TRAININGS, manifest.trainings or 0),
         claimed=claimed,
         claimed_less_trusted=claimed - trusted if claimed is not None and trusted is not None else None,
         overclaim=overclaim(claimed, score, manifest),
@@ -167,6 +167,11 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
         run_id=manifest.run_id,
     )
     return _with_normalized(found, manifest)
+
+
+def one_hidden_set(manifest: Manifest) -> bool:
+    """Whether a run's task has one set of hidden data, so that nothing can be confirmed and test scores order rows."""
+    return manifest.trainings == 0
 
 
 def overclaim(claimed: float | None, score: TrustedScore | None, manifest: Manifest) -> float | None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal
 
 from aira_bench.boards.replicates import SeedResult, Spread, by_seed, over_seeds, published_submission_rate, spread
 from aira_bench.record.identity import NO_IDENTITY, Identity
@@ -118,6 +119,30 @@ class Row:
     def decided(self) -> tuple[SeedResult, ...]:
         """Judged replicates whose part in the order is known: they failed, or have a score that ranks."""
         return tuple(result for result in self.judged if result.failed or result.deciding is not None)
+
+    @property
+    def ordered_by(self) -> Literal["confirmed", "test"]:
+        """Which of its scores rank: `test` alone where the task has one set of hidden data."""
+        return "confirmed" if any(each.trainings_wanted for each in self.results) or not self.results else "test"
+
+    @cached_property
+    def scores_by_seed(self) -> Mapping[int, list[float | None]]:
+        """By seed the scores that rank of its replicates, None of a failure; what is unknown is left out."""
+        found: dict[int, list[float | None]] = {}
+        for each in self.decided:
+            found.setdefault(each.seed, []).append(None if each.failed else each.deciding)
+        return found
+
+    def means_by_seed(self, failure: float) -> dict[int, float]:
+        """Return of each seed the mean of its scores that rank.
+
+        Args:
+            failure: the score of a replicate that failed.
+        """
+        return {
+            seed: statistics.fmean(failure if score is None else score for score in scores)
+            for seed, scores in self.scores_by_seed.items()
+        }
 
     @property
     def standing(self) -> RowStanding:
@@ -272,6 +297,15 @@ def row_of(
         sum(unseen.values()),
         tuple(left_out),
     )
+
+
+def worst_score(rows: Iterable[Row], *, lower_is_better: bool) -> float | None:
+    """Return the worst score that ranks of some rows, which a failure counts as; None where none has any.
+
+    It is the paper's convention for normalized scores (section 5): what failed counts, as badly as anything did.
+    """
+    known = [score for row in rows for each in row.scores_by_seed.values() for score in each if score is not None]
+    return (max if lower_is_better else min)(known, default=None)
 
 
 def paired_with(row: Row, other: Row, name: Difference) -> PairedDifference | None:

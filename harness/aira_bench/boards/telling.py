@@ -4,6 +4,7 @@ Not covered: which facts there are (`aira_bench.record.identity`).
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from aira_bench.excerpts import VALUE_CHARS
 _MOST_CHOSEN = 3
 """Facts looked for together; where more are needed, all that vary are shown."""
 _ABSENT = "-"
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def tell_apart(rows: Sequence[Row]) -> list[Row]:
@@ -50,5 +52,7 @@ def _fewest(facts: Sequence[dict[str, str]]) -> tuple[tuple[str, ...], int]:
 
 
 def _in_words(value: str) -> str:
-    """A value, or where it is long its beginning and a hash of the whole."""
+    """A value; of a hash its beginning, and of another long one its beginning and a hash of the whole."""
+    if _HASH.fullmatch(value):
+        return value[:12]
     return value if len(value) <= VALUE_CHARS else f"{value[:12]}... {hashlib.sha256(value.encode()).hexdigest()[:12]}"

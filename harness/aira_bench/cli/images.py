@@ -13,7 +13,7 @@ from aira_bench.images.names import DEFAULT_FLAVOUR, flavour_names
 if TYPE_CHECKING:
     from aira_bench.docker_engine import DockerEngine
 
-_NONE = "none"
+_NONE, _ALL = "none", "all"
 _EPILOG = """examples:
   aira-bench images build
   aira-bench images build --flavour cuda-paper --skip-compiled flash-attn --skip-compiled mamba-ssm
@@ -25,7 +25,8 @@ _EPILOG = """examples:
   aira-bench images prune
 
 What is left out with --skip-compiled stays left out on this machine, for runs, too; --skip-compiled none takes that
-back. `push` prints the digests that `pull --digest` can ask for; without them, a tag must stay what it was first.
+back. So do the devices that --architectures compiles for; --architectures all is all that the images are made for.
+`push` prints the digests that `pull --digest` can ask for; without them, a tag must stay what it was first.
 Judges are in these images: take them only from people whose scores you would take.
 
 File trees are copies of an image or a data folder that containers of untrusted code get for themselves; a run makes
@@ -53,7 +54,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--architectures", action="append", metavar="X.Y", default=[],
-        help="compute capability to compile for, where something must be; may be given more than once",
+        help="compute capability to compile for, where something must be, or all; may be given more than once",
     )  # fmt: skip
     parser.add_argument(
         "--digest", action="append", metavar="SHA256", default=[], help="of pull: what the images must be, as push told"
@@ -87,12 +88,12 @@ _Note = Callable[[str], None]
 
 def _build(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Rows:
     from aira_bench.images.choices import skip_packages, skipped_packages
-    from aira_bench.images.compiled import check_architectures
     from aira_bench.images.ensure import build_images
     from aira_bench.images.flavour import load_flavour
     from aira_bench.images.stored_trees import freed, prune_trees
 
-    architectures = check_architectures(args.architectures)
+    if args.architectures:
+        _choose_architectures(args.flavour, args.architectures)
     if args.skip_compiled is not None:
         names = set(args.skip_compiled) - {_NONE}
         known = {package.name for package in load_flavour(args.flavour).settings.compiled}
@@ -105,10 +106,23 @@ def _build(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Ro
         skip_packages(args.flavour, names)
     if skipped := sorted(skipped_packages(args.flavour)):
         note(f"without {', '.join(skipped)} (--skip-compiled {_NONE} takes that back)")
-    rows = [asdict(built) for built in build_images(args.flavour, engine, note, architectures)]
+    rows = [asdict(built) for built in build_images(args.flavour, engine, note)]
     if told := freed(prune_trees(engine)):
         note(told)
     return rows
+
+
+def _choose_architectures(flavour: str, asked: list[str]) -> None:
+    from aira_bench.images.choices import choose_architectures
+    from aira_bench.images.compiled import check_architectures
+    from aira_bench.images.flavour import load_flavour
+
+    packages = load_flavour(flavour).settings.compiled
+    named = {each for package in packages for each in package.architectures}
+    chosen = check_architectures([*(set(asked) - {_ALL}), *(named if _ALL in asked else ())])
+    if not packages:
+        raise UsageError(f"Nothing is compiled in the {flavour} images.", hint="--flavour cuda")
+    choose_architectures(flavour, chosen)
 
 
 def _prune(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Rows:

@@ -44,8 +44,11 @@ class CheckedReport(BaseModel):
     canonical: str | None = None
     validation: float | None = Field(default=None, allow_inf_nan=False)
     test: float = Field(allow_inf_nan=False)
+    public: float | None = Field(default=None, allow_inf_nan=False)
+    """On the public validation rows."""
     validation_standard_error: StandardError = None
     test_standard_error: StandardError = None
+    public_standard_error: StandardError = None
     claimed: float | None = Field(default=None, allow_inf_nan=False)
     """What the submission said of itself, where its own code computes a score."""
     flags: tuple[Flag, ...] = ()
@@ -85,6 +88,9 @@ class Scored:
     test_standard_error: float | None = None
     remarks: tuple[str, ...] = ()
     """The figures that controls compared, in words."""
+    public: float | None = None
+    """On the public validation rows, which a submission can claim a number on."""
+    public_standard_error: float | None = None
     attempts: int = 1
     """How often it was evaluated for that, because infrastructure failed."""
     gpu: GpuUse | None = None
@@ -145,7 +151,7 @@ def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> 
     return TrustedScore(
         step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
         scored.claimed, scored.flags, synthetic, scored.unranked, scored.validation_standard_error,
-        scored.test_standard_error, scored.remarks,
+        scored.test_standard_error, scored.remarks, scored.public, scored.public_standard_error,
     )  # fmt: skip
 
 
@@ -232,6 +238,8 @@ def _scored(task: Task, report: CheckedReport, test: float) -> Scored:
         remarks=report.remarks,
         validation_standard_error=report.validation_standard_error,
         test_standard_error=report.test_standard_error,
+        public=report.public,
+        public_standard_error=report.public_standard_error,
     )
 
 

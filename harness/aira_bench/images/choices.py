@@ -1,4 +1,5 @@
-"""What was chosen for this machine's images once, and holds from then on: packages left out, and hashes first seen.
+"""What was chosen for this machine's images once, and holds from then on: packages left out, what others are compiled
+for, and hashes first seen.
 
 It lies in `AIRA_HOME/images.json`, not among the caches: removing those must not start hours of compiling, nor let a
 download be another one than before.
@@ -25,6 +26,8 @@ class _Choices(BaseModel):
 
     skipped: dict[str, tuple[str, ...]] = {}
     """Names of packages, by flavour."""
+    architectures: dict[str, tuple[str, ...]] = {}
+    """Compute capabilities, by flavour."""
     pinned: dict[str, str] = {}
     """SHA-256 or digest, by address or tag."""
 
@@ -48,6 +51,28 @@ def skip_packages(flavour: str, names: Iterable[str]) -> None:
         choices = _read()
         skipped = {**choices.skipped, flavour: tuple(sorted(set(names)))}
         _write(choices.model_copy(update={"skipped": {name: each for name, each in skipped.items() if each}}))
+
+
+def chosen_architectures(flavour: str) -> tuple[str, ...]:
+    """Return the compute capabilities that a flavour's packages are compiled for on this machine; none where nobody
+    chose.
+
+    Raises:
+        PrerequisiteError: the file of choices is damaged.
+    """
+    return _read().architectures.get(flavour, ())
+
+
+def choose_architectures(flavour: str, capabilities: Iterable[str]) -> None:
+    """Compile a flavour's packages for these compute capabilities from now on; none for those that the flavour names.
+
+    Raises:
+        PrerequisiteError: the file of choices is damaged.
+    """
+    with _changing():
+        choices = _read()
+        chosen = {**choices.architectures, flavour: tuple(capabilities)}
+        _write(choices.model_copy(update={"architectures": {name: each for name, each in chosen.items() if each}}))
 
 
 def pin(key: str, value: str) -> str:

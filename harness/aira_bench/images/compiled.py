@@ -32,6 +32,7 @@ _TIMEOUT_S = 60
 _CHUNK_BYTES = 1 << 20
 _ARCHITECTURE = re.compile(r"[1-9][0-9]?\.[0-9]")
 _NINJA = re.compile(r"\[(\d+)/(\d+)\]")
+_COMPILED_FOR = "compiled for "
 _GIB_A_JOB = 4
 """Memory that one nvcc takes at the worst."""
 
@@ -60,44 +61,43 @@ def check_architectures(asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(asked), key=float))
 
 
-def compiled_wheels(
-    flavour: Flavour, engine: DockerEngine, note: Callable[[str], None], architectures: Sequence[str] = ()
-) -> dict[str, CompiledWheel]:
+def compiled_wheels(flavour: Flavour, engine: DockerEngine, note: Callable[[str], None]) -> dict[str, CompiledWheel]:
     """Return the wheel of each package that is compiled and not left out, by the package's name.
 
     Args:
         flavour: its agent libraries are there.
         engine: compiles.
         note: told what happens.
-        architectures: compute capabilities to compile for; none for those that the flavour names.
 
     Raises:
         PrerequisiteError: a package can neither be fetched nor compiled, or is another than it was.
     """
-    return {each.name: _wheel(flavour, each, engine, note, architectures) for each in flavour.compiled}
+    return {each.name: _wheel(flavour, each, engine, note) for each in flavour.compiled}
 
 
-def _wheel(
-    flavour: Flavour, package: Compiled, engine: DockerEngine, note: Callable[[str], None], architectures: Sequence[str]
-) -> CompiledWheel:
+def _wheel(flavour: Flavour, package: Compiled, engine: DockerEngine, note: Callable[[str], None]) -> CompiledWheel:
     if package.release is not None:
         try:
             return _released(flavour, package, package.release, note)
         except requests.RequestException as error:
             note(f"no build of {package.pin} from its project ({type(error).__name__}: {_shortly(error)})")
-    chosen = tuple(architectures) or package.architectures
-    folder = compiled_folder(flavour, package, chosen)
-    origin = f"compiled for {' '.join(chosen)}"
+    folder = compiled_folder(flavour, package)
+    origin = f"{_COMPILED_FOR}{' '.join(package.architectures)}"
     if found := sorted(folder.glob("*.whl")):
         return CompiledWheel(found[0], origin)
-    return CompiledWheel(_compile(flavour, package, chosen, folder, engine, note), origin)
+    return CompiledWheel(_compile(flavour, package, folder, engine, note), origin)
 
 
-def compiled_folder(flavour: Flavour, package: Compiled, architectures: Sequence[str]) -> Path:
+def serves(origin: str, package: Compiled) -> bool:
+    """Whether a wheel that came from there has code for all architectures of a package."""
+    return not origin.startswith(_COMPILED_FOR) or set(package.architectures) <= set(origin.split())
+
+
+def compiled_folder(flavour: Flavour, package: Compiled) -> Path:
     """Return where the wheel of a package that was compiled here is kept."""
     versions = flavour.versions("agent")
     toolkit = versions.get("nvidia-cuda-runtime") or versions.get("nvidia-cuda-runtime-cu12") or "none"
-    key = f"{package.name}-{package.version}-torch{versions['torch']}-cuda{toolkit}-sm{'+'.join(architectures)}"
+    key = f"{package.name}-{package.version}-torch{versions['torch']}-cuda{toolkit}-sm{'+'.join(package.architectures)}"
     return wheel_folder(flavour) / "compiled" / key
 
 
@@ -144,7 +144,6 @@ def _require_first_seen(address: str, path: Path) -> str:
 def _compile(
     flavour: Flavour,
     package: Compiled,
-    architectures: Sequence[str],
     folder: Path,
     engine: DockerEngine,
     note: Callable[[str], None],
@@ -153,6 +152,7 @@ def _compile(
     sources.mkdir(parents=True, exist_ok=True)
     archive = _source(package, sources, note)
     cores = _jobs(engine)
+    architectures = package.architectures
     minutes = package.core_minutes * len(architectures) / cores
     note(
         f"compiling {package.pin} for {', '.join(architectures)}: about {minutes:.0f} min on {cores} cores "

@@ -16,7 +16,8 @@ from aira_bench.bundled import bundled_folder
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.errors import PrerequisiteError
 from aira_bench.images.building import STAGE_LABEL, Build, new_context, only_builder, run_build
-from aira_bench.images.compiled import CompiledWheel, compiled_wheels
+from aira_bench.images.choices import chosen_architectures
+from aira_bench.images.compiled import CompiledWheel, compiled_wheels, serves
 from aira_bench.images.declared import Declared, Layer, find_layer, layer_files
 from aira_bench.images.flavour import (
     LABEL,
@@ -65,29 +66,31 @@ def ensure_images(
     """Build what is missing and name both images, each with what a task declares for it.
 
     Raises:
-        PrerequisiteError: base, wheels or declared packages are not to be had, or a build step failed.
+        PrerequisiteError: base, wheels or declared packages are not to be had, a build step failed, or our sources
+            changed meanwhile: this process was begun with those of before.
         SandboxError: the engine failed.
     """
     recipe = load_flavour(flavour)
+    wanted = [recipe.tag(target) for target in TARGETS]
     layers = {target: find_layer(recipe, target, declared, note) for target in TARGETS}
-    build_images(flavour, engine, note)
+    built = build_images(flavour, engine, note)
+    if [each.tag for each in built] != wanted:
+        raise PrerequisiteError(
+            f"Our sources changed while the images {flavour} were built; this process has those of before.",
+            hint="the same command again; the images are there",
+        )
     tags = {target: _with_layer(recipe, target, declared, layers[target], engine, note) for target in TARGETS}
     return ImageSet(tags["agent"], tags["evaluator"])
 
 
-def build_images(
-    flavour: str, engine: DockerEngine, note: Callable[[str], None], architectures: Sequence[str] = ()
-) -> list[Built]:
+def build_images(flavour: str, engine: DockerEngine, note: Callable[[str], None]) -> list[Built]:
     """Build what is missing; one row an image.
 
-    Args:
-        flavour: which.
-        engine: builds.
-        note: told what happens.
-        architectures: compute capabilities that packages are compiled for; none for those that the flavour names.
+    What libraries and compiled packages are made of may take hours and is none of our sources, so those that are
+    there afterwards count.
 
     Raises:
-        PrerequisiteError: base or wheels are not to be had, or a build step failed.
+        PrerequisiteError: base or wheels are not to be had, a build step failed, or what is built of changed under it.
         SandboxError: the engine failed.
     """
     recipe = load_flavour(flavour)
@@ -97,7 +100,8 @@ def build_images(
             for target in _missing(recipe, engine):
                 started_s = time.monotonic()
                 ensure_libraries(recipe, engine, note)
-                wheels = compiled_wheels(recipe, engine, note, architectures) if target == "agent" else {}
+                wheels = compiled_wheels(recipe, engine, note) if target == "agent" else {}
+                recipe = _as_it_is(recipe)
                 _build_ours(recipe, target, wheels, engine, note)
                 seconds[target] = time.monotonic() - started_s
             engine.remove_unnamed(STAGE_LABEL)
@@ -106,7 +110,28 @@ def build_images(
 
 
 def _missing(recipe: Flavour, engine: DockerEngine) -> list[str]:
-    return [target for target in TARGETS if not engine.image_exists(recipe.tag(target))]
+    missing = [target for target in TARGETS if not engine.image_exists(recipe.tag(target))]
+    # Tags do not say for which devices something was compiled. Where nobody chose, any image does.
+    if "agent" not in missing and recipe.compiled and chosen_architectures(recipe.name):
+        origins = json.loads(engine.image_labels(recipe.tag("agent")).get(_COMPILED_LABEL, "{}"))
+        if not all(serves(origins.get(each.name, ""), each) for each in recipe.compiled):
+            return ["agent", *missing]
+    return missing
+
+
+def _as_it_is(recipe: Flavour) -> Flavour:
+    """The flavour with the sources of now; its libraries and what is compiled over them must be the same."""
+    now = load_flavour(recipe.name)
+    if (now.libraries_tag("agent"), now.compiled) != (recipe.libraries_tag("agent"), recipe.compiled):
+        raise _changed(recipe)
+    return now
+
+
+def _changed(recipe: Flavour) -> PrerequisiteError:
+    return PrerequisiteError(
+        f"What the images {recipe.name} are made of changed while they were built; what was built so far is kept.",
+        hint=f"aira-bench images build --flavour {recipe.name}",
+    )
 
 
 def _build_ours(
@@ -118,12 +143,9 @@ def _build_ours(
     labels = {LABEL: recipe.name, TARGET_LABEL: target, _COMPILED_LABEL: origins}
     arguments = {"LIBRARIES": recipe.libraries_tag(target), "IMPORTS": ", ".join(recipe.our_imports(target))}
     with _our_context(recipe, [wheel.path for wheel in wheels.values()]) as context:
-        # Hours may have gone since the tag was made of the sources, and a tag stands for one content.
+        # A tag stands for one content, and somebody may have saved a file while it was copied.
         if load_flavour(recipe.name).tag(target) != recipe.tag(target):
-            raise PrerequisiteError(
-                f"The sources of the images {recipe.name} changed while they were built.",
-                hint=f"aira-bench images build --flavour {recipe.name}",
-            )
+            raise _changed(recipe)
         run_build(context, Build("ours", recipe.tag(target), labels, arguments), engine, note)
 
 

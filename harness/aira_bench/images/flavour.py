@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aira_bench.bundled import bundled_folder
 from aira_bench.errors import PrerequisiteError, UsageError
-from aira_bench.images.choices import skipped_packages
+from aira_bench.images.choices import chosen_architectures, skipped_packages
 from aira_bench.images.names import flavour_names
 
 TARGETS = ("agent", "evaluator")
@@ -192,9 +192,12 @@ class Flavour:
 
     @property
     def compiled(self) -> tuple[Compiled, ...]:
-        """What is compiled for the agent image and not left out on this machine."""
-        skipped = skipped_packages(self.name) if self.settings.compiled else frozenset()
-        return tuple(package for package in self.settings.compiled if package.name not in skipped)
+        """What is compiled for the agent image and not left out on this machine, for what was chosen on it."""
+        if not self.settings.compiled:
+            return ()
+        skipped, chosen = skipped_packages(self.name), chosen_architectures(self.name)
+        packages = [package for package in self.settings.compiled if package.name not in skipped]
+        return tuple(each.model_copy(update={"architectures": chosen}) if chosen else each for each in packages)
 
     def imports(self, target: str) -> tuple[str, ...]:
         """Modules that the builds of a target import at their end."""

@@ -4,12 +4,12 @@ A pack is unpacked in a folder of its own beside the runs, each run is read as `
 that a step left, and held against the pack's record; each key must be known. Only then do the runs move to their
 places.
 
-Not covered: whether scores can be had again (`aira-bench confirm` of a run that was merged trains what it submitted).
+Not covered: whether scores can be had again, which whoever merges may ask between the two (`aira_bench.runs.rescore`).
 """
 
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from aira_bench.packs.pack_file import unpack
 from aira_bench.publication.document import BOARD_FILE
 from aira_bench.publication.verification import read_board, read_evidence
 from aira_bench.record.folder import RunFolder, is_run, list_runs
-from aira_bench.record.run_record import read_run
+from aira_bench.record.run_record import RunRecord, read_run
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,13 @@ class Merged:
     """Whether it was not here before."""
 
 
-def merge(pack: Path, runs: Path, ring: KeyRing, named: Collection[str] = ()) -> list[Merged]:
+def merge(
+    pack: Path,
+    runs: Path,
+    ring: KeyRing,
+    named: Collection[str] = (),
+    check: Callable[[Sequence[RunRecord]], object] = lambda records: None,
+) -> list[Merged]:
     """Add the runs of a pack to a folder of runs; nothing is added unless all of it holds.
 
     Args:
@@ -41,9 +47,11 @@ def merge(pack: Path, runs: Path, ring: KeyRing, named: Collection[str] = ()) ->
         runs: the folder of run folders.
         ring: the keys that this machine knows.
         named: public keys that count as known for this pack.
+        check: given the runs once they agree with the pack's record, and before any is added; raises what is wrong.
 
     Raises:
         RunStateError: it is no pack, its runs do not give its board, or a key is not known.
+        AiraError: whatever `check` raises.
     """
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".merge-", dir=runs) as temporary:
@@ -53,12 +61,13 @@ def merge(pack: Path, runs: Path, ring: KeyRing, named: Collection[str] = ()) ->
             raise RunStateError(f"{pack} is no pack of runs: it has no {BOARD_FILE}.")
         known = replace(ring, seen=None, trusted=ring.trusted | set(named))
         board = read_board(place / BOARD_FILE)
-        _, found = read_evidence(board, place / "runs", known)
+        records, found = read_evidence(board, place / "runs", known)
         packed = {path.name for path in (place / "runs").iterdir()}
         told = {run.name for run in board.told.runs}
         differences = [*found, *(f"run {name}: the pack's record does not name it" for name in packed - told)]
         if differences:
             raise RunStateError(f"Nothing of {pack} was merged: {'; '.join(differences[:5])}.")
+        check(records)
         return [_moved(RunFolder(place / "runs" / name), runs, ring) for name in sorted(packed)]
 
 

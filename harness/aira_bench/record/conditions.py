@@ -117,10 +117,10 @@ def _made_from(manifest: Manifest) -> str:
     files = manifest.data.get("files") or {}
     if manifest.synthetic or not files:
         return "synthetic" if manifest.synthetic else "its own"
-    return f"files {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]}"
+    return f"files {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}"
 
 
 def _extension(manifest: Manifest) -> str:
     """What code of others scored, if any did."""
     scorer = manifest.extensions.get("evaluator")
-    return "" if scorer is None else f" by {scorer.target} {scorer.sha256[:12]}"
+    return "" if scorer is None else f" by {scorer.code}"

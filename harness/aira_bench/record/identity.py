@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from aira_bench.extensions import Kind
 from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
+from aira_bench.tasks.metadata import Profile
 
 Decided = Literal["section", "row", "free"]
 
@@ -98,15 +100,22 @@ CARD_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "reasoning": ("row", "how long it thinks"),
     "prices": ("row", "only under a cap in dollars, which they make wide or narrow"),
 }
+_BUDGETS = frozenset({"steps", "hours", "step timeout", "evaluation timeout", "cores a step", "steps a core"})
+"""Facts that a task's profile decides where its user does not."""
+_LIMITS = frozenset(name.replace("_", " ") for name in Profile.model_fields)
+_SEARCH_KINDS: frozenset[Kind] = frozenset({"agent", "scaffold", "provider"})
+"""Kinds of extensions whose code searches; that of task and evaluator tells sections apart."""
 _COMPUTED_WITH: Mapping[str, tuple[str, ...]] = {"bayes": ("botorch", "gpytorch", "torch")}
 """Packages of the host that decide what a searcher proposes."""
-_HASH_CHARS = 12
 _CAPS = ("max_cost_usd", "max_tokens")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells an experiment from others of its section: names and values in words, in the order they are shown."""
+    """What tells an experiment from others of its section: names and values in words, in the order they are shown.
+
+    Numbers are exact and hashes whole: what is cut off is shared by experiments that are not the same.
+    """
 
     planned: tuple[tuple[str, str], ...]
     """By the manifest, which is known of runs whose folders are gone too."""
@@ -120,6 +129,13 @@ class Identity:
 
 
 NO_IDENTITY = Identity(())
+OF_THE_TASK = frozenset({"description"})
+"""Facts that differ between tasks by themselves."""
+
+
+def is_budget(fact: str) -> bool:
+    """Whether a fact is a budget or a limit, which tasks may set differently for one and the same agent."""
+    return fact in _BUDGETS or fact.partition(".")[0] in _LIMITS
 
 
 def planned_identity(manifest: Manifest) -> Identity:
@@ -136,31 +152,32 @@ def _planned(manifest: Manifest) -> Iterator[tuple[str, str]]:
     plan = manifest.plan
     yield from _steering(plan)
     yield "steps", str(plan.steps)
-    yield "hours", f"{plan.hours:g}"
+    yield "hours", _exact(plan.hours)
     yield "memory", plan.memory
-    yield "step timeout", f"{plan.step_timeout_s:g} s"
-    yield "evaluation timeout", f"{plan.evaluation_timeout_s:g} s"
+    yield "step timeout", f"{_exact(plan.step_timeout_s)} s"
+    yield "evaluation timeout", f"{_exact(plan.evaluation_timeout_s)} s"
     yield "score cache", "on" if plan.score_cache else "off"
     for name in (*_CAPS, *(f"seed_{cap}" for cap in _CAPS)):
         if (cap := getattr(plan, name)) is not None:
             shared = f" among {len(plan.seeds)} seeds" if name in _CAPS else ""
-            yield name.replace("_", " "), f"{cap:g}{shared}"
+            yield name.replace("_", " "), _exact(cap) + shared
     if manifest.agent_file_sha256 is not None:
-        yield "agent file", manifest.agent_file_sha256[:_HASH_CHARS]
-    if (provider := manifest.extensions.get("provider")) is not None:
-        yield "provider", f"{provider.name} {provider.sha256[:_HASH_CHARS]}"
+        yield "agent file", manifest.agent_file_sha256
+    for kind, extension in sorted(manifest.extensions.items()):
+        if kind in _SEARCH_KINDS:
+            yield f"code of {kind}", extension.code
     yield from _of_card(manifest)
-    yield from ((f"prompt {name}", digest[:_HASH_CHARS]) for name, digest in sorted(manifest.prompts.items()))
+    yield from ((f"prompt {name}", digest) for name, digest in sorted(manifest.prompts.items()))
     if manifest.description_sha256 is not None:
-        yield "description", manifest.description_sha256[:_HASH_CHARS]
-    yield from ((name.replace("_", " "), f"{limit:g}") for name, limit in sorted(manifest.limits.items()))
+        yield "description", manifest.description_sha256
+    yield from ((name.replace("_", " "), _exact(limit)) for name, limit in sorted(manifest.limits.items()))
     for package in _COMPUTED_WITH.get(plan.agent, ()):
         if package in manifest.packages:
             yield package, manifest.packages[package]
     if plan.exclusive:
         yield "devices", "kept"
     if (sharing := _steps_a_core(manifest)) > 1:
-        yield "steps a core", f"{sharing:g}"
+        yield "steps a core", _exact(sharing)
     if manifest.compatibility is not None:
         yield "search version", str(manifest.compatibility.search)
 
@@ -191,8 +208,24 @@ def _of_card(manifest: Manifest) -> Iterator[tuple[str, str]]:
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
         for part, inner in parts:
             if inner is not None:
-                said = inner if isinstance(inner, str) else json.dumps(inner, sort_keys=True)
-                yield f"{name} {part}".strip().replace("_", " "), said
+                named = part.replace("_", " ") if part.isidentifier() else json.dumps(part)
+                yield f"{name.replace('_', ' ')} {named if part else ''}".strip(), _in_words(inner)
+
+
+def _exact(number: float) -> str:
+    """A number in words that are another number's never: as short as it can be read back."""
+    return str(int(number)) if number == int(number) else repr(number)
+
+
+def _in_words(value: object) -> str:
+    """A value of a card in words that are another value's never: a text that reads like a value has its quotes."""
+    if not isinstance(value, str):
+        return json.dumps(value, sort_keys=True)
+    try:
+        json.loads(value)
+    except ValueError:
+        return value
+    return json.dumps(value)
 
 
 def _found(run: RunRecord) -> Iterator[tuple[str, str]]:

@@ -178,10 +178,10 @@ class Manifest(_Record):
 
     def named(self, kind: Kind, name: str) -> str:
         """Return a name of the plan as boards show it: an extension's with what tells its code from another of that
-        name.
+        name; of a file's without its folder, which differs from machine to machine.
         """
         found = self.extensions.get(kind)
-        return name if found is None else f"{name} [{found.sha256[:8]}]"
+        return name if found is None else f"{name.rpartition('/')[2]} [{found.sha256[:8]}]"
 
     @property
     def synthetic(self) -> bool:

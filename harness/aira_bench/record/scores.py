@@ -51,6 +51,8 @@ class TrustedScore:
     """The figures that controls compared, in words."""
     public: float | None = None
     """On the public validation rows, which a submission can claim a number on; None where there are none."""
+    public_standard_error: float | None = None
+    """Of `public`, where it is estimated."""
 
 
 MOST_BYTES = 64 * 2**20
@@ -184,7 +186,7 @@ def decode_score(line: bytes, *, ours: bool = False) -> TrustedScore:
         score = _SCORE.validate_json(line, strict=True)
     except ValidationError as error:
         raise Unacceptable(f"it is not a score: {str(error.errors()[0]['msg'])[:PROBLEM_CHARS]}") from error
-    errors = (score.validation_standard_error, score.test_standard_error)
+    errors = (score.validation_standard_error, score.test_standard_error, score.public_standard_error)
     if score.step < 1 or min([score.seconds, *(error for error in errors if error is not None)]) < 0:
         raise Unacceptable("a step, time or standard error of it is below what it can be")
     return score

@@ -16,35 +16,22 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
-from aira_bench.deadline import Deadline
-from aira_bench.errors import AskedInVain, RunStateError, SandboxError, UsageError
-from aira_bench.evaluation.catalog import open_evaluator
-from aira_bench.evaluation.submission import Submission
-from aira_bench.evaluation.submission_evaluator import EvaluationSetting, SubmissionEvaluator
-from aira_bench.evaluation.verdict import Scored, Unexplained, Verdict, trusted_score
-from aira_bench.files import Unacceptable, read_recorded
+from aira_bench.errors import UsageError
+from aira_bench.evaluation.submission_evaluator import EvaluationSetting
+from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
 from aira_bench.hidden_keys import HiddenKey
-from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.confirmations import add_confirmation, add_refusal
-from aira_bench.record.folder import RunFolder, SeedFolder
+from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, SeedRecord, read_run
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.extensions_used import evaluator_of, require_same
-from aira_bench.runs.host import Ground, Host, Note, clean_up, place_limits, stand, wanted_of
-from aira_bench.runs.line import Line
-from aira_bench.runs.places import places_of
+from aira_bench.runs.host import Ground, Host, Note, stand
 from aira_bench.runs.resolve import ResolvedTask, reopen, trainings_of
-from aira_bench.runs.retries import ATTEMPTS, Doubt
+from aira_bench.runs.retraining import Retraining, retrainer
 from aira_bench.runs.session import Progress
-from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.patience import EnginePauses, is_away
-from aira_bench.tasks.metadata import ArtifactSpec
-from aira_bench.waiting import Waits
 from aira_contract.settings import SeedSet
 
 SEED_SET: SeedSet = "final"
@@ -53,25 +40,6 @@ Watch = Callable[[Progress], None]
 
 def _nobody(progress: Progress) -> None:
     """Watches."""
-
-
-@dataclass(frozen=True)
-class Retraining:
-    """One training of what a seed submitted."""
-
-    seed: int
-    step: int
-    folder: SeedFolder
-    artifact_sha256: str
-    number: int
-    """Which of its trainings, counted from 0."""
-    of: int
-    """How many there are to be."""
-
-    @property
-    def where(self) -> str:
-        """Seed, step and training, for messages."""
-        return f"seed {self.seed} step {self.step}, training {self.number + 1} of {self.of}"
 
 
 def confirm(
@@ -197,33 +165,18 @@ def _train_again(
     missing: Sequence[Retraining],
 ) -> None:
     """Do the trainings that are missing, as many at a time as the run has places; the process has the run's lock."""
-    plan, task, manifest = found.plan, found.task, record.manifest
-    with contextlib.ExitStack() as closing, contextlib.ExitStack() as stack:  # leases go last, after all containers
-        host.sandbox.sweep(manifest.run_id)
-        stack.callback(clean_up, host, manifest.run_id, note)
-        setting = EvaluationSetting(
-            task, plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
-            public_sha256=str(manifest.data["public"]["sha256"]), evaluator=plan.evaluator,
-            draw_secret=(found.hidden_key or host.keys.machine_key()).draw_secret,
-        )  # fmt: skip
-        stop = threading.Event()
-        waits = Waits(stop, tell=lambda _, text: note(text))
-        wanted = wanted_of(host, plan, all_gpus=True)
-        line = Line(places_of(wanted), most=min(wanted.most, len(missing)))
-        closing.callback(line.close)
-        limits = place_limits(plan, task, line.places)
-        slots = SlotPool(
-            host.sandbox, line, lambda index, ahead: open_evaluator(setting, host.sandbox, limits[index], ahead)
-        )
-        stack.callback(slots.close)
-        keeper, other, writing = host.keeper(record), _other_key(found), threading.Lock()
+    manifest, other = record.manifest, _other_key(found)
+    setting = EvaluationSetting(
+        found.task, found.plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
+        public_sha256=str(manifest.data["public"]["sha256"]), evaluator=found.plan.evaluator,
+        draw_secret=(found.hidden_key or host.keys.machine_key()).draw_secret,
+    )  # fmt: skip
+    with retrainer(host, found.plan, setting, len(missing), note) as trainer:
+        keeper, writing = host.keeper(record), threading.Lock()
 
         def train(each: Retraining) -> None:
-            with slots.slot(waits) as evaluator:
-                watch(Progress(each.seed, each.step, f"training {each.number + 1} of {each.of} again", confirming=True))
-                verdict = _evaluated(
-                    evaluator, each, task.metadata.aira.artifact, plan.evaluation_timeout_s, waits, note, other
-                )
+            doing = Progress(each.seed, each.step, f"training {each.number + 1} of {each.of} again", confirming=True)
+            verdict = trainer.train(each, each.folder.confirmation(each.step, each.number, other), lambda: watch(doing))
             with writing:
                 if isinstance(verdict, Scored):
                     score = trusted_score(each.step, verdict, ground.images.evaluator, synthetic=manifest.synthetic)
@@ -238,82 +191,9 @@ def _train_again(
         note(
             f"training what was submitted again, from fresh seeds, on hidden data of its own: {len(missing)} trainings"
         )
-        _in_all_slots(train, missing, line.most, stop, partial(host.sandbox.sweep, manifest.run_id))
-
-
-def _in_all_slots(
-    train: Callable[[Retraining], None],
-    missing: Sequence[Retraining],
-    slots: int,
-    stop: threading.Event,
-    sweep: Callable[[], object],
-) -> None:
-    """Train as many at a time as there are slots; one that fails, or a signal, ends the others: they stop, and `sweep`
-    ends the containers that they wait for.
-    """
-    with ThreadPoolExecutor(slots, thread_name_prefix="confirm") as pool:
-        running = [pool.submit(train, each) for each in missing]
-        try:
-            for future in wait(running, return_when=FIRST_EXCEPTION).done:
-                future.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            sweep()
-            raise
+        trainer.do_all(train, missing)
 
 
 def _remarks(verdict: Verdict) -> Sequence[str]:
     """What is worth telling of a verdict."""
     return [f"{verdict.test:.4f}", *verdict.remarks] if isinstance(verdict, Scored) else [f"refused: {verdict.reason}"]
-
-
-def _evaluated(
-    evaluator: SubmissionEvaluator,
-    each: Retraining,
-    artifact: ArtifactSpec,
-    timeout_s: float,
-    waits: Waits,
-    note: Note,
-    key: str | None,
-) -> Verdict:
-    """The verdict, tried again where infrastructure fails; an engine that is away is waited for.
-
-    Raises:
-        Stopped: the confirmation is over; whatever failed did so because its container was swept away.
-    """
-    submission = _submission(each, artifact)
-    destination = each.folder.confirmation(each.step, each.number, key)
-    if destination.is_dir() and any(destination.iterdir()):  # of a confirmation that was cut short
-        keep_attempt(destination)
-    attempt, doubt, patience = 1, Doubt(), EnginePauses()
-    while True:
-        try:
-            deadline = Deadline.after(timeout_s, "evaluation")
-            return evaluator.evaluate(submission, deadline=deadline, destination=destination)
-        except SandboxError as error:
-            if isinstance(error, Unexplained) and not doubt.spend():
-                return error.verdict
-            failure = error
-        waits.check_stop()
-        pause_s = patience.pause_s() if is_away(failure) else None
-        if pause_s is not None:
-            said = f"the container engine is away, next try in {pause_s:.0f} s: {failure.message}"
-            waits.pause(pause_s, "engine", said)
-            continue
-        note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {failure.message}")
-        keep_attempt(destination, failure)
-        if isinstance(failure, AskedInVain) or is_away(failure) or attempt == ATTEMPTS:
-            raise failure
-        attempt += 1
-
-
-def _submission(each: Retraining, artifact: ArtifactSpec) -> Submission:
-    """The submitted bytes, which are those that the search scored."""
-    where = f"Seed {each.seed} step {each.step}: {artifact.name}"
-    try:
-        name = f"nodes/{each.step:04d}/{artifact.name}"
-        content = read_recorded(each.folder.path, name, artifact.max_kib * 1024, each.artifact_sha256)
-    except Unacceptable as error:
-        raise RunStateError(f"{where}: {error}.") from error
-    return Submission.of(artifact, content, each.number)

@@ -51,7 +51,7 @@ from aira_bench.runs.line import Line
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.places import Wanted, places_of
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
-from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent, trainings_of
+from aira_bench.runs.resolve import ResolvedRun, ResolvedTask, reopen, reopen_agent, trainings_of
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import Slot, SlotPool, open_slots
 from aira_bench.runs.telling import told_to_others
@@ -172,7 +172,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
         prompts=dict(provenance.prompts),
         card=None if provenance.card is None else dict(provenance.card),
         extensions=dict(run.extensions),
-        compatibility=_declared(host, run),
+        compatibility=declared(host, run),
         pair=task.metadata.aira.pair,
         trainings=trainings_of(task, run.plan.profile),
         noise=task.metadata.aira.noise.get(run.plan.profile),
@@ -181,8 +181,13 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
     )
 
 
-def _declared(host: Host, run: ResolvedRun) -> Compatibility | None:
-    """What stands for the code of this product; None where somebody else's scores."""
+def declared(host: Host, run: ResolvedTask) -> Compatibility | None:
+    """Return what stands for the code of this product that scores a task here; None where somebody else's does.
+
+    Args:
+        host: the machine, whose devices decide which libraries score.
+        run: the plan and its task.
+    """
     kind, flavour = run.task.metadata.aira.artifact.kind, flavour_for(run.task, run.plan.profile, host.hardware)
     if run.plan.evaluator is not None or kind not in EVALUATORS:
         return None
@@ -202,7 +207,9 @@ def _open_slots(
         agent_spec(ground.images, ground.data, manifest.run_id, limits, plan.profile)
         for limits in place_limits(plan, ground.task, line.places)
     ]
-    return open_slots(host.sandbox, agents, partial(open_evaluator, evaluation), line, keeps=plan.exclusive)
+    return open_slots(
+        host.sandbox, agents, partial(open_evaluator, evaluation), line, seeds=len(plan.seeds), keeps=plan.exclusive
+    )
 
 
 def _search(

@@ -3,7 +3,7 @@
 A slot's place, its cores and its GPU, is leased machine-wide while a step or an evaluation runs (`line`), and free
 while an agent thinks; with `keeps` a seed has one for its life. Meanwhile the slot's next step container and the
 containers of its next evaluation are created and started, so that a step never waits for the engine. They sit there
-and have touched no device.
+and have touched no device. Those of slots that no seed is left for are removed: they cost memory, here and there.
 
 Not covered: which places there are (`places`), and whose turn it is (`line`).
 """
@@ -55,7 +55,13 @@ class SlotPool(Generic[Opened]):
     """All slots of a run. As many are open as it has places at a time."""
 
     def __init__(
-        self, sandbox: Sandbox, line: Line, open_at: Callable[[int, ThreadPoolExecutor], Opened], *, keeps: bool = False
+        self,
+        sandbox: Sandbox,
+        line: Line,
+        open_at: Callable[[int, ThreadPoolExecutor], Opened],
+        *,
+        seeds: int | None = None,
+        keeps: bool = False,
     ) -> None:
         """Open the first slots.
 
@@ -63,6 +69,7 @@ class SlotPool(Generic[Opened]):
             sandbox: what the containers are made by.
             line: for the places; whoever made it closes it, when no container is left.
             open_at: opens the slot at a place, by number; the pool starts its containers.
+            seeds: so many will use slots, and each ends by `end_seed`; None where nobody tells of an end.
             keeps: a seed keeps the first slot it gets until it ends.
         """
         self._sandbox, self._line, self._open_at = sandbox, line, open_at
@@ -71,8 +78,9 @@ class SlotPool(Generic[Opened]):
         self._lock, self._is_closed = threading.Lock(), False
         self._open: dict[int, Opened] = {}
         self._in_use: set[int] = set()
+        self._seeds_left = seeds
         line.prefer(self._open)
-        for index in range(min(line.most, len(line.places))):
+        for index in range(min(line.most, len(line.places), *([] if seeds is None else [seeds]))):
             self._open[index] = open_at(index, self._pool)
 
     @contextlib.contextmanager
@@ -95,10 +103,14 @@ class SlotPool(Generic[Opened]):
                 self._give_back(index, waits)
 
     def end_seed(self, seed: int, waits: Waits) -> None:
-        """Let others have the slot that a seed kept, if it did."""
+        """Let others have the slot that a seed kept, if it did, and close idle ones that no seed is left for."""
         index = self._kept.pop(seed, None)
         if index is not None:
             self._give_back(index, waits)
+        with contextlib.suppress(Stopped):  # then all are closed by `close`
+            waits.check_stop()
+            for slot in self._superfluous():
+                slot.close()
 
     def close(self) -> None:
         """Remove every container started ahead."""
@@ -131,6 +143,15 @@ class SlotPool(Generic[Opened]):
             with self._lock:
                 self._in_use.discard(index)
             self._line.give_back(index)
+
+    def _superfluous(self) -> list[Opened]:
+        """Take the slots from the pool that are more than there are seeds, now that one has ended."""
+        with self._lock:
+            if self._seeds_left is None or self._is_closed:
+                return []
+            self._seeds_left -= 1
+            idle = [each for each in self._open if each not in self._in_use]
+            return [self._open.pop(each) for each in idle[: max(0, len(self._open) - self._seeds_left)]]
 
     def _slot_at(self, index: int) -> Opened:
         """The slot of a place that is ours; where it is not open, in the room of one that is idle."""
@@ -202,6 +223,7 @@ def open_slots(
     open_evaluator: OpenEvaluator,
     line: Line,
     *,
+    seeds: int | None = None,
     keeps: bool = False,
 ) -> SlotPool[Slot]:
     """Return the slots of a search.
@@ -211,6 +233,7 @@ def open_slots(
         agents: the container of an agent's step, for each place of the line.
         open_evaluator: makes a slot's evaluator, which works under the same limits.
         line: as of `SlotPool`.
+        seeds: as of `SlotPool`.
         keeps: as of `SlotPool`.
     """
 
@@ -219,4 +242,4 @@ def open_slots(
         evaluator = open_evaluator(sandbox, spec.limits, ahead)
         return Slot(spec.limits.cpus, WarmContainer(sandbox, spec, ahead), evaluator)
 
-    return SlotPool(sandbox, line, open_at, keeps=keeps)
+    return SlotPool(sandbox, line, open_at, seeds=seeds, keeps=keeps)

@@ -206,7 +206,7 @@ def _stepped_down(differences: Floats, generator: np.random.Generator, draws: in
     reached = np.abs(weighted.sum(axis=1)) - _ROUNDING * np.abs(weighted).sum(axis=1)
     hits, patterns = np.zeros(len(order), np.int64), 0
     exact = weighted.shape[1] <= EXACT_BLOCKS
-    for signs in _all_signs(weighted.shape[1]) if exact else _drawn_signs(weighted.shape, generator, draws):
+    for signs in _all_signs(weighted.shape) if exact else _drawn_signs(weighted.shape, generator, draws):
         largest = np.maximum.accumulate(np.abs(signs @ weighted.T), axis=1)
         hits += (largest >= reached).sum(axis=0)
         patterns += len(signs)
@@ -216,10 +216,13 @@ def _stepped_down(differences: Floats, generator: np.random.Generator, draws: in
     return corrected
 
 
-def _all_signs(blocks: int) -> Iterator[Floats]:
+def _all_signs(shape: tuple[int, ...]) -> Iterator[Floats]:
     """All sign patterns but for turning every block, which turns every sum: the last block stays."""
-    bits = (np.arange(2 ** (blocks - 1))[:, np.newaxis] >> np.arange(blocks)) & 1
-    yield np.asarray(1.0 - 2.0 * bits, np.float64)
+    pairs, blocks = shape
+    size = max(1, _AT_ONCE // max(blocks, pairs))
+    for first in range(0, 2 ** (blocks - 1), size):
+        patterns = np.arange(first, min(first + size, 2 ** (blocks - 1)))
+        yield np.asarray(1.0 - 2.0 * ((patterns[:, np.newaxis] >> np.arange(blocks)) & 1), np.float64)
 
 
 def _drawn_signs(shape: tuple[int, ...], generator: np.random.Generator, draws: int) -> Iterator[Floats]:

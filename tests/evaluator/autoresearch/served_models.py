@@ -19,10 +19,10 @@ from torch import nn
 from torch.nn import functional
 
 from aira_contract.files import HANDOVER_FILE
-from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, SplitRows
+from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, PublicSplit, SplitRows
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.handover.model_file import hand_over
-from aira_evaluator.autoresearch.judge.judging import Judgement, judge
+from aira_evaluator.autoresearch.judge.judging import Judgement, PublicQuestions, judge
 from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.judge.rules import Rules
 from aira_evaluator.autoresearch.predict import serving
@@ -69,6 +69,17 @@ def hidden_set(rows: int = 64) -> HiddenSet:
         said = np.stack([-np.log(rough[before, after]), entropy[before]], axis=2).astype(np.float16)
         references[name] = References.of(said, splits[name].bytes_of_targets())
     return HiddenSet(splits, references, b"secret", public_corpus=False)
+
+
+def public_questions(count: int = QUESTIONS, seed: int = 8) -> PublicQuestions:
+    """About rows of the language that a script may have claimed a number on; references know nothing of them."""
+    lengths = 1 + np.arange(VOCABULARY, dtype=np.int64) % 4
+    lengths[BOS] = 0
+    tokens = draw_rows(64, seed)
+    rows = SplitRows("public", tokens, lengths, np.zeros(len(tokens), dtype=np.int64), len(tokens))
+    said = np.zeros((*tokens[:, 1:].shape, 1), dtype=np.float16)
+    split = PublicSplit(rows, References.of(said, rows.bytes_of_targets()))
+    return PublicQuestions(split, draw_questions(rows, b"secret", "ab", count))
 
 
 def questions_about(hidden: HiddenSet, count: int = QUESTIONS, handover: str = "ab") -> dict[str, Questions]:
@@ -191,6 +202,8 @@ def score(
     questions: dict[str, Questions] | None = None,
     *,
     rules: Rules = RULES,
+    public: PublicQuestions | None = None,
+    lifetime_s: float = LIFETIME_S,
 ) -> Judgement:
     """Hand `model` over, serve it, judge it."""
     folder.mkdir(exist_ok=True)
@@ -198,7 +211,7 @@ def score(
     sockets = [folder / name for name in SOCKETS]
     with predictors(folder / HANDOVER_FILE, sockets):
         asked = questions or questions_about(hidden)
-        return judge(sockets, hidden, asked, rules, np.random.default_rng(5), LIFETIME_S)
+        return judge(sockets, hidden, asked, rules, np.random.default_rng(5), lifetime_s, public=public)
 
 
 def true_bpb(split: SplitRows) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numbers_on_cuda import CUDA, OnDevice, computing
 from torch import nn
 
 from autoresearch_folders import PLAIN
@@ -298,3 +299,17 @@ def test_the_rate_rises_stays_and_falls_with_the_share_of_the_budget(baseline: S
     assert rates[75] == pytest.approx(0.5)
     assert rates[100] == 0.0
     assert rates == sorted(rates, reverse=True)
+
+
+@torch.no_grad()
+def test_on_a_cuda_device_it_computes_in_bfloat16_what_it_computes_on_the_host(baseline: SimpleNamespace) -> None:
+    """Under autocast, with a residual stream of bfloat16, and with every mask and table where the tokens are."""
+    model = small(baseline).eval().requires_grad_(False)
+    ids = torch.randint(0, 50, (3, 24), generator=torch.Generator().manual_seed(1))
+    expected = model(ids)
+    with computing():
+        logits = model.to(CUDA)(ids.to(CUDA))
+    assert isinstance(logits, OnDevice)
+    assert logits.dtype == torch.float32
+    error = (logits.numbers - expected).std() / expected.std()
+    assert 1e-4 < error < 0.05, "eight bits of mantissa, in four layers"

@@ -48,9 +48,9 @@ def few_files(tmp_path: Path) -> StandardLibrary:
 
 
 def hide(profile: AutoresearchProfile, corpus: DocumentSource, folder: Path, seeds: dict[str, int]) -> None:
-    """Public data in `public`, hidden data beside it; the references are those without training."""
-    write_public(profile, CLOCK, corpus, folder / "public")
-    write_hidden(profile, corpus, folder / "public", folder, seeds, train_references(folder / "public", ()).describe)
+    """Public data in `agents`, hidden data beside it; the references are those without training."""
+    write_public(profile, CLOCK, corpus, folder / "agents")
+    write_hidden(profile, corpus, folder / "agents", folder, seeds, train_references(folder / "agents", ()).describe)
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def test_the_baseline_is_the_task_folders_script_with_the_hyperparameters_of_the
 def test_hidden_rows_are_what_their_manifest_says(prepared: Path) -> None:
     hidden = prepared / "hidden/data"
     tokenizer = BytePairTokenizer.from_directory(hidden / "tokenizer")
-    assert {path.name for path in hidden.iterdir()} == {"train.py", "tokenizer", "search", "final"}
+    assert {path.name for path in hidden.iterdir()} == {"train.py", "tokenizer", "search", "final", "public"}
     assert tokenizer.sha256 == manifest(prepared / "public/data")["tokenizer_sha256"]
     for seed_set in ("search", "final"):
         described = manifest(hidden / seed_set)
@@ -207,7 +207,7 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path: Path, few_files: Standar
         {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
         for name in ("once", "twice")
     )
-    assert len(once) == 23
+    assert len(once) == 27
     assert once == twice
 
 
@@ -302,7 +302,7 @@ def test_near_duplicates_are_removed_from_what_is_held_out_and_counted(shards: P
         texts = parquet.read_table(shards / name)["text"].to_pylist()
         parquet.write_table(pyarrow.table({"text": [*copied, *filter(None, texts)]}), shards / name)
     hide(SMALL, ClimbMix(shards), tmp_path, {"search": 1, "final": 2})
-    assert manifest(tmp_path / "public")["splits"]["val"]["near_duplicates_removed"] >= 20
+    assert manifest(tmp_path / "agents")["splits"]["val"]["near_duplicates_removed"] >= 20
     removed = [manifest(tmp_path / name)["splits"] for name in ("search", "final")]
     assert sum(splits["test"]["near_duplicates_removed"] for splits in removed) >= 20
     assert sum(splits["validation"]["near_duplicates_removed"] for splits in removed) < 10

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from aira_contract.files import HANDOVER_FILE
+from aira_contract.reports import PUBLIC
 from aira_contract.training_record import TrainingRecord
 from aira_evaluator.autoresearch.contract import hidden_rows as hidden
 from aira_evaluator.autoresearch.contract.byte_lengths import ByteTableError, read_byte_lengths
@@ -324,6 +325,13 @@ def write_data(folder: Path) -> BytePairTokenizer:
         "splits": splits,
     }  # fmt: skip
     (folder / "search" / "manifest.json").write_text(json.dumps(manifest))
+    (folder / PUBLIC).mkdir()
+    tokens = np.random.default_rng(9).integers(0, len(lengths), size=(ROWS, served.TOKENS + 1)).astype(np.uint16)
+    rows = SplitRows(PUBLIC, tokens, lengths, np.zeros(ROWS, dtype=np.int64), ROWS)
+    said = np.ones((ROWS, served.TOKENS, 1), dtype=np.float16)
+    found = write_split(folder / PUBLIC, rows, References.of(said, rows.bytes_of_targets()))
+    manifest = {"schema": hidden.SCHEMA, "profile": "cpu", "seed_set": None, "splits": {PUBLIC: found}}
+    (folder / PUBLIC / "manifest.json").write_text(json.dumps(manifest))
     seconds = {"total": 31.5, "start_up": 4.0}
     record = {
         "handover_sha256": "ab",
@@ -375,6 +383,12 @@ def test_the_command_reports_both_splits_their_errors_and_the_claim(
     assert report["test_standard_error"] == pytest.approx(0, abs=1e-9)  # every answer costs the same
     assert {"validation_standard_error", "validation"} <= report.keys()
     assert report["claimed"] == 1.25
+    targets = np.load(place / "data" / PUBLIC / f"{PUBLIC}.npy")[:, 1:]
+    assert report["public"] == pytest.approx(
+        (lengths[targets] > 0).sum() * math.log2(tokenizer.get_vocab_size()) / lengths[targets].sum(), abs=1e-5
+    )
+    assert report["public_standard_error"] == pytest.approx(0, abs=1e-9)
+    targets = np.load(place / "data" / "search" / "test.npy")[:, 1:]
     details = report["details"]
     assert details["claimed_less_trusted"] == pytest.approx(1.25 - report["validation"])
     assert details["test"]["bytes"] == lengths[targets].sum()
@@ -412,6 +426,7 @@ def damaged(part: str) -> Callable[[Path], None]:
         ("table", "not what the merges"),
         ("fit.json", "scored by `aira-bench run`"),
         ("search/validation.npy", "validation.npy"),
+        (f"{PUBLIC}/{PUBLIC}.npy", "public.npy"),
     ],
 )
 def test_damaged_data_is_a_failure_of_the_evaluation(

@@ -34,7 +34,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("AIRA_SEED_SET", raising=False)
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data"
-    write_split(folder / "train", draw_corpus(FEW, "train", 1), MadManifest("cpu", "train", ("M", "mA")))
+    for public in ("train", "validation"):
+        write_split(folder / public, draw_corpus(FEW, public, 1), MadManifest("cpu", public, ("M", "mA")))  # type: ignore[arg-type]
     for name in ("validation", "test"):
         corpus = draw_corpus(FEW, name, 2)  # type: ignore[arg-type]
         write_split(hidden_folder(folder, name, "search"), corpus, replace(HIDDEN, split=name))

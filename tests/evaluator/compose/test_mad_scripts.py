@@ -72,12 +72,12 @@ def test_the_report_agrees_with_the_printed_score(judged: tuple[Path, Finished])
     root, finished = judged
     report = json.loads((root / "report.json").read_text())
     assert report.keys() == {
-        *("schema", "canonical", "validation", "test", "details", "evaluator_version", "seed_set", "seconds")
+        *("schema", "canonical", "validation", "test", "public", "details", "evaluator_version", "seed_set", "seconds")
     }
     assert f'"Accuracy": {report["test"]}' in finished.stdout
     assert report["canonical"] == ",".join("M" * 16)
     assert report["seed_set"] == "search"
-    for split in ("validation", "test"):
+    for split in ("validation", "test", "public"):
         tasks = report["details"][split]["tasks"]
         assert list(tasks) == list(CPU.tasks)
         assert report[split] == pytest.approx(np.mean([task["micro"] for task in tasks.values()]))
@@ -134,15 +134,16 @@ def test_a_missing_folder_is_status_1_and_a_missing_flag_2(tmp_path: Path, scrip
 
 
 @pytest.mark.parametrize("folder", [TWO, THREE], ids=["mad-2p", "mad-3p"])
-def test_agents_get_the_train_split_and_judges_the_same_one(folder: Path, tmp_path: Path) -> None:
+def test_agents_get_the_public_splits_and_judges_the_same_ones(folder: Path, tmp_path: Path) -> None:
     agent, judge = _folders(tmp_path / "agent"), _folders(tmp_path / "judge")
     assert _python(folder / "prepare.py", *_places(), cwd=agent).returncode == 0
     assert _python(folder / "evaluate_prepare.py", *_places(False), cwd=judge).returncode == 0
-    assert sorted(path.name for path in (agent / "data").iterdir()) == ["train"]
-    for name in CPU.tasks:
-        ours, theirs = (np.load(root / "data" / "train" / name / "inputs.npy") for root in (agent, judge))
-        assert len(ours) == 800
-        assert (ours == theirs).all()
+    assert sorted(path.name for path in (agent / "data").iterdir()) == ["train", "validation"]
+    for split, count in (("train", 800), ("validation", 320)):
+        for name in CPU.tasks:
+            ours, theirs = (np.load(root / "data" / split / name / "inputs.npy") for root in (agent, judge))
+            assert len(ours) == count
+            assert (ours == theirs).all()
     _, manifest = read_split(agent / "data" / "train")
     assert manifest.primitives == (("M", "mA") if folder is TWO else ("M", "mA", "Mb"))
     assert manifest.training_seed is None
@@ -158,7 +159,8 @@ def test_hidden_splits_differ_between_splits_seed_sets_and_tasks(tmp_path: Path)
                 corpus, manifest = read_split(root / "data" / split / seed_set)
                 inputs.append(corpus["selective-copying"].inputs.tobytes())
                 seeds.append(manifest.training_seed)
-    assert len(set(inputs)) == 8
+        inputs.append(read_split(root / "data" / "validation")[0]["selective-copying"].inputs.tobytes())
+    assert len(set(inputs)) == 8 + 1, "the public split is the same in both tasks, and none of the hidden ones"
     assert len(set(seeds)) == 4
 
 
@@ -183,6 +185,7 @@ def test_an_agent_validates_with_the_same_code(tmp_path: Path) -> None:
     _folders(tmp_path)
     assert _python(TWO / "prepare.py", *_places(), cwd=tmp_path).returncode == 0
     _keep_few(tmp_path / "data" / "train")
+    _keep_few(tmp_path / "data" / "validation", 32)
     command = ("-m", "aira_evaluator.compose.agent.validate", "--architecture")
     finished = _python(*command, "M" * 16, "--data", "data", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from aira_contract.reports import PUBLIC
 from aira_evaluator.compose.mad.copying import Compression, Memorization
+from aira_evaluator.compose.mad.fitting import guesses_of
+from aira_evaluator.compose.mad.models import Prediction
 from aira_evaluator.compose.mad.profiles import CPU, MadProfile
 from aira_evaluator.compose.mad.recall import InContextRecall
 from aira_evaluator.compose.mad.split_scores import SplitScore, train_and_score
 from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.examples import IGNORED, Corpus
+from aira_evaluator.compose.training.steps import Diverged
 
 DEVICE = torch.device("cpu")
 TINY = replace(
@@ -54,6 +58,34 @@ def test_the_same_seed_gives_the_same_score_and_another_seed_another() -> None:
 
 def test_scoring_another_split_changes_nothing() -> None:
     assert _score(("Mb", "M"), TINY, two_splits=True) == _score(("Mb", "M"), TINY)
+
+
+def test_public_rows_are_scored_as_an_agent_scores_them_and_move_no_hidden_score() -> None:
+    """The claim is of another training (seed 0) on the same examples, so with the judge's seed it is the same number."""
+    train, public = draw_corpus(TINY, "train", 1), draw_corpus(TINY, "validation", 9)
+    hidden = {"validation": draw_corpus(TINY, "validation", 3), "test": draw_corpus(TINY, "test", 2)}
+    symbols = ("mA", "M")
+    alone = train_and_score(symbols, TINY, train, hidden, seed=7, device=DEVICE)
+    beside = train_and_score(symbols, TINY, train, {PUBLIC: public, **hidden}, seed=7, device=DEVICE)
+    assert {split: beside[split] for split in hidden} == alone
+    assert beside[PUBLIC] == train_and_score(symbols, TINY, train, {"own": public}, seed=7, device=DEVICE)["own"]
+
+
+@pytest.mark.parametrize("split", ["validation", "test", PUBLIC])
+def test_a_logit_that_is_no_number_on_public_rows_alone_spoils_none_of_the_hidden_scores(split: str) -> None:
+    def started(finite: bool) -> Prediction:
+        return Prediction(torch.tensor([[1, 2]]), torch.tensor(finite))
+
+    epochs = [
+        {name: started(name != split or epoch == 0) for name in ("validation", "test", PUBLIC)} for epoch in (0, 1)
+    ]
+    if split == PUBLIC:
+        found = guesses_of(epochs)
+        assert found.keys() == {"validation", "test"}
+        assert found["test"].tolist() == [[[1, 2]]] * 2
+    else:
+        with pytest.raises(Diverged):
+            guesses_of(epochs)
 
 
 def test_training_leaves_the_global_generator_alone() -> None:

@@ -74,11 +74,13 @@ def test_the_score_block_and_the_report_agree_and_say_what_the_text_is(hidden: P
     report = json.loads((hidden / "report.json").read_text())
     assert json.loads(block[1]) == {"Loss": report["test"]}
     assert report.keys() == {
-        *("schema", "canonical", "validation", "test", "details", "evaluator_version", "seed_set", "seconds")
+        *("schema", "canonical", "validation", "test", "public", "details", "evaluator_version", "seed_set", "seconds")
     }
     assert report["canonical"] == ",".join("M" * 16)
     assert report["details"]["data"]["source"] == "synthetic"
-    assert report["details"]["test"]["tokens"] == 384 * 64
+    assert report["details"]["test"]["tokens"] == report["details"]["public"]["tokens"] == 384 * 64
+    assert report["public"] == report["details"]["public"]["loss"]
+    assert report["public"] == pytest.approx(report["validation"], rel=0.1)
     assert 1.0 < report["test"] < report["details"]["test"]["loss"] + 1e-9 < 6.3
 
 
@@ -114,7 +116,8 @@ def test_data_made_at_different_times_does_not_mix(hidden: Path, tmp_path: Path)
     (tmp_path / "data").mkdir()
     for entry in (hidden / "data").iterdir():
         (tmp_path / "data" / entry.name).symlink_to(entry)
-    (tmp_path / "data" / "train").unlink()
+    for public in ("train", "validation"):
+        (tmp_path / "data" / public).unlink()
     assert _python(PAGES / "prepare.py", *_places(tmp_path), cwd=tmp_path).returncode == 0
     finished = _python(STORIES / "evaluate.py", "--submission-file", "data/submission.csv", cwd=tmp_path)
     assert finished.returncode == 1
@@ -124,9 +127,14 @@ def test_data_made_at_different_times_does_not_mix(hidden: Path, tmp_path: Path)
 def test_an_agent_validates_on_the_public_half(hidden: Path, judged: Finished, tmp_path: Path) -> None:
     assert _python(STORIES / "prepare.py", *_places(tmp_path), cwd=tmp_path).returncode == 0
     names = {path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.*")}
-    assert names == {"train/manifest.json", "train/tokens.bin", "train/tokenizer.json", "train/token_bytes.npy"}
+    assert names == {
+        *("train/manifest.json", "train/tokens.bin", "train/tokenizer.json", "train/token_bytes.npy"),
+        *("validation/manifest.json", "validation/tokens.bin"),
+    }
     for name in names:
-        assert (tmp_path / "data" / name).read_bytes() == (hidden / name.replace("train", "whole")).read_bytes()
+        assert (tmp_path / "data" / name).read_bytes() == (
+            hidden / name.replace("train", "whole").replace("validation", "data/validation")
+        ).read_bytes()
     _keep_few(tmp_path / "data" / "train")
     finished = _python("-m", "aira_evaluator.compose.agent.validate", "--architecture", "M" * 16, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr

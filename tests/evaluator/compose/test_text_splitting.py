@@ -26,7 +26,7 @@ from aira_evaluator.compose.prepare.splitting import (
     split_documents,
     train_tokenizer,
     write_hidden,
-    write_train,
+    write_public,
 )
 from aira_evaluator.compose.text.profiles import PROFILES, TextProfile
 from aira_evaluator.compose.text.windows import (
@@ -58,8 +58,10 @@ def tokenizer() -> BytePairTokenizer:
 def write_all(
     folder: Path, documents: Documents, tokenizer: BytePairTokenizer, key: bytes = b"key", profile: TextProfile = SMALL
 ) -> dict[Part, WrittenStream]:
-    (folder / "train").mkdir(parents=True)
-    write_train(documents, tokenizer, profile, folder / "train")
+    public = {name: folder / name for name in ("train", "validation")}
+    for place in public.values():
+        place.mkdir(parents=True)
+    write_public(documents, tokenizer, profile, public)
     folders = {part: folder / "-".join(part) for part in PARTS}
     for place in folders.values():
         place.mkdir()
@@ -94,6 +96,29 @@ def test_the_key_decides_which_hidden_split_and_never_what_is_public(
             for part in PARTS}  # fmt: skip
     assert all(first == again != other for first, again, other in same.values())
     assert (tmp_path / "one/train" / TOKENS).read_bytes() == (tmp_path / "two/train" / TOKENS).read_bytes()
+
+
+def test_public_validation_is_the_train_documents_after_the_train_split(
+    tmp_path: Path, tokenizer: BytePairTokenizer
+) -> None:
+    write_all(tmp_path, stories, tokenizer)
+    train, validation = (texts_of(tmp_path / name, tokenizer, whole=False) for name in ("train", "validation"))
+    assert len(read_stream(tmp_path / "validation" / TOKENS)) == SMALL.hidden_windows * SMALL.length + 1
+    public = [each.text for each in distinct(stories(), SMALL.held_out_share, Counts()) if not each.held_out]
+    assert train[:-1] == public[: len(train) - 1]
+    assert validation[:-1] == public[len(train) : len(train) + len(validation) - 1], "the last of train may be cut"
+
+
+def test_a_corpus_that_ends_with_the_train_split_leaves_no_public_validation(
+    tmp_path: Path, tokenizer: BytePairTokenizer
+) -> None:
+    folders = {name: tmp_path / name for name in ("train", "validation")}
+    for folder in folders.values():
+        folder.mkdir()
+    written, counts = write_public(stories, tokenizer, replace(SMALL, train_windows=10**6), folders)
+    assert written["validation"].tokens == 0
+    assert written["train"].tokens > 0
+    assert counts.held_out > 0
 
 
 def test_exact_duplicates_count_once_whatever_their_case_and_spaces() -> None:

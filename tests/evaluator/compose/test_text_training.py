@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from aira_contract.reports import PUBLIC
 from aira_evaluator.compose.text import text_losses as scoring
 from aira_evaluator.compose.text.language_model import mean_loss, train
 from aira_evaluator.compose.text.profiles import PROFILES
@@ -115,3 +116,25 @@ def test_a_finite_loss_never_ranks_behind_a_diverged_one(monkeypatch: pytest.Mon
     found = train_and_score(["M"], SMALL, copied_halves(2, 0), {"t": copied_halves(4, 0)}, seed=0, device=CPU)
     assert (found["t"].loss, found["t"].diverged) == (SMALL.worst_loss, False)
     assert SMALL.worst_loss == 2 * math.log(VOCABULARY)
+
+
+class Balks(nn.Module):
+    """Says nothing finite where token 0 is shown."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        said = torch.zeros(*tokens.shape, VOCABULARY)
+        said[tokens == 0] = math.inf
+        return said
+
+
+def test_public_windows_are_scored_last_and_spoil_no_hidden_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "train", lambda *args, **kwargs: Balks())
+    ones, zeros = (
+        Windows(np.full(3 * SMALL.length + 1, token, dtype=np.uint16), SMALL.length, 0, 3) for token in (1, 0)
+    )
+    held_out: dict[str, Windows] = {PUBLIC: zeros, "validation": ones, "test": ones}
+    found = train_and_score(["M"], SMALL, ones, held_out, seed=0, device=CPU)
+    assert (found[PUBLIC].loss, found[PUBLIC].diverged) == (SMALL.worst_loss, True)
+    assert found["validation"].loss == found["test"].loss == pytest.approx(math.log(VOCABULARY))
+    spoilt = train_and_score(["M"], SMALL, ones, {**held_out, "test": zeros, PUBLIC: ones}, seed=0, device=CPU)
+    assert all(score.diverged for score in spoilt.values()), "one training: what diverges on hidden rows diverged"

@@ -95,3 +95,63 @@ x = x + jnp.einsum("blm,bmc->blc", wide, mixed) + jnp.einsum("bqc,bkc->bqk", q, 
     ),
     "a distance of each to each": _block("x = x + jnp.abs(x[:, :, None] - x[:, None]).sum(2)"),
 }
+
+# Loops whose trips depend on what they compute are counted once, whatever they compute. No derivative passes through
+# them, so what they read is held still.
+_HELD = "q, k, v, x0 = (jax.lax.stop_gradient(z) for z in (q, k, v, x))\n"
+_SIZES = "e, f = (self.param(n, nn.initializers.normal(0.1), (x.shape[1], 8)) for n in 'ef')\n"
+LINEAR_BESIDE_LOOPS: dict[str, str] = {
+    "linformer that looks for the last token": _block(
+        _QKV
+        + _SIZES
+        + """
+k, v = jnp.einsum("blc,lk->bkc", k, e), jnp.einsum("blc,lk->bkc", v, f)
+x = x + nn.softmax(jnp.einsum("bqc,bkc->bqk", q, k)) @ v
+last = jax.lax.while_loop(lambda t: (t > 0) & (inputs[:, t].max() == 0), lambda t: t - 1, x.shape[1] - 1)
+x = x * (jnp.arange(x.shape[1]) <= last)[None, :, None]
+"""
+    ),
+    "linformer as a fixed point": _block(
+        _QKV
+        + _SIZES
+        + _HELD
+        + """
+e, f = jax.lax.stop_gradient(e), jax.lax.stop_gradient(f)
+def again(state):
+    i, z, _ = state
+    k, v = jnp.einsum("blc,lk->bkc", z, e), jnp.einsum("blc,lk->bkc", z, f)
+    new = jnp.tanh(x0 + nn.softmax(jnp.einsum("bqc,bkc->bqk", z, k)) @ v)
+    return i + 1, new, jnp.abs(new - z).max()
+x = x + jax.lax.while_loop(lambda s: (s[0] < 6) & (s[2] > 1e-6), again, (0, x0, jnp.inf))[1]
+"""
+    ),
+}
+_ROWS = "rows = (inputs > 0).sum(1).max()\nput = lambda a, row, t: jax.lax.dynamic_update_slice(a, row[:, None], (0, t, 0))\n"
+QUADRATIC_IN_LOOPS: dict[str, str] = {
+    "attention row by row until the last token": _block(
+        _QKV
+        + _HELD
+        + _ROWS
+        + """
+def row(s):
+    p = nn.softmax(jnp.einsum("bc,bkc->bk", q[:, s[0]], k))
+    return s[0] + 1, put(s[1], jnp.einsum("bk,bkc->bc", p, v), s[0])
+x = x + jax.lax.while_loop(lambda s: s[0] < rows, row, (0, jnp.zeros_like(x0)))[1]
+"""
+    ),
+    "scores kept whole, written and read row by row": _block(
+        _QKV
+        + _HELD
+        + _ROWS
+        + """
+whole = jnp.zeros((*x.shape[:2], x.shape[1]))
+def fill(s):
+    return s[0] + 1, put(s[1], jnp.einsum("bc,bkc->bk", q[:, s[0]], k), s[0])
+kept = jax.lax.while_loop(lambda s: s[0] < rows, fill, (0, whole))[1]
+def use(s):
+    p = nn.softmax(jax.lax.dynamic_index_in_dim(kept, s[0], 1, keepdims=False))
+    return s[0] + 1, put(s[1], jnp.einsum("bk,bkc->bc", p, v), s[0])
+x = x + jax.lax.while_loop(lambda s: s[0] < rows, use, (0, jnp.zeros_like(x0)))[1]
+"""
+    ),
+}

@@ -117,11 +117,16 @@ def traced(source: str, profile: LraProfile) -> Bundle:
 
 
 def judged(
-    bundle: Bundle, profile: LraProfile, limits: JudgeLimits | None = None, *, controls: bool = False
+    bundle: Bundle,
+    profile: LraProfile,
+    limits: JudgeLimits | None = None,
+    *,
+    controls: bool = False,
+    public: LabelledSplit | None = None,
 ) -> ModuleScore:
     """The judge's verdict on a bundle, sent through its stored form."""
     received = read_bundle(write_bundle(bundle), profile, configurable=False)
     return score_module(
-        received, profile, small_splits(profile.task), seed=11, limits=limits or JudgeLimits(), started_s=time.monotonic(),
+        received, profile, replace(small_splits(profile.task), public=public), seed=11, limits=limits or JudgeLimits(), started_s=time.monotonic(),
         note=lambda text: None, controls=controls,
     )  # fmt: skip

@@ -38,7 +38,8 @@ def judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AIRA_PROFILE", "cpu")
     monkeypatch.delenv("AIRA_SEED_SET", raising=False)
     data = tmp_path / "data"
-    write_split(data / "train", texts(), replace(HIDDEN, split="train", seed_set=None, training_seed=None))
+    for public in ("train", "validation"):
+        write_split(data / public, texts(), replace(HIDDEN, split=public, seed_set=None, training_seed=None))
     for name in ("validation", "test"):
         write_split(hidden_folder(data, name, "search"), texts(), replace(HIDDEN, split=name))
     (tmp_path / GRAPHS_FILE).write_bytes(write_bundle(BUNDLE))

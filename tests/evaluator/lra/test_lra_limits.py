@@ -70,6 +70,14 @@ def test_time_that_is_used_counts_as_well_as_time_that_is_needed() -> None:
         clock.require(2)
 
 
+def test_public_rows_are_scored_only_in_time_that_is_there() -> None:
+    clock = EvaluationClock(JudgeLimits(timeout_s=20), time.monotonic() - 12)
+    clock.lap("training")
+    assert clock.allows(7)
+    assert not clock.allows(9)
+    assert EvaluationClock(JudgeLimits(), time.monotonic() - 1e6).allows(1e9)
+
+
 @pytest.mark.parametrize("size", [0, 1, 99, 100])
 def test_a_file_is_read_up_to_its_bound(tmp_path: Path, size: int) -> None:
     path = tmp_path / "model.py"

@@ -31,7 +31,7 @@ def run(script: Path, root: Path, *, logs: bool = False, **environment: str) -> 
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name[23:-8])
-def test_agents_get_public_splits_and_judges_the_same_train_split(folder: Path, tmp_path: Path) -> None:
+def test_agents_get_public_splits_and_judges_the_same_ones(folder: Path, tmp_path: Path) -> None:
     agent, judge = tmp_path / "agent", tmp_path / "judge"
     (judge / "logs").mkdir(parents=True)
     (judge / "logs" / "model.py").write_text("submitted")
@@ -41,8 +41,9 @@ def test_agents_get_public_splits_and_judges_the_same_train_split(folder: Path, 
     assert sorted(path.name for path in (agent / "data").iterdir()) == ["train", "validation"]
     assert (judge / "data" / "model.py").read_text() == "submitted"
     for name in ("symbols", "offsets", "rows", "labels"):
-        ours, theirs = (root / "data" / "train" / f"{name}.npy" for root in (agent, judge))
-        assert ours.read_bytes() == theirs.read_bytes()
+        for split in ("train", "validation"):
+            ours, theirs = (root / "data" / split / f"{name}.npy" for root in (agent, judge))
+            assert ours.read_bytes() == theirs.read_bytes()
     contents, seeds = set(), set()
     for split in ("validation", "test"):
         for seed_set in ("search", "final"):

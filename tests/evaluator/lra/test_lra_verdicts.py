@@ -4,7 +4,19 @@ from dataclasses import replace
 
 import pytest
 from cheats import COUNTING, GENUINE, INTERPRETER, MUTE
-from small_modules import ATTENTION, DOCUMENT_ENCODER, EMBED, GOOD, HEAD, POOL, encoder, judged, small_profile, traced
+from small_modules import (
+    ATTENTION,
+    DOCUMENT_ENCODER,
+    EMBED,
+    GOOD,
+    HEAD,
+    POOL,
+    encoder,
+    judged,
+    small_profile,
+    small_splits,
+    traced,
+)
 
 from aira_evaluator.lra.contract.bundle import scaled_names
 from aira_evaluator.lra.contract.refusal import RefusedError
@@ -48,6 +60,14 @@ def test_an_honest_module_is_trained_and_scored(good: ModuleScore) -> None:
     assert isinstance(curve, list)
     assert [point["step"] for point in curve] == [100, 200, 250]
     assert curve[-1]["loss"] < curve[0]["loss"]
+
+
+def test_public_rows_are_scored_by_the_same_weights_and_move_no_hidden_score(good: ModuleScore) -> None:
+    profile, splits = small_profile(), small_splits()
+    again = judged(traced(GOOD, profile), profile, public=splits.test)
+    assert again.public == again.test, "the same rows, under the same secret ids"
+    assert good.public is None, "who has no public rows"
+    assert (again.validation, again.test, again.flags) == (good.validation, good.test, good.flags)
 
 
 def test_the_same_module_in_other_words_has_the_same_canonical_form(good: ModuleScore) -> None:

@@ -1,11 +1,11 @@
-"""Hidden token rows as the judge holds them, checked against the manifest they were made with.
+"""Token rows as the judge holds them, hidden ones and those of the public number, checked against their manifest.
 
 Not covered: making them (`prepare.split_assignment`).
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aira_contract.reports import PUBLIC
 from aira_evaluator.autoresearch.contract.byte_lengths import ByteTableError, Lengths, read_byte_lengths
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.split_manifest import MANIFEST, DataError
 from aira_evaluator.task_scripts.hidden import HiddenSplit
 
-SCHEMA = 2
+SCHEMA = 3
 SPLITS: tuple[HiddenSplit, ...] = ("validation", "test")
 Rows = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
 class SplitRows:
-    """Token rows of one hidden split.
+    """Token rows of one split.
 
     A row of T + 1 tokens holds T targets, `tokens[1]` to `tokens[T]`; target p is predicted from `tokens[:p]`. Targets
     of no bytes (beginnings of documents) are not scored.
@@ -53,6 +54,14 @@ class SplitRows:
     def bytes_of_targets(self, rows: slice | npt.NDArray[np.int64] = slice(None)) -> Lengths:
         """Bytes of every target of some rows, [rows, T]; 0 where it is not scored."""
         return self.lengths[self.tokens[rows, 1:]]
+
+
+@dataclass(frozen=True)
+class PublicSplit:
+    """The public rows that a script claims a number on, and what our own models say of every target of them."""
+
+    rows: SplitRows
+    references: References
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,34 @@ def read_hidden(data: Path, seed_set: str, profile: str) -> HiddenSet:
     Raises:
         DataError: files are missing, damaged, of another profile, or stand for another number of bytes than their text.
     """
-    folder = data / seed_set
+    named = f"hidden data of seed set {seed_set}"
+    manifest, read = _read(named, data, seed_set, {"profile": profile, "seed_set": seed_set}, SPLITS)
+    try:
+        return HiddenSet(
+            splits={name: rows for name, (rows, _) in read.items()},
+            references={name: references for name, (_, references) in read.items()},
+            secret=str(manifest["seed"]).encode(),
+            public_corpus=bool(manifest["public_corpus"]),
+        )
+    except KeyError as error:
+        raise DataError(f"{named}: {error!r}") from error
+
+
+def read_public(data: Path, profile: str) -> PublicSplit:
+    """Read the public rows that `evaluate_prepare.py` wrote for the judge.
+
+    Raises:
+        DataError: as of `read_hidden`.
+    """
+    _, read = _read("the judge's public rows", data, PUBLIC, {"profile": profile, "seed_set": None}, (PUBLIC,))
+    return PublicSplit(*read[PUBLIC])
+
+
+def _read(
+    named: str, data: Path, folder_name: str, of: Mapping[str, str | None], splits: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, tuple[SplitRows, References]]]:
+    """The manifest of a folder, and rows and references of its splits."""
+    folder = data / folder_name
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="ascii"))
         if not isinstance(manifest, dict):
@@ -108,21 +144,15 @@ def read_hidden(data: Path, seed_set: str, profile: str) -> HiddenSet:
         lengths = read_byte_lengths(data / "tokenizer")
         arrays = {path.name: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
     except (OSError, ValueError, ByteTableError) as error:
-        raise DataError(f"hidden data of seed set {seed_set}: {error}") from error
-    expected = {"schema": SCHEMA, "profile": profile, "seed_set": seed_set}
+        raise DataError(f"{named}: {error}") from error
+    expected = {"schema": SCHEMA, **of}
     found = {name: manifest.get(name) for name in expected}
     if found != expected:
-        raise DataError(f"hidden data of seed set {seed_set} is {found}, expected {expected}; prepare the data again")
+        raise DataError(f"{named} is {found}, expected {expected}; prepare the data again")
     try:
-        read = {name: _read_split(name, arrays, lengths, manifest["splits"][name]) for name in SPLITS}
-        return HiddenSet(
-            splits={name: rows for name, (rows, _) in read.items()},
-            references={name: references for name, (_, references) in read.items()},
-            secret=str(manifest["seed"]).encode(),
-            public_corpus=bool(manifest["public_corpus"]),
-        )
+        return manifest, {name: _read_split(name, arrays, lengths, manifest["splits"][name]) for name in splits}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"hidden data of seed set {seed_set}: {error!r}") from error
+        raise DataError(f"{named}: {error!r}") from error
 
 
 def _read_split(

@@ -33,6 +33,8 @@ class AutoresearchProfile:
     """
     questions: Mapping[str, int]
     """Predictions that are asked for in each hidden split, by seed set."""
+    public_questions: int
+    """Predictions that are asked for of the public rows that a script claims a number on."""
     reference_budgets_s: tuple[float, ...]
     """Seconds of training of each reference model; the last one trains longest. Each has a seed of its own."""
     tokenizer_characters: int
@@ -60,6 +62,7 @@ PAPER = AutoresearchProfile(
     pool_factor=10,
     predict_containers=1,
     questions={"search": 20_000, "final": 100_000},
+    public_questions=4_000,
     reference_budgets_s=(75, 300, 300, 900),
     tokenizer_characters=250_000_000,
     val_characters=60_000_000,
@@ -78,6 +81,7 @@ CPU = AutoresearchProfile(
     pool_factor=1,
     predict_containers=3,
     questions={"search": 2_000, "final": 5_000},
+    public_questions=1_000,
     reference_budgets_s=(6, 25, 25, 75),
     tokenizer_characters=2_000_000,
     val_characters=8_000_000,

@@ -14,11 +14,12 @@ import numpy as np
 from aira_contract.containers import SOCKET_VOLUME
 from aira_contract.files import FIT_FILE, SCRIPT_FILE
 from aira_contract.invocation import SOCKET_VOLUME_OPTION
+from aira_contract.reports import PUBLIC
 from aira_contract.training_record import TrainingRecord
 from aira_evaluator.autoresearch.contract.byte_lengths import byte_table_sha256
-from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, read_hidden
+from aira_evaluator.autoresearch.contract.hidden_rows import HiddenSet, SplitRows, read_hidden, read_public
 from aira_evaluator.autoresearch.contract.profiles import PROFILES
-from aira_evaluator.autoresearch.judge.judging import Judgement, judge
+from aira_evaluator.autoresearch.judge.judging import Judgement, PublicQuestions, judge
 from aira_evaluator.autoresearch.judge.questions import Questions, draw_questions
 from aira_evaluator.autoresearch.judge.rules import RULES
 from aira_evaluator.autoresearch.wire.connection import PredictorFailed
@@ -41,7 +42,9 @@ SCRIPT = EvaluateScript(
 
 
 def evaluate(arguments: Sequence[str] | None = None) -> int:
-    """Judge one served model, print its test score, and report both hidden scores; return the exit status."""
+    """Judge one served model, print its test score, and report both hidden scores and the public one; return the exit
+    status.
+    """
     return SCRIPT.run(_scored, arguments)
 
 
@@ -52,10 +55,10 @@ def _scored(asked: EvaluationRequest) -> EvaluationResult:
 
 
 def score(data: Path, socket_volume: Path) -> EvaluationResult:
-    """Ask the served model what it says of hidden text, and score that.
+    """Ask the served model what it says of hidden text, and then of the public rows it claims a number on; score that.
 
     Args:
-        data: hidden rows, and the host's record of the training.
+        data: hidden rows, public ones, and the host's record of the training.
         socket_volume: the folder for the sockets of predict containers.
 
     Raises:
@@ -69,22 +72,28 @@ def score(data: Path, socket_volume: Path) -> EvaluationResult:
             f"there is no folder {socket_volume} to meet predictors in: this task is scored by `aira-bench run`, "
             "which serves the trained model from containers of its own"
         )
-    fit, hidden = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile)
-    questions = questions_of(fit, hidden, PROFILES[profile].questions[seed_set])
+    fit, hidden, public = _read_fit(data / FIT_FILE), read_hidden(data, seed_set, profile), read_public(data, profile)
+    sizes = PROFILES[profile]
+    questions = questions_of(fit, hidden, sizes.questions[seed_set])
+    openly = PublicQuestions(public, _drawn(fit, hidden, public.rows, sizes.public_questions))
     containers = 1 + max(int(asked.container.max()) for asked in questions.values())
     if len(fit.sockets) < containers:
         raise DataError(
             f"the data needs {containers} predict containers, the task's metadata.yaml has {len(fit.sockets)}"
         )
     sockets = [socket_volume / name for name in fit.sockets]
-    found = judge(sockets, hidden, questions, RULES[profile], np.random.default_rng(), fit.serving_s, fit.stretch)
+    rng = np.random.default_rng()
+    found = judge(sockets, hidden, questions, RULES[profile], rng, fit.serving_s, fit.stretch, openly)
     return _evaluated(fit, hidden, questions, found, seed_set)
 
 
 def questions_of(fit: TrainingRecord, hidden: HiddenSet, count: int) -> dict[str, Questions]:
     """What one hand-over is asked about each split, `count` questions, on the machine that `fit` was recorded on."""
-    secret = bytes.fromhex(fit.draw_secret) + hidden.secret
-    return {name: draw_questions(split, secret, fit.handover_sha256, count) for name, split in hidden.splits.items()}
+    return {name: _drawn(fit, hidden, split, count) for name, split in hidden.splits.items()}
+
+
+def _drawn(fit: TrainingRecord, hidden: HiddenSet, rows: SplitRows, count: int) -> Questions:
+    return draw_questions(rows, bytes.fromhex(fit.draw_secret) + hidden.secret, fit.handover_sha256, count)
 
 
 def _evaluated(
@@ -97,6 +106,7 @@ def _evaluated(
         seed_set,
         details={
             **{name: asdict(result) for name, result in found.splits.items()},
+            PUBLIC: None if found.public is None else asdict(found.public),
             "rows_asked": {name: len(np.unique(asked.row)) for name, asked in questions.items()},
             "window_step": found.window_step,
             "claimed_less_trusted": None if fit.claimed is None else fit.claimed - validation.bpb,
@@ -105,7 +115,9 @@ def _evaluated(
             "byte_table_sha256": byte_table_sha256(hidden.splits["test"].lengths),
             "public_corpus": hidden.public_corpus,
         },
+        public=None if found.public is None else found.public.bpb,
         more={
+            "public_standard_error": None if found.public is None else found.public.standard_error,
             "validation_standard_error": validation.standard_error,
             "test_standard_error": test.standard_error,
             "claimed": fit.claimed,

@@ -15,6 +15,7 @@ What judges see:
     <seed set>/<split>.containers.npy      int64 [N], which predict container may be asked about each
     <seed set>/<split>.references.npy      float16 [N, T, references], what our own models say of each target
     <seed set>/manifest.json               rows, targets, bytes of the targets' text, removed near duplicates, hashes
+    public/public.npy, ...                 rows and references of the public number, which scripts claim
     tokenizer/                             the same files again, made anew from the same text
 
 Command line, settings and exit statuses: `task_scripts.preparing`. torch is imported for hidden data alone.

@@ -8,6 +8,7 @@ Not covered: reading them (`contract.hidden_rows`), and what agents see (`prepar
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from aira_contract.reports import PUBLIC
 from aira_contract.settings import SEED_SETS
 from aira_evaluator.autoresearch.contract.hidden_rows import SCHEMA, SPLITS, SplitRows, write_split
 from aira_evaluator.autoresearch.contract.packing import pack
@@ -90,6 +92,32 @@ def write_hidden(
             "splits": splits,
         }
         (folder / seed_set / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="ascii")
+    _write_public_rows(profile, public, folder / PUBLIC, tokenizer, describe)
+
+
+def _write_public_rows(
+    profile: AutoresearchProfile, public: Path, folder: Path, tokenizer: BytePairTokenizer, describe: Describe
+) -> None:
+    """The rows that `evaluate_bpb` sums over, for a judge to ask about as it asks about hidden ones."""
+    folder.mkdir(exist_ok=True)
+    rows = public_rows(profile, public, tokenizer)
+    found = write_split(folder, rows, References.of(describe(rows.tokens), rows.bytes_of_targets()))
+    manifest = {"schema": SCHEMA, "profile": profile.name, "seed_set": None, "splits": {PUBLIC: found}}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="ascii")
+
+
+def public_rows(profile: AutoresearchProfile, public: Path, tokenizer: BytePairTokenizer) -> SplitRows:
+    """Return the first rows that scripts pack of the public val split, as many as a script's `EVAL_TOKENS` fill.
+
+    A script sums over whole batches, so over fewer rows where its batches do not divide them.
+    """
+    documents = (
+        tokens for _ in itertools.count() for shard in open_split(public / "val") for tokens in shard.documents()
+    )
+    packed = pack(documents, profile.sequence_length + 1, tokenizer.get_bos_token_id())
+    tokens = np.stack(list(islice(packed, max(1, profile.public_validation_tokens // profile.sequence_length))))
+    lengths = tokenizer.byte_lengths().astype(np.int64)
+    return SplitRows(PUBLIC, tokens, lengths, np.zeros(len(tokens), dtype=np.int64), len(tokens))
 
 
 def _assigned(

@@ -102,6 +102,10 @@ class Connection:
             raise PredictorFailed(_ENDED) from error
         self._hear(min(self._deadlines.request_s, left_s))
 
+    def end_within(self, seconds: float) -> None:
+        """Let all further requests together take no longer than that."""
+        self._ends_s = min(self._ends_s, time.monotonic() + seconds)
+
     def wait_until_loaded(self) -> None:
         """Wait until the model is loaded.
 

@@ -1,9 +1,9 @@
-"""An agent's own validation of an architecture: the judge's code on a 70:30 split of the public train data.
+"""An agent's own validation of an architecture: the judge's code, trained on public train, scored on public validation.
 
     python -m aira_evaluator.compose.validate --architecture "AMAMAMAM AMAMAMAM" --data ./data
 
-The number is comparable between architectures of one data folder, not with the judge's: that one trains on all
-examples, scores on hidden ones, and in fuzzy recall scores on keys of the largest size only.
+The number is comparable between architectures of one data folder, and up to the luck of one training with the judge's,
+which trains on the same examples and reports its score on these rows beside those on hidden ones.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from aira_evaluator.compose.text import profiles as text
 from aira_evaluator.compose.text.windows import is_text_split, read_text_split, text_profile
 from aira_evaluator.split_manifest import DataError
 
-TRAIN_SHARE = 0.7
+_TRAIN_SHARE = 0.7
+"""Where a corpus ended with the train split, which then is divided."""
 
 
 def metric(data: Path) -> str:
@@ -30,16 +31,17 @@ def metric(data: Path) -> str:
 
 
 def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
-    """Train on the first 70 % of the public train data and score on the rest.
+    """Train on the public train split and score on the public validation split.
 
     Args:
         architecture: either spelling of the grammar.
-        data: the task's data folder, which holds `train`.
+        data: the task's data folder, which holds `train` and `validation`.
         seed: decides initial weights and the order of examples.
 
     Returns:
-        MAD tasks: mean accuracy over the six tasks, in [0, 1]. Text tasks: loss in nats a token, lower is better,
-        over at most as many windows as a hidden split has.
+        MAD tasks: mean accuracy over the six tasks, in [0, 1]. Text tasks: loss in nats a token, lower is better. Where
+        there is no text for a validation split, the first 70 % of the train windows are trained on and of the rest at
+        most as many scored as a hidden split has.
 
     Raises:
         SubmissionError: the architecture cannot be read.
@@ -48,21 +50,15 @@ def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
     if is_text_split(data / "train"):
         return _validate_text(architecture, data, seed)
     corpus, manifest = read_split(data / "train")
+    held_out, _ = read_split(data / "validation")
     symbols = parse_architecture(architecture, manifest.primitives)
-
-    import numpy as np
 
     from aira_evaluator.compose.mad.split_scores import train_and_score
     from aira_evaluator.compose.training.devices import choose_device, make_deterministic
 
-    fit, rest = {}, {}
-    for name, examples in corpus.items():
-        cut = round(TRAIN_SHARE * len(examples))
-        fit[name] = examples.take(np.arange(cut))
-        rest[name] = examples.take(np.arange(cut, len(examples)))
     make_deterministic()
     scores = train_and_score(
-        symbols, mad.PROFILES[manifest.profile], fit, {"validation": rest}, seed=seed, device=choose_device()
+        symbols, mad.PROFILES[manifest.profile], corpus, {"validation": held_out}, seed=seed, device=choose_device()
     )
     return scores["validation"].accuracy
 
@@ -75,12 +71,13 @@ def _validate_text(architecture: str, data: Path, seed: int) -> float:
     from aira_evaluator.compose.training.devices import choose_device, make_deterministic
 
     profile = text_profile(manifest)
-    cut = round(TRAIN_SHARE * len(windows))
-    rest = windows.part(cut, min(len(windows), cut + profile.hidden_windows))
+    if is_text_split(data / "validation"):
+        fit, (rest, _) = windows, read_text_split(data / "validation")
+    else:
+        cut = round(_TRAIN_SHARE * len(windows))
+        fit, rest = windows.part(0, cut), windows.part(cut, min(len(windows), cut + profile.hidden_windows))
     make_deterministic()
-    losses = train_and_score(
-        symbols, profile, windows.part(0, cut), {"validation": rest}, seed=seed, device=choose_device()
-    )
+    losses = train_and_score(symbols, profile, fit, {"validation": rest}, seed=seed, device=choose_device())
     return losses["validation"].loss
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aira_contract.architectures import Architecture, SubmissionError, canonical
 from aira_contract.files import ARCHITECTURE_FILE
+from aira_contract.reports import PUBLIC
 from aira_evaluator.compose.mad.profiles import METRIC, PROFILES
 from aira_evaluator.compose.mad.splits import read_split
 from aira_evaluator.compose.submission import read_submission
@@ -22,9 +23,10 @@ SCRIPT = EvaluateScript(
 
 
 def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:
-    """Train the submitted architecture once, print its test score, and report both hidden scores.
+    """Train the submitted architecture once, print its test score, and report both hidden scores and the public one.
 
-    Reads `./data/train` and, of the seed set in force, `./data/validation_with_labels` and `./data/test_with_labels`.
+    Reads `./data/train`, `./data/validation` and, of the seed set in force, `./data/validation_with_labels` and
+    `./data/test_with_labels`.
 
     Args:
         primitives: symbols that this task admits.
@@ -37,13 +39,14 @@ def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) 
 
 
 def score(architecture: Architecture, data: Path) -> EvaluationResult:
-    """Train once and score both hidden splits.
+    """Train once and score both hidden splits, and the public validation split that agents claim a number on.
 
     Raises:
         DataError: the data is absent, damaged, or of another profile.
     """
     profile, seed_set = PROFILES[profile_in_force(PROFILES)], seed_set_in_force()
     train_corpus, _ = read_split(data / "train")
+    public_corpus, _ = read_split(data / "validation")
     validation_corpus, _ = read_split(hidden_folder(data, "validation", seed_set))
     test_corpus, manifest = read_split(hidden_folder(data, "test", seed_set))
     if manifest.profile != profile.name:
@@ -59,7 +62,7 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         architecture,
         profile,
         train_corpus,
-        {"validation": validation_corpus, "test": test_corpus},
+        {"validation": validation_corpus, "test": test_corpus, PUBLIC: public_corpus},
         seed=training_seed(manifest.training_seed),
         device=choose_device(),
         on_task=lambda name: print(f"training on {name}", flush=True),
@@ -70,4 +73,5 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         seed_set,
         details={split: score.details() for split, score in scores.items()},
         canonical=canonical(architecture),
+        public=scores[PUBLIC].accuracy,
     )

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from aira_contract.architectures import Architecture, SubmissionError, canonical
 from aira_contract.files import ARCHITECTURE_FILE
+from aira_contract.reports import PUBLIC
 from aira_evaluator.compose.submission import read_submission
 from aira_evaluator.compose.text.profiles import METRIC, PROFILES
-from aira_evaluator.compose.text.windows import read_text_split, text_profile
+from aira_evaluator.compose.text.windows import is_text_split, read_text_split, text_profile
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
 from aira_evaluator.task_scripts.hidden import hidden_folder, training_seed
@@ -23,7 +24,8 @@ SCRIPT = EvaluateScript(
 
 
 def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:
-    """Train the submitted architecture once, print its loss on the test split, and report both hidden losses.
+    """Train the submitted architecture once, print its loss on the test split, and report both hidden losses and, where
+    there is a public validation split, the loss on that.
 
     Args:
         primitives: symbols that this task admits.
@@ -36,7 +38,7 @@ def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) 
 
 
 def score(architecture: Architecture, data: Path) -> EvaluationResult:
-    """Train once and score both hidden splits.
+    """Train once and score both hidden splits, and the public validation split that agents claim a number on.
 
     Raises:
         DataError: the data is absent, damaged, or of another profile, or its parts do not belong together.
@@ -48,9 +50,15 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
     profile = text_profile(about)
     if profile.name != profile_in_force(PROFILES[about.corpus]):
         raise DataError(f"the data is of profile {profile.name}, AIRA_PROFILE asks for another")
-    for other in (validation_about, test_about):
+    held_out = {"validation": validation, "test": test}
+    others = [validation_about, test_about]
+    if is_text_split(data / "validation"):
+        held_out[PUBLIC], public_about = read_text_split(data / "validation")
+        others.append(public_about)
+    for other in others:
         if other.belongs_to != about.belongs_to:
-            raise DataError(f"the hidden {other.split} split is not of this train split; prepare the data again")
+            kind = "public" if other.seed_set is None else "hidden"
+            raise DataError(f"the {kind} {other.split} split is not of this train split; prepare the data again")
     if test_about.training_seed is None:
         raise DataError("the hidden test split names no training seed; run evaluate_prepare.py again")
 
@@ -62,7 +70,7 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         architecture,
         profile,
         train,
-        {"validation": validation, "test": test},
+        held_out,
         seed=training_seed(test_about.training_seed),
         device=choose_device(),
     )
@@ -73,4 +81,5 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         seed_set,
         details={"data": described, **{split: asdict(loss) for split, loss in losses.items()}},
         canonical=canonical(architecture),
+        public=losses[PUBLIC].loss if PUBLIC in losses else None,
     )

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aira_contract.reports import PUBLIC
 from aira_evaluator.compose.mad.models import Prediction, begin_training, start_prediction
 from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
@@ -22,7 +23,8 @@ from aira_evaluator.compose.training.schedule import run_epochs, run_interleaved
 from aira_evaluator.compose.training.steps import Diverged, TaskTraining, to_device
 
 Guesses = Mapping[str, NDArray[np.int64]]
-"""The likeliest token at every position after each scored epoch, shape (scored epochs, N, L), by split."""
+"""The likeliest token at every position after each scored epoch, shape (scored epochs, N, L), by split. Public rows are
+absent where a logit on them alone was not finite."""
 Predictions = Mapping[str, Prediction]
 """What was started after one epoch, by split."""
 
@@ -67,7 +69,7 @@ def fit_in_turn(
                 training.check_finite()
                 if candidate.profile.is_scored(epoch):
                     started.append(_start_predictions(training, name, held_out, candidate.device))
-            yield name, _guesses(started)
+            yield name, guesses_of(started)
         except Diverged:
             yield name, None
 
@@ -106,7 +108,7 @@ def fit_concurrently(
     for name, predictions in started.items():
         try:
             runs[name].training.check_finite()
-            yield name, _guesses(predictions)
+            yield name, guesses_of(predictions)
         except Diverged:
             yield name, None
 
@@ -120,13 +122,20 @@ def _start_predictions(
     }
 
 
-def _guesses(started: Sequence[Predictions]) -> Guesses:
-    """Wait for what was predicted after each scored epoch.
+def guesses_of(started: Sequence[Predictions]) -> Guesses:
+    """Wait for what was predicted after each scored epoch, and return it.
 
     Raises:
-        Diverged: a logit was not finite.
+        Diverged: a logit was not finite, on other rows than public ones.
     """
-    return {split: np.stack([predictions[split].result() for predictions in started]) for split in started[-1]}
+    guesses: dict[str, NDArray[np.int64]] = {}
+    for split in started[-1]:
+        try:
+            guesses[split] = np.stack([predictions[split].result() for predictions in started])
+        except Diverged:
+            if split != PUBLIC:  # what is public has no say in hidden scores
+                raise
+    return guesses
 
 
 @contextmanager

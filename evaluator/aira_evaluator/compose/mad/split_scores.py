@@ -72,7 +72,7 @@ def train_and_score(
             due = corpus[name].scored
             results[split][name] = (
                 diverged_accuracy(due)
-                if guesses is None
+                if guesses is None or split not in guesses
                 else mean_accuracy(
                     [task_accuracy(each, due, profile.tasks[name].vocabulary) for each in guesses[split]]
                 )

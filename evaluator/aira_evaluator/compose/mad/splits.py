@@ -1,8 +1,8 @@
 """Drawing, writing and reading the splits of the MAD tasks.
 
 A split is a folder: `manifest.json`, and for each task a folder with `inputs.npy`, `targets.npy` and
-`scored.npy`, int16 arrays of shape (N, L) in numpy's format without pickles. The seed of the public train
-split is here; seeds of hidden splits are passed in by `evaluate_prepare.py` and are nowhere in this package,
+`scored.npy`, int16 arrays of shape (N, L) in numpy's format without pickles. The seeds of the public
+splits are here; seeds of hidden splits are passed in by `evaluate_prepare.py` and are nowhere in this package,
 which agents can read. Not covered: compression of files, partial reads.
 """
 
@@ -17,6 +17,7 @@ from aira_evaluator.compose.training.examples import Corpus, Examples
 from aira_evaluator.split_manifest import MANIFEST, DataError, read_manifest, write_manifest
 
 PUBLIC_TRAIN_SEED = 20260515
+PUBLIC_VALIDATION_SEED = 20260516
 _SCHEMA = 1
 
 SplitName = Literal["train", "validation", "test"]
@@ -31,7 +32,7 @@ class MadManifest:
     primitives: tuple[str, ...]
     """Symbols the task admits."""
     seed_set: str | None = None
-    """`search` or `final` for hidden splits, None for the public train split."""
+    """`search` or `final` for hidden splits, None for public ones."""
     training_seed: int | None = None
     """Seed of the judge's training; only beside hidden data."""
 

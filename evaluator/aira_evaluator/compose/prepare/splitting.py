@@ -10,7 +10,7 @@ Not covered: paraphrases, and near duplicates inside one split.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -131,21 +131,38 @@ def train_tokenizer(documents: Documents, profile: TextProfile) -> BytePairToken
     return tokenizer
 
 
-def write_train(
-    documents: Documents, tokenizer: BytePairTokenizer, profile: TextProfile, folder: Path
-) -> tuple[WrittenStream, Counts]:
-    """Write the stream of the public train split: the first train documents, until there are enough windows."""
+def write_public(
+    documents: Documents, tokenizer: BytePairTokenizer, profile: TextProfile, folders: Mapping[str, Path]
+) -> tuple[dict[str, WrittenStream], Counts]:
+    """Write the streams of the public splits: the first train documents, until each has enough windows, or they end.
+
+    Args:
+        documents: the corpus.
+        tokenizer: trained on it.
+        profile: sizes.
+        folders: of `train` and, which takes the documents after it, of `validation`; they exist.
+
+    Returns:
+        What was written, by split, and what was counted until the train split was whole.
+    """
     counts = Counts()
     texts = (
         document.text for document in distinct(documents(), profile.held_out_share, counts) if not document.held_out
     )
+    encoded = _encoded(texts, tokenizer)
+    train = _write_first(encoded, folders["train"], profile.train_windows * profile.length + 1)
+    counted = replace(counts)
+    validation = _write_first(encoded, folders["validation"], profile.hidden_windows * profile.length + 1)
+    return {"train": train, "validation": validation}, counted
+
+
+def _write_first(documents: Iterator[Stream], folder: Path, limit: int) -> WrittenStream:
+    """Write as many documents as `limit` tokens take."""
     with (folder / TOKENS).open("wb") as file:
-        writer = StreamWriter(file, profile.train_windows * profile.length + 1)
-        for document in _encoded(texts, tokenizer):
+        writer = StreamWriter(file, limit)
+        while not writer.full and (document := next(documents, None)) is not None:
             writer.append(document)
-            if writer.full:
-                break
-    return WrittenStream(writer.tokens, writer.documents, writer.sha256), counts
+    return WrittenStream(writer.tokens, writer.documents, writer.sha256)
 
 
 def write_hidden(

@@ -6,6 +6,7 @@ Command line and exit statuses: `task_scripts.preparing`.
 """
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from aira_evaluator.compose.prepare.splitting import (
     WrittenStream,
     train_tokenizer,
     write_hidden,
-    write_train,
+    write_public,
 )
 from aira_evaluator.compose.text.profiles import PROFILES
 from aira_evaluator.compose.text.windows import TOKENS, TextManifest, write_text_manifest
@@ -32,12 +33,12 @@ __all__ = ["HiddenSeeds", "evaluate_prepare", "prepare"]
 
 
 def prepare(corpus: str, primitives: Sequence[str], arguments: Sequence[str] | None = None) -> int:
-    """Write the public train split and its tokenizer to `<agent data mount>/train`."""
+    """Write the public splits to `<agent data mount>/train`, with their tokenizer, and `.../validation`."""
 
     def write(raw: Path, mount: Path) -> None:
-        _Preparation(CORPORA[corpus], primitives, raw).write_train(mount)
+        _Preparation(CORPORA[corpus], primitives, raw).write_public(mount)
 
-    return prepare_script("Write the public train split.", write, arguments)
+    return prepare_script("Write the public splits.", write, arguments)
 
 
 def evaluate_prepare(
@@ -46,14 +47,14 @@ def evaluate_prepare(
     hidden: Mapping[str, HiddenSeeds],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Write the train split and the hidden splits of every seed set, and copy the submission beside them.
+    """Write the public splits and the hidden ones of every seed set, and copy the submission beside them.
 
     A hidden split of a seed set is `<agent data mount>/<split>_with_labels/<seed set>`.
     """
 
     def write(raw: Path, mount: Path) -> None:
         preparation = _Preparation(CORPORA[corpus], primitives, raw)
-        tokenizer = preparation.write_train(mount)
+        tokenizer = preparation.write_public(mount)
         preparation.write_hidden(mount, tokenizer, seeds_in_force(hidden))
 
     return evaluate_prepare_script("Write the hidden splits.", ARCHITECTURE_FILE, write, arguments)
@@ -69,16 +70,25 @@ class _Preparation:
         self._source = source_in_force()
         self._documents: Documents = lambda: corpus.documents(raw, self._source, self._profile)
 
-    def write_train(self, mount: Path) -> BytePairTokenizer:
-        """Train the tokenizer and write the train split with it."""
-        folder = mount / "train"
-        folder.mkdir(parents=True, exist_ok=True)
+    def write_public(self, mount: Path) -> BytePairTokenizer:
+        """Train the tokenizer, write the train split with it, and of the documents that are left a validation split.
+
+        A corpus that ends with the train split leaves none.
+        """
+        folders = {name: mount / name for name in ("train", "validation")}
+        for folder in folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
         tokenizer = train_tokenizer(self._documents, self._profile)
-        tokenizer.save(folder)
-        split, counts = write_train(self._documents, tokenizer, self._profile, folder)
-        if split.tokens <= self._profile.batch_size * self._profile.length:
-            raise DataError(f"the text has {split.tokens} tokens, not even one batch")
-        self._finish(folder, "train", split, tokenizer, asdict(counts))
+        tokenizer.save(folders["train"])
+        written, counts = write_public(self._documents, tokenizer, self._profile, folders)
+        train, validation = written["train"], written["validation"]
+        if train.tokens <= self._profile.batch_size * self._profile.length:
+            raise DataError(f"the text has {train.tokens} tokens, not even one batch")
+        if validation.tokens > self._profile.length:
+            self._finish(folders["validation"], "validation", validation, tokenizer, {})
+        else:
+            shutil.rmtree(folders["validation"])
+        self._finish(folders["train"], "train", train, tokenizer, asdict(counts))
         return tokenizer
 
     def write_hidden(self, mount: Path, tokenizer: BytePairTokenizer, hidden: Mapping[str, HiddenSeeds]) -> None:

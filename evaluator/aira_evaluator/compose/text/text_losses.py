@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from aira_contract.reports import PUBLIC
 from aira_evaluator.compose.text.language_model import mean_loss, train
 from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.windows import Windows
@@ -47,9 +48,13 @@ def train_and_score(
         device: where to train.
     """
     tokens = {split: len(windows) * windows.length for split, windows in held_out.items()}
+    diverged = {split: TextLoss(profile.worst_loss, count, diverged=True) for split, count in tokens.items()}
+    losses: dict[str, float] = {}
     try:
         model = train(architecture, train_windows, profile, seed=seed, device=device)
-        losses = {split: mean_loss(model, windows, profile, device=device) for split, windows in held_out.items()}
+        for split in sorted(held_out, key=lambda name: name == PUBLIC):
+            losses[split] = mean_loss(model, held_out[split], profile, device=device)
     except Diverged:
-        return {split: TextLoss(profile.worst_loss, count, diverged=True) for split, count in tokens.items()}
-    return {split: TextLoss(min(loss, profile.worst_loss), tokens[split]) for split, loss in losses.items()}
+        if not losses.keys() >= held_out.keys() - {PUBLIC}:  # what is public has no say in hidden scores
+            return diverged
+    return diverged | {split: TextLoss(min(loss, profile.worst_loss), tokens[split]) for split, loss in losses.items()}

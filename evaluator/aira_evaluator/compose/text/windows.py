@@ -46,7 +46,7 @@ class TextManifest:
     counts: dict[str, int] = field(default_factory=dict)
     """What was left out while the split was drawn."""
     seed_set: str | None = None
-    """`search` or `final` for hidden splits, None for the public train split."""
+    """`search` or `final` for hidden splits, None for public ones."""
     training_seed: int | None = None
     """Seed of the judge's training; only beside hidden data."""
 

@@ -36,9 +36,10 @@ _FAULTS_OF_GRAPHS = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "
 
 
 def evaluate(task: TaskName, *, configurable: bool, arguments: Sequence[str] | None = None) -> int:
-    """Train the traced module once, print its test score, and report both hidden scores.
+    """Train the traced module once, print its test score, and report both hidden scores and the public one.
 
-    Reads `./data/train` and, of the seed set in force, `./data/validation_with_labels` and `./data/test_with_labels`.
+    Reads `./data/train`, `./data/validation` and, of the seed set in force, `./data/validation_with_labels` and
+    `./data/test_with_labels`.
 
     Args:
         task: which of the three tasks.
@@ -61,6 +62,7 @@ def evaluate(task: TaskName, *, configurable: bool, arguments: Sequence[str] | N
 def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> EvaluationResult:
     seed_set = seed_set_in_force()
     train, _ = read_split(asked.data / "train")
+    public, _ = read_split(asked.data / "validation")
     validation, _ = read_split(hidden_folder(asked.data, "validation", seed_set))
     test, manifest = read_split(hidden_folder(asked.data, "test", seed_set))
     seed = _training_seed(manifest, profile)
@@ -79,7 +81,7 @@ def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> Ev
     limits = JudgeLimits(settings.timeout_s, settings.memory_mib)
     try:
         score = score_module(
-            bundle, profile, Splits(train, validation, test), seed=seed, limits=limits,
+            bundle, profile, Splits(train, validation, test, public), seed=seed, limits=limits,
             started_s=asked.started_s, note=lambda text: print(text, flush=True),
             draw_secret=bytes.fromhex(settings.draw_secret), synthetic=manifest.source == "synthetic",
             controls=seed_set == "final" and training_in_force() == 0,
@@ -90,7 +92,9 @@ def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> Ev
             raise  # a device may fail by itself
         raise RefusedError(f"the compiler does not take its graphs: {kind}: {told.strip()[:200]}") from None
     found = {"flags": score.flags, "unranked": score.unranked, "remarks": score.remarks}
-    return EvaluationResult(score.validation, score.test, seed_set, score.details, score.canonical, found)
+    return EvaluationResult(
+        score.validation, score.test, seed_set, score.details, score.canonical, public=score.public, more=found
+    )
 
 
 def _training_seed(manifest: SplitManifest, profile: LraProfile) -> int:

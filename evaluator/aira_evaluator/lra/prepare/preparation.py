@@ -39,9 +39,7 @@ def prepare(task: TaskName, *, configurable: bool, arguments: Sequence[str] | No
     def write(raw: Path, mount: Path) -> None:
         profile, source = _settings(task)
         public, _ = _make(profile, source, raw, mount, hidden=None)
-        for name, made in public.items():
-            _write(mount / name, made, SplitManifest(
-                profile.name, task, name, source, configurable, counts=made.counts))  # fmt: skip
+        _write_public(mount, public, profile, source, configurable=configurable)
 
     return prepare_script("Write the public splits.", write, arguments)
 
@@ -53,7 +51,7 @@ def evaluate_prepare(
     hidden: Mapping[str, HiddenSeeds],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Write the train split and the labelled hidden splits of every seed set, and copy the submission beside them.
+    """Write the public splits and the labelled hidden ones of every seed set, and copy the submission beside them.
 
     A hidden split of a seed set is `<agent data mount>/<split>_with_labels/<seed set>`.
     """
@@ -62,8 +60,7 @@ def evaluate_prepare(
         profile, source = _settings(task)
         seeds = seeds_in_force(hidden)
         public, made = _make(profile, source, raw, mount, seeds)
-        train = SplitManifest(profile.name, task, "train", source, configurable, counts=public["train"].counts)
-        _write(mount / "train", public["train"], train)
+        _write_public(mount, public, profile, source, configurable=configurable)
         for (seed_set, split), part in made.items():
             manifest = SplitManifest(
                 profile.name, task, split, source, configurable, seed_set, seeds[seed_set].training, part.counts
@@ -106,6 +103,14 @@ def _synthetic(
         splits[seed_set, "validation"] = made(sizes.hidden_validation, seeds.validation)
         splits[seed_set, "test"] = made(sizes.hidden_test, seeds.test)
     return public, splits
+
+
+def _write_public(
+    mount: Path, public: Mapping[str, Counted], profile: LraProfile, source: str, *, configurable: bool
+) -> None:
+    for name, made in public.items():
+        manifest = SplitManifest(profile.name, profile.task, name, source, configurable, counts=made.counts)
+        _write(mount / name, made, manifest)
 
 
 def _write(folder: Path, made: Counted, manifest: SplitManifest) -> None:

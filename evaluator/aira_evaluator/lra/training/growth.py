@@ -1,10 +1,11 @@
 """How a module's work, time and memory grow over one, two and four times the length it is trained at.
 
 A module is called quadratic where, over four times the length, at least a tenth of its counted work grew at least as
-L ** 1.5 does (`superlinear_share`), or its measured time grew eightfold. Counting sees the passes of the training too,
-and does not depend on the machine; measuring sees what counting cannot. The compiled evaluation's intermediate memory
-counts only where work does not tell all, in loops of unknown length: how a compiler lays out and keeps the arrays of a
-linear module may by itself grow more than eightfold.
+L ** 1.5 does (`superlinear_share`), or its measured time grew so. Counting sees the passes of the training too, and
+does not depend on the machine; measuring sees what counting cannot. The compiled evaluation's intermediate memory never
+decides alone, since how a compiler lays out and keeps the arrays of a linear module may by itself grow more than
+eightfold. Where work does not tell all, in loops of unknown length, it bears out a time that grew as L ** 1.25 or more.
+Where four times the length needs more memory than there is, twice the length is measured.
 
 Not covered: modules that change their algorithm beyond four times the length.
 """
@@ -26,8 +27,10 @@ from aira_evaluator.lra.training.predictions import Evaluator, Inputs, rounded
 from aira_evaluator.lra.training.trainer import Weights
 
 QUADRATIC_SHARE = 0.1
-QUADRATIC_GROWTH = 8.0
-"""What L ** 1.5 grows to over four times the length: halfway, in the exponent, from linear (4) to quadratic (16)."""
+QUADRATIC_POWER = 1.5
+"""Of the length; halfway from linear to quadratic."""
+SUPERLINEAR_POWER = 1.25
+"""Of the length; more than linear work takes, and L log L."""
 _TELLING_S = 0.02
 _TELLING_BYTES = 1 << 20
 """Below these, overheads and padding decide ratios."""
@@ -47,6 +50,13 @@ class ScaledModule:
     seconds: float | None
     """Of one batch, the fastest of three; None where it was not run."""
 
+    @property
+    def took(self) -> tuple[float, int] | None:
+        """Seconds of a batch and bytes of its intermediate results, where it was run."""
+        return (
+            None if self.evaluator is None or self.seconds is None else (self.seconds, self.evaluator.temporary_bytes)
+        )
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -64,17 +74,7 @@ class Growth:
         """Whether the module grows quadratically, as the docstring of this module defines it."""
         if not self.measured:
             return False
-        first, last = self.modules[0], self.modules[-1]
-        if self._superlinear_share() >= QUADRATIC_SHARE:
-            return True
-        if last.work.unknown_loops and first.evaluator and last.evaluator:
-            # Scores of attention kept whole are L x L numbers.
-            memory = last.evaluator.temporary_bytes
-            if memory >= max(_TELLING_BYTES, QUADRATIC_GROWTH * first.evaluator.temporary_bytes):
-                return True
-        if first.seconds is None or last.seconds is None:
-            return False
-        return last.seconds >= max(_TELLING_S, QUADRATIC_GROWTH * first.seconds)
+        return self._superlinear_share() >= QUADRATIC_SHARE or self._measured_quadratic()
 
     def details(self) -> dict[str, object]:
         """Return what was counted and measured at each length, as plain values for a report."""
@@ -88,6 +88,19 @@ class Growth:
             for module in self.modules
         }
         return {"superlinear_share": rounded(self._superlinear_share()) if self.measured else None, **rows}
+
+    def _measured_quadratic(self) -> bool:
+        """Whether it took so much more time, or time and memory, over the lengths at which it was run."""
+        ran = [(each.scale, *each.took) for each in self.modules if each.took is not None]
+        if len(ran) < 2:
+            return False
+        (short, before_s, bytes_before), (long, after_s, bytes_after) = ran[0], ran[-1]
+        length = long / short
+        # Scores of attention kept whole are L x L numbers.
+        bytes_telling = max(_TELLING_BYTES, math.pow(length, QUADRATIC_POWER) * bytes_before)
+        borne_out = self.modules[-1].work.unknown_loops > 0 and bytes_after >= bytes_telling
+        power = SUPERLINEAR_POWER if borne_out else QUADRATIC_POWER
+        return after_s >= max(_TELLING_S, math.pow(length, power) * before_s)
 
     def _superlinear_share(self) -> float:
         short, middle, long = (module.work for module in self.modules)

@@ -87,6 +87,10 @@ class EvaluationClock:
         self.used_s[name] = self.used_s.get(name, 0.0) + passed_s
         return passed_s
 
+    def allows(self, needed_s: float) -> bool:
+        """Whether `needed_s` more seconds are within the limit."""
+        return self._limits.timeout_s is None or self._last_s - self._started_s + needed_s <= self._limits.timeout_s
+
     def require(self, needed_s: float) -> None:
         """Stop early where the time will not do.
 

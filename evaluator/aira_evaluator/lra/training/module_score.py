@@ -38,15 +38,18 @@ from aira_evaluator.lra.training.trainer import Weights, draw_order
 PUBLISHED_BEST = {"text": 0.9053, "listops": 0.6379, "retrieval": 0.9176}
 """On the real data; a better score deserves a look at what was submitted, in whatever profile."""
 _CHECKED_EXAMPLES = 256
+_PUBLIC_SLACK, _ENDING_S = 2.0, 10.0
+"""Time that must be left to score public rows: a multiple of what the hidden ones took, and seconds to end in."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The train split, and the two hidden splits that a module is scored on."""
+    """The train split, the two hidden splits that a module is scored on, and the public one that a claim is made on."""
 
     train: LabelledSplit
     validation: LabelledSplit
     test: LabelledSplit
+    public: LabelledSplit | None = None
 
 
 @dataclass
@@ -62,6 +65,8 @@ class ModuleScore:
     details: dict[str, object] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     """The figures that controls compared, in words."""
+    public: float | None = None
+    """On the public rows; None where there are none, or the module has no finite answer to one."""
 
 
 def score_module(
@@ -82,7 +87,7 @@ def score_module(
     Args:
         bundle: of the fit container.
         profile: of the task.
-        splits: train, hidden validation, hidden test.
+        splits: train, hidden validation, hidden test and, where a claim is held against it, public validation.
         seed: of everything random.
         limits: refuse what cannot fit, rather than be killed.
         started_s: when the evaluation began, by `time.monotonic`.
@@ -111,6 +116,7 @@ def score_module(
     score = judge.score(weights, curve, gradient, untrained, synthetic=synthetic)
     if controls:
         judge.control(score, own_rng(seed, draw_secret, module, 1))
+    score.public = judge.public(weights)
     return score
 
 
@@ -130,6 +136,8 @@ class _Judge:
         self._profile, self._module, self._wanted = training.profile, training.module, training.wanted
         self._contract = CONTRACTS[self._profile.task]
         self._flags: list[str] = []
+        self._example_s = 0.0
+        """What scoring one example took."""
 
     def untrained_checks(self) -> Mapping[str, object]:
         """Controls that need no training.
@@ -180,7 +188,8 @@ class _Judge:
         for name, split in (("validation", self._splits.validation), ("test", self._splits.test)):
             inputs = token_inputs(split, self._wanted.seq_len, self._real.ids)
             scores[name] = accuracy(require_finite(self._training.evaluator.logits(weights, inputs)), split.labels)
-        self._clock.lap("evaluating")
+        scored = len(self._splits.validation) + len(self._splits.test)
+        self._example_s = self._clock.lap("evaluating") / scored
         inputs = token_inputs(self._splits.validation, self._wanted.seq_len, self._real.ids, _CHECKED_EXAMPLES)
         self._check_company(weights, inputs)
         growth = self._growth(weights)
@@ -210,6 +219,16 @@ class _Judge:
         return ModuleScore(
             scores["validation"], scores["test"], self._module.sha256, self._flags, unranked, details, remarks
         )
+
+    def public(self, weights: Weights) -> float | None:
+        """Accuracy on the public rows. It has no say in the verdict: no number where an answer is not finite, or where
+        the time that scoring them takes is not there.
+        """
+        split = self._splits.public
+        if split is None or not self._clock.allows(_PUBLIC_SLACK * self._example_s * len(split) + _ENDING_S):
+            return None
+        logits = self._training.evaluator.logits(weights, token_inputs(split, self._wanted.seq_len, self._real.ids))
+        return accuracy(logits, split.labels) if np.isfinite(logits).all() else None
 
     def control(self, score: ModuleScore, rng: np.random.Generator) -> None:
         """Train on the control tasks, and flag a score that stands on the real one alone.
