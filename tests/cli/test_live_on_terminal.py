@@ -88,10 +88,10 @@ def test_another_process_sees_the_same(environment: dict[str, str]) -> None:
         assert "older: finished, 2 of 2 seeds over" in text
         other.resize(50, 20)
         assert len(seeds_shown(other.settle(2.5))) == 2
-        assert (runs / "seen" / NAME).exists()
+        assert (runs / "seen" / "seeds" / "0" / NAME).exists()
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(20) == 130
-        assert not (runs / "seen" / NAME).exists()
+        assert not (runs / "seen" / "seeds" / "0" / NAME).exists()
         other.until(lambda rows: any("seen: stopped" in row for row in rows))
         other.process.send_signal(signal.SIGINT)
         assert other.process.wait(10) == 0
@@ -143,16 +143,16 @@ def test_news_of_strangers_is_escaped_and_bounded(environment: dict[str, str], t
         tmp_path / "runs", manifest("hostile", seeds=(0,), steps=2), end=False, of_nodes={"reason": hostile, "fitness": None},
         key=KeyFolder(tmp_path / "home" / "keys").machine_key(),
     )  # fmt: skip
-    news = [{"seed": 0, "step": 10**9, "phase": hostile, "since": -1e9, "waits_for": "engine", "halted": hostile}]
+    news = {"step": 10**9, "phase": hostile, "since": -1e9, "waits_for": "engine", "halted": hostile}
     descriptor = folder.lock()
     try:
-        for content in (json.dumps({"seeds": news}), '{"seeds": 1}', "[" * 10_000, "x" * 5_000_000):
-            (folder.path / NAME).write_text(content)
+        for content in (json.dumps(news), '{"step": 1}', "[" * 1000, "x" * 5_000_000):
+            (folder.seed(0).path / NAME).write_text(content)
             with OnScreen(watching(), 100, 24, environment) as watch:
                 shown = watch.until(lambda rows: any("Ctrl-C ends" in row for row in rows))
                 assert not any(map(is_raw, shown))
-        (folder.path / NAME).unlink()
-        (folder.path / NAME).symlink_to("/dev/zero")
+        (folder.seed(0).path / NAME).unlink()
+        (folder.seed(0).path / NAME).symlink_to("/dev/zero")
         with OnScreen(watching(), 100, 24, environment) as watch:
             watch.until(lambda rows: any("Ctrl-C ends" in row for row in rows))
     finally:

@@ -18,7 +18,7 @@ from aira_bench.record.folder import RunFolder
 from aira_bench.record.growing import Growing
 from aira_bench.record.journal import SeedEnded, StepStarted
 from aira_bench.record.manifest import Manifest, load_manifest
-from aira_bench.record.news import SeedNews, read_news
+from aira_bench.record.news import read_news
 from aira_bench.record.node import Node
 from aira_bench.record.salvage import in_order, journal_remains
 
@@ -53,14 +53,14 @@ class RunWatch:
         except Unacceptable:
             return None
         plan, is_live = self._manifest.plan, self.folder.is_live
-        news = read_news(self.folder.path) if is_live else {}
-        seeds = tuple(self._seed(seed, news.get(seed), now_s, is_live=is_live) for seed in plan.seeds)
+        seeds = tuple(self._seed(seed, now_s, is_live=is_live) for seed in plan.seeds)
         word = RUNNING if is_live else "finished" if all(seed.is_over for seed in seeds) else "stopped"
         caps = RunCaps.of(plan, lower_is_better=self._manifest.lower_is_better)
         return RunState(self.folder.path.name, caps, seeds, word)
 
-    def _seed(self, seed: int, news: SeedNews | None, now_s: float, *, is_live: bool) -> SeedState:
+    def _seed(self, seed: int, now_s: float, *, is_live: bool) -> SeedState:
         known = self._read(seed)
+        news = read_news(self.folder.seed(seed).path) if is_live else None
         nodes, step = known.nodes.so_far(), len(known.nodes)
         if known.ended is not None and not (news and news.phase.startswith("training")):
             return SeedState(seed, step, f"ended ({known.ended.why})", nodes=nodes, is_over=True)

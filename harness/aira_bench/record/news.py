@@ -1,7 +1,8 @@
-"""What the process that works on a run is at, for other processes that look: one small file, written anew all the time.
+"""What the process that works on a seed is at, for other processes that look: a small file, written over all the time.
 
-It holds no result, nothing vouches for it, and it means something only while the run is locked. Written without forcing
-anything to disk: it is news, and gone with the process.
+It holds no result, nothing vouches for it, and it means something only while the run is locked. It is of one size and
+written at once, without being forced to disk: it is news, and gone with the process. Whoever reads it while it is
+written may find nothing in it, and looks again.
 
 Not covered: what is finished; journals say that.
 """
@@ -9,8 +10,7 @@ Not covered: what is finished; journals say that.
 import contextlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
@@ -21,15 +21,16 @@ from aira_bench.files import Unacceptable, parse_json, read_file
 from aira_bench.waiting import WaitReason
 
 NAME = "news.json"
-MOST_BYTES = 4 * 2**20
-_PHASE_CHARS = 400
+BYTES = 2048
+"""Of the file, blanks at its end included."""
+_TEXT_CHARS = 140
+"""Of each text: as many as fit where every character is spelt out by twelve."""
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SeedNews:
     """What one seed is at."""
 
-    seed: int
     step: int
     phase: str
     since: float
@@ -40,38 +41,34 @@ class SeedNews:
     """What it halted for, in words."""
 
 
-@dataclass(frozen=True)
-class _File:
-    seeds: tuple[SeedNews, ...]
+_NEWS = TypeAdapter(SeedNews)
 
 
-_FILE = TypeAdapter(_File)
-
-
-def write_news(run: Path, news: Mapping[int, SeedNews]) -> None:
-    """Put news in the folder of a run, in place of what was there. That it cannot be written disturbs nothing."""
-    seeds = [asdict(each) | {"phase": each.phase[:_PHASE_CHARS]} for each in news.values()]
-    temporary = run / f".{NAME}.tmp"
+def write_news(seed: Path, news: SeedNews) -> None:
+    """Put news in the folder of a seed, in place of what was there. That it cannot be written disturbs nothing."""
+    texts = {"phase": news.phase[:_TEXT_CHARS], "halted": news.halted and news.halted[:_TEXT_CHARS]}
+    data = json.dumps(asdict(news) | texts).encode("ascii").ljust(BYTES)[:BYTES]
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with contextlib.suppress(OSError):
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            json.dump({"seeds": seeds}, stream)
-        temporary.replace(run / NAME)
+        descriptor = os.open(seed / NAME, flags, 0o600)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
 
 
-def remove_news(run: Path) -> None:
-    """Take the news of a run away when nobody works on it any more."""
-    for name in (NAME, f".{NAME}.tmp"):
-        with contextlib.suppress(OSError):
-            (run / name).unlink()
+def remove_news(seed: Path) -> None:
+    """Take the news of a seed away: nobody works on it any more, or not yet."""
+    with contextlib.suppress(OSError):
+        (seed / NAME).unlink()
 
 
-def read_news(run: Path) -> dict[int, SeedNews]:
-    """Return what each seed of a run is at; nothing where no such file is there, or something else."""
+def read_news(seed: Path) -> SeedNews | None:
+    """Return what a seed is at; None where no such file is there, or something else."""
     try:
-        data = read_file(run, NAME, MOST_BYTES)
+        data = read_file(seed, NAME, BYTES)
         parse_json(data)  # refuses what pydantic takes: keys twice, numbers without bounds
-        found = _FILE.validate_json(data, strict=True)
+        found = _NEWS.validate_json(data, strict=True)
     except (FileNotFoundError, Unacceptable, ValidationError):
-        return {}
-    return {each.seed: each for each in found.seeds if each.waits_for in (None, *get_args(WaitReason))}
+        return None
+    return found if found.waits_for in (None, *get_args(WaitReason)) else None

@@ -84,7 +84,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         keeper = open_run(made.folder, manifest, key, host.world.now, Witness(None))
         keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
         keeper.remember()
-        with told_to_others(keeper.folder, watch, host.world) as tell:
+        with told_to_others(keeper.folder, run.plan.seeds, watch, host.world) as tell:
             _search(host, keeper.folder, manifest, run, ground, wanted, note, tell, keeper)
             confirm_at_end(host, keeper.folder, run, ground, note, tell)
     return keeper.folder
@@ -133,7 +133,7 @@ def resume(
             keeper.remember()
             if changed:
                 keeper.accept(changed, [(seed.seed, len(seed.nodes)) for seed in record.seeds])
-        with told_to_others(folder, watch, host.world) as tell:
+        with told_to_others(folder, run.plan.seeds, watch, host.world) as tell:
             _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, tell, keeper)
             confirm_at_end(host, folder, run, ground, note, tell)
     return folder
