@@ -122,7 +122,9 @@ def _ranking(ranks: MeasuredRanking) -> str:
     )
 
 
-APART = "In no order, because not, or not wholly, confirmed: these test scores owe something to the luck of the search."
+APART = (
+    "In no order, because not wholly finished and confirmed: these test scores owe something to the luck of the search."
+)
 """Stands before the rows of a table that have no place in its order."""
 
 

@@ -86,11 +86,11 @@ FACTS = [
 """What the longer prompt of 1,730 tokens said, and what was missing in it."""
 
 
-def test_the_system_prompt_of_mad_2p_has_every_fact_in_less_than_1220_tokens(mad_data: Path) -> None:
+def test_the_system_prompt_of_mad_2p_has_every_fact_in_less_than_1200_tokens(mad_data: Path) -> None:
     said = mad_system(mad_data)
     flat = " ".join(said.split())
     assert [fact for fact in FACTS if fact not in said and " ".join(fact.split()) not in flat] == []
-    assert len(said) / CHARS_PER_TOKEN < 1220
+    assert len(said) / CHARS_PER_TOKEN < 1200
 
 
 def test_nothing_of_it_is_said_twice(mad_data: Path) -> None:
@@ -105,7 +105,7 @@ def test_nothing_of_it_is_said_twice(mad_data: Path) -> None:
 def test_a_prompt_names_the_gpu_that_a_step_has(mad_data: Path) -> None:
     said = mad_system(mad_data, replace(MACHINE, gpu="NVIDIA H100 80GB HBM3", gpu_memory_mib=81559))
     assert "2 CPU cores, one NVIDIA H100 80GB HBM3 of 81559 MiB." in said
-    assert len(said) / CHARS_PER_TOKEN < 1220
+    assert len(said) / CHARS_PER_TOKEN < 1200
     assert "CPU core" not in mad_system(mad_data, Environment()), "what is not known is not said"
 
 
