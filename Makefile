@@ -78,7 +78,8 @@ reference-board: $(VENV)/installed
 	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && export AIRA_HOME="$$place/home" && \
 	    $(BIN)/aira-bench key trust $$(cat $(REFERENCE)/signed-by) && \
 	    $(BIN)/aira-bench merge $(REFERENCE)/*.tar.gz --runs "$$place/runs" && \
-	    $(BIN)/aira-bench leaderboard --runs "$$place/runs" --out $(REFERENCE)/board
+	    $(BIN)/aira-bench leaderboard --runs "$$place/runs" --out $(REFERENCE)/board && \
+	    $(BIN)/python tests/publication/reference_table.py
 
 # For ten minutes on a GPU: the machine's own Python, as it is. GPU_CHECK="--stages mad --limit 300" and the like.
 gpu-check:
