@@ -17,11 +17,13 @@ from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.cards.card import Card, missing_to_use
 from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.errors import AiraError, PrerequisiteError
+from aira_bench.evaluation.catalog import EVALUATORS
 from aira_bench.hardware import Hardware
 from aira_bench.paths import HostPaths
 from aira_bench.record.manifest import RunPlan
 from aira_bench.runs.expense import Expense, Range, confirm_hours, expect_with
 from aira_bench.runs.resolve import plan_of
+from aira_bench.scaffolds.catalog import SCAFFOLDS
 from aira_bench.suites.past import Experiment, StepPace
 from aira_bench.suites.suite_file import SuiteCell, SuitePlan
 from aira_bench.tasks.data_source import choose_source, missing_files
@@ -125,7 +127,7 @@ def estimate(plan: SuitePlan, machine: Hardware, paces: Mapping[Experiment, Step
         paths: of this machine.
 
     Raises:
-        UsageError: a task or its source is unknown, or it has no such profile.
+        UsageError: a task, its source, a scaffold or an evaluator is unknown, or a task has no such profile.
         TaskError: a task folder is broken.
     """
     agents = {name: agent_use(name) for name in plan.agents}
@@ -144,6 +146,9 @@ def _cost(cell: SuiteCell, agent: AgentUse, machine: Hardware, paces: Mapping[Ex
     task = cell.task
     source = choose_source(task, cell.request.source)
     plan = plan_of(cell.request, task, agent, source, SystemWorld(), machine, None)
+    SCAFFOLDS.find(plan.scaffold)
+    if plan.evaluator is not None:
+        EVALUATORS.find(plan.evaluator)
     slots = len(machine.gpus) if plan.profile in ON_GPUS and machine.gpus else machine.cores
     found = expect_with(plan, task, agent.card, slots)
     pace = paces.get((plan.agent, task.title, plan.profile), StepPace())
