@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aira_contract.files import COMPANION_FILES, SCRIPT_FILE
+from aira_contract.settings import TRAINING_SEED_VARIABLE
 
 Edits = tuple[tuple[str, str], ...]
 _OPTIMIZER: Mapping[str, Edits] = {
@@ -66,7 +67,7 @@ def edited(script: str, edits: Edits) -> str:
 
 def trained(public: Path, script: str, seed: int, steps: int) -> tuple[float, int]:
     """Train once; return the BPB of the public validation rows and the number of steps."""
-    edits = [("torch.manual_seed(42)", f"torch.manual_seed({seed})")]
+    edits: list[tuple[str, str]] = []
     if steps:
         edits.append(("training_seconds += time.perf_counter() - began", f"training_seconds += TIME_BUDGET / {steps}"))
     script = "import time\n\ntime.perf_counter = time.thread_time\n" + edited(script, tuple(edits))
@@ -77,7 +78,7 @@ def trained(public: Path, script: str, seed: int, steps: int) -> tuple[float, in
         (folder / SCRIPT_FILE).write_text(script, encoding="utf-8")
         ended = subprocess.run(
             [sys.executable, SCRIPT_FILE], cwd=folder, capture_output=True, text=True, check=False,
-            env={**os.environ, "AIRA_DATA": str(public.resolve())},
+            env={**os.environ, "AIRA_DATA": str(public.resolve()), TRAINING_SEED_VARIABLE: str(seed)},
         )  # fmt: skip
     if ended.returncode:
         raise RuntimeError(f"the training ended with {ended.returncode}: {ended.stderr.strip()[-500:]}")

@@ -1,32 +1,39 @@
 """How often boards would order what is equal, and find what is not: names without a difference, and a planted one.
 
     python bench/placebo.py [--names 10] [--seeds 6 10 20] [--resamplings 2000]
-    python bench/placebo.py --runs FOLDER --agent random
+    python bench/placebo.py --runs FOLDER [--agent random] [--resamplings 100]
 
 Of made-up luck of several shapes, all names alike, it counts the families in which any pair is ordered at 5 %, by the
 stepped-down largest statistic that boards use and by Holm; then, with one name planted two standard deviations above,
-the draws in which at least half of its pairs are ordered. With --runs luck is that of an agent's scores on each of a
-folder's tables, drawn with replacement under as many names: no name is better, so no order is right.
+the draws in which at least half of its pairs are ordered.
 
-Not covered: noise floors, which refuse some of these orders too.
+With --runs an agent's own seeds stand under all names, drawn with replacement from each of a folder's tables, and are
+ordered as boards order rows, noise floors included: no name is better, so no order is right. Planted are two noise
+floors.
+
+Not covered: of made-up luck noise floors, which refuse some of these orders too.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from aira_bench.boards.board import build_tables
-from aira_bench.boards.order import scores_by_seed
+from aira_bench.boards.board import Table, build_tables
+from aira_bench.boards.order import comparisons_of
+from aira_bench.boards.replicates import SeedResult
+from aira_bench.boards.rows import Row, row_of
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import host_paths
 from aira_bench.record.folder import list_runs
 from aira_bench.statistics.arrays import Floats
-from aira_bench.statistics.paired import compare
+from aira_bench.statistics.paired import Verdict, compare
 
 Luck = Callable[[np.random.Generator, tuple[int, int]], Floats]
 ALPHA, PLANTED = 0.05, 2.0
+"""Level, and how many deviations of luck, or of a board's noise floors, a planted name is better."""
 SHAPES: dict[str, Luck] = {
     "normal": lambda draws, shape: draws.normal(size=shape),
     "exponential": lambda draws, shape: draws.exponential(size=shape),
@@ -54,20 +61,42 @@ def measured(luck: Luck, names: int, seeds: int, resamplings: int, draws: np.ran
     return " | ".join(shares)
 
 
-def lucks(runs: Path | None, agent: str) -> Iterator[tuple[str, Luck]]:
-    """The shapes of luck that are asked for: made up, or an agent's on each table of a folder of runs."""
-    if runs is None:
-        yield from SHAPES.items()
-        return
-    for table in build_tables(list_runs(runs), KeyFolder(host_paths().keys).ring()):
-        rows = [scores_by_seed(row) for row in table.rows if row.entry.agent == agent]
-        known = [score for scores in rows for each in scores.values() for score in each if score is not None]
-        if known:
-            pool = np.array(known)
-            yield (
-                f"{table.section.task}, {pool.size} of {agent}",
-                lambda draws, shape, pool=pool: draws.choice(pool, shape),  # type: ignore[misc]
-            )
+def on_board(
+    table: Table, agent: str, names: int, seeds: int, resamplings: int, draws: np.random.Generator
+) -> tuple[int, int]:
+    """How many of so many families of names order anything, and how many find one that has two noise floors more.
+
+    Args:
+        table: of a board, with a noise floor.
+        agent: whose seeds stand under all names.
+        names: how many of them.
+        seeds: how many each name has.
+        resamplings: how often.
+        draws: says which seeds.
+
+    Raises:
+        ValueError: the agent has no confirmed seed there, or the noise was not measured.
+    """
+    pool = [each for row in table.ordered if row.entry.agent == agent for each in row.decided]
+    if not pool or table.noise is None:
+        raise ValueError(f"no confirmed seed of {agent} on {table.section.task}, or no noise floor")
+    better = PLANTED * table.noise.deviation * (-1 if table.section.lower_is_better else 1)
+    wrong, found = 0, 0
+    for _ in range(resamplings):
+        drawn = [[pool[place] for place in draws.integers(len(pool), size=seeds)] for _ in range(names)]
+        rows = [_named(table.ordered[0], str(name), results) for name, results in enumerate(drawn)]
+        pairs = comparisons_of(replace(table, rows=tuple(rows)), draws, ALPHA)
+        wrong += any(each.verdict is not Verdict.TIED for each in pairs)
+        planted = [replace(each, trainings=tuple(value + better for value in each.trainings)) for each in drawn[0]]
+        pairs = comparisons_of(replace(table, rows=(_named(rows[0], "0", planted), *rows[1:])), draws, ALPHA)
+        found += 2 * sum(each.verdict is Verdict.FIRST for each in pairs if each.first == 0) >= names - 1
+    return wrong, found
+
+
+def _named(like: Row, name: str, results: list[SeedResult]) -> Row:
+    """A row of that name, whose seeds are numbered from 0."""
+    numbered = {seed: [replace(each, seed=seed)] for seed, each in enumerate(results)}
+    return row_of(replace(like.entry, agent=name), numbered, dict.fromkeys(numbered, 1))
 
 
 def main() -> None:
@@ -79,8 +108,16 @@ def main() -> None:
     parser.add_argument("--agent", default="random")
     args = parser.parse_args()
     print(f"{args.names} names, {args.resamplings} families each")
+    if args.runs is not None:
+        print("| task | seeds | placebo ordered | planted found |\n|---|---|---|---|")
+        for table in build_tables(list_runs(args.runs), KeyFolder(host_paths().keys).ring()):
+            for seeds in args.seeds:
+                counts = on_board(table, args.agent, args.names, seeds, args.resamplings, np.random.default_rng(seeds))
+                shares = " | ".join(f"{count / args.resamplings:.3f}" for count in counts)
+                print(f"| {table.section.task} | {seeds} | {shares} |", flush=True)
+        return
     print("| luck | seeds | placebo ordered | by Holm | planted found | by Holm |\n|---|---|---|---|---|---|")
-    for name, luck in lucks(args.runs, args.agent):
+    for name, luck in SHAPES.items():
         for seeds in args.seeds:
             shares = measured(luck, args.names, seeds, args.resamplings, np.random.default_rng(seeds))
             print(f"| {name} | {seeds} | {shares} |", flush=True)

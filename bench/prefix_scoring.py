@@ -40,7 +40,7 @@ from aira_evaluator.autoresearch.judge.questions import draw_questions
 Floats = npt.NDArray[np.float64]
 _LOSS_LINE = "loss = trained(x, y)"
 _SMOOTHED = "loss = F.cross_entropy(trained(x).flatten(0, 1), y.flatten(), label_smoothing=0.1)"
-_SEED_LINE = "torch.manual_seed(42)"
+_SEED_LINE = 'torch.manual_seed(int(os.environ.get("AIRA_TRAINING_SEED", "42")))'
 
 
 class Recurrent(nn.Module):

@@ -295,4 +295,7 @@ def find_extension(kind: Kind, name: str, built_in: Collection[str]) -> Extensio
     names = [*built_in, *(each.name for each in offered)]
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     guess = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}."
-    raise UsageError(f"Unknown {kind} {name!r}. {guess}", hint=_LISTED.get(kind, "aira-bench extensions"))
+    hint = _LISTED.get(kind, "aira-bench extensions")
+    if kind == "agent" and name.endswith(".py"):
+        guess, hint = "A file is named by its kind.", f"aira-bench run --agent script:{quote(name)}"
+    raise UsageError(f"Unknown {kind} {name!r}. {guess}", hint=hint)

@@ -5,6 +5,7 @@ Run as `python train.py` beside prepare.py and data/. The last call of evaluate_
 
 import gc
 import math
+import os
 import resource
 import time
 from collections.abc import Iterable
@@ -358,7 +359,7 @@ def lr_multiplier(progress: float) -> float:
 
 PEAK_BF16_FLOPS = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12}
 
-torch.manual_seed(42)
+torch.manual_seed(int(os.environ.get("AIRA_TRAINING_SEED", "42")))  # a confirmation trains from another
 torch.set_float32_matmul_precision("high")
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -167,6 +167,24 @@ def test_what_an_answer_raises_or_gives_halts_with_its_place_and_leaves_no_recor
     assert not list(tmp_path.rglob("call_*.json"))
 
 
+def test_the_line_is_told_of_a_file_that_is_named_by_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file(tmp_path, "def answer(request):\n    raise ValueError('no')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PrerequisiteError, match=r"agent file mine\.py, line 2, failed: ValueError: no"):
+        find_agent("script:mine.py").propose(BRIEF, situation(tmp_path))
+    file(tmp_path, "def answer(request): ...\n1 / 0\n")
+    with pytest.raises(UsageError, match=r"agent file mine\.py, line 2, does not run: ZeroDivisionError"):
+        find_agent("script:mine.py")
+
+
+def test_a_file_without_a_word_before_it_is_told_which_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Unknown agent '\./mine\.py'") as caught:
+        find_agent("./mine.py")
+    assert caught.value.hint == "aira-bench run --agent script:./mine.py"
+
+
 def test_what_the_protocol_provides_for_passes(tmp_path: Path) -> None:
     text = "from aira_bench.errors import BudgetExceeded\ndef answer(request):\n    raise BudgetExceeded('mine')\n"
     with pytest.raises(BudgetExceeded, match="mine"):

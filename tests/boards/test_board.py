@@ -396,3 +396,32 @@ def test_a_stranger_s_noise_floor_is_nobody_else_s(tmp_path: Path) -> None:
     (alone,) = build_tables(runs[1:], KeyRing(KEY.public))
     assert alone.noise is not None
     assert alone.noise.deviation == 50.0
+
+
+def test_who_ends_the_lucky_half_of_his_seeds_has_no_place_in_the_order(tmp_path: Path) -> None:
+    """A run that was stopped once its first seeds were good was in the order by those alone."""
+    plan = manifest("a", seeds=(0, 1), steps=1)
+    run = write_run(tmp_path, plan, invalid_share=0.0, key=KEY, end=False)
+    ended = write_run(tmp_path, manifest("b", seeds=(0,), steps=1), invalid_share=0.0, key=KEY)
+    confirm(ended, KEY, {0: (0.9,) * 3})
+    (table,) = build_tables([run, ended])
+    assert [row.standing for row in table.rows] == [RowStanding.UNFINISHED]
+    assert "| not finished (1 of 3) |" in to_markdown([table])
+    (table,) = build_tables([ended])
+    assert table.rows[0].standing is RowStanding.CONFIRMED
+
+
+def test_trainings_under_two_keys_are_in_no_mean_together(tmp_path: Path) -> None:
+    """A check under another key that was stopped half way: the section named the key, the mean was of both."""
+    run = write_run(tmp_path, manifest("a", seeds=(0, 1), steps=1), invalid_share=0.0, key=KEY)
+    confirm(run, KEY, {0: (0.2,) * 3, 1: (0.9,) * 3})
+    confirm(run, KEY, {0: (0.1,) * 3}, hidden_key="f" * 64)
+    (table,) = build_tables([run])
+    (row,) = table.rows
+    assert table.section.confirmed_under == f"key {'f' * 12}"
+    assert (row.standing, row.confirmed) == (RowStanding.PARTLY, Spread(pytest.approx(0.1), None, 1))
+    confirm(run, KEY, {1: (0.3,) * 3}, hidden_key="f" * 64)
+    (row,) = build_tables([run])[0].rows
+    assert row.standing is RowStanding.CONFIRMED
+    assert row.confirmed is not None
+    assert row.confirmed.mean == pytest.approx(0.2)

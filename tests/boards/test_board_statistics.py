@@ -234,3 +234,22 @@ def test_the_command_prints_all_of_it(
     assert set(json.loads(capsys.readouterr().out)) == {
         "rows", "worst", "orders", "endings", "curves", "published", "over_tasks",
     }  # fmt: skip
+
+
+def test_a_lucky_seed_that_is_run_again_moves_no_curve_and_no_rate(tmp_path: Path) -> None:
+    """Seed 0 has 0.9 in each of 20 runs, seed 1 0.1 in its only one: the mean of the two is 0.5, in a curve as in the
+    table. Of a rate by seeds there is no exact interval of runs."""
+    for number in range(20):
+        record = manifest(f"again{number}", seeds=(0,), steps=1, trainings=0)
+        write_run(tmp_path, record, scores={0: [(0.9, 0.9)]}, key=KEY)
+    write_run(tmp_path, manifest("once", seeds=(1,), steps=1, trainings=0), scores={1: [(0.1, 0.1)]}, key=KEY)
+    write_run(tmp_path, manifest("none", seeds=(2,), steps=1, trainings=0), scores={2: [None]}, key=KEY)
+    found = statistics(tmp_path)
+    (curve,) = found.tables[0].curves.costs[0].rows.values()  # type: ignore[union-attr]
+    assert curve.points[-1].value == pytest.approx((0.9 + 0.1 + 0.1) / 3), "a seed without a step has the worst score"
+    assert curve.area.count == 3
+    (ending,) = found.tables[0].endings.rows
+    assert ending.rate == pytest.approx(2 / 3)
+    assert ending.rate_interval is None
+    assert ending.submissions.published_rate == pytest.approx(21 / 22)
+    assert "VSR 0.67, the paper's 0.95" in "\n".join(statistics_lines(found))

@@ -176,21 +176,36 @@ def test_means_are_over_ranked_seeds_and_nothing_unranked_enters_one(found: list
 def test_confirmed_rows_stand_first_better_ones_before_worse(found: list[RunRecord]) -> None:
     table = board(found)
     assert table.rows == (*table.ordered, *table.apart)
-    for rows, name in ((table.ordered, "deciding"), (table.apart, "test")):
-        means = [score.mean if (score := getattr(row, name)) else None for row in rows]
-        known = [mean for mean in means if mean is not None]
-        assert known == sorted(known, reverse=not table.section.lower_is_better)
-        assert means[: len(known)] == known
+    means = [row.test.mean if row.test else None for row in table.apart]
+    known = [mean for mean in means if mean is not None]
+    assert known == sorted(known, reverse=not table.section.lower_is_better)
+    assert means[: len(known)] == known
+    scores = [
+        score
+        for row in table.ordered
+        for each in row.judged
+        if not each.failed and (score := each.deciding) is not None
+    ]
+    worst = (max if table.section.lower_is_better else min)(scores, default=0.0)
+    ordered = []
+    for row in table.ordered:
+        by_seed: dict[int, list[float]] = {}
+        for each in row.judged:
+            by_seed.setdefault(each.seed, []).append(worst if each.failed or each.deciding is None else each.deciding)
+        ordered.append(statistics.fmean(map(statistics.fmean, by_seed.values())))
+    assert ordered == sorted(ordered, reverse=not table.section.lower_is_better)
 
 
 @given(runs())
 @settings(max_examples=25, deadline=None)
 def test_a_row_has_a_place_once_nothing_of_it_is_unknown(found: list[RunRecord]) -> None:
-    """Whoever confirms only the seeds that he likes has no place in the order, whatever their scores."""
+    """Whoever ends, or confirms, only the seeds that he likes has no place in the order, whatever their scores."""
     for row in board(found).rows:
         unknown = [each for each in row.judged if each.submitted is not None and not each.unranked
                    and len(each.trainings) < 3]  # fmt: skip
-        assert (row.standing is RowStanding.CONFIRMED) == (bool(row.judged) and not unknown)
+        assert (row.standing is RowStanding.CONFIRMED) == (
+            bool(row.judged) and not unknown and all(each.ended for each in row.results)
+        )
         for each in row.ended:
             assert each.confirmed is None or each.confirmed == pytest.approx(statistics.fmean(each.trainings))
 

@@ -63,9 +63,9 @@ def test_of_a_loss_the_lower_is_the_first() -> None:
 
 
 def test_a_failure_counts_as_the_worst_and_what_is_unknown_does_not_count() -> None:
-    """One seed scored 0.4, two failed, one was lost to infrastructure, one never ended."""
+    """One seed scored 0.4, two failed, one was lost to infrastructure."""
     first = row("a", {
-        0: seed(0, score=0.4), 1: seed(1, submitted=None), 2: replace(NEVER_ENDED, seed=2),
+        0: seed(0, score=0.4), 1: seed(1, submitted=None),
         3: replace(NEVER_ENDED, seed=3, ended=True, steps=4, infra_errors=4),
         5: seed(5, score=0.99, unranked=("hard_wired",)),
     })  # fmt: skip

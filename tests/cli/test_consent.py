@@ -120,7 +120,9 @@ def test_a_dry_run_as_json_has_the_plan_and_its_figures(eight: Path) -> None:
     found = json.loads(out)
     assert status == 0
     assert found["plan"]["seeds"] == list(range(10))
-    assert found["estimate"]["gpu_hours"][1] == 120, "one step, of 4 h and 8 h at most"
+    assert found["estimate"]["gpu_hours"][1] == 120 + 10 * 3 * 8, (
+        "one step, of 4 h and 8 h at most, and three evaluations"
+    )
     assert (found["estimate"]["usd"], found["stops_with"]) == ([0, 0], None)
 
 

@@ -222,6 +222,9 @@ HOSTILE_PACKS: dict[str, tuple[bytes, str]] = {
     "two names that are one elsewhere": (made({PLAIN: b"x", "runs/A/manifest.json": b"y"}), "are one on some machines"),
     "no board": (made({PLAIN: b"x"}), "it has no board.json"),
     "a board that is none": (made({"board.json": b"{}"}), "is no board"),
+    "a file that is a folder": (
+        made({f"runs/a/seeds/0/nodes/0001/{name}": b"x" for name in ("x", "x-y", "x/y")}), "as a file and as a folder",
+    ),
     "a list that is deep": (gzip.compress(
         pack_file._header("pack.json", 200) + b"[" * 200 + bytes(312) + bytes(1024)), "pack.json|JSON|nested"),
 }  # fmt: skip
@@ -273,3 +276,19 @@ def test_a_run_of_the_pack_that_is_not_on_its_board_is_refused(pack: Path, tmp_p
     (tmp_path / "pack").write_bytes(made(more))
     with pytest.raises(RunStateError, match="run hidden: the pack's record does not name it"):
         merge(tmp_path / "pack", tmp_path / "there", RING)
+
+
+def test_of_a_pack_of_which_one_run_cannot_come_none_comes(pack: Path, tmp_path: Path) -> None:
+    """Runs were moved one by one, until one could not be."""
+    there = tmp_path / "there"
+    write_run(there, manifest("random-b", seeds=(0,), steps=2, agent="random"), key=KEY)
+    before = {path.name for path in there.iterdir()}
+    with pytest.raises(RunStateError, match="run random-b has the run id of its random-b, and is another"):
+        merge(pack, there, RING)
+    assert {path.name for path in there.iterdir()} == before
+
+
+def test_a_pack_without_runs_is_none(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(made({"board.json": files_of(pack)["board.json"]}))
+    with pytest.raises(RunStateError, match="there is none in it"):
+        merge(tmp_path / "empty", tmp_path / "there", RING)

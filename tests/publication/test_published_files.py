@@ -4,6 +4,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from aira_bench.boards.formats import parts, records, shown_cells
 from aira_bench.boards.order import with_ranks
 from aira_bench.escaping import latex, one_line
 from aira_bench.keys import KeyRing
-from aira_bench.publication.drawing import NAMES, WIDTH, picture_of
+from aira_bench.publication.drawing import MARGIN, WIDTH, picture_of
 from aira_bench.publication.files import PARQUET, board_files, write_published
 from aira_bench.publication.latex import to_latex
 from aira_bench.publication.pages import INDEX, site
 from aira_bench.record.folder import list_runs
 from aira_bench.record.run_record import RunRecord, read_runs
+from aira_bench.tasks.metadata import MeasuredNoise
 from boards.made_boards import MAD, made_tables, recorded_tables
 from cli.test_hostile_text import hostile_run
 from generated_runs import manifest, write_run
@@ -166,12 +168,21 @@ def test_a_picture_has_each_seed_once_at_its_place() -> None:
     assert found is not None
     assert found.basis == "confirmed"
     # Three rows have confirmed seeds: 0.2 and 0.5, 0.2, 0.29; the scale goes from the least to the greatest.
-    first, last = float(NAMES), WIDTH - 20.0
+    first, last = float(MARGIN), WIDTH - 20.0
     at = first + 0.3 * (last - first)
     assert [(row.points, row.mean) for row in found.rows] == [
         ((first, last), (first + last) / 2), ((first,), first), ((at,), at),
     ]  # fmt: skip
     assert [tick.text for tick in found.ticks][:2] == ["0.2", "0.3"]
+    noise = MeasuredNoise(deviation=0.1, artifacts=3, trainings=30, measured="2026-01-01", hardware="a processor")
+    drawn = picture_of(replace(table, noise=noise))
+    assert drawn is not None
+    assert drawn.noise is not None
+    assert drawn.noise.x == pytest.approx(first + (last - first) / 3, abs=0.06), "0.1 of a scale that is 0.3 long"
+    wide = picture_of(replace(table, noise=noise.model_copy(update={"deviation": 9.0})))
+    assert wide is not None
+    assert wide.noise is not None
+    assert wide.noise.x == last
     assert picture_of(Table(MAD, (table.rows[3],))) is None
 
 

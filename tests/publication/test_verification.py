@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aira_bench.errors import RunStateError, UsageError
-from aira_bench.publication.document import BOARD_FILE
+from aira_bench.publication.document import BOARD_FILE, document_bytes
 from aira_bench.publication.files import PARQUET
 from aira_bench.publication.parquet import parquet_is_possible
 from aira_bench.publication.verification import read_board, verify
@@ -266,3 +266,21 @@ def test_a_link_in_place_of_a_file_of_a_board_is_refused(place: Place) -> None:
     (place.board / BOARD_FILE).symlink_to(place.path / "elsewhere.json")
     with pytest.raises(RunStateError, match="cannot be opened"):
         read_board(place.board)
+
+
+@pytest.mark.parametrize("name", ["winner.html", "leaderboard2.csv", "more/leaderboard.csv"])
+def test_a_file_that_was_added_to_a_board_is_found(place: Place, name: str) -> None:
+    """It lay among files that were checked, and no line said that it was not."""
+    (place.board / name).parent.mkdir(exist_ok=True)
+    (place.board / name).write_text("agent,score\nours,1.0\n")
+    assert place.verify().differences == (
+        f"{name.split('/')[0]}: it is in the board's folder, and no file of the board",
+    )
+
+
+def test_a_run_that_was_left_out_is_one_of_the_board_s(place: Place) -> None:
+    document = json.loads((place.board / "board.json").read_text())
+    document["left_out"]["deadbeef"] = "it was worse"
+    (place.board / "board.json").write_bytes(document_bytes(document))
+    (said,) = verify(read_board(place.board / "board.json"), place.runs, place.ring).differences
+    assert said == "run id deadbeef: it is left out, and is none of the board's runs"

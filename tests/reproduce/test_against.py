@@ -184,6 +184,8 @@ def test_some_of_the_agents_have_another_mean(tmp_path: Path) -> None:
         ({"compatibility": SHIPPED.model_copy(update={"shipped": False})}, "not declared as a shipped task"),
         ({"steps": 10}, "10 steps in 24 h of 500 in 24"),
         ({"hours": 1.0}, "500 steps in 1 h of 500 in 24"),
+        ({"hours": 240.0}, "500 steps in 240 h of 500 in 24"),
+        ({"steps": 5000}, "5000 steps in 24 h of 500 in 24"),
         ({"seed_set": "final"}, "seed set final"),
         ({"scaffold": "mcts"}, "the paper did not run gpt5 with mcts here"),
     ],
@@ -296,7 +298,7 @@ def test_unique_architectures_of_as_many_runs_by_hand() -> None:
 
 def test_the_vote_of_the_best_is_compared_layer_by_layer(tmp_path: Path) -> None:
     for task in ("mad-2p", "babistories-2p", "dclm-2p"):
-        record = made(task, "gpt5", task, 1, hours=60.0)
+        record = made(task, "gpt5", task, 1, hours=24.0 if task == "mad-2p" else 60.0)
         write(tmp_path, record, {0: [(0.5, 0.5)]}, canonical=lambda seed, step: "A-M-2A-2M-4(A-M)-2M")
     found = cell(compared(tmp_path, "ranking"), "2-primitive", "vote of the best 20")
     assert (found.agreement, found.reason) == (Agreement.AGREES, "the same pattern")

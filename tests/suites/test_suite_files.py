@@ -101,7 +101,11 @@ def test_a_part_of_a_suite_is_chosen_by_name(tmp_path: Path) -> None:
         (("seeds = 2", "seeds = 0"), ["line 8, matrix[0].seeds"]),
         (("seeds = 2", "seeds = [1, -1]"), ["line 8, matrix[0].seeds", "greater than or equal to 0"]),
         (("seeds = 2", "seeds = true"), ["line 8, matrix[0].seeds"]),
-        (("seeds = 2", "seeds = 1001"), ["line 8, matrix[0].seeds", "at most 1000"]),
+        (("seeds = 2", "seeds = 1001"), ["line 8, matrix[0].seeds", "1 to 1,000 seeds"]),
+        (("seeds = 2", "seeds = 1000000000000"), ["line 8, matrix[0].seeds: expected 1 to 1,000 seeds"]),
+        (("seeds = 2", "seeds = [1, 1]"), ["line 8, matrix[0].seeds: a seed stands twice"]),
+        (("steps = 3", 'scaffold = "greeedy"'), ["Unknown scaffold 'greeedy'", "'greedy'"]),
+        (("steps = 3", 'evaluator = "nosuch"'), ["Unknown evaluator 'nosuch'"]),
         (("tasks = [", "tasks = 7 # ["), ["line 7, matrix[0].tasks: expected a list"]),
         (("steps = 3", "steps = 3.5"), ["line 9, matrix[0].steps", "seen: '3.5'"]),
         (("steps = 3", "hours = nan"), ["line 9, matrix[0].hours", "finite"]),
@@ -129,6 +133,15 @@ def test_errors_name_line_and_key_and_what_to_type(
     (said,) = shown.err.splitlines()
     assert said.startswith("aira-bench: error: ")
     assert all(part in said for part in parts), said
+    assert "after validation" not in said or "agents" in said, "what is wrong is said once"
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "..", ".", "", "/tmp/elsewhere", "a/b", "a b"])
+def test_a_suite_stays_in_the_folder_of_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`.` put its cells among the runs, and `..` beside them."""
+    (tmp_path / "mine.toml").write_text(SMALL)
+    assert run_command_line(["suite", str(tmp_path / "mine.toml"), "--dry-run", "--name", name]) == 2
+    assert f"{name!r} cannot name a suite" in capsys.readouterr().err
 
 
 def test_the_second_matrix_is_found_by_its_own_lines(tmp_path: Path) -> None:

@@ -159,7 +159,9 @@ def _fault_of(reply: object) -> str:
 
 def _told(path: Path, error: BaseException, what: str = "failed") -> str:
     """A file, the line in it, and the exception, in one line."""
-    at = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    # A module is loaded by its absolute path, whatever the path was that the user typed.
+    here = str(path.absolute())
+    at = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == here]
     where = f", line {at[-1]}," if at else ""
     text = " ".join(f"{type(error).__name__}: {error}".split())[:LINE_CHARS]
     return f"agent file {path}{where} {what}: {text}"

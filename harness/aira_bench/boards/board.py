@@ -122,7 +122,8 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing, left_out: Mapping[str, s
         entry = _entry(manifest, SIGNED_HERE, planned_identity(manifest))
         unseen.update((comparable_with(manifest), entry, seed) for seed in seeds)
     for run in runs:
-        place, identity, changed = _place(run.manifest, _confirmed_under(run)), identity_of(run), changed_names(run)
+        hidden_key = _confirming_key(run)
+        place, identity, changed = _place(run.manifest, hidden_key), identity_of(run), changed_names(run)
         if (floor := run.manifest.noise) is not None:
             # A stranger's would order what it cannot, or forbid every order.
             weight = all(map(ring.trusts, run.signers)), run.manifest.created
@@ -133,7 +134,9 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing, left_out: Mapping[str, s
             if (why := excluded.get(run.manifest.run_id)) is not None:
                 of_entry.left_out[run.name] = why
             else:
-                of_entry.results[seed.seed].append(seed_result(seed, run.manifest))
+                of_entry.results[seed.seed].append(
+                    seed_result(seed, run.manifest, counting=seed.confirmations.hidden_key == hidden_key)
+                )
     tables = [
         replace(_table(place, entries, unseen), noise=noise[place][1] if place in noise else None)
         for place, entries in sorted(found.items(), key=lambda item: str(item[0]))
@@ -141,10 +144,10 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing, left_out: Mapping[str, s
     return [_beside_its_pair(table, tables) for table in tables]
 
 
-def _confirmed_under(run: RunRecord) -> str:
-    """The key of a run's confirmations, in a heading's words, where it is another than the search's."""
-    keys = {key for seed in run.seeds if (key := seed.confirmations.hidden_key) is not None}
-    return ", ".join(sorted(shown_key(key) for key in keys))
+def _confirming_key(run: RunRecord) -> str | None:
+    """The hash of the key of a run's confirmations, where it is another than the search's; of several that of most."""
+    keys = Counter(key for seed in run.seeds if (key := seed.confirmations.hidden_key) is not None)
+    return min(keys, key=lambda key: (-keys[key], key), default=None)
 
 
 def shown_key(hidden_key: str) -> str:
@@ -152,7 +155,7 @@ def shown_key(hidden_key: str) -> str:
     return hidden_key if hidden_key in (PUBLIC_SEEDS, "") else f"key {hidden_key[:_KEY_CHARS]}"
 
 
-def _place(manifest: Manifest, confirmed_under: str = "") -> _Place:
+def _place(manifest: Manifest, confirmed_under: str | None = None) -> _Place:
     conditions, exact = comparable_with(manifest), conditions_of(manifest)
     declared = manifest.compatibility is not None and manifest.compatibility.shipped
     section = Section(
@@ -166,7 +169,7 @@ def _place(manifest: Manifest, confirmed_under: str = "") -> _Place:
         seed_set=conditions.seed_set,
         synthetic=manifest.synthetic,
         hidden_data=shown_key(conditions.hidden_key),
-        confirmed_under=confirmed_under,
+        confirmed_under="" if confirmed_under is None else shown_key(confirmed_under),
         pair=manifest.pair,
         ordered_by="test" if one_hidden_set(manifest) else "confirmed",
     )

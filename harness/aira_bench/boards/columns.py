@@ -129,9 +129,11 @@ def _standing(row: Row) -> str:
     """In rows without a place in the order why, and how much of them is confirmed."""
     if row.standing is RowStanding.CONFIRMED:
         return "-"
-    if row.standing is not RowStanding.PARTLY:
-        return str(row.standing)
-    return f"{row.standing} ({len(row.decided)} of {len(row.judged)})"
+    if row.standing is RowStanding.PARTLY:
+        return f"{row.standing} ({len(row.decided)} of {len(row.judged)})"
+    if row.standing is RowStanding.UNFINISHED and row.judged:
+        return f"{row.standing} ({len(row.ended)} of {len(row.results)})"
+    return str(row.standing)
 
 
 def _confirmed(row: Row) -> str:
@@ -303,7 +305,8 @@ COLUMNS = (
     )),
     Column("standing", lambda row: str(row.standing), Shown(
         28, "standing", _standing,
-        "why a row has no place in the order, and how much of it is confirmed; aira-bench confirm does the rest.",
+        "why a row has no place in the order, and how much of it has ended, or is confirmed; aira-bench resume and "
+        "aira-bench confirm do the rest.",
     )),
     Column("rank", lambda row: row.rank or None, Shown(
         27, "rank", lambda row: row.rank or "-",

@@ -2,8 +2,9 @@
 
 A curve has at each moment the test score of the step that the search would have submitted then. Its area is the mean
 over a horizon that all rows of a table share: the most that any row spent on average. A row that spent less keeps what
-it had. Before its first valid step a run has the worst score: the task's, or where that is unknown, or on request, the
-worst of the table. A cached score counts with what it first cost, so that running again is not cheaper.
+it had, and several runs of one seed count as their mean. Before its first valid step a run has the worst score: the
+task's, or where that is unknown, or on request, the worst of the table. A cached score counts with what it first cost,
+so that running again is not cheaper.
 
 Needs the extra `aira-bench[stats]`. Not covered: estimators (`aira_bench.statistics.curves`).
 """
@@ -82,22 +83,24 @@ def _cost_curves(
 
     from aira_bench.statistics.curves import curve_estimate
 
-    known: dict[str, list[Curve]] = {}
+    known: dict[str, tuple[list[Curve], list[int]]] = {}
     unknown = []
     for name, found in seeds.items():
         curves = [_curve(kind, seed, lower_is_better=section.lower_is_better) for seed in found]
         if any(curve is None for curve in curves):
             unknown.append(name)
         elif curves:
-            known[name] = [curve for curve in curves if curve is not None]
-    spent = [float(np.mean([curve.costs[-1:].sum() for curve in curves])) for curves in known.values()]
+            known[name] = [curve for curve in curves if curve is not None], [seed.seed for seed in found]
+    spent = [float(np.mean([curve.costs[-1:].sum() for curve in curves])) for curves, _ in known.values()]
     horizon = max(spent, default=0.0)
     if horizon <= 0:
         return None
     at = horizon * np.arange(1, POINTS + 1) / POINTS
     rows = {
-        name: curve_estimate(curves, at, horizon, before, np.random.default_rng(entropy(kind, name, section)))
-        for name, curves in known.items()
+        name: curve_estimate(
+            curves, at, horizon, before, np.random.default_rng(entropy(kind, name, section)), seeds=of_seed
+        )
+        for name, (curves, of_seed) in known.items()
     }
     return CostCurves(kind, horizon, tuple(map(float, at)), rows, tuple(unknown))
 

@@ -26,8 +26,10 @@ class RowEndings:
     classes: tuple[int, ...]
     """How many steps had each class, in the order of `TableEndings.classes`."""
     submissions: "Submissions"
+    rate: float | None
+    """Our valid submission rate, over seeds, as the table has it."""
     rate_interval: tuple[float, float] | None
-    """Exact, of our valid submission rate."""
+    """Exact, of that rate; None where a seed was run again, whose runs are no independent trials."""
     missed: "IntervalEstimate | None"
     """How much better the best test score met was than that of the submission, mean over seeds; never below 0."""
 
@@ -60,7 +62,8 @@ def endings_of(table: Table, behind: BoardRuns) -> TableEndings:
     for index, (name, row) in enumerate(zip(row_names(table), table.rows, strict=True)):
         submissions = submissions_of(row)
         missed = _missed(row, table.section)
-        rows.append(RowEndings(name, counts[str(index)], submissions, submissions.interval(), missed))
+        interval = submissions.interval() if len({each.seed for each in row.judged}) == len(row.judged) else None
+        rows.append(RowEndings(name, counts[str(index)], submissions, row.valid_submission_rate, interval, missed))
     return TableEndings(table.section, tuple(map(str, classes)), tuple(rows))
 
 
@@ -108,7 +111,7 @@ def endings_records(tables: Sequence[TableEndings]) -> list[dict[str, object]]:
                     "name": row.name,
                     "step_classes": dict(zip(table.classes, row.classes, strict=True)),
                     **asdict(row.submissions),
-                    "valid_submission_rate": row.submissions.rate,
+                    "valid_submission_rate": row.rate,
                     "valid_submission_rate_interval": row.rate_interval,
                     "published_valid_submission_rate": row.submissions.published_rate,
                     "best_less_submitted": asdict(row.missed) if row.missed else None,
@@ -133,7 +136,7 @@ def endings_lines(table: TableEndings) -> list[str]:
         between = f" ({row.rate_interval[0]:.2f} to {row.rate_interval[1]:.2f})" if row.rate_interval else ""
         lines.append(
             f"  {row.name}: {steps}; submitted {found.valid}, disqualified {found.disqualified}, none {found.none}, "
-            f"lost {found.lost}; VSR {_rate(found.rate)}{between}, the paper's {_rate(found.published_rate)}"
+            f"lost {found.lost}; VSR {_rate(row.rate)}{between}, the paper's {_rate(found.published_rate)}"
             + (f"; best met better than submitted by {row.missed.value:.4f}" if row.missed else "")
         )
     return lines

@@ -107,7 +107,9 @@ def noise_line(table: Table) -> str:
     )
 
 
-APART = "In no order, because not, or not wholly, confirmed: these test scores owe something to the luck of the search."
+APART = (
+    "In no order, because not wholly finished and confirmed: these test scores owe something to the luck of the search."
+)
 """Stands before the rows of a table that have no place in its order."""
 
 

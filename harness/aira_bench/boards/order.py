@@ -25,7 +25,9 @@ from aira_bench.boards.replicates import SeedResult
 from aira_bench.boards.rows import Entry, Row, RowStanding, worst_score
 
 if TYPE_CHECKING:
-    from aira_bench.statistics.arrays import IntervalEstimate
+    import numpy as np
+
+    from aira_bench.statistics.arrays import Floats, IntervalEstimate
     from aira_bench.statistics.noise import NoiseFloor
     from aira_bench.statistics.paired import PairComparison, RankRange
     from aira_bench.statistics.resampling import TwoLevels
@@ -88,23 +90,16 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     """
     import numpy as np
 
-    from aira_bench.statistics.paired import compare, rank_ranges
+    from aira_bench.statistics.paired import rank_ranges
     from aira_bench.statistics.resampling import Aggregate, stratified_estimate, two_levels
 
-    ordered = table.ordered
+    ordered, generator = table.ordered, np.random.default_rng(_entropy(table.section))
     sign = -1.0 if table.section.lower_is_better else 1.0
     worst = worst_score(ordered, lower_is_better=table.section.lower_is_better)
-    by_row = [row.means_by_seed(0.0 if worst is None else worst) for row in ordered]
-    seeds = sorted({seed for means in by_row for seed in means})
-    place = {seed: index for index, seed in enumerate(seeds)}
-    blocks = np.full((len(by_row), len(seeds)), np.nan)
-    for row, means in zip(blocks, by_row, strict=True):
-        for seed, score in means.items():
-            row[place[seed]] = sign * score
-    generator, floor = np.random.default_rng(_entropy(table.section)), _floor(table)
-    comparisons = compare(blocks, generator, alpha=alpha, least_differences=_least_differences(ordered, floor))
+    blocks = _blocks(table)
+    comparisons = comparisons_of(table, generator, alpha)
     rows = []
-    ranks = rank_ranges(len(by_row), comparisons)
+    ranks = rank_ranges(len(ordered), comparisons)
     names = [
         name for name, row in zip(row_names(table), table.rows, strict=True) if row.standing is RowStanding.CONFIRMED
     ]
@@ -118,7 +113,37 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
         groups = [np.array(each.trainings) for each in table_row.ranked if each.confirmed is not None]
         levels = two_levels(groups, generator) if groups else None
         rows.append(RowOrder(table_row.entry, name, rank, mean, middle, levels, failed))
+    floor = _floor(table)
     return TableOrder(table.section, table.section.ordered_by, tuple(rows), comparisons, floor, len(table.apart))
+
+
+def comparisons_of(table: Table, generator: "np.random.Generator", alpha: float = 0.05) -> "tuple[PairComparison, ...]":
+    """Return what is known of every pair of a table's ordered rows.
+
+    Args:
+        table: of a board.
+        generator: draws sign patterns where seeds are too many for all of them.
+        alpha: error rate of all comparisons together.
+    """
+    from aira_bench.statistics.paired import compare
+
+    least = _least_differences(table.ordered, _floor(table))
+    return compare(_blocks(table), generator, alpha=alpha, least_differences=least)
+
+
+def _blocks(table: Table) -> "Floats":
+    """Scores of ordered rows by row and seed, more is better; NaN for a gap, the table's worst for a failure."""
+    import numpy as np
+
+    sign = -1.0 if table.section.lower_is_better else 1.0
+    worst = worst_score(table.ordered, lower_is_better=table.section.lower_is_better)
+    by_row = [row.means_by_seed(0.0 if worst is None else worst) for row in table.ordered]
+    place = {seed: index for index, seed in enumerate(sorted({seed for means in by_row for seed in means}))}
+    blocks = np.full((len(by_row), len(place)), np.nan)
+    for row, means in zip(blocks, by_row, strict=True):
+        for seed, score in means.items():
+            row[place[seed]] = sign * score
+    return blocks
 
 
 def _floor(table: Table) -> "NoiseFloor | None":

@@ -119,12 +119,20 @@ class Spread:
     """Of the mean, where every value is an estimate that states its own; it holds nothing of the luck of training."""
 
 
-def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
-    """Return what a seed's record comes to."""
+def seed_result(record: SeedRecord, manifest: Manifest, *, counting: bool = True) -> SeedResult:
+    """Return what a seed's record comes to.
+
+    Args:
+        record: of the seed.
+        manifest: of its run.
+        counting: whether its trainings are in a mean. Those under another key than its run's are of other hidden data:
+            what disqualifies in them does so all the same.
+    """
     nodes, scores, ended = {node.step: node for node in record.nodes}, record.scores, record.ended
     chosen = ended.submitted if ended else None
     score = scores.get(chosen) if chosen is not None else None
     trainings = record.confirmations.scores.get(chosen, ()) if chosen is not None else ()
+    counted = trainings if counting else ()
     claimed = nodes[chosen].claimed if chosen is not None else None
     trusted = score.validation if score else None
     named = [name for found in (score, *trainings) if found for name in found.unranked]
@@ -149,7 +157,7 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
         validation=trusted,
         test=score.test if score else None,
         best_test=pick((found.test for found in ranked.values()), default=None),
-        trainings=tuple(each.test for each in trainings),
+        trainings=tuple(each.test for each in counted),
         trainings_wanted=0 if one_hidden_set(manifest) else max(LEAST_TRAININGS, manifest.trainings or 0),
         claimed=claimed,
         claimed_less_trusted=claimed - trusted if claimed is not None and trusted is not None else None,
@@ -159,7 +167,7 @@ def seed_result(record: SeedRecord, manifest: Manifest) -> SeedResult:
         awaits_confirm=awaits,
         validation_standard_error=score.validation_standard_error if score else None,
         test_standard_error=score.test_standard_error if score else None,
-        training_standard_errors=tuple(each.test_standard_error for each in trainings),
+        training_standard_errors=tuple(each.test_standard_error for each in counted),
         normalized=None,
         normalized_corrected=None,
         not_normalized="",

@@ -6,8 +6,9 @@ boards show. Three kinds of replicates (`aira_bench.boards.replicates`) enter fi
 ended with a submission for which neither the judge nor a confirmation found a reason not to rank it, and which waits
 for no confirmation.
 
-A row has a place in a table's order once each of its judged replicates has failed or is confirmed (`RowStanding`).
-Until then its figures stand apart: who confirms the lucky half of his seeds would have a better mean.
+A row has a place in a table's order once each of its replicates has ended, and each judged one has failed or is
+confirmed (`RowStanding`). Until then its figures stand apart: who ends, or confirms, the lucky half of his seeds would
+have a better mean.
 
 Not covered: which runs share a row, and rows a table (`aira_bench.boards.board`).
 """
@@ -66,12 +67,12 @@ class RowStanding(StrEnum):
     """Whether a row has a place in the order of its table."""
 
     CONFIRMED = "confirmed"
-    """It has: each judged replicate is confirmed, or failed by its own doing. Also where a task has one set of hidden
-    data, on which there is nothing to confirm: there the test scores of searches order rows."""
+    """It has: each has ended, and each judged one is confirmed, or failed by its own doing. Also where a task has one
+    set of hidden data, on which there is nothing to confirm: there the test scores of searches order rows."""
     PARTLY = "partly confirmed"
     UNCONFIRMED = "not confirmed"
     UNFINISHED = "not finished"
-    """No replicate is judged yet."""
+    """A replicate was begun and has not ended, or none is judged."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Row:
     @property
     def standing(self) -> RowStanding:
         """Whether it has a place in the order of its table."""
-        if not self.judged:
+        if not self.judged or len(self.ended) < len(self.results):
             return RowStanding.UNFINISHED
         if len(self.decided) == len(self.judged):
             return RowStanding.CONFIRMED

@@ -104,6 +104,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.hardware import this_machine
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
+    from aira_bench.record.new_run import require_plain_name
     from aira_bench.runs.connect import connect_host
     from aira_bench.sandbox.engine_gpus import engine_gpus
     from aira_bench.suites.estimate import estimate
@@ -112,8 +113,9 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.suites.suite_file import read_suite, select
 
     plan = _with_wishes(select(read_suite(args.suite), args.agents, args.tasks), args)
-    above = host_paths(args.runs)
-    paths = replace(above, runs=above.runs / (args.name or plan.name))
+    above, name = host_paths(args.runs), plan.name if args.name is None else args.name
+    require_plain_name(name, "a suite")
+    paths = replace(above, runs=above.runs / name)
     hardware = this_machine(otherwise=engine_gpus)
     slots = len(hardware.gpus) or hardware.cores
     paces = past_paces((above.runs, paths.runs), KeyFolder(paths.keys).ring(), hardware.label)

@@ -61,31 +61,49 @@ def merge(
             raise RunStateError(f"{pack} is no pack of runs: it has no {BOARD_FILE}.")
         known = replace(ring, seen=None, trusted=ring.trusted | set(named))
         board = read_board(place / BOARD_FILE)
+        if not (place / "runs").is_dir():
+            raise RunStateError(f"{pack} is no pack of runs: there is none in it.")
         records, found = read_evidence(board, place / "runs", known)
         packed = {path.name for path in (place / "runs").iterdir()}
         told = {run.name for run in board.told.runs}
         differences = [*found, *(f"run {name}: the pack's record does not name it" for name in packed - told)]
         if differences:
             raise RunStateError(f"Nothing of {pack} was merged: {'; '.join(differences[:5])}.")
+        _plan(place / "runs", runs, ring)  # what cannot come need not be checked for hours
         check(records)
-        return [_moved(RunFolder(place / "runs" / name), runs, ring) for name in sorted(packed)]
+        planned = _plan(place / "runs", runs, ring)
+        for name, merged in planned.items():
+            if merged.is_new:
+                shutil.move(place / "runs" / name, runs / merged.run)
+        return list(planned.values())
 
 
-def _moved(packed: RunFolder, runs: Path, ring: KeyRing) -> Merged:
-    """Move a run to its place, under its run id too where another has its name."""
+def _plan(packed: Path, runs: Path, ring: KeyRing) -> dict[str, Merged]:
+    """What is to become of each run of a pack, by its name there; raises RunStateError where one cannot come."""
+    planned = {path.name: _planned(RunFolder(path), runs, ring) for path in sorted(packed.iterdir())}
+    if len({each.run for each in planned.values()}) < len(planned):
+        raise RunStateError("Nothing of the pack was merged: two of its runs would have one name here.")
+    return planned
+
+
+def _planned(packed: RunFolder, runs: Path, ring: KeyRing) -> Merged:
+    """What is to become of a run; it is under its run id too where another has its name."""
     record = read_run(packed, replace(ring, seen=None), "records")
     run_id, name = record.manifest.run_id, packed.path.name
     here = _of_run_id(list_runs(runs), run_id)
     if here is not None:
         ours = read_run(here, ring, "records")
         if [seed.seal for seed in ours.seeds] != [seed.seal for seed in record.seeds]:
-            raise RunStateError(f"Run {here.path.name} has the run id of the pack's {name}, and is another.")
+            raise RunStateError(
+                f"Nothing of the pack was merged: run {here.path.name} has the run id of its {name}, and is another."
+            )
         return Merged(here.path.name, run_id, is_new=False)
     if is_run(runs / name) or (runs / name).exists():
         name = f"{name[:80]}-{run_id[:12]}"
     if (runs / name).exists():
-        raise RunStateError(f"There is no free name for run {packed.path.name} in {runs}.")
-    shutil.move(packed.path, runs / name)
+        raise RunStateError(
+            f"Nothing of the pack was merged: there is no free name for run {packed.path.name} in {runs}."
+        )
     return Merged(name, run_id, is_new=True)
 
 

@@ -197,6 +197,9 @@ def _index_of(stream: "_Inflating") -> PackIndex:
         raise Unacceptable(f"{INDEX} names a file that no run has: {wrong[:100]!r}")
     if list(index.files) != sorted(index.files):
         raise Unacceptable(f"{INDEX} names its files out of their order")
+    folders = {str(folder) for name in index.files for folder in PurePosixPath(name).parents}
+    if wrong := next((name for name in index.files if name in folders), None):
+        raise Unacceptable(f"{INDEX} names {wrong[:100]!r} as a file and as a folder")
     if len({name.lower() for name in index.files}) != len(index.files):
         raise Unacceptable(f"{INDEX} names two files that are one on some machines")
     return index

@@ -1,4 +1,4 @@
-"""One picture a table: each row's seeds as points on a line, with their mean, as SVG in a page.
+"""One picture a table: each row's seeds as points on a line, their mean, and the noise of training, as SVG in a page.
 
 Colours are the page's own (`currentColor` and a variable of its style), so it reads on light and on dark. The figures
 in the table say the same for those who do not see it.
@@ -15,8 +15,9 @@ from aira_bench.boards.board import Table
 from aira_bench.boards.replicates import by_seed
 from aira_bench.boards.rows import Row
 
-WIDTH, ROW_HEIGHT, MARGIN, NAMES = 720, 26, 20, 220
-"""Of the picture in its own units: its width, a row's height, the edge, and the room for names."""
+WIDTH, ROW_HEIGHT, MARGIN = 480, 44, 20
+"""Of the picture in its own units: its width, a row's height, in which its name stands above its points, and the edge.
+So narrow, its text can be read on a phone."""
 _NAME_CHARS = 30
 _TICKS = 5
 
@@ -43,6 +44,16 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class NoiseBar:
+    """How long the noise of one training is on the scale of a picture."""
+
+    x: float
+    """Its right end; it begins where the scale does, and ends with it at the latest."""
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Picture:
     """What a template draws."""
 
@@ -51,6 +62,8 @@ class Picture:
     height: int
     rows: tuple[Drawn, ...]
     ticks: tuple[Tick, ...]
+    noise: NoiseBar | None
+    """None where the task's noise was not measured."""
 
 
 def picture_of(table: Table) -> Picture | None:
@@ -63,20 +76,26 @@ def picture_of(table: Table) -> Picture | None:
     low, high = min(known), max(known)
     if not high > low:
         low, high = low - 0.5, high + 0.5
-    scale = (WIDTH - NAMES - MARGIN) / (high - low)
+    scale = (WIDTH - 2 * MARGIN) / (high - low)
 
     def x(value: float) -> float:
-        return round(NAMES + (value - low) * scale, 1)
+        return round(MARGIN + (value - low) * scale, 1)
 
     rows = tuple(
         Drawn(
-            _name(row), MARGIN + ROW_HEIGHT * (index + 0.5), x(statistics.fmean(found)), x(min(found)), x(max(found)),
+            _name(row), ROW_HEIGHT * (index + 0.75), x(statistics.fmean(found)), x(min(found)), x(max(found)),
             tuple(map(x, found)),
         )
         for index, (row, found) in enumerate((row, found) for row, found in values if found)
     )  # fmt: skip
     ticks = tuple(Tick(x(value), f"{value:.4g}") for value in _marks(low, high))
-    return Picture(basis, round(2 * MARGIN + ROW_HEIGHT * len(rows) + MARGIN), rows, ticks)
+    height, noise = 2 * MARGIN + ROW_HEIGHT * len(rows), None
+    if table.noise is not None:
+        deviation = table.noise.deviation
+        end = round(min(MARGIN + deviation * scale, WIDTH - MARGIN), 1)
+        noise = NoiseBar(end, height, f"standard deviation of one training, {deviation:.4f}")
+        height += MARGIN
+    return Picture(basis, height, rows, ticks, noise)
 
 
 def _values(row: Row, basis: str) -> Sequence[float]:

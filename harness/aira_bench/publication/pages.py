@@ -20,7 +20,7 @@ from aira_bench.boards.board import Table
 from aira_bench.boards.formats import explanations, heading, left_out_lines, noise_line, parts, shown_cells
 from aira_bench.escaping import one_line
 from aira_bench.publication.document import run_evidence
-from aira_bench.publication.drawing import MARGIN, NAMES, WIDTH, picture_of
+from aira_bench.publication.drawing import MARGIN, ROW_HEIGHT, WIDTH, picture_of
 from aira_bench.record.run_record import RunRecord
 
 INDEX = "index.html"
@@ -86,7 +86,7 @@ def _section(table: Table, runs: Mapping[str, RunRecord], apart: str) -> dict[st
 
 
 def _page(template: str, **values: object) -> str:
-    frame = {"width": WIDTH, "margin": MARGIN, "names": NAMES}
+    frame = {"width": WIDTH, "margin": MARGIN, "row_height": ROW_HEIGHT}
     return _environment().get_template(template).render(**values, frame=frame) + "\n"
 
 

@@ -149,6 +149,10 @@ def verify(
     by_board = KeyRing(told.keys.own, frozenset(told.keys.trusted))
     tables, faults = _as_begun(tables_of(records, by_board, told.left_out), told)
     files = board_files(tables, records, by_board, told.left_out, with_parquet=PARQUET in board.files)
+    there = {record.manifest.run_id for record in records}
+    faults += [
+        f"run id {each}: it is left out, and is none of the board's runs" for each in told.left_out.keys() - there
+    ]
     found = [*faults, *_of_document(board, files[BOARD_FILE])]
     if board.files:
         found += _of_files(board, files)
@@ -248,6 +252,9 @@ def _of_document(board: PublishedBoard, made: bytes) -> Iterator[str]:
 
 
 def _of_files(board: PublishedBoard, made: dict[str, bytes]) -> Iterator[str]:
+    for name in board.files:  # hidden ones are of who serves it, and no reader is led to them
+        if name not in made and not name.startswith(".") and name != PARQUET:
+            yield f"{name}: it is in the board's folder, and no file of the board"
     for name, content in made.items():
         if name == BOARD_FILE:
             continue

@@ -47,14 +47,23 @@ class NewRun:
         return RunFolder(self.place)
 
 
+def require_plain_name(name: str, what: str = "a run") -> None:
+    """Whether a name is one that a folder in the folder of runs can have, and leads nowhere else.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot name {what}: letters, digits, '.', '_' and '-' only.", hint="another --name")
+
+
 def require_new_name(runs: Path, name: str) -> None:
     """Whether a run of that name could be made, before anything is built for it; it is asked again when it is made.
 
     Raises:
         UsageError: the name is not a plain file name, or is taken.
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot name a run: letters, digits, '.', '_' and '-' only.")
+    require_plain_name(name)
     _require_free(runs / name)
 
 

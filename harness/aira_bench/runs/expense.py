@@ -16,6 +16,7 @@ from aira_bench.evaluation.traced_module import TRAININGS
 from aira_bench.llm.model import Usage
 from aira_bench.llm.pricing import call_cost_usd
 from aira_bench.record.manifest import RunPlan
+from aira_bench.runs.resolve import trainings_of
 from aira_bench.tasks.task import DESCRIPTION, Task
 from aira_contract.settings import ON_GPUS
 
@@ -48,6 +49,9 @@ class Range:
     def __mul__(self, factor: float) -> "Range":
         return Range(self.low * factor, self.high * factor)
 
+    def __add__(self, other: "Range") -> "Range":
+        return Range(self.low + other.low, self.high + other.high)
+
 
 @dataclass(frozen=True)
 class Expense:
@@ -57,8 +61,12 @@ class Expense:
     """Seconds on a device of one step's evaluation; None where nothing was measured."""
     steps: int
     """How many steps of a seed fit into its hours at that pace; its budget of steps where nothing was measured."""
-    gpu_hours: Range
+    search_gpu_hours: Range
     """At the measured pace, without what solutions compute themselves; and what all seeds' hours allow."""
+    confirm_gpu_hours: Range
+    """Of the trainings that confirm what all seeds submit, which are in no seed's hours: at the measured pace, and what
+    their time limits allow.
+    """
     wall_hours: Range
     """Between no waiting for devices, and seeds that never think."""
     calls_a_step: int
@@ -69,6 +77,11 @@ class Expense:
     """Of one call: no longer than the baseline and without thinking; and the card's limit."""
     usd: Range | None
     """Of all steps that fit, at both lengths of answers, were there no cap; None where a price is unknown."""
+
+    @property
+    def gpu_hours(self) -> Range:
+        """Of the searches and the confirmations together."""
+        return self.search_gpu_hours + self.confirm_gpu_hours
 
     @property
     def tokens_a_step(self) -> Range:
@@ -108,9 +121,10 @@ def expect_with(plan: RunPlan, task: Task, card: Card | None, slots: int) -> Exp
     calls, prompt_tokens = (0, 0) if card is None else _asked(plan, task)
     limit = 0 if card is None else card.max_output_tokens
     answer = Range(min(_artifact_chars(task) // CHARS_A_TOKEN, limit), limit)
+    confirming = confirm_hours(plan, task)
     found = Expense(
-        step_s, steps, Range(paced if step_s else 0, hours) * (seeds if on_gpus else 0),
-        Range(paced, hours * turns), calls, prompt_tokens, answer, Range(0, 0),
+        step_s, steps, Range(paced if step_s else 0, hours) * (seeds if on_gpus else 0), confirming * on_gpus,
+        Range(paced, hours * turns) + confirming * (1 / slots), calls, prompt_tokens, answer, Range(0, 0),
     )  # fmt: skip
     return found if card is None else replace(found, usd=_usd(card, found, seeds))
 
@@ -120,26 +134,30 @@ def most_steps(plan: RunPlan) -> int:
     return 1 if plan.scaffold == ONE_SHOT else plan.steps
 
 
-def preparation_minutes(task: Task, plan: RunPlan) -> int:
-    """Return how many minutes of a GPU preparing a task's data takes once; 0 where it needs none."""
-    return _PREPARATION_MIN.get(task.title, 0) if plan.profile in ON_GPUS else 0
-
-
-def confirmation_s(task: Task, plan: RunPlan, trainings: int) -> float | None:
-    """Return the seconds of a device that confirming one submission takes; None where nothing was measured.
-
-    Args:
-        task: of the run.
-        plan: of the run.
-        trainings: of one submission.
+def confirm_hours(plan: RunPlan, task: Task) -> Range:
+    """Return the hours of evaluations that confirm what all seeds submit: at the measured pace, 0 where nothing was
+    measured; and what their time limits allow.
     """
-    step_s = _step_s(task, plan)
+    if not plan.confirm:
+        return Range(0, 0)
+    most_s = trainings_of(task, plan.profile) * plan.evaluation_timeout_s
+    return Range(min(confirmation_s(task, plan) or 0.0, most_s), most_s) * (len(plan.seeds) / 3600)
+
+
+def confirmation_s(task: Task, plan: RunPlan) -> float | None:
+    """Return the seconds of a device that confirming one submission takes; None where nothing was measured."""
+    step_s, trainings = _step_s(task, plan), trainings_of(task, plan.profile)
     if step_s is None:
         return None
     more_s = (_FINAL_TIMES.get(task.title, 1) - 1) * _SCORING_S[task.title]
     # A module's first training is one on control tasks, too.
     controls = TRAININGS["final"] - TRAININGS["search"] if task.metadata.aira.artifact.kind == "module" else 0
     return trainings * (step_s + more_s) + controls * step_s
+
+
+def preparation_minutes(task: Task, plan: RunPlan) -> int:
+    """Return how many minutes of a GPU preparing a task's data takes once; 0 where it needs none."""
+    return _PREPARATION_MIN.get(task.title, 0) if plan.profile in ON_GPUS else 0
 
 
 def baseline_mib(task: Task) -> int:

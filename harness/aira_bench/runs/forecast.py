@@ -27,7 +27,7 @@ from aira_bench.runs.expense import (
     expect,
     most_steps,
     preparation_minutes,
-)
+)  # fmt: skip
 from aira_bench.runs.forecast_machine import told_devices, told_disk, told_memory, told_slots
 from aira_bench.runs.host import flavour_for, wanted_on
 from aira_bench.runs.protocol import protocol_lines
@@ -88,7 +88,7 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
         except AiraError as error:
             obstacle = error
             left_out.append(f"so the run would stop: {error.message}")
-    wanted, confirming = wanted_on(machine, plan), _confirmation(run)
+    wanted = wanted_on(machine, plan)
     found = expect(plan, run.task, run.agent, wanted.most)
     lines = [
         ("run", f"{plan.name}, in {paths.runs}"),
@@ -102,12 +102,8 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
         *(("downloads", sentence) for sentence in _downloads(run, flavour, paths, engine, ask)),
         ("disk", told_disk(paths, engine.root, flavour, built=engine.has(planned_images(flavour.name)))),
         ("pace", _pace(found, run)),
-        *confirming,
-        *(
-            [("GPU-hours", f"{_gpu_hours(found)}{'; what the end takes comes on top' * bool(confirming)}")]
-            if machine.gpus
-            else []
-        ),
+        *_confirmation(run),
+        *([("GPU-hours", _gpu_hours(found))] if machine.gpus else []),
         ("wall clock", f"{_hours(found.wall_hours)}, once images and data are here, waiting for providers not counted"),
         ("tokens", _tokens(found, len(plan.seeds))),
         ("dollars", _dollars(found, run)),
@@ -205,22 +201,25 @@ def _confirmation(run: ResolvedRun) -> list[tuple[str, str]]:
         return []
     what = "one submission is" if seeds == 1 else f"{seeds} submissions are"
     how = f"trained {times} times again from fresh seeds" if times > 1 else "scored once more"
-    said = f"{what} {how}, on hidden data that no search has seen"
-    seconds = confirmation_s(run.task, run.plan, times)
-    if seconds is not None:
-        minutes = seconds * seeds / 60
-        spent = f"{minutes / 60:.1f} GPU-hours" if minutes >= 60 else f"{minutes:.0f} GPU-minutes"
-        said += f": {spent} at that pace, in no seed's hours"
-    return [("at the end", said)]
+    seconds = confirmation_s(run.task, run.plan)
+    spent = "" if seconds is None else f", {seconds / 60:.0f} min each at that pace"
+    return [("at the end", f"{what} {how}, on hidden data that no search has seen{spent}, in no seed's hours")]
 
 
 def _gpu_hours(found: Expense) -> str:
-    low, high = found.gpu_hours.low, found.gpu_hours.high
+    low, high = found.search_gpu_hours.low, found.search_gpu_hours.high
+    again = found.confirm_gpu_hours
+    pace = "" if found.step_s is None else f"about {_told(again.low)}, and "
+    more = f"; at the end {pace}at most {_told(again.high)} more" if again.high else ""
     if found.step_s is None:
-        return f"at most {high:.0f}, by the seeds' hours"
+        return f"at most {high:.0f}, by the seeds' hours{more}"
     if round(low) == round(high):
-        return f"about {high:.0f}, which is also the most that the seeds' hours allow; less while models think"
-    return f"about {low:.0f} for evaluations at that pace, and at most {high:.0f}, by the seeds' hours"
+        return f"about {high:.0f}, which is also the most that the seeds' hours allow; less while models think{more}"
+    return f"about {low:.0f} for evaluations at that pace, and at most {high:.0f}, by the seeds' hours{more}"
+
+
+def _told(hours: float) -> str:
+    return f"{hours:.0f}" if hours >= 10 else f"{hours:.1f}"
 
 
 def _tokens(found: Expense, seeds: int) -> str:

@@ -3,7 +3,7 @@
 A slot's place, its cores and its GPU, is leased machine-wide while a step or an evaluation runs (`line`), and free
 while an agent thinks; with `keeps` a seed has one for its life. Meanwhile the slot's next step container and the
 containers of its next evaluation are created and started, so that a step never waits for the engine. They sit there
-and have touched no device. Those of slots that no seed is left for are removed: they cost memory, here and there.
+and have touched no device. Those of slots that no seed is left for are removed.
 
 Not covered: which places there are (`places`), and whose turn it is (`line`).
 """

@@ -99,7 +99,7 @@ def submission_curve(fitness: Floats, scores: Floats, costs: Floats, *, lower_is
 
 @dataclass(frozen=True)
 class CurveEstimate:
-    """The mean over the runs of an agent on a task, with bootstrap intervals of runs drawn anew."""
+    """The mean over the seeds of an agent on a task, with bootstrap intervals of seeds drawn anew."""
 
     points: tuple[IntervalEstimate, ...]
     """At each cost asked for; the interval is of that cost alone, not of the curve as a whole."""
@@ -114,25 +114,30 @@ def curve_estimate(
     before: float,
     generator: np.random.Generator,
     *,
+    seeds: Sequence[int] | None = None,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> CurveEstimate:
     """Return the mean curve of several runs, and the area under it.
 
     Args:
-        curves: one for each seed of an agent on a task, at least one.
+        curves: of the runs of an agent on a task, at least one.
         at: shape (points,), costs.
         horizon: as in `Curve.area`; the same for all agents that are compared.
         before: the score where nothing valid was known yet.
         generator: where the draws come from.
+        seeds: of each curve the seed it is of, by default one of its own. Several runs of a seed count as their mean,
+            and seeds are drawn, so that running one again weighs no more.
         resamples: how many resamples the intervals are made of.
         level: nominal coverage.
     """
-    heights = np.stack([np.append(curve.at(at, before), curve.area(horizon, before)) for curve in curves])
-    draws = generator.integers(0, len(curves), (resamples, len(curves)))
+    of_runs = np.stack([np.append(curve.at(at, before), curve.area(horizon, before)) for curve in curves])
+    of_seed = np.asarray(range(len(curves)) if seeds is None else seeds)
+    heights = np.stack([of_runs[of_seed == seed].mean(axis=0) for seed in np.unique(of_seed)])
+    draws = generator.integers(0, len(heights), (resamples, len(heights)))
     means = heights[draws].mean(axis=1)
     estimates = [
-        percentile_estimate(float(value), column, len(curves), level)
+        percentile_estimate(float(value), column, len(heights), level)
         for value, column in zip(heights.mean(axis=0), means.T, strict=True)
     ]
     return CurveEstimate(tuple(estimates[:-1]), estimates[-1])

@@ -127,7 +127,8 @@ def compare(
     least = np.array([_least_p(gap.size, draws) for gap in gaps])
     tested = least <= alpha
     corrected, holms = np.ones(len(family)), np.ones(len(family))
-    corrected[tested] = _stepped_down(differences[tested], generator, draws)
+    # Patterns that are drawn are others than those of the pairs alone: a correction never makes a p value smaller.
+    corrected[tested] = np.maximum(_stepped_down(differences[tested], generator, draws), p_values[tested])
     holms[tested] = holm(p_values[tested])
     found = []
     for index, ((a, b), gap) in enumerate(zip(family, gaps, strict=True)):

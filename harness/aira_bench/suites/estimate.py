@@ -17,11 +17,13 @@ from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.cards.card import Card, missing_to_use
 from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.errors import AiraError, PrerequisiteError
+from aira_bench.evaluation.catalog import EVALUATORS
 from aira_bench.hardware import Hardware
 from aira_bench.paths import HostPaths
 from aira_bench.record.manifest import RunPlan
-from aira_bench.runs.expense import Expense, Range, expect_with
+from aira_bench.runs.expense import Expense, Range, confirm_hours, expect_with
 from aira_bench.runs.resolve import plan_of
+from aira_bench.scaffolds.catalog import SCAFFOLDS
 from aira_bench.suites.past import Experiment, StepPace
 from aira_bench.suites.suite_file import SuiteCell, SuitePlan
 from aira_bench.tasks.data_source import choose_source, missing_files
@@ -58,7 +60,7 @@ class CellCost:
     steps: int
     """Of a seed, at most."""
     seed_hours: Range
-    """Summed over seeds; GPU-hours where the profile uses GPUs."""
+    """Summed over seeds, what confirms them included; GPU-hours where the profile uses GPUs."""
     wall_hours: Range
     tokens: Range
     usd: Range | None
@@ -125,7 +127,7 @@ def estimate(plan: SuitePlan, machine: Hardware, paces: Mapping[Experiment, Step
         paths: of this machine.
 
     Raises:
-        UsageError: a task or its source is unknown, or it has no such profile.
+        UsageError: a task, its source, a scaffold or an evaluator is unknown, or a task has no such profile.
         TaskError: a task folder is broken.
     """
     agents = {name: agent_use(name) for name in plan.agents}
@@ -144,13 +146,17 @@ def _cost(cell: SuiteCell, agent: AgentUse, machine: Hardware, paces: Mapping[Ex
     task = cell.task
     source = choose_source(task, cell.request.source)
     plan = plan_of(cell.request, task, agent, source, SystemWorld(), machine, None)
+    SCAFFOLDS.find(plan.scaffold)
+    if plan.evaluator is not None:
+        EVALUATORS.find(plan.evaluator)
     slots = len(machine.gpus) if plan.profile in ON_GPUS and machine.gpus else machine.cores
     found = expect_with(plan, task, agent.card, slots)
     pace = paces.get((plan.agent, task.title, plan.profile), StepPace())
-    found = found if pace.step_s is None else _at_pace(found, plan, pace.step_s, slots)
+    found = found if pace.step_s is None else _at_pace(found, plan, pace.step_s, slots, confirm_hours(plan, task))
     seeds, steps = len(plan.seeds), found.steps * len(plan.seeds)
     on_gpus = plan.profile in ON_GPUS
-    hours = found.gpu_hours if on_gpus or pace.step_s is not None else Range(0.0, plan.hours * seeds)
+    hours = found.search_gpu_hours if on_gpus or pace.step_s is not None else Range(0.0, plan.hours * seeds)
+    hours += confirm_hours(plan, task)
     tokens, usd = found.tokens_a_step * steps, found.usd
     if agent.card is not None and pace.step_tokens is not None:
         tokens = Range(pace.step_tokens, pace.step_tokens) * steps
@@ -164,15 +170,15 @@ def _cost(cell: SuiteCell, agent: AgentUse, machine: Hardware, paces: Mapping[Ex
     return CellCost(cell, plan, found.steps, hours, found.wall_hours, tokens, usd, disk, pace.steps)
 
 
-def _at_pace(found: Expense, plan: RunPlan, step_s: float, slots: int) -> Expense:
+def _at_pace(found: Expense, plan: RunPlan, step_s: float, slots: int, confirming: Range) -> Expense:
     """An expense at the pace of earlier steps, whose seconds are all of a seed's hours."""
     steps = plan.steps if step_s <= 0 else max(1, min(plan.steps, int(plan.hours * 3600 / step_s)))
     seeds = len(plan.seeds)
     hours = min(plan.hours, steps * step_s / 3600)
     factor = steps / found.steps
     return replace(
-        found, step_s=step_s, steps=steps, gpu_hours=Range(hours, plan.hours) * seeds,
-        wall_hours=Range(hours, plan.hours) * max(1.0, seeds / slots),
+        found, step_s=step_s, steps=steps, search_gpu_hours=Range(hours, plan.hours) * seeds,
+        wall_hours=Range(hours, plan.hours) * max(1.0, seeds / slots) + confirming * (1 / slots),
         usd=None if found.usd is None else found.usd * factor,
     )  # fmt: skip
 

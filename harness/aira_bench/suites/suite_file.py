@@ -24,7 +24,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from aira_bench.errors import UsageError
 from aira_bench.files import Unacceptable, read_text, reason
@@ -47,14 +47,25 @@ def _tuple(value: object) -> object:
 
 def _seeds(value: object) -> object:
     """`10` stands for seeds 0 to 9, as on the command line."""
-    return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if not 1 <= value <= MOST_SEEDS:
+        raise ValueError(f"expected 1 to {MOST_SEEDS:,} seeds")
+    return tuple(range(value))
+
+
+def _once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("a seed stands twice")
+    return seeds
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=1000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[
-    tuple[Seed, ...], BeforeValidator(_tuple), BeforeValidator(_seeds), Field(min_length=1, max_length=MOST_SEEDS)
-]
+    tuple[Seed, ...], BeforeValidator(_tuple), BeforeValidator(_seeds), Field(min_length=1, max_length=MOST_SEEDS),
+    AfterValidator(_once),
+]  # fmt: skip
 
 
 class _Part(BaseModel):
@@ -232,12 +243,14 @@ class _SuiteText:
 
     def described(self, error: ValidationError) -> str:
         """The first problems of a file, with line, key, what was seen and what is expected."""
-        said = []
-        for item in error.errors(include_url=False)[:3]:
+        said, found = [], error.errors(include_url=False)
+        # A list of matrices of which one is wrong also counts as too short.
+        inner = [item for item in found if item["type"] != "too_short" or item["loc"] != ("matrix",)] or found
+        for item in inner[:3]:
             place = tuple(part for part in item["loc"] if not (isinstance(part, str) and part.startswith("function-")))
             seen = "" if item["type"] in ("missing", "extra_forbidden") else f" (seen: {str(item['input'])[:60]!r})"
             said.append(f"{self.where(*place)}: {_problem(item, place)}{seen}")
-        more = error.error_count() - len(said)
+        more = len(inner) - len(said)
         return "; ".join(said) + (f"; and {more} more" if more > 0 else "")
 
     def _line(self, place: Sequence[str | int]) -> int:

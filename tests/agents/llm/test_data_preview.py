@@ -29,3 +29,21 @@ def test_a_folder_without_programs_is_described_within_the_limit(tmp_path: Path)
     assert "... and 40 more files" in shown
     assert 'file_003.json: {"a": 1}' in shown
     assert len(shown) <= 2000
+
+
+def test_a_folder_of_folders_like_those_of_another_is_a_line(tmp_path: Path) -> None:
+    for name in ("train", "validation"):
+        for task in ("a", "b"):
+            (tmp_path / name / task).mkdir(parents=True)
+            (tmp_path / name / task / "x.npy").write_bytes(bytes(10))
+        (tmp_path / name / "manifest.json").write_text(f'{{"split": "{name}"}}')
+    for name in ("flat", "flatter"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "y.npy").write_bytes(bytes(20))
+    said = preview(tmp_path).splitlines()
+    assert said[-1] == "validation/: files as in train/"
+    assert sum("validation" in line for line in said) == 1
+    assert any("train/{a,b}/{x}.npy" in line for line in said)
+    assert "{flat,flatter}/{y}.npy (20 B each)" in said, "these are one line already"
+    (tmp_path / "validation/b/more.npy").touch()
+    assert not any("files as in" in line for line in preview(tmp_path).splitlines())

@@ -3,6 +3,7 @@
 import ast
 import itertools
 import math
+import os
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from numbers_on_cuda import CUDA, OnDevice, computing
 from torch import nn
 
+from aira_contract.settings import TRAINING_SEED_VARIABLE
 from autoresearch_folders import PLAIN
 
 
@@ -50,6 +52,23 @@ def _defined_before(tree: ast.Module, node: ast.stmt) -> set[str]:
         for target in other.targets
         if isinstance(target, ast.Name)
     }
+
+
+def test_a_confirmation_trains_the_baseline_from_the_seed_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a search trained from 42 is confirmed from others; only the clock would differ else."""
+    tree = ast.parse((PLAIN / "train.py").read_text())
+    (line,) = (node for node in tree.body if isinstance(node, ast.Expr) and "manual_seed" in ast.unparse(node))
+    drawn = {}
+    for told in (None, "7", str(2**31 - 1)):
+        monkeypatch.delenv(TRAINING_SEED_VARIABLE, raising=False)
+        if told is not None:
+            monkeypatch.setenv(TRAINING_SEED_VARIABLE, told)
+        exec(compile(ast.Module([line], []), "train.py", "exec"), {"os": os, "torch": torch})
+        drawn[told] = torch.rand(3).tolist()
+    expected = {
+        told: torch.rand(3, generator=torch.Generator().manual_seed(int(told or 42))).tolist() for told in drawn
+    }
+    assert drawn == expected
 
 
 def small(baseline: SimpleNamespace, **changes: object) -> nn.Module:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from aira_evaluator.autoresearch.contract.profiles import PAPER
 from aira_evaluator.autoresearch.contract.references import References
 from aira_evaluator.autoresearch.prepare.ngram import CachedBigram, earlier
-from aira_evaluator.autoresearch.prepare.reference_models import ReferenceModels, train_references
+from aira_evaluator.autoresearch.prepare.reference_models import SEED_LINE, ReferenceModels, train_references
 from aira_evaluator.split_manifest import DataError
 
 VOCABULARY = 7
@@ -66,10 +66,10 @@ def test_a_baseline_that_does_not_train_is_one_line(prepared: Path, tmp_path: Pa
     public = tmp_path / "public"
     shutil.copytree(prepared / "public/data", public)
     script = public / "train.py"
-    script.write_text(script.read_text().replace("torch.manual_seed(42)", "raise SystemExit('no luck')"))
-    with pytest.raises(DataError, match=r"does not hold the line torch.manual_seed\(42\)"):
+    script.write_text(script.read_text().replace(SEED_LINE, "raise SystemExit('no luck')"))
+    with pytest.raises(DataError, match=r"does not hold the line torch.manual_seed\(int"):
         train_references(public, (0.2,))
-    script.write_text(script.read_text() + "\ntorch.manual_seed(42)\n")
+    script.write_text(script.read_text() + f"\n{SEED_LINE}\n")
     with pytest.raises(DataError, match=r"did not train as a reference \(exit status 1\): no luck"):
         train_references(public, (0.2,))
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from aira_contract.files import COMPANION_FILES, HANDOVER_FILE, SCRIPT_FILE
-from aira_contract.settings import TIME_BUDGET_VARIABLE
+from aira_contract.settings import TIME_BUDGET_VARIABLE, TRAINING_SEED_VARIABLE
 from aira_evaluator.autoresearch.contract.references import Stored
 from aira_evaluator.autoresearch.contract.token_store import open_split
 from aira_evaluator.autoresearch.handover.model_file import Handed, load
@@ -30,7 +30,9 @@ from aira_evaluator.autoresearch.prepare.ngram import CachedBigram
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.tokenizer import BytePairTokenizer, Tokens
 
-_SEED_LINE = "torch.manual_seed(42)"
+_SEED = 42
+SEED_LINE = f'torch.manual_seed(int(os.environ.get("{TRAINING_SEED_VARIABLE}", "{_SEED}")))'
+"""Of the baseline: by it references get seeds of their own, and so do confirmations."""
 _BUSY_CLOCK = "import time\n\ntime.perf_counter = time.thread_time\n"
 """Put before the script on a CPU: others on its cores make training longer, and references no worse."""
 _LOGITS = 1 << 26
@@ -86,10 +88,9 @@ def train_references(public: Path, budgets_s: tuple[float, ...], *, on_gpu: bool
 def _trained(public: Path, number: int, budget_s: float) -> Handed:
     """The first keeps the script's own seed."""
     source = (public / SCRIPT_FILE).read_text(encoding="utf-8")
-    if source.count(_SEED_LINE) != 1:
-        raise DataError(f"{SCRIPT_FILE} does not hold the line {_SEED_LINE} once, so references would have one seed")
+    if source.count(SEED_LINE) != 1:
+        raise DataError(f"{SCRIPT_FILE} does not hold the line {SEED_LINE} once, so references would have one seed")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    source = source.replace(_SEED_LINE, f"torch.manual_seed({42 + number})")
     source = source if device.type == "cuda" else _BUSY_CLOCK + source
     with tempfile.TemporaryDirectory(prefix="reference-", dir=public) as name:  # not in /tmp, which may be small
         folder = Path(name)
@@ -98,7 +99,10 @@ def _trained(public: Path, number: int, budget_s: float) -> Handed:
         (folder / SCRIPT_FILE).write_text(source, encoding="utf-8")
         ended = subprocess.run(
             [sys.executable, SCRIPT_FILE], cwd=folder, capture_output=True, text=True, check=False,
-            env={**os.environ, "AIRA_DATA": str(public.resolve()), TIME_BUDGET_VARIABLE: str(budget_s)},
+            env={
+                **os.environ, "AIRA_DATA": str(public.resolve()), TIME_BUDGET_VARIABLE: str(budget_s),
+                TRAINING_SEED_VARIABLE: str(_SEED + number),
+            },
         )  # fmt: skip
         if ended.returncode != 0:
             last = (ended.stderr.strip() or ended.stdout.strip() or "no message").splitlines()[-1]

@@ -1,7 +1,8 @@
 """A short description of a task's public data for prompts: a tree with sizes, and how its text files begin.
 
-Folders that hold files of the same names are one line. Python files at the top of the folder are programs the agent
-starts from or imports: they are shown whole. Summaries of papers are told apart, and whole (`literature`).
+Folders that hold files of the same names are one line, and so is one whose folders are those of another. Python files
+at the top of the folder are programs the agent starts from or imports: they are shown whole. Summaries of papers are
+told apart, and whole (`literature`).
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ _TEXT_SUFFIXES = {".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".py", ".yam
 def preview(folder: Path, limit: int = 6000) -> str:
     """Describe `folder` in at most `limit` characters and its programs, paths relative to `./data`."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    twins = _twins(folder, files)
+    files = [path for path in files if path.relative_to(folder).parts[0] not in twins]
     programs = [path for path in files if path.suffix == ".py" and path.parent == folder]
     told = {*programs, folder / LITERATURE}
     texts = [path for path in files if path.suffix in _TEXT_SUFFIXES and path not in told][:_MOST_TEXTS]
@@ -31,6 +34,7 @@ def preview(folder: Path, limit: int = 6000) -> str:
     lines = [_line(folder, group, whole=group[0] in short) for group in groups[:_MOST_FILES]]
     if len(groups) > _MOST_FILES:
         lines.append(f"... and {sum(map(len, groups[_MOST_FILES:]))} more files")
+    lines += [f"{name}/: files as in {other}/" for name, other in twins.items()]
     for path in texts:
         if path not in short:
             lines.append(f"\n{path.relative_to(folder).as_posix()} begins:")
@@ -71,6 +75,19 @@ def _alike(folder: Path, files: list[Path], alone: set[Path]) -> list[list[Path]
         same = same and path not in alone
         groups.setdefault((path.parent.parent, Path(*names[path.parent])) if same else (path,), []).append(path)
     return list(groups.values())
+
+
+def _twins(folder: Path, files: list[Path]) -> dict[str, str]:
+    """Folders of folders at the top that hold files of the same names and places as an earlier one, with that one."""
+    places: dict[str, list[tuple[str, ...]]] = {}
+    for path in files:
+        name, *place = path.relative_to(folder).parts
+        places.setdefault(name, []).append(tuple(place))
+    first: dict[tuple[tuple[str, ...], ...], str] = {}
+    for name, found in places.items():
+        if any(len(place) > 1 for place in found):
+            first.setdefault(tuple(found), name)
+    return {name: first[tuple(found)] for name, found in places.items() if first.get(tuple(found), name) != name}
 
 
 def _line(folder: Path, group: list[Path], *, whole: bool) -> str:

@@ -125,7 +125,7 @@ def why_not(manifest: Manifest, scaffolds: Sequence[str], agents: Sequence[str])
         ),
         (
             f"{plan.steps} steps in {plan.hours:g} h of {STEPS} in {hours:g}",
-            scaffold != ONE_SHOT and (plan.steps < _FEWEST_STEPS or plan.hours < hours),
+            scaffold != ONE_SHOT and (not _FEWEST_STEPS <= plan.steps <= STEPS or plan.hours != hours),
         ),
         (f"not on an {_CARD}", title in _TIMED and _CARD not in manifest.hardware_class),
     ]
