@@ -13,6 +13,7 @@ from aira_bench.escaping import json_text, one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.control import Control
     from rich.text import Text
 
 WIDE = 240
@@ -90,6 +91,19 @@ def progress_console(*, quiet: bool) -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, quiet=quiet, highlight=False, markup=False)
+
+
+def is_ascii_only(console: "Console") -> bool:
+    """Whether a console's encoding has no other characters, so that bars and marks must do without."""
+    return not console.encoding.lower().startswith("utf")
+
+
+def cleared_where_resized() -> "Control":
+    """Return what empties the window and goes to its first place: lines drawn for another width lie there broken."""
+    from rich.control import Control
+    from rich.segment import ControlType
+
+    return Control(ControlType.CLEAR, ControlType.HOME)
 
 
 def tolerate_any_text() -> None:

@@ -162,7 +162,7 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
     "a lost device": (
         Machine((gpu_line(0), gpu_line(1, code=15)), cdi=(0,)),
         [DRIVER, f"warning: GPU: GPU 1: GPU is lost: the driver counts it and cannot reach it -> {DMESG}", FINE[0],
-         "ok: NVIDIA container toolkit: the engine lists all 1 GPUs by CDI", *CALLED, CLEARED.format(0)],
+         "ok: NVIDIA container toolkit: the engine lists the GPU by CDI", *CALLED, CLEARED.format(0)],
     ),
     "memory errors": (
         Machine((gpu_line(0, ecc=3), gpu_line(1))),
@@ -181,7 +181,7 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
     "MIG without instances": (
         Machine((gpu_line(0, mig=1),), cdi=(0,)),
         [DRIVER, f"failed: GPU 0: {FIRST}: MIG is on and no instance was made -> sudo nvidia-smi mig -i 0 -cgi 0 -C; or sudo "
-         "nvidia-smi -i 0 -mig 0", "ok: NVIDIA container toolkit: the engine lists all 1 GPUs by CDI",
+         "nvidia-smi -i 0 -mig 0", "ok: NVIDIA container toolkit: the engine lists the GPU by CDI",
          "warning: CUDA in a container: not tried: no GPU is free -> aira-bench doctor, in a while"],
     ),
     "no toolkit": (
@@ -233,13 +233,13 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
     "a driver that crashes in the container": (
         Machine(cuda="crash"),
         [DRIVER, *FINE, LISTED,
-         *(f"failed: CUDA in a container ({role}): the call ended with exit status -11 and printed nothing -> {DMESG}; "
+         *(f"failed: CUDA in a container ({role}): the call ended with exit status -11 (SIGSEGV) and printed nothing -> {DMESG}; "
            "nvidia-smi" for role in ("agent", "judge"))],
     ),
     "devices of an older age": (
         Machine((gpu_line(0, name="Tesla V100-SXM2-32GB", capability="7 0"),), cdi=(0,)),
         [DRIVER, f"ok: GPU 0: Tesla V100-SXM2-32GB, {uuid(0)}, compute capability 7.0, 81004 of 81559 MiB free",
-         "ok: NVIDIA container toolkit: the engine lists all 1 GPUs by CDI",
+         "ok: NVIDIA container toolkit: the engine lists the GPU by CDI",
          "failed: GPU 0 for images cuda: Tesla V100-SXM2-32GB has compute capability 7.0, expected 7.5 to 12.0 -> other devices "
          "with --gpus, or another machine", *CALLED, CLEARED.format(0)],
     ),
@@ -256,8 +256,8 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
     ),
     "a server that shares a device": (
         Machine((gpu_line(0), "process 4343 30", gpu_line(1))),
-        [DRIVER, f"warning: GPU 0: {FIRST}, busy: nvidia-cuda-mps (pid 4343, 30 MiB) computes on it -> wait until it is free, or "
-         "end what computes there: nvidia-smi -i 0", FINE[1], LISTED, *CALLED, CLEARED.format(1)],
+        [DRIVER, f"warning: GPU 0: {FIRST}, busy: nvidia-cuda-mps (pid 4343, 30 MiB) computes on it -> echo quit | sudo "
+         "nvidia-cuda-mps-control, when nobody needs it", FINE[1], LISTED, *CALLED, CLEARED.format(1)],
     ),
     "a job that was given none": (
         Machine((gpu_line(0, code=4), gpu_line(1, code=4))),
@@ -273,7 +273,7 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
     "one card of a virtual machine": (
         Machine((gpu_line(0),), cdi=(0,), pci_drivers=("nvidia", "vfio-pci")),
         [DRIVER, "warning: GPU: PCI lists 0000:02:00.0, which vfio-pci drives, so no run can use it -> lspci -nnk -d 10de:", FINE[0],
-         "ok: NVIDIA container toolkit: the engine lists all 1 GPUs by CDI", *CALLED, CLEARED.format(0)],
+         "ok: NVIDIA container toolkit: the engine lists the GPU by CDI", *CALLED, CLEARED.format(0)],
     ),
     "another driver in the kernel": (
         Machine(("init 9",), pci_drivers=("nouveau", "nouveau")),
@@ -310,13 +310,13 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
     "a driver that hangs in the container": (
         Machine(hangs=True),
         [DRIVER, *FINE, LISTED,
-         *(f"failed: CUDA in a container ({role}): the call ended by timeout and printed nothing -> {DMESG}; nvidia-smi"
+         *(f"failed: CUDA in a container ({role}): the call did not come back in 120 s and printed nothing -> {DMESG}; nvidia-smi"
            for role in ("agent", "judge"))],
     ),
     "memory shared with the processor": (
         Machine((gpu_line(0, name="NVIDIA GB10", total_mib=0, free_mib=0, capability="12 1"),), cdi=(0,)),
         [DRIVER, f"ok: GPU 0: NVIDIA GB10, {uuid(0)}, compute capability 12.1, memory shared with the processor",
-         "ok: NVIDIA container toolkit: the engine lists all 1 GPUs by CDI", *CALLED, CLEARED.format(0)],
+         "ok: NVIDIA container toolkit: the engine lists the GPU by CDI", *CALLED, CLEARED.format(0)],
     ),
     "a lowered power limit": (
         Machine((gpu_line(0), "works 1980 1980 70000 300000 700000 40 0", gpu_line(1))),

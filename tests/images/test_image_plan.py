@@ -200,6 +200,20 @@ def test_compilers_get_the_versions_of_the_papers_tables() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", sorted(set(flavour_names()) - {"cpu"}))
+def test_a_compiler_of_cuda_comes_with_the_headers_that_its_own_include(name: str) -> None:
+    """cuda_fp16.h includes nv/target of another wheel: without that, nothing with half precision compiles."""
+    versions = load_flavour(name).versions("agent")
+    releases = {
+        part: version.rpartition(".")[0]
+        for package, version in versions.items()
+        for part in ("runtime", "nvcc", "cccl")
+        if re.fullmatch(rf"nvidia-cuda-{part}(-cu12)?", package)
+    }
+    assert set(releases) == {"runtime", "nvcc", "cccl"}
+    assert len(set(releases.values())) == 1
+
+
 @pytest.mark.parametrize("name", ["cuda", "cuda-paper"])
 def test_images_of_autoresearch_have_what_its_scripts_import(name: str) -> None:
     names = {pin.partition("==")[0] for pin in load_flavour(name).pins}

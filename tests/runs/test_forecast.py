@@ -21,6 +21,7 @@ from aira_bench.runs.resolve import ResolvedRun, resolve
 from aira_bench.tasks.data_source import download_folder
 from aira_bench.tasks.metadata import PublicFile
 from aira_bench.testing import PlayedWorld
+from aira_evaluator.autoresearch.contract.profiles import PAPER
 from fake_gpus import H100, h100, uuid
 
 EIGHT = Gpus("seen", tuple(map(h100, range(8))), driver="580.95.05", cuda="13.0", every=tuple(map(uuid, range(8))))
@@ -99,15 +100,23 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
         "what a solution computes comes on top; so its hours end a seed, after at most 157 steps"
     ]
     assert words["at the end"] == [
-        "10 submissions are trained 3 times again from fresh seeds, each 9 min as above, in no seed's hours"
+        "10 submissions are trained 3 times again from fresh seeds, on hidden data that no search has seen, 77 min each "
+        "at that pace, in no seed's hours"  # 3 x (300 s of training + 5 x 247 s of scoring)
     ]
     assert words["GPU-hours"] == [
-        "about 240, which is also the most that the seeds' hours allow; less while models think; at the end about 4.6, and "
-        "at most 60 more"  # 10 submissions, 3 times each, of 547 s and of 2 h
+        "about 240, which is also the most that the seeds' hours allow; less while models think; at the end about 13, and "
+        "at most 60 more"  # 10 submissions, 3 times each, of 1,535 s and of 2 h
     ]
-    assert words["wall clock"] == ["about 24.6 to 37.5 h, once images and data are here, waiting for providers not counted"]
+    assert words["wall clock"] == [
+        "about 25.6 to 37.5 h, once images and data are here, waiting for providers not counted"
+    ]
     assert words["tokens"][0].startswith("2 calls a step, each with some ")
-    assert "to 65,536 (the card's limit) in its answer" in words["tokens"][0]
+    least, most = (
+        1570 * 2 * (found.expense.prompt_tokens + answer) / 1e6 for answer in (found.expense.answer_tokens.low, 65_536)
+    )
+    assert words["tokens"][0].endswith(
+        f"to 65,536 (the card's limit) in its answer; {least:,.0f} to {most:,.0f} million in all steps"
+    )
     assert words["dollars"][0].endswith(
         "for 1,570 steps at those lengths, by the card's list prices; held by no cap (--max-cost-usd sets one)"
     )
@@ -116,6 +125,23 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
     _, without = forecast(tmp_path, confirm=False)
     assert "at the end" not in without
     assert any("aira-bench confirm" in sentence for sentence in without["will not"])
+
+
+@pytest.mark.parametrize(
+    ("task", "minutes"),
+    [
+        # Three trainings of 300 s, each asked 100,000 questions a split, five times the 20,000 of a search that take 247 s.
+        ("autoresearch", 77),
+        # Three trainings, the first of them on two control tasks besides: five times 344 s.
+        ("lra-listops", 29),
+        ("mad-2p", 2),
+    ],
+)
+def test_what_confirming_takes_is_what_it_is_asked_for(task: str, minutes: int, tmp_path: Path) -> None:
+    """It said the time of a search's evaluation, of which the hidden data that confirms takes up to five."""
+    _, words = forecast(tmp_path, agent="evolution", task=task)
+    assert f"has seen, {minutes} min each at that pace" in words["at the end"][0]
+    assert PAPER.questions["final"] == 5 * PAPER.questions["search"]
 
 
 def test_dollars_are_what_so_many_calls_of_that_length_cost(tmp_path: Path) -> None:
@@ -144,7 +170,7 @@ def test_caps_hold_what_is_foretold(tmp_path: Path) -> None:
 def test_seeds_that_keep_their_gpu_take_turns_as_wholes(tmp_path: Path) -> None:
     _, words = forecast(tmp_path, exclusive=True)
     assert words["slots"][0].endswith("of 10 seeds 8 go on, each to its end, then others")
-    assert words["wall clock"][0].startswith("about 24.6 to 55.5 h")
+    assert words["wall clock"][0].startswith("about 25.6 to 55.5 h")
 
 
 def test_a_cpu_profile_uses_no_gpu_and_needs_no_model(tmp_path: Path) -> None:

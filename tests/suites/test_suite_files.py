@@ -105,7 +105,7 @@ def test_a_part_of_a_suite_is_chosen_by_name(tmp_path: Path) -> None:
         (("seeds = 2", "seeds = 1000000000000"), ["line 8, matrix[0].seeds: expected 1 to 1,000 seeds"]),
         (("seeds = 2", "seeds = [1, 1]"), ["line 8, matrix[0].seeds: a seed stands twice"]),
         (("steps = 3", 'scaffold = "greeedy"'), ["Unknown scaffold 'greeedy'", "'greedy'"]),
-        (("steps = 3", 'evaluator = "judgement"'), ["Unknown evaluator 'judgement'"]),
+        (("steps = 3", 'evaluator = "nosuch"'), ["Unknown evaluator 'nosuch'"]),
         (("tasks = [", "tasks = 7 # ["), ["line 7, matrix[0].tasks: expected a list"]),
         (("steps = 3", "steps = 3.5"), ["line 9, matrix[0].steps", "seen: '3.5'"]),
         (("steps = 3", "hours = nan"), ["line 9, matrix[0].hours", "finite"]),

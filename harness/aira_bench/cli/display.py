@@ -9,20 +9,22 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 from rich.progress import TaskID as BarId
-from rich.table import Table
 
+from aira_bench.cli.live_view import duration, run_lines
 from aira_bench.errors import AiraError
 from aira_bench.escaping import one_line
+from aira_bench.looking.run_state import RunCaps, RunState, SeedState
+from aira_bench.record.growing import Growing
+from aira_bench.record.node import Node
 from aira_bench.runs.session import Progress
 from aira_bench.tasks.transfer import Transfer
-from aira_bench.terminal import cell, line, progress_console
+from aira_bench.terminal import cleared_where_resized, is_ascii_only, line, progress_console
 
 PLAIN_SHARE = 0.1
 """Without a terminal, a download is a line for each such share of it."""
@@ -33,15 +35,23 @@ PLAIN_WAIT_S = 10.0
 class RunDisplay:
     """Shows notes of the preparation and progress of the seeds."""
 
-    def __init__(self, seeds: Sequence[int], steps: int, *, quiet: bool = False) -> None:
-        """Prepare an empty display; it shows its first line at `live` or at a note, and none at all if `quiet`."""
+    def __init__(self, seeds: Sequence[int], steps: int, *, quiet: bool = False, caps: RunCaps | None = None) -> None:
+        """Prepare an empty display; it shows its first line at `live` or at a note, and none at all if `quiet`.
+
+        Args:
+            seeds: of the run.
+            steps: each seed may take.
+            quiet: whether to show nothing.
+            caps: all that a seed may take; None where only its steps are known.
+        """
         self._console = progress_console(quiet=quiet)
-        self._steps, self._lock = steps, threading.Lock()
-        self._rows: dict[int, Progress] = {seed: Progress(seed, 0, "waiting") for seed in seeds}
-        self._best: dict[int, float] = {}
-        self._last: dict[int, str] = {}
+        self._caps, self._lock = caps or RunCaps(steps), threading.Lock()
+        self._states = {seed: SeedState(seed) for seed in seeds}
+        self._nodes: dict[int, Growing[Node]] = {seed: Growing() for seed in seeds}
+        self._phases_s: dict[int, float] = {}
         self._waits_told_s: dict[int, float] = {}
         self._is_live = self._is_stopping = False
+        self._window: tuple[int, int] | None = None
         self.spent: dict[int, str] = {}
         """What was said of the budget, by the seeds that it ended."""
         self.halted: dict[int, AiraError] = {}
@@ -64,28 +74,40 @@ class RunDisplay:
     def watch(self, progress: Progress) -> None:
         """Take news of a seed; called from its thread."""
         with self._lock:
+            state = self._states.get(progress.seed, SeedState(progress.seed))
             if (failure := progress.halted) is not None:
                 self.halted[progress.seed] = failure
-                step = self._rows[progress.seed].step
-                progress = replace(progress, step=step, last=f"halted: {failure.message}")
+                progress = replace(progress, step=state.step, last=f"halted: {failure.message}")
             if progress.ended == "budget":
                 self.spent[progress.seed] = progress.last
             self.confirming |= progress.confirming
-            self._rows[progress.seed] = progress
-            if progress.best is not None:
-                self._best[progress.seed] = progress.best
+            self._keep(state, progress)
             if progress.last:
-                self._last[progress.seed] = progress.last
                 if not self._console.is_terminal:
-                    self.note(f"seed {progress.seed} step {progress.step}/{self._steps}: {progress.last}")
+                    self.note(f"seed {progress.seed} step {progress.step}/{self._caps.steps}: {progress.last}")
             elif progress.waits_for not in (None, "slot") and not self._console.is_terminal:
                 self._tell_wait(progress)
+
+    def _keep(self, state: SeedState, progress: Progress) -> None:
+        """Take what a seed does now, and the steps that it has finished since."""
+        known = self._nodes.setdefault(progress.seed, Growing())
+        for node in () if progress.nodes is None else progress.nodes[len(known) :]:
+            known.append(node)
+        if (progress.phase, progress.step) != (state.phase, state.step):
+            self._phases_s[progress.seed] = time.monotonic()
+        over = progress.ended is not None or progress.halted is not None
+        said = progress.last if over or progress.nodes is None else ""
+        said = said or (state.said if over or progress.nodes is None else "")
+        self._states[progress.seed] = SeedState(
+            progress.seed, progress.step, progress.phase, waits_for=progress.waits_for, nodes=known.so_far(),
+            is_over=over or (state.is_over and progress.confirming), said=said,
+        )  # fmt: skip
 
     def _tell_wait(self, progress: Progress) -> None:
         now_s = time.monotonic()
         if now_s - self._waits_told_s.get(progress.seed, -PLAIN_WAIT_S) >= PLAIN_WAIT_S:
             self._waits_told_s[progress.seed] = now_s
-            self.note(f"seed {progress.seed} step {progress.step}/{self._steps}: {progress.phase}")
+            self.note(f"seed {progress.seed} step {progress.step}/{self._caps.steps}: {progress.phase}")
 
     def show_stopping(self) -> bool:
         """Say below the rows that the run is being stopped; False where they are not on screen."""
@@ -115,7 +137,7 @@ class RunDisplay:
     @contextmanager
     def live(self) -> Iterator[None]:
         """Keep the rows on screen while the block runs."""
-        if not self._console.is_terminal or self._console.quiet:
+        if not self._console.is_terminal or self._console.is_dumb_terminal or self._console.quiet:
             yield
             return
         self._is_live = True
@@ -125,24 +147,31 @@ class RunDisplay:
         finally:
             self._is_live = False
 
-    def __rich__(self) -> Group:
-        """Bars and rows as they stand now."""
-        return Group(self._bars, self._table()) if self._rows else Group(self._bars)
-
-    def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, expand=False)
-        columns: list[tuple[str, Any]] = [
-            ("seed", "right"), ("step", "right"), ("best fitness", "right"), ("last step", "left"), ("now", "left"),
-        ]  # fmt: skip
-        for name, justify in columns:
-            table.add_column(name, justify=justify)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Bars and rows as they stand now, in a window that was emptied if its size has changed."""
+        window = (console.width, console.height)
+        if self._window not in (None, window):
+            yield cleared_where_resized()
+        self._window = window
+        bars = [each for each in self._bars.tasks if each.visible]
+        if bars:
+            yield self._bars
+        if not self._states:
+            return
+        most = (options.height or console.height) - len(bars) - 1
         with self._lock:
-            for seed, row in self._rows.items():
-                best = f"{self._best[seed]:.4f}" if seed in self._best else "-"
-                step = f"{row.step}/{self._steps}"
-                table.add_row(str(seed), step, best, cell(self._last.get(seed, "-")), cell(row.phase))
+            shown = run_lines(self._state(), console.width, most, ascii_only=is_ascii_only(console))
+        for each in shown:
+            yield line(each)
+
+    def _state(self) -> RunState:
+        now_s = time.monotonic()
+        seeds = []
+        for state in self._states.values():
+            since_s = self._phases_s.get(state.seed)
+            known = since_s is not None and (not state.is_over or self.confirming)
+            seeds.append(replace(state, phase_s=now_s - since_s if known and since_s is not None else None))
         way_out = "Ctrl-C stops and keeps what is done"
         if self._is_stopping:
             way_out = "stopping; Ctrl-C once more ends at once"
-        table.caption = f"{time.monotonic() - self._started_s:.0f} s, {way_out}"
-        return table
+        return RunState("", self._caps, tuple(seeds), footer=f"{duration(now_s - self._started_s)}, {way_out}")

@@ -47,6 +47,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.ending import RunEnding
     from aira_bench.escaping import one_line
     from aira_bench.keys import KeyFolder
+    from aira_bench.looking.run_state import RunCaps
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run
     from aira_bench.record.trust import read_resumable
@@ -63,7 +64,8 @@ def handle(args: argparse.Namespace) -> int:
             tell(one_line(f"{each.what}: {each.then}; {each.now}"))
     record = read_resumable(folder, KeyFolder(paths.keys).ring(), trust_agent=args.trust_agent)
     plan = record.manifest.plan
-    display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
+    caps = RunCaps.of(plan, lower_is_better=record.manifest.lower_is_better)
+    display = RunDisplay(plan.seeds, plan.steps, quiet=args.json, caps=caps)
     ending = RunEnding(args, display, record.folder, args.run)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
     return ending.of(lambda: resume(host, record, display.note, display.watch, accept_changes=args.accept_changes))

@@ -150,6 +150,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.ending import RunEnding
     from aira_bench.cli.forecast import require_consent, show_forecast
     from aira_bench.hardware import this_machine
+    from aira_bench.looking.run_state import RunCaps
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import RunFolder
     from aira_bench.runs.connect import connect_host
@@ -170,7 +171,8 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     if args.dry_run:
         return show_forecast(run, hardware, host_paths(args.runs), as_json=args.json)
-    display = RunDisplay(plan.seeds, plan.steps, quiet=args.json)
+    caps = RunCaps.of(plan, lower_is_better=run.task.lower_is_better)
+    display = RunDisplay(plan.seeds, plan.steps, quiet=args.json, caps=caps)
     if told := told_of(run.agent):
         display.note(told)
     if plan.protocol != RunRequest.protocol:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aira_bench.keys import KeyRing
     from aira_bench.record.run_record import RunRecord
 
@@ -19,6 +21,7 @@ _EPILOG = """examples:
   aira-bench status
   aira-bench status my-run
   aira-bench status my-run --changes
+  aira-bench status --watch
 
 A run that cannot be read, or whose files disagree with its record, is left out: one line says which and why, and the
 exit status is 6. With a run's name the files of every step are compared with their recorded hashes too.
@@ -32,6 +35,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="List runs, or show the seeds and steps of one.",
     )  # fmt: skip
     parser.add_argument("--changes", action="store_true", help="what each single named edit did to the fitness")
+    parser.add_argument(
+        "--watch", action="store_true", help="follow runs while they go on, from this process, until Ctrl-C"
+    )
     parser.add_argument("run", nargs="?", metavar="RUN", help="name or folder of a run; without it, all runs")
     add_runs_folder(parser)
     add_json(parser)
@@ -48,6 +54,8 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.terminal import tell
 
     paths = host_paths(args.runs)
+    if args.watch:
+        return _follow(args, paths.runs)
     ring = KeyFolder(paths.keys).ring()
     if args.run is None:
         records, faults = read_runs(list_runs(paths.runs), ring)
@@ -69,6 +77,22 @@ def handle(args: argparse.Namespace) -> int:
             for each in accepted.differences:
                 tell(one_line(f"Changed after {steps} steps: {each.what}, {each.then} then, {each.now} now"))
     return 0
+
+
+def _follow(args: argparse.Namespace, runs: "Path") -> int:
+    """Show how the runs, or the one named, get on until the user stops it."""
+    import time
+
+    from aira_bench.cli.watch import PAUSE_S, follow
+    from aira_bench.errors import UsageError
+    from aira_bench.record.folder import find_run, list_runs
+    from aira_bench.world import SystemWorld
+
+    if args.json or args.changes:
+        raise UsageError("--watch goes with neither --json nor --changes.", hint="aira-bench status --watch")
+    named = [] if args.run is None else [find_run(runs, args.run)]
+    world = SystemWorld()
+    return follow(lambda: named or list_runs(runs), lambda: world.now().timestamp(), lambda: time.sleep(PAUSE_S))
 
 
 def _state(record: "RunRecord") -> str:

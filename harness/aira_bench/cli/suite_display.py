@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from aira_bench.cli.display import RunDisplay
 from aira_bench.cli.stopping import current
 from aira_bench.errors import RunStateError
+from aira_bench.looking.run_state import RunCaps
 from aira_bench.paths import HostPaths
 from aira_bench.runs.expense import Range
 from aira_bench.runs.session import Progress
 from aira_bench.suites.estimate import CellCost, SuiteCost, free_mib
 from aira_bench.suites.progress import CellState, state_of
 from aira_bench.suites.suite_file import SuitePlan
+from aira_bench.tasks.task import find_task
 from aira_contract.settings import ON_GPUS
 
 
@@ -115,7 +117,8 @@ class SuiteDisplay:
         """Say which cell is begun or goes on, and show its seeds while the block runs."""
         word = "begins" if state == "absent" else "goes on"
         self.note(f"cell {number} of {self._cells}, {cell.plan.name}, {word}: {len(cell.plan.seeds)} seeds")
-        self._display = RunDisplay(cell.plan.seeds, cell.plan.steps, quiet=self._quiet)
+        caps = RunCaps.of(cell.plan, lower_is_better=find_task(cell.plan.task).lower_is_better)
+        self._display = RunDisplay(cell.plan.seeds, cell.plan.steps, quiet=self._quiet, caps=caps)
         current().shown = self._display.show_stopping
         with self._display.live():
             yield

@@ -10,6 +10,7 @@ Not covered: whether a device computes right and as fast as it should (`make gpu
 import json
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -27,7 +28,7 @@ from aira_bench.runs.devices import UNWATCHED, WATCH_THEM
 from aira_bench.runs.slots import free_gpu
 from aira_bench.sandbox.hardening import CDI_KIND, source
 from aira_bench.sandbox.memory_probe import probe_memory
-from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Role, Sandbox
+from aira_bench.sandbox.sandbox import ContainerSpec, Limits, Role, Sandbox, StepOutcome
 from aira_contract.settings import ON_GPUS
 
 TOOLKIT, MEMORY = "NVIDIA container toolkit", "GPU memory between containers"
@@ -41,6 +42,8 @@ _HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 """What Docker itself starts for `--gpus`, by its newer and its older name."""
 _CALL_TIMEOUT_S = 120.0
 """The first context on a machine whose driver nothing keeps awake takes ten seconds."""
+_SHARING_SERVER = "nvidia-cuda-mps"
+"""Lets processes of several users compute at once, and stays when they are gone."""
 _DMESG = "sudo dmesg | grep -iE 'nvrm|xid'"
 
 _OUTSIDE = "outside of containers the driver lists it, so the toolkit is what to look at: "
@@ -100,7 +103,8 @@ def toolkit_check(info: EngineInfo, machine: Hardware, profile: str) -> Diagnosi
     """Return whether the engine can give a container a device: by CDI, by NVIDIA's runtime, or by its hook."""
     listed = [gpu for gpu in machine.gpus if f"{CDI_KIND}={gpu.uuid}" in info.cdi_devices]
     if listed and len(listed) == len(machine.gpus):
-        return Diagnosis(TOOLKIT, "ok", f"the engine lists all {len(listed)} GPUs by CDI")
+        which = "the GPU" if len(listed) == 1 else f"all {len(listed)} GPUs"
+        return Diagnosis(TOOLKIT, "ok", f"the engine lists {which} by CDI")
     hook = next((name for name in _HOOKS if shutil.which(name)), None)
     if "nvidia" in info.runtimes or hook:
         by = "the engine has NVIDIA's runtime" if "nvidia" in info.runtimes else f"{hook} is on PATH"
@@ -198,11 +202,21 @@ def _cuda_check(sandbox: Sandbox, role: Role, image: str, gpu: Gpu, limits: Limi
     try:
         told = json.loads(outcome.stdout.head)
     except ValueError:
-        said = last_line(outcome.stderr) or "nothing"
-        ended = f"with exit status {outcome.exit_code}" if outcome.ended == "exited" else f"by {outcome.ended}"
-        seen = f"the call ended {ended.replace('_', ' ')} and printed {said}"
+        seen = f"the call {_ending(outcome)} and printed {last_line(outcome.stderr) or 'nothing'}"
         return Diagnosis(name, "failed", seen, f"{_DMESG}; nvidia-smi")
     return _of_call(name, told, gpu, limits)
+
+
+def _ending(outcome: StepOutcome) -> str:
+    """How a call ended that told nothing."""
+    if outcome.ended == "timeout":
+        return f"did not come back in {_CALL_TIMEOUT_S:.0f} s"
+    status = outcome.exit_code
+    if outcome.ended != "exited" or status is None:
+        return f"ended by {outcome.ended.replace('_', ' ')}"
+    number = -status if status < 0 else status - 128  # as Python tells of it, and as a shell does
+    crash = f" ({signal.Signals(number).name})" if number in set(signal.Signals) else ""
+    return f"ended with exit status {status}{crash}"
 
 
 def _of_call(name: str, told: dict[str, object], gpu: Gpu, limits: Limits) -> Diagnosis:
@@ -223,6 +237,8 @@ def _of_device(gpu: Gpu, bad: State) -> Diagnosis:
         return Diagnosis(f"GPU {gpu.place}", bad, f"{gpu.name}, {gpu.uuid}: {gpu.fault}", gpu.mend)
     if why := gpu.busy():
         mend = f"wait until it is free, or end what computes there: nvidia-smi -i {gpu.index}"
+        if _SHARING_SERVER in why:
+            mend = f"echo quit | sudo {_SHARING_SERVER}-control, when nobody needs it"
         return Diagnosis(f"GPU {gpu.place}", bad, f"{gpu.name}, {gpu.uuid}, busy: {why}", mend)
     if gpu.remark:
         return Diagnosis(f"GPU {gpu.place}", "warning", f"{gpu.name}, {gpu.uuid}: {gpu.remark}", gpu.remark_mend)

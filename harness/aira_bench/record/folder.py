@@ -8,6 +8,7 @@
     agent.py                 the user's solution file, for `script:` agents
     seeds/<seed>/
         journal.jsonl        what policies are functions of
+        news.json                what the process that works on the seed is at, while it does
         nodes/<step>/        solution.py, artifact, claimed number, printed output
         calls/<step>/        every request to a model and its answer, without keys
         hidden/scores.jsonl  trusted scores; hidden/<step>/ the judge's reports. Never read by the search

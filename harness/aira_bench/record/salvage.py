@@ -125,9 +125,9 @@ def _seed_folders(folder: RunFolder) -> list[int]:
 def _seed(folder: RunFolder, number: int, manifest: Manifest | None, ring: KeyRing) -> tuple[SeedRemains, list[str]]:
     place, wrong = folder.seed(number), list[str]()
     name = f"Run {folder.path.name}: seed {number}: "
-    events, chain, fault = _journal(folder, number)
+    events, chain, fault = journal_remains(folder, number)
     wrong += [f"{name}journal.jsonl: {fault}"] if fault else []
-    steps, ended = _in_order(events)
+    steps, ended = in_order(events)
     whole = (*steps, *([ended] if ended else ()))
     nodes, signed = tuple(each.node for each in steps), chain.version == 2 and bool(chain.bodies)
     scores: Mapping[int, TrustedScore] = {}
@@ -151,8 +151,8 @@ def _seed(folder: RunFolder, number: int, manifest: Manifest | None, ring: KeyRi
     return SeedRemains(number, place, steps, _in_flight(events), ended, scores, confirmations, signed), wrong
 
 
-def _journal(folder: RunFolder, seed: int) -> tuple[list[Event], Chain, str]:
-    """Events and chain of a journal as far as they hold, and what is wrong with the rest."""
+def journal_remains(folder: RunFolder, seed: int) -> tuple[list[Event], Chain, str]:
+    """Return events and chain of a journal as far as they hold, and what is wrong with the rest."""
     fault = ""
     try:
         data = read_file(folder.path, f"seeds/{seed}/journal.jsonl", MOST_BYTES)
@@ -172,8 +172,8 @@ def _journal(folder: RunFolder, seed: int) -> tuple[list[Event], Chain, str]:
     return [], read_chain(b""), fault.replace(_BEFORE, "")
 
 
-def _in_order(events: Sequence[Event]) -> tuple[tuple[StepEnded, ...], SeedEnded | None]:
-    """The steps that follow each other from the first on, and the end behind them."""
+def in_order(events: Sequence[Event]) -> tuple[tuple[StepEnded, ...], SeedEnded | None]:
+    """Return the steps that follow each other from the first on, and the end behind them."""
     steps: list[StepEnded] = []
     for event in events:
         if isinstance(event, StepEnded):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from aira_bench.agents.agent import Agent
 from aira_bench.cards.card import Card
+from aira_bench.evaluation.traced_module import TRAININGS
 from aira_bench.llm.model import Usage
 from aira_bench.llm.pricing import call_cost_usd
 from aira_bench.record.manifest import RunPlan
@@ -25,6 +26,9 @@ _UNSEEN_ARTIFACT_CHARS = 4_000
 """Of a submission whose baseline does not lie in the task's folder."""
 _SCORING_S = {"autoresearch": 247, "autoresearch-lit": 247, "mad-2p": 46, "lra-listops": 344, "lra-listops-conf": 344}
 """Seconds of one H200 for what follows a submission, training budgets that the task names aside."""
+
+_FINAL_TIMES = {"autoresearch": 5, "autoresearch-lit": 5}
+"""How many times as much there is to score on the hidden data that confirms (docs/autoresearch.md: questions)."""
 
 ONE_SHOT = "one-shot"
 """The scaffold that drafts once, whatever its budget."""
@@ -134,8 +138,21 @@ def confirm_hours(plan: RunPlan, task: Task) -> Range:
     """Return the hours of evaluations that confirm what all seeds submit: at the measured pace, 0 where nothing was
     measured; and what their time limits allow.
     """
-    times = len(plan.seeds) * trainings_of(task, plan.profile) if plan.confirm else 0
-    return Range(_step_s(task, plan) or 0, plan.evaluation_timeout_s) * (times / 3600)
+    if not plan.confirm:
+        return Range(0, 0)
+    most_s = trainings_of(task, plan.profile) * plan.evaluation_timeout_s
+    return Range(min(confirmation_s(task, plan) or 0.0, most_s), most_s) * (len(plan.seeds) / 3600)
+
+
+def confirmation_s(task: Task, plan: RunPlan) -> float | None:
+    """Return the seconds of a device that confirming one submission takes; None where nothing was measured."""
+    step_s, trainings = _step_s(task, plan), trainings_of(task, plan.profile)
+    if step_s is None:
+        return None
+    more_s = (_FINAL_TIMES.get(task.title, 1) - 1) * _SCORING_S[task.title]
+    # A module's first training is one on control tasks, too.
+    controls = TRAININGS["final"] - TRAININGS["search"] if task.metadata.aira.artifact.kind == "module" else 0
+    return trainings * (step_s + more_s) + controls * step_s
 
 
 def preparation_minutes(task: Task, plan: RunPlan) -> int:

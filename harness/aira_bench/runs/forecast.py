@@ -18,7 +18,16 @@ from aira_bench.images.flavour import Compiled, Flavour, load_flavour
 from aira_bench.images.wheels import find_file, wheel_folder
 from aira_bench.paths import HostPaths
 from aira_bench.runs.devices import used_hardware
-from aira_bench.runs.expense import CHARS_A_TOKEN, Expense, Range, cap_usd, expect, most_steps, preparation_minutes
+from aira_bench.runs.expense import (
+    CHARS_A_TOKEN,
+    Expense,
+    Range,
+    cap_usd,
+    confirmation_s,
+    expect,
+    most_steps,
+    preparation_minutes,
+)  # fmt: skip
 from aira_bench.runs.forecast_machine import told_devices, told_disk, told_memory, told_slots
 from aira_bench.runs.host import flavour_for, wanted_on
 from aira_bench.runs.protocol import protocol_lines
@@ -93,10 +102,10 @@ def foresee(run: ResolvedRun, machine: Hardware, paths: HostPaths, engine: Engin
         *(("downloads", sentence) for sentence in _downloads(run, flavour, paths, engine, ask)),
         ("disk", told_disk(paths, engine.root, flavour, built=engine.has(planned_images(flavour.name)))),
         ("pace", _pace(found, run)),
-        *_confirmation(found, run),
+        *_confirmation(run),
         *([("GPU-hours", _gpu_hours(found))] if machine.gpus else []),
         ("wall clock", f"{_hours(found.wall_hours)}, once images and data are here, waiting for providers not counted"),
-        ("tokens", _tokens(found)),
+        ("tokens", _tokens(found, len(plan.seeds))),
         ("dollars", _dollars(found, run)),
         *(("will not", sentence) for sentence in _not_done(run, machine)),
     ]
@@ -185,14 +194,16 @@ def _pace(found: Expense, run: ResolvedRun) -> str:
     )
 
 
-def _confirmation(found: Expense, run: ResolvedRun) -> list[tuple[str, str]]:
+def _confirmation(run: ResolvedRun) -> list[tuple[str, str]]:
     """What comes after the search, which is in no seed's hours."""
     times, seeds = trainings_of(run.task, run.plan.profile), len(run.plan.seeds)
     if not run.plan.confirm or not times:
         return []
-    spent = "" if found.step_s is None else f", each {found.step_s / 60:.0f} min as above, in no seed's hours"
     what = "one submission is" if seeds == 1 else f"{seeds} submissions are"
-    return [("at the end", f"{what} trained {times} times again from fresh seeds{spent}")]
+    how = f"trained {times} times again from fresh seeds" if times > 1 else "scored once more"
+    seconds = confirmation_s(run.task, run.plan)
+    spent = "" if seconds is None else f", {seconds / 60:.0f} min each at that pace"
+    return [("at the end", f"{what} {how}, on hidden data that no search has seen{spent}, in no seed's hours")]
 
 
 def _gpu_hours(found: Expense) -> str:
@@ -211,15 +222,16 @@ def _told(hours: float) -> str:
     return f"{hours:.0f}" if hours >= 10 else f"{hours:.1f}"
 
 
-def _tokens(found: Expense) -> str:
+def _tokens(found: Expense, seeds: int) -> str:
     if not found.calls_a_step:
         return "none, as no model is asked"
     answer = found.answer_tokens
     calls = "one call" if found.calls_a_step == 1 else f"{found.calls_a_step} calls"
+    in_all = found.tokens_a_step * (found.steps * seeds / 1e6)
     return (
         f"{calls} a step, each with some {found.prompt_tokens:,} in its prompt (lengths of files, {CHARS_A_TOKEN} "
         f"characters a token) and {answer.low:,.0f} (as long as the baseline, no thinking) to {answer.high:,.0f} (the "
-        "card's limit) in its answer"
+        f"card's limit) in its answer; {in_all.low:,.0f} to {in_all.high:,.0f} million in all steps"
     )
 
 

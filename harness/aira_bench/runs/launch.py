@@ -54,6 +54,7 @@ from aira_bench.runs.provenance import describe_hardware, python_version, softwa
 from aira_bench.runs.resolve import ResolvedRun, ResolvedTask, reopen, reopen_agent, trainings_of
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import Slot, SlotPool, open_slots
+from aira_bench.runs.telling import told_to_others
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
@@ -83,8 +84,9 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         keeper = open_run(made.folder, manifest, key, host.world.now, Witness(None))
         keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
         keeper.remember()
-        _search(host, keeper.folder, manifest, run, ground, wanted, note, watch, keeper)
-        confirm_at_end(host, keeper.folder, run, ground, note, watch)
+        with told_to_others(keeper.folder, run.plan.seeds, watch, host.world) as tell:
+            _search(host, keeper.folder, manifest, run, ground, wanted, note, tell, keeper)
+            confirm_at_end(host, keeper.folder, run, ground, note, tell)
     return keeper.folder
 
 
@@ -131,8 +133,9 @@ def resume(
             keeper.remember()
             if changed:
                 keeper.accept(changed, [(seed.seed, len(seed.nodes)) for seed in record.seeds])
-        _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, watch, keeper)
-        confirm_at_end(host, folder, run, ground, note, watch)
+        with told_to_others(folder, run.plan.seeds, watch, host.world) as tell:
+            _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, tell, keeper)
+            confirm_at_end(host, folder, run, ground, note, tell)
     return folder
 
 

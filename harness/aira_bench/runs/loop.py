@@ -86,6 +86,7 @@ def _run_seed(session: SearchSession, folder: SeedFolder, seed: int) -> SeedEnde
     try:
         if session.keeper:
             folder.scores.cut(len(journal.score_hashes))
+        session.watch(Progress(seed, len(journal.nodes), "begins", nodes=journal.nodes))
         while journal.ended is None:
             _take_step(session, folder, journal, seed)
         return journal.ended
@@ -124,7 +125,8 @@ def _take_step(session: SearchSession, folder: SeedFolder, journal: JournalFile,
         return _end(session, journal, seed, "budget", error.message)
     journal.append(step_ended(folder, node, session.world.now().isoformat()))
     best = best_node(journal.nodes, lower_is_better=session.brief.lower_is_better)
-    session.watch(Progress(seed, step, "finished a step", best.fitness if best else None, _label(node)))
+    fitness = best.fitness if best else None
+    session.watch(Progress(seed, step, "finished a step", fitness, _label(node), nodes=journal.nodes))
     return None
 
 

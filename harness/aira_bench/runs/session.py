@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aira_bench.agents.agent import Agent, Brief, Situation
@@ -14,7 +14,7 @@ from aira_bench.extensions import ExtensionRecord, Kind
 from aira_bench.record.folder import SeedFolder
 from aira_bench.record.journal import SeedEnd, StepEnded
 from aira_bench.record.manifest import RunPlan
-from aira_bench.record.node import Journal
+from aira_bench.record.node import Journal, Node
 from aira_bench.record.sealing import Keeper
 from aira_bench.runs.slots import Slot, SlotPool
 from aira_bench.scaffolds.policy import Policy, Proposing
@@ -42,6 +42,8 @@ class Progress:
     """Why the seed ended, once it has."""
     confirming: bool = False
     """The seed has ended, and what it submitted is trained again."""
+    nodes: Sequence[Node] | None = None
+    """All finished steps of the seed, where that has changed."""
     halted: AiraError | None = None
     """What the seed halted for; it has not ended, and can be resumed."""
 
