@@ -124,6 +124,8 @@ def prepare(call: Call) -> Done:
     small = replace(CPU, train_examples=20, validation_examples=10, test_examples=10)
     manifest = MadManifest("cpu", "train", ("M", "mA"))
     write_split(output / "train", draw_corpus(small, "train", 1), manifest)
+    public = draw_corpus(small, "validation", 1)
+    write_split(output / "validation", public, replace(manifest, split="validation"))
     if call.command[1].endswith("evaluate_prepare.py"):
         for split in ("validation", "test"):
             hidden = replace(manifest, split=split, seed_set="search", training_seed=4)
