@@ -309,6 +309,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
     small = replace(CPU, train_examples=40, validation_examples=30, test_examples=30)
     manifest = MadManifest("cpu", "train", ("M", "mA", "Mb"))
     write_split(made.hidden / "train", draw_corpus(small, "train", 1), manifest)
+    public = draw_corpus(small, "validation", 1)
+    write_split(made.hidden / "validation", public, replace(manifest, split="validation"))
     for split, seed in (("validation", 2), ("test", 3)):
         hidden = replace(manifest, split=split, seed_set="search", training_seed=4)
         corpus = draw_corpus(small, "validation" if split == "validation" else "test", seed)

@@ -289,6 +289,13 @@ def write_hidden(folder: Path) -> None:
         "schema": SCHEMA, "profile": "cpu", "seed_set": "search", "seed": 3, "public_corpus": False, "splits": splits,
     }  # fmt: skip
     (folder / "search" / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "public").mkdir()
+    tokens = np.random.default_rng(9).integers(0, VOCABULARY, (ROWS, TOKENS + 1)).astype(np.uint16)
+    rows = SplitRows("public", tokens, tokenizer.byte_lengths(), np.zeros(ROWS, dtype=np.int64), ROWS)
+    said = np.ones((ROWS, TOKENS, 1), dtype=np.float16)
+    public = write_split(folder / "public", rows, References.of(said, rows.bytes_of_targets()))
+    manifest = {"schema": SCHEMA, "profile": "cpu", "seed_set": None, "splits": {"public": public}}
+    (folder / "public" / "manifest.json").write_text(json.dumps(manifest))
 
 
 def pickled_model(source: str = MODEL, name: str = "Net") -> str:

@@ -123,9 +123,8 @@ def small_data(folder: Path, task: Task) -> TaskData:
     shape = replace(CPU_LISTOPS.listops, longer_than=4, shorter_than=16) if CPU_LISTOPS.listops else None
     assert shape is not None
     seen: set[bytes] = set()
-    for number, name in enumerate(
-        ("train", *(f"{kind}_with_labels/{seeds}" for seeds in ("search", "final") for kind in ("validation", "test")))
-    ):
+    hidden = (f"{kind}_with_labels/{seeds}" for seeds in ("search", "final") for kind in ("validation", "test"))
+    for number, name in enumerate(("train", *hidden, "validation")):
         split, _ = draw_expressions(shape, 300, 100 + number, seen)
         manifest = SplitManifest(
             "cpu", "listops", name.partition("_")[0], "generated", True, name.rpartition("/")[2], 5
