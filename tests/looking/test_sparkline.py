@@ -25,6 +25,7 @@ VALUES = st.lists(st.none() | st.floats(allow_nan=True, allow_infinity=True), ma
         ([], False, ""),
         ([math.inf, 1.0, 2.0], False, " ▁█"),
         ([-1.7e308, 1.7e308], False, "▁█"),
+        ([0.0, 5e-324], False, "▁█"),
     ],
 )
 def test_curves_worked_by_hand(values: list[float | None], lower: bool, expected: str) -> None:

@@ -24,6 +24,8 @@ def sparkline(values: Sequence[float | None], width: int, *, lower_is_better: bo
     if not known or width < 1:
         return ""
     low, high = min(known), max(known)
+    # A difference of large values may overflow, and half of the smallest one is nothing.
+    scale = 0.5 if high - low == float("inf") else 1.0
     count = min(len(values), width)
     drawn = []
     for column in range(count):
@@ -31,7 +33,7 @@ def sparkline(values: Sequence[float | None], width: int, *, lower_is_better: bo
         if value is None or not abs(value) < float("inf"):
             drawn.append(" ")
             continue
-        share = 1.0 if high == low else (value / 2 - low / 2) / (high / 2 - low / 2)  # a difference may overflow
+        share = 1.0 if high == low else (value * scale - low * scale) / (high * scale - low * scale)
         drawn.append(bars[round((1.0 - share if lower_is_better and high != low else share) * (len(bars) - 1))])
     return "".join(drawn)
 
