@@ -32,8 +32,8 @@ DIGESTS = {
     ("baseline", "lra-listops", "cpu", "claimed"): "c4b3b5df7940c033",
     ("baseline", "lra-text-conf", "paper", "hidden"): "c22c1cf10d8bf332",
     ("baseline", "lra-text-conf", "paper", "claimed"): "c4b3b5df7940c033",
-    ("baseline", "autoresearch", "cpu", "hidden"): "474e96ac761f1187",
-    ("baseline", "autoresearch", "cpu", "claimed"): "c986ddeb4ecc23fd",
+    ("baseline", "autoresearch", "cpu", "hidden"): "df751b37e15b4d4d",
+    ("baseline", "autoresearch", "cpu", "claimed"): "3188938dccb112d1",
     ("random", "mad-2p", "cpu", "hidden"): "65870299c7db925e",
     ("random", "mad-2p", "cpu", "claimed"): "4b4f2ed99bfa3ebc",
     ("random", "mad-3p", "cpu", "hidden"): "0342961f6d99ac73",
@@ -44,8 +44,8 @@ DIGESTS = {
     ("random", "lra-listops", "cpu", "claimed"): "0d3014bcaa84af44",
     ("random", "lra-text-conf", "paper", "hidden"): "ce50b8425bd495cc",
     ("random", "lra-text-conf", "paper", "claimed"): "fc2e19bbd0a67efc",
-    ("random", "autoresearch", "cpu", "hidden"): "dfbd6700cdf02229",
-    ("random", "autoresearch", "cpu", "claimed"): "2a8824c82578d41e",
+    ("random", "autoresearch", "cpu", "hidden"): "8bef65c2c29e54ed",
+    ("random", "autoresearch", "cpu", "claimed"): "1b82b7157043951c",
     ("evolution", "mad-2p", "cpu", "hidden"): "018df1c27f70e054",
     ("evolution", "mad-2p", "cpu", "claimed"): "5d22a372bd020719",
     ("evolution", "mad-3p", "cpu", "hidden"): "6b6b241fc57e50c0",
@@ -56,8 +56,8 @@ DIGESTS = {
     ("evolution", "lra-listops", "cpu", "claimed"): "0ed06fce29720c21",
     ("evolution", "lra-text-conf", "paper", "hidden"): "3ad3e97c7e3dab98",
     ("evolution", "lra-text-conf", "paper", "claimed"): "27daa46b1d59d8c3",
-    ("evolution", "autoresearch", "cpu", "hidden"): "86bd837f62e617f1",
-    ("evolution", "autoresearch", "cpu", "claimed"): "d64962db27556c86",
+    ("evolution", "autoresearch", "cpu", "hidden"): "0b9429216a69b0aa",
+    ("evolution", "autoresearch", "cpu", "claimed"): "e33be693b5167bd9",
 }
 """Of agent, task, profile and what drives the fitness."""
 
