@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ class Stage:
             process = subprocess.Popen(
                 [sys.executable, str(PROGRAM), *arguments], cwd=self.root, env=self.environment(), stderr=stderr,
                 stdout=subprocess.PIPE, start_new_session=True,
-                preexec_fn=(lambda: signal.signal(ignored, signal.SIG_IGN)) if ignored else None,
+                preexec_fn=partial(_hears, ignored),
             )  # fmt: skip
             try:
                 yield Process(process, log)
@@ -66,6 +67,13 @@ class Stage:
 
     def nodes(self, name: str, seed: int = 0) -> tuple[Node, ...]:
         return RunFolder(self.root / "my runs" / name).seed(seed).nodes
+
+
+def _hears(ignored: int | None) -> None:
+    """Every signal but one, whatever the tests themselves were started with, such as nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if ignored is not None:
+        signal.signal(ignored, signal.SIG_IGN)
 
 
 @dataclass
@@ -243,7 +251,7 @@ def test_a_run_that_confirms_itself_stops_within_seconds_and_goes_on_with_what_i
     stage.variables["AIRA_PLAYED_TRAINING_S"] = "60"
     asked = [word for word in run("evolution") if word != "--no-confirm"]
     with stage.running(*asked) as process:
-        process.wait_for(lambda: kept.exists() and kept.read_bytes().endswith(b"\n"))
+        process.wait_for(lambda: kept.exists() and kept.read_bytes().count(b"\n") == 2)
         first = kept.read_bytes()
         lived_s = process.stop(number)
     assert lived_s < stretched(WITHIN_S)

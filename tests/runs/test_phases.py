@@ -333,7 +333,9 @@ def test_a_stop_while_infrastructure_is_tried_again_leaves_no_half_step(tmp_path
     said: list[str] = []
     session = SearchSession(
         plan, brief, EVOLUTION, make_scaffold("one-shot", steps=2, lower_is_better=False), setting, None, slots,
-        sandbox.world, lambda progress: (said.append(progress.phase), len(said) == 3 and session.stop.set()),  # type: ignore[func-returns-value, arg-type, return-value]
+        sandbox.world, lambda progress: (
+            said.append(progress.phase), progress.phase.startswith("infrastructure") and session.stop.set(),
+        ),  # type: ignore[func-returns-value, arg-type, return-value]
         retry_pauses_s=(600.0, 600.0),
     )  # fmt: skip
     folder = SeedFolder(tmp_path / "seed")

@@ -63,6 +63,7 @@ def test_a_report_is_written_where_it_is_asked_for_and_nowhere_else(
         "schema": 1,
         "validation": 0.25,
         "test": 0.5,
+        "public": None,
         "details": {"tasks": 6},
         "evaluator_version": str(EVALUATORS["csv"]),
         "seed_set": "search",
@@ -72,7 +73,7 @@ def test_a_report_is_written_where_it_is_asked_for_and_nowhere_else(
 def test_a_reports_entries_stand_in_one_order_whatever_the_family_adds() -> None:
     found = EvaluationResult(0.1, 0.2, "final", {}, canonical="M,mA", more={"flags": ["quadratic"], "remarks": []})
     assert list(found.report(2, 1.23456)) == [
-        *("schema", "canonical", "validation", "test", "flags", "remarks"),
+        *("schema", "canonical", "validation", "test", "public", "flags", "remarks"),
         *("details", "evaluator_version", "seed_set", "seconds"),
     ]
     assert found.report(2, 1.23456)["seconds"] == 1.235
