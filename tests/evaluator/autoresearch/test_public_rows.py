@@ -1,7 +1,6 @@
 """What a judge asks of the public rows that a script claims a number on: the same rows, last, and with no say."""
 
 import json
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 import served_models as served
 import torch
 
-from aira_evaluator.autoresearch.contract.hidden_rows import SplitRows, read_public
+from aira_evaluator.autoresearch.contract.hidden_rows import read_public
 from aira_evaluator.autoresearch.contract.profiles import CPU
 from aira_evaluator.autoresearch.judge.judging import Judgement
 from aira_evaluator.split_manifest import DataError
@@ -35,16 +34,6 @@ def one_thread() -> Iterator[None]:
 def unasked(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
     """The honest model, asked about hidden rows alone."""
     return served.score(served.Bigram(), tmp_path_factory.mktemp("unasked"), HIDDEN)
-
-
-def claim(model: served.Bigram, split: SplitRows) -> float:
-    """What a script says of the rows: bits per byte of the losses that the model itself returns."""
-    rows = torch.from_numpy(split.tokens.astype(np.int64))
-    x, y = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
-    with torch.inference_mode():
-        losses = model(x, y, reduction="none").flatten().double()
-    counted = torch.from_numpy(split.lengths)[y.flatten()]
-    return float((losses * (counted > 0)).sum() / math.log(2) / counted.sum())
 
 
 def test_the_judges_public_rows_are_those_that_a_script_sums_over(
@@ -71,7 +60,7 @@ def test_asked_for_everything_the_honest_overclaim_is_zero_and_a_loss_of_ones_ow
         assert found.public.bpb == pytest.approx(served.true_bpb(split), abs=1e-6)
         assert found.public.standard_error < 1e-9
         assert found.splits == unasked.splits, "hidden scores are what they are without public questions"
-        overclaim = found.public.bpb - claim(model, split)
+        overclaim = found.public.bpb - served.claim(model, split)
         assert overclaim == pytest.approx(0, abs=1e-5) if less == 0 else overclaim > less
 
 
