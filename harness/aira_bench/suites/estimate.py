@@ -150,13 +150,13 @@ def _cost(cell: SuiteCell, agent: AgentUse, machine: Hardware, paces: Mapping[Ex
     if plan.evaluator is not None:
         EVALUATORS.find(plan.evaluator)
     slots = len(machine.gpus) if plan.profile in ON_GPUS and machine.gpus else machine.cores
-    found = expect_with(plan, task, agent.card, slots)
+    found, confirming = expect_with(plan, task, agent.card, slots), confirm_hours(plan, task)
     pace = paces.get((plan.agent, task.title, plan.profile), StepPace())
-    found = found if pace.step_s is None else _at_pace(found, plan, pace.step_s, slots, confirm_hours(plan, task))
+    found = found if pace.step_s is None else _at_pace(found, plan, pace.step_s, slots, confirming)
     seeds, steps = len(plan.seeds), found.steps * len(plan.seeds)
     on_gpus = plan.profile in ON_GPUS
     hours = found.search_gpu_hours if on_gpus or pace.step_s is not None else Range(0.0, plan.hours * seeds)
-    hours += confirm_hours(plan, task)
+    hours += confirming
     tokens, usd = found.tokens_a_step * steps, found.usd
     if agent.card is not None and pace.step_tokens is not None:
         tokens = Range(pace.step_tokens, pace.step_tokens) * steps
