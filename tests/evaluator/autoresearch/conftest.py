@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from autoresearch_folders import LITERATURE, run_script, untrained_copy
 
@@ -24,6 +25,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "no torch for public data"
         )
     return root
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Judge and predictor share the test's cores, and a forked process cannot use its parent's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -46,13 +46,7 @@ HIDDEN = served.hidden_set()
 SPLITS = ("validation", "test")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Judge and predictor share the test's cores, and a forked process cannot use its parent's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
