@@ -1,0 +1,269 @@
+"""Which pages there are, by their paths, and what each is made of: for the server, and for a folder of pages.
+
+    index.html                     the suite: all runs of the folder
+    runs/RUN/index.html            a run
+    runs/RUN/SEED-STEP.html        a step
+    runs/RUN/SEED-STEP.WHAT.txt    its code, difference, output, prompt, answer or artifact in full
+    runs/RUN/CHART.csv             what a chart draws
+    static/FILE                    styles and scripts
+
+Addresses in pages are relative, so they hold under any token and on disk.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from urllib.parse import quote
+
+from aira_bench.errors import AiraError, PrerequisiteError
+from aira_bench.looking.artifact import ArtifactView
+from aira_bench.looking.opened import WHATS, Opened, open_step
+from aira_bench.looking.pages import step_sections
+from aira_bench.looking.step_view import StepView, step_view
+from aira_bench.looking.watching import RunWatch
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.salvage import RunRemains
+from aira_bench.view.charts import Chart, present
+from aira_bench.view.code import highlighted
+from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry
+from aira_bench.view.index import RunIndex, fingerprint
+from aira_bench.view.pages import NodePage, RunPage, RunRow, StepRow, SuitePage, TextFile, run_folder, slug, step_file
+from aira_bench.view.rendering import FILE_POLICY, STATIC, render
+from aira_bench.view.run_charts import best_so_far, best_tests, search_tree
+
+HTML, CSV, PLAIN = "text/html; charset=utf-8", "text/csv; charset=utf-8", "text/plain; charset=utf-8"
+_RUN = re.compile(r"runs/([A-Za-z0-9][A-Za-z0-9._-]{0,99})/([a-z0-9.-]{1,80})", re.ASCII)
+_STEP = re.compile(r"(\d{1,10})-(\d{1,7})(?:\.([a-z]{1,10}))?\.(html|txt)", re.ASCII)
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_LANGUAGES: dict[str, str] = {"code": "python", "diff": "diff", "artifact": "python"}
+_TITLES = {
+    "code": "Code", "diff": "Difference to its parent", "output": "Output", "prompt": "Prompt", "answer": "Answer",
+    "artifact": "Artifact",
+}  # fmt: skip
+_KEPT_RUNS = 4
+"""Runs whose files are kept in memory for pages of steps."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What lies at a path."""
+
+    media_type: str
+    body: bytes
+
+
+class Site:
+    """The pages of the runs of one folder."""
+
+    def __init__(self, index: RunIndex, now_s: Callable[[], float], *, follows: bool) -> None:
+        """Know the runs; no page is made yet.
+
+        Args:
+            index: of the runs.
+            now_s: seconds of the epoch.
+            follows: whether pages ask for news, which only a server has.
+        """
+        self.index, self.follows, self._now_s = index, follows, now_s
+        self.only: frozenset[str] | None = None
+        """Names of the runs that there are pages of; None for all of the folder."""
+        self.has_step: Callable[[RunEntry, NodeEntry], bool] = lambda run, node: True
+        """Whether a step has a page."""
+        self._remains: dict[str, tuple[str, RunRemains]] = {}
+        self._watches: dict[Path, RunWatch] = {}
+
+    def folders(self) -> dict[str, RunFolder]:
+        """Return the runs by the names of their folders of pages."""
+        found = self.index.folders()
+        return {slug(each.path.name): each for each in found if self.only is None or each.path.name in self.only}
+
+    def content(self, path: str) -> Content | None:
+        """Return what lies at a path; None where nothing does.
+
+        Args:
+            path: below the first page's folder, without a leading slash.
+        """
+        if path in ("", "index.html"):
+            return Content(HTML, self._page("suite.html.j2", "", page=self.suite_page()))
+        if path.startswith("static/"):
+            return static_file(path.removeprefix("static/"))
+        if (found := _RUN.fullmatch(path)) is not None:
+            folder = self.folders().get(found[1])
+            return None if folder is None else self._of_run(folder, found[2])
+        chart = next((each for each in self.suite_page().charts if each.file == path), None)
+        return Content(CSV, chart.csv.encode()) if chart else None
+
+    def run_at(self, path: str) -> RunFolder:
+        """Return the run that a page is of.
+
+        Raises:
+            KeyError: it is no page of a run.
+        """
+        found = _RUN.fullmatch(path)
+        return self.folders()[found[1] if found else ""]
+
+    def version(self, path: str) -> str:
+        """Return what changes when the page at a path does; no run is read for it."""
+        found = _RUN.fullmatch(path)
+        if found is None:
+            folders = list(self.folders().values())
+        else:
+            folder = self.folders().get(found[1])
+            folders = [folder] if folder else []
+        return str(hash(tuple((fingerprint(each), self._news(each)) for each in folders)))
+
+    def suite_page(self) -> SuitePage:
+        """Return the page of all runs."""
+        rows = []
+        for folder in self.folders().values():
+            run = self.index.summary(folder)
+            rows.append(RunRow(run, state_of(run, folder), f"{run_folder(run)}index.html"))
+        return SuitePage(self.index.runs.name, tuple(rows), None, False, (), 0)
+
+    def run_page(self, folder: RunFolder) -> RunPage:
+        """Return the page of a run."""
+        run, detail = self.index.detail(folder)
+        link = self._link(run)
+        charts = run_charts(run, detail, link)
+        submitted = {(each.seed, each.submitted) for each in run.seeds}
+        tops = best_tests(detail.nodes, lower_is_better=run.lower_is_better)
+        steps = []
+        for node in detail.nodes:
+            place = (node.seed, node.step)
+            marks = [*(["submitted"] if place in submitted else []), *(["best by test"] if place in tops else [])]
+            steps.append(StepRow(node, link(node), tuple(marks)))
+        best = next((each for each in run.winners if each.seed == run.best_seed and each.step is not None), None)
+        winner = self.node_page(folder, best.seed, best.step) if best and best.step is not None else None
+        live = self._watch(folder).state(self._now_s()) if folder.is_live else None
+        signed = self.index.ring.describe_all(run.signers) if run.sound else "does not hold"
+        return RunPage(run, state_of(run, folder), signed, live, charts, tuple(steps), winner)
+
+    def node_page(self, folder: RunFolder, seed: int, step: int) -> NodePage | None:
+        """Return the page of a step; None where the run has none of that number."""
+        run = self._run_remains(folder)
+        found = run.seed(seed)
+        ended = found.step(step) if found else None
+        if found is None or ended is None:
+            return None
+        entry = self.index.summary(folder)
+        view = step_view(run, found, ended)
+        texts = [self._text(view, what) for what in WHATS]
+        return NodePage(
+            entry, view, step_file(seed, step), tuple(step_sections(run, view)),
+            tuple(each for each in texts if each is not None), (),
+            step_file(seed, step - 1) if step > 1 else "",
+            step_file(seed, step + 1) if step < len(found.steps) else "",
+        )  # fmt: skip
+
+    def _of_run(self, folder: RunFolder, name: str) -> Content | None:
+        if name == "index.html":
+            return Content(HTML, self._page("run.html.j2", "../../", page=self.run_page(folder)))
+        if (found := _STEP.fullmatch(name)) is not None:
+            seed, step, what, kind = int(found[1]), int(found[2]), found[3], found[4]
+            if kind == "html" and what is None:
+                page = self.node_page(folder, seed, step)
+                return Content(HTML, self._page("node.html.j2", "../../", page=page)) if page else None
+            return self._text_file(folder, seed, step, what) if kind == "txt" and what in WHATS else None
+        run, detail = self.index.detail(folder)
+        chart = next((each for each in run_charts(run, detail, self._link(run)) if each.file == name), None)
+        return Content(CSV, chart.csv.encode()) if chart else None
+
+    def _text_file(self, folder: RunFolder, seed: int, step: int, what: Opened) -> Content | None:
+        run = self._run_remains(folder)
+        found = run.seed(seed)
+        ended = found.step(step) if found else None
+        if found is None or ended is None:
+            return None
+        try:
+            opened = open_step(step_view(run, found, ended), what)
+        except AiraError:
+            return None
+        return Content(PLAIN, opened.text.encode("utf-8", "backslashreplace"))
+
+    def _text(self, view: StepView, what: Opened) -> TextFile | None:
+        if what == "artifact" and not _is_code(view.artifact):
+            return None
+        try:
+            opened = open_step(view, what)
+        except AiraError:
+            return None
+        shown = highlighted(opened.text, _LANGUAGES.get(what, ""))
+        address = step_file(view.seed.seed, view.node.step, f".{what}.txt")
+        return TextFile(what, _TITLES[what], ", ".join(path.name for path in opened.paths), address, shown)
+
+    def _link(self, run: RunEntry) -> Callable[[NodeEntry], str]:
+        return lambda node: step_file(node.seed, node.step) if self.has_step(run, node) else ""
+
+    def _run_remains(self, folder: RunFolder) -> RunRemains:
+        """A run's files, read again where they have changed; the last few runs are kept."""
+        seen, key = fingerprint(folder), str(folder.path)
+        known = self._remains.pop(key, None)
+        if known is None or known[0] != seen:
+            known = seen, self.index.remains(folder)
+        self._remains[key] = known
+        while len(self._remains) > _KEPT_RUNS:
+            self._remains.pop(next(iter(self._remains)), None)
+        return known[1]
+
+    def _watch(self, folder: RunFolder) -> RunWatch:
+        return self._watches.setdefault(folder.path, RunWatch(folder))
+
+    def _news(self, folder: RunFolder) -> object:
+        """What a running seed is at, as far as it changes pages."""
+        if not folder.is_live:
+            return None
+        state = self._watch(folder).state(self._now_s())
+        return tuple((each.step, each.phase) for each in state.seeds) if state else None
+
+    def _page(self, template: str, root: str, **values: object) -> bytes:
+        return render(
+            template, root=root, follows=self.follows, policy="" if self.follows else FILE_POLICY, quote=quote, **values
+        )
+
+
+def run_charts(run: RunEntry, detail: RunDetail, link: Callable[[NodeEntry], str]) -> tuple[Chart, ...]:
+    """Return all charts of a run."""
+    if not detail.nodes:
+        return ()
+    return present([best_so_far(run, detail.nodes, link), search_tree(run, detail.nodes, link)])
+
+
+def state_of(run: RunEntry, folder: RunFolder) -> str:
+    """Return in a word how a run stands."""
+    if folder.is_live:
+        return "running"
+    if not run.sound:
+        return "damaged"
+    return "finished" if all(seed.ended for seed in run.seeds) else "stopped"
+
+
+def static_file(name: str) -> Content | None:
+    """Return a style or a script of ours, or Plotly's.
+
+    Raises:
+        PrerequisiteError: Plotly is not there.
+    """
+    if name == "plotly.min.js":
+        return Content(_TYPES[".js"], plotly_file().read_bytes())
+    known = {path.name: path for path in STATIC.iterdir() if path.suffix in _TYPES}
+    return Content(_TYPES[known[name].suffix], known[name].read_bytes()) if name in known else None
+
+
+def plotly_file() -> Path:
+    """Return where Plotly's script lies, as its Python package ships it.
+
+    Raises:
+        PrerequisiteError: the package is not there.
+    """
+    try:
+        found = Path(str(resources.files("plotly"))) / "package_data" / "plotly.min.js"
+    except ModuleNotFoundError:
+        found = Path()
+    if not found.is_file():
+        raise PrerequisiteError("Pages need plotly.", hint="pip install 'aira-bench[view]'")
+    return found
+
+
+def _is_code(artifact: ArtifactView | None) -> bool:
+    return artifact is not None and artifact.file is not None and artifact.file.name.endswith(".py")
