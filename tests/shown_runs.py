@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aira_bench.keys import MachineKey
+from aira_bench.keys import KeyRing, MachineKey
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.recording import Exchange
 from aira_bench.record.folder import RunFolder
@@ -45,6 +45,23 @@ MARKUP = (
 """Whatever runs in a page sets `owned` of its window."""
 HARM = "".join(MARKUP) + WRITABLE
 SYMBOLS = ("mA", "M")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Folders and key of a machine on which runs are looked at."""
+
+    root: Path
+    key: MachineKey
+    ring: KeyRing
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
 
 
 @dataclass(frozen=True)

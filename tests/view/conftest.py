@@ -3,12 +3,15 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
-from watched_pages import Machine, launched
 
 from aira_bench.keys import KeyFolder
+from shown_runs import Machine
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture
@@ -29,8 +32,11 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
     """Chromium, started once."""
+    from playwright.sync_api import sync_playwright
+    from watched_pages import launched
+
     with sync_playwright() as playwright:
         found = launched(playwright)
         yield found

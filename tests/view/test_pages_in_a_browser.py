@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
-from watched_pages import Machine, WatchedPage, shot_name, walk, watched
+from watched_pages import WatchedPage, shot_name, walk, watched
 
 from aira_bench.cli.main import run_command_line
 from aira_bench.view.opening import open_site
 from aira_bench.view.server import new_token, serving
-from shown_runs import compose_run, damaged_run, hostile_run, module_run, script_run
+from shown_runs import Machine, compose_run, damaged_run, hostile_run, module_run, script_run
 
 pytestmark = pytest.mark.browser
 PLAYED_RUN = Path(__file__).parents[1] / "played_run.py"

@@ -15,29 +15,11 @@ from urllib.parse import urljoin, urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request
 
-from aira_bench.keys import KeyRing, MachineKey
 from hostile_text import is_raw
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DRAWN = "[...document.querySelectorAll('section.chart')].every(each => each.dataset.drawn === 'yes')"
 WAIT_MS = 20_000
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Folders and key of a machine on which runs are looked at."""
-
-    root: Path
-    key: MachineKey
-    ring: KeyRing
-
-    @property
-    def home(self) -> Path:
-        return self.root / "home"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"
 
 
 def launched(playwright: Playwright) -> Browser:
