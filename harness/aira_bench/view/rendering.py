@@ -89,12 +89,17 @@ def _shown(value: object) -> object:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value if isinstance(value, Markup | int) else one_line(f"{value:.4f}" if isinstance(value, float) else value)
+    return value if isinstance(value, Markup | int) else one_line(_digits(value) if isinstance(value, float) else value)
 
 
 def _score(value: float | None, error: float | None = None) -> str:
-    return "-" if value is None else f"{value:.4f}" + ("" if error is None else f" \u00b1 {error:.4f}")
+    return "-" if value is None else _digits(value) + ("" if error is None else f" \u00b1 {_digits(error)}")
 
 
 def _count(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+    return "unknown" if value is None else f"{value:,}" if isinstance(value, int) else _digits(value, ",")
+
+
+def _digits(value: float, group: str = "") -> str:
+    """Four digits after the point; of what would then be endless, or nothing, four of all."""
+    return f"{value:{group}.4f}" if value == 0 or 5e-5 <= abs(value) < 1e9 else f"{value:.4g}"

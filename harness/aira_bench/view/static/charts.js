@@ -11,7 +11,7 @@
   function themed(layout) {
     const { text, ground, grid } = colours();
     const made = Object.assign(
-      { margin: { t: 20, r: 20, b: 50, l: 60 }, legend: { orientation: "h", y: -0.2 }, dragmode: "pan" },
+      { margin: { t: 20, r: 20, b: 50, l: 60 }, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" }, dragmode: "pan" },
       layout,
       { paper_bgcolor: ground, plot_bgcolor: ground, font: { color: text, size: 13 } },
     );
