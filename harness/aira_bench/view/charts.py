@@ -27,6 +27,10 @@ CLASS_COLOURS: Mapping[str, str] = {
     "valid": "#009e73", "buggy": "#d55e00", "invalid_submission": "#cc79a7", "timeout": "#e69f00",
     "out_of_memory": "#8c6d00", "rule_violation": "#6a51a3", "infra_error": "#999999",
 }  # fmt: skip
+CLASS_PATTERNS: Mapping[str, str] = {
+    "valid": "", "buggy": "/", "invalid_submission": "x", "timeout": "\\", "out_of_memory": "-", "rule_violation": "|",
+    "infra_error": ".",
+}  # fmt: skip
 NAME_CHARS = 60
 _HEIGHT = 380
 _MOST_SHOWN = 1000

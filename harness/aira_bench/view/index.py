@@ -60,12 +60,17 @@ class RunIndex:
             home: the machine's folder, for the index where `runs` cannot be written to.
             keys: of this machine.
         """
-        self.runs, self.ring = runs, keys.ring()
+        self.runs, self.keys, self.ring = runs, keys, keys.ring()
         self._key = _machine_key(keys)
         beside = runs / FOLDER
         self.place = beside if _is_ours(beside) else home / "view" / _digest(str(runs.resolve()).encode())[:32]
         with contextlib.suppress(OSError):
             self.place.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @property
+    def ring_facts(self) -> tuple[str, ...]:
+        """Every key that is known: boards say of each run whether its signer is one."""
+        return (self.ring.own or "", *sorted(self.ring.trusted))
 
     def folders(self) -> list[RunFolder]:
         """Return the runs that there are now, by name."""
@@ -76,9 +81,9 @@ class RunIndex:
         found = self._kept(_SUMMARY, folder.path.name, fingerprint(folder))
         return found if found is not None else self._made(folder)[0]
 
-    def is_known(self, folder: RunFolder) -> bool:
-        """Whether a run's summary can be had without reading the run."""
-        return self._kept(_SUMMARY, folder.path.name, fingerprint(folder)) is not None
+    def known_summary(self, folder: RunFolder) -> RunEntry | None:
+        """Return the same where it can be had without reading the run, else None."""
+        return self._kept(_SUMMARY, folder.path.name, fingerprint(folder))
 
     def detail(self, folder: RunFolder) -> tuple[RunEntry, RunDetail]:
         """Return a run with all its steps, read anew where its files have changed."""

@@ -11,7 +11,8 @@ from os import fsencode
 from aira_bench.looking.pages import Section
 from aira_bench.looking.run_state import RunState
 from aira_bench.looking.step_view import StepView
-from aira_bench.view.boards import BoardEntry
+from aira_bench.view.board_keeping import KeptBoard
+from aira_bench.view.boards import BoardSection
 from aira_bench.view.charts import Chart
 from aira_bench.view.code import Highlighted
 from aira_bench.view.entries import NodeEntry, RunEntry
@@ -48,12 +49,16 @@ class SuitePage:
 
     name: str
     runs: tuple[RunRow, ...]
-    board: BoardEntry | None
-    """None while it is made for the first time."""
-    board_is_old: bool
+    board: KeptBoard
+    sections: tuple[tuple[BoardSection, tuple[Chart, ...]], ...]
     charts: tuple[Chart, ...]
     unread: int
-    """Runs that are still being read for the first time."""
+    """Runs that are still to be read."""
+
+    @property
+    def all_charts(self) -> tuple[Chart, ...]:
+        """The charts of all its parts."""
+        return (*self.charts, *(chart for _, charts in self.sections for chart in charts))
 
 
 @dataclass(frozen=True)
@@ -91,15 +96,24 @@ class TextFile:
 
 
 @dataclass(frozen=True)
+class PromptTurn:
+    """One turn of what a model was asked."""
+
+    role: str
+    cached: str
+    """Its beginning, as far as the provider had it cached."""
+    text: str
+    """The rest of it."""
+
+
+@dataclass(frozen=True)
 class ModelCall:
     """One question to a model and its answer."""
 
     name: str
     said: str
     """Model, tokens, seconds, money."""
-    system: str
-    turns: tuple[tuple[str, str, bool], ...]
-    """Role, text, and whether the provider had it cached."""
+    turns: tuple[PromptTurn, ...]
     answer: str
 
 
@@ -112,7 +126,10 @@ class NodePage:
     address: str
     """Of its own page, from the page that it is shown on."""
     sections: tuple[Section, ...]
+    flags: tuple[tuple[str, str], ...]
+    """Each flag with what it means."""
     texts: tuple[TextFile, ...]
+    calls: tuple[ModelCall, ...]
     charts: tuple[Chart, ...]
     before: str
     """The address of the step before; empty where there is none."""

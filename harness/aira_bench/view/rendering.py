@@ -6,7 +6,9 @@ page's policy takes scripts and styles from our own files alone and allows no re
 """
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -69,8 +71,17 @@ def cut(value: str) -> str:
 
 def data(value: object) -> Markup:
     """Return a value for a block of data in a page, which no text in it can end."""
-    written = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    written = json.dumps(_finite(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _finite(value: object) -> object:
+    """The same without what JSON has no word for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _shown(value: object) -> object:

@@ -59,7 +59,7 @@ def _paths(site: Site) -> Iterator[str]:
     yield "index.html"
     yield from (f"static/{path.name}" for path in sorted(STATIC.iterdir()))
     yield "static/plotly.min.js"
-    yield from (chart.file for chart in site.suite_page().charts)
+    yield from (chart.file for chart in site.suite_page().all_charts)
     for folder in site.folders().values():
         run, detail = site.index.detail(folder)
         at = run_folder(run)
@@ -70,3 +70,6 @@ def _paths(site: Site) -> Iterator[str]:
                 page = site.node_page(folder, node.seed, node.step)
                 yield f"{at}{step_file(node.seed, node.step)}"
                 yield from (f"{at}{text.address}" for text in (page.texts if page else ()))
+                yield from (
+                    f"{at}{step_file(node.seed, node.step, '.')}{each.file}" for each in (page.charts if page else ())
+                )

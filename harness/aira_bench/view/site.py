@@ -4,12 +4,14 @@
     runs/RUN/index.html            a run
     runs/RUN/SEED-STEP.html        a step
     runs/RUN/SEED-STEP.WHAT.txt    its code, difference, output, prompt, answer or artifact in full
-    runs/RUN/CHART.csv             what a chart draws
+    runs/RUN/CHART.csv             what a chart draws; of a step's page SEED-STEP.CHART.csv
     static/FILE                    styles and scripts
 
 Addresses in pages are relative, so they hold under any token and on disk.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,17 +27,33 @@ from aira_bench.looking.step_view import StepView, step_view
 from aira_bench.looking.watching import RunWatch
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.salvage import RunRemains
+from aira_bench.view.board_keeping import BoardKeeper, KeptBoard
+from aira_bench.view.calls import model_calls
 from aira_bench.view.charts import Chart, present
 from aira_bench.view.code import highlighted
-from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry
+from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry, series_of
+from aira_bench.view.flags import explained
 from aira_bench.view.index import RunIndex, fingerprint
 from aira_bench.view.pages import NodePage, RunPage, RunRow, StepRow, SuitePage, TextFile, run_folder, slug, step_file
+from aira_bench.view.reading import RunsReading
 from aira_bench.view.rendering import FILE_POLICY, STATIC, render
 from aira_bench.view.run_charts import best_so_far, best_tests, search_tree
+from aira_bench.view.search_charts import (
+    claims,
+    code_length,
+    features,
+    mechanisms,
+    primitives_by_layer,
+    strips,
+    training,
+    trainings,
+)
+from aira_bench.view.suite_charts import classes_over_time, section_charts, spend
 
 HTML, CSV, PLAIN = "text/html; charset=utf-8", "text/csv; charset=utf-8", "text/plain; charset=utf-8"
 _RUN = re.compile(r"runs/([A-Za-z0-9][A-Za-z0-9._-]{0,99})/([a-z0-9.-]{1,80})", re.ASCII)
 _STEP = re.compile(r"(\d{1,10})-(\d{1,7})(?:\.([a-z]{1,10}))?\.(html|txt)", re.ASCII)
+_STEP_CHART = re.compile(r"(\d{1,10})-(\d{1,7})\.([a-z]{1,20}\.csv)", re.ASCII)
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _LANGUAGES: dict[str, str] = {"code": "python", "diff": "diff", "artifact": "python"}
 _TITLES = {
@@ -72,6 +90,7 @@ class Site:
         """Whether a step has a page."""
         self._remains: dict[str, tuple[str, RunRemains]] = {}
         self._watches: dict[Path, RunWatch] = {}
+        self._boards, self._reading = BoardKeeper(index), RunsReading(index)
 
     def folders(self) -> dict[str, RunFolder]:
         """Return the runs by the names of their folders of pages."""
@@ -91,7 +110,7 @@ class Site:
         if (found := _RUN.fullmatch(path)) is not None:
             folder = self.folders().get(found[1])
             return None if folder is None else self._of_run(folder, found[2])
-        chart = next((each for each in self.suite_page().charts if each.file == path), None)
+        chart = next((each for each in self.suite_page().all_charts if each.file == path), None)
         return Content(CSV, chart.csv.encode()) if chart else None
 
     def run_at(self, path: str) -> RunFolder:
@@ -111,15 +130,32 @@ class Site:
         else:
             folder = self.folders().get(found[1])
             folders = [folder] if folder else []
-        return str(hash(tuple((fingerprint(each), self._news(each)) for each in folders)))
+        facts = [[fingerprint(each), self._news(each)] for each in folders]
+        said = json.dumps([facts, [] if found else [self._boards.version, self._reading.done]])
+        return hashlib.sha256(said.encode("ascii")).hexdigest()
 
     def suite_page(self) -> SuitePage:
-        """Return the page of all runs."""
-        rows = []
-        for folder in self.folders().values():
-            run = self.index.summary(folder)
-            rows.append(RunRow(run, state_of(run, folder), f"{run_folder(run)}index.html"))
-        return SuitePage(self.index.runs.name, tuple(rows), None, False, (), 0)
+        """Return the page of all runs; while they are read for the first time, of those that have been."""
+        folders = list(self.folders().values())
+        found, unread = self._reading.known(folders, wait=not self.follows)
+        rows = [RunRow(run, state_of(run, folder), f"{run_folder(run)}index.html") for folder, run in found]
+        kept = self._boards.board(folders, wait=not self.follows) if not unread else KeptBoard(None, True)
+        sections = kept.board.sections if kept.board else ()
+        charts = [(each, tuple(section_charts(number, each))) for number, each in enumerate(sections, start=1)]
+        runs = [run for _, run in found]
+        return SuitePage(
+            self.index.runs.name,
+            tuple(rows),
+            kept,
+            tuple(charts),
+            present([classes_over_time(runs), spend(runs)]),
+            unread,
+        )
+
+    def close(self) -> None:
+        """End what is done beside."""
+        self._boards.close()
+        self._reading.close()
 
     def run_page(self, folder: RunFolder) -> RunPage:
         """Return the page of a run."""
@@ -149,9 +185,12 @@ class Site:
         entry = self.index.summary(folder)
         view = step_view(run, found, ended)
         texts = [self._text(view, what) for what in WHATS]
+        score = found.scores.get(step)
         return NodePage(
             entry, view, step_file(seed, step), tuple(step_sections(run, view)),
-            tuple(each for each in texts if each is not None), (),
+            tuple((flag, explained(flag)) for flag in view.scores.flags),
+            tuple(each for each in texts if each is not None), model_calls(view),
+            training(series_of(score), series_of(score, claimed=True)),
             step_file(seed, step - 1) if step > 1 else "",
             step_file(seed, step + 1) if step < len(found.steps) else "",
         )  # fmt: skip
@@ -166,7 +205,13 @@ class Site:
                 return Content(HTML, self._page("node.html.j2", "../../", page=page)) if page else None
             return self._text_file(folder, seed, step, what) if kind == "txt" and what in WHATS else None
         run, detail = self.index.detail(folder)
-        chart = next((each for each in run_charts(run, detail, self._link(run)) if each.file == name), None)
+        if (of_step := _STEP_CHART.fullmatch(name)) is not None:
+            page = self.node_page(folder, int(of_step[1]), int(of_step[2]))
+            charts = page.charts if page else ()
+            name = of_step[3]
+        else:
+            charts = run_charts(run, detail, self._link(run))
+        chart = next((each for each in charts if each.file == name), None)
         return Content(CSV, chart.csv.encode()) if chart else None
 
     def _text_file(self, folder: RunFolder, seed: int, step: int, what: Opened) -> Content | None:
@@ -214,7 +259,7 @@ class Site:
         if not folder.is_live:
             return None
         state = self._watch(folder).state(self._now_s())
-        return tuple((each.step, each.phase) for each in state.seeds) if state else None
+        return [[each.step, each.phase] for each in state.seeds] if state else None
 
     def _page(self, template: str, root: str, **values: object) -> bytes:
         return render(
@@ -226,7 +271,12 @@ def run_charts(run: RunEntry, detail: RunDetail, link: Callable[[NodeEntry], str
     """Return all charts of a run."""
     if not detail.nodes:
         return ()
-    return present([best_so_far(run, detail.nodes, link), search_tree(run, detail.nodes, link)])
+    nodes, codes = detail.nodes, detail.codes
+    return present([
+        best_so_far(run, nodes, link), search_tree(run, nodes, link), strips(nodes, link), primitives_by_layer(nodes),
+        mechanisms(nodes, codes, link), code_length(nodes, codes, link), claims(run, nodes, link),
+        features(nodes, codes, link), *trainings(nodes, link),
+    ])  # fmt: skip
 
 
 def state_of(run: RunEntry, folder: RunFolder) -> str:
