@@ -282,3 +282,146 @@ def too_wide(tab: WatchedPage) -> list[str]:
         "document.documentElement.clientWidth + 1).map(each => each.tagName + '.' + each.className).slice(0, 10)"
     )
     return [f"{width} px", *found]
+
+
+def test_two_steps_and_two_runs_stand_side_by_side(machine: Machine, browser: Browser, shots: Path) -> None:
+    """What differs is marked, in figures, layers and lines; chosen and opened by keys alone, and by clicks."""
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="one", seeds=1, steps=6)
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="two", seeds=2, steps=4)
+    hostile_run(machine.runs, machine.key, machine.ring.seen)
+    nodes = {node["step"]: node for node in journal(machine.runs, "one", 0)}
+    valid = [step for step, node in nodes.items() if node["canonical"]][:2]
+    with viewed(machine, browser, shots) as (tab, first):
+        tab.open(first)
+        tab.page.locator("#runs tr[data-open='runs/one/index.html'] input.choose").check()
+        tab.page.locator("#runs tr[data-open='runs/two/index.html'] input.choose").check()
+        tab.page.get_by_role("link", name="Compare the two chosen").first.click()
+        tab.page.wait_for_url("**/compare/one/run/two/run.html")
+        tab.settle()
+        tab.shot("compare-runs")
+        rows = compared(tab)
+        assert rows["steps"] == ("6", "8", True)
+        assert rows["agent"] == ("greedy-model", "greedy-model", False)
+        best = max(node["fitness"] for node in nodes.values() if node["fitness"] is not None)
+        assert rows["search"][0] == f"{best:.4f}"
+        with urllib.request.urlopen(tab.files()[0]) as answer:
+            assert len(answer.read().splitlines()) == 1 + 6 + 8
+
+        tab.open(f"{first.rpartition('/')[0]}/runs/one/index.html")
+        for step in valid:
+            tab.page.locator(f"#steps tr[data-open='0-{step}.html'] input.choose").check()
+        tab.page.keyboard.press("c")
+        tab.page.wait_for_url(f"**/compare/one/0-{valid[0]}/one/0-{valid[1]}.html")
+        tab.settle()
+        tab.shot("compare-steps")
+        layers = [nodes[step]["canonical"].split(",") for step in valid]
+        cells = tab.page.locator("#layers tbody td").evaluate_all(
+            "all => all.map(each => [each.innerText, each.className])"
+        )
+        marks = ["differs" if one != other else "" for one, other in zip(*layers, strict=True)]
+        assert cells == [[name, mark] for side in layers for name, mark in zip(side, marks, strict=True)]
+        assert compared(tab)["search score"][0].startswith(f"{nodes[valid[0]]['fitness']:.4f}")
+        assert f"+# step {valid[1]}" in tab.page.locator("#lines").inner_text()
+
+        hostile = next(name for name in tab.page.request.get(first).text().split('"') if name.startswith("runs/run-"))
+        tab.open(
+            f"{first.rpartition('/')[0]}/{hostile}".replace("runs/", "compare/").replace(
+                "index.html", "0-4/one/0-1.html"
+            )
+        )
+        tab.shot("compare-hostile")
+        for nowhere in (
+            "one/run/one/0-1.html",
+            "one/0-99/one/0-1.html",
+            "none/run/one/run.html",
+            "../one/run/one/run.html",
+        ):
+            answer = tab.page.request.get(f"{first.rpartition('/')[0]}/compare/{nowhere}")
+            assert answer.status == 404, nowhere
+
+
+def compared(tab: WatchedPage) -> dict[str, tuple[str, str, bool]]:
+    """What each says, by name, and whether it is marked as other."""
+    rows = tab.page.locator("#compared tbody tr:has(td)").evaluate_all(
+        "all => all.map(row => [row.cells[0].innerText, row.cells[1].innerText, row.cells[2].innerText, row.className])"
+    )
+    return {name.removesuffix("differs").strip(): (left, right, mark == "differs") for name, left, right, mark in rows}
+
+
+def test_everything_is_reached_by_keys(machine: Machine, browser: Browser, shots: Path) -> None:
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="one", seeds=1, steps=4)
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="two", seeds=1, steps=4)
+    with viewed(machine, browser, shots) as (tab, first):
+        tab.open(first)
+        press = tab.page.keyboard.press
+        press("/")
+        tab.page.keyboard.type("two")
+        assert tab.page.locator("#runs tbody tr:visible").count() == 1
+        press("Escape")
+        assert tab.page.locator("#runs tbody tr:visible").count() == 2
+        press("j")
+        press("j")
+        tab.shot("keys")
+        press("Enter")
+        tab.page.wait_for_url("**/runs/two/index.html")
+        press("j"), press("j"), press("k")
+        press("Enter")
+        tab.page.wait_for_url("**/runs/two/0-1.html")
+        press("j")
+        tab.page.wait_for_url("**/runs/two/0-2.html")
+        press("k")
+        tab.page.wait_for_url("**/runs/two/0-1.html")
+        press("u")
+        tab.page.wait_for_url("**/runs/two/index.html")
+        press("k"), press("x"), press("k"), press("x"), press("c")
+        tab.page.wait_for_url("**/compare/two/0-4/two/0-3.html")
+        tab.settle()
+
+
+LABELLED = """[...document.querySelectorAll('a[href], button, input, summary, [tabindex="0"], [role="img"]')]
+    .filter(each => !each.closest('.js-plotly-plot') || each.matches('.figure'))
+    .filter(each => !(each.getAttribute('aria-label') || each.textContent).trim()).map(each => each.outerHTML.slice(0, 200))"""
+CONTRAST = """() => {
+    const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+    const ground = (each) => {
+        for (; each; each = each.parentElement) {
+            const found = parts(getComputedStyle(each).backgroundColor);
+            if (found.length < 4 || found[3] > 0) return found;
+        }
+        return matchMedia('(prefers-color-scheme: dark)').matches ? [18, 18, 18] : [255, 255, 255];
+    };
+    const bad = [];
+    for (const each of document.querySelectorAll('body *')) {
+        if (each.closest('.figure') || ![...each.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+        if (each.matches('script, style') || !each.getClientRects().length) continue;
+        const [one, other] = [light(parts(getComputedStyle(each).color)), light(ground(each))].sort((a, b) => b - a);
+        const ratio = (one + 0.05) / (other + 0.05);
+        if (ratio < 4.5) bad.push(`${each.tagName}.${each.className} ${ratio.toFixed(2)} ${each.textContent.slice(0, 40)}`);
+    }
+    return [...new Set(bad)];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_can_be_read_and_heard_by_everybody(machine: Machine, browser: Browser, shots: Path, scheme: str) -> None:
+    """Text has a contrast of 4.5 to its ground (WCAG 2, 1.4.3), and all that can be acted on has a name; tables have
+    headings; where the focus is can be seen.
+    """
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="one", seeds=1, steps=6)
+    damaged_run(machine.runs, machine.key, machine.ring.seen)
+    with viewed(machine, browser, shots, color_scheme=scheme) as (tab, first):
+        base = first.rpartition("/")[0]
+        for page in ("index.html", "runs/one/index.html", "runs/one/0-4.html", "runs/damaged/index.html",
+                     "compare/one/0-1/one/0-4.html"):  # fmt: skip
+            tab.open(f"{base}/{page}")
+            tab.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            tab.shot(f"{scheme}-{page.replace('/', '-').removesuffix('.html')}")
+            assert tab.page.evaluate(LABELLED) == [], page
+            assert tab.page.evaluate(CONTRAST) == [], page
+            assert tab.page.locator("table:not(:has(thead th))").count() == 0, page
+            assert tab.page.evaluate("document.documentElement.lang") == "en"
+            tab.page.keyboard.press("Tab")
+            focused = "getComputedStyle(document.activeElement).outlineStyle"
+            assert tab.page.evaluate(focused) not in ("none", ""), page
