@@ -88,7 +88,8 @@ def compare_steps(left: NodePage, right: NodePage, addresses: tuple[str, str]) -
         lines, undone = changed_lines(*texts)
     except Unacceptable as error:
         lines, undone = (), str(error)
-    shown = None if undone else highlighted("\n".join(lines), "diff")
+    named = [f"--- {sides[0].title}", f"+++ {sides[1].title}", *lines[2:]] if lines else []
+    shown = None if undone else highlighted("\n".join(named), "diff")
     whose = ComparedRow("run", left.run.name, right.run.name)
     agents = ComparedRow("agent", left.run.agent, right.run.agent)
     sections = [("Whose", (whose, agents)), *_merged(left.sections, right.sections)]
@@ -122,11 +123,12 @@ def _merged(left: Sequence[Section], right: Sequence[Section]) -> list[tuple[str
 
 
 def _said(pairs: Sequence[Pair]) -> dict[str, str]:
-    """What is said of each name; of several of one name all that is said."""
+    """What is said of each name, but for where files lie; of several of one name all that is said."""
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         text = value if isinstance(value, str) else "".join(part for part, _ in value)
-        found.setdefault(name, []).append(text)
+        if name != "file":
+            found.setdefault(name, []).append(text)
     return {name: "\n".join(texts) for name, texts in found.items()}
 
 
