@@ -134,11 +134,20 @@ def test_a_page_follows_a_run(machine: Machine, browser: Browser, shots: Path, m
             tab.wait_until(f"document.body.dataset.state === 'followed' && {counted} >= 1")
             tab.shot("follow-running")
             tab.page.evaluate("window.mine = 1")
+            for part in ("#best-so-far details", "#files"):
+                tab.page.locator(f"{part} summary").first.click()
+            tab.page.locator("#steps input[type=search]").fill("draft")
+            tab.page.locator("#steps input[type=search]").focus()
             tab.wait_until(f"{counted} === 8", 60)
             tab.wait_until("document.querySelector('h1').innerText.includes('finished')", 30)
             assert tab.page.evaluate("window.mine") == 1, "the page was loaded anew, so readers lose their place"
             tab.settle()
             tab.shot("follow-finished")
+            for part in ("#best-so-far details", "#files"):
+                assert tab.page.locator(part).first.evaluate("each => each.open"), f"{part} was folded again"
+            assert tab.page.locator("#steps input[type=search]").input_value() == "draft"
+            assert tab.page.evaluate("document.activeElement.matches('#steps input[type=search]')")
+            assert " of 8" in tab.page.locator("#steps .tools").inner_text()
     finally:
         running.wait(timeout=60)
 

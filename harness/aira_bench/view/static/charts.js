@@ -46,7 +46,11 @@
     document.querySelectorAll("section.chart").forEach(draw);
   }
 
-  window.airaCharts = { drawAll };
+  function drawNew() {
+    document.querySelectorAll("section.chart:not([data-drawn])").forEach(draw);
+  }
+
+  window.airaCharts = { drawNew };
   document.addEventListener("DOMContentLoaded", drawAll);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 })();
