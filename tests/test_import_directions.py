@@ -31,7 +31,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "agent_code boards evaluation scaffolds scaling",
         "agents analysis",
         "looking publication reproduce",
-        "packs runs",
+        "packs runs view",
         "doctor protocols testing",
         "api authoring",
         "suites",
@@ -61,7 +61,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""
 
-READERS = ("agents", "analysis", "boards", "evaluation", "looking", "publication", "scaffolds", "scaling")
+READERS = ("agents", "analysis", "boards", "evaluation", "looking", "publication", "scaffolds", "scaling", "view")
 """They read runs, and drive none."""
 
 

@@ -42,7 +42,9 @@ from aira_bench.cli import (
     suite,
     tasks,
     verify,
+    view,
 )
+from aira_bench.cli import report as report_command
 from aira_bench.cli.options import report
 from aira_bench.cli.stopping import STOPPED, Stopping
 from aira_bench.errors import AiraError, PrerequisiteError
@@ -52,8 +54,9 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, suite, confirm, status, show, leaderboard, verify, submit, merge, noise, tasks, agents, extensions,
-    prepare, images, doctor, reproduce, aggregate, extrapolate, architectures, analyze, key, init, check,
+    run, resume, suite, confirm, status, show, view, report_command, leaderboard, verify, submit, merge, noise, tasks,
+    agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate, architectures, analyze, key, init,
+    check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
