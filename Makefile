@@ -29,7 +29,8 @@ demo: $(VENV)/installed engine
 	@if [ -e runs/demo/manifest.json ]; then \
 	    echo "runs/demo exists: going on with it (make clean removes it)"; $(BIN)/aira-bench resume demo; \
 	else $(BIN)/aira-bench run $(DEMO); fi
-	@echo; echo "The command is $(BIN)/aira-bench; to call it by name:  source $(BIN)/activate"
+	@echo; echo "See what won, its curve and its code in a browser:  $(BIN)/aira-bench view demo --open"
+	@echo "The command is $(BIN)/aira-bench; to call it by name:  source $(BIN)/activate"
 
 # What needs no containers runs on all cores; containers are tested one after the other, since tests count them, and so are
 # pages in a browser, which wait for nobody.
