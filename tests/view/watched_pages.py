@@ -18,7 +18,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Reque
 from hostile_text import is_raw
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-DRAWN = "[...document.querySelectorAll('section.chart')].every(each => each.dataset.drawn === 'yes')"
+DRAWN = (
+    "[...document.querySelectorAll('section.chart')].every("
+    "each => each.dataset.drawn === 'yes' || each.closest('details:not([open])'))"
+)
+"""What lies in a part that is closed is drawn when that is opened."""
 WAIT_MS = 20_000
 
 
@@ -85,6 +89,12 @@ class WatchedPage:
         whole = int(self.page.evaluate("document.documentElement.scrollHeight"))
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(whole, 6000)}
         self.page.screenshot(path=self.shots / f"{name}.png", full_page=True, clip=clip)  # type: ignore[arg-type]
+
+    def unfold(self) -> None:
+        """Open all that is folded, and wait for the charts in it."""
+        self.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        self.page.wait_for_timeout(50)
+        self.settle()
 
     def links(self) -> list[str]:
         """Addresses of the pages that this one leads to, whole, without fragments, each once."""
