@@ -255,6 +255,7 @@ def test_every_number_on_a_run_s_page_is_found_again_in_its_files(
     raw += best
     for layers in {node["canonical"] for node in steps}:
         raw += [16, *(layers.split(",").count(symbol) for symbol in ("mA", "M"))]
+    raw += [*range(1, 17), 16 * 3 * 4, *shares(steps)]
     raw += [file.stat().st_size for file in (runs / "demo").rglob("*") if file.is_file()]
     raw += [len(steps), len(seeds), *(len(nodes[seed]) for seed in seeds)]
     for name in ("calls", "input_tokens", "output_tokens", "cost_usd"):
@@ -273,6 +274,19 @@ def test_every_number_on_a_run_s_page_is_found_again_in_its_files(
     assert len(numbers) > 100
     unknown = [each for each in numbers if not _known(each, raw)]
     assert not unknown, sorted(set(unknown))
+
+
+def shares(nodes: list[dict[str, Any]]) -> Iterator[float]:
+    """In which share of architectures each primitive stands in each layer: of all steps, and of each third of them."""
+    last = max(node["step"] for node in nodes)
+    for third in (None, 0, 1, 2):
+        found = [
+            node["canonical"].split(",") for node in nodes
+            if node["canonical"] and third in (None, (node["step"] - 1) * 3 // last)
+        ]  # fmt: skip
+        for layer in range(16):
+            yield from (sum(each[layer] == symbol for each in found) / len(found) for symbol in ("mA", "M", "mM"))
+        yield len(found)
 
 
 def _scores_in(value: object) -> Iterator[dict[str, Any]]:
