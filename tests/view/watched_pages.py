@@ -23,6 +23,16 @@ DRAWN = (
     "each => each.dataset.drawn === 'yes' || each.closest('details:not([open])'))"
 )
 """What lies in a part that is closed is drawn when that is opened."""
+TEXT = """() => {
+    const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_TEXT);
+    const found = [document.title];
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        if (node.parentElement.closest('script, style')) continue;
+        found.push(node.parentElement.closest('.figure') ? node.data.replaceAll('\u200b', '') : node.data);
+    }
+    return found.join(' ');
+}"""
+"""All text of a page, folded or not, without the mark that Plotly puts into empty lines."""
 WAIT_MS = 20_000
 
 
@@ -71,7 +81,7 @@ class WatchedPage:
         """Nothing of an agent's ran, nothing was asked for elsewhere, nothing is shown raw, nothing was complained of."""
         assert self.page.evaluate("window.owned") is None, "a script of an agent's ran"
         assert not self.problems, self.problems[:5]
-        shown = self.page.evaluate("document.title + document.documentElement.innerText")
+        shown = self.page.evaluate(TEXT)
         raw = re.sub(r"[\n\t]", "", shown)
         assert not is_raw(raw), [ascii(each) for each in raw if is_raw(each)][:10]
         assert self.page.locator("h1").count() == 1
