@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo test test-browser test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
+.PHONY: help demo test test-browser test-formats test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
@@ -57,6 +57,18 @@ faults: $(VENV)/installed
 # Some 70 faults of real containers and of a daemon of its own: needs root; about 15 minutes on two cores.
 faults-containers: $(VENV)/installed images
 	$(BIN)/python tests/faults/containers/container_faults.py
+
+# Exports and mirrors against the real packages, in an environment of its own: about 1 GB, none of which `make test` needs.
+# None of the tests may be skipped for want of a package.
+FORMATS := .venv-formats
+test-formats: $(FORMATS)/installed
+	AIRA_TEST_FORMATS=1 $(FORMATS)/bin/python -m pytest -rs tests/export $(call junit,formats)
+
+$(FORMATS)/installed: pyproject.toml
+	@$(PYTHON) -m venv $(FORMATS)
+	@$(FORMATS)/bin/python -m pip install --disable-pip-version-check --quiet --editable \
+	    '.[inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120'
+	@touch $@
 
 # On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
 PYTHONS ?= python3.12 python3.13
