@@ -17,20 +17,17 @@ from mkdocs.structure.pages import Page
 
 from site_build.filling import filled
 from site_build.links import OUTSIDE, ROOT, pictures_outside, problems_of, relinked
+from site_build.navigation import whole
 from site_build.record_types import schema_files
 
 _log = logging.getLogger("mkdocs.plugins.site_build")
 _FENCE = re.compile(r"^```([a-z]+) [a-z -]+$", re.MULTILINE)
 """A block marked for a test, such as `console containers`; Markdown knows its language alone."""
-_DECISIONS = "Decisions"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put every decision into the navigation, the newest first, behind their list."""
-    names = sorted((path.name for path in (ROOT / "docs" / "decisions").glob("0*.md")), reverse=True)
-    for part in config.nav or ():
-        if _DECISIONS in part:
-            part[_DECISIONS] = ["decisions/index.md", *(f"decisions/{name}" for name in names)]
+    """Put every decision and every page into the navigation."""
+    config.nav = whole(config.nav or [])
     return config
 
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from site_build.links import OUTSIDE, pictures_outside, problems_of, relinked, source_of
+from site_build.navigation import Parts, whole
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -80,17 +81,26 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
 
 
-def navigation() -> list[str]:
+def listed() -> Parts:
     settings = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)
-    return [page for part in settings["nav"] for pages in part.values() for page in pages]
+    parts: Parts = settings["nav"]
+    return parts
 
 
-def test_every_document_is_in_the_navigation_and_every_entry_is_a_document() -> None:
-    pages = navigation()
+def test_every_document_is_in_the_navigation_once_and_every_entry_is_a_document() -> None:
+    pages = [page for part in whole(listed()) for pages in part.values() for page in pages]
     assert len(pages) == len(set(pages))
     written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    assert set(pages) - set(OUTSIDE.values()) == {name for name in written if not name.startswith("decisions/")}
+    assert set(pages) - set(OUTSIDE.values()) == written
     assert all((ROOT / source_of(page)).is_file() for page in pages)
+
+
+def test_a_page_that_no_part_lists_comes_last() -> None:
+    parts: Parts = [
+        {title: [page for page in pages if page != "boards.md"]} for part in listed() for title, pages in part.items()
+    ]
+    assert "boards.md" in whole(parts)[-1]["More"]
+    assert whole(parts)[-2]["Decisions"][:1] == ["decisions/index.md"]
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.relative_to(DOCS).as_posix())

@@ -86,9 +86,14 @@ def _answer(view: StepView) -> OpenedText:
     return _exchanges(view, "answer", said)
 
 
-def _exchanges(view: StepView, what: Opened, said: Callable[[Exchange], str]) -> OpenedText:
+def calls_of(view: StepView) -> list[StepFile]:
+    """Return the records of a step's model calls, in the order in which they were made."""
     found = in_folder(list(view.files), f"calls/{view.node.step:04d}")
-    calls = sorted((each for each in found if each.path.endswith(".json")), key=_when_asked)
+    return sorted((each for each in found if each.path.endswith(".json")), key=_when_asked)
+
+
+def _exchanges(view: StepView, what: Opened, said: Callable[[Exchange], str]) -> OpenedText:
+    calls = calls_of(view)
     if not calls:
         raise UsageError(f"{_named(view)} asked no model.", hint="--open code")
     texts = []
