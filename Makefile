@@ -17,11 +17,12 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo test test-long test-browser test-formats test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
+.PHONY: help demo docs test test-long test-browser test-formats test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile; echo "  make check   lint, format, types and spelling"; echo "  make images  build the cpu images"; \
+    echo "  make docs    the documents as a site: build/docs/index.html"; \
 	    echo "  make reproduce  the published tables against their accepted statuses, and the reference board"; \
 	    echo "  make gpu-check  measure everything on a GPU, without containers"
 
@@ -111,6 +112,11 @@ reference-board: $(VENV)/installed
 gpu-check:
 	$(PYTHON) bench/gpu_check.py --out gpu-check $(GPU_CHECK)
 
+# What a page of reference says is taken from the code; a dead link or page that nobody finds fails the build.
+docs: $(VENV)/docs-installed
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
+
 images: $(VENV)/installed engine
 	$(BIN)/aira-bench images build
 
@@ -135,6 +141,10 @@ $(VENV)/installed: requirements-dev.lock pyproject.toml
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/docs-installed: $(VENV)/installed docs/requirements.lock
+	@$(PIP) --quiet --no-deps --requirement docs/requirements.lock
+	@touch $@
+
 # Pins stay where they can; `make lock UPGRADE=--upgrade` moves them. The local version keeps pip from ever choosing a
 # CUDA build of torch.
 lock: $(VENV)/installed
@@ -146,6 +156,9 @@ lock: $(VENV)/installed
 	    --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --constraint .torch.lock --extra dev \
 	    $(UPGRADE) --output-file .dev.lock pyproject.toml
 	{ sed -n 1p requirements-dev.lock; cat .dev.lock; } >.new.lock && mv .new.lock requirements-dev.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])' | \
+	    $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
+	    --constraint requirements-dev.lock $(UPGRADE) --output-file docs/requirements.lock -
 	rm .torch.lock .dev.lock
 
 clean:

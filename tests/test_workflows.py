@@ -47,4 +47,4 @@ def test_workflows_may_read_the_code_and_no_more() -> None:
 def test_an_unknown_step_runs_none(steps: tuple[str, ...]) -> None:
     done = subprocess.run([RUN, *steps], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"no step {steps[-1]}, expected check, test, test-long or reproduce" in done.stderr
+    assert f"no step {steps[-1]}, expected check, docs, test, test-long or reproduce" in done.stderr
