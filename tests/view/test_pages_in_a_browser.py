@@ -23,6 +23,7 @@ from aira_bench.view.server import new_token, serving
 from shown_runs import Machine, compose_run, damaged_run, hostile_run, module_run, script_run
 
 pytestmark = pytest.mark.browser
+BENCH = Path(__file__).parents[2] / "bench"
 PLAYED_RUN = Path(__file__).parents[1] / "played_run.py"
 PHONE = {"width": 390, "height": 844}
 
@@ -58,11 +59,31 @@ def test_all_pages_of_a_run(machine: Machine, browser: Browser, shots: Path, wri
         tab.open(first)
         for address in [link for link in tab.links() if "/runs/" in link]:
             tab.open(address, shot=shot_name("run", address))
+            check_charts(tab)
             steps = [link for link in tab.links() if re.search(r"/\d+-\d+\.html$", link)]
             assert steps
             for step in steps[:4]:
                 tab.open(step)
             tab.shot(shot_name(f"step-{folder.path.name}", steps[min(3, len(steps) - 1)]))
+
+
+def test_all_pages_of_a_suite(machine: Machine, browser: Browser, shots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first page with the board, once that is made, every run, and a step of each."""
+    monkeypatch.syspath_prepend(BENCH)
+    from full_board import generate
+
+    generate(machine.runs, machine.home, 12, 5)
+    with viewed(machine, browser, shots) as (tab, first):
+        tab.open(first)
+        tab.wait_until("!document.querySelector('.wait')", 60)
+        tab.open(first, shot="suite")
+        check_charts(tab)
+        assert tab.page.locator("#runs tbody tr").count() == 12
+        runs = [link for link in tab.links() if "/runs/" in link]
+        assert len(set(runs)) == 12
+        for place, address in enumerate(runs):
+            tab.open(address, shot="suite-run" if place == 0 else "")
+            tab.open(next(link for link in tab.links() if re.search(r"/\d+-\d+\.html$", link)))
 
 
 def test_nothing_of_a_hostile_run_acts(machine: Machine, browser: Browser, shots: Path) -> None:
@@ -113,11 +134,20 @@ def test_a_page_follows_a_run(machine: Machine, browser: Browser, shots: Path, m
             tab.wait_until(f"document.body.dataset.state === 'followed' && {counted} >= 1")
             tab.shot("follow-running")
             tab.page.evaluate("window.mine = 1")
+            for part in ("#best-so-far details", "#files"):
+                tab.page.locator(f"{part} summary").first.click()
+            tab.page.locator("#steps input[type=search]").fill("draft")
+            tab.page.locator("#steps input[type=search]").focus()
             tab.wait_until(f"{counted} === 8", 60)
             tab.wait_until("document.querySelector('h1').innerText.includes('finished')", 30)
             assert tab.page.evaluate("window.mine") == 1, "the page was loaded anew, so readers lose their place"
             tab.settle()
             tab.shot("follow-finished")
+            for part in ("#best-so-far details", "#files"):
+                assert tab.page.locator(part).first.evaluate("each => each.open"), f"{part} was folded again"
+            assert tab.page.locator("#steps input[type=search]").input_value() == "draft"
+            assert tab.page.evaluate("document.activeElement.matches('#steps input[type=search]')")
+            assert " of 8" in tab.page.locator("#steps .tools").inner_text()
     finally:
         running.wait(timeout=60)
 
@@ -170,17 +200,22 @@ def test_the_table_of_steps_is_what_journal_and_scores_say(machine: Machine, bro
         )
         found = [[*row[:4], row[4].split()[0], *row[5:7]] for row in rows]
         assert found == expected
-        for section in tab.page.locator("section.chart").all():
-            section.locator("summary").click()
-            table = section.locator("details tbody tr").evaluate_all(
-                "all => all.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
-            )
-            with urllib.request.urlopen(section.locator("a[download]").evaluate("each => each.href")) as answer:
-                file = list(csv.reader(io.StringIO(answer.read().decode())))
-            assert len(table) == len(file) - 1 > 0, "the table has other rows than the file"
-            assert section.locator("details thead th").all_inner_texts() == file[0]
-            for row, line in zip(table, file[1:], strict=True):
-                assert all(_same(cell, value) for cell, value in zip(row, line, strict=True)), (row, line)
+        check_charts(tab)
+
+
+def check_charts(tab: WatchedPage) -> None:
+    """Every chart of a page is drawn, and has its figures as a table and as a file of the same rows."""
+    for section in tab.page.locator("section.chart").all():
+        assert section.locator(".figure .main-svg").count() > 0
+        table = section.locator("details tbody tr").evaluate_all(
+            "all => all.map(row => [...row.cells].map(cell => cell.textContent.trim()))"
+        )
+        with urllib.request.urlopen(section.locator("a[download]").evaluate("each => each.href")) as answer:
+            file = list(csv.reader(io.StringIO(answer.read().decode())))
+        assert len(table) == min(len(file) - 1, 1000) > 0, "the table has other rows than the file"
+        assert section.locator("details thead th").all_text_contents() == file[0]
+        for row, line in zip(table, file[1:], strict=False):
+            assert all(_same(cell, value) for cell, value in zip(row, line, strict=True)), (row, line)
 
 
 def _same(cell: str, value: str) -> bool:
@@ -282,3 +317,146 @@ def too_wide(tab: WatchedPage) -> list[str]:
         "document.documentElement.clientWidth + 1).map(each => each.tagName + '.' + each.className).slice(0, 10)"
     )
     return [f"{width} px", *found]
+
+
+def test_two_steps_and_two_runs_stand_side_by_side(machine: Machine, browser: Browser, shots: Path) -> None:
+    """What differs is marked, in figures, layers and lines; chosen and opened by keys alone, and by clicks."""
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="one", seeds=1, steps=6)
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="two", seeds=2, steps=4)
+    hostile_run(machine.runs, machine.key, machine.ring.seen)
+    nodes = {node["step"]: node for node in journal(machine.runs, "one", 0)}
+    valid = [step for step, node in nodes.items() if node["canonical"]][:2]
+    with viewed(machine, browser, shots) as (tab, first):
+        tab.open(first)
+        tab.page.locator("#runs tr[data-open='runs/one/index.html'] input.choose").check()
+        tab.page.locator("#runs tr[data-open='runs/two/index.html'] input.choose").check()
+        tab.page.get_by_role("link", name="Compare the two chosen").first.click()
+        tab.page.wait_for_url("**/compare/one/run/two/run.html")
+        tab.settle()
+        tab.shot("compare-runs")
+        rows = compared(tab)
+        assert rows["steps"] == ("6", "8", True)
+        assert rows["agent"] == ("greedy-model", "greedy-model", False)
+        best = max(node["fitness"] for node in nodes.values() if node["fitness"] is not None)
+        assert rows["search"][0] == f"{best:.4f}"
+        with urllib.request.urlopen(tab.files()[0]) as answer:
+            assert len(answer.read().splitlines()) == 1 + 6 + 8
+
+        tab.open(f"{first.rpartition('/')[0]}/runs/one/index.html")
+        for step in valid:
+            tab.page.locator(f"#steps tr[data-open='0-{step}.html'] input.choose").check()
+        tab.page.keyboard.press("c")
+        tab.page.wait_for_url(f"**/compare/one/0-{valid[0]}/one/0-{valid[1]}.html")
+        tab.settle()
+        tab.shot("compare-steps")
+        layers = [nodes[step]["canonical"].split(",") for step in valid]
+        cells = tab.page.locator("#layers tbody td").evaluate_all(
+            "all => all.map(each => [each.innerText, each.className])"
+        )
+        marks = ["differs" if one != other else "" for one, other in zip(*layers, strict=True)]
+        assert cells == [[name, mark] for side in layers for name, mark in zip(side, marks, strict=True)]
+        assert compared(tab)["search score"][0].startswith(f"{nodes[valid[0]]['fitness']:.4f}")
+        assert f"+# step {valid[1]}" in tab.page.locator("#lines").inner_text()
+
+        hostile = next(name for name in tab.page.request.get(first).text().split('"') if name.startswith("runs/run-"))
+        tab.open(
+            f"{first.rpartition('/')[0]}/{hostile}".replace("runs/", "compare/").replace(
+                "index.html", "0-4/one/0-1.html"
+            )
+        )
+        tab.shot("compare-hostile")
+        for nowhere in (
+            "one/run/one/0-1.html",
+            "one/0-99/one/0-1.html",
+            "none/run/one/run.html",
+            "../one/run/one/run.html",
+        ):
+            answer = tab.page.request.get(f"{first.rpartition('/')[0]}/compare/{nowhere}")
+            assert answer.status == 404, nowhere
+
+
+def compared(tab: WatchedPage) -> dict[str, tuple[str, str, bool]]:
+    """What each says, by name, and whether it is marked as other."""
+    rows = tab.page.locator("#compared tbody tr:has(td)").evaluate_all(
+        "all => all.map(row => [row.cells[0].innerText, row.cells[1].innerText, row.cells[2].innerText, row.className])"
+    )
+    return {name.removesuffix("differs").strip(): (left, right, mark == "differs") for name, left, right, mark in rows}
+
+
+def test_everything_is_reached_by_keys(machine: Machine, browser: Browser, shots: Path) -> None:
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="one", seeds=1, steps=4)
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="two", seeds=1, steps=4)
+    with viewed(machine, browser, shots) as (tab, first):
+        tab.open(first)
+        press = tab.page.keyboard.press
+        press("/")
+        tab.page.keyboard.type("two")
+        assert tab.page.locator("#runs tbody tr:visible").count() == 1
+        press("Escape")
+        assert tab.page.locator("#runs tbody tr:visible").count() == 2
+        press("j")
+        press("j")
+        tab.shot("keys")
+        press("Enter")
+        tab.page.wait_for_url("**/runs/two/index.html")
+        press("j"), press("j"), press("k")
+        press("Enter")
+        tab.page.wait_for_url("**/runs/two/0-1.html")
+        press("j")
+        tab.page.wait_for_url("**/runs/two/0-2.html")
+        press("k")
+        tab.page.wait_for_url("**/runs/two/0-1.html")
+        press("u")
+        tab.page.wait_for_url("**/runs/two/index.html")
+        press("k"), press("x"), press("k"), press("x"), press("c")
+        tab.page.wait_for_url("**/compare/two/0-4/two/0-3.html")
+        tab.settle()
+
+
+LABELLED = """[...document.querySelectorAll('a[href], button, input, summary, [tabindex="0"], [role="img"]')]
+    .filter(each => !each.closest('.js-plotly-plot') || each.matches('.figure'))
+    .filter(each => !(each.getAttribute('aria-label') || each.textContent).trim()).map(each => each.outerHTML.slice(0, 200))"""
+CONTRAST = """() => {
+    const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+    const ground = (each) => {
+        for (; each; each = each.parentElement) {
+            const found = parts(getComputedStyle(each).backgroundColor);
+            if (found.length < 4 || found[3] > 0) return found;
+        }
+        return matchMedia('(prefers-color-scheme: dark)').matches ? [18, 18, 18] : [255, 255, 255];
+    };
+    const bad = [];
+    for (const each of document.querySelectorAll('body *')) {
+        if (each.closest('.figure') || ![...each.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+        if (each.matches('script, style') || !each.getClientRects().length) continue;
+        const [one, other] = [light(parts(getComputedStyle(each).color)), light(ground(each))].sort((a, b) => b - a);
+        const ratio = (one + 0.05) / (other + 0.05);
+        if (ratio < 4.5) bad.push(`${each.tagName}.${each.className} ${ratio.toFixed(2)} ${each.textContent.slice(0, 40)}`);
+    }
+    return [...new Set(bad)];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_can_be_read_and_heard_by_everybody(machine: Machine, browser: Browser, shots: Path, scheme: str) -> None:
+    """Text has a contrast of 4.5 to its ground (WCAG 2, 1.4.3), and all that can be acted on has a name; tables have
+    headings; where the focus is can be seen.
+    """
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="one", seeds=1, steps=6)
+    damaged_run(machine.runs, machine.key, machine.ring.seen)
+    with viewed(machine, browser, shots, color_scheme=scheme) as (tab, first):
+        base = first.rpartition("/")[0]
+        for page in ("index.html", "runs/one/index.html", "runs/one/0-4.html", "runs/damaged/index.html",
+                     "compare/one/0-1/one/0-4.html"):  # fmt: skip
+            tab.open(f"{base}/{page}")
+            tab.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            tab.shot(f"{scheme}-{page.replace('/', '-').removesuffix('.html')}")
+            assert tab.page.evaluate(LABELLED) == [], page
+            assert tab.page.evaluate(CONTRAST) == [], page
+            assert tab.page.locator("table:not(:has(thead th))").count() == 0, page
+            assert tab.page.evaluate("document.documentElement.lang") == "en"
+            tab.page.keyboard.press("Tab")
+            focused = "getComputedStyle(document.activeElement).outlineStyle"
+            assert tab.page.evaluate(focused) not in ("none", ""), page

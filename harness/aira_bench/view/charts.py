@@ -61,6 +61,12 @@ class Chart:
         return self.rows[:_MOST_SHOWN]
 
     @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Of each column, whether it has numbers."""
+        shown = self.shown_rows[:100]
+        return tuple(any(isinstance(row[place], int | float) for row in shown) for place in range(len(self.columns)))
+
+    @property
     def figure(self) -> Mapping[str, object]:
         """What Plotly is told to draw."""
         height = self.layout.get("height", _HEIGHT)

@@ -29,9 +29,9 @@ CLASSES = ("valid", *sorted(FAILED), "infra_error")
 """In the order in which pages list them."""
 _READ_S = 10.0
 """Processor seconds for one file of code."""
-_LOT = 20
+_LOT = 100
 """Files of code in memory at once."""
-_MOST_CODE_BYTES = 2**20
+_MOST_CODE_BYTES = 2**18
 """Of a file that is read for a run's page; larger ones have no mechanisms and no features there."""
 
 Number = TypeVar("Number", int, float)

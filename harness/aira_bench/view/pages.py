@@ -135,13 +135,10 @@ class NodePage:
     """The address of the step before; empty where there is none."""
     after: str
 
-
-@dataclass(frozen=True)
-class ComparePage:
-    """Two steps side by side."""
-
-    left: NodePage
-    right: NodePage
+    @property
+    def folder(self) -> str:
+        """What the folder of its run's pages is called."""
+        return slug(self.run.name)
 
 
 def slug(name: str) -> str:

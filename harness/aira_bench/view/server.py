@@ -89,7 +89,7 @@ def serving(site: Site, token: str, port: int) -> Iterator[str]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))
-            listening.listen()  # from here on nobody is refused, whenever the thread begins
+            listening.listen()  # whoever has the address may ask at once: before the server begins, it waits
         except OSError as error:
             raise PrerequisiteError(f"Port {port} cannot be had: {error.strerror}.", hint="--port 0") from error
         config = uvicorn.Config(

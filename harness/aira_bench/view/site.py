@@ -5,6 +5,7 @@
     runs/RUN/SEED-STEP.html        a step
     runs/RUN/SEED-STEP.WHAT.txt    its code, difference, output, prompt, answer or artifact in full
     runs/RUN/CHART.csv             what a chart draws; of a step's page SEED-STEP.CHART.csv
+    compare/RUN/WHAT/RUN/WHAT.html two runs (WHAT is `run`) or two steps (SEED-STEP) side by side
     static/FILE                    styles and scripts
 
 Addresses in pages are relative, so they hold under any token and on disk.
@@ -26,11 +27,13 @@ from aira_bench.looking.pages import step_sections
 from aira_bench.looking.step_view import StepView, step_view
 from aira_bench.looking.watching import RunWatch
 from aira_bench.record.folder import RunFolder
+from aira_bench.record.journal import StepEnded
 from aira_bench.record.salvage import RunRemains
 from aira_bench.view.board_keeping import BoardKeeper, KeptBoard
 from aira_bench.view.calls import model_calls
 from aira_bench.view.charts import Chart, present
 from aira_bench.view.code import highlighted
+from aira_bench.view.comparing import ComparePage, compare_runs, compare_steps
 from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry, series_of
 from aira_bench.view.flags import explained
 from aira_bench.view.index import RunIndex, fingerprint
@@ -52,6 +55,8 @@ from aira_bench.view.suite_charts import classes_over_time, section_charts, spen
 
 HTML, CSV, PLAIN = "text/html; charset=utf-8", "text/csv; charset=utf-8", "text/plain; charset=utf-8"
 _RUN = re.compile(r"runs/([A-Za-z0-9][A-Za-z0-9._-]{0,99})/([a-z0-9.-]{1,80})", re.ASCII)
+_PLACE = r"([\w.-]{1,100})/(run|\d{1,10}-\d{1,7})"
+_COMPARE = re.compile(rf"compare/{_PLACE}/{_PLACE}\.(html|csv)", re.ASCII)
 _STEP = re.compile(r"(\d{1,10})-(\d{1,7})(?:\.([a-z]{1,10}))?\.(html|txt)", re.ASCII)
 _STEP_CHART = re.compile(r"(\d{1,10})-(\d{1,7})\.([a-z]{1,20}\.csv)", re.ASCII)
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
@@ -90,6 +95,7 @@ class Site:
         """Whether a step has a page."""
         self._remains: dict[str, tuple[str, RunRemains]] = {}
         self._watches: dict[Path, RunWatch] = {}
+        self._last_view: tuple[StepEnded, StepView] | None = None
         self._boards, self._reading = BoardKeeper(index), RunsReading(index)
 
     def folders(self) -> dict[str, RunFolder]:
@@ -110,6 +116,8 @@ class Site:
         if (found := _RUN.fullmatch(path)) is not None:
             folder = self.folders().get(found[1])
             return None if folder is None else self._of_run(folder, found[2])
+        if (compared := _COMPARE.fullmatch(path)) is not None:
+            return self._compared((compared[1], compared[2]), (compared[3], compared[4]), compared[5])
         chart = next((each for each in self.suite_page().all_charts if each.file == path), None)
         return Content(CSV, chart.csv.encode()) if chart else None
 
@@ -178,12 +186,10 @@ class Site:
     def node_page(self, folder: RunFolder, seed: int, step: int) -> NodePage | None:
         """Return the page of a step; None where the run has none of that number."""
         run = self._run_remains(folder)
-        found = run.seed(seed)
-        ended = found.step(step) if found else None
-        if found is None or ended is None:
+        view = self._view(folder, seed, step)
+        if view is None:
             return None
-        entry = self.index.summary(folder)
-        view = step_view(run, found, ended)
+        entry, found = self.index.summary(folder), view.seed
         texts = [self._text(view, what) for what in WHATS]
         score = found.scores.get(step)
         return NodePage(
@@ -194,6 +200,39 @@ class Site:
             step_file(seed, step - 1) if step > 1 else "",
             step_file(seed, step + 1) if step < len(found.steps) else "",
         )  # fmt: skip
+
+    def compare_page(self, left: tuple[str, str], right: tuple[str, str]) -> ComparePage | None:
+        """Return two runs or two steps side by side; None where there are no such two.
+
+        Args:
+            left: folder of pages of a run, and `run` or SEED-STEP.
+            right: the same of the other.
+        """
+        known = self.folders()
+        folders = [known.get(run) for run, _ in (left, right)]
+        if folders[0] is None or folders[1] is None or (left[1] == "run") != (right[1] == "run"):
+            return None
+        if left[1] == "run":
+            (one, ones), (other, others) = self.index.detail(folders[0]), self.index.detail(folders[1])
+            places = tuple(f"{run_folder(run)}index.html" for run in (one, other))
+            return compare_runs((one, other), (ones.nodes, others.nodes), (places[0], places[1]))
+        pages = []
+        for folder, (_, what) in zip(folders, (left, right), strict=True):
+            seed, _, step = what.partition("-")
+            assert folder is not None, "looked for above"
+            pages.append(self.node_page(folder, int(seed), int(step)))
+        if pages[0] is None or pages[1] is None:
+            return None
+        places = tuple(f"{run_folder(page.run)}{page.address}" for page in pages if page)
+        return compare_steps(pages[0], pages[1], (places[0], places[1]))
+
+    def _compared(self, left: tuple[str, str], right: tuple[str, str], kind: str) -> Content | None:
+        page = self.compare_page(left, right)
+        if page is None or (kind == "csv" and not page.charts):
+            return None
+        if kind == "csv":
+            return Content(CSV, page.charts[0].csv.encode())
+        return Content(HTML, self._page("compare.html.j2", "../../../../", page=page))
 
     def _of_run(self, folder: RunFolder, name: str) -> Content | None:
         if name == "index.html":
@@ -215,13 +254,11 @@ class Site:
         return Content(CSV, chart.csv.encode()) if chart else None
 
     def _text_file(self, folder: RunFolder, seed: int, step: int, what: Opened) -> Content | None:
-        run = self._run_remains(folder)
-        found = run.seed(seed)
-        ended = found.step(step) if found else None
-        if found is None or ended is None:
+        view = self._view(folder, seed, step)
+        if view is None:
             return None
         try:
-            opened = open_step(step_view(run, found, ended), what)
+            opened = open_step(view, what)
         except AiraError:
             return None
         return Content(PLAIN, opened.text.encode("utf-8", "backslashreplace"))
@@ -250,6 +287,17 @@ class Site:
         while len(self._remains) > _KEPT_RUNS:
             self._remains.pop(next(iter(self._remains)), None)
         return known[1]
+
+    def _view(self, folder: RunFolder, seed: int, step: int) -> StepView | None:
+        """A step's view. For a report the last is kept: its files follow its page, and comparing code takes long."""
+        run = self._run_remains(folder)
+        found = run.seed(seed)
+        ended = found.step(step) if found else None
+        if found is None or ended is None:
+            return None
+        if self.follows or self._last_view is None or self._last_view[0] is not ended:
+            self._last_view = ended, step_view(run, found, ended)
+        return self._last_view[1]
 
     def _watch(self, folder: RunFolder) -> RunWatch:
         return self._watches.setdefault(folder.path, RunWatch(folder))

@@ -57,7 +57,11 @@
     }
   }
 
-  window.airaCharts = { drawAll };
+  function drawNew() {
+    document.querySelectorAll("section.chart:not([data-drawn])").forEach(draw);
+  }
+
+  window.airaCharts = { drawNew };
   document.addEventListener("DOMContentLoaded", drawAll);
   document.addEventListener("toggle", drawOpened, true);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
