@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo test test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
+.PHONY: help demo test test-browser test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
@@ -31,14 +31,22 @@ demo: $(VENV)/installed engine
 	else $(BIN)/aira-bench run $(DEMO); fi
 	@echo; echo "The command is $(BIN)/aira-bench; to call it by name:  source $(BIN)/activate"
 
-# What needs no containers runs on all cores; containers are tested one after the other, since tests count them.
+# What needs no containers runs on all cores; containers are tested one after the other, since tests count them, and so are
+# pages in a browser, which wait for nobody.
 test: $(VENV)/installed engine images
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto $(call junit,plain)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker and not browser' --numprocesses auto $(call junit,plain)
+	@$(MAKE) --no-print-directory test-browser
 	$(BIN)/python -m pytest -m docker $(call junit,docker)
+
+# Pages of runs, opened in a headless Chromium, which is installed where there is none. With REPORTS=DIR pictures of them
+# stay in DIR/pages.
+test-browser: $(VENV)/installed
+	@sh tests/chromium.sh
+	$(BIN)/python -m pytest -m browser tests/view $(call junit,browser)
 
 # Property tests with examples that nobody has drawn yet, many of them.
 search: $(VENV)/installed
-	HYPOTHESIS_PROFILE=search OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto --timeout 1200
+	HYPOTHESIS_PROFILE=search OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker and not browser' --numprocesses auto --timeout 1200
 
 # Every fault of tests/faults: some 3,200 runs on a played engine, about 40 minutes on two cores; docs/reliability.md has
 # the table. Cut off, it goes on where it stood.

@@ -3,8 +3,8 @@
 #
 # Judges get none of what is compiled: whether it could be had on a machine must not show in a score.
 ARG LIBRARIES
+# This stage stays, without a name and some times the size of its wheels: a change of our code finds it again.
 FROM ${LIBRARIES} AS compiled
-LABEL aira-bench.stage="installed"
 COPY wheels /wheels
 RUN mkdir -p /opt/compiled && if ls /wheels/*.whl >/dev/null 2>&1; then python3 -m venv /opt/pip \
  && /opt/pip/bin/python3 -m pip install --no-index --no-cache-dir --no-deps --no-compile --prefix /opt/compiled \

@@ -16,7 +16,7 @@ from aira_bench.record.folder import RunFolder
 from aira_bench.record.sealing import is_closed
 from faults.command import Ended, Place, Setting, call
 from faults.engine_faults import Meeting
-from faults.injector import Kind, Point
+from faults.injector import LASTING, Kind, Point
 from faults.provider_faults import ANSWERS, SILENCES, ProviderPoint, brain, failing_brain
 from faults.trees import NAME, Difference, Tree, compare, tree_of
 
@@ -114,6 +114,10 @@ def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
             break
     else:
         problem = "it leads nowhere"
+    if not problem and case.kind in LASTING and compare(place, scenario.tree).left:
+        call(
+            ("resume", NAME), place, scenario.well
+        )  # nothing can be removed from such a disk: the next command does it
     difference = Difference() if problem else compare(place, scenario.tree)
     return Finding(case, tuple(statuses), difference, problem and f"{problem} (said: {ended.said[-2000:]!r})")
 

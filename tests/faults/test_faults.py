@@ -13,9 +13,13 @@ EACH = 1
 
 
 @pytest.mark.timeout(300)
-def test_a_record_whose_last_line_may_not_be_on_disk_is_resumed() -> None:
-    """The run is over then, and nobody has seen what came of it."""
-    command = [sys.executable, str(SCRIPT), "--only", "search: EIO: fsync runs/run/record.jsonl", "--workers", "1"]
+@pytest.mark.parametrize(
+    "faults",
+    ["EIO: fsync runs/run/record.jsonl", "signal: unlink runs/run/seeds/0/news.json", "signal: unlink leases/"],
+)
+def test_what_befalls_the_end_of_a_run_leaves_nothing_behind(faults: str) -> None:
+    """It is over then, and nobody comes back for what the end was to remove."""
+    command = [sys.executable, str(SCRIPT), "--only", f"search: {faults}", "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 

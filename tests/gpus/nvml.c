@@ -1,6 +1,7 @@
 /* A stand-in for NVIDIA's libnvidia-ml.so.1 at its binary interface: it answers what the file nvml.txt beside it says.
 
    Lines:  init CODE        what nvmlInit returns             hang         nvmlInit does not come back
+           shutdown CODE    what nvmlShutdown returns         chatty       it writes to stdout while it begins
            crash            nvmlInit ends in a signal         driver TEXT  cuda NUMBER
            count CODE       what counting the GPUs returns
            gpu CODE UUID TOTAL FREE MAJOR MINOR MIG ECC REMAP MODE NAME...
@@ -34,7 +35,7 @@ typedef struct device {
 } device;
 
 static device *devices[64];
-static int count, cuda = 13000, counting;
+static int count, cuda = 13000, counting, ending;
 static char driver[80] = "580.95.05";
 
 static device *add(void) {
@@ -59,7 +60,9 @@ int nvmlInitWithFlags(unsigned flags) {
         line[strcspn(line, "\n")] = 0;
         if (!strcmp(line, "hang")) for (;;) pause();
         if (!strcmp(line, "crash")) raise(SIGSEGV);
+        if (!strcmp(line, "chatty")) dprintf(1, "NVRM: a word of warning\n");
         sscanf(line, "init %d", &code);
+        sscanf(line, "shutdown %d", &ending);
         sscanf(line, "driver %79s", driver);
         sscanf(line, "cuda %d", &cuda);
         sscanf(line, "count %d", &counting);
@@ -84,7 +87,7 @@ int nvmlInitWithFlags(unsigned flags) {
     if (file) fclose(file);
     return code;
 }
-int nvmlShutdown(void) { return 0; }
+int nvmlShutdown(void) { return ending; }
 static int text(char *to, unsigned size, const char *from) { snprintf(to, size, "%s", from); return 0; }
 const char *nvmlErrorString(int code) { return code == 15 ? "GPU is lost" : code == 999 ? "Unknown Error" : "an error"; }
 int nvmlSystemGetDriverVersion(char *to, unsigned size) { return text(to, size, driver); }

@@ -48,6 +48,8 @@ def test_the_variable_of_cuda_hides_devices(variable: str | None, kept: list[int
         ("1,", "GPU  is not here"),
         (" ", "hides all GPUs"),
         ("-1,0", "CUDA_VISIBLE_DEVICES=-1,0 hides all GPUs"),
+        ("-1,-1", "CUDA_VISIBLE_DEVICES=-1,-1 hides all GPUs"),
+        ("-1,0,-1", "CUDA_VISIBLE_DEVICES=-1,0,-1 hides all GPUs"),
         ("all", "GPU all is not here"),
         ("none", "GPU none is not here"),
         ("0;1", "GPU 0;1 is not here"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aira_bench.gpus import Gpus, look_at_gpus
+from aira_bench.gpus.look import understood
 from aira_bench.hardware import Hardware, this_machine, usable_cores
 from aira_bench.runs.provenance import describe_hardware
 from fake_gpus import H100, driver_says, gpu_line, h100, library_folder, uuid
@@ -175,6 +176,22 @@ def test_without_the_drivers_library_pci_says_whether_one_is_missing(
     seen = look_at_gpus(machine(tmp_path, cards=cards))
     assert (seen.state, seen.devices) == (state, ())
     assert ("no NVIDIA driver is installed" in seen.why) == (state == "broken")
+
+
+@pytest.mark.parametrize("line", ["shutdown 999", "chatty"])
+def test_a_driver_that_ends_badly_or_talks_has_its_devices_all_the_same(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver_says(monkeypatch, tmp_path, line, gpu_line(0))
+    assert look_at_gpus().devices == (h100(0),)
+
+
+@pytest.mark.parametrize("said", ["", "no JSON", "[]", "{}", '{"state": "seen"}'])
+def test_a_driver_whose_library_ends_the_process_early_is_broken(said: str) -> None:
+    """As one that calls exit(0), of which the status says nothing."""
+    seen = understood(0, said, "")
+    assert (seen.state, seen.mend) == ("broken", "nvidia-smi")
+    assert seen.why.startswith("what the NVIDIA driver says was not understood: ")
 
 
 def test_a_driver_that_hangs_is_broken_and_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,11 @@ def test_a_reading_is_what_the_driver_says(tmp_path: Path, monkeypatch: pytest.M
     assert set(readings(monkeypatch, tmp_path, gpu_line(1), gpu_line(0), WORKS)) == {BUSY}
 
 
+def test_what_a_library_writes_beside_readings_costs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line of it ended the watch: no clocks, no faults and no strangers for the whole step."""
+    assert set(readings(monkeypatch, tmp_path, "chatty", gpu_line(0), WORKS)) == {BUSY}
+
+
 def test_an_instance_of_mig_has_the_clocks_and_the_heat_of_its_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,8 @@ _EPILOG = """examples:
 
 What is left out with --skip-compiled stays left out on this machine, for runs, too; --skip-compiled none takes that
 back. So do the devices that --architectures compiles for; --architectures all is all that the images are made for.
-`push` prints the digests that `pull --digest` can ask for; without them, a tag must stay what it was first.
+`push` prints the digests that `pull --digest` can ask for, `save` the one for `load --digest`; without them, a tag that is
+pulled must stay what it was first, and a file is taken as it is.
 Judges are in these images: take them only from people whose scores you would take.
 
 File trees are copies of an image or a data folder that containers of untrusted code get for themselves; a run makes
@@ -57,8 +58,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="compute capability to compile for, where something must be, or all; may be given more than once",
     )  # fmt: skip
     parser.add_argument(
-        "--digest", action="append", metavar="SHA256", default=[], help="of pull: what the images must be, as push told"
-    )
+        "--digest", action="append", metavar="SHA256", default=[],
+        help="of pull: what the images must be, as push told; of load: what the file must be, as save told",
+    )  # fmt: skip
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -74,6 +76,13 @@ def handle(args: argparse.Namespace) -> int:
     if wants_place != (args.where is not None):
         what = "needs" if wants_place else "takes no"
         raise UsageError(f"images {args.action} {what} REGISTRY or FILE.", hint="aira-bench images --help")
+    for option, (actions, given) in {
+        "--skip-compiled": (("build",), args.skip_compiled is not None),
+        "--architectures": (("build",), bool(args.architectures)),
+        "--digest": (("pull", "load"), bool(args.digest)),
+    }.items():
+        if given and args.action not in actions:  # whoever names a digest thinks that it was looked at
+            raise UsageError(f"images {args.action} takes no {option}.", hint=f"aira-bench images {actions[0]}")
     rows = act(args, DockerEngine.connect(), RunDisplay((), 0, quiet=args.json).note)
     if args.json:
         say_json(rows)
@@ -180,7 +189,7 @@ def _load(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Row
     from aira_bench.images.exchange import load_images
 
     path = Path(args.where)
-    sha256 = load_images(args.flavour, path, engine, note)
+    sha256 = load_images(args.flavour, path, engine, note, args.digest)
     return [{"file": str(path), "size_mib": path.stat().st_size / 2**20, "sha256": sha256}]
 
 

@@ -38,7 +38,8 @@ def visible(seen: Gpus, environ: Mapping[str, str]) -> Gpus:
     if text is None or seen.state != "seen":
         return seen
     names = [name.strip() for name in text.split(",")]
-    names = names[: names.index(_END)] if _END in names[1:] else names
+    if names[0] not in _NONE and _END in names:
+        names = names[: names.index(_END)]
     if names[0] in _NONE:
         return replace(
             seen, state="hidden", devices=(), why=f"{VARIABLE}={text} hides all GPUs", mend=f"unset {VARIABLE}"

@@ -50,16 +50,27 @@ def understood(status: int, said: str, complaint: str) -> Gpus:
 
     Args:
         status: its exit status; below 0 the signal that ended it, above 128 that signal and 128.
-        said: what it wrote to stdout.
+        said: what it wrote to stdout, of which the last line is its answer.
         complaint: what it wrote to stderr.
     """
     if status < 0 or status > _SIGNALLED:
         signal = -status if status < 0 else status - _SIGNALLED
         return Gpus("broken", (), f"the NVIDIA driver's library ended its process with signal {signal}", _ASK_IT)
     if status != 0:
-        last = (complaint.strip().splitlines() or ["nothing was said"])[-1]
-        return Gpus("broken", (), f"what the NVIDIA driver says was not understood: {last[:_MOST_CHARS]}", _ASK_IT)
-    return _gpus(json.loads(said))
+        return _not_understood(complaint)
+    try:
+        return _gpus(json.loads(_last(said)))  # a library may have written before
+    except (ValueError, TypeError, KeyError):  # or have ended the process, with status 0
+        return _not_understood(complaint or said)
+
+
+def _last(text: str) -> str:
+    return (text.strip().splitlines() or ["nothing was said"])[-1]
+
+
+def _not_understood(text: str) -> Gpus:
+    why = f"what the NVIDIA driver says was not understood: {_last(text)[:_MOST_CHARS]}"
+    return Gpus("broken", (), why, _ASK_IT)
 
 
 def _gpus(said: dict[str, Any]) -> Gpus:

@@ -67,7 +67,7 @@ def main(uuid: str) -> None:
     pynvml.nvmlInit()
     while True:
         ending = bool(select.select([sys.stdin], [], [], 0)[0])  # looked at first: the last reading is of after the end
-        sys.stdout.write(json.dumps(asdict(read(uuid))) + "\n")
+        sys.stdout.write(f"\n{json.dumps(asdict(read(uuid)))}\n")  # lines of their own, whatever the library wrote
         sys.stdout.flush()
         if ending:
             return

@@ -7,6 +7,7 @@ this.
 Not covered: choosing among devices, and what they do while a run goes on.
 """
 
+import contextlib
 import json
 import re
 import sys
@@ -43,7 +44,8 @@ def read_gpus(system: Path = Path("/")) -> Gpus:
     except pynvml.NVMLError as error:
         return Gpus("broken", (), f"the NVIDIA driver begins, and then says: {_words(error)}", _DMESG)
     finally:
-        pynvml.nvmlShutdown()
+        with contextlib.suppress(pynvml.NVMLError):  # what was read is true, however the driver ends
+            pynvml.nvmlShutdown()
 
 
 def _read(cards: "dict[str, str]", system: Path) -> Gpus:
@@ -259,4 +261,5 @@ def _text(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(read_gpus(Path(sys.argv[1])))))
+    answer = json.dumps(asdict(read_gpus(Path(sys.argv[1]))))
+    sys.stdout.write(f"\n{answer}\n")  # a line of its own, whatever the library wrote

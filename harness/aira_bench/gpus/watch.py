@@ -57,7 +57,8 @@ class GpuWatch:
             return
         with contextlib.suppress(OSError, ValueError), process.stdout as lines:
             for line in lines:
-                self._readings.append(_reading(json.loads(line)))
+                with contextlib.suppress(ValueError, TypeError, KeyError):  # a library wrote it, or it is cut
+                    self._readings.append(_reading(json.loads(line)))
 
 
 def _reading(said: dict[str, Any]) -> GpuReading:

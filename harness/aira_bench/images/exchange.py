@@ -9,8 +9,9 @@ scores you would take.
 """
 
 import hashlib
+import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.images.choices import pin
 from aira_bench.images.flavour import LABEL, TARGET_LABEL, TARGETS, Flavour, load_flavour
 from aira_bench.unfinished import staging_folder
+
+_OURS = "aira-bench-"
+"""What names of all our images begin with."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def pull_images(
             which must be what this machine first saw them to be.
 
     Raises:
-        UsageError: not as many digests as images.
+        UsageError: not as many digests as images, or one that is none.
         PrerequisiteError: the registry has them not, or others.
     """
     recipe = load_flavour(flavour)
@@ -77,6 +82,11 @@ def pull_images(
     if digests and len(digests) != len(tags):
         raise UsageError(
             f"{len(digests)} digests for {len(tags)} images; a push prints them.",
+            hint="aira-bench images push REGISTRY",
+        )
+    if wrong := [digest for digest in digests if not _DIGEST.fullmatch(digest)]:
+        raise UsageError(  # the engine takes any word behind a name for a tag
+            f"{wrong[0]!r} is no digest, which is sha256: and 64 digits; a push prints them.",
             hint="aira-bench images push REGISTRY",
         )
     fetched = []
@@ -87,8 +97,8 @@ def pull_images(
         engine.pull(named, lambda line: None)
         try:
             found = engine.digest(named, remote.rpartition(":")[0])
-            _require_first_seen(tag, found, registry)
             _require_labels(recipe, tag, engine.image_labels(named))
+            _require_first_seen(tag, found, registry)
             engine.tag_image(named, tag)
         finally:  # by its name in the registry nobody asks for it
             engine.remove_image(named)
@@ -118,14 +128,32 @@ def save_images(flavour: str, path: Path, engine: DockerEngine, note: Callable[[
     return digest.hexdigest()
 
 
-def load_images(flavour: str, path: Path, engine: DockerEngine, note: Callable[[str], None]) -> str:
-    """Take images from a file that `save_images` wrote; return its SHA-256.
+def load_images(
+    flavour: str, path: Path, engine: DockerEngine, note: Callable[[str], None], digests: Sequence[str] = ()
+) -> str:
+    """Take images from a file that `save_images` wrote; return its SHA-256. A file that is refused changes no image.
+
+    Args:
+        flavour: which.
+        path: the file.
+        engine: takes them.
+        note: told what happens.
+        digests: the file's SHA-256, as `save_images` told it; none for whatever it is.
 
     Raises:
-        UsageError: there is no such file.
-        PrerequisiteError: it holds no images, or those of other sources.
+        UsageError: there is no such file, or several digests for it.
+        PrerequisiteError: it is another file, holds no images, or those of other sources.
     """
     recipe = load_flavour(flavour)
+    if not path.is_file():
+        raise UsageError(
+            f"There is no file {path}; it is made where the images are built.", hint="aira-bench images save FILE"
+        )
+    if len(digests) > 1:
+        raise UsageError(f"{len(digests)} digests for one file.", hint="aira-bench images save FILE")
+    for expected in digests:
+        _require_hash(path, expected)
+    note(f"reading {path}")
     digest = hashlib.sha256()
 
     def read() -> Iterator[bytes]:
@@ -134,12 +162,26 @@ def load_images(flavour: str, path: Path, engine: DockerEngine, note: Callable[[
                 digest.update(chunk)
                 yield chunk
 
-    if not path.is_file():
-        raise UsageError(
-            f"There is no file {path}; it is made where the images are built.", hint="aira-bench images save FILE"
-        )
-    note(f"reading {path}")
+    before = {image.tag: image.id for image in engine.list_images(LABEL)}
     loaded = engine.load(read())
+    try:
+        _require_wanted(recipe, path, loaded, engine)
+    except PrerequisiteError:
+        _restore(before, loaded, engine)
+        raise
+    return digest.hexdigest()
+
+
+def _require_hash(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected.removeprefix("sha256:"):
+        raise PrerequisiteError(
+            f"{path} has sha256 {found}, expected {expected}.", hint="fetch it again, or ask who saved it"
+        )
+
+
+def _require_wanted(recipe: Flavour, path: Path, loaded: Sequence[str], engine: DockerEngine) -> None:
     wanted = set(transported(recipe))
     if not wanted <= set(loaded):
         raise PrerequisiteError(
@@ -148,7 +190,15 @@ def load_images(flavour: str, path: Path, engine: DockerEngine, note: Callable[[
         )
     for tag in sorted(wanted):
         _require_labels(recipe, tag, engine.image_labels(tag))
-    return digest.hexdigest()
+
+
+def _restore(before: Mapping[str, str], loaded: Sequence[str], engine: DockerEngine) -> None:
+    """Take the names back that runs ask for, from what a refused file brought."""
+    for tag in loaded:
+        if tag in before:
+            engine.tag_image(before[tag], tag)
+        elif tag.startswith(_OURS):
+            engine.remove_image(tag)
 
 
 def _remote(registry: str, tag: str) -> str:

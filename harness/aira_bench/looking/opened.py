@@ -82,7 +82,7 @@ def _answer(view: StepView) -> OpenedText:
         found, usage = exchange.completion, exchange.completion.usage
         cached = f", {usage.cached_tokens} of them cached" if usage.cached_tokens else ""
         tokens = f"{usage.input_tokens} tokens in{cached}, {usage.output_tokens} out"
-        asked = f", asked {found.started_at}" if found.started_at else ""
+        asked = f", asked {found.asked_at}" if found.asked_at else ""
         head = f"[{found.model_id}: {tokens}, {found.finish_reason}{asked}, {found.latency_s:.1f} s]"
         thought = [] if found.reasoning is None else [_REASONING, found.reasoning, _ANSWER]
         return "\n".join([head, *thought, found.text])
@@ -90,9 +90,14 @@ def _answer(view: StepView) -> OpenedText:
     return _exchanges(view, "answer", said)
 
 
-def _exchanges(view: StepView, what: Opened, said: Callable[[Exchange], str]) -> OpenedText:
+def calls_of(view: StepView) -> list[StepFile]:
+    """Return the records of a step's model calls, in the order in which they were made."""
     found = in_folder(list(view.files), f"calls/{view.node.step:04d}")
-    calls = sorted((each for each in found if each.path.endswith(".json")), key=_when_asked)
+    return sorted((each for each in found if each.path.endswith(".json")), key=_when_asked)
+
+
+def _exchanges(view: StepView, what: Opened, said: Callable[[Exchange], str]) -> OpenedText:
+    calls = calls_of(view)
     if not calls:
         raise UsageError(f"{_named(view)} asked no model.", hint="--open code")
     texts = []

@@ -117,17 +117,17 @@ class Entries:
 
     def remove(self, name: str) -> None:
         """Remove a dead process's entry, where that is ours to remove."""
-        for _ in range(2):  # ours goes last of all that a command does: nobody comes back for it
-            with contextlib.suppress(OSError):
-                (self._folder / name).unlink(missing_ok=True)
-                return
+        with contextlib.suppress(OSError):
+            (self._folder / name).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove our entry. Safe to call twice."""
         file, self._file = self._file, None
         if file is not None:
-            self.remove(self._ours.name)
-            os.close(file)
+            with contextlib.ExitStack() as at_end:
+                at_end.callback(os.close, file)
+                for _ in range(2):  # it goes last of all that a command does, and nobody comes back for it: a signal
+                    at_end.callback(self.remove, self._ours.name)  # or a disk's moment may cut the first short
 
     def _forget(self) -> None:
         """In a fork: the entry stays the parent's."""

@@ -36,10 +36,10 @@ def told_to_others(folder: RunFolder, seeds: tuple[int, ...], watch: Watch, worl
         last[progress.seed] = SeedNews(step, progress.phase, since, progress.waits_for, halted)
         write_news(folder.seed(progress.seed).path, last[progress.seed])
 
-    for seed in seeds:
-        remove_news(folder.seed(seed).path)  # of a process that was killed
-    try:
+    places = [folder.seed(seed).path for seed in seeds]
+    for place in places:
+        remove_news(place)  # of a process that was killed
+    with contextlib.ExitStack() as at_end:
+        for place in [*places, *places]:  # again, since a signal or a disk's moment may cut the first time short
+            at_end.callback(remove_news, place)
         yield tell
-    finally:
-        for seed in last:
-            remove_news(folder.seed(seed).path)
