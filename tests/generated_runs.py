@@ -67,7 +67,7 @@ def write_run(
     The steps of the seeds in `infra` are infrastructure errors; true where their code had run. Step i leaves
     `codes[i % len(codes)]` as its `code_file`, if there are any. `scores` are validation and test of each step by seed,
     None of a step that is buggy. `canonical` gives the normal form of a step's submission, by seed and step.
-    `of_nodes` and `of_scores` override fields of every node and every score. `public` is the judge's number on public
+    `of_nodes` and `of_scores` override fields of every node and of every score. `public` is the judge's number on public
     rows, less the validation score. `leave` writes whatever else a step leaves, before its line names the files.
     """
     folder = RunFolder(runs / record.plan.name)

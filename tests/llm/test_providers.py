@@ -517,7 +517,7 @@ def test_a_call_says_when_it_began_by_the_worlds_clock(wire: Wire, serve: Callab
     server = serve(faults_then(Fault(500)))
     done = model_of(wire, server).complete(ASK, deadline_s=60)
     assert done.attempts == 2
-    assert done.started_at is not None
-    began = datetime.fromisoformat(done.started_at)
+    assert done.asked_at is not None
+    began = datetime.fromisoformat(done.asked_at)
     assert before <= began
     assert began.timestamp() + done.latency_s <= datetime.now(UTC).timestamp() + 0.05

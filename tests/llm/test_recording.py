@@ -43,7 +43,7 @@ completions = st.builds(
     latency_s=st.floats(0, 1e6),
     request_id=st.none() | st.text(),
     attempts=st.integers(1, 99),
-    started_at=st.none() | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat),
+    asked_at=st.none() | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat),
     reasoning=st.none() | st.text(),
 )
 
@@ -142,7 +142,7 @@ def test_a_damaged_record_is_named(damage, tmp_path: Path) -> None:  # type: ign
     "changes",
     [
         {"text": 5}, {"model_id": None}, {"structured": "x"}, {"cost_usd": "1"}, {"cost_usd": -1.0}, {"latency_s": -1},
-        {"started_at": "yesterday"}, {"started_at": "2026-01-01T00:00:00"}, {"started_at": 5}, {"reasoning": 5},
+        {"asked_at": "yesterday"}, {"asked_at": "2026-01-01T00:00:00"}, {"asked_at": 5}, {"reasoning": 5},
         {"reasoning": ["x"]}, {"attempts": "1"}, {"request_id": []}, {"usage": {**asdict(Usage()), "input_tokens": -5}},
     ],
     ids=str,
@@ -178,13 +178,13 @@ def at_noon() -> PlayedWorld:
 def test_a_record_says_when_its_call_was_made(tmp_path: Path) -> None:
     model = ScriptedModel("s", lambda request: "x")
     done = RecordingModel(model, tmp_path, at_noon()).complete(ask("a"), deadline_s=1)
-    assert done.started_at == read_exchange(tmp_path / "call_000.json").completion.started_at == NOON
+    assert done.asked_at == read_exchange(tmp_path / "call_000.json").completion.asked_at == NOON
     again = RecordingModel(model, tmp_path).complete(ask("a"), deadline_s=1)
     assert again == done, "a call that is replayed was made when it was made"
 
 
 def test_a_model_that_says_when_it_was_asked_is_believed(tmp_path: Path) -> None:
-    said = Completion("x", "stop", "s", started_at="2025-05-05T05:05:05+00:00")
+    said = Completion("x", "stop", "s", asked_at="2025-05-05T05:05:05+00:00")
     done = RecordingModel(ScriptedModel("s", lambda request: said), tmp_path, at_noon()).complete(
         ask("a"), deadline_s=1
     )
@@ -193,7 +193,7 @@ def test_a_model_that_says_when_it_was_asked_is_believed(tmp_path: Path) -> None
 
 def test_a_record_of_schema_1_is_read_as_having_neither_time_nor_reasoning(tmp_path: Path) -> None:
     value = Exchange(ask("x"), Completion("y", "stop", "m", latency_s=2.5)).to_json()
-    older = {key: kept for key, kept in value["completion"].items() if key not in ("started_at", "reasoning")}
+    older = {key: kept for key, kept in value["completion"].items() if key not in ("asked_at", "reasoning")}
     write_json(tmp_path / "call_000.json", value | {"schema": 1, "completion": older})
     assert read_exchange(tmp_path / "call_000.json").completion == Completion("y", "stop", "m", latency_s=2.5)
 
@@ -206,7 +206,7 @@ def test_a_record_of_no_schema_of_ours_is_refused(schema: object, tmp_path: Path
         read_exchange(tmp_path / "call_000.json")
 
 
-@pytest.mark.parametrize("missing", [["started_at"], ["reasoning"], ["started_at", "reasoning"]])
+@pytest.mark.parametrize("missing", [["asked_at"], ["reasoning"], ["asked_at", "reasoning"]])
 def test_a_record_of_schema_2_has_both(missing: list[str], tmp_path: Path) -> None:
     value = Exchange(ask("x"), Completion("y", "stop", "m")).to_json()
     for name in missing:

@@ -173,10 +173,10 @@ def test_reasoning_is_shown_apart_from_the_answer(place: Place) -> None:
     shutil.copytree(RECORDED / "greedy-mad-2p", place.runs / "asked")
     path = sorted((place.runs / "asked" / "seeds" / "0" / "calls" / "0001" / "propose").iterdir())[0]
     older = read_exchange(path)
-    assert (older.completion.started_at, older.completion.reasoning) == (None, None), "of schema 1"
+    assert (older.completion.asked_at, older.completion.reasoning) == (None, None), "of schema 1"
     said, _ = place.said("show", "asked", "0:1", "--open", "answer", status=DAMAGED)
     assert f"20 out, stop, {older.completion.latency_s:.1f} s]\n" in said
-    thought = replace(older.completion, reasoning=WRITABLE, started_at="2026-01-02T03:04:05+00:00", latency_s=2.25)
+    thought = replace(older.completion, reasoning=WRITABLE, asked_at="2026-01-02T03:04:05+00:00", latency_s=2.25)
     write_json(path, replace(older, completion=thought).to_json())
     out, _ = place.said("show", "asked", "0:1", "--open", "answer", status=DAMAGED)
     assert "stop, asked 2026-01-02T03:04:05+00:00, 2.2 s]\n--- reasoning, as the provider returned it" in out

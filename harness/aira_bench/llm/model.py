@@ -109,7 +109,7 @@ class Completion:
     request_id: str | None = None
     """The provider's identifier of the last attempt."""
     attempts: int = 1
-    started_at: str | None = None
+    asked_at: str | None = None
     """When the call was made, ISO 8601 with its zone; None in records from before it was kept, and where a model that
     is no provider's does not say."""
     reasoning: str | None = None
@@ -149,8 +149,8 @@ class Completion:
             or min(cost or 0, found.latency_s) < 0
         ):
             raise RunStateError("A recorded completion has a value of another kind, or a number below what it can be.")
-        if found.started_at is not None and not _is_time(found.started_at):
-            raise RunStateError("A recorded completion was started at something that is no time with its zone.")
+        if found.asked_at is not None and not _is_time(found.asked_at):
+            raise RunStateError("A recorded completion was asked for at something that is no time with its zone.")
         return found
 
 

@@ -20,7 +20,7 @@ from aira_bench.world import SystemWorld, World
 
 SCHEMA = 2
 """What this version writes: 2 has when a call was made, and what came of the model's reasoning (decision 0055)."""
-_SINCE_2 = ("started_at", "reasoning")
+_SINCE_2 = ("asked_at", "reasoning")
 MOST_BYTES = 64 * 2**20
 
 
@@ -94,7 +94,7 @@ class RecordingModel:
         else:
             began = self._world.now().isoformat()
             completion = self._model.complete(request, deadline_s=deadline_s)
-            completion = replace(completion, started_at=completion.started_at or began)
+            completion = replace(completion, asked_at=completion.asked_at or began)
             write_json(path, Exchange(request, completion).to_json())
         self._calls += 1
         return completion

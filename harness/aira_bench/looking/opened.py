@@ -82,7 +82,7 @@ def _answer(view: StepView) -> OpenedText:
         found, usage = exchange.completion, exchange.completion.usage
         cached = f", {usage.cached_tokens} of them cached" if usage.cached_tokens else ""
         tokens = f"{usage.input_tokens} tokens in{cached}, {usage.output_tokens} out"
-        asked = f", asked {found.started_at}" if found.started_at else ""
+        asked = f", asked {found.asked_at}" if found.asked_at else ""
         head = f"[{found.model_id}: {tokens}, {found.finish_reason}{asked}, {found.latency_s:.1f} s]"
         thought = [] if found.reasoning is None else [_REASONING, found.reasoning, _ANSWER]
         return "\n".join([head, *thought, found.text])
