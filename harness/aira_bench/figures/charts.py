@@ -208,7 +208,7 @@ class PaperTable:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Counterpart:
     """One figure or table that the runs can fill."""
 
     name: str
@@ -224,7 +224,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class NotDrawn:
+class NoCounterpart:
     """One figure or table that the runs cannot fill."""
 
     name: str
@@ -232,4 +232,4 @@ class NotDrawn:
     reason: str
 
 
-Result = Drawn | NotDrawn
+Result = Counterpart | NoCounterpart

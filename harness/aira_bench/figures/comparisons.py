@@ -13,8 +13,8 @@ from aira_bench.boards.board import Table
 from aira_bench.boards.endings import entropy, missed_by, submissions_of
 from aira_bench.boards.replicates import SeedResult, by_seed
 from aira_bench.boards.rows import Row
-from aira_bench.figures.charts import Dot, DotChart, DotPanel, NotDrawn, Result, Series
-from aira_bench.figures.material import ARENA, Material, dataset_of, measured, setup_of
+from aira_bench.figures.charts import Dot, DotChart, DotPanel, NoCounterpart, Result, Series
+from aira_bench.figures.material import ARENA, FigureSource, dataset_of, measured, setup_of
 from aira_bench.statistics.arrays import IntervalEstimate
 from aira_bench.statistics.counts import Submissions
 from aira_bench.statistics.resampling import Aggregate, stratified_estimate
@@ -28,7 +28,7 @@ _NO_NORMALIZED = (
 )
 
 
-def best_test(material: Material) -> Result:
+def best_test(material: FigureSource) -> Result:
     """Return the counterpart of figure 8: the mean over seeds of the best test score of any step."""
     name, number = _named(material, "figure08_best_test", "Figure 8")
     tasks = material.tasks
@@ -38,7 +38,7 @@ def best_test(material: Material) -> Result:
 
     chart = _by_task(material, tasks, dot, lambda table: measured(table.section, "best test"))
     if chart is None:
-        return NotDrawn(name, number, _nothing(material) or "no seed that ended has a scored step")
+        return NoCounterpart(name, number, _nothing(material) or "no seed that ended has a scored step")
     caption = (
         "Best test score of any step, submitted or not: mean over the seeds that ended with a scored step. "
         f"{BOOTSTRAP}; an agent of one such seed has none; {_seeds(chart)}. It is chosen on test, so it is no "
@@ -47,7 +47,7 @@ def best_test(material: Material) -> Result:
     return material.drawn(name, number, caption, chart, tasks)
 
 
-def submission_rates(material: Material) -> Result:
+def submission_rates(material: FigureSource) -> Result:
     """Return the counterpart of figure 9: the share of runs that submitted a valid solution."""
     name, number = _named(material, "figure09_valid_submissions", "Figure 9")
     tasks = material.tasks
@@ -63,7 +63,7 @@ def submission_rates(material: Material) -> Result:
 
     chart = _by_task(material, tasks, dot, lambda table: "valid submission rate (share of runs)")
     if chart is None:
-        return NotDrawn(name, number, _nothing(material) or "no seed has ended")
+        return NoCounterpart(name, number, _nothing(material) or "no seed has ended")
     caption = (
         "Valid submission rate as the paper defines it (equation 1): seeds that submitted over all seeds that ended, "
         "also those that infrastructure took. Bars are exact 95 % intervals (Clopper and Pearson); where a seed was "
@@ -72,12 +72,12 @@ def submission_rates(material: Material) -> Result:
     return material.drawn(name, number, caption, chart, tasks)
 
 
-def normalized_scores(material: Material) -> Result:
+def normalized_scores(material: FigureSource) -> Result:
     """Return the counterpart of figure 10: each agent's mean normalized score over tasks."""
     name, number = _named(material, "figure10_normalized", "Figure 10")
     tasks = [task for task in material.tasks if task in material.group.scales]
     if not tasks:
-        return NotDrawn(name, number, _nothing(material) or _NO_NORMALIZED)
+        return NoCounterpart(name, number, _nothing(material) or _NO_NORMALIZED)
     made = []
     for setup in dict.fromkeys(setup_of(material.section(task).task) for task in tasks):
         of_setup = [task for task in tasks if setup_of(material.section(task).task) == setup]
@@ -94,7 +94,7 @@ def normalized_scores(material: Material) -> Result:
     return material.drawn(name, number, caption, chart, tasks)
 
 
-def best_against_submitted(material: Material) -> Result:
+def best_against_submitted(material: FigureSource) -> Result:
     """Return the counterpart of figure 11: the best test score met, the submission's, and the gap between them."""
     name, number = _named(material, "figure11_generalization_gap", "Figure 11")
     panels, tasks, dots = [], material.tasks, list[Series]()
@@ -117,7 +117,7 @@ def best_against_submitted(material: Material) -> Result:
             )
             dots += series
     if not panels:
-        return NotDrawn(name, number, _nothing(material) or "no seed ended with a submission that may be ranked")
+        return NoCounterpart(name, number, _nothing(material) or "no seed ended with a submission that may be ranked")
     chart = DotChart(_present(material, [dots]), tuple(panels), joined=True)
     caption = (
         "Test score of the best step and of the submitted one: means over the seeds whose submission may be ranked, "
@@ -137,7 +137,7 @@ GAP = "gap"
 """The series that is in the rows of a joined chart and is not drawn: the distance of the two others."""
 
 
-def task_title(material: Material, task: str) -> str:
+def task_title(material: FigureSource, task: str) -> str:
     """Return what a panel of one table is called."""
     title = material.section(task).task
     setup = setup_of(title)
@@ -145,18 +145,18 @@ def task_title(material: Material, task: str) -> str:
     return f"{dataset_of(title)}, {setup}{more}" if setup else task
 
 
-def _named(material: Material, name: str, number: str) -> tuple[str, str]:
+def _named(material: FigureSource, name: str, number: str) -> tuple[str, str]:
     """What a figure is called; the paper's own are of the Long Range Arena alone."""
     return (name, number) if material.part == ARENA else (f"{name}_other_tasks", f"as {number}, {material.part}")
 
 
-def _nothing(material: Material) -> str:
+def _nothing(material: FigureSource) -> str:
     """Why there is nothing at all; empty if there is something."""
     return "" if material.tasks else "no run is on a task of the Long Range Arena"
 
 
 def _by_task(
-    material: Material,
+    material: FigureSource,
     tasks: Sequence[str],
     dot: Callable[[Table, str, Row], Dot | None],
     axis: Callable[[Table], str],
@@ -177,7 +177,7 @@ def _by_task(
     return DotChart(_present(material, [each.series for each in made]), made)
 
 
-def _present(material: Material, panels: Iterable[Iterable[Series]]) -> tuple[str, ...]:
+def _present(material: FigureSource, panels: Iterable[Iterable[Series]]) -> tuple[str, ...]:
     there = {dot.agent for panel in panels for series in panel for dot in series.dots}
     return tuple(agent for agent in material.agents if agent in there)
 
@@ -205,13 +205,13 @@ def _as_published(found: Submissions) -> Submissions:
     return replace(found, valid=found.valid + found.disqualified, disqualified=0, none=found.none + found.lost, lost=0)
 
 
-def _normalized(material: Material, name: str, tasks: Sequence[str]) -> Mapping[str, IntervalEstimate]:
+def _normalized(material: FigureSource, name: str, tasks: Sequence[str]) -> Mapping[str, IntervalEstimate]:
     scores = normalized_runs(material, tasks)
     generator = np.random.default_rng(entropy("figures", "normalized", name, material.shared))
     return mean_over_tasks(scores, Aggregate.MEAN, generator)
 
 
-def normalized_runs(material: Material, tasks: Sequence[str]) -> Runs:
+def normalized_runs(material: FigureSource, tasks: Sequence[str]) -> Runs:
     """Return the seeds of some tasks with normalized scores.
 
     Args:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from aira_bench.boards.board import Table
 from aira_bench.escaping import csv_cell, markdown
-from aira_bench.figures.charts import NONE, Drawn, NotDrawn, PaperTable, Result, Rows
+from aira_bench.figures.charts import NONE, Counterpart, NoCounterpart, PaperTable, Result, Rows
 from aira_bench.figures.comparisons import best_against_submitted, best_test, normalized_scores, submission_rates
 from aira_bench.figures.drawing import FORMATS, draw
 from aira_bench.figures.latex_table import latex_table
 from aira_bench.figures.lra_tables import best_modules, constants, mean_scores
-from aira_bench.figures.material import Material, materials_of
+from aira_bench.figures.material import FigureSource, materials_of
 from aira_bench.figures.scripts import script_results
 from aira_bench.figures.searches import searches
 from aira_bench.files import write_atomically
@@ -26,10 +26,10 @@ from aira_bench.statistics.suite import StatisticsSettings
 
 README = "README.md"
 _FIRST_LINE = "# Figures of aira-bench"
-_COMPARISONS: tuple[Callable[[Material], Result], ...] = (
+_COMPARISONS: tuple[Callable[[FigureSource], Result], ...] = (
     best_test, submission_rates, normalized_scores, best_against_submitted,
 )  # fmt: skip
-_TABLES: tuple[Callable[[Material], Result], ...] = (mean_scores, constants, best_modules)
+_TABLES: tuple[Callable[[FigureSource], Result], ...] = (mean_scores, constants, best_modules)
 _MOST_NAMES = 10
 """Runs that are named behind one figure."""
 _OURS = re.compile(r"(?:figure\d\d_|table\d\d_|search_)[a-z0-9_-]+\.(?:svg|pdf|tex|csv)")
@@ -43,18 +43,18 @@ class Group:
     """The folder below the one that was asked for; empty for that folder itself."""
     shared: tuple[str, ...]
     """What the runs share, in words."""
-    materials: tuple[Material, ...]
+    materials: tuple[FigureSource, ...]
     results: tuple[Result, ...]
 
     @property
-    def drawn(self) -> tuple[Drawn, ...]:
+    def drawn(self) -> tuple[Counterpart, ...]:
         """What the runs could fill."""
-        return tuple(each for each in self.results if isinstance(each, Drawn))
+        return tuple(each for each in self.results if isinstance(each, Counterpart))
 
     @property
-    def not_drawn(self) -> tuple[NotDrawn, ...]:
+    def not_drawn(self) -> tuple[NoCounterpart, ...]:
         """What they could not."""
-        return tuple(each for each in self.results if isinstance(each, NotDrawn))
+        return tuple(each for each in self.results if isinstance(each, NoCounterpart))
 
 
 def groups_of(tables: Sequence[Table], runs: Sequence[RunRecord], how: StatisticsSettings) -> list[Group]:
@@ -72,7 +72,7 @@ def groups_of(tables: Sequence[Table], runs: Sequence[RunRecord], how: Statistic
     ]
 
 
-def _results(arena: Material, scripts: Material, others: Material) -> list[Result]:
+def _results(arena: FigureSource, scripts: FigureSource, others: FigureSource) -> list[Result]:
     more = [make(others) for make in _COMPARISONS] if others.tasks else []
     return [*(make(arena) for make in (*_COMPARISONS, *_TABLES)), *script_results(scripts), *searches(others), *more]
 

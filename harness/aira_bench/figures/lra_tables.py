@@ -12,9 +12,9 @@ from aira_bench.boards.endings import entropy
 from aira_bench.boards.published_rows import CONFIGURABLE, LRA
 from aira_bench.boards.replicates import SeedResult
 from aira_bench.boards.rows import Row
-from aira_bench.figures.charts import NONE, NotDrawn, PaperTable, Result
+from aira_bench.figures.charts import NONE, NoCounterpart, PaperTable, Result
 from aira_bench.figures.comparisons import normalized_runs
-from aira_bench.figures.material import Material, dataset_of, is_greedy, setup_of
+from aira_bench.figures.material import FigureSource, dataset_of, is_greedy, setup_of
 from aira_bench.record.node import Node
 from aira_bench.record.normalized import PUBLISHED
 from aira_bench.reproduce.against.lra import constants_tried, parameter_names, scored_module, values_tried
@@ -26,12 +26,12 @@ _SHOWN_CONSTANTS = ("SEQ_LEN", "NUM_LAYERS", "EMB_DIM", "MLP_DIM", "LR", "BATCH_
 """Those that the paper's Table 14 shows."""
 
 
-def mean_scores(material: Material) -> Result:
+def mean_scores(material: FigureSource) -> Result:
     """Return the counterpart of table 4: each task's mean normalized score over greedy agents, and over all."""
     name, number = "table04_normalized_scores", "Table 4"
     tasks = [task for task in material.tasks if task in material.group.scales]
     if not tasks:
-        return NotDrawn(name, number, "no run on the Long Range Arena has normalized scores here (see Figure 10)")
+        return NoCounterpart(name, number, "no run on the Long Range Arena has normalized scores here (see Figure 10)")
     runs = normalized_runs(material, tasks)
     found = {}
     for who, among in (("greedy", material.group.greedy), ("all", None)):
@@ -61,16 +61,16 @@ def mean_scores(material: Material) -> Result:
     return material.drawn(name, number, caption, PaperTable(tuple(header), tuple(body)), tasks)
 
 
-def constants(material: Material) -> Result:
+def constants(material: FigureSource) -> Result:
     """Return the counterpart of table 13: ranges and numbers of values that greedy agents tried of each constant."""
     name, number = "table13_constants_tried", "Table 13"
     tasks = material.tasks_on([f"{title}{CONFIGURABLE}" for title in LRA])
     if not tasks:
-        return NotDrawn(name, number, "no run is on a configurable task of the Long Range Arena")
+        return NoCounterpart(name, number, "no run is on a configurable task of the Long Range Arena")
     seeds = {task: [each for _, each, row in _ended(material, [task]) if is_greedy(row)] for task in tasks}
     tried = {task: constants_tried(each) for task, each in seeds.items() if each}
     if not any(tried.values()):
-        return NotDrawn(name, number, "no valid step of a greedy agent left a module that sets constants")
+        return NoCounterpart(name, number, "no valid step of a greedy agent left a module that sets constants")
     header = ["Parameter", *(f"{_short(material, task)}, {what}" for task in tried for what in ("range", "values"))]
     body = []
     for parameter, names in parameter_names().items():
@@ -78,7 +78,9 @@ def constants(material: Material) -> Result:
         if any(cell != NONE for cell in cells):
             body.append((parameter, *cells))
     if not body:
-        return NotDrawn(name, number, "the modules of valid steps set none of the constants of the paper's Table 12")
+        return NoCounterpart(
+            name, number, "the modules of valid steps set none of the constants of the paper's Table 12"
+        )
     steps = ", ".join(
         f"{sum(each.result.valid_steps for each in seeds[task])} on {_short(material, task)}" for task in tried
     )
@@ -90,12 +92,12 @@ def constants(material: Material) -> Result:
     return material.drawn(name, number, caption, PaperTable(tuple(header), tuple(body)), used)
 
 
-def best_modules(material: Material) -> Result:
+def best_modules(material: FigureSource) -> Result:
     """Return the counterpart of table 14: the module with the best test score of any step on each task."""
     name, number = "table14_best_modules", "Table 14"
     tasks, body = material.tasks, []
     if not tasks:
-        return NotDrawn(name, number, "no run is on a task of the Long Range Arena")
+        return NoCounterpart(name, number, "no run is on a task of the Long Range Arena")
     for task in tasks:
         section, anchors = material.section(task), material.behind.anchors(material.group.tasks[task])
         best = _best(material, task)
@@ -108,7 +110,7 @@ def best_modules(material: Material) -> Result:
                 (dataset_of(section.task), setup_of(section.task), sota, f"{score:.4f}", agent, named, set_to, where)
             )
     if not body:
-        return NotDrawn(name, number, "no seed that ended has a scored step")
+        return NoCounterpart(name, number, "no seed that ended has a scored step")
     header = (
         "Task",
         "Setup",
@@ -127,16 +129,16 @@ def best_modules(material: Material) -> Result:
     return material.drawn(name, number, caption, PaperTable(header, tuple(body), wide=(4, 5, 6, 7)), tasks)
 
 
-def _agents(agents: Sequence[str], material: Material, who: str) -> int:
+def _agents(agents: Sequence[str], material: FigureSource, who: str) -> int:
     return sum(who == "all" or agent in material.group.greedy for agent in agents)
 
 
-def _only(material: Material, title: str, tasks: Sequence[str]) -> str:
+def _only(material: FigureSource, title: str, tasks: Sequence[str]) -> str:
     """The table of a task; of several that do not compare the first by name."""
     return next((task for task in tasks if material.section(task).task == title), "")
 
 
-def _short(material: Material, task: str) -> str:
+def _short(material: FigureSource, task: str) -> str:
     title = material.section(task).task
     return dataset_of(title) + task.removeprefix(title)
 
@@ -154,18 +156,18 @@ def _range(values: Sequence[float]) -> tuple[str, str]:
     return f"{min(values):g} to {max(values):g}", str(len(set(values)))
 
 
-def _ended(material: Material, tasks: Sequence[str]) -> Iterator[tuple[str, SeedRun, Row]]:
+def _ended(material: FigureSource, tasks: Sequence[str]) -> Iterator[tuple[str, SeedRun, Row]]:
     for task in tasks:
         for agent, row in material.rows(task):
             for result in row.ended:
                 yield agent, _seed_run(material, result), row
 
 
-def _seed_run(material: Material, result: SeedResult) -> SeedRun:
+def _seed_run(material: FigureSource, result: SeedResult) -> SeedRun:
     return SeedRun(material.behind.runs[result.run_id], material.behind.seed(result), result)
 
 
-def _best(material: Material, task: str) -> tuple[float, str, SeedRun, Node] | None:
+def _best(material: FigureSource, task: str) -> tuple[float, str, SeedRun, Node] | None:
     """The first of the steps with the best test score that may be ranked, as the best scores of a board count them."""
     lower, best = material.section(task).lower_is_better, None
     for agent, each, _ in _ended(material, [task]):

@@ -14,7 +14,7 @@ from aira_bench.boards.board_runs import BoardRuns
 from aira_bench.boards.over_tasks import Played, played, tables_together
 from aira_bench.boards.published_rows import AUTORESEARCH, CONFIGURABLE, LRA, WITH_LITERATURE
 from aira_bench.boards.rows import Row, RowStanding
-from aira_bench.figures.charts import Chart, Drawn, PaperTable
+from aira_bench.figures.charts import Chart, Counterpart, PaperTable
 from aira_bench.record.run_record import RunRecord
 from aira_bench.reproduce.against.paper_runs import GREEDY
 from aira_bench.statistics.suite import StatisticsSettings
@@ -26,7 +26,7 @@ _UNITS = {"Accuracy": "share of examples", "Loss": "nats a token", "BPB": "bits 
 
 
 @dataclass(frozen=True)
-class Material:
+class FigureSource:
     """Some tables that belong together, with the seeds behind them."""
 
     part: str
@@ -71,7 +71,7 @@ class Material:
         return sorted((self.behind.runs[each] for each in ids), key=lambda run: (run.name, run.manifest.run_id))
 
     def run_names(self, tasks: Iterable[str]) -> tuple[str, ...]:
-        """Return their names."""
+        """Return the names of the runs behind the tables of some tasks."""
         return tuple(run.name for run in self.runs_on(tasks))
 
     def drawn(
@@ -82,7 +82,7 @@ class Material:
         content: Chart | PaperTable,
         tasks: Collection[str],
         runs: tuple[str, ...] | None = None,
-    ) -> Drawn:
+    ) -> Counterpart:
         """Return a figure or table with what is said of all of them.
 
         Args:
@@ -93,7 +93,7 @@ class Material:
             tasks: on whose tables it rests.
             runs: names of the runs behind it, by default all of those tables.
         """
-        return Drawn(
+        return Counterpart(
             name, number, caption, content, self.run_names(tasks) if runs is None else runs, self.standing(tasks)
         )
 
@@ -108,7 +108,7 @@ class Material:
 
 def materials_of(
     tables: Sequence[Table], runs: Sequence[RunRecord], how: StatisticsSettings
-) -> dict[tuple[str, ...], list[Material]]:
+) -> dict[tuple[str, ...], list[FigureSource]]:
     """Return what figures are drawn from, by what tables that belong together share, in words.
 
     Each has three parts: the Long Range Arena, training scripts, and all other tasks. Agents are told apart within
@@ -126,7 +126,7 @@ def materials_of(
         for table in group:
             parts.setdefault(_part(table.section.task), []).append(table)
         found[shared] = [
-            Material(part, shared, played(parts.get(part, []), behind, how), behind, how)
+            FigureSource(part, shared, played(parts.get(part, []), behind, how), behind, how)
             for part in (ARENA, SCRIPTS, OTHERS)
         ]
     return found

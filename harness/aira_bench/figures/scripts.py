@@ -17,7 +17,7 @@ from aira_bench.boards.replicates import by_seed
 from aira_bench.errors import AiraError
 from aira_bench.figures.charts import (
     NONE,
-    NotDrawn,
+    NoCounterpart,
     PaperTable,
     Result,
     SeedValue,
@@ -25,7 +25,7 @@ from aira_bench.figures.charts import (
     StripChart,
     Trajectory,
 )
-from aira_bench.figures.material import Material, measured
+from aira_bench.figures.material import FigureSource, measured
 from aira_bench.published_tables import read_table
 from aira_bench.record.node import best_node
 from aira_bench.record.run_record import RunRecord, SeedRecord
@@ -54,11 +54,11 @@ class _Best:
     seed: SeedRecord
 
 
-def script_results(material: Material) -> list[Result]:
+def script_results(material: FigureSource) -> list[Result]:
     """Return the counterparts of figures 12 and 13 and of tables 5 and 19 to 21."""
     tasks = material.tasks
     if not tasks:
-        return [NotDrawn(*named, "no run is on an autoresearch task") for named in _ARTIFACTS.values()]
+        return [NoCounterpart(*named, "no run is on an autoresearch task") for named in _ARTIFACTS.values()]
     best = sorted(_best_seeds(material, tasks), key=lambda each: (_rank(each, material, tasks), each.line.agent))
     shown = best[:_MOST_LINES]
     found, why = _improvements(material.runs_on(tasks))
@@ -82,7 +82,7 @@ def _agent(name: str, title: str) -> str:
     return name + (_LITERATURE if title == WITH_LITERATURE else "")
 
 
-def _spread(material: Material, tasks: Sequence[str]) -> Result:
+def _spread(material: FigureSource, tasks: Sequence[str]) -> Result:
     name, number = _ARTIFACTS["spread"]
     found: dict[str, tuple[SeedValue, ...]] = {}
     for task in tasks:
@@ -96,7 +96,7 @@ def _spread(material: Material, tasks: Sequence[str]) -> Result:
                 )
     most = max(map(len, found.values()), default=0)
     if most < LEAST_SEEDS:
-        return NotDrawn(
+        return NoCounterpart(
             name,
             number,
             f"too few seeds: a distribution needs {LEAST_SEEDS} scored seeds of an agent, the most is {most}",
@@ -120,7 +120,7 @@ def _unused(agent: str, found: dict[str, tuple[SeedValue, ...]]) -> str:
     return agent if agent not in found else f"{agent} ({sum(name.startswith(agent) for name in found) + 1})"
 
 
-def _baseline(material: Material, task: str) -> tuple[str, float] | None:
+def _baseline(material: FigureSource, task: str) -> tuple[str, float] | None:
     """The published score of the script that agents begin with, where scores compare with it."""
     if not_comparable(material.section(task)):
         return None
@@ -128,7 +128,7 @@ def _baseline(material: Material, task: str) -> tuple[str, float] | None:
     return "published baseline", float(claims["Autoresearch baseline"])
 
 
-def _best_seeds(material: Material, tasks: Sequence[str]) -> list[_Best]:
+def _best_seeds(material: FigureSource, tasks: Sequence[str]) -> list[_Best]:
     """Of each agent on each task the seed with the best final search score, ended or not; the first of equals."""
     found = []
     for task in tasks:
@@ -155,14 +155,14 @@ def _trajectory(agent: str, run: RunRecord, seed: SeedRecord, *, lower: bool) ->
     return Trajectory(agent, run.name, seed.seed, tuple(node.step for node in nodes), values, seed.nodes[-1].step)
 
 
-def _rank(best: _Best, material: Material, tasks: Sequence[str]) -> float:
+def _rank(best: _Best, material: FigureSource, tasks: Sequence[str]) -> float:
     return best.line.values[-1] * (1.0 if material.section(tasks[0]).lower_is_better else -1.0)
 
 
-def _lines(material: Material, tasks: Sequence[str], shown: Sequence[_Best], all_agents: int) -> Result:
+def _lines(material: FigureSource, tasks: Sequence[str], shown: Sequence[_Best], all_agents: int) -> Result:
     name, number = _ARTIFACTS["lines"]
     if not shown:
-        return NotDrawn(name, number, "no step is valid and has a search score")
+        return NoCounterpart(name, number, "no step is valid and has a search score")
     lines = tuple(replace(each.line, agent=f"{each.line.agent} (seed {each.seed.seed})") for each in shown)
     chart = StepChart(measured(material.section(tasks[0]), "best search"), lines, _baseline(material, tasks[0]))
     left_out = "" if all_agents <= len(shown) else f" The best {len(shown)} of {all_agents} agents are drawn."
@@ -175,10 +175,10 @@ def _lines(material: Material, tasks: Sequence[str], shown: Sequence[_Best], all
     )
 
 
-def _steps(material: Material, shown: Sequence[_Best], found: Sequence[Improvement], why: str) -> Result:
+def _steps(material: FigureSource, shown: Sequence[_Best], found: Sequence[Improvement], why: str) -> Result:
     name, number = _ARTIFACTS["steps"]
     if why or not shown:
-        return NotDrawn(name, number, why or "no step is valid and has a search score")
+        return NoCounterpart(name, number, why or "no step is valid and has a search score")
     by_place = {(each.run, each.seed, each.step): each for each in found}
     body = []
     for each in shown:
@@ -221,10 +221,10 @@ def _value(value: object) -> str:
     return "unset" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _tables(material: Material, tasks: Sequence[str], found: Sequence[Improvement], why: str) -> list[Result]:
+def _tables(material: FigureSource, tasks: Sequence[str], found: Sequence[Improvement], why: str) -> list[Result]:
     named = [_ARTIFACTS[each] for each in ("features", "toggles", "categories")]
     if not found:
-        return [NotDrawn(*each, why or "no step improved on the first valid one of its seed") for each in named]
+        return [NoCounterpart(*each, why or "no step improved on the first valid one of its seed") for each in named]
     tables = make_tables(found)
     told = f"{len(found)} improvement steps of {len({(each.run, each.seed) for each in found})} seeds"
     credited = f"Over {told}; each feature is credited with the whole gain of a step, whose others changed it too."
@@ -267,7 +267,7 @@ def _tables(material: Material, tasks: Sequence[str], found: Sequence[Improvemen
         if table.body:
             results.append(material.drawn(name, number, credited + rest, table, tasks))
         else:
-            results.append(NotDrawn(name, number, "no improvement step changed one of its features"))
+            results.append(NoCounterpart(name, number, "no improvement step changed one of its features"))
     return results
 
 

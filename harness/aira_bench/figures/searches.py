@@ -11,8 +11,8 @@ import numpy as np
 from aira_bench.boards.curves import STEPS, seed_curve
 from aira_bench.boards.endings import entropy
 from aira_bench.boards.rows import Row
-from aira_bench.figures.charts import NotDrawn, Result, SearchChart, SearchPanel
-from aira_bench.figures.material import Material, measured
+from aira_bench.figures.charts import NoCounterpart, Result, SearchChart, SearchPanel
+from aira_bench.figures.material import FigureSource, measured
 from aira_bench.record.run_record import SeedRecord
 from aira_bench.statistics.arrays import IntervalEstimate
 from aira_bench.statistics.curves import curve_estimate
@@ -27,17 +27,17 @@ SEARCHES = {
 _MOST_POINTS = 200
 
 
-def searches(material: Material) -> list[Result]:
+def searches(material: FigureSource) -> list[Result]:
     """Return the counterparts of figures 18 to 20, and the same of the task with three primitives."""
     return [_search(material, title, *named) for title, named in SEARCHES.items()]
 
 
-def _search(material: Material, title: str, name: str, number: str) -> Result:
+def _search(material: FigureSource, title: str, name: str, number: str) -> Result:
     tasks = material.tasks_on([title])
     if not tasks:
-        return NotDrawn(name, number, f"no run is on {title}")
+        return NoCounterpart(name, number, f"no run is on {title}")
     if len(tasks) > 1:
-        return NotDrawn(
+        return NoCounterpart(
             name, number, f"the runs on {title} do not compare: they are of {len(tasks)} evaluators or data"
         )
     task = tasks[0]
@@ -46,7 +46,7 @@ def _search(material: Material, title: str, name: str, number: str) -> Result:
         sorted((each for each in made if each is not None), key=lambda each: material.agents.index(each.agent))
     )
     if not panels:
-        return NotDrawn(name, number, "no seed that ended has a scored step")
+        return NoCounterpart(name, number, "no seed that ended has a scored step")
     caption = (
         f"{title}: dots are the test scores of all scored steps of the seeds that ended. The line is the test score "
         "of what would have been submitted after so many steps, mean over seeds, with 95 % percentile intervals of "
@@ -56,7 +56,7 @@ def _search(material: Material, title: str, name: str, number: str) -> Result:
     return material.drawn(name, number, caption, SearchChart(measured(material.section(task), "test"), panels), tasks)
 
 
-def _panel(material: Material, task: str, agent: str, row: Row) -> SearchPanel | None:
+def _panel(material: FigureSource, task: str, agent: str, row: Row) -> SearchPanel | None:
     lower = material.section(task).lower_is_better
     seeds = [(each, material.behind.seed(each)) for each in row.judged]
     scored = [
