@@ -1,6 +1,6 @@
 # From a clean clone on Debian or Ubuntu with python3 and make:
 #   make demo    a small search in containers, ending in a board
-#   make test    the whole test suite
+#   make test    the test suite but for what takes long: make test-long
 # Both install what is missing and skip what is done.
 
 SHELL := /bin/bash
@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo docs test test-browser test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
+.PHONY: help demo docs test test-long test-browser test-formats test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
@@ -30,14 +30,20 @@ demo: $(VENV)/installed engine
 	@if [ -e runs/demo/manifest.json ]; then \
 	    echo "runs/demo exists: going on with it (make clean removes it)"; $(BIN)/aira-bench resume demo; \
 	else $(BIN)/aira-bench run $(DEMO); fi
-	@echo; echo "The command is $(BIN)/aira-bench; to call it by name:  source $(BIN)/activate"
+	@echo; echo "See what won, its curve and its code in a browser:  $(BIN)/aira-bench view demo --open"
+	@echo "The command is $(BIN)/aira-bench; to call it by name:  source $(BIN)/activate"
 
 # What needs no containers runs on all cores; containers are tested one after the other, since tests count them, and so are
 # pages in a browser, which wait for nobody.
 test: $(VENV)/installed engine images
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker and not browser' --numprocesses auto $(call junit,plain)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker and not browser and not long' --numprocesses auto $(call junit,plain)
 	@$(MAKE) --no-print-directory test-browser
-	$(BIN)/python -m pytest -m docker $(call junit,docker)
+	$(BIN)/python -m pytest -m 'docker and not long' $(call junit,docker)
+
+# The tests of tests/long_tests.txt, which `make test` leaves out; after it, what is tested is everything.
+test-long: $(VENV)/installed engine images
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker and long' --numprocesses auto $(call junit,plain-long)
+	$(BIN)/python -m pytest -m 'docker and long' $(call junit,docker-long)
 
 # Pages of runs, opened in a headless Chromium, which is installed where there is none. With REPORTS=DIR pictures of them
 # stay in DIR/pages.
@@ -57,6 +63,18 @@ faults: $(VENV)/installed
 # Some 70 faults of real containers and of a daemon of its own: needs root; about 15 minutes on two cores.
 faults-containers: $(VENV)/installed images
 	$(BIN)/python tests/faults/containers/container_faults.py
+
+# Exports and mirrors against the real packages, in an environment of its own: about 1 GB, none of which `make test` needs.
+# None of the tests may be skipped for want of a package.
+FORMATS := .venv-formats
+test-formats: $(FORMATS)/installed
+	AIRA_TEST_FORMATS=1 $(FORMATS)/bin/python -m pytest -rs tests/export $(call junit,formats)
+
+$(FORMATS)/installed: pyproject.toml
+	@$(PYTHON) -m venv $(FORMATS)
+	@$(FORMATS)/bin/python -m pip install --disable-pip-version-check --quiet --editable \
+	    '.[inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120'
+	@touch $@
 
 # On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
 PYTHONS ?= python3.12 python3.13

@@ -3,10 +3,11 @@
     python bench/view_speed.py [--run-steps 500] [--runs 1680] [--steps 100] [--only run|suite]
 
 Each measurement is a server in a process of its own, as `aira-bench view` starts it; a page has come when its last byte
-has, and every page is asked for once cold (no index) and three times warm, of which the median counts. A suite's first
-page is asked for until its board and all its runs are on it, so that what is made in the background counts too; what a
-user waits for at first stands beside it. Memory is the most the server and its children held. The bars of issue 16: 2 s
-for the run, 5 s and 1 GiB for the suite.
+has. It is asked for once without an index and then WARM times, of which the median counts, and once of a new server
+with the index. A suite's first page is asked for until its board and all its runs are on it, so that what is made in
+the background counts too; what a user waits for at first stands beside it. Beside seconds of the clock stand those of
+the processor, start of Python included, which hang less on what else the machine does. Memory is the most the server
+and its children held. The bars: 2 s for the run, 5 s and 1 GiB for the suite.
 
 With --browser what Chromium then needs to draw the page is added (Playwright and a Chromium must be there).
 
@@ -35,6 +36,10 @@ from full_board import generate
 from shown_runs import compose_run, script_run
 
 WARM = 3
+COLUMNS = (
+    "page", "first answer, no index s", "whole, no index s (CPU)", "new server, with index s (CPU)",
+    "same server s (CPU)", "drawn s", "KiB", "most MiB, no index", "most MiB, with index",
+)  # fmt: skip
 SEEDS = 5
 
 
@@ -51,6 +56,14 @@ class Served:
         with urllib.request.urlopen(self.address + path) as answer:
             size = len(answer.read())
         return time.perf_counter() - begun, size // 1024
+
+    def cpu_s(self) -> float:
+        """Processor seconds of the server so far, and of its children that have ended or are still there."""
+        ticks = 0
+        for each in (self.process, *map(int, _children(self.process))):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def peak_mib(self) -> float:
         """The most that the server has held so far, and its children that are still there."""
@@ -114,17 +127,21 @@ def measure(name: str, runs: Path, home: Path, path: str, *, browser: bool) -> N
         while path == "index.html" and _is_unfinished(server.address + path):
             time.sleep(0.2)
             whole_s = time.perf_counter() - begun
+        cold_cpu_s = server.cpu_s()
         again = [server.seconds(path) for _ in range(WARM)]
+        warm_cpu_s = (server.cpu_s() - cold_cpu_s) / WARM
         cold_mib = server.peak_mib()
     with served(runs, home) as server:
         anew_s, _ = server.seconds(path)
+        anew_cpu_s = server.cpu_s()
         drawn = f"{drawn_s(server.address + path):.2f}" if browser else "-"
         warm_mib = server.peak_mib()
     warm_s, kib = statistics.median(each for each, _ in again), again[0][1]
-    print(
-        f"| {name} | {first_s:.2f} | {whole_s:.2f} | {anew_s:.2f} | {warm_s:.3f} | {drawn} | {kib} | {cold_mib:.0f} | "
-        f"{warm_mib:.0f} |", flush=True,
-    )  # fmt: skip
+    cells = [
+        f"{first_s:.2f}", f"{whole_s:.2f} ({cold_cpu_s:.2f})", f"{anew_s:.2f} ({anew_cpu_s:.2f})",
+        f"{warm_s:.3f} ({warm_cpu_s:.3f})", drawn, str(kib), f"{cold_mib:.0f}", f"{warm_mib:.0f}",
+    ]  # fmt: skip
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def _is_unfinished(address: str) -> bool:
@@ -142,8 +159,7 @@ def main() -> None:
     parser.add_argument("--browser", action="store_true")
     args = parser.parse_args()
     os.fsync = lambda fd: None  # of what is generated here nothing has to last
-    print("| page | cold, first answer s | cold, whole s | new server, index s | warm s | drawn s | KiB | MiB cold | "
-          "MiB with index |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         home = place / "home"

@@ -57,6 +57,7 @@ def write_run(
     code_file: str = "train.py",
     canonical: Callable[[int, int], str] | None = None,
     of_nodes: Mapping[str, object] | None = None,
+    of_scores: Mapping[str, object] | None = None,
     public: float | None = None,
     leave: Callable[[SeedFolder, int], None] | None = None,
 ) -> RunFolder:
@@ -66,8 +67,8 @@ def write_run(
     The steps of the seeds in `infra` are infrastructure errors; true where their code had run. Step i leaves
     `codes[i % len(codes)]` as its `code_file`, if there are any. `scores` are validation and test of each step by seed,
     None of a step that is buggy. `canonical` gives the normal form of a step's submission, by seed and step.
-    `of_nodes` overrides fields of every node. `public` is the judge's number on public rows, less the validation score.
-    `leave` writes whatever else a step leaves, before its line names the files.
+    `of_nodes` and `of_scores` override fields of every node and every score. `public` is the judge's number on public
+    rows, less the validation score. `leave` writes whatever else a step leaves, before its line names the files.
     """
     folder = RunFolder(runs / record.plan.name)
     keeper = None
@@ -95,6 +96,7 @@ def write_run(
             found = (flags or {}).get(seed, ())
             on_public = None if public is None else trusted + public
             score = TrustedScore(step, test, trusted, "1", "evaluator:1", 1.0, False, claimed, found, public=on_public)
+            score = replace(score, **(of_scores or {}))  # type: ignore[arg-type]
             fitness = round(score.validation or 0.0, 4) if valid else None
             if valid:
                 place.scores.append(score)

@@ -40,9 +40,9 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "aira_contract": (
-        "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings primitives reports "
-        "script_constants settings training_record",
-        "architectures model_sizes patterns",
+        "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings primitives "
+        "script_constants settings training_record training_series",
+        "reports architectures model_sizes patterns",
         "presets",
     ),
     "aira_evaluator": (

@@ -1,5 +1,6 @@
 """Disk and driver against what the images of a flavour need, as it was measured for each."""
 
+import os
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from aira_bench.hardware import Hardware
 from aira_bench.images.fit import require_fit
 from aira_bench.images.flavour import load_flavour
 from aira_bench.paths import HostPaths
+from aira_bench.runs.forecast_machine import told_disk
 from fake_gpus import H100, h100
 
 Usage = namedtuple("Usage", "total used free")
@@ -41,6 +43,22 @@ def test_disk_is_what_the_flavour_needs_where_its_images_are_not_built(
     if not built:
         assert f"{load_flavour('cuda').settings.disk_gib.build + 1}" in images.seen
         assert "for building cuda (projected)" in images.seen, "no build was watched alone"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a user who may become another")
+def test_a_folder_of_the_engine_that_this_user_may_not_look_into_is_passed_over(tmp_path: Path) -> None:
+    """Members of the group docker may use an engine whose folder lies in root's; doctor and every plan ended there."""
+    paths, engine = HostPaths(Path("/tmp/absent"), Path("/tmp")), cast(DockerEngine, Engine(built=False))
+    root = tmp_path / "docker"
+    root.mkdir()
+    tmp_path.chmod(0o700)
+    os.seteuid(65_534)
+    try:
+        assert [each.check for each in _disks(paths, engine, root, {"cuda"})] == ["disk for data and caches"]
+        assert "for images" not in told_disk(paths, root, load_flavour("cuda"), built=False)
+    finally:
+        os.seteuid(0)
+    assert "for images" in told_disk(paths, root, load_flavour("cuda"), built=False)
 
 
 def machine(driver: str, capability: tuple[int, int] = (9, 0), name: str = H100) -> Hardware:

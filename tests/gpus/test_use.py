@@ -132,7 +132,7 @@ def test_readings_come_to_what_they_are_made_of(taken: list[GpuReading]) -> None
     assert set(use.throttled) <= set(use.slowed_by)
     assert set(use.throttled) <= {*SLOWED, "power cap"}
     if "power cap" in use.throttled:
-        assert taken[-1].own_power_limit_w == 750.0, "a limit that is the device's own is no fault"
+        assert any(each.own_power_limit_w == 750.0 for each in taken), "a limit that is the device's own is no fault"
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,24 @@ def test_heat_and_a_want_of_power_are_flagged_and_a_device_at_its_own_limit_is_n
     assert use == GpuUse(
         10, 1400, 1980, 500.0, limit_w, 88, None, {name: 1.0 for bit, name in REASONS.items() if bits & bit}, throttled
     )
+
+
+@pytest.mark.parametrize(
+    ("limit_w", "own_w", "last", "throttled"),
+    [
+        (None, 700.0, (), ()), (500.0, None, (), ()), (500.0, 700.0, (), ("power cap",)),
+        (500.0, 700.0, (GpuReading(),), ("power cap",)),
+        (500.0, 700.0, (GpuReading(1980, 1980, 80.0, 700.0, 700.0, 40, 0),), ("power cap",)),
+    ],
+    ids=["not told", "its own not told", "lowered", "silent at the end", "raised at the end"],
+)  # fmt: skip
+def test_a_lowered_limit_is_what_any_reading_tells_and_not_what_none_tells(
+    limit_w: float | None, own_w: float | None, last: tuple[GpuReading, ...], throttled: tuple[str, ...]
+) -> None:
+    use = summary([GpuReading(1400, 1980, 500.0, limit_w, own_w, 60, 0x4)] * 9 + list(last))
+    assert use is not None
+    assert use.throttled == throttled
+    assert use.most_sm_clock_mhz == 1980
 
 
 def test_one_hot_second_in_a_minute_is_told_and_not_flagged() -> None:

@@ -170,7 +170,24 @@ def test_caps_hold_what_is_foretold(tmp_path: Path) -> None:
 def test_seeds_that_keep_their_gpu_take_turns_as_wholes(tmp_path: Path) -> None:
     _, words = forecast(tmp_path, exclusive=True)
     assert words["slots"][0].endswith("of 10 seeds 8 go on, each to its end, then others")
-    assert words["wall clock"][0].startswith("about 25.6 to 55.5 h")
+    # Two turns of 24 h, and the confirmations: 10 x 77 min and 10 x 6 h on eight devices. It said 25.6 h.
+    assert words["wall clock"][0].startswith("about 49.6 to 55.5 h")
+
+
+def test_devices_hold_up_seeds_that_do_not_leave_them_to_others(tmp_path: Path) -> None:
+    """It named the wall clock of one seed for forty, less than a quarter of their GPU-hours on eight devices."""
+    found, words = forecast(tmp_path, agent="random", task="mad-2p", seeds=tuple(range(40)))
+    search_h, confirm_h = 40 * 500 * 46 / 3600, 40 * 3 * 46 / 3600
+    assert found.expense.wall_hours.low == pytest.approx((search_h + confirm_h) / 8)
+    assert words["wall clock"][0].startswith("about 32.1 to 240 h")
+    found, _ = forecast(tmp_path, agent="random", task="lra-listops", seeds=tuple(range(40)))
+    assert found.expense.wall_hours.low == pytest.approx(found.expense.gpu_hours.low / 8), "nobody thinks there"
+    found, _ = forecast(tmp_path, task="mad-2p", seeds=tuple(range(40)))
+    assert found.expense.wall_hours.low == pytest.approx(found.expense.gpu_hours.low / 8), (
+        "steps, not hours, end a seed"
+    )
+    found, _ = forecast(tmp_path, seeds=(0, 1))
+    assert found.expense.wall_hours.low >= 24, "fewer seeds than devices wait for none"
 
 
 def test_a_cpu_profile_uses_no_gpu_and_needs_no_model(tmp_path: Path) -> None:

@@ -76,7 +76,9 @@ def test_all_pages_of_a_suite(machine: Machine, browser: Browser, shots: Path, m
     with viewed(machine, browser, shots) as (tab, first):
         tab.open(first)
         tab.wait_until("!document.querySelector('.wait')", 60)
-        tab.open(first, shot="suite")
+        tab.open(first)
+        tab.unfold()
+        tab.shot("suite")
         check_charts(tab)
         assert tab.page.locator("#runs tbody tr").count() == 12
         runs = [link for link in tab.links() if "/runs/" in link]
@@ -93,7 +95,7 @@ def test_nothing_of_a_hostile_run_acts(machine: Machine, browser: Browser, shots
     with viewed(machine, browser, shots) as (tab, first):
 
         def poke(address: str) -> None:
-            tab.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            tab.unfold()
             for mark in tab.page.locator(".figure .points path").all()[:3]:
                 mark.hover(force=True, timeout=2000)
             tab.check()
@@ -253,6 +255,7 @@ def test_every_number_on_a_run_s_page_is_found_again_in_its_files(
     raw += best
     for layers in {node["canonical"] for node in steps}:
         raw += [16, *(layers.split(",").count(symbol) for symbol in ("mA", "M"))]
+    raw += [*range(1, 17), 16 * 3 * 4, *shares(steps)]
     raw += [file.stat().st_size for file in (runs / "demo").rglob("*") if file.is_file()]
     raw += [len(steps), len(seeds), *(len(nodes[seed]) for seed in seeds)]
     for name in ("calls", "input_tokens", "output_tokens", "cost_usd"):
@@ -261,7 +264,7 @@ def test_every_number_on_a_run_s_page_is_found_again_in_its_files(
         raw.append(sum(node["timings"][name] for node in steps))
     with viewed(machine, browser, shots) as (tab, first):
         tab.open(first.replace("index.html", "runs/demo/index.html"))
-        tab.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        tab.unfold()
         tab.page.evaluate("document.querySelectorAll('.figure, #code, #diff, #output').forEach(each => each.remove())")
         text = tab.page.locator("main").inner_text()
     text = re.sub(
@@ -271,6 +274,19 @@ def test_every_number_on_a_run_s_page_is_found_again_in_its_files(
     assert len(numbers) > 100
     unknown = [each for each in numbers if not _known(each, raw)]
     assert not unknown, sorted(set(unknown))
+
+
+def shares(nodes: list[dict[str, Any]]) -> Iterator[float]:
+    """In which share of architectures each primitive stands in each layer: of all steps, and of each third of them."""
+    last = max(node["step"] for node in nodes)
+    for third in (None, 0, 1, 2):
+        found = [
+            node["canonical"].split(",") for node in nodes
+            if node["canonical"] and third in (None, (node["step"] - 1) * 3 // last)
+        ]  # fmt: skip
+        for layer in range(16):
+            yield from (sum(each[layer] == symbol for each in found) / len(found) for symbol in ("mA", "M", "mM"))
+        yield len(found)
 
 
 def _scores_in(value: object) -> Iterator[dict[str, Any]]:
@@ -451,7 +467,7 @@ def test_pages_can_be_read_and_heard_by_everybody(machine: Machine, browser: Bro
         for page in ("index.html", "runs/one/index.html", "runs/one/0-4.html", "runs/damaged/index.html",
                      "compare/one/0-1/one/0-4.html"):  # fmt: skip
             tab.open(f"{base}/{page}")
-            tab.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            tab.unfold()
             tab.shot(f"{scheme}-{page.replace('/', '-').removesuffix('.html')}")
             assert tab.page.evaluate(LABELLED) == [], page
             assert tab.page.evaluate(CONTRAST) == [], page

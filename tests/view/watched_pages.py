@@ -18,7 +18,21 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Reque
 from hostile_text import is_raw
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-DRAWN = "[...document.querySelectorAll('section.chart')].every(each => each.dataset.drawn === 'yes')"
+DRAWN = (
+    "[...document.querySelectorAll('section.chart')].every("
+    "each => each.dataset.drawn === 'yes' || each.closest('details:not([open])'))"
+)
+"""What lies in a part that is closed is drawn when that is opened."""
+TEXT = """() => {
+    const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_TEXT);
+    const found = [document.title];
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        if (node.parentElement.closest('script, style')) continue;
+        found.push(node.parentElement.closest('.figure') ? node.data.replaceAll('\u200b', '') : node.data);
+    }
+    return found.join(' ');
+}"""
+"""All text of a page, folded or not, without the mark that Plotly puts into empty lines."""
 WAIT_MS = 20_000
 
 
@@ -67,7 +81,7 @@ class WatchedPage:
         """Nothing of an agent's ran, nothing was asked for elsewhere, nothing is shown raw, nothing was complained of."""
         assert self.page.evaluate("window.owned") is None, "a script of an agent's ran"
         assert not self.problems, self.problems[:5]
-        shown = self.page.evaluate("document.title + document.documentElement.innerText")
+        shown = self.page.evaluate(TEXT)
         raw = re.sub(r"[\n\t]", "", shown)
         assert not is_raw(raw), [ascii(each) for each in raw if is_raw(each)][:10]
         assert self.page.locator("h1").count() == 1
@@ -85,6 +99,12 @@ class WatchedPage:
         whole = int(self.page.evaluate("document.documentElement.scrollHeight"))
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(whole, 6000)}
         self.page.screenshot(path=self.shots / f"{name}.png", full_page=True, clip=clip)  # type: ignore[arg-type]
+
+    def unfold(self) -> None:
+        """Open all that is folded, and wait for the charts in it."""
+        self.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        self.page.wait_for_timeout(50)
+        self.settle()
 
     def links(self) -> list[str]:
         """Addresses of the pages that this one leads to, whole, without fragments, each once."""

@@ -26,8 +26,8 @@ _EPILOG = """examples:
 
 What is left out with --skip-compiled stays left out on this machine, for runs, too; --skip-compiled none takes that
 back. So do the devices that --architectures compiles for; --architectures all is all that the images are made for.
-`push` prints the digests that `pull --digest` can ask for, `save` the one for `load --digest`; without them, a tag that is
-pulled must stay what it was first, and a file is taken as it is.
+`push` prints the digests that `pull --digest` can ask for, `save` the one for `load --digest`; without them, a tag that
+is pulled must stay what it was first, and a file is taken as it is.
 Judges are in these images: take them only from people whose scores you would take.
 
 File trees are copies of an image or a data folder that containers of untrusted code get for themselves; a run makes

@@ -130,7 +130,7 @@ def _disks(paths: HostPaths, engine: DockerEngine, root: Path, flavours: set[str
     sums = " (projected)" if any(each.projected for each in disks) else ""
     what = f"for building {', '.join(missing)}" if missing else "as a reserve, as all images are built"
     yield _disk("disk for data and caches", paths.home, MIN_FREE_GIB + downloads, what)
-    if root.exists():
+    if os.access(root, os.F_OK, effective_ids=True):  # it may lie where this user may not look
         yield _disk("disk for images", root, MIN_FREE_GIB + sum(each.build for each in disks), f"{what}{sums}")
 
 

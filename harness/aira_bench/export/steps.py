@@ -10,9 +10,11 @@ Not covered: damaged runs. They are refused: an export has no place for what is 
 """
 
 import json
+import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from aira_bench.boards.replicates import overclaim
@@ -186,7 +188,7 @@ def _seed(run: RunRemains, manifest: Manifest, seed: SeedRemains, *, with_hidden
     events = journal_remains(run.folder, seed.seed)[0]
     started = {event.step: event.at for event in events if isinstance(event, StepStarted)}
     submitted = seed.ended.submitted if seed.ended else None
-    bests = _best_so_far(seed.nodes, lower_is_better=manifest.lower_is_better)
+    bests = best_so_far(seed.nodes, lower_is_better=manifest.lower_is_better)
     steps = tuple(
         ExportedStep(
             folder=seed.folder,
@@ -202,7 +204,8 @@ def _seed(run: RunRemains, manifest: Manifest, seed: SeedRemains, *, with_hidden
     return ExportedSeed(seed.seed, seed.ended.why if seed.ended else None, submitted, steps)
 
 
-def _best_so_far(nodes: Sequence[Node], *, lower_is_better: bool) -> Iterator[float | None]:
+def best_so_far(nodes: Iterable[Node], *, lower_is_better: bool) -> Iterator[float | None]:
+    """Yield the best search score after each of a seed's steps."""
     best: Node | None = None
     for node in nodes:
         best = best_node([node] if best is None else [best, node], lower_is_better=lower_is_better)
@@ -220,6 +223,29 @@ def _series(score: TrustedScore | None) -> tuple[tuple[int, float], ...]:
     """Step and loss of each point of a score's training curve; none in records of versions that kept no curve."""
     points = getattr(score, "series", None) or ()
     return tuple((int(point[0]), float(point[1])) for point in points if point[1] is not None)
+
+
+def epoch_s(at: str, otherwise: float = 0.0) -> float:
+    """Return a record's time in seconds of the epoch; `otherwise` where its text is no time."""
+    try:
+        return datetime.fromisoformat(at).timestamp()
+    except (ValueError, OverflowError):
+        return otherwise
+
+
+def node_scalars(node: Node, best: float | None) -> dict[str, float]:
+    """Return what a search knows of one of its steps in numbers, by tag: nothing that is hidden from it.
+
+    Args:
+        node: the step.
+        best: the best search score so far.
+    """
+    timings = node.timings
+    known: dict[str, float | None] = {"search_score": node.fitness, "best_search_score": best, "claimed": node.claimed}
+    found = {name: float(value) for name, value in known.items() if value is not None and math.isfinite(value)}
+    seconds = (("model", timings.model_s), ("execute", timings.execute_s), ("evaluate", timings.evaluate_s))
+    found |= {f"seconds/{name}": value for name, value in (*seconds, ("total", timings.total_s))}
+    return found | {"valid": float(node.is_valid), "model_calls": float(node.model_use.calls)}
 
 
 def scores_of(step: ExportedStep) -> dict[str, float]:

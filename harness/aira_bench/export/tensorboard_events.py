@@ -9,9 +9,8 @@ Needs the extra `aira-bench[tensorboard]`. Not covered: text and code; other for
 
 import io
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 
-from aira_bench.export.steps import ExportedRun, ExportedSeed, ExportedStep, scores_of
+from aira_bench.export.steps import ExportedRun, ExportedSeed, epoch_s, node_scalars, scores_of
 
 EVENTS = "events.out.tfevents.0.aira-bench"
 """TensorBoard takes every file whose name has `tfevents` in it."""
@@ -25,27 +24,15 @@ def event_files(run: ExportedRun) -> Iterator[tuple[str, bytes]]:
     Args:
         run: what is told; a seed without any step has no file.
     """
-    began_s = _seconds(run.manifest.created, 0.0)
+    began_s = epoch_s(run.manifest.created, 0.0)
     for seed in run.seeds:
         if seed.steps:
             yield f"seed-{seed.seed}/{EVENTS}", _events(began_s, _search(seed, began_s))
         for step in seed.steps:
             if step.hidden is not None and step.hidden.series:
-                at_s = _seconds(step.line.at, began_s)
+                at_s = epoch_s(step.line.at, began_s)
                 curve: list[Scalars] = [(done, at_s, {"training/loss": loss}) for done, loss in step.hidden.series]
                 yield f"seed-{seed.seed}-step-{step.node.step:04d}/{EVENTS}", _events(began_s, curve)
-
-
-def search_scalars(step: ExportedStep) -> dict[str, float]:
-    """Return what one step has to say in numbers, by tag."""
-    node, timings = step.node, step.node.timings
-    found: dict[str, float] = dict(scores_of(step))
-    if step.best is not None:
-        found["best_search_score"] = step.best
-    found["valid"] = float(node.is_valid)
-    for name, value in (("model", timings.model_s), ("execute", timings.execute_s), ("evaluate", timings.evaluate_s)):
-        found[f"seconds/{name}"] = value
-    return found | {"seconds/total": timings.total_s, "model_calls": float(node.model_use.calls)}
 
 
 def _search(seed: ExportedSeed, began_s: float) -> Iterator[Scalars]:
@@ -60,7 +47,11 @@ def _search(seed: ExportedSeed, began_s: float) -> Iterator[Scalars]:
             before = spent[name]
             spent[name] = None if before is None or value is None else before + value  # unknown from here on
         known = {f"spent/{name}": value for name, value in spent.items() if value is not None}
-        yield step.node.step, _seconds(step.line.at, began_s), search_scalars(step) | known
+        yield (
+            step.node.step,
+            epoch_s(step.line.at, began_s),
+            node_scalars(step.node, step.best) | scores_of(step) | known,
+        )
 
 
 def _events(began_s: float, scalars: "Iterator[Scalars] | list[Scalars]") -> bytes:
@@ -84,10 +75,3 @@ class _Kept(io.BytesIO):
 
     def close(self) -> None:
         """Keep what was written."""
-
-
-def _seconds(at: str, otherwise: float) -> float:
-    try:
-        return datetime.fromisoformat(at).timestamp()
-    except (ValueError, OverflowError):
-        return otherwise

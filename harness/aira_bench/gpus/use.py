@@ -3,6 +3,7 @@
 Not covered: asking (`meter`, `watch`), and whose time others on the device took, which no driver tells.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,11 +79,11 @@ def summary(readings: Sequence[GpuReading]) -> GpuUse | None:
     readings = [reading for reading in readings if not reading.fault]
     if not readings:
         return None
-    last = readings[-1]
+    last = next((each for each in reversed(readings) if each != GpuReading()), readings[-1])  # that said anything
     at_work = [each for each in readings if not (each.reasons or 0) & IDLE] or list(readings)
     told = [each.reasons for each in at_work if each.reasons is not None]
     slowed_by = {name: sum(bool(bits & bit) for bits in told) / max(len(told), 1) for bit, name in REASONS.items()}
-    lowered = (last.power_limit_w or 0.0) < (last.own_power_limit_w or 0.0)
+    lowered = any((each.power_limit_w or math.inf) < (each.own_power_limit_w or 0.0) for each in at_work)
     flagged = (*SLOWED, POWER_CAP) if lowered else SLOWED
     power_w = _median([each.power_w for each in at_work])
     clock_mhz = _median([each.sm_clock_mhz for each in at_work])

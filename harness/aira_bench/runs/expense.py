@@ -68,7 +68,9 @@ class Expense:
     their time limits allow.
     """
     wall_hours: Range
-    """Between no waiting for devices, and seeds that never think."""
+    """Between the measured pace on so many devices, for which no seed waits where its model thinks until its hours end,
+    and seeds that never think.
+    """
     calls_a_step: int
     """Of a model; 0 where none is asked."""
     prompt_tokens: int
@@ -118,13 +120,15 @@ def expect_with(plan: RunPlan, task: Task, card: Card | None, slots: int) -> Exp
     paced = hours if step_s is None else min(hours, most * step_s / 3600)
     steps = most if step_s is None else max(1, min(most, int(plan.hours * 3600 / step_s)))
     turns = max(1.0, math.ceil(seeds / slots) if plan.exclusive else seeds / slots)
+    # Only models that think leave devices to others, and where steps end a seed, thinking does not take from its steps.
+    least_turns = turns if step_s is not None and (plan.exclusive or card is None or paced < hours) else 1.0
     calls, prompt_tokens = (0, 0) if card is None else _asked(plan, task)
     limit = 0 if card is None else card.max_output_tokens
     answer = Range(min(_artifact_chars(task) // CHARS_A_TOKEN, limit), limit)
     confirming = confirm_hours(plan, task)
     found = Expense(
         step_s, steps, Range(paced if step_s else 0, hours) * (seeds if on_gpus else 0), confirming * on_gpus,
-        Range(paced, hours * turns) + confirming * (1 / slots), calls, prompt_tokens, answer, Range(0, 0),
+        Range(paced * least_turns, hours * turns) + confirming * (1 / slots), calls, prompt_tokens, answer, Range(0, 0),
     )  # fmt: skip
     return found if card is None else replace(found, usd=_usd(card, found, seeds))
 

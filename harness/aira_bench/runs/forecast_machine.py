@@ -3,6 +3,7 @@
 Not covered: what it will download, ask for and take (`forecast`).
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ def told_disk(paths: HostPaths, root: Path | None, flavour: Flavour, *, built: b
     """Return what is free, and whether that is too little for images that are not built."""
     home = next(folder for folder in (paths.home, *paths.home.parents) if folder.exists())
     said = f"{_free_gib(home):.0f} GiB free in {home} for data and caches"
-    if root is not None and root.exists():
+    if root is not None and os.access(root, os.F_OK, effective_ids=True):  # it may lie where this user may not look
         free_gib, disk = _free_gib(root), flavour.settings.disk_gib
         said += f", {free_gib:.0f} GiB free in {root} for images"
         if not built and free_gib < disk.build:

@@ -1,1 +1,1 @@
-"""Pages of runs in a browser: a local server that follows them, and a folder of the same pages without a network."""
+"""Pages of runs in a browser: from a local server that follows them, or in a folder. Internal."""

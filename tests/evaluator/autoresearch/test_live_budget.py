@@ -132,7 +132,8 @@ def test_alone_it_is_the_whole_number_that_it_was() -> None:
         25,
         25,
     )  # type: ignore[call-overload]
-    assert 24.9 < budget <= 25 == budget
+    assert 24.9 < budget <= 25
+    assert budget == 25.0
     assert isinstance(budget, float)
     assert type(pickle.loads(pickle.dumps(budget))) is float
 

@@ -42,8 +42,19 @@
     });
   }
 
+  // What lies in a part that is closed is drawn when that is opened: a suite has many charts.
   function drawAll() {
-    document.querySelectorAll("section.chart").forEach(draw);
+    document.querySelectorAll("section.chart").forEach((section) => {
+      if (!section.closest("details:not([open])")) draw(section);
+    });
+  }
+
+  function drawOpened(event) {
+    if (event.target.open) {
+      event.target.querySelectorAll("section.chart:not([data-drawn])").forEach((section) => {
+        if (!section.closest("details:not([open])")) draw(section);
+      });
+    }
   }
 
   function drawNew() {
@@ -52,5 +63,6 @@
 
   window.airaCharts = { drawNew };
   document.addEventListener("DOMContentLoaded", drawAll);
+  document.addEventListener("toggle", drawOpened, true);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 })();
