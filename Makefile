@@ -1,6 +1,6 @@
 # From a clean clone on Debian or Ubuntu with python3 and make:
 #   make demo    a small search in containers, ending in a board
-#   make test    the whole test suite
+#   make test    the test suite but for what takes long: make test-long
 # Both install what is missing and skip what is done.
 
 SHELL := /bin/bash
@@ -17,11 +17,12 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo test test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
+.PHONY: help demo docs test test-long test-browser test-formats test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile; echo "  make check   lint, format, types and spelling"; echo "  make images  build the cpu images"; \
+    echo "  make docs    the documents as a site: build/docs/index.html"; \
 	    echo "  make reproduce  the published tables against their accepted statuses, and the reference board"; \
 	    echo "  make gpu-check  measure everything on a GPU, without containers"
 
@@ -29,16 +30,30 @@ demo: $(VENV)/installed engine
 	@if [ -e runs/demo/manifest.json ]; then \
 	    echo "runs/demo exists: going on with it (make clean removes it)"; $(BIN)/aira-bench resume demo; \
 	else $(BIN)/aira-bench run $(DEMO); fi
-	@echo; echo "The command is $(BIN)/aira-bench; to call it by name:  source $(BIN)/activate"
+	@echo; echo "See what won, its curve and its code in a browser:  $(BIN)/aira-bench view demo --open"
+	@echo "The command is $(BIN)/aira-bench; to call it by name:  source $(BIN)/activate"
 
-# What needs no containers runs on all cores; containers are tested one after the other, since tests count them.
+# What needs no containers runs on all cores; containers are tested one after the other, since tests count them, and so are
+# pages in a browser, which wait for nobody.
 test: $(VENV)/installed engine images
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto $(call junit,plain)
-	$(BIN)/python -m pytest -m docker $(call junit,docker)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker and not browser and not long' --numprocesses auto $(call junit,plain)
+	@$(MAKE) --no-print-directory test-browser
+	$(BIN)/python -m pytest -m 'docker and not long' $(call junit,docker)
+
+# The tests of tests/long_tests.txt, which `make test` leaves out; after it, what is tested is everything.
+test-long: $(VENV)/installed engine images
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker and long' --numprocesses auto $(call junit,plain-long)
+	$(BIN)/python -m pytest -m 'docker and long' $(call junit,docker-long)
+
+# Pages of runs, opened in a headless Chromium, which is installed where there is none. With REPORTS=DIR pictures of them
+# stay in DIR/pages.
+test-browser: $(VENV)/installed
+	@sh tests/chromium.sh
+	$(BIN)/python -m pytest -m browser tests/view $(call junit,browser)
 
 # Property tests with examples that nobody has drawn yet, many of them.
 search: $(VENV)/installed
-	HYPOTHESIS_PROFILE=search OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker' --numprocesses auto --timeout 1200
+	HYPOTHESIS_PROFILE=search OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker and not browser' --numprocesses auto --timeout 1200
 
 # Every fault of tests/faults: some 3,200 runs on a played engine, about 40 minutes on two cores; docs/reliability.md has
 # the table. Cut off, it goes on where it stood.
@@ -48,6 +63,18 @@ faults: $(VENV)/installed
 # Some 70 faults of real containers and of a daemon of its own: needs root; about 15 minutes on two cores.
 faults-containers: $(VENV)/installed images
 	$(BIN)/python tests/faults/containers/container_faults.py
+
+# Exports and mirrors against the real packages, in an environment of its own: about 1 GB, none of which `make test` needs.
+# None of the tests may be skipped for want of a package.
+FORMATS := .venv-formats
+test-formats: $(FORMATS)/installed
+	AIRA_TEST_FORMATS=1 $(FORMATS)/bin/python -m pytest -rs tests/export $(call junit,formats)
+
+$(FORMATS)/installed: pyproject.toml
+	@$(PYTHON) -m venv $(FORMATS)
+	@$(FORMATS)/bin/python -m pip install --disable-pip-version-check --quiet --editable \
+	    '.[inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120'
+	@touch $@
 
 # On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
 PYTHONS ?= python3.12 python3.13
@@ -85,6 +112,11 @@ reference-board: $(VENV)/installed
 gpu-check:
 	$(PYTHON) bench/gpu_check.py --out gpu-check $(GPU_CHECK)
 
+# What a page of reference says is taken from the code; a dead link or page that nobody finds fails the build.
+docs: $(VENV)/docs-installed
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
+
 images: $(VENV)/installed engine
 	$(BIN)/aira-bench images build
 
@@ -109,6 +141,10 @@ $(VENV)/installed: requirements-dev.lock pyproject.toml
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/docs-installed: $(VENV)/installed docs/requirements.lock
+	@$(PIP) --quiet --no-deps --requirement docs/requirements.lock
+	@touch $@
+
 # Pins stay where they can; `make lock UPGRADE=--upgrade` moves them. The local version keeps pip from ever choosing a
 # CUDA build of torch.
 lock: $(VENV)/installed
@@ -120,6 +156,9 @@ lock: $(VENV)/installed
 	    --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --constraint .torch.lock --extra dev \
 	    $(UPGRADE) --output-file .dev.lock pyproject.toml
 	{ sed -n 1p requirements-dev.lock; cat .dev.lock; } >.new.lock && mv .new.lock requirements-dev.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])' | \
+	    $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
+	    --constraint requirements-dev.lock $(UPGRADE) --output-file docs/requirements.lock -
 	rm .torch.lock .dev.lock
 
 clean:

@@ -15,10 +15,20 @@ from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.ensure import ImageSet, ensure_images
 from aira_bench.runs.leases import FOLDER_VARIABLE
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
+from long_tests import long_tests
 
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is long."""
+    names = long_tests()
+    for item in items:
+        if item.nodeid in names or item.nodeid.partition("[")[0] in names:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from aira_bench.files import write_json
 from aira_bench.keys import KeyRing, MachineKey
 from aira_bench.record.confirmations import add_confirmation
-from aira_bench.record.folder import RunFolder
+from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import JournalFile, SeedEnded, StepEnded, StepStarted
 from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.node import Node, Timings, best_node
@@ -57,7 +57,9 @@ def write_run(
     code_file: str = "train.py",
     canonical: Callable[[int, int], str] | None = None,
     of_nodes: Mapping[str, object] | None = None,
+    of_scores: Mapping[str, object] | None = None,
     public: float | None = None,
+    leave: Callable[[SeedFolder, int], None] | None = None,
 ) -> RunFolder:
     """Write a run of random results; the seed decides them. `claims` are relative to the trusted score, by seed.
 
@@ -65,7 +67,8 @@ def write_run(
     The steps of the seeds in `infra` are infrastructure errors; true where their code had run. Step i leaves
     `codes[i % len(codes)]` as its `code_file`, if there are any. `scores` are validation and test of each step by seed,
     None of a step that is buggy. `canonical` gives the normal form of a step's submission, by seed and step.
-    `of_nodes` overrides fields of every node. `public` is the judge's number on public rows, less the validation score.
+    `of_nodes` and `of_scores` override fields of every node and of every score. `public` is the judge's number on public
+    rows, less the validation score. `leave` writes whatever else a step leaves, before its line names the files.
     """
     folder = RunFolder(runs / record.plan.name)
     keeper = None
@@ -93,6 +96,7 @@ def write_run(
             found = (flags or {}).get(seed, ())
             on_public = None if public is None else trusted + public
             score = TrustedScore(step, test, trusted, "1", "evaluator:1", 1.0, False, claimed, found, public=on_public)
+            score = replace(score, **(of_scores or {}))  # type: ignore[arg-type]
             fitness = round(score.validation or 0.0, 4) if valid else None
             if valid:
                 place.scores.append(score)
@@ -104,6 +108,8 @@ def write_run(
                 artifact = codes[step % len(codes)]
                 place.node(step).mkdir(parents=True, exist_ok=True)
                 (place.node(step) / code_file).write_bytes(artifact)
+            if leave is not None:
+                leave(place, step)
             node = Node(
                 step, "draft", (), "valid" if valid else "infra_error" if broken else "buggy", "", fitness, claimed,
                 "c" * 64, hashlib.sha256(artifact).hexdigest() if valid and (keeper or codes) else None,

@@ -10,17 +10,17 @@ for python; do
     place=$(mktemp -d)
     trap 'rm -rf "$place"' EXIT
     "$python" -m venv "$place/venv"
-    "$place/venv/bin/python" -m pip install --quiet --editable . build editables hatchling hypothesis numpy pyarrow pytest \
+    "$place/venv/bin/python" -m pip install --quiet --editable ".[view]" build editables hatchling hypothesis numpy pyarrow pytest \
         pre-commit pytest-timeout scikit-learn tokenizers uv
     # A module that needs what only containers have says so when it is collected; all others are run.
     collected=$("$place/venv/bin/python" -m pytest --collect-only --quiet -p no:cacheprovider tests --ignore tests/evaluator \
         --ignore tests/kernels --ignore tests/bench 2>&1) || true
-    others=$(echo "$collected" | grep '^E   ' | grep -v "No module named '\(torch\|jax\|cloudpickle\)'") || true
+    others=$(echo "$collected" | grep '^E   ' | grep -v "No module named '\(torch\|jax\|cloudpickle\|playwright\)'") || true
     [ -z "$others" ] || { echo "$("$python" --version) cannot import tests:"; echo "$others"; exit 1; }
     without=$(echo "$collected" | sed -n 's/^ERROR \(tests[^ ]*\).*/--ignore=\1/p')
     # shellcheck disable=SC2086
     AIRA_HOME=$place/home PATH=$place/venv/bin:$PATH "$place/venv/bin/python" -m pytest -q -p no:cacheprovider \
-        --basetemp "$place/tmp" -m "not docker and not gpu" tests --ignore tests/evaluator --ignore tests/kernels --ignore tests/bench $without
+        --basetemp "$place/tmp" -m "not docker and not gpu and not browser" tests --ignore tests/evaluator --ignore tests/kernels --ignore tests/bench $without
     echo "$("$python" --version): passed, without$(echo "$without" | sed 's/--ignore=/ /' | tr -d '\n')"
     rm -rf "$place"
 done

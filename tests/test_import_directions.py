@@ -24,14 +24,14 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "deadline errors escaping excerpts imported protocol_check statistics version world",
         "gpus machine_failures",
         "files hardware",
-        "bundled docker_engine extensions keys output paths requirement terminal unfinished waiting",
+        "bundled docker_engine extensions keys output parquet paths requirement terminal unfinished waiting",
         "hidden_keys published_tables sandbox",
         "cards images tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
         "agents analysis",
-        "looking publication reproduce",
-        "packs runs",
+        "export looking publication reproduce",
+        "packs runs view",
         "doctor protocols testing",
         "api authoring",
         "suites",
@@ -40,9 +40,9 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "aira_contract": (
-        "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings primitives reports "
-        "script_constants settings training_record",
-        "architectures model_sizes patterns",
+        "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings primitives "
+        "script_constants settings training_record training_series",
+        "reports architectures model_sizes patterns",
         "presets",
     ),
     "aira_evaluator": (
@@ -61,7 +61,9 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""
 
-READERS = ("agents", "analysis", "boards", "evaluation", "looking", "publication", "scaffolds", "scaling")
+READERS = (
+    "agents", "analysis", "boards", "evaluation", "export", "looking", "publication", "scaffolds", "scaling", "view",
+)  # fmt: skip
 """They read runs, and drive none."""
 
 

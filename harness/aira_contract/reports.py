@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
+from aira_contract.training_series import TrainingPoint
+
 RESULT_MARKER = "--- EVALUATION RESULT ---"
 """The line before the JSON object `{metric: value}`, which is the last thing printed."""
 REPORT_SCHEMA = 1
@@ -40,6 +42,8 @@ class Report(TypedDict):
     """Those of the flags that keep the score out of search and ranking."""
     remarks: NotRequired[Sequence[str]]
     """The figures that controls compared, in words."""
+    series: NotRequired[Sequence[TrainingPoint]]
+    """How the training of the score went (`training_series`), a list a point; absent where nothing was trained."""
     details: NotRequired[Mapping[str, object]]
     evaluator_version: str
     seed_set: str

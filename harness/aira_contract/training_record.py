@@ -25,7 +25,8 @@ class TrainingRecord:
     """After so many seconds the host ends the predict containers."""
     seconds: Mapping[str, float | None]
     """By the host's clocks: `start_up`, `training`, `until_handed_over`, and `fit` for all; None where unknown.
-    `lost_to_others` is what others took of `fit`, and `stretch` how many times its budget the script was told."""
+    `lost_to_others` is what others took of `fit` and `lost_in_training` of `training`; `stretch` is how many times its
+    budget the script was told before it began."""
     sockets: Sequence[str]
     """Names in the socket volume, one for each predict container that the host will start; known to it alone."""
     draw_secret: str

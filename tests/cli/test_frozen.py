@@ -27,6 +27,7 @@ COMMANDS = {
     "doctor": (("doctor",),),
     "extrapolate": (("extrapolate", "5(2A-M)-A", "--scale", "1B"),),
     "key": (("key",),),
+    "export": (("export", "scripts", "--format", "csv", "--out", "steps.csv"),),
     "leaderboard": (("leaderboard",),),
     "reproduce": (("reproduce",),),
     "run-print-config": (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aira_bench.evaluation.pace import Pace, was_fair
 from aira_bench.evaluation.script_training import ATTEMPTS, BEGAN, training_in
-from aira_bench.sandbox.core_time import CoreHistory, CoreRecorder
+from aira_bench.sandbox.core_time import CoreHistory, CoreRecorder, CoreTime
 from aira_bench.sandbox.sandbox import Artifact, StepOutcome
 from aira_bench.testing.memory_sandbox import captured
 from aira_contract.files import HANDOVER_FILE
@@ -71,6 +71,23 @@ def test_beside_neighbours_who_stay_the_second_training_is_fair_whatever_is_arou
     assert attempts_until_fair(script, groups, pace) == 2
     assert attempts_until_fair(script, groups, pace) == 1, "the next script of the slot is told at once"
     assert pace.for_training == pytest.approx(2 * groups + 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 14), st.floats(1, 60)), min_size=1, max_size=12),
+    st.floats(1, 30),
+)
+def test_a_script_whose_budget_follows_is_fair_at_once_however_neighbours_come_and_go(
+    neighbours: list[tuple[int, float]], told: float
+) -> None:
+    """Groups a core, and for how many seconds they stay; the last ones for good. What it was told does not matter."""
+    wall_s = lost_s = 0.0
+    for groups, stay_s in [*neighbours[:-1], (neighbours[-1][0], math.inf)]:
+        crowded = 1 / (2 * groups + 1)
+        passed_s = min(stay_s, (BUDGET_S - (wall_s - lost_s)) / crowded)
+        wall_s, lost_s = wall_s + passed_s, lost_s + passed_s * (1 - crowded)
+    training = CoreTime(wall_s, lost_s, lost_s)
+    assert was_fair(training, told, BUDGET_S, gpu=False)
 
 
 def test_a_script_alone_is_told_nothing_and_trained_once() -> None:

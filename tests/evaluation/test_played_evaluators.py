@@ -460,12 +460,38 @@ def test_a_training_that_never_has_its_share_has_no_class_and_shows_the_model_no
 ) -> None:
     """Less than its share, or more of it once neighbours have left: neither is a score."""
     told: list[str] = []
-    script = loaded(Training(tmp_path, ahead), under_load(told, *lost_s))
+    script = loaded(Training(tmp_path, ahead), under_load(told, *lost_s), seconds=24.9)
     with pytest.raises(Starved, match="Others used the cores of a training, 3 times") as caught:
         script.evaluate()
     assert caught.value.hint is None, "whoever knows the run names the command that goes on with it"
     assert (len(told), script.played.of("judge")) == (3, [])
     assert not list(tmp_path.rglob(HANDOVER_FILE))
+
+
+@pytest.mark.parametrize(("lost_s", "trainings"), [(5.0, 1), (8.8, 1), (9.0, 2)])
+def test_a_training_that_had_its_cores_for_its_budget_is_scored_whatever_it_was_told(
+    tmp_path: Path, ahead: ThreadPoolExecutor, lost_s: float, trainings: int
+) -> None:
+    """Its budget, 20 s, has grown while it trained; 9.0 s of 24.9 lost leave it less than 16."""
+    told: list[str] = []
+    script = loaded(Training(tmp_path, ahead), under_load(told, lost_s, lost_s), seconds=24.9)
+    assert isinstance(script.evaluate(), Scored)
+    assert told[:1] == ["python3 train.py"]
+    assert len(told) == trainings
+
+
+def test_on_a_gpu_a_training_that_lost_its_cores_is_not_scored_for_having_had_them_long_enough(
+    tmp_path: Path, ahead: ThreadPoolExecutor
+) -> None:
+    told: list[str] = []
+    script = loaded(Training(tmp_path, ahead), under_load(told, 5.0, 5.0, 5.0), seconds=24.9)
+    limits = replace(LIMITS, gpu_uuid="GPU-1")
+    evaluator = ServedScript(setting(script_task(), tmp_path), script.played.sandbox, limits, ahead)
+    try:
+        with pytest.raises(Starved):
+            evaluator.evaluate(Submission(b"code"), deadline=script.played.deadline(600), destination=tmp_path / "v")
+    finally:
+        evaluator.close()
 
 
 def test_a_training_that_ends_long_before_its_budget_is_scored_beside_any_neighbours(

@@ -115,7 +115,9 @@ def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
     else:
         problem = "it leads nowhere"
     if not problem and case.kind in LASTING and compare(place, scenario.tree).left:
-        call(("resume", NAME), place, scenario.well)  # nothing can be removed from such a disk: the next command does it
+        call(
+            ("resume", NAME), place, scenario.well
+        )  # nothing can be removed from such a disk: the next command does it
     difference = Difference() if problem else compare(place, scenario.tree)
     return Finding(case, tuple(statuses), difference, problem and f"{problem} (said: {ended.said[-2000:]!r})")
 

@@ -14,7 +14,8 @@ EACH = 1
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "faults", ["EIO: fsync runs/run/record.jsonl", "signal: unlink runs/run/seeds/0/news.json", "signal: unlink leases/"]
+    "faults",
+    ["EIO: fsync runs/run/record.jsonl", "signal: unlink runs/run/seeds/0/news.json", "signal: unlink leases/"],
 )
 def test_what_befalls_the_end_of_a_run_leaves_nothing_behind(faults: str) -> None:
     """It is over then, and nobody comes back for what the end was to remove."""

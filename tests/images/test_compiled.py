@@ -14,13 +14,13 @@ import pytest
 from aira_bench.bundled import bundled_folder
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.docker_engine.archives import packed, unpacked
-from aira_bench.docker_engine.engine import EngineInfo
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.images.choices import choose_architectures
 from aira_bench.images.compiled import check_architectures, compiled_folder, compiled_wheels
 from aira_bench.images.flavour import Flavour, load_flavour
 from aira_bench.images.wheels import wheel_folder
 from file_server import FileServer, serve
+from image_builder import ImageBuilder
 from wheel_shop import SETTINGS, flavour, only_pip_source
 
 IMAGES = bundled_folder("images")
@@ -37,14 +37,12 @@ variables = ["QUICK_FORCE_BUILD=TRUE"]
 
 
 @dataclass
-class CompilingEngine:
+class CompilingEngine(ImageBuilder):
     """Stands for the engine where a build would take hours: keeps what it was asked, hands out a wheel."""
 
+    memory_gib, wheel = 32, "quick_scan-1.0"
     asked: list[dict[str, str]] = field(default_factory=list)
     contexts: list[set[str]] = field(default_factory=list)
-
-    def info(self) -> EngineInfo:
-        return EngineInfo("1", 2, "/", cpus=16, memory_mib=32 << 10, runtimes=())
 
     def build(self, context: Path, dockerfile: str, target: str, tag: str, labels: object, build_args: dict[str, str],
               on_line: object) -> None:  # fmt: skip
@@ -52,11 +50,6 @@ class CompilingEngine:
         self.contexts.append({path.name for path in context.iterdir()})
         for line in ("[1/4] nvcc a", "[1/4] nvcc a", "something", "[2/4] nvcc b"):
             on_line(line)  # type: ignore[operator]
-
-    def copy_out(self, tag: str, folder: str, into: Path) -> list[Path]:
-        path = into / "quick_scan-1.0-cp311-cp311-linux_x86_64.whl"
-        path.write_bytes(b"compiled here")
-        return [path]
 
     def remove_image(self, tag: str) -> None:
         """Nothing is there."""

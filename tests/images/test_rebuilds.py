@@ -14,19 +14,20 @@ from aira_bench.bundled import bundled_folder
 from aira_bench.cli.main import run_command_line
 from aira_bench.docker_engine import DockerEngine
 from aira_bench.docker_engine.archives import packed
-from aira_bench.docker_engine.engine import EngineInfo
 from aira_bench.docker_engine.images import ImageInfo
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.images.choices import choose_architectures
 from aira_bench.images.compiled import compiled_folder
 from aira_bench.images.ensure import build_images, ensure_images
 from aira_bench.images.flavour import TARGETS, Flavour, load_flavour
+from image_builder import ImageBuilder
 
 
 @dataclass
-class Engine:
+class Engine(ImageBuilder):
     """Has all libraries, keeps what is built over them, and compiles at once."""
 
+    memory_gib, wheel = 64, "causal_conv1d-1.7.0"
     built: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """Labels, by tag."""
     compiled_for: list[str] = field(default_factory=list)
@@ -40,9 +41,6 @@ class Engine:
     def list_images(self, label: str) -> list[ImageInfo]:
         return [ImageInfo(tag, tag, 1 << 30, datetime.now(UTC), {}) for tag in self.built]
 
-    def info(self) -> EngineInfo:
-        return EngineInfo("1", 2, "/", cpus=16, memory_mib=64 << 10, runtimes=())
-
     def build(self, context: Path, dockerfile: str, target: str, tag: str, labels: Mapping[str, str],
               build_args: Mapping[str, str], on_line: object) -> None:  # fmt: skip
         assert b"".join(packed(context))
@@ -50,11 +48,6 @@ class Engine:
             self.compiled_for.append(build_args["ARCHITECTURES"])
         else:
             self.built[tag] = labels
-
-    def copy_out(self, tag: str, folder: str, into: Path) -> list[Path]:
-        path = into / "causal_conv1d-1.7.0-cp311-cp311-linux_x86_64.whl"
-        path.write_bytes(b"compiled here")
-        return [path]
 
     def remove_image(self, tag: str) -> None:
         """Nothing is there."""

@@ -20,7 +20,16 @@ from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.pricing import call_cost_usd
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
-from aira_bench.llm.providers.reading import LONGEST_TEXT_CHARS, cut_text, read_count, read_end, read_text, read_usage
+from aira_bench.llm.providers.reading import (
+    LONGEST_REASONING_CHARS,
+    LONGEST_TEXT_CHARS,
+    cut_text,
+    read_count,
+    read_end,
+    read_reasoning,
+    read_text,
+    read_usage,
+)
 from aira_bench.llm.recording import RecordingModel, read_exchange
 from llm.wire_server import Brain, Fault, Misbehaviour, Reply, Wire, WireRequest, WireServer
 
@@ -290,3 +299,70 @@ def test_usage_that_is_odd_elsewhere_is_unknown_there_too(wire: Wire) -> None:
         done = model_of(server, wire).complete(ASK, deadline_s=30)
     assert (done.text, done.finish_reason, done.attempts) == ("hi", "stop", 1)
     assert done.usage == Usage(None if wire == "anthropic" else 10, 4)
+
+
+@pytest.mark.parametrize(
+    ("message", "reasoning"),
+    [
+        ({"reasoning_content": "hm"}, "hm"),
+        ({"reasoning": "hm"}, "hm"),
+        ({"reasoning_content": "hm", "reasoning": "hm"}, "hm"),
+        ({"reasoning_content": "", "reasoning": "hm"}, "hm"),
+        ({"reasoning_content": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]}, "h\n\nm"),
+        ({"reasoning_content": None}, None),
+        ({"reasoning_content": 5, "reasoning": {"effort": "high"}}, None),
+        ({"reasoning_content": {"text": ["hm", 5, None]}}, "hm"),
+        ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, "hi"]}, "hm"),
+        ({"content": [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "hi"}]}, "hm"),
+        ({"content": [{"type": "redacted_thinking", "data": "xyz"}, {"type": "text", "text": "hi"}]}, None),
+        ({"reasoning_content": " \n"}, None),
+        ({"reasoning_content": "half \ud800"}, "half \\ud800"),
+    ],
+    ids=ascii,
+)
+def test_reasoning_is_read_wherever_a_server_puts_it_and_costs_no_answer(
+    message: dict[str, object], reasoning: str | None, tmp_path: Path
+) -> None:
+    odd = chat({"finish_reason": "stop", "message": {"content": "hi", **message}})
+    done = answered(lambda request: odd, tmp_path)
+    assert (done.text, done.reasoning, done.attempts) == ("hi", reasoning, 1)
+
+
+def test_reasoning_without_end_is_cut_and_says_so(tmp_path: Path) -> None:
+    long = chat({"finish_reason": "stop", "message": {"reasoning_content": "\x01" * (LONGEST_REASONING_CHARS + 7)}})
+    reasoning = answered(lambda request: long, tmp_path).reasoning
+    assert reasoning is not None
+    assert reasoning.endswith("\x01\n[7 more characters are not kept]")
+    assert len(reasoning) < LONGEST_REASONING_CHARS + 50
+
+
+@given(
+    st.recursive(
+        st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_any_reasoning_is_text_or_nothing(found: object) -> None:
+    assert isinstance(read_reasoning(found), str | None)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"summary": [{"type": "summary_text", "text": "hm"}]},
+        {"summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+        {"summary": None, "content": [{"type": "reasoning_text", "text": "hm"}]},
+        {"summary": [{"type": "summary_text", "text": 5}, {"type": "summary_text", "text": "hm"}]},
+    ],
+    ids=str,
+)
+def test_reasoning_of_open_models_behind_the_responses_api_is_read(item: dict[str, object]) -> None:
+    message = {"type": "message", "content": [{"type": "output_text", "text": "hi", "annotations": []}]}
+    body = {
+        "id": "r",
+        "model": "m",
+        "status": "completed",
+        "output": [{"type": "reasoning", "id": "x", **item}, message],
+    }
+    with WireServer(lambda request: Misbehaviour("raw", json.dumps(body).encode())) as server:
+        done = model_of(server, "openai").complete(ASK, deadline_s=30)
+    assert (done.text, done.reasoning) == ("hi", "hm")

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -18,7 +20,7 @@ from aira_bench.llm.limiter import AdaptiveLimiter, LimiterSettings
 from aira_bench.llm.model import CompletionRequest, Message
 from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy
-from aira_bench.llm.recording import RecordingModel
+from aira_bench.llm.recording import RecordingModel, read_exchange
 from aira_bench.waiting import WaitReason, Waits
 from eventually import stretched
 from llm.wire_server import Brain, Fault, Misbehaviour, Reply, Wire, WireRequest, WireServer
@@ -492,3 +494,30 @@ def test_connecting_imports_no_sdk() -> None:
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_a_provider_returns_of_the_reasoning_is_kept_apart_from_the_answer(
+    wire: Wire, serve: Callable[..., WireServer], tmp_path: Path
+) -> None:
+    server = serve(lambda request: Reply("the answer", reasoning=("first ```python\nprint(1)\n```", f"then {KEY}")))
+    recording = RecordingModel(model_of(wire, server), tmp_path)
+    done = recording.complete(ASK, deadline_s=60)
+    assert done.reasoning == "first ```python\nprint(1)\n```\n\nthen [key removed]"
+    assert done.text == "the answer"
+    assert read_exchange(tmp_path / "call_000.json").completion == done
+
+
+def test_without_reasoning_there_is_none(wire: Wire, serve: Callable[..., WireServer]) -> None:
+    assert model_of(wire, serve(lambda request: "the answer")).complete(ASK, deadline_s=60).reasoning is None
+
+
+def test_a_call_says_when_it_began_by_the_worlds_clock(wire: Wire, serve: Callable[..., WireServer]) -> None:
+    """Also one that succeeds at the second attempt: the time is the call's, as its seconds are."""
+    before = datetime.now(UTC)
+    server = serve(faults_then(Fault(500)))
+    done = model_of(wire, server).complete(ASK, deadline_s=60)
+    assert done.attempts == 2
+    assert done.asked_at is not None
+    began = datetime.fromisoformat(done.asked_at)
+    assert before <= began
+    assert began.timestamp() + done.latency_s <= datetime.now(UTC).timestamp() + 0.05

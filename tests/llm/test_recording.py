@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from aira_bench.llm.recording import (
     read_exchanges,
 )
 from aira_bench.llm.schemas import parse_object
+from aira_bench.testing.world import PlayedWorld
 
 counts = st.none() | st.integers(0, 10**7)
 schemas = st.none() | st.dictionaries(st.text(), st.recursive(st.text() | st.booleans(), st.lists, max_leaves=4))
@@ -41,6 +43,8 @@ completions = st.builds(
     latency_s=st.floats(0, 1e6),
     request_id=st.none() | st.text(),
     attempts=st.integers(1, 99),
+    asked_at=st.none() | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat),
+    reasoning=st.none() | st.text(),
 )
 
 
@@ -117,7 +121,7 @@ def test_another_request_is_refused_and_the_difference_named(tmp_path: Path) -> 
     [
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
-        lambda text: text.replace('"schema": 1', '"schema": 99'),
+        lambda text: text.replace('"schema": 2', '"schema": 99'),
         lambda text: text.replace('"text": "a"', '"text": "z"'),
         lambda text: text.replace('"attempts"', '"tries"'),
         lambda text: text.replace('"stop"', '"halt"'),
@@ -138,7 +142,8 @@ def test_a_damaged_record_is_named(damage, tmp_path: Path) -> None:  # type: ign
     "changes",
     [
         {"text": 5}, {"model_id": None}, {"structured": "x"}, {"cost_usd": "1"}, {"cost_usd": -1.0}, {"latency_s": -1},
-        {"attempts": "1"}, {"request_id": []}, {"usage": {**asdict(Usage()), "input_tokens": -5}},
+        {"asked_at": "yesterday"}, {"asked_at": "2026-01-01T00:00:00"}, {"asked_at": 5}, {"reasoning": 5},
+        {"reasoning": ["x"]}, {"attempts": "1"}, {"request_id": []}, {"usage": {**asdict(Usage()), "input_tokens": -5}},
     ],
     ids=str,
 )  # fmt: skip
@@ -161,3 +166,51 @@ def test_a_scripted_model_answers_with_text_objects_or_whole_completions() -> No
 def test_an_object_nested_without_end_is_none(depth: int) -> None:
     """It would be too deep to be recorded."""
     assert parse_object('{"a": ' + "[" * depth + "]" * depth + "}") is None
+
+
+NOON = "2026-01-01T12:00:00+00:00"
+
+
+def at_noon() -> PlayedWorld:
+    return PlayedWorld(datetime.fromisoformat(NOON).timestamp())
+
+
+def test_a_record_says_when_its_call_was_made(tmp_path: Path) -> None:
+    model = ScriptedModel("s", lambda request: "x")
+    done = RecordingModel(model, tmp_path, at_noon()).complete(ask("a"), deadline_s=1)
+    assert done.asked_at == read_exchange(tmp_path / "call_000.json").completion.asked_at == NOON
+    again = RecordingModel(model, tmp_path).complete(ask("a"), deadline_s=1)
+    assert again == done, "a call that is replayed was made when it was made"
+
+
+def test_a_model_that_says_when_it_was_asked_is_believed(tmp_path: Path) -> None:
+    said = Completion("x", "stop", "s", asked_at="2025-05-05T05:05:05+00:00")
+    done = RecordingModel(ScriptedModel("s", lambda request: said), tmp_path, at_noon()).complete(
+        ask("a"), deadline_s=1
+    )
+    assert done == said
+
+
+def test_a_record_of_schema_1_is_read_as_having_neither_time_nor_reasoning(tmp_path: Path) -> None:
+    value = Exchange(ask("x"), Completion("y", "stop", "m", latency_s=2.5)).to_json()
+    older = {key: kept for key, kept in value["completion"].items() if key not in ("asked_at", "reasoning")}
+    write_json(tmp_path / "call_000.json", value | {"schema": 1, "completion": older})
+    assert read_exchange(tmp_path / "call_000.json").completion == Completion("y", "stop", "m", latency_s=2.5)
+
+
+@pytest.mark.parametrize("schema", [0, 3, "2", 2.0, True, None])
+def test_a_record_of_no_schema_of_ours_is_refused(schema: object, tmp_path: Path) -> None:
+    value = Exchange(ask("x"), Completion("y", "stop", "m")).to_json()
+    write_json(tmp_path / "call_000.json", value | {"schema": schema})
+    with pytest.raises(RunStateError, match="this version reads 1 to 2"):
+        read_exchange(tmp_path / "call_000.json")
+
+
+@pytest.mark.parametrize("missing", [["asked_at"], ["reasoning"], ["asked_at", "reasoning"]])
+def test_a_record_of_schema_2_has_both(missing: list[str], tmp_path: Path) -> None:
+    value = Exchange(ask("x"), Completion("y", "stop", "m")).to_json()
+    for name in missing:
+        del value["completion"][name]
+    write_json(tmp_path / "call_000.json", value)
+    with pytest.raises(RunStateError, match="A recorded Completion has the keys"):
+        read_exchange(tmp_path / "call_000.json")

@@ -53,6 +53,8 @@ class Reply:
     output_tokens: int = 20
     cached_tokens: int = 40
     reasoning_tokens: int = 5
+    reasoning: tuple[str, ...] = ()
+    """What the server tells of the model's reasoning, in parts."""
     delay_s: float = 0.0
 
 
@@ -237,7 +239,11 @@ def _anthropic_reply(request: WireRequest, reply: Reply) -> Json:
     stop = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}[reply.finish]
     return {
         "id": "msg_1", "type": "message", "role": "assistant", "model": request.model, "stop_reason": stop,
-        "stop_sequence": None, "content": [{"type": "text", "text": reply.text}] if reply.text else [],
+        "stop_sequence": None,
+        "content": [
+            *({"type": "thinking", "thinking": each, "signature": "c2ln"} for each in reply.reasoning),
+            *([{"type": "text", "text": reply.text}] if reply.text else []),
+        ],
         "usage": {
             "input_tokens": reply.input_tokens - reply.cached_tokens, "cache_read_input_tokens": reply.cached_tokens,
             "cache_creation_input_tokens": 0, "output_tokens": reply.output_tokens,
@@ -250,8 +256,8 @@ def _google_reply(request: WireRequest, reply: Reply) -> Json:
     stop = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}[reply.finish]
     candidate: Json = {"index": 0, "finishReason": stop}
     if reply.text:
-        thought = {"text": "a thought", "thought": True}
-        candidate["content"] = {"role": "model", "parts": [thought, {"text": reply.text}]}
+        thoughts = [{"text": each, "thought": True} for each in reply.reasoning]
+        candidate["content"] = {"role": "model", "parts": [*thoughts, {"text": reply.text}]}
     return {
         "candidates": [candidate], "modelVersion": request.model, "responseId": "resp_1",
         "usageMetadata": {
@@ -270,7 +276,10 @@ def _responses_reply(request: WireRequest, reply: Reply) -> Json:
         "id": "resp_1", "object": "response", "created_at": 1, "model": request.model,
         "status": "incomplete" if reason else "completed",
         "incomplete_details": {"reason": reason} if reason else None, "error": None,
-        "output": [{"id": "r", "type": "reasoning", "summary": []}, message],
+        "output": [
+            {"id": "r", "type": "reasoning", "summary": [{"type": "summary_text", "text": each} for each in reply.reasoning]},
+            message,
+        ],
         "parallel_tool_calls": False, "tool_choice": "auto", "tools": [],
         "usage": {
             "input_tokens": reply.input_tokens, "input_tokens_details": {"cached_tokens": reply.cached_tokens},
@@ -281,7 +290,9 @@ def _responses_reply(request: WireRequest, reply: Reply) -> Json:
 
 
 def _chat_reply(request: WireRequest, reply: Reply) -> Json:
-    message = {"role": "assistant", "content": reply.text or None}
+    message: Json = {"role": "assistant", "content": reply.text or None}
+    if reply.reasoning:
+        message["reasoning_content"] = "\n\n".join(reply.reasoning)
     return {
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": request.model,
         "choices": [{"index": 0, "finish_reason": reply.finish, "message": message}],

@@ -4,20 +4,26 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aira_bench.cli.main import run_command_line
+from aira_bench.files import write_json
 from aira_bench.keys import KeyFolder, MachineKey
+from aira_bench.llm.recording import read_exchange
+from aira_bench.looking.pages import step_sections
+from aira_bench.looking.step_view import step_view
 from aira_bench.record.confirmations import add_confirmation
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import Change, ModelUse, Timings
+from aira_bench.record.salvage import read_remains
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
+from aira_contract.training_series import TrainingPoint
 from generated_runs import LONG_AGO, manifest, write_run
 from hostile_text import WHOLE, is_raw
 
@@ -161,6 +167,54 @@ def test_what_a_model_was_asked_and_said_can_be_opened(place: Place, what: str, 
     out, _ = place.said("show", "asked", "0:1", "--open", what, status=DAMAGED)  # its other files were not recorded
     assert part in out
     assert out.index("propose/") < out.index("analyze-1/")
+
+
+def test_reasoning_is_shown_apart_from_the_answer(place: Place) -> None:
+    shutil.copytree(RECORDED / "greedy-mad-2p", place.runs / "asked")
+    path = sorted((place.runs / "asked" / "seeds" / "0" / "calls" / "0001" / "propose").iterdir())[0]
+    older = read_exchange(path)
+    assert (older.completion.asked_at, older.completion.reasoning) == (None, None), "of schema 1"
+    said, _ = place.said("show", "asked", "0:1", "--open", "answer", status=DAMAGED)
+    assert f"20 out, stop, {older.completion.latency_s:.1f} s]\n" in said
+    thought = replace(older.completion, reasoning=WRITABLE, asked_at="2026-01-02T03:04:05+00:00", latency_s=2.25)
+    write_json(path, replace(older, completion=thought).to_json())
+    out, _ = place.said("show", "asked", "0:1", "--open", "answer", status=DAMAGED)
+    assert "stop, asked 2026-01-02T03:04:05+00:00, 2.2 s]\n--- reasoning, as the provider returned it" in out
+    first = out.index("--- reasoning")
+    assert first < out.index("\n--- answer\n") < out.index(older.completion.text.splitlines()[0])
+    assert not is_raw(out.replace("\n", "").replace("\t", ""))
+    prompt, _ = place.said("show", "asked", "0:1", "--open", "prompt", status=DAMAGED)
+    assert "--- reasoning" not in prompt
+
+
+def test_a_training_is_a_line_that_falls(place: Place) -> None:
+    points = tuple(TrainingPoint(10 * at, 8.0 - at, 640 * at, at / 2) for at in range(1, 9))
+    told = tuple(point._replace(loss=point.loss / 4, tokens=None, seconds=None) for point in points[:1])
+    place.signed("r", of_scores={"series": points, "claimed_series": told})
+    lines = [line.strip() for line in place.said("show", "r", "0:2")[0].splitlines()]
+    at = lines.index("Training")
+    assert lines[at + 1].split("  ", 1)[1].strip() == "█▇▆▅▄▃▂▁   7 to 0 in 80 steps, 5,120 tokens, 4.0 s"
+    assert (
+        lines[at + 2].split("loss", 1)[1].strip() == "█   1.75 to 1.75 in 10 steps   told by the script, not measured"
+    )
+    scores = place.record("show", "r", "0:2")["step"]["scores"]
+    assert scores["series"][0] == [10, 7.0, 640, 0.5]
+    assert scores["claimed_series"] == [[10, 1.75, None, None]]
+
+
+def test_a_terminal_without_bars_gets_a_curve_of_its_own(place: Place) -> None:
+    points = tuple(TrainingPoint(at, 3.0 - at, 64 * at, 1.0) for at in (1, 2))
+    folder = place.signed("r", of_scores={"series": points})
+    run = read_remains(folder, KeyFolder(place.path / "home" / "keys").ring())
+    seed = run.seeds[0]
+    sections = dict(step_sections(run, step_view(run, seed, seed.steps[1]), ascii_only=True))
+    assert sections["Training"] == [("loss", "@_   2 to 1 in 2 steps, 128 tokens, 1.0 s")]
+
+
+def test_a_score_from_before_curves_were_kept_shows_none(place: Place) -> None:
+    place.signed("r")
+    out, _ = place.said("show", "r", "0:2")
+    assert "Training" not in out
 
 
 @pytest.mark.parametrize("what", ["code", "output", "artifact"])

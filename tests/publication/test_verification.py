@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from aira_bench.errors import RunStateError, UsageError
+from aira_bench.parquet import parquet_is_possible
 from aira_bench.publication.document import BOARD_FILE, document_bytes
 from aira_bench.publication.files import PARQUET
-from aira_bench.publication.parquet import parquet_is_possible
 from aira_bench.publication.verification import read_board, verify
 from aira_bench.record.folder import RunFolder
 from generated_runs import copy_seed, manifest, write_run

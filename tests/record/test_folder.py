@@ -89,11 +89,11 @@ def _poll(run: RunFolder, until: Event) -> None:
 
 
 def test_readers_that_ask_whether_a_run_is_live_are_never_in_a_writer_s_way(tmp_path: Path) -> None:
-    """Twenty processes poll as fast as they can beside two hundred that take the lock, as `resume` does."""
+    """Five processes poll as fast as they can beside two hundred that take the lock, as `resume` does."""
     run, forked = RunFolder(tmp_path), multiprocessing.get_context("fork")
     os.close(run.lock())
     done = forked.Event()
-    pollers = [forked.Process(target=_poll, args=(run, done)) for _ in range(20)]
+    pollers = [forked.Process(target=_poll, args=(run, done)) for _ in range(5)]
     try:
         for poller in pollers:
             poller.start()

@@ -143,7 +143,12 @@ def test_the_manifest_and_every_line_of_a_run_name_the_schema(finished: RunFolde
 
 @pytest.mark.parametrize(
     ("name", "schema", "confirmed", "open_seed", "lines"),
-    [("scripts", 2, 1, 4, [2, *[None] * 10]), ("unwatched", 3, 0, 1, [3] * 7), ("unclaimed", 4, 1, 0, [4] * 7)],
+    [
+        ("scripts", 2, 1, 4, [2, *[None] * 10]),
+        ("unwatched", 3, 0, 1, [3] * 7),
+        ("unclaimed", 4, 1, 0, [4] * 7),
+        ("uncurved", 5, 0, 1, [5] * 7),
+    ],
 )
 def test_a_run_of_a_schema_before_is_read_and_goes_on_in_lines_of_this_one(
     tmp_path: Path, name: str, schema: int, confirmed: int, open_seed: int, lines: list[int | None]
@@ -155,7 +160,9 @@ def test_a_run_of_a_schema_before_is_read_and_goes_on_in_lines_of_this_one(
     assert record.seed(confirmed).confirmations.scores
     assert all(node.gpu_use == {} for seed in record.seeds for node in seed.nodes)
     scores = [score for seed in record.seeds for score in seed.scores.values()]
-    assert {(score.public, score.public_standard_error) for score in scores} == {(None, None)}
+    assert {score.public_standard_error for score in scores} == {None}
+    assert all((score.public is None) == (schema < 5) for score in scores)
+    assert {(score.series, score.claimed_series) for score in scores} == {((), ())}
     keeper = Keeper(
         folder, SCRIPTS_KEY, record.manifest.run_id, record.manifest_sha256, lambda: LONG_AGO, Witness(None)
     )

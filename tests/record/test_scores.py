@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable
 from aira_bench.record.scores import ScoreFile, TrustedScore, decode_score
+from aira_contract.training_series import MOST_POINTS, TrainingPoint
 
 numbers = st.floats(-1e9, 1e9)
 words = st.lists(st.from_regex(r"[a-z][a-z_]{0,9}", fullmatch=True), max_size=3).map(tuple)
@@ -32,6 +33,12 @@ scores = st.builds(
     validation_standard_error=st.none() | st.floats(0, 1e9),
     test_standard_error=st.none() | st.floats(0, 1e9),
     remarks=st.lists(st.text(st.characters(codec="ascii"), max_size=20), max_size=2).map(tuple),
+    series=st.lists(st.floats(-1e9, 1e9), max_size=4).map(
+        lambda losses: tuple(TrainingPoint(at, loss, 64 * at, at / 8) for at, loss in enumerate(losses, start=1))
+    ),
+    claimed_series=st.lists(st.floats(-1e9, 1e9), max_size=4).map(
+        lambda losses: tuple(TrainingPoint(at, loss, None, None) for at, loss in enumerate(losses, start=1))
+    ),
 )
 
 
@@ -195,3 +202,45 @@ def test_the_last_line_is_found_whatever_its_length(tmp_path: Path, remark_bytes
         line = file.path.read_bytes().splitlines(keepends=True)[-1]
         assert file.hash_of_last(step) == hashlib.sha256(line).hexdigest()
         assert file.hash_of_last(step + 1) is None
+
+
+POINT = TrainingPoint(7, 1.5, 640, 0.25)
+LONG = tuple(POINT._replace(step=step) for step in range(1, MOST_POINTS + 2))
+
+
+def test_a_series_stands_in_a_line_as_lists_of_numbers(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    file = ScoreFile(tmp_path / "hidden" / "scores.jsonl")
+    file.append(score(1, series=(POINT,), claimed_series=(POINT._replace(tokens=None, seconds=None),)))
+    assert b'"series":[[7,1.5,640,0.25]],"claimed_series":[[7,1.5,null,null]]' in file.path.read_bytes()
+    (read,) = file.read().values()
+    assert (read.series[0].step, read.series[0].loss, read.series[0].tokens, read.series[0].seconds) == POINT
+
+
+@pytest.mark.parametrize("name", ["series", "claimed_series"])
+@pytest.mark.parametrize(
+    ("series", "said"),
+    [
+        (LONG, "201 points"),
+        ((POINT, POINT), "steps of a series do not rise"),
+        ((POINT, POINT._replace(step=8, tokens=639)), "tokens of a series do not rise"),
+        ((POINT, POINT._replace(step=8, seconds=0.1)), "seconds of a series do not rise"),
+        ((POINT._replace(step=0),), "out of bounds"),
+        ((POINT._replace(tokens=-1),), "out of bounds"),
+        ((POINT._replace(step=10**16),), "out of bounds"),
+    ],
+)
+def test_a_series_that_no_training_has_is_no_score(name: str, series: tuple[TrainingPoint, ...], said: str) -> None:
+    line = json.dumps(asdict(score(1, **{name: series}))).encode()
+    with pytest.raises(Unacceptable, match=said):
+        decode_score(line)
+
+
+@pytest.mark.parametrize("point", ["[7,1e999,640,0.25]", "[7,NaN,640,0.25]", "[7.5,1,640,0.25]", '[7,"1",640,0.25]', "[7,1,640]",
+                                   "[7,1,640,0.25,1]", "[true,1,640,0.25]", '{"step":7}', "7", "[[7,1,640,0.25]]"])  # fmt: skip
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_point_is_four_finite_numbers(point: str, ours: bool) -> None:
+    line = json.dumps(asdict(score(1))).replace('"series": []', f'"series": [{point}]', 1).encode()
+    assert point.encode() in line
+    with pytest.raises(Unacceptable):
+        decode_score(line, ours=ours)

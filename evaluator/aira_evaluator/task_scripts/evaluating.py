@@ -18,6 +18,7 @@ from pathlib import Path
 from aira_contract.compatibility import EVALUATORS
 from aira_contract.invocation import DONE, REFUSED, REPORT_OPTION, SUBMISSION_OPTION
 from aira_contract.reports import REPORT_SCHEMA, score_block
+from aira_contract.training_series import Series
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.failing import failed
 
@@ -57,6 +58,8 @@ class EvaluationResult:
     """The submission in the one form that all spellings of it share, where the family has such a form."""
     public: float | None = None
     """On the public validation rows, which agents can claim a number on; None where there are none."""
+    series: Series = field(default=(), kw_only=True)
+    """How the training of the scores went; empty where this family trains nothing itself."""
     more: Mapping[str, object] = field(default_factory=dict)
     """Entries of the report that only this family has, such as flags."""
 
@@ -74,6 +77,7 @@ class EvaluationResult:
             "test": self.test,
             "public": self.public,
             **self.more,
+            **({"series": self.series} if self.series else {}),
             "details": self.details,
             "evaluator_version": str(version),
             "seed_set": self.seed_set,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from aira_bench.boards.replicates import Spread
 from aira_bench.boards.rows import Row, RowStanding
 from aira_bench.keys import SIGNED_HERE
+from aira_bench.parquet import Kind
 from aira_bench.record.node import ModelUse
 from aira_bench.tasks.metadata import Difference
 
@@ -46,6 +47,15 @@ class Column:
     """The value is a `Spread`, or None without any value."""
     estimated: bool = False
     """The spread's values may be estimates; files then have `name_standard_error` too."""
+    kind: Kind = "text"
+    """What typed files hold of it, whether or not a board has any value; numbers of a spread are fractions."""
+
+    def kinds(self) -> dict[str, Kind]:
+        """Return what the cells of the column hold, by the keys of files."""
+        if not self.spread:
+            return {self.name: self.kind}
+        names = ("mean", "sd", "standard_error") if self.estimated else ("mean", "sd")
+        return {f"{self.name}_{name}": "float" for name in names}
 
     def cells(self, row: Row) -> Iterator[tuple[str, Scalar]]:
         """Yield what files have of a row under this column: keys and values."""
@@ -190,8 +200,8 @@ COLUMNS = (
     Column("agent", lambda row: row.entry.agent, Shown(10, "agent", _agent)),
     Column("scaffold", lambda row: row.entry.scaffold, Shown(20, "scaffold", lambda row: row.entry.scaffold)),
     Column("fitness", lambda row: row.entry.fitness),
-    Column("steps", lambda row: row.entry.steps),
-    Column("hours", lambda row: row.entry.hours),
+    Column("steps", lambda row: row.entry.steps, kind="int"),
+    Column("hours", lambda row: row.entry.hours, kind="float"),
     Column("record", lambda row: row.entry.record, Shown(
         50, "record", lambda row: "-" if row.entry.record == SIGNED_HERE else row.entry.record,
         "who signed the runs, where that is not this machine.",
@@ -202,21 +212,21 @@ COLUMNS = (
     )),
     Column("seeds", lambda row: len(row.seeds), Shown(
         30, "seeds", _seeds, "a mean is over seeds, of the mean over a seed's runs; no run takes another's place.",
-    )),
-    Column("seeds_ended", lambda row: len({each.seed for each in row.ended})),
+    ), kind="int"),
+    Column("seeds_ended", lambda row: len({each.seed for each in row.ended}), kind="int"),
     Column("valid_submission_rate", lambda row: row.valid_submission_rate, Shown(
         60, "VSR", lambda row: _rate(row.valid_submission_rate),
         "valid submission rate over seeds, without those that infrastructure took.",
-    )),
+    ), kind="float"),
     Column("valid_step_rate", lambda row: row.valid_step_rate, Shown(
         180, "valid steps", lambda row: _rate(row.valid_step_rate),
-    )),
+    ), kind="float"),
     Column("steps_taken", lambda row: row.steps, Shown(
         170, "steps", _steps,
         "taken; `infra` were lost to infrastructure, `retried` are attempts beyond the first of each.",
-    )),
-    Column("infra_errors", lambda row: row.infra_errors),
-    Column("retries", lambda row: row.retries),
+    ), kind="int"),
+    Column("infra_errors", lambda row: row.infra_errors, kind="int"),
+    Column("retries", lambda row: row.retries, kind="int"),
     Column("runs_by_seed", lambda row: " ".join(f"{seed}:{n}" for seed, n in sorted(row.runs_by_seed.items())), Shown(
         40, "run again", _run_again,
         "seeds begun more than once, and how often, runs recorded here that are not shown included; all that are shown "
@@ -225,27 +235,29 @@ COLUMNS = (
     Column("seeds_flagged", lambda row: row.flagged, Shown(
         110, "flagged", lambda row: _count(row.flagged),
         "seeds whose submission the judge's checks noticed something about.",
-    )),
+    ), kind="int"),
     Column("seeds_unranked", lambda row: row.unranked, Shown(
         120, "unranked", lambda row: _count(row.unranked),
         "seeds whose submission a control disqualifies (aira-bench status names it); in no mean, and no valid "
         "submission.",
-    )),
-    Column("runs_not_shown", lambda row: row.runs_not_shown),
+    ), kind="int"),
+    Column("runs_not_shown", lambda row: row.runs_not_shown, kind="int"),
     Column("seeds_awaiting_confirm", lambda row: row.awaiting, Shown(
         130, "awaits confirm", lambda row: _count(row.awaiting),
         "seeds whose submission scored above the best published; in no mean before aira-bench confirm has run its "
         "controls.",
-    )),
+    ), kind="int"),
     Column("seed_seconds", lambda row: round(row.wall_s, 3), Shown(
         190, "time", lambda row: duration(row.wall_s), "summed over seeds.",
-    )),
-    Column("model_calls", lambda row: row.model_use.calls),
+    ), kind="float"),
+    Column("model_calls", lambda row: row.model_use.calls, kind="int"),
     Column("input_tokens", lambda row: row.model_use.input_tokens, Shown(
         200, "tokens", lambda row: tokens(row.model_use),
-    )),
-    Column("output_tokens", lambda row: row.model_use.output_tokens),
-    Column("cost_usd", lambda row: row.model_use.cost_usd, Shown(210, "cost", lambda row: cost(row.model_use))),
+    ), kind="int"),
+    Column("output_tokens", lambda row: row.model_use.output_tokens, kind="int"),
+    Column("cost_usd", lambda row: row.model_use.cost_usd, Shown(
+        210, "cost", lambda row: cost(row.model_use),
+    ), kind="float"),
     Column("validation", lambda row: row.validation, Shown(
         70, "validation", lambda row: _spread(row.validation),
         "of the submitted step, like test; mean and standard deviation over seeds; in brackets, where scores are "
@@ -279,8 +291,8 @@ COLUMNS = (
         45, "changed", _changed,
         "what was not as recorded when the runs went on, which their user accepted (aira-bench status names it).",
     )),
-    Column("replicates", lambda row: len(row.results)),
-    Column("replicates_ended", lambda row: len(row.ended)),
+    Column("replicates", lambda row: len(row.results), kind="int"),
+    Column("replicates_ended", lambda row: len(row.ended), kind="int"),
     Column("differs_in", lambda row: row.differs_in or None, Shown(
         25, "differs in", lambda row: row.differs_in or "-",
         "what tells rows apart that look the same; JSON and CSV have all that makes an experiment (`identity`).",
@@ -296,13 +308,13 @@ COLUMNS = (
         "test score less that of the same seeds and experiment on the task without literature, on the same hidden "
         "data; n seeds.",
     ), spread=True),
-    Column("paired_seeds", lambda row: row.paired.scores.count if row.paired else 0),
+    Column("paired_seeds", lambda row: row.paired.scores.count if row.paired else 0, kind="int"),
     Column("left_out", _left_out),
     Column("published_submission_rate", lambda row: row.published_submission_rate, Shown(
         61, "VSR, paper", _published_rate,
         "the paper's, where it differs: submitted runs over all runs, those taken by infrastructure and those "
         "disqualified later included.",
-    )),
+    ), kind="float"),
     Column("standing", lambda row: str(row.standing), Shown(
         28, "standing", _standing,
         "why a row has no place in the order, and how much of it has ended, or is confirmed; aira-bench resume and "
@@ -314,15 +326,15 @@ COLUMNS = (
         "training alone does not explain it, else tied; a seed without a valid submission counts as the table's worst "
         "score, in ranks as in the order of rows.",
     )),
-    Column("trainings", lambda row: row.trainings),
+    Column("trainings", lambda row: row.trainings, kind="int"),
     Column("search_deviation", lambda row: row.spread.search, Shown(
         91, "of searches", lambda row: _deviation(row.spread.search),
         "standard deviation of confirmed scores between searches, the noise of training taken out.",
-    )),
+    ), kind="float"),
     Column("training_deviation", lambda row: row.spread.training, Shown(
         92, "of trainings", lambda row: _deviation(row.spread.training),
         "standard deviation between trainings of one submission.",
-    )),
+    ), kind="float"),
     Column("overclaim", lambda row: row.overclaim, Shown(
         100, "overclaim", lambda row: _spread(row.overclaim),
         "how much better submissions say they are than the judge finds on the same public rows: positive is too good, "

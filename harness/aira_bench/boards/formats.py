@@ -7,15 +7,16 @@ has anything, and explain those that are left.
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.boards.board import Table
+from aira_bench.boards.board import Section, Table
 from aira_bench.boards.columns import COLUMNS, Scalar, shown_columns
 from aira_bench.boards.rows import Row
 from aira_bench.escaping import csv_cell, json_text, markdown, one_line
 from aira_bench.files import write_atomically
+from aira_bench.parquet import Kind
 from aira_bench.record.conditions import PUBLIC_SEEDS
 from aira_bench.tasks.metadata import RANKS_WELL, MeasuredRanking
 from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
@@ -49,6 +50,24 @@ def _record(table: Table, row: Row) -> dict[str, Scalar]:
         if column.name == _THEN:
             record |= section
     return record
+
+
+def record_kinds() -> dict[str, Kind]:
+    """Return what each key of a record holds, in the order of `records`, whichever values a board has."""
+    section: dict[str, Kind] = {each.name: _kind_of_section(each.type) for each in fields(Section)}
+    del section["pair"]
+    del section["ordered_by"]
+    section |= {"shares_hidden_data_with": "text", "noise_floor": "float", "noise_measured": "text"}
+    kinds: dict[str, Kind] = {name: section.pop(name) for name in _FIRST}
+    for column in COLUMNS:
+        kinds |= column.kinds()
+        if column.name == _THEN:
+            kinds |= section
+    return kinds
+
+
+def _kind_of_section(named: object) -> Kind:
+    return "bool" if named in (bool, "bool") else "text"
 
 
 def write_board(tables: Sequence[Table], folder: Path) -> list[Path]:

@@ -233,6 +233,7 @@ def show_board(folder: "RunFolder", *, as_json: bool) -> None:
     say()
     say(f"Run folder: {folder.path}")
     say(f"Next:  {folder.command('show')}      what won: artifact, plan, code, scores, cost")
+    say(f"       {folder.command('view', '--open')}      the same in a browser: winner, curve, search tree, code")
     say(f"       {folder.command('status')}      every step: class, fitness, why it failed")
     if any(row.standing in (RowStanding.PARTLY, RowStanding.UNCONFIRMED) for table in tables for row in table.rows):
         say(f"       {folder.command('confirm')}      trains its submissions again, on fresh hidden data")

@@ -75,11 +75,11 @@ def handle(args: argparse.Namespace) -> int:
     )
     from aira_bench.errors import UsageError
     from aira_bench.keys import KeyFolder
+    from aira_bench.parquet import parquet_is_possible
     from aira_bench.paths import host_paths, require_new_folders
     from aira_bench.publication.document import BOARD_FILE
     from aira_bench.publication.files import write_published
     from aira_bench.publication.pages import INDEX
-    from aira_bench.publication.parquet import parquet_is_possible
     from aira_bench.record.folder import find_run, list_runs
     from aira_bench.record.run_record import read_runs
     from aira_bench.terminal import say, say_json, tell

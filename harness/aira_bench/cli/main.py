@@ -24,6 +24,7 @@ from aira_bench.cli import (
     check,
     confirm,
     doctor,
+    export,
     extensions,
     extrapolate,
     images,
@@ -42,7 +43,9 @@ from aira_bench.cli import (
     suite,
     tasks,
     verify,
+    view,
 )
+from aira_bench.cli import report as report_command
 from aira_bench.cli.options import report
 from aira_bench.cli.stopping import STOPPED, Stopping
 from aira_bench.errors import AiraError, PrerequisiteError
@@ -52,8 +55,9 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, suite, confirm, status, show, leaderboard, verify, submit, merge, noise, tasks, agents, extensions,
-    prepare, images, doctor, reproduce, aggregate, extrapolate, architectures, analyze, key, init, check,
+    run, resume, suite, confirm, status, show, view, report_command, export, leaderboard, verify, submit, merge, noise,
+    tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate, architectures, analyze, key,
+    init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,

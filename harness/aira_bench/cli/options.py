@@ -73,6 +73,15 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_track(parser: argparse.ArgumentParser) -> None:
+    """Add `--track`: where a run is mirrored while it goes on."""
+    parser.add_argument(
+        "--track", choices=("mlflow", "wandb"),
+        help="mirror what the search knows of each step to MLflow or Weights & Biases, from a process of its own "
+        "(needs aira-bench[mlflow] or aira-bench[wandb]; docs/formats.md)",
+    )  # fmt: skip
+
+
 def add_hidden_key(parser: argparse.ArgumentParser, default: str) -> None:
     """Add `--hidden-key`: the file of the secret that hidden data is derived from."""
     parser.add_argument(

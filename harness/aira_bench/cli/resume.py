@@ -2,7 +2,7 @@
 
 import argparse
 
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_runtime
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_runtime, add_track
 
 _EPILOG = """example:
   aira-bench resume evolution-mad-2p-cpu-20260101-120000
@@ -34,6 +34,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         action="store_true",
         help="where the run was damaged, take each seed back to its last good step; what is cut off stays beside it",
     )
+    add_track(parser)
     add_runs_folder(parser)
     add_runtime(parser)
     add_json(parser)
@@ -46,6 +47,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.ending import RunEnding
     from aira_bench.escaping import one_line
+    from aira_bench.export.tracking import mirrored, require_tracker
     from aira_bench.keys import KeyFolder
     from aira_bench.looking.run_state import RunCaps
     from aira_bench.paths import host_paths
@@ -57,6 +59,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.terminal import tell
     from aira_bench.world import SystemWorld
 
+    require_tracker(args.track)
     paths = host_paths(args.runs)
     folder = find_run(paths.runs, args.run)
     if args.from_last_good:
@@ -68,4 +71,5 @@ def handle(args: argparse.Namespace) -> int:
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json, caps=caps)
     ending = RunEnding(args, display, record.folder, args.run)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer)
-    return ending.of(lambda: resume(host, record, display.note, display.watch, accept_changes=args.accept_changes))
+    with mirrored(args.track, record.folder.path, tell):
+        return ending.of(lambda: resume(host, record, display.note, display.watch, accept_changes=args.accept_changes))

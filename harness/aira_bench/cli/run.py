@@ -12,6 +12,7 @@ from aira_bench.cli.options import (
     add_runs_folder,
     add_runtime,
     add_source,
+    add_track,
     core_list,
     gpu_list,
     hours,
@@ -136,6 +137,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="begin a run of profile paper without the question that it ends its forecast with",
     )  # fmt: skip
     parser.add_argument("--print-config", action="store_true", help="print the plan as JSON and stop")
+    add_track(parser)
     add_runs_folder(parser)
     add_runtime(parser)
     add_json(parser)
@@ -149,6 +151,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.ending import RunEnding
     from aira_bench.cli.forecast import require_consent, show_forecast
+    from aira_bench.export.tracking import mirrored, require_tracker
     from aira_bench.hardware import this_machine
     from aira_bench.looking.run_state import RunCaps
     from aira_bench.paths import host_paths
@@ -158,10 +161,11 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.protocol import protocol_lines
     from aira_bench.runs.resolve import resolve
     from aira_bench.sandbox.engine_gpus import engine_gpus
-    from aira_bench.terminal import say_json
+    from aira_bench.terminal import say_json, tell
     from aira_bench.world import SystemWorld
     from aira_contract.settings import ON_GPUS
 
+    require_tracker(args.track)
     request = RunRequest(**{each.name: getattr(args, each.name) for each in fields(RunRequest)})
     hardware = this_machine(gpus=args.profile in ON_GPUS, otherwise=engine_gpus)
     run = resolve(request, host_paths(args.runs), SystemWorld(), hardware)
@@ -182,4 +186,5 @@ def handle(args: argparse.Namespace) -> int:
         require_consent(run, hardware, host_paths(args.runs), yes=args.yes)
     ending = RunEnding(args, display, RunFolder(host_paths(args.runs).runs / plan.name), plan.name)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer, hardware)
-    return ending.of(lambda: start(host, run, display.note, display.watch))
+    with mirrored(args.track, RunFolder(host_paths(args.runs).runs / plan.name).path, tell):
+        return ending.of(lambda: start(host, run, display.note, display.watch))

@@ -59,7 +59,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run
     from aira_bench.record.salvage import read_remains
-    from aira_bench.terminal import say, say_json, say_text, tell
+    from aira_bench.terminal import is_ascii_only, results_console, say, say_json, say_text, tell
 
     paths = host_paths(args.runs)
     ring = KeyFolder(paths.keys).ring()
@@ -81,7 +81,8 @@ def handle(args: argparse.Namespace) -> int:
     else:
         sections = [run_section(run, signed)]
         sections += [winners_section(run)] if len(run.seeds) > 1 or view is None else []
-        _print([*sections, *(step_sections(run, view) if view else [])])
+        ascii_only = is_ascii_only(results_console())
+        _print([*sections, *(step_sections(run, view, ascii_only=ascii_only) if view else [])])
         if view is not None:
             say()
             say(f"Next:  {run.folder.command('show', f'{view.seed.seed}:{view.node.step}', '--open', 'code')}")

@@ -209,6 +209,7 @@ def fit_seconds(outcome: StepOutcome, stretch: float) -> dict[str, float | None]
         "until_handed_over": until_model_s,
         "fit": outcome.wall_s,
         "lost_to_others": outcome.lost_s,
+        "lost_in_training": training_in(outcome).lost_s,
         "stretch": stretch,
     }
     return {name: round(value, 3) if math.isfinite(value) else None for name, value in seconds.items()}

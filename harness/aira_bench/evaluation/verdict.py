@@ -23,6 +23,7 @@ from aira_bench.sandbox.sandbox import StepLost
 from aira_bench.tasks.task import Task
 from aira_contract.invocation import DONE, REFUSED
 from aira_contract.reports import REPORT_SCHEMA, RESULT_MARKER
+from aira_contract.training_series import Series, require_series
 
 Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 StandardError = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
@@ -57,15 +58,18 @@ class CheckedReport(BaseModel):
     """Those of `flags` for which the score takes part in neither search nor ranking; it is still shown."""
     remarks: tuple[Remark, ...] = Field(default=(), max_length=8)
     """The figures that controls compared, in words."""
+    series: Series = ()
+    """How the training of the score went."""
     details: dict[str, Any] = Field(default_factory=dict)
     evaluator_version: str
     seed_set: str
     seconds: float = Field(ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _unranked_are_flags(self) -> Self:
+    def _agrees_with_itself(self) -> Self:
         if unknown := sorted(set(self.unranked) - set(self.flags)):
             raise ValueError(f"unranked for {', '.join(unknown)}, which no flag names")
+        require_series(self.series)
         return self
 
 
@@ -91,6 +95,10 @@ class Scored:
     public: float | None = None
     """On the public validation rows, which a submission can claim a number on."""
     public_standard_error: float | None = None
+    series: Series = ()
+    """How the training of the score went, by the judge's own measure."""
+    claimed_series: Series = ()
+    """The same as a training script told it; nothing of it is checked but its form."""
     attempts: int = 1
     """How often it was evaluated for that, because infrastructure failed."""
     gpu: GpuUse | None = None
@@ -151,7 +159,8 @@ def trusted_score(step: int, scored: Scored, image: str, *, synthetic: bool) -> 
     return TrustedScore(
         step, scored.test, scored.validation, scored.evaluator_version, image, scored.seconds, scored.cached,
         scored.claimed, scored.flags, synthetic, scored.unranked, scored.validation_standard_error,
-        scored.test_standard_error, scored.remarks, scored.public, scored.public_standard_error,
+        scored.test_standard_error, scored.remarks, scored.public, scored.public_standard_error, scored.series,
+        scored.claimed_series,
     )  # fmt: skip
 
 
@@ -240,6 +249,7 @@ def _scored(task: Task, report: CheckedReport, test: float) -> Scored:
         test_standard_error=report.test_standard_error,
         public=report.public,
         public_standard_error=report.public_standard_error,
+        series=report.series,
     )
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field, fields
+from datetime import datetime
 from typing import Any, Literal, Protocol, Self, get_args
 
 from aira_bench.errors import RunStateError
@@ -108,10 +109,16 @@ class Completion:
     request_id: str | None = None
     """The provider's identifier of the last attempt."""
     attempts: int = 1
+    asked_at: str | None = None
+    """When the call was made, ISO 8601 with its zone; None in records from before it was kept, and where a model that
+    is no provider's does not say."""
+    reasoning: str | None = None
+    """What the provider returned of the model's reasoning, often a summary; for people alone, and never part of an
+    answer, a program or another prompt. None where it returned none."""
 
     def __post_init__(self) -> None:
         """Spell out halves of surrogate pairs: JSON can bring them, and no file and no request holds them."""
-        for name in ("text", "model_id", "request_id"):
+        for name in ("text", "model_id", "request_id", "reasoning"):
             if isinstance(said := getattr(self, name), str):
                 object.__setattr__(self, name, said.encode("utf-8", "backslashreplace").decode())
 
@@ -131,7 +138,8 @@ class Completion:
         if items["finish_reason"] not in get_args(FinishReason):
             raise RunStateError(f"A recorded completion has the unknown finish reason {items['finish_reason']!r}.")
         found = cls(**items)
-        texts, cost = (found.text, found.model_id, "" if found.request_id is None else found.request_id), found.cost_usd
+        told = [text for text in (found.request_id, found.reasoning) if text is not None]
+        texts, cost = (found.text, found.model_id, *told), found.cost_usd
         plain = isinstance(cost, int | float | None) and isinstance(found.structured, dict | None)
         counted = all(map(is_count, (*astuple(found.usage), found.attempts))) and isinstance(
             found.latency_s, int | float
@@ -141,12 +149,21 @@ class Completion:
             or min(cost or 0, found.latency_s) < 0
         ):
             raise RunStateError("A recorded completion has a value of another kind, or a number below what it can be.")
+        if found.asked_at is not None and not _is_time(found.asked_at):
+            raise RunStateError("A recorded completion was asked for at something that is no time with its zone.")
         return found
 
 
 def is_count(value: object) -> bool:
     """Whether a value can be a provider's count of tokens; None, for a count it did not give, cannot."""
     return value is None or (type(value) is int and 0 <= value <= MOST_TOKENS)
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
 
 
 class Model(Protocol):

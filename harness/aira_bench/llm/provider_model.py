@@ -21,7 +21,7 @@ from aira_bench.llm.mending import model_error
 from aira_bench.llm.model import Completion, CompletionRequest, Model, Usage
 from aira_bench.llm.pricing import call_cost_usd
 from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, ProviderSession, Structured
-from aira_bench.llm.providers.reading import cut_text
+from aira_bench.llm.providers.reading import cut_reasoning, cut_text
 from aira_bench.llm.schemas import parse_object
 from aira_bench.waiting import TICK_S, Waits
 from aira_bench.world import World
@@ -122,7 +122,7 @@ class ProviderModel:
 
     def answer(self, request: CompletionRequest, deadline_s: float, waits: Waits, policy: RetryPolicy) -> Completion:
         """Answer a request as `complete` does, on a clock of work and by a policy of its own."""
-        started_s = self._world.monotonic_s()
+        started_s, asked_at = self._world.monotonic_s(), self._world.now().isoformat()
         course = _Course(waits, policy, waits() + deadline_s, _paused_s(waits) + policy.patience_s)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
@@ -144,7 +144,7 @@ class ProviderModel:
             asked = f"asked for {closed_s:.0f} s without calls, which" if closed_s else "is behind a rate limit that"
             message = f"The model of agent {self.name!r} {asked} is longer than one call waits."
             raise ModelError(message) from error
-        return self._completion(request, answer, course.attempts, started_s)
+        return replace(self._completion(request, answer, course.attempts, started_s), asked_at=asked_at)
 
     def _attempt(self, request: CompletionRequest, course: _Course) -> ProviderAnswer:
         with self._limiter.place(self._world.monotonic_s() + max(course.patience_s, 0.0), course.waits):
@@ -247,6 +247,7 @@ class ProviderModel:
             latency_s=self._world.monotonic_s() - started_s,
             request_id=redact(answer.request_id) if answer.request_id else None,
             attempts=attempts,
+            reasoning=cut_reasoning(redact(answer.reasoning)) if answer.reasoning else None,
         )
 
 

@@ -8,7 +8,7 @@ Not covered: calls that failed; they have no answer to replay.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +16,11 @@ from aira_bench.errors import RunStateError
 from aira_bench.files import parse_json, read_file, spell_half_surrogates, write_json
 from aira_bench.llm.model import Completion, CompletionRequest, Json, Model
 from aira_bench.llm.schemas import parse_object
+from aira_bench.world import SystemWorld, World
 
-SCHEMA = 1
+SCHEMA = 2
+"""What this version writes: 2 has when a call was made, and what came of the model's reasoning (decision 0055)."""
+_SINCE_2 = ("asked_at", "reasoning")
 MOST_BYTES = 64 * 2**20
 
 
@@ -44,11 +47,15 @@ class Exchange:
         Raises:
             RunStateError: another version, missing parts, or a request that does not match its digest.
         """
-        if value.get("schema") != SCHEMA:
-            raise RunStateError(f"A model record has schema {value.get('schema')!r}, expected {SCHEMA}.")
+        schema = value.get("schema")
+        if type(schema) is not int or not 1 <= schema <= SCHEMA:
+            raise RunStateError(f"A model record has schema {schema!r}, this version reads 1 to {SCHEMA}.")
         if set(value) != {"schema", "request_sha256", "request", "completion"}:
             raise RunStateError(f"A model record has the keys {sorted(value)}.")
-        exchange = cls(CompletionRequest.from_json(value["request"]), Completion.from_json(value["completion"]))
+        completion = value["completion"]
+        if schema == 1 and isinstance(completion, Mapping) and not set(_SINCE_2) & set(completion):
+            completion = {**completion, **dict.fromkeys(_SINCE_2)}
+        exchange = cls(CompletionRequest.from_json(value["request"]), Completion.from_json(completion))
         if exchange.request.digest() != value["request_sha256"]:
             raise RunStateError("A model record was changed: its request does not have the digest it names.")
         return exchange
@@ -64,9 +71,9 @@ class RecordingModel:
     One instance serves one node, whose calls come one after another.
     """
 
-    def __init__(self, model: Model, folder: Path) -> None:
-        self._model = model
-        self._folder = folder
+    def __init__(self, model: Model, folder: Path, world: World | None = None) -> None:
+        """`world` tells when a call is made whose model does not say; this machine's, unless given."""
+        self._model, self._folder, self._world = model, folder, world or SystemWorld()
         self._calls = 0
 
     @property
@@ -85,7 +92,9 @@ class RecordingModel:
         if path.exists():
             completion = _answer_of(read_exchange(path), request, path.name)
         else:
+            began = self._world.now().isoformat()
             completion = self._model.complete(request, deadline_s=deadline_s)
+            completion = replace(completion, asked_at=completion.asked_at or began)
             write_json(path, Exchange(request, completion).to_json())
         self._calls += 1
         return completion

@@ -52,7 +52,7 @@ def parent_differences(seed: SeedRemains, step: StepEnded, artifact: StepFile | 
         step: the step.
         artifact: what it submitted, if there is something.
     """
-    name = artifact.name if artifact is not None and artifact.name.endswith(".py") else SOLUTION
+    name = compared_file(artifact)
     return [_from(seed, step, parent, name) for parent in step.node.parents]
 
 
@@ -63,17 +63,30 @@ def _from(seed: SeedRemains, step: StepEnded, parent: int, name: str) -> ParentD
     old, new = layers_of(before.node.canonical), layers_of(step.node.canonical)
     layers = tuple(changed_layers(old, new)) if old and len(old) == len(new) else ()
     try:
-        texts = [_text(seed, each, name) for each in (before, step)]
+        texts = step_text(seed, before, name), step_text(seed, step, name)
     except Unacceptable as error:
         return ParentDifference(parent, name, layers, undone=str(error))
-    (found,) = read_in_process("diff", [json.dumps(texts)], deadline_s=_DIFF_S)
-    if isinstance(found, NotRead):
-        return ParentDifference(parent, name, layers, undone=found.why)
-    return ParentDifference(parent, name, layers, tuple(found["lines"]))
+    lines, undone = changed_lines(*texts)
+    return ParentDifference(parent, name, layers, lines, undone)
 
 
-def _text(seed: SeedRemains, step: StepEnded, name: str) -> str:
-    """The step's file of that name, or the artifact that stands in its place."""
+def compared_file(artifact: StepFile | None) -> str:
+    """Return the name of the file whose lines tell a step from others: its artifact where that is code."""
+    return artifact.name if artifact is not None and artifact.name.endswith(".py") else SOLUTION
+
+
+def changed_lines(before: str, after: str) -> tuple[tuple[str, ...], str]:
+    """Return a unified difference of two texts, and why there is none, which is empty where there is one."""
+    (found,) = read_in_process("diff", [json.dumps([before, after])], deadline_s=_DIFF_S)
+    return ((), found.why) if isinstance(found, NotRead) else (tuple(found["lines"]), "")
+
+
+def step_text(seed: SeedRemains, step: StepEnded, name: str) -> str:
+    """Return the step's file of that name, or of the artifact that stands in its place.
+
+    Raises:
+        Unacceptable: it has none, or it cannot be read, or it is too large to be compared.
+    """
     files, _ = step_files(seed, step)
     wanted = next((each for each in files if each.path == f"nodes/{step.node.step:04d}/{name}"), None)
     if wanted is None and name != SOLUTION:

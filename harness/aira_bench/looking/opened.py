@@ -16,6 +16,7 @@ from aira_bench.looking.step_view import StepView
 
 Opened = Literal["code", "diff", "prompt", "answer", "output", "artifact"]
 WHATS: tuple[Opened, ...] = get_args(Opened)
+_REASONING, _ANSWER = "--- reasoning, as the provider returned it; no part of the answer", "--- answer"
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,22 @@ def _answer(view: StepView) -> OpenedText:
         found, usage = exchange.completion, exchange.completion.usage
         cached = f", {usage.cached_tokens} of them cached" if usage.cached_tokens else ""
         tokens = f"{usage.input_tokens} tokens in{cached}, {usage.output_tokens} out"
-        return f"[{found.model_id}: {tokens}, {found.finish_reason}]\n{found.text}"
+        asked = f", asked {found.asked_at}" if found.asked_at else ""
+        head = f"[{found.model_id}: {tokens}, {found.finish_reason}{asked}, {found.latency_s:.1f} s]"
+        thought = [] if found.reasoning is None else [_REASONING, found.reasoning, _ANSWER]
+        return "\n".join([head, *thought, found.text])
 
     return _exchanges(view, "answer", said)
 
 
-def _exchanges(view: StepView, what: Opened, said: Callable[[Exchange], str]) -> OpenedText:
+def calls_of(view: StepView) -> list[StepFile]:
+    """Return the records of a step's model calls, in the order in which they were made."""
     found = in_folder(list(view.files), f"calls/{view.node.step:04d}")
-    calls = sorted((each for each in found if each.path.endswith(".json")), key=_when_asked)
+    return sorted((each for each in found if each.path.endswith(".json")), key=_when_asked)
+
+
+def _exchanges(view: StepView, what: Opened, said: Callable[[Exchange], str]) -> OpenedText:
+    calls = calls_of(view)
     if not calls:
         raise UsageError(f"{_named(view)} asked no model.", hint="--open code")
     texts = []

@@ -12,6 +12,7 @@ from aira_bench.looking.artifact import GROUP, ArtifactView
 from aira_bench.looking.comparison import ParentDifference
 from aira_bench.looking.step_files import StepFile, absolute
 from aira_bench.looking.step_view import StepScores, StepView
+from aira_bench.looking.training import training_pairs
 from aira_bench.looking.winners import Winner, winners
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.node import Timings
@@ -65,8 +66,8 @@ def winners_section(run: RunRemains) -> Section:
     return "Winners", [("", each.line) for each in winners(run.seeds, lower_is_better=run.lower_is_better)]
 
 
-def step_sections(run: RunRemains, view: StepView) -> list[Section]:
-    """Return what a page says of one step."""
+def step_sections(run: RunRemains, view: StepView, *, ascii_only: bool = False) -> list[Section]:
+    """Return what a page says of one step. `ascii_only`: for terminals whose encoding has nothing else."""
     node, submitted = view.node, ", submitted" if view.submitted else ""
     made = ", ".join(map(str, node.parents))
     head: list[Pair] = [("class", f"{node.step_class}{submitted}" + (f": {node.reason}" if node.reason else ""))]
@@ -81,6 +82,8 @@ def step_sections(run: RunRemains, view: StepView) -> list[Section]:
     title = f"Seed {view.seed.seed}, step {node.step} of {len(view.seed.steps)}"
     sections: list[Section] = [(title, head), ("Artifact", _artifact(view))]
     sections.append(("Scores", _scores(run.manifest, view.scores)))
+    training: list[Pair] = [*training_pairs(view.scores, ascii_only=ascii_only)]
+    sections += [("Training", training)] if training else []
     if view.parts:
         sections.append(("Parts of the score (hidden validation, test)", _parts(view)))
     if view.differences:

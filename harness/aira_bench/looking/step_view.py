@@ -18,6 +18,7 @@ from aira_bench.record.node import Node
 from aira_bench.record.salvage import RunRemains, SeedRemains
 from aira_bench.record.scores import TrustedScore
 from aira_contract.files import REPORT_FILE
+from aira_contract.training_series import Series
 
 _MOST_REPORT_BYTES = 4 * 2**20
 MOST_TASKS = 100
@@ -49,6 +50,10 @@ class StepScores:
     flags: tuple[str, ...]
     unranked: tuple[str, ...]
     remarks: tuple[str, ...]
+    series: Series
+    """How the search's training of it went, by the judge's measure; empty where that is not known."""
+    claimed_series: Series
+    """The same as a training script told it."""
 
     @property
     def confirmed(self) -> float | None:
@@ -139,6 +144,8 @@ def _scores(run: RunRemains, seed: SeedRemains, node: Node) -> StepScores:
         flags=tuple(dict.fromkeys(flag for each in judged for flag in each.flags)),
         unranked=tuple(dict.fromkeys(flag for each in judged for flag in each.unranked)),
         remarks=tuple(dict.fromkeys(remark for each in judged for remark in each.remarks)),
+        series=score.series if score else (),
+        claimed_series=score.claimed_series if score else (),
     )
 
 

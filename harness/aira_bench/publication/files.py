@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aira_bench.boards.board import Table
-from aira_bench.boards.formats import records, to_csv, to_json, to_markdown
+from aira_bench.boards.formats import record_kinds, records, to_csv, to_json, to_markdown
 from aira_bench.boards.order import with_ranks
 from aira_bench.files import write_atomically
 from aira_bench.keys import KeyRing
+from aira_bench.parquet import parquet_is_possible, table_bytes
 from aira_bench.publication.document import BOARD_FILE, board_document, document_bytes
 from aira_bench.publication.latex import to_latex
 from aira_bench.publication.pages import site
-from aira_bench.publication.parquet import parquet_is_possible, to_parquet
 from aira_bench.record.run_record import RunRecord
 
 PARQUET = "leaderboard.parquet"
@@ -49,7 +49,7 @@ def board_files(
     }
     pages = site(tables, runs, sorted([*files, *([PARQUET] if with_parquet else [])]))
     if with_parquet and parquet_is_possible():
-        files[PARQUET] = to_parquet(records(tables))
+        files[PARQUET] = table_bytes(record_kinds(), records(tables))
     return files | {name: page.encode() for name, page in pages.items()}
 
 

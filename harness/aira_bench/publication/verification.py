@@ -21,9 +21,9 @@ from aira_bench.boards.board import Table, tables_of
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.files import Unacceptable, parse_json, read_file
 from aira_bench.keys import KeyRing, short
+from aira_bench.parquet import parquet_is_possible
 from aira_bench.publication.document import BOARD_FILE, SCHEMA, Json, differences, run_evidence
 from aira_bench.publication.files import PARQUET, board_files
-from aira_bench.publication.parquet import parquet_is_possible
 from aira_bench.record.folder import RunFolder, is_run
 from aira_bench.record.run_record import Depth, RunRecord, read_run
 from aira_bench.tasks.metadata import describe_validation_error

@@ -19,6 +19,7 @@ from aira_bench.errors import RunStateError
 from aira_bench.excerpts import PROBLEM_CHARS
 from aira_bench.files import Unacceptable, open_file, parse_json, read_file
 from aira_bench.machine_failures import about
+from aira_contract.training_series import Series, require_series
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -53,6 +54,11 @@ class TrustedScore:
     """On the public validation rows, which a submission can claim a number on; None where there are none."""
     public_standard_error: float | None = None
     """Of `public`, where it is estimated."""
+    series: Series = ()
+    """How the training of the score went: points (step, loss, tokens, seconds) by the judge's own measure, at most 200.
+    Empty where the judge trains nothing, and in records from before it was kept."""
+    claimed_series: Series = ()
+    """The same as a training script told it. The agent's word: nothing of it is checked but its form."""
 
 
 MOST_BYTES = 64 * 2**20
@@ -189,6 +195,11 @@ def decode_score(line: bytes, *, ours: bool = False) -> TrustedScore:
     errors = (score.validation_standard_error, score.test_standard_error, score.public_standard_error)
     if score.step < 1 or min([score.seconds, *(error for error in errors if error is not None)]) < 0:
         raise Unacceptable("a step, time or standard error of it is below what it can be")
+    try:
+        require_series(score.series)
+        require_series(score.claimed_series)
+    except ValueError as error:
+        raise Unacceptable(str(error)) from error
     return score
 
 

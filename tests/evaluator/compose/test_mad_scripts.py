@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import aira_evaluator.compose
+from aira_contract.training_series import TrainingPoint, require_series
 from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.splits import MadManifest, read_split, write_split
 from aira_evaluator.split_manifest import DataError
@@ -72,11 +73,14 @@ def test_the_report_agrees_with_the_printed_score(judged: tuple[Path, Finished])
     root, finished = judged
     report = json.loads((root / "report.json").read_text())
     assert report.keys() == {
-        *("schema", "canonical", "validation", "test", "public", "details", "evaluator_version", "seed_set", "seconds")
+        *("schema", "canonical", "validation", "test", "public", "details", "evaluator_version", "seed_set", "seconds"),
+        "series",
     }
     assert f'"Accuracy": {report["test"]}' in finished.stdout
     assert report["canonical"] == ",".join("M" * 16)
     assert report["seed_set"] == "search"
+    assert [point[0] for point in report["series"]] == [36, 72, 108], "6 tasks, 96 examples by 16, 3 epochs"
+    require_series([TrainingPoint(*point) for point in report["series"]])
     for split in ("validation", "test", "public"):
         tasks = report["details"][split]["tasks"]
         assert list(tasks) == list(CPU.tasks)

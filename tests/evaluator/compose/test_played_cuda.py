@@ -1,6 +1,6 @@
 """The CUDA path on a played device: captured steps are the eager ones, and what a device would get wrong is an error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from played_cuda import PlayedCudaError, played
 from torch import Tensor
 
+from aira_contract.training_series import TrainingPoint
 from aira_evaluator.compose.mad.fitting import Candidate, Guesses, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.mad.profiles import CPU, MadProfile
 from aira_evaluator.compose.mad.splits import draw_corpus
@@ -147,6 +148,18 @@ def test_two_streams_on_the_same_memory_are_noticed() -> None:
         device.synchronize()
         with torch.cuda.stream(streams[1]):
             assert torch.equal(x.mul(2), torch.full((3,), 4.0))
+
+
+def test_graphs_and_streams_leave_the_curves_of_eager_steps() -> None:
+    held_out = {"test": draw_corpus(FEW, "test", 2)}
+    eager, graphed = dict[str, Sequence[TrainingPoint]](), dict[str, Sequence[TrainingPoint]]()
+    list(fit_in_turn(candidate(), held_out, lambda name: None, eager.__setitem__))
+    with played():
+        list(fit_concurrently(candidate(), held_out, lambda name: None, graphed.__setitem__))
+    assert list(eager) == list(graphed) == list(FEW.tasks)
+    for name in eager:
+        assert len(eager[name]) == FEW.epochs
+        assert [point[:3] for point in eager[name]] == [point[:3] for point in graphed[name]], "to the last bit"
 
 
 def test_a_diverged_task_is_noticed_after_its_graphs() -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import aira_evaluator.compose
+from aira_contract.training_series import TrainingPoint, require_series
 from aira_evaluator.compose.prepare.corpora import CORPORA
 from aira_evaluator.compose.text.profiles import PROFILES
 from aira_evaluator.compose.text.windows import TOKENS, read_text_split, write_text_manifest
@@ -74,9 +75,13 @@ def test_the_score_block_and_the_report_agree_and_say_what_the_text_is(hidden: P
     report = json.loads((hidden / "report.json").read_text())
     assert json.loads(block[1]) == {"Loss": report["test"]}
     assert report.keys() == {
-        *("schema", "canonical", "validation", "test", "public", "details", "evaluator_version", "seed_set", "seconds")
+        *("schema", "canonical", "validation", "test", "public", "details", "evaluator_version", "seed_set", "seconds"),
+        "series",
     }
     assert report["canonical"] == ",".join("M" * 16)
+    series = [TrainingPoint(*point) for point in report["series"]]
+    require_series(series)
+    assert series[-1].tokens == 64 * report["details"]["data"]["train_windows"]
     assert report["details"]["data"]["source"] == "synthetic"
     assert report["details"]["test"]["tokens"] == report["details"]["public"]["tokens"] == 384 * 64
     assert report["public"] == report["details"]["public"]["loss"]

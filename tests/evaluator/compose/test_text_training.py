@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aira_contract.reports import PUBLIC
+from aira_contract.training_series import MOST_POINTS, TrainingPoint, series_of
 from aira_evaluator.compose.text import text_losses as scoring
 from aira_evaluator.compose.text.language_model import mean_loss, train
 from aira_evaluator.compose.text.profiles import PROFILES
@@ -138,3 +139,39 @@ def test_public_windows_are_scored_last_and_spoil_no_hidden_loss(monkeypatch: py
     assert found["validation"].loss == found["test"].loss == pytest.approx(math.log(VOCABULARY))
     spoilt = train_and_score(["M"], SMALL, ones, {**held_out, "test": zeros, PUBLIC: ones}, seed=0, device=CPU)
     assert all(score.diverged for score in spoilt.values()), "one training: what diverges on hidden rows diverged"
+
+
+def test_a_curve_of_a_model_that_learns_nothing_is_its_loss_step_by_step() -> None:
+    """At a rate of 0 each step's loss is that of the first weights on its own windows; together they are all windows."""
+    windows, found = copied_halves(24, 1), list[TrainingPoint]()
+    profile = replace(SMALL, learning_rate=0.0, epochs=2)
+    model = train(["mA", "M"], windows, profile, seed=3, device=CPU, on_trained=found.extend)
+    assert [(point.step, point.tokens) for point in found] == [(step, step * 8 * SMALL.length) for step in range(1, 7)]
+    expected = mean_loss(model, windows, profile, device=CPU)
+    for first in (0, 3):
+        assert np.mean([point.loss for point in found[first : first + 3]]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_long_training_has_as_many_points_as_are_kept_and_each_step_counts_once() -> None:
+    windows, found = copied_halves(500, 1), list[TrainingPoint]()
+    train(["M"], windows, replace(SMALL, batch_size=1, epochs=1), seed=3, device=CPU, on_trained=found.extend)
+    assert len(found) == MOST_POINTS
+    assert [point.step for point in found[:4]] == [3, 5, 8, 10], "stretches of 2.5 steps"
+    assert found[-1].step == 500
+    assert series_of(found) == tuple(
+        point._replace(loss=kept.loss, seconds=kept.seconds)
+        for point, kept in zip(found, series_of(found), strict=True)
+    )
+
+
+def test_a_training_that_blows_up_leaves_the_curve_until_then() -> None:
+    found: list[TrainingPoint] = []
+    profile = replace(SMALL, learning_rate=1e38)
+    losses = train_and_score(
+        ["mA", "M"], profile, copied_halves(40, 1), {"test": copied_halves(8, 2)}, seed=0, device=CPU,
+        on_trained=found.extend,
+    )  # fmt: skip
+    assert losses["test"].diverged
+    kept = series_of(found)
+    assert 1 <= len(kept) < len(found) == 5
+    assert kept[0].loss == pytest.approx(math.log(VOCABULARY), rel=0.5), "the first step's, before any update"

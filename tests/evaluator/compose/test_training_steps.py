@@ -1,5 +1,6 @@
 """Steps on the device: the same examples in the same order and the same weights as a plain loop, and no waiting."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from aira_contract.training_series import TrainingPoint
 from aira_evaluator.compose.mad.copying import Compression, Memorization
 from aira_evaluator.compose.mad.fitting import Candidate, fit_in_turn
 from aira_evaluator.compose.mad.models import build_model, start_prediction
@@ -24,6 +26,7 @@ from aira_evaluator.compose.mad.splits import draw_corpus
 from aira_evaluator.compose.mad.synthetic_task import SyntheticTask
 from aira_evaluator.compose.training.devices import make_deterministic
 from aira_evaluator.compose.training.examples import IGNORED, Examples
+from aira_evaluator.compose.training.loss_log import LossLog, together
 from aira_evaluator.compose.training.optimizer import FusedAdamW
 from aira_evaluator.compose.training.schedule import run_epochs, run_interleaved
 from aira_evaluator.compose.training.steps import Diverged, Epochs, TaskTraining
@@ -51,7 +54,12 @@ def _deterministic() -> None:
 
 
 def plain_loop(
-    architecture: Sequence[str], task: SyntheticTask, examples: Examples, profile: MadProfile, seed: int
+    architecture: Sequence[str],
+    task: SyntheticTask,
+    examples: Examples,
+    profile: MadProfile,
+    seed: int,
+    losses: list[float] | None = None,
 ) -> nn.Module:
     """The training as anybody would write it down: the definition that the fast paths are held to."""
     generator = torch.Generator().manual_seed(seed)
@@ -66,6 +74,8 @@ def plain_loop(
             loss = functional.cross_entropy(logits.flatten(0, 1), targets[batch].flatten(), ignore_index=IGNORED)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            if losses is not None:
+                losses.append(float(loss.detach()))
     return model
 
 
@@ -93,6 +103,61 @@ def test_the_weights_equal_a_plain_loops_to_the_last_bit(task: str) -> None:
     seed = int(np.random.SeedSequence([some.seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
     expected = plain_loop(MIXED, SMALL.tasks[task], some.train_corpus[task], SMALL, seed)
     assert equal(weights(finished(some.begin(task)).model), weights(expected))
+
+
+def test_a_curve_has_the_mean_loss_of_a_plain_loops_steps_epoch_by_epoch() -> None:
+    some, curves = candidate(), dict[str, Sequence[TrainingPoint]]()
+    list(fit_in_turn(some, {"test": draw_corpus(SMALL, "validation", 2)}, lambda name: None, curves.__setitem__))
+    for index, (name, task) in enumerate(SMALL.tasks.items()):
+        seed = int(np.random.SeedSequence([some.seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        losses: list[float] = []
+        plain_loop(MIXED, task, some.train_corpus[name], SMALL, seed, losses)
+        assert len(losses) == 3 * 4, "batches of 32, 32, 32 and 4"
+        length = some.train_corpus[name].inputs.shape[1]
+        assert [point.step for point in curves[name]] == [4, 8, 12]
+        assert [point.tokens for point in curves[name]] == [100 * length, 200 * length, 300 * length]
+        expected = [np.mean(losses[first : first + 4]) for first in (0, 4, 8)]
+        assert [point.loss for point in curves[name]] == pytest.approx(expected, rel=1e-6)
+        times = [point.seconds or 0.0 for point in curves[name]]
+        assert 0 < times[0] < times[1] < times[2]
+
+
+def test_the_end_of_an_epoch_waits_for_no_device() -> None:
+    training = candidate().begin("compression")
+    training.step(32)
+    training.end_epoch()
+    seen = Operations()
+    with seen:
+        training.end_epoch()
+    waiting = ("_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "unique", "_to_copy")
+    assert seen.names
+    assert not [name for name in seen.names if name.split(".")[1] in waiting]
+
+
+def test_losses_are_summed_between_marks_and_not_finite_ones_stay() -> None:
+    log = LossLog(DEVICE)
+    assert log.points() == []
+    for loss in (1.0, 2.0, 6.0):
+        log.add(torch.tensor(loss))
+    log.mark(3, 30)
+    log.add(torch.tensor(4.0))
+    log.mark(4, 40)
+    assert [(point.step, point.loss, point.tokens) for point in log.points()] == [(3, 3.0, 30), (4, 4.0, 40)]
+    log.add(torch.tensor(math.inf))
+    assert not log.is_finite(), "before its stretch has ended"
+    log.mark(5, 50)
+    log.add(torch.tensor(1.0))
+    log.mark(6, 60)
+    assert not log.is_finite(), "and ever after"
+    assert [point.loss for point in log.points()] == [3.0, 4.0, math.inf, 1.0]
+
+
+def test_trainings_of_one_score_have_one_curve_of_mean_losses() -> None:
+    one = [TrainingPoint(2, 3.0, 20, 1.0), TrainingPoint(4, 1.0, 40, 2.0)]
+    other = [TrainingPoint(2, 5.0, 60, 4.0), TrainingPoint(4, 2.0, 120, 8.0)]
+    assert together([one, other], beside=False) == [(4, 4.0, 80, 5.0), (8, 1.5, 160, 10.0)]
+    assert together([one, other], beside=True) == [(4, 4.0, 80, 4.0), (8, 1.5, 160, 8.0)]
+    assert together([one, other[:1]], beside=True) == [(4, 4.0, 80, 4.0)], "one that diverged ends it"
 
 
 def test_guesses_do_not_depend_on_when_a_split_is_predicted() -> None:

@@ -60,6 +60,11 @@ def test_an_honest_module_is_trained_and_scored(good: ModuleScore) -> None:
     assert isinstance(curve, list)
     assert [point["step"] for point in curve] == [100, 200, 250]
     assert curve[-1]["loss"] < curve[0]["loss"]
+    tokens = 32 * 16  # sequences of a step, and their length
+    assert [point[:3:2] for point in good.series] == [(100, 100 * tokens), (200, 200 * tokens), (250, 250 * tokens)]
+    assert [point.loss for point in good.series] == pytest.approx([point["loss"] for point in curve], abs=1e-4)
+    times = [point.seconds or 0.0 for point in good.series]
+    assert 0 < times[0] < times[1] < times[2]
 
 
 def test_public_rows_are_scored_by_the_same_weights_and_move_no_hidden_score(good: ModuleScore) -> None:

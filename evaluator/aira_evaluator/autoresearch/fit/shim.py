@@ -33,6 +33,7 @@ from aira_contract.files import CLAIM_FILE, TRAINING_BEGAN_FILE
 from aira_contract.settings import TIME_BUDGET_VARIABLE
 from aira_evaluator.autoresearch.contract.packing import WAITING, pack
 from aira_evaluator.autoresearch.contract.token_store import open_split
+from aira_evaluator.autoresearch.fit.live_budget import LiveBudget
 from aira_evaluator.autoresearch.handover import model_file as handover
 from aira_evaluator.autoresearch.predict.serving import NoLogits, logits_of
 from aira_evaluator.text import tokenizer as tokenization
@@ -54,12 +55,16 @@ _MANIFEST: dict[str, Any] = json.loads(Path(DATA_DIR, "manifest.json").read_text
 
 MAX_SEQ_LEN: int = _MANIFEST["sequence_length"]
 """Tokens of a row. The judge asks for logits of windows up to this long, or of full ones alone if it must."""
-TIME_BUDGET: int | float = json.loads(os.environ.get(TIME_BUDGET_VARIABLE, str(_MANIFEST["time_budget_s"])))
-"""Seconds of training. The clock that counts is outside: it adds one start-up allowance, then kills the process."""
+_TOLD_S: int | float = json.loads(os.environ.get(TIME_BUDGET_VARIABLE, str(_MANIFEST["time_budget_s"])))
 EVAL_TOKENS: int = _MANIFEST["validation_tokens"]
 """Targets that `evaluate_bpb` averages over."""
 VOCAB_SIZE: int = _MANIFEST["vocabulary"]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+_LIVE_BUDGET = LiveBudget(_TOLD_S, min(_TOLD_S, _MANIFEST["time_budget_s"])) if DEVICE.type == "cpu" else None
+TIME_BUDGET: int | float = _TOLD_S if _LIVE_BUDGET is None else _LIVE_BUDGET
+"""Seconds of training. On a CPU whose cores others use it grows while the script trains, by what they take. The clock
+that counts is outside: it adds one start-up allowance, then kills the process.
+"""
 FOLDER = Path.cwd()
 """Where the script was started and its results are looked for; it may change directory later."""
 
@@ -238,6 +243,8 @@ def make_dataloader(
         # Made with the first training batch, so that the host can tell start-up from training by the kernel's clock.
         if split == "train" and not (FOLDER / TRAINING_BEGAN_FILE).exists():
             (FOLDER / TRAINING_BEGAN_FILE).touch()
+            if _LIVE_BUDGET is not None:
+                _LIVE_BUDGET.begin()
         yield batch[:, :-1].contiguous(), batch[:, 1:].contiguous(), documents.epoch
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from aira_contract.architectures import Architecture, SubmissionError, canonical
 from aira_contract.files import ARCHITECTURE_FILE
 from aira_contract.reports import PUBLIC
+from aira_contract.training_series import TrainingPoint, series_of
 from aira_evaluator.compose.mad.profiles import METRIC, PROFILES
 from aira_evaluator.compose.mad.splits import read_split
 from aira_evaluator.compose.submission import read_submission
@@ -58,6 +59,7 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
     from aira_evaluator.compose.training.devices import choose_device, make_deterministic
 
     make_deterministic()
+    curve: list[TrainingPoint] = []
     scores = train_and_score(
         architecture,
         profile,
@@ -66,6 +68,7 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         seed=training_seed(manifest.training_seed),
         device=choose_device(),
         on_task=lambda name: print(f"training on {name}", flush=True),
+        on_trained=curve.extend,
     )
     return EvaluationResult(
         scores["validation"].accuracy,
@@ -74,4 +77,5 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         details={split: score.details() for split, score in scores.items()},
         canonical=canonical(architecture),
         public=scores[PUBLIC].accuracy,
+        series=series_of(curve),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from aira_contract.architectures import Architecture, SubmissionError, canonical
 from aira_contract.files import ARCHITECTURE_FILE
 from aira_contract.reports import PUBLIC
+from aira_contract.training_series import TrainingPoint, series_of
 from aira_evaluator.compose.submission import read_submission
 from aira_evaluator.compose.text.profiles import METRIC, PROFILES
 from aira_evaluator.compose.text.windows import is_text_split, read_text_split, text_profile
@@ -66,6 +67,7 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
     from aira_evaluator.compose.training.devices import choose_device, make_deterministic
 
     make_deterministic()
+    curve: list[TrainingPoint] = []
     losses = train_and_score(
         architecture,
         profile,
@@ -73,6 +75,7 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         held_out,
         seed=training_seed(test_about.training_seed),
         device=choose_device(),
+        on_trained=curve.extend,
     )
     described = {"corpus": about.corpus, "source": about.source, "train_windows": about.windows}
     return EvaluationResult(
@@ -82,4 +85,5 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         details={"data": described, **{split: asdict(loss) for split, loss in losses.items()}},
         canonical=canonical(architecture),
         public=losses[PUBLIC].loss if PUBLIC in losses else None,
+        series=series_of(curve),
     )

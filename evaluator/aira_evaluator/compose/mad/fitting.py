@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from aira_contract.reports import PUBLIC
+from aira_contract.training_series import TrainingPoint
 from aira_evaluator.compose.mad.models import Prediction, begin_training, start_prediction
 from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.training.compiled_blocks import CompiledBlocks
@@ -25,6 +26,8 @@ from aira_evaluator.compose.training.steps import Diverged, TaskTraining, to_dev
 Guesses = Mapping[str, NDArray[np.int64]]
 """The likeliest token at every position after each scored epoch, shape (scored epochs, N, L), by split. Public rows are
 absent where a logit on them alone was not finite."""
+Told = Callable[[str, Sequence[TrainingPoint]], None]
+"""Told of each task how its training went, before its guesses are given."""
 Predictions = Mapping[str, Prediction]
 """What was started after one epoch, by split."""
 
@@ -56,7 +59,10 @@ class Candidate:
 
 
 def fit_in_turn(
-    candidate: Candidate, held_out: Mapping[str, Corpus], on_task: Callable[[str], None]
+    candidate: Candidate,
+    held_out: Mapping[str, Corpus],
+    on_task: Callable[[str], None],
+    on_trained: Told = lambda name, points: None,
 ) -> Iterator[tuple[str, Guesses | None]]:
     """Name and guesses of one task after the other; None in place of guesses where training or prediction diverged."""
     for name in candidate.profile.tasks:
@@ -66,16 +72,22 @@ def fit_in_turn(
         try:
             for epoch in range(1, training.epochs.epochs + 1):
                 run_epochs(training.step, training.epochs, 1)
+                training.end_epoch()
                 training.check_finite()
                 if candidate.profile.is_scored(epoch):
                     started.append(_start_predictions(training, name, held_out, candidate.device))
-            yield name, guesses_of(started)
+            guesses: Guesses | None = guesses_of(started)
         except Diverged:
-            yield name, None
+            guesses = None
+        on_trained(name, training.curve())
+        yield name, guesses
 
 
 def fit_concurrently(
-    candidate: Candidate, held_out: Mapping[str, Corpus], on_task: Callable[[str], None]
+    candidate: Candidate,
+    held_out: Mapping[str, Corpus],
+    on_task: Callable[[str], None],
+    on_trained: Told = lambda name, points: None,
 ) -> Iterator[tuple[str, Guesses | None]]:
     """Train all tasks beside each other on a CUDA device: a stream a task, and graphs after the first epoch."""
     device = candidate.device
@@ -90,12 +102,14 @@ def fit_concurrently(
         runs[name].warm_up()
     started: dict[str, list[Predictions]] = {name: [] for name in runs}
 
-    def score_after(epoch: int) -> None:
-        for name, steps in runs.items() if candidate.profile.is_scored(epoch) else ():
+    def end_epoch(epoch: int) -> None:
+        for name, steps in runs.items():
             with torch.cuda.stream(steps.stream):
-                started[name].append(_start_predictions(steps.training, name, held_out, device))
+                steps.training.end_epoch()
+                if candidate.profile.is_scored(epoch):
+                    started[name].append(_start_predictions(steps.training, name, held_out, device))
 
-    score_after(WARM_UP_EPOCHS)
+    end_epoch(WARM_UP_EPOCHS)
     if candidate.profile.epochs > WARM_UP_EPOCHS:
         # A capture sees the whole device: nothing else may run, and no memory may be freed, until it ends.
         torch.cuda.synchronize(device)
@@ -103,9 +117,10 @@ def fit_concurrently(
             for steps in runs.values():
                 steps.capture()
     trainings = [(steps, steps.training.epochs) for steps in runs.values()]
-    run_interleaved(trainings, done=WARM_UP_EPOCHS, after_epoch=score_after)
+    run_interleaved(trainings, done=WARM_UP_EPOCHS, after_epoch=end_epoch)
     torch.cuda.synchronize(device)
     for name, predictions in started.items():
+        on_trained(name, runs[name].training.curve())
         try:
             runs[name].training.check_finite()
             yield name, guesses_of(predictions)

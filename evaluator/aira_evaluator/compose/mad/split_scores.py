@@ -15,10 +15,12 @@ from statistics import fmean
 
 import torch
 
+from aira_contract.training_series import TrainingPoint
 from aira_evaluator.compose.mad.fitting import Candidate, fit_concurrently, fit_in_turn
 from aira_evaluator.compose.mad.metrics import TaskAccuracy, diverged_accuracy, mean_accuracy, task_accuracy
 from aira_evaluator.compose.mad.profiles import MadProfile
 from aira_evaluator.compose.training.examples import Corpus
+from aira_evaluator.compose.training.loss_log import together
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def train_and_score(
     seed: int,
     device: torch.device,
     on_task: Callable[[str], None] = lambda name: None,
+    on_trained: Callable[[Sequence[TrainingPoint]], None] = lambda points: None,
 ) -> dict[str, SplitScore]:
     """Train once a task and score every held-out split with the same weights.
 
@@ -61,13 +64,16 @@ def train_and_score(
         seed: decides initial weights and the order of examples; tasks get independent streams of it.
         device: where to train.
         on_task: called with a task's name before its training.
+        on_trained: told how the trainings went: a point an epoch, with the mean of their losses.
 
     Returns:
         One score a split. A task whose training diverges counts as 0 on every split.
     """
     fit = fit_concurrently if device.type == "cuda" else fit_in_turn
     results: dict[str, dict[str, TaskAccuracy]] = {split: {} for split in held_out}
-    for name, guesses in fit(Candidate(architecture, profile, train_corpus, seed, device), held_out, on_task):
+    curves: dict[str, Sequence[TrainingPoint]] = {}
+    candidate = Candidate(architecture, profile, train_corpus, seed, device)
+    for name, guesses in fit(candidate, held_out, on_task, curves.__setitem__):
         for split, corpus in held_out.items():
             due = corpus[name].scored
             results[split][name] = (
@@ -77,4 +83,5 @@ def train_and_score(
                     [task_accuracy(each, due, profile.tasks[name].vocabulary) for each in guesses[split]]
                 )
             )
+    on_trained(together(list(curves.values()), beside=device.type == "cuda"))
     return {split: SplitScore(tasks) for split, tasks in results.items()}

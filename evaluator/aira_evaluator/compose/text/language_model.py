@@ -7,15 +7,17 @@ noticed at the end of an epoch. Memory is the model, one batch, and, on an accel
 Shapes: B windows, L positions, V tokens. Not covered: mixed precision, several devices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aira_contract.training_series import MOST_POINTS, TrainingPoint
 from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.windows import Windows
+from aira_evaluator.compose.training.loss_log import LossLog
 from aira_evaluator.compose.training.optimizer import FusedAdamW
 from aira_evaluator.compose.training.steps import Diverged, training_step
 from aira_kernels.backbone import LanguageModel
@@ -45,9 +47,15 @@ class _Batches:
 
 
 def train(
-    architecture: Sequence[str], windows: Windows, profile: TextProfile, *, seed: int, device: torch.device
+    architecture: Sequence[str],
+    windows: Windows,
+    profile: TextProfile,
+    *,
+    seed: int,
+    device: torch.device,
+    on_trained: Callable[[Sequence[TrainingPoint]], None] = lambda points: None,
 ) -> nn.Module:
-    """Train from scratch and return the model after the last epoch.
+    """Train from scratch and return the model after the last epoch. `on_trained` is told how it went, even if it fails.
 
     Raises:
         Diverged: an epoch's loss is not finite.
@@ -56,13 +64,21 @@ def train(
     model = LanguageModel(architecture, profile.vocabulary, profile.sizes, generator=generator).to(device).train()
     optimizer = FusedAdamW(model.parameters(), learning_rate=profile.learning_rate)
     batches = _Batches(windows, device)
-    for _ in range(profile.epochs):
-        total = torch.zeros((), device=device)
-        order = torch.randperm(len(windows), generator=generator).to(device)
-        for rows in torch.split(order, profile.batch_size):
-            total += training_step(model, optimizer, *batches.take(rows))
-        if not bool(torch.isfinite(total)):
-            raise Diverged
+    losses, step, trained_on = LossLog(device), 0, 0
+    steps = profile.epochs * -(-len(windows) // profile.batch_size)
+    try:
+        for _ in range(profile.epochs):
+            order = torch.randperm(len(windows), generator=generator).to(device)
+            for rows in torch.split(order, profile.batch_size):
+                losses.add(training_step(model, optimizer, *batches.take(rows)))
+                step, trained_on = step + 1, trained_on + len(rows)
+                # `MOST_POINTS` stretches that differ by a step at most, or a stretch a step; the last step ends one.
+                if step * MOST_POINTS // steps > (step - 1) * MOST_POINTS // steps:
+                    losses.mark(step, trained_on * windows.length)
+            if not losses.is_finite():
+                raise Diverged
+    finally:
+        on_trained(losses.points())
     return model
 
 

@@ -4,12 +4,13 @@ A loss counts at most `TextProfile.worst_loss`, twice that of a uniform guess, a
 number counts exactly that: lower is better, and nothing that went wrong may look better than what went on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from aira_contract.reports import PUBLIC
+from aira_contract.training_series import TrainingPoint
 from aira_evaluator.compose.text.language_model import mean_loss, train
 from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.windows import Windows
@@ -36,6 +37,7 @@ def train_and_score(
     *,
     seed: int,
     device: torch.device,
+    on_trained: Callable[[Sequence[TrainingPoint]], None] = lambda points: None,
 ) -> dict[str, TextLoss]:
     """Train once and score every held-out split with the same weights.
 
@@ -46,12 +48,13 @@ def train_and_score(
         held_out: windows to score, by split name.
         seed: decides initial weights and the order of windows.
         device: where to train.
+        on_trained: told how the training went, whether it diverged or not.
     """
     tokens = {split: len(windows) * windows.length for split, windows in held_out.items()}
     diverged = {split: TextLoss(profile.worst_loss, count, diverged=True) for split, count in tokens.items()}
     losses: dict[str, float] = {}
     try:
-        model = train(architecture, train_windows, profile, seed=seed, device=device)
+        model = train(architecture, train_windows, profile, seed=seed, device=device, on_trained=on_trained)
         for split in sorted(held_out, key=lambda name: name == PUBLIC):
             losses[split] = mean_loss(model, held_out[split], profile, device=device)
     except Diverged:

@@ -1,7 +1,7 @@
 """One training as a sequence of identical device programs: gather a batch, forward, backward, update.
 
 Everything a step reads or writes is a tensor of fixed address and shape on the training's device: the examples, the
-order of all epochs drawn beforehand, a cursor into it that the step itself advances, the summed loss. So a step needs
+order of all epochs drawn beforehand, a cursor into it that the step itself advances, the losses. So a step needs
 nothing from the host but to be started, and `cuda_graphs` can capture it as it is. On a CPU the same step is simply
 called. The last batch of an epoch may be smaller; it is a step of another size, with the numerics of its own size.
 
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aira_contract.training_series import TrainingPoint
 from aira_evaluator.compose.training.examples import IGNORED, Examples, Tokens
+from aira_evaluator.compose.training.loss_log import LossLog
 from aira_evaluator.compose.training.optimizer import FusedAdamW
 
 
@@ -81,7 +83,7 @@ class TaskTraining:
         self._order = torch.cat(order).to(device)
         self._ahead = torch.arange(epochs.batch_size, device=device)
         self._cursor = torch.zeros((), dtype=torch.int64, device=device)
-        self._total_loss = torch.zeros((), device=device)
+        self._losses, self._epochs_done = LossLog(device), 0
 
     def step(self, batch_size: int) -> None:
         """Train on the next `batch_size` examples of the order."""
@@ -89,8 +91,18 @@ class TaskTraining:
         loss = training_step(
             self.model, self._optimizer, self._inputs.index_select(0, rows), self._targets.index_select(0, rows)
         )
-        self._total_loss += loss
+        self._losses.add(loss)
         self._cursor += batch_size
+
+    def end_epoch(self) -> None:
+        """Put aside the losses of an epoch that has been started, on the training's stream; waits for nothing."""
+        self._epochs_done += 1
+        steps = self._epochs_done * len(list(self.epochs.batches()))
+        self._losses.mark(steps, self._epochs_done * self.epochs.examples * self._inputs.shape[1])
+
+    def curve(self) -> list[TrainingPoint]:
+        """Wait for the epochs that have ended, and return the mean loss of the steps of each."""
+        return self._losses.points()
 
     def check_finite(self) -> None:
         """Wait for the steps taken so far and look at their summed loss, which keeps every non-finite one.
@@ -98,7 +110,7 @@ class TaskTraining:
         Raises:
             Diverged: a loss was not finite.
         """
-        if not bool(torch.isfinite(self._total_loss)):
+        if not self._losses.is_finite():
             raise Diverged
 
 

@@ -93,8 +93,9 @@ def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> Ev
         raise RefusedError(f"the compiler does not take its graphs: {kind}: {told.strip()[:200]}") from None
     found = {"flags": score.flags, "unranked": score.unranked, "remarks": score.remarks}
     return EvaluationResult(
-        score.validation, score.test, seed_set, score.details, score.canonical, public=score.public, more=found
-    )
+        score.validation, score.test, seed_set, score.details, score.canonical, public=score.public,
+        series=score.series, more=found,
+    )  # fmt: skip
 
 
 def _training_seed(manifest: SplitManifest, profile: LraProfile) -> int:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from aira_contract.flags import ABOVE_PUBLISHED_BEST, CUSTOM_GRADIENT
+from aira_contract.training_series import Series, series_of
 from aira_evaluator.lra.contract.bundle import Bundle
 from aira_evaluator.lra.contract.profiles import LraProfile
 from aira_evaluator.lra.contract.splits import LabelledSplit
@@ -31,7 +32,7 @@ from aira_evaluator.lra.training.gradients import GradientReport
 from aira_evaluator.lra.training.growth import Growth, measure_growth
 from aira_evaluator.lra.training.limits import EvaluationClock, JudgeLimits, NeighbourClock
 from aira_evaluator.lra.training.material import Material, own_rng, renaming, token_inputs
-from aira_evaluator.lra.training.module_training import Curve, ModuleTraining, Watched
+from aira_evaluator.lra.training.module_training import ModuleTraining, Trained, Watched
 from aira_evaluator.lra.training.predictions import Inputs, NotFiniteError, accuracy, require_finite, rounded
 from aira_evaluator.lra.training.trainer import Weights, draw_order
 
@@ -67,6 +68,8 @@ class ModuleScore:
     """The figures that controls compared, in words."""
     public: float | None = None
     """On the public rows; None where there are none, or the module has no finite answer to one."""
+    series: Series = ()
+    """How the training went, controls not included."""
 
 
 def score_module(
@@ -112,11 +115,11 @@ def score_module(
     judge = _Judge(training, splits, real, check_rng, Watched(limits, clock, note))
     untrained = judge.untrained_checks()
     gradient = training.compile(real)
-    weights, curve = training.train(real, gradient.compare)
-    score = judge.score(weights, curve, gradient, untrained, synthetic=synthetic)
+    trained = training.train(real, gradient.compare)
+    score = judge.score(trained, gradient, untrained, synthetic=synthetic)
     if controls:
         judge.control(score, own_rng(seed, draw_secret, module, 1))
-    score.public = judge.public(weights)
+    score.public = judge.public(trained.weights)
     return score
 
 
@@ -172,8 +175,7 @@ class _Judge:
 
     def score(
         self,
-        weights: Weights,
-        curve: Curve,
+        trained: Trained,
         gradient: GradientReport,
         untrained: Mapping[str, object],
         *,
@@ -184,7 +186,7 @@ class _Judge:
         Raises:
             RefusedError: a control fails.
         """
-        scores: dict[str, float] = {}
+        weights, scores = trained.weights, dict[str, float]()
         for name, split in (("validation", self._splits.validation), ("test", self._splits.test)):
             inputs = token_inputs(split, self._wanted.seq_len, self._real.ids)
             scores[name] = accuracy(require_finite(self._training.evaluator.logits(weights, inputs)), split.labels)
@@ -207,7 +209,7 @@ class _Judge:
             "platform": self._training.platform,
             "parameters": self._module.parameter_count,
             "hyperparameters": asdict(self._wanted),
-            "curve": curve,
+            "curve": trained.curve,
             "untrained": untrained,
             "gradient": gradient.details(),
             "padding_changes": None if padding is None else rounded(padding),
@@ -217,8 +219,9 @@ class _Judge:
         unranked: list[str] = [CUSTOM_GRADIENT] if gradient.custom else []
         remarks = [gradient.remark] if gradient.custom else []
         return ModuleScore(
-            scores["validation"], scores["test"], self._module.sha256, self._flags, unranked, details, remarks
-        )
+            scores["validation"], scores["test"], self._module.sha256, self._flags, unranked, details, remarks,
+            series=series_of(trained.points),
+        )  # fmt: skip
 
     def public(self, weights: Weights) -> float | None:
         """Accuracy on the public rows. It has no say in the verdict: no number where an answer is not finite, or where
@@ -253,7 +256,7 @@ class _Judge:
         material = Material(control.train, control.held_out, control.ids)
         inputs = token_inputs(control.held_out, self._wanted.seq_len, control.ids)
         try:
-            weights, _ = self._training.train(material, lambda step, weights: None)
+            weights = self._training.train(material, lambda step, weights: None).weights
             logits = require_finite(self._training.evaluator.logits(weights, inputs))
         except NotFiniteError:  # were it a refusal, a module could have no control by having no answer to it
             return ControlResult.without_answers(control)

@@ -4,6 +4,7 @@ What is compiled here is compiled once a submission: the drawing of parameters, 
 the training. Not covered: what trained weights are worth (`module_score`).
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from aira_contract.training_series import TrainingPoint
 from aira_evaluator.lra.contract.bundle import Bundle
 from aira_evaluator.lra.contract.profiles import LraProfile
 from aira_evaluator.lra.contract.submission import CONTRACTS
@@ -33,6 +35,18 @@ from aira_evaluator.lra.training.trainer import (
 
 Curve = list[dict[str, float]]
 """Step, mean loss since the step before, and accuracy on some held-out examples, at every evaluation."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one training came to."""
+
+    weights: Weights
+    curve: Curve
+    points: list[TrainingPoint]
+    """Of the same evaluations: the mean loss since the one before, tokens and seconds."""
+
+
 _PROBE_STEPS = 5
 """Timed before the rest of the first stretch is begun."""
 
@@ -135,7 +149,7 @@ class ModuleTraining:
         self._limits.require_memory(needed, "to be trained")
         return program
 
-    def train(self, material: Material, watch: Callable[[int, Weights], None]) -> tuple[Weights, Curve]:
+    def train(self, material: Material, watch: Callable[[int, Weights], None]) -> Trained:
         """Train once from the start; `compile` has been called.
 
         Args:
@@ -143,7 +157,7 @@ class ModuleTraining:
             watch: told the last step and the weights, at the first evaluation and at the end.
 
         Returns:
-            The weights, and the curve over the evaluations.
+            The weights, and how it went, at every evaluation.
 
         Raises:
             NotFiniteError: the loss or an output is not finite.
@@ -153,9 +167,11 @@ class ModuleTraining:
         examples = self._on_device(material)
         subset = token_inputs(material.held_out, wanted.seq_len, material.ids, self.profile.eval_subset)
         labels = material.held_out.labels[: self.profile.eval_subset]
-        state, curve = self._begun(0), Curve()
+        step_tokens = self._order.shape[1] * self._contract.documents * wanted.seq_len
+        state, curve, points, begun_s = self._begun(0), Curve(), list[TrainingPoint](), time.monotonic()
         for first, stop in stretches(wanted.train_steps, wanted.eval_frequency):
             state, loss = self._stretch(state, first, stop, examples)
+            points.append(TrainingPoint(stop, loss, stop * step_tokens, time.monotonic() - begun_s))
             logits = require_finite(self.evaluator.logits(state.weights, subset))
             curve.append({"step": stop, "loss": rounded(loss), "accuracy": rounded(accuracy(logits, labels))})
             self._clock.lap("evaluating")
@@ -163,7 +179,7 @@ class ModuleTraining:
                 watch(stop - 1, state.weights)
                 self._clock.lap("checking")
             self._note(f"step {stop} of {wanted.train_steps}: loss {loss:.4f}, accuracy {curve[-1]['accuracy']:.4f}")
-        return state.weights, curve
+        return Trained(state.weights, curve, points)
 
     def _stretch(
         self, state: TrainingState, first: int, stop: int, examples: DeviceExamples

@@ -11,7 +11,15 @@ from aira_bench.llm.pricing import output_limit
 from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import client_options
 from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, reading_body
-from aira_bench.llm.providers.reading import field_of, read_end, read_name, read_text, read_usage, sum_counts
+from aira_bench.llm.providers.reading import (
+    field_of,
+    read_end,
+    read_name,
+    read_reasoning,
+    read_text,
+    read_usage,
+    sum_counts,
+)
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema
 
@@ -84,6 +92,7 @@ def _read(message: "anthropic.types.Message", asked_model: str) -> ProviderAnswe
         model_id=read_name(message.model) or asked_model,
         usage=_usage(message.usage),
         request_id=read_name(message._request_id),
+        reasoning=read_reasoning(*(field_of(block, "thinking") for block in message.content)),
     )
 
 

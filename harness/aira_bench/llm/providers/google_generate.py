@@ -23,7 +23,7 @@ from aira_bench.llm.pricing import output_limit
 from aira_bench.llm.providers.connections import Connections
 from aira_bench.llm.providers.one_host import client_options
 from aira_bench.llm.providers.provider_session import Endpoint, ProviderAnswer, reading_body
-from aira_bench.llm.providers.reading import read_end, read_name, read_text, read_usage, sum_counts
+from aira_bench.llm.providers.reading import read_end, read_name, read_reasoning, read_text, read_usage, sum_counts
 from aira_bench.llm.schemas import closed_schema
 
 if TYPE_CHECKING:
@@ -111,13 +111,14 @@ def _read(response: "types.GenerateContentResponse", asked_model: str) -> Provid
     feedback = response.prompt_feedback
     finish: FinishReason
     if feedback is not None and feedback.block_reason is not None:
-        text, finish = "", "content_filter"
+        text, reasoning, finish = "", None, "content_filter"
     elif not response.candidates:
         raise ProviderFailure("transient", "the answer has no candidates", request_id=response.response_id)
     else:
         candidate = response.candidates[0]
         parts = (candidate.content.parts if candidate.content else None) or []
         text = read_text([part.text for part in parts if part.text and not part.thought])
+        reasoning = read_reasoning([part.text for part in parts if part.thought])
         finish = read_end(candidate.finish_reason.value if candidate.finish_reason else None, text)
     return ProviderAnswer(
         text=text,
@@ -125,6 +126,7 @@ def _read(response: "types.GenerateContentResponse", asked_model: str) -> Provid
         model_id=read_name(response.model_version) or asked_model,
         usage=_usage(response.usage_metadata),
         request_id=read_name(response.response_id),
+        reasoning=reasoning,
     )
 
 

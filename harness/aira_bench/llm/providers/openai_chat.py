@@ -18,7 +18,16 @@ from aira_bench.llm.providers.provider_session import (
     ProviderAnswer,
     reading_body,
 )
-from aira_bench.llm.providers.reading import field_of, is_refusal, read_end, read_name, read_text, read_usage
+from aira_bench.llm.providers.reading import (
+    field_of,
+    is_refusal,
+    read_end,
+    read_name,
+    read_reasoning,
+    read_text,
+    read_usage,
+    reasoning_parts,
+)
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict
 
@@ -89,7 +98,15 @@ def _read(completion: "ChatCompletion", asked_model: str) -> ProviderAnswer:
         model_id=read_name(completion.model) or asked_model,
         usage=_usage(completion.usage),
         request_id=read_name(completion._request_id) or read_name(completion.id),
+        reasoning=_reasoning(choice, content),
     )
+
+
+def _reasoning(choice: object, content: object) -> str | None:
+    """What servers say beside the content, each under a name of its own; some say the same under two."""
+    beside = [field_of(choice, "message", name) for name in ("reasoning_content", "reasoning")]
+    told = [read_reasoning(each) for each in (*beside, reasoning_parts(content))]
+    return next((each for each in told if each), None)
 
 
 def _usage(usage: object) -> Usage:

@@ -18,7 +18,7 @@ from aira_bench.llm.providers.provider_session import (
     ProviderAnswer,
     reading_body,
 )
-from aira_bench.llm.providers.reading import field_of, read_end, read_name, read_text, read_usage
+from aira_bench.llm.providers.reading import field_of, read_end, read_name, read_reasoning, read_text, read_usage
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict
 
@@ -95,7 +95,21 @@ def _read(response: "Response", asked_model: str) -> ProviderAnswer:
         model_id=read_name(response.model) or asked_model,
         usage=_usage(response.usage),
         request_id=read_name(response._request_id) or read_name(response.id),
+        reasoning=read_reasoning(*(_reasoning(item) for item in response.output if item.type == "reasoning")),
     )
+
+
+def _reasoning(item: object) -> str | None:
+    """The summary of a reasoning item, or where a server gives the reasoning itself, that."""
+    texts = [
+        read_reasoning([field_of(part, "text") for part in _listed(item, name)]) for name in ("content", "summary")
+    ]
+    return next((text for text in texts if text), None)
+
+
+def _listed(item: object, name: str) -> list[object]:
+    found = field_of(item, name)
+    return found if isinstance(found, list) else []
 
 
 def _usage(usage: object) -> Usage:

@@ -63,6 +63,8 @@ class ProviderAnswer:
     model_id: str
     usage: Usage
     request_id: str | None
+    reasoning: str | None = None
+    """What came of the model's reasoning, apart from its answer (`reading.read_reasoning`)."""
 
     def __post_init__(self) -> None:
         """Refuse what SDKs let through.

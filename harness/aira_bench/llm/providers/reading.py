@@ -20,6 +20,8 @@ LONGEST_TEXT_CHARS = 4 << 20
 """Of an answer. The longest a model of today can give has about 1 MB; what is longer is cut, and says so."""
 MOST_COUNTED_TOKENS = 10**8
 """Of one call, as a provider may count them: ten times the longest context there is."""
+LONGEST_REASONING_CHARS = 1 << 20
+"""Of what came of a model's reasoning, which is for people; what is longer is cut, and says so."""
 _MOST_LEVELS = 8
 """Of parts of an answer's content within parts; known servers have one."""
 _ENDS: Mapping[FinishReason, str] = {
@@ -32,6 +34,7 @@ _ENDS: Mapping[FinishReason, str] = {
     "context_overflow": "model_context_window_exceeded context_length_exceeded",
 }
 _MEANING: Mapping[str, FinishReason] = {word: end for end, words in _ENDS.items() for word in words.split()}
+_REASONING_FIELDS = ("thinking", "reasoning", "summary", "text", "content")
 _HIDDEN_PARTS = {"thinking", "reasoning", "redacted_thinking", "tool_use", "tool_call", "image_url", "input_audio"}
 
 
@@ -56,6 +59,40 @@ def read_text(content: object, levels: int = _MOST_LEVELS) -> str:
     if isinstance(content, Mapping):
         return _part_text(content, levels)
     raise ValueError(f"its content is a {type(content).__name__}")
+
+
+def read_reasoning(*found: object) -> str | None:
+    """Return what a provider tells of a model's reasoning: the texts among `found`, and those of lists, a blank line
+    between them. None where there is none. Whatever has another shape is left out: no answer is lost for it.
+    """
+    texts = [text for each in found for text in _reasoning_texts(each, _MOST_LEVELS) if text.strip()]
+    return "\n\n".join(texts) or None
+
+
+def _reasoning_texts(found: object, levels: int) -> list[str]:
+    if isinstance(found, str):
+        return [found]
+    if not isinstance(found, list | Mapping) or not levels:
+        return []
+    if isinstance(found, list):
+        return [text for each in found for text in _reasoning_texts(each, levels - 1)]
+    return [text for name in _REASONING_FIELDS for text in _reasoning_texts(found.get(name), levels - 1)]
+
+
+def reasoning_parts(content: object) -> list[object]:
+    """Return those parts of an answer's content in which the model thinks."""
+    parts = content if isinstance(content, list) else [content]
+    return [part for part in parts if isinstance(part, Mapping) and _is_reasoning(part)]
+
+
+def _is_reasoning(part: Mapping[object, object]) -> bool:
+    return part.get("type") in ("thinking", "reasoning") or part.get("thought") is True
+
+
+def cut_reasoning(text: str) -> str:
+    """Return what a record can hold of a model's reasoning; what is left out is counted in a last line."""
+    more = len(text) - LONGEST_REASONING_CHARS
+    return text if more <= 0 else f"{text[:LONGEST_REASONING_CHARS]}\n[{more} more characters are not kept]"
 
 
 def is_refusal(content: object) -> bool:

@@ -1,0 +1,120 @@
+"""One chart of a page: a figure that Plotly draws, and the same figures as a table and a file.
+
+Colours are of a palette that readers who see few of them can tell apart, and nothing is told by colour alone. Lines,
+text and ground take the page's own colours in the browser. Not covered: which charts there are (`run_charts`,
+`search_charts`, `suite_charts`), and escaping, which the page does.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aira_bench.escaping import csv_cell, one_line
+
+Cell = str | int | float | None
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d00", "#6a51a3")
+"""Okabe and Ito's colours that can be seen on white and on black, and two more."""
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+OPERATOR_COLOURS: Mapping[str, str] = {
+    "draft": "#0072b2", "improve": "#009e73", "debug": "#d55e00", "crossover": "#cc79a7",
+}  # fmt: skip
+CLASS_SHAPES: Mapping[str, str] = {
+    "valid": "circle", "buggy": "x", "invalid_submission": "square-x", "timeout": "hourglass",
+    "out_of_memory": "triangle-up", "rule_violation": "diamond-x", "infra_error": "circle-open",
+}  # fmt: skip
+CLASS_COLOURS: Mapping[str, str] = {
+    "valid": "#009e73", "buggy": "#d55e00", "invalid_submission": "#cc79a7", "timeout": "#e69f00",
+    "out_of_memory": "#8c6d00", "rule_violation": "#6a51a3", "infra_error": "#999999",
+}  # fmt: skip
+CLASS_PATTERNS: Mapping[str, str] = {
+    "valid": "", "buggy": "/", "invalid_submission": "x", "timeout": "\\", "out_of_memory": "-", "rule_violation": "|",
+    "infra_error": ".",
+}  # fmt: skip
+NAME_CHARS = 60
+_HEIGHT = 380
+_MOST_SHOWN = 1000
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What is drawn, and the same in figures."""
+
+    name: str
+    """Of its files: small letters and dashes."""
+    title: str
+    said: str
+    """How it is read, in a sentence or two."""
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    traces: tuple[Mapping[str, object], ...]
+    layout: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        """The name of the file of its table, beside the page."""
+        return f"{self.name}.csv"
+
+    @property
+    def shown_rows(self) -> tuple[tuple[Cell, ...], ...]:
+        """The rows that a page lists; the file has all of them."""
+        return self.rows[:_MOST_SHOWN]
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Of each column, whether it has numbers."""
+        shown = self.shown_rows[:100]
+        return tuple(any(isinstance(row[place], int | float) for row in shown) for place in range(len(self.columns)))
+
+    @property
+    def figure(self) -> Mapping[str, object]:
+        """What Plotly is told to draw."""
+        height = self.layout.get("height", _HEIGHT)
+        return {"data": list(self.traces), "layout": {**self.layout, "height": height}}
+
+    @property
+    def csv(self) -> str:
+        """The table as a file."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([csv_cell(value) for value in row] for row in self.rows)
+        return stream.getvalue()
+
+
+def axis(title: str, **more: object) -> dict[str, object]:
+    """Return an axis with a title, as Plotly takes it.
+
+    Args:
+        title: of ours.
+        more: what else Plotly is told of it.
+    """
+    return {"title": {"text": title}, "automargin": True, **more}
+
+
+def shown_name(value: object) -> str:
+    """Return a stranger's name as a legend or a label shows it.
+
+    Plotly reads a few HTML tags in texts, so what begins one is shown as another character.
+    """
+    return one_line(value, NAME_CHARS).replace("<", "\u2039").replace(">", "\u203a").replace("&", "\uff06")
+
+
+def colour(place: int) -> str:
+    """Return the colour of the line at that place; past the last they begin anew."""
+    return PALETTE[place % len(PALETTE)]
+
+
+def dash(place: int) -> str:
+    """Return the dashes of the line at that place, so that lines of one colour differ."""
+    return DASHES[place // len(PALETTE) % len(DASHES)]
+
+
+def score(value: float | None) -> str:
+    """Return a score as pages show it."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def present(charts: Sequence[Chart | None]) -> tuple[Chart, ...]:
+    """Return the charts that there are, in order."""
+    return tuple(each for each in charts if each is not None)

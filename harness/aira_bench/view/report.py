@@ -1,0 +1,75 @@
+"""The pages of runs as a folder that opens from disk: nothing is loaded from anywhere else.
+
+Not covered: which pages there are (`site`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aira_bench.errors import UsageError
+from aira_bench.files import write_atomically
+from aira_bench.view.entries import NodeEntry, RunEntry
+from aira_bench.view.pages import run_folder, step_file
+from aira_bench.view.rendering import STATIC
+from aira_bench.view.site import Site, run_charts
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """What a report came to."""
+
+    first: Path
+    pages: int
+    files: int
+
+
+def write_report(site: Site, out: Path, *, all_steps: bool, first: str = "index.html") -> WrittenReport:
+    """Write the pages of a site into a folder.
+
+    Args:
+        site: of which runs.
+        out: a folder that is empty or not there yet, or that has an earlier report.
+        all_steps: whether every step has a page, or only those that were submitted.
+        first: the page to open.
+
+    Raises:
+        UsageError: the folder has something else in it.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / "static" / "charts.js").is_file():
+        raise UsageError(f"{out} has files in it that are no report.", hint="--out another folder")
+    if not all_steps:
+        site.has_step = _is_submitted
+    pages = files = 0
+    for path in _paths(site):
+        content = site.content(path)
+        if content is not None:
+            write_atomically(out / path, content.body)
+            files += 1
+            pages += path.endswith(".html")
+    return WrittenReport(out / first, pages, files)
+
+
+def _is_submitted(run: RunEntry, node: NodeEntry) -> bool:
+    return any((each.seed, each.step) == (node.seed, node.step) for each in run.winners)
+
+
+def _paths(site: Site) -> Iterator[str]:
+    """Every path of a site, a run after the other."""
+    yield "index.html"
+    yield from (f"static/{path.name}" for path in sorted(STATIC.iterdir()))
+    yield "static/plotly.min.js"
+    yield from (chart.file for chart in site.suite_page().all_charts)
+    for folder in site.folders().values():
+        run, detail = site.index.detail(folder)
+        at = run_folder(run)
+        yield f"{at}index.html"
+        yield from (f"{at}{chart.file}" for chart in run_charts(run, detail, lambda node: ""))
+        for node in detail.nodes:
+            if site.has_step(run, node):
+                page = site.node_page(folder, node.seed, node.step)
+                yield f"{at}{step_file(node.seed, node.step)}"
+                yield from (f"{at}{text.address}" for text in (page.texts if page else ()))
+                yield from (
+                    f"{at}{step_file(node.seed, node.step, '.')}{each.file}" for each in (page.charts if page else ())
+                )
