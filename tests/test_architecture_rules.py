@@ -31,6 +31,10 @@ INTO_ARRAYS = [
 INTO_ARRAYS += [
     ROOT / "harness" / "aira_bench" / "reproduce" / "against" / f"{n}.py" for n in ("autoresearch", "compose", "lra")
 ]
+INTO_ARRAYS += [
+    ROOT / "harness" / "aira_bench" / "figures" / f"{name}.py"
+    for name in ("comparisons", "drawing", "lra_tables", "searches")
+]
 """Modules that make arrays of runs for `statistics`; nothing loads numpy before a command needs it."""
 PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}} | {
     path: {"numpy", "scipy"} for path in (*STATISTICS.glob("*.py"), *INTO_ARRAYS, CLUSTERS)

@@ -31,7 +31,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "agent_code boards evaluation scaffolds scaling",
         "agents analysis",
         "export looking publication reproduce",
-        "packs runs view",
+        "figures packs runs view",
         "doctor protocols testing",
         "api authoring",
         "suites",
@@ -62,7 +62,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""
 
 READERS = (
-    "agents", "analysis", "boards", "evaluation", "export", "looking", "publication", "scaffolds", "scaling", "view",
+    "agents", "analysis", "boards", "evaluation", "export", "figures", "looking", "publication", "scaffolds", "scaling",
+    "view",
 )  # fmt: skip
 """They read runs, and drive none."""
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "architectures": (("architectures",),),
     "doctor": (("doctor",),),
     "extrapolate": (("extrapolate", "5(2A-M)-A", "--scale", "1B"),),
+    "figures": (("figures", "greedy-mad-2p", "--out", "drawn"),),
     "key": (("key",),),
     "export": (("export", "scripts", "--format", "csv", "--out", "steps.csv"),),
     "leaderboard": (("leaderboard",),),

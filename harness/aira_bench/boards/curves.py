@@ -86,7 +86,7 @@ def _cost_curves(
     known: dict[str, tuple[list[Curve], list[int]]] = {}
     unknown = []
     for name, found in seeds.items():
-        curves = [_curve(kind, seed, lower_is_better=section.lower_is_better) for seed in found]
+        curves = [seed_curve(kind, seed, lower_is_better=section.lower_is_better) for seed in found]
         if any(curve is None for curve in curves):
             unknown.append(name)
         elif curves:
@@ -105,8 +105,14 @@ def _cost_curves(
     return CostCurves(kind, horizon, tuple(map(float, at)), rows, tuple(unknown))
 
 
-def _curve(kind: str, seed: SeedRecord, *, lower_is_better: bool) -> "Curve | None":
-    """A seed's curve; None where the cost of a step is unknown."""
+def seed_curve(kind: str, seed: SeedRecord, *, lower_is_better: bool) -> "Curve | None":
+    """Return what a seed would have submitted as its cost grew; None where the cost of a step is unknown.
+
+    Args:
+        kind: of cost, such as `STEPS`. Steps that infrastructure took cost nothing.
+        seed: its record.
+        lower_is_better: whether the best is the least.
+    """
     import numpy as np
 
     from aira_bench.statistics.curves import submission_curve

@@ -61,7 +61,7 @@ def endings_of(table: Table, behind: BoardRuns) -> TableEndings:
     rows = []
     for index, (name, row) in enumerate(zip(row_names(table), table.rows, strict=True)):
         submissions = submissions_of(row)
-        missed = _missed(row, table.section)
+        missed = missed_by(row, table.section)
         interval = submissions.interval() if len({each.seed for each in row.judged}) == len(row.judged) else None
         rows.append(RowEndings(name, counts[str(index)], submissions, row.valid_submission_rate, interval, missed))
     return TableEndings(table.section, tuple(map(str, classes)), tuple(rows))
@@ -79,7 +79,13 @@ def submissions_of(row: Row) -> "Submissions":
     )
 
 
-def _missed(row: Row, section: Section) -> "IntervalEstimate | None":
+def missed_by(row: Row, section: Section) -> "IntervalEstimate | None":
+    """Return how much better the best test score met is than that of the submission, mean over seeds; None without any.
+
+    Args:
+        row: of the seeds.
+        section: of its table, which says which way is better.
+    """
     import numpy as np
 
     from aira_bench.statistics.resampling import Aggregate, stratified_estimate

@@ -60,6 +60,16 @@ def over_tasks(
         behind: the runs it was built from.
         settings: how statistics are computed.
     """
+    found = (_of_group(shared, group, behind, settings) for shared, group in tables_together(tables).items())
+    return [each for each in found if each is not None]
+
+
+def tables_together(tables: Sequence[Table]) -> dict[tuple[str, ...], list[Table]]:
+    """Return the tables that belong together, by what they share in words; a word may be empty.
+
+    Args:
+        tables: of a board.
+    """
     groups: defaultdict[tuple[str, ...], list[Table]] = defaultdict(list)
     for table in tables:
         section = table.section
@@ -68,8 +78,51 @@ def over_tasks(
         groups[
             f"profile {section.profile}", section.hardware, f"seeds {section.seed_set}", kind, section.hidden_data, keys
         ].append(table)
-    found = (_of_group(shared, group, behind, settings) for shared, group in groups.items())
-    return [each for each in found if each is not None]
+    return dict(groups)
+
+
+@dataclass(frozen=True)
+class Played:
+    """The seeds behind tables that belong together, as statistics over tasks take them."""
+
+    tasks: Mapping[str, Table]
+    """By the task's name, which tells its tables apart where it has several."""
+    players: Mapping[str, tuple[str, ...]]
+    """Of each task what its rows are called among the rows of all; rows of one agent share a name."""
+    runs: tuple["Run", ...]
+    """Of rows that have a place in their table's order."""
+    scales: Mapping[str, "Scale"]
+    """Of the tasks that have normalized scores, whose worst score is worse than the best known one."""
+    best_known: Mapping[str, float]
+    """Published states of the art, of tasks that compare with them."""
+    greedy: frozenset[str]
+    """Names of agents with a greedy scaffold."""
+
+
+def played(tables: Sequence[Table], behind: BoardRuns, how: "StatisticsSettings") -> Played:
+    """Return the seeds behind tables that belong together.
+
+    Args:
+        tables: that `tables_together` put into one group.
+        behind: the runs they were built from.
+        how: decides which score is a task's worst.
+    """
+    by_task = dict(zip(_task_names(tables), tables, strict=True))
+    players = dict(zip(by_task, player_names(tables), strict=True))
+    found = [run for task, table in by_task.items() for run in _runs(task, table, players[task])]
+    known = {name: scale for name in by_task if (scale := _scale(by_task[name], behind)) is not None}
+    with_runs = {run.task for run in found}
+    scales = {
+        name: scale for name, scale in known.items() if name in with_runs and _has_length(found, name, scale, how)
+    }
+    greedy = {
+        name
+        for task, table in by_task.items()
+        for name, row in zip(players[task], table.rows, strict=True)
+        if row.entry.scaffold.partition(":")[0] == GREEDY
+    }
+    best_known = {name: scale.best_known for name, scale in known.items() if name in with_runs}
+    return Played(by_task, players, tuple(found), scales, best_known, frozenset(greedy))
 
 
 def _of_group(
@@ -80,37 +133,27 @@ def _of_group(
     from aira_bench.statistics.runs import Runs
     from aira_bench.statistics.suite import StatisticsSettings, rate, suite_statistics
 
-    by_task = dict(zip(_task_names(tables), tables, strict=True))
-    players = dict(zip(by_task, player_names(tables), strict=True))
-    found = [run for task, table in by_task.items() for run in _runs(task, table, players[task])]
-    if not found:
-        return None
-    runs, generator = Runs.of(found), np.random.default_rng(entropy("tasks", shared))
     how = settings or StatisticsSettings()
-    known = {name: scale for name in runs.tasks if (scale := _scale(by_task[name], behind)) is not None}
-    scales = {name: scale for name, scale in known.items() if _has_length(found, name, scale, how)}
-    greedy = {
-        name
-        for task, table in by_task.items()
-        for name, row in zip(players[task], table.rows, strict=True)
-        if row.entry.scaffold.partition(":")[0] == GREEDY
-    }
-    ratings = None if len(runs.agents) + bool(known) < 2 else rate(
-        runs, {name: by_task[name].section.lower_is_better for name in runs.tasks}, generator,
-        best_known={name: scale.best_known for name, scale in known.items()}, settings=how,
+    group = played(tables, behind, how)
+    if not group.runs:
+        return None
+    runs, generator = Runs.of(group.runs), np.random.default_rng(entropy("tasks", shared))
+    ratings = None if len(runs.agents) + bool(group.best_known) < 2 else rate(
+        runs, {name: group.tasks[name].section.lower_is_better for name in runs.tasks}, generator,
+        best_known=group.best_known, settings=how,
     )  # fmt: skip
-    normalized = [run for run in found if run.task in scales]
+    normalized = [run for run in group.runs if run.task in group.scales]
     statistics = None
     if normalized:
-        statistics = suite_statistics(Runs.of(normalized), scales, generator, chosen=greedy, settings=how)
+        statistics = suite_statistics(Runs.of(normalized), group.scales, generator, chosen=group.greedy, settings=how)
     return OverTasks(
         tuple(filter(None, shared)),
         runs.tasks,
         runs.agents,
-        tuple(sorted(greedy & set(runs.agents))),
+        tuple(sorted(group.greedy & set(runs.agents))),
         ratings,
         statistics,
-        tuple(name for name in runs.tasks if name not in scales),
+        tuple(name for name in runs.tasks if name not in group.scales),
     )
 
 

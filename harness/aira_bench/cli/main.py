@@ -27,6 +27,7 @@ from aira_bench.cli import (
     export,
     extensions,
     extrapolate,
+    figures,
     images,
     init,
     key,
@@ -55,9 +56,9 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, suite, confirm, status, show, view, report_command, export, leaderboard, verify, submit, merge, noise,
-    tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate, architectures, analyze, key,
-    init, check,
+    run, resume, suite, confirm, status, show, view, report_command, export, leaderboard, figures, verify, submit,
+    merge, noise, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate, architectures,
+    analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,

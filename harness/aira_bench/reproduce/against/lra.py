@@ -163,19 +163,28 @@ def tried_cells(runs: Sequence[RunRecord]) -> Found:
     counts, cells, used = read_counts(), list[ComparedCell](), list[SeedRun]()
     columns = ("parameter", *(f"{each.lower()}_{what}" for each in LRA.values() for what in ("range", "unique")))
     printed = read_table("13", columns)
-    names = {row["variable"].split(" / ")[0]: row["variable"].split(" / ") for row in read_table("12", ("variable",))}
+    names = parameter_names()
     for dataset, setup, task in _tasks():
         if setup != "config":
             continue
         chosen = choose(runs, [task], (GREEDY,), GREEDY_AGENTS)
         used += chosen.seeds
         cells.append(_steps_cell(dataset, task, int(counts[f"lra configurable valid steps {dataset}"]), chosen))
-        tried = _constants(chosen.seeds) if chosen.seeds else []
+        tried = constants_tried(chosen.seeds) if chosen.seeds else []
         for row in printed:
             said, unique = row[f"{dataset.lower()}_range"], row[f"{dataset.lower()}_unique"]
-            values = _values(tried, names[row["parameter"]])
+            values = values_tried(tried, names[row["parameter"]])
             cells.append(_range_cell(dataset, task, row["parameter"], f"{said} ({unique} values)", values, chosen))
     return cells, used
+
+
+def parameter_names() -> dict[str, list[str]]:
+    """Return the names under which modules set each parameter of the paper's Tables 12 and 13, by the first of them.
+
+    Raises:
+        PrerequisiteError: the published table is missing or damaged.
+    """
+    return {(names := row["variable"].split(" / "))[0]: names for row in read_table("12", ("variable",))}
 
 
 def _steps_cell(dataset: str, task: str, steps: int, chosen: ChosenRuns) -> ComparedCell:
@@ -227,15 +236,24 @@ def _range_cell(
     )
 
 
-def _values(tried: Sequence[dict[str, float]], names: Sequence[str]) -> list[float]:
-    """What each script sets under the first of these names that it has."""
+def values_tried(tried: Sequence[dict[str, float]], names: Sequence[str]) -> list[float]:
+    """Return what each script sets under the first of these names that it has.
+
+    Args:
+        tried: constants of scripts by name, as `constants_tried` returns them.
+        names: of one parameter, the likeliest first.
+    """
     found = (next((each[name] for name in names if name in each), None) for each in tried)
     return [value for value in found if value is not None]
 
 
-def _constants(seeds: Sequence[SeedRun]) -> list[dict[str, float]]:
-    """The numbers that the scripts of valid steps give to names; scripts that cannot be read in time give none."""
-    texts = [_script(each, node) for each in seeds for node in each.seed.nodes if node.is_valid]
+def constants_tried(seeds: Sequence[SeedRun]) -> list[dict[str, float]]:
+    """Return the numbers that the scripts of valid steps give to names; scripts that cannot be read in time give none.
+
+    Args:
+        seeds: whose steps.
+    """
+    texts = [scored_module(each, node) for each in seeds for node in each.seed.nodes if node.is_valid]
     return [
         {name: float(value) for name, value in answer["constants"].items() if _is_number(value)}
         for answer in read_in_process("constants", [text for text in texts if text is not None])
@@ -243,8 +261,13 @@ def _constants(seeds: Sequence[SeedRun]) -> list[dict[str, float]]:
     ]
 
 
-def _script(of: SeedRun, node: Node) -> str | None:
-    """The module that was scored; None where its file is gone, is another, or is too large."""
+def scored_module(of: SeedRun, node: Node) -> str | None:
+    """Return the module that was scored; None where its file is gone, is another, or is too large.
+
+    Args:
+        of: the seed.
+        node: a valid step of it.
+    """
     path = f"nodes/{node.step:04d}/{MODULE_FILE}"
     try:
         data = read_recorded(of.seed.folder.path, path, LONGEST_CODE_BYTES, node.artifact_sha256 or "none")
