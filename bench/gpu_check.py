@@ -46,6 +46,8 @@ STAGES = {
 }
 """By worth, each with its limit in seconds. The limits of the first five are ten minutes together; stages seldom need
 theirs, and what one leaves goes to the next ones."""
+ENDINGS = (".json", ".end.json", ".outcomes.json", ".log")
+"""Of the files that stages write."""
 TOY_PATIENCE = 5
 """Toys may take this much longer: a machine that tests other things beside is slow, and nothing is measured."""
 UNASKED_TOYS = ("containers",)
@@ -110,8 +112,8 @@ def run_stages(stages: list[str], out: Path, limit_s: float, *, toy: bool) -> No
     """
     for kind in STOPPING:
         signal.signal(kind, _stop)
-    for name in (MACHINE, TABLE, *STAGES):
-        for file in [*out.glob(f"{name}.*"), *out.glob(f".{name}.*"), out / name]:
+    for name in (MACHINE, TABLE, *(f"{stage}{ending}" for stage in STAGES for ending in ENDINGS)):
+        for file in [out / name, *out.glob(f".{name}.*")]:  # whole ones, and what a killed check had begun
             file.unlink(missing_ok=True)
     write_json(out / MACHINE, machine())
     end_s = time.monotonic() + limit_s

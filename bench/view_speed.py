@@ -72,7 +72,7 @@ class Served:
 
 
 def _children(process: int) -> list[str]:
-    tasks = Path(f"/proc/{process}/task")
+    tasks = Path("/proc", str(process), "task")
     return [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
 
 

@@ -12,7 +12,7 @@ for python; do
     "$python" -m venv "$place/venv"
     "$place/venv/bin/python" -m pip install --quiet --editable ".[view]" build editables hatchling hypothesis numpy pyarrow pytest \
         pre-commit pytest-timeout scikit-learn tokenizers uv
-    # A module that needs what only containers have says so when it is collected; all others are run.
+    # A module that needs what only containers have, or a browser, says so when it is collected; all others are run.
     collected=$("$place/venv/bin/python" -m pytest --collect-only --quiet -p no:cacheprovider tests --ignore tests/evaluator \
         --ignore tests/kernels --ignore tests/bench 2>&1) || true
     others=$(echo "$collected" | grep '^E   ' | grep -v "No module named '\(torch\|jax\|cloudpickle\|playwright\)'") || true

@@ -34,7 +34,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add documents that lie beside `docs/`, pictures of them all, and the JSON Schemas."""
     for name, page in OUTSIDE.items():
-        files.append(File.generated(config, page, content=(ROOT / name).read_text(encoding="utf-8")))
+        content = f"---\ntitle: {name.removesuffix('.md')}\n---\n{(ROOT / name).read_text(encoding='utf-8')}"
+        files.append(File.generated(config, page, content=content))
     pictures = {
         place for file in files.documentation_pages() for place in pictures_outside(file.content_string, file.src_uri)
     }

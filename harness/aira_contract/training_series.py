@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-MOST_POINTS = 200
+MOST_POINTS = 64
+"""As many as a curve of a page shows. A line of a score with so many takes 2.5 KB, and boards read all of them."""
 _DIGITS = 6
 """Significant digits of a loss; more than any two trainings have in common."""
 _TIME_DECIMALS = 3

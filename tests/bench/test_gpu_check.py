@@ -125,7 +125,8 @@ def test_every_stage_is_killed_at_its_limit_and_the_next_one_has_its_turn(
 ) -> None:
     monkeypatch.setenv("PLAYED_LIMIT_S", "0.4")  # five times as long for toys
     last = list(STAGES)[-1]
-    for name in ("mine.json", "mad.json", ".mad.json.123"):
+    (tmp_path / "suite").mkdir()
+    for name in (*(mine := ("mine.json", "mad.md", "suite.md", "suite/mad.log")), "mad.json", ".mad.json.123"):
         (tmp_path / name).write_text("{}")
     finished = check(played, tmp_path, "--toy", "--limit", "100", "--stages", *STAGES)
     assert finished.returncode == 0, finished.stderr
@@ -133,7 +134,7 @@ def test_every_stage_is_killed_at_its_limit_and_the_next_one_has_its_turn(
     for stage in STAGES:
         assert soon_gone(json.loads((tmp_path / f"{stage}.json").read_text())["details"]["its own"])
     assert "Not measured" not in (tmp_path / "table.md").read_text()
-    assert (tmp_path / "mine.json").exists(), "what the check has not written, it leaves alone"
+    assert all((tmp_path / name).exists() for name in mine), "what the check has not written, it leaves alone"
     assert not (tmp_path / ".mad.json.123").exists()
     finished = check(played, tmp_path, "--toy", "--limit", "2.5", "--stages", last, "suite")
     shown = (tmp_path / "table.md").read_text()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from aira_bench import parquet
 from aira_bench.cli.main import run_command_line
-from aira_bench.publication import parquet
 from publication.published import KEY, make_place
 
 

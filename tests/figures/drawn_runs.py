@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aira_bench.keys import KeyFolder, MachineKey
 from aira_bench.record.folder import RunFolder
@@ -55,7 +56,7 @@ def write_suite(runs: Path, home: Path) -> None:
     for task in ("lra-listops", "lra-listops-conf", "lra-text-conf"):
         for agent in ("opus45", "gpt5"):
             write(runs, home, agent, task, {seed: _accuracies(rng, 5) for seed in range(3)})
-        once = {0: [None], 1: [(0.31, 0.3)], 2: [None]}
+        once: dict[int, Scores] = {0: [None], 1: [(0.31, 0.3)], 2: [None]}
         write(runs, home, "gpt5", task, once, scaffold="one-shot")
     for task in ("autoresearch", "autoresearch-lit"):
         write(runs, home, "opus45", task, {seed: _losses(rng, 6) for seed in range(3)})
@@ -76,7 +77,7 @@ def _losses(rng: random.Random, steps: int) -> Scores:
     return [(1.02 - 0.005 * step, 1.021 - 0.004 * step + rng.uniform(0, 0.002)) for step in range(steps)]
 
 
-def lines(path: Path) -> list[dict[str, object]]:
+def lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a journal or of a file of scores, as JSON."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -95,7 +96,7 @@ def by_hand(runs: Path, agent: str, task: str, scaffold: str = "greedy") -> dict
         scored = place / "hidden" / "scores.jsonl"
         tests = {line["step"]: line["test"] for line in lines(scored)} if scored.exists() else {}
         bodies = [line["body"] for line in lines(place / "journal.jsonl")]
-        nodes = [body["node"] for body in bodies if isinstance(body, dict) and body["event"] == "step_ended"]
+        nodes = [body["node"] for body in bodies if body["event"] == "step_ended"]
         found[int(place.name)] = [
             (node["fitness"], tests[node["step"]]) if node["step_class"] == "valid" else None for node in nodes
         ]

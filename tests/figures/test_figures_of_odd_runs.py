@@ -12,10 +12,10 @@ from aira_bench.cli.main import run_command_line
 from aira_bench.figures import drawing
 from aira_bench.figures.charts import Dot, DotChart, DotPanel, PaperTable, Series
 from aira_bench.figures.latex_table import latex_table
-from figures.drawn_runs import write
+from figures.drawn_runs import Scores, write
 
 NAME = "a_b%&\\{}$x^2$ #~\u00e9\u4e2d\u202e<script>"
-SCORES = {0: [(0.4, 0.5), (0.6, 0.55)], 1: [(0.3, 0.35), None]}
+SCORES: dict[int, Scores] = {0: [(0.4, 0.5), (0.6, 0.55)], 1: [(0.3, 0.35), None]}
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,7 @@ def test_runs_that_share_no_board_share_no_figure(tmp_path: Path) -> None:
 def test_a_library_that_is_missing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda name: None if name == "matplotlib" else object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "matplotlib" else object())
     assert figures("--out", "out") == 3
     assert capsys.readouterr().err == (
         "aira-bench: error: Figures need matplotlib. Try: pip install 'aira-bench[figures]'\n"

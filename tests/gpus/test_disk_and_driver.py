@@ -38,23 +38,48 @@ def test_disk_is_what_the_flavour_needs_where_its_images_are_not_built(
     """It was 10 GiB for all of them."""
     monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(0, 0, free_gib << 30))
     engine, paths = cast(DockerEngine, Engine(built=built)), HostPaths(tmp_path, tmp_path)
-    images = list(_disks(paths, engine, tmp_path, {"cuda"}))[1]
+    images = list(_disks(paths, engine, tmp_path, {"cuda"}))[-1]
     assert (images.check, images.state) == ("disk for images", state)
     if not built:
         assert f"{load_flavour('cuda').settings.disk_gib.build + 1}" in images.seen
         assert "for building cuda (projected)" in images.seen, "no build was watched alone"
 
 
+def test_packages_need_room_where_they_are_downloaded_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache may lie on another disk than AIRA_HOME, whose room was looked at in its place."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    paths, cuda = HostPaths(tmp_path / "home", tmp_path), load_flavour("cuda")
+    (tmp_path / "home").mkdir()
+    full = tmp_path / "cache"
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(0, 0, (2 if folder == full else 500) << 30))
+    needed = f"{1 + cuda.settings.disk_gib.wheels:.0f}"
+    for built, state in ((False, "failed"), (True, "ok")):
+        data, packages, _ = _disks(paths, cast(DockerEngine, Engine(built=built)), tmp_path, {"cuda"})
+        assert (data.check, data.state) == ("disk for data and caches", "ok")
+        assert (packages.check, packages.state) == ("disk for packages", state)
+        assert packages.seen.startswith(f"2.0 GiB free in {full}")
+        assert (f"expected {needed} for building cuda" in packages.seen) == (not built)
+        said = told_disk(paths, None, cuda, built=built)
+        assert (f"2 GiB free in {full} for packages, which is too little: 2.9 GiB" in said) == (not built)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a user who may become another")
-def test_a_folder_of_the_engine_that_this_user_may_not_look_into_is_passed_over(tmp_path: Path) -> None:
+def test_a_folder_of_the_engine_that_this_user_may_not_look_into_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Members of the group docker may use an engine whose folder lies in root's; doctor and every plan ended there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/tmp/absent")
     paths, engine = HostPaths(Path("/tmp/absent"), Path("/tmp")), cast(DockerEngine, Engine(built=False))
     root = tmp_path / "docker"
     root.mkdir()
     tmp_path.chmod(0o700)
     os.seteuid(65_534)
     try:
-        assert [each.check for each in _disks(paths, engine, root, {"cuda"})] == ["disk for data and caches"]
+        assert [each.check for each in _disks(paths, engine, root, {"cuda"})] == [
+            "disk for data and caches",
+            "disk for packages",
+        ]
         assert "for images" not in told_disk(paths, root, load_flavour("cuda"), built=False)
     finally:
         os.seteuid(0)

@@ -221,7 +221,7 @@ def test_a_series_stands_in_a_line_as_lists_of_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("series", "said"),
     [
-        (LONG, "201 points"),
+        (LONG, "65 points"),
         ((POINT, POINT), "steps of a series do not rise"),
         ((POINT, POINT._replace(step=8, tokens=639)), "tokens of a series do not rise"),
         ((POINT, POINT._replace(step=8, seconds=0.1)), "seconds of a series do not rise"),

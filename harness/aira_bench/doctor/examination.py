@@ -24,7 +24,7 @@ from aira_bench.images.names import DEFAULT_FLAVOUR
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.trial import TRIAL_POLICY, try_model
-from aira_bench.paths import HostPaths
+from aira_bench.paths import HostPaths, cache_folder
 from aira_bench.runs.host import flavour_for
 from aira_bench.sandbox.channels import Reading, measure_all
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
@@ -129,7 +129,8 @@ def _disks(paths: HostPaths, engine: DockerEngine, root: Path, flavours: set[str
     downloads = sum(each.wheels for each in disks)
     sums = " (projected)" if any(each.projected for each in disks) else ""
     what = f"for building {', '.join(missing)}" if missing else "as a reserve, as all images are built"
-    yield _disk("disk for data and caches", paths.home, MIN_FREE_GIB + downloads, what)
+    yield _disk("disk for data and caches", paths.home, MIN_FREE_GIB, "as a reserve")
+    yield _disk("disk for packages", cache_folder(), MIN_FREE_GIB + downloads, what)
     if os.access(root, os.F_OK, effective_ids=True):  # it may lie where this user may not look
         yield _disk("disk for images", root, MIN_FREE_GIB + sum(each.build for each in disks), f"{what}{sums}")
 

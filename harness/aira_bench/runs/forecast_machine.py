@@ -12,7 +12,7 @@ from aira_bench.errors import AiraError
 from aira_bench.gpus import Gpu
 from aira_bench.hardware import Hardware
 from aira_bench.images.flavour import Flavour
-from aira_bench.paths import HostPaths
+from aira_bench.paths import HostPaths, cache_folder
 from aira_bench.runs.expense import baseline_mib
 from aira_bench.runs.places import Wanted
 from aira_bench.runs.resolve import ResolvedRun
@@ -76,14 +76,21 @@ def told_memory(run: ResolvedRun, wanted: Wanted, machine: Hardware) -> str:
 
 def told_disk(paths: HostPaths, root: Path | None, flavour: Flavour, *, built: bool) -> str:
     """Return what is free, and whether that is too little for images that are not built."""
-    home = next(folder for folder in (paths.home, *paths.home.parents) if folder.exists())
+    home, packages = _there(paths.home), _there(cache_folder())
+    wheels_gib = flavour.settings.disk_gib.wheels
     said = f"{_free_gib(home):.0f} GiB free in {home} for data and caches"
+    if not built and (free_gib := _free_gib(packages)) < wheels_gib:
+        said += f", {free_gib:.0f} GiB free in {packages} for packages, which is too little: {wheels_gib:g} GiB"
     if root is not None and os.access(root, os.F_OK, effective_ids=True):  # it may lie where this user may not look
         free_gib, disk = _free_gib(root), flavour.settings.disk_gib
         said += f", {free_gib:.0f} GiB free in {root} for images"
         if not built and free_gib < disk.build:
             said += f", which is too little to build them: {disk.told}"
     return said
+
+
+def _there(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 def _free_gib(folder: Path) -> float:

@@ -106,6 +106,8 @@ def test_a_prompt_names_the_gpu_that_a_step_has(mad_data: Path) -> None:
     said = mad_system(mad_data, replace(MACHINE, gpu="NVIDIA H100 80GB HBM3", gpu_memory_mib=81559))
     assert "2 CPU cores, one NVIDIA H100 80GB HBM3 of 81559 MiB." in said
     assert len(said) / CHARS_PER_TOKEN < 1200
+    shared = mad_system(mad_data, replace(MACHINE, gpu="NVIDIA GB10"))
+    assert "2 CPU cores, one NVIDIA GB10 of memory shared with the processor." in shared, "no driver counts it"
     assert "CPU core" not in mad_system(mad_data, Environment()), "what is not known is not said"
 
 

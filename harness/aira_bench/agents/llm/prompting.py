@@ -47,7 +47,8 @@ def spoken_hardware(environment: Environment) -> str:
     if environment.gpu:
         able = environment.gpu_compute_capability
         able = f", compute capability {able}" if able else ""
-        return f"{said}, one {printable(environment.gpu)} of {environment.gpu_memory_mib} MiB{able}"
+        memory = f"{mib} MiB" if (mib := environment.gpu_memory_mib) else "memory shared with the processor"
+        return f"{said}, one {printable(environment.gpu)} of {memory}{able}"
     return f"{said}, no GPU" if environment.cores else said
 
 
