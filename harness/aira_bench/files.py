@@ -55,8 +55,10 @@ def naming(what: str) -> Iterator[None]:
         raise
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, lasting: bool = True) -> None:
     """Write `data` beside `path`, force it to disk, then rename it into place. `mode` is subject to the umask.
+
+    What can be made again need not be `lasting`: it is not forced to disk, which takes a while for each of many files.
 
     The file beside has a random name and is made by this call or not at all, so that nobody who may write to the folder
     can lay a link in its way.
@@ -70,7 +72,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         with about(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if lasting:
+                os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):  # what failed first is what to tell

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from aira_bench.keys import KeyFolder
 from aira_bench.view.charts import Chart, shown_name
-from aira_bench.view.entries import CURVE_POINTS, CodeEntry, NodeEntry, RunDetail, RunEntry, thinned
+from aira_bench.view.entries import CURVE_POINTS, CodeEntry, NodeEntry, RunDetail, RunEntry
 from aira_bench.view.index import RunIndex
+from aira_bench.view.rendering import render
 from aira_bench.view.run_charts import best_so_far, best_tests, leading, search_tree
 from aira_bench.view.search_charts import (
     claims,
@@ -21,9 +22,11 @@ from aira_bench.view.search_charts import (
     strips,
     trainings,
 )
+from aira_bench.view.site import Site
 from aira_bench.view.suite_charts import classes_over_time, spend
+from aira_contract.training_series import TrainingPoint
 from generated_runs import manifest, write_run
-from shown_runs import Machine
+from shown_runs import Machine, shown_step, write_shown
 
 
 @pytest.fixture
@@ -168,14 +171,20 @@ def test_money_that_is_unknown_in_part_is_unknown(run: tuple[RunEntry, RunDetail
     )
 
 
-@given(st.integers(0, 200))
-def test_thinned_curves_keep_their_ends(count: int) -> None:
-    points = tuple((float(step), 1.0, 2.0, 3.0) for step in range(count))
-    kept = thinned(points)
-    assert len(kept) == min(count, CURVE_POINTS)
-    assert list(kept) == sorted(set(kept))
-    assert kept[:1] == points[:1]
-    assert kept[-1:] == points[-1:]
+def test_trainings_of_which_nobody_counted_tokens_are_drawn(machine: Machine) -> None:
+    points = tuple(TrainingPoint(step + 1, 1.0 / (step + 1), None, None) for step in range(100))
+    steps = [shown_step(1, of_score={"series": points, "claimed_series": points[:2]})]
+    folder = write_shown(machine.runs, manifest("curved", seeds=(0,), steps=1), {0: steps}, key=machine.key)
+    index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
+    charts = trainings(index.detail(folder)[1].nodes, no_link)
+    assert [chart.name for chart in charts] == ["training-losses", "training-tokens"]
+    assert len(charts[0].rows) == CURVE_POINTS
+    assert charts[0].rows[0] == (0, 1, 1, 1.0, None, None)
+    assert charts[0].rows[-1] == (0, 1, 100, 0.01, None, None)
+    page = Site(index, lambda: 0.0, follows=False).node_page(folder, 0, 1)
+    assert page is not None
+    assert [len(chart.rows) for chart in page.charts] == [102, 102]
+    assert render("node.html.j2", page=page, root="../../", follows=False, policy="", quote=str)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=20))

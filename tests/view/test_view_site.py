@@ -47,11 +47,16 @@ class Tags(HTMLParser):
         return [value for _, found in self.tags for name in ("href", "src") if (value := found.get(name)) is not None]
 
 
-@pytest.fixture
-def report(machine: Machine, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of a run of each kind, all of them, made once."""
+    root = tmp_path_factory.mktemp("machine")
+    keys = KeyFolder(root / "home" / "keys")
+    machine = Machine(root, keys.machine_key(), keys.ring())
+    machine.runs.mkdir()
     all_kinds(machine.runs, machine.key)
-    write_report(site_of(machine), tmp_path / "out", all_steps=True)
-    return tmp_path / "out"
+    write_report(site_of(machine), root / "out", all_steps=True)
+    return root / "out"
 
 
 def pages(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -102,7 +107,7 @@ def test_hostile_names_and_texts_stand_in_the_page_as_text(machine: Machine) -> 
 
 
 def test_a_report_has_the_same_bytes_each_time(machine: Machine, tmp_path: Path) -> None:
-    compose_run(machine.runs, machine.key)
+    compose_run(machine.runs, machine.key, seeds=1, steps=3)
     for out in ("one", "two"):
         write_report(site_of(machine), tmp_path / out, all_steps=True)
     one, two = (
@@ -117,7 +122,7 @@ def test_a_report_has_the_same_bytes_each_time(machine: Machine, tmp_path: Path)
 
 
 def test_a_report_overwrites_no_folder_of_others(machine: Machine, tmp_path: Path) -> None:
-    compose_run(machine.runs, machine.key)
+    compose_run(machine.runs, machine.key, seeds=1, steps=3)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(UsageError, match="no report"):
@@ -127,7 +132,7 @@ def test_a_report_overwrites_no_folder_of_others(machine: Machine, tmp_path: Pat
 
 
 def test_steps_without_a_page_are_not_linked(machine: Machine, tmp_path: Path) -> None:
-    folder = compose_run(machine.runs, machine.key)
+    folder = compose_run(machine.runs, machine.key, seeds=1, steps=3)
     write_report(site_of(machine), tmp_path / "out", all_steps=False)
     at = tmp_path / "out" / "runs" / folder.path.name
     submitted = {f"{seed.seed}-{seed.submitted}.html" for seed in site_of(machine).index.summary(folder).seeds}
@@ -152,7 +157,7 @@ def asking(site: Site, token: str) -> Iterator[http.client.HTTPConnection]:
 
 
 def test_who_does_not_know_the_token_gets_nothing(machine: Machine) -> None:
-    compose_run(machine.runs, machine.key)
+    compose_run(machine.runs, machine.key, seeds=1, steps=3)
     token = new_token()
     with asking(site_of(machine, follows=True), token) as connection:
         port = connection.port
@@ -179,7 +184,7 @@ def test_who_does_not_know_the_token_gets_nothing(machine: Machine) -> None:
      "runs/compose/0-1.code.html", "static/", "static/nothing.js", "%00", "runs/compose/0-99999999.html", "board.csv"],
 )  # fmt: skip
 def test_only_pages_are_served(machine: Machine, path: str) -> None:
-    compose_run(machine.runs, machine.key)
+    compose_run(machine.runs, machine.key, seeds=1, steps=3)
     token = new_token()
     with asking(site_of(machine, follows=True), token) as connection:
         connection.request("GET", f"/{token}/{path}")
@@ -189,7 +194,7 @@ def test_only_pages_are_served(machine: Machine, path: str) -> None:
 
 
 def test_every_answer_forbids_what_pages_do_not_need(machine: Machine) -> None:
-    folder = compose_run(machine.runs, machine.key)
+    folder = compose_run(machine.runs, machine.key, seeds=1, steps=3)
     token = new_token()
     with asking(site_of(machine, follows=True), token) as connection:
         for path in ("index.html", f"runs/{folder.path.name}/index.html", "static/charts.js", "nothing"):
@@ -209,7 +214,7 @@ def test_every_answer_forbids_what_pages_do_not_need(machine: Machine) -> None:
 
 
 def test_the_server_listens_on_loopback_alone_and_ends(machine: Machine) -> None:
-    compose_run(machine.runs, machine.key)
+    compose_run(machine.runs, machine.key, seeds=1, steps=3)
     with serving(site_of(machine, follows=True), new_token(), 0) as address:
         port = urlsplit(address).port or 0
         assert urlsplit(address).hostname == "127.0.0.1"
@@ -231,7 +236,10 @@ def test_the_board_comes_when_it_is_made(machine: Machine) -> None:
 
 
 def test_the_version_of_a_page_changes_with_its_run_alone(machine: Machine) -> None:
-    one, other = compose_run(machine.runs, machine.key), compose_run(machine.runs, machine.key, name="other")
+    one, other = (
+        compose_run(machine.runs, machine.key, seeds=1, steps=3),
+        compose_run(machine.runs, machine.key, name="other", seeds=1, steps=3),
+    )
     site = site_of(machine, follows=True)
     before = {name: site.version(f"runs/{name}/index.html") for name in ("compose", "other")}
     assert before == {name: site.version(f"runs/{name}/index.html") for name in ("compose", "other")}
@@ -243,7 +251,7 @@ def test_the_version_of_a_page_changes_with_its_run_alone(machine: Machine) -> N
 def test_what_is_missing_is_one_line(
     machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compose_run(machine.runs, machine.key)
+    compose_run(machine.runs, machine.key, seeds=1, steps=3)
     assert run_command_line(["view", "nothing"]) == 2
     assert "aira-bench: error: No run and no folder of runs 'nothing'" in capsys.readouterr().err
     import importlib.util
@@ -259,8 +267,8 @@ def test_what_is_missing_is_one_line(
 
 
 def test_a_report_of_one_run_has_that_run_alone(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    compose_run(machine.runs, machine.key)
-    compose_run(machine.runs, machine.key, name="other")
+    compose_run(machine.runs, machine.key, seeds=1, steps=3)
+    compose_run(machine.runs, machine.key, name="other", seeds=1, steps=3)
     out = machine.root / "out"
     assert run_command_line(["report", "other", "--out", str(out)]) == 0
     assert [path.name for path in (out / "runs").iterdir()] == ["other"]

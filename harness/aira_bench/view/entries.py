@@ -18,8 +18,8 @@ from aira_bench.looking.winners import best_seed, winners
 from aira_bench.record.journal import StepEnded
 from aira_bench.record.node import FAILED, Node
 from aira_bench.record.salvage import RunRemains, SeedRemains
-from aira_bench.record.scores import TrustedScore
 from aira_contract.files import MODULE_FILE
+from aira_contract.training_series import Series, thinned
 
 PLAN_CHARS, REASON_CHARS, NAME_CHARS = 280, 200, 200
 MOST_FAULTS = 50
@@ -45,10 +45,6 @@ class CodeEntry:
     features: Mapping[str, object] = field(default_factory=dict)
     chars: int = 0
     lines: int = 0
-
-
-Point = tuple[float, float, float, float]
-"""Of a training: step, loss, tokens, seconds."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ class NodeEntry:
     cached: bool
     attempts: int
     on_gpu: bool
-    series: tuple[Point, ...] = ()
+    series: Series = ()
     """How its training went, thinned out to `CURVE_POINTS`."""
 
     @property
@@ -288,27 +284,8 @@ def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
         cached=score.cached if score else False,
         attempts=node.attempts,
         on_gpu=bool(node.gpu_use),
-        series=thinned(series_of(score)),
+        series=thinned(score.series, CURVE_POINTS) if score else (),
     )
-
-
-def series_of(score: TrustedScore | None, *, claimed: bool = False) -> tuple[Point, ...]:
-    """Return the points of a training, the judge's or the agent's own; none where nobody kept them.
-
-    Args:
-        score: of the step.
-        claimed: the agent's own.
-    """
-    found = getattr(score, "claimed_series" if claimed else "series", ())
-    return tuple((float(step), float(loss), float(tokens), float(seconds)) for step, loss, tokens, seconds in found)
-
-
-def thinned(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """Return at most `CURVE_POINTS` of a training's points, evenly spread, the first and the last among them."""
-    if len(points) <= CURVE_POINTS:
-        return points
-    last = len(points) - 1
-    return tuple(points[round(place * last / (CURVE_POINTS - 1))] for place in range(CURVE_POINTS))
 
 
 def _classes(run: RunRemains) -> dict[str, tuple[int, ...]]:

@@ -141,7 +141,7 @@ class RunIndex:
         code = self._code(kind.name, name, made_from, body)
         head = json.dumps({"made_from": made_from, "code": code}).encode("ascii")
         with contextlib.suppress(OSError):  # without an index pages take longer
-            write_atomically(self.place / _file_name(kind.name, name), head + b"\n" + body, mode=0o600)
+            write_atomically(self.place / _file_name(kind.name, name), head + b"\n" + body, mode=0o600, lasting=False)
 
     def _code(self, kind: str, name: str, made_from: str, body: bytes) -> str:
         said = json.dumps([FORMAT, __version__, kind, name, made_from, len(body)]).encode("ascii")

@@ -41,10 +41,13 @@ def write_report(site: Site, out: Path, *, all_steps: bool, first: str = "index.
     if not all_steps:
         site.has_step = _is_submitted
     pages = files = 0
+    for chart in site.suite_page().all_charts:
+        write_atomically(out / chart.file, chart.csv.encode(), lasting=False)
+        files += 1
     for path in _paths(site):
         content = site.content(path)
         if content is not None:
-            write_atomically(out / path, content.body)
+            write_atomically(out / path, content.body, lasting=False)
             files += 1
             pages += path.endswith(".html")
     return WrittenReport(out / first, pages, files)
@@ -55,11 +58,10 @@ def _is_submitted(run: RunEntry, node: NodeEntry) -> bool:
 
 
 def _paths(site: Site) -> Iterator[str]:
-    """Every path of a site, a run after the other."""
+    """Every path of a site but of the suite's charts, a run after the other."""
     yield "index.html"
     yield from (f"static/{path.name}" for path in sorted(STATIC.iterdir()))
     yield "static/plotly.min.js"
-    yield from (chart.file for chart in site.suite_page().all_charts)
     for folder in site.folders().values():
         run, detail = site.index.detail(folder)
         at = run_folder(run)

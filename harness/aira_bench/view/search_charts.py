@@ -10,9 +10,10 @@ from typing import TypeGuard
 
 from aira_bench.agent_code.features import FEATURES
 from aira_bench.view.charts import PALETTE, Cell, Chart, axis, colour, dash, score, shown_name
-from aira_bench.view.entries import CodeEntry, NodeEntry, Point, RunEntry
+from aira_bench.view.entries import CodeEntry, NodeEntry, RunEntry
 from aira_contract.architectures import compact
 from aira_contract.primitives import BY_SYMBOL, IN_PATTERNS
+from aira_contract.training_series import TrainingPoint
 
 Link = Callable[[NodeEntry], str]
 _ROW_PX = 16
@@ -254,7 +255,7 @@ def trainings(nodes: Sequence[NodeEntry], link: Link) -> list[Chart]:
     return made
 
 
-def training(points: Sequence[Point], claimed: Sequence[Point]) -> tuple[Chart, ...]:
+def training(points: Sequence[TrainingPoint], claimed: Sequence[TrainingPoint]) -> tuple[Chart, ...]:
     """Return how the training of one step went, as the judge kept it and as the agent's own code told it.
 
     Args:

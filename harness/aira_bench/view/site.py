@@ -34,7 +34,7 @@ from aira_bench.view.calls import model_calls
 from aira_bench.view.charts import Chart, present
 from aira_bench.view.code import highlighted
 from aira_bench.view.comparing import ComparePage, compare_runs, compare_steps
-from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry, series_of
+from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry
 from aira_bench.view.flags import explained
 from aira_bench.view.index import RunIndex, fingerprint
 from aira_bench.view.pages import NodePage, RunPage, RunRow, StepRow, SuitePage, TextFile, run_folder, slug, step_file
@@ -196,7 +196,7 @@ class Site:
             entry, view, step_file(seed, step), tuple(step_sections(run, view)),
             tuple((flag, explained(flag)) for flag in view.scores.flags),
             tuple(each for each in texts if each is not None), model_calls(view),
-            training(series_of(score), series_of(score, claimed=True)),
+            training(score.series, score.claimed_series) if score else (),
             step_file(seed, step - 1) if step > 1 else "",
             step_file(seed, step + 1) if step < len(found.steps) else "",
         )  # fmt: skip
