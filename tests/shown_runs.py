@@ -23,6 +23,7 @@ from aira_bench.record.schema import SCHEMA
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.sealing import open_run, step_ended
 from aira_bench.record.seen_chains import Witness
+from aira_contract.training_series import TrainingPoint
 from generated_runs import LONG_AGO, manifest
 from hostile_text import WHOLE
 
@@ -251,13 +252,17 @@ def script_steps(seed: int, steps: int, series: bool = True) -> list[ShownStep]:
         ).encode()
         trusted = 1.0 + rng.random() / 4
         claimed = round(trusted - rng.random() / 20, 5)
-        points = [[at, 9.0 / (at + 2), 1000 * at, 0.5 * at] for at in range(0, 50)]
+        points = tuple(TrainingPoint(at, 9.0 / (at + 2), 1000 * at, 0.5 * at) for at in range(1, 51))
+        told = tuple(TrainingPoint(at, 8.0 / (at + 2), None, None) for at in range(1, 26))
         made.append(
             shown_step(
                 step, operator="improve" if step > 1 else "draft", parents=(step // 2,) if step > 1 else (),
                 scores=(round(trusted, 6), round(trusted + 0.01, 6)), code=script, artifact=("train.py", script),
-                claimed=claimed, of_score={"claimed": claimed, "public": round(trusted + 0.003, 6)},
-                report={"schema": 1, "series": points} if series else None, plan="Another depth.",
+                claimed=claimed, plan="Another depth.",
+                of_score={
+                    "claimed": claimed, "public": round(trusted + 0.003, 6),
+                    "series": points if series else (), "claimed_series": told if series else (),
+                },
             )
         )  # fmt: skip
     return made
@@ -300,10 +305,11 @@ def hostile_steps() -> list[ShownStep]:
     harm, line = HARM.encode(), b"\x1b[31m" + b"A" * (10 * 2**20) + b"<script>window.owned=1</script>\n"
     lines = ["\n".join(f"{text}_{number} = {number}" for number in range(10_000)) for text in ("old", "new")]
     calls = [exchange(HARM, HARM, HARM), exchange(HARM * 20, f"```python\n{HARM}\n```", WRITABLE, cost_usd=None)]
+    wild = tuple(TrainingPoint(at, 9e99 * (-1) ** at, None, None) for at in range(1, 9))
     common: dict[str, Any] = {
         "plan": HARM, "summary": HARM, "calls": calls, "printed": harm + b"\xff\xfe\x00" + harm,
         "changes": (Change(HARM, 1, 1),), "model_use": ModelUse(2, 10**15, 10**15, 1e12, (HARM,)),
-        "parts": {HARM: 0.5, "__proto__": 0.25}, "of_score": {"flags": (HARM,), "remarks": (HARM,)},
+        "parts": {HARM: 0.5, "__proto__": 0.25}, "of_score": {"flags": (HARM,), "remarks": (HARM,), "claimed_series": wild},
     }  # fmt: skip
     broken = {name: value for name, value in common.items() if name not in ("parts", "of_score")}
     return [
