@@ -55,7 +55,7 @@ test-browser: $(VENV)/installed
 search: $(VENV)/installed
 	HYPOTHESIS_PROFILE=search OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not docker and not browser' --numprocesses auto --timeout 1200
 
-# Every fault of tests/faults: some 3,200 runs on a played engine, about 40 minutes on two cores; docs/reliability.md has
+# Every fault of tests/faults: some 3,700 runs on a played engine, about 40 minutes on two cores; docs/reliability.md has
 # the table. Cut off, it goes on where it stood.
 faults: $(VENV)/installed
 	$(BIN)/python tests/faults/all_faults.py --results .faults --write docs/reliability.md && rm .faults
