@@ -10,7 +10,7 @@ for python; do
     place=$(mktemp -d)
     trap 'rm -rf "$place"' EXIT
     "$python" -m venv "$place/venv"
-    "$place/venv/bin/python" -m pip install --quiet --editable ".[view]" build editables hatchling hypothesis numpy pyarrow pytest \
+    "$place/venv/bin/python" -m pip install --quiet --editable ".[view,figures]" build editables hatchling hypothesis numpy pyarrow pytest \
         pre-commit pytest-timeout scikit-learn tokenizers uv
     # A module that needs what only containers have, or a browser, says so when it is collected; all others are run.
     collected=$("$place/venv/bin/python" -m pytest --collect-only --quiet -p no:cacheprovider tests --ignore tests/evaluator \
