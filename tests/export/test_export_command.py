@@ -5,6 +5,7 @@ import io
 import json
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,26 @@ def check_atif(told: dict[str, Any]) -> None:
             "step_id", "timestamp", "source", "message", "observation", "is_copied_context", "llm_call_count", "extra",
         }  # fmt: skip
     assert {"name", "version"} <= set(told["agent"])
+
+
+def test_a_call_has_its_time_and_its_reasoning_where_they_were_recorded(machine: Machine) -> None:  # noqa: F811
+    """Asked at 03:04:05 and answered 1.5 s later; the calls of `exchange` are of a version that kept neither."""
+
+    def leave(place: SeedFolder, step: int) -> None:
+        known = exchange()
+        thought = replace(known.completion, asked_at="2026-01-02T03:04:05+00:00", reasoning="Attention recalls.")
+        write_json(place.calls(step) / "call_000.json", Exchange(known.request, thought).to_json())
+        write_json(place.calls(step) / "call_001.json", known.to_json())
+
+    machine.run(leave=leave)
+    told = json.loads(machine.export("atif", "out")[0].read_text())
+    check_atif(told)
+    question, answer, _, old = told["steps"][1:5]
+    assert question["timestamp"] == "2026-01-02T03:04:05+00:00"
+    assert (answer["timestamp"], answer["reasoning_content"]) == (
+        "2026-01-02T03:04:06.500000+00:00", "Attention recalls.",
+    )  # fmt: skip
+    assert not {"timestamp", "reasoning_content"} & set(old)
 
 
 def test_an_agent_without_a_model_has_a_trajectory(machine: Machine) -> None:  # noqa: F811

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ import pytest
 from exported import ANSWER, HIDDEN, PROMPT, Machine, machine  # noqa: F401
 from test_export_command import hostile_leaves
 
+import generated_runs
 from aira_bench.export.mirror import Mirror
 from aira_bench.record.folder import RunFolder
+from aira_bench.record.scores import TrustedScore
+from aira_contract.training_series import TrainingPoint
 from hostile_text import WHOLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,6 +155,21 @@ def test_tensorboard_reads_its_events(machine: Machine) -> None:  # noqa: F811
     read = EventAccumulator(str(paths[0].parent))
     read.Reload()
     assert [each.value for each in read.Scalars("test")] == [pytest.approx(0.412345671), pytest.approx(0.612345673)]
+
+
+def test_a_training_curve_leaves_only_when_it_is_asked_for(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Two points of the training behind step 1 of seed 0."""
+    require("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curve = (TrainingPoint(1, 2.5, 100, 0.5), TrainingPoint(50, 1.25, 5000, 4.0))
+    monkeypatch.setattr(generated_runs, "TrustedScore", partial(TrustedScore, series=curve))
+    machine.run(confirmed=False)
+    assert len(machine.export("tensorboard", "events")) == 2
+    machine.export("tensorboard", "shown", "--with-hidden")
+    read = EventAccumulator("shown/one/seed-0-step-0001")
+    read.Reload()
+    assert [(each.step, each.value) for each in read.Scalars("training/loss")] == [(1, 2.5), (50, 1.25)]
 
 
 def test_pandas_reads_the_tables(machine: Machine) -> None:  # noqa: F811

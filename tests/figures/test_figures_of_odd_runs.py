@@ -120,6 +120,16 @@ def test_a_library_that_is_missing_is_named(
     )
 
 
+def test_names_do_not_repeat_whose_records_all_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for agent in ("gpt5", "cwm"):
+        write(tmp_path / "runs", tmp_path / "home", agent, "mad-2p", SCORES)
+    monkeypatch.setenv("AIRA_HOME", str(tmp_path / "other"))
+    assert figures("--out", "out") == 0
+    with (tmp_path / "out" / "figure08_best_test_other_tasks.csv").open(newline="") as stream:
+        assert {row["agent"] for row in csv.DictReader(stream)} == {"gpt5, greedy", "cwm, greedy"}
+    assert "(unknown key)" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_values_that_a_spreadsheet_would_run_are_text(tmp_path: Path) -> None:
     write(tmp_path / "runs", tmp_path / "home", "=1+1", "mad-2p", SCORES)
     assert figures("--out", "out") == 0

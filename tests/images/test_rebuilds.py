@@ -212,3 +212,15 @@ def test_a_choice_that_means_nothing_is_refused_and_not_remembered(
     monkeypatch.setattr(DockerEngine, "connect", Engine)
     assert run_command_line(["images", "build", "--flavour", flavour, "--architectures", asked]) == UsageError.exit_code
     assert not (images.parent / "home").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--architectures", "9.0"), ("--skip-compiled", "causal-conv1d")])
+def test_a_package_that_nobody_compiles_cannot_be_left_out_and_nothing_is_remembered(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    """The devices that were chosen beside it were, and the images were built for them alone from then on."""
+    monkeypatch.setattr(DockerEngine, "connect", Engine)
+    command = ["images", "build", "--flavour", "cuda", *more, "--skip-compiled", "mamba-ssm"]
+    assert run_command_line(command) == UsageError.exit_code
+    assert "in the cuda images is called mamba-ssm; there is: causal-conv1d" in capsys.readouterr().err
+    assert not (images.parent / "home").exists()

@@ -1,9 +1,10 @@
-"""What preparation says of a script that fails for want of a network: the command that gives it its files."""
+"""What is said of scripts before and after they fail: the command that gives a preparation its files, what a profile needs."""
 
 from pathlib import Path
 
 import pytest
 
+from aira_bench.bundled import bundled_folder
 from aira_bench.errors import TaskError
 from aira_bench.tasks.data_source import DataSource, RawData
 from aira_bench.tasks.preparation import prepare_task
@@ -55,3 +56,13 @@ def test_other_failures_get_no_such_advice(tmp_path: Path, words: str) -> None:
     error = failure(tmp_path, f"raise SystemExit({words!r} or 3)")
     assert error.hint is None
     assert (words or "no message") in error.message
+
+
+@pytest.mark.parametrize("task", ["AutoregressiveLanguageModellingAutoresearchBPB",
+                                  "AutoregressiveLanguageModellingWithLiteratureAutoresearchBPB"])  # fmt: skip
+def test_what_public_scripts_need_in_each_profile_is_said(task: str) -> None:
+    """They run unchanged where there is a GPU alone."""
+    text = " ".join((bundled_folder("tasks") / task / "project_description.md").read_text(encoding="utf-8").split())
+    assert text.count("unchanged") == text.count("unchanged on a GPU") == 1
+    needed = text.partition("unchanged on a GPU")[2][:300]
+    assert all(word in needed for word in ("profile `cpu`", "no line may call CUDA", "under 2 s"))

@@ -101,10 +101,8 @@ def _build(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Ro
     from aira_bench.images.flavour import load_flavour
     from aira_bench.images.stored_trees import freed, prune_trees
 
-    if args.architectures:
-        _choose_architectures(args.flavour, args.architectures)
-    if args.skip_compiled is not None:
-        names = set(args.skip_compiled) - {_NONE}
+    names = set(args.skip_compiled or ()) - {_NONE}
+    if names:  # before anything is remembered
         known = {package.name for package in load_flavour(args.flavour).settings.compiled}
         if unknown := sorted(names - known):
             raise UsageError(
@@ -112,6 +110,9 @@ def _build(args: argparse.Namespace, engine: "DockerEngine", note: _Note) -> _Ro
                 f"{', '.join(sorted(known)) or 'nothing'}.",
                 hint=f"aira-bench images build --flavour {args.flavour} --skip-compiled {_NONE}",
             )
+    if args.architectures:
+        _choose_architectures(args.flavour, args.architectures)
+    if args.skip_compiled is not None:
         skip_packages(args.flavour, names)
     if skipped := sorted(skipped_packages(args.flavour)):
         note(f"without {', '.join(skipped)} (--skip-compiled {_NONE} takes that back)")

@@ -241,7 +241,9 @@ def _searches(chart: SearchChart) -> "Figure":
         drawn.setdefault("scored step", dots)
         if panel.curve:
             steps = [step for step, _ in panel.curve]
-            (line,) = axis.plot(steps, [each.value for _, each in panel.curve], color="C0")
+            (line,) = axis.plot(
+                steps, [each.value for _, each in panel.curve], color="C0", marker="" if len(steps) > 1 else "_"
+            )
             drawn.setdefault("mean of what would have been submitted", line)
             known = [(step, each.low, each.high) for step, each in panel.curve if each.low is not None]
             if known:

@@ -67,7 +67,7 @@ def groups_of(tables: Sequence[Table], runs: Sequence[RunRecord], how: Statistic
     """
     found = materials_of(tables, runs, how)
     return [
-        Group(place, shared, tuple(parts), tuple(sorted(_results(*parts), key=lambda each: each.name)))
+        Group(place, parts[0].shared, tuple(parts), tuple(sorted(_results(*parts), key=lambda each: each.name)))
         for place, (shared, parts) in zip(_places(list(found)), found.items(), strict=True)
     ]
 

@@ -7,7 +7,7 @@ Not covered: reading runs, and which figure shows what.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aira_bench.boards.board import Section, Table
 from aira_bench.boards.board_runs import BoardRuns
@@ -15,6 +15,7 @@ from aira_bench.boards.over_tasks import Played, played, tables_together
 from aira_bench.boards.published_rows import AUTORESEARCH, CONFIGURABLE, LRA, WITH_LITERATURE
 from aira_bench.boards.rows import Row, RowStanding
 from aira_bench.figures.charts import Chart, Counterpart, PaperTable
+from aira_bench.keys import SIGNED_HERE
 from aira_bench.record.run_record import RunRecord
 from aira_bench.reproduce.against.paper_runs import GREEDY
 from aira_bench.statistics.suite import StatisticsSettings
@@ -125,11 +126,28 @@ def materials_of(
         shared, parts = tuple(filter(None, words)), dict[str, list[Table]]()
         for table in group:
             parts.setdefault(_part(table.section.task), []).append(table)
+        signed = {row.entry.record for table in group for row in table.rows}
+        record = signed.pop() if len(signed) == 1 else SIGNED_HERE
+        said = shared if record == SIGNED_HERE else (*shared, record)
         found[shared] = [
-            FigureSource(part, shared, played(parts.get(part, []), behind, how), behind, how)
+            FigureSource(part, said, _without(record, played(parts.get(part, []), behind, how)), behind, how)
             for part in (ARENA, SCRIPTS, OTHERS)
         ]
     return found
+
+
+def _without(record: str, group: Played) -> Played:
+    """The same with names that do not say whose records they are, where that is the same of all."""
+
+    def short(name: str) -> str:
+        return name.replace(f", {record}", "", 1)
+
+    return replace(
+        group,
+        players={task: tuple(map(short, names)) for task, names in group.players.items()},
+        runs=tuple(replace(run, agent=short(run.agent)) for run in group.runs),
+        greedy=frozenset(map(short, group.greedy)),
+    )
 
 
 def _part(title: str) -> str:
