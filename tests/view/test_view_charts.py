@@ -172,7 +172,7 @@ def test_money_that_is_unknown_in_part_is_unknown(run: tuple[RunEntry, RunDetail
 
 
 def test_trainings_of_which_nobody_counted_tokens_are_drawn(machine: Machine) -> None:
-    points = tuple(TrainingPoint(step + 1, 1.0 / (step + 1), None, None) for step in range(100))
+    points = tuple(TrainingPoint(step + 1, 1.0 / (step + 1), None, None) for step in range(50))
     steps = [shown_step(1, of_score={"series": points, "claimed_series": points[:2]})]
     folder = write_shown(machine.runs, manifest("curved", seeds=(0,), steps=1), {0: steps}, key=machine.key)
     index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
@@ -180,10 +180,10 @@ def test_trainings_of_which_nobody_counted_tokens_are_drawn(machine: Machine) ->
     assert [chart.name for chart in charts] == ["training-losses", "training-tokens"]
     assert len(charts[0].rows) == CURVE_POINTS
     assert charts[0].rows[0] == (0, 1, 1, 1.0, None, None)
-    assert charts[0].rows[-1] == (0, 1, 100, 0.01, None, None)
+    assert charts[0].rows[-1] == (0, 1, 50, 0.02, None, None)
     page = Site(index, lambda: 0.0, follows=False).node_page(folder, 0, 1)
     assert page is not None
-    assert [len(chart.rows) for chart in page.charts] == [102, 102]
+    assert [len(chart.rows) for chart in page.charts] == [52, 52]
     assert render("node.html.j2", page=page, root="../../", follows=False, policy="", quote=str)
 
 

@@ -172,6 +172,8 @@ def walk(
 
 def shot_name(prefix: str, address: str) -> str:
     """A file name for the picture of a page."""
-    path = urlsplit(address).path.rstrip("/")
-    parts = [part for part in path.split("/")[-2:] if part]
+    found = urlsplit(address)
+    parts = found.path.rstrip("/").split("/")[2 if found.scheme == "http" else -2 :][
+        -2:
+    ]  # a server's begins with its token
     return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{prefix}-{'-'.join(parts)}").removesuffix(".html")

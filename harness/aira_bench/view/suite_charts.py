@@ -62,6 +62,7 @@ def classes_over_time(runs: Sequence[RunEntry]) -> Chart | None:
         "bargap": 0,
     }  # fmt: skip
     if len(groups) > 1:
+        layout["legend"] = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}  # the menu stands above
         layout["updatemenus"] = [_menu([name for name, _ in groups], len(CLASSES))]
     every_step = "each step" if width == 1 else f"each {width} steps"
     return Chart(
