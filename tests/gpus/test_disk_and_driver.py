@@ -69,7 +69,8 @@ def test_a_folder_of_the_engine_that_this_user_may_not_look_into_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Members of the group docker may use an engine whose folder lies in root's; doctor and every plan ended there."""
-    monkeypatch.setenv("XDG_CACHE_HOME", "/tmp/absent")
+    for variable in ("AIRA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, "/tmp/absent")
     paths, engine = HostPaths(Path("/tmp/absent"), Path("/tmp")), cast(DockerEngine, Engine(built=False))
     root = tmp_path / "docker"
     root.mkdir()
