@@ -22,12 +22,11 @@ class CallFacts:
 
 def call_facts(completion: Completion) -> CallFacts:
     """Return what the record of a call says of its time and of the reasoning behind it."""
-    started = getattr(completion, "asked_at", None)
-    reasoning = getattr(completion, "reasoning", None)
+    started = completion.asked_at
     ended = None
-    if isinstance(started, str) and started:
+    if started:
         try:
             ended = (datetime.fromisoformat(started) + timedelta(seconds=completion.latency_s)).isoformat()
         except (ValueError, OverflowError):
             started = None
-    return CallFacts(started or None, ended, reasoning if isinstance(reasoning, str) else "")
+    return CallFacts(started or None, ended, completion.reasoning or "")

@@ -45,8 +45,6 @@ class HiddenScores:
     """Why other such trainings were refused."""
     overclaim: float | None
     """How much better the claim is than the judge's number on the same rows."""
-    series: tuple[tuple[int, float], ...] = ()
-    """Training loss of the evaluation by its step, where the judge kept it."""
 
     @property
     def confirmed(self) -> float | None:
@@ -216,13 +214,7 @@ def _hidden(manifest: Manifest, seed: SeedRemains, node: Node) -> HiddenScores:
     score = seed.scores.get(node.step)
     trainings = tuple(each.test for each in seed.confirmations.scores.get(node.step, ()))
     refused = seed.confirmations.refused.get(node.step, ())
-    return HiddenScores(score, trainings, refused, overclaim(node.claimed, score, manifest), _series(score))
-
-
-def _series(score: TrustedScore | None) -> tuple[tuple[int, float], ...]:
-    """Step and loss of each point of a score's training curve; none in records of versions that kept no curve."""
-    points = getattr(score, "series", None) or ()
-    return tuple((int(point[0]), float(point[1])) for point in points if point[1] is not None)
+    return HiddenScores(score, trainings, refused, overclaim(node.claimed, score, manifest))
 
 
 def epoch_s(at: str, otherwise: float = 0.0) -> float:

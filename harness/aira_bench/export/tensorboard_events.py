@@ -29,9 +29,10 @@ def event_files(run: ExportedRun) -> Iterator[tuple[str, bytes]]:
         if seed.steps:
             yield f"seed-{seed.seed}/{EVENTS}", _events(began_s, _search(seed, began_s))
         for step in seed.steps:
-            if step.hidden is not None and step.hidden.series:
+            score = step.hidden.score if step.hidden is not None else None
+            if score is not None and score.series:
                 at_s = epoch_s(step.line.at, began_s)
-                curve: list[Scalars] = [(done, at_s, {"training/loss": loss}) for done, loss in step.hidden.series]
+                curve: list[Scalars] = [(point.step, at_s, {"training/loss": point.loss}) for point in score.series]
                 yield f"seed-{seed.seed}-step-{step.node.step:04d}/{EVENTS}", _events(began_s, curve)
 
 
