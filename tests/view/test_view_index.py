@@ -60,11 +60,11 @@ def test_code_that_was_read_is_not_read_again(machine: Machine, monkeypatch: pyt
     manifest_file.touch()
     asked: list[int] = []
 
-    def nothing(operation: str, texts: list[str], *, deadline_s: float) -> list[object]:
+    def nothing(operation: str, texts: list[str], *, patience_s: float, deadline_s: float) -> list[object]:
         asked.append(len(texts))
         return []
 
-    monkeypatch.setattr("aira_bench.view.entries.read_in_process", nothing)
+    monkeypatch.setattr("aira_bench.view.entries.read_for_a_while", nothing)
     _, after = opened(machine).detail(folder)
     assert after == before
     assert sum(asked) == 0

@@ -82,6 +82,8 @@ class RunPage:
     steps: tuple[StepRow, ...]
     winner: "NodePage | None"
     """The step that is shown first: of the best search score among what was submitted."""
+    unread: int = 0
+    """Steps whose code is still to be read."""
 
 
 @dataclass(frozen=True)
