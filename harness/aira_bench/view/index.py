@@ -15,15 +15,16 @@ import json
 import math
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from aira_bench.errors import PrerequisiteError
+from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.files import Unacceptable, read_file, write_atomically
 from aira_bench.keys import KeyFolder, MachineKey
-from aira_bench.record.folder import RunFolder, list_runs
+from aira_bench.record.folder import RunFolder, is_run, list_runs
 from aira_bench.record.salvage import RunRemains, read_remains
 from aira_bench.version import __version__
 from aira_bench.view.entries import RunDetail, RunEntry, run_detail, run_entry
@@ -152,6 +153,28 @@ class RunIndex:
     def _code(self, kind: str, name: str, made_from: str, body: bytes) -> str:
         said = json.dumps([FORMAT, __version__, kind, name, made_from, len(body)]).encode("ascii")
         return self._key.mac(b"view\n" + said + b"\n" + body)
+
+
+@contextlib.contextmanager
+def index_kept(folder: RunFolder, home: Path, keys: KeyFolder) -> Iterator[None]:
+    """Bring the index of a run up to date when the block ends, for whoever looks at the run next.
+
+    A run that did not come to its end is left without its code being read: whoever stops it waits for nothing. Nothing
+    that goes wrong with an index goes wrong with a run.
+
+    Args:
+        folder: of the run, which may not be there yet.
+        home: the machine's folder, as for `RunIndex`.
+        keys: of this machine.
+    """
+    patience_s = 0.0
+    try:
+        yield
+        patience_s = math.inf
+    finally:
+        with contextlib.suppress(OSError, AiraError):
+            if is_run(folder.path):
+                RunIndex(folder.path.parent, home, keys).detail(folder, patience_s=patience_s)
 
 
 def fingerprint(folder: RunFolder) -> str:
