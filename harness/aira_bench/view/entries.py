@@ -89,7 +89,9 @@ class NodeEntry:
     attempts: int
     on_gpu: bool
     series: Series = ()
-    """How its training went, thinned out to `CURVE_POINTS`."""
+    """How its training went, thinned to `CURVE_POINTS`: as the judge kept it, else as the agent's own code told it."""
+    series_is_claimed: bool = False
+    """Whether `series` is the agent's word."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -290,7 +292,8 @@ def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
         cached=score.cached if score else False,
         attempts=node.attempts,
         on_gpu=bool(node.gpu_use),
-        series=thinned(score.series, CURVE_POINTS) if score else (),
+        series=thinned(score.series or score.claimed_series, CURVE_POINTS) if score else (),
+        series_is_claimed=score is not None and not score.series and bool(score.claimed_series),
     )
 
 

@@ -324,9 +324,9 @@ def run_charts(run: RunEntry, detail: RunDetail, link: Callable[[NodeEntry], str
         return ()
     nodes, codes = detail.nodes, detail.codes
     return present([
-        best_so_far(run, nodes, link), search_tree(run, nodes, link), strips(nodes, link), primitives_by_layer(nodes),
-        mechanisms(nodes, codes, link), code_length(nodes, codes, link), claims(run, nodes, link),
-        features(nodes, codes, link), *trainings(nodes, link),
+        best_so_far(run, nodes, link), search_tree(run, nodes, link), strips(run, nodes, link),
+        primitives_by_layer(run, nodes), mechanisms(nodes, codes, link), code_length(nodes, codes, link),
+        claims(run, nodes, link), features(nodes, codes, link), *trainings(nodes, link),
     ])  # fmt: skip
 
 
