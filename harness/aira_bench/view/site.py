@@ -14,7 +14,7 @@ Addresses in pages are relative, so they hold under any token and on disk.
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -37,7 +37,18 @@ from aira_bench.view.comparing import ComparePage, compare_runs, compare_steps
 from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry
 from aira_bench.view.flags import explained
 from aira_bench.view.index import RunIndex, fingerprint
-from aira_bench.view.pages import NodePage, RunPage, RunRow, StepRow, SuitePage, TextFile, run_folder, slug, step_file
+from aira_bench.view.pages import (
+    Comparison,
+    NodePage,
+    RunPage,
+    RunRow,
+    StepRow,
+    SuitePage,
+    TextFile,
+    run_folder,
+    slug,
+    step_file,
+)
 from aira_bench.view.reading import RunsReading
 from aira_bench.view.rendering import FILE_POLICY, STATIC, render
 from aira_bench.view.run_charts import best_so_far, best_tests, search_tree
@@ -77,6 +88,17 @@ class Content:
     body: bytes
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Which pages side by side a folder of pages has."""
+
+    of_runs: tuple[Comparison, ...]
+    of_steps: Mapping[str, tuple[Comparison, ...]]
+    """Of what was submitted, by the run's folder of pages."""
+    files: frozenset[str]
+    """Those and all others, such as of a step and what it was made of."""
+
+
 class Site:
     """The pages of the runs of one folder."""
 
@@ -93,6 +115,8 @@ class Site:
         """Names of the runs that there are pages of; None for all of the folder."""
         self.has_step: Callable[[RunEntry, NodeEntry], bool] = lambda run, node: True
         """Whether a step has a page."""
+        self.pairs: Pairs | None = None
+        """Which runs and steps there are pages of side by side; None for any two."""
         self._remains: dict[str, tuple[str, RunRemains]] = {}
         self._watches: dict[Path, RunWatch] = {}
         self._last_view: tuple[StepEnded, StepView] | None = None
@@ -158,6 +182,7 @@ class Site:
             tuple(charts),
             present([classes_over_time(runs), spend(runs)]),
             unread,
+            self.pairs.of_runs if self.pairs else (),
         )
 
     def close(self) -> None:
@@ -181,7 +206,17 @@ class Site:
         winner = self.node_page(folder, best.seed, best.step) if best and best.step is not None else None
         live = self._watch(folder).state(self._now_s()) if folder.is_live else None
         signed = self.index.ring.describe_all(run.signers) if run.sound else "does not hold"
-        return RunPage(run, state_of(run, folder), signed, live, charts, tuple(steps), winner, detail.unread)
+        return RunPage(
+            run,
+            state_of(run, folder),
+            signed,
+            live,
+            charts,
+            tuple(steps),
+            winner,
+            detail.unread,
+            self.pairs.of_steps.get(slug(run.name), ()) if self.pairs else (),
+        )
 
     def node_page(self, folder: RunFolder, seed: int, step: int) -> NodePage | None:
         """Return the page of a step; None where the run has none of that number."""
@@ -314,7 +349,13 @@ class Site:
 
     def _page(self, template: str, root: str, **values: object) -> bytes:
         return render(
-            template, root=root, follows=self.follows, policy="" if self.follows else FILE_POLICY, quote=quote, **values
+            template,
+            root=root,
+            follows=self.follows,
+            policy="" if self.follows else FILE_POLICY,
+            quote=quote,
+            compared=lambda path: self.pairs is None or path in self.pairs.files,
+            **values,
         )
 
 
