@@ -96,7 +96,7 @@ def shown_step(
     if artifact is not None:
         files[f"nodes/{at}/{artifact[0]}"] = artifact[1]
     for number, exchange in enumerate(calls):
-        files[f"calls/{at}/call_{number:03d}.json"] = json.dumps(exchange.to_json()).encode()
+        files[f"calls/{at}/propose/call_{number:03d}.json"] = json.dumps(exchange.to_json()).encode()
     score = None
     if valid and scores is not None:
         score = TrustedScore(step, scores[1], scores[0], "1", "evaluator:1", 2.5)
