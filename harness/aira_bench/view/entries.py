@@ -15,6 +15,7 @@ from aira_bench.agent_code.reading import NotRead, read_for_a_while
 from aira_bench.boards.replicates import overclaim
 from aira_bench.files import Unacceptable
 from aira_bench.looking.artifact import layers_of
+from aira_bench.looking.growth import LengthPoint, growth_of
 from aira_bench.looking.step_files import artifact_of, read_step_file, step_files
 from aira_bench.looking.winners import Winner, best_seed, winners
 from aira_bench.record.confirmations import mean_of
@@ -93,6 +94,8 @@ class NodeEntry:
     """How its training went, thinned to `CURVE_POINTS`: as the judge kept it, else as the agent's own code told it."""
     series_is_claimed: bool = False
     """Whether `series` is the agent's word."""
+    growth: tuple[LengthPoint, ...] = ()
+    """How its module grows with the length of its input."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -274,6 +277,7 @@ def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
         attempts=node.attempts,
         on_gpu=bool(node.gpu_use),
         series=thinned(score.series or score.claimed_series, CURVE_POINTS) if score else (),
+        growth=growth_of(seed, step),
         series_is_claimed=score is not None and not score.series and bool(score.claimed_series),
     )
 
