@@ -43,12 +43,12 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings primitives "
         "script_constants settings training_record training_series",
         "reports architectures model_sizes patterns",
-        "presets",
+        "latency presets",
     ),
     "aira_evaluator": (
         "__init__ split_manifest",
         "task_scripts text",
-        "autoresearch compose lra",
+        "autoresearch compose latency lra",
     ),
     "aira_kernels": (
         "__init__ convolution fused initialization probes reference sizes ssd",

@@ -102,11 +102,14 @@ class LargeLanguageModel(nn.Module):
 
         At 128,256 ids the logits of one step are larger than the model; a loss may take them in pieces from here.
         """
-        x_BLD: Tensor = self.embed(tokens_BL)
+        out: Tensor = self.norm(self.blocks(self.embed(tokens_BL)))
+        return out
+
+    def blocks(self, x_BLD: Tensor) -> Tensor:
+        """Apply all layers with their norms and residual sums, between the embedding and the last norm."""
         for norm, layer in zip(self.norms, self.layers, strict=True):
             x_BLD = x_BLD + layer(norm(x_BLD))
-        out: Tensor = self.norm(x_BLD)
-        return out
+        return x_BLD
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
         """Map token ids (B, L) to logits (B, L, V)."""
@@ -129,12 +132,15 @@ class LargeLanguageModel(nn.Module):
                 f"{batch} texts go on by {length} tokens, expected {state.batch} texts and at most "
                 f"{state.capacity - state.filled} tokens"
             )
-        x_BLD: Tensor = self.embed(tokens_BL)
+        out: Tensor = self.norm(self.extend_blocks(self.embed(tokens_BL), state))
+        state.filled += length
+        return out
+
+    def extend_blocks(self, x_BLD: Tensor, state: DecodingState) -> Tensor:
+        """Apply all layers to the next positions as `blocks` does; the caller counts them."""
         for norm, layer, kept in zip(self.norms, self.layers, state.layers, strict=True):
             x_BLD = x_BLD + cast(Extending, layer).extend(norm(x_BLD), kept, state.filled)
-        state.filled += length
-        out: Tensor = self.norm(x_BLD)
-        return out
+        return x_BLD
 
     def extend(self, tokens_BL: Tensor, state: DecodingState) -> Tensor:
         """Map the next tokens (B, L) to their logits (B, L, V) and take them in; raises as `extend_hidden`."""
