@@ -3,8 +3,8 @@
 The hidden size of the MLP differs between the two search spaces; a pattern with a Mamba layer belongs to the
 three-primitive one. docs/scaling.md has the table and where it comes from.
 
-Read by the host, which counts parameters and training FLOPs from them (`aira_bench.scaling.arithmetic`), and by the
-kernels, which build the models (`aira_kernels.large`). Not covered: sizes between these three, and models at search
+Read by the host, which counts parameters and training FLOPs from them (`aira_contract.training_arithmetic`), and by the
+kernels, which build the models (`aira_kernels.large`). Not covered: sizes between these, and models at search
 size (`aira_kernels.sizes`).
 """
 
