@@ -20,7 +20,9 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("harness", "evaluator", "kerne
 
 from aira_bench.scaling.latency import LatencyTable, MissingLatency  # noqa: E402
 from aira_contract.latency import MODEL, Asked, LatencyRequest, LatencyRow  # noqa: E402
-from aira_contract.presets import read_architecture  # noqa: E402
+from aira_contract.model_sizes import TOY_SCALE  # noqa: E402
+from aira_contract.patterns import read_pattern  # noqa: E402
+from aira_contract.presets import find_preset  # noqa: E402
 from aira_evaluator.latency.session import Line, measure_all  # noqa: E402
 
 MODELS = ("Llama 3.2", "AIRAhybrid-D (Stretched)", "AIRAformer-D (Stretched)")
@@ -29,10 +31,14 @@ TOYS = {"Llama 3.2": "2(A-M)", "AIRAhybrid-D (Stretched)": "2Mb-M-A", "AIRAforme
 
 def request(arguments: argparse.Namespace) -> LatencyRequest:
     if not arguments.toy:
-        models = tuple(Asked(name, name) for name in MODELS)
-        return LatencyRequest(tuple(arguments.scales), models, rounds=arguments.rounds, budget_s=arguments.budget_s)
-    models = tuple(Asked(name, pattern) for name, pattern in TOYS.items())
-    full = LatencyRequest(("toy",), models, rounds=arguments.rounds, budget_s=arguments.budget_s)
+        models = tuple(
+            Asked(name, scale, find_preset(name).full_size[scale].written)
+            for scale in arguments.scales
+            for name in MODELS
+        )
+        return LatencyRequest(models, rounds=arguments.rounds, budget_s=arguments.budget_s)
+    models = tuple(Asked(name, TOY_SCALE, pattern) for name, pattern in TOYS.items())
+    full = LatencyRequest(models, rounds=arguments.rounds, budget_s=arguments.budget_s)
     return replace(full, length=64, context=64, decode_batches=(1, 4), vocabulary=97, dtype="float32", device="cpu")
 
 
@@ -55,7 +61,7 @@ class Printer:
             "context": row.context, "measured_s": row.median_s,
         }  # fmt: skip
         try:
-            found = LatencyTable.of(self.lines).compose(row.name, read_architecture(row.pattern), row.scale, row.case)
+            found = LatencyTable.of(self.lines).compose(row.name, read_pattern(row.pattern), row.scale, row.case)
         except MissingLatency as error:
             return what | {"why": str(error)}
         return what | {

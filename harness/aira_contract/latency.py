@@ -49,18 +49,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Asked:
-    """One architecture whose whole model is measured."""
+    """One model that is measured, whole and in parts."""
 
     name: str
+    scale: str
     pattern: str
-    """In any notation that patterns have."""
+    """Its layers, in any notation that patterns have."""
 
 
 @dataclass(frozen=True)
 class LatencyRequest:
-    """What is measured, in this order: blocks, embedding and head for each case, then whole models."""
+    """What is measured, scale by scale: blocks, embedding and head in each case, then whole models."""
 
-    scales: tuple[str, ...]
     models: tuple[Asked, ...]
     phases: tuple[Phase, ...] = PHASES
     length: int = SEQUENCE_TOKENS
@@ -113,7 +113,7 @@ class LatencyRequest:
         try:
             found = json.loads(text)
             found["models"] = tuple(Asked(**each) for each in found["models"])
-            found |= {key: tuple(found[key]) for key in ("scales", "phases", "decode_batches")}
+            found |= {key: tuple(found[key]) for key in ("phases", "decode_batches")}
             return cls(**found)
         except LatencyError:
             raise

@@ -19,7 +19,7 @@ import torch
 
 from aira_contract.latency import EMBEDDING, HEAD, MODEL, Case, LatencyRequest, LatencyRow, Machine, NotMeasured
 from aira_contract.model_sizes import ModelSize, model_size, space_of
-from aira_contract.presets import read_architecture
+from aira_contract.patterns import read_pattern
 from aira_contract.primitives import BY_SYMBOL, PRIMITIVES
 from aira_evaluator.latency.stopwatch import measure
 from aira_evaluator.latency.workloads import Placement, Workload, block_chains, embedding, head, whole
@@ -55,11 +55,7 @@ def measure_all(request: LatencyRequest, write: Callable[[Line], None]) -> None:
         ValueError: there is no such scale.
         RuntimeError: there is no such device.
     """
-    models = [
-        _Model(asked.name, scale, read_architecture(asked.pattern, scale))
-        for scale in request.scales
-        for asked in request.models
-    ]
+    models = [_Model(asked.name, asked.scale, read_pattern(asked.pattern)) for asked in request.models]
     for model in models:
         _ = model.sizes
     torch.set_num_threads(1)
@@ -70,7 +66,7 @@ def measure_all(request: LatencyRequest, write: Callable[[Line], None]) -> None:
     session = _Session(request, placement, time.monotonic() + request.budget_s, write)
     write(machine(placement))
     with torch.inference_mode():
-        for scale in request.scales:
+        for scale in dict.fromkeys(model.scale for model in models):
             of_scale = [model for model in models if model.scale == scale]
             for what, make in _parts(of_scale, placement, request.cases):
                 session.row(what, make)

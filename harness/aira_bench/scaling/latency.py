@@ -131,3 +131,10 @@ def _as_large(row: LatencyRow, part: str, sizes: ModelSize) -> bool:
         return False
     other = model_size(row.scale, row.space)
     return other.mlp_hidden == sizes.mlp_hidden or part not in BY_SYMBOL or BY_SYMBOL[part].mixes_positions
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Return of each point, less being better in both numbers, whether no other is at least as good and once better."""
+    return [
+        not any(other[0] <= each[0] and other[1] <= each[1] and other != each for other in points) for each in points
+    ]
