@@ -38,6 +38,7 @@ NEVER_REACHES = {
     "mad": ROLES,
     "text": ROLES,
     "task_scripts": ROLES,
+    "pretrain": ROLES,
 }
 """By role of a folder: roles whose modules nothing in it may import, however indirectly."""
 
@@ -54,7 +55,7 @@ PERMITTED = {
 }
 """The resident judge runs the task's own `evaluate.py`, anew for each request; expressions are drawn by processes of our
 own code, which hand them back; kernels of others are imported by names that are written there."""
-LOADERS = {"json.load", "json.loads", "np.load", "tl.load"}
+LOADERS = {"json.load", "json.loads", "np.load", "tl.load", "tomllib.loads"}
 """What may be called `load`: readers of plain values, and of memory in a kernel."""
 SCRIPTS = {"evaluate.py": "judge", "evaluate_prepare.py": "prepare", "prepare.py": "prepare", "trace.py": "fit"}
 """The folder that a task's script has its body in."""
@@ -64,6 +65,7 @@ MAY_IMPORT = {
     ".": set(),
     "task_scripts": {"."},
     "text": {"."},
+    "pretrain": set(),
     "autoresearch": {"autoresearch/agent"},
     "autoresearch/contract": {".", "task_scripts", "text"},
     "autoresearch/wire": set(),
