@@ -21,7 +21,7 @@ _EPILOG = """examples:
 
 Blocks, embedding, head and the whole models named are timed in a process with torch, on random weights: forward,
 prefill, and decoding behind a context. A model's latency is the sum of its parts; beside it stands what the whole took.
-With --from nothing is timed: the table in a file is shown. --figure draws figure 7 of the paper, from losses of the paper's
+With --from nothing is timed: the table in a file is shown. --figure draws figure 7, from losses of the paper's
 Tables 2 and 3 or of a CSV that scale fit reads. Measuring needs aira-bench[evaluator], drawing aira-bench[figures].
 """
 DEFAULT_MODELS = ("Llama 3.2", "AIRAformer-D (Stretched)", "AIRAhybrid-D (Stretched)")
