@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aira_bench.errors import RunStateError, UsageError
+from aira_bench.errors import RunStateError
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import AttemptBegan
 from aira_bench.runs.launch import start
@@ -118,8 +118,3 @@ def test_once_takes_one_seed_a_slot(site: Site) -> None:
     with site.worker(folder.path, "--once", "--slots", "2") as worker:
         assert worker.end() == 0, worker.said
     assert sum(finished(folder, seed) for seed in range(3)) == 2
-
-
-def test_caps_on_a_whole_run_are_refused_where_each_worker_would_keep_its_own(site: Site) -> None:
-    with pytest.raises(UsageError, match="cap a run as a whole"):
-        site.shared(max_tokens=1000)

@@ -10,19 +10,20 @@ Not covered: what a run stands on (`host`), the seeds' threads (`loop`), and tra
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from aira_bench.agents.agent import Agent, AsksProvider
+from aira_bench.agents.agent import Agent, AsksProvider, SharesBudgets
 from aira_bench.bundled import bundled_folder
-from aira_bench.errors import RunStateError, UsageError
+from aira_bench.errors import RunStateError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.images.flavour import load_flavour
 from aira_bench.leasing.lease import Terms, lease_store, open_leases
+from aira_bench.ledger.run_ledger import FOLDER as LEDGER
 from aira_bench.paths import require_new_folders
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.record.conditions import conditions_of
@@ -59,6 +60,7 @@ from aira_bench.runs.resolve import ResolvedRun, ResolvedTask, reopen, reopen_ag
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import Slot, SlotPool, open_slots
 from aira_bench.runs.telling import told_to_others
+from aira_bench.shared_store.posix import PosixStore
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
@@ -94,29 +96,14 @@ def open_for_workers(host: Host, run: ResolvedRun, terms: Terms, note: Note) -> 
     Raises:
         UsageError, PrerequisiteError, ModelError: as of `start`.
     """
-    require_shared_caps(run.plan)
     with _begun(host, run, note, terms) as begun:
         return begun.keeper.folder
-
-
-def require_shared_caps(plan: RunPlan) -> None:
-    """Whether workers can keep the caps of a plan, each of which knows what its own seeds spend.
-
-    Raises:
-        UsageError: there is a cap on the whole run.
-    """
-    if plan.max_cost_usd is not None or plan.max_tokens is not None:
-        raise UsageError(
-            "--max-cost-usd and --max-tokens cap a run as a whole, which workers do not see.",
-            hint="--seed-max-cost-usd and --seed-max-tokens, which cap each seed",
-        )
 
 
 def share(folder: RunFolder, terms: Terms) -> None:
     """Leave a run to workers, whether it was shared before or not.
 
     Raises:
-        UsageError: as of `require_shared_caps`.
         RunStateError: one process has the whole run, or it is of a version without signatures.
     """
     if folder.manifest.schema_version == 1:
@@ -127,7 +114,6 @@ def share(folder: RunFolder, terms: Terms) -> None:
         raise RunStateError(
             f"Run {folder.path.name} is being worked on by another process.", hint=folder.command("status")
         )
-    require_shared_caps(folder.manifest.plan)
     open_leases(lease_store(folder.path), terms)
 
 
@@ -330,6 +316,7 @@ def searching(
     *,
     label: str | None = None,
     programs: CompiledPrograms | None = None,
+    attempts: Mapping[int, int] | None = None,
 ) -> Iterator[ReadySearch]:
     """Open the slots for the seeds of a plan while the block runs.
 
@@ -344,6 +331,7 @@ def searching(
         keeper: of the record; None goes on with one that is unsigned.
         label: of the containers, and of no others on this machine; None for the run's id.
         programs: where judges leave theirs to each other; None for the run's folder.
+        attempts: numbers under which this process spends for seeds; None where it alone has the run.
     """
     plan, task, key = run.plan, run.task, host.keys.machine_key()
     drawn_by = key if run.hidden_key is None else run.hidden_key
@@ -377,5 +365,7 @@ def searching(
             keeper=keeper,
             extensions=manifest.extensions,
         )
+        if isinstance(run.agent, SharesBudgets):
+            run.agent.share_budgets(PosixStore(folder.path / LEDGER), host.world.new_id(), attempts or {})
         run.agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
         yield ReadySearch(session, partial(clean_up, host, label, note))

@@ -1,7 +1,8 @@
 """Numbered objects 1, 2, 3, ..., each made once: who makes number n + 1 has seen number n, and exactly one makes it.
 
 This is compare-and-swap: a state is what the highest number holds, and who would change it makes the next number or
-hears that another did. Listings may be stale, so they are only where the search for the highest begins.
+hears that another did. The highest is found by asking for numbers in growing steps: none is missing, and to list
+folders of many thousand names takes long.
 
 Not covered: removing old numbers. They are small, and a gap would look like an end.
 """
@@ -35,16 +36,26 @@ class Succession:
     def last(self) -> Numbered | None:
         """Return the highest number that can be seen, None before the first. Another may have made a higher one.
 
+        Where many were made since the last look, about twice the logarithm of their number is read.
+
         Raises:
             MachineError: the storage failed.
         """
-        known = self._last.number if self._last else 0
-        listed = [int(name) for name in self._store.names(self._folder) if name.isdecimal() and len(name) == _DIGITS]
-        if (most := max(listed, default=0)) > known and (data := self.read(most)) is not None:
-            self._last = Numbered(most, data)
-        while (data := self.read((self._last.number if self._last else 0) + 1)) is not None:
-            self._last = Numbered((self._last.number if self._last else 0) + 1, data)
+        step = 1
+        while self._advanced(step):
+            step *= 2
+        while step > 1:
+            step //= 2
+            self._advanced(step)
         return self._last
+
+    def _advanced(self, step: int) -> bool:
+        """Whether the number that many after the last one is there; then it is the last."""
+        number = step + (self._last.number if self._last else 0)
+        if number >= 10**_DIGITS or (data := self.read(number)) is None:
+            return False
+        self._last = Numbered(number, data)
+        return True
 
     def read(self, number: int) -> bytes | None:
         """Return what a number holds, None where it is not to be seen.
