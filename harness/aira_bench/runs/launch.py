@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from aira_bench.agents.agent import Agent, AsksProvider
+from aira_bench.agents.agent import Agent, AsksProvider, SharesBudgets
 from aira_bench.bundled import bundled_folder
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.images.flavour import load_flavour
+from aira_bench.ledger.run_ledger import FOLDER as LEDGER
 from aira_bench.paths import require_new_folders
 from aira_bench.record.conditions import conditions_of
 from aira_bench.record.folder import RunFolder
@@ -55,6 +56,7 @@ from aira_bench.runs.resolve import ResolvedRun, ResolvedTask, reopen, reopen_ag
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import Slot, SlotPool, open_slots
 from aira_bench.runs.telling import told_to_others
+from aira_bench.shared_store.posix import PosixStore
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
@@ -255,6 +257,8 @@ def _search(
             keeper=keeper,
             extensions=manifest.extensions,
         )
+        if isinstance(run.agent, SharesBudgets):
+            run.agent.share_budgets(PosixStore(folder.path / LEDGER), host.world.new_id(), {})
         run.agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
         run_seeds(session, folder, partial(clean_up, host, manifest.run_id, note))
         if keeper is not None:
