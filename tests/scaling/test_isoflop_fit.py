@@ -200,6 +200,17 @@ def test_what_data_cannot_tell_is_said(tmp_path: Path) -> None:
     assert "times as far off as the noise that was given says" in remarks(loud)
 
 
+def test_a_parabola_that_is_nearly_a_line_has_no_minimum(tmp_path: Path) -> None:
+    """Its minimum, 1e40 times the sizes, would be no number that anything can be computed with."""
+    rows = [(size, 3 - math.log(size / 1e9) / 10 + 1e-4 * math.log(size / 1e9) ** 2) for size in SIZES]
+    text = "architecture,parameters,budget_flops,loss\n" + "".join(
+        f"line,{size},{budget},{found}\n" for budget in BUDGETS for size, found in rows
+    )
+    programme = fitted(tmp_path, text, noise_sd=0.002)
+    assert "no minimum: the parabola's curvature is 0.0002" in remarks(programme)
+    assert programme.named("line").frontier is None
+
+
 def test_a_reference_without_a_frontier_compares_with_nothing(tmp_path: Path) -> None:
     first, second = table({"thin": -0.04}, sizes=SIZES[:2]), table({"whole": -0.04}, np.random.default_rng(1))
     programme = fitted(tmp_path, first + "".join(second.splitlines(keepends=True)[1:]))
