@@ -73,10 +73,27 @@ def test_a_call_that_was_cut_short_counts_until_its_record_says_otherwise(tmp_pa
     with pytest.raises(Stopped):
         ask(worker(tmp_path, 1, 2, Cut([])), tmp_path, 1)
     assert settled(tmp_path).tokens == BOUND_TOKENS
-    unshared = ProviderSource(CARD, Model([answered(7, 3, 0.0)]), Budgets())
-    ask(unshared, tmp_path, 1)  # the answer came after all, and was recorded before the worker died
-    worker(tmp_path, 1, 3)
-    assert settled(tmp_path).tokens == BOUND_TOKENS + 10
+
+
+class DyingAccountant(PosixStore):
+    """A worker's view of the ledger: it is killed when it would say what its call cost."""
+
+    def create(self, name: str, data: bytes) -> bytes:
+        if b'"kind":"settle"' in data:
+            raise KeyboardInterrupt
+        return super().create(name, data)
+
+
+def test_a_call_that_was_recorded_and_not_settled_counts_as_it_cost_and_is_not_made_again(tmp_path: Path) -> None:
+    model = Model([answered(7, 3, 0.0)])
+    source = ProviderSource(CARD, model, Budgets(run=TEN))
+    source.share(DyingAccountant(tmp_path / "ledger"), "a", {1: 1}, tmp_path / "machine")
+    with pytest.raises(KeyboardInterrupt):
+        ask(source, tmp_path, 1)
+    later = worker(tmp_path, 1, 2, model)
+    assert settled(tmp_path).tokens == 10
+    ask(later, tmp_path, 1)
+    assert (model.asked, settled(tmp_path).tokens) == (1, 10)
 
 
 def test_a_run_of_before_the_ledger_goes_on_with_what_its_records_cost(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from aira_bench.llm.recording import (
     Exchange,
     RecordingModel,
     ScriptedModel,
-    next_record,
     read_exchange,
     read_exchanges,
 )
@@ -82,14 +81,13 @@ class ProviderSource:
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the card's model, held to both budgets, recording its calls in the situation's folder."""
-        provider, folder = self.provider.within(situation.waits), situation.calls / operator
+        recording = RecordingModel(self.provider.within(situation.waits), situation.calls / operator)
         if not self.budgets.any:
-            return RecordingModel(provider, folder)
-        budgeted = BudgetedModel(
-            provider, self.card, self._account(situation.seed, None),
-            lambda: f"{situation.calls.name}/{operator}/{next_record(folder)}", situation.waits, self.jitter,
+            return recording
+        account = self._account(situation.seed, None)
+        return BudgetedModel(
+            recording, self.card, account, lambda: recording.next_record, situation.waits, self.jitter
         )  # fmt: skip
-        return RecordingModel(budgeted, folder)
 
     def try_out(self, waits: Waits) -> str:
         """Make one tiny call, counted against the run's budget, and return in words what came of it.
