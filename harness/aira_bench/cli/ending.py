@@ -73,10 +73,14 @@ class RunEnding:
             KeyboardInterrupt: it was stopped.
             AiraError: it failed before any seed began.
         """
+        from aira_bench.keys import KeyFolder
+        from aira_bench.paths import host_paths
+        from aira_bench.view.index import index_kept
         from aira_bench.waiting import Stopped
 
+        paths = host_paths(self._args.runs)
         try:
-            with self._display.live():
+            with index_kept(self._folder, paths.home, KeyFolder(paths.keys)), self._display.live():
                 work()
             show_board(self._folder, as_json=self._args.json)
             return self._scored()
@@ -172,6 +176,8 @@ class RunEnding:
         asked += [
             option for option, name in said.items() if name in needed or getattr(self._args, name, False)
         ]  # of `resume` alone
+        if (tracker := getattr(self._args, "track", None)) is not None:
+            asked += ["--track", tracker]
         return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
 
     def _confirmation(self) -> str:

@@ -38,6 +38,7 @@ from aira_bench.cli import (
     reproduce,
     resume,
     run,
+    scale,
     show,
     status,
     submit,
@@ -58,7 +59,7 @@ from aira_bench.version import __version__
 COMMANDS = (
     run, resume, suite, confirm, status, show, view, report_command, export, leaderboard, figures, verify, submit,
     merge, noise, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate, architectures,
-    analyze, key, init, check,
+    scale, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
