@@ -26,7 +26,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "files hardware",
         "bundled docker_engine extensions keys output parquet paths requirement terminal unfinished waiting",
         "hidden_keys published_tables sandbox shared_store",
-        "cards images ledger tasks",
+        "cards images leasing ledger tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
         "agents analysis",

@@ -40,6 +40,8 @@ class Stopping:
 
     def __init__(self) -> None:
         """Nothing is changed before `listening`."""
+        self.grace_s = GRACE_S
+        """From the first signal to the end of the process, whatever hangs."""
         self.is_begun = False
         """Whether a signal has come."""
         self.shown: Callable[[], bool] = lambda: False
@@ -85,7 +87,7 @@ class Stopping:
     def _watch(self, reading: int) -> None:
         if _next(reading, None) == "over":
             return
-        ends_s = time.monotonic() + GRACE_S
+        ends_s = time.monotonic() + self.grace_s
         news = _next(reading, _HANDLER_S)
         if news == "none":
             self._say_once()  # where the main thread is stuck, nobody has
