@@ -43,6 +43,8 @@ class Stopping:
 
     def __init__(self) -> None:
         """Nothing is changed before `listening`."""
+        self.grace_s = GRACE_S
+        """From the first signal to the end of the process, whatever hangs."""
         self.is_begun = False
         """Whether a signal has come."""
         self.shown: Callable[[], bool] = lambda: False
@@ -96,7 +98,7 @@ class Stopping:
         news = _next(reading, _HANDLER_S, again_s)
         if news is None:
             self._say_once()  # where the main thread is stuck, nobody has
-            news = _next(reading, began_s + GRACE_S - time.monotonic(), again_s)
+            news = _next(reading, began_s + self.grace_s - time.monotonic(), again_s)
         if news != _OVER[0]:
             self._end()
 

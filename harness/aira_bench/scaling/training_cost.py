@@ -15,10 +15,10 @@ Not covered: fragmentation, communication buffers, input pipelines, checkpoints,
 from dataclasses import dataclass
 
 from aira_bench.errors import UsageError
-from aira_bench.scaling.arithmetic import STEP_TOKENS
 from aira_bench.scaling.extrapolate import Extrapolation
 from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP
 from aira_contract.model_sizes import SEQUENCE_TOKENS, VOCABULARY, ModelSize
+from aira_contract.training_arithmetic import STEP_TOKENS
 
 STATE_BYTES_PER_PARAMETER = 16
 MICROBATCH_SEQUENCES = 4

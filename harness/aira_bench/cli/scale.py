@@ -1,0 +1,117 @@
+"""`aira-bench scale`: pretraining of full-size models planned before it is paid for, and what it showed fitted."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aira_bench.cli.options import SUB_FORMAT, add_json, positive_float, positive_int
+
+if TYPE_CHECKING:
+    from aira_bench.scaling.frontier.comparisons import Law
+
+_EPILOG = """examples:
+  aira-bench scale fit runs.csv --reference "Llama 3.2"
+"""
+_FIT_EPILOG = """examples:
+  aira-bench scale fit runs.csv --reference "Llama 3.2" --out figures
+  aira-bench scale fit two.csv three.csv --noise 0.002 --json
+  aira-bench scale fit runs.csv --reference-law 2.9@1e20,-0.05
+
+A CSV has a line for each run: architecture,parameters,budget_flops,loss and, if known, seed and loss_sd
+(docs/scaling.md). Losses must compare: one data set, one tokenizer, one held-out text.
+
+Every claim stands beside its interval, and what the runs cannot tell is said below. Needs aira-bench[stats]; --out
+needs aira-bench[figures].
+"""
+_MOST_RESAMPLES = 100_000
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its own commands to the parser."""
+    parser = commands.add_parser(
+        "scale", help="fit pretraining", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Fit frontiers to what trainings showed.",
+    )  # fmt: skip
+    within = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _register_fit(within)
+
+
+def _register_fit(within: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = within.add_parser(
+        "fit", help="isoFLOP parabolas and frontiers", epilog=_FIT_EPILOG, formatter_class=SUB_FORMAT,
+        description="Fit a parabola to each budget and a power law to the minima, and compare architectures.",
+    )  # fmt: skip
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.csv", help="tables of runs")
+    against = parser.add_mutually_exclusive_group()
+    against.add_argument(
+        "--reference", metavar="NAME", help="architecture that others are compared with (default: the first line's)"
+    )
+    against.add_argument(
+        "--reference-law",
+        type=_law,
+        metavar="LOSS@FLOPS,SLOPE",
+        help="a reported frontier in its place, taken as exact",
+    )
+    parser.add_argument(
+        "--noise", type=positive_float, metavar="SD",
+        help="standard deviation of the loss of two trainings that differ by seed (default: as the runs show)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resamples", type=_resamples, default=4000, metavar="N", help="of the bootstrap (default: 4000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where figures go, as SVG, PDF and CSV")
+    add_json(parser)
+    parser.set_defaults(handle=handle_fit)
+
+
+def _resamples(text: str) -> int:
+    count = positive_int(text)
+    if not 100 <= count <= _MOST_RESAMPLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of resamples from 100 to {_MOST_RESAMPLES}")
+    return count
+
+
+def _law(text: str) -> "Law":
+    import math
+
+    from aira_bench.scaling.frontier.comparisons import Law
+
+    start, _, slope = text.partition(",")
+    loss, _, flops = start.partition("@")
+    try:
+        law = Law(f"loss {loss} at {flops} FLOPs, slope {slope}", float(slope), float(flops), float(loss))
+    except ValueError:
+        law = None
+    if law is None or not (law.slope < 0 < law.loss < math.inf and 0 < law.flops < math.inf and law.slope > -math.inf):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no law such as 2.9@1e20,-0.05 with a slope below 0")
+    return law
+
+
+def _require_estimators() -> None:
+    import importlib.util
+
+    from aira_bench.errors import PrerequisiteError
+
+    if missing := [name for name in ("numpy", "scipy") if importlib.util.find_spec(name) is None]:
+        raise PrerequisiteError(f"Fits need {' and '.join(missing)}.", hint="pip install 'aira-bench[stats]'")
+
+
+def handle_fit(args: argparse.Namespace) -> int:
+    """Read tables of runs, fit them, print or draw what they show."""
+    from aira_bench.scaling.frontier.observations import read_observations
+    from aira_bench.terminal import results_console, say_json
+
+    _require_estimators()
+    from aira_bench.scaling.frontier.comparisons import compare
+    from aira_bench.scaling.frontier.fits import FitSettings, fit_programme
+    from aira_bench.scaling.frontier.render import print_programme, programme_record
+
+    observations = read_observations(args.files)
+    programme = fit_programme(observations, FitSettings(args.noise, args.resamples, args.seed))
+    comparisons = compare(programme, args.reference_law or args.reference or observations.first)
+    if args.json:
+        say_json(programme_record(programme, comparisons))
+    else:
+        print_programme(programme, comparisons, results_console())
+    return 0
