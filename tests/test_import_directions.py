@@ -25,7 +25,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "gpus machine_failures",
         "files hardware",
         "bundled docker_engine extensions keys output parquet paths requirement terminal unfinished waiting",
-        "hidden_keys published_tables sandbox shared_store",
+        "hidden_keys launchers published_tables sandbox shared_store",
         "cards images leasing ledger tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
