@@ -181,7 +181,7 @@ def curves_lines(table: TableCurves) -> list[str]:
         )
         for name, found in each.rows.items():
             area = found.area
-            between = "" if area.low is None else f" ({figure(area.low)} to {figure(area.high)})"
+            between = "" if area.low is None or area.high is None else f" ({figure(area.low)} to {figure(area.high)})"
             shown = ", ".join(figure(found.points[place].value) for place in (1, 4, POINTS - 1))
             lines.append(f"  {name}: mean {figure(area.value)}{between}; at 20, 50 and 100 %: {shown}")
         lines += [f"  {name}: its {each.cost} are unknown" for name in each.unknown]

@@ -265,13 +265,13 @@ def _levels(row: RowOrder) -> str:
     named = {"search": row.levels.search_deviation, "training": row.levels.training_deviation}
     said = [f"{name} {figure(value)}" for name, value in named.items() if value is not None]
     mean = row.levels.mean
-    between = "" if mean.low is None else f", both drawn {figure(mean.low)} to {figure(mean.high)}"
+    between = "" if mean.low is None or mean.high is None else f", both drawn {figure(mean.low)} to {figure(mean.high)}"
     return f"; spread of {' and of '.join(said)}{between}" if said else ""
 
 
 def _shown(score: "IntervalEstimate | None") -> str:
     if score is None:
         return "no score"
-    between = "" if score.low is None else f" ({figure(score.low)} to {figure(score.high)})"
+    between = "" if score.low is None or score.high is None else f" ({figure(score.low)} to {figure(score.high)})"
     seeds = "one seed" if score.count == 1 else f"{score.count} seeds"
     return f"{figure(score.value)}{between}, {seeds}"
