@@ -53,10 +53,10 @@ def pins(lock: str) -> str:
 
 
 def sources() -> Iterator[tuple[str, str]]:
-    """Path and hash of every source that a number stands for; what agents alone run to look at their work is left out."""
+    """Path and hash of every source that a number stands for; what no judge runs is left out."""
     for path in sorted({path for pattern in PATTERNS for path in ROOT.glob(pattern)}):
         name = path.relative_to(ROOT).as_posix()
-        if "/agent/" in name or "/pwc/" in name or name.endswith("/validate.py"):
+        if "/agent/" in name or "/pretrain/" in name or "/pwc/" in name or name.endswith("/validate.py"):
             continue
         text = path.read_text(encoding="utf-8")
         kept = essence(text) if path.suffix == ".py" else pins(text)

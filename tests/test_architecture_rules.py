@@ -35,6 +35,9 @@ INTO_ARRAYS += [
     ROOT / "harness" / "aira_bench" / "figures" / f"{name}.py"
     for name in ("comparisons", "drawing", "lra_tables", "searches")
 ]
+INTO_ARRAYS += [
+    ROOT / "harness" / "aira_bench" / "scaling" / "frontier" / f"{name}.py" for name in ("comparisons", "fits")
+]
 """Modules that make arrays of runs for `statistics`; nothing loads numpy before a command needs it."""
 PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}} | {
     path: {"numpy", "scipy"} for path in (*STATISTICS.glob("*.py"), *INTO_ARRAYS, CLUSTERS)

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from aira_bench.scaling.arithmetic import count_layers, flops_per_token
 from aira_contract.model_sizes import SEQUENCE_TOKENS, VOCABULARY, ModelSize, model_size, space_of
 from aira_contract.patterns import read_pattern
+from aira_contract.training_arithmetic import count_layers, flops_per_token
 from aira_kernels.backend import Backend, choices
 from aira_kernels.large import LargeLanguageModel
 from gpu_stages.record import Record, device, synchronize

@@ -3,14 +3,14 @@
 The hidden size of the MLP differs between the two search spaces; a pattern with a Mamba layer belongs to the
 three-primitive one. docs/scaling.md has the table and where it comes from.
 
-Read by the host, which counts parameters and training FLOPs from them (`aira_bench.scaling.arithmetic`), and by the
-kernels, which build the models (`aira_kernels.large`). Not covered: sizes between these three, and models at search
+Read by the host, which counts parameters and training FLOPs from them (`aira_contract.training_arithmetic`), and by the
+kernels, which build the models (`aira_kernels.large`). Not covered: sizes between these, and models at search
 size (`aira_kernels.sizes`).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from aira_contract.primitives import MAMBA
 
@@ -89,6 +89,12 @@ def _sizes(space: Space, hidden: tuple[int, int, int]) -> tuple[ModelSize, ...]:
 # SwiGLU's hidden size is (8/3) x width x expansion; expansion 1.0, 1.5, 1.0 with two primitives and 1.5 with three.
 MODEL_SIZES = _sizes("2-primitive", (4096, 8192, 8192)) + _sizes("3-primitive", (6144, 8192, 12288))
 SCALES = tuple(dict.fromkeys(size.scale for size in MODEL_SIZES))
+TOY_SCALE = "toy"
+TOY_SIZES = tuple(
+    ModelSize(TOY_SCALE, space, 100_000, 64, 4, 16, 2, 192, 16, mamba_head_dim=32, mamba_chunk=16)
+    for space in get_args(Space)
+)
+"""Of no published model: what a laptop's processor trains in a minute, through the same code."""
 
 
 def space_of(pattern: Iterable[str]) -> Space:
@@ -100,9 +106,9 @@ def model_size(scale: str, space: Space) -> ModelSize:
     """Return the sizes of one scale in one search space.
 
     Raises:
-        ValueError: there is no such scale.
+        ValueError: there is no such scale; `toy` is one.
     """
-    for size in MODEL_SIZES:
+    for size in MODEL_SIZES + TOY_SIZES:
         if (size.scale, size.space) == (scale, space):
             return size
     raise ValueError(f"unknown scale {scale!r}, expected one of {', '.join(SCALES)}")

@@ -1,7 +1,7 @@
 """The primitives of the architecture search spaces: their names, and what kind of layer each is.
 
-To add one, add it here, build it in `aira_kernels.layers`, and count it in `aira_bench.scaling.arithmetic`; what lists,
-reads, draws or searches primitives takes them from this table.
+To add one, add it here, build it in `aira_kernels.layers`, and count it in `aira_contract.training_arithmetic`; what
+lists, reads, draws or searches primitives takes them from this table.
 
 Written by agents into submissions; read by the host (metadata of tasks, searchers, notation, pictures), by the
 evaluator, and by the kernels' tables of constructors. Not covered: what a layer computes (`aira_kernels`).

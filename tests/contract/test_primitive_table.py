@@ -2,9 +2,9 @@
 
 from itertools import combinations
 
-from aira_bench.scaling.arithmetic import layer_flops_per_token, layer_parameters
 from aira_contract.model_sizes import MODEL_SIZES
 from aira_contract.primitives import BY_LETTER, BY_SYMBOL, IN_PATTERNS, PRIMITIVES, SYMBOLS
+from aira_contract.training_arithmetic import layer_flops_per_token, layer_parameters
 from aira_kernels.layers import LAYERS
 
 

@@ -38,6 +38,8 @@ NEVER_REACHES = {
     "mad": ROLES,
     "text": ROLES,
     "task_scripts": ROLES,
+    "latency": ROLES,
+    "pretrain": ROLES,
 }
 """By role of a folder: roles whose modules nothing in it may import, however indirectly."""
 
@@ -54,7 +56,7 @@ PERMITTED = {
 }
 """The resident judge runs the task's own `evaluate.py`, anew for each request; expressions are drawn by processes of our
 own code, which hand them back; kernels of others are imported by names that are written there."""
-LOADERS = {"json.load", "json.loads", "np.load", "tl.load"}
+LOADERS = {"json.load", "json.loads", "np.load", "tl.load", "tomllib.loads"}
 """What may be called `load`: readers of plain values, and of memory in a kernel."""
 SCRIPTS = {"evaluate.py": "judge", "evaluate_prepare.py": "prepare", "prepare.py": "prepare", "trace.py": "fit"}
 """The folder that a task's script has its body in."""
@@ -64,6 +66,7 @@ MAY_IMPORT = {
     ".": set(),
     "task_scripts": {"."},
     "text": {"."},
+    "pretrain": set(),
     "autoresearch": {"autoresearch/agent"},
     "autoresearch/contract": {".", "task_scripts", "text"},
     "autoresearch/wire": set(),
@@ -80,6 +83,7 @@ MAY_IMPORT = {
     "compose/agent": {".", "compose/mad", "compose/text", "compose/training"},
     "compose/judge": {".", "compose", "compose/mad", "compose/text", "compose/training", "task_scripts"},
     "compose/prepare": {".", "compose/mad", "compose/text", "task_scripts", "text"},
+    "latency": set(),
     "lra": {"lra/agent"},
     "lra/data": {"lra/contract"},
     "lra/baselines": {"lra/agent/baselines"},

@@ -11,9 +11,9 @@ from kernel_comparison import normal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aira_bench.scaling.arithmetic import count_layers, layer_parameters, parameters_with_embedding
 from aira_contract.model_sizes import ModelSize
 from aira_contract.primitives import BY_SYMBOL, SYMBOLS
+from aira_contract.training_arithmetic import count_layers, layer_parameters, parameters_with_embedding
 from aira_kernels import backend
 from aira_kernels.attention import GroupedQueryAttention, RotaryTable
 from aira_kernels.convolution import causal_convolution, convolution_silu

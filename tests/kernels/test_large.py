@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from aira_bench.scaling import arithmetic
+from aira_contract import training_arithmetic as arithmetic
 from aira_contract.model_sizes import SCALES, ModelSize, model_size, space_of
 from aira_contract.patterns import PatternError, read_pattern
 from aira_kernels.attention import GroupedQueryAttention

@@ -14,7 +14,7 @@ from aira_bench.reproduce.averages import accuracy_cells, core_cells
 from aira_bench.reproduce.cells import Cell, LeftOut, Reproduction, Status, compare_decimal, decimal_text, places_of
 from aira_bench.reproduce.render import print_report, report_record
 from aira_bench.reproduce.tables import TABLES, reproduce
-from aira_bench.scaling.arithmetic import LayerCounts
+from aira_contract.training_arithmetic import LayerCounts
 
 FRACTIONS = st.fractions(Fraction(-1000), Fraction(1000), max_denominator=10**6)
 CELLS = st.builds(

@@ -4,20 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_bench.errors import UsageError
-from aira_bench.scaling.arithmetic import (
+from aira_bench.scaling.notation import read_pattern
+from aira_contract.model_sizes import MODEL_SIZES, SCALES, ModelSize, model_size, space_of
+from aira_contract.training_arithmetic import (
     LayerCounts,
     count_layers,
     flops_per_token,
     isoflop_steps,
     layer_flops_per_token,
     layer_parameters,
-    model_size,
     parameters,
     parameters_with_embedding,
 )
-from aira_bench.scaling.notation import read_pattern
-from aira_contract.model_sizes import MODEL_SIZES, SCALES, ModelSize, space_of
 
 
 @pytest.mark.parametrize(
@@ -79,8 +77,6 @@ def test_every_size_is_whole() -> None:
     assert [model_size(scale, "3-primitive").kv_width for scale in SCALES] == [512, 512, 1024]
 
 
-def test_unknown_scale_and_space() -> None:
-    with pytest.raises(UsageError, match="350M, 1B, 3B"):
-        model_size("7B", "2-primitive")
+def test_a_pattern_with_mamba_layers_belongs_to_the_three_primitive_space() -> None:
     assert space_of(("mA", "M")) == "2-primitive"
     assert space_of(("mA", "Mb")) == "3-primitive"

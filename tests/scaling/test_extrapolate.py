@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from aira_bench.cli import extrapolate as command
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import UsageError
-from aira_bench.scaling.arithmetic import count_layers, layer_parameters, model_size
 from aira_bench.scaling.extrapolate import extrapolate, parse_target
 from aira_bench.scaling.notation import SYMBOLS, read_pattern
 from aira_bench.scaling.pictures import strip_svg
 from aira_bench.scaling.training_cost import estimate_training, gpu_type
+from aira_contract.model_sizes import model_size
 from aira_contract.presets import Growth
+from aira_contract.training_arithmetic import count_layers, layer_parameters
 
 _BASES = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=20).map(tuple)
 

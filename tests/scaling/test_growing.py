@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from aira_bench.errors import UsageError
 from aira_bench.published_tables import read_table
-from aira_bench.scaling.arithmetic import (
+from aira_bench.scaling.extrapolate import extrapolate, nearest_size
+from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP, SYMBOLS
+from aira_bench.scaling.training_cost import GPU_TYPES, GpuType, TrainingCost, estimate_training
+from aira_contract.model_sizes import MODEL_SIZES, VOCABULARY, ModelSize, Space, model_size
+from aira_contract.patterns import MAX_LAYERS, Pattern
+from aira_contract.training_arithmetic import (
     FLOP_BUDGETS,
     LayerCounts,
     count_layers,
@@ -17,14 +22,8 @@ from aira_bench.scaling.arithmetic import (
     isoflop_steps,
     layer_flops_per_token,
     layer_parameters,
-    model_size,
     parameters,
 )
-from aira_bench.scaling.extrapolate import extrapolate, nearest_size
-from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP, SYMBOLS
-from aira_bench.scaling.training_cost import GPU_TYPES, GpuType, TrainingCost, estimate_training
-from aira_contract.model_sizes import MODEL_SIZES, VOCABULARY, ModelSize, Space
-from aira_contract.patterns import MAX_LAYERS, Pattern
 
 BASES = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=16).map(tuple)
 SIZES = st.sampled_from(MODEL_SIZES)

@@ -72,8 +72,8 @@ def _record(preset: "Preset") -> dict[str, object]:
 
 
 def _of_scale(preset: "Preset", scale: str) -> dict[str, object]:
-    from aira_bench.scaling.arithmetic import count_layers, model_size, parameters
-    from aira_contract.model_sizes import space_of
+    from aira_contract.model_sizes import model_size, space_of
+    from aira_contract.training_arithmetic import count_layers, parameters
 
     printed: FullSizePattern = preset.full_size[scale]
     counts = count_layers(printed.pattern)

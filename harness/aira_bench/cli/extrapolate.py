@@ -66,13 +66,13 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def handle(args: argparse.Namespace) -> int:
     """Grow the pattern, or take a named one as published, and print it."""
-    from aira_bench.scaling.arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS
     from aira_bench.scaling.pictures import strip_svg, write_picture
     from aira_bench.scaling.published import said_of
     from aira_bench.scaling.render import extrapolation_record, print_extrapolation
     from aira_bench.scaling.training_cost import estimate_training, gpu_type
     from aira_bench.terminal import results_console, say_json
     from aira_contract.presets import find_preset
+    from aira_contract.training_arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS
 
     preset = find_preset(args.pattern)
     model = _model(args, preset, [_flops(text) for text in args.flops] if args.flops else FLOP_BUDGETS)

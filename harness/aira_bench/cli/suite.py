@@ -221,6 +221,7 @@ def _carried_out(
     """Run all cells, then show the board and what failed; the exit status of the first that did."""
     from aira_bench.suites.progress import carry_out
     from aira_bench.terminal import say_json, tell
+    from aira_bench.view.board_keeping import keep_board
 
     ends = list(carry_out(host, plan, cost, watch))
     failed = [end for end in ends if end.error is not None]
@@ -230,6 +231,7 @@ def _carried_out(
     for end in failed:
         assert end.error is not None, "it failed with it"
         report(type(end.error)(f"{end.cell.name}: {end.error.message}", hint=end.error.hint))
+    keep_board(host.paths.runs, host.paths.home, host.keys)
     over = sum(end.state == "ended" for end in ends)
     if over < len(ends):
         tell(f"aira-bench: {over} of {len(ends)} cells have ended. Go on with: {join(args.typed)}")

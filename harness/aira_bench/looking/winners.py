@@ -11,6 +11,7 @@ from aira_bench.looking.artifact import ArtifactView, layers_of
 from aira_bench.record.node import Node, best_node
 from aira_bench.record.run_record import SeedRecord
 from aira_bench.record.salvage import RunRemains, SeedRemains
+from aira_bench.shown_numbers import figure
 
 _PLAN_CHARS = 60
 
@@ -43,7 +44,7 @@ class Winner:
             return f"{said}no valid step in {self.steps}" + ("" if self.ended else " so far")
         word = "" if self.ended else ", best so far"
         scores = [("search", self.search), ("test", self.test), ("confirmed", self.confirmed)]
-        shown = [f"{name} {value:.4f}" for name, value in scores if value is not None]
+        shown = [f"{name} {figure(value)}" for name, value in scores if value is not None]
         if self.trainings:
             shown[-1] += f" ({self.trainings} training{'s' if self.trainings > 1 else ''})"
         what = f"{self.strip}, {self.notation}" if self.strip else _excerpt(self.plan) or (self.canonical or "")[:16]

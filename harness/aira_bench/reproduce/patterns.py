@@ -13,9 +13,9 @@ from pathlib import Path
 
 from aira_bench.published_tables import Row, read_table
 from aira_bench.reproduce.cells import Cell, Status, compare_decimal, decimal_text
-from aira_bench.scaling.arithmetic import LayerCounts, count_layers, model_size, parameters, parameters_with_embedding
 from aira_bench.scaling.notation import read_pattern
-from aira_contract.model_sizes import ModelSize, Space
+from aira_contract.model_sizes import ModelSize, Space, model_size
+from aira_contract.training_arithmetic import LayerCounts, count_layers, parameters, parameters_with_embedding
 
 _PARAMETERS = ("params_b", "params_with_embedding_b")
 _BILLION = 10**9

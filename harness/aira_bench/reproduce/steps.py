@@ -9,8 +9,8 @@ from pathlib import Path
 from aira_bench.published_tables import Row, read_table
 from aira_bench.reproduce.cells import Cell, Status
 from aira_bench.reproduce.patterns import PatternRow, pattern_rows
-from aira_bench.scaling.arithmetic import FLOP_BUDGETS, LayerCounts, isoflop_steps, model_size
-from aira_contract.model_sizes import Space
+from aira_contract.model_sizes import Space, model_size
+from aira_contract.training_arithmetic import FLOP_BUDGETS, LayerCounts, isoflop_steps
 
 _SPACES: dict[str, Space] = {"10": "2-primitive", "11": "3-primitive"}
 _PATTERN_TABLE = {"10": "8", "11": "9"}

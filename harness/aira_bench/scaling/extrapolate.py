@@ -21,7 +21,11 @@ from fractions import Fraction
 from typing import Literal
 
 from aira_bench.errors import UsageError
-from aira_bench.scaling.arithmetic import (
+from aira_bench.scaling.notation import runs_of
+from aira_contract.model_sizes import MODEL_SIZES, ModelSize, Space, space_of
+from aira_contract.patterns import MAX_LAYERS, Pattern
+from aira_contract.presets import Growth
+from aira_contract.training_arithmetic import (
     FLOP_BUDGETS,
     LayerCounts,
     count_layers,
@@ -31,10 +35,6 @@ from aira_bench.scaling.arithmetic import (
     parameters,
     parameters_with_embedding,
 )
-from aira_bench.scaling.notation import runs_of
-from aira_contract.model_sizes import MODEL_SIZES, ModelSize, Space, space_of
-from aira_contract.patterns import MAX_LAYERS, Pattern
-from aira_contract.presets import Growth
 
 Method = Literal["stretch", "stack", "published"]
 RunRounding = Literal["fit", "ceil"]

@@ -7,10 +7,10 @@ printed patterns (`aira_bench.reproduce`).
 from collections.abc import Sequence
 
 from aira_bench.errors import UsageError
-from aira_bench.scaling.arithmetic import FLOP_BUDGETS, count_layers, parameters
 from aira_bench.scaling.extrapolate import Extrapolation, as_it_is
 from aira_contract.model_sizes import MODEL_SIZES
 from aira_contract.presets import FOUND_BY_AGENTS, FullSizePattern, Preset
+from aira_contract.training_arithmetic import FLOP_BUDGETS, count_layers, parameters
 
 
 def published_model(

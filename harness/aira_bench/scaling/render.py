@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from aira_bench.scaling.aggregate import Aggregation, Voter
-from aira_bench.scaling.arithmetic import STEP_TOKENS
 from aira_bench.scaling.extrapolate import Extrapolation
 from aira_bench.scaling.notation import write_pattern
 from aira_bench.scaling.training_cost import TrainingCost
 from aira_bench.terminal import cell
+from aira_contract.training_arithmetic import STEP_TOKENS
 
 _BILLION = 10**9
 _SIZE = (

@@ -5,11 +5,13 @@ steps in full (`aira_bench.looking.step_view`), and where entries are kept (`air
 """
 
 import contextlib
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agent_code.reading import NotRead, read_for_a_while
 from aira_bench.boards.replicates import overclaim
 from aira_bench.files import Unacceptable
 from aira_bench.looking.artifact import layers_of
@@ -87,7 +89,9 @@ class NodeEntry:
     attempts: int
     on_gpu: bool
     series: Series = ()
-    """How its training went, thinned out to `CURVE_POINTS`."""
+    """How its training went, thinned to `CURVE_POINTS`: as the judge kept it, else as the agent's own code told it."""
+    series_is_claimed: bool = False
+    """Whether `series` is the agent's word."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -180,6 +184,8 @@ class RunDetail:
     nodes: tuple[NodeEntry, ...]
     codes: Mapping[str, CodeEntry]
     """Of modules and scripts, by the hash of the artifact."""
+    unread: int = 0
+    """Modules and scripts that are still to be read."""
 
 
 def run_entry(run: RunRemains) -> RunEntry:
@@ -233,15 +239,17 @@ def run_entry(run: RunRemains) -> RunEntry:
     )  # fmt: skip
 
 
-def run_detail(run: RunRemains, before: RunDetail | None) -> RunDetail:
+def run_detail(run: RunRemains, before: RunDetail | None, *, patience_s: float = math.inf) -> RunDetail:
     """Return all steps of a run.
 
     Args:
         run: its remains.
         before: the same of an earlier moment; code that was read for it is not read again.
+        patience_s: how long code is read; what is left over then is counted.
     """
     nodes = tuple(_node(run, seed, step) for seed in run.seeds for step in seed.steps)
-    return RunDetail(nodes, _codes(run, before.codes if before else {}))
+    codes, unread = _codes(run, before.codes if before else {}, time.monotonic() + patience_s)
+    return RunDetail(nodes, codes, unread)
 
 
 def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
@@ -284,7 +292,8 @@ def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
         cached=score.cached if score else False,
         attempts=node.attempts,
         on_gpu=bool(node.gpu_use),
-        series=thinned(score.series, CURVE_POINTS) if score else (),
+        series=thinned(score.series or score.claimed_series, CURVE_POINTS) if score else (),
+        series_is_claimed=score is not None and not score.series and bool(score.claimed_series),
     )
 
 
@@ -320,8 +329,10 @@ def _known_sum(values: Sequence[Number | None], nothing: Number) -> Number | Non
     return sum(known, nothing) if len(known) == len(values) else None
 
 
-def _codes(run: RunRemains, before: Mapping[str, CodeEntry]) -> dict[str, CodeEntry]:
-    """What each module or script is about, by its hash; each text is read once, however many steps submitted it."""
+def _codes(run: RunRemains, before: Mapping[str, CodeEntry], until_s: float) -> tuple[dict[str, CodeEntry], int]:
+    """What each module or script is about, by its hash, each text read once, however many steps submitted it; and how
+    many there was no time for.
+    """
     wanted: dict[str, tuple[SeedRemains, StepEnded]] = {}
     for seed in run.seeds:
         for step in seed.steps:
@@ -330,12 +341,16 @@ def _codes(run: RunRemains, before: Mapping[str, CodeEntry]) -> dict[str, CodeEn
                 wanted.setdefault(sha, (seed, step))
     known = {sha: before[sha] for sha in wanted if sha in before}
     rest = [sha for sha in wanted if sha not in known]
-    for at in range(0, len(rest), _LOT):
-        known |= _read_codes({sha: wanted[sha] for sha in rest[at : at + _LOT]})
-    return known
+    while rest and (left_s := until_s - time.monotonic()) > 0:
+        found, seen = _read_codes({sha: wanted[sha] for sha in rest[:_LOT]}, left_s)
+        known, rest = known | found, rest[seen:]
+    return known, len(rest)
 
 
-def _read_codes(wanted: Mapping[str, tuple[SeedRemains, StepEnded]]) -> dict[str, CodeEntry]:
+def _read_codes(
+    wanted: Mapping[str, tuple[SeedRemains, StepEnded]], patience_s: float
+) -> tuple[dict[str, CodeEntry], int]:
+    """What the first of some files are about, those that are no code left out; and how many of all are done."""
     texts: dict[str, tuple[str, str]] = {}
     for sha, (seed, step) in wanted.items():
         file = artifact_of(seed, step, step_files(seed, step)[0])
@@ -343,8 +358,10 @@ def _read_codes(wanted: Mapping[str, tuple[SeedRemains, StepEnded]]) -> dict[str
             continue
         with contextlib.suppress(Unacceptable):
             texts[sha] = file.name, read_step_file(seed, file).decode("utf-8", "replace")
-    found = read_in_process("describe", [text for _, text in texts.values()], deadline_s=_READ_S)
-    return {sha: _code(name, text, read) for (sha, (name, text)), read in zip(texts.items(), found, strict=True)}
+    read = read_for_a_while("describe", [text for _, text in texts.values()], patience_s=patience_s, deadline_s=_READ_S)
+    whole = len(read) == len(texts)
+    done = len(wanted) if whole else list(wanted).index(list(texts)[len(read)])
+    return {sha: _code(name, text, told) for (sha, (name, text)), told in zip(texts.items(), read, strict=False)}, done
 
 
 def _code(name: str, text: str, read: Mapping[str, Any] | NotRead) -> CodeEntry:

@@ -5,17 +5,16 @@ hand; they were recovered from the tables, and every step count of Tables 10 and
 
 Conventions: a product of m x n weights costs 2mn FLOPs a token forward and twice that backward, hence the factor 3;
 attention over 8,192 positions is not halved for causality; the embedding and the output head are not counted.
-Not covered: the sizes themselves (`aira_contract.model_sizes`), and models at search size (width 128).
+Read by the host, which plans and draws, and by the trainer, which measures its utilization with them. Not covered: the
+sizes themselves (`aira_contract.model_sizes`), and models at search size (width 128).
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aira_bench.errors import UsageError
-from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP
-from aira_contract import model_sizes, primitives
-from aira_contract.model_sizes import SCALES, SEQUENCE_TOKENS, VOCABULARY, ModelSize, Space
+from aira_contract import primitives
+from aira_contract.model_sizes import SEQUENCE_TOKENS, VOCABULARY, ModelSize
 
 STEP_TOKENS = 524_288
 """Tokens of one training step: 4 sequences of 8,192 on each of 16 data-parallel ranks."""
@@ -24,6 +23,7 @@ FLOP_BUDGETS = (2 * 10**19, 4 * 10**19, 8 * 10**19, 2 * 10**20, 4 * 10**20)
 ISOTOKEN_STEPS = 71_565
 """Steps of the isoToken comparison, Tables 2, 3 and 7."""
 
+ATTENTION, MLP, MAMBA = (each.symbol for each in (primitives.ATTENTION, primitives.MLP, primitives.MAMBA))
 _TRAINING_PASSES = 3
 
 
@@ -43,18 +43,6 @@ class LayerCounts:
     def __str__(self) -> str:
         shown = f"{self.attention} {primitives.ATTENTION.written} + {self.mlp} {primitives.MLP.written}"
         return shown + (f" + {self.mamba} {primitives.MAMBA.written}" if self.mamba else "")
-
-
-def model_size(scale: str, space: Space) -> ModelSize:
-    """Return the widths of one published scale in one search space.
-
-    Raises:
-        UsageError: no such scale.
-    """
-    try:
-        return model_sizes.model_size(scale, space)
-    except ValueError as error:
-        raise UsageError(f"Unknown scale {scale!r}, expected one of {', '.join(SCALES)}.") from error
 
 
 def count_layers(pattern: Sequence[str]) -> LayerCounts:
@@ -92,16 +80,16 @@ def parameters(counts: LayerCounts, size: ModelSize) -> int:
     )
 
 
-def parameters_with_embedding(counts: LayerCounts, size: ModelSize) -> int:
+def parameters_with_embedding(counts: LayerCounts, size: ModelSize, vocabulary: int = VOCABULARY) -> int:
     """Return the parameters with the embedding, which the output head shares (second figure of Tables 8 and 9)."""
-    return parameters(counts, size) + VOCABULARY * size.width
+    return parameters(counts, size) + vocabulary * size.width
 
 
-def layer_flops_per_token(symbol: str, size: ModelSize) -> int:
+def layer_flops_per_token(symbol: str, size: ModelSize, sequence_tokens: int = SEQUENCE_TOKENS) -> int:
     """Return the training FLOPs of one layer for each token (appendix D, equations 4 to 6)."""
     width = size.width
     if symbol == ATTENTION:
-        forward = 4 * width * width + 4 * width * size.kv_width + 4 * SEQUENCE_TOKENS * width
+        forward = 4 * width * width + 4 * width * size.kv_width + 4 * sequence_tokens * width
     elif symbol == MLP:
         forward = 6 * width * size.mlp_hidden
     elif symbol == MAMBA:
@@ -113,13 +101,18 @@ def layer_flops_per_token(symbol: str, size: ModelSize) -> int:
     return _TRAINING_PASSES * forward
 
 
-def flops_per_token(counts: LayerCounts, size: ModelSize) -> int:
+def flops_per_token(counts: LayerCounts, size: ModelSize, sequence_tokens: int = SEQUENCE_TOKENS) -> int:
     """Return the training FLOPs of a model for each token, without embedding and head (equation 7 before the batch)."""
     return (
-        counts.attention * layer_flops_per_token(ATTENTION, size)
-        + counts.mlp * layer_flops_per_token(MLP, size)
-        + counts.mamba * layer_flops_per_token(MAMBA, size)
+        counts.attention * layer_flops_per_token(ATTENTION, size, sequence_tokens)
+        + counts.mlp * layer_flops_per_token(MLP, size, sequence_tokens)
+        + counts.mamba * layer_flops_per_token(MAMBA, size, sequence_tokens)
     )
+
+
+def head_flops_per_token(size: ModelSize, vocabulary: int = VOCABULARY) -> int:
+    """Return the training FLOPs of the output head for each token, which the paper's formulas leave out."""
+    return _TRAINING_PASSES * 2 * size.width * vocabulary
 
 
 def isoflop_steps(counts: LayerCounts, size: ModelSize, budget_flops: int) -> int:
