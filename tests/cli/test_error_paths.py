@@ -72,6 +72,7 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     (["show", "scripts", "first"], USAGE, ["'first' is neither a seed such as 0 nor a step such as 0:7"]),
     (["show", "scripts", "0:5", "--open", "weights"], USAGE, ["invalid choice: 'weights'"]),
     (["resume", "absent"], USAGE, ["No run 'absent'"]),
+    (["worker", "absent"], USAGE, ["absent is no folder"]),
     (["view", "absent"], USAGE, ["No run and no folder of runs 'absent'"]),
     (["view", "--port", "65536"], USAGE, ["'65536' is not a port from 0 to 65535"]),
     (["report", "absent", "--out", "pages"], USAGE, ["No run and no folder of runs 'absent'"]),

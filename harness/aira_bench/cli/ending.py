@@ -10,7 +10,6 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import report
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.record.folder import RunFolder
 
-_ENDED = b'"event":"seed_ended"'
-"""In the last line of a journal; inside of a text its quotes would be escaped."""
-_TAIL_BYTES = 4096
-"""More than that line has."""
 _MOST_WINNERS = 50
 """Seeds whose winner stands below a board."""
 _EMPTY_PROGRAM = hashlib.sha256(b"").hexdigest()
@@ -190,20 +185,12 @@ class RunEnding:
 
     def _is_over(self) -> dict[int, bool]:
         """Whether each seed has ended, by the end of its journal: a long one is not read whole while a user waits."""
-        return {seed: _ENDED in _tail(self._folder.seed(seed).journal) for seed in self._folder.manifest.plan.seeds}
+        from aira_bench.runs.units import has_ended
+
+        return {seed: has_ended(self._folder, seed) for seed in self._folder.manifest.plan.seeds}
 
     def _options(self) -> list[str]:
         return ["--runs", str(self._args.runs)] if self._args.runs is not None else []
-
-
-def _tail(path: Path) -> bytes:
-    """The last line or so of a journal; nothing of one that is not there."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return file.read().rstrip(b"\n").rpartition(b"\n")[2]
-    except OSError:
-        return b""
 
 
 def _seeds(seeds: Iterable[int]) -> str:

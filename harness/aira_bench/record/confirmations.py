@@ -148,7 +148,7 @@ def add_refusal(
 
 def _append(keeper: Keeper, seed: int, training: Training) -> None:
     place = keeper.folder.seed(seed)
-    journal = read_journal(keeper.folder.path, f"seeds/{seed}/journal.jsonl").chain
+    journal = read_journal(keeper.folder.path, f"seeds/{place.path.name}/journal.jsonl").chain
     with keeper.chain(place.path, _NAME, confirmed_name(seed)) as (found, append):
         if not found.bodies:
             append(ConfirmationOpened(keeper.run_id, seed, journal.seal, keeper.at()))
@@ -196,6 +196,16 @@ def read_confirmations(
         for (key, step, number), training in trainings.items():
             require_files(place, training.files, [place.confirmation_folder(step, number, key)])
     return _summed_up(trainings)
+
+
+def confirmed_files(data: bytes) -> list[str]:
+    """Return the names of the files that whole lines of a seed's confirmations vouch for, in the seed's folder.
+
+    Raises:
+        Unacceptable: a line does not hold.
+    """
+    lines = [event for _, event in decode(read_chain(data), _EVENT)]
+    return [name for line in lines if not isinstance(line, ConfirmationOpened) for name in line.files]
 
 
 def _trainings(lines: Sequence[_Line], nodes: Sequence[Node]) -> dict[tuple[str | None, int, int], Training]:

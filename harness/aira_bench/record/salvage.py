@@ -172,7 +172,7 @@ def journal_remains(folder: RunFolder, seed: int) -> tuple[list[Event], Chain, s
     """Return events and chain of a journal as far as they hold, and what is wrong with the rest."""
     fault = ""
     try:
-        data = read_file(folder.path, f"seeds/{seed}/journal.jsonl", MOST_BYTES)
+        data = read_file(folder.path, f"seeds/{folder.seed(seed).path.name}/journal.jsonl", MOST_BYTES)
     except FileNotFoundError:
         return [], read_chain(b""), ""
     except Unacceptable as error:
