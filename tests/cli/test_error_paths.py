@@ -123,6 +123,8 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     (["scale", "fit", "file"], USAGE, ["file lacks the column 'architecture'", "docs/scaling.md"]),
     (["scale", "fit", "file", "--reference-law", "1,2"], USAGE, ["'1,2' is no law such as 2.9@1e20,-0.05"]),
     (["scale", "fit", "file", "--resamples", "10"], USAGE, ["from 100 to 100000"]),
+    (["scale", "fit"], USAGE, ["no table of runs", "aira-bench scale fit runs.csv"]),
+    (["scale", "fit", "file", "--out", "file"], USAGE, ["file", "--out DIR"]),
     (["scale"], USAGE, ["required: COMMAND", "aira-bench scale --help"]),
     (["verify", "absent"], USAGE, ["No board at absent", "aira-bench leaderboard --out DIR"]),
     (["verify", "empty"], USAGE, ["No board at empty"]),

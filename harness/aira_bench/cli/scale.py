@@ -31,6 +31,7 @@ _FIT_EPILOG = """examples:
   aira-bench scale fit runs.csv --reference "Llama 3.2" --out figures
   aira-bench scale fit two.csv three.csv --noise 0.002 --json
   aira-bench scale fit runs.csv --reference-law 2.9@1e20,-0.05
+  aira-bench scale fit --published
 
 A CSV has a line for each run: architecture,parameters,budget_flops,loss and, if known, seed and loss_sd
 (docs/scaling.md). Losses must compare: one data set, one tokenizer, one held-out text.
@@ -169,7 +170,10 @@ def _register_fit(within: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "fit", help="isoFLOP parabolas and frontiers", epilog=_FIT_EPILOG, formatter_class=SUB_FORMAT,
         description="Fit a parabola to each budget and a power law to the minima, and compare architectures.",
     )  # fmt: skip
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.csv", help="tables of runs")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE.csv", help="tables of runs")
+    parser.add_argument(
+        "--published", action="store_true", help="say what of the paper's own claims can be checked, and fit nothing"
+    )
     against = parser.add_mutually_exclusive_group()
     against.add_argument(
         "--reference", metavar="NAME", help="architecture that others are compared with (default: the first line's)"
@@ -225,12 +229,38 @@ def _require_estimators() -> None:
         raise PrerequisiteError(f"Fits need {' and '.join(missing)}.", hint="pip install 'aira-bench[stats]'")
 
 
+def _say_published(*, as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from aira_bench.scaling.frontier.published_claims import claim_lines, published_claims
+    from aira_bench.terminal import say, say_json
+
+    claims = published_claims()
+    if as_json:
+        say_json([{**asdict(claim), "composer_share": claim.composer_share} for claim in claims])
+        return 0
+    for line in claim_lines(claims):
+        say(line)
+    return 0
+
+
 def handle_fit(args: argparse.Namespace) -> int:
     """Read tables of runs, fit them, print or draw what they show."""
+    from aira_bench.errors import UsageError
     from aira_bench.scaling.frontier.observations import read_observations
-    from aira_bench.terminal import results_console, say_json
+    from aira_bench.terminal import results_console, say_json, tell
 
+    if args.published:
+        return _say_published(as_json=args.json)
+    if not args.files:
+        raise UsageError("There is no table of runs to fit.", hint="aira-bench scale fit runs.csv")
     _require_estimators()
+    if args.out is not None:
+        from aira_bench.figures.drawing import require_drawing
+        from aira_bench.paths import require_new_folders
+
+        require_drawing()
+        require_new_folders(args.out.absolute(), "--out DIR")
     from aira_bench.scaling.frontier.comparisons import compare
     from aira_bench.scaling.frontier.fits import FitSettings, fit_programme
     from aira_bench.scaling.frontier.render import print_programme, programme_record
@@ -242,4 +272,9 @@ def handle_fit(args: argparse.Namespace) -> int:
         say_json(programme_record(programme, comparisons))
     else:
         print_programme(programme, comparisons, results_console())
+    if args.out is not None:
+        from aira_bench.figures.frontier_charts import write_charts
+
+        paths = write_charts(programme, comparisons, args.out)
+        tell(f"Drawn in {args.out}: {', '.join(path.stem for path in paths if path.suffix == '.svg')}")
     return 0
