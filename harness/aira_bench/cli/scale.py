@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aira_bench.cli import scale_latency
 from aira_bench.cli.options import SUB_FORMAT, add_json, positive_float, positive_int
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """examples:
   aira-bench scale fit runs.csv --reference "Llama 3.2"
+  aira-bench scale latency --scale toy --device cpu
 """
 _FIT_EPILOG = """examples:
   aira-bench scale fit runs.csv --reference "Llama 3.2" --out figures
@@ -29,11 +31,12 @@ _MOST_RESAMPLES = 100_000
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its own commands to the parser."""
     parser = commands.add_parser(
-        "scale", help="fit pretraining", epilog=_EPILOG, formatter_class=SUB_FORMAT,
-        description="Fit frontiers to what trainings showed.",
+        "scale", help="fit pretraining, time models", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Fit frontiers to what trainings showed, and time models on this device.",
     )  # fmt: skip
     within = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _register_fit(within)
+    scale_latency.register(within)
 
 
 def _register_fit(within: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
