@@ -48,7 +48,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add the command and its own commands to the parser."""
     parser = commands.add_parser(
         "scale", help="plan, time, fit pretraining", epilog=_EPILOG, formatter_class=SUB_FORMAT,
-        description="Plan the pretraining of full-size models, time models, and fit frontiers to what trainings showed.",
+        description="Plan pretraining of full-size models, time models, and fit frontiers to what trainings showed.",
     )  # fmt: skip
     within = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _register_plan(within)
