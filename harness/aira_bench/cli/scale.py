@@ -31,10 +31,12 @@ _FIT_EPILOG = """examples:
   aira-bench scale fit runs.csv --reference "Llama 3.2" --out figures
   aira-bench scale fit two.csv three.csv --noise 0.002 --json
   aira-bench scale fit runs.csv --reference-law 2.9@1e20,-0.05
+  aira-bench scale fit trainings --reference "Llama 3.2"
   aira-bench scale fit --published
 
 A CSV has a line for each run: architecture,parameters,budget_flops,loss and, if known, seed and loss_sd
-(docs/scaling.md). Losses must compare: one data set, one tokenizer, one held-out text.
+(docs/scaling.md). A folder stands for the trainings below it. Losses must compare: one data set, one tokenizer, one
+held-out text.
 
 Every claim stands beside its interval, and what the runs cannot tell is said below. Needs aira-bench[stats]; --out
 needs aira-bench[figures].
@@ -170,7 +172,7 @@ def _register_fit(within: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "fit", help="isoFLOP parabolas and frontiers", epilog=_FIT_EPILOG, formatter_class=SUB_FORMAT,
         description="Fit a parabola to each budget and a power law to the minima, and compare architectures.",
     )  # fmt: skip
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE.csv", help="tables of runs")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE.csv|DIR", help="tables, folders of trainings")
     parser.add_argument(
         "--published", action="store_true", help="say what of the paper's own claims can be checked, and fit nothing"
     )
