@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aira_bench.cli import scale_latency
 from aira_bench.cli.options import SUB_FORMAT, add_json, positive_float, positive_int
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ _EPILOG = """examples:
   aira-bench scale plan AIRAformer-D --scale 1B --recipe isotoken-1b
   aira-bench scale plan paper --gpu h100 --gpus 64
   aira-bench scale fit runs.csv --reference "Llama 3.2"
+  aira-bench scale latency --scale toy --device cpu
 """
 _PLAN_EPILOG = """examples:
   aira-bench scale plan AIRAformer-D --scale 1B --recipe isotoken-1b
@@ -47,12 +49,13 @@ _MOST_RESAMPLES = 100_000
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its own commands to the parser."""
     parser = commands.add_parser(
-        "scale", help="plan pretraining, fit frontiers", epilog=_EPILOG, formatter_class=SUB_FORMAT,
-        description="Plan the pretraining of full-size models, and fit frontiers to what trainings showed.",
+        "scale", help="plan, time, fit pretraining", epilog=_EPILOG, formatter_class=SUB_FORMAT,
+        description="Plan pretraining of full-size models, time models, and fit frontiers to what trainings showed.",
     )  # fmt: skip
     within = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _register_plan(within)
     _register_fit(within)
+    scale_latency.register(within)
 
 
 def _register_plan(within: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

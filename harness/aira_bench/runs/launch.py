@@ -229,6 +229,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
         source_revision=source_revision(),
         isolation=ground.checks,
         isolation_of=ground.isolation,
+        missing_walls=ground.missing_walls,
         agent_file_sha256=None if run.agent_file is None else hashlib.sha256(run.agent_file).hexdigest(),
         prompts=dict(provenance.prompts),
         card=None if provenance.card is None else dict(provenance.card),
