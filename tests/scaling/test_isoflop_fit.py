@@ -18,7 +18,7 @@ from aira_bench.scaling.frontier.comparisons import Law, compare
 from aira_bench.scaling.frontier.fits import FitSettings, Programme, fit_programme
 from aira_bench.scaling.frontier.observations import Observations, TrainedRun, read_observations
 from aira_bench.scaling.frontier.published_claims import published_claims
-from aira_bench.scaling.frontier.trained_folders import BEGUN, BegunTraining
+from aira_bench.scaling.trained_folders import BEGUN, BegunTraining
 from aira_bench.statistics.arrays import IntervalEstimate
 from aira_bench.statistics.isoflop import IsoflopDesign, fit_parabolas
 from scaling.planted_programmes import BUDGETS, MIDDLE, SIZES, loss, table, written

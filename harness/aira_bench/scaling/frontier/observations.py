@@ -6,8 +6,8 @@ One line a run. `parameters` are without embeddings, `budget_flops` what the run
 on one parabola. `loss_sd` is the standard deviation of that loss, where it is known; it weighs the run, and then every
 line has one. An empty loss is a run that has none: it is counted and left out.
 
-A folder in place of a table stands for the trainings below it (`trained_folders`); those of a recipe without a budget
-are no isoFLOP runs, and are counted and left out too.
+A folder in place of a table stands for the trainings below it (`aira_bench.scaling.trained_folders`); those of a recipe
+without a budget are no isoFLOP runs, and are counted and left out too.
 
 Not covered: whether losses compare, which is the user's to know: one data set, one tokenizer, one set of held-out text.
 """
@@ -101,7 +101,7 @@ def _require_once(runs: Iterable[TrainedRun]) -> None:
 
 
 def _read_folder(path: Path) -> tuple[list[TrainedRun], int, int]:
-    from aira_bench.scaling.frontier.trained_folders import (  # pydantic takes time to load
+    from aira_bench.scaling.trained_folders import (  # pydantic takes time to load
         TrainingFolder,
         training_folders,
     )
