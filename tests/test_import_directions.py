@@ -25,7 +25,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "gpus machine_failures",
         "files hardware",
         "bundled docker_engine extensions keys output parquet paths requirement terminal unfinished waiting",
-        "hidden_keys published_tables sandbox shared_store",
+        "hidden_keys launchers published_tables sandbox shared_store",
         "cards images leasing ledger tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
@@ -40,7 +40,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "aira_contract": (
-        "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings pretraining primitives "
+        "__init__ claims compatibility containers core_time files flags framing genomes gpu_types invocation judge_settings "
+        "pretraining primitives "
         "script_constants settings training_record training_series",
         "reports architectures model_sizes patterns",
         "latency presets training_arithmetic",

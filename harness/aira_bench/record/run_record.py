@@ -138,13 +138,16 @@ def read_run_with_journals(
         RunStateError: a file is not what a run's file is, or two of them disagree.
     """
     journals: dict[int, JournalContent] = {}
-    return _read(folder, ring, depth, journals), journals
+    return _read(folder, ring, depth, journals, None), journals
 
 
 def _read(
-    folder: RunFolder, ring: KeyRing, depth: Depth, journals: dict[int, JournalContent] | None,
-    only: Collection[int] | None = None,
-) -> RunRecord:  # fmt: skip
+    folder: RunFolder,
+    ring: KeyRing,
+    depth: Depth,
+    journals: dict[int, JournalContent] | None,
+    only: Collection[int] | None,
+) -> RunRecord:
     try:
         manifest, digest = load_manifest(folder.path)
         chain, accepted, ended = _read_run_events(folder, manifest, digest, ring)

@@ -229,6 +229,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
         source_revision=source_revision(),
         isolation=ground.checks,
         isolation_of=ground.isolation,
+        missing_walls=ground.missing_walls,
         agent_file_sha256=None if run.agent_file is None else hashlib.sha256(run.agent_file).hexdigest(),
         prompts=dict(provenance.prompts),
         card=None if provenance.card is None else dict(provenance.card),
@@ -332,7 +333,7 @@ def searching(
         keeper: of the record; None goes on with one that is unsigned.
         label: of the containers, and of no others on this machine; None for the run's id.
         programs: where judges leave theirs to each other; None for the run's folder.
-        attempts: numbers of the leases on the seeds, where they are leased.
+        attempts: numbers under which this process spends for seeds; None where it alone has the run.
     """
     plan, task, key = run.plan, run.task, host.keys.machine_key()
     drawn_by = key if run.hidden_key is None else run.hidden_key

@@ -46,6 +46,8 @@ from aira_bench.waiting import Stopped
 
 _LOOKS = 24
 """At units of others, in the time after which a silent one counts as dead."""
+_ATTEMPTS_APART = 1_000_000
+"""In the ledger: one process that has a whole run, between two attempts of workers, spends under the next number."""
 _ALL_OVER = (MachineError, EngineAway)
 """What no other unit would fare better with here."""
 
@@ -238,9 +240,10 @@ class Worker:
             if attempt.is_lost(taken.lease):
                 raise LeaseLost from None
             return "released", None
-        except RunStateError as error:  # of this machine, or of the run: nothing that the search did
-            self._faults.setdefault(unit.run, error)
-            return "released", None
+        except RunStateError as error:  # of this machine, or of the record: nothing that the search did
+            if unit.run not in self._faults:
+                self.end.failed.append((unit.name, error))
+            return "released", error
         except AiraError as error:
             return "halted", error
         except LeaseLost:
@@ -290,11 +293,12 @@ class Worker:
             if record.seed(unit.seed).ended is None:
                 search = searching(
                     host, folder, manifest, run, opened.ground, self._note, tell, keeper, label=label,
-                    programs=programs, attempts={unit.seed: lease.entry.attempt},
+                    programs=programs, attempts={unit.seed: lease.entry.attempt * _ATTEMPTS_APART},
                 )  # fmt: skip
                 with search as found, attempt.stoppable(found.stop):
                     error = run_or_halt(found.session, folder, unit.seed)
                 if error is not None:
+                    lease.check()  # what it halted for may be that another has the unit
                     return "halted", error
                 programs.clear()
             self._close(folder, keeper, manifest.plan.seeds)
@@ -316,18 +320,27 @@ class Worker:
         Raises:
             RunStateError: something that the run depends on is another here.
         """
-        path, manifest = record.folder.path, record.manifest
+        path = record.folder.path
         with self._opening:
+            if (fault := self._faults.get(path)) is not None:
+                raise fault
             if (known := self._opened.get(path)) is not None:
                 return known
+            self._opened[path] = self._stood(record)
+            return self._opened[path]
+
+    def _stood(self, record: RunRecord) -> _Opened:
+        manifest = record.manifest
+        try:
             plan = self._plan(manifest.plan)
             host = on_devices_of(self._host, manifest.model_copy(update={"plan": plan}), self._note)
             require_same_ground(record, host.hardware)
             require_accepted(record, differences(record))
             found = replace(reopen(manifest.plan, host.paths), plan=plan)
-            ground = stand(host, found, "agent", self._note, record)
-            self._opened[path] = _Opened(host, found, ground)
-            return self._opened[path]
+            return _Opened(host, found, stand(host, found, "agent", self._note, record))
+        except RunStateError as error:
+            self._faults[record.folder.path] = error
+            raise
 
     def _plan(self, plan: RunPlan) -> RunPlan:
         """A run's plan on the cores and GPUs that this worker may use."""
