@@ -14,7 +14,7 @@ from aira_bench.doctor.cluster import ClusterNode, _compare, _look, _own_gaps, e
 from aira_bench.doctor.diagnosis import Diagnosis
 from aira_bench.doctor.node import NodeReport
 from aira_bench.keys import KeyRing
-from aira_bench.launchers.launcher import Machine, WorkerOrder
+from aira_bench.launchers.launcher import EngineMachine, WorkerOrder
 from aira_bench.version import __version__
 
 OURS, OTHER = "a" * 64, "b" * 64
@@ -118,8 +118,8 @@ def test_a_clock_is_compared_by_files_between_two_of_which_it_was_read(tmp_path:
 class Deaf:
     """A launcher whose second machine is down, and whose first ends without a word."""
 
-    def machines(self) -> list[Machine]:
-        return [Machine("n1"), Machine("n2", "Slurm says down", "scontrol show node n2")]
+    def machines(self) -> list[EngineMachine]:
+        return [EngineMachine("n1"), EngineMachine("n2", "Slurm says down", "scontrol show node n2")]
 
     def start(self, order: WorkerOrder) -> EndedFleet:
         return EndedFleet()

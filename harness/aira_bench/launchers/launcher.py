@@ -59,7 +59,7 @@ class Fleet(Protocol):
 
 
 @dataclass(frozen=True)
-class Machine:
+class EngineMachine:
     """One machine of an engine."""
 
     name: str
@@ -72,7 +72,7 @@ class Machine:
 class Launcher(Protocol):
     """One way to start workers."""
 
-    def machines(self) -> Sequence[Machine]:
+    def machines(self) -> Sequence[EngineMachine]:
         """Return all machines on which workers may come to run.
 
         Raises:

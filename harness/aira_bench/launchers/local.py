@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aira_bench.errors import PrerequisiteError
-from aira_bench.launchers.launcher import Fleet, Machine, WorkerOrder
+from aira_bench.launchers.launcher import EngineMachine, Fleet, WorkerOrder
 from aira_bench.launchers.worker_process import WorkerProcess
 
 _LOOK_S = 0.05
@@ -47,9 +47,9 @@ class LocalFleet:
 class LocalLauncher:
     """Starts processes of this machine."""
 
-    def machines(self) -> Sequence[Machine]:
+    def machines(self) -> Sequence[EngineMachine]:
         """Return this machine and no other."""
-        return (Machine(platform.node()),)
+        return (EngineMachine(platform.node()),)
 
     def start(self, order: WorkerOrder) -> Fleet:
         """Start all of them at once.

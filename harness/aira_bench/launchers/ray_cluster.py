@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aira_bench.errors import PrerequisiteError
-from aira_bench.launchers.launcher import Fleet, Machine, WorkerOrder
+from aira_bench.launchers.launcher import EngineMachine, Fleet, WorkerOrder
 from aira_bench.launchers.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class RayLauncher:
     address: str | None = None
     """`HOST:PORT` of its head, or `ray://HOST:PORT`; None for `RAY_ADDRESS`, else the cluster of this machine."""
 
-    def machines(self) -> Sequence[Machine]:
+    def machines(self) -> Sequence[EngineMachine]:
         """Return every node of the cluster by its id, the head included where tasks may run there.
 
         Raises:
@@ -106,7 +106,7 @@ class RayLauncher:
 
         alive = [node for node in ray.nodes() if node["Alive"]]
         computing = [node for node in alive if node["Resources"].get("CPU") or node["Resources"].get("GPU")]
-        return [Machine(str(node["NodeID"])) for node in computing]
+        return [EngineMachine(str(node["NodeID"])) for node in computing]
 
     def start(self, order: WorkerOrder) -> Fleet:
         """Submit one task for each worker.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aira_bench.errors import PrerequisiteError, UsageError
-from aira_bench.launchers.launcher import Fleet, Machine, WorkerOrder
+from aira_bench.launchers.launcher import EngineMachine, Fleet, WorkerOrder
 from aira_bench.launchers.slurm_job import TIME_IS_UP, SlurmWorker
 
 _OPTION = re.compile(r"--([a-z][a-z0-9-]*)(?:=([^\x00-\x1f\x7f]*))?", re.ASCII)
@@ -108,7 +108,7 @@ class SlurmLauncher:
     arguments: Mapping[str, str | bool] | None = None
     """Further options of sbatch, by name without dashes."""
 
-    def machines(self) -> Sequence[Machine]:
+    def machines(self) -> Sequence[EngineMachine]:
         """Return the nodes of the partition, or of all; those that are down or drained with their state.
 
         Raises:
@@ -121,9 +121,9 @@ class SlurmLauncher:
             raise PrerequisiteError(f"Slurm does not answer: {' '.join(told.stderr.split())}", hint="sinfo")
         states = dict(line.split() for line in told.stdout.splitlines())
         return [
-            Machine(name, f"Slurm says {state}", f"scontrol show node {name}")
+            EngineMachine(name, f"Slurm says {state}", f"scontrol show node {name}")
             if _NOT_UP.search(state)
-            else Machine(name)
+            else EngineMachine(name)
             for name, state in sorted(states.items())
         ]
 
