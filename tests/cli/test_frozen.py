@@ -53,6 +53,10 @@ COMMANDS = {
         ),
     ),
     "scale-fit": (("scale", "fit", str(PROGRAMME), "--resamples", "200"), ("scale", "fit", str(SPARSE))),
+    "scale-plan": (
+        ("scale", "plan", "AIRAformer-D", "--scale", "1B", "--recipe", "isotoken-1b"),
+        ("scale", "plan", "airaformer-a-stretched", "--recipe", "isoflop-2e19", "--dollars-per-gpu-hour", "2"),
+    ),
     "show": (("show", "scripts"), ("show", "greedy-mad-2p", "0:3"), ("show", "scripts", "1:5")),
     "status": (("status",),),
     "status-changes": (("status", "scripts", "--changes"),),

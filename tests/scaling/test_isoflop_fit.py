@@ -15,6 +15,7 @@ from aira_bench.errors import UsageError
 from aira_bench.scaling.frontier.comparisons import Law, compare
 from aira_bench.scaling.frontier.fits import FitSettings, Programme, fit_programme
 from aira_bench.scaling.frontier.observations import Observations, TrainedRun, read_observations
+from aira_bench.scaling.frontier.published_claims import published_claims
 from aira_bench.statistics.arrays import IntervalEstimate
 from aira_bench.statistics.isoflop import IsoflopDesign, fit_parabolas
 from scaling.planted_programmes import BUDGETS, MIDDLE, SIZES, loss, table, written
@@ -200,6 +201,17 @@ def test_what_data_cannot_tell_is_said(tmp_path: Path) -> None:
     assert "times as far off as the noise that was given says" in remarks(loud)
 
 
+def test_a_parabola_that_is_nearly_a_line_has_no_minimum(tmp_path: Path) -> None:
+    """Its minimum, 1e40 times the sizes, would be no number that anything can be computed with."""
+    rows = [(size, 3 - math.log(size / 1e9) / 10 + 1e-4 * math.log(size / 1e9) ** 2) for size in SIZES]
+    text = "architecture,parameters,budget_flops,loss\n" + "".join(
+        f"line,{size},{budget},{found}\n" for budget in BUDGETS for size, found in rows
+    )
+    programme = fitted(tmp_path, text, noise_sd=0.002)
+    assert "no minimum: the parabola's curvature is 0.0002" in remarks(programme)
+    assert programme.named("line").frontier is None
+
+
 def test_a_reference_without_a_frontier_compares_with_nothing(tmp_path: Path) -> None:
     first, second = table({"thin": -0.04}, sizes=SIZES[:2]), table({"whole": -0.04}, np.random.default_rng(1))
     programme = fitted(tmp_path, first + "".join(second.splitlines(keepends=True)[1:]))
@@ -272,3 +284,15 @@ def test_the_command_prints_an_interval_beside_every_claim(tmp_path: Path, capsy
     assert run_command_line(["scale", "fit", str(path), "--resamples", "400"]) == 0
     shown = capsys.readouterr().out
     assert f"{comparison['faster_by_slope_percent']['value']:.0f} [" in shown
+
+
+def test_the_papers_percentages_agree_as_ratios_of_slopes(capsys: pytest.CaptureFixture[str]) -> None:
+    """1.54 / 1.71 and 1.23 / 1.37: both Composer models flatter by a tenth, as the text has it."""
+    claims = {claim.architecture: claim for claim in published_claims()}
+    assert [per_cent for _, per_cent in claims["AIRAformer-C"].faster] == [54, 71]
+    assert [per_cent for _, per_cent in claims["AIRAhybrid-C"].faster] == [23, 37]
+    assert claims["AIRAformer-C"].composer_share == pytest.approx(0.9006, abs=1e-4)
+    assert claims["AIRAhybrid-C"].composer_share == pytest.approx(0.8978, abs=1e-4)
+    assert (claims["AIRAformer-C"].missing_losses, claims["AIRAhybrid-C"].missing_losses) == (119, 165)
+    assert run_command_line(["scale", "fit", "--published"]) == 0
+    assert "119 losses and all slopes are not printed" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli.launching import add_engine_choice, launcher_of, program, shared_environment
+from aira_bench.cli.launching import add_engine_choice, container_options, launcher_of, program, shared_environment
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_runtime, positive_int, seconds
 from aira_contract.settings import PROFILES
 
@@ -70,7 +70,7 @@ def _node(args: argparse.Namespace) -> int:
 
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         del os.environ["CUDA_VISIBLE_DEVICES"]  # Ray hides devices from tasks that ask for none
-    report(NodeRequest(args.place, args.profile, args.runtime), host_paths(), tell)
+    report(NodeRequest(args.place, args.profile, args.runtime, args.containers), host_paths(), tell)
     return 0
 
 
@@ -87,10 +87,18 @@ def _check(args: argparse.Namespace) -> int:
     paths = host_paths(args.runs)
     require_new_folders(paths.runs, "--runs DIR")
     place = paths.runs / ".cluster" / secrets.token_hex(6)
-    runtime = [] if args.runtime is None else ["--runtime", args.runtime]
 
     def order(name: str, at: Path) -> "WorkerOrder":
-        command = (*program(), "cluster", "node", "--place", str(at), "--profile", args.profile, *runtime)
+        command = (
+            *program(),
+            "cluster",
+            "node",
+            "--place",
+            str(at),
+            "--profile",
+            args.profile,
+            *container_options(args),
+        )
         return WorkerOrder(
             command, 1, place / "logs", cores=0, gpus=args.worker_gpus or 0, environment=shared_environment(), on=name
         )

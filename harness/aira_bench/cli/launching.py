@@ -141,6 +141,12 @@ def share_options(args: argparse.Namespace) -> list[str]:
     return words + (["--cores", str(args.worker_cores)] if args.worker_cores else [])
 
 
+def container_options(args: argparse.Namespace) -> list[str]:
+    """Return the options that have containers made as this command was asked to."""
+    runtime = [] if args.runtime is None else ["--runtime", args.runtime]
+    return runtime + ([] if args.containers is None else ["--containers", args.containers])
+
+
 def program() -> tuple[str, ...]:
     """Return how this program is called: the installed command, or the script that it was started by."""
     started = Path(sys.argv[0])

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from aira_bench.docker_engine import DockerEngine
+from aira_bench.docker_engine import connect_engine
 from aira_bench.doctor.diagnosis import Diagnosis
 from aira_bench.doctor.examination import examine
 from aira_bench.errors import AiraError
@@ -73,6 +73,8 @@ class NodeRequest:
     """The folder of its report."""
     profile: str
     runtime: str | None = None
+    containers: str | None = None
+    """Which engine makes containers; None for the default there."""
 
 
 def report(asked: NodeRequest, paths: HostPaths, note: Callable[[str], None]) -> NodeReport:
@@ -86,8 +88,8 @@ def report(asked: NodeRequest, paths: HostPaths, note: Callable[[str], None]) ->
     write_atomically(asked.place / HELLO, platform.node().encode())
     _answer(asked.place)
     machine = this_machine(otherwise=engine_gpus)
-    findings = [*examine(paths, asked.profile, asked.runtime, note, models=False), _leases()]
-    made = _facts(paths, asked.profile, machine, tuple(findings))
+    findings = [*examine(paths, asked.profile, asked.runtime, note, asked.containers, models=False), _leases()]
+    made = _facts(paths, asked, machine, tuple(findings))
     write_json(asked.place / REPORT, asdict(made))
     return made
 
@@ -113,8 +115,8 @@ def _answer(place: Path) -> None:
     write_atomically(place / PONG, repr(time.time()).encode())
 
 
-def _facts(paths: HostPaths, profile: str, machine: Hardware, findings: tuple[Diagnosis, ...]) -> NodeReport:
-    ring = KeyFolder(paths.keys).ring()
+def _facts(paths: HostPaths, asked: NodeRequest, machine: Hardware, findings: tuple[Diagnosis, ...]) -> NodeReport:
+    ring, profile = KeyFolder(paths.keys).ring(), asked.profile
     tasks = [task for task in shipped_tasks() if profile in task.metadata.aira.profiles]
     flavours = {task.title: flavour_for(task, profile, machine) for task in tasks}
     planned = {flavour: planned_images(flavour) for flavour in sorted(set(flavours.values()))}
@@ -126,7 +128,7 @@ def _facts(paths: HostPaths, profile: str, machine: Hardware, findings: tuple[Di
         gpus=tuple(gpu.name for gpu in machine.gpus),
         key=ring.own or "",
         trusted=tuple(sorted(ring.trusted)),
-        images=_images(planned),
+        images=_images(planned, asked.containers),
         data={
             task.title: _identity(
                 task_data(paths, task, profile, raw=None, image=planned[flavours[task.title]][1]).marker
@@ -137,9 +139,9 @@ def _facts(paths: HostPaths, profile: str, machine: Hardware, findings: tuple[Di
     )
 
 
-def _images(planned: dict[str, tuple[str, str]]) -> dict[str, str]:
+def _images(planned: dict[str, tuple[str, str]], containers: str | None) -> dict[str, str]:
     try:
-        engine = DockerEngine.connect()
+        engine = connect_engine(containers)
         return {
             f"{flavour} {role}": tag if engine.image_exists(tag) else ""
             for flavour, tags in planned.items()

@@ -239,9 +239,10 @@ class Lease:
 class Lessee:
     """One worker, as far as leases go. Not for several threads at once."""
 
-    def __init__(self, world: World) -> None:
-        """A worker that has looked at nothing yet."""
+    def __init__(self, world: World, store_of: Callable[[Path], SharedStore] = lease_store) -> None:
+        """A worker that has looked at nothing yet. `store_of` a run has its leases."""
         self.worker = world.new_id()
+        self._store_of = store_of
         self._world, self._owner = world, this_process()
         self._watches: dict[Path, Watch] = {}
         self._looked_at: set[tuple[Path, str]] = set()
@@ -253,7 +254,7 @@ class Lessee:
             RunStateError: what stands there cannot be read.
             MachineError: the storage failed; if the unit was won all the same, the next try says so.
         """
-        store = lease_store(run)
+        store = self._store_of(run)
         succession = Succession(store, str(seed))
         last = succession.last()
         entry = None if last is None else _entry(last, seed)

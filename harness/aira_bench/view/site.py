@@ -56,6 +56,7 @@ from aira_bench.view.search_charts import (
     claims,
     code_length,
     features,
+    growth,
     mechanisms,
     primitives_by_layer,
     strips,
@@ -367,7 +368,7 @@ def run_charts(run: RunEntry, detail: RunDetail, link: Callable[[NodeEntry], str
     return present([
         best_so_far(run, nodes, link), search_tree(run, nodes, link), strips(run, nodes, link),
         primitives_by_layer(run, nodes), mechanisms(nodes, codes, link), code_length(nodes, codes, link),
-        claims(run, nodes, link), features(nodes, codes, link), *trainings(nodes, link),
+        *growth(nodes, link), claims(run, nodes, link), features(nodes, codes, link), *trainings(nodes, link),
     ])  # fmt: skip
 
 
