@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo docs test test-long test-browser test-formats test-slurm test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
+.PHONY: help demo docs test test-long test-browser test-formats test-podman test-slurm test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
@@ -80,6 +80,12 @@ $(FORMATS)/installed: pyproject.toml
 # tests may be skipped.
 test-slurm: $(VENV)/installed
 	AIRA_TEST_SLURM=1 $(BIN)/python -m pytest tests/launchers/test_slurm.py $(call junit,slurm)
+
+# Real podman under the checks that Docker gets, as whoever calls it: as root, and as an ordinary user. Storage is the
+# tests' own; the image is Docker's base image, or AIRA_TEST_PODMAN_IMAGE=FILE of `docker save`.
+test-podman: $(VENV)/installed
+	@if command -v podman >/dev/null; then AIRA_TEST_PODMAN=1 $(BIN)/python -m pytest -rs tests/sandbox/test_podman.py $(call junit,podman); \
+	else echo "skipped: no podman here (sudo apt-get install podman catatonit uidmap slirp4netns fuse-overlayfs)"; fi
 
 # On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
 PYTHONS ?= python3.12 python3.13
