@@ -25,6 +25,7 @@ COMMANDS = {
     "aggregate": (("aggregate", "greedy-mad-2p"),),
     "analyze": (("analyze", "scripts"),),
     "architectures": (("architectures",),),
+    "cluster": (("cluster", "check", "--engine", "local"),),
     "doctor": (("doctor",),),
     "extrapolate": (("extrapolate", "5(2A-M)-A", "--scale", "1B"),),
     "figures": (("figures", "greedy-mad-2p", "--out", "drawn"),),
