@@ -79,6 +79,28 @@ def test_memory_is_within_5_percent_of_what_was_measured(
     assert memory.total / GIB == pytest.approx(measured_gib, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "sequences", "recompute", "measured_gib", "within"),
+    [
+        ("16(A-M)", 2, "none", 55.8, 0.04), ("6A-3M-6A-3M-6A-3M-6A-3M-6A-3M-3A", 2, "none", 64.0, 0.04),
+        ("4Mb-2M-2Mb-3(2M-2Mb-2M-2A)", 2, "none", 61.0, 0.04), ("16(A-M)", 2, "selective", 50.6, 0.06),
+        ("16(A-M)", 4, "full", 33.7, 0.15),
+    ],
+)  # fmt: skip
+def test_memory_of_the_trainers_own_steps(
+    pattern: str,
+    sequences: int,
+    recompute: Any,
+    measured_gib: float,
+    within: float,  # noqa: ANN401
+) -> None:
+    """The trainer at 1B on one H200, not compiled, eight sequences a step (docs/performance.md)."""
+    layers = read_pattern(pattern)
+    setting = MemorySetting(1, sequences, 8 // sequences, recompute)
+    memory = rank_memory(count_layers(layers), model_size("1B", space_of(layers)), 8192, setting)
+    assert memory.total / GIB == pytest.approx(measured_gib, rel=within)
+
+
 def test_memory_by_hand() -> None:
     """One attention layer and one MLP of the toy: d 64, k 32, h 192; 10 ids; 2 ranks; 3 sequences of 50."""
     size = model_size("toy", "2-primitive")
