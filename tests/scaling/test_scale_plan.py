@@ -12,7 +12,7 @@ from aira_bench.cli.main import run_command_line
 from aira_bench.errors import UsageError
 from aira_bench.published_tables import read_table
 from aira_bench.scaling.plan.experiments import Training, named_recipe, read_pretraining, trainings_of
-from aira_bench.scaling.plan.memory import MemorySetting, rank_memory
+from aira_bench.scaling.plan.memory import MemorySetting, Recompute, rank_memory
 from aira_bench.scaling.plan.models import planned_model, planned_steps
 from aira_bench.scaling.plan.planned import PlannedTraining, PlanSettings, plan_all, plan_training
 from aira_bench.scaling.plan.throughput import read_measurements, throughput
@@ -90,9 +90,9 @@ def test_memory_is_within_5_percent_of_what_was_measured(
 def test_memory_of_the_trainers_own_steps(
     pattern: str,
     sequences: int,
-    recompute: Any,
+    recompute: Recompute,
     measured_gib: float,
-    within: float,  # noqa: ANN401
+    within: float,
 ) -> None:
     """The trainer at 1B on one H200, not compiled, eight sequences a step (docs/performance.md)."""
     layers = read_pattern(pattern)
