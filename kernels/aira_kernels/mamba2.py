@@ -140,8 +140,11 @@ class Mamba2(nn.Module):
         Args:
             x_BLD: the positions that follow `filled` ones.
             cache: what those left; afterwards, what these leave too.
-            filled: how many positions there were; with 0 the state is known to be empty.
+            filled: how many positions there were; with 0 nothing of the cache is read, whatever it holds.
         """
+        if filled == 0:
+            cache.window_BTE.zero_()
+            cache.state_BHPN.zero_()
         gate, convolved, step = self._projected(x_BLD)
         seen = torch.cat((cache.window_BTE, convolved), dim=1)
         kept = cache.window_BTE.shape[1]

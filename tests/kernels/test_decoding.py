@@ -76,6 +76,18 @@ def test_texts_of_a_batch_keep_apart_and_room_left_over_is_not_read() -> None:
         torch.testing.assert_close(both[text], model(tokens[text : text + 1])[0].detach(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("pieces", [[9], [1] * 9], ids=str)
+def test_a_state_that_was_used_is_begun_anew_by_its_count_alone(pieces: list[int]) -> None:
+    model = _model(FAMILIES["hybrid"]).double()
+    tokens = torch.randint(0, VOCABULARY, (2, 9), generator=_generator(1))
+    state = model.empty_state(2, 9)
+    with torch.no_grad():
+        model.extend(torch.flip(tokens, (1,)), state)
+        state.filled = 0
+        again = torch.cat([model.extend(piece, state) for piece in tokens.split(pieces, dim=1)], dim=1)
+    torch.testing.assert_close(again, model(tokens).detach(), rtol=0, atol=1e-5)
+
+
 def test_a_state_that_is_full_or_of_other_texts_is_refused_and_stays_as_it_was() -> None:
     model = _model(("mA", "Mb"))
     state = model.empty_state(2, 4)

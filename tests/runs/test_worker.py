@@ -118,3 +118,11 @@ def test_once_takes_one_seed_a_slot(site: Site) -> None:
     with site.worker(folder.path, "--once", "--slots", "2") as worker:
         assert worker.end() == 0, worker.said
     assert sum(finished(folder, seed) for seed in range(3)) == 2
+
+
+def test_a_run_with_caps_on_the_whole_of_it_may_be_shared(site: Site) -> None:
+    """How workers keep them: tests/agents/llm/test_shared_budgets.py."""
+    folder = site.shared(max_tokens=1000, steps=1)
+    with site.worker(folder.path) as worker:
+        assert worker.end() == 0, worker.said
+    assert site.record(folder).closed

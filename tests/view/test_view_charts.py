@@ -17,6 +17,7 @@ from aira_bench.view.search_charts import (
     claims,
     code_length,
     features,
+    growth,
     mechanisms,
     primitives_by_layer,
     strips,
@@ -27,7 +28,7 @@ from aira_bench.view.site import Site
 from aira_bench.view.suite_charts import classes_over_time, spend
 from aira_contract.training_series import TrainingPoint
 from generated_runs import manifest, write_run
-from shown_runs import Machine, shown_step, write_shown
+from shown_runs import Machine, module_run, shown_step, write_shown
 
 
 @pytest.fixture
@@ -129,6 +130,45 @@ def test_architectures_are_drawn_in_the_space_of_their_task(
     assert strip is not None
     assert traces(heat)[0]["y"] == rows
     assert traces(strip)[0]["colorbar"]["ticktext"] == rows
+
+
+def test_growth_by_length_is_the_judges_by_what_it_is_at_the_training_s_length(machine: Machine) -> None:
+    folder = module_run(machine.runs, machine.key)
+    index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
+    work, seconds = growth(index.detail(folder)[1].nodes, no_link)
+    drawn = {trace["name"]: (trace["x"], trace["y"]) for trace in traces(work)}
+    assert drawn["linear"] == ([1, 2, 4], [1, 2, 4])
+    assert drawn["quadratic"] == ([1, 2, 4], [1, 4, 16])
+    assert drawn["0:1"] == ([1, 2, 4], [1.0, 2.0, 4.0])
+    assert drawn["0:2"] == ([1, 2, 4], [1.0, 4.0, 16.0])
+    assert {trace["name"]: trace["x"] for trace in traces(seconds)}["0:2"] == [1, 2], (
+        "four times the length was not run"
+    )
+    assert (0, 2, 4, 16e6, None, 32.0) in {row[:6] for row in work.rows}
+
+
+@pytest.mark.parametrize(
+    "growth_said",
+    [None, [], "x", {"x1": None}, {"x1": {"work": "beyond 1e300", "seconds": True}}, {"x1": {"work": -1}, "x2": {"work": 1e999}},
+     {"x1": {"work": 0}, "x2": {"work": 0}, "x4": {}}],
+)  # fmt: skip
+def test_a_report_that_says_no_growth_has_no_chart_of_it(machine: Machine, growth_said: object) -> None:
+    module = b"class Mixer: pass\n"
+    report = {"details": {"growth": growth_said}} if growth_said is not None else {}
+    step = shown_step(1, artifact=("model.py", module), report=report)
+    folder = write_shown(machine.runs, manifest("odd", seeds=(0,), steps=1), {0: [step]}, key=machine.key)
+    index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
+    assert growth(index.detail(folder)[1].nodes, no_link) == []
+
+
+def test_growth_is_taken_from_no_report_that_was_replaced(machine: Machine) -> None:
+    folder = module_run(machine.runs, machine.key)
+    (folder.path / "seeds" / "0" / "hidden" / "0001" / "report.json").write_text(
+        '{"details": {"growth": {"x1": {"work": 9}}}}'
+    )
+    index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
+    first, second = index.detail(folder)[1].nodes[:2]
+    assert (first.growth, len(second.growth)) == ((), 3)
 
 
 def test_what_a_run_has_not_has_no_chart(run: tuple[RunEntry, RunDetail]) -> None:

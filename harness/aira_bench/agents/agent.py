@@ -281,16 +281,18 @@ class AsksProvider(Protocol):
 
 
 @runtime_checkable
-class SharesBudgets(Protocol):
-    """An agent whose budgets are one with those of other processes that work on its run."""
+class SharesLimits(Protocol):
+    """An agent whose budgets and rate limits are one with those of other processes."""
 
-    def share_budgets(self, store: SharedStore, owner: str, attempts: Mapping[int, int]) -> None:
-        """Hold the caps together with all who use a store. Called before `resume`, once.
+    def share_limits(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Hold the caps together with all who use a store, and the provider's limit with this machine. Called once,
+        before `resume`.
 
         Args:
             store: of the run's ledger.
             owner: an identifier of this process, unlike any other's.
             attempts: numbers of the leases that this process has on seeds; empty where it alone has the run.
+            machine: the folder that all processes of this machine share.
 
         Raises:
             MachineError: the storage failed.

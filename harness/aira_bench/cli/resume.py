@@ -81,6 +81,6 @@ def handle(args: argparse.Namespace) -> int:
         share_again(record, KeyFolder(paths.keys), SystemWorld(), wanted_terms(os.environ), accept=args.accept_changes)
         with mirrored(args.track, record.folder.path, tell):
             return ending.of(lambda: carried_out(args, record.folder, display))
-    host = connect_host(args.runs, args.runtime, display.note, display.transfer)
+    host = connect_host(args.runs, args.runtime, display.note, display.transfer, containers=args.containers)
     with mirrored(args.track, record.folder.path, tell):
         return ending.of(lambda: resume(host, record, display.note, display.watch, accept_changes=args.accept_changes))

@@ -21,8 +21,9 @@ _EPILOG = """examples:
 
 Blocks, embedding, head and the whole models named are timed in a process with torch, on random weights: forward,
 prefill, and decoding behind a context. A model's latency is the sum of its parts; beside it stands what the whole took.
-With --from nothing is timed: the table in a file is shown. --figure draws figure 7, from losses of the paper's
-Tables 2 and 3 or of a CSV that scale fit reads. Measuring needs aira-bench[evaluator], drawing aira-bench[figures].
+With --from nothing is timed: the table in a file is shown. --figure draws figure 7 of the paper, from losses of the
+paper's Tables 2 and 3 or of a CSV that scale fit reads. Measuring needs aira-bench[evaluator], drawing
+aira-bench[figures].
 """
 DEFAULT_MODELS = ("Llama 3.2", "AIRAformer-D (Stretched)", "AIRAhybrid-D (Stretched)")
 
@@ -99,6 +100,12 @@ def handle(args: argparse.Namespace) -> int:
         tell(f"not measured: {each.what}: {each.why}")
     for line in left_out:
         tell(f"not drawn: {line}")
+    unsure = {each.model.name: each for panel in panels for each in panel.points if each.layers_printed is not None}
+    for name, point in unsure.items():
+        tell(
+            f"on no front: {name}: the printed pattern has {len(point.model.pattern)} layers, "
+            f"and {point.layers_printed} are printed beside it"
+        )
     for path in paths:
         tell(f"written: {path}")
     return 0
@@ -119,7 +126,7 @@ def _table(args: argparse.Namespace) -> "LatencyTable":
     require_new_folders(args.out.absolute().parent, "the folder of --out")
     try:
         with args.out.open("x", encoding="ascii", errors="backslashreplace", buffering=1) as stream:
-            return measured(request, args.python, lambda line: print(line, file=stream))
+            return measured(request, args.python, lambda line: stream.writelines((line, "\n")))
     except FileExistsError:
         raise UsageError(f"{args.out} exists.", hint=f"aira-bench scale latency --from {args.out}") from None
 

@@ -85,7 +85,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--dry-run", action="store_true", help="print what the whole may take, do nothing, and stop")
     parser.add_argument("-y", "--yes", action="store_true", help="begin without the question behind the estimate")
     add_runs_folder(parser)
-    add_runtime(parser)
+    add_runtime(parser, begins=True)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -131,7 +131,14 @@ def handle(args: argparse.Namespace) -> int:
     _require_consent(cost, lines, yes=args.yes)
     current().way_on = lambda: join(args.typed)
     watch = SuiteDisplay(len(plan.cells), quiet=args.json)
-    host = connect_host(paths.runs, args.runtime, watch.note, hardware=hardware)
+    host = connect_host(
+        paths.runs,
+        args.runtime,
+        watch.note,
+        hardware=hardware,
+        containers=args.containers,
+        accepted_walls=args.accepted_walls,
+    )
     return _carried_out(host, plan, cost, watch, args)
 
 

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 NAME = "figure07_latency_pareto"
 COLUMNS = (
     "protocol", "phase", "batch", "length", "context", "number", "architecture", "pattern", "loss", "loss_sd",
-    "latency_s", "low_s", "high_s", "blocks_s", "measured_s", "rounds", "cold", "on_front",
+    "latency_s", "low_s", "high_s", "blocks_s", "measured_s", "rounds", "cold", "on_front", "layers", "layers_printed",
 )  # fmt: skip
 _SHAPES = {"2-primitive": "o", "3-primitive": "s"}
+_UNSURE = "x"
+"""Of what the paper prints with two numbers of layers."""
 _MOST_COLUMNS = 2
 _WIDTH_IN = 7.0
 
@@ -73,7 +75,8 @@ def _figure(panels: Sequence[ParetoPanel]) -> "Figure":
 def _panel(axis: "Axes", panel: ParetoPanel, numbers: dict[str, int]) -> None:
     for point in panel.points:
         model = point.model
-        x_ms, shape = model.total_s * 1e3, _SHAPES[space_of(model.pattern)]
+        x_ms = model.total_s * 1e3
+        shape = _UNSURE if point.layers_printed is not None else _SHAPES[space_of(model.pattern)]
         axis.plot([model.low_s * 1e3, model.high_s * 1e3], [point.loss.loss] * 2, color="#777777", linewidth=0.9)
         if point.loss.sd is not None:
             ends = [point.loss.loss - point.loss.sd, point.loss.loss + point.loss.sd]
@@ -110,5 +113,6 @@ def _cells(panel: ParetoPanel, point: ParetoPoint, number: int) -> tuple[str | i
     return (
         panel.protocol, case.phase, case.batch, case.length, case.context, number, model.name,
         write_pattern(model.pattern), point.loss.loss, point.loss.sd, model.total_s, model.low_s, model.high_s,
-        model.blocks_s, whole, model.rounds, str(model.cold), str(point.on_front),
+        model.blocks_s, whole, model.rounds, str(model.cold), str(point.on_front), len(model.pattern),
+        point.layers_printed,
     )  # fmt: skip

@@ -81,6 +81,11 @@ class RecordingModel:
         """The name of the model that is recorded."""
         return self._model.name
 
+    @property
+    def next_record(self) -> Path:
+        """The file of the next call, which is there where it was made before."""
+        return self._folder / f"call_{self._calls:03d}.json"
+
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
         """Return the recorded answer to this call if there is one; else ask the model, and record its answer.
 
@@ -88,7 +93,7 @@ class RecordingModel:
             ModelError: the model refused.
             RunStateError: the record is unreadable, or of another request.
         """
-        path = self._folder / _record_name(self._calls)
+        path = self.next_record
         if path.exists():
             completion = _answer_of(read_exchange(path), request, path.name)
         else:
@@ -116,12 +121,6 @@ class ScriptedModel:
         return Completion(text=reply, finish_reason="stop", model_id=self.name, structured=structured)
 
 
-def next_record(folder: Path) -> str:
-    """Return the name, without its ending, of the record that the next call in a folder will have."""
-    count = next(number for number in range(10**6) if not (folder / _record_name(number)).exists())
-    return _record_name(count).removesuffix(".json")
-
-
 def read_exchange(path: Path) -> Exchange:
     """Read the record of one call from its file.
 
@@ -146,10 +145,6 @@ def read_exchanges(folder: Path) -> list[Exchange]:
         RunStateError: one cannot be read.
     """
     return [read_exchange(path) for path in sorted(folder.glob("call_*.json"))]
-
-
-def _record_name(number: int) -> str:
-    return f"call_{number:03d}.json"
 
 
 def _answer_of(exchange: Exchange, request: CompletionRequest, where: str) -> Completion:

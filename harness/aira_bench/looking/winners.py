@@ -3,11 +3,11 @@
 Not covered: what a board says of several seeds together (`aira_bench.boards`), and why a step won (`aira-bench show`).
 """
 
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aira_bench.looking.artifact import ArtifactView, layers_of
+from aira_bench.record.confirmations import mean_of
 from aira_bench.record.node import Node, best_node
 from aira_bench.record.run_record import SeedRecord
 from aira_bench.record.salvage import RunRemains, SeedRemains
@@ -88,7 +88,7 @@ def _winner(seed: SeedRecord | SeedRemains, lower_is_better: bool) -> Winner:
         ended=seed.ended is not None,
         search=chosen.fitness if chosen else None,
         test=score.test if score else None,
-        confirmed=statistics.fmean(each.test for each in trainings) if trainings else None,
+        confirmed=mean_of([each.test for each in trainings]),
         trainings=len(trainings),
         canonical=canonical,
         strip=shape.strip,

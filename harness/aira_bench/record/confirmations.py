@@ -8,6 +8,7 @@ which nobody can have searched: where such are in the chain, they alone count.
 Not covered: making them (`aira_bench.runs.confirm`).
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -104,6 +105,16 @@ class Confirmations:
 
 
 NO_CONFIRMATIONS = Confirmations({})
+
+
+def mean_of(tests: Sequence[float]) -> float | None:
+    """Return the mean test score of a step's trainings, however many are done; None of none."""
+    return statistics.fmean(tests) if tests else None
+
+
+def deviation_of(tests: Sequence[float]) -> float | None:
+    """Return the sample standard deviation (n - 1) of the test scores of a step's trainings; None of fewer than two."""
+    return statistics.stdev(tests) if len(tests) > 1 else None
 
 
 def add_confirmation(

@@ -47,6 +47,8 @@ class SeedRemains:
     """Finished steps in order, from the first on without a gap."""
     begun: StepStarted | None
     """The step in flight; None where none is, or the journal does not say."""
+    started: Mapping[int, str]
+    """When each step began, for the last time; ISO 8601."""
     ended: SeedEnded | None
     scores: Mapping[int, TrustedScore]
     confirmations: Confirmations
@@ -119,7 +121,15 @@ def _whole(seed: SeedRecord, journal: JournalContent) -> SeedRemains:
     steps, ended = in_order(events)
     signed = chain.version == 2 and bool(chain.bodies)
     return SeedRemains(
-        seed.seed, seed.folder, steps, _in_flight(events), ended, seed.scores, seed.confirmations, signed
+        seed.seed,
+        seed.folder,
+        steps,
+        _in_flight(events),
+        _started(events),
+        ended,
+        seed.scores,
+        seed.confirmations,
+        signed,
     )
 
 
@@ -165,7 +175,8 @@ def _seed(folder: RunFolder, number: int, manifest: Manifest | None, ring: KeyRi
             confirmations = read_confirmations(place, manifest.run_id, number, chain, nodes, ring, hash_all=False)
     except Unacceptable as error:
         wrong.append(f"{name}hidden/confirmed.jsonl: {error}.")
-    return SeedRemains(number, place, steps, _in_flight(events), ended, scores, confirmations, signed), wrong
+    in_flight, started = _in_flight(events), _started(events)
+    return SeedRemains(number, place, steps, in_flight, started, ended, scores, confirmations, signed), wrong
 
 
 def journal_remains(folder: RunFolder, seed: int) -> tuple[list[Event], Chain, str]:
@@ -202,6 +213,10 @@ def in_order(events: Sequence[Event]) -> tuple[tuple[StepEnded, ...], SeedEnded 
         return tuple(steps), None
     known = last.submitted is None or 1 <= last.submitted <= len(steps)
     return tuple(steps), last if known else replace(last, submitted=None)
+
+
+def _started(events: Sequence[Event]) -> dict[int, str]:
+    return {event.step: event.at for event in events if isinstance(event, StepStarted)}
 
 
 def _in_flight(events: Sequence[Event]) -> StepStarted | None:

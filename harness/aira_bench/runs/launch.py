@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from aira_bench.agents.agent import Agent, AsksProvider, SharesBudgets
+from aira_bench.agents.agent import Agent, AsksProvider, SharesLimits
 from aira_bench.bundled import bundled_folder
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
@@ -51,6 +51,7 @@ from aira_bench.runs.host import (
     wanted_of,
 )
 from aira_bench.runs.in_flight import set_aside_unvouched_calls
+from aira_bench.runs.leases import lease_folder
 from aira_bench.runs.line import Line
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.places import Wanted, places_of
@@ -210,6 +211,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
         source_revision=source_revision(),
         isolation=ground.checks,
         isolation_of=ground.isolation,
+        missing_walls=ground.missing_walls,
         agent_file_sha256=None if run.agent_file is None else hashlib.sha256(run.agent_file).hexdigest(),
         prompts=dict(provenance.prompts),
         card=None if provenance.card is None else dict(provenance.card),
@@ -347,7 +349,9 @@ def searching(
             keeper=keeper,
             extensions=manifest.extensions,
         )
-        if isinstance(run.agent, SharesBudgets):
-            run.agent.share_budgets(PosixStore(folder.path / LEDGER), host.world.new_id(), attempts or {})
+        if isinstance(run.agent, SharesLimits):
+            run.agent.share_limits(
+                PosixStore(folder.path / LEDGER), host.world.new_id(), attempts or {}, lease_folder()
+            )
         run.agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
         yield ReadySearch(session, partial(clean_up, host, label, note))

@@ -1,11 +1,9 @@
 """Which architectures are fast for their loss: figure 7 of the paper, latency and validation loss of one scale.
 
-Losses are the paper's isoToken ones of 1B (Tables 2 and 3), or those of a CSV in the form that `scale fit` reads.
+Losses are the paper's isoToken ones of 1B (Tables 2 and 3), or those of runs in a table that `scale fit` reads.
 Not covered: how a chart looks (`figures.latency_chart`).
 """
 
-import csv
-import io
 import math
 import statistics
 from collections import defaultdict
@@ -14,20 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aira_bench.errors import UsageError
-from aira_bench.files import read_text, reason
 from aira_bench.published_tables import read_table
+from aira_bench.scaling.frontier.observations import TrainedRun, read_observations
 from aira_bench.scaling.latency import Composed, LatencyTable, MissingLatency, pareto_front
 from aira_bench.scaling.notation import read_pattern
 from aira_contract.latency import Case
-from aira_contract.model_sizes import MODEL_SIZES
+from aira_contract.model_sizes import MODEL_SIZES, TOY_SIZES
 from aira_contract.patterns import Pattern
 from aira_contract.presets import PRESETS, find_preset, name_of
 
 PUBLISHED_SCALE = "1B"
 """Of the paper's isoToken trainings, and of its figure 7."""
 ISOTOKEN = "isoToken"
-_MOST_BYTES = 16 * 2**20
-_COLUMNS = ("architecture", "loss", "loss_sd", "parameters", "budget_flops", "seed")
 _SHORT = {"AIRAf.": "AIRAformer", "AIRAh.": "AIRAhybrid", "(Str.)": "(Stretched)", "(St.)": "(Stacked)"}
 """How Tables 2 and 3 shorten titles."""
 _APPROXIMATED, _PATTERN = " Approx.", " ("
@@ -38,7 +34,7 @@ class Loss:
     """The validation loss of one architecture in one comparison."""
 
     protocol: str
-    """`isoToken`, or the FLOPs of its budget."""
+    """`isoToken`, or the budget in FLOPs."""
     architecture: str
     loss: float
     sd: float | None
@@ -53,6 +49,9 @@ class ParetoPoint:
     loss: Loss
     on_front: bool
     """Whether no other of the same comparison is at least as fast and as good, and better in one of both."""
+    layers_printed: int | None
+    """Where the pattern that the paper prints has another number of layers than it says: what it says. Which of the two
+    was trained is unknown, so the latency may be another's; such a point is on no front and pushes none off it."""
 
 
 @dataclass(frozen=True)
@@ -75,33 +74,19 @@ def published_losses() -> list[Loss]:
 
 
 def read_losses(path: Path, scale: str) -> list[Loss]:
-    """Return the losses of a CSV that belong to a scale; several of one architecture and budget are averaged.
+    """Return the losses of a table of runs that belong to a scale; several of one architecture and budget are averaged.
 
     Args:
-        path: with the columns `architecture` and `loss`, and if known `loss_sd`, `parameters`, `budget_flops`, `seed`.
-        scale: rows whose number of parameters is nearer to another scale's are left out.
+        path: a table as `frontier.observations` reads it.
+        scale: runs whose number of parameters is nearer to another scale's are left out.
 
     Raises:
-        UsageError: the file cannot be read, has other columns, or nothing of this scale.
+        UsageError: the file cannot be read, or has nothing of this scale.
     """
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path, _MOST_BYTES)), strict=True)
-        rows = list(reader)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {reason(error)}.") from error
-    except csv.Error as error:
-        raise UsageError(f"{path} is no CSV file: {error}.") from error
-    columns = reader.fieldnames or ()
-    if not {"architecture", "loss"} <= set(columns) <= set(_COLUMNS):
-        raise UsageError(f"{path} has the columns {', '.join(columns)}, expected some of {', '.join(_COLUMNS)}.")
-    groups: dict[tuple[str, str], list[tuple[float, float | None]]] = defaultdict(list)
-    for number, row in enumerate(rows, start=2):
-        try:
-            if _of_scale(row.get("parameters"), scale):
-                budget = f"{float(row['budget_flops']):.0e} FLOPs" if row.get("budget_flops") else ISOTOKEN
-                groups[budget, row["architecture"]].append((_number(row["loss"]), _optional(row.get("loss_sd"))))
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{path}, line {number}: {error}.") from error
+    groups: dict[tuple[str, str], list[TrainedRun]] = defaultdict(list)
+    for run in sorted(read_observations([path]).runs, key=lambda run: run.budget_flops):
+        if _nearest_scale(run.parameters) == scale:
+            groups[f"{run.budget_flops:.3g} FLOPs", run.architecture].append(run)
     if not groups:
         raise UsageError(f"{path} has no losses at {scale}.")
     return [_mean(protocol, name, found) for (protocol, name), found in groups.items()]
@@ -125,11 +110,27 @@ def panels_of(table: LatencyTable, losses: Sequence[Loss], scale: str) -> tuple[
                     pairs.append((table.compose(loss.architecture, pattern, scale, case), loss))
                 except (MissingLatency, UsageError) as error:
                     missing[f"{loss.architecture}: {error}"] = None
-            front = pareto_front([(model.total_s, loss.loss) for model, loss in pairs])
-            points = tuple(ParetoPoint(*pair, best) for pair, best in zip(pairs, front, strict=True))
-            if points:
-                panels.append(ParetoPanel(protocol, case, points))
+            if pairs:
+                panels.append(ParetoPanel(protocol, case, _points(pairs, scale)))
     return panels, list(missing)
+
+
+def _points(pairs: Sequence[tuple[Composed, Loss]], scale: str) -> tuple[ParetoPoint, ...]:
+    printed = [_contradiction(loss.architecture, scale) for _, loss in pairs]
+    sure = [pair for pair, layers in zip(pairs, printed, strict=True) if layers is None]
+    best = pareto_front([(model.total_s, loss.loss) for model, loss in sure])
+    front = {id(model) for (model, _), on_front in zip(sure, best, strict=True) if on_front}
+    return tuple(
+        ParetoPoint(model, loss, id(model) in front, layers)
+        for (model, loss), layers in zip(pairs, printed, strict=True)
+    )
+
+
+def _contradiction(text: str, scale: str) -> int | None:
+    """The number of layers that is printed beside a pattern of another number."""
+    preset = find_preset(text)
+    row = None if preset is None else preset.full_size.get(scale)
+    return row.layers if row is not None and row.contradicts_itself else None
 
 
 def pattern_at(text: str, scale: str) -> Pattern:
@@ -167,26 +168,12 @@ def _title(printed: str) -> str:
     return next((preset.title for preset in PRESETS if preset.full_size and preset.name == cut), printed)
 
 
-def _of_scale(parameters: str | None, scale: str) -> bool:
-    if not parameters:
-        return True
-    sizes = {size.scale: size.nominal_parameters for size in MODEL_SIZES}
-    count = _number(parameters)
-    return scale not in sizes or min(sizes, key=lambda each: abs(math.log(count / sizes[each]))) == scale
+def _nearest_scale(parameters: float) -> str:
+    sizes = {size.scale: size.nominal_parameters for size in MODEL_SIZES + TOY_SIZES}
+    return min(sizes, key=lambda each: abs(math.log(parameters / sizes[each])))
 
 
-def _mean(protocol: str, name: str, found: Sequence[tuple[float, float | None]]) -> Loss:
-    losses = [loss for loss, _ in found]
-    sd = statistics.stdev(losses) if len(losses) > 1 else found[0][1]
+def _mean(protocol: str, name: str, runs: Sequence[TrainedRun]) -> Loss:
+    losses = [run.loss for run in runs]
+    sd = statistics.stdev(losses) if len(losses) > 1 else runs[0].loss_sd
     return Loss(protocol, name, statistics.fmean(losses), sd)
-
-
-def _optional(text: str | None) -> float | None:
-    return _number(text) if text else None
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError(f"{text!r} is not a number above 0")
-    return value

@@ -7,7 +7,9 @@ take a while. What `create` promises holds throughout: that is what the rest rel
 Not covered: storage that breaks its promises.
 """
 
+import itertools
 import random
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +36,8 @@ class Faults:
     lost_after: float = 0.0
     repeated: float = 0.0
     stale: float = 0.0
+    stale_for_s: float = float("inf")
+    """How long after it was made an object may be missing, or shown as it was before."""
     delay_s: tuple[float, float] = (0.0, 0.0)
 
 
@@ -42,6 +46,7 @@ class _Version:
     number: int
     data: bytes | None
     """None where the object was removed."""
+    made_at_s: float = float("-inf")
 
 
 _ABSENT = _Version(0, None)
@@ -59,10 +64,10 @@ class Objects:
         """An object's last versions, oldest first; never empty."""
         return self.versions.get(name, [_ABSENT])
 
-    def add(self, name: str, data: bytes | None) -> _Version:
+    def add(self, name: str, data: bytes | None, now_s: float = float("-inf")) -> _Version:
         """Give an object a new version; of the old ones a few can still be shown."""
         before = self.of(name)
-        made = _Version(before[-1].number + 1, data)
+        made = _Version(before[-1].number + 1, data, now_s)
         self.versions[name] = [*before[-_KEPT:], made]
         return made
 
@@ -77,12 +82,22 @@ class MemoryStore:
         faults: Faults | None = None,
         rng: random.Random | None = None,
         pause: Callable[[float], None] = lambda seconds: None,
+        clock: Callable[[], float] = lambda: float("-inf"),
     ) -> None:
-        """`pause` is called with the seconds of each delay, before and after what a request does."""
+        """A new client.
+
+        Args:
+            objects: what is there.
+            faults: that this client meets.
+            rng: draws them.
+            pause: called with the seconds of each delay, before and after what a request does.
+            clock: seconds, the same for all clients, by which objects grow old.
+        """
         self.objects = objects or Objects()
         self._faults = faults or Faults()
         self._rng = rng or random.Random(0)
         self._pause = pause
+        self._clock = clock
         self._told: dict[str, int] = {}
         """The version of each object that this client was shown last: it sees none that is older."""
 
@@ -93,9 +108,9 @@ class MemoryStore:
         with self.objects.lock:
             held = self.objects.of(name)[-1]
             if held.data is None:
-                held = self.objects.add(name, data)
+                held = self.objects.add(name, data, self._clock())
         self._answered(name)
-        self._told[name] = held.number
+        self._told[sys.intern(name)] = held.number
         return data if held.data is None else held.data
 
     def get(self, name: str) -> bytes | None:
@@ -106,9 +121,9 @@ class MemoryStore:
             versions = self.objects.of(name)
         shown = versions[-1]
         if self._drawn(self._faults.stale):
-            shown = self._rng.choice([version for version in versions if version.number >= self._told.get(name, 0)])
+            shown = self._rng.choice(self._may_be_shown(name, versions))
         self._answered(name)
-        self._told[name] = shown.number
+        self._told[sys.intern(name)] = shown.number
         return shown.data
 
     def put(self, name: str, data: bytes) -> None:
@@ -116,7 +131,7 @@ class MemoryStore:
         check_object(name, data)
         self._asked(name)
         with self.objects.lock:
-            self.objects.add(name, data)
+            self.objects.add(name, data, self._clock())
             if self._drawn(self._faults.repeated):
                 self.objects.under_way.append((name, data))
         self._answered(name)
@@ -137,15 +152,22 @@ class MemoryStore:
         self._asked(name)
         with self.objects.lock:
             if self.objects.of(name)[-1].data is not None:
-                self.objects.add(name, None)
+                self.objects.add(name, None, self._clock())
         self._answered(name)
+
+    def _may_be_shown(self, name: str, versions: list[_Version]) -> list[_Version]:
+        """The last version, and those that it replaced a short while ago, if this client has seen nothing newer."""
+        told, since_s = self._told.get(name, 0), self._clock() - self._faults.stale_for_s
+        pairs = itertools.pairwise(versions)
+        old = [before for before, after in pairs if before.number >= told and not after.made_at_s < since_s]
+        return [*old, versions[-1]]
 
     def _asked(self, name: str) -> None:
         self._wait()
         with self.objects.lock:
             if self.objects.under_way and self._drawn(0.5):
                 again, data = self.objects.under_way.pop(self._rng.randrange(len(self.objects.under_way)))
-                self.objects.add(again, data)
+                self.objects.add(again, data, self._clock())
         if self._drawn(self._faults.lost_before):
             raise LostAnswer(name)
 

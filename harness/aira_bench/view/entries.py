@@ -8,15 +8,17 @@ import contextlib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from aira_bench.agent_code.reading import NotRead, read_for_a_while
 from aira_bench.boards.replicates import overclaim
 from aira_bench.files import Unacceptable
 from aira_bench.looking.artifact import layers_of
+from aira_bench.looking.growth import LengthPoint, growth_of
 from aira_bench.looking.step_files import artifact_of, read_step_file, step_files
-from aira_bench.looking.winners import best_seed, winners
+from aira_bench.looking.winners import Winner, best_seed, winners
+from aira_bench.record.confirmations import mean_of
 from aira_bench.record.journal import StepEnded
 from aira_bench.record.node import FAILED, Node
 from aira_bench.record.salvage import RunRemains, SeedRemains
@@ -92,6 +94,8 @@ class NodeEntry:
     """How its training went, thinned to `CURVE_POINTS`: as the judge kept it, else as the agent's own code told it."""
     series_is_claimed: bool = False
     """Whether `series` is the agent's word."""
+    growth: tuple[LengthPoint, ...] = ()
+    """How its module grows with the length of its input."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -108,23 +112,6 @@ class SeedEntry:
     submitted: int | None
     ended: str | None
     """Why; None before its end."""
-
-
-@dataclass(frozen=True)
-class WinnerEntry:
-    """What a seed submitted, or its best step so far."""
-
-    seed: int
-    step: int | None
-    steps: int
-    ended: bool
-    search: float | None
-    test: float | None
-    confirmed: float | None
-    trainings: int
-    strip: str
-    notation: str
-    plan: str
 
 
 @dataclass(frozen=True)
@@ -169,7 +156,7 @@ class RunEntry:
     signers: tuple[str | None, ...]
     faults: tuple[str, ...]
     seeds: tuple[SeedEntry, ...]
-    winners: tuple[WinnerEntry, ...]
+    winners: tuple[Winner, ...]
     best_seed: int | None
     """Whose winner is shown first: the best search score, never the best test."""
     classes: Mapping[str, tuple[int, ...]]
@@ -227,10 +214,7 @@ def run_entry(run: RunRemains) -> RunEntry:
             for each in run.seeds
         ),
         winners=tuple(
-            WinnerEntry(
-                each.seed, each.step, each.steps, each.ended, each.search, each.test, each.confirmed, each.trainings,
-                each.strip, each.notation, each.plan[:PLAN_CHARS],
-            )
+            replace(each, plan=each.plan[:PLAN_CHARS], canonical=(each.canonical or "")[:NAME_CHARS] or None)
             for each in found
         ),
         best_seed=best.seed if best else None,
@@ -269,7 +253,7 @@ def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
         validation=score.validation if score else None,
         test=score.test if score else None,
         test_error=score.test_standard_error if score else None,
-        confirmed=sum(each.test for each in trainings) / len(trainings) if trainings else None,
+        confirmed=mean_of([each.test for each in trainings]),
         trainings=len(trainings),
         claimed=node.claimed,
         public=score.public if score else None,
@@ -293,6 +277,7 @@ def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
         attempts=node.attempts,
         on_gpu=bool(node.gpu_use),
         series=thinned(score.series or score.claimed_series, CURVE_POINTS) if score else (),
+        growth=growth_of(seed, step),
         series_is_claimed=score is not None and not score.series and bool(score.claimed_series),
     )
 

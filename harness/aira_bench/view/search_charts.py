@@ -30,6 +30,7 @@ _SAID_BY = {
     _JUDGE: "By the judge's own measure.",
     _AGENT: "What the step's own code printed is claimed: nobody has checked it.",
 }
+_LENGTHS = (1, 2, 4)
 _THIRDS = ("the whole search", "its first third", "its second third", "its last third")
 _TWO_SHADES = [[0, "#00000000"], [1, PALETTE[0]]]
 _SHARES = [[0, "#f7fbff"], [0.5, "#6baed6"], [1, "#08306b"]]
@@ -173,6 +174,55 @@ def code_length(nodes: Sequence[NodeEntry], codes: Mapping[str, CodeEntry], link
         ("seed", "step", "lines", "characters", "search score"), rows, tuple(traces),
         {"xaxis": axis("step"), "yaxis": axis("lines", rangemode="tozero")},
     )  # fmt: skip
+
+
+def growth(nodes: Sequence[NodeEntry], link: Link) -> list[Chart]:
+    """Return how modules grow with the length of their input: their counted work and their time, each by what it is at
+    the length of the training; none where no judge measured it.
+
+    Args:
+        nodes: steps of a run, seed by seed.
+        link: the address of a step's page.
+    """
+    known = [node for node in nodes if len(node.growth) > 1]
+    rows = tuple((node.seed, node.step, *point, node.search) for node in known for point in node.growth)
+    columns = ("seed", "step", "times the length", "work", "seconds", "MiB", "search score")
+    made = []
+    for name, title, place, said in (
+        ("growth-work", "Work by length", 1, "The counted work of each submitted module"),
+        ("growth-seconds", "Time by length", 2, "The measured time of each submitted module"),
+    ):
+        lines = [(node, found) for node in known if len(found := _grown(node, place)) > 1]
+        if not lines:
+            continue
+        drawn = lines if len(lines) <= _MOST_TRAININGS else lines[:: math.ceil(len(lines) / _MOST_TRAININGS)]
+        of = "" if len(drawn) == len(lines) else f" Drawn are {len(drawn)} of {len(lines)} modules, evenly spread."
+        traces: list[Mapping[str, object]] = [
+            {"type": "scatter", "mode": "lines", "name": word, "x": list(_LENGTHS),
+             "y": [each**power for each in _LENGTHS], "line": {"color": "#999999", "dash": kind, "width": 2},
+             "hoverinfo": "skip"}
+            for word, power, kind in (("linear", 1, "dash"), ("quadratic", 2, "dot"))
+        ]  # fmt: skip
+        seeds = list(dict.fromkeys(node.seed for node, _ in drawn))
+        traces += [
+            {"type": "scatter", "mode": "lines+markers", "name": _label(node), "x": [times for times, _ in found],
+             "y": [value for _, value in found], "customdata": [link(node)] * len(found),
+             "line": {"color": colour(seeds.index(node.seed)), "width": 1}}
+            for node, found in drawn
+        ]  # fmt: skip
+        made.append(Chart(
+            name, title, f"{said}, by what it is at the length of the training, as its judge found it.{of}",
+            columns, rows, tuple(traces),
+            {"xaxis": axis("times the length", type="log", tickvals=list(_LENGTHS)),
+             "yaxis": axis("times as much", type="log")},
+        ))  # fmt: skip
+    return made
+
+
+def _grown(node: NodeEntry, place: int) -> list[tuple[int, float]]:
+    """Multiples of the length, and how many times as much is taken there as at the shortest."""
+    found = [(point.times, value) for point in node.growth if (value := point[place]) is not None and value > 0]
+    return [(times, value / found[0][1]) for times, value in found] if found and found[0][0] == 1 else []
 
 
 def claims(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart | None:

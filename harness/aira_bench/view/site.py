@@ -38,8 +38,8 @@ from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry
 from aira_bench.view.flags import explained
 from aira_bench.view.index import RunIndex, fingerprint
 from aira_bench.view.pages import (
-    Comparison,
     NodePage,
+    PairPage,
     RunPage,
     RunRow,
     StepRow,
@@ -56,6 +56,7 @@ from aira_bench.view.search_charts import (
     claims,
     code_length,
     features,
+    growth,
     mechanisms,
     primitives_by_layer,
     strips,
@@ -92,8 +93,8 @@ class Content:
 class Pairs:
     """Which pages side by side a folder of pages has."""
 
-    of_runs: tuple[Comparison, ...]
-    of_steps: Mapping[str, tuple[Comparison, ...]]
+    of_runs: tuple[PairPage, ...]
+    of_steps: Mapping[str, tuple[PairPage, ...]]
     """Of what was submitted, by the run's folder of pages."""
     files: frozenset[str]
     """Those and all others, such as of a step and what it was made of."""
@@ -367,7 +368,7 @@ def run_charts(run: RunEntry, detail: RunDetail, link: Callable[[NodeEntry], str
     return present([
         best_so_far(run, nodes, link), search_tree(run, nodes, link), strips(run, nodes, link),
         primitives_by_layer(run, nodes), mechanisms(nodes, codes, link), code_length(nodes, codes, link),
-        claims(run, nodes, link), features(nodes, codes, link), *trainings(nodes, link),
+        *growth(nodes, link), claims(run, nodes, link), features(nodes, codes, link), *trainings(nodes, link),
     ])  # fmt: skip
 
 

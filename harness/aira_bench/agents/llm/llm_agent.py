@@ -62,8 +62,8 @@ class ModelSource(Protocol):
         """Count what an earlier process of the run spent, by seed."""
         ...
 
-    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int]) -> None:
-        """Hold the caps together with all who use this store."""
+    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Hold the caps together with all who use this store, and the provider's limit with this machine."""
         ...
 
     @property
@@ -97,9 +97,9 @@ class LlmAgent:
         """Count the calls that earlier processes of the run recorded against its budgets."""
         self.source.resume(calls)
 
-    def share_budgets(self, store: SharedStore, owner: str, attempts: Mapping[int, int]) -> None:
-        """Hold the caps together with all workers that use this store."""
-        self.source.share(store, owner, attempts)
+    def share_limits(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Hold the caps together with all workers that use this store, and the provider's limit with this machine."""
+        self.source.share(store, owner, attempts, machine)
 
     def try_model(self, waits: Waits) -> str | None:
         """Make one tiny call where a provider will be asked, and return in words what came of it; None elsewhere.

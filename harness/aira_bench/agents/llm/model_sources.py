@@ -12,12 +12,13 @@ from pathlib import Path
 
 from aira_bench.agents.agent import Situation
 from aira_bench.agents.llm.spending import BudgetedModel, Budgets, spent_on
-from aira_bench.cards.card import Card
+from aira_bench.cards.card import Card, resolve_base_url
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.files import Unacceptable, read_recorded
 from aira_bench.ledger.account import Account
 from aira_bench.ledger.amount import NOTHING, Amount
 from aira_bench.ledger.run_ledger import RunLedger
+from aira_bench.llm.host_gate import HOST_SETTINGS, HostGate, gate_folder
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.model_of_card import connect
@@ -27,7 +28,6 @@ from aira_bench.llm.recording import (
     Exchange,
     RecordingModel,
     ScriptedModel,
-    next_record,
     read_exchange,
     read_exchanges,
 )
@@ -51,6 +51,10 @@ class ProviderSource:
     budgets: Budgets
     jitter: random.Random = field(default_factory=random.Random)
     """Spreads retries of unrelated processes; no result depends on it."""
+    limiter: AdaptiveLimiter = field(default_factory=AdaptiveLimiter)
+    """The provider's."""
+    address: str = ""
+    """Of the provider, by which processes know that they share its limit."""
     _ledger: RunLedger = field(init=False)
     _attempts: Mapping[int, int] = field(default_factory=dict)
     """Of the leases on seeds, where they are leased."""
@@ -71,19 +75,19 @@ class ProviderSource:
             raise UsageError(
                 f"The card of {card.name} has no prices, so dollars cannot be capped.", hint="--max-tokens N instead"
             )
-        jitter = random.Random()
-        return cls(card, connect(card, environ, limiter=AdaptiveLimiter(), rng=jitter), budgets, jitter)
+        jitter, limiter = random.Random(), AdaptiveLimiter()
+        provider = connect(card, environ, limiter=limiter, rng=jitter)
+        return cls(card, provider, budgets, jitter, limiter, resolve_base_url(card, environ) or "")
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the card's model, held to both budgets, recording its calls in the situation's folder."""
-        provider, folder = self.provider.within(situation.waits), situation.calls / operator
+        recording = RecordingModel(self.provider.within(situation.waits), situation.calls / operator)
         if not self.budgets.any:
-            return RecordingModel(provider, folder)
-        budgeted = BudgetedModel(
-            provider, self.card, self._account(situation.seed, None),
-            lambda: f"{situation.calls.name}/{operator}/{next_record(folder)}", situation.waits, self.jitter,
+            return recording
+        account = self._account(situation.seed, None)
+        return BudgetedModel(
+            recording, self.card, account, lambda: recording.next_record, situation.waits, self.jitter
         )  # fmt: skip
-        return RecordingModel(budgeted, folder)
 
     def try_out(self, waits: Waits) -> str:
         """Make one tiny call, counted against the run's budget, and return in words what came of it.
@@ -105,8 +109,12 @@ class ProviderSource:
         for seed, folder in calls.items() if self.budgets.any else ():
             self._account(seed, folder)
 
-    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int]) -> None:
-        """Hold the caps together with all who use this store; what a trial of the model cost counts there too."""
+    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Hold the caps together with all who use this store; what a trial of the model cost counts there too. The
+        provider's limit is held with all processes of this machine.
+        """
+        gate = HostGate(gate_folder(machine, self.card.provider, self.address, self.card.model), rng=self.jitter)
+        self.limiter.share(gate, HOST_SETTINGS, self.jitter)
         if not self.budgets.any:
             return
         tried = self._ledger.account(_TRIAL).state.settled
@@ -153,7 +161,7 @@ class FunctionSource:
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count nothing: calls of a function cost no tokens or dollars."""
 
-    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int]) -> None:
+    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
         """Share nothing: nothing is spent."""
 
     def card_values(self) -> None:
@@ -216,7 +224,7 @@ class ReplaySource:
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count nothing: answers that were recorded before cost nothing again."""
 
-    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int]) -> None:
+    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
         """Share nothing: nothing is spent."""
 
     def card_values(self) -> None:

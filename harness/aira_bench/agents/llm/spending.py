@@ -9,6 +9,7 @@ record is there.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aira_bench.cards.card import Card
 from aira_bench.errors import ModelError, RunStateError
@@ -105,8 +106,10 @@ class BudgetedModel:
     model: Model
     card: Card
     account: Account
-    name_of_record: Callable[[], str] = lambda: ""
-    """Where the next call will be recorded, below the unit's folder of calls, by which a later attempt finds it."""
+    next_record: Callable[[], Path | None] = lambda: None
+    """Where the model records its next call, in a folder of the operator in one of the step, by which a later attempt
+    finds what it cost. One that is there is not made again.
+    """
     waits: Waits = field(default_factory=Waits)
     jitter: random.Random = field(default_factory=random.Random)
     """Spreads the looks of those who wait; no result depends on it."""
@@ -125,7 +128,11 @@ class BudgetedModel:
             RunStateError: others hold what is left and do not let go, or another worker has the unit.
             Stopped: the run was stopped; the call counts as the most it can cost, since nobody knows.
         """
-        reserved = self._reserved(most_spent(self.card, request))
+        record = self.next_record()
+        if record is not None and record.exists():
+            return self.model.complete(request, deadline_s=deadline_s)
+        call = "" if record is None else "/".join((*record.parts[-3:-1], record.stem))
+        reserved = self._reserved(call, most_spent(self.card, request))
         try:
             completion = self.model.complete(request, deadline_s=deadline_s)
         except ModelError:
@@ -134,10 +141,10 @@ class BudgetedModel:
         self.account.settle(reserved, spent_on(self.card, request, completion))
         return completion
 
-    def _reserved(self, most: Amount) -> Reservation:
+    def _reserved(self, call: str, most: Amount) -> Reservation:
         """Set the most aside, after calls of others where those hold what is left."""
         waited_s, pause_s = 0.0, 1.0
-        while (found := self.account.reserve(self.name_of_record(), most)) is None:
+        while (found := self.account.reserve(call, most)) is None:
             if waited_s >= _PATIENCE_S:
                 raise RunStateError(
                     f"Calls that were cut short hold the rest of the budget, and {self.account.unit} waits for them.",

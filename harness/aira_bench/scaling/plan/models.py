@@ -144,6 +144,11 @@ def published_counts(preset: Preset, scale: str) -> LayerCounts | None:
     return _published_rows().get((preset.name, scale))
 
 
+def published_row_names(table: str) -> list[tuple[str, str]]:
+    """Return the architecture, as a preset's name, and the scale of each row of Table `10` or `11`."""
+    return [(_row_name(row["architecture"]), row["scale"]) for row in read_table(table, ("scale", "architecture"))]
+
+
 @cache
 def _published_rows() -> dict[tuple[str, str], LayerCounts]:
     found = {}

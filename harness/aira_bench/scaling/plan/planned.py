@@ -18,7 +18,7 @@ from aira_bench.scaling.plan.experiments import Training
 from aira_bench.scaling.plan.memory import MemorySetting, RankMemory, Recompute, rank_memory
 from aira_bench.scaling.plan.models import PlannedModel, PlannedSteps, planned_model, planned_steps
 from aira_bench.scaling.plan.throughput import DEFAULT_MFU, Measurement, Throughput, throughput
-from aira_bench.scaling.training_cost import GpuType
+from aira_contract.gpu_types import GpuType
 from aira_contract.recipes import Recipe
 from aira_contract.training_arithmetic import parameters_with_embedding
 

@@ -16,7 +16,7 @@ NONE = "-"
 MOST_ROWS = 40
 """A longer plan shows a line for each experiment, scale and recipe, unless all are asked for."""
 _LEAST_SHORT = 1000
-_LEAST_HOURS = 0.1
+_LEAST_HOURS, _WHOLE_HOURS = 0.1, 100
 _MOST_SAID = 5
 """Models of which it is told what was chosen for them."""
 _RIGHT = ("runs", "parameters", "steps", "tokens", "GPU-hours", "dollars", "hours a run", "memory a GPU", "checkpoints")
@@ -159,7 +159,7 @@ def _memory(count: int) -> str:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= _LEAST_HOURS else f"{hours:.2g}"
+    return f"{hours:,.0f}" if hours >= _WHOLE_HOURS else f"{hours:.1f}" if hours >= _LEAST_HOURS else f"{hours:.2g}"
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:

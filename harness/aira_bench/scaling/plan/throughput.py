@@ -20,7 +20,7 @@ from aira_bench.errors import UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.files import Unacceptable, read_text, reason
 from aira_bench.scaling.notation import NotationError, read_architecture
-from aira_bench.scaling.training_cost import GpuType
+from aira_contract.gpu_types import GpuType
 from aira_contract.model_sizes import ModelSize
 from aira_contract.patterns import Pattern
 from aira_contract.training_arithmetic import count_layers, flops_per_token, head_flops_per_token
