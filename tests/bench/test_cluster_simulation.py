@@ -53,7 +53,7 @@ def test_a_ledger_or_a_lease_that_is_broken_is_found(broken: str, monkeypatch: p
 
 @pytest.mark.parametrize("machines", [2, 8])
 def test_machines_share_a_providers_limit_without_a_word(machines: int) -> None:
-    found = cluster.share(1, machines, 8 * machines, hours=0.5)
+    found = cluster.share(1, machines, 8 * machines, hours=1.0)
     assert found.fairness > 0.95
     assert 0.6 < found.used <= 1.0
     assert found.refused < 0.05
