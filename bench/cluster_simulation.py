@@ -286,7 +286,7 @@ class Worker:
                 self.cluster.counts["beats missed"] += 1
         line = (step, lease.entry.attempt)
         lease.check()
-        self._may_sleep(0.2)
+        self._may_sleep()
         copy.steps.append(line)
         lease.check()
         unit.told_safe.add(line)
