@@ -209,7 +209,7 @@ class Worker:
         hours = self.rng.uniform(-12, 12)
         self.world = SkewedWorld(self.time, self.rng, 3600 * hours, self.rng.uniform(0.99, 1.01))
         self.store = self._client()
-        lessee = Lessee(self.world, lambda run: self.store)
+        lessee = Lessee(self.world, store_of=lambda run: self.store)
         self.account: Account | None = None
         looked_at: list[int] = []
         idle = 0

@@ -49,7 +49,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "aira_evaluator": (
         "__init__ split_manifest",
-        "pretrain task_scripts text",
+        "task_scripts text",
+        "pretrain",
         "autoresearch compose latency lra",
     ),
     "aira_kernels": (

@@ -126,9 +126,9 @@ class TrainedModel(nn.Module):
             x_BLD: Tensor = self.embed(tokens_BL).float()
             for block in self.blocks:
                 x_BLD = block(x_BLD)
-            hidden_ND = self.norm(x_BLD).flatten(0, 1)
+            hidden_TD = self.norm(x_BLD).flatten(0, 1)
             return head_loss(
-                hidden_ND, self.embed.weight, targets_BL.flatten(),
+                hidden_TD, self.embed.weight, targets_BL.flatten(),
                 z_loss=self.z_loss if self.training else 0.0, piece=self.layout.piece, dtype=self.layout.dtype,
                 compute=self._pieces,
             )  # fmt: skip
