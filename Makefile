@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo docs test test-long test-browser test-formats test-podman test-slurm test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
+.PHONY: help demo docs test test-long test-browser test-formats test-podman test-slurm test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check cluster-simulation
 .DEFAULT_GOAL := help
 
 help:
@@ -118,6 +118,12 @@ reference-board: $(VENV)/installed
 	    $(BIN)/aira-bench merge $(REFERENCE)/*.tar.gz --runs "$$place/runs" && \
 	    $(BIN)/aira-bench leaderboard --runs "$$place/runs" --out $(REFERENCE)/board && \
 	    $(BIN)/python tests/publication/reference_table.py
+
+# Ten thousand workers against leases and ledger, and machines at one provider's limit (docs/cluster.md).
+CLUSTER_SEEDS ?= 1 2 3
+cluster-simulation: $(VENV)/installed
+	for seed in $(CLUSTER_SEEDS); do $(BIN)/python bench/cluster_simulation.py --seed $$seed || exit 1; done
+	$(BIN)/python bench/cluster_simulation.py --gates
 
 # For ten minutes on a GPU: the machine's own Python, as it is. GPU_CHECK="--stages mad --limit 300" and the like.
 gpu-check:
