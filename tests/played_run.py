@@ -6,14 +6,14 @@ By hand, with AIRA_HOME and AIRA_RUNS set:
 
 `AIRA_PLAYED_STEP_S` is how long a solution runs, in real seconds, whatever happens; `AIRA_PLAYED_TRAINING_S` how long the
 judge takes for the second and later trainings of a submission; `AIRA_PLAYED_BOOT` makes it another machine, whose
-processes are not those of this one.
+processes are not those of this one; with `AIRA_PLAYED_FAILURE` no evaluation comes to anything.
 """
 
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +43,9 @@ def solve_slowly(call: Call) -> Done:
 
 def score_slowly(request: bytes) -> bytes:
     """A judge that takes its time to confirm."""
+    if os.environ.get("AIRA_PLAYED_FAILURE"):
+        answer = {"id": json.loads(request)["id"], "status": 1, "stdout": "", "stderr": "no", "report": None}
+        return json.dumps(answer).encode()
     if json.loads(request)["training"]:
         time.sleep(float(os.environ.get("AIRA_PLAYED_TRAINING_S", "0")))
     return score(request)
@@ -54,6 +57,8 @@ def connect_host(
     note: Callable[[str], None] = lambda text: None,
     transfer: Callable[[Transfer], None] = lambda transfer: None,
     hardware: Hardware | None = None,
+    containers: str | None = None,
+    accepted_walls: Sequence[str] = (),
 ) -> Host:
     """A machine whose containers are functions of this process; its devices are those that the driver lists."""
     sandbox = played_sandbox(agent=solve_slowly)
