@@ -33,7 +33,7 @@ INTO_ARRAYS += [
 ]
 INTO_ARRAYS += [
     ROOT / "harness" / "aira_bench" / "figures" / f"{name}.py"
-    for name in ("comparisons", "drawing", "lra_tables", "searches")
+    for name in ("comparisons", "drawing", "frontier_charts", "lra_tables", "searches")
 ]
 INTO_ARRAYS += [
     ROOT / "harness" / "aira_bench" / "scaling" / "frontier" / f"{name}.py" for name in ("comparisons", "fits")

@@ -21,12 +21,12 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "deadline errors escaping excerpts imported protocol_check statistics version world",
+        "deadline errors escaping excerpts imported protocol_check shown_numbers statistics version world",
         "gpus machine_failures",
         "files hardware",
         "bundled docker_engine extensions keys output parquet paths requirement terminal unfinished waiting",
-        "hidden_keys published_tables sandbox",
-        "cards images tasks",
+        "hidden_keys launchers published_tables sandbox shared_store",
+        "cards images leasing ledger tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
         "agents analysis",
@@ -40,7 +40,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "aira_contract": (
-        "__init__ claims compatibility containers core_time files flags framing genomes invocation judge_settings pretraining primitives "
+        "__init__ claims compatibility containers core_time files flags framing genomes gpu_types invocation judge_settings "
+        "pretraining primitives "
         "script_constants settings training_record training_series",
         "reports architectures model_sizes patterns",
         "latency presets training_arithmetic",
@@ -48,7 +49,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "aira_evaluator": (
         "__init__ split_manifest",
-        "pretrain task_scripts text",
+        "task_scripts text",
+        "pretrain",
         "autoresearch compose latency lra",
     ),
     "aira_kernels": (

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from aira_bench.errors import UsageError
 from aira_bench.scaling.extrapolate import Extrapolation
 from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP
+from aira_contract.gpu_types import GPU_TYPES, GpuType
 from aira_contract.model_sizes import SEQUENCE_TOKENS, VOCABULARY, ModelSize
 from aira_contract.training_arithmetic import STEP_TOKENS
 
@@ -26,27 +27,6 @@ DEFAULT_UTILIZATION = 0.4
 _BFLOAT16_BYTES = 2
 _FLOAT32_BYTES = 4
 _GIB = 2**30
-
-
-@dataclass(frozen=True)
-class GpuType:
-    """Memory in GiB as the vendor counts (10^9 bytes converted), dense bfloat16 peak in TFLOP/s."""
-
-    name: str
-    memory_gib: float
-    peak_tflops: float
-
-
-GPU_TYPES = {
-    gpu.name: gpu
-    for gpu in (
-        GpuType("a100-40gb", 40e9 / _GIB, 312.0),
-        GpuType("a100-80gb", 80e9 / _GIB, 312.0),
-        GpuType("h100", 80e9 / _GIB, 989.0),
-        GpuType("h200", 141e9 / _GIB, 989.0),
-        GpuType("l40s", 48e9 / _GIB, 362.0),
-    )
-}
 
 
 @dataclass(frozen=True)

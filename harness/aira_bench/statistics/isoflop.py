@@ -24,6 +24,8 @@ from aira_bench.statistics.arrays import Floats, Integers
 COEFFICIENTS = 3
 """Of a parabola, so that many sizes a budget needs."""
 LINE_COEFFICIENTS = 2
+_FAR = 20.0
+"""In ln N: a minimum half a billion times larger or smaller than what was trained is none."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Parabolas:
     """The parabolas of one architecture, of each of any number of resamples: shape (..., budgets)."""
 
     curvature: Floats
-    """Second derivative of the loss in ln N, 2a. NaN in the other arrays where it is not above 0."""
+    """Second derivative of the loss in ln N, 2a. Where it is not above 0, or hardly, the other arrays have NaN."""
     log_size: Floats
     """ln N*, of the minimum."""
     minimum: Floats
@@ -121,11 +123,12 @@ def _minimum(coefficients: Floats, covariance: Floats, middle: float) -> tuple[F
     c, b, a = (coefficients[..., index] for index in range(COEFFICIENTS))
     a = np.where(a > 0, a, np.nan)
     at = -b / (2 * a)
+    at = np.where(np.abs(at) < _FAR, at, np.nan)
     ones = np.ones_like(at)
     of_minimum = np.stack([ones, at, at**2], axis=-1)
     of_place = np.stack([0 * ones, -ones, -2 * at], axis=-1) / (2 * a)[..., None]
     variances = (np.einsum("...i,ij,...j->...", each, covariance, each) for each in (of_place, of_minimum))
-    return 2 * coefficients[..., 2], at + middle, c - b**2 / (4 * a), *variances
+    return 2 * coefficients[..., 2], at + middle, c + b * at / 2, *variances
 
 
 def frontier_line(design: IsoflopDesign, parabolas: Parabolas) -> PowerLaw:
