@@ -103,7 +103,7 @@ class AiraMlp(nn.Module):
         self.contract = nn.Linear(sizes["mlp_hidden"], sizes["width"], bias=False)
 
     def forward(self, x_BLD: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Map each position."""
+        """Map each position by itself."""
         gate, up = self.expand(x_BLD).chunk(2, dim=-1)
         return self.contract(functional.silu(gate) * up), before
 
@@ -209,7 +209,7 @@ class AiraForCausalLM(PreTrainedModel, GenerationMixin):
         """Return the embedding, which is the output's weight too."""
         return self.embed
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Take another embedding, for the output as well."""
         self.embed = value
 
