@@ -64,7 +64,8 @@ faults: $(VENV)/installed
 faults-containers: $(VENV)/installed images
 	$(BIN)/python tests/faults/containers/container_faults.py
 
-# Exports and mirrors against the real packages, in an environment of its own: about 1 GB, none of which `make test` needs.
+# Exports, mirrors and models against the real packages, in an environment of its own: about 2 GB that `make test` does
+# not need.
 # None of the tests may be skipped for want of a package.
 FORMATS := .venv-formats
 test-formats: $(FORMATS)/installed
@@ -73,7 +74,8 @@ test-formats: $(FORMATS)/installed
 $(FORMATS)/installed: pyproject.toml
 	@$(PYTHON) -m venv $(FORMATS)
 	@$(FORMATS)/bin/python -m pip install --disable-pip-version-check --quiet --editable \
-	    '.[inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120'
+	    '.[hf,inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120' \
+	    "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements-dev.lock)" --extra-index-url $(CPU_TORCH)
 	@touch $@
 
 # Workers on a real Slurm of three nodes on this machine: needs root, and apt-get install slurm-wlm munge. None of these
