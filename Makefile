@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo docs test test-long test-browser test-formats test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
+.PHONY: help demo docs test test-long test-browser test-formats test-slurm test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
 .DEFAULT_GOAL := help
 
 help:
@@ -75,6 +75,11 @@ $(FORMATS)/installed: pyproject.toml
 	@$(FORMATS)/bin/python -m pip install --disable-pip-version-check --quiet --editable \
 	    '.[inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120'
 	@touch $@
+
+# Workers on a real Slurm of three nodes on this machine: needs root, and apt-get install slurm-wlm munge. None of these
+# tests may be skipped.
+test-slurm: $(VENV)/installed
+	AIRA_TEST_SLURM=1 $(BIN)/python -m pytest tests/launchers/test_slurm.py $(call junit,slurm)
 
 # On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
 PYTHONS ?= python3.12 python3.13

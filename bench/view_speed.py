@@ -36,6 +36,8 @@ from full_board import generate
 from shown_runs import compose_run, script_run
 
 WARM = 3
+PAUSE_S = 2.0
+"""As a page waits before it asks again."""
 COLUMNS = (
     "page", "first answer, no index s", "whole, no index s (CPU)", "new server, with index s (CPU)",
     "same server s (CPU)", "drawn s", "KiB", "most MiB, no index", "most MiB, with index",
@@ -124,8 +126,8 @@ def measure(name: str, runs: Path, home: Path, path: str, *, browser: bool) -> N
         first_s, _ = server.seconds(path)
         whole_s = first_s
         begun = time.perf_counter() - first_s
-        while path == "index.html" and _is_unfinished(server.address + path):
-            time.sleep(0.2)
+        while _is_unfinished(server.address + path):
+            time.sleep(PAUSE_S)
             whole_s = time.perf_counter() - begun
         cold_cpu_s = server.cpu_s()
         again = [server.seconds(path) for _ in range(WARM)]
@@ -145,7 +147,7 @@ def measure(name: str, runs: Path, home: Path, path: str, *, browser: bool) -> N
 
 
 def _is_unfinished(address: str) -> bool:
-    """Whether a suite's page still says that something of it is being made."""
+    """Whether a page still says that something of it is being made."""
     with urllib.request.urlopen(address) as answer:
         return b'class="wait"' in answer.read()
 
@@ -169,8 +171,9 @@ def main() -> None:
             for name, write in (("compose", compose_run), ("script", script_run)):
                 runs = place / name
                 runs.mkdir()
-                write(runs, key, seen, name="run", seeds=SEEDS, steps=args.run_steps // SEEDS)
-                measure(f"{name} run, {args.run_steps} steps", runs, home, "runs/run/index.html", browser=args.browser)
+                write(runs, key, seen, name=name, seeds=SEEDS, steps=args.run_steps // SEEDS)
+                page = f"runs/{name}/index.html"
+                measure(f"{name} run, {args.run_steps} steps", runs, home, page, browser=args.browser)
         if args.only != "run":
             runs = place / "suite"
             steps = generate(runs, home, args.runs, args.steps)

@@ -5,7 +5,8 @@ By hand, with AIRA_HOME and AIRA_RUNS set:
     python tests/played_run.py run --agent noop --task mad-2p --profile cpu
 
 `AIRA_PLAYED_STEP_S` is how long a solution runs, in real seconds, whatever happens; `AIRA_PLAYED_TRAINING_S` how long the
-judge takes for the second and later trainings of a submission.
+judge takes for the second and later trainings of a submission; `AIRA_PLAYED_BOOT` makes it another machine, whose
+processes are not those of this one.
 """
 
 import json
@@ -23,6 +24,7 @@ from aira_bench.hardware import Hardware
 from aira_bench.paths import host_paths
 from aira_bench.runs import connect
 from aira_bench.runs.host import Host
+from aira_bench.sandbox import owner
 from aira_bench.tasks.transfer import Transfer
 from aira_bench.testing import Call, Done
 from played_host import played_host, played_sandbox, score, solve
@@ -63,5 +65,7 @@ def connect_host(
 
 
 if __name__ == "__main__":
+    if boot := os.environ.get("AIRA_PLAYED_BOOT"):
+        owner._place = lambda: f"{boot}/pid:[1]"
     connect.connect_host = connect_host
     __main__.main()

@@ -6,6 +6,7 @@ anew (the seccomp profile) are put in here.
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ _RECORDED = json.loads((Path(__file__).parent / "sandbox" / "probe_container.jso
 
 def facts() -> dict[str, Any]:
     """The report of `inside/witness.py`."""
-    return copy.deepcopy(dict(_RECORDED["facts"]))
+    found = copy.deepcopy(dict(_RECORDED["facts"]))
+    found["affinity"] = [min(os.sched_getaffinity(0))]  # to which a probe container is pinned here
+    return found
 
 
 def inspected(spec: ContainerSpec) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def shown_step(
     if artifact is not None:
         files[f"nodes/{at}/{artifact[0]}"] = artifact[1]
     for number, exchange in enumerate(calls):
-        files[f"calls/{at}/call_{number:03d}.json"] = json.dumps(exchange.to_json()).encode()
+        files[f"calls/{at}/propose/call_{number:03d}.json"] = json.dumps(exchange.to_json()).encode()
     score = None
     if valid and scores is not None:
         score = TrustedScore(step, scores[1], scores[0], "1", "evaluator:1", 2.5)
@@ -212,6 +212,18 @@ BODIES = ("self.attention = nn.MultiheadAttention(width, 4)", "self.convolution 
           "self.gate = nn.Linear(width, width)", "self.lstm = nn.LSTM(width, width)")  # fmt: skip
 
 
+def module_growth(step: int) -> dict[str, object]:
+    """What a judge reports of a module: odd steps grow as they should, even ones with the square of the length."""
+    rows = {
+        f"x{times}": {
+            "work": 1e6 * times ** (1 + (step % 2 == 0)), "loops_of_unknown_length": 0, "temporary_mib": 8.0 * times,
+            "seconds": None if times == 4 and step == 2 else 0.25 * times ** (1 + (step % 2 == 0)),
+        }
+        for times in (1, 2, 4)
+    }  # fmt: skip
+    return {"superlinear_share": float(step % 2 == 0), **rows}
+
+
 def module_steps(seed: int, steps: int) -> list[ShownStep]:
     """Steps of a search for modules of growing length."""
     rng, made = random.Random(f"module/{seed}"), list[ShownStep]()
@@ -222,7 +234,7 @@ def module_steps(seed: int, steps: int) -> list[ShownStep]:
             shown_step(
                 step, operator="improve" if step > 1 else "draft", parents=(step - 1,) if step > 1 else (),
                 scores=(round(rng.random(), 6), round(rng.random(), 6)), code=module, artifact=("model.py", module),
-                plan="Gate it.",
+                plan="Gate it.", report={"schema": 1, "details": {"growth": module_growth(step)}},
             )
         )  # fmt: skip
     return made

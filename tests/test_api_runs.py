@@ -11,9 +11,11 @@ import pytest
 
 import aira_bench
 from aira_bench.errors import PrerequisiteError
+from aira_bench.record.folder import RunFolder
 from aira_bench.runs.host import Host
 from aira_bench.runs.session import Progress
 from aira_bench.testing import Call, Done
+from aira_bench.view.index import RunIndex
 from played_host import played_host, played_sandbox
 
 FOLDERS = Path(__file__).parent / "folders"
@@ -99,6 +101,8 @@ def test_a_run_comes_back_whole_and_says_nothing(
     assert done.record == aira_bench.read_run("mine")
     assert aira_bench.leaderboard().tables == (done.board,)
     assert not host.sandbox.containers  # type: ignore[attr-defined]
+    index = RunIndex(host.paths.runs, host.paths.home, host.keys)
+    assert index.known_summary(RunFolder(done.path)) is not None, "whoever looks at it waits for nothing"
     with pytest.raises(aira_bench.AiraError, match="A run named 'mine' exists"):
         aira_bench.run(request_of(), host)
 

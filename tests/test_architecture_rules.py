@@ -33,7 +33,10 @@ INTO_ARRAYS += [
 ]
 INTO_ARRAYS += [
     ROOT / "harness" / "aira_bench" / "figures" / f"{name}.py"
-    for name in ("comparisons", "drawing", "lra_tables", "searches")
+    for name in ("comparisons", "drawing", "frontier_charts", "lra_tables", "searches")
+]
+INTO_ARRAYS += [
+    ROOT / "harness" / "aira_bench" / "scaling" / "frontier" / f"{name}.py" for name in ("comparisons", "fits")
 ]
 """Modules that make arrays of runs for `statistics`; nothing loads numpy before a command needs it."""
 PERMITTED = {BAYES_PROCESS: {"torch", "botorch", "gpytorch"}} | {

@@ -21,12 +21,12 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "deadline errors escaping excerpts imported protocol_check statistics version world",
+        "deadline errors escaping excerpts imported protocol_check shown_numbers statistics version world",
         "gpus machine_failures",
         "files hardware",
         "bundled docker_engine extensions keys output parquet paths requirement terminal unfinished waiting",
-        "hidden_keys published_tables sandbox",
-        "cards images tasks",
+        "hidden_keys launchers published_tables sandbox shared_store",
+        "cards images leasing ledger tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
         "agents analysis",
@@ -44,14 +44,13 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "pretraining primitives "
         "script_constants settings training_record training_series",
         "reports architectures model_sizes patterns",
-        "presets training_arithmetic",
+        "latency presets training_arithmetic",
         "recipes",
     ),
     "aira_evaluator": (
         "__init__ split_manifest",
         "task_scripts text",
-        "pretrain",
-        "autoresearch compose lra",
+        "autoresearch compose latency lra pretrain",
     ),
     "aira_kernels": (
         "__init__ convolution fused initialization probes reference sizes ssd",

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from aira_bench.record.confirmations import ConfirmationOpened, ConfirmationRefused, Confirmed
-from aira_bench.record.journal import SeedEnded, SeedOpened, StepEnded, StepStarted
+from aira_bench.record.journal import AttemptBegan, SeedEnded, SeedOpened, StepEnded, StepStarted
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.news import SeedNews
 from aira_bench.record.scores import TrustedScore
@@ -37,7 +37,7 @@ class RecordFile:
 FILES = (
     RecordFile("manifest", "manifest.json", (Manifest,)),
     RecordFile("record", "record.jsonl", (RunOpened, ChangesAccepted, RunEnded)),
-    RecordFile("journal", "seeds/N/journal.jsonl", (SeedOpened, StepStarted, StepEnded, SeedEnded)),
+    RecordFile("journal", "seeds/N/journal.jsonl", (SeedOpened, AttemptBegan, StepStarted, StepEnded, SeedEnded)),
     RecordFile("scores", "seeds/N/hidden/scores.jsonl", (TrustedScore,)),
     RecordFile("confirmed", "seeds/N/hidden/confirmed.jsonl", (ConfirmationOpened, Confirmed, ConfirmationRefused)),
     RecordFile("news", "seeds/N/news.json", (SeedNews,)),

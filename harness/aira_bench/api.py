@@ -9,6 +9,7 @@ Not covered: single steps of a search; `aira_bench.testing` has what tests of on
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aira_bench.boards.board import Table, tables_of
@@ -27,6 +28,7 @@ from aira_bench.runs.request import RunRequest
 from aira_bench.runs.resolve import resolve
 from aira_bench.runs.session import Progress
 from aira_bench.sandbox.engine_gpus import engine_gpus
+from aira_bench.view.index import index_kept
 from aira_bench.waiting import Stopped
 from aira_bench.world import SystemWorld
 from aira_contract.settings import ON_GPUS
@@ -80,7 +82,8 @@ def run(
     hardware = host.hardware if host else this_machine(gpus=request.profile in ON_GPUS, otherwise=engine_gpus)
     resolved = resolve(request, host.paths if host else host_paths(), host.world if host else SystemWorld(), hardware)
     host = host or connect_host(note=note, hardware=hardware)
-    return _finished(host, lambda: launch.start(host, resolved, note, watch))
+    folder = RunFolder(host.paths.runs / resolved.plan.name)
+    return _finished(host, folder, lambda: launch.start(host, resolved, note, watch))
 
 
 def resume(
@@ -113,7 +116,8 @@ def resume(
     paths = host.paths if host else host_paths()
     record = read_resumable(find_run(paths.runs, str(run)), KeyFolder(paths.keys).ring(), trust_agent=trust_agent)
     host = host or connect_host(note=note)
-    return _finished(host, lambda: launch.resume(host, record, note, watch, accept_changes=accept_changes))
+    work = partial(launch.resume, host, record, note, watch, accept_changes=accept_changes)
+    return _finished(host, record.folder, work)
 
 
 def read_run(run: str | Path, *, runs: Path | None = None, depth: Depth = "submitted") -> RunRecord:
@@ -161,11 +165,12 @@ def leaderboard(
     return Leaderboard(tuple(tables_of(records, ring, why_not)), tuple(faults))
 
 
-def _finished(host: Host, work: Callable[[], RunFolder]) -> FinishedRun:
-    try:
-        folder = work()
-    except Stopped:
-        raise KeyboardInterrupt from None
+def _finished(host: Host, folder: RunFolder, work: Callable[[], RunFolder]) -> FinishedRun:
+    with index_kept(folder, host.paths.home, host.keys):
+        try:
+            folder = work()
+        except Stopped:
+            raise KeyboardInterrupt from None
     ring = host.keys.ring()
     record = run_record.read_run(folder, ring)
     (board,) = tables_of([record], ring)

@@ -1,8 +1,13 @@
 """Primitive mA: causal attention with rotary positions over the whole head; with grouped keys and values at full size.
 
-Shape suffixes: B batch, L length, D width, H heads, G key-value heads, P features of a head. Not covered: sliding
-windows, key-value caches, stretched rotary frequencies.
+At full size it also goes on from keys and values that are kept, position by position or many at once.
+
+Shape suffixes: B batch, L length, S positions there is room for, D width, H heads, G key-value heads, P features of a
+head. Not covered: sliding windows, kept keys at search size, sequences of unlike lengths in a batch, stretched rotary
+frequencies.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +15,7 @@ from torch import Tensor, nn
 from aira_contract.model_sizes import ModelSize
 from aira_kernels.backend import Backend, attention, rotary_attention
 from aira_kernels.initialization import linear
-from aira_kernels.reference import turned
+from aira_kernels.reference import cached_attention, turned
 from aira_kernels.sizes import BlockSizes
 
 ROTARY_BASE = 10_000.0
@@ -80,6 +85,14 @@ class CausalSelfAttention(nn.Module):
         return out
 
 
+@dataclass(frozen=True)
+class KeyValueCache:
+    """Keys, turned by their positions, and values of the positions so far, with room for more behind them."""
+
+    key_BGSP: Tensor
+    value_BGSP: Tensor
+
+
 class GroupedQueryAttention(nn.Module):
     """Attention at full size: 8 key-value heads, no biases, rotary base 500,000; 2 D^2 + 2 D G P parameters.
 
@@ -105,13 +118,47 @@ class GroupedQueryAttention(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map (B, L, D) to (B, L, D); position t reads positions 0..t."""
-        batch, length, width = x_BLD.shape
+        return self._put_together(attention(self.backend, *self._heads(x_BLD, 0, x_BLD.shape[1])))
+
+    def empty_state(self, batch: int, capacity: int) -> KeyValueCache:
+        """Return room for the keys and values of `capacity` positions in each of `batch` sequences."""
+        weight = self.project_in.weight
+        shape = (batch, self.kv_heads, capacity, self.head_dim)
+        # Zeros, not empty: what is not filled yet must be a number where a kernel reads past what is asked for.
+        key, value = (torch.zeros(shape, dtype=weight.dtype, device=weight.device) for _ in range(2))
+        return KeyValueCache(key, value)
+
+    def extend(self, x_BLD: Tensor, cache: KeyValueCache, filled: int) -> Tensor:
+        """Map the next L positions (B, L, D) to (B, L, D) and keep their keys and values.
+
+        Args:
+            x_BLD: the positions that follow `filled` ones.
+            cache: what those left; has room for L more, and has them afterwards.
+            filled: how many positions there were.
+        """
+        end = filled + x_BLD.shape[1]
+        query, key, value = self._heads(x_BLD, filled, cache.key_BGSP.shape[2])
+        cache.key_BGSP[:, :, filled:end] = key
+        cache.value_BGSP[:, :, filled:end] = value
+        if filled == 0:
+            return self._put_together(attention(self.backend, query, key, value))
+        return self._put_together(cached_attention(query, cache.key_BGSP[:, :, :end], cache.value_BGSP[:, :, :end]))
+
+    def _heads(self, x_BLD: Tensor, first: int, table: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys turned by their positions, the first of which is `first`, and values.
+
+        `table` is how long the rotary table is made: as long as it will ever have to be, so that it is made once.
+        """
+        batch, length, _ = x_BLD.shape
         packed = self.project_in(x_BLD).view(batch, length, self.heads + 2 * self.kv_heads, self.head_dim)
         parts = [self.heads + self.kv_heads, self.kv_heads]
         rotated, value = torch.split(packed.transpose(1, 2), parts, dim=1)
         # Cosines in bfloat16 would turn distant positions by the wrong angle.
-        turned = self.rotary.rotate(rotated.float()).to(rotated.dtype)
-        query, key = torch.split(turned, [self.heads, self.kv_heads], dim=1)
-        mixed_BHLP = attention(self.backend, query, key, value)
-        out: Tensor = self.project_out(mixed_BHLP.transpose(1, 2).reshape(batch, length, width))
+        wide = rotated.float()
+        tables = (each[first : first + length] for each in self.rotary.tables(table, wide))
+        query, key = torch.split(turned(wide, *tables).to(rotated.dtype), [self.heads, self.kv_heads], dim=1)
+        return query, key, value
+
+    def _put_together(self, mixed_BHLP: Tensor) -> Tensor:
+        out: Tensor = self.project_out(mixed_BHLP.transpose(1, 2).flatten(2))
         return out

@@ -58,3 +58,11 @@ class SwigluMlp(nn.Module):
         gate, up = self.expand(x_BLD).chunk(2, dim=-1)
         out: Tensor = self.contract(functional.silu(gate) * up)
         return out
+
+    def empty_state(self, batch: int, capacity: int) -> None:
+        """Return what goes from one position to the next: nothing."""
+
+    def extend(self, x_BLD: Tensor, cache: None, filled: int) -> Tensor:
+        """Map the next L positions (B, L, D) to (B, L, D), whatever came before."""
+        out: Tensor = self(x_BLD)
+        return out

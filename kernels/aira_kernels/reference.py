@@ -1,6 +1,7 @@
 """Attention and norms in plain PyTorch: with `ssd` and `convolution`, what every other backend is measured against.
 
-Shape suffixes: B batch, L length, H heads, G key-value heads, P features of a head, D width.
+Shape suffixes: B batch, L length, S positions so far, H heads, G key-value heads, R heads that share a key, P features
+of a head, D width.
 """
 
 import torch
@@ -34,6 +35,33 @@ def causal_attention(query_BHLP: Tensor, key_BGLP: Tensor, value_BGLP: Tensor) -
         query_BHLP, key_BGLP, value_BGLP, is_causal=True, scale=head_dim**-0.5, enable_gqa=grouped
     )
     return mixed[..., :length, :head_dim]
+
+
+def cached_attention(query_BHLP: Tensor, key_BGSP: Tensor, value_BGSP: Tensor) -> Tensor:
+    """Attend from the last L of S positions to themselves and to all before them; else as `causal_attention`.
+
+    Args:
+        query_BHLP: queries of the last L positions.
+        key_BGSP: keys of all S positions.
+        value_BGSP: values of all S positions.
+
+    Returns:
+        What the last L positions read, (B, H, L, P).
+    """
+    batch, heads, length, head_dim = query_BHLP.shape
+    groups, positions = key_BGSP.shape[1:3]
+    scale = head_dim**-0.5
+    if length == 1:
+        # One position reads everything, so nothing is masked, and the heads that share a key can stand where positions
+        # do: a key is read once for all of them, by any kernel.
+        query_BGRP = query_BHLP.reshape(batch, groups, heads // groups, head_dim)
+        mixed = functional.scaled_dot_product_attention(query_BGRP, key_BGSP, value_BGSP, scale=scale)
+        return mixed.reshape(batch, heads, 1, head_dim)
+    # torch's own causal mask begins at the upper left corner; here the last query reads the last key.
+    read_LS = torch.ones(length, positions, dtype=torch.bool, device=query_BHLP.device).tril(positions - length)
+    return functional.scaled_dot_product_attention(
+        query_BHLP, key_BGSP, value_BGSP, attn_mask=read_LS, scale=scale, enable_gqa=heads != groups
+    )
 
 
 def turned(x_BHLP: Tensor, cosine_LP: Tensor, signed_sine_LP: Tensor) -> Tensor:

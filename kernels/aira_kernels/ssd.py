@@ -8,7 +8,9 @@ Shape suffixes: B batch, L length, K chunks, Q positions of a chunk (two axes: Q
 P features of a head, N state. `ssd_chunked` and `ssd_sequential` have one group: b and c are shared by the heads. The
 method is that of Dao and Gu, "Transformers are SSMs" (2024), section 6.
 
-Not covered: an initial state, variable lengths in a batch; GPU kernels are in `fused.scan`. Decays are differences of
+`state_step`, `state_read` and `state_after` carry a state h over from earlier positions, beside a scan that knows none.
+
+Not covered: variable lengths in a batch; GPU kernels are in `fused.scan`. Decays are differences of
 cumulative sums inside a chunk; in float32 they lose digits once a chunk's summed |dt a| passes about 1e4.
 """
 
@@ -97,6 +99,48 @@ def ssd_reference(
         # Groups share nothing, so each is a scan of its own; heads of one group stand side by side.
         y_BLHP = torch.cat([ssd_chunked(x, dt, a, b, c, chunk) for x, dt, a, (b, c) in by_group], dim=2)
     return torch.addcmul(y_BLHP, x_BLHP, skip_H[:, None]).to(dtype)
+
+
+def state_step(
+    state_BHPN: Tensor, x_BHP: Tensor, dt_BH: Tensor, a_H: Tensor, b_BN: Tensor, c_BN: Tensor, skip_H: Tensor
+) -> Tensor:
+    """Take one position into the state, which changes in place, and return its y (B, H, P) in x's type, the skip added.
+
+    Computed in the state's type. Arguments are one position's of `ssd_reference` with one group.
+    """
+    wide = state_BHPN.dtype
+    x, dt, a_H, b_BN, c_BN, skip_H = (part.to(wide) for part in (x_BHP, dt_BH, a_H, b_BN, c_BN, skip_H))
+    state_BHPN.mul_((dt * a_H).exp()[..., None, None]).addcmul_((x * dt[..., None])[..., None], b_BN[:, None, None])
+    # One product of (H P, N) with (N): heads share c.
+    read_BHP = (state_BHPN.flatten(1, 2) @ c_BN[..., None]).view(x.shape)
+    return torch.addcmul(read_BHP, x, skip_H[:, None]).to(x_BHP.dtype)
+
+
+def state_read(state_BHPN: Tensor, dt_BLH: Tensor, a_H: Tensor, c_BLN: Tensor) -> Tensor:
+    """Return what a state before the first of L positions adds to their y: exp(dt_1 a + .. + dt_t a) h c_t.
+
+    Of shape (B, L, H, P), in the state's type. Running sums lose digits only where exp of them is 0 anyway.
+    """
+    wide, (heads, features) = state_BHPN.dtype, state_BHPN.shape[1:3]
+    log_decay_BLH = (dt_BLH.to(wide) * a_H.to(wide)).cumsum(1)
+    read_BLHP = (c_BLN.to(wide) @ state_BHPN.flatten(1, 2).transpose(1, 2)).view(*dt_BLH.shape[:2], heads, features)
+    return read_BLHP * log_decay_BLH.exp()[..., None]
+
+
+def state_after(state_BHPN: Tensor, x_BLHP: Tensor, dt_BLH: Tensor, a_H: Tensor, b_BLN: Tensor) -> Tensor:
+    """Return the state that L positions leave, of that before them: the sum of each one's dt x b^T, decayed to the end.
+
+    In the state's type. The decays are summed from the end backwards: as differences of sums from the start, those of
+    the latest positions, which weigh most, would be left with the fewest digits.
+    """
+    wide = state_BHPN.dtype
+    dt_BLH = dt_BLH.to(wide)
+    from_here_BLH = (dt_BLH * a_H.to(wide)).flip(1).cumsum(1).flip(1)
+    after_BLH = torch.cat((from_here_BLH[:, 1:], torch.zeros_like(from_here_BLH[:, :1])), dim=1)
+    weighted_BLHP = x_BLHP.to(wide) * (dt_BLH * after_BLH.exp())[..., None]
+    # One product for all heads, which share b: (H P, L) with (L, N).
+    added_BHPN = (weighted_BLHP.flatten(2).transpose(1, 2) @ b_BLN.to(wide)).view(state_BHPN.shape)
+    return torch.addcmul(added_BHPN, state_BHPN, from_here_BLH[:, 0].exp()[..., None, None])
 
 
 def _within_chunks(weighted_BKHQP: Tensor, log_decay_BKHQ: Tensor, b_BKQN: Tensor, c_BKQN: Tensor) -> Tensor:

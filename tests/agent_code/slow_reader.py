@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,10 @@ def _extract(text: str) -> Mapping[str, Any]:
         return {"names": dict(os.environ), "arguments": sys.argv}
     if text == "memory":
         return {"size": len(bytearray(reader_process.MEMORY_BYTES * 2))}
+    if text == "half a second":
+        until_s = time.process_time() + 0.5
+        while time.process_time() < until_s:
+            pass
     while text.startswith("~~~"):
         pass
     return {}

@@ -14,7 +14,7 @@ from aira_bench.agent_code import reading
 from aira_bench.agent_code.code_extraction import extract_code
 from aira_bench.agent_code.edits import parse_edits
 from aira_bench.agent_code.features import extract_features
-from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agent_code.reading import NotRead, read_for_a_while, read_in_process
 from aira_bench.agent_code.syntax import DEEPEST, LONGEST_CODE_BYTES, UnreadableCode, parse, parse_any
 from aira_bench.agents.searchers.architectures import written_architecture
 from aira_bench.agents.searchers.modules import read_genome
@@ -96,6 +96,21 @@ def test_a_text_that_takes_too_long_costs_its_deadline_and_no_other_text(monkeyp
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     found = read_in_process("extract", [good, slow, good], deadline_s=3.0)
     assert [isinstance(answer, NotRead) for answer in found] == [False, True, False]
+
+
+def test_each_text_of_a_process_has_all_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_PROCESS", "slow_reader")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    assert read_in_process("extract", ["half a second"] * 6, deadline_s=1.0) == [{}] * 6
+
+
+def test_reading_for_a_while_returns_what_was_read_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_PROCESS", "slow_reader")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    began_s = time.monotonic()
+    assert read_for_a_while("extract", ["quick", "~~~", "quick"], patience_s=2.0, deadline_s=60.0) == [{}]
+    assert time.monotonic() - began_s < 20
+    assert read_for_a_while("extract", ["quick"], patience_s=0.0) == []
 
 
 def test_a_reader_has_no_key_and_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

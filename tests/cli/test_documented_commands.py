@@ -62,6 +62,8 @@ def problem(words: list[str]) -> str:
     if not words or words[0] not in sub_parsers():
         return "" if not words or words[0].startswith("-") else f"there is no command {words[0]!r}"
     known = sub_parsers()[words[0]]
+    if inner := [action for action in known._actions if isinstance(action, argparse._SubParsersAction)]:
+        known = inner[0].choices.get(words[1], known) if words[1:] else known
     options = {option for action in known._actions for option in action.option_strings}
     unknown = [word for word in words[1:] if word.startswith("--") and word.partition("=")[0] not in options]
     if unknown:

@@ -18,6 +18,7 @@ from generated_runs import manifest, write_run
 from recorded.shown import HERE as RECORDED
 from recorded.shown import SCRIPTS_KEY
 
+PROGRAMME, SPARSE = (Path(__file__).with_name(f"{name}.csv") for name in ("programme", "sparse_programme"))
 PLAN = ("run", "--profile", "cpu", "--print-config")
 COMMANDS = {
     "agents": (("agents",),),
@@ -49,6 +50,11 @@ COMMANDS = {
             "--seed-max-tokens",
             "9",
         ),
+    ),
+    "scale-fit": (("scale", "fit", str(PROGRAMME), "--resamples", "200"), ("scale", "fit", str(SPARSE))),
+    "scale-plan": (
+        ("scale", "plan", "AIRAformer-D", "--scale", "1B", "--recipe", "isotoken-1b"),
+        ("scale", "plan", "airaformer-a-stretched", "--recipe", "isoflop-2e19", "--dollars-per-gpu-hour", "2"),
     ),
     "show": (("show", "scripts"), ("show", "greedy-mad-2p", "0:3"), ("show", "scripts", "1:5")),
     "status": (("status",),),
@@ -129,10 +135,17 @@ def test_what_the_doctor_says_of_channels_has_the_frozen_shape() -> None:
     check_shape("doctor-channels", json.dumps(channels_record(Isolation("own trees", "EROFS"), readings)))
 
 
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(found[0]) if found else {}
+
+
+def has_json(parser: argparse.ArgumentParser) -> bool:
+    return "--json" in parser.format_help() or any(map(has_json, commands_of(parser).values()))
+
+
 def test_every_command_with_json_is_frozen() -> None:
-    parser = build_parser()
-    commands = next(action.choices for action in parser._actions if action.dest == "==SUPPRESS==")
-    with_json = {name for name, inner in commands.items() if "--json" in inner.format_help()}  # type: ignore[union-attr]
+    with_json = {name for name, inner in commands_of(build_parser()).items() if has_json(inner)}
     frozen = {path.stem.split("-")[0] for path in (Path(__file__).parent / "frozen").glob("*.shape")}
     assert with_json == frozen | {"resume", "confirm", "noise"}, (
         "two print what run prints; noise: tests/runs/test_noise.py"

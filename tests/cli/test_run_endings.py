@@ -117,6 +117,18 @@ def test_what_is_to_be_typed_next_finds_a_run_in_a_folder_of_the_users(
         assert run_command_line(shlex.split(command)) == 0, command
 
 
+def test_a_run_that_is_mirrored_goes_on_being_mirrored(
+    serve: Serve, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "__init__.py").write_text("raise RuntimeError('no such client')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    serve(lambda request: Reply("OK") if is_trial(request) else Fault(401, "who are you"))
+    assert run("--track", "mlflow") == MODEL
+    assert "aira-bench: Go on with: aira-bench resume mine --track mlflow" in capsys.readouterr().err.splitlines()
+
+
 def test_seeds_that_halt_for_one_reason_are_said_together(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     serve(lambda request: Reply("OK") if is_trial(request) else Fault(401, "who are you"))
     assert run("--seeds", "3") == MODEL

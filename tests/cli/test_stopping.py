@@ -232,6 +232,20 @@ def test_a_second_signal_ends_it_at_once(stage: Stage) -> None:
     assert len(stage.nodes("mine")) == 2
 
 
+def test_a_scheduler_that_says_it_twice_in_a_moment_has_said_it_once(stage: Stage) -> None:
+    """Slurm signals every process of a job, and whoever started the command passes on what he heard."""
+    stage.variables["AIRA_PLAYED_STEP_S"] = "60"
+    with stage.running(*run("evolution")) as process:
+        process.wait_for(lambda: (stage.root / "my runs" / "mine" / "seeds" / "0" / "nodes" / "0001").exists())
+        process.popen.send_signal(signal.SIGTERM)
+        process.wait_for(lambda: "stopping" in process.said, within_s=0.5)
+        process.popen.send_signal(signal.SIGTERM)
+        time.sleep(1.2)
+        assert process.popen.poll() is None, "it waits for what goes on"
+        assert process.stop(signal.SIGTERM) < stretched(1.0), "and this is a second order"
+    assert process.popen.returncode == 130
+
+
 def test_a_hang_up_that_nohup_had_ignored_stays_ignored(stage: Stage) -> None:
     stage.variables["AIRA_PLAYED_STEP_S"] = "1"
     with stage.running(*run("evolution"), ignored=signal.SIGHUP) as process:

@@ -18,7 +18,7 @@ from aira_bench.evaluation.served_script import ServedScript
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.traced_module import TracedModule
-from aira_bench.evaluation.verdict import Refused, Scored, Verdict
+from aira_bench.evaluation.verdict import Refused, Scored, Verdict, trusted_score
 from aira_bench.gpus.use import GpuUse
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
@@ -30,6 +30,7 @@ from aira_bench.testing import Call, Done, InMemorySandbox
 from aira_contract.files import COMPANION_FILES, FIT_FILE, GRAPHS_FILE, HANDOVER_FILE, JUDGE_FILE, PROGRAMS_FILE
 from aira_contract.invocation import PROGRAMS_OPTION
 from aira_contract.reports import RESULT_MARKER
+from aira_contract.training_series import TrainingPoint
 
 LIMITS = Limits(memory_mib=512)
 MODULE = find_task("lra-listops")
@@ -298,6 +299,16 @@ def test_the_judge_is_told_of_the_model_and_never_given_it(tmp_path: Path, ahead
     for call in script.played.of("predict"):
         assert [mount.target.name for mount in call.spec.mounts] == [HANDOVER_FILE], "and no data"
     assert not list(tmp_path.rglob(HANDOVER_FILE)), "hundreds of MB; its hash is in the report"
+
+
+def test_what_a_script_prints_of_its_training_is_kept_as_claimed(tmp_path: Path, ahead: ThreadPoolExecutor) -> None:
+    printed = b"GPT()\nstep     1    0 %  loss 9.0112  epoch 1\nstep    40  100 %  loss 5.5000  epoch 1\n---\n"
+    verdict = Training(tmp_path, ahead, replace(HANDED, stdout=printed)).evaluate()
+    assert isinstance(verdict, Scored)
+    assert verdict.series == ()
+    assert verdict.claimed_series == (TrainingPoint(1, 9.0112, None, None), TrainingPoint(40, 5.5, None, None))
+    kept = trusted_score(1, verdict, "image", synthetic=False)
+    assert (kept.series, kept.claimed_series) == ((), verdict.claimed_series)
 
 
 @pytest.mark.parametrize(

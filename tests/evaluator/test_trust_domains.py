@@ -38,6 +38,7 @@ NEVER_REACHES = {
     "mad": ROLES,
     "text": ROLES,
     "task_scripts": ROLES,
+    "latency": ROLES,
     "pretrain": ROLES,
 }
 """By role of a folder: roles whose modules nothing in it may import, however indirectly."""
@@ -82,6 +83,7 @@ MAY_IMPORT = {
     "compose/agent": {".", "compose/mad", "compose/text", "compose/training"},
     "compose/judge": {".", "compose", "compose/mad", "compose/text", "compose/training", "task_scripts"},
     "compose/prepare": {".", "compose/mad", "compose/text", "task_scripts", "text"},
+    "latency": set(),
     "lra": {"lra/agent"},
     "lra/data": {"lra/contract"},
     "lra/baselines": {"lra/agent/baselines"},

@@ -42,8 +42,10 @@ def exchange(text: str = ANSWER, prompt: str = PROMPT, schema: dict[str, Any] | 
 def leaves(place: SeedFolder, step: int) -> None:
     """What a step of a model leaves: two calls, code and what it printed."""
     schema = {"type": "object", "properties": {"is_bug": {"type": "boolean"}}, "required": ["is_bug"]}
-    write_json(place.calls(step) / "call_000.json", exchange().to_json())
-    write_json(place.calls(step) / "call_001.json", exchange('{"is_bug": false}', "Is it a bug?", schema).to_json())
+    write_json(place.calls(step) / "propose" / "call_000.json", exchange().to_json())
+    write_json(
+        place.calls(step) / "analyze" / "call_000.json", exchange('{"is_bug": false}', "Is it a bug?", schema).to_json()
+    )
     place.node(step).mkdir(parents=True, exist_ok=True)
     for name, text in (("solution.py", "print('hello')\n"), ("stdout.txt", "hello\n"), ("stderr.txt", "")):
         (place.node(step) / name).write_text(text)

@@ -174,8 +174,8 @@ def test_a_call_has_its_time_and_its_reasoning_where_they_were_recorded(machine:
     def leave(place: SeedFolder, step: int) -> None:
         known = exchange()
         thought = replace(known.completion, asked_at="2026-01-02T03:04:05+00:00", reasoning="Attention recalls.")
-        write_json(place.calls(step) / "call_000.json", Exchange(known.request, thought).to_json())
-        write_json(place.calls(step) / "call_001.json", known.to_json())
+        write_json(place.calls(step) / "propose" / "call_000.json", Exchange(known.request, thought).to_json())
+        write_json(place.calls(step) / "analyze" / "call_000.json", known.to_json())
 
     machine.run(leave=leave)
     told = json.loads(machine.export("atif", "out")[0].read_text())
@@ -200,7 +200,7 @@ def hostile_leaves(place: SeedFolder, step: int) -> None:
     """Text of an agent that is out to break whoever reads it."""
     answer = Completion(WHOLE + "\x00" + "x" * (10 * 2**20), "stop", WHOLE)
     request = CompletionRequest(WHOLE.encode("utf-8", "backslashreplace").decode(), (Message("user", "\x1b[2J"),))
-    write_json(place.calls(step) / "call_000.json", Exchange(request, answer).to_json())
+    write_json(place.calls(step) / "propose" / "call_000.json", Exchange(request, answer).to_json())
     place.node(step).mkdir(parents=True, exist_ok=True)
     (place.node(step) / "solution.py").write_bytes(b"\xff\xfe\x00 = '\xed\xa0\x80'\n" + b"#" * (10 * 2**20))
     (place.node(step) / "stdout.txt").write_bytes(b"\x9b31m\xf0\x28\x8c\x28" * 100_000)
@@ -235,9 +235,9 @@ def test_a_long_text_keeps_both_ends() -> None:
 
 def test_a_file_that_was_replaced_is_refused(machine: Machine) -> None:  # noqa: F811
     folder = machine.run()
-    write_json(folder.seed(0).calls(2) / "call_000.json", exchange("another answer").to_json())
+    write_json(folder.seed(0).calls(2) / "propose" / "call_000.json", exchange("another answer").to_json())
     _, err = machine.said("export", "one", "--format", "atif", "--out", "out", status=6)
-    assert "calls/0002/call_000.json: it was replaced" in err
+    assert "calls/0002/propose/call_000.json: it was replaced" in err
     machine.said("export", "one", "--format", "csv", "--out", "steps.csv")  # which reads no such file
 
 

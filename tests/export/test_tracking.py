@@ -6,6 +6,7 @@ The client is a stand-in that misbehaves as it is asked to; `test_other_readers`
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,13 @@ def misbehave(when):
     if MODE == f"{when} exits": os._exit(7)
     if MODE == f"{when} leaves": raise SystemExit(5)
     if MODE == f"{when} aborts": os.abort()
+    if MODE == f"{when} is slow": time.sleep(1)
+    if MODE == f"{when} waits for a socket":
+        import socket
+        with socket.create_connection(("127.0.0.1", int(os.environ["FAKE_PORT"]))) as server:
+            server.sendall(b"POST / HTTP/1.1\\r\\n\\r\\n")
+            server.recv(1)
+open(PLACE + ".imported", "w").close()
 misbehave("import")
 class Info: run_id = experiment_id = "1"
 class Data: tags = {}
@@ -162,6 +170,43 @@ def test_a_client_that_hangs_and_is_killed_in_the_middle_changes_nothing(
     tracking._let_go("mlflow", process, 5, said.append)
     assert facts(done.record.seeds[0].nodes) == without
     assert said == ["--track mlflow: the mirror ended early (status -9); the run is not affected"]
+
+
+def test_a_client_is_imported_while_a_run_is_made_ready(client: Path) -> None:
+    """It takes seconds of a core, which a short run would have to wait for at its end, or share with its steps."""
+    process = tracking._started("mlflow", client.parent / "absent", lambda text: None)
+    assert process is not None
+    assert eventually(client.with_name("told.imported").exists, 30)
+
+
+def test_a_server_that_accepts_and_never_answers_changes_nothing(
+    client: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: list[object]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("FAKE_PORT", str(server.getsockname()[1]))
+        monkeypatch.setenv("FAKE_MODE", "open waits for a socket")
+        monkeypatch.setattr(tracking, "PATIENCE_S", 0.3)
+        said: list[str] = []
+        begun_s = time.monotonic()
+        nodes, took_s = played(tmp_path / "with", "mlflow", said)
+        assert time.monotonic() - begun_s < took_s + 2
+    assert facts(nodes) == without
+    assert "goes on for at most a minute" in said[0]
+
+
+def test_what_a_slow_disk_has_not_taken_by_the_end_is_sent_after_it(
+    client: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: list[object]
+) -> None:
+    monkeypatch.setenv("FAKE_MODE", "send is slow")
+    monkeypatch.setattr(tracking, "PATIENCE_S", 0.1)
+    said: list[str] = []
+    nodes, took_s = played(tmp_path / "with", "mlflow", said)
+    assert facts(nodes) == without
+    assert took_s < 10, "four seconds of a client that sleeps are none of the run's"
+    assert "goes on for at most a minute" in said[0]
+    assert eventually(lambda: client.exists() and "status" in client.read_text(), 60)
+    told = {(name, step) for name, _, step in map(json.loads, client.read_text().splitlines())}
+    assert {("seed_0/search_score", node.step) for node in nodes if node.fitness is not None} <= told
 
 
 def test_a_mirror_ends_with_the_process_that_it_mirrors(client: Path, monkeypatch: pytest.MonkeyPatch) -> None:

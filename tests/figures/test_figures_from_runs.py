@@ -9,6 +9,7 @@ import pytest
 
 from aira_bench.cli.main import run_command_line
 from figures.drawn_runs import by_hand, write_suite
+from typesetting import typeset
 
 Row = dict[str, str]
 
@@ -33,6 +34,12 @@ def rows(drawn: Path, name: str, **wanted: str) -> list[Row]:
 def scores_of(drawn: Path, agent: str, task: str, scaffold: str = "greedy") -> dict[int, list[float]]:
     found = by_hand(drawn / "runs" / "suite", agent, task, scaffold)
     return {seed: [each[1] for each in steps if each] for seed, steps in found.items()}
+
+
+def test_every_table_can_be_typeset(drawn: Path, tmp_path: Path) -> None:
+    tables = [path.read_text("utf-8") for path in sorted((drawn / "out").glob("*.tex"))]
+    assert len(tables) >= 8
+    typeset(tables, tmp_path)
 
 
 def test_every_counterpart_is_drawn_in_each_format(drawn: Path) -> None:

@@ -13,6 +13,8 @@ from aira_bench.figures import drawing
 from aira_bench.figures.charts import Dot, DotChart, DotPanel, PaperTable, Series
 from aira_bench.figures.latex_table import latex_table
 from figures.drawn_runs import Scores, write
+from hostile_text import HOSTILE
+from typesetting import typeset
 
 NAME = "a_b%&\\{}$x^2$ #~\u00e9\u4e2d\u202e<script>"
 SCORES: dict[int, Scores] = {0: [(0.4, 0.5), (0.6, 0.55)], 1: [(0.3, 0.35), None]}
@@ -74,6 +76,20 @@ def test_hostile_names_are_text_in_every_file_and_the_bytes_are_the_same_elsewhe
             require_latex(data.decode())
     assert b"<script" not in found["README.md"]
     assert r"a\_b\%\&\textbackslash{}\{\}\$x\textasciicircum{}2\$" in found["table14_best_modules.tex"].decode()
+
+
+def test_tables_of_hostile_text_can_be_typeset(tmp_path: Path) -> None:
+    harm = (
+        [text for text in HOSTILE if text.isascii()]
+        + [chr(code) * 3 for code in range(128)]
+        + [r"\input{/etc/passwd}", "%", "&&"]
+    )
+    table = PaperTable(("name", "value"), tuple((text, text) for text in harm), (1,))
+    paper = latex_table(table, " ".join(harm), "a-label")
+    require_latex(paper)
+    typeset([paper], tmp_path / "ascii")
+    named = PaperTable(("name",), (("\u00e9\u00e8\u00fc\u4e2d\u6587",),))
+    typeset([latex_table(named, "Names of others", "named")], tmp_path / "others", "lualatex")
 
 
 def test_what_runs_cannot_fill_is_named_and_old_files_of_it_go(

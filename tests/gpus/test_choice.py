@@ -30,6 +30,7 @@ def indices(gpus: Sequence[Gpu]) -> list[int]:
     [
         (None, [0, 1, 2, 3]), ("0", [0]), ("3,1", [3, 1]), (" 2 , 0 ", [2, 0]), (uuid(2), [2]), ("GPU-00000003", [3]),
         (f"{uuid(1)},0", [1, 0]), ("1,-1,0", [1]), ("2,2", [2]), ("3,-1", [3]), (f"0,{uuid(0)}", [0]),
+        ("1,", [1]), ("3, 0 ,", [3, 0]), (f"{uuid(2)},", [2]),
     ],
 )  # fmt: skip
 def test_the_variable_of_cuda_hides_devices(variable: str | None, kept: list[int]) -> None:
@@ -42,10 +43,12 @@ def test_the_variable_of_cuda_hides_devices(variable: str | None, kept: list[int
     [
         ("", "CUDA_VISIBLE_DEVICES= hides all GPUs"),
         ("-1", "CUDA_VISIBLE_DEVICES=-1 hides all GPUs"),
+        (",", "CUDA_VISIBLE_DEVICES=, hides all GPUs"),
+        ("0,,1", "CUDA_VISIBLE_DEVICES=0,,1 names none that is here"),
+        (",0", "CUDA_VISIBLE_DEVICES=,0 hides all GPUs"),
         ("NoDevFiles", "CUDA_VISIBLE_DEVICES=NoDevFiles hides all GPUs"),
         ("0,9", "CUDA_VISIBLE_DEVICES=0,9 names none that is here: GPU 9 is not here"),
         ("GPU-0", "GPU GPU-0 is the beginning of 4 UUIDs"),
-        ("1,", "GPU  is not here"),
         (" ", "hides all GPUs"),
         ("-1,0", "CUDA_VISIBLE_DEVICES=-1,0 hides all GPUs"),
         ("-1,-1", "CUDA_VISIBLE_DEVICES=-1,-1 hides all GPUs"),

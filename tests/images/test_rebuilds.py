@@ -197,7 +197,7 @@ def test_the_command_line_chooses(
     images: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str], chosen: tuple[str, ...]
 ) -> None:
     engine = Engine()
-    monkeypatch.setattr(DockerEngine, "connect", lambda: engine)
+    monkeypatch.setattr("aira_bench.docker_engine.connect_engine", lambda containers: engine)
     monkeypatch.setattr("aira_bench.images.stored_trees.prune_trees", lambda engine: [])
     words = [word for each in asked for word in ("--architectures", each)]
     assert run_command_line(["images", "build", "--flavour", "cuda", *words]) == 0
@@ -209,7 +209,7 @@ def test_the_command_line_chooses(
 def test_a_choice_that_means_nothing_is_refused_and_not_remembered(
     images: Path, monkeypatch: pytest.MonkeyPatch, flavour: str, asked: str
 ) -> None:
-    monkeypatch.setattr(DockerEngine, "connect", Engine)
+    monkeypatch.setattr("aira_bench.docker_engine.connect_engine", lambda containers: Engine())
     assert run_command_line(["images", "build", "--flavour", flavour, "--architectures", asked]) == UsageError.exit_code
     assert not (images.parent / "home").exists()
 
@@ -219,7 +219,7 @@ def test_a_package_that_nobody_compiles_cannot_be_left_out_and_nothing_is_rememb
     images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
 ) -> None:
     """The devices that were chosen beside it were, and the images were built for them alone from then on."""
-    monkeypatch.setattr(DockerEngine, "connect", Engine)
+    monkeypatch.setattr("aira_bench.docker_engine.connect_engine", lambda containers: Engine())
     command = ["images", "build", "--flavour", "cuda", *more, "--skip-compiled", "mamba-ssm"]
     assert run_command_line(command) == UsageError.exit_code
     assert "in the cuda images is called mamba-ssm; there is: causal-conv1d" in capsys.readouterr().err

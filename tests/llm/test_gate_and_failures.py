@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.llm.failures import ProviderFailure, failure_of_status, parse_retry_after, shorten
-from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout, LimiterSettings
+from aira_bench.llm.gate import LimiterSettings
+from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout
 from aira_bench.llm.model import Message
 from aira_bench.llm.providers.sdk_errors import failure_of
 from aira_bench.llm.schemas import closed_schema, is_strict, parse_object, schema_text

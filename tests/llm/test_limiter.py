@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.llm.failures import ProviderFailure, failure_of_status, parse_retry_after
-from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout, LimiterSettings
+from aira_bench.llm.gate import LimiterSettings
+from aira_bench.llm.limiter import AdaptiveLimiter, GateTimeout
 from aira_bench.testing import PlayedWorld
 from aira_bench.world import SystemWorld
 

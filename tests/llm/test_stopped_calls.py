@@ -12,7 +12,8 @@ import pytest
 
 from aira_bench.cards.card import Card
 from aira_bench.errors import ModelError
-from aira_bench.llm.limiter import AdaptiveLimiter, LimiterSettings
+from aira_bench.llm.gate import LimiterSettings
+from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model import CompletionRequest, Message
 from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.provider_model import ProviderModel, RetryPolicy

@@ -28,6 +28,7 @@ from boards.made_boards import MAD, made_tables, recorded_tables
 from cli.test_hostile_text import hostile_run
 from generated_runs import manifest, write_run
 from hostile_text import HOSTILE, is_raw
+from typesetting import typeset
 
 VOID = {"meta", "link", "br", "img", "input", "hr", "line", "circle"}
 
@@ -212,6 +213,11 @@ def test_values_of_latex_by_hand() -> None:
         r"a\_b \& 50\% of \$3 \{x\} \#1 \textasciitilde{}y\textasciicircum{}2 \textbackslash{}end"
     )
     assert latex("[0] *") == "{[}0{]} {*}"
+
+
+def test_boards_can_be_typeset(hostile: tuple[list[Table], list[RunRecord]], tmp_path: Path) -> None:
+    typeset([to_latex(made_tables())], tmp_path / "made")
+    typeset([to_latex(hostile[0])], tmp_path / "hostile", "lualatex")
 
 
 def test_every_row_of_a_latex_table_has_as_many_cells(hostile: tuple[list[Table], list[RunRecord]]) -> None:

@@ -60,6 +60,15 @@ def forecast(
     return found, words
 
 
+def test_the_tokens_of_a_short_run_are_not_none(tmp_path: Path) -> None:
+    found, words = forecast(tmp_path, seeds=(0,), steps=2)
+    low, high = (
+        2 * 2 * (found.expense.prompt_tokens + answer) / 1e6 for answer in (found.expense.answer_tokens.low, 65_536)
+    )
+    assert 0 < low < high < 10
+    assert words["tokens"][0].endswith(f"; {low:.2g} to {high:.2g} million in all steps")
+
+
 def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: Path) -> None:
     """aira-bench run --agent gemini3pro --task autoresearch --seeds 10, on eight H100s with nothing built or downloaded."""
     found, words = forecast(tmp_path)

@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from aira_bench.cli.main import build_parser
-from aira_bench.docker_engine import DockerEngine
 from aira_bench.images.ensure import ImageSet
 from aira_bench.tasks.task import find_task
 from aira_bench.testing import Call, Done
@@ -146,7 +145,7 @@ def traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     for name, value in {"AIRA_HOME": home, "AIRA_PROFILE": "cpu", "AIRA_SEED_SET": "search"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(DockerEngine, "connect", lambda: None)
+    monkeypatch.setattr("aira_bench.runs.connect.connect_engine", lambda containers: None)
     monkeypatch.setattr("aira_bench.runs.connect.DockerSandbox", lambda engine, runtime: sandbox)
     monkeypatch.setattr("aira_bench.runs.connect.prune_trees", lambda *_: [])
     monkeypatch.setattr("aira_bench.runs.connect.ensure_images", lambda *_: ImageSet("agent:1", "evaluator:1"))

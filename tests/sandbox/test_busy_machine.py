@@ -8,12 +8,13 @@ import pytest
 
 from aira_bench.docker_engine import DockerEngine, EngineInfo, ImageDetails
 from aira_bench.errors import EngineAway, PrerequisiteError, SandboxError
-from aira_bench.runs.host import require_isolation
+from aira_bench.runs.host import walls_of
 from aira_bench.sandbox import probe
 from aira_bench.sandbox.caretaker import Caretaker
 from aira_bench.sandbox.ending import DEATH_TIMEOUT_S
 from aira_bench.sandbox.sandbox import Busy, ContainerSpec, StepOutcome
 from aira_bench.sandbox.trees import OwnTrees
+from aira_bench.sandbox.walls import require_walls
 from aira_bench.testing import InMemoryContainer
 from played_host import ProbedContainer, ProbedSandbox, played_sandbox
 
@@ -51,18 +52,18 @@ def late(*seconds: float) -> LateSandbox:
 
 @pytest.mark.parametrize("seconds", [[5.8, 0.1], [5.8, 9.0], [60.0, 60.0, 15.0], [900.0, 900.0, 900.0, 39.0]])
 def test_a_slow_death_is_no_open_wall_and_is_asked_for_again(seconds: list[float]) -> None:
-    checks = require_isolation(late(*seconds), "image:1")
+    checks = {check.name: check.ok for check in walls_of(late(*seconds), "image:1")}
     assert checks["deadline kills what ignores signals"]
 
 
 def test_a_machine_that_stays_busy_says_that_it_is() -> None:
     with pytest.raises(Busy, match=r"dead after 300\.0 s, expected within 40 s\. The kill works; the machine is busy"):
-        require_isolation(late(*[300.0] * 4), "image:1")
+        walls_of(late(*[300.0] * 4), "image:1")
 
 
 def test_what_outlives_its_kill_is_an_open_wall() -> None:
-    with pytest.raises(PrerequisiteError, match="does not hold on this machine: deadline kills what ignores signals"):
-        require_isolation(late(DEATH_TIMEOUT_S + 1), "image:1")
+    with pytest.raises(PrerequisiteError, match="deadline: deadline kills what ignores signals: seen timeout"):
+        require_walls(walls_of(late(DEATH_TIMEOUT_S + 1), "image:1"), ["deadline"])
 
 
 class PlayedCaretaker(Caretaker):

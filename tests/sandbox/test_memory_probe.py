@@ -20,6 +20,7 @@ from aira_bench.runs.line import Line
 from aira_bench.runs.places import Place
 from aira_bench.sandbox.memory_probe import probe_memory
 from aira_bench.sandbox.probe_checks import ProbeCheck
+from aira_bench.sandbox.walls import require_walls
 from aira_bench.testing import Call, Done, InMemorySandbox
 from aira_bench.waiting import Waits
 
@@ -196,4 +197,4 @@ def test_a_run_does_not_begin_on_a_device_that_hands_memory_on(tmp_path: Path, m
     monkeypatch.setattr(host, "probe_all", lambda sandbox, image: [])
     sandbox = device(tmp_path, {"look": {"FAKE_CUDA_CLEARS": "half"}})
     with pytest.raises(PrerequisiteError, match="GPU memory of a former container: seen its pattern in"):
-        host.require_isolation(sandbox, "image:1", ["GPU-1"])
+        require_walls(host.walls_of(sandbox, "image:1", ["GPU-1"]))

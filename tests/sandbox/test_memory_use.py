@@ -49,3 +49,42 @@ def test_a_kill_without_a_limit_met_is_the_machine_s(above: Path, after: str, ma
 
 def test_where_groups_cannot_be_seen_the_engine_s_word_stands(above: Path) -> None:
     assert MemoryUse(8).may_have_met_its_limit()
+
+
+@pytest.mark.parametrize(
+    ("events", "killed"),
+    [("oom 1\noom_kill 1\n", True), ("oom 3\noom_kill 0\n", False), ("oom 1\n", False), ("", False)],
+)
+def test_a_kill_is_seen_before_the_engine_takes_the_group_away(above: Path, events: str, killed: bool) -> None:
+    """Podman 4.3 calls no container killed for memory: its monitor writes that where podman does not look."""
+    group = above / "docker-abc.scope"
+    (group / "memory.events").write_text(events)
+    use = MemoryUse(7)
+    use.sample()
+    for file in group.iterdir():
+        file.unlink()
+    use.sample()
+    assert use.was_killed == killed
+
+
+@pytest.mark.parametrize(
+    ("peak_mib", "kills", "killed"),
+    [(136, 1, True), (136, 0, False), (40, 1, False)],
+    ids=["its own limit", "a limit without a kill", "the whole machine had no memory"],
+)
+def test_on_version_1_a_kill_counts_where_the_limit_was_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peak_mib: int, kills: int, killed: bool
+) -> None:
+    group = tmp_path / "cgroup" / "memory" / "libpod-abc"
+    group.mkdir(parents=True)
+    (tmp_path / "proc" / "7").mkdir(parents=True)
+    (tmp_path / "proc" / "7" / "cgroup").write_text("6:memory:/libpod-abc\n")
+    (group / "memory.max_usage_in_bytes").write_text(f"{peak_mib << 20}\n")
+    (group / "memory.limit_in_bytes").write_text(f"{136 << 20}\n")
+    (group / "memory.kmem.usage_in_bytes").write_text("0\n")
+    (group / "memory.oom_control").write_text(f"oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n")
+    monkeypatch.setattr(memory_use, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory_use, "_CGROUPS", tmp_path / "cgroup")
+    use = MemoryUse(7)
+    use.sample()
+    assert use.was_killed == killed

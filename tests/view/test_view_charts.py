@@ -17,16 +17,18 @@ from aira_bench.view.search_charts import (
     claims,
     code_length,
     features,
+    growth,
     mechanisms,
     primitives_by_layer,
     strips,
+    training,
     trainings,
 )
 from aira_bench.view.site import Site
 from aira_bench.view.suite_charts import classes_over_time, spend
 from aira_contract.training_series import TrainingPoint
 from generated_runs import manifest, write_run
-from shown_runs import Machine, shown_step, write_shown
+from shown_runs import Machine, module_run, shown_step, write_shown
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_shares_of_primitives_are_of_the_architectures_that_have_the_layer(run: 
         node(run[1], step=1, canonical="mA,M"), node(run[1], step=2, canonical="mA,mA"),
         node(run[1], step=3, canonical="M,M,M"),
     ]  # fmt: skip
-    chart = primitives_by_layer(nodes)
+    chart = primitives_by_layer(run[0], nodes)
     assert chart is not None
     found = {(row[0], row[1], row[2]): row[3] for row in chart.rows}
     assert found["the whole search", 1, "A attention"] == pytest.approx(2 / 3)
@@ -102,16 +104,77 @@ def test_shares_of_primitives_are_of_the_architectures_that_have_the_layer(run: 
     assert found["the whole search", 3, "M MLP"] == 1.0
     assert found["its first third", 1, "A attention"] == 1.0
     assert found["its last third", 1, "A attention"] == 0.0
-    drawn = strips(nodes, no_link)
+    drawn = strips(run[0], nodes, no_link)
     assert drawn is not None
     assert [row[3] for row in drawn.rows] == ["AM", "AA", "MMM"]
     assert traces(drawn)[0]["y"] == ["0:1", "0:2", "0:3"]
 
 
+@pytest.mark.parametrize(
+    ("task", "rows"),
+    [
+        ("mad-2p", ["A attention", "M MLP"]),
+        ("mad-3p", ["A attention", "M MLP", "S Mamba-2"]),
+        ("a task of nobody here", ["A attention"]),
+    ],
+)
+def test_architectures_are_drawn_in_the_space_of_their_task(
+    run: tuple[RunEntry, RunDetail], task: str, rows: list[str]
+) -> None:
+    nodes = [node(run[1], step=1, canonical="mA,mA")]
+    heat, strip = (
+        primitives_by_layer(replace(run[0], task=task), nodes),
+        strips(replace(run[0], task=task), nodes, no_link),
+    )
+    assert heat is not None
+    assert strip is not None
+    assert traces(heat)[0]["y"] == rows
+    assert traces(strip)[0]["colorbar"]["ticktext"] == rows
+
+
+def test_growth_by_length_is_the_judges_by_what_it_is_at_the_training_s_length(machine: Machine) -> None:
+    folder = module_run(machine.runs, machine.key)
+    index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
+    work, seconds = growth(index.detail(folder)[1].nodes, no_link)
+    drawn = {trace["name"]: (trace["x"], trace["y"]) for trace in traces(work)}
+    assert drawn["linear"] == ([1, 2, 4], [1, 2, 4])
+    assert drawn["quadratic"] == ([1, 2, 4], [1, 4, 16])
+    assert drawn["0:1"] == ([1, 2, 4], [1.0, 2.0, 4.0])
+    assert drawn["0:2"] == ([1, 2, 4], [1.0, 4.0, 16.0])
+    assert {trace["name"]: trace["x"] for trace in traces(seconds)}["0:2"] == [1, 2], (
+        "four times the length was not run"
+    )
+    assert (0, 2, 4, 16e6, None, 32.0) in {row[:6] for row in work.rows}
+
+
+@pytest.mark.parametrize(
+    "growth_said",
+    [None, [], "x", {"x1": None}, {"x1": {"work": "beyond 1e300", "seconds": True}}, {"x1": {"work": -1}, "x2": {"work": 1e999}},
+     {"x1": {"work": 0}, "x2": {"work": 0}, "x4": {}}],
+)  # fmt: skip
+def test_a_report_that_says_no_growth_has_no_chart_of_it(machine: Machine, growth_said: object) -> None:
+    module = b"class Mixer: pass\n"
+    report = {"details": {"growth": growth_said}} if growth_said is not None else {}
+    step = shown_step(1, artifact=("model.py", module), report=report)
+    folder = write_shown(machine.runs, manifest("odd", seeds=(0,), steps=1), {0: [step]}, key=machine.key)
+    index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
+    assert growth(index.detail(folder)[1].nodes, no_link) == []
+
+
+def test_growth_is_taken_from_no_report_that_was_replaced(machine: Machine) -> None:
+    folder = module_run(machine.runs, machine.key)
+    (folder.path / "seeds" / "0" / "hidden" / "0001" / "report.json").write_text(
+        '{"details": {"growth": {"x1": {"work": 9}}}}'
+    )
+    index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
+    first, second = index.detail(folder)[1].nodes[:2]
+    assert (first.growth, len(second.growth)) == ((), 3)
+
+
 def test_what_a_run_has_not_has_no_chart(run: tuple[RunEntry, RunDetail]) -> None:
     nodes = run[1].nodes
-    assert strips(nodes, no_link) is None
-    assert primitives_by_layer(nodes) is None
+    assert strips(run[0], nodes, no_link) is None
+    assert primitives_by_layer(run[0], nodes) is None
     assert mechanisms(nodes, {}, no_link) is None
     assert code_length(nodes, {}, no_link) is None
     assert features(nodes, {}, no_link) is None
@@ -177,14 +240,33 @@ def test_trainings_of_which_nobody_counted_tokens_are_drawn(machine: Machine) ->
     folder = write_shown(machine.runs, manifest("curved", seeds=(0,), steps=1), {0: steps}, key=machine.key)
     index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
     charts = trainings(index.detail(folder)[1].nodes, no_link)
-    assert [chart.name for chart in charts] == ["training-losses", "training-tokens"]
+    assert [chart.name for chart in charts] == ["training-losses"], "of tokens there is nothing to draw"
     assert len(charts[0].rows) == CURVE_POINTS
-    assert charts[0].rows[0] == (0, 1, 1, 1.0, None, None)
-    assert charts[0].rows[-1] == (0, 1, 50, 0.02, None, None)
+    assert charts[0].rows[0] == (0, 1, "judge", 1, 1.0, None, None)
+    assert charts[0].rows[-1] == (0, 1, "judge", 50, 0.02, None, None)
     page = Site(index, lambda: 0.0, follows=False).node_page(folder, 0, 1)
     assert page is not None
-    assert [len(chart.rows) for chart in page.charts] == [52, 52]
+    assert [(chart.name, len(chart.rows)) for chart in page.charts] == [("loss", 52)]
     assert render("node.html.j2", page=page, root="../../", follows=False, policy="", quote=str)
+
+
+def test_trainings_that_scripts_tell_of_themselves_are_drawn_and_said_to_be_claimed(machine: Machine) -> None:
+    told = (TrainingPoint(1, 9.0, 100, None), TrainingPoint(5, 3.0, 500, None))
+    judged = (TrainingPoint(2, 2.0, 64, 0.5), TrainingPoint(4, 1.0, 128, 1.0))
+    steps = [
+        shown_step(1, of_score={"claimed_series": told}),
+        shown_step(2, of_score={"series": judged, "claimed_series": told}),
+    ]
+    folder = write_shown(machine.runs, manifest("told", seeds=(0,), steps=2), {0: steps}, key=machine.key)
+    index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
+    losses, tokens = trainings(index.detail(folder)[1].nodes, no_link)
+    assert [trace["name"] for trace in traces(losses)] == ["0:1, claimed", "0:2"]
+    assert [row[2] for row in losses.rows] == ["agent's own, claimed"] * 2 + ["judge"] * 2
+    assert "nobody has checked it" in losses.said
+    assert [trace["name"] for trace in traces(tokens)] == ["0:2"], "the script counted tokens, no seconds"
+    (loss,) = training((), told)
+    assert (loss.name, [trace["name"] for trace in traces(loss)]) == ("loss", ["agent's own, claimed"])
+    assert training((), ()) == ()
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=20))

@@ -273,3 +273,35 @@ def test_a_report_of_one_run_has_that_run_alone(machine: Machine, capsys: pytest
     assert run_command_line(["report", "other", "--out", str(out)]) == 0
     assert [path.name for path in (out / "runs").iterdir()] == ["other"]
     assert str(out / "runs" / "other" / "index.html") in capsys.readouterr().out
+
+
+def test_a_report_sets_side_by_side_what_it_can(machine: Machine) -> None:
+    compose_run(machine.runs, machine.key, seeds=2, steps=4)
+    compose_run(machine.runs, machine.key, name="other", seeds=1, steps=4)
+    out = machine.root / "out"
+    site = site_of(machine)
+    write_report(site, out, all_steps=True)
+    _, detail = site.index.detail(site.folders()["compose"])
+    of_parents = {
+        f"{node.seed}-{parent}/compose/{node.seed}-{node.step}" for node in detail.nodes for parent in node.parents
+    }
+    run, _ = site.index.detail(site.folders()["compose"])
+    best, other = sorted(run.winners, key=lambda each: each.seed != run.best_seed)
+    submitted = f"{best.seed}-{best.step}/compose/{other.seed}-{other.step}"
+    there = {path.relative_to(out / "compare" / "compose").with_suffix("").as_posix()
+             for path in (out / "compare" / "compose").rglob("*.html")}  # fmt: skip
+    assert of_parents
+    assert there == {*of_parents, submitted, "run/other/run"}
+    assert (out / "compare" / "compose" / "run" / "other" / "run.csv").is_file()
+    assert f'href="../../compare/compose/{submitted}.html"' in (out / "runs" / "compose" / "index.html").read_text()
+    assert 'href="compare/compose/run/other/run.html"' in (out / "index.html").read_text()
+    small = machine.root / "small"
+    write_report(site_of(machine), small, all_steps=False)
+    assert (small / "compare" / "compose" / f"{submitted}.html").is_file()
+    beside = {path.stem for path in (small / "compare").rglob("*.html")} - {"run"}
+    assert beside == {f"{other.seed}-{other.step}"}, "steps without a page are in no other"
+
+
+def test_numbers_of_strangers_are_short_on_every_page(report: Path) -> None:
+    for path, page in pages(report):
+        assert not re.search(r"\d{60}", re.sub(r"<pre.*?</pre>|[0-9a-f]{64}", "", page, flags=re.DOTALL)), path

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's files")
     options = parser.parse_args(arguments)
     try:
-        training = Training(options)
+        training = Pretraining(options)
     except (DataError, PatternError, RecipeError) as error:
         print(f"pretrain: {error}", file=sys.stderr)
         return 2
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-class Training:
+class Pretraining:
     """One training on this rank.
 
     Raises:

@@ -4,6 +4,7 @@ Before it reads, the process gives up what the text might make it use: memory, p
 """
 
 import json
+import math
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -71,10 +72,9 @@ OPERATIONS: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
 }
 
 
-def _limit(cpu_s: int) -> None:
+def _limit() -> None:
     for kind, most in (
         (resource.RLIMIT_AS, MEMORY_BYTES),
-        (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -83,11 +83,19 @@ def _limit(cpu_s: int) -> None:
         resource.setrlimit(kind, (allowed, allowed))
 
 
+def _allow_time(cpu_s: int) -> None:
+    """Let the process have so many processor seconds from now on, for the text that is next."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most, hard = math.ceil(used.ru_utime + used.ru_stime) + cpu_s, resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
 def main() -> None:
     """Answer one request, each text as soon as it is read."""
     request = json.loads(sys.stdin.buffer.read())
-    _limit(int(request["cpu_s"]))
+    _limit()
     for text in request["texts"]:
+        _allow_time(int(request["cpu_s"]))
         print(json.dumps(OPERATIONS[request["operation"]](text)), flush=True)
 
 

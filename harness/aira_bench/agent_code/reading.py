@@ -9,10 +9,12 @@ Not covered: searchers that read back the solutions they wrote themselves. They 
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +23,8 @@ DEADLINE_S = 20.0
 """Of processor time."""
 _WALL_TIMES = 30.0
 """Wall seconds for each of those: as many as containers get beside busy neighbours (decision 0027)."""
-_LOT = 20
-"""Texts for one process. The longest script takes it 0.3 s."""
+_LOT = 100
+"""Texts for one process, each of which has all of a text's time. The process takes 50 ms to begin with."""
 _PROCESS = "aira_bench.agent_code.reader_process"
 _HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
 
@@ -43,27 +45,42 @@ def read_in_process(
     operation: str, texts: Sequence[str], *, deadline_s: float = DEADLINE_S
 ) -> list[Mapping[str, Any] | NotRead]:
     """Return what an operation of `reader_process` makes of each text, in order."""
+    return _read(operation, texts, deadline_s, math.inf)
+
+
+def read_for_a_while(
+    operation: str, texts: Sequence[str], *, patience_s: float, deadline_s: float = DEADLINE_S
+) -> list[Mapping[str, Any] | NotRead]:
+    """Return the same of the first texts: as many as are read before so much time has passed by the wall's clock."""
+    return _read(operation, texts, deadline_s, time.monotonic() + patience_s)
+
+
+def _read(operation: str, texts: Sequence[str], deadline_s: float, until_s: float) -> list[Mapping[str, Any] | NotRead]:
     answers: list[Mapping[str, Any] | NotRead] = []
-    while len(answers) < len(texts):
+    while len(answers) < len(texts) and (left_s := until_s - time.monotonic()) > 0:
         rest = texts[len(answers) :][:_LOT]
-        found, ended = _one_process(operation, rest, deadline_s)
+        found, ended = _one_process(operation, rest, deadline_s, left_s)
         answers += found
-        if len(found) < len(rest):
+        if len(found) < len(rest) and ended is not None:
             answers.append(NotRead(ended))
     return answers
 
 
-def _one_process(operation: str, texts: Sequence[str], deadline_s: float) -> tuple[list[Mapping[str, Any]], str]:
-    """The answers of a process in order, and how it ended."""
+def _one_process(
+    operation: str, texts: Sequence[str], deadline_s: float, left_s: float
+) -> tuple[list[Mapping[str, Any]], str | None]:
+    """The answers of a process in order, and how it ended; None where it was ended since no more time is left."""
     request = json.dumps({"operation": operation, "texts": texts, "cpu_s": max(1, round(deadline_s))})
     too_long = f"reading it takes longer than {deadline_s:g} s"
+    hangs_s = _WALL_TIMES * deadline_s
+    ended: str | None
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", _PROCESS], input=request.encode("ascii"), env=bare_environment(),
-            capture_output=True, timeout=_WALL_TIMES * deadline_s, check=False,
+            capture_output=True, timeout=min(hangs_s, left_s), check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        written, ended = error.stdout or b"", too_long
+        written, ended = error.stdout or b"", too_long if hangs_s <= left_s else None
     else:
         other = f"the process that reads it ended with status {done.returncode}"
         written, ended = done.stdout, too_long if done.returncode == -signal.SIGXCPU else other

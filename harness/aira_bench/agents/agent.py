@@ -15,6 +15,7 @@ from typing import Literal, Protocol, runtime_checkable
 from aira_bench.record.folder import MOST_TEXT_BYTES, StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.policy import Proposing
+from aira_bench.shared_store.store import SharedStore
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.tasks.task import Task
 from aira_bench.waiting import Waits
@@ -275,6 +276,26 @@ class AsksProvider(Protocol):
 
         Raises:
             ModelError: key, address or model are wrong.
+        """
+        ...
+
+
+@runtime_checkable
+class SharesLimits(Protocol):
+    """An agent whose budgets and rate limits are one with those of other processes."""
+
+    def share_limits(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Hold the caps together with all who use a store, and the provider's limit with this machine. Called once,
+        before `resume`.
+
+        Args:
+            store: of the run's ledger.
+            owner: an identifier of this process, unlike any other's.
+            attempts: numbers of the leases that this process has on seeds; empty where it alone has the run.
+            machine: the folder that all processes of this machine share.
+
+        Raises:
+            MachineError: the storage failed.
         """
         ...
 

@@ -185,7 +185,7 @@ def _entry(manifest: Manifest, record: str, identity: Identity, changed: str = "
     plan = manifest.plan
     agent, scaffold = manifest.named("agent", plan.agent), manifest.named("scaffold", plan.scaffold)
     return Entry(
-        agent, scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_word, changed, identity
+        agent, scaffold, plan.fitness, plan.steps, plan.hours, record, manifest.isolation_told, changed, identity
     )
 
 

@@ -16,6 +16,7 @@ from aira_bench.boards.rows import Row, RowStanding
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.parquet import Kind
 from aira_bench.record.node import ModelUse
+from aira_bench.shown_numbers import figure
 from aira_bench.tasks.metadata import Difference
 
 Scalar = str | int | float | None
@@ -82,8 +83,10 @@ def _count(value: int) -> str:
 def _spread(value: Spread | None) -> str:
     if value is None:
         return "-"
-    deviation = "" if value.deviation is None else f" +- {value.deviation:.4f}"
-    return f"{value.mean:.4f}{deviation}" + ("" if value.standard_error is None else f" ({value.standard_error:.4f})")
+    deviation = "" if value.deviation is None else f" +- {figure(value.deviation)}"
+    return f"{figure(value.mean)}{deviation}" + (
+        "" if value.standard_error is None else f" ({figure(value.standard_error)})"
+    )
 
 
 def _agent(row: Row) -> str:
@@ -153,7 +156,7 @@ def _confirmed(row: Row) -> str:
 
 
 def _deviation(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else figure(value)
 
 
 def _normalized(row: Row) -> str:
@@ -183,7 +186,7 @@ def cost(use: ModelUse) -> str:
     """US dollars; `-` without a model, `unknown` where a price or a count is."""
     if use.calls == 0:
         return "-"
-    return "unknown" if use.cost_usd is None else f"${use.cost_usd:.4f}"
+    return "unknown" if use.cost_usd is None else f"${figure(use.cost_usd)}"
 
 
 def duration(seconds: float) -> str:

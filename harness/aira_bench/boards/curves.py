@@ -19,6 +19,7 @@ from aira_bench.boards.endings import entropy
 from aira_bench.record.node import Node
 from aira_bench.record.run_record import SeedRecord
 from aira_bench.record.scores import TrustedScore
+from aira_bench.shown_numbers import figure
 
 if TYPE_CHECKING:
     from aira_bench.statistics.curves import Curve, CurveEstimate
@@ -180,8 +181,8 @@ def curves_lines(table: TableCurves) -> list[str]:
         )
         for name, found in each.rows.items():
             area = found.area
-            between = "" if area.low is None else f" ({area.low:.4f} to {area.high:.4f})"
-            shown = ", ".join(f"{found.points[place].value:.4f}" for place in (1, 4, POINTS - 1))
-            lines.append(f"  {name}: mean {area.value:.4f}{between}; at 20, 50 and 100 %: {shown}")
+            between = "" if area.low is None or area.high is None else f" ({figure(area.low)} to {figure(area.high)})"
+            shown = ", ".join(figure(found.points[place].value) for place in (1, 4, POINTS - 1))
+            lines.append(f"  {name}: mean {figure(area.value)}{between}; at 20, 50 and 100 %: {shown}")
         lines += [f"  {name}: its {each.cost} are unknown" for name in each.unknown]
     return lines

@@ -12,6 +12,7 @@ from aira_bench.boards.board import Section, Table
 from aira_bench.boards.board_runs import BoardRuns, row_names
 from aira_bench.boards.replicates import by_seed
 from aira_bench.boards.rows import Row
+from aira_bench.shown_numbers import figure
 
 if TYPE_CHECKING:
     from aira_bench.statistics.arrays import IntervalEstimate
@@ -143,7 +144,7 @@ def endings_lines(table: TableEndings) -> list[str]:
         lines.append(
             f"  {row.name}: {steps}; submitted {found.valid}, disqualified {found.disqualified}, none {found.none}, "
             f"lost {found.lost}; VSR {_rate(row.rate)}{between}, the paper's {_rate(found.published_rate)}"
-            + (f"; best met better than submitted by {row.missed.value:.4f}" if row.missed else "")
+            + (f"; best met better than submitted by {figure(row.missed.value)}" if row.missed else "")
         )
     return lines
 

@@ -18,6 +18,7 @@ from aira_bench.escaping import csv_cell, json_text, markdown, one_line
 from aira_bench.files import write_atomically
 from aira_bench.parquet import Kind
 from aira_bench.record.conditions import PUBLIC_SEEDS
+from aira_bench.shown_numbers import figure
 from aira_bench.tasks.metadata import RANKS_WELL, MeasuredRanking
 from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
 
@@ -124,7 +125,7 @@ def noise_line(table: Table) -> str:
     if noise is None:
         return "Noise of training: not measured for this task and profile"
     told = (
-        f"Noise of training: standard deviation {noise.deviation:.4f} ({noise.trainings} trainings of "
+        f"Noise of training: standard deviation {figure(noise.deviation)} ({noise.trainings} trainings of "
         f"{noise.artifacts} artifacts, {noise.measured}, {noise.hardware})"
     )
     return told if noise.ranks is None else f"{told}. {_ranking(noise.ranks)}"

@@ -23,6 +23,7 @@ from aira_bench.boards.board import Section, Table
 from aira_bench.boards.board_runs import row_names
 from aira_bench.boards.replicates import SeedResult
 from aira_bench.boards.rows import Entry, Row, RowStanding, worst_score
+from aira_bench.shown_numbers import figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -262,15 +263,15 @@ def _levels(row: RowOrder) -> str:
     if row.levels is None:
         return ""
     named = {"search": row.levels.search_deviation, "training": row.levels.training_deviation}
-    said = [f"{name} {value:.4f}" for name, value in named.items() if value is not None]
+    said = [f"{name} {figure(value)}" for name, value in named.items() if value is not None]
     mean = row.levels.mean
-    between = "" if mean.low is None else f", both drawn {mean.low:.4f} to {mean.high:.4f}"
+    between = "" if mean.low is None or mean.high is None else f", both drawn {figure(mean.low)} to {figure(mean.high)}"
     return f"; spread of {' and of '.join(said)}{between}" if said else ""
 
 
 def _shown(score: "IntervalEstimate | None") -> str:
     if score is None:
         return "no score"
-    between = "" if score.low is None else f" ({score.low:.4f} to {score.high:.4f})"
+    between = "" if score.low is None or score.high is None else f" ({figure(score.low)} to {figure(score.high)})"
     seeds = "one seed" if score.count == 1 else f"{score.count} seeds"
-    return f"{score.value:.4f}{between}, {seeds}"
+    return f"{figure(score.value)}{between}, {seeds}"

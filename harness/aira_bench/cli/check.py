@@ -143,7 +143,7 @@ def _run_task(
     source = choose_source(task, args.source or synthetic)
     baselines = find_baselines(task, profile, args.solution)
     display = RunDisplay((), 0, quiet=args.json)
-    host = connect_host(None, args.runtime, display.note, display.transfer)
+    host = connect_host(None, args.runtime, display.note, display.transfer, containers=args.containers)
     host = on_devices(host, profile, None, display.note, allow_cpu=True)  # one candidate, which may well do without
     if args.timeout is not None:
         task = with_timeout(task, args.timeout)

@@ -50,5 +50,5 @@ def handle(args: argparse.Namespace) -> int:
     display.confirming = True
     under = [] if args.hidden_key is None else ["--hidden-key", args.hidden_key]
     ending = RunEnding(args, display, record.folder, args.run, under)
-    host = connect_host(args.runs, args.runtime, display.note, display.transfer)
+    host = connect_host(args.runs, args.runtime, display.note, display.transfer, containers=args.containers)
     return ending.of(lambda: confirm(host, record, display.note, key, watch=display.watch))

@@ -49,7 +49,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.terminal import say, say_json, tell
 
     findings = []
-    for finding in examine(host_paths(), args.profile, args.runtime, tell):
+    for finding in examine(host_paths(), args.profile, args.runtime, tell, args.containers):
         findings.append(finding)
         if not args.json:
             say(f"{_MARKS[finding.state]:>6}  {finding.check}: {finding.seen}", flush=True)
@@ -66,7 +66,7 @@ def _channels(args: argparse.Namespace) -> int:
     from aira_bench.doctor import channel_readings
     from aira_bench.terminal import say, say_json, tell
 
-    isolation, readings = channel_readings(args.profile, args.runtime, tell)
+    isolation, readings = channel_readings(args.profile, args.runtime, tell, args.containers)
     if args.json:
         say_json(channels_record(isolation, readings))
     else:

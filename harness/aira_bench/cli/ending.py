@@ -10,7 +10,6 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.options import report
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.record.folder import RunFolder
 
-_ENDED = b'"event":"seed_ended"'
-"""In the last line of a journal; inside of a text its quotes would be escaped."""
-_TAIL_BYTES = 4096
-"""More than that line has."""
 _MOST_WINNERS = 50
 """Seeds whose winner stands below a board."""
 _EMPTY_PROGRAM = hashlib.sha256(b"").hexdigest()
@@ -73,10 +68,14 @@ class RunEnding:
             KeyboardInterrupt: it was stopped.
             AiraError: it failed before any seed began.
         """
+        from aira_bench.keys import KeyFolder
+        from aira_bench.paths import host_paths
+        from aira_bench.view.index import index_kept
         from aira_bench.waiting import Stopped
 
+        paths = host_paths(self._args.runs)
         try:
-            with self._display.live():
+            with index_kept(self._folder, paths.home, KeyFolder(paths.keys)), self._display.live():
                 work()
             show_board(self._folder, as_json=self._args.json)
             return self._scored()
@@ -172,6 +171,8 @@ class RunEnding:
         asked += [
             option for option, name in said.items() if name in needed or getattr(self._args, name, False)
         ]  # of `resume` alone
+        if (tracker := getattr(self._args, "track", None)) is not None:
+            asked += ["--track", tracker]
         return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
 
     def _confirmation(self) -> str:
@@ -184,20 +185,12 @@ class RunEnding:
 
     def _is_over(self) -> dict[int, bool]:
         """Whether each seed has ended, by the end of its journal: a long one is not read whole while a user waits."""
-        return {seed: _ENDED in _tail(self._folder.seed(seed).journal) for seed in self._folder.manifest.plan.seeds}
+        from aira_bench.runs.units import has_ended
+
+        return {seed: has_ended(self._folder, seed) for seed in self._folder.manifest.plan.seeds}
 
     def _options(self) -> list[str]:
         return ["--runs", str(self._args.runs)] if self._args.runs is not None else []
-
-
-def _tail(path: Path) -> bytes:
-    """The last line or so of a journal; nothing of one that is not there."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return file.read().rstrip(b"\n").rpartition(b"\n")[2]
-    except OSError:
-        return b""
 
 
 def _seeds(seeds: Iterable[int]) -> str:

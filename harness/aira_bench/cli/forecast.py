@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aira_bench.docker_engine import DockerEngine
+from aira_bench.docker_engine import connect_engine
 from aira_bench.errors import PrerequisiteError, SandboxError, UsageError
 from aira_bench.hardware import Hardware
 from aira_bench.paths import HostPaths
@@ -22,13 +22,15 @@ from aira_bench.terminal import answer, say, say_json, tell
 _WIDTH = 10
 
 
-def show_forecast(run: ResolvedRun, machine: Hardware, paths: HostPaths, *, as_json: bool) -> int:
+def show_forecast(
+    run: ResolvedRun, machine: Hardware, paths: HostPaths, *, as_json: bool, containers: str | None = None
+) -> int:
     """Print what a run will do, and nothing else.
 
     Raises:
         PrerequisiteError, UsageError: it could not begin on this machine; the forecast is printed all the same.
     """
-    found = foresee(run, machine, paths, _engine(), offered_sizes)
+    found = foresee(run, machine, paths, _engine(containers), offered_sizes)
     if as_json:
         say_json(_record(run, found))
     else:
@@ -39,14 +41,16 @@ def show_forecast(run: ResolvedRun, machine: Hardware, paths: HostPaths, *, as_j
     return 0
 
 
-def require_consent(run: ResolvedRun, machine: Hardware, paths: HostPaths, *, yes: bool) -> None:
+def require_consent(
+    run: ResolvedRun, machine: Hardware, paths: HostPaths, *, yes: bool, containers: str | None = None
+) -> None:
     """Print what a run will do on stderr and go on if the user says so, by `--yes` or to the question.
 
     Raises:
         PrerequisiteError, UsageError: it cannot begin on this machine.
         UsageError: the user said no, or nobody can be asked.
     """
-    found = foresee(run, machine, paths, _engine(), offered_sizes)
+    found = foresee(run, machine, paths, _engine(containers), offered_sizes)
     if found.obstacle is not None:
         raise found.obstacle
     for line in _lines(found.lines):
@@ -62,9 +66,9 @@ def require_consent(run: ResolvedRun, machine: Hardware, paths: HostPaths, *, ye
         raise UsageError("Not begun: nothing was built, downloaded or paid for.", hint="aira-bench run --help")
 
 
-def _engine() -> EngineView:
+def _engine(containers: str | None) -> EngineView:
     try:
-        engine = DockerEngine.connect()
+        engine = connect_engine(containers)
         return EngineView(engine.image_exists, Path(engine.info().root_dir))
     except (PrerequisiteError, SandboxError):
         return EngineView(None)

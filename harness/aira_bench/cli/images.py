@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aira_bench.cli.options import SUB_FORMAT, add_json
+from aira_bench.cli.options import SUB_FORMAT, add_containers, add_json
 from aira_bench.errors import UsageError
 from aira_bench.images.names import DEFAULT_FLAVOUR, flavour_names
 
@@ -61,6 +61,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--digest", action="append", metavar="SHA256", default=[],
         help="of pull: what the images must be, as push told; of load: what the file must be, as save told",
     )  # fmt: skip
+    add_containers(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -69,7 +70,7 @@ def handle(args: argparse.Namespace) -> int:
     """Do one of the actions and print its rows."""
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.tables import print_rows
-    from aira_bench.docker_engine import DockerEngine
+    from aira_bench.docker_engine import connect_engine
     from aira_bench.terminal import say_json
 
     act, wants_place, nothing = _ACTIONS[args.action]
@@ -83,7 +84,7 @@ def handle(args: argparse.Namespace) -> int:
     }.items():
         if given and args.action not in actions:  # whoever names a digest thinks that it was looked at
             raise UsageError(f"images {args.action} takes no {option}.", hint=f"aira-bench images {actions[0]}")
-    rows = act(args, DockerEngine.connect(), RunDisplay((), 0, quiet=args.json).note)
+    rows = act(args, connect_engine(args.containers), RunDisplay((), 0, quiet=args.json).note)
     if args.json:
         say_json(rows)
     else:

@@ -24,6 +24,7 @@ from aira_bench.looking.run_state import (
     troubles_of,
 )
 from aira_bench.looking.sparkline import ASCII_BARS, BARS, fit, sparkline
+from aira_bench.shown_numbers import figure
 
 LEAST_COLUMNS = 10
 _GAP = 2
@@ -95,7 +96,7 @@ def run_lines(run: RunState, width: int, most_lines: int, *, ascii_only: bool = 
 def _columns(caps: RunCaps, seeds: Sequence[SeedState], width: int, *, ascii_only: bool) -> list[_Column]:
     bars, trend = ASCII_BARS if ascii_only else BARS, max(width // _SHARE_OF_TREND, 4)
     series = [best_so_far(seed.nodes, lower_is_better=caps.lower_is_better) for seed in seeds]
-    best = [f"{values[-1]:.4f}" if values and values[-1] is not None else "-" for values in series]
+    best = [figure(values[-1]) if values and values[-1] is not None else "-" for values in series]
     curves = [sparkline(each, trend, lower_is_better=caps.lower_is_better, bars=bars) for each in series]
 
     def column(heading: str, cells: Sequence[str], least: int = 0, most: int = 0, *, right: bool = False) -> _Column:

@@ -38,6 +38,7 @@ from aira_bench.cli import (
     reproduce,
     resume,
     run,
+    scale,
     show,
     status,
     submit,
@@ -45,6 +46,7 @@ from aira_bench.cli import (
     tasks,
     verify,
     view,
+    worker,
 )
 from aira_bench.cli import report as report_command
 from aira_bench.cli.options import report
@@ -56,9 +58,9 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, suite, confirm, status, show, view, report_command, export, leaderboard, figures, verify, submit,
-    merge, noise, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate, architectures,
-    analyze, key, init, check,
+    run, resume, suite, confirm, worker, status, show, view, report_command, export, leaderboard, figures, verify,
+    submit, merge, noise, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate,
+    architectures, scale, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,

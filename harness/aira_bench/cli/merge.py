@@ -44,7 +44,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="add a pack only if N random scores of it are had again here (default: none are tried)",
     )  # fmt: skip
     add_runs_folder(parser)
-    add_runtime(parser)
+    add_runtime(parser, begins=True)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -94,7 +94,13 @@ class _Rescoring:
             if not self._args.json:
                 tell(text)
 
-        host = connect_host(self._args.runs, self._args.runtime, note)
+        host = connect_host(
+            self._args.runs,
+            self._args.runtime,
+            note,
+            containers=self._args.containers,
+            accepted_walls=self._args.accepted_walls,
+        )
         self._found += rescore(host, records, self._args.rescore, random.SystemRandom(), note)
 
 

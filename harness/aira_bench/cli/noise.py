@@ -77,7 +77,7 @@ def handle(args: argparse.Namespace) -> int:
     )  # fmt: skip
     display = RunDisplay((), 0, quiet=args.json)
     hardware = this_machine(gpus=args.profile in ON_GPUS)
-    host = connect_host(args.runs, args.runtime, display.note, display.transfer, hardware)
+    host = connect_host(args.runs, args.runtime, display.note, display.transfer, hardware, containers=args.containers)
     with display.live():
         found = measure_noise(host, request, trainings, display.note, lambda progress: None)
     place = paths.runs / FOLDER / f"{found.task}-{found.profile}.yaml"

@@ -55,12 +55,28 @@ def add_allow_cpu(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_runtime(parser: argparse.ArgumentParser) -> None:
-    """Add `--runtime`: what starts containers of untrusted code."""
+def add_runtime(parser: argparse.ArgumentParser, *, begins: bool = False) -> None:
+    """Add `--containers` and `--runtime`: what makes containers; where a run begins, `--accept-missing-walls` too."""
+    add_containers(parser)
     parser.add_argument(
         "--runtime", metavar="NAME", default=os.environ.get("AIRA_RUNTIME") or None,
         help="Docker runtime of containers that run untrusted code, such as runsc "
         "(default: $AIRA_RUNTIME; else Docker's own, for predict containers runsc or Kata where there is one)",
+    )  # fmt: skip
+    if not begins:
+        return
+    parser.add_argument(
+        "--accept-missing-walls", metavar="NAME", nargs="+", action="extend", default=[], dest="accepted_walls",
+        help="begin although the engine cannot build these walls, by the names that aira-bench doctor tells; record "
+        "and boards say so (default: none may be missing)",
+    )  # fmt: skip
+
+
+def add_containers(parser: argparse.ArgumentParser) -> None:
+    """Add `--containers`: which engine makes containers."""
+    parser.add_argument(
+        "--containers", metavar="ENGINE", default=None,
+        help="what makes containers: docker, podman or apptainer (default: $AIRA_CONTAINERS, or docker)",
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def handle(args: argparse.Namespace) -> int:
     source = choose_source(task, args.source)
     key = hidden_key_for(task, args.hidden_key, host_paths())
     display = RunDisplay((), 0, quiet=args.json)
-    host = connect_host(None, args.runtime, display.note, display.transfer)
+    host = connect_host(None, args.runtime, display.note, display.transfer, containers=args.containers)
     host = on_devices(host, args.profile, None, display.note, allow_cpu=args.allow_cpu)
     with display.live():
         prepared = prepare(host, task, args.profile, source, display.note, key)

@@ -70,6 +70,6 @@ def handle(args: argparse.Namespace) -> int:
     caps = RunCaps.of(plan, lower_is_better=record.manifest.lower_is_better)
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json, caps=caps)
     ending = RunEnding(args, display, record.folder, args.run)
-    host = connect_host(args.runs, args.runtime, display.note, display.transfer)
+    host = connect_host(args.runs, args.runtime, display.note, display.transfer, containers=args.containers)
     with mirrored(args.track, record.folder.path, tell):
         return ending.of(lambda: resume(host, record, display.note, display.watch, accept_changes=args.accept_changes))

@@ -139,7 +139,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--print-config", action="store_true", help="print the plan as JSON and stop")
     add_track(parser)
     add_runs_folder(parser)
-    add_runtime(parser)
+    add_runtime(parser, begins=True)
     add_json(parser)
     defaults = {each.name: each.default for each in fields(RunRequest) if each.default is not MISSING}
     parser.set_defaults(handle=handle, **defaults)
@@ -174,7 +174,7 @@ def handle(args: argparse.Namespace) -> int:
         say_json(plan.model_dump(mode="json"))
         return 0
     if args.dry_run:
-        return show_forecast(run, hardware, host_paths(args.runs), as_json=args.json)
+        return show_forecast(run, hardware, host_paths(args.runs), as_json=args.json, containers=args.containers)
     caps = RunCaps.of(plan, lower_is_better=run.task.lower_is_better)
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json, caps=caps)
     if told := told_of(run.agent):
@@ -183,8 +183,16 @@ def handle(args: argparse.Namespace) -> int:
         for sentence in protocol_lines(plan, run.task.title):
             display.note(f"protocol {sentence}")
     if plan.profile in ON_GPUS:
-        require_consent(run, hardware, host_paths(args.runs), yes=args.yes)
+        require_consent(run, hardware, host_paths(args.runs), yes=args.yes, containers=args.containers)
     ending = RunEnding(args, display, RunFolder(host_paths(args.runs).runs / plan.name), plan.name)
-    host = connect_host(args.runs, args.runtime, display.note, display.transfer, hardware)
+    host = connect_host(
+        args.runs,
+        args.runtime,
+        display.note,
+        display.transfer,
+        hardware,
+        containers=args.containers,
+        accepted_walls=args.accepted_walls,
+    )
     with mirrored(args.track, RunFolder(host_paths(args.runs).runs / plan.name).path, tell):
         return ending.of(lambda: start(host, run, display.note, display.watch))

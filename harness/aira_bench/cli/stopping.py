@@ -7,6 +7,8 @@ and children, is swept by the next command; what a run had finished is on disk.
 
 Signals are read from a pipe by a thread of its own, so that a main thread that is stuck, or an interrupt that got lost
 in a destructor, changes nothing. A signal that was ignored when the process began, as `nohup` does, stays ignored.
+Schedulers tell a whole tree of processes to end, in which a parent passes on what it was told: SIGTERM again within
+`SAME_ORDER_S` is the same order, and no second one.
 
 Not covered: SIGKILL, and signals of other names, which do what the system says.
 """
@@ -20,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import FrameType
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from aira_bench.escaping import one_line
 
@@ -28,6 +30,7 @@ STOPPED = 130
 """The exit status of a command that was stopped."""
 GRACE_S = 4.5
 """From the first signal to the end of the process; with that it is over within 5 s."""
+SAME_ORDER_S = 1.0
 _HANDLER_S = 0.2
 """What the main thread has to say that it is stopping; it does so first, so that its last line is the last."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -40,12 +43,16 @@ class Stopping:
 
     def __init__(self) -> None:
         """Nothing is changed before `listening`."""
+        self.grace_s = GRACE_S
+        """From the first signal to the end of the process, whatever hangs."""
         self.is_begun = False
         """Whether a signal has come."""
         self.shown: Callable[[], bool] = lambda: False
         """Says that the command is stopping, where a line of ours on stderr would disturb; returns whether it did."""
         self.way_on: Callable[[], str | None] = lambda: None
         """The command that goes on; None where there is nothing to go on with."""
+        self.at_once: Callable[[], None] = lambda: None
+        """Ends what was started elsewhere, where this process ends without waiting."""
         self._saying = threading.Lock()
 
     @contextlib.contextmanager
@@ -83,14 +90,16 @@ class Stopping:
             raise KeyboardInterrupt
 
     def _watch(self, reading: int) -> None:
-        if _next(reading, None) == "over":
+        first = _next(reading, None)
+        if first == _OVER[0]:
             return
-        ends_s = time.monotonic() + GRACE_S
-        news = _next(reading, _HANDLER_S)
-        if news == "none":
+        began_s = time.monotonic()
+        again_s = began_s + SAME_ORDER_S if first == signal.SIGTERM else began_s
+        news = _next(reading, _HANDLER_S, again_s)
+        if news is None:
             self._say_once()  # where the main thread is stuck, nobody has
-            news = _next(reading, ends_s - time.monotonic())
-        if news != "over":
+            news = _next(reading, began_s + self.grace_s - time.monotonic(), again_s)
+        if news != _OVER[0]:
             self._end()
 
     def _say_once(self) -> None:
@@ -102,6 +111,7 @@ class Stopping:
         """End the process without waiting for any thread."""
         try:
             _say(self.last_words())
+            self.at_once()
         finally:
             os._exit(STOPPED)
 
@@ -114,18 +124,21 @@ def current() -> Stopping:
     return _CURRENT.get() or Stopping()
 
 
-def _next(reading: int, within_s: float | None) -> Literal["signal", "over", "none"]:
-    """Wait for one of the signals, for the end of the block, or for so many seconds."""
+def _next(reading: int, within_s: float | None, again_s: float = 0.0) -> int | None:
+    """Wait for one of the signals, and return its number; 0 at the end of the block, None after so many seconds.
+
+    SIGTERM counts for nothing before the monotonic clock shows `again_s`.
+    """
     ends_s = None if within_s is None else time.monotonic() + within_s
     while True:
         left_s = None if ends_s is None else max(ends_s - time.monotonic(), 0.0)
         if not select.select([reading], [], [], left_s)[0]:
-            return "none"
-        number = os.read(reading, 1)
-        if number == _OVER:
-            return "over"
-        if number[0] in _SIGNALS:  # others with handlers in Python write here too
-            return "signal"
+            return None
+        number = os.read(reading, 1)[0]
+        if number == signal.SIGTERM and time.monotonic() < again_s:
+            continue
+        if number == _OVER[0] or number in _SIGNALS:  # others with handlers in Python write here too
+            return number
 
 
 def _say(line: str) -> None:

@@ -85,7 +85,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--dry-run", action="store_true", help="print what the whole may take, do nothing, and stop")
     parser.add_argument("-y", "--yes", action="store_true", help="begin without the question behind the estimate")
     add_runs_folder(parser)
-    add_runtime(parser)
+    add_runtime(parser, begins=True)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -131,7 +131,14 @@ def handle(args: argparse.Namespace) -> int:
     _require_consent(cost, lines, yes=args.yes)
     current().way_on = lambda: join(args.typed)
     watch = SuiteDisplay(len(plan.cells), quiet=args.json)
-    host = connect_host(paths.runs, args.runtime, watch.note, hardware=hardware)
+    host = connect_host(
+        paths.runs,
+        args.runtime,
+        watch.note,
+        hardware=hardware,
+        containers=args.containers,
+        accepted_walls=args.accepted_walls,
+    )
     return _carried_out(host, plan, cost, watch, args)
 
 
@@ -214,6 +221,7 @@ def _carried_out(
     """Run all cells, then show the board and what failed; the exit status of the first that did."""
     from aira_bench.suites.progress import carry_out
     from aira_bench.terminal import say_json, tell
+    from aira_bench.view.board_keeping import keep_board
 
     ends = list(carry_out(host, plan, cost, watch))
     failed = [end for end in ends if end.error is not None]
@@ -223,6 +231,7 @@ def _carried_out(
     for end in failed:
         assert end.error is not None, "it failed with it"
         report(type(end.error)(f"{end.cell.name}: {end.error.message}", hint=end.error.hint))
+    keep_board(host.paths.runs, host.paths.home, host.keys)
     over = sum(end.state == "ended" for end in ends)
     if over < len(ends):
         tell(f"aira-bench: {over} of {len(ends)} cells have ended. Go on with: {join(args.typed)}")

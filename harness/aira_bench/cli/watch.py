@@ -16,6 +16,7 @@ from aira_bench.looking.run_state import RunState, best_so_far, ended_words
 from aira_bench.looking.sparkline import fit
 from aira_bench.looking.watching import FolderWatch
 from aira_bench.record.folder import RunFolder
+from aira_bench.shown_numbers import figure
 from aira_bench.terminal import cleared_where_resized, is_ascii_only, line, results_console, say
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _in_pipe(states: Callable[[], Sequence[RunState]], pause: Callable[[], None]
                 best = best_so_far(seed.nodes, lower_is_better=state.caps.lower_is_better)
                 for node in seed.nodes[told.get((state.name, seed.seed), 0) :]:
                     so_far = best[node.step - 1]
-                    behind = "" if so_far is None else f"; best {so_far:.4f}"
+                    behind = "" if so_far is None else f"; best {figure(so_far)}"
                     where = f"{state.name} seed {seed.seed} step {node.step}/{state.caps.steps}"
                     say(f"{where}: {ended_words(node)}{behind}", flush=True)
                 told[state.name, seed.seed] = len(seed.nodes)

@@ -13,14 +13,14 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import docker
 import requests
 from docker.errors import DockerException, ImageNotFound, NotFound
 
 from aira_bench.docker_engine.attachment import Attachment
-from aira_bench.docker_engine.endpoint import find_engine
+from aira_bench.docker_engine.endpoint import EngineAddress, find_engine
 from aira_bench.docker_engine.failures import Conflict, NotDone, engine_call, unreachable
 from aira_bench.docker_engine.transfers import EngineTransfers
 from aira_bench.errors import PrerequisiteError, SandboxError
@@ -32,6 +32,7 @@ REMOVAL_TIMEOUT_S = 60
 """Longest time for a removal: a container with much memory to give back is killed long before it is dead."""
 _POOL_SIZE = 64
 _DEATH_POLL_S = 5.0
+_PODMAN = "Podman Engine"
 _NOT_DEAD_YET = "did not receive an exit event"
 """What the engine says that has sent a signal, of a container that is slow to die."""
 _INTERVENTIONS, _DEATH = ("kill", "pause", "unpause", "stop", "restart"), "die"
@@ -50,6 +51,14 @@ class EngineInfo:
     """Names of the container runtimes it can start."""
     cdi_devices: frozenset[str] = frozenset()
     """Full names of the devices it finds by the container device interface (CDI); none before version 28.2."""
+    name: str = "Docker"
+    rootless: bool = False
+    """Whether it runs as an ordinary user, in a user namespace of its own."""
+
+    @property
+    def told(self) -> str:
+        """The engine in a few words: `podman 4.3.1 without root, cgroup v2`."""
+        return f"{self.name} {self.version}{' without root' if self.rootless else ''}, cgroup v{self.cgroup_version}"
 
 
 @dataclass(frozen=True)
@@ -65,18 +74,29 @@ class DockerEngine(EngineTransfers):
     """One connection to a Docker daemon, usable from several threads."""
 
     @classmethod
-    def connect(cls, timeout_s: int = CALL_TIMEOUT_S) -> "DockerEngine":
-        """Connect to the daemon that the docker command would ask.
+    def connect(cls, timeout_s: int = CALL_TIMEOUT_S, endpoint: EngineAddress | None = None) -> Self:
+        """Connect to an engine of this kind; `connect_engine` finds out of which kind the one is that is meant.
+
+        Args:
+            timeout_s: longest silence within one call.
+            endpoint: where it answers; None for what the docker command would ask.
 
         Raises:
             PrerequisiteError: no daemon answers there, this user may not use its socket, or its address is malformed.
         """
-        endpoint = find_engine(os.environ)
+        endpoint = find_engine(os.environ) if endpoint is None else endpoint
         try:
             api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **endpoint.settings)
         except (DockerException, requests.RequestException, OSError) as error:
             raise (machine_failure(error) or unreachable(error, endpoint)) from error
         return cls(api)
+
+    @property
+    def is_podman(self) -> bool:
+        """Whether podman answers, which speaks Docker's API too."""
+        with engine_call("describe itself"):
+            components = self._api.version().get("Components") or []
+        return any(each.get("Name") == _PODMAN for each in components)
 
     def close(self) -> None:
         """Close all connections to the daemon."""
@@ -96,6 +116,7 @@ class DockerEngine(EngineTransfers):
             cdi_devices=frozenset(
                 str(found.get("ID")) for found in info.get("DiscoveredDevices") or [] if found.get("Source") == "cdi"
             ),
+            rootless=any("rootless" in str(option) for option in info.get("SecurityOptions") or []),
         )
 
     def create_volume(self, name: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:

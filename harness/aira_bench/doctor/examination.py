@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aira_bench.cards.card import Card, all_missing
 from aira_bench.cards.card_files import card_names, find_card
-from aira_bench.docker_engine import DockerEngine
+from aira_bench.docker_engine import DockerEngine, connect_engine
 from aira_bench.doctor.devices import cuda_checks, device_checks, fit_checks, toolkit_check
 from aira_bench.doctor.diagnosis import Diagnosis, State
 from aira_bench.errors import AiraError, PrerequisiteError
@@ -32,6 +32,7 @@ from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.sandbox.isolation import UNTRUSTED, weakest
 from aira_bench.sandbox.probe import probe_all
 from aira_bench.sandbox.sandbox import Isolation, Limits
+from aira_bench.sandbox.walls import lacking, missing_walls
 from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import Task, shipped_tasks
 from aira_bench.waiting import Waits
@@ -41,7 +42,9 @@ MIN_FREE_GIB = 1.0
 """Beside what images need."""
 
 
-def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None]) -> Iterator[Diagnosis]:
+def examine(
+    paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None], containers: str | None = None
+) -> Iterator[Diagnosis]:
     """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
     machine = this_machine(otherwise=engine_gpus)
     yield from device_checks(machine, profile)
@@ -50,12 +53,12 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
     yield from _keys(cards)
     yield from _models(cards)
     try:
-        engine = DockerEngine.connect()
+        engine = connect_engine(containers)
     except PrerequisiteError as error:
         yield Diagnosis("container engine", "failed", error.message, error.hint or "")
         return
     info = engine.info()
-    yield Diagnosis("container engine", "ok", f"Docker {info.version}, cgroup v{info.cgroup_version}")
+    yield Diagnosis("container engine", "ok", info.told)
     if machine.gpus:
         yield toolkit_check(info, machine, profile)
     tasks = [task for task in shipped_tasks() if profile in task.metadata.aira.profiles]
@@ -73,14 +76,16 @@ def examine(paths: HostPaths, profile: str, runtime: str | None, note: Callable[
         yield _data(paths, task, profile, planned_images(flavour)[1])
 
 
-def channel_readings(profile: str, runtime: str | None, note: Callable[[str], None]) -> tuple[Isolation, list[Reading]]:
+def channel_readings(
+    profile: str, runtime: str | None, note: Callable[[str], None], containers: str | None = None
+) -> tuple[Isolation, list[Reading]]:
     """Return what containers of a profile's agents can tell each other, and what separates them (`sandbox.channels`).
 
     Raises:
         PrerequisiteError: no engine answers, or the images are not built.
         SandboxError: the engine failed.
     """
-    engine = DockerEngine.connect()
+    engine = connect_engine(containers)
     task = next(task for task in shipped_tasks() if profile in task.metadata.aira.profiles)
     image = planned_images(flavour_for(task, profile, this_machine(otherwise=engine_gpus)))[0]
 
@@ -185,12 +190,16 @@ def _sandbox(
     except AiraError as error:
         yield Diagnosis("sandbox", "failed", error.message, error.hint or "see SECURITY.md")
         return
-    broken = [check for check in checks if not check.ok]
-    for check in broken:
+    missing = missing_walls(checks)
+    for each in missing:
+        why = lacking(each.wall.name, engine.info())
+        seen = "; ".join(f"{check.name}: {check.seen}, expected {check.expected}" for check in each.checks)
+        accept = f"run --accept-missing-walls {each.wall.name}, which boards show" if not each.wall.needed else ""
         yield Diagnosis(
-            f"sandbox: {check.name}", "failed", f"{check.seen}, expected {check.expected}", "see SECURITY.md"
-        )
-    if not broken:
+            f"wall {each.wall.name}", "failed", f"missing{why and f' ({why})'}: {seen}",
+            f"see docs/engines.md{accept and f'; or {accept}'}",
+        )  # fmt: skip
+    if not missing:
         yield Diagnosis("sandbox", "ok", f"all {len(checks)} properties hold, from no network to a deadline that kills")
     for isolation in dict.fromkeys(found.values()):
         roles = ", ".join(role for role in found if found[role] == isolation)

@@ -1,8 +1,8 @@
 """Trains a `train.py` against an outside clock, and takes the model that it hands over.
 
 A *fit* container runs the script on the public data and is killed at its deadline; the last model it handed over by
-then counts, whatever else happened. Nothing that the script prints is read here, except that a failed script's last
-line is quoted to the agent; it ran on public data.
+then counts, whatever else happened. What the script prints ran on public data: a failed one's last line is quoted to
+the agent, and its lines of progress are kept as claimed (`told_training`).
 
 Not covered: what is asked of the model (`served_script`), and what is fair beside busy neighbours (`pace`).
 """
@@ -22,6 +22,7 @@ from aira_bench.evaluation.claim import CLAIM, claimed_value
 from aira_bench.evaluation.pace import Pace, missed_s, was_fair
 from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
+from aira_bench.evaluation.told_training import told_series
 from aira_bench.evaluation.verdict import Refused, Unexplained
 from aira_bench.gpus.use import GpuUse
 from aira_bench.output import last_line
@@ -41,6 +42,7 @@ from aira_bench.tasks.metadata import FitClock
 from aira_contract.containers import DATA, WORKSPACE
 from aira_contract.files import COMPANION_FILES, HANDOVER_FILE, MAX_TRAINING_BEGAN_BYTES, TRAINING_BEGAN_FILE
 from aira_contract.settings import PROFILE_VARIABLE, TIME_BUDGET_VARIABLE, TRAINING_SEED_VARIABLE
+from aira_contract.training_series import Series
 
 BEGAN = ArtifactRequest(TRAINING_BEGAN_FILE, MAX_TRAINING_BEGAN_BYTES)
 ATTEMPTS = 3
@@ -58,6 +60,8 @@ class Handover:
     claimed: float | None
     seconds: Mapping[str, float | None]
     gpu: GpuUse | None = None
+    claimed_series: Series = ()
+    """How its training went, by the script's own word."""
 
 
 class ScriptTraining:
@@ -154,7 +158,8 @@ class ScriptTraining:
             return refused
         model.path.chmod(0o644)
         claimed = claimed_value(outcome, self._setting.task.metric)
-        return Handover(folder, model.sha256, claimed, seconds, outcome.gpu)
+        told = told_series(outcome.stdout, outcome.stderr)
+        return Handover(folder, model.sha256, claimed, seconds, outcome.gpu, told)
 
     def _without_model(self, outcome: StepOutcome, file: str, limit: Deadline) -> str:
         name, clock = self._setting.task.metadata.aira.artifact.name, self.clock

@@ -170,16 +170,16 @@ class ServedScript:
             )
         if isinstance(verdict, Refused) and self._pace.stretch > told.stretch and verdict.reason.startswith(_BY_TIME):
             raise Starved(f"Others used the cores while a model was served: {verdict.reason}.")
+        if isinstance(verdict, Scored):
+            return replace(verdict, claimed_series=made.claimed_series)
         return self._explained(verdict, predictors)
 
     def _told_stretch(self) -> float:
         """What the judge's own limits are stretched by: with room for neighbours who take more than they just did."""
         return min(_ROOM * self._pace.stretch, MOST_TIMES) if self._pace.stretch > 1 else 1.0
 
-    def _explained(self, verdict: Verdict, predictors: Predictors) -> Verdict:
+    def _explained(self, verdict: Refused, predictors: Predictors) -> Refused:
         """A refusal in the engine's words where the engine ended the predictor that the judge missed."""
-        if isinstance(verdict, Scored):
-            return verdict
         if "out_of_memory" in predictors.endings:
             reason = f"the model was killed above {self._limits.memory_mib} MiB of memory while it was served"
         elif "output_flood" in predictors.endings:

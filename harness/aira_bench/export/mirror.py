@@ -11,6 +11,7 @@ Not covered: starting it (`aira_bench.export.tracking`).
 """
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 from aira_bench.errors import AiraError
 from aira_bench.escaping import one_line
 from aira_bench.export.steps import best_so_far, node_scalars
-from aira_bench.export.trackers import TRACKERS, Tracker
+from aira_bench.export.trackers import PACKAGES, TRACKERS, Tracker
 from aira_bench.files import Unacceptable
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import SeedEnded, StepEnded
@@ -48,6 +49,14 @@ class Mirror:
         """Sent by this process."""
         self.problem = ""
         """Why sending failed last; empty where it did not."""
+
+    def import_client(self) -> None:
+        """Import the tracker's client, which takes seconds of a core, while the run has its containers made ready.
+
+        What is wrong with the client shows when the run is there to be sent.
+        """
+        with contextlib.suppress(Exception):
+            importlib.import_module(PACKAGES[self._name])
 
     def look(self) -> bool:
         """Send what is new; return whether nothing was left."""
@@ -122,6 +131,7 @@ def main(arguments: list[str]) -> None:
         timer.start()
 
     threading.Thread(target=await_end, daemon=True).start()
+    mirror.import_client()
     pause_s = LOOK_S
     while not over.wait(pause_s):
         pause_s = LOOK_S if mirror.look() else min(2 * pause_s, 60.0)

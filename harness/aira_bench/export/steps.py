@@ -11,7 +11,6 @@ Not covered: damaged runs. They are refused: an export has no place for what is 
 
 import json
 import math
-import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,12 +22,14 @@ from aira_bench.files import Unacceptable, entries_below, hash_file, parse_json,
 from aira_bench.keys import KeyRing
 from aira_bench.llm.recording import MOST_BYTES as MOST_CALL_BYTES
 from aira_bench.llm.recording import Exchange
+from aira_bench.record.confirmations import deviation_of, mean_of
 from aira_bench.record.folder import MOST_TEXT_BYTES, RunFolder, SeedFolder
-from aira_bench.record.journal import StepEnded, StepStarted
+from aira_bench.record.journal import StepEnded
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.node import Node, best_node
-from aira_bench.record.salvage import RunRemains, SeedRemains, journal_remains, read_remains
+from aira_bench.record.salvage import SeedRemains, read_remains
 from aira_bench.record.scores import TrustedScore
+from aira_bench.record.step_calls import call_names
 
 _MOST_CALLS = 10_000
 """Of one step."""
@@ -49,12 +50,12 @@ class HiddenScores:
     @property
     def confirmed(self) -> float | None:
         """Mean over the trainings."""
-        return statistics.fmean(self.trainings) if self.trainings else None
+        return mean_of(self.trainings)
 
     @property
     def confirmed_deviation(self) -> float | None:
-        """Sample standard deviation (n - 1) over the trainings."""
-        return statistics.stdev(self.trainings) if len(self.trainings) > 1 else None
+        """Sample standard deviation over the trainings."""
+        return deviation_of(self.trainings)
 
 
 @dataclass(frozen=True)
@@ -107,16 +108,11 @@ class ExportedStep:
                 raise RunStateError(f"{self.folder.path / name}: it is no record of a model call: {error}.") from error
 
     def _call_names(self) -> list[str]:
-        under = f"calls/{self.node.step:04d}"
-        if self.line.files:
-            found = [name for name in self.line.files if name.startswith(f"{under}/")]
-        else:
-            entries = entries_below(self.folder.path, PurePosixPath(under), _MOST_CALLS)
-            found = [name for name, _ in entries]
-        calls = PurePosixPath(under)
-        return sorted(
-            name for name in found if PurePosixPath(name).parent == calls and PurePosixPath(name).match("call_*.json")
-        )
+        names: Iterable[str] = self.line.files
+        if not self.line.files:
+            calls = PurePosixPath(f"calls/{self.node.step:04d}")
+            names = [name for name, _ in entries_below(self.folder.path, calls, _MOST_CALLS)]
+        return call_names(names, self.node.step)
 
     def _read(self, name: str, most_bytes: int) -> bytes | None:
         """A file as it was recorded; None of one that is not there and need not be."""
@@ -176,15 +172,13 @@ def read_for_export(folder: RunFolder, ring: KeyRing, *, with_hidden: bool) -> E
     run = read_remains(folder, ring)
     if run.record is None or run.manifest is None:
         raise RunStateError(run.faults[0] if run.faults else f"Run {folder.path.name} cannot be read.", hint=run.hint)
-    seeds = tuple(_seed(run, run.manifest, seed, with_hidden=with_hidden) for seed in run.seeds)
+    seeds = tuple(_seed(run.manifest, seed, with_hidden=with_hidden) for seed in run.seeds)
     return ExportedRun(
         folder.path.name, run.manifest, run.record.manifest_sha256, seeds, with_hidden, run.record.closed
     )
 
 
-def _seed(run: RunRemains, manifest: Manifest, seed: SeedRemains, *, with_hidden: bool) -> ExportedSeed:
-    events = journal_remains(run.folder, seed.seed)[0]
-    started = {event.step: event.at for event in events if isinstance(event, StepStarted)}
+def _seed(manifest: Manifest, seed: SeedRemains, *, with_hidden: bool) -> ExportedSeed:
     submitted = seed.ended.submitted if seed.ended else None
     bests = best_so_far(seed.nodes, lower_is_better=manifest.lower_is_better)
     steps = tuple(
@@ -192,7 +186,7 @@ def _seed(run: RunRemains, manifest: Manifest, seed: SeedRemains, *, with_hidden
             folder=seed.folder,
             seed=seed.seed,
             line=line,
-            started=started.get(line.node.step),
+            started=seed.started.get(line.node.step),
             best=best,
             submitted=submitted == line.node.step,
             hidden=_hidden(manifest, seed, line.node) if with_hidden else None,

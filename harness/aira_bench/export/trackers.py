@@ -17,6 +17,8 @@ from aira_bench.record.manifest import Manifest
 
 PROJECT = "aira-bench"
 """The experiment or project, where its variable names no other: MLFLOW_EXPERIMENT_NAME, WANDB_PROJECT."""
+PACKAGES = {"mlflow": "mlflow", "wandb": "wandb"}
+"""What each tracker's client is called, as a module and as an extra."""
 _PARAMETER_CHARS = 250
 
 

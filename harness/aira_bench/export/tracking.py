@@ -19,11 +19,10 @@ from pathlib import Path
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.escaping import one_line
+from aira_bench.export.trackers import PACKAGES
 
 PATIENCE_S = 2.0
 """How long the end of a command waits to hear what was sent."""
-PACKAGES = {"mlflow": "mlflow", "wandb": "wandb"}
-"""What each tracker's client is called, as a module and as an extra."""
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 _OF_TRACKERS = ("MLFLOW_", "WANDB_", "DATABRICKS_")
 _QUIET = {

@@ -63,8 +63,13 @@ def draw(chart: Chart, title: str, formats: Sequence[str] = FORMATS) -> dict[str
         title: of the file, for readers of its metadata; it is not drawn.
         formats: of `FORMATS`, or `png`.
     """
+    return pictures(lambda: _DRAWERS[type(chart)](chart), title, formats)
+
+
+def pictures(make: "Callable[[], Figure]", title: str, formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
+    """Return in each format what `make` draws while the style is in force; arguments else as of `draw`."""
     with _style():
-        figure = _DRAWERS[type(chart)](chart)
+        figure = make()
         found = {}
         for each in formats:
             stream = io.BytesIO()

@@ -32,12 +32,15 @@ class Chosen:
 def visible(seen: Gpus, environ: Mapping[str, str]) -> Gpus:
     """Return what the driver says, less the devices that `CUDA_VISIBLE_DEVICES` hides from this process.
 
-    CUDA itself stops at the first name that it does not know; here such a name hides all, and is told.
+    CUDA itself stops at the first name that it does not know; here such a name hides all, and is told. A comma at the
+    end is none, as it is in `--gpus 1,`.
     """
     text = environ.get(VARIABLE)
     if text is None or seen.state != "seen":
         return seen
     names = [name.strip() for name in text.split(",")]
+    if len(names) > 1 and not names[-1]:
+        names.pop()
     if names[0] not in _NONE and _END in names:
         names = names[: names.index(_END)]
     if names[0] in _NONE:

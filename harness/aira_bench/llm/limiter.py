@@ -1,31 +1,20 @@
-"""One gate for all calls of a run to a provider: how many may be under way, and when everybody has to wait.
+"""One gate for all calls to a provider: how many may be under way, and when everybody has to wait.
 
-The number of places follows additive increase, multiplicative decrease: each round of successes adds one place, a
-rate limit halves them, at most once per cool-down, since calls that were under way together are refused together.
-A `Retry-After` closes the gate for all seeds, not only for the one that heard it.
+How the number of places moves, and who shares them, is the gate's (`gate`, `host_gate`). A `Retry-After` closes it for
+all, not only for the one that heard it; each machine opens again at a moment of its own a little later, so that those
+that were told the same moment do not come back as one.
 """
 
-import threading
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from aira_bench.llm.gate import Gate, LimiterSettings, ThreadGate
 from aira_bench.waiting import TICK_S, Waits
 from aira_bench.world import SystemWorld, World
 
-
-@dataclass(frozen=True)
-class LimiterSettings:
-    """With how many calls the gate starts, and how it moves after answers and refusals."""
-
-    start: int = 8
-    most: int = 64
-    decrease: float = 0.5
-    cooldown_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.start <= self.most or not 0 < self.decrease < 1 or self.cooldown_s < 0:
-            raise ValueError(f"impossible limiter settings: {self}")
+_SPREAD = 0.1
+"""Of the time a provider asked for: machines that were told the same moment come back spread over so much more."""
 
 
 class GateTimeout(Exception):
@@ -33,28 +22,34 @@ class GateTimeout(Exception):
 
 
 class AdaptiveLimiter:
-    """The gate of one run to one provider. Share one between all threads of the run."""
+    """A gate in use. Share one between all threads of the run; `share` makes it one with other processes'."""
 
     def __init__(self, settings: LimiterSettings | None = None, *, world: World | None = None) -> None:
+        """A gate of this process alone."""
         self._settings = settings or LimiterSettings()
         self._world = world or SystemWorld()
-        self._changed = threading.Condition()
-        self._limit = float(self._settings.start)
-        self._in_flight = 0
-        self._open_at_s = float("-inf")
-        self._calm_at_s = float("-inf")
+        self._gate: Gate = ThreadGate(self._settings)
+        self._rng: random.Random | None = None
+
+    def share(self, gate: Gate, settings: LimiterSettings, rng: random.Random) -> None:
+        """Use a gate that others use too. Calls under way leave the gate that they entered.
+
+        Args:
+            gate: theirs and ours.
+            settings: of that gate.
+            rng: draws how much later than asked it opens again; no result depends on it.
+        """
+        self._gate, self._settings, self._rng = gate, settings, rng
 
     @property
     def limit(self) -> int:
         """The number of calls that may be under way at once, now."""
-        with self._changed:
-            return int(self._limit)
+        return int(self._gate.change(lambda state: state).limit)
 
     @property
     def in_flight(self) -> int:
         """The number of calls that are under way now."""
-        with self._changed:
-            return self._in_flight
+        return self._gate.in_flight()
 
     @contextmanager
     def place(self, deadline_at_s: float, waits: Waits | None = None) -> Iterator[None]:
@@ -68,57 +63,40 @@ class AdaptiveLimiter:
             GateTimeout: that moment came first, or the provider closed the gate for longer.
             Stopped: the run was stopped before.
         """
-        self._enter(deadline_at_s, waits or Waits())
+        leave = self._entered(deadline_at_s, waits or Waits())
         try:
             yield
         finally:
-            with self._changed:
-                self._in_flight -= 1
-                self._changed.notify_all()
+            leave()
 
     def succeeded(self) -> None:
-        """Record a call that was answered: `limit` of them add one place."""
-        with self._changed:
-            self._limit = min(float(self._settings.most), self._limit + 1.0 / self._limit)
-            self._changed.notify_all()
+        """Record a call that was answered."""
+        self._gate.change(lambda state: state.after_answer(self._settings))
 
     def rate_limited(self, retry_after_s: float | None) -> None:
-        """Record a refusal: fewer places, and a pause for all when the provider asked for one."""
-        with self._changed:
-            now_s = self._world.monotonic_s()
-            if now_s >= self._calm_at_s:
-                self._limit = max(1.0, self._limit * self._settings.decrease)
-                self._calm_at_s = now_s + self._settings.cooldown_s
-            if retry_after_s is not None:
-                self._open_at_s = max(self._open_at_s, now_s + retry_after_s)
+        """Record a refusal for too many calls, with the pause that the provider asked for."""
+        closed_s, now_s = retry_after_s, self._world.monotonic_s()
+        if closed_s is not None and self._rng is not None:
+            closed_s *= 1.0 + self._rng.uniform(0.0, _SPREAD)
+        self._gate.change(lambda state: state.after_refusal(self._settings, now_s, closed_s))
 
     @property
     def closed_s(self) -> float:
         """For how long the provider has asked everybody to stay away, from now."""
-        with self._changed:
-            return max(self._open_at_s - self._world.monotonic_s(), 0.0)
+        return max(self._gate.change(lambda state: state).open_at_s - self._world.monotonic_s(), 0.0)
 
-    def _enter(self, deadline_at_s: float, waits: Waits) -> None:
-        if self._taken(0.0):
-            return
-        with waits.waiting("provider", "waiting behind the provider's rate limit"):
-            while not self._taken(min(deadline_at_s - self._world.monotonic_s(), TICK_S)):
+    def _entered(self, deadline_at_s: float, waits: Waits) -> Callable[[], None]:
+        gate = self._gate
+        if (leave := gate.enter(self._world.monotonic_s())) is not None:
+            return leave
+        with waits.waiting("provider", "waiting behind the provider's rate limit"), gate.queue():
+            while True:
+                within_s = min(deadline_at_s - self._world.monotonic_s(), TICK_S)
+                if within_s > 0:
+                    gate.wait(min(within_s, self.closed_s or within_s))
+                if (leave := gate.enter(self._world.monotonic_s(), queued=True)) is not None:
+                    return leave
                 waits.check_stop()
                 now_s = self._world.monotonic_s()
                 if now_s >= deadline_at_s or now_s + self.closed_s > deadline_at_s:
                     raise GateTimeout  # at once, where the gate opens too late
-
-    def _taken(self, within_s: float) -> bool:
-        """Take a place, waiting at most so long for one; False where there is none."""
-        with self._changed:
-            if not self._is_open and within_s > 0:
-                pause_s = self._open_at_s - self._world.monotonic_s()
-                self._changed.wait(min(within_s, pause_s) if pause_s > 0 else within_s)
-            if not self._is_open:
-                return False
-            self._in_flight += 1
-            return True
-
-    @property
-    def _is_open(self) -> bool:
-        return self._world.monotonic_s() >= self._open_at_s and self._in_flight < int(self._limit)

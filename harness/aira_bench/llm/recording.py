@@ -81,6 +81,11 @@ class RecordingModel:
         """The name of the model that is recorded."""
         return self._model.name
 
+    @property
+    def next_record(self) -> Path:
+        """The file of the next call, which is there where it was made before."""
+        return self._folder / f"call_{self._calls:03d}.json"
+
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
         """Return the recorded answer to this call if there is one; else ask the model, and record its answer.
 
@@ -88,7 +93,7 @@ class RecordingModel:
             ModelError: the model refused.
             RunStateError: the record is unreadable, or of another request.
         """
-        path = self._folder / f"call_{self._calls:03d}.json"
+        path = self.next_record
         if path.exists():
             completion = _answer_of(read_exchange(path), request, path.name)
         else:

@@ -11,8 +11,9 @@ from typing import Literal, get_args
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.files import Unacceptable
 from aira_bench.llm.recording import Exchange, read_exchange
-from aira_bench.looking.step_files import SOLUTION, STDERR, STDOUT, StepFile, absolute, in_folder, read_step_file
+from aira_bench.looking.step_files import SOLUTION, STDERR, STDOUT, StepFile, absolute, read_step_file
 from aira_bench.looking.step_view import StepView
+from aira_bench.record.step_calls import call_names
 
 Opened = Literal["code", "diff", "prompt", "answer", "output", "artifact"]
 WHATS: tuple[Opened, ...] = get_args(Opened)
@@ -92,8 +93,8 @@ def _answer(view: StepView) -> OpenedText:
 
 def calls_of(view: StepView) -> list[StepFile]:
     """Return the records of a step's model calls, in the order in which they were made."""
-    found = in_folder(list(view.files), f"calls/{view.node.step:04d}")
-    return sorted((each for each in found if each.path.endswith(".json")), key=_when_asked)
+    files = {each.path: each for each in view.files}
+    return [files[name] for name in call_names(files, view.node.step)]
 
 
 def _exchanges(view: StepView, what: Opened, said: Callable[[Exchange], str]) -> OpenedText:
@@ -111,11 +112,6 @@ def _exchanges(view: StepView, what: Opened, said: Callable[[Exchange], str]) ->
             shown = f"[not shown: it is {each.state}]"
         texts.append(f"=== {each.path}\n{shown}")
     return OpenedText(what, "\n\n".join(texts), tuple(absolute(view.seed, each) for each in calls))
-
-
-def _when_asked(call: StepFile) -> tuple[bool, str]:
-    """Code is proposed before what came of it is analyzed."""
-    return "/analyze" in call.path, call.path
 
 
 def _read(view: StepView, names: tuple[str, ...]) -> tuple[str, tuple[Path, ...]]:

@@ -17,6 +17,7 @@ from aira_bench.looking.winners import Winner, winners
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.node import Timings
 from aira_bench.record.salvage import RunRemains, SeedRemains
+from aira_bench.shown_numbers import figure
 from aira_contract.architectures import compact
 from aira_contract.primitives import BY_SYMBOL
 
@@ -159,12 +160,17 @@ def _scores(manifest: Manifest | None, scores: StepScores) -> list[Pair]:
     if scores.overclaim is not None and scores.public is not None:
         word = "better than it is" if scores.overclaim > 0 else "no better than it is"
         pairs.append(
-            ("overclaim", f"{scores.overclaim:+.4f}   {word}: on those rows the judge has {scores.public:.4f}")
+            (
+                "overclaim",
+                f"{figure(scores.overclaim, '+')}   {word}: on those rows the judge has {figure(scores.public)}",
+            )
         )
     if not pairs:
         pairs.append(("", "the step has no score"))
     if manifest is not None and manifest.noise is not None and scores.search is not None:
-        pairs.append(("noise floor", f"{manifest.noise.deviation:.4f}   deviation of one training of one submission"))
+        pairs.append(
+            ("noise floor", f"{figure(manifest.noise.deviation)}   deviation of one training of one submission")
+        )
     pairs += [("flags", ", ".join(scores.flags))] if scores.flags else []
     pairs += [("not ranked", ", ".join(scores.unranked))] if scores.unranked else []
     pairs += [("controls", each) for each in scores.remarks]
@@ -174,16 +180,16 @@ def _scores(manifest: Manifest | None, scores: StepScores) -> list[Pair]:
 def _confirmed(manifest: Manifest | None, scores: StepScores) -> str:
     known = [error for error in scores.training_errors if error is not None]
     error = math.hypot(*known) / len(known) if known and len(known) == len(scores.trainings) else None
-    deviation = f", deviation {scores.confirmed_deviation:.4f}" if scores.confirmed_deviation is not None else ""
+    deviation = f", deviation {figure(scores.confirmed_deviation)}" if scores.confirmed_deviation is not None else ""
     wanted = manifest.trainings if manifest is not None else None
     of = f" of {wanted}" if wanted is not None and wanted > len(scores.trainings) else ""
-    each = ", ".join(f"{value:.4f}" for value in scores.trainings)
+    each = ", ".join(figure(value) for value in scores.trainings)
     count = f"mean of {len(scores.trainings)}{of} training{'s' if len(scores.trainings) > 1 else ''}"
     return f"{_number(scores.confirmed, error)}   {count}{deviation}: {each}"
 
 
 def _number(value: float | None, error: float | None = None) -> str:
-    return "-" if value is None else f"{value:.4f}" + ("" if error is None else f" +- {error:.4f}")
+    return "-" if value is None else figure(value) + ("" if error is None else f" +- {figure(error)}")
 
 
 def _parts(view: StepView) -> list[Pair]:
@@ -208,7 +214,7 @@ def _cost(view: StepView) -> list[Pair]:
     pairs: list[Pair] = []
     if use.calls:
         tokens = f"{_count(use.input_tokens)} in, {_count(use.output_tokens)} out"
-        money = "price unknown" if use.cost_usd is None else f"{use.cost_usd:.4f} USD"
+        money = "price unknown" if use.cost_usd is None else f"{figure(use.cost_usd)} USD"
         by = f", by {', '.join(use.models)}" if use.models else ""
         pairs.append(("model", f"{use.calls} call{'s' if use.calls > 1 else ''}, {tokens}, {money}{by}"))
     else:

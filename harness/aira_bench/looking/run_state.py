@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from aira_bench.record.growing import tallied
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.node import ModelUse, Node, best_node
+from aira_bench.shown_numbers import figure
 
 CAUSES = ("slot", "cores", "engine", "provider", "load")
 """What seeds wait for (`aira_bench.waiting.WaitReason`), in the order in which it is shown."""
@@ -96,7 +97,7 @@ def ended_words(node: Node) -> str:
     """Return how a step ended: its class with its fitness, or with its reason."""
     if node.fitness is not None:
         slow = f" (GPU throttled, {node.throttled})" if node.throttled else ""
-        return f"{node.step_class} {node.fitness:.4f}{slow}"
+        return f"{node.step_class} {figure(node.fitness)}{slow}"
     return f"{node.step_class}: {node.reason}" if node.reason else node.step_class
 
 

@@ -5,7 +5,6 @@ Whoever wrote them may be anybody: no link is followed, nothing is read beyond a
 Not covered: what is in them (`artifact`, `opened`).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -100,11 +99,6 @@ def read_step_file(seed: SeedRemains, file: StepFile) -> bytes:
 def absolute(seed: SeedRemains, file: StepFile) -> Path:
     """Return where a file of a step lies."""
     return seed.folder.path / file.path
-
-
-def in_folder(files: list[StepFile], folder: str) -> Iterator[StepFile]:
-    """Those of a step's files that lie in a folder of the seed's, at any depth."""
-    return (each for each in files if each.path.startswith(f"{folder}/"))
 
 
 def _looked_at(root: Path, name: str, mode: int, recorded: str | None) -> StepFile:

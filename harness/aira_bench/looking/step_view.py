@@ -3,7 +3,6 @@
 Not covered: how it is shown (`pages`), and single files in full (`opened`).
 """
 
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from aira_bench.files import Unacceptable, parse_json, read_file
 from aira_bench.looking.artifact import ArtifactView, artifact_view
 from aira_bench.looking.comparison import ParentDifference, parent_differences
 from aira_bench.looking.step_files import StepFile, artifact_of, step_files
+from aira_bench.record.confirmations import deviation_of, mean_of
 from aira_bench.record.journal import StepEnded
 from aira_bench.record.node import Node
 from aira_bench.record.salvage import RunRemains, SeedRemains
@@ -58,12 +58,12 @@ class StepScores:
     @property
     def confirmed(self) -> float | None:
         """Mean over its trainings, however many are done."""
-        return statistics.fmean(self.trainings) if self.trainings else None
+        return mean_of(self.trainings)
 
     @property
     def confirmed_deviation(self) -> float | None:
-        """Sample standard deviation (n - 1) of its trainings."""
-        return statistics.stdev(self.trainings) if len(self.trainings) > 1 else None
+        """Sample standard deviation of its trainings."""
+        return deviation_of(self.trainings)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 Not covered: what a board says of several seeds together (`aira_bench.boards`), and why a step won (`aira-bench show`).
 """
 
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aira_bench.looking.artifact import ArtifactView, layers_of
+from aira_bench.record.confirmations import mean_of
 from aira_bench.record.node import Node, best_node
 from aira_bench.record.run_record import SeedRecord
 from aira_bench.record.salvage import RunRemains, SeedRemains
+from aira_bench.shown_numbers import figure
 
 _PLAN_CHARS = 60
 
@@ -43,7 +44,7 @@ class Winner:
             return f"{said}no valid step in {self.steps}" + ("" if self.ended else " so far")
         word = "" if self.ended else ", best so far"
         scores = [("search", self.search), ("test", self.test), ("confirmed", self.confirmed)]
-        shown = [f"{name} {value:.4f}" for name, value in scores if value is not None]
+        shown = [f"{name} {figure(value)}" for name, value in scores if value is not None]
         if self.trainings:
             shown[-1] += f" ({self.trainings} training{'s' if self.trainings > 1 else ''})"
         what = f"{self.strip}, {self.notation}" if self.strip else _excerpt(self.plan) or (self.canonical or "")[:16]
@@ -87,7 +88,7 @@ def _winner(seed: SeedRecord | SeedRemains, lower_is_better: bool) -> Winner:
         ended=seed.ended is not None,
         search=chosen.fitness if chosen else None,
         test=score.test if score else None,
-        confirmed=statistics.fmean(each.test for each in trainings) if trainings else None,
+        confirmed=mean_of([each.test for each in trainings]),
         trainings=len(trainings),
         canonical=canonical,
         strip=shape.strip,

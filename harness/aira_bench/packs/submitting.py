@@ -55,7 +55,7 @@ def pack_runs(folders: Sequence[RunFolder], paths: HostPaths, out: Path, environ
     runs = [_readable(folder, ring) for folder in folders]
     if len({run.manifest.run_id for run in runs}) != len(runs) or len({run.name for run in runs}) != len(runs):
         raise RunStateError("A run stands twice among those to be packed.", hint="aira-bench status")
-    places = {f"runs/{run.name}/{name}": Source(run.folder.path, name) for run in runs for name in _files_of(run)}
+    places = {f"runs/{run.name}/{name}": Source(run.folder.path, here) for run in runs for name, here in _files_of(run)}
     secrets = [*_secrets(environ, paths), *_places(paths)]
     try:
         for name, place in places.items():
@@ -88,22 +88,22 @@ def _readable(folder: RunFolder, ring: KeyRing) -> RunRecord:
     return run
 
 
-def _files_of(run: RunRecord) -> Iterator[str]:
-    """Names of all files of a run that its records vouch for, below its folder."""
-    yield from ("manifest.json", "record.jsonl")
-    if run.manifest.agent_file_sha256 is not None:
-        yield "agent.py"
+def _files_of(run: RunRecord) -> Iterator[tuple[str, str]]:
+    """Names of all files of a run that its records vouch for, as a pack has them, and where they lie in its folder."""
+    for name in ("manifest.json", "record.jsonl", *(["agent.py"] if run.manifest.agent_file_sha256 else [])):
+        yield name, name
     for seed in run.seeds:
-        below = f"seeds/{seed.seed}"
+        below, here = f"seeds/{seed.seed}", f"seeds/{seed.folder.path.name}"
         for name, path in (
             ("journal.jsonl", seed.folder.journal),
             ("hidden/scores.jsonl", seed.folder.scores.path),
             ("hidden/confirmed.jsonl", seed.folder.confirmed.path),
         ):
             if path.is_file():
-                yield f"{below}/{name}"
+                yield f"{below}/{name}", f"{here}/{name}"
         steps = [folder for node in seed.nodes for folder in seed.folder.step_folders(node.step)]
-        yield from (f"{below}/{name}" for name in files_below(seed.folder.path, [*steps, CONFIRMED]))
+        for name in files_below(seed.folder.path, [*steps, CONFIRMED]):
+            yield f"{below}/{name}", f"{here}/{name}"
 
 
 def _secrets(environ: Mapping[str, str], paths: HostPaths) -> list[tuple[bytes, str]]:

@@ -24,6 +24,7 @@ from aira_bench.keys import MachineKey, signer_of
 from aira_bench.machine_failures import about
 
 Noted = Callable[[int, str], None]
+Guard = Callable[[], None]
 MOST_BYTES = 256 * 2**20
 MOST_LINE_BYTES = 16 * 2**20
 MOST_SIGNERS = 100
@@ -136,16 +137,19 @@ def require_signed(chain: Chain) -> None:
 class ChainWriter:
     """Appends lines to one file, and forces each to disk."""
 
-    def __init__(self, path: Path, found: Chain, key: MachineKey | None, noted: Noted | None = None) -> None:
+    def __init__(
+        self, path: Path, found: Chain, key: MachineKey | None, noted: Noted | None = None, guard: Guard | None = None
+    ) -> None:
         """Open for appending after `found`, which was just read from it; a torn last line is cut off.
 
-        `noted` is told the number of lines and the last seal after each line.
+        `noted` is told the number of lines and the last seal after each line. `guard` raises where nothing may be
+        appended any more; it is asked before each line, and once the line is on disk, before `noted` hears of it.
 
         A file of version 1, or of no lines and without a key, gets lines of version 1.
         """
         self._version = 1 if found.version == 1 or (key is None and not found.bodies) else 2
         self._seal, self._key = found.seal if found.bodies else _GENESIS[self._version], key
-        self._lines, self._noted, self._path = len(found.bodies), noted, path
+        self._lines, self._noted, self._path, self._guard = len(found.bodies), noted, path, guard or (lambda: None)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o600)
         if os.fstat(self._file).st_size > found.whole_bytes:
@@ -160,9 +164,11 @@ class ChainWriter:
             assert self._key is not None, "a signed chain is continued by who can sign"
             signature = self._key.sign(_PURPOSE + link.encode("ascii"))
         part = f'"signature":"{signature}",' if signature else ""
+        self._guard()
         with about(self._path):
             _write_all(self._file, f'{{"chain":"{link}",{part}"body":'.encode("ascii") + body + b"}\n")
             os.fsync(self._file)
+        self._guard()
         self._seal, self._lines = link + signature, self._lines + 1
         if self._noted is not None:
             self._noted(self._lines, self._seal)

@@ -8,6 +8,7 @@ which nobody can have searched: where such are in the chain, they alone count.
 Not covered: making them (`aira_bench.runs.confirm`).
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -106,6 +107,16 @@ class Confirmations:
 NO_CONFIRMATIONS = Confirmations({})
 
 
+def mean_of(tests: Sequence[float]) -> float | None:
+    """Return the mean test score of a step's trainings, however many are done; None of none."""
+    return statistics.fmean(tests) if tests else None
+
+
+def deviation_of(tests: Sequence[float]) -> float | None:
+    """Return the sample standard deviation (n - 1) of the test scores of a step's trainings; None of fewer than two."""
+    return statistics.stdev(tests) if len(tests) > 1 else None
+
+
 def add_confirmation(
     keeper: Keeper,
     seed: int,
@@ -148,7 +159,7 @@ def add_refusal(
 
 def _append(keeper: Keeper, seed: int, training: Training) -> None:
     place = keeper.folder.seed(seed)
-    journal = read_journal(keeper.folder.path, f"seeds/{seed}/journal.jsonl").chain
+    journal = read_journal(keeper.folder.path, f"seeds/{place.path.name}/journal.jsonl").chain
     with keeper.chain(place.path, _NAME, confirmed_name(seed)) as (found, append):
         if not found.bodies:
             append(ConfirmationOpened(keeper.run_id, seed, journal.seal, keeper.at()))
@@ -196,6 +207,16 @@ def read_confirmations(
         for (key, step, number), training in trainings.items():
             require_files(place, training.files, [place.confirmation_folder(step, number, key)])
     return _summed_up(trainings)
+
+
+def confirmed_files(data: bytes) -> list[str]:
+    """Return the names of the files that whole lines of a seed's confirmations vouch for, in the seed's folder.
+
+    Raises:
+        Unacceptable: a line does not hold.
+    """
+    lines = [event for _, event in decode(read_chain(data), _EVENT)]
+    return [name for line in lines if not isinstance(line, ConfirmationOpened) for name in line.files]
 
 
 def _trainings(lines: Sequence[_Line], nodes: Sequence[Node]) -> dict[tuple[str | None, int, int], Training]:

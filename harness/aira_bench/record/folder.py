@@ -5,6 +5,7 @@
     record.jsonl             signed: the run's beginning, and how the journals of its seeds end
     compiled/                programs judges left to each other, while the run lasts
     lock                     held by the process that works on the run
+    leases/                  who has which seed, where workers share the run (`aira_bench.leasing`)
     agent.py                 the user's solution file, for `script:` agents
     seeds/<seed>/
         journal.jsonl        what policies are functions of
@@ -14,18 +15,24 @@
         hidden/scores.jsonl  trusted scores; hidden/<step>/ the judge's reports. Never read by the search
         hidden/confirmed.jsonl   trainings on the seed set `final`; hidden/confirmed/<step>/ and <step>-<training>/
                                  their reports
+    seeds/<seed>.<n>/        the seed as it went on when nobody knew whether a worker that had fallen silent was dead
+                             (`aira_bench.record.forks`): the one with the highest number counts, from 2 on
 """
 
 import fcntl
 import os
+import stat
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.files import Unacceptable, read_file, read_recorded
+from aira_bench.leasing.lease import FOLDER as LEASES
+from aira_bench.leasing.lease import LeaseEntry, last_entry, lease_store, looks_alive, may_be_alive, read_terms
 from aira_bench.paths import host_paths
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.record.journal import Event, StepEnded, finished_steps, open_journal
@@ -58,6 +65,11 @@ class SeedFolder:
     """The folder of one seed of a run, and the places of its files."""
 
     path: Path
+
+    @property
+    def number(self) -> int:
+        """Return which seed of its run it is."""
+        return int(self.path.name.partition(".")[0])
 
     @property
     def journal(self) -> Path:
@@ -157,6 +169,8 @@ class RunFolder:
     """The folder of one run on disk, and the places of its files."""
 
     path: Path
+    held: Mapping[int, Path] = field(default_factory=dict, compare=False)
+    """Where a worker works on the seeds that it holds, whatever others have made since."""
 
     @property
     def manifest(self) -> Manifest:
@@ -181,8 +195,42 @@ class RunFolder:
         return CompiledPrograms(self.path / "compiled")
 
     def seed(self, seed: int) -> SeedFolder:
-        """Return the folder of one seed of this run."""
-        return SeedFolder(self.path / "seeds" / str(seed))
+        """Return the folder of one seed of this run: the newest copy of it, unless this process holds one."""
+        if (held := self.held.get(seed)) is not None:
+            return SeedFolder(held)
+        place, newer = self.path / "seeds" / str(seed), 2
+        while _is_folder(following := place.with_name(f"{seed}.{newer}")):
+            place, newer = following, newer + 1
+        return SeedFolder(place)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether workers take its seeds, each by a lease of its own."""
+        return _is_folder(self.path / LEASES)
+
+    def lease_entries(self) -> dict[int, LeaseEntry]:
+        """Return the last entry of each seed that workers have had, as far as can be seen.
+
+        Raises:
+            RunStateError: one cannot be read.
+        """
+        if not self.is_shared:
+            return {}
+        store = lease_store(self.path)
+        found = {int(name): last_entry(store, int(name)) for name in store.names(".") if name.isdecimal()}
+        return {seed: entry for seed, entry in found.items() if entry is not None}
+
+    def held_seeds(self) -> set[int]:
+        """Return the seeds whose workers seem to live by this machine's clock: for people, nothing is decided by it."""
+        try:
+            terms = read_terms(lease_store(self.path)) if self.is_shared else None
+            entries = self.lease_entries() if terms is not None else {}
+        except RunStateError:
+            return set()
+        now_s = time.time()
+        return {
+            seed for seed, entry in entries.items() if terms and looks_alive(self.path, seed, entry, terms, now_s)
+        }  # fmt: skip
 
     def lock(self) -> int:
         """Take the run for this process; the lock goes with the process, however it ends.
@@ -190,8 +238,11 @@ class RunFolder:
         It is two: one that writers exclude each other by, as in earlier versions, and one that readers can ask about
         without taking anything, so that no reader is ever in a writer's way.
 
+        Workers ask about the lock once they have a lease, and this asks about leases once it has the lock: of two that
+        come at a time one at least sees the other.
+
         Raises:
-            RunStateError: another live process has it.
+            RunStateError: another live process has it, or a worker that may be alive has a seed of it.
         """
         try:
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | _PLAIN, 0o600)
@@ -206,7 +257,20 @@ class RunFolder:
                 f"Run {self.path.name} is being worked on by another process.",
                 hint=self.command("status"),
             ) from error
+        try:
+            self._require_no_worker()
+        except BaseException:
+            os.close(descriptor)
+            raise
         return descriptor
+
+    def _require_no_worker(self) -> None:
+        for seed, entry in self.lease_entries().items():
+            if may_be_alive(entry):
+                raise RunStateError(
+                    f"Run {self.path.name} is shared by workers, and seed {seed} is that of one on {entry.host}.",
+                    hint=f"aira-bench worker {quote(str(self.path))}   (which takes over what dead ones left)",
+                )
 
     def command(self, name: str, *options: str) -> str:
         """Return the command of that name to type for this run, whole: with `--runs` where it lies elsewhere."""
@@ -220,7 +284,12 @@ class RunFolder:
 
     @property
     def is_live(self) -> bool:
-        """Whether a process works on the run now; asked without taking a lock."""
+        """Whether a process works on the run now, or workers on seeds of it; asked without taking a lock."""
+        return self.is_locked or bool(self.held_seeds())
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether one process has the whole run; asked without taking a lock."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDONLY | _PLAIN)
         except OSError:
@@ -232,6 +301,14 @@ class RunFolder:
         finally:
             os.close(descriptor)
         return int(_FLOCK.unpack(found)[0]) != fcntl.F_UNLCK
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder is there, and no link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _record_lock(kind: int) -> bytes:

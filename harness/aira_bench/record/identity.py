@@ -76,8 +76,9 @@ MANIFEST_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "prompts": ("row", "what is asked of a model"),
     "card": ("row", "field by field, below"),
     "extensions": ("row", "code of others, by hash; that of task and evaluator tells sections apart"),
-    "isolation": ("free", "walls; a run without one of them does not begin"),
+    "isolation": ("free", "walls; `missing_walls` names those that a run did without"),
     "isolation_of": ("row", "what containers could tell each other"),
+    "missing_walls": ("row", "what code could do that on other engines it cannot"),
     "compatibility": ("section", "what was declared; its `search` tells rows apart"),
     "pair": ("free", "what it is shown beside"),
     "limits": ("row", "what a step may use"),
@@ -148,6 +149,11 @@ def identity_of(run: RunRecord) -> Identity:
     return Identity(planned_identity(run.manifest).planned, tuple(_found(run)))
 
 
+def _walls(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    if manifest.missing_walls:
+        yield "missing walls", ", ".join(manifest.missing_walls)
+
+
 def _planned(manifest: Manifest) -> Iterator[tuple[str, str]]:
     plan = manifest.plan
     yield from _steering(plan)
@@ -156,6 +162,7 @@ def _planned(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "memory", plan.memory
     yield "step timeout", f"{_exact(plan.step_timeout_s)} s"
     yield "evaluation timeout", f"{_exact(plan.evaluation_timeout_s)} s"
+    yield from _walls(manifest)
     yield "score cache", "on" if plan.score_cache else "off"
     for name in (*_CAPS, *(f"seed_{cap}" for cap in _CAPS)):
         if (cap := getattr(plan, name)) is not None:

@@ -3,8 +3,9 @@
 The first line of a signed journal says whose it is: run, seed and the hash of the run's manifest. The line of a
 finished step carries hashes of its score and of every file it left, so that the last signature vouches for them all.
 
-Not covered: concurrent writers (a run folder is locked by the process that works on it, `aira_bench.record.folder`),
-and whether events and files make sense together (`aira_bench.record.run_record`).
+Not covered: concurrent writers (a run folder is locked by the process that works on it, `aira_bench.record.folder`; of
+several workers each has a lease on its seed, `aira_bench.leasing`), and whether events and files make sense together
+(`aira_bench.record.run_record`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, read_file
 from aira_bench.keys import KeyRing, MachineKey
-from aira_bench.record.chain import MOST_BYTES, BrokenChain, Chain, ChainWriter, Noted, read_chain
+from aira_bench.record.chain import MOST_BYTES, BrokenChain, Chain, ChainWriter, Guard, Noted, read_chain
 from aira_bench.record.growing import Growing
 from aira_bench.record.node import Node
 from aira_bench.record.schema import UNNAMED, LineSchema, decode, encode
@@ -36,6 +37,19 @@ class SeedOpened:
     at: str
     schema: LineSchema = field(default=UNNAMED, compare=False)
     event: Literal["seed_opened"] = "seed_opened"
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class AttemptBegan:
+    """A worker begins to append: the lines from here to the next of these are of its attempt (`aira_bench.leasing`)."""
+
+    attempt: Annotated[int, Field(ge=1)]
+    """Higher than of every attempt before."""
+    worker: str
+    host: str
+    at: str
+    schema: LineSchema = field(default=UNNAMED, compare=False)
+    event: Literal["attempt_began"] = "attempt_began"
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -73,7 +87,7 @@ class SeedEnded:
     event: Literal["seed_ended"] = "seed_ended"
 
 
-Event = SeedOpened | StepStarted | StepEnded | SeedEnded
+Event = SeedOpened | AttemptBegan | StepStarted | StepEnded | SeedEnded
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
@@ -153,9 +167,15 @@ class JournalFile:
     """Appends events of one seed; opening it cuts a torn last line."""
 
     def __init__(
-        self, path: Path, key: MachineKey | None = None, opening: SeedOpened | None = None, noted: Noted | None = None
+        self,
+        path: Path,
+        key: MachineKey | None = None,
+        opening: SeedOpened | None = None,
+        noted: Noted | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        """Open for appending. A new journal begins with `opening`, signed; without a key it is unsigned.
+        """Open for appending. A new journal begins with `opening`, signed; without a key it is unsigned. `noted` and
+        `guard` are as of a `ChainWriter`.
 
         Raises:
             RunStateError: the file holds damaged lines, or is signed and there is no key to go on with.
@@ -167,7 +187,7 @@ class JournalFile:
         self._nodes = Growing(event.node for event in self._finished.values())
         if key is None and self.events and content.chain.version != 1:
             raise RunStateError(f"{path} is signed and cannot be continued without a key.")
-        self._writer = ChainWriter(path, content.chain, key, noted)
+        self._writer = ChainWriter(path, content.chain, key, noted, guard)
         if key is not None and opening is not None and not self.events:
             self.append(opening)
 

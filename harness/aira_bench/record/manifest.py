@@ -154,7 +154,7 @@ class Manifest(_Record):
     extensions: dict[Kind, ExtensionRecord] = {}
     """What code of others the run stands on, by kind; none where everything named is built in."""
     isolation: dict[str, bool]
-    """Checks of the probe container before the first step; every one must hold."""
+    """Checks of the probe container before the first step; every one held but those of `missing_walls`."""
     compatibility: Compatibility | None = None
     """None in runs of versions that declared nothing: those compare by hashes and image tags."""
     pair: PairedTask | None = None
@@ -170,11 +170,20 @@ class Manifest(_Record):
     """The task's noise floor in this profile, as its metadata had it; None where it was not measured."""
     isolation_of: dict[Role, Isolation] = {}
     """What separated containers of each untrusted role from others. Runs of versions that did not know have none."""
+    missing_walls: tuple[str, ...] = ()
+    """Walls that did not stand, by their names (`aira_bench.sandbox.walls`): the engine cannot build them, and the user
+    accepted that of each."""
 
     @property
     def isolation_word(self) -> IsolationWord:
         """The least that separated this run's containers of untrusted code from others."""
         return weakest(self.isolation_of.values()).word if self.isolation_of else "shared"
+
+    @property
+    def isolation_told(self) -> str:
+        """`isolation_word`, and the walls that were missing: `own trees, without memory, processes`."""
+        lacking = f", without {', '.join(self.missing_walls)}" if self.missing_walls else ""
+        return f"{self.isolation_word}{lacking}"
 
     def named(self, kind: Kind, name: str) -> str:
         """Return a name of the plan as boards show it: an extension's with what tells its code from another of that

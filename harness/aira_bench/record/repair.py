@@ -124,7 +124,7 @@ def _manifest(folder: RunFolder, opened: RunOpened, witness: Witness) -> Manifes
 def _damage(keeper: Keeper, seed: int, ring: KeyRing, seal: SeedSeal | None) -> _Damage | None:
     """What is wrong with a seed; None where all is well."""
     place, reason = keeper.folder.seed(seed), ""
-    data = _read_own(keeper.folder.path, f"seeds/{seed}/journal.jsonl")
+    data = _read_own(keeper.folder.path, f"seeds/{place.path.name}/journal.jsonl")
     chain, lines = _good_chain(data, decode_journal)
     if len(lines) < data.count(b"\n"):
         reason = f"line {len(lines) + 1} was changed or damaged"

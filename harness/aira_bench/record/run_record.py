@@ -17,7 +17,7 @@ Not covered: what was never recorded or was removed whole, as a run that somebod
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,7 @@ from aira_bench.record.chain import MOST_BYTES, BrokenChain, Chain, read_chain, 
 from aira_bench.record.confirmations import Confirmations, read_confirmations
 from aira_bench.record.folder import FROM_LAST_GOOD, RunFolder, SeedFolder
 from aira_bench.record.journal import (
+    AttemptBegan,
     JournalContent,
     SeedEnded,
     SeedOpened,
@@ -111,20 +112,51 @@ class RunRecord:
         return ring.describe_all(self.signers)
 
 
-def read_run(folder: RunFolder, ring: KeyRing, depth: Depth = "submitted") -> RunRecord:
+def read_run(
+    folder: RunFolder, ring: KeyRing, depth: Depth = "submitted", *, only: Collection[int] | None = None
+) -> RunRecord:
     """Read the files of a run and check that they agree with each other.
+
+    Args:
+        folder: of the run.
+        ring: the keys this machine knows.
+        depth: whose files are hashed.
+        only: the seeds to read, as if there were no others; None for all.
 
     Raises:
         RunStateError: a file is not what a run's file is, or two of them disagree.
     """
+    return _read(folder, ring, depth, None, only)
+
+
+def read_run_with_journals(
+    folder: RunFolder, ring: KeyRing, depth: Depth
+) -> tuple[RunRecord, Mapping[int, JournalContent]]:
+    """Read a run as `read_run` does, and return the journals of its seeds too, which take several times its memory.
+
+    Raises:
+        RunStateError: a file is not what a run's file is, or two of them disagree.
+    """
+    journals: dict[int, JournalContent] = {}
+    return _read(folder, ring, depth, journals, None), journals
+
+
+def _read(
+    folder: RunFolder,
+    ring: KeyRing,
+    depth: Depth,
+    journals: dict[int, JournalContent] | None,
+    only: Collection[int] | None,
+) -> RunRecord:
     try:
         manifest, digest = load_manifest(folder.path)
         chain, accepted, ended = _read_run_events(folder, manifest, digest, ring)
         seals = {seal.seed: seal for seal in ended.seeds} if ended else {}
         if ended and sorted(seals) != sorted(manifest.plan.seeds):
             raise Unacceptable("the end record does not list the seeds of the plan")
-        reading = _Reading(folder, manifest, digest, ring, depth, ring.trusts(chain.signer))
-        seeds = tuple(_read_seed(reading, seed, seals.get(seed)) for seed in manifest.plan.seeds)
+        reading = _Reading(folder, manifest, digest, ring, depth, ring.trusts(chain.signer), journals)
+        wanted = [seed for seed in manifest.plan.seeds if only is None or seed in only]
+        seeds = tuple(_read_seed(reading, seed, seals.get(seed)) for seed in wanted)
     except Unacceptable as error:
         way_on = folder.command("resume", FROM_LAST_GOOD) if _can_be_taken_back(folder, ring) else None
         raise RunStateError(f"Run {folder.path.name}: {error}.", hint=error.hint or way_on) from error
@@ -209,6 +241,8 @@ class _Reading:
     ring: KeyRing
     depth: Depth
     trusted: bool
+    journals: dict[int, JournalContent] | None
+    """Where each journal is to be left; None where nobody wants them."""
     record_bytes: int = 0
     submitted_bytes: int = 0
 
@@ -249,6 +283,8 @@ def _read_seed(reading: _Reading, seed: int, seal: SeedSeal | None) -> SeedRecor
             remembered = Witness(ring.seen).recall(manifest.run_id, journal_name(seed))
             content = _journal(folder, seed, ring)
             chain = content.chain
+            if reading.journals is not None:
+                reading.journals[seed] = content
             if seal is not None:
                 _require_sealed(chain, seal)
             remembered.check(chain)
@@ -318,7 +354,7 @@ def _offering_repair(folder: RunFolder) -> Iterator[None]:
 
 
 def _journal(folder: RunFolder, seed: int, ring: KeyRing) -> JournalContent:
-    name = f"seeds/{seed}/journal.jsonl"
+    name = f"seeds/{folder.seed(seed).path.name}/journal.jsonl"
     try:
         return read_journal(folder.path, name, ring)
     except BrokenChain as error:
@@ -357,6 +393,7 @@ def _search(content: JournalContent, manifest: Manifest) -> tuple[tuple[Node, ..
     """Steps and end, if they follow each other as a search's do."""
     nodes: list[Node] = []
     ended: SeedEnded | None = None
+    _require_rising(content)
     for number, event in enumerate(content.events, start=1):
         if ended is not None:
             raise Unacceptable(f"line {number} follows the seed's end")
@@ -380,6 +417,16 @@ def _search(content: JournalContent, manifest: Manifest) -> tuple[tuple[Node, ..
                 f"step {ended.submitted} is said to be submitted; by the rule of all runs it is {wanted}"
             )
     return tuple(nodes), ended
+
+
+def _require_rising(content: JournalContent) -> None:
+    """Raises Unacceptable where an earlier attempt of a worker's wrote after a later one had begun."""
+    attempt = 0
+    for number, event in enumerate(content.events, start=1):
+        if isinstance(event, AttemptBegan):
+            if event.attempt <= attempt:
+                raise Unacceptable(f"line {number} begins attempt {event.attempt}, after attempt {attempt}")
+            attempt = event.attempt
 
 
 def _check_files(reading: _Reading, place: SeedFolder, content: JournalContent, ended: SeedEnded | None) -> None:

@@ -16,10 +16,18 @@ from aira_bench.keys import KeyRing
 from aira_bench.record.chain import MOST_BYTES, BrokenChain, Chain, read_chain
 from aira_bench.record.confirmations import NO_CONFIRMATIONS, Confirmations, read_confirmations
 from aira_bench.record.folder import RunFolder, SeedFolder
-from aira_bench.record.journal import Event, SeedEnded, StepEnded, StepStarted, decode_journal, score_hashes
+from aira_bench.record.journal import (
+    Event,
+    JournalContent,
+    SeedEnded,
+    StepEnded,
+    StepStarted,
+    decode_journal,
+    score_hashes,
+)
 from aira_bench.record.manifest import Manifest, load_manifest
 from aira_bench.record.node import Node
-from aira_bench.record.run_record import RunRecord, read_run
+from aira_bench.record.run_record import RunRecord, SeedRecord, read_run_with_journals
 from aira_bench.record.scores import TrustedScore
 
 _MOST_CUTS = 4
@@ -39,6 +47,8 @@ class SeedRemains:
     """Finished steps in order, from the first on without a gap."""
     begun: StepStarted | None
     """The step in flight; None where none is, or the journal does not say."""
+    started: Mapping[int, str]
+    """When each step began, for the last time; ISO 8601."""
     ended: SeedEnded | None
     scores: Mapping[int, TrustedScore]
     confirmations: Confirmations
@@ -87,23 +97,40 @@ def read_remains(folder: RunFolder, ring: KeyRing) -> RunRemains:
         folder: of the run, which may be anybody's: nothing of it is executed, and no link is followed.
         ring: the keys that this machine knows.
     """
-    record: RunRecord | None = None
     faults: list[str] = []
-    hint = None
     try:
-        record = read_run(folder, ring, "records")
-        manifest: Manifest | None = record.manifest
+        record, journals = read_run_with_journals(folder, ring, "records")
+        return RunRemains(
+            folder, record.manifest, tuple(_whole(seed, journals[seed.seed]) for seed in record.seeds), record, ()
+        )
     except RunStateError as error:
         faults.append(error.message)
         hint = error.hint
-        manifest = _manifest(folder)
+    manifest = _manifest(folder)
     seeds = []
     for number in manifest.plan.seeds if manifest else _seed_folders(folder):
         remains, wrong = _seed(folder, number, manifest, ring)
         seeds.append(remains)
-        if record is None:  # of a sound run nothing is wrong but what was written since it was checked
-            faults += [each for each in wrong if each.partition(_BEFORE)[0].removesuffix(".") not in faults[0]]
-    return RunRemains(folder, manifest, tuple(seeds), record, tuple(faults), hint)
+        faults += [each for each in wrong if each.partition(_BEFORE)[0].removesuffix(".") not in faults[0]]
+    return RunRemains(folder, manifest, tuple(seeds), None, tuple(faults), hint)
+
+
+def _whole(seed: SeedRecord, journal: JournalContent) -> SeedRemains:
+    """What holds of a seed that was checked: all of it."""
+    events, chain = journal.events, journal.chain
+    steps, ended = in_order(events)
+    signed = chain.version == 2 and bool(chain.bodies)
+    return SeedRemains(
+        seed.seed,
+        seed.folder,
+        steps,
+        _in_flight(events),
+        _started(events),
+        ended,
+        seed.scores,
+        seed.confirmations,
+        signed,
+    )
 
 
 def _manifest(folder: RunFolder) -> Manifest | None:
@@ -148,14 +175,15 @@ def _seed(folder: RunFolder, number: int, manifest: Manifest | None, ring: KeyRi
             confirmations = read_confirmations(place, manifest.run_id, number, chain, nodes, ring, hash_all=False)
     except Unacceptable as error:
         wrong.append(f"{name}hidden/confirmed.jsonl: {error}.")
-    return SeedRemains(number, place, steps, _in_flight(events), ended, scores, confirmations, signed), wrong
+    in_flight, started = _in_flight(events), _started(events)
+    return SeedRemains(number, place, steps, in_flight, started, ended, scores, confirmations, signed), wrong
 
 
 def journal_remains(folder: RunFolder, seed: int) -> tuple[list[Event], Chain, str]:
     """Return events and chain of a journal as far as they hold, and what is wrong with the rest."""
     fault = ""
     try:
-        data = read_file(folder.path, f"seeds/{seed}/journal.jsonl", MOST_BYTES)
+        data = read_file(folder.path, f"seeds/{folder.seed(seed).path.name}/journal.jsonl", MOST_BYTES)
     except FileNotFoundError:
         return [], read_chain(b""), ""
     except Unacceptable as error:
@@ -185,6 +213,10 @@ def in_order(events: Sequence[Event]) -> tuple[tuple[StepEnded, ...], SeedEnded 
         return tuple(steps), None
     known = last.submitted is None or 1 <= last.submitted <= len(steps)
     return tuple(steps), last if known else replace(last, submitted=None)
+
+
+def _started(events: Sequence[Event]) -> dict[int, str]:
+    return {event.step: event.at for event in events if isinstance(event, StepStarted)}
 
 
 def _in_flight(events: Sequence[Event]) -> StepStarted | None:

@@ -8,8 +8,9 @@ The manifest and every line of a journal, of a run's record and of confirmations
     4   nodes say how their devices worked (`gpu_use`)
     5   scores say what the judge found on public rows, and its standard error (`public`, `public_standard_error`)
     6   scores say how their training went (`series`, `claimed_series`)
+    7   journals say which attempt of which worker wrote what follows (`attempt_began`), where several work on a run
 
-This version writes 6 and reads all six; a run of an older schema goes on in the chains it has.
+This version writes 7 and reads all seven; a run of an older schema goes on in the chains it has.
 Scores are of the schema of the line that names their hash.
 
 Not covered: the form of a chain, which read_chain tells by its lines.
@@ -28,7 +29,7 @@ from aira_bench.files import Unacceptable, parse_json, spell_half_surrogates
 from aira_bench.record.chain import BrokenChain, Chain
 from aira_bench.version import __version__
 
-SCHEMA: Literal[6] = 6
+SCHEMA: Literal[7] = 7
 """What this version writes."""
 UNNAMED: Literal[2] = 2
 """The schema of a manifest, or of a line in a signed chain, that names none."""
@@ -41,9 +42,9 @@ def _a_number(found: object) -> object:
     return found
 
 
-ManifestSchema = Annotated[Literal[1, 2, 3, 4, 5, 6], BeforeValidator(_a_number)]
+ManifestSchema = Annotated[Literal[1, 2, 3, 4, 5, 6, 7], BeforeValidator(_a_number)]
 """What a manifest may name."""
-LineSchema = Annotated[Literal[2, 3, 4, 5, 6], BeforeValidator(_a_number)]
+LineSchema = Annotated[Literal[2, 3, 4, 5, 6, 7], BeforeValidator(_a_number)]
 """What a line of an event may name. Compared with nothing: it says how a line is written, not what it says."""
 Event = TypeVar("Event")
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}([a-z.]{0,5}\d{0,4})")

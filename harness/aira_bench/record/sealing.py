@@ -4,7 +4,10 @@ Not covered: whether all of it agrees (`aira_bench.record.run_record`), and conf
 (`aira_bench.record.confirmations`).
 """
 
+import contextlib
 import hashlib
+import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,9 +20,10 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from aira_bench.files import Unacceptable, entries_below, hash_file, naming, read_file, write_atomically
 from aira_bench.keys import MachineKey
-from aira_bench.record.chain import MOST_BYTES, Chain, ChainWriter, Noted, read_chain
+from aira_bench.leasing.lease import FOLDER as LEASES
+from aira_bench.record.chain import MOST_BYTES, Chain, ChainWriter, Guard, Noted, read_chain
 from aira_bench.record.folder import RunFolder, SeedFolder
-from aira_bench.record.journal import JournalFile, SeedOpened, StepEnded, read_journal
+from aira_bench.record.journal import AttemptBegan, JournalFile, SeedOpened, StepEnded, read_journal
 from aira_bench.record.manifest import MOST_BYTES as MOST_MANIFEST_BYTES
 from aira_bench.record.manifest import Manifest, encode_manifest
 from aira_bench.record.node import Node
@@ -105,6 +109,10 @@ class Keeper:
     manifest_sha256: str
     now: Callable[[], datetime]
     witness: Witness
+    guard: Guard | None = None
+    """Raises where this process may append no more; None where it has the whole run."""
+    attempt: AttemptBegan | None = None
+    """Which attempt of a worker's this is; None where one process has the whole run."""
 
     def remember(self) -> None:
         """Note outside the folder that this machine works on the run, and how far its record has come."""
@@ -114,23 +122,53 @@ class Keeper:
 
     def journal(self, seed: int) -> JournalFile:
         """Open the journal of a seed for appending, begun if it was not."""
-        opening = SeedOpened(self.run_id, seed, self.manifest_sha256, self.at())
-        return JournalFile(self.folder.seed(seed).journal, self.key, opening, self._noted(journal_name(seed)))
+        opening, known_as = SeedOpened(self.run_id, seed, self.manifest_sha256, self.at()), journal_name(seed)
+        path = self.folder.seed(seed).journal
+        journal = JournalFile(path, self.key, opening, self._noted(known_as), self.guard)
+        if self.attempt is not None and journal.ended is None:
+            journal.append(replace(self.attempt, at=self.at()))
+        return journal
 
     def close(self, seeds: Sequence[int]) -> None:
         """Record that every seed has ended, unless that is recorded."""
         with self.chain(self.folder.path, "record.jsonl", RECORD) as (found, append):
-            if any(isinstance(event, RunEnded) for event in decode_run(found)):
-                return
-            seals = []
-            for seed in seeds:
-                chain = read_journal(self.folder.path, f"seeds/{seed}/journal.jsonl").chain
-                seals.append(SeedSeal(seed, len(chain.bodies), chain.seal))
-            append(RunEnded(tuple(seals), self.at()))
+            if not any(isinstance(event, RunEnded) for event in decode_run(found)):
+                append(RunEnded(self._seals(seeds), self.at()))
+
+    def close_shared(self, seeds: Sequence[int]) -> None:
+        """Record that every seed has ended, as one of several workers: the first decides, others put the same there.
+
+        The record with its last line is written beside it and linked to a name that is made of what stood there before.
+        One link holds, whatever others do and however late; what it leads to is then moved into place.
+        """
+        before = read_file(self.folder.path, "record.jsonl", MOST_BYTES)
+        found = read_chain(before)
+        if any(isinstance(event, RunEnded) for event in decode_run(found)):
+            return
+        own = self.folder.path / LEASES / f".closing-{secrets.token_hex(8)}.tmp"
+        decided = own.with_name(f"closed-{hashlib.sha256(before).hexdigest()[:16]}.jsonl")
+        try:
+            write_atomically(own, before)
+            writer = ChainWriter(own, found, self.key)
+            writer.append(encode(RunEnded(self._seals(seeds), self.at())), signed=True)
+            writer.close()
+            with contextlib.suppress(FileExistsError):
+                os.link(own, decided)
+            closed = read_file(decided.parent, decided.name, MOST_BYTES)
+            write_atomically(self.folder.path / "record.jsonl", closed)
+        finally:
+            own.unlink(missing_ok=True)
+        chain = read_chain(closed)
+        self.witness.note(self.run_id, RECORD, len(chain.bodies), chain.seal)
+
+    def _seals(self, seeds: Sequence[int]) -> tuple[SeedSeal, ...]:
+        places = ((seed, self.folder.seed(seed).path.name) for seed in seeds)
+        chains = ((seed, read_journal(self.folder.path, f"seeds/{name}/journal.jsonl").chain) for seed, name in places)
+        return tuple(SeedSeal(seed, len(chain.bodies), chain.seal) for seed, chain in chains)
 
     def require_own(self, first: object, place: SeedFolder) -> None:
         """Raises Unacceptable unless the first event of a journal says that it is this run's, and of this seed."""
-        expected = SeedOpened(self.run_id, int(place.path.name), self.manifest_sha256, "")
+        expected = SeedOpened(self.run_id, place.number, self.manifest_sha256, "")
         if not isinstance(first, SeedOpened) or replace(first, at="") != expected:
             raise Unacceptable("it does not begin with the line that says whose it is")
 
@@ -149,7 +187,7 @@ class Keeper:
             found = read_chain(read_file(root, name, MOST_BYTES))
         except FileNotFoundError:
             found = read_chain(b"")
-        writer = ChainWriter(root / name, found, self.key, self._noted(known_as))
+        writer = ChainWriter(root / name, found, self.key, self._noted(known_as), self.guard)
         try:
             yield found, lambda event: writer.append(encode(event), signed=True)
         finally:

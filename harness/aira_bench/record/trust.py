@@ -3,7 +3,7 @@
 Not covered: whether its files agree with each other (`aira_bench.record.run_record`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from aira_bench.errors import RunStateError
 from aira_bench.extensions import is_reference
@@ -16,19 +16,22 @@ from aira_bench.tasks.data_source import SYNTHETIC
 from aira_bench.tasks.task import names_folder
 
 
-def read_resumable(folder: RunFolder, ring: KeyRing, *, trust_agent: bool) -> RunRecord:
+def read_resumable(
+    folder: RunFolder, ring: KeyRing, *, trust_agent: bool, only: Collection[int] | None = None
+) -> RunRecord:
     """Read a run that is to go on: its agent and task will run, and its record goes on under this machine's key.
 
     Args:
         folder: the run.
         ring: the keys this machine knows.
         trust_agent: the user vouches for a run that nobody has signed.
+        only: the seeds that are to go on; None for all.
 
     Raises:
         RunStateError: it cannot be read; it is signed by a key that is not trusted, or unsigned and not vouched for; it
             holds what is no plain file; or its agent's file is not the one it began with.
     """
-    record = read_run(folder, ring, "all")
+    record = read_run(folder, ring, "all", only=only)
     for signer in record.signers:
         if signer is not None and not ring.trusts(signer):
             raise RunStateError(

@@ -16,7 +16,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from aira_bench.errors import UsageError
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
@@ -25,6 +25,7 @@ from aira_bench.hidden_keys import HiddenKey
 from aira_bench.record.confirmations import add_confirmation, add_refusal
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, SeedRecord, read_run
+from aira_bench.record.sealing import Keeper
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.extensions_used import evaluator_of, require_same
@@ -97,10 +98,29 @@ def confirm(
     return folder
 
 
+@dataclass(frozen=True)
+class ConfirmingUnit:
+    """A seed that a worker holds, as far as its confirmation goes."""
+
+    seed: int
+    keeper: Keeper
+    label: str
+    """Of its containers, and of no others on this machine."""
+    stoppable: Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
+    """Has something called, while a block runs, when the worker is to stop."""
+
+
 def confirm_at_end(
-    host: Host, folder: RunFolder, found: ResolvedTask, ground: Ground, note: Note, watch: Watch
+    host: Host,
+    folder: RunFolder,
+    found: ResolvedTask,
+    ground: Ground,
+    note: Note,
+    watch: Watch,
+    unit: ConfirmingUnit | None = None,
 ) -> None:
-    """Train what a run submitted, if its plan says so and its task has data for it; the process has the run's lock.
+    """Train what a run submitted, if its plan says so and its task has data for it; the process has the run's lock, or
+    the lease of a seed.
 
     Args:
         host: the machine, with the devices of the run.
@@ -109,6 +129,7 @@ def confirm_at_end(
         ground: what its search stood on.
         note: told what is done.
         watch: told which training each seed is at.
+        unit: the seed that a worker holds; None for all.
 
     Raises:
         RunStateError: a submitted artifact is not the one that was scored.
@@ -117,9 +138,9 @@ def confirm_at_end(
     wanted = folder.manifest.trainings
     if not found.plan.confirm or not wanted:
         return
-    record = read_run(folder, host.keys.ring(), "records")
+    record = read_run(folder, host.keys.ring(), "records", only=None if unit is None else [unit.seed])
     if missing := _missing(record, wanted, None):
-        _train_again(host, record, found, ground, note, watch, missing)
+        _train_again(host, record, found, ground, note, watch, missing, unit)
 
 
 def _other_key(found: ResolvedTask) -> str | None:
@@ -163,16 +184,23 @@ def _train_again(
     note: Note,
     watch: Watch,
     missing: Sequence[Retraining],
+    unit: ConfirmingUnit | None = None,
 ) -> None:
-    """Do the trainings that are missing, as many at a time as the run has places; the process has the run's lock."""
+    """Do the trainings that are missing, as many at a time as the run has places; the process has the run's lock, or
+    the lease of the one seed.
+    """
     manifest, other = record.manifest, _other_key(found)
+    label = manifest.run_id if unit is None else unit.label
     setting = EvaluationSetting(
-        found.task, found.plan.profile, ground.data, ground.images, manifest.run_id, SEED_SET,
+        found.task, found.plan.profile, ground.data, ground.images, label, SEED_SET,
         public_sha256=str(manifest.data["public"]["sha256"]), evaluator=found.plan.evaluator,
         draw_secret=(found.hidden_key or host.keys.machine_key()).draw_secret,
     )  # fmt: skip
-    with retrainer(host, found.plan, setting, len(missing), note) as trainer:
-        keeper, writing = host.keeper(record), threading.Lock()
+    with contextlib.ExitStack() as stack:
+        trainer = stack.enter_context(retrainer(host, found.plan, setting, len(missing), note))
+        keeper, writing = host.keeper(record) if unit is None else unit.keeper, threading.Lock()
+        if unit is not None:
+            stack.enter_context(unit.stoppable(trainer.end))
 
         def train(each: Retraining) -> None:
             doing = Progress(each.seed, each.step, f"training {each.number + 1} of {each.of} again", confirming=True)

@@ -1,13 +1,13 @@
 """Builds the `Host` that runs work with: engine, sandbox, hardware and paths of this machine.
 
-Not covered: another engine than Docker, whose `Host` is put together by whoever has its `Sandbox`.
+Not covered: an engine of others, whose `Host` is put together by whoever has its `Sandbox`.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aira_bench.docker_engine import DockerEngine
+from aira_bench.docker_engine import connect_engine
 from aira_bench.errors import SandboxError
 from aira_bench.hardware import Hardware, this_machine
 from aira_bench.images.declared import Declared
@@ -18,6 +18,7 @@ from aira_bench.runs.host import Host
 from aira_bench.runs.line import dead_in_line
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.engine_gpus import engine_gpus
+from aira_bench.sandbox.walls import named
 from aira_bench.tasks.store import sweep_dead
 from aira_bench.tasks.transfer import Transfer
 from aira_bench.world import SystemWorld
@@ -29,6 +30,9 @@ def connect_host(
     note: Callable[[str], None] = lambda text: None,
     transfer: Callable[[Transfer], None] = lambda transfer: None,
     hardware: Hardware | None = None,
+    *,
+    containers: str | None = None,
+    accepted_walls: Sequence[str] = (),
 ) -> Host:
     """Connect to the container engine of this machine.
 
@@ -38,11 +42,15 @@ def connect_host(
         note: told in a line what happens before a search.
         transfer: told how far a download is.
         hardware: the machine, if the caller has looked at it already.
+        containers: the engine, one of `CONTAINERS`; None for `AIRA_CONTAINERS`, or Docker.
+        accepted_walls: names of walls whose absence the user accepts (`aira_bench.sandbox.walls`).
 
     Raises:
         PrerequisiteError: no engine answers, or it has no such runtime.
+        UsageError: there is no such engine or wall, or nobody may accept that it is missing.
     """
-    engine = DockerEngine.connect()
+    accepted = named(accepted_walls)
+    engine = connect_engine(containers)
     sandbox = DockerSandbox(engine, runtime=runtime)
     ended = dead_in_line()
     dead = sandbox.sweep_dead()
@@ -66,4 +74,4 @@ def connect_host(
         return ensure_images(flavour, engine, note, declared)
 
     hardware = this_machine(otherwise=engine_gpus) if hardware is None else hardware
-    return Host(paths, sandbox, SystemWorld(), hardware, build, transfer)
+    return Host(paths, sandbox, SystemWorld(), hardware, build, transfer, accepted)

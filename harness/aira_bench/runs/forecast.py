@@ -227,12 +227,17 @@ def _tokens(found: Expense, seeds: int) -> str:
         return "none, as no model is asked"
     answer = found.answer_tokens
     calls = "one call" if found.calls_a_step == 1 else f"{found.calls_a_step} calls"
-    in_all = found.tokens_a_step * (found.steps * seeds / 1e6)
+    in_all = found.tokens_a_step * (found.steps * seeds)
     return (
         f"{calls} a step, each with some {found.prompt_tokens:,} in its prompt (lengths of files, {CHARS_A_TOKEN} "
         f"characters a token) and {answer.low:,.0f} (as long as the baseline, no thinking) to {answer.high:,.0f} (the "
-        f"card's limit) in its answer; {in_all.low:,.0f} to {in_all.high:,.0f} million in all steps"
+        f"card's limit) in its answer; {_millions(in_all.low)} to {_millions(in_all.high)} million in all steps"
     )
+
+
+def _millions(tokens: float) -> str:
+    """Whole millions of many, two digits of few: a short run has less than one."""
+    return f"{tokens / 1e6:,.0f}" if tokens >= 10e6 else f"{tokens / 1e6:.2g}"
 
 
 def _dollars(found: Expense, run: ResolvedRun) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Literal
 
-from aira_bench.errors import MachineError, PrerequisiteError, RunStateError, SandboxError, UsageError
+from aira_bench.errors import MachineError, RunStateError, SandboxError, UsageError
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.hidden_keys import HiddenKey
 from aira_bench.images.declared import Declared
@@ -35,7 +35,9 @@ from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.slots import lent_gpu
 from aira_bench.sandbox.isolation import UNTRUSTED, is_weaker, weakest
 from aira_bench.sandbox.probe import probe_all
+from aira_bench.sandbox.probe_checks import ProbeCheck
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, Limits, Mount, Role, Sandbox
+from aira_bench.sandbox.walls import missing_walls, require_walls
 from aira_bench.tasks.data_source import DataSource, provide_raw, raw_content
 from aira_bench.tasks.preparation import prepare_task
 from aira_bench.tasks.store import TaskData, task_data
@@ -60,6 +62,8 @@ class Host:
     """Makes sure the images of a flavour exist, with what a task declares in them, and names them."""
     transfer: Callable[[Transfer], None] = lambda transfer: None
     """Told how far a download is."""
+    accepted_walls: tuple[str, ...] = ()
+    """Walls whose absence the user accepts, by their names (`aira_bench.sandbox.walls`)."""
 
     @property
     def keys(self) -> KeyFolder:
@@ -89,7 +93,9 @@ class Ground(Prepared):
     isolation: dict[Role, Isolation]
     """What separates the containers of each untrusted role from others."""
     checks: dict[str, bool]
-    """The sandbox's probe; all of them hold."""
+    """The sandbox's probe; all of them hold but those of `missing_walls`."""
+    missing_walls: tuple[str, ...] = ()
+    """Walls that do not stand here, each accepted by its name."""
 
 
 def stand(
@@ -119,8 +125,14 @@ def stand(
         require_no_weaker(record.folder, record.manifest, isolation)
     note("probing the sandbox")
     gpus = [gpu.uuid for gpu in host.hardware.gpus] if gives_gpus(host, found.plan.profile) else []
-    checks = require_isolation(host.sandbox, image_names(prepared.images)[probed], gpus, note)
-    return Ground(prepared.task, prepared.data, prepared.images, isolation, checks)
+    checks = walls_of(host.sandbox, image_names(prepared.images)[probed], gpus, note)
+    if record is not None:
+        require_no_wall_lost(record.folder, record.manifest, checks)
+    missing = require_walls(checks, host.accepted_walls if record is None else record.manifest.missing_walls)
+    if missing:
+        note(f"walls missing, as accepted: {', '.join(missing)}")
+    found_so = {check.name: check.ok for check in checks}
+    return Ground(prepared.task, prepared.data, prepared.images, isolation, found_so, missing)
 
 
 def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
@@ -227,26 +239,30 @@ def require_no_weaker(folder: RunFolder, manifest: Manifest, found: dict[Role, I
         )
 
 
-def require_isolation(
+def require_no_wall_lost(folder: RunFolder, manifest: Manifest, checks: Sequence[ProbeCheck]) -> None:
+    """Raises RunStateError if a wall is missing here that stood where the run began."""
+    lost = [each for each in missing_walls(checks) if each.wall.name not in manifest.missing_walls]
+    if lost:
+        raise RunStateError(
+            f"Run {folder.path.name} cannot go on: walls are missing here that stood when it began "
+            f"({'; '.join(each.told for each in lost)}).",
+            hint="aira-bench doctor",
+        )
+
+
+def walls_of(
     sandbox: Sandbox, image: str, gpus: Sequence[str] = (), note: Note = lambda text: None
-) -> dict[str, bool]:
-    """Probe the sandbox with an image, and with one of the devices that containers get; the record of its checks.
+) -> list[ProbeCheck]:
+    """Probe the sandbox with an image, and with one of the devices that containers get.
 
     Raises:
-        PrerequisiteError: one of them fails.
+        PrerequisiteError: the image is not there.
+        SandboxError: the engine failed.
     """
     checks = probe_all(sandbox, image)
     if gpus:
         checks += probe_free_device(sandbox, image, gpus, note)
-    broken = [check for check in checks if not check.ok]
-    if broken:
-        first = broken[0]
-        raise PrerequisiteError(
-            f"The sandbox does not hold on this machine: {first.name}: seen {first.seen}, expected {first.expected}"
-            + (f" (and {len(broken) - 1} more)." if len(broken) > 1 else "."),
-            hint="aira-bench doctor",
-        )
-    return {check.name: check.ok for check in checks}
+    return checks
 
 
 def clean_up(host: Host, run_id: str, note: Note) -> None:

@@ -1,6 +1,7 @@
 """From a resolved run to finished seeds: the folder, the manifest, the slots.
 
-`start` and `resume` differ in where the run comes from: a request (`resolve`), or a record.
+`start` and `resume` differ in where the run comes from: a request (`resolve`), or a record. `open_for_workers` makes
+what `start` does and leaves the seeds to whoever takes them (`worker`).
 
 Not covered: what a run stands on (`host`), the seeds' threads (`loop`), and training what it submitted again
 (`confirm`).
@@ -9,21 +10,25 @@ Not covered: what a run stands on (`host`), the seeds' threads (`loop`), and tra
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
-from aira_bench.agents.agent import Agent, AsksProvider
+from aira_bench.agents.agent import Agent, AsksProvider, SharesLimits
 from aira_bench.bundled import bundled_folder
+from aira_bench.errors import RunStateError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.images.flavour import load_flavour
+from aira_bench.leasing.lease import Terms, lease_store, open_leases
+from aira_bench.ledger.run_ledger import FOLDER as LEDGER
 from aira_bench.paths import require_new_folders
+from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.record.conditions import conditions_of
 from aira_bench.record.folder import RunFolder
-from aira_bench.record.manifest import Compatibility, Manifest, limits_of
+from aira_bench.record.manifest import Compatibility, Manifest, RunPlan, limits_of
 from aira_bench.record.new_run import making_run, require_new_name
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
@@ -31,7 +36,7 @@ from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.briefing import brief_of
-from aira_bench.runs.changes import differences, require_accepted, require_same_ground
+from aira_bench.runs.changes import TRUST, differences, require_accepted, require_same_ground
 from aira_bench.runs.confirm import confirm_at_end
 from aira_bench.runs.devices import on_devices, on_devices_of
 from aira_bench.runs.host import (
@@ -47,6 +52,7 @@ from aira_bench.runs.host import (
     wanted_of,
 )
 from aira_bench.runs.in_flight import set_aside_unvouched_calls
+from aira_bench.runs.leases import lease_folder
 from aira_bench.runs.line import Line
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.places import Wanted, places_of
@@ -55,6 +61,7 @@ from aira_bench.runs.resolve import ResolvedRun, ResolvedTask, reopen, reopen_ag
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import Slot, SlotPool, open_slots
 from aira_bench.runs.telling import told_to_others
+from aira_bench.shared_store.posix import PosixStore
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
@@ -70,11 +77,66 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         ModelError: the agent's provider refuses key, address or model.
         Stopped: the user stopped it.
     """
+    with _begun(host, run, note) as begun:
+        keeper, host, ground = begun.keeper, begun.host, begun.ground
+        with told_to_others(keeper.folder, run.plan.seeds, watch, host.world) as tell:
+            _search_all(host, keeper.folder, begun.manifest, run, ground, note, tell, keeper)
+            confirm_at_end(host, keeper.folder, run, ground, note, tell)
+    return keeper.folder
+
+
+def open_for_workers(host: Host, run: ResolvedRun, terms: Terms, note: Note) -> RunFolder:
+    """Make the folder of a resolved run, of which no step is taken yet, for workers that take its seeds.
+
+    Args:
+        host: a machine like those of the workers: images, data and hardware class are recorded as they are here.
+        run: what is to be done.
+        terms: what its workers go by.
+        note: told in a line what is done.
+
+    Raises:
+        UsageError, PrerequisiteError, ModelError: as of `start`.
+    """
+    with _begun(host, run, note, terms) as begun:
+        return begun.keeper.folder
+
+
+def share(folder: RunFolder, terms: Terms) -> None:
+    """Leave a run to workers, whether it was shared before or not.
+
+    Raises:
+        RunStateError: one process has the whole run, or it is of a version without signatures.
+    """
+    if folder.manifest.schema_version == 1:
+        raise RunStateError(
+            f"Run {folder.path.name} is unsigned, so it cannot be shared.", hint=folder.command("resume", TRUST)
+        )
+    if folder.is_locked:
+        raise RunStateError(
+            f"Run {folder.path.name} is being worked on by another process.", hint=folder.command("status")
+        )
+    open_leases(lease_store(folder.path), terms)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A new run, with nothing but its manifest and the first line of its record."""
+
+    keeper: Keeper
+    host: Host
+    """With the devices of the run."""
+    ground: Ground
+    manifest: Manifest
+
+
+@contextlib.contextmanager
+def _begun(host: Host, run: ResolvedRun, note: Note, terms: Terms | None = None) -> Iterator[_Begun]:
+    """Make the folder of a new run, and hold its lock while the block runs."""
     require_new_folders(host.paths.runs, "--runs DIR")
     require_new_name(host.paths.runs, run.plan.name)
     host = on_devices(host, run.plan.profile, run.plan.gpus, note, allow_cpu=run.allow_cpu)
     wanted = wanted_of(host, run.plan)
-    _try_model(run.agent, note)
+    try_model(run.agent, note)
     ground = stand(host, run, "agent", note)
     key = host.keys.machine_key()
     with making_run(host.paths.runs, run.plan.name) as made:
@@ -82,12 +144,11 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
             write_atomically(made.folder.agent_file, run.agent_file)
         manifest = _manifest(host, run, ground, wanted)
         keeper = open_run(made.folder, manifest, key, host.world.now, Witness(None))
+        if terms is not None:
+            open_leases(lease_store(made.folder.path), terms)
         keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
         keeper.remember()
-        with told_to_others(keeper.folder, run.plan.seeds, watch, host.world) as tell:
-            _search(host, keeper.folder, manifest, run, ground, wanted, note, tell, keeper)
-            confirm_at_end(host, keeper.folder, run, ground, note, tell)
-    return keeper.folder
+        yield _Begun(keeper, host, ground, manifest)
 
 
 def resume(
@@ -125,7 +186,7 @@ def resume(
         found = reopen(manifest.plan, host.paths)
         ground = stand(host, found, "agent", note, record)
         run = reopen_agent(found, host.paths, record)
-        _try_model(run.agent, note)
+        try_model(run.agent, note)
         set_aside_unvouched_calls(record, host.keys.ring(), ask_anew=accept_changes)
         folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
         keeper = host.keeper(record) if manifest.schema_version != 1 else None
@@ -134,12 +195,12 @@ def resume(
             if changed:
                 keeper.accept(changed, [(seed.seed, len(seed.nodes)) for seed in record.seeds])
         with told_to_others(folder, run.plan.seeds, watch, host.world) as tell:
-            _search(host, folder, manifest, run, ground, wanted_of(host, run.plan), note, tell, keeper)
+            _search_all(host, folder, manifest, run, ground, note, tell, keeper)
             confirm_at_end(host, folder, run, ground, note, tell)
     return folder
 
 
-def _try_model(agent: Agent, note: Note) -> None:
+def try_model(agent: Agent, note: Note) -> None:
     """Find out with one tiny call whether a provider takes key, address and model, where one will be asked."""
     if isinstance(agent, AsksProvider) and (said := agent.try_model(Waits())):
         note(said)
@@ -168,6 +229,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
         source_revision=source_revision(),
         isolation=ground.checks,
         isolation_of=ground.isolation,
+        missing_walls=ground.missing_walls,
         agent_file_sha256=None if run.agent_file is None else hashlib.sha256(run.agent_file).hexdigest(),
         prompts=dict(provenance.prompts),
         card=None if provenance.card is None else dict(provenance.card),
@@ -198,13 +260,10 @@ def declared(host: Host, run: ResolvedTask) -> Compatibility | None:
     )  # fmt: skip
 
 
-def _open_slots(
-    host: Host, manifest: Manifest, ground: Ground, line: Line, evaluation: EvaluationSetting
-) -> SlotPool[Slot]:
-    """The slots of a run: one for each place that it may use."""
-    plan = manifest.plan
+def _open_slots(host: Host, plan: RunPlan, ground: Ground, line: Line, evaluation: EvaluationSetting) -> SlotPool[Slot]:
+    """The slots of a search: one for each place that it may use."""
     agents = [
-        agent_spec(ground.images, ground.data, manifest.run_id, limits, plan.profile)
+        agent_spec(ground.images, ground.data, evaluation.run_id, limits, plan.profile)
         for limits in place_limits(plan, ground.task, line.places)
     ]
     return open_slots(
@@ -212,32 +271,85 @@ def _open_slots(
     )
 
 
-def _search(
+def _search_all(
     host: Host,
     folder: RunFolder,
     manifest: Manifest,
     run: ResolvedRun,
     ground: Ground,
-    wanted: Wanted,
     note: Note,
     watch: Callable[[Progress], None],
     keeper: Keeper | None,
 ) -> None:
-    """Open the slots and have every seed searched to its end; the run is locked."""
+    """Have every seed of a run searched to its end; the run is locked."""
+    sweep_temporaries(folder.path, alone=True)
+    with searching(host, folder, manifest, run, ground, note, watch, keeper) as search:
+        run_seeds(search.session, folder, search.sweep)
+        if keeper is not None:
+            keeper.close(run.plan.seeds)
+        folder.compiled.clear()
+
+
+@dataclass(frozen=True)
+class ReadySearch:
+    """What seeds of a run are searched with, ready."""
+
+    session: SearchSession
+    sweep: Callable[[], object]
+    """Removes the containers."""
+
+    def stop(self) -> None:
+        """Have its seeds stop; whatever runs in a container is cut short."""
+        self.session.stop.set()
+        self.session.slots.close()
+        self.sweep()
+
+
+@contextlib.contextmanager
+def searching(
+    host: Host,
+    folder: RunFolder,
+    manifest: Manifest,
+    run: ResolvedRun,
+    ground: Ground,
+    note: Note,
+    watch: Callable[[Progress], None],
+    keeper: Keeper | None,
+    *,
+    label: str | None = None,
+    programs: CompiledPrograms | None = None,
+    attempts: Mapping[int, int] | None = None,
+) -> Iterator[ReadySearch]:
+    """Open the slots for the seeds of a plan while the block runs.
+
+    Args:
+        host: the machine, with the devices of the run.
+        folder: of the run.
+        manifest: of the run.
+        run: whose plan has the seeds that are searched here, all of the run's or some.
+        ground: what the search stands on.
+        note: told what is left behind.
+        watch: told how the seeds get on.
+        keeper: of the record; None goes on with one that is unsigned.
+        label: of the containers, and of no others on this machine; None for the run's id.
+        programs: where judges leave theirs to each other; None for the run's folder.
+        attempts: numbers under which this process spends for seeds; None where it alone has the run.
+    """
     plan, task, key = run.plan, run.task, host.keys.machine_key()
     drawn_by = key if run.hidden_key is None else run.hidden_key
+    label = manifest.run_id if label is None else label
     evaluation = EvaluationSetting(
-        task, plan.profile, ground.data, ground.images, manifest.run_id, plan.seed_set,
-        public_sha256=str(manifest.data["public"]["sha256"]), programs=folder.compiled,
+        task, plan.profile, ground.data, ground.images, label, plan.seed_set,
+        public_sha256=str(manifest.data["public"]["sha256"]), programs=programs or folder.compiled,
         evaluator=plan.evaluator, draw_secret=drawn_by.draw_secret,
     )  # fmt: skip
+    wanted = wanted_of(host, plan)
     with contextlib.ExitStack() as stack:
-        sweep_temporaries(folder.path, alone=True)
-        host.sandbox.sweep(manifest.run_id)
+        host.sandbox.sweep(label)
         line = Line(places_of(wanted), most=wanted.most)
         stack.callback(line.close)  # when its containers are gone: until then nobody else is to have their place
-        stack.callback(clean_up, host, manifest.run_id, note)
-        slots = _open_slots(host, manifest, ground, line, evaluation)
+        stack.callback(clean_up, host, label, note)
+        slots = _open_slots(host, plan, ground, line, evaluation)
         stack.callback(slots.close)
         session = SearchSession(
             plan=plan,
@@ -255,8 +367,9 @@ def _search(
             keeper=keeper,
             extensions=manifest.extensions,
         )
+        if isinstance(run.agent, SharesLimits):
+            run.agent.share_limits(
+                PosixStore(folder.path / LEDGER), host.world.new_id(), attempts or {}, lease_folder()
+            )
         run.agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
-        run_seeds(session, folder, partial(clean_up, host, manifest.run_id, note))
-        if keeper is not None:
-            keeper.close(plan.seeds)
-        folder.compiled.clear()
+        yield ReadySearch(session, partial(clean_up, host, label, note))

@@ -38,7 +38,7 @@ def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], obj
     seeds = session.plan.seeds
     pool = ThreadPoolExecutor(max_workers=len(seeds), thread_name_prefix="seed")
     try:
-        running = [pool.submit(_run_or_halt, session, folder, seed) for seed in seeds]
+        running = [pool.submit(run_or_halt, session, folder, seed) for seed in seeds]
         wait(running, return_when=FIRST_EXCEPTION)
         failures = [future.result() for future in running if future.done()]
     except BaseException as error:
@@ -54,8 +54,12 @@ def run_seeds(session: SearchSession, folder: RunFolder, sweep: Callable[[], obj
         raise failure
 
 
-def _run_or_halt(session: SearchSession, folder: RunFolder, seed: int) -> AiraError | None:
-    """Run a seed; return what it halted for. Where nothing else is to be typed, that is how the run goes on."""
+def run_or_halt(session: SearchSession, folder: RunFolder, seed: int) -> AiraError | None:
+    """Run a seed; return what it halted for. Where nothing else is to be typed, that is how the run goes on.
+
+    Raises:
+        Stopped: the session was asked to stop.
+    """
     try:
         run_seed(session, folder.seed(seed), seed)
     except AiraError as error:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from aira_bench.agents.agent import Agent, UnlookingAgent
 from aira_bench.agents.catalog import AgentOptions, find_agent
-from aira_bench.agents.llm.spending import Budgets, Caps
+from aira_bench.agents.llm.spending import Budgets
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.evaluation.catalog import EVALUATORS
 from aira_bench.excerpts import NAME_CHARS, REPLAYED_NAME_CHARS
@@ -27,6 +27,7 @@ from aira_bench.gpus import choose
 from aira_bench.hardware import Hardware, this_machine, usable_cores
 from aira_bench.hidden_keys import HiddenKey, machine_hidden_key, read_hidden_key, recorded_hidden_key
 from aira_bench.keys import KeyFolder
+from aira_bench.ledger.amount import Caps
 from aira_bench.paths import HostPaths
 from aira_bench.record.folder import find_run
 from aira_bench.record.manifest import RunPlan

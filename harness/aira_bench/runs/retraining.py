@@ -104,10 +104,14 @@ class Retrainer:
                 for future in wait(running, return_when=FIRST_EXCEPTION).done:
                     future.result()
             except BaseException:
-                self.stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                self.sweep()
+                self.end()
                 raise
+
+    def end(self) -> None:
+        """Have all that is done stop; whatever runs in a container is cut short."""
+        self.stop.set()
+        self.sweep()
 
     def _evaluated(self, evaluator: SubmissionEvaluator, submission: Submission, destination: Path) -> Verdict:
         """The verdict, tried again where infrastructure fails.

@@ -152,6 +152,7 @@ class EndWatch:
             left_s = allowance.left_s()
             # It may have closed its output itself: it has finished when it is dead.
             if self._pump.ended.wait(min(interval_s, max(left_s, 0.0))):
+                self._sample()  # at once: an engine removes the group of what is dead
                 pause_s = min(max(left_s, 0.5), _LAST_SAMPLE_S)
                 if self._engine.wait_container(self._container, pause_s) is not None:
                     return None
@@ -181,10 +182,14 @@ class EndWatch:
                 raise EngineAway(untold, hint="docker info")
         return True
 
+    def _sample(self) -> None:
+        if self._memory is not None:
+            self._memory.sample()
+
     def _fills_the_kernel(self) -> bool:
         if self._memory is None:
             return False
-        self._memory.sample()
+        self._sample()
         return self._memory.kernel_mib is not None and self._memory.kernel_mib > self._limits.kernel_mib
 
     def _flood(self) -> Ending:
@@ -237,6 +242,8 @@ class EndWatch:
         """Whether the kernel killed it for its own limit, and not because the whole machine had no memory left."""
         if self._memory is not None and not self._memory.may_have_met_its_limit():
             return False
+        if self._memory is not None and self._memory.was_killed:
+            return True
         notice_until_s = time.monotonic() + _OOM_NOTICE_S
         while not (killed := bool(self.state()["OOMKilled"])) and time.monotonic() < notice_until_s:
             time.sleep(_OOM_POLL_S)  # the engine learns of the kernel's kill by another way than of the death

@@ -46,10 +46,10 @@ def engine_gpus(seen: Gpus, system: Path = Path("/")) -> Gpus:
     container = None if seen.state in ("seen", "hidden") else _own_container(system)
     if container is None and not _in_containers(seen):
         return seen
-    from aira_bench.docker_engine import DockerEngine  # not where no container is: it takes a fifth of a second
+    from aira_bench.docker_engine import connect_engine  # not where no container is: it takes a fifth of a second
 
     try:
-        engine = DockerEngine.connect()
+        engine = connect_engine()
     except PrerequisiteError:  # as whoever needs an engine will say
         return seen
     try:

@@ -29,6 +29,10 @@ class _Files:
     kernel: Path
     limits_met: Path | None
     """Of the group above, on v2."""
+    kills: Path
+    """Counts processes of the container that the kernel killed for want of memory."""
+    limit: Path | None = None
+    """The container's, on v1, where nothing counts how often it was met."""
 
 
 class MemoryUse:
@@ -41,6 +45,10 @@ class MemoryUse:
         """The high-water mark, workspace and page cache included."""
         self.kernel_mib: float | None = None
         """What the kernel holds for the container now."""
+        self.was_killed = False
+        """Whether the kernel was seen to have killed a process of it that had met its limit, as the group tells that is
+        removed soon after the container's death. Not every engine says so itself.
+        """
         self._limits_met = self._count_limits_met()
 
     def may_have_met_its_limit(self) -> bool:
@@ -60,11 +68,20 @@ class MemoryUse:
         """Read peak and kernel memory anew; where that cannot be read, the last values stay."""
         if self._files is None:
             return
+        self.was_killed = self.was_killed or _counts_kills(self._files)
         try:
             self.peak_mib = int(self._files.peak.read_text()) / _MIB
             self.kernel_mib = _kernel_bytes(self._files.kernel) / _MIB
         except (OSError, ValueError):
             return
+
+
+def _counts_kills(files: _Files) -> bool:
+    try:
+        met = files.limit is None or int(files.peak.read_text()) > int(files.limit.read_text()) - _MIB
+        return met and int(_numbers(files.kills.read_text())["oom_kill"]) > 0
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _kernel_bytes(path: Path) -> int:
@@ -89,13 +106,21 @@ def _files(pid: int) -> _Files | None:
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             folder = _CGROUPS / "memory" / path.lstrip("/")
-            return _existing(folder / "memory.max_usage_in_bytes", folder / "memory.kmem.usage_in_bytes", None)
+            return _existing(
+                folder, "memory.max_usage_in_bytes", "memory.kmem.usage_in_bytes",
+                kills="memory.oom_control", limit="memory.limit_in_bytes",
+            )  # fmt: skip
     for line in lines:
         if line.startswith("0::"):
             folder = _CGROUPS / line[3:].lstrip("/")
-            return _existing(folder / "memory.peak", folder / "memory.stat", folder.parent / "memory.events")
+            above = folder.parent / "memory.events"
+            return _existing(folder, "memory.peak", "memory.stat", kills="memory.events", limits_met=above)
     return None
 
 
-def _existing(peak: Path, kernel: Path, limits_met: Path | None) -> _Files | None:
-    return _Files(peak, kernel, limits_met) if peak.exists() and kernel.exists() else None
+def _existing(
+    folder: Path, peak: str, kernel: str, *, kills: str, limit: str = "", limits_met: Path | None = None
+) -> _Files | None:
+    if not (folder / peak).exists() or not (folder / kernel).exists():
+        return None
+    return _Files(folder / peak, folder / kernel, limits_met, folder / kills, folder / limit if limit else None)

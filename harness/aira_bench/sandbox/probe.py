@@ -12,6 +12,7 @@ folders mounted by other roles. See SECURITY.md.
 
 import contextlib
 import json
+import os
 import platform
 import re
 import secrets
@@ -47,7 +48,7 @@ OWN_KERNEL_PIDS = 256
 """A runtime that brings a kernel (gVisor, Kata) starts dozens of threads of its own, which count."""
 OF_A_SHARED_KERNEL = re.compile(
     r"socket |system call |NoNewPrivs|Seccomp|CapAmb|oom_score_adj|root is|.* mounted nosuid|.* of its own$|tmp inodes"
-    r"|processes$|memory$|a lock|asking for|a socket's|a new terminal|counters|files in place"
+    r"|processes$|memory$|cores$|a lock|asking for|a socket's|a new terminal|counters|files in place"
 )
 """Checks that ask the kernel which containers share. One of a container's own answers as it likes: what it allows
 reaches nobody else, and a container that takes too much ends whole, which is tried instead (`_bombs`)."""
@@ -125,8 +126,9 @@ def probe(
     own_kernel = sandbox.isolation(image, role, gpu=False).word == "own kernel"
     limits = replace(LIMITS, pids=OWN_KERNEL_PIDS) if own_kernel else LIMITS
     spec = ContainerSpec(image=image, role=role, run_id=f"probe-{secrets.token_hex(6)}", limits=limits)
+    pinned = replace(spec, limits=replace(limits, cpus=(min(os.sched_getaffinity(0)),)))
     asked: list[Asked] = [
-        lambda patience: _witness(sandbox, spec, patience * witness_timeout_s, own_kernel=own_kernel),
+        lambda patience: _witness(sandbox, pinned, patience * witness_timeout_s, own_kernel=own_kernel),
         lambda patience: _stubborn(sandbox, spec, patience * KILL_WITHIN_S),
     ]
     if own_kernel:

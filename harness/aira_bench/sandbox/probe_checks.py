@@ -129,6 +129,8 @@ def _caps(facts: Mapping[str, Any], limits: Limits) -> Iterator[ProbeCheck]:
     ok = pids["outcome"] == "EAGAIN" and pids["children"] < limits.pids
     yield ProbeCheck("processes", ok, f"{pids['outcome']} at {pids['children']}", f"EAGAIN below {limits.pids}")
     yield _equal("memory", facts["memory"], "killed by signal 9")
+    if limits.cpus is not None:
+        yield _equal("cores", facts["affinity"], sorted(limits.cpus))
     yield _equal("open files", facts["limits"]["nofile"], [limits.open_files] * 2)
     yield _equal("core dumps", facts["limits"]["core"], [0, 0])
     largest = max(limits.workspace_mib, limits.tmp_mib, limits.shm_mib) * 2**20

@@ -4,6 +4,7 @@ While runs go on their board changes with every step. It is made again at most s
 goes into it; until then pages show the last one and say so.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,10 +15,13 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from aira_bench.agent_code.reading import bare_environment
+from aira_bench.errors import AiraError
+from aira_bench.keys import KeyFolder
 from aira_bench.record.folder import RunFolder
 from aira_bench.view.boards import BoardEntry
 from aira_bench.view.index import RunIndex, fingerprint
@@ -119,6 +123,20 @@ class BoardKeeper:
             self._known = wanted, made
         took_s = time.monotonic() - began_s
         self._not_before_s = time.monotonic() + max(_SHARE * took_s, _LEAST_PAUSE_S)
+
+
+def keep_board(runs: Path, home: Path, keys: KeyFolder) -> None:
+    """Make the board of a folder of runs that nobody works on any more, for whoever looks at it next.
+
+    Args:
+        runs: folder of run folders.
+        home: the machine's folder, as for `RunIndex`.
+        keys: of this machine.
+    """
+    with contextlib.suppress(OSError, AiraError):
+        index = RunIndex(runs, home, keys)
+        if folders := index.folders():
+            BoardKeeper(index).board(folders, wait=True)
 
 
 def _read(text: str) -> BoardEntry | None:

@@ -11,6 +11,7 @@ from aira_bench.llm.recording import Exchange, read_exchange
 from aira_bench.looking.opened import calls_of
 from aira_bench.looking.step_files import absolute
 from aira_bench.looking.step_view import StepView
+from aira_bench.shown_numbers import figure
 from aira_bench.view.pages import ModelCall, PromptTurn
 
 MOST_CALLS = 50
@@ -43,7 +44,10 @@ def _call(name: str, exchange: Exchange) -> ModelCall:
     said += [f"{use.cached_tokens:,} of them cached"] if use.cached_tokens else []
     said += [f"{_count(use.output_tokens)} out"]
     said += [f"{use.reasoning_tokens:,} of them reasoning"] if use.reasoning_tokens else []
-    said += ["price unknown" if answer.cost_usd is None else f"{answer.cost_usd:.4f} USD", f"{answer.latency_s:.1f} s"]
+    said += [
+        "price unknown" if answer.cost_usd is None else f"{figure(answer.cost_usd)} USD",
+        f"{answer.latency_s:.1f} s",
+    ]
     said += [answer.finish_reason] + ([f"{answer.attempts} attempts"] if answer.attempts > 1 else [])
     turns = [("system", request.system), *((message.role, message.text) for message in request.messages)]
     whole = sum(len(text) for _, text in turns)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aira_bench.escaping import csv_cell, one_line
+from aira_bench.shown_numbers import figure
 
 Cell = str | int | float | None
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d00", "#6a51a3")
@@ -112,7 +113,7 @@ def dash(place: int) -> str:
 
 def score(value: float | None) -> str:
     """Return a score as pages show it."""
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else figure(value)
 
 
 def present(charts: Sequence[Chart | None]) -> tuple[Chart, ...]:

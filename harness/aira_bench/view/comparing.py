@@ -10,6 +10,7 @@ from itertools import zip_longest
 from aira_bench.files import Unacceptable
 from aira_bench.looking.comparison import changed_lines, compared_file, step_text
 from aira_bench.looking.pages import Pair, Section
+from aira_bench.shown_numbers import figure
 from aira_bench.view.charts import Chart, axis, colour, score, shown_name
 from aira_bench.view.code import Highlighted, highlighted
 from aira_bench.view.entries import NodeEntry, RunEntry
@@ -157,7 +158,7 @@ def _facts(run: RunEntry, nodes: Sequence[NodeEntry]) -> dict[str, dict[str, str
         "Spent": {
             "model calls": f"{spend.calls:,}", "tokens in": _count(spend.input_tokens),
             "tokens out": _count(spend.output_tokens),
-            "USD": "unknown" if spend.cost_usd is None else f"{spend.cost_usd:,.4f}",
+            "USD": "unknown" if spend.cost_usd is None else figure(spend.cost_usd, ","),
             "seconds of the agent": f"{spend.agent_s:,.1f}", "seconds of its code": f"{spend.execute_s:,.1f}",
             "seconds of the judge": f"{spend.evaluate_s:,.1f}", "retries": str(spend.retries),
         },

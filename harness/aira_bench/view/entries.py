@@ -5,16 +5,20 @@ steps in full (`aira_bench.looking.step_view`), and where entries are kept (`air
 """
 
 import contextlib
+import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agent_code.reading import NotRead, read_for_a_while
 from aira_bench.boards.replicates import overclaim
 from aira_bench.files import Unacceptable
 from aira_bench.looking.artifact import layers_of
+from aira_bench.looking.growth import LengthPoint, growth_of
 from aira_bench.looking.step_files import artifact_of, read_step_file, step_files
-from aira_bench.looking.winners import best_seed, winners
+from aira_bench.looking.winners import Winner, best_seed, winners
+from aira_bench.record.confirmations import mean_of
 from aira_bench.record.journal import StepEnded
 from aira_bench.record.node import FAILED, Node
 from aira_bench.record.salvage import RunRemains, SeedRemains
@@ -87,7 +91,11 @@ class NodeEntry:
     attempts: int
     on_gpu: bool
     series: Series = ()
-    """How its training went, thinned out to `CURVE_POINTS`."""
+    """How its training went, thinned to `CURVE_POINTS`: as the judge kept it, else as the agent's own code told it."""
+    series_is_claimed: bool = False
+    """Whether `series` is the agent's word."""
+    growth: tuple[LengthPoint, ...] = ()
+    """How its module grows with the length of its input."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -104,23 +112,6 @@ class SeedEntry:
     submitted: int | None
     ended: str | None
     """Why; None before its end."""
-
-
-@dataclass(frozen=True)
-class WinnerEntry:
-    """What a seed submitted, or its best step so far."""
-
-    seed: int
-    step: int | None
-    steps: int
-    ended: bool
-    search: float | None
-    test: float | None
-    confirmed: float | None
-    trainings: int
-    strip: str
-    notation: str
-    plan: str
 
 
 @dataclass(frozen=True)
@@ -165,7 +156,7 @@ class RunEntry:
     signers: tuple[str | None, ...]
     faults: tuple[str, ...]
     seeds: tuple[SeedEntry, ...]
-    winners: tuple[WinnerEntry, ...]
+    winners: tuple[Winner, ...]
     best_seed: int | None
     """Whose winner is shown first: the best search score, never the best test."""
     classes: Mapping[str, tuple[int, ...]]
@@ -180,6 +171,8 @@ class RunDetail:
     nodes: tuple[NodeEntry, ...]
     codes: Mapping[str, CodeEntry]
     """Of modules and scripts, by the hash of the artifact."""
+    unread: int = 0
+    """Modules and scripts that are still to be read."""
 
 
 def run_entry(run: RunRemains) -> RunEntry:
@@ -221,10 +214,7 @@ def run_entry(run: RunRemains) -> RunEntry:
             for each in run.seeds
         ),
         winners=tuple(
-            WinnerEntry(
-                each.seed, each.step, each.steps, each.ended, each.search, each.test, each.confirmed, each.trainings,
-                each.strip, each.notation, each.plan[:PLAN_CHARS],
-            )
+            replace(each, plan=each.plan[:PLAN_CHARS], canonical=(each.canonical or "")[:NAME_CHARS] or None)
             for each in found
         ),
         best_seed=best.seed if best else None,
@@ -233,15 +223,17 @@ def run_entry(run: RunRemains) -> RunEntry:
     )  # fmt: skip
 
 
-def run_detail(run: RunRemains, before: RunDetail | None) -> RunDetail:
+def run_detail(run: RunRemains, before: RunDetail | None, *, patience_s: float = math.inf) -> RunDetail:
     """Return all steps of a run.
 
     Args:
         run: its remains.
         before: the same of an earlier moment; code that was read for it is not read again.
+        patience_s: how long code is read; what is left over then is counted.
     """
     nodes = tuple(_node(run, seed, step) for seed in run.seeds for step in seed.steps)
-    return RunDetail(nodes, _codes(run, before.codes if before else {}))
+    codes, unread = _codes(run, before.codes if before else {}, time.monotonic() + patience_s)
+    return RunDetail(nodes, codes, unread)
 
 
 def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
@@ -261,7 +253,7 @@ def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
         validation=score.validation if score else None,
         test=score.test if score else None,
         test_error=score.test_standard_error if score else None,
-        confirmed=sum(each.test for each in trainings) / len(trainings) if trainings else None,
+        confirmed=mean_of([each.test for each in trainings]),
         trainings=len(trainings),
         claimed=node.claimed,
         public=score.public if score else None,
@@ -284,7 +276,9 @@ def _node(run: RunRemains, seed: SeedRemains, step: StepEnded) -> NodeEntry:
         cached=score.cached if score else False,
         attempts=node.attempts,
         on_gpu=bool(node.gpu_use),
-        series=thinned(score.series, CURVE_POINTS) if score else (),
+        series=thinned(score.series or score.claimed_series, CURVE_POINTS) if score else (),
+        growth=growth_of(seed, step),
+        series_is_claimed=score is not None and not score.series and bool(score.claimed_series),
     )
 
 
@@ -320,8 +314,10 @@ def _known_sum(values: Sequence[Number | None], nothing: Number) -> Number | Non
     return sum(known, nothing) if len(known) == len(values) else None
 
 
-def _codes(run: RunRemains, before: Mapping[str, CodeEntry]) -> dict[str, CodeEntry]:
-    """What each module or script is about, by its hash; each text is read once, however many steps submitted it."""
+def _codes(run: RunRemains, before: Mapping[str, CodeEntry], until_s: float) -> tuple[dict[str, CodeEntry], int]:
+    """What each module or script is about, by its hash, each text read once, however many steps submitted it; and how
+    many there was no time for.
+    """
     wanted: dict[str, tuple[SeedRemains, StepEnded]] = {}
     for seed in run.seeds:
         for step in seed.steps:
@@ -330,12 +326,16 @@ def _codes(run: RunRemains, before: Mapping[str, CodeEntry]) -> dict[str, CodeEn
                 wanted.setdefault(sha, (seed, step))
     known = {sha: before[sha] for sha in wanted if sha in before}
     rest = [sha for sha in wanted if sha not in known]
-    for at in range(0, len(rest), _LOT):
-        known |= _read_codes({sha: wanted[sha] for sha in rest[at : at + _LOT]})
-    return known
+    while rest and (left_s := until_s - time.monotonic()) > 0:
+        found, seen = _read_codes({sha: wanted[sha] for sha in rest[:_LOT]}, left_s)
+        known, rest = known | found, rest[seen:]
+    return known, len(rest)
 
 
-def _read_codes(wanted: Mapping[str, tuple[SeedRemains, StepEnded]]) -> dict[str, CodeEntry]:
+def _read_codes(
+    wanted: Mapping[str, tuple[SeedRemains, StepEnded]], patience_s: float
+) -> tuple[dict[str, CodeEntry], int]:
+    """What the first of some files are about, those that are no code left out; and how many of all are done."""
     texts: dict[str, tuple[str, str]] = {}
     for sha, (seed, step) in wanted.items():
         file = artifact_of(seed, step, step_files(seed, step)[0])
@@ -343,8 +343,10 @@ def _read_codes(wanted: Mapping[str, tuple[SeedRemains, StepEnded]]) -> dict[str
             continue
         with contextlib.suppress(Unacceptable):
             texts[sha] = file.name, read_step_file(seed, file).decode("utf-8", "replace")
-    found = read_in_process("describe", [text for _, text in texts.values()], deadline_s=_READ_S)
-    return {sha: _code(name, text, read) for (sha, (name, text)), read in zip(texts.items(), found, strict=True)}
+    read = read_for_a_while("describe", [text for _, text in texts.values()], patience_s=patience_s, deadline_s=_READ_S)
+    whole = len(read) == len(texts)
+    done = len(wanted) if whole else list(wanted).index(list(texts)[len(read)])
+    return {sha: _code(name, text, told) for (sha, (name, text)), told in zip(texts.items(), read, strict=False)}, done
 
 
 def _code(name: str, text: str, read: Mapping[str, Any] | NotRead) -> CodeEntry:

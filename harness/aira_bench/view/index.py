@@ -12,23 +12,25 @@ import contextlib
 import hashlib
 import hmac
 import json
+import math
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from aira_bench.errors import PrerequisiteError
+from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.files import Unacceptable, read_file, write_atomically
 from aira_bench.keys import KeyFolder, MachineKey
-from aira_bench.record.folder import RunFolder, list_runs
+from aira_bench.record.folder import RunFolder, is_run, list_runs
 from aira_bench.record.salvage import RunRemains, read_remains
 from aira_bench.version import __version__
 from aira_bench.view.entries import RunDetail, RunEntry, run_detail, run_entry
 
 FOLDER = ".aira-view"
-FORMAT = 1
+FORMAT = 2
 """Raised where entries change their meaning or their fields."""
 _MOST_BYTES = 2**28
 _MOST_SEEDS = 1000
@@ -78,19 +80,33 @@ class RunIndex:
 
     def summary(self, folder: RunFolder) -> RunEntry:
         """Return what a page of many runs has of one, read anew where its files have changed."""
-        found = self._kept(_SUMMARY, folder.path.name, fingerprint(folder))
-        return found if found is not None else self._made(folder)[0]
+        seen = fingerprint(folder)
+        found = self._kept(_SUMMARY, folder.path.name, seen)
+        if found is None:
+            found = run_entry(self.remains(folder))
+            self._keep(_SUMMARY, folder.path.name, seen, found)
+        return found
 
     def known_summary(self, folder: RunFolder) -> RunEntry | None:
         """Return the same where it can be had without reading the run, else None."""
         return self._kept(_SUMMARY, folder.path.name, fingerprint(folder))
 
-    def detail(self, folder: RunFolder) -> tuple[RunEntry, RunDetail]:
-        """Return a run with all its steps, read anew where its files have changed."""
-        seen = fingerprint(folder)
-        entry = self._kept(_SUMMARY, folder.path.name, seen)
-        detail = self._kept(_DETAIL, folder.path.name, seen)
-        return (entry, detail) if entry is not None and detail is not None else self._made(folder)
+    def detail(self, folder: RunFolder, *, patience_s: float = math.inf) -> tuple[RunEntry, RunDetail]:
+        """Return a run with all its steps, read anew where its files have changed.
+
+        Args:
+            folder: of the run.
+            patience_s: how long code is read, of which a long search has a lot; `unread` says what is left over.
+        """
+        name, seen = folder.path.name, fingerprint(folder)
+        entry, before = self._kept(_SUMMARY, name, seen), self._read(_DETAIL, name)
+        if entry is not None and before is not None and before[0] == seen and not before[1].unread:
+            return entry, before[1]
+        run = self.remains(folder)
+        entry, detail = run_entry(run), run_detail(run, before[1] if before else None, patience_s=patience_s)
+        self._keep(_DETAIL, name, seen, detail)
+        self._keep(_SUMMARY, name, seen, entry)
+        return entry, detail
 
     def remains(self, folder: RunFolder) -> RunRemains:
         """Return a run as its own files have it, for pages of single steps."""
@@ -108,15 +124,6 @@ class RunIndex:
         """Return the text kept under a name, whatever it was made from."""
         found = self._read(_TEXT, name)
         return found[1] if found else None
-
-    def _made(self, folder: RunFolder) -> tuple[RunEntry, RunDetail]:
-        name, seen = folder.path.name, fingerprint(folder)
-        before = self._read(_DETAIL, name)
-        run = self.remains(folder)
-        entry, detail = run_entry(run), run_detail(run, before[1] if before else None)
-        self._keep(_DETAIL, name, seen, detail)
-        self._keep(_SUMMARY, name, seen, entry)
-        return entry, detail
 
     def _kept(self, kind: _Kind[Kept], name: str, made_from: str) -> Kept | None:
         found = self._read(kind, name, made_from)
@@ -146,6 +153,28 @@ class RunIndex:
     def _code(self, kind: str, name: str, made_from: str, body: bytes) -> str:
         said = json.dumps([FORMAT, __version__, kind, name, made_from, len(body)]).encode("ascii")
         return self._key.mac(b"view\n" + said + b"\n" + body)
+
+
+@contextlib.contextmanager
+def index_kept(folder: RunFolder, home: Path, keys: KeyFolder) -> Iterator[None]:
+    """Bring the index of a run up to date when the block ends, for whoever looks at the run next.
+
+    A run that did not come to its end is left without its code being read: whoever stops it waits for nothing. Nothing
+    that goes wrong with an index goes wrong with a run.
+
+    Args:
+        folder: of the run, which may not be there yet.
+        home: the machine's folder, as for `RunIndex`.
+        keys: of this machine.
+    """
+    patience_s = 0.0
+    try:
+        yield
+        patience_s = math.inf
+    finally:
+        with contextlib.suppress(OSError, AiraError):
+            if is_run(folder.path):
+                RunIndex(folder.path.parent, home, keys).detail(folder, patience_s=patience_s)
 
 
 def fingerprint(folder: RunFolder) -> str:

@@ -43,6 +43,20 @@ class RunRow:
         return next((each.search for each in self.run.winners if each.seed == self.run.best_seed), None)
 
 
+Place = tuple[str, str]
+"""A run's folder of pages, and `run` or SEED-STEP: one of what two pages are compared of."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A page of two runs or two steps side by side."""
+
+    left: str
+    right: str
+    address: str
+    """From the first page."""
+
+
 @dataclass(frozen=True)
 class SuitePage:
     """All runs of a folder."""
@@ -54,6 +68,8 @@ class SuitePage:
     charts: tuple[Chart, ...]
     unread: int
     """Runs that are still to be read."""
+    compared: tuple[Comparison, ...] = ()
+    """Pages of two runs, where a folder has only some of them."""
 
     @property
     def all_charts(self) -> tuple[Chart, ...]:
@@ -82,6 +98,10 @@ class RunPage:
     steps: tuple[StepRow, ...]
     winner: "NodePage | None"
     """The step that is shown first: of the best search score among what was submitted."""
+    unread: int = 0
+    """Steps whose code is still to be read."""
+    compared: tuple[Comparison, ...] = ()
+    """Pages of two submitted steps, where a folder has only some of them."""
 
 
 @dataclass(frozen=True)
@@ -155,3 +175,8 @@ def step_file(seed: int, step: int, suffix: str = ".html") -> str:
 def run_folder(run: RunEntry) -> str:
     """Return the folder of a run's pages, from the first page."""
     return f"runs/{slug(run.name)}/"
+
+
+def compare_file(left: Place, right: Place) -> str:
+    """Return the file of the page of two runs or two steps, from the first page."""
+    return f"compare/{left[0]}/{left[1]}/{right[0]}/{right[1]}.html"

@@ -4,17 +4,22 @@ Of a few runs that have changed a page waits; of many it shows what is known, wi
 have changed. What is known of each run stays in memory: a few kilobytes a run.
 """
 
+import math
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from aira_bench.record.folder import RunFolder
-from aira_bench.view.entries import RunEntry
+from aira_bench.view.entries import RunDetail, RunEntry
 from aira_bench.view.index import RunIndex, fingerprint
 
 _PATIENCE_S = 1.0
 """How long a page waits for runs to be read."""
+_CODE_PATIENCE_S = 0.6
+"""How long the page of a run waits for the code of its steps to be read."""
+_KEPT_RUNS = 4
+"""Runs whose steps are kept in memory, a few megabytes each."""
 
 
 class RunsReading:
@@ -28,10 +33,14 @@ class RunsReading:
         """
         self._index = index
         self._known: dict[Path, tuple[str, RunEntry]] = {}
+        self._details: dict[Path, tuple[str, RunEntry, RunDetail]] = {}
         self._reader: threading.Thread | None = None
+        self._code_reader: threading.Thread | None = None
         self._is_over = False
         self.done = 0
         """Runs read since the beginning; it changes what the page of all runs says."""
+        self.codes = 0
+        """Runs whose code was read beside; it changes what their pages say."""
 
     def known(self, folders: Sequence[RunFolder], *, wait: bool) -> tuple[list[tuple[RunFolder, RunEntry]], int]:
         """Return what is known of runs, and how many are still to be read.
@@ -52,6 +61,24 @@ class RunsReading:
             self._reader = threading.Thread(target=self._read, args=(rest,), name="reading", daemon=True)
             self._reader.start()
         return [(each, self._known[each.path][1]) for each in folders if each.path in self._known], len(rest)
+
+    def detail(self, folder: RunFolder, *, wait: bool) -> tuple[RunEntry, RunDetail]:
+        """Return a run with all its steps.
+
+        Args:
+            folder: of the run.
+            wait: until all its code is read; otherwise a thread goes on with what takes too long.
+        """
+        seen, known = fingerprint(folder), self._details.get(folder.path)
+        if known is not None and known[0] == seen:
+            return known[1], known[2]
+        entry, detail = self._index.detail(folder, patience_s=math.inf if wait else _CODE_PATIENCE_S)
+        if not detail.unread:
+            self._keep(folder, seen, entry, detail)
+        elif self._code_reader is None or not self._code_reader.is_alive():
+            self._code_reader = threading.Thread(target=self._read_code, args=(folder,), name="code", daemon=True)
+            self._code_reader.start()
+        return entry, detail
 
     def close(self) -> None:
         """Read no further run."""
@@ -75,3 +102,14 @@ class RunsReading:
                 return
             self._index.summary(folder)
             self.done += 1
+
+    def _read_code(self, folder: RunFolder) -> None:
+        seen = fingerprint(folder)
+        self._keep(folder, seen, *self._index.detail(folder))
+        self.codes += 1
+
+    def _keep(self, folder: RunFolder, seen: str, entry: RunEntry, detail: RunDetail) -> None:
+        self._details.pop(folder.path, None)
+        self._details[folder.path] = seen, entry, detail
+        while len(self._details) > _KEPT_RUNS:
+            self._details.pop(next(iter(self._details)), None)

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from aira_bench.boards.columns import duration
 from aira_bench.escaping import one_line, printable
+from aira_bench.shown_numbers import figure
 
 STATIC = Path(__file__).parent / "static"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -89,17 +90,12 @@ def _shown(value: object) -> object:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value if isinstance(value, Markup | int) else one_line(_digits(value) if isinstance(value, float) else value)
+    return value if isinstance(value, Markup | int) else one_line(figure(value) if isinstance(value, float) else value)
 
 
 def _score(value: float | None, error: float | None = None) -> str:
-    return "-" if value is None else _digits(value) + ("" if error is None else f" \u00b1 {_digits(error)}")
+    return "-" if value is None else figure(value) + ("" if error is None else f" \u00b1 {figure(error)}")
 
 
 def _count(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,}" if isinstance(value, int) else _digits(value, ",")
-
-
-def _digits(value: float, group: str = "") -> str:
-    """Four digits after the point; of what would then be endless, or nothing, four of all."""
-    return f"{value:{group}.4f}" if value == 0 or 5e-5 <= abs(value) < 1e9 else f"{value:.4g}"
+    return "unknown" if value is None else f"{value:,}" if isinstance(value, int) else figure(value, ",")

@@ -10,9 +10,14 @@ from pathlib import Path
 from aira_bench.errors import UsageError
 from aira_bench.files import write_atomically
 from aira_bench.view.entries import NodeEntry, RunEntry
-from aira_bench.view.pages import run_folder, step_file
+from aira_bench.view.pages import Comparison, Place, compare_file, run_folder, slug, step_file
 from aira_bench.view.rendering import STATIC
-from aira_bench.view.site import Site, run_charts
+from aira_bench.view.site import Pairs, Site, run_charts
+
+_FEW_RUNS = 8
+"""Of a task: each is set beside each other one."""
+_MOST_BESIDE = 50
+"""What one thing is set beside."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ def write_report(site: Site, out: Path, *, all_steps: bool, first: str = "index.
         raise UsageError(f"{out} has files in it that are no report.", hint="--out another folder")
     if not all_steps:
         site.has_step = _is_submitted
+    site.pairs = _pairs(site)
     pages = files = 0
     for chart in site.suite_page().all_charts:
         write_atomically(out / chart.file, chart.csv.encode(), lasting=False)
@@ -51,6 +57,45 @@ def write_report(site: Site, out: Path, *, all_steps: bool, first: str = "index.
             files += 1
             pages += path.endswith(".html")
     return WrittenReport(out / first, pages, files)
+
+
+def _pairs(site: Site) -> Pairs:
+    """What is set side by side: each step with what it was made of, what seeds submitted with the run's winner, and
+    each run with the others of its task; of more than a few with the first.
+    """
+    files: set[str] = set()
+    of_steps: dict[str, tuple[Comparison, ...]] = {}
+    tasks: dict[str, list[RunEntry]] = {}
+    for folder in site.folders().values():
+        run, detail = site.index.detail(folder)
+        tasks.setdefault(run.task, []).append(run)
+        at, there = slug(run.name), {(node.seed, node.step) for node in detail.nodes if site.has_step(run, node)}
+        for node in detail.nodes:
+            for parent in node.parents:
+                if {(node.seed, node.step), (node.seed, parent)} <= there:
+                    files.add(compare_file((at, f"{node.seed}-{parent}"), (at, f"{node.seed}-{node.step}")))
+        own = sorted(
+            (each.seed != run.best_seed, each.seed, each.step) for each in run.winners if each.step is not None
+        )
+        submitted = [(seed, step) for _, seed, step in own if (seed, step) in there][: _MOST_BESIDE + 1]
+        of_steps[at] = tuple(
+            _beside(f"seed {first[0]}, step {first[1]}", f"seed {seed}, step {step}",
+                    (at, f"{first[0]}-{first[1]}"), (at, f"{seed}-{step}"))
+            for first in submitted[:1] for seed, step in submitted[1:]
+        )  # fmt: skip
+    of_runs = []
+    for runs in tasks.values():
+        firsts = runs if len(runs) <= _FEW_RUNS else runs[:1]
+        of_runs += [
+            _beside(one.name, other.name, (slug(one.name), "run"), (slug(other.name), "run"))
+            for place, one in enumerate(firsts) for other in runs[place + 1 : place + 1 + _MOST_BESIDE]
+        ]  # fmt: skip
+    files |= {each.address for each in (*of_runs, *(one for several in of_steps.values() for one in several))}
+    return Pairs(tuple(of_runs), of_steps, frozenset(files))
+
+
+def _beside(left: str, right: str, one: Place, other: Place) -> Comparison:
+    return Comparison(left, right, compare_file(one, other))
 
 
 def _is_submitted(run: RunEntry, node: NodeEntry) -> bool:
@@ -75,3 +120,6 @@ def _paths(site: Site) -> Iterator[str]:
                 yield from (
                     f"{at}{step_file(node.seed, node.step, '.')}{each.file}" for each in (page.charts if page else ())
                 )
+    for file in sorted(site.pairs.files if site.pairs else ()):
+        yield file
+        yield f"{file.removesuffix('.html')}.csv"

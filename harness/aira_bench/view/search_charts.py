@@ -6,9 +6,11 @@ Each is there only where the steps have what it shows. Not covered: charts of ev
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TypeGuard
 
 from aira_bench.agent_code.features import FEATURES
+from aira_bench.tasks.task import shipped_tasks
 from aira_bench.view.charts import PALETTE, Cell, Chart, axis, colour, dash, score, shown_name
 from aira_bench.view.entries import CodeEntry, NodeEntry, RunEntry
 from aira_contract.architectures import compact
@@ -22,15 +24,23 @@ _BARE_PX = 120
 _LETTERS = 80
 """Strips up to so many have their letters in their cells."""
 _MOST_TRAININGS = 60
+_POINT = ("training step", "loss", "tokens", "seconds")
+_JUDGE, _AGENT = "judge", "agent's own, claimed"
+_SAID_BY = {
+    _JUDGE: "By the judge's own measure.",
+    _AGENT: "What the step's own code printed is claimed: nobody has checked it.",
+}
+_LENGTHS = (1, 2, 4)
 _THIRDS = ("the whole search", "its first third", "its second third", "its last third")
 _TWO_SHADES = [[0, "#00000000"], [1, PALETTE[0]]]
 _SHARES = [[0, "#f7fbff"], [0.5, "#6baed6"], [1, "#08306b"]]
 
 
-def strips(nodes: Sequence[NodeEntry], link: Link) -> Chart | None:
+def strips(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart | None:
     """Return the layers of every architecture, a row a step in the order of the search; None where there is none.
 
     Args:
+        run: whose task says which primitives there are.
         nodes: steps of a run, seed by seed.
         link: the address of a step's page.
     """
@@ -38,13 +48,13 @@ def strips(nodes: Sequence[NodeEntry], link: Link) -> Chart | None:
     if not found:
         return None
     depth = max(len(node.layers) for node in found)
-    place = {symbol: number for number, symbol in enumerate(IN_PATTERNS)}
+    place = {symbol: number for number, symbol in enumerate(search_space(run, found))}
     labels = [_label(node) for node in found]
     letters = [[*compact(node.layers), *[""] * (depth - len(node.layers))] for node in found]
     trace = {
         "type": "heatmap", "x": list(range(1, depth + 1)), "y": labels, "xgap": 1, "ygap": 1, "text": letters,
         "z": [[*(place[each] for each in node.layers), *[None] * (depth - len(node.layers))] for node in found],
-        "zmin": -0.5, "zmax": len(IN_PATTERNS) - 0.5, "colorscale": _steps([BY_SYMBOL[each].colour for each in place]),
+        "zmin": -0.5, "zmax": len(place) - 0.5, "colorscale": _steps([BY_SYMBOL[each].colour for each in place]),
         "colorbar": {"tickvals": list(place.values()), "ticktext": [_named(each) for each in place], "len": 0.5},
         "customdata": [[link(node)] * depth for node in found],
         "hovertemplate": "seed:step %{y}, layer %{x}: %{text}<extra></extra>",
@@ -62,25 +72,48 @@ def strips(nodes: Sequence[NodeEntry], link: Link) -> Chart | None:
     )  # fmt: skip
 
 
-def primitives_by_layer(nodes: Sequence[NodeEntry]) -> Chart | None:
-    """Return how often each primitive stood in each layer, over the search and in each third of it."""
+def search_space(run: RunEntry, nodes: Sequence[NodeEntry]) -> tuple[str, ...]:
+    """Return the symbols of a task's primitives, in the order of patterns: what its task allows, as far as that is one
+    of ours, and what steps submitted.
+
+    Args:
+        run: of the task.
+        nodes: steps of the run.
+    """
+    there = set(_primitives_of_tasks().get(run.task, ())).union(*(node.layers for node in nodes))
+    return tuple(symbol for symbol in IN_PATTERNS if symbol in there)
+
+
+@cache
+def _primitives_of_tasks() -> Mapping[str, tuple[str, ...]]:
+    """The primitives of each shipped task, by whatever name records call it."""
+    return {
+        name: task.metadata.aira.artifact.primitives
+        for task in shipped_tasks()
+        for name in (task.name, task.title, *task.metadata.aira.aliases)
+    }
+
+
+def primitives_by_layer(run: RunEntry, nodes: Sequence[NodeEntry]) -> Chart | None:
+    """Return how often each primitive of a task stood in each layer, over the search and in each third of it."""
     found = [node for node in nodes if node.layers]
     if not found:
         return None
+    space = search_space(run, found)
     depth, longest = max(len(node.layers) for node in found), max(node.step for node in found)
     traces: list[Mapping[str, object]] = []
     rows: list[tuple[Cell, ...]] = []
     for number, part in enumerate(_THIRDS):
         chosen = [node for node in found if number in (0, min(3 * (node.step - 1) // max(longest, 1), 2) + 1)]
-        shares = [[_share(chosen, layer, symbol) for layer in range(depth)] for symbol in IN_PATTERNS]
+        shares = [[_share(chosen, layer, symbol) for layer in range(depth)] for symbol in space]
         traces.append({
-            "type": "heatmap", "x": list(range(1, depth + 1)), "y": [_named(each) for each in IN_PATTERNS], "z": shares,
+            "type": "heatmap", "x": list(range(1, depth + 1)), "y": [_named(each) for each in space], "z": shares,
             "zmin": 0, "zmax": 1, "colorscale": _SHARES, "visible": number == 0, "xgap": 1, "ygap": 1,
             "colorbar": {"tickformat": ".0%"}, "hovertemplate": "layer %{x}: %{y} in %{z:.0%}<extra></extra>",
         })  # fmt: skip
         rows += [
             (part, layer + 1, _named(symbol), share, len(chosen))
-            for symbol, of_symbol in zip(IN_PATTERNS, shares, strict=True)
+            for symbol, of_symbol in zip(space, shares, strict=True)
             for layer, share in enumerate(of_symbol)
         ]
     buttons = [_only(number, part) for number, part in enumerate(_THIRDS)]
@@ -141,6 +174,55 @@ def code_length(nodes: Sequence[NodeEntry], codes: Mapping[str, CodeEntry], link
         ("seed", "step", "lines", "characters", "search score"), rows, tuple(traces),
         {"xaxis": axis("step"), "yaxis": axis("lines", rangemode="tozero")},
     )  # fmt: skip
+
+
+def growth(nodes: Sequence[NodeEntry], link: Link) -> list[Chart]:
+    """Return how modules grow with the length of their input: their counted work and their time, each by what it is at
+    the length of the training; none where no judge measured it.
+
+    Args:
+        nodes: steps of a run, seed by seed.
+        link: the address of a step's page.
+    """
+    known = [node for node in nodes if len(node.growth) > 1]
+    rows = tuple((node.seed, node.step, *point, node.search) for node in known for point in node.growth)
+    columns = ("seed", "step", "times the length", "work", "seconds", "MiB", "search score")
+    made = []
+    for name, title, place, said in (
+        ("growth-work", "Work by length", 1, "The counted work of each submitted module"),
+        ("growth-seconds", "Time by length", 2, "The measured time of each submitted module"),
+    ):
+        lines = [(node, found) for node in known if len(found := _grown(node, place)) > 1]
+        if not lines:
+            continue
+        drawn = lines if len(lines) <= _MOST_TRAININGS else lines[:: math.ceil(len(lines) / _MOST_TRAININGS)]
+        of = "" if len(drawn) == len(lines) else f" Drawn are {len(drawn)} of {len(lines)} modules, evenly spread."
+        traces: list[Mapping[str, object]] = [
+            {"type": "scatter", "mode": "lines", "name": word, "x": list(_LENGTHS),
+             "y": [each**power for each in _LENGTHS], "line": {"color": "#999999", "dash": kind, "width": 2},
+             "hoverinfo": "skip"}
+            for word, power, kind in (("linear", 1, "dash"), ("quadratic", 2, "dot"))
+        ]  # fmt: skip
+        seeds = list(dict.fromkeys(node.seed for node, _ in drawn))
+        traces += [
+            {"type": "scatter", "mode": "lines+markers", "name": _label(node), "x": [times for times, _ in found],
+             "y": [value for _, value in found], "customdata": [link(node)] * len(found),
+             "line": {"color": colour(seeds.index(node.seed)), "width": 1}}
+            for node, found in drawn
+        ]  # fmt: skip
+        made.append(Chart(
+            name, title, f"{said}, by what it is at the length of the training, as its judge found it.{of}",
+            columns, rows, tuple(traces),
+            {"xaxis": axis("times the length", type="log", tickvals=list(_LENGTHS)),
+             "yaxis": axis("times as much", type="log")},
+        ))  # fmt: skip
+    return made
+
+
+def _grown(node: NodeEntry, place: int) -> list[tuple[int, float]]:
+    """Multiples of the length, and how many times as much is taken there as at the shortest."""
+    found = [(point.times, value) for point in node.growth if (value := point[place]) is not None and value > 0]
+    return [(times, value / found[0][1]) for times, value in found] if found and found[0][0] == 1 else []
 
 
 def claims(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart | None:
@@ -229,29 +311,31 @@ def trainings(nodes: Sequence[NodeEntry], link: Link) -> list[Chart]:
     chosen = [known[round(place * (len(known) - 1) / (_MOST_TRAININGS - 1))] for place in range(_MOST_TRAININGS)]
     found = known if len(known) <= _MOST_TRAININGS else list(dict.fromkeys(chosen))
     of = "" if len(found) == len(known) else f" Drawn are {len(found)} of {len(known)} trainings, evenly spread."
-    rows = tuple((node.seed, node.step, *point) for node in known for point in node.series)
-    columns = ("seed", "step", "training step", "loss", "tokens", "seconds")
+    tellers = {node.series_is_claimed: _JUDGE if not node.series_is_claimed else _AGENT for node in known}
+    of += (
+        " Where it says claimed, the code of the step printed so, and nobody has checked it." if True in tellers else ""
+    )
+    rows = tuple(
+        (node.seed, node.step, tellers[node.series_is_claimed], *each) for node in known for each in node.series
+    )
+    columns = ("seed", "step", "told by", *_POINT)
     made = []
     for name, title, said, x, y in (
-        ("training-losses", "Losses of the trainings", "The loss of each step's training, as its judge kept it.", 0, 1),
-        (
-            "training-tokens",
-            "Tokens of the trainings",
-            "The tokens that each step's training had seen after so many seconds.",
-            3,
-            2,
-        ),
+        ("training-losses", "Losses of the trainings", "The loss of each step's training by its steps.", 0, 1),
+        ("training-tokens", "Tokens of the trainings", "The tokens that each step's training had seen by then.", 3, 2),
     ):
-        traces = tuple(
+        traces = [
             {
-                "type": "scatter", "mode": "lines", "name": _label(node), "x": [point[x] for point in node.series],
-                "y": [point[y] for point in node.series], "customdata": [link(node)] * len(node.series),
+                **_curve(f"{_label(node)}{', claimed' if node.series_is_claimed else ''}", node.series, x, y),
+                "customdata": [link(node)] * len(node.series),
                 "line": {"color": colour(place), "dash": dash(place), "width": 1},
             }
             for place, node in enumerate(found)
-        )  # fmt: skip
-        layout = {"xaxis": axis(columns[2 + x]), "yaxis": axis(columns[2 + y])}
-        made.append(Chart(name, title, said + of, columns, rows, traces, layout))
+            if _is_drawn(node.series, x, y)
+        ]
+        if traces:
+            layout = {"xaxis": axis(_POINT[x]), "yaxis": axis(_POINT[y])}
+            made.append(Chart(name, title, said + of, columns, rows, tuple(traces), layout))
     return made
 
 
@@ -262,22 +346,32 @@ def training(points: Sequence[TrainingPoint], claimed: Sequence[TrainingPoint]) 
         points: the judge's.
         claimed: the agent's own.
     """
-    told = [(name, found) for name, found in (("judge", points), ("agent's own", claimed)) if found]
-    if not told:
-        return ()
+    told = [(name, found) for name, found in ((_JUDGE, points), (_AGENT, claimed)) if found]
     rows = tuple((name, *point) for name, found in told for point in found)
-    columns = ("told by", "training step", "loss", "tokens", "seconds")
+    said = " ".join(_SAID_BY[name] for name, _ in told)
     made = []
     for name, title, x, y in (("loss", "Loss of its training", 0, 1), ("tokens", "Tokens of its training", 3, 2)):
-        traces = tuple(
-            {"type": "scatter", "mode": "lines", "name": teller, "x": [point[x] for point in found],
-             "y": [point[y] for point in found], "line": {"color": colour(place), "dash": dash(place)}}
+        traces = [
+            {**_curve(teller, found, x, y), "line": {"color": colour(place), "dash": dash(place)}}
             for place, (teller, found) in enumerate(told)
-        )  # fmt: skip
-        said = "By the judge's own measure, and by the agent's word where it gave one." if claimed else "By the judge."
-        layout = {"xaxis": axis(columns[1 + x]), "yaxis": axis(columns[1 + y])}
-        made.append(Chart(name, title, said, columns, rows, traces, layout))
+            if _is_drawn(found, x, y)
+        ]
+        if traces:
+            layout = {"xaxis": axis(_POINT[x]), "yaxis": axis(_POINT[y])}
+            made.append(Chart(name, title, said, ("told by", *_POINT), rows, tuple(traces), layout))
     return tuple(made)
+
+
+def _is_drawn(series: Sequence[TrainingPoint], x: int, y: int) -> bool:
+    """Whether there is a point of it that has both."""
+    return any(point[x] is not None and point[y] is not None for point in series)
+
+
+def _curve(name: str, series: Sequence[TrainingPoint], x: int, y: int) -> Mapping[str, object]:
+    return {
+        "type": "scatter", "mode": "lines", "name": name, "x": [point[x] for point in series],
+        "y": [point[y] for point in series],
+    }  # fmt: skip
 
 
 def _code(node: NodeEntry, codes: Mapping[str, CodeEntry]) -> CodeEntry | None:

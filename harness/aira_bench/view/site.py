@@ -14,7 +14,7 @@ Addresses in pages are relative, so they hold under any token and on disk.
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -29,7 +29,7 @@ from aira_bench.looking.watching import RunWatch
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import StepEnded
 from aira_bench.record.salvage import RunRemains
-from aira_bench.view.board_keeping import BoardKeeper, KeptBoard
+from aira_bench.view.board_keeping import BoardKeeper
 from aira_bench.view.calls import model_calls
 from aira_bench.view.charts import Chart, present
 from aira_bench.view.code import highlighted
@@ -37,7 +37,18 @@ from aira_bench.view.comparing import ComparePage, compare_runs, compare_steps
 from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry
 from aira_bench.view.flags import explained
 from aira_bench.view.index import RunIndex, fingerprint
-from aira_bench.view.pages import NodePage, RunPage, RunRow, StepRow, SuitePage, TextFile, run_folder, slug, step_file
+from aira_bench.view.pages import (
+    Comparison,
+    NodePage,
+    RunPage,
+    RunRow,
+    StepRow,
+    SuitePage,
+    TextFile,
+    run_folder,
+    slug,
+    step_file,
+)
 from aira_bench.view.reading import RunsReading
 from aira_bench.view.rendering import FILE_POLICY, STATIC, render
 from aira_bench.view.run_charts import best_so_far, best_tests, search_tree
@@ -45,6 +56,7 @@ from aira_bench.view.search_charts import (
     claims,
     code_length,
     features,
+    growth,
     mechanisms,
     primitives_by_layer,
     strips,
@@ -77,6 +89,17 @@ class Content:
     body: bytes
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Which pages side by side a folder of pages has."""
+
+    of_runs: tuple[Comparison, ...]
+    of_steps: Mapping[str, tuple[Comparison, ...]]
+    """Of what was submitted, by the run's folder of pages."""
+    files: frozenset[str]
+    """Those and all others, such as of a step and what it was made of."""
+
+
 class Site:
     """The pages of the runs of one folder."""
 
@@ -93,6 +116,8 @@ class Site:
         """Names of the runs that there are pages of; None for all of the folder."""
         self.has_step: Callable[[RunEntry, NodeEntry], bool] = lambda run, node: True
         """Whether a step has a page."""
+        self.pairs: Pairs | None = None
+        """Which runs and steps there are pages of side by side; None for any two."""
         self._remains: dict[str, tuple[str, RunRemains]] = {}
         self._watches: dict[Path, RunWatch] = {}
         self._last_view: tuple[StepEnded, StepView] | None = None
@@ -139,7 +164,7 @@ class Site:
             folder = self.folders().get(found[1])
             folders = [folder] if folder else []
         facts = [[fingerprint(each), self._news(each)] for each in folders]
-        said = json.dumps([facts, [] if found else [self._boards.version, self._reading.done]])
+        said = json.dumps([facts, self._reading.codes if found else [self._boards.version, self._reading.done]])
         return hashlib.sha256(said.encode("ascii")).hexdigest()
 
     def suite_page(self) -> SuitePage:
@@ -147,7 +172,7 @@ class Site:
         folders = list(self.folders().values())
         found, unread = self._reading.known(folders, wait=not self.follows)
         rows = [RunRow(run, state_of(run, folder), f"{run_folder(run)}index.html") for folder, run in found]
-        kept = self._boards.board(folders, wait=not self.follows) if not unread else KeptBoard(None, True)
+        kept = self._boards.board(folders, wait=not self.follows)
         sections = kept.board.sections if kept.board else ()
         charts = [(each, tuple(section_charts(number, each))) for number, each in enumerate(sections, start=1)]
         runs = [run for _, run in found]
@@ -158,6 +183,7 @@ class Site:
             tuple(charts),
             present([classes_over_time(runs), spend(runs)]),
             unread,
+            self.pairs.of_runs if self.pairs else (),
         )
 
     def close(self) -> None:
@@ -167,7 +193,7 @@ class Site:
 
     def run_page(self, folder: RunFolder) -> RunPage:
         """Return the page of a run."""
-        run, detail = self.index.detail(folder)
+        run, detail = self._detail(folder)
         link = self._link(run)
         charts = run_charts(run, detail, link)
         submitted = {(each.seed, each.submitted) for each in run.seeds}
@@ -181,7 +207,17 @@ class Site:
         winner = self.node_page(folder, best.seed, best.step) if best and best.step is not None else None
         live = self._watch(folder).state(self._now_s()) if folder.is_live else None
         signed = self.index.ring.describe_all(run.signers) if run.sound else "does not hold"
-        return RunPage(run, state_of(run, folder), signed, live, charts, tuple(steps), winner)
+        return RunPage(
+            run,
+            state_of(run, folder),
+            signed,
+            live,
+            charts,
+            tuple(steps),
+            winner,
+            detail.unread,
+            self.pairs.of_steps.get(slug(run.name), ()) if self.pairs else (),
+        )
 
     def node_page(self, folder: RunFolder, seed: int, step: int) -> NodePage | None:
         """Return the page of a step; None where the run has none of that number."""
@@ -213,7 +249,7 @@ class Site:
         if folders[0] is None or folders[1] is None or (left[1] == "run") != (right[1] == "run"):
             return None
         if left[1] == "run":
-            (one, ones), (other, others) = self.index.detail(folders[0]), self.index.detail(folders[1])
+            (one, ones), (other, others) = self._detail(folders[0]), self._detail(folders[1])
             places = tuple(f"{run_folder(run)}index.html" for run in (one, other))
             return compare_runs((one, other), (ones.nodes, others.nodes), (places[0], places[1]))
         pages = []
@@ -243,7 +279,7 @@ class Site:
                 page = self.node_page(folder, seed, step)
                 return Content(HTML, self._page("node.html.j2", "../../", page=page)) if page else None
             return self._text_file(folder, seed, step, what) if kind == "txt" and what in WHATS else None
-        run, detail = self.index.detail(folder)
+        run, detail = self._detail(folder)
         if (of_step := _STEP_CHART.fullmatch(name)) is not None:
             page = self.node_page(folder, int(of_step[1]), int(of_step[2]))
             charts = page.charts if page else ()
@@ -276,6 +312,9 @@ class Site:
 
     def _link(self, run: RunEntry) -> Callable[[NodeEntry], str]:
         return lambda node: step_file(node.seed, node.step) if self.has_step(run, node) else ""
+
+    def _detail(self, folder: RunFolder) -> tuple[RunEntry, RunDetail]:
+        return self._reading.detail(folder, wait=not self.follows)
 
     def _run_remains(self, folder: RunFolder) -> RunRemains:
         """A run's files, read again where they have changed; the last few runs are kept."""
@@ -311,7 +350,13 @@ class Site:
 
     def _page(self, template: str, root: str, **values: object) -> bytes:
         return render(
-            template, root=root, follows=self.follows, policy="" if self.follows else FILE_POLICY, quote=quote, **values
+            template,
+            root=root,
+            follows=self.follows,
+            policy="" if self.follows else FILE_POLICY,
+            quote=quote,
+            compared=lambda path: self.pairs is None or path in self.pairs.files,
+            **values,
         )
 
 
@@ -321,9 +366,9 @@ def run_charts(run: RunEntry, detail: RunDetail, link: Callable[[NodeEntry], str
         return ()
     nodes, codes = detail.nodes, detail.codes
     return present([
-        best_so_far(run, nodes, link), search_tree(run, nodes, link), strips(nodes, link), primitives_by_layer(nodes),
-        mechanisms(nodes, codes, link), code_length(nodes, codes, link), claims(run, nodes, link),
-        features(nodes, codes, link), *trainings(nodes, link),
+        best_so_far(run, nodes, link), search_tree(run, nodes, link), strips(run, nodes, link),
+        primitives_by_layer(run, nodes), mechanisms(nodes, codes, link), code_length(nodes, codes, link),
+        *growth(nodes, link), claims(run, nodes, link), features(nodes, codes, link), *trainings(nodes, link),
     ])  # fmt: skip
 
 

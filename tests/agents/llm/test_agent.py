@@ -17,14 +17,17 @@ from aira_bench.agents.agent import Analysis, Brief, Situation, StepReport
 from aira_bench.agents.llm.llm_agent import ANALYSIS_SCHEMA, ANALYSIS_TRIES, CALL_DEADLINE_S, FORMAT_RETRIES, LlmAgent
 from aira_bench.agents.llm.memory import remember_ancestors, remember_valid
 from aira_bench.agents.llm.model_sources import FunctionSource, ProviderSource, recorded_exchanges
-from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Caps, Ledger, Spent
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets
 from aira_bench.cards.card import Card, Prices
 from aira_bench.errors import BudgetExceeded, ModelError, UsageError
+from aira_bench.ledger.amount import Amount, Caps
+from aira_bench.ledger.run_ledger import RunLedger
 from aira_bench.llm.model import Completion, CompletionRequest, FinishReason, Message, Usage
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import ModelUse, Node
 from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
+from aira_bench.shared_store.in_memory import MemoryStore
 from aira_bench.tasks.metadata import ArtifactSpec
 
 BRIEF = Brief("mad-2p", "Find 16 layers.", ArtifactSpec(kind="architecture"), "Accuracy", False, "cpu", "hidden", 300.0,
@@ -337,18 +340,18 @@ CARD = Card(name="c", title="c", provider="openai", model="m", key_variable="K",
 REQUEST = CompletionRequest(system="s", messages=(Message("user", "u"),))
 
 
-def budgeted(ledger: Ledger, calls: list[int]) -> BudgetedModel:
+def budgeted(ledger: RunLedger, calls: list[int]) -> BudgetedModel:
     def answer(request: CompletionRequest) -> Completion:
         calls.append(1)
         return completion(CODE, cost=0.002, usage=Usage(500, 100))
 
-    return BudgetedModel(ScriptedModel("m", answer), CARD, (ledger,))
+    return BudgetedModel(ScriptedModel("m", answer), CARD, ledger.account("seed-1"))
 
 
 @pytest.mark.parametrize("caps", [Caps(usd=0.02), Caps(tokens=4000)])
 def test_a_call_that_could_break_a_budget_is_not_made(caps: Caps) -> None:
     calls: list[int] = []
-    ledger = Ledger(caps, "run")
+    ledger = RunLedger(MemoryStore(), caps, "a")
     model = budgeted(ledger, calls)
 
     def ask_often() -> None:
@@ -358,13 +361,14 @@ def test_a_call_that_could_break_a_budget_is_not_made(caps: Caps) -> None:
     with pytest.raises(BudgetExceeded):
         ask_often()
     assert calls, "the first call fits"
-    assert caps.usd is None or ledger.usd <= caps.usd
-    assert caps.tokens is None or ledger.tokens <= caps.tokens
+    spent = ledger.pool.totals().committed
+    assert caps.hold(spent)
+    assert spent == Amount.of(0.002 * len(calls), 600 * len(calls))
 
 
 def test_what_was_spent_before_a_crash_counts(tmp_path: Path) -> None:
-    ledger = Ledger(Caps(usd=0.02), "run")
-    ledger.add(Spent(0.019, 600))
+    ledger = RunLedger(MemoryStore(), Caps(usd=0.02), "a")
+    ledger.account("seed-1", carried=lambda: Amount.of(0.019, 600))
     with pytest.raises(BudgetExceeded, match=r"0\.0190"):
         budgeted(ledger, []).complete(REQUEST, deadline_s=1)
 

@@ -19,9 +19,12 @@ from aira_bench.agents.llm.data_preview import preview
 from aira_bench.agents.llm.memory import MEMORY_CHARS, remember_ancestors, remember_valid
 from aira_bench.agents.llm.model_sources import ProviderSource
 from aira_bench.agents.llm.prompting import fenced, prompt_hashes, spoken_duration
-from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Caps, Ledger, tokens_of
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets, tokens_of
 from aira_bench.cards.card import Card
 from aira_bench.errors import BudgetExceeded, ModelError
+from aira_bench.ledger.amount import Amount, Caps
+from aira_bench.ledger.pool import Totals
+from aira_bench.ledger.run_ledger import RunLedger
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
 from aira_bench.llm.provider_model import RetryPolicy
@@ -29,6 +32,7 @@ from aira_bench.llm.recording import RecordingModel
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.policy import Draft
+from aira_bench.shared_store.in_memory import MemoryStore
 from aira_bench.waiting import Waits
 
 CARD = Card.model_validate(
@@ -83,9 +87,9 @@ def test_no_cap_is_ever_passed_and_only_what_is_known_is_given_back(
     prescribed: list[Completion | None], room: int, kind: str
 ) -> None:
     caps = Caps(usd=room * BOUND_USD * 1.0001) if kind == "usd" else Caps(tokens=room * BOUND_TOKENS)
-    run, seed = Ledger(caps, "run"), Ledger(Caps(), "seed")
-    model = Model(prescribed)
-    budgeted = BudgetedModel(model, CARD, (run, seed))
+    run = RunLedger(MemoryStore(), caps, "a")
+    account, model = run.account("seed-1"), Model(prescribed)
+    budgeted = BudgetedModel(model, CARD, account)
     usd, tokens = 0.0, 0
     for _ in range(12):
         before = model.asked
@@ -99,42 +103,48 @@ def test_no_cap_is_ever_passed_and_only_what_is_known_is_given_back(
         counted = tokens_of(done)
         usd += BOUND_USD if done.cost_usd is None else done.cost_usd
         tokens += BOUND_TOKENS if counted is None else counted
-    for ledger in (run, seed):
-        assert ledger.usd == pytest.approx(usd)
-        assert ledger.tokens == tokens
-    assert run.usd <= (caps.usd or float("inf"))
-    assert run.tokens <= (caps.tokens or float("inf")) or caps.tokens == 0 == run.tokens
+    spent = run.pool.totals()
+    assert spent.committed == spent.settled == account.state.settled
+    assert spent.settled.usd == pytest.approx(usd, abs=13e-9), "each call is rounded up to a billionth"
+    assert spent.settled.tokens == tokens
+    assert caps.hold(spent.committed)
 
 
-def test_what_one_ledger_refuses_is_given_back_to_the_others() -> None:
-    run, seed = Ledger(Caps(), "run"), Ledger(Caps(tokens=BOUND_TOKENS - 1), "seed")
-    with pytest.raises(BudgetExceeded, match="of the seed's"):
-        BudgetedModel(Model([answered(1, 1, 0.0)]), CARD, (run, seed)).complete(ASK, deadline_s=1.0)
-    assert (run.usd, run.tokens, seed.usd, seed.tokens) == (0.0, 0, 0.0, 0)
+def test_a_seed_that_has_no_more_leaves_the_run_what_it_has() -> None:
+    run = RunLedger(MemoryStore(), Caps(), "a")
+    account = run.account("seed-1", caps=Caps(tokens=BOUND_TOKENS - 1))
+    with pytest.raises(BudgetExceeded, match="of seed-1's"):
+        BudgetedModel(Model([answered(1, 1, 0.0)]), CARD, account).complete(ASK, deadline_s=1.0)
+    assert run.pool.totals() == Totals()
+    assert account.state.committed == Amount()
 
 
 def test_seeds_that_ask_at_once_share_one_budget() -> None:
-    """Forty calls from eight threads, of which ten fit at their bound; each costs less, so more than ten are made."""
-    run = Ledger(Caps(tokens=10 * BOUND_TOKENS), "run")
+    """Forty calls from eight seeds, of which ten fit at their bound; each costs half, so more than ten are made: until
+    what is left is less than a bound, and that whichever seed comes last.
+    """
+    run = RunLedger(MemoryStore(), Caps(tokens=10 * BOUND_TOKENS), "a")
     model = Model([answered(BOUND_TOKENS // 2, 0, 0.0)])
     most, lock = 0, threading.Lock()
 
     def ask(number: int) -> bool:
         nonlocal most
+        waits = Waits()
+        waits.pause = lambda seconds, reason, said="": None  # type: ignore[method-assign]
         try:
-            BudgetedModel(model, CARD, (run, Ledger(Caps(), "seed"))).complete(ASK, deadline_s=1.0)
+            BudgetedModel(model, CARD, run.account(f"seed-{number % 8}"), waits=waits).complete(ASK, deadline_s=1.0)
         except BudgetExceeded:
             return False
         with lock:
-            most = max(most, run.tokens)
+            most = max(most, run.pool.totals().committed.tokens)
         return True
 
     with ThreadPoolExecutor(8) as pool:
         made = sum(pool.map(ask, range(40)))
     assert made == model.asked
-    assert 10 < made < 40
+    assert made == (10 * BOUND_TOKENS - BOUND_TOKENS) // (BOUND_TOKENS // 2) + 1
     assert most <= 10 * BOUND_TOKENS
-    assert run.tokens == made * (BOUND_TOKENS // 2)
+    assert run.pool.totals().settled.tokens == made * (BOUND_TOKENS // 2)
 
 
 @given(st.lists(answers.filter(bool), max_size=5), st.sampled_from(["run", "seed"]), st.booleans())
@@ -143,12 +153,14 @@ def test_a_resumed_process_has_as_much_left_as_the_one_before_it(
     calls: list[Completion], whose: str, enough: bool
 ) -> None:
     """What the provider did not count stays at its bound, or a restart would give a part of the budget back."""
-    before = Ledger(Caps(), "run")
+    before = RunLedger(MemoryStore(), Caps(), "a")
     with tempfile.TemporaryDirectory() as folder:
         for number, call in enumerate(calls):
             place = Path(folder) / f"3/{number:04d}/propose"
-            RecordingModel(BudgetedModel(Model([call]), CARD, (before,)), place).complete(ASK, deadline_s=1.0)
-        caps = Caps(tokens=before.tokens + BOUND_TOKENS - (not enough))
+            RecordingModel(BudgetedModel(Model([call]), CARD, before.account("seed-3")), place).complete(
+                ASK, deadline_s=1.0
+            )
+        caps = Caps(tokens=before.pool.totals().settled.tokens + BOUND_TOKENS - (not enough))
         resumed = ProviderSource(CARD, Model([answered(1, 1, 0.0)]), Budgets(**{whose: caps}))
         resumed.resume({3: Path(folder) / "3"})
         now = Situation(Draft(), (), lambda step: StepFiles("", "", ""), random.Random(0), 1, 9.0, 3, 9, Path(folder))

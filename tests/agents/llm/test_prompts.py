@@ -16,9 +16,10 @@ from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.agents.llm.memory import remember_valid
 from aira_bench.agents.llm.model_sources import FunctionSource, ProviderSource
 from aira_bench.agents.llm.prompting import render_analysis, render_system
-from aira_bench.agents.llm.spending import Budgets, Caps, spoken_rest
+from aira_bench.agents.llm.spending import Budgets, spoken_rest
 from aira_bench.agents.llm.tried import mechanisms_of, what_was_tried
 from aira_bench.cards.card import Card
+from aira_bench.ledger.amount import Caps
 from aira_bench.llm.model import Completion, CompletionRequest
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.record.folder import StepFiles

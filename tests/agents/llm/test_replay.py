@@ -13,8 +13,9 @@ from aira_bench.agents.llm.model_sources import (
     ReplaySource,
     recorded_exchanges,
 )
-from aira_bench.agents.llm.spending import Budgets, Caps
+from aira_bench.agents.llm.spending import Budgets
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
+from aira_bench.ledger.amount import Caps
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Usage
 from aira_bench.llm.recording import ScriptedModel
 from aira_bench.record.folder import RunFolder, SeedFolder, StepFiles

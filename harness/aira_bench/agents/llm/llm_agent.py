@@ -27,6 +27,7 @@ from aira_bench.llm.model import Completion, CompletionRequest, Message, Model
 from aira_bench.llm.recording import read_exchanges
 from aira_bench.llm.schemas import find_object
 from aira_bench.record.node import Change, ModelUse, Node
+from aira_bench.shared_store.store import SharedStore
 from aira_bench.waiting import Waits
 
 FORMAT_RETRIES = 3
@@ -61,6 +62,10 @@ class ModelSource(Protocol):
         """Count what an earlier process of the run spent, by seed."""
         ...
 
+    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Hold the caps together with all who use this store, and the provider's limit with this machine."""
+        ...
+
     @property
     def budgets(self) -> Budgets:
         """What may be spent; without caps where nothing is."""
@@ -91,6 +96,10 @@ class LlmAgent:
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count the calls that earlier processes of the run recorded against its budgets."""
         self.source.resume(calls)
+
+    def share_limits(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Hold the caps together with all workers that use this store, and the provider's limit with this machine."""
+        self.source.share(store, owner, attempts, machine)
 
     def try_model(self, waits: Waits) -> str | None:
         """Make one tiny call where a provider will be asked, and return in words what came of it; None elsewhere.

@@ -11,19 +11,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.agents.agent import Situation
-from aira_bench.agents.llm.spending import BudgetedModel, Budgets, Ledger, spent_on
-from aira_bench.cards.card import Card
+from aira_bench.agents.llm.spending import BudgetedModel, Budgets, spent_on
+from aira_bench.cards.card import Card, resolve_base_url
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.files import Unacceptable, read_recorded
+from aira_bench.ledger.account import Account
+from aira_bench.ledger.amount import NOTHING, Amount
+from aira_bench.ledger.run_ledger import RunLedger
+from aira_bench.llm.host_gate import HOST_SETTINGS, HostGate, gate_folder
 from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.provider_model import WaitingModel
-from aira_bench.llm.recording import MOST_BYTES, Exchange, RecordingModel, ScriptedModel, read_exchange, read_exchanges
+from aira_bench.llm.recording import (
+    MOST_BYTES,
+    Exchange,
+    RecordingModel,
+    ScriptedModel,
+    read_exchange,
+    read_exchanges,
+)
 from aira_bench.llm.trial import TRIAL_POLICY, try_model
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import StepEnded
+from aira_bench.shared_store.in_memory import MemoryStore
+from aira_bench.shared_store.store import SharedStore
 from aira_bench.waiting import Waits
+
+_TRIAL = "trial"
+"""The account of what finding out whether the model answers has cost."""
 
 
 @dataclass
@@ -33,12 +49,19 @@ class ProviderSource:
     card: Card
     provider: WaitingModel
     budgets: Budgets
-    _run: Ledger = field(init=False)
-    _seeds: dict[int, Ledger] = field(default_factory=dict)
+    jitter: random.Random = field(default_factory=random.Random)
+    """Spreads retries of unrelated processes; no result depends on it."""
+    limiter: AdaptiveLimiter = field(default_factory=AdaptiveLimiter)
+    """The provider's."""
+    address: str = ""
+    """Of the provider, by which processes know that they share its limit."""
+    _ledger: RunLedger = field(init=False)
+    _attempts: Mapping[int, int] = field(default_factory=dict)
+    """Of the leases on seeds, where they are leased."""
 
     def __post_init__(self) -> None:
-        """Open the ledger of the whole run; those of seeds open when a seed first asks."""
-        self._run = Ledger(self.budgets.run, "run")
+        """Begin with a ledger of this process's own."""
+        self._ledger = RunLedger(MemoryStore(), self.budgets.run, "")
 
     @classmethod
     def open(cls, card: Card, environ: Mapping[str, str], budgets: Budgets) -> "ProviderSource":
@@ -52,14 +75,19 @@ class ProviderSource:
             raise UsageError(
                 f"The card of {card.name} has no prices, so dollars cannot be capped.", hint="--max-tokens N instead"
             )
-        jitter = random.Random()  # spreads retries of unrelated processes; no result depends on it
-        return cls(card, connect(card, environ, limiter=AdaptiveLimiter(), rng=jitter), budgets)
+        jitter, limiter = random.Random(), AdaptiveLimiter()
+        provider = connect(card, environ, limiter=limiter, rng=jitter)
+        return cls(card, provider, budgets, jitter, limiter, resolve_base_url(card, environ) or "")
 
     def model(self, situation: Situation, operator: str) -> Model:
         """Return the card's model, held to both budgets, recording its calls in the situation's folder."""
-        provider = self.provider.within(situation.waits)
-        budgeted = BudgetedModel(provider, self.card, (self._run, self._ledger(situation.seed)))
-        return RecordingModel(budgeted, situation.calls / operator)
+        recording = RecordingModel(self.provider.within(situation.waits), situation.calls / operator)
+        if not self.budgets.any:
+            return recording
+        account = self._account(situation.seed, None)
+        return BudgetedModel(
+            recording, self.card, account, lambda: recording.next_record, situation.waits, self.jitter
+        )  # fmt: skip
 
     def try_out(self, waits: Waits) -> str:
         """Make one tiny call, counted against the run's budget, and return in words what came of it.
@@ -67,26 +95,56 @@ class ProviderSource:
         Raises:
             ModelError: key, address or model are wrong.
         """
-        model = BudgetedModel(self.provider.within(waits, TRIAL_POLICY), self.card, (self._run,))
+        account = self._ledger.account(_TRIAL)
+        model = BudgetedModel(self.provider.within(waits, TRIAL_POLICY), self.card, account, waits=waits)
         try:
             return try_model(model, self.card).said
         except BudgetExceeded:
             return f"{self.card.name} was not tried: its budget holds no call at all"
 
     def resume(self, calls: Mapping[int, Path]) -> None:
-        """Count the calls that earlier processes recorded, for the run and for each seed."""
-        for seed, folder in calls.items():
-            for exchange in recorded_exchanges(folder):
-                spent = spent_on(self.card, exchange.request, exchange.completion)
-                self._run.add(spent)
-                self._ledger(seed).add(spent)
+        """Take over the accounts of seeds: calls that were under way count by their records, and so do all that were
+        made before there were accounts.
+        """
+        for seed, folder in calls.items() if self.budgets.any else ():
+            self._account(seed, folder)
+
+    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Hold the caps together with all who use this store; what a trial of the model cost counts there too. The
+        provider's limit is held with all processes of this machine.
+        """
+        gate = HostGate(gate_folder(machine, self.card.provider, self.address, self.card.model), rng=self.jitter)
+        self.limiter.share(gate, HOST_SETTINGS, self.jitter)
+        if not self.budgets.any:
+            return
+        tried = self._ledger.account(_TRIAL).state.settled
+        self._ledger, self._attempts = RunLedger(store, self.budgets.run, owner), attempts
+        if tried != NOTHING:
+            self._ledger.account(f"{_TRIAL}-{owner}", carried=lambda: tried)
 
     def card_values(self) -> Mapping[str, object]:
         """Return the card as JSON values, for the manifest."""
         return self.card.model_dump(mode="json")
 
-    def _ledger(self, seed: int) -> Ledger:
-        return self._seeds.setdefault(seed, Ledger(self.budgets.seed, f"seed {seed}"))
+    def _account(self, seed: int, calls: Path | None) -> Account:
+        """The account of a seed, which is opened with what its folder of recorded calls says."""
+
+        def carried() -> Amount:
+            found = [] if calls is None else recorded_exchanges(calls)
+            return sum((self._cost(exchange) for exchange in found), NOTHING)
+
+        def cost_of(call: str) -> Amount | None:
+            if calls is not None:
+                with contextlib.suppress(RunStateError):
+                    return self._cost(read_exchange(calls / f"{call}.json"))
+            return None
+
+        return self._ledger.account(
+            f"seed-{seed}", attempt=self._attempts.get(seed), caps=self.budgets.seed, carried=carried, cost_of=cost_of
+        )
+
+    def _cost(self, exchange: Exchange) -> Amount:
+        return spent_on(self.card, exchange.request, exchange.completion)
 
 
 @dataclass(frozen=True)
@@ -102,6 +160,9 @@ class FunctionSource:
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count nothing: calls of a function cost no tokens or dollars."""
+
+    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Share nothing: nothing is spent."""
 
     def card_values(self) -> None:
         """Return None: no card stands behind a function."""
@@ -162,6 +223,9 @@ class ReplaySource:
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Count nothing: answers that were recorded before cost nothing again."""
+
+    def share(self, store: SharedStore, owner: str, attempts: Mapping[int, int], machine: Path) -> None:
+        """Share nothing: nothing is spent."""
 
     def card_values(self) -> None:
         """Return None: a replay asks no provider, so no card is used."""

@@ -1,27 +1,29 @@
 """Hard budgets in tokens and dollars: a call that could break one is not made.
 
-The most a call can cost is known before it is made (card prices, prompt bytes, the answer's limit). It is reserved
-until the true cost is known, so seeds that ask at the same time cannot break a budget together. A resumed run starts
-from what its recorded calls cost.
+The most a call can cost is known before it is made (card prices, prompt bytes, the answer's limit). It is reserved in
+the run's ledger (`aira_bench.ledger`) until the true cost is known, so seeds that ask at the same time cannot break a
+budget together, in one process or in many. A call that was cut short counts as the most it can have cost, unless its
+record is there.
 """
 
-import threading
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aira_bench.cards.card import Card
-from aira_bench.errors import BudgetExceeded
+from aira_bench.errors import ModelError, RunStateError
+from aira_bench.ledger.account import Account, Reservation
+from aira_bench.ledger.amount import NOTHING, Amount, Caps
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
 from aira_bench.record.growing import tallied
 from aira_bench.record.node import Journal, ModelUse, Node
+from aira_bench.waiting import Waits
 
-
-@dataclass(frozen=True)
-class Caps:
-    """The most that may be spent, in dollars and in tokens; None is no limit."""
-
-    usd: float | None = None
-    tokens: int | None = None
+_LONGEST_PAUSE_S = 30.0
+_PATIENCE_S = 3600.0
+"""How long a call waits for money that others have set aside; those of live workers take minutes."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Budgets:
 
     run: Caps = field(default_factory=Caps)
     seed: Caps = field(default_factory=Caps)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is capped anywhere."""
+        return self.run.any or self.seed.any
 
     @property
     def any_usd(self) -> bool:
@@ -68,71 +75,19 @@ def _rest(cap: float, used: float | None, form: str) -> str:
     return form.format(max(cap - used, 0)) if used is not None else f"part of {form.format(cap)}"
 
 
-@dataclass
-class Ledger:
-    """What was spent and reserved under some caps; thread-safe."""
-
-    caps: Caps
-    what: str
-    usd: float = 0.0
-    tokens: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def reserve(self, usd: float, tokens: int) -> None:
-        """Set aside the most a call can cost.
-
-        Raises:
-            BudgetExceeded: it could break a cap; nothing was set aside.
-        """
-        with self._lock:
-            if self.caps.usd is not None and self.usd + usd > self.caps.usd:
-                raise BudgetExceeded(
-                    f"The next call could cost {usd:.4f} USD; {self.usd:.4f} of the {self.what}'s "
-                    f"{self.caps.usd:.2f} USD are spent or reserved."
-                )
-            if self.caps.tokens is not None and self.tokens + tokens > self.caps.tokens:
-                raise BudgetExceeded(
-                    f"The next call could use {tokens} tokens; {self.tokens} of the {self.what}'s "
-                    f"{self.caps.tokens} are spent or reserved."
-                )
-            self.usd += usd
-            self.tokens += tokens
-
-    def settle(self, reserved: "Spent", spent: "Spent") -> None:
-        """Replace a reservation by what the call cost."""
-        with self._lock:
-            self.usd += spent.usd - reserved.usd
-            self.tokens += spent.tokens - reserved.tokens
-
-    def add(self, spent: "Spent") -> None:
-        """Count a call that was made before this process began."""
-        self.settle(NOTHING, spent)
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Dollars and tokens of one call."""
-
-    usd: float
-    tokens: int
-
-
-NOTHING = Spent(0.0, 0)
-
-
-def most_spent(card: Card, request: CompletionRequest) -> Spent:
+def most_spent(card: Card, request: CompletionRequest) -> Amount:
     """Return the most a call can cost; without prices on the card, no dollars, which then cannot be capped."""
-    return Spent(upper_bound_usd(card, request) or 0.0, tokens_upper_bound(card, request))
+    return Amount.of(upper_bound_usd(card, request) or 0.0, tokens_upper_bound(card, request))
 
 
-def spent_on(card: Card, request: CompletionRequest, completion: Completion) -> Spent:
+def spent_on(card: Card, request: CompletionRequest, completion: Completion) -> Amount:
     """Return what an answered call cost; what the provider did not count is taken for the most it could be.
 
     A resumed run reads the same from the record as the process that asked, so that no budget grows by a restart.
     """
-    most, counted = most_spent(card, request), tokens_of(completion)
-    return Spent(
-        most.usd if completion.cost_usd is None else completion.cost_usd, most.tokens if counted is None else counted
+    most, counted, usd = most_spent(card, request), tokens_of(completion), completion.cost_usd
+    return Amount(
+        most.nanousd if usd is None else Amount.of(usd, 0).nanousd, most.tokens if counted is None else counted
     )
 
 
@@ -146,15 +101,22 @@ def tokens_of(completion: Completion) -> int | None:
 
 @dataclass(frozen=True)
 class BudgetedModel:
-    """A model behind ledgers: the run's and the seed's."""
+    """A model behind the account of a unit, which is held to the unit's caps and the run's."""
 
     model: Model
     card: Card
-    ledgers: tuple[Ledger, ...]
+    account: Account
+    next_record: Callable[[], Path | None] = lambda: None
+    """Where the model records its next call, in a folder of the operator in one of the step, by which a later attempt
+    finds what it cost. One that is there is not made again.
+    """
+    waits: Waits = field(default_factory=Waits)
+    jitter: random.Random = field(default_factory=random.Random)
+    """Spreads the looks of those who wait; no result depends on it."""
 
     @property
     def name(self) -> str:
-        """Return the name of the model behind the ledgers."""
+        """Return the name of the model behind the account."""
         return self.model.name
 
     def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
@@ -163,16 +125,32 @@ class BudgetedModel:
         Raises:
             BudgetExceeded: it does not; nothing was sent.
             ModelError: the provider refused.
+            RunStateError: others hold what is left and do not let go, or another worker has the unit.
+            Stopped: the run was stopped; the call counts as the most it can cost, since nobody knows.
         """
-        most, spent = most_spent(self.card, request), NOTHING
-        held: list[Ledger] = []
+        record = self.next_record()
+        if record is not None and record.exists():
+            return self.model.complete(request, deadline_s=deadline_s)
+        call = "" if record is None else "/".join((*record.parts[-3:-1], record.stem))
+        reserved = self._reserved(call, most_spent(self.card, request))
         try:
-            for ledger in self.ledgers:
-                ledger.reserve(most.usd, most.tokens)
-                held.append(ledger)
             completion = self.model.complete(request, deadline_s=deadline_s)
-            spent = spent_on(self.card, request, completion)
-        finally:
-            for ledger in held:
-                ledger.settle(most, spent)
+        except ModelError:
+            self.account.settle(reserved, NOTHING)
+            raise
+        self.account.settle(reserved, spent_on(self.card, request, completion))
         return completion
+
+    def _reserved(self, call: str, most: Amount) -> Reservation:
+        """Set the most aside, after calls of others where those hold what is left."""
+        waited_s, pause_s = 0.0, 1.0
+        while (found := self.account.reserve(call, most)) is None:
+            if waited_s >= _PATIENCE_S:
+                raise RunStateError(
+                    f"Calls that were cut short hold the rest of the budget, and {self.account.unit} waits for them.",
+                    hint="aira-bench status; then resume the seeds that nobody works on",
+                )
+            jittered_s = self.jitter.uniform(0.5, 1.0) * pause_s
+            self.waits.pause(jittered_s, "provider", "waiting: calls under way hold the rest of the budget")
+            waited_s, pause_s = waited_s + jittered_s, min(2 * pause_s, _LONGEST_PAUSE_S)
+        return found

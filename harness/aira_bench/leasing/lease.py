@@ -1,0 +1,382 @@
+"""The lease of a unit, which is one seed of one run: who may append to it, and in which attempt.
+
+Each change is the next number of a succession (`aira_bench.shared_store`), so of all workers that want a unit exactly
+one gets it. What a number holds is a `LeaseEntry`: held, with the attempt's number and its owner; or given back,
+halted, or over. One that is held is taken over where its process is known to be dead, which the same machine can tell,
+or where its heartbeat was silent for `Terms.dead_after_s` by the observer's own clock. Of the latter nobody knows: it
+may be paused, and go on. `Won.is_certain` says which it was, and whoever takes over an uncertain one works on a copy
+(`aira_bench.record.forks`), so that whatever a late owner writes lands where no reader looks.
+
+Not covered: what a unit holds (`aira_bench.record`), and which to take (`aira_bench.runs.units`).
+"""
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from aira_bench.errors import MachineError, RunStateError, UsageError
+from aira_bench.excerpts import LINE_CHARS, NAME_CHARS
+from aira_bench.files import parse_json
+from aira_bench.sandbox.owner import is_dead, this_process
+from aira_bench.shared_store.heartbeat import Heartbeat, Watch
+from aira_bench.shared_store.posix import PosixStore
+from aira_bench.shared_store.store import SharedStore
+from aira_bench.shared_store.succession import Numbered, Succession
+from aira_bench.world import World
+
+FOLDER = "leases"
+"""Of a run: what its workers agree through. A run that has none is worked on by one process, which locks it."""
+TERMS = "terms"
+TERMS_VARIABLE = "AIRA_LEASE_S"
+DEAD_AFTER_S = 120.0
+"""Twice the time for which a client of NFS may be shown an old counter, where nothing else is said."""
+LEAST_S, MOST_S = 1.0, 86_400.0
+_BEATS = 12
+"""In the time after which a silent owner counts as dead."""
+MOST_HALTS = 3
+"""So many attempts that halted without a finished step: others would fare no better, until the user says otherwise."""
+
+State = Literal["held", "released", "halted", "over"]
+
+
+class LeaseLost(Exception):
+    """Another attempt has the unit; what this one still writes is read by nobody."""
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class LeaseEntry:
+    """What one number of a unit's succession says."""
+
+    state: State
+    attempt: Annotated[int, Field(ge=1)]
+    worker: str
+    """An identifier of the worker's own, so that no two ask with the same words."""
+    owner: str
+    """Its process (`aira_bench.sandbox.owner`)."""
+    host: str
+    at: str
+    """By the clock of that host, for people."""
+    fork: int = Field(default=1, ge=1)
+    """The newest copy of the unit that was known, which is where a unit that was given back goes on."""
+    halts: int = Field(default=0, ge=0)
+    """How many attempts before, this one included, halted since a step was finished."""
+    why: str = ""
+    """What it halted for."""
+
+
+@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Terms:
+    """What all workers of a run go by."""
+
+    dead_after_s: float = Field(default=DEAD_AFTER_S, ge=LEAST_S, le=MOST_S)
+    """For how long a heartbeat is silent before somebody else may take over."""
+
+
+_ENTRY: TypeAdapter[LeaseEntry] = TypeAdapter(LeaseEntry)
+_TERMS: TypeAdapter[Terms] = TypeAdapter(Terms)
+Read = TypeVar("Read")
+
+
+def lease_store(run: Path) -> PosixStore:
+    """Return what the workers of a run agree through."""
+    return PosixStore(run / FOLDER)
+
+
+def wanted_terms(environ: Mapping[str, str]) -> Terms:
+    """Return the terms that the environment asks for.
+
+    Raises:
+        UsageError: it asks for none that can be.
+    """
+    said = environ.get(TERMS_VARIABLE)
+    if said is None:
+        return Terms()
+    try:
+        return Terms(dead_after_s=float(said))
+    except ValueError:  # pydantic's is one too
+        raise UsageError(
+            f"{TERMS_VARIABLE} is {said[:40]!r}, expected seconds from {LEAST_S:g} to {MOST_S:g}.",
+            hint=f"unset {TERMS_VARIABLE}",
+        ) from None
+
+
+def open_leases(store: SharedStore, terms: Terms) -> Terms:
+    """Have units leased from now on, and return the terms of whoever was first.
+
+    Raises:
+        RunStateError: there are terms that cannot be read.
+    """
+    return _read(_TERMS, store.create(TERMS, json.dumps(asdict(terms)).encode()), TERMS)
+
+
+def read_terms(store: SharedStore) -> Terms | None:
+    """Return the terms of a run; None where its units are not leased.
+
+    Raises:
+        RunStateError: they cannot be read.
+    """
+    found = store.get(TERMS)
+    return None if found is None else _read(_TERMS, found, TERMS)
+
+
+def last_entry(store: SharedStore, seed: int) -> LeaseEntry | None:
+    """Return what is said last of a unit, as far as can be seen; None where it was nobody's yet.
+
+    Raises:
+        RunStateError: it cannot be read.
+    """
+    found = Succession(store, str(seed)).last()
+    return None if found is None else _entry(found, seed)
+
+
+@dataclass(frozen=True)
+class Won:
+    """A unit that is this worker's now."""
+
+    lease: "Lease"
+    is_certain: bool
+    """Whether nobody else can write to it: it was free, or whoever had it is dead."""
+
+
+@dataclass(frozen=True)
+class Denied:
+    """Why a unit is not to be had."""
+
+    state: Literal["over", "halted", "held"]
+    entry: LeaseEntry
+    seen_alive: bool = False
+    """Of one that is held: its counter was raised while this worker looked."""
+
+
+class Lease:
+    """The right of one attempt to append to one unit. `check` and `keep` may be called by several threads."""
+
+    def __init__(
+        self, store: SharedStore, seed: int, claim: Numbered, entry: LeaseEntry, terms: Terms, world: World
+    ) -> None:
+        """Of a claim that was won just now."""
+        self.seed, self.entry = seed, entry
+        self._store, self._claim, self._terms, self._world = store, claim, terms, world
+        self._succession = Succession(store, str(seed))
+        self._heart = Heartbeat(store, beat_name(seed, entry.attempt), entry.worker)
+        self._alive_s = world.monotonic_s()
+        self._lock, self._lost = threading.Lock(), False
+
+    @property
+    def every_s(self) -> float:
+        """How often to `keep` it."""
+        return self._terms.dead_after_s / _BEATS
+
+    def keep(self) -> None:
+        """Tell others that the holder lives, and look whether it still is the holder.
+
+        Raises:
+            LeaseLost: it is not.
+            MachineError: the storage failed; one time does no harm.
+        """
+        with self._lock:
+            self._look()
+            began_s = self._world.monotonic_s()
+            self._heart.beat()
+            self._alive_s = began_s  # of a request that was answered: others saw no silence before
+
+    def check(self) -> None:
+        """Whether the unit was this attempt's until now. To be asked before something is appended, and again after it:
+        what was on disk before the second answer is seen by every later attempt.
+
+        Raises:
+            LeaseLost: it is another's, or may be.
+            MachineError: the storage failed, so nobody knows.
+        """
+        with self._lock:
+            self._look()
+            if self._world.monotonic_s() - self._alive_s < self._terms.dead_after_s / 2:
+                return
+        self.keep()  # it was paused, or the storage was away: nobody took over if its word still counts
+        with self._lock:
+            self._look()
+
+    def end(self, state: State, *, fork: int, why: str = "", advanced: bool = False) -> None:
+        """Give the unit back. Nothing is appended by this attempt from here on.
+
+        Args:
+            state: how it stands.
+            fork: the newest copy of the unit.
+            why: what it halted for.
+            advanced: whether this attempt finished a step.
+
+        Raises:
+            LeaseLost: it was another's already.
+            MachineError: the storage failed; it counts as held until its heartbeat has been silent.
+        """
+        halts = (0 if advanced else self.entry.halts) + (state == "halted")
+        entry = replace(
+            self.entry, state=state, fork=fork, why=why[:LINE_CHARS], halts=halts, at=self._world.now().isoformat()
+        )
+        data = _bytes(entry)
+        with self._lock:
+            self._look()
+            if self._succession.claim(self._claim.number + 1, data).data != data:
+                self._lost = True
+                raise LeaseLost
+            self._lost = True
+        self._store.remove(beat_name(self.seed, self.entry.attempt))
+
+    def _look(self) -> None:
+        if not self._lost and self._succession.read(self._claim.number + 1) is not None:
+            self._lost = True
+        if self._lost:
+            raise LeaseLost(f"seed {self.seed}: another worker has it")
+
+
+class Lessee:
+    """One worker, as far as leases go. Not for several threads at once."""
+
+    def __init__(self, world: World, store_of: Callable[[Path], SharedStore] = lease_store) -> None:
+        """A worker that has looked at nothing yet. `store_of` a run has its leases."""
+        self.worker = world.new_id()
+        self._store_of = store_of
+        self._world, self._owner = world, this_process()
+        self._watches: dict[Path, Watch] = {}
+        self._looked_at: set[tuple[Path, str]] = set()
+
+    def take(self, run: Path, seed: int, terms: Terms) -> Won | Denied:
+        """Take a unit if it is to be had; what was won is held at once, and to be kept (`kept`).
+
+        Raises:
+            RunStateError: what stands there cannot be read.
+            MachineError: the storage failed; if the unit was won all the same, the next try says so.
+        """
+        store = self._store_of(run)
+        succession = Succession(store, str(seed))
+        last = succession.last()
+        entry = None if last is None else _entry(last, seed)
+        denied, is_certain = (None, True) if entry is None else self._judged(run, store, seed, entry, terms)
+        if denied is not None:
+            return denied
+        mine = LeaseEntry(
+            "held", 1 if entry is None else entry.attempt + 1, self.worker, self._owner,
+            self._world.host_name()[:NAME_CHARS], self._world.now().isoformat(), 1 if entry is None else entry.fork,
+            0 if entry is None else entry.halts,
+        )  # fmt: skip
+        data = _bytes(mine)
+        claim = succession.claim(1 if last is None else last.number + 1, data)
+        if claim.data != data:
+            return Denied("held", _entry(claim, seed))
+        lease = Lease(store, seed, claim, mine, terms, self._world)
+        lease.keep()
+        return Won(lease, is_certain)
+
+    def _judged(
+        self, run: Path, store: SharedStore, seed: int, entry: LeaseEntry, terms: Terms
+    ) -> tuple[Denied | None, bool]:
+        """Why a unit is not to be had, if so; and whether nobody else can write to it."""
+        if entry.state == "over":
+            return Denied("over", entry), True
+        if entry.state == "halted" and entry.halts >= MOST_HALTS:
+            return Denied("halted", entry), True
+        if entry.state != "held" or entry.worker == self.worker or is_dead(entry.owner):
+            return None, True
+        watch = self._watches.setdefault(run, Watch(store, terms.dead_after_s, world=self._world))
+        name = beat_name(seed, entry.attempt)
+        known = (run, name) in self._looked_at
+        self._looked_at.add((run, name))
+        if watch.dead(name, _bytes(entry)):
+            return None, False
+        return Denied("held", entry, seen_alive=known and watch.silent_s(name) == 0.0), True
+
+
+@contextlib.contextmanager
+def kept(lease: Lease, on_loss: Callable[[], object]) -> Iterator[None]:
+    """Keep a lease from a thread of its own while the block runs.
+
+    Args:
+        lease: it need not be there any more when the block ends.
+        on_loss: called once, from that thread, where another attempt has the unit.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(lease.every_s):
+            try:
+                lease.keep()
+            except LeaseLost:
+                if not over.is_set():
+                    on_loss()
+                return
+            except MachineError:
+                continue  # the storage is away; whoever appends hears of it
+
+    thread = threading.Thread(target=beat, name=f"lease-{lease.seed}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def reopen(run: Path, seed: int, world: World) -> None:
+    """Let a unit that halted too often be tried again.
+
+    Raises:
+        RunStateError: what stands there cannot be read.
+        MachineError: the storage failed.
+    """
+    succession = Succession(lease_store(run), str(seed))
+    last = succession.last()
+    if last is not None and (entry := _entry(last, seed)).state == "halted":
+        again = replace(entry, state="released", halts=0, worker=world.new_id(), at=world.now().isoformat())
+        succession.claim(last.number + 1, _bytes(again))
+
+
+def looks_alive(run: Path, seed: int, entry: LeaseEntry, terms: Terms, now_s: float) -> bool:
+    """Whether the holder of a unit seems to live, for people: by a glance at one moment nobody can know.
+
+    Args:
+        run: its folder.
+        seed: the unit.
+        entry: the last that can be seen.
+        terms: of the run.
+        now_s: seconds of the epoch; another machine's clock may say otherwise.
+    """
+    if entry.state != "held" or is_dead(entry.owner):
+        return False
+    try:
+        beat = (run / FOLDER / beat_name(seed, entry.attempt)).lstat().st_mtime
+    except OSError:
+        return False
+    return abs(now_s - beat) < 2 * terms.dead_after_s
+
+
+def may_be_alive(entry: LeaseEntry) -> bool:
+    """Whether a unit is held, and its holder not certainly dead."""
+    return entry.state == "held" and not is_dead(entry.owner)
+
+
+def beat_name(seed: int, attempt: int) -> str:
+    """Return the name of the heartbeat of one attempt at a unit."""
+    return f"{seed}/beat-{attempt}"
+
+
+def _entry(found: Numbered, seed: int) -> LeaseEntry:
+    return _read(_ENTRY, found.data, f"{seed}/{found.number}")
+
+
+def _bytes(entry: LeaseEntry) -> bytes:
+    return json.dumps(asdict(entry), separators=(",", ":")).encode("ascii")
+
+
+def _read(adapter: TypeAdapter[Read], data: bytes, name: str) -> Read:
+    try:
+        parse_json(data)  # refuses what pydantic takes: keys twice, numbers without bounds
+        return adapter.validate_json(data, strict=True)
+    except ValueError as error:
+        raise RunStateError(f"{FOLDER}/{name} is no lease of this version: {str(error).splitlines()[0]}.") from error

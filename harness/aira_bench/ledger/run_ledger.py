@@ -1,0 +1,60 @@
+"""The ledger of one run as one process uses it: the pool of the run's caps, and accounts of the units it works on."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aira_bench.ledger.account import Account, open_account
+from aira_bench.ledger.amount import NOTHING, Amount, Caps
+from aira_bench.ledger.pool import Pool
+from aira_bench.shared_store.store import SharedStore
+
+FOLDER = "ledger"
+"""Of a run: what its workers have spent. A run without caps has none."""
+
+
+@dataclass
+class RunLedger:
+    """Accounts that this process has opened; each unit's is opened once. Safe between threads."""
+
+    store: SharedStore
+    caps: Caps
+    """Of the whole run."""
+    owner: str
+    """Of this process, unlike any other's."""
+    pause: Callable[[float], None] = time.sleep
+    pool: Pool = field(init=False)
+    _accounts: dict[str, Account] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        """Look at the pool; nothing is written until an account is opened."""
+        self.pool = Pool(self.store, self.caps)
+
+    def account(
+        self, unit: str, *, attempt: int | None = None, caps: Caps | None = None,
+        carried: Callable[[], Amount] = lambda: NOTHING, cost_of: Callable[[str], Amount | None] = lambda call: None,
+    ) -> Account:  # fmt: skip
+        """Return the account of a unit, which is taken over from earlier attempts where this process first asks.
+
+        Args:
+            unit: its name.
+            attempt: the number of the lease that this process has on it; None where it alone has the run.
+            caps: of this unit alone.
+            carried: what it had spent before it had an account.
+            cost_of: what a call cost that was under way, by the name of its record; None counts it at its most.
+
+        Raises:
+            AccountTaken: a later attempt has the unit.
+            MachineError: the storage failed.
+        """
+        with self._lock:
+            if unit not in self._accounts:
+                account = open_account(
+                    self.store, self.pool, unit, owner=self.owner, attempt=attempt, caps=caps,
+                    carried=carried, pause=self.pause,
+                )  # fmt: skip
+                account.recover(cost_of)
+                self._accounts[unit] = account
+            return self._accounts[unit]
