@@ -6,7 +6,7 @@ By hand, with AIRA_HOME and AIRA_RUNS set:
 
 `AIRA_PLAYED_STEP_S` is how long a solution runs, in real seconds, whatever happens; `AIRA_PLAYED_TRAINING_S` how long the
 judge takes for the second and later trainings of a submission; `AIRA_PLAYED_BOOT` makes it another machine, whose
-processes are not those of this one.
+processes are not those of this one; with `AIRA_PLAYED_FAILURE` no evaluation comes to anything.
 """
 
 import json
@@ -43,6 +43,9 @@ def solve_slowly(call: Call) -> Done:
 
 def score_slowly(request: bytes) -> bytes:
     """A judge that takes its time to confirm."""
+    if os.environ.get("AIRA_PLAYED_FAILURE"):
+        answer = {"id": json.loads(request)["id"], "status": 1, "stdout": "", "stderr": "no", "report": None}
+        return json.dumps(answer).encode()
     if json.loads(request)["training"]:
         time.sleep(float(os.environ.get("AIRA_PLAYED_TRAINING_S", "0")))
     return score(request)

@@ -50,7 +50,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_evaluator": (
         "__init__ split_manifest",
         "task_scripts text",
-        "autoresearch compose latency lra pretrain",
+        "pretrain",
+        "autoresearch compose latency lra",
     ),
     "aira_kernels": (
         "__init__ convolution fused initialization probes reference sizes ssd",

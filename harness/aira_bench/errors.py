@@ -111,3 +111,8 @@ class MachineError(AiraError):
     """
 
     exit_code = 9
+
+
+def error_of_status(status: int) -> type[AiraError]:
+    """Return the kind of error that an exit status stands for; of several, the one they have in common."""
+    return next((kind for kind in AiraError.__subclasses__() if kind.exit_code == status), AiraError)

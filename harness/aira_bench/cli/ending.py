@@ -173,6 +173,8 @@ class RunEnding:
         ]  # of `resume` alone
         if (tracker := getattr(self._args, "track", None)) is not None:
             asked += ["--track", tracker]
+        engine = getattr(self._args, "engine", None)
+        asked += [] if engine is None else ["--engine", engine]
         return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
 
     def _confirmation(self) -> str:

@@ -22,6 +22,7 @@ from aira_bench.cli import (
     analyze,
     architectures,
     check,
+    cluster,
     confirm,
     doctor,
     export,
@@ -58,8 +59,8 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, suite, confirm, worker, status, show, view, report_command, export, leaderboard, figures, verify,
-    submit, merge, noise, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate,
+    run, resume, suite, confirm, worker, cluster, status, show, view, report_command, export, leaderboard, figures,
+    verify, submit, merge, noise, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate,
     architectures, scale, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {

@@ -2,6 +2,7 @@
 
 import argparse
 
+from aira_bench.cli.engine import add_engine
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_runtime, add_track
 
 _EPILOG = """example:
@@ -35,6 +36,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="where the run was damaged, take each seed back to its last good step; what is cut off stays beside it",
     )
     add_track(parser)
+    add_engine(parser)
     add_runs_folder(parser)
     add_runtime(parser)
     add_json(parser)
@@ -44,11 +46,15 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Resume and show the board."""
 
+    import os
+
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.ending import RunEnding
+    from aira_bench.cli.engine import carried_out
     from aira_bench.escaping import one_line
     from aira_bench.export.tracking import mirrored, require_tracker
     from aira_bench.keys import KeyFolder
+    from aira_bench.leasing.lease import wanted_terms
     from aira_bench.looking.run_state import RunCaps
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run
@@ -56,6 +62,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.changes import take_back
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.launch import resume
+    from aira_bench.runs.sharing import share_again
     from aira_bench.terminal import tell
     from aira_bench.world import SystemWorld
 
@@ -70,6 +77,10 @@ def handle(args: argparse.Namespace) -> int:
     caps = RunCaps.of(plan, lower_is_better=record.manifest.lower_is_better)
     display = RunDisplay(plan.seeds, plan.steps, quiet=args.json, caps=caps)
     ending = RunEnding(args, display, record.folder, args.run)
+    if args.engine is not None:
+        share_again(record, KeyFolder(paths.keys), SystemWorld(), wanted_terms(os.environ), accept=args.accept_changes)
+        with mirrored(args.track, record.folder.path, tell):
+            return ending.of(lambda: carried_out(args, record.folder, display))
     host = connect_host(args.runs, args.runtime, display.note, display.transfer, containers=args.containers)
     with mirrored(args.track, record.folder.path, tell):
         return ending.of(lambda: resume(host, record, display.note, display.watch, accept_changes=args.accept_changes))

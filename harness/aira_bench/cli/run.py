@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import MISSING, fields
 
+from aira_bench.cli.engine import add_engine
 from aira_bench.cli.options import (
     SUB_FORMAT,
     add_allow_cpu,
@@ -138,6 +139,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     parser.add_argument("--print-config", action="store_true", help="print the plan as JSON and stop")
     add_track(parser)
+    add_engine(parser)
     add_runs_folder(parser)
     add_runtime(parser, begins=True)
     add_json(parser)
@@ -147,17 +149,21 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Resolve, run, and show what came of it."""
+    import os
+
     from aira_bench.agents.catalog import told_of
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.ending import RunEnding
+    from aira_bench.cli.engine import carried_out
     from aira_bench.cli.forecast import require_consent, show_forecast
     from aira_bench.export.tracking import mirrored, require_tracker
     from aira_bench.hardware import this_machine
+    from aira_bench.leasing.lease import wanted_terms
     from aira_bench.looking.run_state import RunCaps
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import RunFolder
     from aira_bench.runs.connect import connect_host
-    from aira_bench.runs.launch import start
+    from aira_bench.runs.launch import open_for_workers, start
     from aira_bench.runs.protocol import protocol_lines
     from aira_bench.runs.resolve import resolve
     from aira_bench.sandbox.engine_gpus import engine_gpus
@@ -195,4 +201,7 @@ def handle(args: argparse.Namespace) -> int:
         accepted_walls=args.accepted_walls,
     )
     with mirrored(args.track, RunFolder(host_paths(args.runs).runs / plan.name).path, tell):
-        return ending.of(lambda: start(host, run, display.note, display.watch))
+        if args.engine is None:
+            return ending.of(lambda: start(host, run, display.note, display.watch))
+        terms = wanted_terms(os.environ)
+        return ending.of(lambda: carried_out(args, open_for_workers(host, run, terms, display.note), display))

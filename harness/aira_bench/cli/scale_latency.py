@@ -126,7 +126,7 @@ def _table(args: argparse.Namespace) -> "LatencyTable":
     require_new_folders(args.out.absolute().parent, "the folder of --out")
     try:
         with args.out.open("x", encoding="ascii", errors="backslashreplace", buffering=1) as stream:
-            return measured(request, args.python, lambda line: print(line, file=stream))
+            return measured(request, args.python, lambda line: stream.writelines((line, "\n")))
     except FileExistsError:
         raise UsageError(f"{args.out} exists.", hint=f"aira-bench scale latency --from {args.out}") from None
 

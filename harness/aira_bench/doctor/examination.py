@@ -43,15 +43,31 @@ MIN_FREE_GIB = 1.0
 
 
 def examine(
-    paths: HostPaths, profile: str, runtime: str | None, note: Callable[[str], None], containers: str | None = None
+    paths: HostPaths,
+    profile: str,
+    runtime: str | None,
+    note: Callable[[str], None],
+    containers: str | None = None,
+    *,
+    models: bool = True,
 ) -> Iterator[Diagnosis]:
-    """All checks in the order a run needs them; those that need Docker are left out when it is dead."""
+    """All checks in the order a run needs them; those that need an engine are left out when it is dead.
+
+    Args:
+        paths: of this machine.
+        profile: of the runs that are to be possible.
+        runtime: of containers that run untrusted code; None for the engine's own.
+        note: told in a line what takes a while.
+        containers: which engine makes containers; None for the default.
+        models: whether each model whose key is set gets a tiny call.
+    """
     machine = this_machine(otherwise=engine_gpus)
     yield from device_checks(machine, profile)
     cards, broken_cards = _cards()
     yield from broken_cards
     yield from _keys(cards)
-    yield from _models(cards)
+    if models:
+        yield from _models(cards)
     try:
         engine = connect_engine(containers)
     except PrerequisiteError as error:

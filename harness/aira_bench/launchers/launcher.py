@@ -4,7 +4,7 @@ Not covered: what the workers do. A launcher neither gives out work nor looks at
 worker, loses nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -21,13 +21,15 @@ class WorkerOrder:
     logs: Path
     """A folder that every machine sees under this path; what workers print is kept there."""
     cores: int = 1
-    """Of each worker."""
+    """Of each worker; 0 takes a machine as it is, where the engine allows it."""
     gpus: int = 0
     """Of each worker; which ones it has, the engine says in `CUDA_VISIBLE_DEVICES`."""
     memory_mib: int = 0
     """Of each worker; 0 asks for none, and takes what the engine gives."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that are set for the worker, beside those that its machine has. No secrets: it may lie in a file."""
+    on: str | None = None
+    """The machine that all of them run on, as `Launcher.machines` calls it; None where the engine chooses."""
     secrets: tuple[str, ...] = ()
     """Names of variables of this process that the worker has too, by a way on which no file of ours holds them."""
 
@@ -56,8 +58,27 @@ class Fleet(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class EngineMachine:
+    """One machine of an engine."""
+
+    name: str
+    why_not: str = ""
+    """What keeps the engine from starting anything there."""
+    mend: str = ""
+    """A command that says more, or mends it."""
+
+
 class Launcher(Protocol):
     """One way to start workers."""
+
+    def machines(self) -> Sequence[EngineMachine]:
+        """Return all machines on which workers may come to run.
+
+        Raises:
+            PrerequisiteError: the engine, or what it needs here, is not there.
+        """
+        ...
 
     def start(self, order: WorkerOrder) -> Fleet:
         """Start them, or have them wait for their place.

@@ -3,13 +3,14 @@
 Not covered: how they share its cores and GPUs: all processes of a machine stand in one line (`runs.line`).
 """
 
+import platform
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aira_bench.errors import PrerequisiteError
-from aira_bench.launchers.launcher import Fleet, WorkerOrder
+from aira_bench.launchers.launcher import EngineMachine, Fleet, WorkerOrder
 from aira_bench.launchers.worker_process import WorkerProcess
 
 _LOOK_S = 0.05
@@ -45,6 +46,10 @@ class LocalFleet:
 @dataclass(frozen=True)
 class LocalLauncher:
     """Starts processes of this machine."""
+
+    def machines(self) -> Sequence[EngineMachine]:
+        """Return this machine and no other."""
+        return (EngineMachine(platform.node()),)
 
     def start(self, order: WorkerOrder) -> Fleet:
         """Start all of them at once.

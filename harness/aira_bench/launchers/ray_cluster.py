@@ -11,12 +11,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aira_bench.errors import PrerequisiteError
-from aira_bench.launchers.launcher import Fleet, WorkerOrder
+from aira_bench.launchers.launcher import EngineMachine, Fleet, WorkerOrder
 from aira_bench.launchers.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -95,6 +95,20 @@ class RayLauncher:
     address: str | None = None
     """`HOST:PORT` of its head, or `ray://HOST:PORT`; None for `RAY_ADDRESS`, else the cluster of this machine."""
 
+    def machines(self) -> Sequence[EngineMachine]:
+        """Return every node of the cluster by its id, the head included where tasks may run there.
+
+        Raises:
+            PrerequisiteError: Ray is not installed, or no cluster answers.
+        """
+        connect_ray(self.address)
+        import ray
+
+        nodes: Callable[[], list[dict[str, Any]]] = ray.nodes  # it has no types
+        alive = [node for node in nodes() if node["Alive"]]
+        computing = [node for node in alive if node["Resources"].get("CPU") or node["Resources"].get("GPU")]
+        return [EngineMachine(str(node["NodeID"])) for node in computing]
+
     def start(self, order: WorkerOrder) -> Fleet:
         """Submit one task for each worker.
 
@@ -103,6 +117,7 @@ class RayLauncher:
         """
         where = connect_ray(self.address)
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         remote = ray.remote(worker_task).options(
             name="aira-bench-worker",
@@ -111,7 +126,7 @@ class RayLauncher:
             memory=order.memory_mib * 2**20 or None,
             max_retries=_MOST_RESTARTS,
             retry_exceptions=[WorkerKilled],
-            scheduling_strategy="SPREAD",
+            scheduling_strategy="SPREAD" if order.on is None else NodeAffinitySchedulingStrategy(order.on, soft=False),
         )
         # As arguments: a runtime environment is shown in the dashboard.
         environment = dict(order.environment) | {name: os.environ[name] for name in order.secrets if name in os.environ}

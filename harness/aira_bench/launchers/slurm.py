@@ -13,11 +13,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aira_bench.errors import PrerequisiteError, UsageError
-from aira_bench.launchers.launcher import Fleet, WorkerOrder
+from aira_bench.launchers.launcher import EngineMachine, Fleet, WorkerOrder
 from aira_bench.launchers.slurm_job import TIME_IS_UP, SlurmWorker
 
 _OPTION = re.compile(r"--([a-z][a-z0-9-]*)(?:=([^\x00-\x1f\x7f]*))?", re.ASCII)
@@ -29,6 +29,7 @@ _COMMAND_TIMEOUT_S = 60.0
 _SHORTEST_LOOK_S = 2.0
 """Between two questions to the controller, which has others to answer."""
 _GONE = "Invalid job id"
+_NOT_UP = re.compile(r"down|drain|fail|maint|inval|unk", re.IGNORECASE)
 
 
 def read_slurm_arguments(text: str) -> dict[str, str | bool]:
@@ -107,6 +108,25 @@ class SlurmLauncher:
     arguments: Mapping[str, str | bool] | None = None
     """Further options of sbatch, by name without dashes."""
 
+    def machines(self) -> Sequence[EngineMachine]:
+        """Return the nodes of the partition, or of all; those that are down or drained with their state.
+
+        Raises:
+            PrerequisiteError: Slurm's commands are not here, or no controller answers.
+        """
+        _require_slurm()
+        partition = [] if self.partition is None else [f"--partition={self.partition}"]
+        told = _ask("sinfo", "--noheader", "--Node", "--format=%N %T", *partition)
+        if told.returncode:
+            raise PrerequisiteError(f"Slurm does not answer: {' '.join(told.stderr.split())}", hint="sinfo")
+        states = dict(line.split() for line in told.stdout.splitlines())
+        return [
+            EngineMachine(name, f"Slurm says {state}", f"scontrol show node {name}")
+            if _NOT_UP.search(state)
+            else EngineMachine(name)
+            for name, state in sorted(states.items())
+        ]
+
     def start(self, order: WorkerOrder) -> Fleet:
         """Submit one array with a place for each worker.
 
@@ -114,11 +134,7 @@ class SlurmLauncher:
             PrerequisiteError: submitit or Slurm's commands are not here.
             UsageError: Slurm refuses the job.
         """
-        if shutil.which("sbatch") is None or shutil.which("squeue") is None:
-            raise PrerequisiteError(
-                "--engine slurm needs sbatch and squeue, and this machine has none.",
-                hint="the same command on a login node of the cluster",
-            )
+        _require_slurm()
         try:
             from submitit import SlurmExecutor
             from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -143,12 +159,22 @@ class SlurmLauncher:
         }  # fmt: skip
         if order.memory_mib:
             asked["mem"] = f"{order.memory_mib}M"
+        if order.on is not None:
+            asked["nodelist"] = order.on
         return {
             "job_name": "aira-bench", "time": None, "wckey": None, "partition": self.partition,
-            "cpus_per_task": order.cores, "gpus_per_node": order.gpus or None, "use_srun": False,
+            "cpus_per_task": max(order.cores, 1), "gpus_per_node": order.gpus or None, "use_srun": False,
             "stderr_to_stdout": True, "array_parallelism": order.workers,
             "additional_parameters": asked | dict(self.arguments or {}),
         }  # fmt: skip
+
+
+def _require_slurm() -> None:
+    if shutil.which("sbatch") is None or shutil.which("squeue") is None:
+        raise PrerequisiteError(
+            "--engine slurm needs sbatch and squeue, and this machine has none.",
+            hint="the same command on a login node of the cluster",
+        )
 
 
 def _ask(*command: str) -> "subprocess.CompletedProcess[str]":

@@ -21,7 +21,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from aira_bench.errors import MachineError, RunStateError, UsageError
+from aira_bench.errors import AiraError, MachineError, RunStateError, UsageError
 from aira_bench.excerpts import LINE_CHARS, NAME_CHARS
 from aira_bench.files import parse_json
 from aira_bench.sandbox.owner import is_dead, this_process
@@ -69,6 +69,8 @@ class LeaseEntry:
     """How many attempts before, this one included, halted since a step was finished."""
     why: str = ""
     """What it halted for."""
+    status: int = Field(default=0, ge=0, le=255)
+    """The exit status that says the same."""
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -203,13 +205,13 @@ class Lease:
         with self._lock:
             self._look()
 
-    def end(self, state: State, *, fork: int, why: str = "", advanced: bool = False) -> None:
+    def end(self, state: State, *, fork: int, failure: AiraError | None = None, advanced: bool = False) -> None:
         """Give the unit back. Nothing is appended by this attempt from here on.
 
         Args:
             state: how it stands.
             fork: the newest copy of the unit.
-            why: what it halted for.
+            failure: what it halted for.
             advanced: whether this attempt finished a step.
 
         Raises:
@@ -218,8 +220,10 @@ class Lease:
         """
         halts = (0 if advanced else self.entry.halts) + (state == "halted")
         entry = replace(
-            self.entry, state=state, fork=fork, why=why[:LINE_CHARS], halts=halts, at=self._world.now().isoformat()
-        )
+            self.entry, state=state, fork=fork, halts=halts, at=self._world.now().isoformat(),
+            why="" if failure is None else failure.message[:LINE_CHARS],
+            status=0 if failure is None else failure.exit_code,
+        )  # fmt: skip
         data = _bytes(entry)
         with self._lock:
             self._look()
@@ -239,11 +243,18 @@ class Lease:
 class Lessee:
     """One worker, as far as leases go. Not for several threads at once."""
 
-    def __init__(self, world: World, store_of: Callable[[Path], SharedStore] = lease_store) -> None:
-        """A worker that has looked at nothing yet. `store_of` a run has its leases."""
+    def __init__(
+        self, world: World, *, owner: str | None = None, store_of: Callable[[Path], SharedStore] = lease_store
+    ) -> None:
+        """Look at nothing yet.
+
+        Args:
+            world: its clock, and where its identifier is from.
+            owner: its process (`aira_bench.sandbox.owner`); None for this one.
+            store_of: what the workers of a run agree through, by the run's folder.
+        """
         self.worker = world.new_id()
-        self._store_of = store_of
-        self._world, self._owner = world, this_process()
+        self._world, self._owner, self._store_of = world, owner or this_process(), store_of
         self._watches: dict[Path, Watch] = {}
         self._looked_at: set[tuple[Path, str]] = set()
 
@@ -323,7 +334,7 @@ def kept(lease: Lease, on_loss: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-def reopen(run: Path, seed: int, world: World) -> None:
+def reopen_unit(run: Path, seed: int, world: World) -> None:
     """Let a unit that halted too often be tried again.
 
     Raises:

@@ -52,8 +52,9 @@ class RunWatch:
             self._manifest = self._manifest or load_manifest(self.folder.path)[0]
         except Unacceptable:
             return None
-        plan, is_live = self._manifest.plan, self.folder.is_live
-        seeds = tuple(self._seed(seed, now_s, is_live=is_live) for seed in plan.seeds)
+        plan, is_locked, held = self._manifest.plan, self.folder.is_locked, self.folder.held_seeds()
+        seeds = tuple(self._seed(seed, now_s, is_live=is_locked or seed in held) for seed in plan.seeds)
+        is_live = is_locked or bool(held)
         word = RUNNING if is_live else "finished" if all(seed.is_over for seed in seeds) else "stopped"
         caps = RunCaps.of(plan, lower_is_better=self._manifest.lower_is_better)
         return RunState(self.folder.path.name, caps, seeds, word)

@@ -17,6 +17,7 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from aira_bench.files import Unacceptable, entries_below, read_file, write_atomically
@@ -43,13 +44,15 @@ def newest_fork(run: RunFolder, seed: int, known: int = 1) -> int:
     return known
 
 
-def fork_seed(run: RunFolder, seed: int, known: int = 1) -> int:
+def fork_seed(run: RunFolder, seed: int, known: int, check: Callable[[], None]) -> int:
     """Copy what is vouched for of a seed to a place of its own, and return the copy's number.
 
     Args:
         run: its folder.
         seed: which; there need be nothing of it yet.
         known: the newest copy that was heard of.
+        check: raises where the seed is another's. Asked once it is known which copy is the newest: that one was made
+            before anybody later, whose lines would be lost if it were copied once more.
 
     Raises:
         Unacceptable: what stands there cannot be read.
@@ -60,6 +63,7 @@ def fork_seed(run: RunFolder, seed: int, known: int = 1) -> int:
         shutil.rmtree(dead, ignore_errors=True)
     while True:
         known = newest_fork(run, seed, known)
+        check()
         made = run.path / "seeds" / f"{_MAKING}{seed}-{secrets.token_hex(8)}"
         try:
             _copy(run, SeedFolder(fork_path(run, seed, known)), made)
@@ -67,7 +71,7 @@ def fork_seed(run: RunFolder, seed: int, known: int = 1) -> int:
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise
-            known += 1  # somebody else's copy, who may be late
+            continue  # somebody else's copy, who may be late
         else:
             return known + 1
         finally:

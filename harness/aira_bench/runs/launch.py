@@ -16,7 +16,6 @@ from functools import partial
 
 from aira_bench.agents.agent import Agent, AsksProvider, SharesLimits
 from aira_bench.bundled import bundled_folder
-from aira_bench.errors import RunStateError
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
@@ -36,7 +35,7 @@ from aira_bench.record.sealing import Keeper, open_run
 from aira_bench.record.seen_chains import Witness
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.briefing import brief_of
-from aira_bench.runs.changes import TRUST, differences, require_accepted, require_same_ground
+from aira_bench.runs.changes import differences, require_accepted, require_same_ground
 from aira_bench.runs.confirm import confirm_at_end
 from aira_bench.runs.devices import on_devices, on_devices_of
 from aira_bench.runs.host import (
@@ -99,23 +98,6 @@ def open_for_workers(host: Host, run: ResolvedRun, terms: Terms, note: Note) -> 
     """
     with _begun(host, run, note, terms) as begun:
         return begun.keeper.folder
-
-
-def share(folder: RunFolder, terms: Terms) -> None:
-    """Leave a run to workers, whether it was shared before or not.
-
-    Raises:
-        RunStateError: one process has the whole run, or it is of a version without signatures.
-    """
-    if folder.manifest.schema_version == 1:
-        raise RunStateError(
-            f"Run {folder.path.name} is unsigned, so it cannot be shared.", hint=folder.command("resume", TRUST)
-        )
-    if folder.is_locked:
-        raise RunStateError(
-            f"Run {folder.path.name} is being worked on by another process.", hint=folder.command("status")
-        )
-    open_leases(lease_store(folder.path), terms)
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,11 @@ from aira_bench.runs.confirm import ConfirmingUnit, confirm_at_end
 from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.host import Ground, Host, Note, stand
 from aira_bench.runs.in_flight import set_aside_unvouched_calls
-from aira_bench.runs.launch import searching, share, try_model
+from aira_bench.runs.launch import searching, try_model
 from aira_bench.runs.loop import run_or_halt
 from aira_bench.runs.resolve import ResolvedTask, reopen, reopen_agent
 from aira_bench.runs.session import Progress
+from aira_bench.runs.sharing import share
 from aira_bench.runs.telling import told_to_others
 from aira_bench.runs.units import Unit, has_ended, readable_runs, runs_below
 from aira_bench.unfinished import sweep_temporaries
@@ -214,9 +215,7 @@ class Worker:
                 if state == "halted":
                     assert error is not None, "it halted for it"
                     self.end.failed.append((unit.name, error))
-                lease.end(
-                    state, fork=attempt.fork, why="" if error is None else error.message, advanced=attempt.advanced
-                )
+                lease.end(state, fork=attempt.fork, failure=error, advanced=attempt.advanced)
         except LeaseLost:
             self.end.lost.append(unit)
             self._note(f"{unit.name}: another worker took it over while this one was silent")
@@ -249,7 +248,8 @@ class Worker:
         except LeaseLost:
             raise
         except BaseException:
-            taken.lease.end("halted", fork=attempt.fork, why="a defect of aira-bench", advanced=attempt.advanced)
+            defect = AiraError("a defect of aira-bench, which its worker's output shows")
+            taken.lease.end("halted", fork=attempt.fork, failure=defect, advanced=attempt.advanced)
             raise
 
     def _placed(self, attempt: "_Attempt", taken: Won) -> RunFolder:
@@ -257,10 +257,11 @@ class Worker:
         unit, known = attempt.unit, taken.lease.entry.fork
         run = RunFolder(unit.run)
         attempt.fork = newest_fork(run, unit.seed, known)
+        taken.lease.check()  # so nobody later has made it
         if not taken.is_certain:
             self._note(f"{unit.name}: whoever had it has been silent for too long; going on with a copy")
             try:
-                attempt.fork = fork_seed(run, unit.seed, attempt.fork)
+                attempt.fork = fork_seed(run, unit.seed, attempt.fork, taken.lease.check)
             except Unacceptable as error:
                 raise RunStateError(f"Run {unit.run.name}: seed {unit.seed}: {error}.") from error
         return RunFolder(unit.run, {unit.seed: fork_path(run, unit.seed, attempt.fork)})

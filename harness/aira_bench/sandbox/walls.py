@@ -197,5 +197,5 @@ def require_walls(checks: Sequence[ProbeCheck], accepted: Iterable[str] = ()) ->
     way = f"--accept-missing-walls {' '.join(names)}" if names and not final else ""
     raise PrerequisiteError(
         f"The sandbox does not hold on this machine: missing walls ({len(refused)}): {told}.",
-        hint=f"aira-bench doctor{f'; or {way}, which records and boards show' if way else ''}",
+        hint=f"aira-bench doctor; or {way}, which records and boards show" if way else "aira-bench doctor",
     )

@@ -1,0 +1,204 @@
+"""`--engine`: workers carry runs out, here or elsewhere, while this command shows how they get on.
+
+The command makes what workers share, has a launcher start them, and looks at the folder, like `status --watch`. It
+gives out no work: losing it loses nothing, and `resume` or `worker` goes on. Workers that all ended while seeds are
+left are started again as long as each round brings some seed further.
+
+Not covered: what workers do (`aira_bench.runs.worker`), and how they are started (`aira_bench.launchers`).
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from aira_bench.cli.options import positive_int
+from aira_bench.cli.stopping import current
+from aira_bench.errors import AiraError, SandboxError, error_of_status
+
+if TYPE_CHECKING:
+    from aira_bench.cli.display import RunDisplay
+    from aira_bench.launchers.launcher import Fleet, Launcher
+    from aira_bench.looking.run_state import SeedState
+    from aira_bench.record.folder import RunFolder
+
+ENGINES = ("local",)
+LOGS = "leases/logs"
+"""Where what workers of a run say is kept, in its folder."""
+_LOOK_S = 0.5
+_GRACE_S = 20.0
+"""What workers have for their end when this command is stopped."""
+_LAST_S = 10.0
+"""What workers have for their end when all seeds are over."""
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add `--engine` and `--workers`: who carries the work out."""
+    parser.add_argument(
+        "--engine", choices=ENGINES,
+        help="have workers take the seeds, each a process of its own: local starts them on this machine "
+        "(default: this process does all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=positive_int, metavar="N", help="how many workers (default: one for each step at a time)"
+    )
+
+
+def launcher_of(args: argparse.Namespace) -> "Launcher":
+    """Return what starts the workers that the command line asks for."""
+    from aira_bench.launchers.local import LocalLauncher
+
+    return LocalLauncher()
+
+
+def grace_s(args: argparse.Namespace) -> float:
+    """Return how long this command may take to end: its workers have theirs first."""
+    return _GRACE_S + 5.0 if args.engine is not None else current().grace_s
+
+
+def carried_out(args: argparse.Namespace, folder: "RunFolder", display: "RunDisplay") -> "RunFolder":
+    """Have workers bring every seed of a shared run to its end.
+
+    Raises:
+        AiraError: what the first of the seeds that halted failed with; the display knows all of them.
+        SandboxError: workers ended, and no seed got any further.
+        KeyboardInterrupt: the command was stopped, and its workers with it.
+    """
+    from aira_bench.looking.watching import RunWatch
+
+    plan = folder.manifest.plan
+    watch, shown = RunWatch(folder), _Shown(display.watch)
+
+    def look() -> None:
+        if (state := watch.state(time.time())) is not None:
+            for seed in state.seeds:
+                shown.take(seed)
+
+    _worked(args, [folder], folder.path, args.workers or plan.concurrency, look, display.note)
+    halted = halts(folder)
+    display.halted.update(halted)
+    for error in halted.values():
+        raise error
+    return folder
+
+
+def halts(folder: "RunFolder") -> dict[int, AiraError]:
+    """Return what seeds of a shared run halted for, as far as workers said."""
+    again = folder.command("resume")
+    return {
+        seed: error_of_status(entry.status)(entry.why, hint=again)
+        for seed, entry in sorted(folder.lease_entries().items())
+        if entry.state == "halted"
+    }
+
+
+def _worked(
+    args: argparse.Namespace,
+    folders: "Sequence[RunFolder]",
+    place: Path,
+    workers: int,
+    look: Callable[[], None],
+    note: Callable[[str], None],
+) -> None:
+    """Start workers on a folder until nothing is left that they could do."""
+    from aira_bench.launchers.launcher import WorkerOrder
+
+    runtime = [] if args.runtime is None else ["--runtime", args.runtime]
+    arguments = (*_program(), "worker", str(place), "--slots", "1", *runtime)
+    logs = place / (LOGS if len(folders) == 1 and folders[0].path == place else "logs")
+    stopping, launcher = current(), launcher_of(args)
+    stopping.grace_s = grace_s(args)
+    before = None
+    while (now := _standing(folders)) != before and _left(folders):
+        before = now
+        fleet = launcher.start(WorkerOrder(arguments, workers, logs))
+        stopping.at_once = lambda: fleet.stop(0)  # noqa: B023  # of the fleet that there is then
+        note(fleet.describe())
+        try:
+            _until_over(fleet, folders, look)
+        finally:
+            fleet.stop(_GRACE_S)
+            stopping.at_once = lambda: None
+        look()
+    if _left(folders) and not any(halts(folder) for folder in folders):
+        raise SandboxError(f"The workers ended, and seeds are left; {logs} has what they said.", hint=f"ls {logs}")
+
+
+def _until_over(fleet: "Fleet", folders: "Sequence[RunFolder]", look: Callable[[], None]) -> None:
+    while fleet.alive() and _left(folders):
+        look()
+        time.sleep(_LOOK_S)
+    ends_s = time.monotonic() + _LAST_S
+    while fleet.alive() and time.monotonic() < ends_s:
+        time.sleep(_LOOK_S / 10)
+
+
+def _left(folders: "Sequence[RunFolder]") -> bool:
+    """Whether a seed is not over."""
+    for folder in folders:
+        entries = folder.lease_entries()
+        if any(seed not in entries or entries[seed].state != "over" for seed in folder.manifest.plan.seeds):
+            return True
+    return False
+
+
+def _standing(folders: "Sequence[RunFolder]") -> Sequence[object]:
+    """What changes while seeds get further: which are over, and how long journals are."""
+    return [
+        (folder.path, seed, seed in entries and entries[seed].state == "over", _size(folder.seed(seed).journal))
+        for folder in folders
+        for entries in [folder.lease_entries()]
+        for seed in folder.manifest.plan.seeds
+    ]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _program() -> tuple[str, ...]:
+    """How this program is called: the installed command, or the script that it was started by."""
+    started = Path(sys.argv[0])
+    is_script = started.suffix == ".py" and started.name != "__main__.py"
+    return (sys.executable, str(started.resolve())) if is_script else ("aira-bench",)
+
+
+@dataclass
+class _Shown:
+    """Tells a display what is new of seeds that are looked at from outside."""
+
+    watch: Callable[..., None]
+
+    def __post_init__(self) -> None:
+        self._told: dict[int, tuple[int, str, str | None, bool]] = {}
+
+    def take(self, seed: "SeedState") -> None:
+        """Tell how a seed stands, and each step that it finished since."""
+        from aira_bench.looking.run_state import ended_words
+        from aira_bench.record.journal import SeedEnd
+        from aira_bench.runs.session import Progress
+
+        known = self._told.get(seed.seed, (0, "", None, False))
+        now = (len(seed.nodes), seed.phase, seed.waits_for, seed.is_over)
+        if now == known:
+            return
+        self._told[seed.seed] = now
+        for count, node in enumerate(seed.nodes[known[0] :], start=known[0] + 1):
+            self.watch(
+                Progress(seed.seed, count, "finished a step", last=ended_words(node), nodes=seed.nodes[:count])
+            )  # fmt: skip
+        why: Mapping[str, SeedEnd] = {f"ended ({each})": each for each in get_args(SeedEnd)}
+        ended = why.get(seed.phase)
+        said = f"ended after {len(seed.nodes)} steps, its budget used up" if ended == "budget" else ""
+        self.watch(
+            Progress(
+                seed.seed, seed.step, seed.phase, last=said, waits_for=seed.waits_for, ended=ended,  # type: ignore[arg-type]
+                confirming=seed.phase.startswith("training"),
+            )
+        )  # fmt: skip

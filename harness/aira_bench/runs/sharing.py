@@ -1,0 +1,69 @@
+"""Leaves runs to workers: those that one process began, and those that workers left.
+
+Not covered: making a run for workers (`launch`), and their work (`worker`).
+"""
+
+import contextlib
+import os
+
+from aira_bench.errors import RunStateError
+from aira_bench.keys import KeyFolder
+from aira_bench.leasing.lease import Terms, lease_store, open_leases, reopen_unit
+from aira_bench.record.folder import RunFolder
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.sealing import Keeper
+from aira_bench.record.seen_chains import Witness
+from aira_bench.record.trust import require_unmoved
+from aira_bench.runs.changes import TRUST, differences, require_accepted
+from aira_bench.world import World
+
+
+def share(folder: RunFolder, terms: Terms) -> None:
+    """Leave a run to workers, whether it was shared before or not.
+
+    Raises:
+        RunStateError: one process has the whole run, or it is of a version without signatures.
+    """
+    if folder.manifest.schema_version == 1:
+        raise RunStateError(
+            f"Run {folder.path.name} is unsigned, so it cannot be shared.", hint=folder.command("resume", TRUST)
+        )
+    if folder.is_locked:
+        raise RunStateError(
+            f"Run {folder.path.name} is being worked on by another process.", hint=folder.command("status")
+        )
+    open_leases(lease_store(folder.path), terms)
+
+
+def share_again(record: RunRecord, keys: KeyFolder, world: World, terms: Terms, *, accept: bool) -> None:
+    """Leave a run that has been read and may go on to workers; seeds that halted too often are tried again.
+
+    Args:
+        record: the run, as `read_resumable` has read and checked it.
+        keys: of this machine.
+        world: its clock.
+        terms: what workers go by, unless the run has terms.
+        accept: go on although something that answers depend on changed, and record what.
+
+    Raises:
+        RunStateError: one process has the run; or something changed and is not accepted.
+    """
+    folder, changed = record.folder, differences(record)
+    if not accept:
+        require_accepted(record, changed)
+    elif changed:
+        with contextlib.ExitStack() as stack:  # alone: the record of the run has one writer
+            stack.callback(os.close, folder.lock())
+            require_unmoved(record, keys.ring())
+            keeper = Keeper(
+                folder,
+                keys.machine_key(),
+                record.manifest.run_id,
+                record.manifest_sha256,
+                world.now,
+                Witness(keys.seen),
+            )
+            keeper.accept(changed, [(seed.seed, len(seed.nodes)) for seed in record.seeds])
+    share(folder, terms)
+    for seed in record.manifest.plan.seeds:
+        reopen_unit(folder.path, seed, world)

@@ -1,0 +1,44 @@
+"""`--engine local`: the commands of one process, carried out by workers, with the same tree and the same ending."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from test_stopping import Stage
+
+from aira_bench.record.folder import RunFolder
+from shared_runs import Site, tree
+
+pytestmark = pytest.mark.timeout(240)
+RUN = ("run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--steps", "4", "--seeds", "2")
+
+
+def test_workers_bring_a_run_to_the_end_that_one_process_brings_it_to(tmp_path: Path) -> None:
+    """Stopped by SIGTERM in the middle, and resumed; no worker is left by either."""
+    stage = Stage(tmp_path, {"AIRA_RUNS": str(tmp_path / "runs"), "AIRA_PLAYED_STEP_S": "0.3"})
+    folder = RunFolder(tmp_path / "runs" / "shared")
+    with stage.running(*RUN, "--name", "shared", "--engine", "local") as command:
+        command.wait_for(lambda: folder.path.exists() and any(len(folder.seed(seed).nodes) >= 1 for seed in (0, 1)))
+        command.stop(signal.SIGTERM)
+        assert command.popen.returncode == 130
+        assert command.said.rstrip().endswith("Go on with: aira-bench resume shared --engine local")
+    assert not folder.is_live, "its workers have ended with it"
+    assert {entry.state for entry in folder.lease_entries().values()} == {"released"}
+    with stage.running("resume", "shared", "--engine", "local", "--workers", "1") as command:
+        assert command.popen.wait() == 0, command.said
+        assert "1 workers on this machine" in command.said
+        assert "seed 1 step 4/4: " in command.said
+        assert command.popen.stdout is not None
+        assert "Winner of seed 1" in command.popen.stdout.read().decode()
+    site = Site(tmp_path)
+    record = site.record(folder)
+    assert record.closed
+    assert tree(record) == site.undisturbed(seeds=(0, 1), confirm=True)
+
+
+def test_a_seed_that_halts_is_named_with_the_exit_status_of_what_it_halted_for(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, {"AIRA_RUNS": str(tmp_path / "runs"), "AIRA_PLAYED_FAILURE": "1"})
+    with stage.running(*RUN, "--name", "broken", "--engine", "local", "--workers", "1") as command:
+        assert command.popen.wait() == 5, command.said
+        assert "halted: " in command.said
+        assert "Go on with: aira-bench resume broken --engine local" in command.said
