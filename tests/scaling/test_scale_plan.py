@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import UsageError
 from aira_bench.published_tables import read_table
-from aira_bench.scaling.plan.experiments import Training, named_recipe, read_pretraining, trainings_of
+from aira_bench.scaling.plan.experiments import PlannedCell, named_recipe, read_pretraining, trainings_of
 from aira_bench.scaling.plan.memory import MemorySetting, Recompute, rank_memory
 from aira_bench.scaling.plan.models import planned_model, planned_steps
 from aira_bench.scaling.plan.planned import PlannedTraining, PlanSettings, plan_all, plan_training
@@ -35,7 +35,7 @@ def title_of(printed: str) -> str:
 
 def planned(architecture: str, scale: str, recipe: str, seeds: int = 1, **how: Any) -> PlannedTraining:  # noqa: ANN401
     options = PlanSettings(**{"gpu": gpu_type("h200"), "gpus": 16, "measurements": read_measurements(), **how})
-    return plan_training(Training("", architecture, scale, named_recipe(recipe), seeds), options)
+    return plan_training(PlannedCell("", architecture, scale, named_recipe(recipe), seeds), options)
 
 
 def test_the_published_steps_in_285_of_285_cells() -> None:
@@ -261,7 +261,7 @@ def test_a_suite_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_totals_are_of_all_trainings() -> None:
     options = PlanSettings(gpu_type("h200"), 16, dollars_per_gpu_hour=3.0)
     recipe = find_recipe("isotoken-1b")
-    plan = plan_all("", [Training("", name, "1B", recipe, 2) for name in ("llama-3.2", "mamba")], options)
+    plan = plan_all("", [PlannedCell("", name, "1B", recipe, 2) for name in ("llama-3.2", "mamba")], options)
     assert plan.dollars == pytest.approx(3 * sum(each.gpu_hours for each in plan.trainings))
     assert plan.data_bytes == plan.trainings[0].data_bytes, "runs read the same"
     with pytest.raises(UsageError, match="Nothing of the suite is left"):
