@@ -48,7 +48,7 @@ FAULTS = Faults(lost_before=0.002, lost_after=0.004, repeated=0.01, stale=0.2, s
 WAITED_FOR = 0.05
 """Of all requests, how many give way to other workers; the others are answered at once."""
 DIES = 0.001
-"""At a request."""
+"""Where it waits for anything."""
 SLEEPS = 0.05
 """Between two things that a worker does."""
 MOST_USD, BOUND_TOKENS = 0.5, 20_000
@@ -319,8 +319,8 @@ class Worker:
 
     def _request(self, seconds: float) -> None:
         self.cluster.counts["requests"] += 1  # each is counted before and after it is answered
-        self._may_die(0.5)
         if self.rng.random() < WAITED_FOR:
+            self._may_die(3)
             self.time.sleep(seconds)
 
     def _wait(self, seconds: float) -> None:

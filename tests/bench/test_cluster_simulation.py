@@ -20,7 +20,8 @@ import cluster_simulation as cluster  # noqa: E402
 def harsh(monkeypatch: pytest.MonkeyPatch) -> None:
     """More sleeps and deaths than the long form has, since there are fewer workers."""
     monkeypatch.setattr(cluster, "SLEEPS", 0.3)
-    monkeypatch.setattr(cluster, "DIES", 0.002)
+    monkeypatch.setattr(cluster, "DIES", 0.005)
+    monkeypatch.setattr(cluster, "KEPT_WAITING", 1)  # all stay, and watch those that sleep
 
 
 @pytest.mark.usefixtures("harsh")

@@ -117,11 +117,16 @@ class Pool:
             most: how many entries to read.
 
         Raises:
-            MachineError: the storage failed.
+            MachineError: the storage failed before anything was read; what was read is not given up.
         """
         with self._lock:
             for number in range(since + 1, since + most + 1):
-                data = self._chain.read(number)
+                try:
+                    data = self._chain.read(number)
+                except MachineError:
+                    if number == since + 1:
+                        raise
+                    return number - 1, False
                 if data is None or _read(data).key == key:
                     return number - 1, True
         return since + most, False
