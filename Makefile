@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo docs test test-long test-browser test-formats test-slurm test-cluster test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check
+.PHONY: help demo docs test test-long test-browser test-formats test-podman test-slurm test-cluster test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check cluster-simulation
 .DEFAULT_GOAL := help
 
 help:
@@ -64,7 +64,8 @@ faults: $(VENV)/installed
 faults-containers: $(VENV)/installed images
 	$(BIN)/python tests/faults/containers/container_faults.py
 
-# Exports and mirrors against the real packages, in an environment of its own: about 1 GB, none of which `make test` needs.
+# Exports, mirrors and models against the real packages, in an environment of its own: about 2 GB that `make test` does
+# not need.
 # None of the tests may be skipped for want of a package.
 FORMATS := .venv-formats
 test-formats: $(FORMATS)/installed
@@ -73,7 +74,8 @@ test-formats: $(FORMATS)/installed
 $(FORMATS)/installed: pyproject.toml
 	@$(PYTHON) -m venv $(FORMATS)
 	@$(FORMATS)/bin/python -m pip install --disable-pip-version-check --quiet --editable \
-	    '.[inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120'
+	    '.[hf,inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120' \
+	    "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements-dev.lock)" --extra-index-url $(CPU_TORCH)
 	@touch $@
 
 # Workers on a real Slurm of three nodes on this machine: needs root, and apt-get install slurm-wlm munge. None of these
@@ -85,6 +87,12 @@ test-slurm: $(VENV)/installed
 # what test-slurm needs; about 15 minutes on two cores.
 test-cluster: $(VENV)/installed test-slurm
 	$(BIN)/python -m pytest -rs tests/launchers/test_suites_on_clusters.py tests/launchers/test_ray.py $(call junit,cluster)
+
+# Real podman under the checks that Docker gets, as whoever calls it: as root, and as an ordinary user. Storage is the
+# tests' own; the image is Docker's base image, or AIRA_TEST_PODMAN_IMAGE=FILE of `docker save`.
+test-podman: $(VENV)/installed
+	@if command -v podman >/dev/null; then AIRA_TEST_PODMAN=1 $(BIN)/python -m pytest -rs tests/sandbox/test_podman.py $(call junit,podman); \
+	else echo "skipped: no podman here (sudo apt-get install podman catatonit uidmap slirp4netns fuse-overlayfs)"; fi
 
 # On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
 PYTHONS ?= python3.12 python3.13
@@ -117,6 +125,12 @@ reference-board: $(VENV)/installed
 	    $(BIN)/aira-bench merge $(REFERENCE)/*.tar.gz --runs "$$place/runs" && \
 	    $(BIN)/aira-bench leaderboard --runs "$$place/runs" --out $(REFERENCE)/board && \
 	    $(BIN)/python tests/publication/reference_table.py
+
+# Ten thousand workers against leases and ledger, and machines at one provider's limit (docs/cluster.md).
+CLUSTER_SEEDS ?= 1 2 3
+cluster-simulation: $(VENV)/installed
+	for seed in $(CLUSTER_SEEDS); do $(BIN)/python bench/cluster_simulation.py --seed $$seed || exit 1; done
+	$(BIN)/python bench/cluster_simulation.py --gates
 
 # For ten minutes on a GPU: the machine's own Python, as it is. GPU_CHECK="--stages mad --limit 300" and the like.
 gpu-check:

@@ -57,6 +57,7 @@ def connect_host(
     note: Callable[[str], None] = lambda text: None,
     transfer: Callable[[Transfer], None] = lambda transfer: None,
     hardware: Hardware | None = None,
+    *,
     containers: str | None = None,
     accepted_walls: Sequence[str] = (),
 ) -> Host:

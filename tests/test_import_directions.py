@@ -49,7 +49,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "aira_evaluator": (
         "__init__ split_manifest",
-        "pretrain task_scripts text",
+        "task_scripts text",
+        "pretrain",
         "autoresearch compose latency lra",
     ),
     "aira_kernels": (
@@ -59,6 +60,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "attention mamba2 mlp norm",
         "layers",
         "backbone large",
+        "hugging_face",
     ),
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""

@@ -68,14 +68,14 @@ class StepMetrics:
 
     step: int
     """Steps done, this one included."""
-    loss: float
-    """Before the step, on the step's own tokens."""
+    loss: float | None
+    """Before the step, on the step's own tokens; None where it is not finite."""
     tokens: int
     """Of all steps until then."""
     seconds: float
     """Of this step."""
-    grad_norm: float
-    """Before clipping."""
+    grad_norm: float | None
+    """Before clipping; None where it is not finite."""
     lr: float
     tokens_per_s: float
     mfu: float | None

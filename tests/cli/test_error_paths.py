@@ -123,6 +123,18 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     (["scale", "fit", "file"], USAGE, ["file lacks the column 'architecture'", "docs/scaling.md"]),
     (["scale", "fit", "file", "--reference-law", "1,2"], USAGE, ["'1,2' is no law such as 2.9@1e20,-0.05"]),
     (["scale", "fit", "file", "--resamples", "10"], USAGE, ["from 100 to 100000"]),
+    (
+        ["scale", "run", "llama-3.2", "--recipe", "toy", "--gpus", "1", "--data", "absent", "--out", "x", "--yes"],
+        USAGE,
+        ["no folder of tokens at absent"],
+    ),
+    (
+        ["scale", "run", "llama-3.2", "--recipe", "toy", "--gpus", "1", "--data", "empty", "--out", "x"],
+        USAGE,
+        ["1 trainings are missing", "--yes"],
+    ),
+    (["scale", "run", "llama-3.2", "--recipe", "toy"], USAGE, ["--out"]),
+    (["scale", "status", "llama-3.2", "--out", "x"], USAGE, ["needs a recipe"]),
     (["scale", "fit"], USAGE, ["no table of runs", "aira-bench scale fit runs.csv"]),
     (["scale", "fit", "file", "--out", "file"], USAGE, ["file", "--out DIR"]),
     (["scale", "latency", "--from", "absent.jsonl"], USAGE, ["absent.jsonl cannot be read"]),

@@ -57,6 +57,7 @@ COMMANDS = {
         ("scale", "plan", "AIRAformer-D", "--scale", "1B", "--recipe", "isotoken-1b"),
         ("scale", "plan", "airaformer-a-stretched", "--recipe", "isoflop-2e19", "--dollars-per-gpu-hour", "2"),
     ),
+    "scale-status": (("scale", "status", "llama-3.2", "--recipe", "toy", "--gpus", "1", "--out", "trainings"),),
     "show": (("show", "scripts"), ("show", "greedy-mad-2p", "0:3"), ("show", "scripts", "1:5")),
     "status": (("status",),),
     "status-changes": (("status", "scripts", "--changes"),),

@@ -66,7 +66,7 @@ MAY_IMPORT = {
     ".": set(),
     "task_scripts": {"."},
     "text": {"."},
-    "pretrain": set(),
+    "pretrain": {".", "text"},
     "autoresearch": {"autoresearch/agent"},
     "autoresearch/contract": {".", "task_scripts", "text"},
     "autoresearch/wire": set(),

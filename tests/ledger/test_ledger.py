@@ -214,6 +214,36 @@ def test_sums_never_start_from_an_entry_that_cannot_be_seen() -> None:
     assert "made" in outcomes
 
 
+def test_a_long_pool_is_read_to_its_end_though_each_reader_is_cut_short() -> None:
+    """Found by the simulation: a reader that began anew after each failure never came to the end of a thousand entries."""
+    objects = Objects()
+    dying = opened(Interrupted(objects, 2, after=True))  # its account says that a call was asked for, the pool does not
+    with pytest.raises(KeyboardInterrupt):
+        reserved(dying)
+    pool = Pool(MemoryStore(objects), TEN)
+    for number in range(1000):
+        pool.post(PoolChange(f"seed-2/{number}", "settle", settled=Amount(1, 1), committed=Amount(1, 1)), "b", number)
+
+    class CutShort(MemoryStore):
+        left = 450
+
+        def get(self, name: str) -> bytes | None:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().get(name)
+
+    for attempt in range(2, 9):
+        try:
+            opened(CutShort(objects), owner=f"{attempt}", attempt=attempt)
+            break
+        except KeyboardInterrupt:
+            pass
+    else:
+        pytest.fail("no attempt came to the end")
+    assert Pool(MemoryStore(objects), TEN).totals().committed == Amount(1000, 1000)
+
+
 @pytest.mark.parametrize("entry", [b"{}", b"[]", b'{"schema":9}', b"not json"])
 def test_a_damaged_ledger_is_said_and_nothing_is_spent(entry: bytes) -> None:
     store = MemoryStore()

@@ -3,6 +3,8 @@
 import json
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,11 @@ from aira_bench.scaling.frontier.comparisons import Law, compare
 from aira_bench.scaling.frontier.fits import FitSettings, Programme, fit_programme
 from aira_bench.scaling.frontier.observations import Observations, TrainedRun, read_observations
 from aira_bench.scaling.frontier.published_claims import published_claims
+from aira_bench.scaling.trained_folders import BEGUN, BegunTraining
 from aira_bench.statistics.arrays import IntervalEstimate
 from aira_bench.statistics.isoflop import IsoflopDesign, fit_parabolas
 from scaling.planted_programmes import BUDGETS, MIDDLE, SIZES, loss, table, written
+from scaling.pretrained import DATA, pretrained
 
 PAIR = {"reference": -0.035, "steeper": -0.054}
 
@@ -296,3 +300,57 @@ def test_the_papers_percentages_agree_as_ratios_of_slopes(capsys: pytest.Capture
     assert (claims["AIRAformer-C"].missing_losses, claims["AIRAhybrid-C"].missing_losses) == (119, 165)
     assert run_command_line(["scale", "fit", "--published"]) == 0
     assert "119 losses and all slopes are not printed" in capsys.readouterr().out
+
+
+def programme_of_folders(folder: Path, names: Sequence[str] = ("llama-3.2", "airaformer-c-stacked")) -> None:
+    noise = np.random.default_rng(9)
+    for name, slope in zip(names, (-0.035, -0.054), strict=True):
+        for scale, size in zip(("350M", "1B", "3B"), SIZES, strict=True):
+            for budget in ("2e19", "4e19", "8e19", "2e20", "4e20"):
+                planted = loss(slope, size, float(budget)) + 0.001 * noise.standard_normal()
+                pretrained(folder, name, scale, f"isoflop-{budget}", planted)
+
+
+def test_folders_of_trainings_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    programme_of_folders(tmp_path / "runs")
+    pretrained(tmp_path / "runs", "llama-3.2", "1B", "isoflop-2e19", 2.9, seed=1, finished=False)
+    pretrained(tmp_path / "runs", "llama-3.2", "1B", "isotoken-1b", 2.8)
+    command = ["scale", "fit", str(tmp_path / "runs"), "--reference", "Llama 3.2", "--resamples", "200", "--json"]
+    assert run_command_line(command) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [fit["architecture"] for fit in record["architectures"]] == ["AIRAformer-C (Stacked)", "Llama 3.2"]
+    assert [fit["runs"] for fit in record["architectures"]] == [15, 15]
+    assert (record["runs_without_loss"], record["runs_without_budget"]) == (1, 1)
+    sizes = [run["parameters"] for run in record["architectures"][1]["budgets"][0]["runs"]]
+    assert [round(size / 1e9, 2) for size in sizes] == [0.35, 0.97, 2.82], "as Table 8 prints of Llama 3.2"
+    assert record["comparisons"][0]["verdict"] == "faster"
+
+
+def test_a_pattern_of_ones_own_is_one_architecture_by_what_it_was_begun_for(tmp_path: Path) -> None:
+    for scale, pattern in (("350M", "10(A-M)"), ("1B", "12(A-M)"), ("3B", "20(A-M)")):
+        place = pretrained(tmp_path, pattern, scale, "isoflop-2e19", 3.0)
+        begun = BegunTraining(1, "mine", scale, "isoflop-2e19", 0, 100, 2e19)
+        (place / BEGUN).write_text(json.dumps(asdict(begun)))
+    assert {run.architecture for run in read_observations([tmp_path]).runs} == {"mine"}
+
+
+def test_trainings_of_two_data_sets_do_not_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretrained(tmp_path, "llama-3.2", "1B", "isoflop-2e19", 3.0)
+    pretrained(tmp_path, "llama-3.2", "3B", "isoflop-2e19", 3.0, data={**DATA, "sha256": "1" * 64})
+    assert run_command_line(["scale", "fit", str(tmp_path)]) == 2
+    assert "was trained on other data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "is no record of a training: the file: Invalid JSON"), ("{}", "identity: Field required"), ("[]", "no record")],
+)  # fmt: skip
+def test_a_damaged_record_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, said: str
+) -> None:
+    place = pretrained(tmp_path, "llama-3.2", "1B", "isoflop-2e19", 3.0)
+    (place / "pretrain.json").write_text(content)
+    assert run_command_line(["scale", "fit", str(tmp_path)]) == 6
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1

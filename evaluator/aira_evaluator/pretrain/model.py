@@ -47,7 +47,7 @@ class Layout:
     backend: str = "inductor"
     """Of the compiler."""
     cudnn_attention: bool = False
-    """On a GPU: cuDNN's attention before the others that torch has. Faster on a Hopper, and rounds otherwise."""
+    """On a GPU: cuDNN's attention before the others that torch has. Rounds otherwise; on an H200 it was no faster."""
 
 
 class Block(nn.Module):
@@ -126,9 +126,9 @@ class TrainedModel(nn.Module):
             x_BLD: Tensor = self.embed(tokens_BL).float()
             for block in self.blocks:
                 x_BLD = block(x_BLD)
-            hidden_ND = self.norm(x_BLD).flatten(0, 1)
+            hidden_TD = self.norm(x_BLD).flatten(0, 1)
             return head_loss(
-                hidden_ND, self.embed.weight, targets_BL.flatten(),
+                hidden_TD, self.embed.weight, targets_BL.flatten(),
                 z_loss=self.z_loss if self.training else 0.0, piece=self.layout.piece, dtype=self.layout.dtype,
                 compute=self._pieces,
             )  # fmt: skip

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aira_bench.errors import PrerequisiteError
 from aira_bench.launchers.launcher import EngineMachine, Fleet, WorkerOrder
@@ -104,7 +104,8 @@ class RayLauncher:
         connect_ray(self.address)
         import ray
 
-        alive = [node for node in ray.nodes() if node["Alive"]]
+        nodes: Callable[[], list[dict[str, Any]]] = ray.nodes  # it has no types
+        alive = [node for node in nodes() if node["Alive"]]
         computing = [node for node in alive if node["Resources"].get("CPU") or node["Resources"].get("GPU")]
         return [EngineMachine(str(node["NodeID"])) for node in computing]
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from aira_bench.errors import BudgetExceeded, MachineError, RunStateError
@@ -27,6 +28,8 @@ from aira_bench.shared_store.succession import Succession
 
 _PAUSES_S = (0.1, 0.5, 2.0, 5.0)
 """Between tries while the storage fails, so that a call that was paid for is recorded all the same."""
+_AT_ONCE = 200
+"""Entries of the pool that are read between two entries of an account."""
 Found = TypeVar("Found")
 
 
@@ -190,12 +193,25 @@ class Account:
         asked = self._state.asked
         if asked is None:
             return
+        asked = self._looked_for(asked)
         change = asked.change if asked.kind == "settle" else PoolChange(asked.key, "void")
         outcome = self._tried(lambda: self._pool.post(change, self._state.owner, asked.since))
         under_way = dict(self._state.under_way)
         if asked.kind == "grant" and outcome == "made":
             under_way[asked.call] = asked.most
         self._state = replace(self._state, under_way=under_way, asked=None)
+
+    def _looked_for(self, asked: _Asked) -> _Asked:
+        """Read the pool until a change is found or all is read. How far is written down: who began anew after each
+        failure of the storage might never come to the end.
+        """
+        is_all = False
+        while not is_all:
+            found, is_all = self._tried(partial(self._pool.passed_over, asked.key, asked.since, _AT_ONCE))
+            asked = replace(asked, since=found)
+            if not is_all:
+                self._write(replace(self._state, asked=asked))
+        return asked
 
     def _write(self, state: AccountState) -> None:
         mine, self._doubt = _written(state), state

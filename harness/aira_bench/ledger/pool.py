@@ -108,6 +108,24 @@ class Pool:
                     return "void" if entry.kind == "void" else "made"
                 number, totals = number + 1, entry.totals
 
+    def passed_over(self, key: str, since: int, most: int) -> tuple[int, bool]:
+        """Read on for a change, and return up to which entry it is not, and whether that is all there is to read.
+
+        Args:
+            key: of the change.
+            since: an entry up to which it is not.
+            most: how many entries to read.
+
+        Raises:
+            MachineError: the storage failed.
+        """
+        with self._lock:
+            for number in range(since + 1, since + most + 1):
+                data = self._chain.read(number)
+                if data is None or _read(data).key == key:
+                    return number - 1, True
+        return since + most, False
+
     def _totals_at(self, number: int) -> Totals:
         if number == 0:
             return Totals()

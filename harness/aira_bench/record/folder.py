@@ -6,6 +6,7 @@
     compiled/                programs judges left to each other, while the run lasts
     lock                     held by the process that works on the run
     leases/                  who has which seed, where workers share the run (`aira_bench.leasing`)
+    ledger/                  what is spent and set aside, where money or tokens are capped (`aira_bench.ledger`)
     agent.py                 the user's solution file, for `script:` agents
     seeds/<seed>/
         journal.jsonl        what policies are functions of

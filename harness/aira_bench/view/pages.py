@@ -48,7 +48,7 @@ Place = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairPage:
     """A page of two runs or two steps side by side."""
 
     left: str
@@ -68,7 +68,7 @@ class SuitePage:
     charts: tuple[Chart, ...]
     unread: int
     """Runs that are still to be read."""
-    compared: tuple[Comparison, ...] = ()
+    compared: tuple[PairPage, ...] = ()
     """Pages of two runs, where a folder has only some of them."""
 
     @property
@@ -100,7 +100,7 @@ class RunPage:
     """The step that is shown first: of the best search score among what was submitted."""
     unread: int = 0
     """Steps whose code is still to be read."""
-    compared: tuple[Comparison, ...] = ()
+    compared: tuple[PairPage, ...] = ()
     """Pages of two submitted steps, where a folder has only some of them."""
 
 

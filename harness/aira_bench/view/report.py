@@ -10,7 +10,7 @@ from pathlib import Path
 from aira_bench.errors import UsageError
 from aira_bench.files import write_atomically
 from aira_bench.view.entries import NodeEntry, RunEntry
-from aira_bench.view.pages import Comparison, Place, compare_file, run_folder, slug, step_file
+from aira_bench.view.pages import PairPage, Place, compare_file, run_folder, slug, step_file
 from aira_bench.view.rendering import STATIC
 from aira_bench.view.site import Pairs, Site, run_charts
 
@@ -64,7 +64,7 @@ def _pairs(site: Site) -> Pairs:
     each run with the others of its task; of more than a few with the first.
     """
     files: set[str] = set()
-    of_steps: dict[str, tuple[Comparison, ...]] = {}
+    of_steps: dict[str, tuple[PairPage, ...]] = {}
     tasks: dict[str, list[RunEntry]] = {}
     for folder in site.folders().values():
         run, detail = site.index.detail(folder)
@@ -94,8 +94,8 @@ def _pairs(site: Site) -> Pairs:
     return Pairs(tuple(of_runs), of_steps, frozenset(files))
 
 
-def _beside(left: str, right: str, one: Place, other: Place) -> Comparison:
-    return Comparison(left, right, compare_file(one, other))
+def _beside(left: str, right: str, one: Place, other: Place) -> PairPage:
+    return PairPage(left, right, compare_file(one, other))
 
 
 def _is_submitted(run: RunEntry, node: NodeEntry) -> bool:

@@ -38,8 +38,8 @@ from aira_bench.view.entries import NodeEntry, RunDetail, RunEntry
 from aira_bench.view.flags import explained
 from aira_bench.view.index import RunIndex, fingerprint
 from aira_bench.view.pages import (
-    Comparison,
     NodePage,
+    PairPage,
     RunPage,
     RunRow,
     StepRow,
@@ -93,8 +93,8 @@ class Content:
 class Pairs:
     """Which pages side by side a folder of pages has."""
 
-    of_runs: tuple[Comparison, ...]
-    of_steps: Mapping[str, tuple[Comparison, ...]]
+    of_runs: tuple[PairPage, ...]
+    of_steps: Mapping[str, tuple[PairPage, ...]]
     """Of what was submitted, by the run's folder of pages."""
     files: frozenset[str]
     """Those and all others, such as of a step and what it was made of."""

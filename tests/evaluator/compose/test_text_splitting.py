@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aira_evaluator.compose.prepare.corpora import BABISTORIES, DCLM
-from aira_evaluator.compose.prepare.grammar import Style, synthetic_documents
 from aira_evaluator.compose.prepare.splitting import (
     Counts,
     Documents,
@@ -38,6 +37,7 @@ from aira_evaluator.compose.text.windows import (
     write_text_manifest,
 )
 from aira_evaluator.split_manifest import DataError
+from aira_evaluator.text.grammar import Style, synthetic_documents
 from aira_evaluator.text.tokenizer import BytePairTokenizer
 
 PARTS: list[Part] = [(seed_set, split) for seed_set in ("search", "final") for split in ("validation", "test")]

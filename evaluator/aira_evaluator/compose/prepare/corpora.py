@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_evaluator.compose.prepare.grammar import Style, synthetic_documents
 from aira_evaluator.compose.text.profiles import CorpusName, TextProfile
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.text.documents import read_documents
+from aira_evaluator.text.grammar import Style, synthetic_documents
 
 _SYNTHETIC_SEED = 20260515
 

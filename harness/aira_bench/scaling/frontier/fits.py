@@ -107,6 +107,7 @@ class Programme:
     architectures: tuple[ArchitectureFit, ...]
     noise: RunNoise | None
     without_loss: int
+    without_budget: int
     remarks: tuple[str, ...]
 
     def named(self, name: str) -> ArchitectureFit:
@@ -145,7 +146,7 @@ def fit_programme(observations: Observations, settings: FitSettings) -> Programm
         noise = RunNoise(settings.noise_sd, 0)
     drawn = _redrawn(designs, losses, fits, noise, settings)
     made = tuple(_architecture(runs, designs[name], fits[name], drawn.get(name)) for name, runs in by_name.items())
-    return Programme(made, noise, observations.without_loss, _remarks(noise, estimated))
+    return Programme(made, noise, observations.without_loss, observations.without_budget, _remarks(noise, estimated))
 
 
 def _design(runs: Sequence[TrainedRun]) -> IsoflopDesign:

@@ -6,6 +6,9 @@ One line a run. `parameters` are without embeddings, `budget_flops` what the run
 on one parabola. `loss_sd` is the standard deviation of that loss, where it is known; it weighs the run, and then every
 line has one. An empty loss is a run that has none: it is counted and left out.
 
+A folder in place of a table stands for the trainings below it (`aira_bench.scaling.trained_folders`); those of a recipe
+without a budget are no isoFLOP runs, and are counted and left out too.
+
 Not covered: whether losses compare, which is the user's to know: one data set, one tokenizer, one set of held-out text.
 """
 
@@ -53,29 +56,34 @@ class Observations:
     runs: tuple[TrainedRun, ...]
     """In an order of their own, whatever that of the tables: resamples are drawn in it."""
     without_loss: int
-    """Runs that are listed and have no loss."""
+    """Runs that are listed and have no loss: they failed, or go on."""
     first: str
     """The architecture of the first run of the first table."""
+    without_budget: int = 0
+    """Trainings of recipes that are no FLOP budgets."""
 
 
 def read_observations(paths: Sequence[Path]) -> Observations:
-    """Read tables one after the other.
+    """Read tables, and folders of trainings, one after the other.
 
     Raises:
         UsageError: one cannot be read, or a line of it is no run; a run stands twice; no run has a loss.
+        RunStateError: the record of a training cannot be read.
     """
     runs: list[TrainedRun] = []
-    missing = 0
+    missing = other = 0
     for path in paths:
-        found, lost = _read_table(path)
+        found, lost, left = _read_folder(path) if path.is_dir() else (*_read_table(path), 0)
         runs += found
         missing += lost
+        other += left
     if not runs:
-        raise UsageError(f"None of {missing} runs has a loss, so there is nothing to fit.", hint=_EXAMPLE)
+        budgets = f" {other} of recipes without a FLOP budget are left out." if other else ""
+        raise UsageError(f"None of {missing} runs has a loss, so there is nothing to fit.{budgets}", hint=_EXAMPLE)
     _require_once(runs)
     if len({run.loss_sd is None for run in runs}) > 1:
         raise UsageError("Some runs have a loss_sd and some have none.", hint="a loss_sd in every line, or in none")
-    return Observations(tuple(sorted(runs, key=_order)), missing, runs[0].architecture)
+    return Observations(tuple(sorted(runs, key=_order)), missing, runs[0].architecture, other)
 
 
 def _order(run: TrainedRun) -> tuple[str, float, float, int, float]:
@@ -90,6 +98,32 @@ def _require_once(runs: Iterable[TrainedRun]) -> None:
             f"{name[:VALUE_CHARS]!r} with {parameters:.4g} parameters at {budget:.3g} FLOPs and seed {seed} stands "
             f"{times} times.", hint="a seed column that tells runs apart, or one line less",
         )  # fmt: skip
+
+
+def _read_folder(path: Path) -> tuple[list[TrainedRun], int, int]:
+    from aira_bench.scaling.trained_folders import (  # pydantic takes time to load
+        TrainingFolder,
+        training_folders,
+    )
+
+    runs, lost, other = [], 0, 0
+    first: TrainingFolder | None = None
+    for found in training_folders(path):
+        loss, budget = found.record.validation_loss, found.budget_flops
+        first = first or found
+        if found.record.identity.data != first.record.identity.data:
+            raise UsageError(
+                f"{found.folder} was trained on other data than {first.folder}: their losses do not compare.",
+                hint="aira-bench scale fit DIR   (a folder with trainings of one data set)",
+            )
+        if budget is None:
+            other += 1
+        elif not found.record.finished or loss is None or not 0 < loss <= _LARGEST:
+            lost += 1
+        else:
+            seed = found.record.identity.seed
+            runs.append(TrainedRun(found.architecture, float(found.parameters), budget, loss, seed))
+    return runs, lost, other
 
 
 def _read_table(path: Path) -> tuple[list[TrainedRun], int]:

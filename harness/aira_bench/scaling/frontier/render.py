@@ -54,7 +54,8 @@ def print_programme(programme: Programme, comparisons: Sequence[FrontierComparis
 
 def _print_noise(programme: Programme, console: Console) -> None:
     runs = sum(fit.runs for fit in programme.architectures)
-    lost = f", {programme.without_loss} listed without a loss" if programme.without_loss else ""
+    lost = f", {programme.without_loss} more have no loss" if programme.without_loss else ""
+    lost += f", {programme.without_budget} more are of no FLOP budget" if programme.without_budget else ""
     console.print(line(f"{runs} runs of {len(programme.architectures)} architectures{lost}"))
     noise = programme.noise
     if noise is not None:
@@ -119,6 +120,7 @@ def programme_record(programme: Programme, comparisons: Sequence[FrontierCompari
             "deviation": noise.deviation, "freedom": noise.freedom, "misfit_chance": noise.misfit_chance,
         },
         "runs_without_loss": programme.without_loss,
+        "runs_without_budget": programme.without_budget,
         "remarks": list(programme.remarks),
         "architectures": [_architecture_record(fit) for fit in programme.architectures],
         "comparisons": [_comparison_record(each) for each in comparisons],

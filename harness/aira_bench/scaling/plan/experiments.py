@@ -78,6 +78,8 @@ class Training:
     scale: str
     recipe: Recipe
     seeds: int
+    named: str = ""
+    """What the recipe was asked for by: its name or its file."""
 
 
 def shipped_pretraining() -> tuple[str, ...]:
@@ -130,15 +132,15 @@ def trainings_of(experiment: Experiment) -> Iterator[Training]:
     Raises:
         UsageError: a recipe cannot be had, or no scale has one.
     """
-    recipes, found = [named_recipe(name) for name in experiment.recipes], False
+    recipes, found = {name: named_recipe(name) for name in experiment.recipes}, False
     for scale in experiment.scales:
-        for recipe in recipes:
+        for name, recipe in recipes.items():
             if scale in recipe.scales:
                 found = True
                 for architecture in experiment.architectures:
-                    yield Training(experiment.name, architecture, scale, recipe, experiment.seeds)
+                    yield Training(experiment.name, architecture, scale, recipe, experiment.seeds, name)
     if not found:
-        known = "; ".join(f"{recipe.name} is for {', '.join(recipe.scales)}" for recipe in recipes)
+        known = "; ".join(f"{recipe.name} is for {', '.join(recipe.scales)}" for recipe in recipes.values())
         raise UsageError(
             f"{experiment.name}: no recipe is for {', '.join(experiment.scales)}: {known}.",
             hint="--scale, or another --recipe",

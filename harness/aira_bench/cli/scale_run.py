@@ -1,0 +1,143 @@
+"""`aira-bench scale run` and `scale status`: train what is missing of a plan on this machine, and how far it came."""
+
+import argparse
+import sys
+from pathlib import Path
+from shlex import join
+from typing import TYPE_CHECKING
+
+from aira_bench.cli.options import SUB_FORMAT, add_json
+from aira_bench.cli.scale_plan import add_trainings, planned
+
+if TYPE_CHECKING:
+    from aira_bench.scaling.plan.trainings import SeedTraining
+
+_RUN_EPILOG = """examples:
+  aira-bench scale run llama-3.2 airaformer-d --recipe toy --gpus 1 --data tokens --out trainings --device cpu --yes
+  aira-bench scale run paper --scale 350M --gpus 8 --data tokens --out trainings --dry-run
+
+Begins every training that is not done, one after the other on the GPUs of this machine, through torchrun; one that was
+stopped goes on from its last checkpoint. --dry-run prints the command lines. What trainings take is told before the
+first, and asked about. Where published steps are not those of the pattern's layers, a recipe with them is written into
+the training's folder when it begins.
+
+Exit status: 0 all are done; 1 one ended otherwise, which is named; 130 stopped.
+"""
+_STATUS_EPILOG = """examples:
+  aira-bench scale status paper --scale 350M --out trainings
+  aira-bench scale status llama-3.2 --recipe toy --gpus 1 --out trainings --json
+"""
+
+
+def register(within: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both commands to those of `scale`."""
+    run = within.add_parser(
+        "run", help="train what is missing", epilog=_RUN_EPILOG, formatter_class=SUB_FORMAT,
+        description="Begin or go on with every training that is not done, on this machine.",
+    )  # fmt: skip
+    status = within.add_parser(
+        "status", help="how far trainings came", epilog=_STATUS_EPILOG, formatter_class=SUB_FORMAT,
+        description="Say of each training of a plan whether it is done, begun or missing.",
+    )  # fmt: skip
+    for parser, handle in ((run, handle_run), (status, handle_status)):
+        add_trainings(parser)
+        parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the trainings")
+        parser.set_defaults(handle=handle)
+    run.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of tokens")
+    run.add_argument("--python", default=sys.executable, metavar="PYTHON", help="whose torch it is (default: this one)")
+    run.add_argument("--device", choices=("cuda", "cpu"), help="passed to the trainer (default: its own)")
+    run.add_argument("--dry-run", action="store_true", help="print the command lines, and begin nothing")
+    run.add_argument("-y", "--yes", action="store_true", help="begin without the question")
+    add_json(status)
+
+
+def handle_status(args: argparse.Namespace) -> int:
+    """Print how far each training of the plan came."""
+    from aira_bench.cli.tables import print_rows
+    from aira_bench.scaling.plan.trainings import run_record, seed_trainings
+    from aira_bench.terminal import say, say_json
+
+    found = [run_record(run) for run in seed_trainings(planned(args), args.out)]
+    if args.json:
+        say_json(found)
+        return 0
+    print_rows(found, empty="There are none.")
+    done = sum(run["state"] == "done" for run in found)
+    say(f"{done} of {len(found)} trainings are done.")
+    return 0
+
+
+def handle_run(args: argparse.Namespace) -> int:
+    """Print or carry out what is missing."""
+    from aira_bench.errors import UsageError
+    from aira_bench.scaling.plan.trainings import command, seed_trainings
+    from aira_bench.terminal import say, tell
+
+    plan = planned(args)
+    if not args.data.is_dir() and not args.dry_run:
+        raise UsageError(
+            f"There is no folder of tokens at {args.data}.", hint="docs/pretraining.md says how one is made"
+        )
+    options = ["--device", args.device] if args.device else []
+    runs = seed_trainings(plan, args.out)
+    missing = [run for run in runs if run.state != "done"]
+    commands = {run.folder: command(run, args.data, args.python, options) for run in missing}
+    if args.dry_run:
+        for line in commands.values():
+            say(join(line))
+        tell(f"{len(runs) - len(missing)} of {len(runs)} trainings are done; nothing was begun.")
+        return 0
+    if not missing:
+        tell(f"All {len(runs)} trainings are done.")
+        return 0
+    _require_consent(args, missing)
+    for number, run in enumerate(missing, start=1):
+        tell(f"{number} of {len(missing)}: {run.folder.name}, step {run.steps_done:,} of {run.planned.steps.steps:,}")
+        _carry_out(run, commands[run.folder])
+    return 0
+
+
+def _require_consent(args: argparse.Namespace, missing: "list[SeedTraining]") -> None:
+    from aira_bench.errors import UsageError
+    from aira_bench.terminal import answer
+
+    hours = sum(
+        run.planned.hours * (1 - run.steps_done / run.planned.steps.steps) * run.planned.settings.gpus
+        for run in missing
+    )
+    said = f"{len(missing)} trainings are missing, about {hours:,.1f} GPU-hours of {args.gpu} by the plan."
+    if args.yes:
+        return
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        raise UsageError(f"{said} Nobody is at a terminal to be asked.", hint="the same command with --yes")
+    if answer(f"{said} Begin? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UsageError("Not begun.", hint="aira-bench scale plan --help")
+
+
+def _carry_out(run: "SeedTraining", line: list[str]) -> None:
+    """Begin one training and wait for its end; nobody else may be at it.
+
+    Raises:
+        AiraError: it did not end well, or another process is at it.
+    """
+    import fcntl
+    import subprocess
+
+    from aira_bench.errors import AiraError
+    from aira_bench.scaling.plan.trainings import prepare
+    from aira_contract.pretraining import DIVERGED_STATUS, STOPPED_STATUS
+
+    prepare(run)
+    with (run.folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AiraError(f"Another process trains {run.folder}.", hint="aira-bench scale status --help") from None
+        try:
+            ended = subprocess.run(line, check=False, stdout=2).returncode
+        except OSError as error:
+            raise AiraError(f"{line[0]} cannot be started: {error.strerror}.", hint="--python PYTHON") from error
+    said = {STOPPED_STATUS: "was asked to stop and left a checkpoint", DIVERGED_STATUS: "diverged"}
+    if ended:
+        what = said.get(ended, f"ended with status {ended}")
+        raise AiraError(f"The training {run.folder} {what}.", hint="the same command goes on; its output is above")

@@ -1,0 +1,111 @@
+"""What is missing of a plan is begun, what is done is not, and the folders say what they were begun for."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from aira_bench.cli.main import run_command_line
+from aira_contract.recipes import find_recipe
+
+TRAINER = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+sys.path[:0] = {path!r}
+from aira_contract.model_sizes import model_size, space_of
+from aira_contract.patterns import read_pattern
+from aira_contract.pretraining import PretrainIdentity, PretrainRecord
+from aira_contract.recipes import find_recipe
+said = dict(zip(sys.argv[:-1], sys.argv[1:]))
+layers, recipe, out = read_pattern(said["--pattern"]), find_recipe(said["--recipe"]), Path(said["--out"])
+with (out / "calls").open("a") as calls:
+    calls.write("x")
+identity = PretrainIdentity(1, "-".join(layers), said["--scale"], asdict(recipe), int(said["--seed"]), {{}},
+                            recipe.steps_of(layers, said["--scale"]), 1, 1)
+done = identity.steps if {finished} else 7
+record = PretrainRecord(identity, done, {finished}, 3.5, 1, "none", 36.0)
+(out / "pretrain.json").write_text(json.dumps(asdict(record)))
+sys.exit({status})
+"""
+
+
+def trainer(folder: Path, *, finished: bool = True, status: int = 0) -> str:
+    """A stand-in for the Python with torch: an executable that leaves a record as the trainer does."""
+    path = folder / "python"
+    body = TRAINER.format(path=sys.path, finished=finished, status=status)
+    path.write_text(f"#!{sys.executable}\n{body}")
+    path.chmod(0o755)
+    return str(path)
+
+
+def command(folder: Path, *more: str, architectures: tuple[str, ...] = ("llama-3.2", "2Mb-M-3A")) -> list[str]:
+    return ["scale", "run", *architectures, "--recipe", "toy", "--seeds", "2", "--gpus", "1", "--data", str(folder),
+            "--out", str(folder / "out"), "--yes", *more]  # fmt: skip
+
+
+def status(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    capsys.readouterr()
+    told = ["scale", "status", "llama-3.2", "2Mb-M-3A", "--recipe", "toy", "--seeds", "2", "--gpus", "1", "--json"]
+    assert run_command_line([*told, "--out", str(folder / "out")]) == 0
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_what_is_missing_is_trained_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    python = trainer(tmp_path)
+    assert [each["state"] for each in status(tmp_path, capsys)] == ["missing"] * 4
+    assert run_command_line(command(tmp_path, "--python", python)) == 0
+    assert [each["state"] for each in status(tmp_path, capsys)] == ["done"] * 4
+    assert run_command_line(command(tmp_path, "--python", python)) == 0
+    assert [len(path.read_text()) for path in (tmp_path / "out").glob("*/calls")] == [1] * 4
+    begun = json.loads((tmp_path / "out" / "llama-3.2-toy-toy-s1" / "training.json").read_text())
+    assert (begun["architecture"], begun["seed"], begun["steps"]) == ("Llama 3.2", 1, 200)
+
+
+def test_one_that_was_stopped_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(command(tmp_path, "--python", trainer(tmp_path, finished=False, status=75))) == 1
+    assert "was asked to stop and left a checkpoint" in capsys.readouterr().err
+    found = status(tmp_path, capsys)
+    assert [each["state"] for each in found] == ["begun", "missing", "missing", "missing"]
+    assert (found[0]["steps_done"], found[0]["steps"]) == (7, 200)
+    assert run_command_line(command(tmp_path, "--python", trainer(tmp_path))) == 0
+    assert [each["state"] for each in status(tmp_path, capsys)] == ["done"] * 4
+
+
+def test_a_dry_run_prints_what_would_be_started_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(command(tmp_path, "--dry-run", "--device", "cpu", "--python", "py")) == 0
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 4
+    assert lines[2] == [
+        "py", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m",
+        "aira_evaluator.pretrain.train", "--pattern", "2Mb-M-3A", "--scale", "toy", "--recipe", "toy", "--data",
+        str(tmp_path), "--out", str(tmp_path / "out" / "2mb-m-3a-toy-toy-s0"), "--seed", "0", "--microbatch", "4",
+        "--recompute", "none", "--device", "cpu",
+    ]  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_published_steps_of_other_layers_come_with_a_recipe(tmp_path: Path) -> None:
+    place = ["airaformer-a-stretched", "--scale", "350M", "--recipe", "isoflop-2e19", "--gpus", "1"]
+    told = ["scale", "run", *place, "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--yes"]
+    assert run_command_line([*told, "--python", trainer(tmp_path)]) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    recipe = find_recipe(str(folder / "isoflop-2e19-published.toml"))
+    assert (recipe.steps, recipe.flop_budget) == (9907, None), "Table 10"
+    assert recipe.optimizer == find_recipe("isoflop-2e19").optimizer
+    begun = json.loads((folder / "training.json").read_text())
+    assert (begun["budget_flops"], begun["steps"]) == (2e19, 9907)
+
+
+def test_a_folder_of_another_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(command(tmp_path, "--python", trainer(tmp_path))) == 0
+    one, other = tmp_path / "out" / "llama-3.2-toy-toy-s0", tmp_path / "out" / "2mb-m-3a-toy-toy-s0"
+    (one / "pretrain.json").write_text((other / "pretrain.json").read_text())
+    capsys.readouterr()
+    assert run_command_line(command(tmp_path, "--dry-run")) == 2
+    assert "holds another training than is planned" in capsys.readouterr().err
