@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo docs test test-long test-browser test-formats test-podman test-slurm test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check cluster-simulation
+.PHONY: help demo docs test test-long test-browser test-formats test-podman test-slurm test-cluster test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check cluster-simulation
 .DEFAULT_GOAL := help
 
 help:
@@ -82,6 +82,11 @@ $(FORMATS)/installed: pyproject.toml
 # tests may be skipped.
 test-slurm: $(VENV)/installed
 	AIRA_TEST_SLURM=1 $(BIN)/python -m pytest tests/launchers/test_slurm.py $(call junit,slurm)
+
+# Suites of 60 seeds on a Ray cluster and on a Slurm of three nodes on this machine, nodes of which are lost midway. Needs
+# what test-slurm needs; about 15 minutes on two cores.
+test-cluster: $(VENV)/installed test-slurm
+	$(BIN)/python -m pytest -rs tests/launchers/test_suites_on_clusters.py tests/launchers/test_ray.py $(call junit,cluster)
 
 # Real podman under the checks that Docker gets, as whoever calls it: as root, and as an ordinary user. Storage is the
 # tests' own; the image is Docker's base image, or AIRA_TEST_PODMAN_IMAGE=FILE of `docker save`.
