@@ -183,7 +183,9 @@ class RunEnding:
 
     def _runtime(self) -> list[str]:
         runtime = self._args.runtime
-        return ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []
+        words = ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []
+        containers = getattr(self._args, "containers", None)
+        return words + ([] if containers is None else ["--containers", containers])
 
     def _is_over(self) -> dict[int, bool]:
         """Whether each seed has ended, by the end of its journal: a long one is not read whole while a user waits."""
