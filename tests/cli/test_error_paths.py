@@ -145,6 +145,7 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     (["scale", "latency", "--scale", "toy", "--out", "file", "--device", "cpu"], USAGE, ["file exists", "--from file"]),
     (["scale", "latency", "--length", "0"], USAGE, ["'0' is not a whole number above 0"]),
     (["scale", "latency", "--python", "/absent/python"], LACKING, ["/absent/python cannot be started"]),
+    (["cluster", "check"], USAGE, ["check takes --engine, and node --place", "aira-bench cluster --help"]),
     (["scale"], USAGE, ["required: COMMAND", "aira-bench scale --help"]),
     (["verify", "absent"], USAGE, ["No board at absent", "aira-bench leaderboard --out DIR"]),
     (["verify", "empty"], USAGE, ["No board at empty"]),

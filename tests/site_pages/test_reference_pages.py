@@ -39,7 +39,10 @@ def test_every_command_has_a_section_with_every_option() -> None:
         places = [action for action in parser._actions if not action.option_strings]
         words = [str(action.metavar or "|".join(action.choices or [action.dest])) for action in places]
         assert all(word.replace("|", "\\|") in section for word in words), name
-        assert all(choice in section for action in parser._actions for choice in map(str, action.choices or ()))
+        for action in parser._actions:
+            deeper = isinstance(action, argparse._SubParsersAction)
+            for choice in map(str, action.choices or ()):
+                assert f"aira-bench {name} {choice}" in found if deeper else choice in section, (name, choice)
 
 
 def test_an_option_that_is_added_appears(monkeypatch: pytest.MonkeyPatch) -> None:

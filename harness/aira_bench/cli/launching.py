@@ -131,7 +131,7 @@ def shared_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith("AIRA_") and not name.startswith("AIRA_API_KEY")
+        if name.startswith("AIRA_") and not name.startswith("AIRA_API_KEY_")
     }
 
 

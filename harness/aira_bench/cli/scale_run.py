@@ -44,7 +44,7 @@ def register(within: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the trainings")
         parser.set_defaults(handle=handle)
     run.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of tokens")
-    run.add_argument("--python", default=sys.executable, metavar="PYTHON", help="whose torch it is (default: this one)")
+    run.add_argument("--python", metavar="PYTHON", help="whose torch it is (default: this one)")
     run.add_argument("--device", choices=("cuda", "cpu"), help="passed to the trainer (default: its own)")
     run.add_argument("--dry-run", action="store_true", help="print the command lines, and begin nothing")
     run.add_argument("-y", "--yes", action="store_true", help="begin without the question")
@@ -81,7 +81,7 @@ def handle_run(args: argparse.Namespace) -> int:
     options = ["--device", args.device] if args.device else []
     runs = seed_trainings(plan, args.out)
     missing = [run for run in runs if run.state != "done"]
-    commands = {run.folder: command(run, args.data, args.python, options) for run in missing}
+    commands = {run.folder: command(run, args.data, args.python or sys.executable, options) for run in missing}
     if args.dry_run:
         for line in commands.values():
             say(join(line))

@@ -33,7 +33,7 @@ from aira_bench.tasks.store import task_data
 from aira_bench.tasks.task import shipped_tasks
 from aira_bench.version import __version__
 
-HELLO, PING, PONG, REPORT = "hello", "ping", "pong", "report.json"
+HELLO, PING, PONG, REPORT = "hello", "ping", "pong", "node.json"
 """The files of one machine, in the order in which they come; the asker writes the second."""
 _MOST_BYTES = 2**22
 _LOOK_S = 0.02
