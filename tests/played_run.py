@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +57,9 @@ def connect_host(
     note: Callable[[str], None] = lambda text: None,
     transfer: Callable[[Transfer], None] = lambda transfer: None,
     hardware: Hardware | None = None,
+    *,
+    containers: str | None = None,
+    accepted_walls: Sequence[str] = (),
 ) -> Host:
     """A machine whose containers are functions of this process; its devices are those that the driver lists."""
     sandbox = played_sandbox(agent=solve_slowly)

@@ -106,8 +106,9 @@ def _worked(
     """Start workers on a folder until nothing is left that they could do."""
     from aira_bench.launchers.launcher import WorkerOrder
 
-    runtime = [] if args.runtime is None else ["--runtime", args.runtime]
-    arguments = (*_program(), "worker", str(place), "--slots", "1", *runtime)
+    sandbox = [] if args.runtime is None else ["--runtime", args.runtime]
+    sandbox += [] if args.containers is None else ["--containers", args.containers]
+    arguments = (*_program(), "worker", str(place), "--slots", "1", *sandbox)
     logs = place / (LOGS if len(folders) == 1 and folders[0].path == place else "logs")
     stopping, launcher = current(), launcher_of(args)
     stopping.grace_s = grace_s(args)

@@ -69,8 +69,9 @@ def handle(args: argparse.Namespace) -> int:
     stopping = current()
     stopping.grace_s, stopping.way_on = args.grace_s, lambda: join(args.typed)
     terms = wanted_terms(os.environ)
-    runs_below(args.folder)  # before an engine is looked for
-    host = connect_host(args.folder, args.runtime, _say, containers=args.containers)
+    below = runs_below(args.folder)  # before an engine is looked for
+    runs = below[0].path.parent if below else args.folder  # where a replay looks for the run that it repeats
+    host = connect_host(runs, args.runtime, _say, containers=args.containers)
     wishes = WorkerWishes(args.slots, args.once, args.confirm, args.cores, args.gpus)
     worker = Worker(host, args.folder, wishes, _say, _watch, terms)
     try:
