@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo docs test test-long test-browser test-formats test-slurm test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check cluster-simulation
+.PHONY: help demo docs test test-long test-browser test-formats test-podman test-slurm test-cluster test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check cluster-simulation
 .DEFAULT_GOAL := help
 
 help:
@@ -64,7 +64,8 @@ faults: $(VENV)/installed
 faults-containers: $(VENV)/installed images
 	$(BIN)/python tests/faults/containers/container_faults.py
 
-# Exports and mirrors against the real packages, in an environment of its own: about 1 GB, none of which `make test` needs.
+# Exports, mirrors and models against the real packages, in an environment of its own: about 2 GB that `make test` does
+# not need.
 # None of the tests may be skipped for want of a package.
 FORMATS := .venv-formats
 test-formats: $(FORMATS)/installed
@@ -73,13 +74,25 @@ test-formats: $(FORMATS)/installed
 $(FORMATS)/installed: pyproject.toml
 	@$(PYTHON) -m venv $(FORMATS)
 	@$(FORMATS)/bin/python -m pip install --disable-pip-version-check --quiet --editable \
-	    '.[inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120'
+	    '.[hf,inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120' \
+	    "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements-dev.lock)" --extra-index-url $(CPU_TORCH)
 	@touch $@
 
 # Workers on a real Slurm of three nodes on this machine: needs root, and apt-get install slurm-wlm munge. None of these
 # tests may be skipped.
 test-slurm: $(VENV)/installed
 	AIRA_TEST_SLURM=1 $(BIN)/python -m pytest tests/launchers/test_slurm.py $(call junit,slurm)
+
+# Suites of 60 seeds on a Ray cluster and on a Slurm of three nodes on this machine, nodes of which are lost midway. Needs
+# what test-slurm needs; about 15 minutes on two cores.
+test-cluster: $(VENV)/installed test-slurm
+	$(BIN)/python -m pytest -rs tests/launchers/test_suites_on_clusters.py tests/launchers/test_ray.py $(call junit,cluster)
+
+# Real podman under the checks that Docker gets, as whoever calls it: as root, and as an ordinary user. Storage is the
+# tests' own; the image is Docker's base image, or AIRA_TEST_PODMAN_IMAGE=FILE of `docker save`.
+test-podman: $(VENV)/installed
+	@if command -v podman >/dev/null; then AIRA_TEST_PODMAN=1 $(BIN)/python -m pytest -rs tests/sandbox/test_podman.py $(call junit,podman); \
+	else echo "skipped: no podman here (sudo apt-get install podman catatonit uidmap slirp4netns fuse-overlayfs)"; fi
 
 # On Pythons that are installed here, such as PYTHONS="python3.12 python3.13": the host's tests alone.
 PYTHONS ?= python3.12 python3.13

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("harness", "evaluator", "kernels")]
 
 from aira_bench.scaling.latency import LatencyTable, MissingLatency  # noqa: E402
-from aira_contract.latency import MODEL, Asked, LatencyRequest, LatencyRow  # noqa: E402
+from aira_contract.latency import MODEL, AskedModel, LatencyRequest, LatencyRow  # noqa: E402
 from aira_contract.model_sizes import TOY_SCALE  # noqa: E402
 from aira_contract.patterns import read_pattern  # noqa: E402
 from aira_contract.presets import find_preset  # noqa: E402
@@ -32,12 +32,12 @@ TOYS = {"Llama 3.2": "2(A-M)", "AIRAhybrid-D (Stretched)": "2Mb-M-A", "AIRAforme
 def request(arguments: argparse.Namespace) -> LatencyRequest:
     if not arguments.toy:
         models = tuple(
-            Asked(name, scale, find_preset(name).full_size[scale].written)
+            AskedModel(name, scale, find_preset(name).full_size[scale].written)
             for scale in arguments.scales
             for name in MODELS
         )
         return LatencyRequest(models, rounds=arguments.rounds, budget_s=arguments.budget_s)
-    models = tuple(Asked(name, TOY_SCALE, pattern) for name, pattern in TOYS.items())
+    models = tuple(AskedModel(name, TOY_SCALE, pattern) for name, pattern in TOYS.items())
     full = LatencyRequest(models, rounds=arguments.rounds, budget_s=arguments.budget_s)
     return replace(full, length=64, context=64, decode_batches=(1, 4), vocabulary=97, dtype="float32", device="cpu")
 

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,6 +93,9 @@ def connect_host(
     note: Callable[[str], None] = lambda text: None,
     transfer: Callable[[Transfer], None] = lambda transfer: None,
     found: Hardware | None = None,
+    *,
+    containers: str | None = None,
+    accepted_walls: Sequence[str] = (),
 ) -> Host:
     """A machine with eight GPUs and sixteen cores, whose containers are functions of this process."""
     played = played_host(Path(), machine())

@@ -214,8 +214,10 @@ def test_every_field_of_a_request_is_an_option_with_its_default() -> None:
         expected = "evolution" if each.default is MISSING else each.default
         assert getattr(args, each.name) == expected, each.name
     options = set(vars(args)) - {"handle"} - {each.name for each in fields(aira_bench.RunRequest)}
-    assert options == {"print_config", "runs", "runtime", "json", "dry_run", "yes", "track"}, (
-        "where, with what, how it is shown, if, and who is told"
+    workers = {"engine", "workers", "worker_cores", "worker_gpus", "worker_memory_mib"}
+    places = {"ray_address", "slurm_partition", "slurm_args", "containers", "accepted_walls"}
+    assert options == {"print_config", "runs", "runtime", "json", "dry_run", "yes", "track"} | workers | places, (
+        "where, by whom, with what, how it is shown, if, and who is told"
     )
 
 

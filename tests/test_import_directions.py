@@ -60,6 +60,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "attention mamba2 mlp norm",
         "layers",
         "backbone large",
+        "hugging_face",
     ),
 }
 """From the bottom up. A part may import those of the layers below its own, and none of its own layer."""

@@ -48,7 +48,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedModel:
     """One model that is measured, whole and in parts."""
 
     name: str
@@ -61,7 +61,7 @@ class Asked:
 class LatencyRequest:
     """What is measured, scale by scale: blocks, embedding and head in each case, then whole models."""
 
-    models: tuple[Asked, ...]
+    models: tuple[AskedModel, ...]
     phases: tuple[Phase, ...] = PHASES
     length: int = SEQUENCE_TOKENS
     context: int = SEQUENCE_TOKENS
@@ -112,7 +112,7 @@ class LatencyRequest:
         """
         try:
             found = json.loads(text)
-            found["models"] = tuple(Asked(**each) for each in found["models"])
+            found["models"] = tuple(AskedModel(**each) for each in found["models"])
             found |= {key: tuple(found[key]) for key in ("phases", "decode_batches")}
             return cls(**found)
         except LatencyError:

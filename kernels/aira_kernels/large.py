@@ -84,6 +84,7 @@ class LargeLanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture: Pattern = tuple(architecture)
+        self.sizes = sizes
         width = sizes.width
         self.embed = embedding(vocabulary, width, std=WEIGHT_STD, generator=generator, device=device)
         self.norms = nn.ModuleList(RmsNorm(width, device=device, backend=backend) for _ in self.architecture)

@@ -416,6 +416,19 @@ def test_runs_of_one_agent_with_unlike_isolation_are_rows_of_their_own(tmp_path:
     assert "| own trees |" in to_markdown([table])
 
 
+def test_a_run_without_a_wall_is_a_row_of_its_own_and_says_so(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path, manifest("all", seeds=(0,), steps=2)),
+        write_run(tmp_path, manifest("one", seeds=(1,), steps=2, missing_walls=("memory",))),
+        write_run(tmp_path, manifest("two", seeds=(2,), steps=2, missing_walls=("processes", "memory"))),
+    ]
+    (table,) = build_tables(runs)
+    shown = {"shared", "shared, without memory", "shared, without processes, memory"}
+    assert {row.entry.isolation for row in table.rows} == shown
+    assert {record["isolation"] for record in records([table])} == shown
+    assert "| shared, without processes, memory |" in to_markdown([table])
+
+
 def test_a_stranger_s_noise_floor_is_nobody_else_s(tmp_path: Path) -> None:
     """It was the newest, so that one run of his, dated tomorrow, ordered everything, or nothing."""
     floor = {"artifacts": 2, "trainings": 40, "measured": "2026-01-01", "hardware": "x"}

@@ -32,7 +32,8 @@ def test_a_toy_is_measured_kept_line_by_line_and_shown_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "latency.jsonl"
-    measure = ["scale", "latency", "Mb-A", *TOY, "--vocabulary", "50", "--rounds", "2", "--out", str(out), "--json"]
+    measure = ["scale", "latency", "Mb-A", *TOY, "--vocabulary", "50", "--rounds", "2", "--limit-s", "2000"]
+    measure += ["--out", str(out), "--json"]
     assert run_command_line(measure) == 0
     said = json.loads(capsys.readouterr().out)
     (model,) = said["models"]

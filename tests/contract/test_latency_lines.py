@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from aira_contract.latency import (
-    Asked,
+    AskedModel,
     Case,
     LatencyError,
     LatencyRequest,
@@ -20,7 +20,9 @@ ROW = LatencyRow(
     part="mA", scale="1B", space="2-primitive", name="", pattern="", phase="decode", batch=16, length=1, context=8192,
     dtype="bfloat16", cache="cold", copies=2, captured=True, median_s=2e-5, low_s=1e-5, high_s=3e-5, rounds=20,
 )  # fmt: skip
-REQUEST = LatencyRequest((Asked("Llama 3.2", "1B", "16(A-M)"),), phases=("forward", "decode"), decode_batches=(1, 16))
+REQUEST = LatencyRequest(
+    (AskedModel("Llama 3.2", "1B", "16(A-M)"),), phases=("forward", "decode"), decode_batches=(1, 16)
+)
 
 
 @pytest.mark.parametrize("line", [ROW, NotMeasured("mA at 1B", "no memory"), Machine({"device": "H100"})])

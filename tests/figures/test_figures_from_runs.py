@@ -38,7 +38,7 @@ def scores_of(drawn: Path, agent: str, task: str, scaffold: str = "greedy") -> d
 
 def test_every_table_can_be_typeset(drawn: Path, tmp_path: Path) -> None:
     tables = [path.read_text("utf-8") for path in sorted((drawn / "out").glob("*.tex"))]
-    assert len(tables) >= 8
+    assert len(tables) == 7
     typeset(tables, tmp_path)
 
 

@@ -8,8 +8,9 @@ import pytest
 from aira_bench.errors import RunStateError
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.manifest import Manifest
-from aira_bench.runs.host import isolation_of, require_no_weaker
+from aira_bench.runs.host import isolation_of, require_no_wall_lost, require_no_weaker
 from aira_bench.sandbox.isolation import BEST_FIRST, brings_kernel, is_weaker, weakest
+from aira_bench.sandbox.probe_checks import ProbeCheck
 from aira_bench.sandbox.sandbox import ContainerSpec, Isolation, PreparedContainer, Role
 from generated_runs import manifest, write_run
 
@@ -70,3 +71,23 @@ def test_words_are_ordered_and_runtimes_known_by_name() -> None:
     assert brings_kernel("kata-qemu")
     assert not brings_kernel("runc")
     assert not brings_kernel("nvidia")
+
+
+def test_a_run_does_not_go_on_where_another_wall_is_missing(tmp_path: Path) -> None:
+    record = manifest("a", seeds=(0,), steps=1, missing_walls=("memory",))
+    folder = write_run(tmp_path, record)
+    without_memory = [ProbeCheck("memory", False, "allowed", "killed"), ProbeCheck("processes", True, "", "")]
+    require_no_wall_lost(folder, record, without_memory)
+    require_no_wall_lost(folder, record, [])
+    lost = [*without_memory[:1], ProbeCheck("processes", False, "allowed at 128", "EAGAIN below 32")]
+    with pytest.raises(RunStateError, match=r"stood when it began \(processes: processes: seen allowed at 128"):
+        require_no_wall_lost(folder, record, lost)
+
+
+def test_the_manifest_keeps_missing_walls_and_old_ones_lack_none() -> None:
+    record = manifest("new", seeds=(0,), steps=1, missing_walls=("processes", "memory"))
+    again = Manifest.model_validate_json(record.model_dump_json())
+    assert (again.missing_walls, again.isolation_told) == (("processes", "memory"), "shared, without processes, memory")
+    old = manifest("old", seeds=(0,), steps=1).model_dump(mode="json")
+    del old["missing_walls"]
+    assert Manifest.model_validate_json(json.dumps(old)).isolation_told == "shared"

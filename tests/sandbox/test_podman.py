@@ -32,6 +32,8 @@ pytestmark = [
 ]
 SMALL = Limits(memory_mib=96, workspace_mib=16, tmp_mib=16, shm_mib=8, pids=48, open_files=256, output_mib=4)
 CONTAINERS = """[engine]
+tmp_dir = "{folder}/tmp"
+lock_type = "file"
 events_logger = "file"
 cgroup_manager = "cgroupfs"
 """
@@ -47,7 +49,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
     """A podman with storage of its own."""
     folder = tmp_path_factory.mktemp("podman")
     runtime = 'runtime = "runc"\n' if shutil.which("runc") else ""
-    (folder / "containers.conf").write_text(CONTAINERS + runtime)
+    (folder / "containers.conf").write_text(CONTAINERS.format(folder=folder) + runtime)
     (folder / "storage.conf").write_text(STORAGE.format(folder=folder))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONTAINERS_CONF", str(folder / "containers.conf"))
@@ -55,7 +57,18 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
         engine = connect_engine("podman")
         yield engine
         engine.close()
-        subprocess.run(["podman", "system", "reset", "--force"], capture_output=True, check=False, timeout=120)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the storage alone: `podman system reset` would take locks and events from every podman of this user."""
+    enter = ["podman", "unshare"] if os.geteuid() else []
+    for command in (
+        ["podman", "rm", "--all", "--force"], ["podman", "volume", "rm", "--all", "--force"],
+        ["podman", "rmi", "--all", "--force"], [*enter, "umount", "--lazy", f"{folder}/root/overlay"],
+        [*enter, "rm", "-rf", f"{folder}/root", f"{folder}/run", f"{folder}/tmp"],
+    ):  # fmt: skip
+        subprocess.run(command, capture_output=True, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")

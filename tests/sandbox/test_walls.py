@@ -2,7 +2,7 @@
 
 import pytest
 
-from aira_bench.docker_engine import EngineInfo
+from aira_bench.docker_engine import EngineInfo, connect_engine
 from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.sandbox import probe
 from aira_bench.sandbox.probe_checks import ProbeCheck, checks_of
@@ -107,3 +107,20 @@ def test_why_a_wall_is_missing_is_told_where_that_is_known(cgroups: int, rootles
     assert why in lacking("memory", engine)
     assert bool(why) == bool(lacking("processes", engine))
     assert lacking("network", engine) == ""
+
+
+@pytest.mark.parametrize(("variable", "option"), [("", "apptainer"), ("apptainer", None)])
+def test_apptainer_is_refused_with_the_walls_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, variable: str, option: str | None
+) -> None:
+    monkeypatch.setenv("AIRA_CONTAINERS", variable)
+    with pytest.raises(PrerequisiteError, match="none of these walls: system-calls, own-user, kernel-files") as caught:
+        connect_engine(option)
+    told = caught.value.message.rpartition("walls: ")[2].rstrip(".").split(", ")
+    assert set(told) <= {wall.name for wall in WALLS}
+
+
+def test_an_engine_of_another_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRA_CONTAINERS", "lxc")
+    with pytest.raises(UsageError, match="no container engine 'lxc'; aira-bench knows docker, podman, apptainer"):
+        connect_engine()

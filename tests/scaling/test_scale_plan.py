@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import UsageError
 from aira_bench.published_tables import read_table
-from aira_bench.scaling.plan.experiments import Training, named_recipe, read_pretraining, trainings_of
-from aira_bench.scaling.plan.memory import MemorySetting, rank_memory
+from aira_bench.scaling.plan.experiments import PlannedCell, named_recipe, read_pretraining, trainings_of
+from aira_bench.scaling.plan.memory import MemorySetting, Recompute, rank_memory
 from aira_bench.scaling.plan.models import planned_model, planned_steps
 from aira_bench.scaling.plan.planned import PlannedTraining, PlanSettings, plan_all, plan_training
 from aira_bench.scaling.plan.throughput import read_measurements, throughput
@@ -35,7 +35,7 @@ def title_of(printed: str) -> str:
 
 def planned(architecture: str, scale: str, recipe: str, seeds: int = 1, **how: Any) -> PlannedTraining:  # noqa: ANN401
     options = PlanSettings(**{"gpu": gpu_type("h200"), "gpus": 16, "measurements": read_measurements(), **how})
-    return plan_training(Training("", architecture, scale, named_recipe(recipe), seeds), options)
+    return plan_training(PlannedCell("", architecture, scale, named_recipe(recipe), seeds), options)
 
 
 def test_the_published_steps_in_285_of_285_cells() -> None:
@@ -77,6 +77,28 @@ def test_memory_is_within_5_percent_of_what_was_measured(
     setting = MemorySetting(ranks=1, sequences=1, microbatches=1, recompute="none", piece=2048)
     memory = rank_memory(count_layers(pattern), model_size(scale, space_of(pattern)), 8192, setting)
     assert memory.total / GIB == pytest.approx(measured_gib, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sequences", "recompute", "measured_gib", "within"),
+    [
+        ("16(A-M)", 2, "none", 55.8, 0.04), ("6A-3M-6A-3M-6A-3M-6A-3M-6A-3M-3A", 2, "none", 64.0, 0.04),
+        ("4Mb-2M-2Mb-3(2M-2Mb-2M-2A)", 2, "none", 61.0, 0.04), ("16(A-M)", 2, "selective", 50.6, 0.06),
+        ("16(A-M)", 4, "full", 33.7, 0.15),
+    ],
+)  # fmt: skip
+def test_memory_of_the_trainers_own_steps(
+    pattern: str,
+    sequences: int,
+    recompute: Recompute,
+    measured_gib: float,
+    within: float,
+) -> None:
+    """The trainer at 1B on one H200, not compiled, eight sequences a step (docs/performance.md)."""
+    layers = read_pattern(pattern)
+    setting = MemorySetting(1, sequences, 8 // sequences, recompute)
+    memory = rank_memory(count_layers(layers), model_size("1B", space_of(layers)), 8192, setting)
+    assert memory.total / GIB == pytest.approx(measured_gib, rel=within)
 
 
 def test_memory_by_hand() -> None:
@@ -239,7 +261,7 @@ def test_a_suite_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_totals_are_of_all_trainings() -> None:
     options = PlanSettings(gpu_type("h200"), 16, dollars_per_gpu_hour=3.0)
     recipe = find_recipe("isotoken-1b")
-    plan = plan_all("", [Training("", name, "1B", recipe, 2) for name in ("llama-3.2", "mamba")], options)
+    plan = plan_all("", [PlannedCell("", name, "1B", recipe, 2) for name in ("llama-3.2", "mamba")], options)
     assert plan.dollars == pytest.approx(3 * sum(each.gpu_hours for each in plan.trainings))
     assert plan.data_bytes == plan.trainings[0].data_bytes, "runs read the same"
     with pytest.raises(UsageError, match="Nothing of the suite is left"):

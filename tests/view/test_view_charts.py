@@ -136,12 +136,14 @@ def test_growth_by_length_is_the_judges_by_what_it_is_at_the_training_s_length(m
     folder = module_run(machine.runs, machine.key)
     index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
     work, seconds = growth(index.detail(folder)[1].nodes, no_link)
-    drawn = {trace["name"]: (trace["x"], trace["y"]) for trace in traces(work)}
+    drawn = {trace.get("text", [trace["name"]])[0]: (trace["x"], trace["y"]) for trace in traces(work)}
+    shown = [trace["name"] for trace in traces(work) if trace.get("showlegend", True)]
+    assert shown == ["linear", "quadratic", "seed 0"], "a name for each seed, not one for each step"
     assert drawn["linear"] == ([1, 2, 4], [1, 2, 4])
     assert drawn["quadratic"] == ([1, 2, 4], [1, 4, 16])
     assert drawn["0:1"] == ([1, 2, 4], [1.0, 2.0, 4.0])
     assert drawn["0:2"] == ([1, 2, 4], [1.0, 4.0, 16.0])
-    assert {trace["name"]: trace["x"] for trace in traces(seconds)}["0:2"] == [1, 2], (
+    assert {trace.get("text", [""])[0]: trace["x"] for trace in traces(seconds)}["0:2"] == [1, 2], (
         "four times the length was not run"
     )
     assert (0, 2, 4, 16e6, None, 32.0) in {row[:6] for row in work.rows}
@@ -232,6 +234,26 @@ def test_money_that_is_unknown_in_part_is_unknown(run: tuple[RunEntry, RunDetail
     assert dict(zip(chart.columns, row, strict=True)) | {"USD": "unknown", "runs": 2, "hours: agent": 2.0} == dict(
         zip(chart.columns, row, strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit", "value"), [(7200.0, "hours", 2.0), (90.0, "minutes", 1.5), (0.5, "seconds", 0.5)]
+)
+def test_what_runs_took_is_drawn_in_a_unit_that_it_has_one_of(
+    run: tuple[RunEntry, RunDetail], seconds: float, unit: str, value: float
+) -> None:
+    took = replace(run[0].spend, agent_s=seconds, execute_s=0.0, evaluate_s=0.0, waited_s=0.0, total_s=seconds)
+    chart = spend([replace(run[0], spend=took)])
+    assert chart is not None
+    assert chart.layout["xaxis"]["title"]["text"] == unit  # type: ignore[index]
+    assert traces(chart)[0]["x"] == pytest.approx([value])
+
+
+def test_an_axis_of_few_steps_has_no_halves(run: tuple[RunEntry, RunDetail]) -> None:
+    nodes = [node(run[1], step=step) for step in range(1, 31)]
+    few, many = (best_so_far(run[0], some, no_link).layout["xaxis"] for some in (nodes[:20], nodes))
+    assert few["dtick"] == 1  # type: ignore[index]
+    assert "dtick" not in many  # type: ignore[operator]
 
 
 def test_trainings_of_which_nobody_counted_tokens_are_drawn(machine: Machine) -> None:

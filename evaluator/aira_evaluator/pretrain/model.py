@@ -47,7 +47,7 @@ class Layout:
     backend: str = "inductor"
     """Of the compiler."""
     cudnn_attention: bool = False
-    """On a GPU: cuDNN's attention before the others that torch has. Faster on a Hopper, and rounds otherwise."""
+    """On a GPU: cuDNN's attention before the others that torch has. Rounds otherwise; on an H200 it was no faster."""
 
 
 class Block(nn.Module):

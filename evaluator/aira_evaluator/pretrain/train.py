@@ -1,7 +1,7 @@
 """The program of one rank: pretrain a pattern at a scale by a recipe on a folder of tokens.
 
     torchrun --nproc-per-node 8 -m aira_evaluator.pretrain.train --pattern airaformer-d-stretched --scale 1B
-        --recipe isotoken-1b --data TOKENS --out FOLDER --compile --cudnn-attention
+        --recipe isotoken-1b --data TOKENS --out FOLDER --microbatch 2 --compile
     python -m aira_evaluator.pretrain.train --pattern 2(A-M) --scale toy --recipe toy --data TOKENS --out FOLDER
 
 Started again with the same words, on as many ranks or others, it goes on from the newest whole checkpoint. SIGTERM has
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's files")
     options = parser.parse_args(arguments)
     try:
-        training = Training(options)
+        training = Pretraining(options)
     except (DataError, PatternError, RecipeError) as error:
         print(f"pretrain: {error}", file=sys.stderr)
         return 2
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-class Training:
+class Pretraining:
     """One training on this rank.
 
     Raises:

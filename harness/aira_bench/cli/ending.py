@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from aira_bench.cli.launching import engine_options
 from aira_bench.cli.options import report
 from aira_bench.cli.stopping import current
 from aira_bench.errors import (
@@ -173,8 +174,7 @@ class RunEnding:
         ]  # of `resume` alone
         if (tracker := getattr(self._args, "track", None)) is not None:
             asked += ["--track", tracker]
-        engine = getattr(self._args, "engine", None)
-        asked += [] if engine is None else ["--engine", engine]
+        asked += engine_options(self._args)
         return shlex.join(["aira-bench", "resume", self._name, *self._options(), *asked])
 
     def _confirmation(self) -> str:

@@ -8,50 +8,48 @@ Not covered: what workers do (`aira_bench.runs.worker`), and how they are starte
 """
 
 import argparse
-import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from aira_bench.cli.options import positive_int
+from aira_bench.cli.launching import (
+    add_engine_choice,
+    add_worker_size,
+    container_options,
+    launcher_of,
+    order_of,
+    share_options,
+)
 from aira_bench.cli.stopping import current
 from aira_bench.errors import AiraError, SandboxError, error_of_status
 
 if TYPE_CHECKING:
     from aira_bench.cli.display import RunDisplay
-    from aira_bench.launchers.launcher import Fleet, Launcher
+    from aira_bench.launchers.launcher import Fleet
     from aira_bench.looking.run_state import SeedState
     from aira_bench.record.folder import RunFolder
 
-ENGINES = ("local",)
 LOGS = "leases/logs"
 """Where what workers of a run say is kept, in its folder."""
 _LOOK_S = 0.5
+_SHARE = 10.0
+"""Looks at many seeds on a file server take a while, and no more than a part in so many of the time."""
+_MOST_WORKERS = 64
+"""Where nobody says how many."""
 _GRACE_S = 20.0
 """What workers have for their end when this command is stopped."""
+_WORDS = {"over": "over", "held": "in work", "halted": "halted", "released": "waiting"}
 _LAST_S = 10.0
 """What workers have for their end when all seeds are over."""
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add `--engine` and `--workers`: who carries the work out."""
-    parser.add_argument(
-        "--engine", choices=ENGINES,
-        help="have workers take the seeds, each a process of its own: local starts them on this machine "
-        "(default: this process does all)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--workers", type=positive_int, metavar="N", help="how many workers (default: one for each step at a time)"
-    )
-
-
-def launcher_of(args: argparse.Namespace) -> "Launcher":
-    """Return what starts the workers that the command line asks for."""
-    from aira_bench.launchers.local import LocalLauncher
-
-    return LocalLauncher()
+    """Add `--engine` and what it takes: who carries the work out, where, and with what."""
+    add_engine_choice(parser)
+    add_worker_size(parser)
 
 
 def grace_s(args: argparse.Namespace) -> float:
@@ -69,7 +67,6 @@ def carried_out(args: argparse.Namespace, folder: "RunFolder", display: "RunDisp
     """
     from aira_bench.looking.watching import RunWatch
 
-    plan = folder.manifest.plan
     watch, shown = RunWatch(folder), _Shown(display.watch)
 
     def look() -> None:
@@ -77,7 +74,7 @@ def carried_out(args: argparse.Namespace, folder: "RunFolder", display: "RunDisp
             for seed in state.seeds:
                 shown.take(seed)
 
-    _worked(args, [folder], folder.path, args.workers or plan.concurrency, look, display.note)
+    _worked(args, [folder], folder.path, _workers(args, [folder]), look, display.note)
     halted = halts(folder)
     display.halted.update(halted)
     for error in halted.values():
@@ -104,18 +101,15 @@ def _worked(
     note: Callable[[str], None],
 ) -> None:
     """Start workers on a folder until nothing is left that they could do."""
-    from aira_bench.launchers.launcher import WorkerOrder
-
-    sandbox = [] if args.runtime is None else ["--runtime", args.runtime]
-    sandbox += [] if args.containers is None else ["--containers", args.containers]
-    arguments = (*_program(), "worker", str(place), "--slots", "1", *sandbox)
+    arguments = ["worker", str(place.absolute()), *share_options(args), *container_options(args)]
     logs = place / (LOGS if len(folders) == 1 and folders[0].path == place else "logs")
+    order = order_of(args, arguments, workers, logs, {folder.manifest.plan.agent for folder in folders})
     stopping, launcher = current(), launcher_of(args)
     stopping.grace_s = grace_s(args)
     before = None
     while (now := _standing(folders)) != before and _left(folders):
         before = now
-        fleet = launcher.start(WorkerOrder(arguments, workers, logs))
+        fleet = launcher.start(order)
         stopping.at_once = lambda: fleet.stop(0)  # noqa: B023  # of the fleet that there is then
         note(fleet.describe())
         try:
@@ -128,10 +122,54 @@ def _worked(
         raise SandboxError(f"The workers ended, and seeds are left; {logs} has what they said.", hint=f"ls {logs}")
 
 
+def _workers(args: argparse.Namespace, folders: "Sequence[RunFolder]") -> int:
+    """How many workers are started: as many as this machine has places, elsewhere one for each seed."""
+    if args.workers is not None:
+        return int(args.workers)
+    plans = [folder.manifest.plan for folder in folders]
+    if args.engine == "local":
+        return max(plan.concurrency for plan in plans)
+    return min(_MOST_WORKERS, sum(len(plan.seeds) for plan in plans))
+
+
+def carried_out_together(
+    args: argparse.Namespace, folders: "Sequence[RunFolder]", place: Path, note: Callable[[str], None]
+) -> None:
+    """Have workers bring every seed of the shared runs below a folder to its end, whatever some of them halt for.
+
+    Raises:
+        SandboxError: workers ended, and no seed got any further.
+        KeyboardInterrupt: the command was stopped, and its workers with it.
+    """
+    told = [""]
+
+    def look() -> None:
+        if (now := _counted(folders)) != told[0]:
+            told[0] = now
+            note(now)
+
+    if folders:
+        _worked(args, folders, place, _workers(args, folders), look, note)
+
+
+def _counted(folders: "Sequence[RunFolder]") -> str:
+    """How many seeds of several runs are how far."""
+    states = Counter(
+        "waiting" if seed not in entries else _WORDS[entries[seed].state]
+        for folder in folders
+        for entries in [folder.lease_entries()]
+        for seed in folder.manifest.plan.seeds
+    )
+    return "seeds: " + ", ".join(f"{states[word]} {word}" for word in (*_WORDS.values(),) if states[word])
+
+
 def _until_over(fleet: "Fleet", folders: "Sequence[RunFolder]", look: Callable[[], None]) -> None:
-    while fleet.alive() and _left(folders):
+    while True:
+        began_s = time.monotonic()
+        if not fleet.alive() or not _left(folders):
+            break
         look()
-        time.sleep(_LOOK_S)
+        time.sleep(max(_LOOK_S, _SHARE * (time.monotonic() - began_s)))
     ends_s = time.monotonic() + _LAST_S
     while fleet.alive() and time.monotonic() < ends_s:
         time.sleep(_LOOK_S / 10)
@@ -161,13 +199,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _program() -> tuple[str, ...]:
-    """How this program is called: the installed command, or the script that it was started by."""
-    started = Path(sys.argv[0])
-    is_script = started.suffix == ".py" and started.name != "__main__.py"
-    return (sys.executable, str(started.resolve())) if is_script else ("aira-bench",)
 
 
 @dataclass

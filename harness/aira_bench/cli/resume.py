@@ -51,6 +51,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.display import RunDisplay
     from aira_bench.cli.ending import RunEnding
     from aira_bench.cli.engine import carried_out
+    from aira_bench.cli.launching import require_engine
     from aira_bench.escaping import one_line
     from aira_bench.export.tracking import mirrored, require_tracker
     from aira_bench.keys import KeyFolder
@@ -67,6 +68,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.world import SystemWorld
 
     require_tracker(args.track)
+    require_engine(args)
     paths = host_paths(args.runs)
     folder = find_run(paths.runs, args.run)
     if args.from_last_good:

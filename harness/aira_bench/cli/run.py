@@ -156,6 +156,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.ending import RunEnding
     from aira_bench.cli.engine import carried_out
     from aira_bench.cli.forecast import require_consent, show_forecast
+    from aira_bench.cli.launching import require_engine
     from aira_bench.export.tracking import mirrored, require_tracker
     from aira_bench.hardware import this_machine
     from aira_bench.leasing.lease import wanted_terms
@@ -172,6 +173,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_contract.settings import ON_GPUS
 
     require_tracker(args.track)
+    require_engine(args)
     request = RunRequest(**{each.name: getattr(args, each.name) for each in fields(RunRequest)})
     hardware = this_machine(gpus=args.profile in ON_GPUS, otherwise=engine_gpus)
     run = resolve(request, host_paths(args.runs), SystemWorld(), hardware)

@@ -135,13 +135,13 @@ def _request(args: argparse.Namespace) -> "LatencyRequest":
     from aira_bench.errors import UsageError
     from aira_bench.scaling.latency_pareto import pattern_at
     from aira_bench.scaling.notation import write_pattern
-    from aira_contract.latency import PHASES, Asked, LatencyError, LatencyRequest
+    from aira_contract.latency import PHASES, AskedModel, LatencyError, LatencyRequest
     from aira_contract.model_sizes import SCALES, TOY_SCALE
 
     if args.scale not in (*SCALES, TOY_SCALE):
         raise UsageError(f"Unknown scale {args.scale!r}, expected one of {', '.join((*SCALES, TOY_SCALE))}.")
     models = tuple(
-        Asked(text, args.scale, write_pattern(pattern_at(text, args.scale)))
+        AskedModel(text, args.scale, write_pattern(pattern_at(text, args.scale)))
         for text in args.architectures or DEFAULT_MODELS
     )
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING
 
+from aira_bench.cli.engine import add_engine
 from aira_bench.cli.options import (
     SUB_FORMAT,
     add_allow_cpu,
@@ -87,6 +88,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add_runs_folder(parser)
     add_runtime(parser, begins=True)
     add_json(parser)
+    add_engine(parser)
     parser.set_defaults(handle=handle)
 
 
@@ -99,6 +101,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def handle(args: argparse.Namespace) -> int:
     """Estimate, ask, carry out, and show the board."""
+    from aira_bench.cli.launching import require_engine
     from aira_bench.cli.stopping import current
     from aira_bench.cli.suite_display import SuiteDisplay, estimate_lines
     from aira_bench.hardware import this_machine
@@ -112,6 +115,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.suites.progress import SuiteCaps, capped
     from aira_bench.suites.suite_file import read_suite, select
 
+    require_engine(args)
     plan = _with_wishes(select(read_suite(args.suite), args.agents, args.tasks), args)
     above, name = host_paths(args.runs), plan.name if args.name is None else args.name
     require_plain_name(name, "a suite")
@@ -223,7 +227,9 @@ def _carried_out(
     from aira_bench.terminal import say_json, tell
     from aira_bench.view.board_keeping import keep_board
 
-    ends = list(carry_out(host, plan, cost, watch))
+    ends = list(
+        carry_out(host, plan, cost, watch) if args.engine is None else _by_workers(host, plan, cost, watch, args)
+    )
     failed = [end for end in ends if end.error is not None]
     rows = _board(host.paths.runs, show=not args.json)
     if args.json:
@@ -236,6 +242,34 @@ def _carried_out(
     if over < len(ends):
         tell(f"aira-bench: {over} of {len(ends)} cells have ended. Go on with: {join(args.typed)}")
     return failed[0].error.exit_code if failed and failed[0].error else 0
+
+
+def _by_workers(
+    host: "Host", plan: "SuitePlan", cost: "SuiteCost", watch: "SuiteDisplay", args: argparse.Namespace
+) -> "list[CellEnd]":
+    """Leave all cells to workers, and have them work; what became of each cell."""
+    import os
+
+    from aira_bench.cli.engine import carried_out_together, halts
+    from aira_bench.leasing.lease import wanted_terms
+    from aira_bench.record.folder import RunFolder
+    from aira_bench.suites.progress import CellEnd, carry_out, state_of
+
+    left = list(carry_out(host, plan, cost, watch, wanted_terms(os.environ)))
+    folders = {
+        end.cell.name: RunFolder(host.paths.runs / end.cell.name)
+        for end in left
+        if end.error is None and end.state != "ended"
+    }
+    carried_out_together(args, list(folders.values()), host.paths.runs, watch.note)
+    costs = {cell.cell.name: cell for cell in cost.cells}
+    ends = []
+    for end in left:
+        if (folder := folders.get(end.cell.name)) is not None:
+            error = next(iter(halts(folder).values()), None)
+            end = CellEnd(end.cell, state_of(host.paths.runs, costs[end.cell.name]), error)
+        ends.append(end)
+    return ends
 
 
 def _end_record(end: "CellEnd") -> dict[str, object]:

@@ -21,6 +21,11 @@ CONTAINERS: tuple[Containers, ...] = get_args(Containers)
 """What `--containers` may say."""
 VARIABLE = "AIRA_CONTAINERS"
 _ADDRESS = "CONTAINER_HOST"
+OUT_OF_APPTAINER = (
+    "system-calls", "own-user", "kernel-files", "workspace-size", "workspace-inodes", "tmp-size", "tmp-inodes",
+    "shm-size", "processes", "memory", "cores", "oom-score", "open-files", "core-dumps", "file-size",
+)  # fmt: skip
+"""Walls that Apptainer's documented command line has no option for, or none for an ordinary user (docs/engines.md)."""
 
 
 def chosen(environ: Mapping[str, str], containers: str | None) -> Containers:
@@ -52,8 +57,9 @@ def connect_engine(containers: str | None = None) -> DockerEngine:
     name = chosen(os.environ, containers)
     if name == "apptainer":
         raise PrerequisiteError(
-            "Apptainer has no engine to connect to: it runs images that lie in files.",
-            hint="--containers docker, or podman, for this command",
+            "Apptainer is not supported: nobody could try it, and by its documentation users get none of these "
+            f"walls: {', '.join(OUT_OF_APPTAINER)}.",
+            hint="--containers podman, which needs no root either (docs/engines.md)",
         )
     if name == "podman":
         return _podman(os.environ.get(_ADDRESS))

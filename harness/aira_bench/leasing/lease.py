@@ -244,7 +244,7 @@ class Lessee:
     """One worker, as far as leases go. Not for several threads at once."""
 
     def __init__(
-        self, world: World, *, owner: str | None = None, store_of: Callable[[Path], SharedStore] = lease_store
+        self, world: World, store_of: Callable[[Path], SharedStore] = lease_store, *, owner: str | None = None
     ) -> None:
         """Look at nothing yet.
 

@@ -59,6 +59,8 @@ def run_section(run: RunRemains, signed: str) -> Section:
         ("agent", f"{plan.agent}, scaffold {plan.scaffold}, fitness {plan.fitness}"),
         ("task", f"{manifest.task_title}, profile {plan.profile}{data}; {manifest.metric}, {better}"),
     ]
+    if manifest.missing_walls:
+        pairs.append(("missing walls", f"{', '.join(manifest.missing_walls)}: accepted when the run began"))
     return f"Run {run.folder.path.name}", pairs
 
 

@@ -194,8 +194,8 @@ def require_walls(checks: Sequence[ProbeCheck], accepted: Iterable[str] = ()) ->
     told = "; ".join(each.told for each in refused)
     names = [each.wall.name for each in refused if not each.wall.needed]
     final = [each.wall.name for each in refused if each.wall.needed]
-    way = f"--accept-missing-walls {' '.join(names)}" if names and not final else ""
+    way = f"; or --accept-missing-walls {' '.join(names)}, which record and boards show" if names and not final else ""
     raise PrerequisiteError(
         f"The sandbox does not hold on this machine: missing walls ({len(refused)}): {told}.",
-        hint=f"aira-bench doctor; or {way}, which records and boards show" if way else "aira-bench doctor",
+        hint="aira-bench doctor" + way,
     )

@@ -33,7 +33,7 @@ _COMPOSED = '{"composed": '
 Line = LatencyRow | NotMeasured | Machine
 
 
-def measured(request: LatencyRequest, python: str | None, keep: Callable[[str], None]) -> LatencyTable:
+def measured(request: LatencyRequest, python: str | None, keep: Callable[[str], object]) -> LatencyTable:
     """Return what a process measures.
 
     Args:

@@ -20,11 +20,16 @@ from typing import Literal, Protocol
 from aira_bench import api
 from aira_bench.errors import AiraError, EngineAway, MachineError, RunStateError, UsageError
 from aira_bench.files import Unacceptable, write_atomically
+from aira_bench.leasing.lease import Terms
 from aira_bench.machine_failures import machine_failure
 from aira_bench.record.folder import RunFolder, is_run
 from aira_bench.record.sealing import is_closed
+from aira_bench.record.trust import read_resumable
 from aira_bench.runs.host import Host
+from aira_bench.runs.launch import open_for_workers
+from aira_bench.runs.resolve import resolve
 from aira_bench.runs.session import Progress
+from aira_bench.runs.sharing import share_again
 from aira_bench.suites.estimate import CellCost, SuiteCost
 from aira_bench.suites.suite_file import SuiteCell, SuitePlan
 
@@ -154,7 +159,9 @@ def _said(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def carry_out(host: Host, plan: SuitePlan, cost: SuiteCost, watch: SuiteWatch) -> Iterator[CellEnd]:
+def carry_out(
+    host: Host, plan: SuitePlan, cost: SuiteCost, watch: SuiteWatch, terms: Terms | None = None
+) -> Iterator[CellEnd]:
     """Run or resume every cell of a suite that has not ended; yields what became of each, in the suite's order.
 
     Args:
@@ -162,6 +169,7 @@ def carry_out(host: Host, plan: SuitePlan, cost: SuiteCost, watch: SuiteWatch) -
         plan: the suite.
         cost: of its cells, under their caps.
         watch: shown each cell and what its run tells.
+        terms: leaves each cell to workers who go by them, in place of carrying it out; None does all here.
 
     Raises:
         KeyboardInterrupt: it was stopped; what is finished is on disk.
@@ -173,7 +181,10 @@ def carry_out(host: Host, plan: SuitePlan, cost: SuiteCost, watch: SuiteWatch) -
             state = state_of(host.paths.runs, cell)
             if state in ("absent", "begun"):
                 with watch.cell(cell, number, state):
-                    _work(host, cell.cell, state, watch)
+                    if terms is None:
+                        _work(host, cell.cell, state, watch)
+                    else:
+                        _leave(host, cell.cell, state, watch, terms)
                 state = state_of(host.paths.runs, cell)
             yield CellEnd(cell.cell, state)
         except _ALL_OVER:
@@ -199,3 +210,12 @@ def _work(host: Host, cell: SuiteCell, state: CellState, watch: SuiteWatch) -> N
         api.run(cell.request, host, note=watch.note, watch=watch.watch)
     else:
         api.resume(cell.name, host, note=watch.note, watch=watch.watch)
+
+
+def _leave(host: Host, cell: SuiteCell, state: CellState, watch: SuiteWatch, terms: Terms) -> None:
+    """Leave a cell's seeds to workers, begun or not."""
+    if state == "absent":
+        open_for_workers(host, resolve(cell.request, host.paths, host.world, host.hardware), terms, watch.note)
+        return
+    record = read_resumable(RunFolder(host.paths.runs / cell.name), host.keys.ring(), trust_agent=False)
+    share_again(record, host.keys, host.world, terms, accept=False)

@@ -26,7 +26,7 @@ def model_calls(view: StepView) -> tuple[ModelCall, ...]:
     """
     found = []
     for file in calls_of(view)[:MOST_CALLS]:
-        name = file.path.rpartition("/")[2]
+        name = file.path.removeprefix(f"calls/{view.node.step:04d}/")
         if file.state not in ("as recorded", "not recorded"):
             found.append(ModelCall(name, f"not shown: it is {file.state}", (), ""))
             continue

@@ -7,7 +7,7 @@ text and ground take the page's own colours in the browser. Not covered: which c
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aira_bench.escaping import csv_cell, one_line
@@ -35,6 +35,8 @@ CLASS_PATTERNS: Mapping[str, str] = {
 NAME_CHARS = 60
 _HEIGHT = 380
 _MOST_SHOWN = 1000
+_FEW_STEPS = 20
+"""So many have a mark each on an axis."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ def axis(title: str, **more: object) -> dict[str, object]:
         more: what else Plotly is told of it.
     """
     return {"title": {"text": title}, "automargin": True, **more}
+
+
+def step_axis(steps: Iterable[int]) -> dict[str, object]:
+    """Return the axis of some steps of a search, without marks between two of them."""
+    return axis("step", **({"dtick": 1} if max(steps, default=0) <= _FEW_STEPS else {}))
 
 
 def shown_name(value: object) -> str:

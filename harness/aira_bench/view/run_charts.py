@@ -14,6 +14,7 @@ from aira_bench.view.charts import (
     dash,
     score,
     shown_name,
+    step_axis,
 )
 from aira_bench.view.entries import NodeEntry, RunEntry
 
@@ -70,7 +71,8 @@ def best_so_far(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart:
         "The dotted lines, off at first, are the test score of what would be submitted then.",
         ("seed", "step", "operator", "class", "search score", "best so far", "test score of the best so far"),
         tuple(rows), tuple(traces),
-        {"xaxis": axis("step"), "yaxis": axis(f"search score ({shown_name(run.metric)})")},
+        {"xaxis": step_axis(node.step for node in nodes),
+         "yaxis": axis(f"search score ({shown_name(run.metric)})")},
     )  # fmt: skip
 
 
@@ -131,8 +133,8 @@ def search_tree(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart:
         ("seed", "step", "operator", "made of steps", "class", "reason", "search score", "test score", "submitted",
          "best by test"),
         rows, tuple(traces),
-        {"xaxis": axis("step"), "yaxis": {"visible": False, "autorange": "reversed"}, "height": height,
-         "hovermode": "closest"},
+        {"xaxis": step_axis(node.step for node in nodes), "yaxis": {"visible": False, "autorange": "reversed"},
+         "height": height, "hovermode": "closest"},
     )  # fmt: skip
 
 

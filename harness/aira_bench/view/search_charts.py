@@ -11,7 +11,7 @@ from typing import TypeGuard
 
 from aira_bench.agent_code.features import FEATURES
 from aira_bench.tasks.task import shipped_tasks
-from aira_bench.view.charts import PALETTE, Cell, Chart, axis, colour, dash, score, shown_name
+from aira_bench.view.charts import PALETTE, Cell, Chart, axis, colour, dash, score, shown_name, step_axis
 from aira_bench.view.entries import CodeEntry, NodeEntry, RunEntry
 from aira_contract.architectures import compact
 from aira_contract.primitives import BY_SYMBOL, IN_PATTERNS
@@ -172,7 +172,7 @@ def code_length(nodes: Sequence[NodeEntry], codes: Mapping[str, CodeEntry], link
     return Chart(
         "code-length", "Length of the code", "Lines of the code that each step submitted.",
         ("seed", "step", "lines", "characters", "search score"), rows, tuple(traces),
-        {"xaxis": axis("step"), "yaxis": axis("lines", rangemode="tozero")},
+        {"xaxis": step_axis(node.step for node, _ in found), "yaxis": axis("lines", rangemode="tozero")},
     )  # fmt: skip
 
 
@@ -203,12 +203,16 @@ def growth(nodes: Sequence[NodeEntry], link: Link) -> list[Chart]:
              "hoverinfo": "skip"}
             for word, power, kind in (("linear", 1, "dash"), ("quadratic", 2, "dot"))
         ]  # fmt: skip
-        seeds = list(dict.fromkeys(node.seed for node, _ in drawn))
+        firsts = {node.seed: place for place, (node, _) in reversed(list(enumerate(drawn)))}
+        seeds = sorted(firsts)
         traces += [
-            {"type": "scatter", "mode": "lines+markers", "name": _label(node), "x": [times for times, _ in found],
+            {"type": "scatter", "mode": "lines+markers", "name": f"seed {node.seed}", "legendgroup": str(node.seed),
+             "showlegend": place == firsts[node.seed], "x": [times for times, _ in found],
              "y": [value for _, value in found], "customdata": [link(node)] * len(found),
+             "text": [_label(node)] * len(found),
+             "hovertemplate": "%{text}: %{y:.3g} times at %{x} times the length<extra></extra>",
              "line": {"color": colour(seeds.index(node.seed)), "width": 1}}
-            for node, found in drawn
+            for place, (node, found) in enumerate(drawn)
         ]  # fmt: skip
         made.append(Chart(
             name, title, f"{said}, by what it is at the length of the training, as its judge found it.{of}",

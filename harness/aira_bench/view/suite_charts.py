@@ -15,6 +15,8 @@ _BARE_PX = 130
 _MOST_STEPS = 200
 """Of the chart of classes; more steps share columns."""
 _MOST_AGENTS = 40
+_UNITS = (("hours", 1), ("minutes", 60), ("seconds", 3600))
+"""And how many an hour has: a short run took some millionths of one."""
 _PHASES = ("agent", "execute", "evaluate", "waited")
 _SLUGS = {"steps": "steps", "GPU-seconds": "gpu-seconds", "seconds of processors": "seconds", "dollars": "dollars"}
 
@@ -89,9 +91,11 @@ def spend(runs: Sequence[RunEntry]) -> Chart | None:
         }
         for agent in agents
     }  # fmt: skip
+    longest = max(sum(each.values()) for each in hours.values())
+    unit, parts = next((each for each in _UNITS if longest * each[1] >= 1), _UNITS[-1])
     traces = [
         {
-            "type": "bar", "orientation": "h", "name": phase, "x": [hours[agent][phase] for agent in agents],
+            "type": "bar", "orientation": "h", "name": phase, "x": [hours[agent][phase] * parts for agent in agents],
             "y": [shown_name(agent) for agent in agents],
             "marker": {"color": PALETTE[place], "pattern": {"shape": ("", "/", ".", "x")[place]}},
         }
@@ -100,12 +104,12 @@ def spend(runs: Sequence[RunEntry]) -> Chart | None:
     rows = tuple(_spent(agent, by_agent[agent], hours[agent]) for agent in agents)
     return Chart(
         "spend", "What it took",
-        "Hours of all runs of each agent: waiting for its model, executing its code, evaluating what it submitted, and "
+        "Time of all runs of each agent: waiting for its model, executing its code, evaluating what it submitted, and "
         "waiting for what is nobody's fault. The table has calls, tokens and money.",
         ("agent", "runs", "model calls", "tokens in", "tokens out", "USD", *(f"hours: {name}" for name in _PHASES),
          "phases done again"),
         rows, tuple(traces),
-        {"barmode": "stack", "xaxis": axis("hours"), "yaxis": axis("", autorange="reversed"),
+        {"barmode": "stack", "xaxis": axis(unit), "yaxis": axis("", autorange="reversed"),
          "height": _BARE_PX + _ROW_PX * len(agents)},
     )  # fmt: skip
 

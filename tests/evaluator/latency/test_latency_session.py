@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aira_contract.latency import Asked, Case, LatencyRequest, LatencyRow, Machine, NotMeasured
+from aira_contract.latency import AskedModel, Case, LatencyRequest, LatencyRow, Machine, NotMeasured
 from aira_contract.model_sizes import TOY_SCALE, model_size
 from aira_evaluator.latency import session, stopwatch, workloads
 from aira_evaluator.latency.session import Line, measure_all
@@ -15,7 +15,7 @@ from aira_evaluator.latency.workloads import Placement, Workload, block_chains, 
 TOY = model_size(TOY_SCALE, "3-primitive")
 PLACE = Placement(torch.device("cpu"), torch.float32, 4 * 2**20, 31)
 REQUEST = LatencyRequest(
-    (Asked("hybrid", TOY_SCALE, "Mb-A-M"), Asked("former", TOY_SCALE, "2A-M")), length=16, context=16,
+    (AskedModel("hybrid", TOY_SCALE, "Mb-A-M"), AskedModel("former", TOY_SCALE, "2A-M")), length=16, context=16,
     decode_batches=(1, 3), vocabulary=31, dtype="float32", device="cpu", rounds=2,
 )  # fmt: skip
 CASES = REQUEST.cases
@@ -95,8 +95,8 @@ def test_behind_the_limit_of_all_rows_none_is_begun() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"models": (Asked("x", "7B", "A"),)}, "unknown scale '7B'"),
-        ({"models": (Asked("x", TOY_SCALE, "Ax"),)}, "'x' is no symbol"),
+        ({"models": (AskedModel("x", "7B", "A"),)}, "unknown scale '7B'"),
+        ({"models": (AskedModel("x", TOY_SCALE, "Ax"),)}, "'x' is no symbol"),
         ({"device": "cuda"}, "no CUDA device"),
     ],
 )

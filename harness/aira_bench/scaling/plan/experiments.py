@@ -70,7 +70,7 @@ class PretrainingSuite:
 
 
 @dataclass(frozen=True)
-class Training:
+class PlannedCell:
     """One architecture at one scale under one recipe: as many runs as it has seeds."""
 
     experiment: str
@@ -126,7 +126,7 @@ def named_recipe(named: str) -> Recipe:
         raise UsageError(said, hint=f"--recipe {' | '.join(shipped_recipes())}") from error
 
 
-def trainings_of(experiment: Experiment) -> Iterator[Training]:
+def trainings_of(experiment: Experiment) -> Iterator[PlannedCell]:
     """Yield what an experiment trains, scale by scale.
 
     Raises:
@@ -138,7 +138,7 @@ def trainings_of(experiment: Experiment) -> Iterator[Training]:
             if scale in recipe.scales:
                 found = True
                 for architecture in experiment.architectures:
-                    yield Training(experiment.name, architecture, scale, recipe, experiment.seeds, name)
+                    yield PlannedCell(experiment.name, architecture, scale, recipe, experiment.seeds, name)
     if not found:
         known = "; ".join(f"{recipe.name} is for {', '.join(recipe.scales)}" for recipe in recipes.values())
         raise UsageError(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aira_bench.errors import UsageError
-from aira_bench.scaling.plan.experiments import Training
+from aira_bench.scaling.plan.experiments import PlannedCell
 from aira_bench.scaling.plan.memory import MemorySetting, RankMemory, Recompute, rank_memory
 from aira_bench.scaling.plan.models import PlannedModel, PlannedSteps, planned_model, planned_steps
 from aira_bench.scaling.plan.throughput import DEFAULT_MFU, Measurement, Throughput, throughput
@@ -52,7 +52,7 @@ class PlanSettings:
 class PlannedTraining:
     """What one architecture under one recipe takes, all its seeds together where it says so."""
 
-    training: Training
+    training: PlannedCell
     model: PlannedModel
     steps: PlannedSteps
     layout: MemorySetting
@@ -140,7 +140,7 @@ class Plan:
         return max(each.data_bytes for each in self.trainings)
 
 
-def plan_training(training: Training, settings: PlanSettings) -> PlannedTraining:
+def plan_training(training: PlannedCell, settings: PlanSettings) -> PlannedTraining:
     """Return what a training takes.
 
     Raises:
@@ -183,7 +183,7 @@ def _layout(model: PlannedModel, recipe: Recipe, settings: PlanSettings) -> tupl
     return layout, memory
 
 
-def plan_all(title: str, trainings: Sequence[Training], settings: PlanSettings, notes: Sequence[str] = ()) -> Plan:
+def plan_all(title: str, trainings: Sequence[PlannedCell], settings: PlanSettings, notes: Sequence[str] = ()) -> Plan:
     """Return what trainings take together.
 
     Raises:
