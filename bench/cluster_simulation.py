@@ -242,11 +242,11 @@ class Worker:
         unit, lease = self.cluster.units[number], won.lease
         self.store = self._client()
         self._may_sleep()
-        copy_number = max(unit.copies)
-        if not won.is_certain:
-            self.cluster.counts["taken over"] += 1
-            before, copy_number = unit.copies[copy_number], copy_number + 1
-            unit.copies[copy_number] = Copy(list(before.steps), dict(before.records))
+        try:
+            copy_number = max(unit.copies) if won.is_certain else self._copied(unit, lease)
+        except (LeaseLost, MachineError):
+            self.cluster.counts["lost to others"] += 1
+            return
         copy = unit.copies[copy_number]
         state, advanced = "released", False
         try:
@@ -271,6 +271,20 @@ class Worker:
             return
         if state == "over":
             self.cluster.closed(number)
+
+    def _copied(self, unit: Unit, lease: Lease) -> int:
+        """Go on with a copy, as `aira_bench.record.forks` makes one."""
+        self.cluster.counts["taken over"] += 1
+        while True:
+            self._may_sleep()
+            known = max(unit.copies)
+            lease.check()
+            self._may_sleep()
+            made = Copy(list(unit.copies[known].steps), dict(unit.copies[known].records))
+            self._may_sleep()
+            if known + 1 not in unit.copies:
+                unit.copies[known + 1] = made
+                return known + 1
 
     def _step(self, unit: Unit, copy: Copy, lease: Lease) -> None:
         step = len(copy.steps) + 1
