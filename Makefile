@@ -86,7 +86,7 @@ test-slurm: $(VENV)/installed
 # Suites of 60 seeds on a Ray cluster and on a Slurm of three nodes on this machine, nodes of which are lost midway. Needs
 # what test-slurm needs; about 15 minutes on two cores.
 test-cluster: $(VENV)/installed test-slurm
-	$(BIN)/python -m pytest -rs tests/launchers/test_suites_on_clusters.py tests/launchers/test_ray.py $(call junit,cluster)
+	AIRA_TEST_CLUSTERS=1 $(BIN)/python -m pytest -rs tests/launchers/test_suites_on_clusters.py tests/launchers/test_ray.py $(call junit,cluster)
 
 # Real podman under the checks that Docker gets, as whoever calls it: as root, and as an ordinary user. Storage is the
 # tests' own; the image is Docker's base image, or AIRA_TEST_PODMAN_IMAGE=FILE of `docker save`.

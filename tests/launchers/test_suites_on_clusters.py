@@ -30,6 +30,7 @@ from shared_runs import Tree, tree
 PROGRAM = Path(__file__).parents[1] / "played_run.py"
 SOLUTION = 'A try.\n```python\nARCHITECTURE = "M,M,M,mA,M,mA,M,M,M,M,M,M,mA,M,mA,M"\n```'
 CAP_USD = 3.0
+whole = pytest.mark.skipif("AIRA_TEST_CLUSTERS" not in os.environ, reason="minutes of both cores: make test-cluster")
 SUITE = """title = "short"
 profile = "cpu"
 
@@ -150,12 +151,14 @@ def test_a_short_suite_outlives_a_node_of_ray(tmp_path: Path) -> None:
     on_ray(tmp_path, seeds=6, lost=1, most_s=150)
 
 
+@whole
 @pytest.mark.timeout(900)
 def test_sixty_seeds_outlive_two_of_three_nodes_of_ray(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     on_ray(tmp_path, seeds=60, lost=2, most_s=500)
 
 
+@whole
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(missing()), reason=missing() or "there")
 def test_sixty_seeds_outlive_a_preemption_and_a_node_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
