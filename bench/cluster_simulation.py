@@ -45,7 +45,7 @@ STEPS = 2
 STEP_S = (600.0, 1800.0)
 TERMS = Terms(dead_after_s=3600.0)
 FAULTS = Faults(lost_before=0.002, lost_after=0.004, repeated=0.01, stale=0.2, stale_for_s=60.0, delay_s=(0.001, 0.05))
-WAITED_FOR = 0.05
+WAITED_FOR = 0.02
 """Of all requests, how many give way to other workers; the others are answered at once."""
 DIES = 0.001
 """Where it waits for anything."""
@@ -334,7 +334,7 @@ class Worker:
     def _request(self, seconds: float) -> None:
         self.cluster.counts["requests"] += 1  # each is counted before and after it is answered
         if self.rng.random() < WAITED_FOR:
-            self._may_die(3)
+            self._may_die(8)
             self.time.sleep(seconds)
 
     def _wait(self, seconds: float) -> None:
@@ -498,7 +498,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=10_000)
-    parser.add_argument("--units", type=int, help="default: a fifth more than workers")
+    parser.add_argument("--units", type=int, help="default: as many as workers")
     parser.add_argument("--usd-a-unit", type=float, default=0.35)
     parser.add_argument("--gates", action="store_true", help="the provider's limiter on many machines")
     args = parser.parse_args(arguments)
@@ -511,7 +511,7 @@ def main(arguments: list[str]) -> int:
             )  # fmt: skip
         return 0
     began = time.monotonic()
-    units = args.units or args.workers * 6 // 5
+    units = args.units or args.workers
     found = simulate(args.seed, args.workers, units, args.usd_a_unit)
     took_s = time.monotonic() - began
     print(f"seed {args.seed}: {args.workers} workers, {units} units, {found.hours:.1f} h in {took_s:.0f} s")
