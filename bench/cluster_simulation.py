@@ -45,7 +45,7 @@ STEPS = 2
 STEP_S = (600.0, 1800.0)
 TERMS = Terms(dead_after_s=3600.0)
 FAULTS = Faults(lost_before=0.002, lost_after=0.004, repeated=0.01, stale=0.2, stale_for_s=60.0, delay_s=(0.001, 0.05))
-WAITED_FOR = 0.02
+WAITED_FOR = 0.05
 """Of all requests, how many give way to other workers; the others are answered at once."""
 DIES = 0.001
 """Where it waits for anything."""
@@ -334,7 +334,7 @@ class Worker:
     def _request(self, seconds: float) -> None:
         self.cluster.counts["requests"] += 1  # each is counted before and after it is answered
         if self.rng.random() < WAITED_FOR:
-            self._may_die(8)
+            self._may_die(3)
             self.time.sleep(seconds)
 
     def _wait(self, seconds: float) -> None:
