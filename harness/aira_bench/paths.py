@@ -13,6 +13,9 @@ from pathlib import Path
 
 from aira_bench.errors import PrerequisiteError, UsageError
 
+INDEX_FOLDER = ".aira-view"
+"""Beside run folders: what pages of them are made from (`aira_bench.view.index`)."""
+
 
 @dataclass(frozen=True)
 class HostPaths:

@@ -150,7 +150,7 @@ def test_a_spent_budget_says_what_the_next_call_could_have_cost(
     spent, unscored = shown.err.splitlines()[-2:]
     assert re.fullmatch(
         r"aira-bench: seed 0 ended after 0 steps, its budget used up: The next call could use \d+ tokens; 120 of the "
-        r"run's 5000 are spent or reserved\.",
+        r"run's 5000 are spent\.",
         spent,
     ), "the trial's 120 tokens are counted"
     assert "No step of run mine has a score (none was taken)" in unscored

@@ -115,6 +115,7 @@ def try_case(case: Case, scenario: Scenario, place: Place) -> Finding:
     else:
         problem = "it leads nowhere"
     if not problem and case.kind in LASTING and compare(place, scenario.tree).left:
+        _let_time_pass(place)
         call(
             ("resume", NAME), place, scenario.well
         )  # nothing can be removed from such a disk: the next command does it

@@ -10,8 +10,10 @@ from typing import Any
 
 from aira_bench.errors import AiraError
 from aira_bench.keys import KeyFolder
+from aira_bench.paths import INDEX_FOLDER
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import read_run
+from aira_bench.unfinished import TEMPORARY
 from faults.command import Place
 from faults.injector import generalized
 
@@ -62,10 +64,16 @@ def _files_of(place: Place, seed: int, step: int) -> list[str]:
 
 
 def files_of(place: Place) -> Counter[str]:
-    """Names of all files and empty folders; what an attempt left is kept on purpose, and not among them."""
+    """Names of all files and empty folders.
+
+    Not among them is what an attempt left, which is kept on purpose, and the index of pages, which is made anew by
+    whoever needs it; what was to become of it and did not is.
+    """
     found: Counter[str] = Counter()
     for path in place.root.rglob("*"):
         name = generalized(str(path.relative_to(place.root)))
+        if INDEX_FOLDER in path.parts and not path.name.endswith(TEMPORARY):
+            continue
         if "attempt_" not in name and (not path.is_dir() or not any(path.iterdir())):
             found[name] += 1
     return found

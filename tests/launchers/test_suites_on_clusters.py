@@ -29,7 +29,7 @@ from shared_runs import Tree, tree
 
 PROGRAM = Path(__file__).parents[1] / "played_run.py"
 SOLUTION = 'A try.\n```python\nARCHITECTURE = "M,M,M,mA,M,mA,M,M,M,M,M,M,mA,M,mA,M"\n```'
-CAP_USD = 3.0
+CAP_USD_A_SEED = 0.5
 whole = pytest.mark.skipif("AIRA_TEST_CLUSTERS" not in os.environ, reason="minutes of both cores: make test-cluster")
 SUITE = """title = "short"
 profile = "cpu"
@@ -56,6 +56,10 @@ class Desk:
     server: WireServer
     step_s: float = 0.4
 
+    @property
+    def cap_usd(self) -> float:
+        return CAP_USD_A_SEED * self.seeds
+
     @contextlib.contextmanager
     def suite(self, name: str, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
         """The suite, as a process that is told to end when the block does."""
@@ -70,7 +74,7 @@ class Desk:
         command = [sys.executable, str(PROGRAM), "suite", "short.toml", "--name", name, "--yes", "--max-dollars"]
         with (self.root / f"{name}.log").open("wb") as log:
             popen = subprocess.Popen(
-                [*command, str(CAP_USD), *options], cwd=self.root, env=kept | ours, stdout=log, stderr=log,
+                [*command, str(self.cap_usd), *options], cwd=self.root, env=kept | ours, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
             try:
@@ -114,7 +118,7 @@ def require_each_once(desk: Desk, name: str) -> None:
             held = [entry["attempt"] for entry in entries if entry and entry.get("state") == "held"]
             assert len(held) == len(set(held)), "no attempt's number was given twice"
             usd += sum(node.model_use.cost_usd or 0.0 for node in seed.nodes)
-    assert 0 < usd <= CAP_USD
+    assert 0 < usd <= desk.cap_usd
 
 
 def carried_out(desk: Desk, options: tuple[str, ...], lose: Callable[[], None], most_s: float) -> float:

@@ -1,5 +1,6 @@
 """The probe passes on production containers and sees every wall that is taken away."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -193,7 +194,7 @@ def test_a_machine_that_never_answers_is_told_so_in_one_line_with_a_next_command
         probe(sandbox, image, witness_timeout_s=0.5)
     assert bodies.made == 5, "four witnesses, and the one that must be killed"
     message = str(caught.value)
-    assert "ended by timeout after 4 s and said nothing; expected a report within 4 s" in message
+    assert re.search(r"ended by timeout after [4-9] s and said nothing; expected a report within 4 s", message)
     assert message.endswith("Try: docker stats --no-stream")
     assert "\n" not in message
     assert "b''" not in message

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from aira_bench.agent_code.reading import read_for_a_while
 from aira_bench.keys import KeyFolder
+from aira_bench.paths import INDEX_FOLDER
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.salvage import RunRemains
 from aira_bench.view import index as index_module
 from aira_bench.view import reading
 from aira_bench.view.board_keeping import BoardKeeper, keep_board
-from aira_bench.view.index import FOLDER, RunIndex, index_kept
+from aira_bench.view.index import RunIndex, index_kept
 from generated_runs import manifest, write_run
 from shown_runs import Machine, compose_run, damaged_run, hostile_run, module_run, script_run
 
@@ -35,7 +36,7 @@ def opened(machine: Machine, kind: type[RunIndex] = RunIndex) -> RunIndex:
 
 
 def kept(machine: Machine) -> list[Path]:
-    return sorted((machine.runs / FOLDER).iterdir())
+    return sorted((machine.runs / INDEX_FOLDER).iterdir())
 
 
 def test_a_run_is_read_once(machine: Machine) -> None:
@@ -121,7 +122,7 @@ def test_no_damage_of_an_index_changes_a_page(machine: Machine, place: float, by
 def test_runs_that_cannot_be_written_beside_have_their_index_at_home(machine: Machine, tmp_path: Path) -> None:
     folder = compose_run(machine.runs, machine.key)
     (tmp_path / "elsewhere").mkdir()
-    (machine.runs / FOLDER).symlink_to(tmp_path / "elsewhere")  # not a folder of ours, whoever may write to it
+    (machine.runs / INDEX_FOLDER).symlink_to(tmp_path / "elsewhere")  # not a folder of ours, whoever may write to it
     first = opened(machine).detail(folder)
     assert not list((tmp_path / "elsewhere").iterdir())
     assert opened(machine, Unread).detail(folder) == first
@@ -175,7 +176,7 @@ def test_an_index_that_cannot_be_kept_disturbs_no_run(machine: Machine, tmp_path
     folder = RunFolder(machine.runs / "none")
     with index_kept(folder, tmp_path / "file", KeyFolder(machine.home / "keys")):
         pass  # the run failed before it had a folder
-    (machine.runs / FOLDER).write_text("no folder either")
+    (machine.runs / INDEX_FOLDER).write_text("no folder either")
     with index_kept(RunFolder(machine.runs / "compose"), tmp_path / "file", KeyFolder(machine.home / "keys")):
         compose_run(machine.runs, machine.key)
 
@@ -196,7 +197,7 @@ def test_a_page_waits_a_while_for_code_and_has_the_rest_later(
 ) -> None:
     folder = script_run(machine.runs, machine.key)
     whole = opened(machine).detail(folder)
-    shutil.rmtree(machine.runs / FOLDER)
+    shutil.rmtree(machine.runs / INDEX_FOLDER)
     may_go_on = threading.Event()
 
     def slow(operation: str, texts: list[str], *, patience_s: float, deadline_s: float) -> list[object]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aira_bench.hidden_keys import HiddenKey
-from aira_bench.paths import HostPaths
+from aira_bench.paths import INDEX_FOLDER, HostPaths
 from aira_bench.tasks.task import Task
 from aira_bench.unfinished import sweep_staging, sweep_temporaries
 
@@ -86,7 +86,9 @@ def sweep_dead(paths: HostPaths) -> int:
     """
     stores = sorted(paths.tasks.iterdir()) if paths.tasks.is_dir() else []
     staging = sum(map(sweep_staging, (*stores, paths.checks)))
-    return staging + sum(map(sweep_temporaries, (paths.sources, paths.contents, paths.keys, paths.scores)))
+    index = paths.runs / INDEX_FOLDER
+    places = [paths.sources, paths.contents, paths.keys, paths.scores, *([] if index.is_symlink() else [index])]
+    return staging + sum(map(sweep_temporaries, places))
 
 
 def hash_tree(folder: Path) -> tuple[str, int]:

@@ -24,12 +24,12 @@ from pydantic import TypeAdapter, ValidationError
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.files import Unacceptable, read_file, write_atomically
 from aira_bench.keys import KeyFolder, MachineKey
+from aira_bench.paths import INDEX_FOLDER
 from aira_bench.record.folder import RunFolder, is_run, list_runs
 from aira_bench.record.salvage import RunRemains, read_remains
 from aira_bench.version import __version__
 from aira_bench.view.entries import RunDetail, RunEntry, run_detail, run_entry
 
-FOLDER = ".aira-view"
 FORMAT = 2
 """Raised where entries change their meaning or their fields."""
 _MOST_BYTES = 2**28
@@ -64,7 +64,7 @@ class RunIndex:
         """
         self.runs, self.keys, self.ring = runs, keys, keys.ring()
         self._key = _machine_key(keys)
-        beside = runs / FOLDER
+        beside = runs / INDEX_FOLDER
         self.place = beside if _is_ours(beside) else home / "view" / _digest(str(runs.resolve()).encode())[:32]
         with contextlib.suppress(OSError):
             self.place.mkdir(parents=True, exist_ok=True, mode=0o700)
