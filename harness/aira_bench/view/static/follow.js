@@ -73,7 +73,8 @@
         const answer = await fetch(address(), { cache: "no-store" });
         if (answer.ok) {
           const version = await answer.text();
-          if (known !== null && known !== version) await renew();
+          // What a page waited for may have come between its making and the first answer, which would then hide it.
+          if (known === null ? document.querySelector(".wait") : known !== version) await renew();
           known = version;
           document.body.dataset.state = "followed";
         }
