@@ -43,8 +43,8 @@ class TokenFile:
 
 
 @dataclass(frozen=True)
-class TokenManifest:
-    """What a folder of tokens holds."""
+class Description:
+    """What a writer of tokens knows of them beforehand."""
 
     name: str
     source: str
@@ -56,6 +56,12 @@ class TokenManifest:
     vocabulary: int
     """All ids are below it."""
     separator: int
+
+
+@dataclass(frozen=True)
+class TokenManifest(Description):
+    """What a folder of tokens holds."""
+
     unigram_entropy: float
     """Nats a token of the training ids' frequencies: the loss of a model that knows nothing else."""
     train: tuple[TokenFile, ...]
@@ -168,19 +174,6 @@ def _order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed ^= mixed >> np.uint64(31)
     return np.argsort(mixed, kind="stable")
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a writer of tokens knows of them beforehand; as in `TokenManifest`."""
-
-    name: str
-    source: str
-    synthetic: bool
-    tokenizer: str
-    tokenizer_sha256: str
-    vocabulary: int
-    separator: int
 
 
 def write_tokens(
