@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from aira_bench.tasks.metadata import AiraBlock, MeasuredNoise
 from played_host import ProbedSandbox, played_host, played_sandbox, score
 from played_run import connect_host
 
+SOURCE = {"name": "raw.txt", "url": "https://example.org/raw.txt", "bytes": 1}
 REQUEST = RunRequest(agent="baseline", task="mad-2p", profile="cpu")
 
 
@@ -43,7 +45,21 @@ def test_what_is_said_is_what_metadata_take(tmp_path: Path) -> None:
     found = measured(tmp_path, played_sandbox())
     block = AiraBlock.model_validate(yaml.safe_load(found.to_yaml()))
     assert block.noise == {"cpu": found.noise}
-    assert "SYNTHETIC" not in found.to_yaml()
+    assert block.noise_floor("cpu", synthetic=True) is None
+
+
+def test_a_floor_of_the_stand_in_is_for_runs_on_the_stand_in_alone(tmp_path: Path) -> None:
+    sandbox = played_sandbox()
+    sandbox.responders = {"judge": lambda request: score(request).replace(b"Accuracy", b"Loss")}
+    host = played_host(tmp_path, sandbox)
+    request = replace(REQUEST, task="babistories-2p", source="synthetic")
+    found = measure_noise(host, request, 3, lambda text: None, lambda progress: None)
+    said = yaml.safe_load(found.to_yaml())
+    block = AiraBlock.model_validate(said | {"synthetic": True, "sources": [SOURCE]})
+    assert block.noise_floor("cpu", synthetic=True) == found.noise
+    assert block.noise_floor("cpu", synthetic=False) is None
+    with pytest.raises(ValueError, match="no generated stand-in"):
+        AiraBlock.model_validate(said)
 
 
 def test_a_measurement_that_was_cut_short_does_what_is_missing(tmp_path: Path) -> None:

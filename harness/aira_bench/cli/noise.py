@@ -18,10 +18,11 @@ _EPILOG = """examples:
   aira-bench noise mad-2p --profile cpu
   aira-bench noise lra-listops --profile cpu --trainings 5
 
-The task's baseline and two submissions of the agent random are trained so many times each by the trusted evaluator, on
-the hidden data that confirms runs and from fresh seeds. The standard deviation within them is the noise floor of a
+The task's baseline and two submissions of the agent random are trained so many times each by the trusted evaluator,
+on the hidden data that confirms runs and from fresh seeds. The standard deviation within them is the noise floor of a
 task: boards draw it, and order nothing that it explains. It is printed, and written beside the runs, in the form that
-aira.noise of a task's metadata.yaml takes. A measurement that was stopped goes on with the same command.
+aira.noise of a task's metadata.yaml takes; on the generated stand-in aira.synthetic_noise, which runs on that have. A
+measurement that was stopped goes on with the same command.
 """
 
 

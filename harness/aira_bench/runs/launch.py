@@ -189,7 +189,7 @@ def try_model(agent: Agent, note: Note) -> None:
 
 
 def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> Manifest:
-    task, provenance = run.task, run.agent.provenance()
+    task, provenance, data = run.task, run.agent.provenance(), ground.data.hashes()
     return Manifest(
         run_id=host.world.new_id(),
         created=host.world.now().isoformat(timespec="seconds"),
@@ -201,7 +201,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
         lower_is_better=task.lower_is_better,
         anchors=anchors_of(task.metadata.logging_info, lower_is_better=task.lower_is_better),
         task_sha256=task.sha256,
-        data=ground.data.hashes(),
+        data=data,
         images=image_names(ground.images),
         packages=software_versions(),
         python=python_version(),
@@ -219,7 +219,7 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
         compatibility=declared(host, run),
         pair=task.metadata.aira.pair,
         trainings=trainings_of(task, run.plan.profile),
-        noise=task.metadata.aira.noise.get(run.plan.profile),
+        noise=task.metadata.aira.noise_floor(run.plan.profile, synthetic=bool(data.get("synthetic"))),
         limits=limits_of(task.profile(run.plan.profile)),
         description_sha256=hashlib.sha256(task.description.encode()).hexdigest(),
     )

@@ -59,7 +59,7 @@ class NoiseMeasurement:
     artifacts: tuple[TrainedArtifact, ...]
     noise: MeasuredNoise
     synthetic: bool
-    """On a generated stand-in, so that it is no figure for the task's metadata."""
+    """On a generated stand-in: for runs on that alone."""
 
     @property
     def uncertainty(self) -> float:
@@ -68,10 +68,9 @@ class NoiseMeasurement:
 
     def to_yaml(self) -> str:
         """Return the lines that a task's `metadata.yaml` takes under `aira`."""
-        values = self.noise.model_dump()
+        values = self.noise.model_dump(exclude_none=True)
         said = ", ".join(f"{name}: {_scalar(value)}" for name, value in values.items())
-        mark = "  # SYNTHETIC data, no figure for the task\n" if self.synthetic else ""
-        return f"{mark}  noise:\n    {self.profile}: {{{said}}}\n"
+        return f"  {'synthetic_noise' if self.synthetic else 'noise'}:\n    {self.profile}: {{{said}}}\n"
 
 
 def _scalar(value: object) -> str:

@@ -232,12 +232,14 @@ def _agreement(host: Host, task: Task, record: RunRecord, of_all: int) -> tuple[
     from aira_bench.statistics.noise import NoiseFloor, least_difference
 
     profile = record.manifest.plan.profile
-    noise = task.metadata.aira.noise.get(profile)  # this machine's own: a pack's manifest may say anything
+    # This machine's own: a pack's manifest may say anything.
+    noise = task.metadata.aira.noise_floor(profile, synthetic=record.manifest.synthetic)
     if noise is None:
         raise PrerequisiteError(
             f"Scores of {task.title} from {there} come again on {here} within the noise of training alone, and that is "
             f"not measured for profile {profile}.",
-            hint=f"aira-bench noise {task.title} --profile {profile}",
+            hint=f"aira-bench noise {task.title} --profile {profile}"
+            + (" --source synthetic" if record.manifest.synthetic else ""),
         )
     floor, comparisons = NoiseFloor(noise.deviation, noise.freedom), 2 * of_all + 1
     return "noise", least_difference(floor, 1, 1, level=1 - _FALSE_ALARMS / comparisons)

@@ -8,6 +8,7 @@ Not covered: whether the scripts beside the file work; `aira_bench.tasks.prepara
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -326,6 +327,13 @@ class AiraBlock(_Schema):
     pair: PairedTask | None = None
     noise: dict[ProfileName, MeasuredNoise] = Field(default_factory=dict)
     """Noise floors by profile; of one that is not there nobody has measured it."""
+    synthetic_noise: dict[ProfileName, MeasuredNoise] = Field(default_factory=dict)
+    """The same on the generated stand-in, for runs on it alone: how training scatters depends on the data."""
+
+    def noise_floor(self, profile: str, *, synthetic: bool) -> MeasuredNoise | None:
+        """Return the noise floor of a profile on real data or on the generated stand-in; None: not measured."""
+        measured: Mapping[str, MeasuredNoise] = self.synthetic_noise if synthetic else self.noise
+        return measured.get(profile)
 
     @model_validator(mode="after")
     def _sources_are_distinct(self) -> "AiraBlock":
@@ -334,6 +342,8 @@ class AiraBlock(_Schema):
             raise ValueError("sources: two files have one name")
         if not self.sources and (self.synthetic or self.unpacked):
             raise ValueError("synthetic and unpacked stand in for sources, and there are none")
+        if self.synthetic_noise and not self.synthetic:
+            raise ValueError("synthetic_noise: the task has no generated stand-in (synthetic: true)")
         return self
 
     @model_validator(mode="after")
