@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from aira_bench.protocols import Agent, Model, Policy, Sandbox, SubmissionEvaluator
     from aira_bench.record.manifest import Manifest
     from aira_bench.record.node import Node
-    from aira_bench.record.run_record import RunRecord, SeedRecord
+    from aira_bench.record.run_record import RunRecord
     from aira_bench.record.scores import TrustedScore
+    from aira_bench.record.seed_record import SeedRecord
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.host import Host
     from aira_bench.runs.request import RunRequest
@@ -40,8 +41,9 @@ _HOMES = {
     "aira_bench.protocols": ("Agent", "Model", "Policy", "Sandbox", "SubmissionEvaluator"),
     "aira_bench.record.manifest": ("Manifest",),
     "aira_bench.record.node": ("Node",),
-    "aira_bench.record.run_record": ("RunRecord", "SeedRecord"),
+    "aira_bench.record.run_record": ("RunRecord",),
     "aira_bench.record.scores": ("TrustedScore",),
+    "aira_bench.record.seed_record": ("SeedRecord",),
     "aira_bench.runs.connect": ("connect_host",),
     "aira_bench.runs.host": ("Host",),
     "aira_bench.runs.request": ("RunRequest",),

@@ -19,7 +19,8 @@ from aira_bench.keys import KeyFolder
 from aira_bench.paths import host_paths
 from aira_bench.record import run_record
 from aira_bench.record.folder import RunFolder, find_run, list_runs
-from aira_bench.record.run_record import Depth, RunRecord
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.seed_record import Depth
 from aira_bench.record.trust import read_resumable
 from aira_bench.runs import launch
 from aira_bench.runs.connect import connect_host

@@ -24,8 +24,9 @@ from aira_bench.record.confirmations import NO_CONFIRMATIONS, Confirmations
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import SeedEnded
 from aira_bench.record.node import ModelUse, Node, Timings, best_node
-from aira_bench.record.run_record import RunRecord, SeedRecord
+from aira_bench.record.run_record import RunRecord
 from aira_bench.record.scores import TrustedScore
+from aira_bench.record.seed_record import SeedRecord
 from aira_contract.flags import ABOVE_PUBLISHED_BEST
 from generated_runs import manifest
 

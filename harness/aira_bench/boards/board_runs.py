@@ -11,7 +11,8 @@ from aira_bench.boards.replicates import SeedResult
 from aira_bench.keys import SIGNED_HERE
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.normalized import Anchors
-from aira_bench.record.run_record import RunRecord, SeedRecord
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.seed_record import SeedRecord
 
 PAPER = "paper"
 """The profile whose sizes and budgets are those of the published numbers."""

@@ -17,8 +17,8 @@ from aira_bench.boards.board import Section, Table
 from aira_bench.boards.board_runs import BoardRuns, row_names
 from aira_bench.boards.endings import entropy
 from aira_bench.record.node import Node
-from aira_bench.record.run_record import SeedRecord
 from aira_bench.record.scores import TrustedScore
+from aira_bench.record.seed_record import SeedRecord
 from aira_bench.shown_numbers import figure
 
 if TYPE_CHECKING:

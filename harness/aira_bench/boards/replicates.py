@@ -16,8 +16,8 @@ from itertools import zip_longest
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.node import ModelUse
 from aira_bench.record.normalized import CORRECTED, PUBLISHED, normalized
-from aira_bench.record.run_record import SeedRecord
 from aira_bench.record.scores import TrustedScore
+from aira_bench.record.seed_record import SeedRecord
 from aira_contract.flags import ABOVE_PUBLISHED_BEST
 from aira_contract.settings import LEAST_TRAININGS, ProfileName
 

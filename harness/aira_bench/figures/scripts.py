@@ -28,7 +28,8 @@ from aira_bench.figures.charts import (
 from aira_bench.figures.material import FigureSource, measured
 from aira_bench.published_tables import read_table
 from aira_bench.record.node import best_node
-from aira_bench.record.run_record import RunRecord, SeedRecord
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.seed_record import SeedRecord
 
 LEAST_SEEDS = 3
 """Of an agent, for quartiles."""

@@ -13,7 +13,7 @@ from aira_bench.boards.endings import entropy
 from aira_bench.boards.rows import Row
 from aira_bench.figures.charts import NoCounterpart, Result, SearchChart, SearchPanel
 from aira_bench.figures.material import FigureSource, measured
-from aira_bench.record.run_record import SeedRecord
+from aira_bench.record.seed_record import SeedRecord
 from aira_bench.statistics.arrays import IntervalEstimate
 from aira_bench.statistics.curves import curve_estimate
 

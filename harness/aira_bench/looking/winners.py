@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from aira_bench.looking.artifact import ArtifactView, layers_of
 from aira_bench.record.confirmations import mean_of
 from aira_bench.record.node import Node, best_node
-from aira_bench.record.run_record import SeedRecord
 from aira_bench.record.salvage import RunRemains, SeedRemains
+from aira_bench.record.seed_record import SeedRecord
 from aira_bench.shown_numbers import figure
 
 _PLAN_CHARS = 60

@@ -21,7 +21,8 @@ from aira_bench.boards.formats import heading
 from aira_bench.boards.rows import Row
 from aira_bench.escaping import json_text
 from aira_bench.keys import KeyRing
-from aira_bench.record.run_record import RunRecord, SeedRecord
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.seed_record import SeedRecord
 
 BOARD_FILE = "board.json"
 SCHEMA = 1

@@ -25,7 +25,8 @@ from aira_bench.parquet import parquet_is_possible
 from aira_bench.publication.document import BOARD_FILE, SCHEMA, Json, differences, run_evidence
 from aira_bench.publication.files import PARQUET, board_files
 from aira_bench.record.folder import RunFolder, is_run
-from aira_bench.record.run_record import Depth, RunRecord, read_run
+from aira_bench.record.run_record import RunRecord, read_run
+from aira_bench.record.seed_record import Depth
 from aira_bench.tasks.metadata import describe_validation_error
 
 MOST_BOARD_BYTES = 2**28

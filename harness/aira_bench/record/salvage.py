@@ -27,8 +27,9 @@ from aira_bench.record.journal import (
 )
 from aira_bench.record.manifest import Manifest, load_manifest
 from aira_bench.record.node import Node
-from aira_bench.record.run_record import RunRecord, SeedRecord, read_run_with_journals
+from aira_bench.record.run_record import RunRecord, read_run_with_journals
 from aira_bench.record.scores import TrustedScore
+from aira_bench.record.seed_record import SeedRecord
 
 _MOST_CUTS = 4
 """How often a journal is cut before a line that does not hold; whoever has broken more lines made them so."""

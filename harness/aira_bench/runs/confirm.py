@@ -24,8 +24,9 @@ from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
 from aira_bench.hidden_keys import HiddenKey
 from aira_bench.record.confirmations import add_confirmation, add_refusal
 from aira_bench.record.folder import RunFolder
-from aira_bench.record.run_record import RunRecord, SeedRecord, read_run
+from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.sealing import Keeper
+from aira_bench.record.seed_record import SeedRecord
 from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.extensions_used import evaluator_of, require_same

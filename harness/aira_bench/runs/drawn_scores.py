@@ -7,8 +7,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from aira_bench.record.run_record import RunRecord, SeedRecord
+from aira_bench.record.run_record import RunRecord
 from aira_bench.record.scores import TrustedScore
+from aira_bench.record.seed_record import SeedRecord
 from aira_bench.runs.confirm import SEED_SET
 from aira_bench.runs.retraining import Retraining
 from aira_contract.settings import SeedSet

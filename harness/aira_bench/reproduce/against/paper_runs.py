@@ -17,7 +17,8 @@ from aira_bench.boards.board_runs import PAPER
 from aira_bench.boards.replicates import SeedResult, seed_result
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.node import ModelUse
-from aira_bench.record.run_record import RunRecord, SeedRecord
+from aira_bench.record.run_record import RunRecord
+from aira_bench.record.seed_record import SeedRecord
 
 AGENTS = {
     "cwm": "CWM", "devstral": "Devstral-Small 24B", "gemini3pro": "Gemini 3 Pro", "gemini31pro": "Gemini 3.1 Pro",
