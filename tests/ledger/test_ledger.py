@@ -65,7 +65,10 @@ def test_units_share_a_cap_and_are_told_whether_waiting_helps() -> None:
     store = MemoryStore()
     first, second = opened(store), opened(store, unit="seed-2")
     a, b = reserved(first), reserved(second)
-    assert second.reserve("0002/propose/call_000", FOUR) is None, "12 of 10 dollars, but nothing is spent yet"
+    kept = set(store.objects.versions)
+    for _ in range(3):
+        assert second.reserve("0002/propose/call_000", FOUR) is None, "12 of 10 dollars, but nothing is spent yet"
+    assert set(store.objects.versions) == kept, "a seed that waits writes nothing"
     first.settle(a, FOUR)
     second.settle(b, Amount.of(2.5, 0))
     with pytest.raises(BudgetExceeded, match=r"could cost 4.0000 USD; 6.5000 of the run's 10.00 USD are spent"):
@@ -215,17 +218,17 @@ def test_sums_never_start_from_an_entry_that_cannot_be_seen() -> None:
 
 
 def test_a_long_pool_is_read_to_its_end_though_each_reader_is_cut_short() -> None:
-    """Found by the simulation: a reader that began anew after each failure never came to the end of a thousand entries."""
+    """Found by the simulation: a reader that began anew after each failure never came to the end of many entries."""
     objects = Objects()
     dying = opened(Interrupted(objects, 2, after=True))  # its account says that a call was asked for, the pool does not
     with pytest.raises(KeyboardInterrupt):
         reserved(dying)
     pool = Pool(MemoryStore(objects), TEN)
-    for number in range(1000):
+    for number in range(12_000):
         pool.post(PoolChange(f"seed-2/{number}", "settle", settled=Amount(1, 1), committed=Amount(1, 1)), "b", number)
 
     class CutShort(MemoryStore):
-        left = 450
+        left = 90
 
         def get(self, name: str) -> bytes | None:
             self.left -= 1
@@ -241,7 +244,34 @@ def test_a_long_pool_is_read_to_its_end_though_each_reader_is_cut_short() -> Non
             pass
     else:
         pytest.fail("no attempt came to the end")
-    assert Pool(MemoryStore(objects), TEN).totals().committed == Amount(1000, 1000)
+    assert Pool(MemoryStore(objects), TEN).totals().committed == Amount(12_000, 12_000)
+
+
+class Counting(MemoryStore):
+    """A store that counts what its client reads."""
+
+    gets = 0
+
+    def get(self, name: str) -> bytes | None:
+        self.gets += 1
+        return super().get(name)
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+def test_whoever_takes_over_reads_few_of_the_entries_of_others(*, is_made: bool) -> None:
+    """Found by the simulation of 10,000 workers, each of which read what all others had written."""
+    objects = Objects()
+    dying = opened(Interrupted(objects, 3 if is_made else 2, after=True))
+    with pytest.raises(KeyboardInterrupt):
+        reserved(dying)
+    pool, made = Pool(MemoryStore(objects), TEN), int(is_made)
+    for number in range(made, made + 3000):
+        pool.post(PoolChange(f"seed-2/{number}", "settle", settled=Amount(1, 1), committed=Amount(1, 1)), "b", number)
+    store = Counting(objects)
+    opened(store, owner="b", attempt=2)
+    assert store.gets < 200
+    kept = FOUR if is_made else NOTHING
+    assert pool.totals() == Totals(Amount(3000, 3000) + kept, Amount(3000, 3000) + kept)
 
 
 @pytest.mark.parametrize("entry", [b"{}", b"[]", b'{"schema":9}', b"not json"])

@@ -8,9 +8,12 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aira_bench.errors import MachineError, PrerequisiteError
 from aira_bench.shared_store.heartbeat import LOOKS, Heartbeat, Watch
@@ -210,6 +213,18 @@ def test_one_wins_each_number_through_lost_answers_and_stale_views(seed: int) ->
         list(pool.map(work, range(4)))
     assert winners == Counter(range(1, len(winners) + 1))
     assert Succession(MemoryStore(objects), "claims").last().number == len(winners)  # type: ignore[union-attr]
+
+
+@given(made=st.integers(0, 300), start=st.integers(0, 300), most=st.sampled_from([1, 2, 16, 64, 1024]))
+def test_the_way_to_the_last_number_has_no_step_that_is_too_long(made: int, start: int, most: int) -> None:
+    store, start = MemoryStore(), min(start, made)
+    succession = Succession(store, "claims")
+    for number in range(1, made + 1):
+        store.create(succession.name(number), b"x")
+    way = [start, *(found.number for found in Succession(store, "claims").ahead(start, most))]
+    assert way[-1] == made
+    assert all(0 < after - before <= most for before, after in pairwise(way))
+    assert len(way) <= (made - start) / most + 2 * most.bit_length() + 1
 
 
 def test_a_number_lost_to_another_is_known_though_listings_are_stale() -> None:

@@ -28,7 +28,7 @@ from aira_bench.shared_store.succession import Succession
 
 _PAUSES_S = (0.1, 0.5, 2.0, 5.0)
 """Between tries while the storage fails, so that a call that was paid for is recorded all the same."""
-_AT_ONCE = 200
+_AT_ONCE = 50
 """Entries of the pool that are read between two entries of an account."""
 Found = TypeVar("Found")
 
@@ -122,7 +122,9 @@ class Account:
                 raise _exceeded(most, self._state.settled, self._caps, self.unit)
             if not self._caps.hold(self._state.committed + most):
                 return None
-            outcome, key = self._ask("grant", call, most, NOTHING, self._state)
+            since, refused = self._tried(partial(self._pool.look, most))
+            # What does not fit is not asked for: whoever takes over would look for it in all of the pool.
+            outcome, key = (refused, "") if refused else self._ask("grant", call, most, NOTHING, self._state, since)
             self._state = replace(self._state, asked=None)
             if outcome == "exhausted":
                 raise _exceeded(most, self._pool.totals().settled, self._pool.caps, "the run")
@@ -174,16 +176,18 @@ class Account:
         if most is None:
             return
         rest = {call: held for call, held in self._state.under_way.items() if call != key}
-        self._ask("settle", key, most, cost, replace(self._state, settled=self._state.settled + cost, under_way=rest))
+        state = replace(self._state, settled=self._state.settled + cost, under_way=rest)
+        self._ask("settle", key, most, cost, state, self._tried(self._pool.position))
         self._state = replace(self._state, asked=None)
 
     def _ask(
-        self, kind: Literal["grant", "settle"], call: str, most: Amount, cost: Amount, state: AccountState
+        self, kind: Literal["grant", "settle"], call: str, most: Amount, cost: Amount, state: AccountState, since: int
     ) -> tuple[Outcome, str]:
-        """Write into the account that a change of the pool is asked for, with the state after it, and ask for it."""
+        """Write into the account that a change of the pool is asked for, with the state after it, and ask for it.
+        `since` is a number of the pool's entries that can be seen before."""
         number = self._number + 1
         key = f"{call}#{number}" if kind == "grant" else call
-        asked = _Asked(f"{self.unit}/{number}", kind, key, most, cost, self._tried(self._pool.position))
+        asked = _Asked(f"{self.unit}/{number}", kind, key, most, cost, since)
         self._write(replace(state, asked=asked))
         return self._tried(lambda: self._pool.post(asked.change, self._state.owner, asked.since)), key
 

@@ -7,6 +7,7 @@ folders of many thousand names takes long.
 Not covered: removing old numbers. They are small, and a gap would look like an end.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aira_bench.shared_store.store import SharedStore
@@ -41,21 +42,28 @@ class Succession:
         Raises:
             MachineError: the storage failed.
         """
-        step = 1
-        while self._advanced(step):
-            step *= 2
-        while step > 1:
-            step //= 2
-            self._advanced(step)
+        for found in self.ahead(self._last.number if self._last else 0, 10**_DIGITS):
+            self._last = found
         return self._last
 
-    def _advanced(self, step: int) -> bool:
-        """Whether the number that many after the last one is there; then it is the last."""
-        number = step + (self._last.number if self._last else 0)
-        if number >= 10**_DIGITS or (data := self.read(number)) is None:
-            return False
-        self._last = Numbered(number, data)
-        return True
+    def ahead(self, number: int, most: int) -> Iterator[Numbered]:
+        """Go from one number to the highest that can be seen, which is yielded last, in steps that grow and shrink.
+
+        Args:
+            number: one that is there, or 0; it is not yielded.
+            most: what no step is longer than, a power of two.
+
+        Raises:
+            MachineError: the storage failed.
+        """
+        step, grows = 1, True
+        while step:
+            data = self.read(number + step) if number + step < 10**_DIGITS else None
+            if data is not None:
+                number += step
+                yield Numbered(number, data)
+            grows = grows and data is not None
+            step = min(2 * step, most) if grows else step // 2
 
     def read(self, number: int) -> bytes | None:
         """Return what a number holds, None where it is not to be seen.
