@@ -10,7 +10,7 @@ import pytest
 
 from aira_bench.cli.main import run_command_line
 from aira_bench.figures import drawing
-from aira_bench.figures.charts import Dot, DotChart, DotPanel, PaperTable, Series
+from aira_bench.figures.charts import Dot, DotChart, DotPanel, PaperTable, SearchChart, SearchPanel, Series
 from aira_bench.figures.latex_table import latex_table
 from figures.drawn_runs import Scores, write
 from hostile_text import HOSTILE
@@ -165,3 +165,25 @@ def test_names_are_cut_and_spelt_and_stay_apart() -> None:
     chart = DotChart(tuple(dot.agent for dot in dots), (DotPanel("p", "m", (Series("s", dots),)),))
     assert drawing._labels(chart.agents)[1].endswith(" (2)")
     assert drawing.draw(chart, "t", ("svg",))["svg"]
+
+
+def test_a_share_is_drawn_on_its_whole_scale() -> None:
+    dots = (Dot("a", 0.9, 0.8, 1.0, 5), Dot("b", 0.95, None, None, 5))
+    figure = drawing._dots(DotChart(("a", "b"), (DotPanel("p", "rate", (Series("s", dots),), ends=(0.0, 1.0)),)))
+    low, high = figure.axes[0].get_xlim()
+    assert low < 0.0 < 1.0 < high, "an axis that begins at 0.8 makes much of little"
+
+
+@pytest.mark.parametrize("panels", [1, 3, 4])
+def test_what_an_axis_of_steps_says_is_whole_and_has_no_halves(panels: int) -> None:
+    scored = tuple(("run", 0, step, 0.5) for step in (1, 2, 3))
+    said = "test Accuracy (share of examples, higher is better)"
+    chart = SearchChart(said, tuple(SearchPanel(f"agent {each}", 1, scored, ()) for each in range(panels)))
+    with drawing._style():
+        figure = drawing._searches(chart)
+        figure.draw_without_rendering()
+        ticks = [tick for axes in figure.axes if axes.get_visible() for tick in axes.get_xticks()]
+        (beside,) = [text for text in figure.texts if "Accuracy" in text.get_text()]
+        assert beside.get_window_extent().y0 >= 0
+        assert beside.get_window_extent().y1 <= figure.bbox.y1
+        assert all(float(tick).is_integer() for tick in ticks)

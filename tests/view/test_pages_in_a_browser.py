@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 from watched_pages import WatchedPage, shot_name, walk, watched
 
 from aira_bench.cli.main import run_command_line
@@ -152,6 +152,61 @@ def test_a_page_follows_a_run(machine: Machine, browser: Browser, shots: Path, m
             assert " of 8" in tab.page.locator("#steps .tools").inner_text()
     finally:
         running.wait(timeout=60)
+
+
+GREW = {
+    "index.html": "document.querySelector('#runs tbody tr').cells[5].innerText === '4'",
+    "runs/one/index.html": "document.querySelectorAll('#steps tbody tr').length === 4",
+    "runs/one/0-3.html": "document.querySelector('a[rel=next]') !== null",
+    "compare/one/run/other/run.html": "document.querySelector('#compared').innerText.includes('of 4')",
+}
+"""What holds on each kind of page once a run of three steps has its fourth."""
+
+
+@pytest.mark.parametrize("path", GREW)
+def test_what_changes_before_a_page_first_asks_is_not_lost(
+    machine: Machine, browser: Browser, shots: Path, path: str
+) -> None:
+    """The run grows while the page is on its way; nothing changes after that."""
+    folder = compose_run(machine.runs, machine.key, machine.ring.seen, name="one", seeds=1, steps=4)
+    compose_run(machine.runs, machine.key, machine.ring.seen, name="other", seeds=1, steps=2)
+    file = folder.seed(0).journal
+    whole = file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    ended = [place for place, line in enumerate(lines) if b'"step_ended"' in line]
+    file.write_bytes(b"".join(lines[: ended[2] + 1]))
+    with viewed(machine, browser, shots) as (tab, first):
+        grown: list[str] = []
+
+        def grow(route: Route) -> None:
+            if not grown:
+                file.write_bytes(whole)
+            grown.append(route.request.url)
+            route.continue_()
+
+        tab.page.route("**/*version*", grow)
+        tab.open(f"{first.rpartition('/')[0]}/{path}")
+        tab.wait_until(GREW[path], 30)
+        assert grown
+
+
+def test_a_page_that_is_not_followed_any_more_says_so(machine: Machine, browser: Browser, shots: Path) -> None:
+    """Its run was removed, came back, and then the server ended."""
+    folder = compose_run(machine.runs, machine.key, machine.ring.seen, name="one", seeds=1, steps=3)
+    said = "document.querySelector('#left').innerText"
+    with watched(browser, ("http://127.0.0.1",), shots) as tab:
+        site, _ = open_site(None, None, follows=True)
+        with serving(site, new_token(), 0) as address:
+            tab.open(f"{address}runs/one/index.html")
+            assert not tab.page.locator("#left").is_visible()
+            folder.path.rename(machine.root / "elsewhere")
+            tab.wait_until(f"{said}.includes('no longer there')")
+            assert tab.page.locator("#steps tbody tr").count() == 3
+            tab.shot("left")
+            (machine.root / "elsewhere").rename(folder.path)
+            tab.wait_until(f"{said} === ''")
+            tab.problems.clear()  # of the page that was not there
+        tab.wait_until(f"{said}.includes('does not answer')")
 
 
 def journal(runs: Path, name: str, seed: int) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.keys import KeyFolder
-from aira_bench.view.charts import Chart, shown_name
+from aira_bench.view.boards import BoardCurves, BoardEstimate, BoardSection, RankedRow
+from aira_bench.view.charts import LABEL_CHARS, Chart, labels, score_axis, shown_name
 from aira_bench.view.entries import CURVE_POINTS, CodeEntry, NodeEntry, RunDetail, RunEntry
 from aira_bench.view.index import RunIndex
 from aira_bench.view.rendering import render
@@ -25,7 +26,7 @@ from aira_bench.view.search_charts import (
     trainings,
 )
 from aira_bench.view.site import Site
-from aira_bench.view.suite_charts import classes_over_time, spend
+from aira_bench.view.suite_charts import classes_over_time, section_charts, spend
 from aira_contract.training_series import TrainingPoint
 from generated_runs import manifest, write_run
 from shown_runs import Machine, module_run, shown_step, write_shown
@@ -55,11 +56,50 @@ def traces(chart: Chart) -> list[dict[str, Any]]:
 
 def test_best_so_far_is_the_best_search_score_and_the_test_of_that_step(run: tuple[RunEntry, RunDetail]) -> None:
     chart = best_so_far(run[0], run[1].nodes, no_link)
+    assert chart is not None
     assert [row[4:] for row in chart.rows] == [(0.5, 0.5, 0.9), (0.75, 0.75, 0.7), (None, 0.75, 0.7)]
     assert traces(chart)[0]["y"] == [0.5, 0.75, 0.75]
     assert traces(chart)[1]["customdata"] == ["0-1.html", "0-2.html"]
     lower = best_so_far(replace(run[0], lower_is_better=True), run[1].nodes, no_link)
+    assert lower is not None
     assert [row[5] for row in lower.rows] == [0.5, 0.5, 0.5]
+
+
+def test_a_search_without_any_score_has_no_empty_curve(run: tuple[RunEntry, RunDetail]) -> None:
+    nodes = [replace(each, search=None, step_class="buggy") for each in run[1].nodes]
+    assert best_so_far(run[0], nodes, no_link) is None
+
+
+def test_names_along_an_axis_are_short_and_never_have_the_place_of_another() -> None:
+    found = labels(["a" * 40, "a" * 50, "b", "b"])
+    assert len(set(found)) == 4
+    assert all(len(each) <= LABEL_CHARS + len(" (2)") for each in found)
+
+
+def test_an_axis_of_one_score_is_about_as_wide_as_it_is_large() -> None:
+    assert score_axis("x", [0.5, None, 0.5])["range"] == pytest.approx([0.45, 0.55])
+    assert score_axis("x", [0.0])["range"] == pytest.approx([-0.1, 0.1])
+    assert "range" not in score_axis("x", [0.5, 0.6])
+    assert "range" not in score_axis("x", [])
+
+
+def test_columns_of_numbers_are_told_from_those_of_words() -> None:
+    rows = (("one", 1, None, None), ("two", "mean", 0.5, None))
+    assert Chart("x", "x", "x", ("a", "b", "c", "d"), rows, ()).numeric == (False, True, True, True)
+
+
+def test_rows_of_a_board_say_how_many_of_their_seeds_failed_and_curves_are_drawn_in_steps() -> None:
+    known, bare = BoardEstimate(0.5, 0.4, 0.6), BoardEstimate(0.5, None, None)
+    curves = BoardCurves("steps", (1.0, 2.0), (("one", (known, known), known), ("two", (bare, bare), bare)), ())
+    ranked = (RankedRow("one", "1", known, 3, 0), RankedRow("two", "2", bare, 2, 2))
+    section = BoardSection("h", "task", "Accuracy", False, "", (), (), (), "test", ranked, 1 / 3, (curves,))
+    scores, over = section_charts(1, section)
+    assert traces(scores)[0]["y"] == ["1  one", "2  two, 2 of 2 failed"]
+    assert "worst score of any row" in scores.said
+    assert "counts 0.3333." in over.said
+    drawn = traces(over)
+    assert [each.get("fill") for each in drawn] == [None, "tonexty", None, None], "one band, of who has intervals"
+    assert all(each["line"]["shape"] == "hv" for each in drawn)
 
 
 def test_the_best_test_is_never_one_that_ranks_nothing(run: tuple[RunEntry, RunDetail]) -> None:

@@ -50,6 +50,8 @@ class DotPanel:
     series: tuple[Series, ...]
     reference: tuple[str, float] | None = None
     """A line across all agents: what it is, and its value."""
+    ends: tuple[float, float] | None = None
+    """The whole scale, where it has ends that are always shown; None for as much of it as there are values."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def submission_rates(material: FigureSource) -> Result:
         low, high = between or (None, None)
         return Dot(agent, rate, low, high, len(row.ended))
 
-    chart = _by_task(material, tasks, dot, lambda table: "valid submission rate (share of runs)")
+    chart = _by_task(material, tasks, dot, lambda table: "valid submission rate (share of runs)", ends=(0.0, 1.0))
     if chart is None:
         return NoCounterpart(name, number, _nothing(material) or "no seed has ended")
     caption = (
@@ -160,6 +160,8 @@ def _by_task(
     tasks: Sequence[str],
     dot: Callable[[Table, str, Row], Dot | None],
     axis: Callable[[Table], str],
+    *,
+    ends: tuple[float, float] | None = None,
 ) -> DotChart | None:
     """A panel for each data set, the two setups of one in two series."""
     panels: dict[str, tuple[str, list[Series]]] = {}
@@ -173,7 +175,7 @@ def _by_task(
             panels.setdefault(panel, (axis(table), []))[1].append(Series(setup_of(title) or _PLAIN, dots))
     if not panels:
         return None
-    made = tuple(DotPanel(panel, said, tuple(series)) for panel, (said, series) in panels.items())
+    made = tuple(DotPanel(panel, said, tuple(series), ends=ends) for panel, (said, series) in panels.items())
     return DotChart(_present(material, [each.series for each in made]), made)
 
 

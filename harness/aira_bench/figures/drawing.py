@@ -169,6 +169,9 @@ def _dot_panel(axis: "Axes", chart: DotChart, panel: DotPanel, drawn: "dict[str,
     axis.set_xlabel(_wrapped(panel.axis))
     axis.grid(visible=True, axis="both")
     axis.margins(x=0.08)
+    if panel.ends is not None:
+        low, high = panel.ends
+        axis.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
 def _reference(line: "Callable[..., Artist]", reference: tuple[str, float] | None, drawn: "dict[str, Artist]") -> None:
@@ -180,6 +183,14 @@ def _reference(line: "Callable[..., Artist]", reference: tuple[str, float] | Non
 def _wrapped(said: str) -> str:
     """What an axis says, its unit and which way is better on lines of their own."""
     return said.replace(" (", "\n(", 1).replace(", ", ",\n")
+
+
+def _step_axis(axis: "Axes") -> None:
+    """Steps along the bottom, none between two of them."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_xlabel("step")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _legend(figure: "Figure", drawn: "dict[str, Artist]") -> None:
@@ -224,7 +235,7 @@ def _lines(chart: StepChart) -> "Figure":
         )  # fmt: skip
         drawn[name] = handle
     _reference(axis.axhline, chart.reference, drawn)
-    axis.set_xlabel("step")
+    _step_axis(axis)
     axis.set_ylabel(chart.axis)
     figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", ncols=2)
     return figure
@@ -247,18 +258,23 @@ def _searches(chart: SearchChart) -> "Figure":
         if panel.curve:
             steps = [step for step, _ in panel.curve]
             (line,) = axis.plot(
-                steps, [each.value for _, each in panel.curve], color="C0", marker="" if len(steps) > 1 else "_"
+                steps,
+                [each.value for _, each in panel.curve],
+                color="C0",
+                marker="" if len(steps) > 1 else "_",
+                drawstyle="steps-post",
             )
             drawn.setdefault("mean of what would have been submitted", line)
             known = [(step, each.low, each.high) for step, each in panel.curve if each.low is not None]
             if known:
-                band = axis.fill_between(*map(list, zip(*known, strict=True)), color="C0", alpha=0.2, linewidth=0)
+                at, low, high = map(list, zip(*known, strict=True))
+                band = axis.fill_between(at, low, high, color="C0", alpha=0.2, linewidth=0, step="post")
                 drawn.setdefault("95 % interval", band)
         axis.set_title("\n".join(wrap(f"{shown(panel.agent)} (n = {panel.seeds})", _TITLE_CHARS)))
         if index + columns >= len(chart.panels):  # the lowest of its column
-            axis.set_xlabel("step")
+            _step_axis(axis)
             axis.tick_params(labelbottom=True)
-    figure.supylabel(chart.axis, fontsize=8)
+    figure.supylabel(chart.axis if rows > 1 else _wrapped(chart.axis), fontsize=8)
     _legend(figure, drawn)
     return figure
 

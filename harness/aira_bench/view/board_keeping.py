@@ -80,9 +80,9 @@ class BoardKeeper:
             self._maker.start()
         return KeptBoard(self._known[1] if self._known else self._last(), True, self._trouble)
 
-    @property
-    def version(self) -> str:
-        """What changes when there is a newer board."""
+    def version(self, folders: Sequence[RunFolder]) -> str:
+        """Return what changes when there is a newer board of these runs than the last that was shown."""
+        self._kept(self.wanted(folders))
         return f"{self._known[0] if self._known else ''} {self._trouble}"
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aira_bench.boards.board import Table, tables_of
+from aira_bench.boards.columns import COLUMNS
 from aira_bench.boards.curves import TableCurves
 from aira_bench.boards.endings import endings_lines
 from aira_bench.boards.formats import explanations, heading, left_out_lines, noise_line, parts, shown_cells
@@ -35,6 +36,8 @@ class BoardPart:
     said: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[bool, ...]
+    """Of each column, whether it has numbers."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +136,10 @@ def _section(table: Table, told: TableStatistics | None) -> BoardSection:
         lines = [*order_lines(told.order), *endings_lines(told.endings)]
         lines += published_lines(told.published) if told.published else []
     pieces = []
+    numbers = {each.shown.heading for each in COLUMNS if each.shown and (each.spread or each.kind != "text")}
     for said, part in parts(table):
         headers, *rows = shown_cells(part)
-        pieces.append(BoardPart(said, headers, tuple(rows)))
+        pieces.append(BoardPart(said, headers, tuple(rows), tuple(each in numbers for each in headers)))
     return BoardSection(
         heading(table), section.task, section.metric, section.lower_is_better, noise_line(table), tuple(pieces),
         tuple(left_out_lines(table)), tuple(lines), section.ordered_by, _ranked(told.order) if told else (),

@@ -33,6 +33,8 @@ CLASS_PATTERNS: Mapping[str, str] = {
     "infra_error": ".",
 }  # fmt: skip
 NAME_CHARS = 60
+LABEL_CHARS = 28
+"""Of a name beside an axis or in a menu, which a phone has to have room for."""
 _HEIGHT = 380
 _MOST_SHOWN = 1000
 _FEW_STEPS = 20
@@ -65,15 +67,22 @@ class Chart:
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """Of each column, whether it has numbers."""
-        shown = self.shown_rows[:100]
-        return tuple(any(isinstance(row[place], int | float) for row in shown) for place in range(len(self.columns)))
+        """Of each column, whether it has numbers, or nothing at all."""
+        columns = zip(*self.shown_rows[:100], strict=True)
+        return tuple(
+            any(isinstance(value, int | float) for value in column) or not any(value is not None for value in column)
+            for column in columns
+        )
+
+    @property
+    def height(self) -> object:
+        """Pixels."""
+        return self.layout.get("height", _HEIGHT)
 
     @property
     def figure(self) -> Mapping[str, object]:
         """What Plotly is told to draw."""
-        height = self.layout.get("height", _HEIGHT)
-        return {"data": list(self.traces), "layout": {**self.layout, "height": height}}
+        return {"data": list(self.traces), "layout": {**self.layout, "height": self.height}}
 
     @property
     def csv(self) -> str:
@@ -100,12 +109,44 @@ def step_axis(steps: Iterable[int]) -> dict[str, object]:
     return axis("step", **({"dtick": 1} if max(steps, default=0) <= _FEW_STEPS else {}))
 
 
-def shown_name(value: object) -> str:
+def score_axis(title: str, values: Iterable[float | None]) -> dict[str, object]:
+    """Return the axis of scores. Where all are the same it is as wide as they are large, not from -1 to 1 around them.
+
+    Args:
+        title: of ours.
+        values: what is drawn along it.
+    """
+    known = {value for value in values if value is not None}
+    if len(known) != 1:
+        return axis(title)
+    (value,) = known
+    beside = abs(value) / 10 or 0.1
+    return axis(title, range=[value - beside, value + beside])
+
+
+def shown_name(value: object, most: int = NAME_CHARS) -> str:
     """Return a stranger's name as a legend or a label shows it.
 
     Plotly reads a few HTML tags in texts, so what begins one is shown as another character.
+
+    Args:
+        value: the name.
+        most: characters; a longer one is cut.
     """
-    return one_line(value, NAME_CHARS).replace("<", "\u2039").replace(">", "\u203a").replace("&", "\uff06")
+    said = one_line(value, NAME_CHARS)
+    said = said if len(said) <= most else f"{said[: most - 3]}..."
+    return said.replace("<", "\u2039").replace(">", "\u203a").replace("&", "\uff06")
+
+
+def labels(names: Sequence[object]) -> list[str]:
+    """Return names for places along an axis, short ones; those that look alike are numbered, so that none has the place
+    of another.
+    """
+    found: list[str] = []
+    for name in names:
+        shown = shown_name(name, LABEL_CHARS)
+        found.append(shown if shown not in found else f"{shown} ({len(found) + 1})")
+    return found
 
 
 def colour(place: int) -> str:

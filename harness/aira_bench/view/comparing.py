@@ -11,7 +11,7 @@ from aira_bench.files import Unacceptable
 from aira_bench.looking.comparison import changed_lines, compared_file, step_text
 from aira_bench.looking.pages import Pair, Section
 from aira_bench.shown_numbers import figure
-from aira_bench.view.charts import Chart, axis, colour, score, shown_name
+from aira_bench.view.charts import LABEL_CHARS, Chart, colour, score, score_axis, shown_name, step_axis
 from aira_bench.view.code import Highlighted, highlighted
 from aira_bench.view.entries import NodeEntry, RunEntry
 from aira_bench.view.pages import NodePage
@@ -188,5 +188,6 @@ def _curves(runs: tuple[RunEntry, RunEntry], nodes: tuple[Sequence[NodeEntry], S
     return Chart(
         "run", "Best so far", "The best search score after each step, a line a seed; the second run's are dashed.",
         ("run", "seed", "step", "best so far"), tuple(rows), tuple(traces),
-        {"xaxis": axis("step"), "yaxis": axis(f"search score ({shown_name(runs[0].metric)})")},
+        {"xaxis": step_axis(node.step for found in nodes for node in found),
+         "yaxis": score_axis(f"search score ({shown_name(runs[0].metric, LABEL_CHARS)})", (row[3] for row in rows))},
     )  # fmt: skip

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aira_bench.view.charts import (
     CLASS_SHAPES,
+    LABEL_CHARS,
     OPERATOR_COLOURS,
     Chart,
     axis,
     colour,
     dash,
     score,
+    score_axis,
     shown_name,
     step_axis,
 )
@@ -25,14 +27,16 @@ _TREE_PX = (240, 1600)
 _OTHER = "#999999"
 
 
-def best_so_far(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart:
-    """Return the curve of the best search score so far, a line a seed.
+def best_so_far(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart | None:
+    """Return the curve of the best search score so far, a line a seed; None where no step has a score.
 
     Args:
         run: the run.
         nodes: its steps, seed by seed.
         link: the address of a step's page.
     """
+    if all(node.search is None for node in nodes):
+        return None
     traces: list[Mapping[str, object]] = []
     rows = []
     for place, (seed, found) in enumerate(by_seed(nodes).items()):
@@ -72,7 +76,7 @@ def best_so_far(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart:
         ("seed", "step", "operator", "class", "search score", "best so far", "test score of the best so far"),
         tuple(rows), tuple(traces),
         {"xaxis": step_axis(node.step for node in nodes),
-         "yaxis": axis(f"search score ({shown_name(run.metric)})")},
+         "yaxis": score_axis(f"search score ({shown_name(run.metric, LABEL_CHARS)})", (node.search for node in nodes))},
     )  # fmt: skip
 
 
@@ -123,6 +127,7 @@ def search_tree(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart:
          "yes" if (node.seed, node.step) in tops else "")
         for node in nodes
     )  # fmt: skip
+    firsts = {seed: min(places[node.seed, node.step][1] for node in found) for seed, found in by_seed(nodes).items()}
     lanes = max((y for _, y in places.values()), default=0) + 1
     height = min(max(_TREE_PX[0], round(lanes * _TREE_STEP_PX) + 120), _TREE_PX[1])
     return Chart(
@@ -133,7 +138,9 @@ def search_tree(run: RunEntry, nodes: Sequence[NodeEntry], link: Link) -> Chart:
         ("seed", "step", "operator", "made of steps", "class", "reason", "search score", "test score", "submitted",
          "best by test"),
         rows, tuple(traces),
-        {"xaxis": step_axis(node.step for node in nodes), "yaxis": {"visible": False, "autorange": "reversed"},
+        {"xaxis": step_axis(node.step for node in nodes), 
+         "yaxis": axis("", autorange="reversed", tickvals=list(firsts.values()),
+                       ticktext=[f"seed {seed}" for seed in firsts], showgrid=False, zeroline=False),
          "height": height, "hovermode": "closest"},
     )  # fmt: skip
 

@@ -352,7 +352,6 @@ def training(points: Sequence[TrainingPoint], claimed: Sequence[TrainingPoint]) 
     """
     told = [(name, found) for name, found in ((_JUDGE, points), (_AGENT, claimed)) if found]
     rows = tuple((name, *point) for name, found in told for point in found)
-    said = " ".join(_SAID_BY[name] for name, _ in told)
     made = []
     for name, title, x, y in (("loss", "Loss of its training", 0, 1), ("tokens", "Tokens of its training", 3, 2)):
         traces = [
@@ -362,6 +361,7 @@ def training(points: Sequence[TrainingPoint], claimed: Sequence[TrainingPoint]) 
         ]
         if traces:
             layout = {"xaxis": axis(_POINT[x]), "yaxis": axis(_POINT[y])}
+            said = " ".join(_SAID_BY[teller] for teller, found in told if _is_drawn(found, x, y))
             made.append(Chart(name, title, said, ("told by", *_POINT), rows, tuple(traces), layout))
     return tuple(made)
 

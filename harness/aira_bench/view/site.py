@@ -134,15 +134,18 @@ class Site:
         Args:
             path: below the first page's folder, without a leading slash.
         """
-        if path in ("", "index.html"):
-            return Content(HTML, self._page("suite.html.j2", "", page=self.suite_page()))
         if path.startswith("static/"):
             return static_file(path.removeprefix("static/"))
+        version = (
+            self.version(path) if self.follows else ""
+        )  # of before the page is made: what changes meanwhile is news
+        if path in ("", "index.html"):
+            return Content(HTML, self._page("suite.html.j2", "", version, page=self.suite_page()))
         if (found := _RUN.fullmatch(path)) is not None:
             folder = self.folders().get(found[1])
-            return None if folder is None else self._of_run(folder, found[2])
+            return None if folder is None else self._of_run(folder, found[2], version)
         if (compared := _COMPARE.fullmatch(path)) is not None:
-            return self._compared((compared[1], compared[2]), (compared[3], compared[4]), compared[5])
+            return self._compared((compared[1], compared[2]), (compared[3], compared[4]), compared[5], version)
         chart = next((each for each in self.suite_page().all_charts if each.file == path), None)
         return Content(CSV, chart.csv.encode()) if chart else None
 
@@ -157,15 +160,13 @@ class Site:
 
     def version(self, path: str) -> str:
         """Return what changes when the page at a path does; no run is read for it."""
-        found = _RUN.fullmatch(path)
-        if found is None:
-            folders = list(self.folders().values())
-        else:
-            folder = self.folders().get(found[1])
-            folders = [folder] if folder else []
+        known = self.folders()
+        runs, compared = _RUN.fullmatch(path), _COMPARE.fullmatch(path)
+        names = [runs[1]] if runs else [compared[1], compared[3]] if compared else list(known)
+        folders = [known[name] for name in names if name in known]
         facts = [[fingerprint(each), self._news(each)] for each in folders]
-        said = json.dumps([facts, self._reading.codes if found else [self._boards.version, self._reading.done]])
-        return hashlib.sha256(said.encode("ascii")).hexdigest()
+        beside = self._reading.codes if runs or compared else [self._boards.version(folders), self._reading.done]
+        return hashlib.sha256(json.dumps([facts, beside]).encode("ascii")).hexdigest()
 
     def suite_page(self) -> SuitePage:
         """Return the page of all runs; while they are read for the first time, of those that have been."""
@@ -262,22 +263,22 @@ class Site:
         places = tuple(f"{run_folder(page.run)}{page.address}" for page in pages if page)
         return compare_steps(pages[0], pages[1], (places[0], places[1]))
 
-    def _compared(self, left: tuple[str, str], right: tuple[str, str], kind: str) -> Content | None:
+    def _compared(self, left: tuple[str, str], right: tuple[str, str], kind: str, version: str) -> Content | None:
         page = self.compare_page(left, right)
         if page is None or (kind == "csv" and not page.charts):
             return None
         if kind == "csv":
             return Content(CSV, page.charts[0].csv.encode())
-        return Content(HTML, self._page("compare.html.j2", "../../../../", page=page))
+        return Content(HTML, self._page("compare.html.j2", "../../../../", version, page=page))
 
-    def _of_run(self, folder: RunFolder, name: str) -> Content | None:
+    def _of_run(self, folder: RunFolder, name: str, version: str) -> Content | None:
         if name == "index.html":
-            return Content(HTML, self._page("run.html.j2", "../../", page=self.run_page(folder)))
+            return Content(HTML, self._page("run.html.j2", "../../", version, page=self.run_page(folder)))
         if (found := _STEP.fullmatch(name)) is not None:
             seed, step, what, kind = int(found[1]), int(found[2]), found[3], found[4]
             if kind == "html" and what is None:
                 page = self.node_page(folder, seed, step)
-                return Content(HTML, self._page("node.html.j2", "../../", page=page)) if page else None
+                return Content(HTML, self._page("node.html.j2", "../../", version, page=page)) if page else None
             return self._text_file(folder, seed, step, what) if kind == "txt" and what in WHATS else None
         run, detail = self._detail(folder)
         if (of_step := _STEP_CHART.fullmatch(name)) is not None:
@@ -348,11 +349,12 @@ class Site:
         state = self._watch(folder).state(self._now_s())
         return [[each.step, each.phase] for each in state.seeds] if state else None
 
-    def _page(self, template: str, root: str, **values: object) -> bytes:
+    def _page(self, template: str, root: str, version: str, **values: object) -> bytes:
         return render(
             template,
             root=root,
             follows=self.follows,
+            version=version,
             policy="" if self.follows else FILE_POLICY,
             quote=quote,
             compared=lambda path: self.pairs is None or path in self.pairs.files,

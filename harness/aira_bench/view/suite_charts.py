@@ -4,10 +4,24 @@ Not covered: what the figures rest on (`aira_bench.boards`, `aira_bench.view.ent
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from aira_bench.shown_numbers import figure
 from aira_bench.view.boards import BoardCurves, BoardEstimate, BoardSection
-from aira_bench.view.charts import CLASS_COLOURS, CLASS_PATTERNS, PALETTE, Cell, Chart, axis, colour, dash, shown_name
+from aira_bench.view.charts import (
+    CLASS_COLOURS,
+    CLASS_PATTERNS,
+    LABEL_CHARS,
+    PALETTE,
+    Cell,
+    Chart,
+    axis,
+    colour,
+    dash,
+    labels,
+    score_axis,
+    shown_name,
+)
 from aira_bench.view.entries import CLASSES, RunEntry, Spend
 
 _ROW_PX = 34
@@ -17,6 +31,8 @@ _MOST_STEPS = 200
 _MOST_AGENTS = 40
 _UNITS = (("hours", 1), ("minutes", 60), ("seconds", 3600))
 """And how many an hour has: a short run took some millionths of one."""
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
+"""In the order in which bars are stacked."""
 _PHASES = ("agent", "execute", "evaluate", "waited")
 _SLUGS = {"steps": "steps", "GPU-seconds": "gpu-seconds", "seconds of processors": "seconds", "dollars": "dollars"}
 
@@ -61,10 +77,10 @@ def classes_over_time(runs: Sequence[RunEntry]) -> Chart | None:
     ]
     layout: dict[str, object] = {
         "xaxis": axis("step"), "yaxis": axis("share of steps", range=[0, 1], tickformat=".0%"), "barmode": "stack",
-        "bargap": 0,
+        "bargap": 0, "legend": _LEGEND,
     }  # fmt: skip
     if len(groups) > 1:
-        layout["legend"] = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}  # the menu stands above
+        layout["legend"] = {**_LEGEND, "y": -0.25, "yanchor": "top"}  # the menu stands above
         layout["updatemenus"] = [_menu([name for name, _ in groups], len(CLASSES))]
     every_step = "each step" if width == 1 else f"each {width} steps"
     return Chart(
@@ -96,7 +112,7 @@ def spend(runs: Sequence[RunEntry]) -> Chart | None:
     traces = [
         {
             "type": "bar", "orientation": "h", "name": phase, "x": [hours[agent][phase] * parts for agent in agents],
-            "y": [shown_name(agent) for agent in agents],
+            "y": labels(agents),
             "marker": {"color": PALETTE[place], "pattern": {"shape": ("", "/", ".", "x")[place]}},
         }
         for place, phase in enumerate(_PHASES)
@@ -109,7 +125,7 @@ def spend(runs: Sequence[RunEntry]) -> Chart | None:
         ("agent", "runs", "model calls", "tokens in", "tokens out", "USD", *(f"hours: {name}" for name in _PHASES),
          "phases done again"),
         rows, tuple(traces),
-        {"barmode": "stack", "xaxis": axis(unit), "yaxis": axis("", autorange="reversed"),
+        {"barmode": "stack", "legend": _LEGEND, "xaxis": axis(unit), "yaxis": axis("", autorange="reversed"),
          "height": _BARE_PX + _ROW_PX * len(agents)},
     )  # fmt: skip
 
@@ -142,7 +158,7 @@ def _menu(names: Sequence[str], each: int) -> Mapping[str, object]:
     """A list in which one group of traces is chosen."""
     buttons = [
         {
-            "label": shown_name(name), "method": "update",
+            "label": shown_name(name, LABEL_CHARS), "method": "update",
             "args": [{"visible": [place // each == number for place in range(each * len(names))]}],
         }
         for number, name in enumerate(names)
@@ -152,7 +168,10 @@ def _menu(names: Sequence[str], each: int) -> Mapping[str, object]:
 
 def _intervals(number: int, section: BoardSection) -> Chart:
     rows = section.ranked
-    names = [f"{each.rank}  {shown_name(each.name)}" for each in rows]
+    names = [
+        f"{each.rank}  {name}{f', {each.failed} of {each.seeds} failed' if each.failed else ''}"
+        for each, name in zip(rows, labels([each.name for each in rows]), strict=True)
+    ]
     trace = {
         "type": "scatter", "mode": "markers", "x": [each.score.value for each in rows], "y": names,
         "marker": {"size": 10, "color": PALETTE[0]}, "showlegend": False,
@@ -168,11 +187,12 @@ def _intervals(number: int, section: BoardSection) -> Chart:
     )
     return Chart(
         f"section-{number}-scores", f"Scores: {shown_name(section.task)}",
-        f"Mean {section.basis} score of each row with its 95% interval over seeds, failures included; before the name "
-        "is its rank. Rows that cannot be told apart share ranks.",
+        f"Mean {section.basis} score of each row with its 95% interval over seeds; before the name is its rank. Rows "
+        "that cannot be told apart share ranks. A seed that failed counts with the worst score of any row, so a row of "
+        "failures alone stands there too.",
         ("rank", "row", "mean", "low", "high", "seeds", "failed"), table, (trace,),
-        {"xaxis": axis(shown_name(section.metric)), "yaxis": axis("", autorange="reversed", type="category"),
-         "height": _BARE_PX + _ROW_PX * len(rows)},
+        {"xaxis": score_axis(shown_name(section.metric, LABEL_CHARS), _ends(each.score for each in rows)),
+         "yaxis": axis("", autorange="reversed", type="category"), "height": _BARE_PX + _ROW_PX * len(rows)},
     )  # fmt: skip
 
 
@@ -186,29 +206,39 @@ def _curves(number: int, section: BoardSection, found: BoardCurves) -> Chart:
     for place, (name, points, area) in enumerate(found.rows):
         line = {"color": colour(place), "dash": dash(place)}
         at, label = list(found.at), shown_name(name)
-        if any(point.low is not None for point in points):
-            traces.append(_band(at, points, colour(place), label))
+        traces += _band(at, points, colour(place), str(place))
         traces.append({
             "type": "scatter", "mode": "lines+markers", "name": label, "x": at, "y": [point.value for point in points],
-            "line": line, "legendgroup": label,
+            "line": {**line, "shape": "hv"}, "legendgroup": str(place),
         })  # fmt: skip
         table += [(name, cost, point.value, point.low, point.high) for cost, point in zip(at, points, strict=True)]
         table.append((name, "mean over all", area.value, area.low, area.high))
+    before = figure(section.before or 0.0)
     missing = "" if not found.unknown else f" Of {', '.join(map(shown_name, found.unknown))} the cost is unknown."
     return Chart(
         f"section-{number}-over-{_SLUGS[found.cost]}", f"Over {found.cost}: {shown_name(section.task)}",
         f"The test score of what would have been submitted after so many {found.cost}, mean over seeds, with the 95% "
-        f"interval of each point. Before its first valid step a search counts {section.before or 0.0:g}.{missing}",
+        f"interval of each point. Before its first valid step a search counts {before}.{missing}",
         ("row", found.cost, "score", "low", "high"), tuple(table), tuple(traces),
-        {"xaxis": axis(found.cost, rangemode="tozero"), "yaxis": axis(shown_name(section.metric))},
+        {"xaxis": axis(found.cost, rangemode="tozero"),
+         "yaxis": score_axis(shown_name(section.metric, LABEL_CHARS),
+                             _ends(point for _, points, _ in found.rows for point in points))},
     )  # fmt: skip
 
 
-def _band(at: Sequence[float], points: Sequence[BoardEstimate], fill: str, group: str) -> Mapping[str, object]:
+def _ends(estimates: Iterable[BoardEstimate]) -> list[float | None]:
+    """All that is drawn of estimates."""
+    return [value for each in estimates for value in (each.low, each.value, each.high)]
+
+
+def _band(at: Sequence[float], points: Sequence[BoardEstimate], fill: str, group: str) -> list[Mapping[str, object]]:
+    """Between both ends of the intervals, in steps as their line; nothing where no point has one."""
     known = [(cost, point) for cost, point in zip(at, points, strict=True) if point.low is not None]
-    return {
-        "type": "scatter", "mode": "lines", "fill": "toself", "fillcolor": f"{fill}33", "line": {"width": 0},
-        "x": [cost for cost, _ in known] + [cost for cost, _ in reversed(known)],
-        "y": [point.high for _, point in known] + [point.low for _, point in reversed(known)],
+    if not known:
+        return []
+    edge = {
+        "type": "scatter", "mode": "lines", "line": {"width": 0, "shape": "hv"}, "x": [cost for cost, _ in known],
         "hoverinfo": "skip", "showlegend": False, "legendgroup": group,
     }  # fmt: skip
+    low = {**edge, "y": [point.low for _, point in known]}
+    return [low, {**edge, "y": [point.high for _, point in known], "fill": "tonexty", "fillcolor": f"{fill}33"}]

@@ -2,6 +2,9 @@
 "use strict";
 
 (function () {
+  const NARROW_PX = 600;
+  const LEGEND_LINE_PX = 19;
+
   function colours() {
     const style = getComputedStyle(document.documentElement);
     const value = (name) => style.getPropertyValue(name).trim();
@@ -11,7 +14,7 @@
   function themed(layout) {
     const { text, ground, grid } = colours();
     const made = Object.assign(
-      { margin: { t: 20, r: 20, b: 50, l: 60 }, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" }, dragmode: "pan" },
+      { margin: { t: 20, r: 20, b: 50, l: 60 }, showlegend: true, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" }, dragmode: "pan" },
       layout,
       { paper_bgcolor: ground, plot_bgcolor: ground, font: { color: text, size: 13 } },
     );
@@ -19,6 +22,14 @@
       made[name] = Object.assign({ gridcolor: grid, zerolinecolor: grid, linecolor: text }, made[name]);
     }
     return made;
+  }
+
+  // On a phone a legend has a line for each entry, which would leave no room for what it is of; and letters in cells
+  // would lie upon each other.
+  function fit(figure) {
+    const entries = figure.data.filter((each) => /^(scatter|bar)$/.test(each.type) && each.showlegend !== false);
+    figure.layout.height += LEGEND_LINE_PX * entries.length;
+    for (const each of figure.data) delete each.texttemplate;
   }
 
   function opened(event) {
@@ -34,6 +45,7 @@
     const data = section.querySelector("script.figure-data");
     if (!place || !data || typeof Plotly === "undefined") return;
     const figure = JSON.parse(data.textContent);
+    if (place.clientWidth < NARROW_PX) fit(figure);
     const options = { responsive: true, displaylogo: false, scrollZoom: false,
                       toImageButtonOptions: { format: "svg", filename: section.id } };
     Plotly.newPlot(place, figure.data, themed(figure.layout), options).then(() => {

@@ -3,7 +3,7 @@
 
 (function () {
   const PAUSE_MS = 2000;
-  let known = null;
+  let known = document.body.dataset.version;  // of the page itself: what came since is news already
 
   function address() {
     const url = new URL(window.location.href);
@@ -53,9 +53,21 @@
     }
   }
 
+  // A page that is not renewed any more says so: it would pass for how things stand.
+  function say(text) {
+    const line = document.getElementById("left");
+    line.hidden = !text;
+    if (line.textContent !== text) line.textContent = text;
+  }
+
   async function renew() {
     const answer = await fetch(window.location.href.split("#")[0], { cache: "no-store" });
-    if (!answer.ok) return;
+    if (!answer.ok) {
+      say(answer.status === 404 ? "What this page is of is no longer there: it stays as it was."
+                                : `The server cannot make this page anew (status ${answer.status}): it stays as it was.`);
+      return;
+    }
+    say("");
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const kept = places();
     keepCharts(fresh);
@@ -65,6 +77,7 @@
     window.airaCharts.drawNew();
     document.dispatchEvent(new CustomEvent("aira:renewed"));
     restore(kept);
+    known = fresh.body.dataset.version;
   }
 
   async function ask() {
@@ -73,14 +86,13 @@
         const answer = await fetch(address(), { cache: "no-store" });
         if (answer.ok) {
           const version = await answer.text();
-          // What a page waited for may have come between its making and the first answer, which would then hide it.
-          if (known === null ? document.querySelector(".wait") : known !== version) await renew();
-          known = version;
+          if (known !== version) await renew(); else say("");
           document.body.dataset.state = "followed";
         }
       }
     } catch (error) {
-      document.body.dataset.state = "left";  // the server has ended: the page stays as it is
+      document.body.dataset.state = "left";
+      say("The server does not answer: this page stays as it was.");
     }
     setTimeout(ask, PAUSE_MS);
   }
