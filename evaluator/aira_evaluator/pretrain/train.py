@@ -148,7 +148,8 @@ class Pretraining:
             seed=self._options.seed,
             data={
                 "name": manifest.name, "sha256": tokens.sha256, "tokenizer": manifest.tokenizer,
-                "synthetic": manifest.synthetic, "unigram_entropy": manifest.unigram_entropy,
+                "own_tokenizer": manifest.own_tokenizer, "synthetic": manifest.synthetic,
+                "unigram_entropy": manifest.unigram_entropy,
             },
             steps=self.steps,
             parameters=parameters_with_embedding(counts, self.size, self.recipe.vocabulary),

@@ -61,7 +61,7 @@ def handle_status(args: argparse.Namespace) -> int:
     if args.json:
         say_json(found)
         return 0
-    print_rows(found, empty="There are none.")
+    print_rows(found, empty="There are none.", optional=("marks",))
     done = sum(run["state"] == "done" for run in found)
     say(f"{done} of {len(found)} trainings are done.")
     return 0
@@ -69,22 +69,21 @@ def handle_status(args: argparse.Namespace) -> int:
 
 def handle_run(args: argparse.Namespace) -> int:
     """Print or carry out what is missing."""
-    from aira_bench.errors import UsageError
+    from aira_bench.scaling.corpus.made import made_tokens
     from aira_bench.scaling.plan.trainings import command, seed_trainings
     from aira_bench.terminal import say, tell
 
     plan = planned(args)
-    if not args.data.is_dir() and not args.dry_run:
-        raise UsageError(
-            f"There is no folder of tokens at {args.data}.", hint="docs/pretraining.md says how one is made"
-        )
+    if not args.dry_run:
+        for line in made_tokens(args.data).lines():
+            tell(line)
     options = ["--device", args.device] if args.device else []
     runs = seed_trainings(plan, args.out)
     missing = [run for run in runs if run.state != "done"]
     commands = {run.folder: command(run, args.data, args.python or sys.executable, options) for run in missing}
     if args.dry_run:
-        for line in commands.values():
-            say(join(line))
+        for words in commands.values():
+            say(join(words))
         tell(f"{len(runs) - len(missing)} of {len(runs)} trainings are done; nothing was begun.")
         return 0
     if not missing:

@@ -139,4 +139,5 @@ def run_record(run: SeedTraining) -> dict[str, object]:
         "steps": run.planned.steps.steps,
         "validation_loss": None if record is None else record.validation_loss,
         "hours": None if record is None else record.seconds / 3600,
+        "marks": "" if run.found is None else ", ".join(run.found.marks),
     }
