@@ -114,6 +114,12 @@ def test_published_steps_of_other_layers_come_with_a_recipe(tmp_path: Path) -> N
     assert (begun["budget_flops"], begun["steps"]) == (2e19, 9907)
 
 
+@pytest.mark.parametrize("engine", ["ray", "slurm"])
+def test_engines_of_searches_begin_no_training(tmp_path: Path, capsys: pytest.CaptureFixture[str], engine: str) -> None:
+    assert run_command_line(command(tmp_path, "--engine", engine)) == 2
+    assert f"--engine {engine} starts workers of searches" in capsys.readouterr().err
+
+
 def test_a_folder_without_tokens_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "manifest.json").unlink()
     assert run_command_line(command(tmp_path, "--python", trainer(tmp_path))) == 2
