@@ -42,7 +42,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_contract": (
         "__init__ claims compatibility containers core_time files flags framing genomes gpu_types invocation judge_settings "
         "pretraining primitives "
-        "script_constants settings training_record training_series",
+        "script_constants settings token_making training_record training_series",
         "reports architectures model_sizes patterns",
         "latency presets training_arithmetic",
         "recipes",

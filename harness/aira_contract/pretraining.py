@@ -17,6 +17,8 @@ from dataclasses import dataclass
 SCHEMA = 1
 RECORD, METRICS, VALIDATION, EVENTS = "pretrain.json", "metrics.jsonl", "validation.jsonl", "events.jsonl"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+LOCK = ".lock"
+"""Held by rank 0 as long as it lives, so that no other training begins in the folder."""
 
 STOPPED_STATUS = 75
 """Exit status of a trainer that was asked to stop and left a checkpoint: start it again."""

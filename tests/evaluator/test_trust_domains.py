@@ -40,6 +40,7 @@ NEVER_REACHES = {
     "task_scripts": ROLES,
     "latency": ROLES,
     "pretrain": ROLES,
+    "corpus": ROLES,
 }
 """By role of a folder: roles whose modules nothing in it may import, however indirectly."""
 
@@ -67,6 +68,7 @@ MAY_IMPORT = {
     "task_scripts": {"."},
     "text": {"."},
     "pretrain": {".", "text"},
+    "pretrain/corpus": {".", "pretrain", "text"},
     "autoresearch": {"autoresearch/agent"},
     "autoresearch/contract": {".", "task_scripts", "text"},
     "autoresearch/wire": set(),

@@ -18,7 +18,6 @@ from aira_bench.errors import UsageError
 from aira_bench.scaling.extrapolate import extrapolate, parse_target
 from aira_bench.scaling.notation import SYMBOLS, read_pattern
 from aira_bench.scaling.pictures import strip_svg
-from aira_bench.scaling.training_cost import estimate_training, gpu_type
 from aira_contract.model_sizes import model_size
 from aira_contract.presets import Growth
 from aira_contract.training_arithmetic import count_layers, layer_parameters
@@ -90,26 +89,6 @@ def test_refuses_targets_out_of_reach(target: int) -> None:
         extrapolate(read_pattern("5(2A-M)-A"), target, "stretch")
 
 
-def test_training_cost_follows_from_its_assumptions() -> None:
-    model = extrapolate(read_pattern("16(A-M)"), 10**9, "stretch")
-    one = estimate_training(model, 1000, gpu_type("h100"), 1)
-    many = estimate_training(model, 1000, gpu_type("h100"), 16)
-    assert one.hours == pytest.approx(16 * many.hours)
-    assert one.hours * 3600 * 989e12 * 0.4 == pytest.approx(1000 * 524_288 * model.flops_per_token)
-    assert one.state_gib * 2**30 == pytest.approx(16 * model.parameters_with_embedding)
-    assert many.fits
-    assert not estimate_training(extrapolate(model.base, 3 * 10**9, "stack"), 1, gpu_type("l40s"), 1).fits
-
-
-@pytest.mark.parametrize(("gpus", "utilization"), [(0, 0.4), (65, 0.4), (8, 0.0), (8, 1.1)])
-def test_refuses_impossible_training(gpus: int, utilization: float) -> None:
-    model = extrapolate(read_pattern("A-M"), 10**9, "stretch")
-    with pytest.raises(UsageError):
-        estimate_training(model, 1, gpu_type("h200"), gpus, utilization)
-    with pytest.raises(UsageError, match="h200"):
-        gpu_type("abacus")
-
-
 def test_strip_has_a_box_for_each_layer() -> None:
     pattern = read_pattern("40(A-M)-Mb")
     root = ET.fromstring(strip_svg(pattern, "a <caption>"))
@@ -171,6 +150,22 @@ def test_a_name_is_grown_as_the_paper_grew_it(capsys: pytest.CaptureFixture[str]
     assert described(capsys, "AIRAformer-D", "--scale", "1B") | {"said": []} == described(
         capsys, "5(2A-M)-A", "--scale", "1B"
     )
+
+
+def test_estimates_are_those_of_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a measured model and of one that was not, whatever the GPU."""
+    for architecture, more in (("Llama 3.2", ()), ("composer", ("--gpu", "h100", "--gpus", "4", "--mfu", "0.3"))):
+        grown = described(capsys, architecture, "--scale", "1B", "--method", "published", *more)
+        told = ["scale", "plan", architecture, "--scale", "1B", "--recipe", "isotoken-1b", "--json", *more]
+        assert run_command_line(told) == 0
+        (planned,) = json.loads(capsys.readouterr().out)["trainings"]
+        same = ("steps", "tokens", "hours_a_run", "memory_bytes_a_gpu", "layout", "throughput")
+        assert [grown["training"][-1][key] for key in same] == [planned[key] for key in same]
+
+
+def test_gpus_that_cannot_share_a_step_are_refused() -> None:
+    with pytest.raises(UsageError, match="65 GPUs cannot share the 64 sequences"):
+        run_command("5(2A-M)-A", "--scale", "1B", "--gpus", "65")
 
 
 def test_what_nobody_searched_is_taken_as_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 """What holds of every pattern that is grown, and of every estimate of its training."""
 
-from collections.abc import Callable
 from itertools import groupby
 
 import pytest
@@ -11,8 +10,8 @@ from aira_bench.errors import UsageError
 from aira_bench.published_tables import read_table
 from aira_bench.scaling.extrapolate import extrapolate, nearest_size
 from aira_bench.scaling.notation import ATTENTION, MAMBA, MLP, SYMBOLS
-from aira_bench.scaling.training_cost import GPU_TYPES, GpuType, TrainingCost, estimate_training
-from aira_contract.model_sizes import MODEL_SIZES, VOCABULARY, ModelSize, Space, model_size
+from aira_contract.gpu_types import GPU_TYPES
+from aira_contract.model_sizes import MODEL_SIZES, ModelSize, Space, model_size
 from aira_contract.patterns import MAX_LAYERS, Pattern
 from aira_contract.training_arithmetic import (
     FLOP_BUDGETS,
@@ -142,65 +141,6 @@ def test_a_grown_models_steps_are_those_of_every_cell_of_its_table(table: str) -
 def test_a_model_without_layers_has_no_steps() -> None:
     with pytest.raises(ValueError, match="without layers"):
         isoflop_steps(LayerCounts(0, 0, 0), model_size("1B", "2-primitive"), 10**20)
-
-
-MODEL = extrapolate((ATTENTION, ATTENTION, MLP) * 5 + (ATTENTION,), 10**9, "stretch")
-
-
-@given(st.sampled_from([1, 2, 4, 8, 16, 32]), st.integers(1, 10**6), st.floats(0.05, 0.5))
-def test_twice_the_gpus_halve_the_hours_and_the_state(gpus: int, steps: int, utilization: float) -> None:
-    gpu = GPU_TYPES["h100"]
-    one = estimate_training(MODEL, steps, gpu, gpus, utilization)
-    two = estimate_training(MODEL, steps, gpu, 2 * gpus, utilization)
-    assert two.hours == pytest.approx(one.hours / 2)
-    assert two.state_gib == pytest.approx(one.state_gib / 2)
-    assert two.activations_gib <= one.activations_gib
-    faster = estimate_training(MODEL, steps, gpu, gpus, 2 * utilization)
-    assert faster.hours == pytest.approx(one.hours / 2)
-    assert faster.memory_gib == one.memory_gib
-
-
-def test_sequences_of_a_step_run_out_before_the_gpus_do() -> None:
-    """A step has 64 sequences: up to 16 GPUs take four at a time, 32 two, 64 one."""
-    gpu = GPU_TYPES["h200"]
-    activations = [estimate_training(MODEL, 1, gpu, gpus).activations_gib for gpus in (1, 16, 32, 64)]
-    assert activations == [activations[0], activations[0], activations[0] / 2, activations[0] / 4]
-    with pytest.raises(UsageError, match="65 GPUs cannot share 64 sequences"):
-        estimate_training(MODEL, 1, gpu, 65)
-
-
-@pytest.mark.parametrize("symbol", SYMBOLS)
-def test_memory_by_hand(symbol: str) -> None:
-    """One layer of the 350M sizes: state and activations from the documented assumptions."""
-    size = model_size("350M", "3-primitive" if symbol == MAMBA else "2-primitive")
-    grown = extrapolate((symbol,), layer_parameters(symbol, size) + size.width, "stretch", size=size)
-    assert grown.pattern == (symbol,)
-    cost = estimate_training(grown, 1, GPU_TYPES["h100"], 64)
-    embedded = layer_parameters(symbol, size) + size.width + VOCABULARY * size.width
-    assert cost.state_gib == pytest.approx(16 * embedded / 64 / 2**30)
-    kept, inner, logits = 2 * size.width, 2 * INNER[symbol](size), 2 * 4 * VOCABULARY
-    assert cost.activations_gib == pytest.approx(8192 * (kept + inner + logits) / 2**30)
-    assert cost.hours == pytest.approx(grown.flops_per_token * 524_288 / (989e12 * 0.4 * 64) / 3600)
-
-
-INNER: dict[str, Callable[[ModelSize], int]] = {
-    ATTENTION: lambda size: (
-        size.width + 2 * size.width + 2 * size.kv_width
-    ),  # norm, queries and output, keys and values
-    MLP: lambda size: size.width + 3 * size.mlp_hidden,  # norm, gate, up, their product
-    MAMBA: lambda size: (
-        size.width
-        + (2 * size.mamba_inner + 2 * size.mamba_state + size.mamba_heads)  # norm, the projection to z, x, B, C, dt
-        + (size.mamba_inner + 2 * size.mamba_state)  # what the convolution returns
-        + 2 * size.mamba_inner  # what the scan returns, and its product with the gate
-    ),
-}
-
-
-@pytest.mark.parametrize(("memory_gib", "fits"), [(9.9, False), (10.0, False), (10.1, True)])
-def test_an_estimate_has_to_stay_below_the_memory(memory_gib: float, fits: bool) -> None:
-    cost = TrainingCost(GpuType("x", memory_gib, 1.0), 1, 0.4, 1, state_gib=6.0, activations_gib=4.0, hours=1.0)
-    assert (cost.memory_gib, cost.fits) == (10.0, fits)
 
 
 def test_memories_and_peaks_are_the_vendors() -> None:

@@ -324,6 +324,7 @@ def test_folders_of_trainings_are_read(tmp_path: Path, capsys: pytest.CaptureFix
     sizes = [run["parameters"] for run in record["architectures"][1]["budgets"][0]["runs"]]
     assert [round(size / 1e9, 2) for size in sizes] == [0.35, 0.97, 2.82], "as Table 8 prints of Llama 3.2"
     assert record["comparisons"][0]["verdict"] == "faster"
+    assert record["remarks"][0] == "losses are of synthetic text: they compare with none on other tokens"
 
 
 def test_a_pattern_of_ones_own_is_one_architecture_by_what_it_was_begun_for(tmp_path: Path) -> None:

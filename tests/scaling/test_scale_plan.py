@@ -15,8 +15,7 @@ from aira_bench.scaling.plan.experiments import PlannedCell, named_recipe, read_
 from aira_bench.scaling.plan.memory import MemorySetting, Recompute, rank_memory
 from aira_bench.scaling.plan.models import planned_model, planned_steps
 from aira_bench.scaling.plan.planned import PlannedTraining, PlanSettings, plan_all, plan_training
-from aira_bench.scaling.plan.throughput import read_measurements, throughput
-from aira_bench.scaling.training_cost import gpu_type
+from aira_bench.scaling.plan.throughput import gpu_type, read_measurements, throughput
 from aira_contract.model_sizes import model_size, space_of
 from aira_contract.patterns import read_pattern
 from aira_contract.presets import find_preset

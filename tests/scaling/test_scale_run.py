@@ -41,6 +41,18 @@ def trainer(folder: Path, *, finished: bool = True, status: int = 0) -> str:
     return str(path)
 
 
+MANIFEST = {
+    "name": "none", "source": "none", "synthetic": True, "tokenizer": "none", "vocabulary": 512, "unigram_entropy": 1.0,
+    "train": [], "validation": [],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _tokens(tmp_path: Path) -> None:
+    """What is said of tokens, to which the stand-in comes not."""
+    (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST))
+
+
 def command(folder: Path, *more: str, architectures: tuple[str, ...] = ("llama-3.2", "2Mb-M-3A")) -> list[str]:
     return ["scale", "run", *architectures, "--recipe", "toy", "--seeds", "2", "--gpus", "1", "--data", str(folder),
             "--out", str(folder / "out"), "--yes", *more]  # fmt: skip
@@ -100,6 +112,18 @@ def test_published_steps_of_other_layers_come_with_a_recipe(tmp_path: Path) -> N
     assert recipe.optimizer == find_recipe("isoflop-2e19").optimizer
     begun = json.loads((folder / "training.json").read_text())
     assert (begun["budget_flops"], begun["steps"]) == (2e19, 9907)
+
+
+@pytest.mark.parametrize("engine", ["ray", "slurm"])
+def test_engines_of_searches_begin_no_training(tmp_path: Path, capsys: pytest.CaptureFixture[str], engine: str) -> None:
+    assert run_command_line(command(tmp_path, "--engine", engine)) == 2
+    assert f"--engine {engine} starts workers of searches" in capsys.readouterr().err
+
+
+def test_a_folder_without_tokens_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "manifest.json").unlink()
+    assert run_command_line(command(tmp_path, "--python", trainer(tmp_path))) == 2
+    assert "manifest.json cannot be read: No such file" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -278,7 +278,7 @@ def test_numbers_without_measure_are_one_line(
         ["extrapolate", "16M", "--scale", "1e999999999"],
         ["extrapolate", "16M", "--scale", "1B", "--flops", "1e300"],
         ["extrapolate", "16M", "--scale", "1B", "--gpus", "0"],
-        ["extrapolate", "16M", "--scale", "1B", "--utilization", "nan"],
+        ["extrapolate", "16M", "--scale", "1B", "--mfu", "nan"],
         ["extrapolate", "16M", "--scale", "1B", "--picture", "y" * 5000],
     ],
     ids=lambda arguments: " ".join(arguments)[:50],

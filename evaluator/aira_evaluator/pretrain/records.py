@@ -4,6 +4,7 @@ Written by rank 0 alone; on the others nothing happens, so that nobody need ask 
 come; a line that a kill cut off is dropped at the next start. Not covered: what the figures mean.
 """
 
+import fcntl
 import json
 import math
 import os
@@ -13,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from aira_contract.pretraining import (
     EVENTS,
+    LOCK,
     METRICS,
     RECORD,
     TENSORBOARD,
@@ -119,6 +121,24 @@ def check_identity(folder: Path, identity: PretrainIdentity) -> None:
     if differ:
         said = "; ".join(f"{key} {_short(found.get(key))}, asked for {_short(wanted.get(key))}" for key in differ)
         raise DataError(f"{folder} holds another training: {said}. Choose another folder.")
+
+
+def hold_folder(folder: Path) -> BinaryIO:
+    """Take the folder for this process, until the file that is returned is closed.
+
+    Ranks outlive a launcher that is killed: without this, what is started in its place would train beside them.
+
+    Raises:
+        DataError: another process trains there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = (folder / LOCK).open("wb")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise DataError(f"another process trains in {folder}") from None
+    return held
 
 
 class SpikeWatch:

@@ -12,8 +12,8 @@ resumed training goes on with the next ones. Not covered: making tokens of text,
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,6 @@ import numpy.typing as npt
 from aira_evaluator.split_manifest import MANIFEST, DataError
 
 SCHEMA = 1
-SHARD_TOKENS = 100_000_000
 SMALL_BYTES = 1 << 30
 """Folders up to this size have their hashes checked at every start; larger ones by `TokenFolder.check_hashes`."""
 _READ_BYTES = 1 << 24
@@ -56,6 +55,8 @@ class Description:
     vocabulary: int
     """All ids are below it."""
     separator: int
+    own_tokenizer: bool = field(default=False, kw_only=True)
+    """Whether it was trained for these tokens: losses on them compare with no others."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class TokenManifest(Description):
     validation: tuple[TokenFile, ...]
 
 
-def _dtype(vocabulary: int) -> np.dtype[Any]:
+def id_dtype(vocabulary: int) -> np.dtype[Any]:
+    """Return the type that ids of a vocabulary have on disk."""
     return np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
 
 
@@ -87,7 +89,7 @@ class TokenFolder:
             raise DataError(f"{folder / MANIFEST}: {error.strerror or error}") from None
         self.sha256 = hashlib.sha256(text).hexdigest()
         self.manifest = _read_manifest(text, folder / MANIFEST)
-        self._dtype = _dtype(self.manifest.vocabulary)
+        self._dtype = id_dtype(self.manifest.vocabulary)
         shards = (*self.manifest.train, *self.manifest.validation)
         for shard in shards:
             path, expected = folder / shard.file, shard.tokens * self._dtype.itemsize
@@ -174,56 +176,6 @@ def _order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed ^= mixed >> np.uint64(31)
     return np.argsort(mixed, kind="stable")
-
-
-def write_tokens(
-    folder: Path,
-    about: Description,
-    train: Iterable[npt.NDArray[Any]],
-    validation: Iterable[npt.NDArray[Any]],
-    *,
-    shard_tokens: int = SHARD_TOKENS,
-) -> TokenManifest:
-    """Write documents' ids as files, and the manifest last; each document gets the separator before it.
-
-    Raises:
-        DataError: an id is not below the vocabulary.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    counts, unused = (np.zeros(about.vocabulary, dtype=np.int64) for _ in range(2))
-    written = tuple(_write_split(folder, "train", about, train, shard_tokens, counts))
-    held_out = tuple(_write_split(folder, "validation", about, validation, shard_tokens, unused))
-    shares = counts[counts > 0] / max(1, counts.sum())
-    entropy = float(-(shares * np.log(shares)).sum())
-    manifest = TokenManifest(**asdict(about), unigram_entropy=entropy, train=written, validation=held_out)
-    text = json.dumps({"schema": SCHEMA, **asdict(manifest)}, indent=2) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="ascii")
-    return manifest
-
-
-def _write_split(
-    folder: Path, split: str, about: Description, documents: Iterable[npt.NDArray[Any]], most: int, tally: Ids
-) -> Iterator[TokenFile]:
-    dtype, waiting, held, number = _dtype(about.vocabulary), [], 0, 0
-    for document in documents:
-        ids = np.concatenate(([about.separator], document)).astype(np.int64)
-        if ids.min() < 0 or ids.max() >= about.vocabulary:
-            raise DataError(f"an id of {ids.max()}, expected ids below {about.vocabulary}")
-        tally += np.bincount(ids, minlength=about.vocabulary)
-        waiting.append(ids.astype(dtype))
-        held += len(ids)
-        if held >= most:
-            yield _write_shard(folder / f"{split}-{number:05}.bin", waiting)
-            waiting, held, number = [], 0, number + 1
-    if waiting:
-        yield _write_shard(folder / f"{split}-{number:05}.bin", waiting)
-
-
-def _write_shard(path: Path, documents: Sequence[npt.NDArray[Any]]) -> TokenFile:
-    ids = np.concatenate(documents)
-    path.write_bytes(ids.tobytes())
-    return TokenFile(path.name, len(ids), _hash(path))
 
 
 def _hash(path: Path) -> str:

@@ -11,7 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from aira_evaluator.pretrain.shards import Description, TokenManifest, write_tokens
+from aira_evaluator.pretrain.shards import Description, TokenManifest
+from aira_evaluator.pretrain.token_writer import write_tokens
 from aira_evaluator.text.grammar import synthetic_documents
 from aira_evaluator.text.tokenizer import GPT4_SPLIT, BytePairTokenizer
 
@@ -40,6 +41,7 @@ def make_toy_tokens(folder: Path, *, documents: int, vocabulary: int, seed: int 
         tokenizer_sha256=tokenizer.sha256,
         vocabulary=tokenizer.get_vocab_size(),
         separator=tokenizer.get_bos_token_id(),
+        own_tokenizer=True,
     )
     return write_tokens(folder, about, tokenizer.encode_documents(training), tokenizer.encode_documents(held_out))
 

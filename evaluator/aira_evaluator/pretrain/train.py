@@ -48,7 +48,7 @@ from aira_contract.training_arithmetic import (
 from aira_evaluator.pretrain.checkpoints import Checkpoints
 from aira_evaluator.pretrain.model import Layout, Recompute, TrainedModel
 from aira_evaluator.pretrain.ranks import Ranks, join_ranks
-from aira_evaluator.pretrain.records import Records, SpikeWatch, check_identity
+from aira_evaluator.pretrain.records import Records, SpikeWatch, check_identity, hold_folder
 from aira_evaluator.pretrain.sharding import shard, summed
 from aira_evaluator.pretrain.shards import Ids, TokenFolder, step_numbers
 from aira_evaluator.pretrain.step import StepResult, TrainingStep, optimizer_of
@@ -92,7 +92,7 @@ class Pretraining:
     """One training on this rank.
 
     Raises:
-        DataError: the data, the folder or the number of ranks does not fit.
+        DataError: the data, the folder or the number of ranks does not fit, or another process trains in the folder.
         PatternError: the pattern cannot be read.
         RecipeError: the recipe cannot be read, or is not for the scale.
     """
@@ -113,6 +113,7 @@ class Pretraining:
         self._held_out = tokens.sequences("validation", self.recipe.sequence_tokens)
         self.identity = self._identity(tokens)
         check_identity(options.out, self.identity)
+        self._held = None if int(os.environ.get("RANK") or 0) else hold_folder(options.out)
         self.ranks: Ranks = join_ranks(options.device)
         share, rest = divmod(self.recipe.step_sequences, self.ranks.size * options.microbatch)
         if rest or not share:
@@ -148,7 +149,8 @@ class Pretraining:
             seed=self._options.seed,
             data={
                 "name": manifest.name, "sha256": tokens.sha256, "tokenizer": manifest.tokenizer,
-                "synthetic": manifest.synthetic, "unigram_entropy": manifest.unigram_entropy,
+                "own_tokenizer": manifest.own_tokenizer, "synthetic": manifest.synthetic,
+                "unigram_entropy": manifest.unigram_entropy,
             },
             steps=self.steps,
             parameters=parameters_with_embedding(counts, self.size, self.recipe.vocabulary),

@@ -1,4 +1,4 @@
-"""Finds held-out documents that largely stand in other documents, by shared runs of tokens: Compose, Autoresearch.
+"""Finds held-out documents that largely stand in others, by shared runs of tokens: Compose, Autoresearch, pretraining.
 
 A document is a near duplicate if at least half of its runs of 13 tokens occur in the reference documents (the length
 is that of the GPT-3 and later contamination checks). Runs are compared by 64-bit hashes. Memory grows with the
@@ -26,15 +26,22 @@ _MULTIPLIERS = np.random.default_rng(20260513).integers(1, 2**63, size=RUN_TOKEN
     2
 ) + np.uint64(1)
 Part = TypeVar("Part", bound=Hashable)
-_END = np.full(RUN_TOKENS - 1, np.iinfo(np.uint16).max, dtype=np.uint16)
+TokenType = TypeVar("TokenType", np.uint16, np.uint32)
+AnyTokens = Tokens | npt.NDArray[np.uint32]
+"""Ids of vocabularies that 16 bits hold, or of larger ones; what is compared has one type."""
 
 
-def runs(tokens: Tokens) -> npt.NDArray[np.uint64]:
+def runs(tokens: AnyTokens) -> npt.NDArray[np.uint64]:
     """Hashes of all runs of a document; one shorter than a run has one, filled up with an end mark."""
-    return _hashes(tokens if len(tokens) >= RUN_TOKENS else np.concatenate([tokens, _END])[:RUN_TOKENS])
+    return _hashes(tokens if len(tokens) >= RUN_TOKENS else np.concatenate([tokens, _end(tokens)])[:RUN_TOKENS])
 
 
-def _hashes(tokens: Tokens) -> npt.NDArray[np.uint64]:
+def _end(tokens: AnyTokens) -> AnyTokens:
+    """End marks behind a document: the largest number of its type, which is no id."""
+    return np.full(RUN_TOKENS - 1, np.iinfo(tokens.dtype).max, dtype=tokens.dtype)
+
+
+def _hashes(tokens: AnyTokens) -> npt.NDArray[np.uint64]:
     count = len(tokens) - RUN_TOKENS + 1
     # Multilinear: sum of a_i (t_i + 1) modulo 2^64. The one added keeps runs of token 0 from all hashing to zero.
     total = np.zeros(max(count, 0), dtype=np.uint64)
@@ -46,16 +53,17 @@ def _hashes(tokens: Tokens) -> npt.NDArray[np.uint64]:
 class NearDuplicates:
     """Held-out documents, and how much of each was seen in reference documents so far."""
 
-    def __init__(self, held_out: Sequence[Tokens]) -> None:
+    def __init__(self, held_out: Sequence[AnyTokens]) -> None:
         """Index the runs of the held-out documents."""
         found = [runs(tokens) for tokens in held_out]
         self._documents = np.repeat(np.arange(len(found)), [len(part) for part in found])
         flat = np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
         self._known, self._place = np.unique(flat, return_inverse=True)
-        self._seen = np.zeros(len(self._known), dtype=bool)
+        self.seen = np.zeros(len(self._known), dtype=bool)
+        """Of each distinct run of the held-out documents whether it was seen, in the order of their hashes."""
         self._count = len(found)
 
-    def look_at(self, reference: Iterable[Tokens]) -> None:
+    def look_at(self, reference: Iterable[AnyTokens]) -> None:
         """Mark the runs that stand in reference documents."""
         if not len(self._known):
             return
@@ -63,11 +71,11 @@ class NearDuplicates:
             hashes = _hashes(block)
             # Held-out hashes are sorted, so membership of a block is a binary search and memory stays theirs.
             at = np.minimum(np.searchsorted(self._known, hashes), len(self._known) - 1)
-            self._seen[at[self._known[at] == hashes]] = True
+            self.seen[at[self._known[at] == hashes]] = True
 
     def shares(self) -> npt.NDArray[np.float64]:
         """Of each held-out document, the share of its runs that were seen."""
-        seen = self._seen[self._place]
+        seen = self.seen[self._place]
         totals = np.bincount(self._documents, minlength=self._count)
         return np.bincount(self._documents, weights=seen, minlength=self._count) / np.maximum(totals, 1)
 
@@ -95,13 +103,20 @@ def keep_fresh(parts: Mapping[Part, Sequence[Tokens]], public: Iterable[Tokens])
     return kept
 
 
-def _blocks(documents: Iterable[Tokens]) -> Iterator[Tokens]:
+def split_documents(stream: npt.NDArray[TokenType], mark: int) -> Iterator[npt.NDArray[TokenType]]:
+    """Yield the documents of a stream of tokens, without the marks that begin them."""
+    starts = np.flatnonzero(stream == mark)
+    for start, stop in zip(starts, [*starts[1:], len(stream)], strict=True):
+        yield np.asarray(stream[start + 1 : stop])
+
+
+def _blocks(documents: Iterable[AnyTokens]) -> Iterator[AnyTokens]:
     """Documents one behind the other, an end mark after each, in blocks of bounded size."""
-    parts: list[Tokens] = []
+    parts: list[AnyTokens] = []
     size = 0
     for tokens in documents:
-        parts += [tokens, _END]
-        size += len(tokens) + len(_END)
+        parts += [tokens, _end(tokens)]
+        size += len(tokens) + RUN_TOKENS - 1
         if size >= _BLOCK_TOKENS:
             yield np.concatenate(parts)
             parts, size = [], 0

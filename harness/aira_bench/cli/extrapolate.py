@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli.options import SUB_FORMAT, add_json
+from aira_bench.cli.options import SUB_FORMAT, add_json, positive_int
+from aira_bench.cli.scale_plan import share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,10 +56,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--flops", action="append", metavar="FLOPS", help="training FLOPs to give steps for, such as 2e19; repeatable"
     )
     parser.add_argument("--gpu", default="h200", metavar="TYPE", help="a100-40gb a100-80gb h100 h200 l40s")
-    parser.add_argument("--gpus", type=int, default=16, metavar="N", help="GPUs that train it (default: 16)")
+    parser.add_argument("--gpus", type=positive_int, default=16, metavar="N", help="GPUs that train it (default: 16)")
     parser.add_argument(
-        "--utilization", type=float, default=0.4, metavar="X", help="share of peak reached (default: 0.4)"
-    )
+        "--mfu", type=share, default=0.4, metavar="X",
+        help="share of the GPU's peak where nothing was measured (default: 0.4)",
+    )  # fmt: skip
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="write a strip picture of the layers")
     add_json(parser)
     parser.set_defaults(handle=handle)
@@ -67,9 +69,10 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def handle(args: argparse.Namespace) -> int:
     """Grow the pattern, or take a named one as published, and print it."""
     from aira_bench.scaling.pictures import strip_svg, write_picture
+    from aira_bench.scaling.plan.planned import PlanSettings, plan_grown
+    from aira_bench.scaling.plan.throughput import gpu_type, read_measurements
     from aira_bench.scaling.published import said_of
     from aira_bench.scaling.render import extrapolation_record, print_extrapolation
-    from aira_bench.scaling.training_cost import estimate_training, gpu_type
     from aira_bench.terminal import results_console, say_json
     from aira_contract.presets import find_preset
     from aira_contract.training_arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS
@@ -78,8 +81,8 @@ def handle(args: argparse.Namespace) -> int:
     model = _model(args, preset, [_flops(text) for text in args.flops] if args.flops else FLOP_BUDGETS)
     said = [] if preset is None else said_of(preset, model)
     steps = [budget.steps for budget in model.steps] + ([] if args.flops else [ISOTOKEN_STEPS])
-    gpu = gpu_type(args.gpu)
-    costs = [estimate_training(model, count, gpu, args.gpus, args.utilization) for count in steps]
+    settings = PlanSettings(gpu_type(args.gpu), args.gpus, args.mfu, measurements=read_measurements())
+    costs = plan_grown(model, steps, settings)
     if args.picture:
         write_picture(args.picture, strip_svg(model.pattern, f"{model.method} to {args.scale}"))
     if args.json:

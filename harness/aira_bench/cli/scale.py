@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli import scale_latency, scale_plan, scale_run
+from aira_bench.cli import scale_data, scale_latency, scale_plan, scale_run
 from aira_bench.cli.options import SUB_FORMAT, add_json, positive_float, positive_int
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _EPILOG = """examples:
   aira-bench scale plan AIRAformer-D --scale 1B --recipe isotoken-1b
   aira-bench scale plan paper --gpu h100 --gpus 64
+  aira-bench scale data --shards 2 --tokenizer tokenizer.model --out tokens
   aira-bench scale fit runs.csv --reference "Llama 3.2"
   aira-bench scale latency --scale toy --device cpu
 """
@@ -41,6 +42,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )  # fmt: skip
     within = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     scale_plan.register(within)
+    scale_data.register(within)
     scale_run.register(within)
     _register_fit(within)
     scale_latency.register(within)

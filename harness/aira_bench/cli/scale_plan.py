@@ -51,7 +51,7 @@ def add_trainings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", default="h200", metavar="TYPE", help="a100-40gb a100-80gb h100 h200 l40s")
     parser.add_argument("--gpus", type=positive_int, default=16, metavar="N", help="GPUs of a run (default: 16)")
     parser.add_argument(
-        "--mfu", type=_share, default=0.4, metavar="X",
+        "--mfu", type=share, default=0.4, metavar="X",
         help="share of the GPU's peak where nothing was measured (default: 0.4; measured are 0.45 to 0.60)",
     )  # fmt: skip
     parser.add_argument(
@@ -75,7 +75,8 @@ def _words(text: str) -> tuple[str, ...]:
     return words
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """Read a number above 0 and at most 1."""
     value = positive_float(text)
     if value > 1:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a share above 0, at most 1")
@@ -98,8 +99,7 @@ def handle(args: argparse.Namespace) -> int:
 def planned(args: argparse.Namespace, checkpoints: int = 1) -> "Plan":
     """Return the plan of the trainings that `add_trainings` let the user name."""
     from aira_bench.scaling.plan.planned import PlanSettings
-    from aira_bench.scaling.plan.throughput import read_measurements
-    from aira_bench.scaling.training_cost import gpu_type
+    from aira_bench.scaling.plan.throughput import gpu_type, read_measurements
 
     measured = read_measurements()
     if args.throughput is not None:

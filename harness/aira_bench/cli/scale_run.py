@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING
 
+from aira_bench.cli.launching import ENGINES
 from aira_bench.cli.options import SUB_FORMAT, add_json
 from aira_bench.cli.scale_plan import add_trainings, planned
 
@@ -46,6 +47,7 @@ def register(within: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     run.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of tokens")
     run.add_argument("--python", metavar="PYTHON", help="whose torch it is (default: this one)")
     run.add_argument("--device", choices=("cuda", "cpu"), help="passed to the trainer (default: its own)")
+    run.add_argument("--engine", choices=ENGINES, default="local", help="local (the default) is all there is yet")
     run.add_argument("--dry-run", action="store_true", help="print the command lines, and begin nothing")
     run.add_argument("-y", "--yes", action="store_true", help="begin without the question")
     add_json(status)
@@ -61,7 +63,7 @@ def handle_status(args: argparse.Namespace) -> int:
     if args.json:
         say_json(found)
         return 0
-    print_rows(found, empty="There are none.")
+    print_rows(found, empty="There are none.", optional=("marks",))
     done = sum(run["state"] == "done" for run in found)
     say(f"{done} of {len(found)} trainings are done.")
     return 0
@@ -69,22 +71,22 @@ def handle_status(args: argparse.Namespace) -> int:
 
 def handle_run(args: argparse.Namespace) -> int:
     """Print or carry out what is missing."""
-    from aira_bench.errors import UsageError
+    from aira_bench.scaling.corpus.made import made_tokens
     from aira_bench.scaling.plan.trainings import command, seed_trainings
     from aira_bench.terminal import say, tell
 
+    _require_this_machine(args)
     plan = planned(args)
-    if not args.data.is_dir() and not args.dry_run:
-        raise UsageError(
-            f"There is no folder of tokens at {args.data}.", hint="docs/pretraining.md says how one is made"
-        )
+    if not args.dry_run:
+        for line in made_tokens(args.data).lines():
+            tell(line)
     options = ["--device", args.device] if args.device else []
     runs = seed_trainings(plan, args.out)
     missing = [run for run in runs if run.state != "done"]
     commands = {run.folder: command(run, args.data, args.python or sys.executable, options) for run in missing}
     if args.dry_run:
-        for line in commands.values():
-            say(join(line))
+        for words in commands.values():
+            say(join(words))
         tell(f"{len(runs) - len(missing)} of {len(runs)} trainings are done; nothing was begun.")
         return 0
     if not missing:
@@ -95,6 +97,17 @@ def handle_run(args: argparse.Namespace) -> int:
         tell(f"{number} of {len(missing)}: {run.folder.name}, step {run.steps_done:,} of {run.planned.steps.steps:,}")
         _carry_out(run, commands[run.folder])
     return 0
+
+
+def _require_this_machine(args: argparse.Namespace) -> None:
+    from aira_bench.errors import UsageError
+
+    if args.engine != "local":
+        raise UsageError(
+            f"--engine {args.engine} starts workers of searches, not the ranks of a training, which scale run begins "
+            "on this machine alone.",
+            hint="--dry-run, and its command lines in a job of the cluster's own, with torchrun's --nnodes",
+        )
 
 
 def _require_consent(args: argparse.Namespace, missing: "list[SeedTraining]") -> None:
@@ -120,23 +133,19 @@ def _carry_out(run: "SeedTraining", line: list[str]) -> None:
     Raises:
         AiraError: it did not end well, or another process is at it.
     """
-    import fcntl
     import subprocess
 
     from aira_bench.errors import AiraError
-    from aira_bench.scaling.plan.trainings import prepare
+    from aira_bench.scaling.plan.trainings import is_trained_elsewhere, prepare
     from aira_contract.pretraining import DIVERGED_STATUS, STOPPED_STATUS
 
+    if is_trained_elsewhere(run):
+        raise AiraError(f"Another process trains {run.folder}.", hint="aira-bench scale status --help")
     prepare(run)
-    with (run.folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise AiraError(f"Another process trains {run.folder}.", hint="aira-bench scale status --help") from None
-        try:
-            ended = subprocess.run(line, check=False, stdout=2).returncode
-        except OSError as error:
-            raise AiraError(f"{line[0]} cannot be started: {error.strerror}.", hint="--python PYTHON") from error
+    try:
+        ended = subprocess.run(line, check=False, stdout=2).returncode
+    except OSError as error:
+        raise AiraError(f"{line[0]} cannot be started: {error.strerror}.", hint="--python PYTHON") from error
     said = {STOPPED_STATUS: "was asked to stop and left a checkpoint", DIVERGED_STATUS: "diverged"}
     if ended:
         what = said.get(ended, f"ended with status {ended}")

@@ -1,4 +1,4 @@
-"""Grows a searched pattern to a full-size model, and estimates what training it takes.
+"""Grows a searched pattern to a full-size model.
 
 Both rules start from s = target / size of the base pattern at the target's width, embeddings left out:
 
@@ -10,8 +10,7 @@ short (5(2A-M)-A at 1B has 1.10 B parameters), and most published patterns were 
 rule: starting from the rounded-up runs, it takes a layer from the run that was rounded up most (of equals, the
 last one) as long as that brings the parameters nearer to the target. `ceil` leaves the rule as it is.
 
-Memory and time are estimates under the assumptions that `estimate_training` names. Not covered: whether the grown
-model is any good, tensor or pipeline parallelism, kernels' workspaces.
+Not covered: whether the grown model is any good, and what it takes to train it (`plan.planned.plan_grown`).
 """
 
 import math

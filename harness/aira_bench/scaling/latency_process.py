@@ -8,7 +8,6 @@ Not covered: what is measured (`aira_contract.latency`, `aira_evaluator.latency`
 """
 
 import importlib.util
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,13 +18,11 @@ from aira_bench.errors import PrerequisiteError, UsageError
 from aira_bench.escaping import printable
 from aira_bench.excerpts import LINE_CHARS
 from aira_bench.files import read_text, reason
+from aira_bench.scaling.evaluator_process import environment
 from aira_bench.scaling.latency import LatencyTable
 from aira_contract.latency import PROCESS, LatencyError, LatencyRequest, LatencyRow, Machine, NotMeasured, read_line
 
 EXTRA = "aira-bench[evaluator]"
-_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
-_OF_LIBRARIES = ("TRITON_", "NVIDIA_")
-_PACKAGES = ("aira_contract", "aira_evaluator", "aira_kernels")
 _MOST_BYTES = 64 * 2**20
 _COMPOSED = '{"composed": '
 """How lines begin that `bench/model_latency.py` prints for its readers; they follow from the others."""
@@ -89,7 +86,7 @@ def _answers(request: LatencyRequest, python: str) -> Iterator[str]:
         try:
             process = subprocess.Popen(
                 [python, "-P", "-m", PROCESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                env=_environment(), encoding="utf-8", errors="backslashreplace",
+                env=environment(), encoding="utf-8", errors="backslashreplace",
             )  # fmt: skip
         except OSError as error:
             raise PrerequisiteError(f"{python} cannot be started: {error.strerror}.") from error
@@ -112,11 +109,3 @@ def _answers(request: LatencyRequest, python: str) -> Iterator[str]:
             process.kill()
             process.wait()
             process.stdout.close()
-
-
-def _environment() -> dict[str, str]:
-    """What finds programs, devices and our packages; no key is among it."""
-    found = {name: value for name, value in os.environ.items() if name in _HANDED_ON or name.startswith(_OF_LIBRARIES)}
-    specs = (importlib.util.find_spec(name) for name in _PACKAGES)
-    roots = (str(Path(spec.origin).parents[1]) for spec in specs if spec is not None and spec.origin is not None)
-    return found | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(roots))}

@@ -10,7 +10,8 @@ from rich.table import Table
 from aira_bench.scaling.aggregate import Aggregation, Voter
 from aira_bench.scaling.extrapolate import Extrapolation
 from aira_bench.scaling.notation import write_pattern
-from aira_bench.scaling.training_cost import TrainingCost
+from aira_bench.scaling.plan.planned import PlannedTraining
+from aira_bench.scaling.plan.render import training_record
 from aira_bench.terminal import cell
 from aira_contract.training_arithmetic import STEP_TOKENS
 
@@ -22,7 +23,7 @@ _SIZE = (
 
 
 def extrapolation_record(
-    model: Extrapolation, costs: Sequence[TrainingCost], said: Sequence[tuple[str, str]] = ()
+    model: Extrapolation, costs: Sequence[PlannedTraining], said: Sequence[tuple[str, str]] = ()
 ) -> dict[str, Any]:
     """Return a model as JSON values with exact integers; estimates stand under `training`.
 
@@ -48,12 +49,14 @@ def extrapolation_record(
         "parameters_with_embedding": model.parameters_with_embedding,
         "flops_per_token": model.flops_per_token,
         "steps": [asdict(budget) for budget in model.steps],
-        "training": [{**asdict(cost), "memory_gib": cost.memory_gib, "fits": cost.fits} for cost in costs],
+        "gpu": costs[0].settings.gpu.name,
+        "gpus": costs[0].settings.gpus,
+        "training": [training_record(cost) for cost in costs],
     }
 
 
 def print_extrapolation(
-    model: Extrapolation, costs: Sequence[TrainingCost], said: Sequence[tuple[str, str]], console: Console
+    model: Extrapolation, costs: Sequence[PlannedTraining], said: Sequence[tuple[str, str]], console: Console
 ) -> None:
     """Print what is said of a model, the model, then steps, memory and time for each budget."""
     size, counts = model.size, model.counts
@@ -78,16 +81,22 @@ def print_extrapolation(
     console.print(_costs_table(model, costs))
 
 
-def _costs_table(model: Extrapolation, costs: Sequence[TrainingCost]) -> Table:
+def _costs_table(model: Extrapolation, costs: Sequence[PlannedTraining]) -> Table:
     table = Table(box=None, pad_edge=False, title_justify="left")
     first = costs[0]
-    table.title = f"estimates on {first.gpus} x {first.gpu.name} at {first.utilization:.0%} of peak"
+    gpu, layout = first.settings.gpu, first.layout
+    table.title = (
+        f"estimates on {first.settings.gpus} x {gpu.name}: {first.throughput.basis}; {layout.sequences} sequences at a "
+        f"time, recomputed: {layout.recompute}"
+    )
     for name in ("training FLOPs", "steps", "hours", "memory a GPU", "fits"):
         table.add_column(name, justify="right")
     for cost in costs:
-        flops = model.flops_per_token * STEP_TOKENS * cost.steps
-        memory = f"{cost.memory_gib:.0f} of {cost.gpu.memory_gib:.0f} GiB"
-        table.add_row(f"{flops:.3g}", f"{cost.steps:,}", f"{cost.hours:.1f}", memory, "yes" if cost.fits else "no")
+        flops = model.flops_per_token * STEP_TOKENS * cost.steps.steps
+        memory = f"{cost.memory.total / 2**30:.0f} of {gpu.memory_gib:.0f} GiB"
+        table.add_row(
+            f"{flops:.3g}", f"{cost.steps.steps:,}", f"{cost.hours:.1f}", memory, "yes" if cost.fits else "no"
+        )
     return table
 
 

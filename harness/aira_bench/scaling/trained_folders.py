@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from aira_bench.errors import RunStateError
 from aira_bench.files import Unacceptable, read_text, reason
+from aira_bench.scaling.corpus.made import data_marks
 from aira_bench.scaling.notation import NotationError, read_pattern, write_pattern
 from aira_contract.model_sizes import model_size, space_of
 from aira_contract.patterns import Pattern
@@ -72,6 +73,11 @@ class TrainingFolder:
             if scale in preset.full_size and preset.full_size[scale].pattern == layers
         ]
         return known[0] if len(known) == 1 else write_pattern(layers)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What keeps its losses from being compared with published ones: of its tokens (`corpus.made`)."""
+        return data_marks(self.record.identity.data)
 
     @property
     def budget_flops(self) -> float | None:

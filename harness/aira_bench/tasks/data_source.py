@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PUBLIC, SYNTHETIC = SOURCES
 _ASK_TIMEOUT_S = 20.0
+_ASKED_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def provide_raw(
     if folder is not None:
         measured = _check_folder(task, wanted, folder)
         return RawData(tuple(Mount(folder / name, RAW / name) for name in measured), measured)
-    stored = _download_all(task, wanted, paths, note, watch)
+    stored = download_all(task.title, wanted, paths, note, watch)
     return RawData(
         tuple(Mount(file.path, RAW / file.name) for file in stored),
         {file.name: {"bytes": file.bytes, "sha256": file.sha256} for file in stored},
@@ -125,10 +126,10 @@ def missing_files(task: Task, profile: str, source: DataSource, paths: HostPaths
 
 
 def offered_sizes(files: Sequence[PublicFile], timeout_s: float = 5.0) -> list[int | None]:
-    """Return the bytes of files as their servers state them, all asked at once; None where one does not in time."""
+    """Return the bytes of files as their servers state them, many asked at once; None where one does not in time."""
     from aira_bench.tasks.http_transfer import offered_bytes
 
-    with ThreadPoolExecutor(max(1, len(files)), thread_name_prefix="sizes") as pool:
+    with ThreadPoolExecutor(min(max(1, len(files)), _ASKED_AT_ONCE), thread_name_prefix="sizes") as pool:
         return list(pool.map(lambda file: offered_bytes(file.url, timeout_s=timeout_s), files))
 
 
@@ -183,26 +184,39 @@ def download_folder(paths: HostPaths, file: PublicFile) -> Path:
     return paths.sources / hashlib.sha256(file.url.encode()).hexdigest()[:16]
 
 
-def _download_all(
-    task: Task,
+def download_all(
+    title: str,
     wanted: Sequence[PublicFile],
     paths: HostPaths,
     note: Callable[[str], None],
     watch: Callable[[Transfer], None],
 ) -> "list[StoredFile]":
+    """Return public files, of which those that are missing are downloaded, or go on where they stopped.
+
+    Args:
+        title: what they are the data of, for people.
+        wanted: the files.
+        paths: where they are kept.
+        note: told what is done.
+        watch: told how far each is.
+
+    Raises:
+        PrerequisiteError: one cannot be had or is another than it was, or the disk is full.
+    """
     from aira_bench.tasks.download import check_disk, fetch, stored_bytes
-    from aira_bench.tasks.http_transfer import offered_bytes
 
     missing = {file: stored_bytes(file, download_folder(paths, file)) for file in wanted}
     missing = {file: here for file, here in missing.items() if not (download_folder(paths, file) / file.name).exists()}
     if missing:
-        sizes = {file: file.bytes or offered_bytes(file.url, timeout_s=_ASK_TIMEOUT_S) for file in missing}
+        asked = [file for file in missing if file.bytes is None]
+        offered = dict(zip(asked, offered_sizes(asked, _ASK_TIMEOUT_S), strict=True))
+        sizes = {file: file.bytes or offered[file] for file in missing}
         rest = sum(max((size or 0) - missing[file], 0) for file, size in sizes.items())
         unknown = sum(size is None for size in sizes.values())
         more = f", and {unknown} of unknown size" if unknown else ""
-        note(f"downloading {len(missing)} files of {task.title}: {rest / 2**20:.1f} MiB{more}, into {paths.sources}")
+        note(f"downloading {len(missing)} files of {title}: {rest / 2**20:.1f} MiB{more}, into {paths.sources}")
         paths.sources.mkdir(parents=True, exist_ok=True)
-        check_disk(paths.sources, rest, f"The public data of {task.title}")
+        check_disk(paths.sources, rest, f"The public data of {title}")
     return [fetch(file, download_folder(paths, file), note=note, watch=watch) for file in wanted]
 
 

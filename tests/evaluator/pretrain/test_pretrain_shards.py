@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aira_evaluator.pretrain.shards import Description, TokenFolder, step_numbers, write_tokens
+from aira_evaluator.pretrain.shards import Description, TokenFolder, step_numbers
+from aira_evaluator.pretrain.token_writer import write_tokens
 from aira_evaluator.split_manifest import DataError
 
 ABOUT = Description("numbers", "counted", True, "none", "0" * 64, vocabulary=50, separator=49)

@@ -8,7 +8,6 @@ tokens stand in the train split, or in a hidden split before it, is dropped.
 Not covered: paraphrases, and near duplicates inside one split.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -20,7 +19,8 @@ from aira_evaluator.compose.text.profiles import TextProfile
 from aira_evaluator.compose.text.windows import TOKENS, Stream, StreamWriter, read_stream
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.hidden import seed_set_of
-from aira_evaluator.text.contained import keep_fresh
+from aira_evaluator.text.contained import keep_fresh, split_documents
+from aira_evaluator.text.digests import digest, is_held_out, keyed_digest
 from aira_evaluator.text.tokenizer import GPT2_SPLIT, BytePairTokenizer
 
 Documents = Callable[[], Iterator[str]]
@@ -29,7 +29,6 @@ Documents = Callable[[], Iterator[str]]
 Part = tuple[str, str]
 """A hidden split: seed set and name."""
 
-DIGEST_BYTES = 8
 SPARE = 1.5
 """Held-out tokens collected for each that is needed, because near duplicates are dropped afterwards."""
 _ENCODED_AT_ONCE = 256
@@ -73,17 +72,6 @@ class HeldOut:
         self.tokens += len(document)
 
 
-def digest(text: str) -> bytes:
-    """Hash of a document's words, blind to case and white space."""
-    return hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=DIGEST_BYTES).digest()
-
-
-def is_held_out(document_digest: bytes, share: float) -> bool:
-    """Whether a document belongs to the held-out pool; the rule is public."""
-    # A hash is as good as a uniform draw, and the same for a document wherever and whenever it is met.
-    return int.from_bytes(document_digest, "big") < int(share * 2.0 ** (8 * DIGEST_BYTES))
-
-
 def hidden_part(document_digest: bytes, key: bytes, parts: Sequence[Part], *, sets_are_public: bool) -> Part:
     """Return which of the hidden splits a held-out document serves; the key is not public.
 
@@ -93,7 +81,7 @@ def hidden_part(document_digest: bytes, key: bytes, parts: Sequence[Part], *, se
         parts: the hidden splits.
         sets_are_public: the key decides within the seed set that the document serves under every key; else among all.
     """
-    keyed = hashlib.blake2b(document_digest, key=key, digest_size=DIGEST_BYTES).digest()
+    keyed = keyed_digest(document_digest, key)
     if sets_are_public:
         own = seed_set_of(document_digest, list(dict.fromkeys(seed_set for seed_set, _ in parts)))
         parts = [part for part in parts if part[0] == own]
@@ -203,13 +191,6 @@ def write_hidden(
         part: _write(kept[part], folders[part], wanted, len(found.documents) - len(kept[part]), part, profile)
         for part, found in held_out.items()
     }
-
-
-def split_documents(stream: Stream, mark: int) -> Iterator[Stream]:
-    """The documents of a stream, without their marks."""
-    starts = np.flatnonzero(stream == mark)
-    for start, stop in zip(starts, [*starts[1:], len(stream)], strict=True):
-        yield np.asarray(stream[start + 1 : stop])
 
 
 def _collect(

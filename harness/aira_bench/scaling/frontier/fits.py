@@ -146,7 +146,8 @@ def fit_programme(observations: Observations, settings: FitSettings) -> Programm
         noise = RunNoise(settings.noise_sd, 0)
     drawn = _redrawn(designs, losses, fits, noise, settings)
     made = tuple(_architecture(runs, designs[name], fits[name], drawn.get(name)) for name, runs in by_name.items())
-    return Programme(made, noise, observations.without_loss, observations.without_budget, _remarks(noise, estimated))
+    remarks = (*_remarks_on_data(observations.marks), *_remarks(noise, estimated))
+    return Programme(made, noise, observations.without_loss, observations.without_budget, remarks)
 
 
 def _design(runs: Sequence[TrainedRun]) -> IsoflopDesign:
@@ -172,6 +173,10 @@ def _redrawn(
 
 def _generator(*names: object) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(repr(names).encode()).digest()[:8], "big"))
+
+
+def _remarks_on_data(marks: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"losses are of {' and of '.join(marks)}: they compare with none on other tokens",) if marks else ()
 
 
 def _remarks(noise: RunNoise | None, estimated: RunNoise | None) -> tuple[str, ...]:

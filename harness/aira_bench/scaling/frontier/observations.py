@@ -61,6 +61,8 @@ class Observations:
     """The architecture of the first run of the first table."""
     without_budget: int = 0
     """Trainings of recipes that are no FLOP budgets."""
+    marks: tuple[str, ...] = ()
+    """Of the tokens of trainings in folders: synthetic, a tokenizer of our own."""
 
 
 def read_observations(paths: Sequence[Path]) -> Observations:
@@ -72,18 +74,22 @@ def read_observations(paths: Sequence[Path]) -> Observations:
     """
     runs: list[TrainedRun] = []
     missing = other = 0
+    marks: list[str] = []
     for path in paths:
-        found, lost, left = _read_folder(path) if path.is_dir() else (*_read_table(path), 0)
+        found, lost, left, marked = _read_folder(path) if path.is_dir() else (*_read_table(path), 0, ())
         runs += found
         missing += lost
         other += left
+        marks += marked
     if not runs:
         budgets = f" {other} of recipes without a FLOP budget are left out." if other else ""
         raise UsageError(f"None of {missing} runs has a loss, so there is nothing to fit.{budgets}", hint=_EXAMPLE)
     _require_once(runs)
     if len({run.loss_sd is None for run in runs}) > 1:
         raise UsageError("Some runs have a loss_sd and some have none.", hint="a loss_sd in every line, or in none")
-    return Observations(tuple(sorted(runs, key=_order)), missing, runs[0].architecture, other)
+    return Observations(
+        tuple(sorted(runs, key=_order)), missing, runs[0].architecture, other, tuple(dict.fromkeys(marks))
+    )
 
 
 def _order(run: TrainedRun) -> tuple[str, float, float, int, float]:
@@ -100,7 +106,7 @@ def _require_once(runs: Iterable[TrainedRun]) -> None:
         )  # fmt: skip
 
 
-def _read_folder(path: Path) -> tuple[list[TrainedRun], int, int]:
+def _read_folder(path: Path) -> tuple[list[TrainedRun], int, int, tuple[str, ...]]:
     from aira_bench.scaling.trained_folders import (  # pydantic takes time to load
         TrainingFolder,
         training_folders,
@@ -123,7 +129,7 @@ def _read_folder(path: Path) -> tuple[list[TrainedRun], int, int]:
         else:
             seed = found.record.identity.seed
             runs.append(TrainedRun(found.architecture, float(found.parameters), budget, loss, seed))
-    return runs, lost, other
+    return runs, lost, other, () if first is None else first.marks
 
 
 def _read_table(path: Path) -> tuple[list[TrainedRun], int]:

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aira_bench.errors import UsageError
-from aira_bench.scaling.plan.experiments import PlannedCell
+from aira_bench.scaling.extrapolate import Extrapolation
+from aira_bench.scaling.notation import write_pattern
+from aira_bench.scaling.plan.experiments import PlannedCell, named_recipe
 from aira_bench.scaling.plan.memory import MemorySetting, RankMemory, Recompute, rank_memory
 from aira_bench.scaling.plan.models import PlannedModel, PlannedSteps, planned_model, planned_steps
 from aira_bench.scaling.plan.throughput import DEFAULT_MFU, Measurement, Throughput, throughput
@@ -26,6 +28,8 @@ CHECKPOINT_BYTES = 12
 """A parameter."""
 FREE_SHARE = 0.1
 _SMALL_VOCABULARY = 65_536
+_PAPERS_STEPS = "isotoken-1b"
+"""A recipe whose steps have the paper's size, which is the same at every scale."""
 _LAYOUTS: tuple[tuple[Recompute, int], ...] = (
     ("none", 4), ("none", 2), ("none", 1), ("selective", 2), ("selective", 1), ("full", 4), ("full", 2), ("full", 1),
 )  # fmt: skip
@@ -147,12 +151,35 @@ def plan_training(training: PlannedCell, settings: PlanSettings) -> PlannedTrain
         UsageError: its architecture or recipe cannot be had, or the step's sequences cannot be shared by the GPUs.
     """
     model = planned_model(training.architecture, training.scale, training.recipe)
+    return plan_model(training, model, planned_steps(model, training.recipe), settings)
+
+
+def plan_grown(model: Extrapolation, steps: Sequence[int], settings: PlanSettings) -> tuple[PlannedTraining, ...]:
+    """Return what a grown pattern takes for each of several numbers of steps of the paper's size.
+
+    Raises:
+        UsageError: the GPUs cannot share a step's sequences.
+    """
+    recipe, scale = named_recipe(_PAPERS_STEPS), model.size.scale
+    planned = PlannedModel(write_pattern(model.pattern), scale, model.pattern, model.size, None, ())
+    cell = PlannedCell("", planned.name, scale, recipe, 1)
+    return tuple(plan_model(cell, planned, PlannedSteps(count, published=False), settings) for count in steps)
+
+
+def plan_model(
+    training: PlannedCell, model: PlannedModel, steps: PlannedSteps, settings: PlanSettings
+) -> PlannedTraining:
+    """Return what a model takes, whatever it was chosen by.
+
+    Raises:
+        UsageError: the GPUs cannot share a step's sequences.
+    """
     layout, memory = _layout(model, training.recipe, settings)
     speed = throughput(
         model.pattern, model.size, training.recipe.sequence_tokens, training.recipe.vocabulary, settings.gpu,
         settings.mfu, settings.measurements,
     )  # fmt: skip
-    return PlannedTraining(training, model, planned_steps(model, training.recipe), layout, memory, speed, settings)
+    return PlannedTraining(training, model, steps, layout, memory, speed, settings)
 
 
 def _layout(model: PlannedModel, recipe: Recipe, settings: PlanSettings) -> tuple[MemorySetting, RankMemory]:

@@ -172,7 +172,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "gpus": settings.gpus,
         "dollars_per_gpu_hour": settings.dollars_per_gpu_hour,
         "assumptions": [f"{about}: {text}" for about, text in assumptions(plan)],
-        "trainings": [_record(each) for each in plan.trainings],
+        "trainings": [training_record(each) for each in plan.trainings],
         "total": {
             "runs": plan.runs, "tokens": plan.tokens, "gpu_hours": plan.gpu_hours, "dollars": plan.dollars,
             "checkpoint_bytes": plan.checkpoint_bytes, "data_bytes": plan.data_bytes,
@@ -180,7 +180,8 @@ def plan_record(plan: Plan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _record(each: PlannedTraining) -> dict[str, Any]:
+def training_record(each: PlannedTraining) -> dict[str, Any]:
+    """Return one training of a plan as JSON values."""
     model, counts = each.model, each.model.counts
     said: Sequence[str] = (*model.said, *([each.steps.note] if each.steps.note else []))
     return {

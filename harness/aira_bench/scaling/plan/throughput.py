@@ -20,7 +20,7 @@ from aira_bench.errors import UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.files import Unacceptable, read_text, reason
 from aira_bench.scaling.notation import NotationError, read_architecture
-from aira_contract.gpu_types import GpuType
+from aira_contract.gpu_types import GPU_TYPES, GpuType
 from aira_contract.model_sizes import ModelSize
 from aira_contract.patterns import Pattern
 from aira_contract.training_arithmetic import count_layers, flops_per_token, head_flops_per_token
@@ -53,6 +53,17 @@ class Throughput:
     measured: bool
     basis: str
     """In words, for whoever reads the plan."""
+
+
+def gpu_type(name: str) -> GpuType:
+    """Return the GPU type of that name, with its memory and peak rate.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name not in GPU_TYPES:
+        raise UsageError(f"Unknown GPU type {name!r}, expected one of {', '.join(GPU_TYPES)}.", hint="--gpu h200")
+    return GPU_TYPES[name]
 
 
 def read_measurements(path: Path = SHIPPED) -> tuple[Measurement, ...]:

@@ -7,6 +7,7 @@
 Not covered: several machines, and whether a training that goes on elsewhere is alive.
 """
 
+import fcntl
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from aira_bench.files import write_atomically, write_json
 from aira_bench.scaling.notation import write_pattern
 from aira_bench.scaling.plan.planned import Plan, PlannedTraining
 from aira_bench.scaling.trained_folders import BEGUN, BegunTraining, TrainingFolder, training_folders
-from aira_contract.pretraining import RECORD
+from aira_contract.pretraining import LOCK, RECORD
 from aira_contract.recipes import FOLDER
 
 State = Literal["done", "begun", "missing"]
@@ -84,6 +85,18 @@ def _require_same(planned: PlannedTraining, seed: int, found: TrainingFolder) ->
         )
 
 
+def is_trained_elsewhere(run: SeedTraining) -> bool:
+    """Whether a process on this machine trains in the run's folder, such as ranks that outlived what started them."""
+    try:
+        with (run.folder / LOCK).open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def prepare(run: SeedTraining) -> None:
     """Write what a run is begun for, and its recipe where that is not the shipped one."""
     training, steps = run.planned.training, run.planned.steps
@@ -139,4 +152,5 @@ def run_record(run: SeedTraining) -> dict[str, object]:
         "steps": run.planned.steps.steps,
         "validation_loss": None if record is None else record.validation_loss,
         "hours": None if record is None else record.seconds / 3600,
+        "marks": "" if run.found is None else ", ".join(run.found.marks),
     }
