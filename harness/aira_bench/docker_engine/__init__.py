@@ -1,4 +1,4 @@
-"""A thin typed layer over the APIs of Docker and podman; the only package that imports the Docker SDK. Internal."""
+"""A thin typed layer over Docker, podman and Apptainer; the only package that imports the Docker SDK. Internal."""
 
 from aira_bench.docker_engine.attachment import Attachment
 from aira_bench.docker_engine.choice import CONTAINERS, Containers, chosen, connect_engine

@@ -50,6 +50,9 @@ class StreamError(Exception):
 class EngineImages:
     """The part of an engine that has to do with images."""
 
+    builds_images = True
+    """False where it takes images from a file alone."""
+
     def __init__(self, api: docker.APIClient) -> None:
         self._api = api
 
