@@ -37,7 +37,7 @@ from aira_bench.docker_engine.apptainer_images import SifImages
 from aira_bench.docker_engine.apptainer_process import ApptainerProcess, HostProcess, first_process, passed
 from aira_bench.docker_engine.attachment import Attachment
 from aira_bench.docker_engine.engine import REMOVAL_TIMEOUT_S, ContainerInfo, DockerEngine, EngineInfo
-from aira_bench.docker_engine.failures import Conflict, NotDone, NotThere
+from aira_bench.docker_engine.failures import Conflict, EngineWords, NotDone, NotThere
 from aira_bench.docker_engine.images import ImageDetails, ImageInfo
 from aira_bench.docker_engine.podman_request import Body, seccomp_of
 from aira_bench.errors import PrerequisiteError, SandboxError
@@ -65,6 +65,7 @@ class ApptainerEngine(DockerEngine):
     """Apptainer on this machine. Usable from several threads."""
 
     name = "Apptainer"
+    words = EngineWords("Apptainer", "apptainer")
     builds_images = False
 
     def __init__(self, version: str, images: Path, state: Path, found: CallerRights) -> None:

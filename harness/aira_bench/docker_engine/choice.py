@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from aira_bench.docker_engine.apptainer import ApptainerEngine
-from aira_bench.docker_engine.endpoint import find_engine
+from aira_bench.docker_engine.endpoint import EngineAddress, require_address
 from aira_bench.docker_engine.engine import DockerEngine
 from aira_bench.docker_engine.podman import PodmanEngine
 from aira_bench.docker_engine.podman_service import podman_service
@@ -63,9 +63,13 @@ def connect_engine(containers: str | None = None) -> DockerEngine:
 def _podman(host: str | None) -> PodmanEngine:
     """Podman's service at an address, or one of our own."""
     if host:
-        engine = DockerEngine.connect(endpoint=find_engine({"DOCKER_HOST": host}))
+        require_address(host, _ADDRESS, f"unset {_ADDRESS}")
+        settings = {"base_url": host, "use_ssh_client": host.startswith("ssh://")}
+        engine = PodmanEngine.connect(
+            endpoint=EngineAddress(settings, _ADDRESS, f"podman info   (or unset {_ADDRESS})")
+        )
         if engine.is_podman:
-            return PodmanEngine.over(engine)
+            return engine
         engine.close()
         raise PrerequisiteError(f"What answers at {host[:80]!r} is not podman.", hint=f"unset {_ADDRESS}")
     service = podman_service()
