@@ -23,8 +23,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
         "deadline errors escaping excerpts imported protocol_check shown_numbers statistics version world",
         "gpus machine_failures",
-        "files hardware",
-        "bundled docker_engine extensions keys output parquet paths requirement terminal unfinished waiting",
+        "files hardware paths",
+        "bundled docker_engine extensions keys output parquet requirement terminal unfinished waiting",
         "hidden_keys launchers published_tables sandbox shared_store",
         "cards images leasing ledger tasks",
         "llm record",

@@ -42,3 +42,67 @@ def test_a_seed_that_halts_is_named_with_the_exit_status_of_what_it_halted_for(t
         assert command.popen.wait() == 5, command.said
         assert "halted: " in command.said
         assert "Go on with: aira-bench resume broken --engine local" in command.said
+
+
+def test_workers_confirm_a_run_that_one_process_searched(tmp_path: Path) -> None:
+    """Stopped while they train and gone on with; the scores are those that one process has, and none comes twice."""
+    stage = Stage(tmp_path, {"AIRA_RUNS": str(tmp_path / "runs"), "AIRA_PLAYED_TRAINING_S": "0.3"})
+    folder = RunFolder(tmp_path / "runs" / "alone")
+    with stage.running(*RUN, "--name", "alone", "--no-confirm") as command:
+        assert command.popen.wait() == 0, command.said
+    with stage.running("confirm", "alone", "--engine", "local", "--workers", "1") as command:
+        command.wait_for(lambda: confirmed(folder) >= 1)
+        command.stop(signal.SIGTERM)
+        assert command.popen.returncode == 130
+        assert command.said.rstrip().endswith("Go on with: aira-bench confirm alone --engine local --workers=1")
+    assert not folder.is_live
+    before = confirmed(folder)
+    with stage.running("confirm", "alone", "--engine", "local") as command:
+        assert command.popen.wait() == 0, command.said
+    site = Site(tmp_path)
+    record = site.record(folder)
+    assert record.closed
+    assert tree(record) == site.undisturbed(seeds=(0, 1), confirm=True)
+    assert before < confirmed(folder) == sum(len(seed.confirmations.done) for seed in record.seeds)
+    assert {entry.state for entry in folder.lease_entries().values()} == {"over"}
+    with stage.running("confirm", "alone", "--engine", "local") as command:
+        assert command.popen.wait() == 0, command.said
+        assert "workers on this machine" not in command.said, "nothing is left to do"
+
+
+def test_workers_confirm_under_another_key_what_workers_confirmed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, {"AIRA_RUNS": str(tmp_path / "runs")})
+    folder = RunFolder(tmp_path / "runs" / "shared")
+    key = tmp_path / "keys" / "of another"
+    key.parent.mkdir()
+    for words in (
+        (*RUN, "--name", "shared", "--engine", "local"),
+        ("key", "hidden", str(key)),
+        ("confirm", "shared", "--engine", "local", "--hidden-key", str(key)),
+    ):
+        with stage.running(*words) as command:
+            assert command.popen.wait() == 0, command.said
+    confirmations = [seed.confirmations for seed in Site(tmp_path).record(folder).seeds]
+    assert all(each.hidden_key is not None for each in confirmations)
+    assert {seen for each in confirmations for seen, _, _ in each.done} == {None, confirmations[0].hidden_key}
+
+
+def test_what_forbids_a_confirmation_is_said_before_workers_are_started(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, {"AIRA_RUNS": str(tmp_path / "runs"), "AIRA_PLAYED_FAILURE": "1"})
+    with stage.running(*RUN, "--name", "broken") as command:
+        assert command.popen.wait() == 5
+    with stage.running("confirm", "broken", "--engine", "local") as command:
+        assert command.popen.wait() != 0
+        assert "No seed of broken has submitted anything" in command.said
+    with stage.running("confirm", "broken", "--workers", "2") as command:
+        assert command.popen.wait() == 2
+        assert "--workers needs --engine" in command.said
+    with stage.running("worker", str(tmp_path / "runs" / "broken"), "--hidden-key", "key") as command:
+        assert command.popen.wait() == 2
+        assert "--hidden-key needs --only-confirm" in command.said
+
+
+def confirmed(folder: RunFolder) -> int:
+    """How many trainings are recorded, by lines of files behind the first, which says whose they are."""
+    files = folder.path.glob("seeds/*/hidden/confirmed.jsonl")
+    return sum(len(path.read_bytes().splitlines()) - 1 for path in files)

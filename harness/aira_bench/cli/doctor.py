@@ -26,8 +26,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add the command to the parser."""
     parser = commands.add_parser(
         "doctor", help="check this machine", epilog=_EPILOG, formatter_class=SUB_FORMAT,
-        description="Check Docker, disk, GPU, keys, models (one tiny call for each whose key is set), images and data, "
-        "and probe the sandbox with production options.",
+        description="Check the container engine, disk, GPU, keys, models (one tiny call for each whose key is set), "
+        "images and data, and probe the sandbox with production options.",
     )  # fmt: skip
     parser.add_argument("--profile", choices=PROFILES, default="cpu", help="profile to check for (default: cpu)")
     parser.add_argument(

@@ -57,8 +57,16 @@ def grace_s(args: argparse.Namespace) -> float:
     return _GRACE_S + 5.0 if args.engine is not None else current().grace_s
 
 
-def carried_out(args: argparse.Namespace, folder: "RunFolder", display: "RunDisplay") -> "RunFolder":
+def carried_out(
+    args: argparse.Namespace, folder: "RunFolder", display: "RunDisplay", confirming: Sequence[str] | None = None
+) -> "RunFolder":
     """Have workers bring every seed of a shared run to its end.
+
+    Args:
+        args: the command line.
+        folder: of the run.
+        display: shows how seeds get on.
+        confirming: options of workers that confirm and do nothing else; None for others.
 
     Raises:
         AiraError: what the first of the seeds that halted failed with; the display knows all of them.
@@ -67,14 +75,14 @@ def carried_out(args: argparse.Namespace, folder: "RunFolder", display: "RunDisp
     """
     from aira_bench.looking.watching import RunWatch
 
-    watch, shown = RunWatch(folder), _Shown(display.watch)
+    watch, shown = RunWatch(folder), _Shown(display.watch, steps=confirming is None)
 
     def look() -> None:
         if (state := watch.state(time.time())) is not None:
             for seed in state.seeds:
                 shown.take(seed)
 
-    _worked(args, [folder], folder.path, _workers(args, [folder]), look, display.note)
+    _worked(args, [folder], folder.path, _workers(args, [folder]), look, display.note, confirming)
     halted = halts(folder)
     display.halted.update(halted)
     for error in halted.values():
@@ -99,11 +107,15 @@ def _worked(
     workers: int,
     look: Callable[[], None],
     note: Callable[[str], None],
+    confirming: Sequence[str] | None = None,
 ) -> None:
     """Start workers on a folder until nothing is left that they could do."""
     arguments = ["worker", str(place.absolute()), *share_options(args), *container_options(args)]
+    agents = {folder.manifest.plan.agent for folder in folders}
+    if confirming is not None:  # without an agent, and so without its keys
+        arguments, agents = [*arguments, "--only-confirm", *confirming], set()
     logs = place / (LOGS if len(folders) == 1 and folders[0].path == place else "logs")
-    order = order_of(args, arguments, workers, logs, {folder.manifest.plan.agent for folder in folders})
+    order = order_of(args, arguments, workers, logs, agents)
     stopping, launcher = current(), launcher_of(args)
     stopping.grace_s = grace_s(args)
     before = None
@@ -206,6 +218,8 @@ class _Shown:
     """Tells a display what is new of seeds that are looked at from outside."""
 
     watch: Callable[..., None]
+    steps: bool
+    """Whether steps are news; a confirmation takes none."""
 
     def __post_init__(self) -> None:
         self._told: dict[int, tuple[int, str, str | None, bool]] = {}
@@ -221,7 +235,8 @@ class _Shown:
         if now == known:
             return
         self._told[seed.seed] = now
-        for count, node in enumerate(seed.nodes[known[0] :], start=known[0] + 1):
+        new = seed.nodes[known[0] :] if self.steps else ()
+        for count, node in enumerate(new, start=known[0] + 1):
             self.watch(
                 Progress(seed.seed, count, "finished a step", last=ended_words(node), nodes=seed.nodes[:count])
             )  # fmt: skip

@@ -60,8 +60,8 @@ def add_runtime(parser: argparse.ArgumentParser, *, begins: bool = False) -> Non
     add_containers(parser)
     parser.add_argument(
         "--runtime", metavar="NAME", default=os.environ.get("AIRA_RUNTIME") or None,
-        help="Docker runtime of containers that run untrusted code, such as runsc "
-        "(default: $AIRA_RUNTIME; else Docker's own, for predict containers runsc or Kata where there is one)",
+        help="runtime of containers that run untrusted code, such as runsc "
+        "(default: $AIRA_RUNTIME; else the engine's own, for predict containers runsc or Kata where there is one)",
     )  # fmt: skip
     if not begins:
         return

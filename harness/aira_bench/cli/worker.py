@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli.options import SUB_FORMAT, add_runtime, core_list, gpu_list, positive_int, seconds
+from aira_bench.cli.options import SUB_FORMAT, add_hidden_key, add_runtime, core_list, gpu_list, positive_int, seconds
 
 if TYPE_CHECKING:
     from aira_bench.runs.session import Progress
@@ -48,6 +48,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         action="store_false",
         help="leave confirmations to others, or to aira-bench confirm",
     )
+    parser.add_argument(
+        "--only-confirm",
+        action="store_true",
+        help="train again what seeds submitted whose search is over, and nothing else (aira-bench confirm --engine)",
+    )
+    add_hidden_key(parser, "of --only-confirm: that of each run's search")
     add_runtime(parser)
     parser.set_defaults(handle=handle)
 
@@ -59,6 +65,8 @@ def handle(args: argparse.Namespace) -> int:
 
     from aira_bench.cli.options import report
     from aira_bench.cli.stopping import current
+    from aira_bench.errors import UsageError
+    from aira_bench.hidden_keys import read_hidden_key
     from aira_bench.leasing.lease import wanted_terms
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.units import runs_below
@@ -72,7 +80,10 @@ def handle(args: argparse.Namespace) -> int:
     below = runs_below(args.folder)  # before an engine is looked for
     runs = below[0].path.parent if below else args.folder  # where a replay looks for the run that it repeats
     host = connect_host(runs, args.runtime, _say, containers=args.containers)
-    wishes = WorkerWishes(args.slots, args.once, args.confirm, args.cores, args.gpus)
+    if args.hidden_key is not None and not args.only_confirm:
+        raise UsageError("--hidden-key needs --only-confirm: a search has the key that it began with.")
+    key = None if args.hidden_key is None else read_hidden_key(Path(args.hidden_key))
+    wishes = WorkerWishes(args.slots, args.once, args.confirm, args.only_confirm, key, args.cores, args.gpus)
     worker = Worker(host, args.folder, wishes, _say, _watch, terms)
     try:
         end = worker.work()

@@ -3,29 +3,26 @@
 Where podman answers in Docker's place (a socket of podman's in DOCKER_HOST, or the package podman-docker), it is spoken
 to as podman: Docker's API alone would lose walls there (`podman_request`).
 
-Not covered: Apptainer, which is no engine that one connects to.
+Not covered: which walls an engine builds (`aira_bench.sandbox.probe`).
 """
 
 import os
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from aira_bench.docker_engine.endpoint import find_engine
+from aira_bench.docker_engine.apptainer import ApptainerEngine
+from aira_bench.docker_engine.endpoint import EngineAddress, require_address
 from aira_bench.docker_engine.engine import DockerEngine
 from aira_bench.docker_engine.podman import PodmanEngine
 from aira_bench.docker_engine.podman_service import podman_service
 from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.paths import host_paths
 
 Containers = Literal["docker", "podman", "apptainer"]
 CONTAINERS: tuple[Containers, ...] = get_args(Containers)
 """What `--containers` may say."""
 VARIABLE = "AIRA_CONTAINERS"
 _ADDRESS = "CONTAINER_HOST"
-OUT_OF_APPTAINER = (
-    "system-calls", "own-user", "kernel-files", "workspace-size", "workspace-inodes", "tmp-size", "tmp-inodes",
-    "shm-size", "processes", "memory", "cores", "oom-score", "open-files", "core-dumps", "file-size",
-)  # fmt: skip
-"""Walls that Apptainer's documented command line has no option for, or none for an ordinary user (docs/engines.md)."""
 
 
 def chosen(environ: Mapping[str, str], containers: str | None) -> Containers:
@@ -56,11 +53,7 @@ def connect_engine(containers: str | None = None) -> DockerEngine:
     """
     name = chosen(os.environ, containers)
     if name == "apptainer":
-        raise PrerequisiteError(
-            "Apptainer is not supported: nobody could try it, and by its documentation users get none of these "
-            f"walls: {', '.join(OUT_OF_APPTAINER)}.",
-            hint="--containers podman, which needs no root either (docs/engines.md)",
-        )
+        return ApptainerEngine.open(host_paths().home / "apptainer")
     if name == "podman":
         return _podman(os.environ.get(_ADDRESS))
     engine = DockerEngine.connect()
@@ -70,9 +63,13 @@ def connect_engine(containers: str | None = None) -> DockerEngine:
 def _podman(host: str | None) -> PodmanEngine:
     """Podman's service at an address, or one of our own."""
     if host:
-        engine = DockerEngine.connect(endpoint=find_engine({"DOCKER_HOST": host}))
+        require_address(host, _ADDRESS, f"unset {_ADDRESS}")
+        settings = {"base_url": host, "use_ssh_client": host.startswith("ssh://")}
+        engine = PodmanEngine.connect(
+            endpoint=EngineAddress(settings, _ADDRESS, f"podman info   (or unset {_ADDRESS})")
+        )
         if engine.is_podman:
-            return PodmanEngine.over(engine)
+            return engine
         engine.close()
         raise PrerequisiteError(f"What answers at {host[:80]!r} is not podman.", hint=f"unset {_ADDRESS}")
     service = podman_service()

@@ -51,7 +51,7 @@ def find_engine(environ: Mapping[str, str]) -> EngineAddress:
     """
     if host := environ.get("DOCKER_HOST"):
         with_tls = bool(environ.get("DOCKER_TLS_VERIFY")) or bool(environ.get("DOCKER_CERT_PATH"))
-        _require_address(host, "DOCKER_HOST", "unset DOCKER_HOST", tls=with_tls)
+        require_address(host, "DOCKER_HOST", "unset DOCKER_HOST", tls=with_tls)
         try:
             return EngineAddress(kwargs_from_env(dict(environ)), "DOCKER_HOST", "docker info   (or unset DOCKER_HOST)")
         except (DockerException, OSError) as error:
@@ -91,7 +91,7 @@ def _of_context(folder: Path, name: str, named_by: str) -> EngineAddress:
         raise PrerequisiteError(f"Docker context {name[:VALUE_CHARS]!r} names no address.", hint=default) from error
     files = {each: folder / "contexts" / "tls" / key / "docker" / f"{each}.pem" for each in ("ca", "cert", "key")}
     there = {each: str(path) for each, path in files.items() if path.is_file()}
-    _require_address(host, f"Docker context {name[:VALUE_CHARS]!r}", default, tls=bool(there))
+    require_address(host, f"Docker context {name[:VALUE_CHARS]!r}", default, tls=bool(there))
     settings: dict[str, Any] = {"base_url": host, "use_ssh_client": host.startswith("ssh://")}
     if there:
         pair = (there["cert"], there["key"]) if {"cert", "key"} <= set(there) else None
@@ -100,7 +100,12 @@ def _of_context(folder: Path, name: str, named_by: str) -> EngineAddress:
     return EngineAddress(settings, f"Docker context {name[:VALUE_CHARS]!r}", default)
 
 
-def _require_address(host: str, named_by: str, otherwise: str, *, tls: bool) -> None:
+def require_address(host: str, named_by: str, otherwise: str, *, tls: bool = False) -> None:
+    """Whether an engine can have such an address.
+
+    Raises:
+        PrerequisiteError: it cannot; the message says who named it.
+    """
     try:
         parse_host(host, False, tls)
     except (DockerException, ValueError) as error:

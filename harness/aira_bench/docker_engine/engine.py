@@ -21,7 +21,7 @@ from docker.errors import DockerException, ImageNotFound, NotFound
 
 from aira_bench.docker_engine.attachment import Attachment
 from aira_bench.docker_engine.endpoint import EngineAddress, find_engine
-from aira_bench.docker_engine.failures import Conflict, NotDone, engine_call, unreachable
+from aira_bench.docker_engine.failures import Conflict, NotDone, unreachable
 from aira_bench.docker_engine.transfers import EngineTransfers
 from aira_bench.errors import PrerequisiteError, SandboxError
 from aira_bench.machine_failures import machine_failure
@@ -88,13 +88,13 @@ class DockerEngine(EngineTransfers):
         try:
             api = docker.APIClient(version="auto", timeout=timeout_s, max_pool_size=_POOL_SIZE, **endpoint.settings)
         except (DockerException, requests.RequestException, OSError) as error:
-            raise (machine_failure(error) or unreachable(error, endpoint)) from error
+            raise (machine_failure(error) or unreachable(cls.words, error, endpoint)) from error
         return cls(api)
 
     @property
     def is_podman(self) -> bool:
         """Whether podman answers, which speaks Docker's API too."""
-        with engine_call("describe itself"):
+        with self._call("describe itself", missing_is_error=True):
             components = self._api.version().get("Components") or []
         return any(each.get("Name") == _PODMAN for each in components)
 
@@ -104,7 +104,7 @@ class DockerEngine(EngineTransfers):
 
     def info(self) -> EngineInfo:
         """Version and resources of the engine's machine."""
-        with engine_call("describe itself"):
+        with self._call("describe itself", missing_is_error=True):
             info = self._api.info()
         return EngineInfo(
             version=str(info["ServerVersion"]),
@@ -121,7 +121,7 @@ class DockerEngine(EngineTransfers):
 
     def create_volume(self, name: str, options: Mapping[str, str], labels: Mapping[str, str]) -> None:
         """Create a volume of the local driver."""
-        with engine_call("create a workspace volume", missing_is_error=True):
+        with self._call("create a workspace volume", missing_is_error=True):
             self._api.create_volume(name, driver="local", driver_opts=dict(options), labels=dict(labels))
 
     def create_container(self, name: str, config: Mapping[str, Any]) -> str:
@@ -133,28 +133,30 @@ class DockerEngine(EngineTransfers):
         """
         image = config["Image"]
         try:
-            with engine_call("create a container"):
+            with self._call("create a container"):
                 created = self._api.create_container_from_config(dict(config), name)  # type: ignore[no-untyped-call]
                 return str(created["Id"])
         except ImageNotFound as error:
             raise PrerequisiteError(f"There is no image {image}.", hint="aira-bench images build") from error
         except NotFound as error:
-            raise SandboxError(f"Docker could not create a container of {image}: {error.explanation}") from error
+            raise SandboxError(
+                f"{self.words.name} could not create a container of {image}: {error.explanation}"
+            ) from error
 
     def attach(self, container_id: str) -> Attachment:
         """Open the standard streams. Call before `start_container`, so that nothing is missed."""
-        with engine_call("attach to a container", missing_is_error=True):
+        with self._call("attach to a container", missing_is_error=True):
             parameters = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             return Attachment(self._api.attach_socket(container_id, params=parameters))
 
     def start_container(self, container_id: str) -> None:
         """Start a created container."""
-        with engine_call("start a container", missing_is_error=True):
+        with self._call("start a container", missing_is_error=True):
             self._api.start(container_id)
 
     def wait_container(self, container_id: str, timeout_s: float) -> int | None:
         """Wait for a container's end; return its exit code, or None if it is still up after `timeout_s`."""
-        with engine_call("wait for a container to end", missing_is_error=True):
+        with self._call("wait for a container to end", missing_is_error=True):
             try:
                 return int(self._api.wait(container_id, timeout=math.ceil(timeout_s))["StatusCode"])
             except requests.ConnectionError as error:
@@ -166,7 +168,7 @@ class DockerEngine(EngineTransfers):
 
     def output(self, container_id: str) -> tuple[str, str]:
         """Return what a container that has ended wrote to stdout and to stderr, where the engine keeps that."""
-        with engine_call("read what a container wrote", missing_is_error=True):
+        with self._call("read what a container wrote", missing_is_error=True):
             out, errors = (self._api.logs(container_id, stdout=stdout, stderr=not stdout) for stdout in (True, False))
         return out.decode(errors="replace"), errors.decode(errors="replace")
 
@@ -180,7 +182,7 @@ class DockerEngine(EngineTransfers):
             SandboxError: the engine cannot be reached.
         """
         try:
-            with engine_call("kill a container"):
+            with self._call("kill a container"):
                 self._api.kill(container_id)
         except NotDone as error:
             return _NOT_DEAD_YET in error.message
@@ -197,7 +199,7 @@ class DockerEngine(EngineTransfers):
         """
         filters = {"container": [container_id], "type": ["container"], "event": [*_INTERVENTIONS, _DEATH]}
         told: list[str] = []
-        with engine_call("look through its events"):
+        with self._call("look through its events", missing_is_error=True):
             # Not the SDK's own call, which has no deadline and takes a lost connection for the end.
             answer = self._api.get(
                 f"{self._api.base_url}/v{self._api.api_version}/events",
@@ -216,12 +218,12 @@ class DockerEngine(EngineTransfers):
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
         """Return the engine's own description of a container."""
-        with engine_call("inspect a container", missing_is_error=True):
+        with self._call("inspect a container", missing_is_error=True):
             return cast("dict[str, Any]", self._api.inspect_container(container_id))
 
     def find_container(self, container_id: str) -> dict[str, Any] | None:
         """Return the engine's own description of a container, None if there is none."""
-        with contextlib.suppress(NotFound), engine_call("look for a container"):
+        with contextlib.suppress(NotFound), self._call("look for a container"):
             return cast("dict[str, Any]", self._api.inspect_container(container_id))
         return None
 
@@ -234,7 +236,7 @@ class DockerEngine(EngineTransfers):
         deadline_s = time.monotonic() + REMOVAL_TIMEOUT_S
         while True:
             try:
-                with engine_call("remove a container"):
+                with self._call("remove a container"):
                     self._api.remove_container(container_id, v=True, force=True)
             except NotFound:
                 return
@@ -247,17 +249,20 @@ class DockerEngine(EngineTransfers):
             else:
                 return
             if time.monotonic() >= deadline_s:
-                raise SandboxError(f"Docker did not remove container {container_id[:12]}.", hint="docker ps --all")
+                raise SandboxError(
+                    f"{self.words.name} did not remove container {container_id[:12]}.",
+                    hint=self.words.command("ps --all"),
+                )
             time.sleep(pause_s)
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume that no container uses. One that is gone is no error."""
-        with contextlib.suppress(NotFound), engine_call("remove a workspace volume"):
+        with contextlib.suppress(NotFound), self._call("remove a workspace volume"):
             self._api.remove_volume(name)
 
     def containers(self, label: str) -> list[ContainerInfo]:
         """Return all containers, running or not, carrying `label` (a name, or `name=value`)."""
-        with engine_call("list containers"):
+        with self._call("list containers", missing_is_error=True):
             found = self._api.containers(all=True, filters={"label": [label]})
         return [
             ContainerInfo(str(container["Id"]), str(container["State"]), dict(container.get("Labels") or {}))
@@ -266,17 +271,17 @@ class DockerEngine(EngineTransfers):
 
     def volumes(self, label: str) -> dict[str, Mapping[str, str]]:
         """Labels of all volumes carrying `label`, by the volumes' names."""
-        with engine_call("list volumes"):
+        with self._call("list volumes", missing_is_error=True):
             found = self._api.volumes(filters={"label": [label]})
         return {str(volume["Name"]): dict(volume.get("Labels") or {}) for volume in found.get("Volumes") or []}
 
     def devices(self, label: str) -> set[str]:
         """Return what the volumes carrying `label` mount, as their driver's option `device` names it."""
-        with engine_call("list volumes"):
+        with self._call("list volumes", missing_is_error=True):
             found = self._api.volumes(filters={"label": [label]})
         return {str((volume.get("Options") or {}).get("device", "")) for volume in found.get("Volumes") or []}
 
     def volume_folder(self, name: str) -> str:
         """Return where a volume lies on the engine's machine."""
-        with engine_call(f"inspect volume {name}", missing_is_error=True):
+        with self._call(f"inspect volume {name}", missing_is_error=True):
             return str(self._api.inspect_volume(name)["Mountpoint"])

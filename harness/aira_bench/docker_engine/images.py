@@ -16,7 +16,7 @@ from docker.errors import NotFound
 from docker.utils import parse_repository_tag
 
 from aira_bench.docker_engine.archives import packed, unpacked
-from aira_bench.docker_engine.failures import engine_call
+from aira_bench.docker_engine.failures import EngineWords, engine_call
 from aira_bench.errors import PrerequisiteError, SandboxError
 
 BUILD_TIMEOUT_S = 1800
@@ -50,13 +50,22 @@ class StreamError(Exception):
 class EngineImages:
     """The part of an engine that has to do with images."""
 
+    builds_images = True
+    """False where it takes images from a file alone."""
+    words = EngineWords()
+    """What its messages call it."""
+
     def __init__(self, api: docker.APIClient) -> None:
         self._api = api
+
+    def _call(self, what: str, *, missing_is_error: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Turn the SDK's exceptions into ours, in this engine's words (`engine_call`)."""
+        return engine_call(self.words, what, missing_is_error=missing_is_error)
 
     def image_exists(self, tag: str) -> bool:
         """Whether a local image has this tag."""
         try:
-            with engine_call(f"look for image {tag}"):
+            with self._call(f"look for image {tag}"):
                 self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
         except NotFound:
             return False
@@ -69,7 +78,7 @@ class EngineImages:
             PrerequisiteError: there is none.
         """
         try:
-            with engine_call(f"inspect image {tag}"):
+            with self._call(f"inspect image {tag}"):
                 found = self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
         except NotFound as error:
             raise PrerequisiteError(f"There is no image {tag}.", hint="aira-bench images build") from error
@@ -81,7 +90,7 @@ class EngineImages:
 
     def list_images(self, label: str) -> list[ImageInfo]:
         """Return all tagged local images carrying `label` (a name, or `name=value`), newest first."""
-        with engine_call("list images"):
+        with self._call("list images", missing_is_error=True):
             found = self._api.images(filters={"label": [label]})
         images = [
             ImageInfo(
@@ -99,7 +108,7 @@ class EngineImages:
 
     def image_labels(self, tag: str) -> dict[str, str]:
         """Return the labels of an image."""
-        with engine_call(f"inspect image {tag}", missing_is_error=True):
+        with self._call(f"inspect image {tag}", missing_is_error=True):
             found = self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
         return dict(found["Config"].get("Labels") or {})
 
@@ -112,11 +121,13 @@ class EngineImages:
         repository, version = parse_repository_tag(tag)
         changes = [f"LABEL {json.dumps(name)}={json.dumps(value)}" for name, value in sorted(labels.items())]
         try:
-            with engine_call(f"import {tar_path.name}"):
+            with self._call(f"import {tar_path.name}", missing_is_error=True):
                 answer = self._api.import_image(str(tar_path), repository=repository, tag=version, changes=changes)
                 follow((json.loads(line) for line in answer.splitlines() if line.strip()), lambda _: None)
         except (SandboxError, StreamError) as error:
-            raise PrerequisiteError(f"Image {tag} could not be imported: {error}", hint="docker info") from error
+            raise PrerequisiteError(
+                f"Image {tag} could not be imported: {error}", hint=self.words.command("info")
+            ) from error
 
     def build(
         self,
@@ -136,7 +147,7 @@ class EngineImages:
             PrerequisiteError: a build step failed; the message carries the engine's reason.
         """
         try:
-            with engine_call(f"build {tag}", missing_is_error=True):
+            with self._call(f"build {tag}", missing_is_error=True):
                 lines = self._api.build(
                     fileobj=packed(context),  # type: ignore[arg-type]  # its request takes any stream
                     custom_context=True,
@@ -157,12 +168,12 @@ class EngineImages:
 
     def remove_image(self, tag: str) -> None:
         """Remove a tag, and the image with its last tag. A tag that is not there is no error."""
-        with contextlib.suppress(NotFound), engine_call(f"remove image {tag}"):
+        with contextlib.suppress(NotFound), self._call(f"remove image {tag}"):
             self._api.remove_image(tag)
 
     def remove_unnamed(self, label: str) -> None:
         """Remove images without a tag that carry `label`: stages that builds left. What is in use stays."""
-        with engine_call("list images"):
+        with self._call("list images", missing_is_error=True):
             found = self._api.images(filters={"label": [label], "dangling": True})
         self._remove_layers(str(image["Id"]) for image in found)
 
@@ -174,7 +185,7 @@ class EngineImages:
                 that another image consists of, are not removed.
             kept_label: a label's name.
         """
-        with engine_call("list images"):
+        with self._call("list images", missing_is_error=True):
             found = self._api.images(filters={"dangling": True})
         ids = {str(image["Id"]): image for image in found if kept_label not in (image.get("Labels") or {})}
         self._remove_layers(each for each in ids if each.removeprefix("sha256:")[:12] in layers)
@@ -182,7 +193,7 @@ class EngineImages:
     def _remove_layers(self, ids: Iterable[str]) -> None:
         for each in ids:
             # Not the SDK's own call, whose deadline is that of small things: ten gigabytes of files take minutes.
-            with engine_call("remove what a build left"):
+            with self._call("remove what a build left", missing_is_error=True):
                 address = f"{self._api.base_url}/v{self._api.api_version}/images/{each}"
                 self._api.delete(address, timeout=BUILD_TIMEOUT_S).close()
 
@@ -193,7 +204,7 @@ class EngineImages:
             PrerequisiteError: there is no such image, or no such folder in it.
         """
         try:
-            with engine_call(f"copy out of {image}"):
+            with self._call(f"copy out of {image}"):
                 created = self._api.create_container_from_config(  # its command never runs
                     {"Image": image, "Cmd": ["none"], "NetworkDisabled": True}
                 )  # type: ignore[no-untyped-call]
@@ -203,7 +214,7 @@ class EngineImages:
                 finally:
                     self._api.remove_container(created["Id"], v=True, force=True)
         except NotFound as error:
-            raise PrerequisiteError(f"Image {image} has no {folder}.", hint="docker images") from error
+            raise PrerequisiteError(f"Image {image} has no {folder}.", hint=self.words.command("images")) from error
 
     def tag_image(self, source: str, tag: str) -> None:
         """Give the image `source` another tag.
@@ -213,10 +224,12 @@ class EngineImages:
         """
         repository, version = parse_repository_tag(tag)
         try:
-            with engine_call(f"tag {source} as {tag}"):
+            with self._call(f"tag {source} as {tag}"):
                 self._api.tag(source, repository, tag=version)
         except NotFound as error:
-            raise PrerequisiteError(f"There is no image {source} to tag as {tag}.", hint="docker images") from error
+            raise PrerequisiteError(
+                f"There is no image {source} to tag as {tag}.", hint=self.words.command("images")
+            ) from error
 
 
 def follow(events: Iterable[Mapping[str, Any]], on_line: Callable[[str], None]) -> None:

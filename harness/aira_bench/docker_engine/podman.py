@@ -24,7 +24,7 @@ from docker.errors import APIError, NotFound
 from aira_bench.docker_engine.attachment import Attachment
 from aira_bench.docker_engine.endpoint import EngineAddress
 from aira_bench.docker_engine.engine import CALL_TIMEOUT_S, DockerEngine, EngineInfo
-from aira_bench.docker_engine.failures import Conflict, NotDone, engine_call
+from aira_bench.docker_engine.failures import Conflict, EngineWords, NotDone
 from aira_bench.docker_engine.images import ImageInfo
 from aira_bench.docker_engine.podman_request import asked, seccomp_of, volume_options
 from aira_bench.docker_engine.podman_terms import in_docker_terms
@@ -49,6 +49,7 @@ class PodmanEngine(DockerEngine):
     """One connection to podman, usable from several threads."""
 
     name = "podman"
+    words = EngineWords("Podman", "podman", "service")
 
     def __init__(self, api: docker.APIClient) -> None:
         super().__init__(api)
@@ -76,7 +77,7 @@ class PodmanEngine(DockerEngine):
 
     def info(self) -> EngineInfo:
         """Version and resources of podman's machine; of the runtimes it knows those that are there."""
-        with engine_call("describe itself"):
+        with self._call("describe itself", missing_is_error=True):
             host = self._own("GET", "/info").json()["host"]
         there = {str(host["ociRuntime"]["name"])}
         for name, found in (self._api.info().get("Runtimes") or {}).items():
@@ -119,7 +120,7 @@ class PodmanEngine(DockerEngine):
 
     def _create(self, image: str, spec: Mapping[str, Any]) -> str:
         try:
-            with engine_call("create a container"):
+            with self._call("create a container"):
                 return str(self._own("POST", "/containers/create", json=spec).json()["Id"])
         except NotFound as error:
             raise PrerequisiteError(f"There is no image {image}.", hint="aira-bench images build") from error
@@ -137,7 +138,7 @@ class PodmanEngine(DockerEngine):
 
     def wait_container(self, container_id: str, timeout_s: float) -> int | None:
         """Wait for a container's end; return its exit code, or None if it is still up after `timeout_s`."""
-        with engine_call("wait for a container to end", missing_is_error=True):
+        with self._call("wait for a container to end", missing_is_error=True):
             try:
                 found = self._own(
                     "POST", f"/containers/{container_id}/wait",
@@ -155,7 +156,7 @@ class PodmanEngine(DockerEngine):
     def kill_container(self, container_id: str) -> bool:
         """Send SIGKILL to every process of a container; return whether it was sent. One that has ended is no error."""
         try:
-            with engine_call("kill a container"):
+            with self._call("kill a container"):
                 self._own("POST", f"/containers/{container_id}/kill", params={"signal": "KILL"})
         except (NotFound, Conflict):
             return False
@@ -192,13 +193,13 @@ class PodmanEngine(DockerEngine):
 
     def _events(self, container_id: str) -> list[str]:
         filters = json.dumps({"container": [container_id], "type": ["container"]})
-        with engine_call("look through its events"):
+        with self._call("look through its events", missing_is_error=True):
             # Without an end: with one podman leaves events out.
             answer = self._own("GET", "/events", params={"stream": "false", "filters": filters})
             return [str(json.loads(line)["Action"]) for line in answer.iter_lines() if line.strip()]
 
     def _runs(self, container_id: str) -> bool:
-        with engine_call("inspect a container", missing_is_error=True):
+        with self._call("inspect a container", missing_is_error=True):
             return bool(self._own("GET", f"/containers/{container_id}/json").json()["State"]["Running"])
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
@@ -220,7 +221,7 @@ class PodmanEngine(DockerEngine):
         return in_docker_terms(found, spec, self._profiles.get(container), self._stand_ins.get(container, ()))
 
     def _own_description(self, container_id: str) -> dict[str, Any]:
-        with engine_call("inspect a container", missing_is_error=True):
+        with self._call("inspect a container", missing_is_error=True):
             return dict(self._own("GET", f"/containers/{container_id}/json").json())
 
     def remove_container(self, container_id: str) -> None:
@@ -232,7 +233,7 @@ class PodmanEngine(DockerEngine):
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume that no container uses. One that is gone is no error."""
-        with contextlib.suppress(NotFound), engine_call("remove a workspace volume"):
+        with contextlib.suppress(NotFound), self._call("remove a workspace volume"):
             self._own("DELETE", f"/volumes/{name}")
 
     def list_images(self, label: str) -> list[ImageInfo]:

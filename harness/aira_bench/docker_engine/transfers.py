@@ -10,7 +10,6 @@ from typing import Any
 
 from docker.utils import parse_repository_tag
 
-from aira_bench.docker_engine.failures import engine_call
 from aira_bench.docker_engine.images import BUILD_TIMEOUT_S, EngineImages, StreamError, follow
 from aira_bench.errors import PrerequisiteError, SandboxError
 
@@ -28,11 +27,11 @@ class EngineTransfers(EngineImages):
         """
         repository, tag = parse_repository_tag(reference)
         try:
-            with engine_call(f"pull {reference}", missing_is_error=True):
+            with self._call(f"pull {reference}", missing_is_error=True):
                 follow(self._api.pull(repository, tag=tag or "latest", stream=True, decode=True), on_line)
         except (SandboxError, StreamError) as error:
             raise PrerequisiteError(
-                f"Image {reference} could not be pulled: {error}", hint=f"docker pull {reference}"
+                f"Image {reference} could not be pulled: {error}", hint=self.words.command(f"pull {reference}")
             ) from error
 
     def push(self, reference: str, on_line: Callable[[str], None]) -> str:
@@ -51,11 +50,11 @@ class EngineTransfers(EngineImages):
                 yield event
 
         try:
-            with engine_call(f"push {reference}", missing_is_error=True):
+            with self._call(f"push {reference}", missing_is_error=True):
                 follow(events(), on_line)
         except (SandboxError, StreamError) as error:
             raise PrerequisiteError(
-                f"Image {reference} could not be pushed: {error}", hint=f"docker push {reference}"
+                f"Image {reference} could not be pushed: {error}", hint=self.words.command(f"push {reference}")
             ) from error
         return digests[-1]
 
@@ -65,17 +64,17 @@ class EngineTransfers(EngineImages):
         Raises:
             PrerequisiteError: it did not come from there.
         """
-        with engine_call(f"inspect image {tag}", missing_is_error=True):
+        with self._call(f"inspect image {tag}", missing_is_error=True):
             found = self._api.inspect_image(tag)  # type: ignore[no-untyped-call]
         for reference in found.get("RepoDigests") or []:
             name, _, digest = str(reference).partition("@")
             if name == repository:
                 return digest
-        raise PrerequisiteError(f"Image {tag} has no digest of {repository}.", hint=f"docker pull {tag}")
+        raise PrerequisiteError(f"Image {tag} has no digest of {repository}.", hint=self.words.command(f"pull {tag}"))
 
     def saved(self, tags: Sequence[str]) -> Iterator[bytes]:
         """Yield an archive of several images, layers that they share once."""
-        with engine_call(f"save {', '.join(tags)}", missing_is_error=True):
+        with self._call(f"save {', '.join(tags)}", missing_is_error=True):
             # The SDK's own call takes one image.
             answer = self._api.get(
                 f"{self._api.base_url}/v{self._api.api_version}/images/get",
@@ -93,7 +92,7 @@ class EngineTransfers(EngineImages):
         """
         lines: list[str] = []
         try:
-            with engine_call("load images", missing_is_error=True):
+            with self._call("load images", missing_is_error=True):
                 answer = self._api.post(
                     f"{self._api.base_url}/v{self._api.api_version}/images/load",
                     data=archive, stream=True, timeout=BUILD_TIMEOUT_S,
@@ -102,5 +101,7 @@ class EngineTransfers(EngineImages):
                     answer.raise_for_status()
                     follow((json.loads(line) for line in answer.iter_lines() if line.strip()), lines.append)
         except (SandboxError, StreamError) as error:
-            raise PrerequisiteError(f"The archive could not be loaded: {error}", hint="docker load") from error
+            raise PrerequisiteError(
+                f"The archive could not be loaded: {error}", hint=self.words.command("load")
+            ) from error
         return [line.removeprefix(_LOADED) for line in lines if line.startswith(_LOADED)]

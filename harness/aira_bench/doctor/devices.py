@@ -33,10 +33,8 @@ from aira_contract.settings import ON_GPUS
 
 TOOLKIT, MEMORY = "NVIDIA container toolkit", "GPU memory between containers"
 _CUDA = "CUDA in a container"
-_INSTALL = (
-    "sudo apt-get install -y nvidia-container-toolkit && sudo nvidia-ctk runtime configure --runtime=docker && "
-    "sudo systemctl restart docker"
-)
+_INSTALL = "sudo apt-get install -y nvidia-container-toolkit"
+_CONFIGURE = {"Docker": "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"}
 _LIST_DEVICES = "sudo nvidia-ctk cdi generate --device-name-strategy=uuid --output=/etc/cdi/nvidia.yaml"
 _HOOKS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 """What Docker itself starts for `--gpus`, by its newer and its older name."""
@@ -55,8 +53,8 @@ _MENDS = {
     "DEVICE_UNAVAILABLE": "sudo nvidia-smi -c DEFAULT",
     "ERROR_UNKNOWN": "its files in /dev may be missing: sudo modprobe nvidia_uvm && sudo nvidia-modprobe -u -c=0; "
     f"{_DMESG}",
-    "OPERATING_SYSTEM": "the kernel refused a call: sudo dmesg | grep -iE 'audit|denied'; docker info (its security "
-    "options)",
+    "OPERATING_SYSTEM": "the kernel refused a call: sudo dmesg | grep -iE 'audit|denied'; the "
+    "engine's security options",
     "COMPAT_NOT_SUPPORTED": "the image brings a driver's libraries of its own: aira-bench images build",
 }
 """By what CUDA calls an error."""
@@ -125,7 +123,7 @@ def toolkit_check(info: EngineInfo, machine: Hardware, profile: str) -> Diagnosi
         TOOLKIT,
         _bad(profile),
         "the engine lists no GPU by CDI, and has neither NVIDIA's runtime nor its hook",
-        _INSTALL,
+        f"{_INSTALL} && {_CONFIGURE.get(info.name, _LIST_DEVICES)}",
     )
 
 
@@ -221,14 +219,22 @@ def _ending(outcome: StepOutcome) -> str:
 
 def _of_call(name: str, told: dict[str, object], gpu: Gpu, limits: Limits) -> Diagnosis:
     if "failed" in told:
-        mend = next((mend for error, mend in _MENDS.items() if error in str(told["error"])), _OUTSIDE + _INSTALL)
+        mend = next(
+            (mend for error, mend in _MENDS.items() if error in str(told["error"])),
+            f"{_OUTSIDE}{_INSTALL}, then aira-bench doctor",
+        )
         return Diagnosis(name, "failed", f"{told['failed']} failed on {gpu.told()}: {told['error']}", mend)
     if told["devices"] != 1:
         seen = f"{told['devices']} devices, expected the one it was given ({gpu.told()})"
         return Diagnosis(name, "failed", seen, _LIST_DEVICES)
     if told["shm_mib"] != limits.shm_mib:
         seen = f"/dev/shm of {told['shm_mib']} MiB, expected {limits.shm_mib}"
-        return Diagnosis(name, "failed", seen, "docker info; DataLoader workers pass batches through /dev/shm")
+        return Diagnosis(
+            name,
+            "failed",
+            seen,
+            "DataLoader workers pass batches through /dev/shm: see how the engine is told its size",
+        )
     return Diagnosis(name, "ok", f"{told['name']}, a context and memory on it; /dev/shm of {limits.shm_mib} MiB")
 
 

@@ -123,7 +123,8 @@ def _images(
 ) -> Iterator[Diagnosis]:
     name, images = f"images ({flavour})", planned_images(flavour)
     if missing := [tag for tag in images if not engine.image_exists(tag)]:
-        build = f"aira-bench images build --flavour {flavour}"
+        load = f"aira-bench images load FILE --flavour {flavour} --containers apptainer"
+        build = f"aira-bench images build --flavour {flavour}" if engine.builds_images else load
         yield Diagnosis(name, "failed", f"not built: {', '.join(missing)}", build)
     else:
         yield Diagnosis(name, "ok", "built from what is installed")

@@ -35,7 +35,7 @@ def ensure_base(flavour: Flavour, engine: DockerEngine, note: Callable[[str], No
     try:
         engine.pull(base.pull, lambda line: None)
     except PrerequisiteError as error:
-        if base.debootstrap is None:
+        if base.debootstrap is None or not engine.builds_images:
             raise
         note(f"{error.message} Making the base with debootstrap, from Debian {base.debootstrap.suite}.")
         _debootstrap(base.debootstrap, tag, flavour.name, engine)

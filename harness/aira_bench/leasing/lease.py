@@ -13,7 +13,7 @@ Not covered: what a unit holds (`aira_bench.record`), and which to take (`aira_b
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -44,6 +44,7 @@ MOST_HALTS = 3
 """So many attempts that halted without a finished step: others would fare no better, until the user says otherwise."""
 
 State = Literal["held", "released", "halted", "over"]
+_HALTED: tuple[State, ...] = ("halted",)
 
 
 class LeaseLost(Exception):
@@ -334,8 +335,8 @@ def kept(lease: Lease, on_loss: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-def reopen_unit(run: Path, seed: int, world: World) -> None:
-    """Let a unit that halted too often be tried again.
+def reopen_unit(run: Path, seed: int, world: World, states: Collection[State] = _HALTED) -> None:
+    """Let a unit be taken again that halted too often, or is in another of the `states` that nobody takes it in.
 
     Raises:
         RunStateError: what stands there cannot be read.
@@ -343,7 +344,7 @@ def reopen_unit(run: Path, seed: int, world: World) -> None:
     """
     succession = Succession(lease_store(run), str(seed))
     last = succession.last()
-    if last is not None and (entry := _entry(last, seed)).state == "halted":
+    if last is not None and (entry := _entry(last, seed)).state in states:
         again = replace(entry, state="released", halts=0, worker=world.new_id(), at=world.now().isoformat())
         succession.claim(last.number + 1, _bytes(again))
 

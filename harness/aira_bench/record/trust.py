@@ -72,13 +72,18 @@ def _standing_of(record: RunRecord) -> tuple[object, ...]:
     return (record.manifest_sha256, record.closed, *seeds)
 
 
-def read_confirmable(folder: RunFolder, ring: KeyRing) -> RunRecord:
+def read_confirmable(folder: RunFolder, ring: KeyRing, *, only: Collection[int] | None = None) -> RunRecord:
     """Read a run whose submissions are to be scored once more: its task will run, and confirmations are written to it.
+
+    Args:
+        folder: the run.
+        ring: the keys this machine knows.
+        only: the seeds that are to be scored; None for all.
 
     Raises:
         RunStateError: it cannot be read, holds what is no plain file, or its task is a stranger's folder.
     """
-    record = read_run(folder, ring, "all")
+    record = read_run(folder, ring, "all", only=only)
     require_known_task(record, ring)
     require_plain(folder)
     return record

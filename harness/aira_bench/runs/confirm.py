@@ -22,6 +22,7 @@ from aira_bench.errors import UsageError
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Scored, Verdict, trusted_score
 from aira_bench.hidden_keys import HiddenKey
+from aira_bench.paths import HostPaths
 from aira_bench.record.confirmations import add_confirmation, add_refusal
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
@@ -75,21 +76,10 @@ def confirm(
         SandboxError: the engine or an evaluation failed.
     """
     folder, manifest = record.folder, record.manifest
-    found = reopen(manifest.plan, host.paths)
-    if hidden_key is not None:
-        found = replace(found, hidden_key=hidden_key)
-    plan, task = found.plan, found.task
-    wanted = trainings or manifest.trainings or trainings_of(task, plan.profile)
-    if not wanted:
-        raise UsageError(f"Task {task.title} has one set of hidden data, which the run was scored on already.")
-    if not any(seed.submitted for seed in record.seeds):
-        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=folder.command("status"))
-    _require_one_key(record, _other_key(found))
-    missing = _missing(record, wanted, _other_key(found))
+    found = reopen_to_confirm(record, host.paths, hidden_key)
+    missing = missing_trainings(record, found, trainings)
     if not missing:
         return folder
-    scorer = evaluator_of(plan, task)
-    require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         require_unmoved(record, host.keys.ring())
@@ -97,6 +87,62 @@ def confirm(
         ground = stand(host, found, "evaluator", note, record)
         _train_again(host, record, found, ground, note, watch, missing)
     return folder
+
+
+def reopen_to_confirm(record: RunRecord, paths: HostPaths, hidden_key: HiddenKey | None) -> ResolvedTask:
+    """Return the task of a run whose submissions are to be trained again, on hidden data of a key.
+
+    Raises:
+        UsageError: the run is confirmed under another key already.
+        RunStateError: its task is no longer the one it began with.
+    """
+    found = reopen(record.manifest.plan, paths)
+    if hidden_key is not None:
+        found = replace(found, hidden_key=hidden_key)
+    _require_one_key(record, _other_key(found))
+    return found
+
+
+def missing_trainings(record: RunRecord, found: ResolvedTask, trainings: int | None = None) -> list[Retraining]:
+    """Return the trainings that a run is to have, and that are not done.
+
+    Args:
+        record: of the run.
+        found: as `reopen_to_confirm` returned it.
+        trainings: of each submission; None for what the run's task asked for when it began.
+
+    Raises:
+        UsageError: the task has one set of hidden data, or the run has submitted nothing.
+        RunStateError: some are missing, and the evaluator is no longer the one the run began with.
+    """
+    wanted = trainings or record.manifest.trainings or trainings_of(found.task, found.plan.profile)
+    if not wanted:
+        raise UsageError(f"Task {found.task.title} has one set of hidden data, which the run was scored on already.")
+    if not any(seed.submitted for seed in record.seeds):
+        hint = record.folder.command("status")
+        raise UsageError(f"No seed of {record.name} has submitted anything.", hint=hint)
+    missing = _missing(record, wanted, _other_key(found))
+    if missing:
+        scorer = evaluator_of(found.plan, found.task)
+        require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
+    return missing
+
+
+def confirm_unit(
+    host: Host,
+    record: RunRecord,
+    found: ResolvedTask,
+    ground: Ground,
+    note: Note,
+    watch: Watch,
+    unit: "ConfirmingUnit",
+) -> None:
+    """Do the trainings of one seed that are missing, whatever its run's plan says; the process has the seed's lease.
+
+    Arguments and errors are those of `confirm_at_end`; `record` has that seed.
+    """
+    if record.seed(unit.seed).submitted and (missing := missing_trainings(record, found)):
+        _train_again(host, record, found, ground, note, watch, missing, unit)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Not covered: making a run for workers (`launch`), and their work (`worker`).
 
 import contextlib
 import os
+from collections.abc import Collection
 
 from aira_bench.errors import RunStateError
 from aira_bench.keys import KeyFolder
@@ -67,3 +68,25 @@ def share_again(record: RunRecord, keys: KeyFolder, world: World, terms: Terms, 
     share(folder, terms)
     for seed in record.manifest.plan.seeds:
         reopen_unit(folder.path, seed, world)
+
+
+def share_to_confirm(record: RunRecord, seeds: Collection[int], world: World, terms: Terms) -> None:
+    """Leave seeds of a run whose search is over to workers that train again what they submitted.
+
+    Args:
+        record: the run, as `read_confirmable` has read and checked it.
+        seeds: those with trainings that are missing.
+        world: its clock.
+        terms: what workers go by, unless the run has terms.
+
+    Raises:
+        RunStateError: one process has the run, or a search of it is not over.
+    """
+    if searched := [seed.seed for seed in record.seeds if seed.ended is None]:
+        raise RunStateError(
+            f"Run {record.name} is still to be searched (seed {searched[0]}), so workers cannot confirm it.",
+            hint=record.folder.command("resume"),
+        )
+    share(record.folder, terms)
+    for seed in seeds:
+        reopen_unit(record.folder.path, seed, world, ("halted", "over"))

@@ -15,11 +15,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from aira_bench.errors import AiraError, EngineAway, MachineError, RunStateError, UsageError
 from aira_bench.files import Unacceptable
 from aira_bench.hardware import usable_cores
+from aira_bench.hidden_keys import HiddenKey
 from aira_bench.leasing.lease import Denied, Lease, LeaseLost, Lessee, State, Terms, Won, kept
 from aira_bench.machine_failures import machine_failures
 from aira_bench.record.compiled_programs import CompiledPrograms
@@ -29,9 +31,9 @@ from aira_bench.record.journal import AttemptBegan
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, is_closed
-from aira_bench.record.trust import read_resumable
+from aira_bench.record.trust import read_confirmable, read_resumable
 from aira_bench.runs.changes import differences, require_accepted, require_same_ground
-from aira_bench.runs.confirm import ConfirmingUnit, confirm_at_end
+from aira_bench.runs.confirm import ConfirmingUnit, confirm_at_end, confirm_unit, reopen_to_confirm
 from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.host import Ground, Host, Note, stand
 from aira_bench.runs.in_flight import set_aside_unvouched_calls
@@ -63,6 +65,10 @@ class WorkerWishes:
     """Whether each slot takes one unit, and no more."""
     confirm: bool = True
     """Whether it trains again what a seed submitted, where the run's plan has that."""
+    only_confirm: bool = False
+    """Whether it does nothing else, and that whatever the plan has; searches that are not over it leaves to others."""
+    hidden_key: HiddenKey | None = None
+    """What the hidden data of these trainings is derived from; None for what the search's is."""
     cores: int | tuple[int, ...] | None = None
     """How many it leases, or which; they are divided among its slots. None for what the plan of each run says."""
     gpus: int | tuple[str, ...] | None = None
@@ -234,7 +240,8 @@ class Worker:
         try:
             with machine_failures(unit.run):
                 folder = self._placed(attempt, taken)
-                return self._gone_on(attempt, folder, taken.lease)
+                going_on = self._confirmed if self._wishes.only_confirm else self._gone_on
+                return going_on(attempt, folder, taken.lease)
         except Stopped:
             if attempt.is_lost(taken.lease):
                 raise LeaseLost from None
@@ -309,6 +316,21 @@ class Worker:
             confirm_at_end(host, folder, run, opened.ground, self._note, tell, confirming)
         return "over", None
 
+    def _confirmed(self, attempt: "_Attempt", folder: RunFolder, lease: Lease) -> tuple[State, AiraError | None]:
+        """Train again what a seed submitted; no agent of its run is opened, so none need be had here."""
+        seed = attempt.unit.seed
+        record = read_confirmable(folder, self._host.keys.ring(), only=[seed])
+        if record.seed(seed).ended is None:
+            return "released", RunStateError(
+                f"Run {record.name}: seed {seed} is still to be searched.", hint=_again(attempt.unit)
+            )
+        opened, keeper = self._open(record), self._keeper(record, lease)
+        keeper.remember()
+        unit = ConfirmingUnit(seed, keeper, f"{record.manifest.run_id}-{seed}", attempt.stoppable)
+        with told_to_others(folder, (seed,), partial(self._watch, attempt.unit), opened.host.world) as tell:
+            confirm_unit(opened.host, record, opened.found, opened.ground, self._note, tell, unit)
+        return "over", None
+
     def _keeper(self, record: RunRecord, lease: Lease) -> Keeper:
         """Who appends to a unit's files: under the lease, each line of the attempt that it is."""
         entry = lease.entry
@@ -335,6 +357,9 @@ class Worker:
         try:
             plan = self._plan(manifest.plan)
             host = on_devices_of(self._host, manifest.model_copy(update={"plan": plan}), self._note)
+            if self._wishes.only_confirm:
+                found = replace(reopen_to_confirm(record, host.paths, self._wishes.hidden_key), plan=plan)
+                return _Opened(host, found, stand(host, found, "evaluator", self._note, record))
             require_same_ground(record, host.hardware)
             require_accepted(record, differences(record))
             found = replace(reopen(manifest.plan, host.paths), plan=plan)

@@ -140,7 +140,7 @@ class WorkspaceReader:
         try:
             data = self._attachment.receive(self._silence_s)
         except TimeoutError as error:
-            raise ReaderFailed("The workspace reader went silent.", hint="docker info") from error
+            raise ReaderFailed("The workspace reader went silent.", hint="aira-bench doctor") from error
         if not data:
             raise ReaderFailed(f"The workspace reader is gone: {self._errors[-LINE_CHARS:]!r}")
         for stream, piece in self._decoder.feed(data):

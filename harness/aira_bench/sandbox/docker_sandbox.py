@@ -25,7 +25,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from aira_bench.docker_engine import Attachment, Conflict, DockerEngine
+from aira_bench.docker_engine import Attachment, Conflict, DockerEngine, EngineWords
 from aira_bench.errors import AiraError, PrerequisiteError, SandboxError
 from aira_bench.sandbox import hardening
 from aira_bench.sandbox.caretaker import Caretaker
@@ -109,7 +109,7 @@ class DockerSandbox:
                     return self._prepare(spec, uid)
         raise SandboxError(
             f"No user was free for a container in {USER_ATTEMPTS} attempts.",
-            hint=f"docker ps --all --filter label={hardening.RUN_LABEL}",
+            hint=self._command(hardening.RUN_LABEL),
         )
 
     def _prepare(self, spec: ContainerSpec, uid: int | None) -> DockerStep:
@@ -135,7 +135,7 @@ class DockerSandbox:
                     stream.close()
                 self._remove(list(reversed(made)), [name, *volumes_of(own, name)])
                 self._separation.look_again(spec)
-                lacking = _lacking(error, spec)
+                lacking = _lacking(error, spec, self._engine.words)
                 if lacking is not None:
                     raise lacking from error
                 raise
@@ -164,14 +164,14 @@ class DockerSandbox:
         found = remove_run(self._engine, run_id, [step.close for step in swept])
         self._join_removals()
         if found.left:
-            raise SandboxError(found.told, hint=f"docker ps --all --filter label={hardening.RUN_LABEL}={run_id}")
+            raise SandboxError(found.told, hint=self._command(f"{hardening.RUN_LABEL}={run_id}"))
         return found.containers
 
     def sweep_owner(self, owner: str) -> int:
         """Remove what a process left that is dead (`Sandbox.sweep_owner`); nothing of one that is seen to live."""
         found = remove_owner(self._engine, owner)
         if found.left:
-            raise SandboxError(found.told, hint=f"docker ps --all --filter label={hardening.OWNER_LABEL}={owner}")
+            raise SandboxError(found.told, hint=self._command(f"{hardening.OWNER_LABEL}={owner}"))
         return found.containers
 
     def sweep_dead(self) -> Swept:
@@ -273,6 +273,10 @@ class DockerSandbox:
             with self._lock:
                 self._left[name] = error.message
 
+    def _command(self, label: str) -> str:
+        """The engine's command that lists what has a label."""
+        return self._engine.words.command(f"ps --all --filter label={label}")
+
     def _require_dead(self) -> None:
         with self._lock:
             undead = list(self._undead)
@@ -282,7 +286,7 @@ class DockerSandbox:
                 raise PrerequisiteError(
                     f"Container {container[:12]} was killed and has not died: a process in it may be stuck in a "
                     "driver. No other container is started beside it.",
-                    hint=f"docker inspect {container[:12]}; then restart the machine",
+                    hint=self._engine.words.command(f"inspect {container[:12]}") + "; then restart the machine",
                 )
             with self._lock, contextlib.suppress(ValueError):
                 self._undead.remove(container)
@@ -299,18 +303,18 @@ class DockerSandbox:
                 return
 
 
-def _lacking(error: BaseException, spec: ContainerSpec) -> PrerequisiteError | None:
+def _lacking(error: BaseException, spec: ContainerSpec, engine: EngineWords) -> PrerequisiteError | None:
     """The failures of a start that a person can mend, in words that say how."""
     if isinstance(error, FileNotFoundError):
         return PrerequisiteError(f"A folder to mount is not there: {error.filename}.")
     if isinstance(error, SandboxError) and "rlimit" in error.message:
         return PrerequisiteError(
-            f"Docker cannot grant {spec.limits.open_files} open files: its own hard limit is lower.",
-            hint="raise LimitNOFILE of docker.service",
+            f"{engine.name} cannot grant {spec.limits.open_files} open files: its own hard limit is lower.",
+            hint="raise LimitNOFILE of docker.service" if engine.program == "docker" else "ulimit -Hn",
         )
     if isinstance(error, SandboxError) and spec.limits.gpu_uuid is not None and _NO_DEVICE.search(error.message):
         return PrerequisiteError(
-            f"Docker cannot give a container the GPU {spec.limits.gpu_uuid}: {error.message}",
-            hint="install the NVIDIA container toolkit, restart Docker, then: aira-bench doctor",
+            f"{engine.name} cannot give a container the GPU {spec.limits.gpu_uuid}: {error.message}",
+            hint=f"install the NVIDIA container toolkit, restart {engine.name}, then: aira-bench doctor",
         )
     return None

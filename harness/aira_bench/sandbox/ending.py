@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aira_bench.docker_engine import DockerEngine, NotThere
+from aira_bench.docker_engine import DockerEngine, EngineWords, NotThere
 from aira_bench.errors import EngineAway, SandboxError
 from aira_bench.sandbox.core_share import ContainerUse, CoreAllowance, CoreShare
 from aira_bench.sandbox.init_process import InitProcess
@@ -120,19 +120,19 @@ class EndWatch:
             self._pump.close(OUTPUT_TIMEOUT_S if dead else 0.0)
             self.require_unswept()
             if due is not None and due.ended == "timeout" and "pause" in self._told():
-                raise touched("container", ("pause",))
+                raise touched(self._engine.words, "container", ("pause",))
             if due is not None and due.ended == "timeout":
                 self._require_killed()
                 allowance.require_had()
             return replace(due or self._by_itself(), dead=dead, at_s=at_s)
         except NotThere as error:
             self.require_unswept()
-            raise touched("container", ("removed",)) from error
+            raise touched(self._engine.words, "container", ("removed",)) from error
 
     def require_untouched(self) -> None:
         """Raise EndedFromOutside if the engine was told to do something to the container by anybody but us."""
         if told := self._told():
-            raise touched("container", told)
+            raise touched(self._engine.words, "container", told)
 
     def state(self) -> Mapping[str, Any]:
         """Return what the engine says of the container now.
@@ -179,7 +179,7 @@ class EndWatch:
             self.require_unswept()
             if time.monotonic() >= give_up_s:
                 untold = f"The engine did not tell for {_UNTOLD_S:.0f} s that a step's container had ended."
-                raise EngineAway(untold, hint="docker info")
+                raise EngineAway(untold, hint=self._engine.words.command("info"))
         return True
 
     def _sample(self) -> None:
@@ -215,7 +215,9 @@ class EndWatch:
         """
         state = self.state()
         if state["Running"]:
-            raise SandboxError("The engine calls a container running that it reported dead.", hint="docker ps")
+            raise SandboxError(
+                "The engine calls a container running that it reported dead.", hint=self._engine.words.command("ps")
+            )
         if self._pump.is_flooded:
             return self._flood()
         exit_code = int(state["ExitCode"])
@@ -231,7 +233,9 @@ class EndWatch:
         """
         if not self._killed and self._kill_took_s > _SILENT_S:
             silent = f"The engine did not take the kill at a step's deadline for {self._kill_took_s:.0f} s"
-            raise EngineAway(f"{silent}, and its container had ended meanwhile.", hint="docker info")
+            raise EngineAway(
+                f"{silent}, and its container had ended meanwhile.", hint=self._engine.words.command("info")
+            )
 
     def _told(self) -> tuple[str, ...]:
         told = self._engine.told_of(self._container)
@@ -250,7 +254,7 @@ class EndWatch:
         return killed
 
 
-def touched(what: str, told: Sequence[str]) -> EndedFromOutside:
+def touched(engine: EngineWords, what: str, told: Sequence[str]) -> EndedFromOutside:
     """Return what to raise of a container that somebody else had a hand in."""
     words = f"A {what} was touched from outside while it ran ({', '.join(told)})."
-    return EndedFromOutside(words, hint="docker events --since 10m --filter type=container")
+    return EndedFromOutside(words, hint=engine.command("events --since 10m --filter type=container"))

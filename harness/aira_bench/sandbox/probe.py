@@ -248,7 +248,7 @@ def _no_answer(outcome: StepOutcome, timeout_s: float) -> Busy:
         f"The sandbox could not be probed: the probe container ended by {ended} after {outcome.wall_s:.0f} s and "
         + (f"said: {said}; " if said else "said nothing; ")
         + f"expected a report within {timeout_s:.0f} s (tried {ATTEMPTS} times). A busy machine may answer later.",
-        hint="docker stats --no-stream",
+        hint="uptime",
     )
 
 

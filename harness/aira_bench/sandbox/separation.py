@@ -46,8 +46,11 @@ class Separation:
         runtimes = engine.info().runtimes
         if runtime is not None and runtime not in runtimes:
             raise PrerequisiteError(
-                f"Docker has no runtime {runtime!r}; it has: {', '.join(runtimes)}. docs/isolation.md adds one.",
-                hint="docker info --format '{{json .Runtimes}}'",
+                f"{engine.words.name} has no runtime {runtime!r}; it has: {', '.join(runtimes) or 'none to choose'}. "
+                "docs/isolation.md adds one.",
+                hint=engine.words.command(
+                    "info --format '{{json .Runtimes}}'" if engine.words.program == "docker" else "info"
+                ),
             )
         self._engine, self._runtime = engine, runtime
         self._kernels = tuple(name for name in runtimes if brings_kernel(name))

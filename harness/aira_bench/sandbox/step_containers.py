@@ -287,7 +287,7 @@ class DockerStep:
             told = ("removed",)
         self._watch.require_unswept()
         if told:
-            raise touched("workspace reader", told) from error
+            raise touched(self._engine.words, "workspace reader", told) from error
         status = "is running" if state["Running"] else f"ended with exit status {state['ExitCode']}"
         return RejectedArtifact(request.name, "unreadable", f"{error.message} The reader {status}.")
 

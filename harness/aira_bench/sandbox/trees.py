@@ -101,9 +101,9 @@ class OwnTrees:
 
     def _tried(self, key: str, image: str, environment: Mapping[str, str]) -> ImageTrees:
         try:
+            self._require_bare()  # first, as an engine that builds none cannot use what takes minutes to make
             machine = self._make(machine_key(self._engine), MACHINE, "machine", image, ())
             found = ImageTrees((*self._make(key, image, "image", image, ()), *machine), environment)
-            self._require_bare()
             self._try_out(found)
         except (SandboxError, PrerequisiteError) as error:
             if isinstance(error, Busy | EngineAway):  # nothing was found out: no machine is worse for being busy

@@ -170,6 +170,8 @@ def missing_walls(checks: Sequence[ProbeCheck]) -> list[MissingWall]:
 
 def lacking(wall: str, engine: EngineInfo) -> str:
     """Return why an engine cannot build a wall, where that is known of its kind; empty where it is not."""
+    if engine.name == "Apptainer":
+        return _lacking_of_apptainer(wall, engine)
     if not engine.rootless or wall not in _BY_CONTROL_GROUP:
         return ""
     if engine.cgroup_version == 1:
@@ -178,6 +180,33 @@ def lacking(wall: str, engine: EngineInfo) -> str:
         f"{engine.name} without root sets those limits of control groups v2 that systemd hands on: "
         "Delegate=cpu cpuset memory pids"
     )
+
+
+_OF_APPTAINER = {
+    **dict.fromkeys(
+        ("workspace-size", "workspace-inodes", "tmp-size", "tmp-inodes"),
+        "what a container writes lies in folders of the host, and no option gives those a size",
+    ),
+    "shm-size": "no option says how large /dev/shm is",
+    "kernel-files": "no option masks paths of /proc",
+    "mounts": "files in the place of those of /proc are not mounted",
+    "namespaces": "no option makes a namespace of control groups",
+}
+"""By its user guide; never tried."""
+
+
+def _lacking_of_apptainer(wall: str, engine: EngineInfo) -> str:
+    if wall in _OF_APPTAINER:
+        return f"Apptainer: {_OF_APPTAINER[wall]}"
+    if not engine.rootless:
+        return ""
+    if wall in _BY_CONTROL_GROUP:
+        return "Apptainer sets limits as root, or those of control groups v2 that systemd hands on"
+    return {
+        "system-calls": "Apptainer takes --security seccomp:FILE of root alone",
+        "own-user": "Apptainer runs containers as the user who calls it",
+        "oom-score": "a user may lower the score again that a user raised",
+    }.get(wall, "")
 
 
 def require_walls(checks: Sequence[ProbeCheck], accepted: Iterable[str] = ()) -> tuple[str, ...]:
