@@ -31,7 +31,7 @@ from aira_kernels.probes import Operation
 from aira_kernels.reference import causal_attention, rms_norm
 from aira_kernels.reference import layer_norm as torch_layer_norm
 from aira_kernels.reference import rotary_attention as torch_rotary_attention
-from aira_kernels.ssd import ssd_reference
+from aira_kernels.ssd import ssd_reference, state_after
 
 Backend = Literal["auto", "reference", "triton", "mamba_ssm"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -93,6 +93,32 @@ def scan(
     """
     compute = _IMPLEMENTATIONS["scan"][_taken("scan", backend, x_BLHP.device.type, x_BLHP.dtype)]
     return compute(x_BLHP, dt_BLH, a_H, b_BLGN, c_BLGN, skip_H, chunk)
+
+
+def scan_and_state(
+    backend: Backend,
+    state_BHPN: Tensor,
+    x_BLHP: Tensor,
+    dt_BLH: Tensor,
+    a_H: Tensor,
+    b_BLGN: Tensor,
+    c_BLGN: Tensor,
+    skip_H: Tensor,
+    chunk: int,
+) -> tuple[Tensor, Tensor]:
+    """Compute `scan`, from an empty state, and `ssd.state_after` of `state_BHPN`; one group, and no gradients.
+
+    Our kernels have the state on their way to y and hand it out; beside any other scan it is a product of its own.
+    """
+    taken = _taken("scan", backend, x_BLHP.device.type, x_BLHP.dtype)
+    if taken != "triton":
+        y_BLHP = _IMPLEMENTATIONS["scan"][taken](x_BLHP, dt_BLH, a_H, b_BLGN, c_BLGN, skip_H, chunk)
+        return y_BLHP, state_after(state_BHPN, x_BLHP, dt_BLH, a_H, b_BLGN[:, :, 0])
+    from aira_kernels.fused.scan import ssd_scan_and_state
+
+    y_BLHP, added_BHPN = ssd_scan_and_state(x_BLHP, dt_BLH, a_H, b_BLGN, c_BLGN, skip_H)
+    decay_BH = (dt_BLH.to(state_BHPN.dtype) * a_H.to(state_BHPN.dtype)).sum(1).exp()
+    return y_BLHP, torch.addcmul(added_BHPN, state_BHPN, decay_BH[..., None, None])
 
 
 def convolution(backend: Backend, x_BLE: Tensor, weight_TE: Tensor, bias_E: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aira_kernels.backend import Backend, convolution, norm, scan
+from aira_kernels.backend import Backend, convolution, norm, scan, scan_and_state
 from aira_kernels.convolution import CausalConvolution
 from aira_kernels.initialization import linear
-from aira_kernels.ssd import state_after, state_read, state_step
+from aira_kernels.ssd import state_read, state_step
 
 DECAY_RANGE = (1.0, 16.0)
 STEP_RANGE = (1e-3, 1e-1)
@@ -157,10 +157,10 @@ class Mamba2(nn.Module):
             return self._put_together(state_step(state, *now)[:, None], gate)
         maps = b_BLN[:, :, None], c_BLN[:, :, None]
         # The scans begin with an empty state. They are linear in it, so what it adds is added to what they find.
-        y_BLHP = scan(self.backend, x_BLHP, dt_BLH, rate_H, *maps, self.skip_H, self.chunk)
+        y_BLHP, left_BHPN = scan_and_state(self.backend, state, x_BLHP, dt_BLH, rate_H, *maps, self.skip_H, self.chunk)
         if filled:
             y_BLHP = (y_BLHP + state_read(state, dt_BLH, rate_H, c_BLN)).to(y_BLHP.dtype)
-        state.copy_(state_after(state, x_BLHP, dt_BLH, rate_H, b_BLN))
+        state.copy_(left_BHPN)
         return self._put_together(y_BLHP, gate)
 
     def _projected(self, x_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:

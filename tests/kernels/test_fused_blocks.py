@@ -40,6 +40,16 @@ def test_a_model_is_the_same_function_on_both_backends(size: str) -> None:
         torch.testing.assert_close(ours, reference, rtol=1e-3, atol=1e-4 * float(reference.abs().max()))
 
 
+def test_a_text_in_pieces_has_the_logits_of_the_whole_on_our_kernels() -> None:
+    """The state that the scan hands out is what the next piece begins with: pieces within a chunk and beyond it."""
+    model = _model("large", "triton")
+    tokens = torch.randint(0, VOCABULARY, (2, 40), generator=torch.Generator().manual_seed(5)).to(DEVICE)
+    with torch.no_grad():
+        state = model.empty_state(2, 40)
+        pieces = [model.extend(piece, state) for piece in tokens.split([19, 1, 3, 17], dim=1)]
+        torch.testing.assert_close(torch.cat(pieces, dim=1), model(tokens), rtol=1e-4, atol=1e-5)
+
+
 def test_a_model_that_never_ran_traces_into_one_graph() -> None:
     """Of the reference backend's blocks, tests/evaluator/compose/test_compiled_blocks.py says the same."""
     model = _model("large", "triton")

@@ -12,8 +12,9 @@ from torch import Tensor
 
 DEVICE = kernel_device()
 
-from aira_kernels.fused.scan import ssd_scan  # noqa: E402
+from aira_kernels.fused.scan import ssd_scan, ssd_scan_and_state  # noqa: E402
 from aira_kernels.fused.scan_launch import ScanTiles, scan_tiles  # noqa: E402
+from aira_kernels.ssd import state_after  # noqa: E402
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("fresh_memory_is_no_number")]
 EXACT = torch.float64 if INTERPRETED else torch.float32
@@ -53,6 +54,32 @@ def _scan(chunk: int) -> Any:  # noqa: ANN401
 )
 def test_every_shape_equals_the_recurrence(shape: tuple[int, int, int, int, int, int], chunk: int) -> None:
     assert_equal_to(sequential_scan, _scan(chunk), _inputs(*shape), tolerance=TOLERANCE[EXACT])
+
+
+@pytest.mark.parametrize("dtype", [EXACT, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 2, 4, 1, 3), (2, 13, 2, 5, 1, 7), (1, 32, 2, 4, 1, 4), (2, 70, 3, 8, 1, 20)], ids=str
+)
+def test_the_state_that_is_left_is_that_of_the_recurrence(
+    shape: tuple[int, int, int, int, int, int], dtype: torch.dtype
+) -> None:
+    inputs = _inputs(*shape, dtype=dtype)
+    y, left = ssd_scan_and_state(*inputs, chunk=16)
+    assert torch.equal(y, ssd_scan(*inputs, chunk=16))
+    x, dt, a, b = (part.double() for part in inputs[:4])
+    exact = state_after(left.new_zeros(left.shape, dtype=torch.float64), x, dt, a, b[:, :, 0])
+    assert left.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    error = (left.double() - exact).abs().max() / exact.abs().max()
+    assert error < TOLERANCE[dtype]
+
+
+def test_the_state_that_is_left_keeps_its_digits_behind_steps_that_forget_everything() -> None:
+    x, dt, a, b, c, skip = _inputs(1, 60, 2, 4, 1, 4, dtype=torch.float32)
+    dt[:, 5:32] = 900.0
+    dt[:, 32:] = 1e-3
+    _, left = ssd_scan_and_state(x, dt, a, b, c, skip, chunk=16)
+    exact = state_after(left.new_zeros(left.shape).double(), x.double(), dt.double(), a.double(), b[:, :, 0].double())
+    torch.testing.assert_close(left.double(), exact, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [1e-8, 1e6])

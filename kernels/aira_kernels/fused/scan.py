@@ -2,7 +2,8 @@
 
 `ssd_scan` computes what `aira_kernels.ssd` defines, plus the skip D x, for any number of groups. It is registered as
 two opaque operators with shapes for tracing, so `torch.compile` keeps one graph. Nothing in it waits for the device, so
-a CUDA graph can capture it after one warm-up call (the first call compiles kernels).
+a CUDA graph can capture it after one warm-up call (the first call compiles kernels). `ssd_scan_and_state` also hands
+out the state behind the last position, for texts that go on; it has no gradients.
 
 Not covered: an initial state, second derivatives, sequence packing.
 """
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from aira_kernels.fused import scan_launch
+from aira_kernels.fused.launch import accumulator
 from aira_kernels.fused.scan_launch import LARGEST_CHUNK, scan_tiles
 
 LARGEST_FEATURES = 256
@@ -50,6 +52,24 @@ def ssd_scan(
     return y
 
 
+def ssd_scan_and_state(
+    x_BLHP: Tensor,
+    dt_BLH: Tensor,
+    a_H: Tensor,
+    b_BLGN: Tensor,
+    c_BLGN: Tensor,
+    skip_H: Tensor,
+    chunk: int = LARGEST_CHUNK,
+) -> tuple[Tensor, Tensor]:
+    """Return y of `ssd_scan`, and h after the last position, of shape (B, H, P, N) in the type that sums are taken in.
+
+    Arguments and errors are those of `ssd_scan`. There are no gradients.
+    """
+    _check(x_BLHP, dt_BLH, a_H, b_BLGN, c_BLGN, skip_H)
+    found: tuple[Tensor, Tensor] = _forward_and_state(x_BLHP, dt_BLH, a_H, b_BLGN, c_BLGN, skip_H, chunk)
+    return found
+
+
 def _check(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> None:
     if x.dim() != 4 or b.dim() != 4:
         raise ValueError(
@@ -77,6 +97,24 @@ def _forward(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tenso
 @_forward.register_fake
 def _(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, chunk: int) -> Tensor:
     return x.new_empty(x.shape)
+
+
+@torch.library.custom_op("aira_kernels::ssd_scan_and_state", mutates_args=())
+def _forward_and_state(
+    x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, chunk: int
+) -> tuple[Tensor, Tensor]:
+    left = _empty_state(x, b)
+    return scan_launch.forward(x, dt, a, b, c, skip, scan_tiles(x.shape[1], b.shape[3], x.dtype, chunk), left), left
+
+
+@_forward_and_state.register_fake
+def _(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), _empty_state(x, b)
+
+
+def _empty_state(x: Tensor, b: Tensor) -> Tensor:
+    batch, _, heads, features = x.shape
+    return x.new_empty(batch, heads, features, b.shape[3], dtype=accumulator(x.dtype))
 
 
 @torch.library.custom_op("aira_kernels::ssd_scan_backward", mutates_args=())

@@ -41,13 +41,25 @@ def scan_tiles(length: int, state: int, dtype: torch.dtype, chunk: int = LARGEST
     return ScanTiles(positions, min(positions, widest), power_of_two(state, at_most=widest))
 
 
-def forward(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor, tiles: ScanTiles) -> Tensor:
-    """y of shape (B, L, H, P), contiguous; arguments as in `scan.ssd_scan`."""
+def forward(
+    x: Tensor,
+    dt: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    skip: Tensor,
+    tiles: ScanTiles,
+    left_BHPN: Tensor | None = None,
+) -> Tensor:
+    """y of shape (B, L, H, P), contiguous; arguments as in `scan.ssd_scan`.
+
+    `left_BHPN`, contiguous and of the type that sums are taken in, is filled with the state behind the last position.
+    """
     x, b, c = (last_axis_dense(part) for part in (x, b, c))
     # Steps and rates are small and decide exponents: they are never read in less than float32.
     dt, a, skip = (part.to(accumulator(x.dtype)) for part in (dt, a.contiguous(), skip.contiguous()))
     launch = _Launch.of(x, b, tiles)
-    scratch = _prepare(launch, x, dt, a, b, c)
+    scratch = _prepare(launch, x, dt, a, b, c, left_BHPN)
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     scan_forward.outputs[(launch.chunk_heads * launch.rows,)](
         x, c, skip, *scratch.decays, scratch.overlap_BKGQR, scratch.entering_BKHPN, y,
@@ -158,7 +170,9 @@ class _Scratch:
         return self.step_BKHQ, self.high_BKHQ, self.low_BKHQ
 
 
-def _prepare(launch: _Launch, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> _Scratch:
+def _prepare(
+    launch: _Launch, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, left_BHPN: Tensor | None = None
+) -> _Scratch:
     chunk, acc = launch.tiles.chunk, launch.types["ACC"]
     step, high, low = (launch.scratch(x, launch.chunk_heads, chunk) for _ in range(3))
     block_h = min(power_of_two(launch.heads, at_least=1), 8)
@@ -178,10 +192,27 @@ def _prepare(launch: _Launch, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Te
         dtype=launch.dtype, device=x.device,
     )  # fmt: skip
     scratch = _Scratch(step, high, low, overlap, entering)
-    if launch.chunks > 1:
+    if launch.chunks > 1 or left_BHPN is not None:
         added = _states(launch, scratch, x, b, from_start=False)
-        _pass(launch, scratch, added, entering, backward=False)
+        if launch.chunks > 1:
+            _pass(launch, scratch, added, entering, backward=False)
+        if left_BHPN is not None:
+            _leave(launch, scratch, added, left_BHPN)
     return scratch
+
+
+def _leave(launch: _Launch, scratch: _Scratch, added: Tensor, left_BHPN: Tensor) -> None:
+    """The state behind the last chunk: what each has added, decayed by the chunks after it.
+
+    What `_pass` has kept of the states between chunks is rounded to x's type; this is not.
+    """
+    by_chunk = launch.batch, launch.chunks, launch.heads
+    whole_BKH = (scratch.high_BKHQ[:, -1] + scratch.low_BKHQ[:, -1]).view(by_chunk)
+    # Summed from the end and without a chunk's own: what weighs most is left with all its digits.
+    later_BKH = torch.cat((whole_BKH[:, 1:], torch.zeros_like(whole_BKH[:, :1])), dim=1)
+    after_BHK = later_BKH.flip(1).cumsum(1).flip(1).exp().transpose(1, 2)
+    added_BHKS = added.view(*by_chunk, -1).transpose(1, 2)
+    torch.matmul(after_BHK[:, :, None], added_BHKS, out=left_BHPN.view(launch.batch, launch.heads, 1, -1))
 
 
 def _states(launch: _Launch, scratch: _Scratch, x: Tensor, b: Tensor, *, from_start: bool) -> Tensor:
