@@ -5,6 +5,7 @@ come; a line that a kill cut off is dropped at the next start. Not covered: what
 """
 
 import fcntl
+import importlib.util
 import json
 import math
 import os
@@ -47,14 +48,11 @@ class Records:
         """
         self.folder, self._leads = folder, leads
         self._board: Any = None
+        self._wants_board = leads and tensorboard
         if leads:
             folder.mkdir(parents=True, exist_ok=True)
-        if leads and tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise DataError("TensorBoard is not installed: pip install 'aira-bench[tensorboard]'") from None
-            self._board = SummaryWriter(str(folder / TENSORBOARD))
+        if self._wants_board and importlib.util.find_spec("tensorboard") is None:
+            raise DataError("TensorBoard is not installed: pip install 'aira-bench[tensorboard]'")
 
     def took_up(self, step: int) -> list[StepMetrics]:
         """Drop lines of steps after `step`, which will be done again, and return those that stay.
@@ -72,6 +70,11 @@ class Records:
                 _write_whole(self.folder / name, "".join(json.dumps(line) + "\n" for line in kept))
         if lost > 0:
             self.event("steps lost", step=step, lost=lost)
+        if self._wants_board:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # What earlier starts wrote of steps from there on is not shown any more.
+            self._board = SummaryWriter(str(self.folder / TENSORBOARD), purge_step=step + 1)
         return [StepMetrics(**line) for line in _lines(self.folder / METRICS)]
 
     def metrics(self, line: StepMetrics) -> None:
@@ -96,6 +99,11 @@ class Records:
         """Replace the training's own record."""
         if self._leads:
             _write_whole(self.folder / RECORD, json.dumps(asdict(record), indent=2) + "\n")
+
+    def close(self) -> None:
+        """Have TensorBoard's last lines written; the others are already."""
+        if self._board is not None:
+            self._board.close()
 
     def _append(self, name: str, line: Mapping[str, object]) -> None:
         if self._leads:

@@ -134,6 +134,7 @@ class Pretraining:
             self._build()
             return self._carry_on()
         finally:
+            self._records.close()
             signal.signal(signal.SIGTERM, previous)
 
     def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:

@@ -178,6 +178,38 @@ def test_a_training_that_is_not_finite_changes_nothing_and_is_given_up(trained: 
     assert metrics[-1]["loss"] is None or metrics[-1]["grad_norm"] is None
 
 
+def test_a_spike_is_an_event_and_nothing_else(trained: Path, tmp_path: Path) -> None:
+    """Losses that were near nothing make usual ones far above them, when a training goes on that has both."""
+    out = resumed(trained, "A-M", STEPS - CHECKPOINT_EVERY, tmp_path / "out")
+    found = lines(out / "metrics.jsonl")
+    low = [line | {"loss": 0.5 + 0.001 * (line["step"] % 3)} for line in found]
+    (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in low))
+    assert main(arguments(trained, "A-M", out)) == 0
+    spikes = [event for event in lines(out / "events.jsonl") if event["event"] == "spike"]
+    assert [event["step"] for event in spikes][:2] == [STEPS - CHECKPOINT_EVERY + 1, STEPS - CHECKPOINT_EVERY + 2]
+    assert spikes[0]["usual"] == pytest.approx(0.5, abs=0.01)
+    ours = [line["loss"] for line in lines(out / "metrics.jsonl")[-CHECKPOINT_EVERY:]]
+    assert ours == pytest.approx([line["loss"] for line in found[-CHECKPOINT_EVERY:]], abs=1e-5)
+
+
+def test_tensorboard_reads_each_step_once_though_some_were_done_twice(trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "out"
+    told = arguments(trained, "A-M", out, "--tensorboard")
+    assert main([*told, "--stop-after", str(CHECKPOINT_EVERY + 3)]) == STOPPED_STATUS
+    shutil.rmtree(out / f"checkpoints/step-{CHECKPOINT_EVERY + 3:08}")  # as if it had been killed there
+    assert main([*told, "--stop-after", str(24 - CHECKPOINT_EVERY)]) == STOPPED_STATUS
+    board = EventAccumulator(str(out / "tensorboard"))
+    board.Reload()
+    assert set(board.Tags()["scalars"]) == {"loss", "grad_norm", "lr", "tokens_per_s", "validation_loss"}
+    shown = [(event.step, event.value) for event in board.Scalars("loss")]
+    assert [step for step, _ in shown] == list(range(1, 25))
+    assert [value for _, value in shown] == pytest.approx(losses(out), rel=1e-6)
+    assert [event.step for event in board.Scalars("validation_loss")] == [24]
+
+
 def test_sigterm_leaves_a_checkpoint(trained: Path, tmp_path: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "aira_evaluator.pretrain.train", *arguments(trained, "A-M", tmp_path / "out")]
