@@ -144,7 +144,12 @@ def on_ray(tmp_path: Path, seeds: int, lost: int, most_s: float) -> None:
     with WireServer(answer) as server, ray_site(nodes=3, cores=1) as site:
         desk = Desk(tmp_path, seeds, server)
         options = ("--engine", "ray", "--ray-address", site.address, "--workers", "3")
-        took_s = carried_out(desk, options, lambda: [site.kill_node() for _ in range(lost)] and None, most_s)
+
+        def lose() -> None:
+            for _ in range(lost):
+                site.kill_node()
+
+        took_s = carried_out(desk, options, lose, most_s)
         require_each_once(desk, "there")
         require_like_local(desk)
         print(f"{seeds} seeds on Ray, {lost} nodes lost: {took_s:.1f} s")

@@ -15,7 +15,7 @@ Entry = dict[str, object]
 
 
 @pytest.fixture(scope="module")
-def worked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
+def worked(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run that two workers had, one after the other."""
     site = Site(tmp_path_factory.mktemp("site"), {"AIRA_PLAYED_STEP_S": "0.3"})
     folder = site.shared(seeds=(0,), steps=3)
@@ -56,6 +56,11 @@ def added(turns: list[Path], like: int, **changes: object) -> None:
     changed(path, **changes)
 
 
+def removed(turns: list[Path]) -> None:
+    for turn in turns:
+        turn.unlink()
+
+
 BREAKS: dict[str, tuple[Callable[[list[Path]], object], str]] = {
     "one attempt's number for two": (lambda turns: changed(turns[2], attempt=1), "each number once"),
     "another worker under a number": (lambda turns: changed(turns[2], worker="another"), "who never had it"),
@@ -63,7 +68,7 @@ BREAKS: dict[str, tuple[Callable[[list[Path]], object], str]] = {
     "taken when it was over": (lambda turns: added(turns, 2, attempt=3), "expected once and at last"),
     "over twice": (lambda turns: added(turns, 3), "expected once and at last"),
     "an attempt that nobody leased": (lambda turns: turns[0].unlink(), "none left out"),
-    "no leases": (lambda turns: [turn.unlink() for turn in turns], "nobody ever had it"),
+    "no leases": (lambda turns: removed(turns), "nobody ever had it"),
 }
 
 
