@@ -50,6 +50,10 @@ def test_each_worker_is_a_task_with_a_gpu_of_its_own(site: RaySite, tmp_path: Pa
         ("here", "secret-of-a-provider", "0")
     }
     assert "3 Ray tasks" in fleet.describe()
+    session = Path(site.cluster.head_node.get_session_dir_path())
+    files = [path for path in session.rglob("*") if path.is_file()]
+    assert len(files) > 10, "its logs"
+    assert not [path for path in files if b"secret-of-a-provider" in path.read_bytes()]
 
 
 def test_a_stop_tells_each_worker_and_waits_for_its_end(site: RaySite, tmp_path: Path) -> None:

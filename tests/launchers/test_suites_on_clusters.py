@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from aira_bench.keys import KeyFolder
-from aira_bench.leasing.lease import lease_store
 from aira_bench.record.folder import RunFolder, list_runs
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.runs.launch import start
@@ -26,6 +25,7 @@ from aira_bench.runs.resolve import resolve
 from eventually import eventually
 from launchers.ray_site import ray_site
 from launchers.slurm_site import missing, slurm_site
+from lease_history import lease_faults
 from llm.wire_server import Reply, WireRequest, WireServer
 from played_host import request
 from shared_runs import Site, Tree, tree
@@ -108,18 +108,15 @@ def trees(records: dict[str, RunRecord]) -> dict[str, dict[int, Tree]]:
 
 
 def require_each_once(desk: Desk, name: str) -> None:
-    """Every seed finished once, by leases of which no two were of one attempt, for less than the cap."""
+    """Every seed finished once, had by one attempt at a time, for less than the cap."""
     records = desk.records(name)
     assert all(record.closed for record in records.values())
     usd = 0.0
     for record in records.values():
         assert len(record.seeds) == desk.seeds // 2
-        store = lease_store(record.folder.path)
         for seed in record.seeds:
             assert [node.step for node in seed.nodes] == [1, 2, 3]
-            entries = [json.loads(store.get(each) or b"null") for each in sorted(store.names(str(seed.seed)))]
-            held = [entry["attempt"] for entry in entries if entry and entry.get("state") == "held"]
-            assert len(held) == len(set(held)), "no attempt's number was given twice"
+            assert lease_faults(record.folder, seed.seed) == []
             usd += sum(node.model_use.cost_usd or 0.0 for node in seed.nodes)
     assert 0 < usd <= desk.cap_usd
 
@@ -147,7 +144,12 @@ def on_ray(tmp_path: Path, seeds: int, lost: int, most_s: float) -> None:
     with WireServer(answer) as server, ray_site(nodes=3, cores=1) as site:
         desk = Desk(tmp_path, seeds, server)
         options = ("--engine", "ray", "--ray-address", site.address, "--workers", "3")
-        took_s = carried_out(desk, options, lambda: [site.kill_node() for _ in range(lost)] and None, most_s)
+
+        def lose() -> None:
+            for _ in range(lost):
+                site.kill_node()
+
+        took_s = carried_out(desk, options, lose, most_s)
         require_each_once(desk, "there")
         require_like_local(desk)
         print(f"{seeds} seeds on Ray, {lost} nodes lost: {took_s:.1f} s")

@@ -138,7 +138,19 @@ def test_a_step_that_takes_all_memory_is_called_that(
     assert (found.ended, found.exit_code, found.is_unexplained) == ("exited", 137, True)
 
 
-HANDS: dict[str, list[str]] = {"kill": ["kill"], "pause": ["pause"], "remove": ["rm", "--force"]}
+def test_an_end_by_its_own_signal_is_nobody_elses(sandbox: DockerSandbox, image: str, tmp_path: Path) -> None:
+    """As often as it is tried: podman cleans up once behind each, and a second time is how `podman stop` is known."""
+    for number in (9, 15, 9, 15, 9):
+        found = outcome(sandbox, image, f"import os; os.kill(os.getpid(), {number})", tmp_path)
+        assert (found.ended, found.exit_code, found.is_unexplained) == ("exited", 128 + number, True)
+
+
+HANDS: dict[str, list[str]] = {
+    "kill": ["kill"],
+    "pause": ["pause"],
+    "stop": ["stop", "--time", "1"],
+    "remove": ["rm", "--force"],
+}
 
 
 @pytest.mark.parametrize("hand", list(HANDS))

@@ -40,6 +40,9 @@ _POLL = "20ms"
 _TOLD = ("kill", "pause", "unpause", "stop", "restart")
 _DEATH = ("died", "die")
 _ALIVE = ("create", "init", "start", "attach")
+_CLEANED, _CLEANED_S, _AGAIN_S = "cleanup", 5.0, 1.0
+"""What podman does behind a dead container, how long that may take, and how soon `podman stop` does it again."""
+_BY_SIGNAL = (137, 143)
 _NAME_TAKEN = "already in use"
 _UNTOLD_S, _UNTOLD_POLL_S = 5.0, 0.1
 """How long to look for the death of a dead container among the events."""
@@ -170,7 +173,7 @@ class PodmanEngine(DockerEngine):
     def told_of(self, container_id: str) -> tuple[str, ...]:
         """Return what podman was told to do to a container, up to its death (`DockerEngine.told_of`).
 
-        Of `podman stop` it keeps no event; the end that follows has no explanation then.
+        Of `podman stop` it keeps no event, but cleans up behind the container once more than its monitor does.
 
         Raises:
             SandboxError: it keeps no events, so nobody can say.
@@ -180,7 +183,8 @@ class PodmanEngine(DockerEngine):
             actions = self._events(container_id)
             ended = next((index for index, action in enumerate(actions) if action in _DEATH), None)
             if ended is not None or (_knows(actions) and self._runs(container_id)):
-                return tuple(action for action in actions[:ended] if action in _TOLD)
+                told = tuple(action for action in actions[:ended] if action in _TOLD)
+                return told or (("stop",) if ended is not None and self._was_stopped(container_id) else ())
             if time.monotonic() >= give_up_s:  # its file of events is written by others, and begun anew when it is long
                 break
             time.sleep(_UNTOLD_POLL_S)
@@ -190,6 +194,25 @@ class PodmanEngine(DockerEngine):
             "Podman keeps no events, so nobody can say who ended a container.",
             hint='events_logger="file" in the table [engine] of containers.conf',
         )
+
+    def _was_stopped(self, container_id: str) -> bool:
+        """Whether somebody has called `podman stop`, by what it did when the container was dead.
+
+        Waits for that only where a signal ended the container, which has no explanation otherwise.
+        """
+        state = self._own_description(container_id)["State"]
+        began_s, seen_s = time.monotonic(), None
+        while True:
+            actions = self._events(container_id)
+            if "stop" in actions or actions.count(_CLEANED) > 1:
+                return True
+            now_s = time.monotonic()
+            if seen_s is None and _CLEANED in actions:
+                seen_s = now_s
+            waited = now_s - began_s > _CLEANED_S or (seen_s is not None and now_s - seen_s > _AGAIN_S)
+            if waited or int(state["ExitCode"]) not in _BY_SIGNAL:
+                return False
+            time.sleep(_UNTOLD_POLL_S)
 
     def _events(self, container_id: str) -> list[str]:
         filters = json.dumps({"container": [container_id], "type": ["container"]})

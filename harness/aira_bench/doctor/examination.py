@@ -16,6 +16,7 @@ from aira_bench.cards.card_files import card_names, find_card
 from aira_bench.docker_engine import DockerEngine, connect_engine
 from aira_bench.doctor.devices import cuda_checks, device_checks, fit_checks, toolkit_check
 from aira_bench.doctor.diagnosis import Diagnosis, State
+from aira_bench.doctor.users import user_checks
 from aira_bench.errors import AiraError, PrerequisiteError
 from aira_bench.hardware import Hardware, this_machine
 from aira_bench.images.ensure import planned_images
@@ -75,6 +76,7 @@ def examine(
         return
     info = engine.info()
     yield Diagnosis("container engine", "ok", info.told)
+    yield from user_checks(info)
     if machine.gpus:
         yield toolkit_check(info, machine, profile)
     tasks = [task for task in shipped_tasks() if profile in task.metadata.aira.profiles]
@@ -89,7 +91,7 @@ def examine(
         )
         yield from _images(engine, flavour, runtime, note, machine, largest.limits())
     for task, flavour in zip(tasks, flavours, strict=True):
-        yield _data(paths, task, profile, planned_images(flavour)[1])
+        yield _data(paths, task, profile, planned_images(flavour)[1], containers)
 
 
 def channel_readings(
@@ -123,8 +125,10 @@ def _images(
 ) -> Iterator[Diagnosis]:
     name, images = f"images ({flavour})", planned_images(flavour)
     if missing := [tag for tag in images if not engine.image_exists(tag)]:
-        load = f"aira-bench images load FILE --flavour {flavour} --containers apptainer"
-        build = f"aira-bench images build --flavour {flavour}" if engine.builds_images else load
+        # Another engine's own storage gets what Docker has built, here or elsewhere.
+        load = f"aira-bench images load FILE --flavour {flavour} --containers {engine.words.program}"
+        build = f"aira-bench images build --flavour {flavour}"
+        build = build if engine.words.program == "docker" else f"{load} (aira-bench images save FILE makes it)"
         yield Diagnosis(name, "failed", f"not built: {', '.join(missing)}", build)
     else:
         yield Diagnosis(name, "ok", "built from what is installed")
@@ -225,9 +229,10 @@ def _sandbox(
         yield Diagnosis(f"isolation of {roles}", "ok" if good else "warning", seen, "" if good else "see SECURITY.md")
 
 
-def _data(paths: HostPaths, task: Task, profile: str, evaluator: str) -> Diagnosis:
+def _data(paths: HostPaths, task: Task, profile: str, evaluator: str, containers: str | None) -> Diagnosis:
     name = f"data: {task.title} ({profile})"
     if task_data(paths, task, profile, raw=None, image=evaluator).ready:
         return Diagnosis(name, "ok", "prepared")
-    mend = f"aira-bench prepare {task.title} --profile {profile} (a run does it by itself)"
+    by = "" if containers is None else f" --containers {containers}"
+    mend = f"aira-bench prepare {task.title} --profile {profile}{by} (a run does it by itself)"
     return Diagnosis(name, "warning", "not prepared", mend)
