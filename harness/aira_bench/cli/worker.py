@@ -72,6 +72,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.units import runs_below
     from aira_bench.runs.worker import Worker, WorkerWishes
     from aira_bench.terminal import tell
+    from aira_bench.view.index import keep_index
     from aira_bench.waiting import Stopped
 
     stopping = current()
@@ -84,7 +85,9 @@ def handle(args: argparse.Namespace) -> int:
         raise UsageError("--hidden-key needs --only-confirm: a search has the key that it began with.")
     key = None if args.hidden_key is None else read_hidden_key(Path(args.hidden_key))
     wishes = WorkerWishes(args.slots, args.once, args.confirm, args.only_confirm, key, args.cores, args.gpus)
-    worker = Worker(host, args.folder, wishes, _say, _watch, terms)
+    worker = Worker(
+        host, args.folder, wishes, _say, _watch, terms, lambda run: keep_index(run, host.paths.home, host.keys)
+    )
     try:
         end = worker.work()
     except Stopped:
