@@ -146,7 +146,15 @@ def plan_training(training: PlannedCell, settings: PlanSettings) -> PlannedTrain
     Raises:
         UsageError: its architecture or recipe cannot be had, or the step's sequences cannot be shared by the GPUs.
     """
-    model = planned_model(training.architecture, training.scale, training.recipe)
+    return plan_model(training, planned_model(training.architecture, training.scale, training.recipe), settings)
+
+
+def plan_model(training: PlannedCell, model: PlannedModel, settings: PlanSettings) -> PlannedTraining:
+    """Return what a training of a given model takes.
+
+    Raises:
+        UsageError: the step's sequences cannot be shared by the GPUs.
+    """
     layout, memory = _layout(model, training.recipe, settings)
     speed = throughput(
         model.pattern, model.size, training.recipe.sequence_tokens, training.recipe.vocabulary, settings.gpu,
