@@ -13,6 +13,7 @@ from aira_bench.scaling.grow.models import control
 from aira_bench.scaling.plan.experiments import named_recipe
 from aira_contract.model_sizes import TOY_SCALE, model_size
 from aira_contract.presets import find_preset
+from aira_contract.recipes import FOLDER
 from aira_contract.training_arithmetic import count_layers, layer_parameters
 from generated_runs import manifest, write_run
 
@@ -139,3 +140,23 @@ def test_named_controls_keep_their_kinds_at_toy_scale() -> None:
         counts = count_layers(model.pattern)
         assert counts.layers > 8
         assert (counts.mamba > 0) == (name in {"nemotron-h", "mamba"})
+
+
+def test_the_trainer_itself_trains_both_seeds_of_both_models(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = (FOLDER / "toy.toml").read_text()
+    for key, few in (("steps = 200", "steps = 3"), ("step_tokens = 2048", "step_tokens = 512")):
+        assert key in recipe
+        recipe = recipe.replace(key, few)
+    (world / "few.toml").write_text(recipe)
+    told = ["grow", "searched", "--runs", str(world / "runs"), "--scale", "toy", "--recipe", str(world / "few.toml"),
+            "--method", "stretch", "--patterns", "2(A-M)", "--seeds", "2", "--out", str(world / "out"), "--yes",
+            "--json"]  # fmt: skip
+    assert run_command_line(told) == 0
+    found = json.loads(capsys.readouterr().out)["comparison"]
+    assert found["data"]["synthetic"]
+    assert found["data"]["name"] == "toy stories"
+    losses = [loss for each in found["models"] for loss in each["losses"]]
+    assert len(set(losses)) == 4
+    assert all(4 < loss < 8 for loss in losses)
+    records = (world / "out" / "trainings").glob("*/metrics.jsonl")
+    assert [len(path.read_text().splitlines()) for path in records] == [3] * 4
