@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -56,9 +55,7 @@ def test_evolution_searches_patterns_within_their_budget(place: Place, alias: st
 
 
 @pytest.mark.parametrize("alias", list(LAYERS))
-def test_a_language_model_behind_a_local_server_submits_a_pattern(
-    place: Place, server: WireServer, alias: str
-) -> None:
+def test_a_language_model_behind_a_local_server_submits_a_pattern(place: Place, server: WireServer, alias: str) -> None:
     (task,) = place.home.parent.glob("ArchitectureA*" if alias == "compose-aggregate" else "ArchitectureS*")
     told = ("--task", str(task), "--profile", "cpu", "--source", "synthetic", "--seeds", "1", "--steps", "1")
     variables = {"AIRA_BASE_URL_GPT_OSS_20B": server.base_url("openai-compatible")}

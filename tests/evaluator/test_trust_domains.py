@@ -36,6 +36,7 @@ NEVER_REACHES = {
     "graphs": ROLES,
     "listops": ROLES,
     "mad": ROLES,
+    "grown": ROLES,
     "text": ROLES,
     "task_scripts": ROLES,
     "latency": ROLES,
