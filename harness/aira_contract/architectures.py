@@ -1,4 +1,4 @@
-"""The language of architectures: sixteen primitive symbols, and the one-row CSV that carries them.
+"""The language of architectures: primitive symbols, sixteen unless a task says otherwise, and their one-row CSV.
 
 A layer is a symbol of `primitives`, such as `mA`. Two spellings are read: symbols separated by `,` or by `-`, and
 compact letters such as `A` between which spaces are free. The canonical form is the symbols joined by commas; it names
@@ -48,7 +48,7 @@ def parse_architecture(text: str, primitives: Sequence[str] = SYMBOLS, layers: i
     Raises:
         SubmissionError: naming the layer and what stands there.
     """
-    symbols = _read_symbols(text)
+    symbols = read_symbols(text)
     for position, symbol in enumerate(symbols, start=1):
         if symbol not in primitives:
             allowed = ", ".join(primitives)
@@ -103,7 +103,12 @@ def parse_submission(data: bytes, primitives: Sequence[str] = SYMBOLS, layers: i
         raise SubmissionError(f"line 2: {error}") from None
 
 
-def _read_symbols(text: str) -> Architecture:
+def read_symbols(text: str) -> Architecture:
+    """Read an architecture of any primitives and any number of layers, in either spelling.
+
+    Raises:
+        SubmissionError: naming what stands where no primitive may.
+    """
     if not text.strip(" "):
         raise SubmissionError("the architecture is empty")
     if _COMPACT.fullmatch(text) is not None:
@@ -130,7 +135,7 @@ def _unreadable_compact(text: str) -> Architecture:
 
 def _is_architecture(text: str) -> bool:
     try:
-        _read_symbols(text)
+        read_symbols(text)
     except SubmissionError:
         return False
     return True

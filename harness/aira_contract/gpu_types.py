@@ -29,6 +29,8 @@ GPU_TYPES = {
         GpuType("l40s", 48e9 / _GIB, 362.0),
     )
 }
+PROCESSOR_CORE = GpuType("processor core", 4.0, 0.1)
+"""For plans of toys on a CPU: what products reach on one core of a server, a round figure (docs/pretraining.md)."""
 
 
 def peak_flops(device: str) -> float | None:

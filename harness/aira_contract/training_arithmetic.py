@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aira_contract import primitives
-from aira_contract.model_sizes import SEQUENCE_TOKENS, VOCABULARY, ModelSize
+from aira_contract.model_sizes import SEQUENCE_TOKENS, TOY_SCALE, VOCABULARY, ModelSize, model_size, space_of
 
 STEP_TOKENS = 524_288
 """Tokens of one training step: 4 sequences of 8,192 on each of 16 data-parallel ranks."""
@@ -99,6 +99,11 @@ def layer_flops_per_token(symbol: str, size: ModelSize, sequence_tokens: int = S
     else:
         raise ValueError(f"unknown symbol {symbol!r}")
     return _TRAINING_PASSES * forward
+
+
+def toy_parameters(pattern: Sequence[str]) -> int:
+    """Return the parameters of a pattern at toy widths, without embedding: what tasks with a budget count."""
+    return parameters(count_layers(pattern), model_size(TOY_SCALE, space_of(pattern)))
 
 
 def flops_per_token(counts: LayerCounts, size: ModelSize, sequence_tokens: int = SEQUENCE_TOKENS) -> int:

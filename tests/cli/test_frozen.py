@@ -15,6 +15,7 @@ from aira_bench.sandbox.channels import Reading
 from aira_bench.sandbox.sandbox import Isolation
 from cli.freezing import check_shape, check_text, command_line, shape
 from generated_runs import manifest, write_run
+from played_trainer import trainer
 from recorded.shown import HERE as RECORDED
 from recorded.shown import SCRIPTS_KEY
 
@@ -104,6 +105,11 @@ def test_what_init_and_check_print_has_the_frozen_shape(place: Path, monkeypatch
     check_shape("init", *(printed("init", kind, name, "--json") for kind, name in templates))
     checks = (("BracketsAccuracy", "--files-only"), ("my-card.toml",))
     check_shape("check", *(printed("check", *arguments, "--json") for arguments in checks), exact=False)
+
+
+def test_what_is_said_of_a_growth_has_the_frozen_shape(place: Path) -> None:
+    told = ("--scale", "toy", "--recipe", "toy", "--python", trainer(place), "--yes", "--json")
+    check_shape("grow", printed("grow", "greedy-mad-2p", *told))
 
 
 def test_what_is_said_of_packs_has_the_frozen_shape(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

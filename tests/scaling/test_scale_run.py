@@ -2,43 +2,13 @@
 
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
+from played_trainer import trainer
 
 from aira_bench.cli.main import run_command_line
 from aira_contract.recipes import find_recipe
-
-TRAINER = """
-import json, sys
-from dataclasses import asdict
-from pathlib import Path
-sys.path[:0] = {path!r}
-from aira_contract.model_sizes import model_size, space_of
-from aira_contract.patterns import read_pattern
-from aira_contract.pretraining import PretrainIdentity, PretrainRecord
-from aira_contract.recipes import find_recipe
-said = dict(zip(sys.argv[:-1], sys.argv[1:]))
-layers, recipe, out = read_pattern(said["--pattern"]), find_recipe(said["--recipe"]), Path(said["--out"])
-with (out / "calls").open("a") as calls:
-    calls.write("x")
-identity = PretrainIdentity(1, "-".join(layers), said["--scale"], asdict(recipe), int(said["--seed"]), {{}},
-                            recipe.steps_of(layers, said["--scale"]), 1, 1)
-done = identity.steps if {finished} else 7
-record = PretrainRecord(identity, done, {finished}, 3.5, 1, "none", 36.0)
-(out / "pretrain.json").write_text(json.dumps(asdict(record)))
-sys.exit({status})
-"""
-
-
-def trainer(folder: Path, *, finished: bool = True, status: int = 0) -> str:
-    """A stand-in for the Python with torch: an executable that leaves a record as the trainer does."""
-    path = folder / "python"
-    body = TRAINER.format(path=sys.path, finished=finished, status=status)
-    path.write_text(f"#!{sys.executable}\n{body}")
-    path.chmod(0o755)
-    return str(path)
 
 
 MANIFEST = {
@@ -94,8 +64,7 @@ def test_a_dry_run_prints_what_would_be_started_and_writes_nothing(
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 4
     assert lines[2] == [
-        "py", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m",
-        "aira_evaluator.pretrain.train", "--pattern", "2Mb-M-3A", "--scale", "toy", "--recipe", "toy", "--data",
+        "py", "-m", "aira_evaluator.pretrain.train", "--pattern", "2Mb-M-3A", "--scale", "toy", "--recipe", "toy", "--data",
         str(tmp_path), "--out", str(tmp_path / "out" / "2mb-m-3a-toy-toy-s0"), "--seed", "0", "--microbatch", "4",
         "--recompute", "none", "--device", "cpu",
     ]  # fmt: skip

@@ -5,15 +5,22 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from aira_contract.architectures import MAX_SUBMISSION_BYTES, Architecture, SubmissionError, parse_submission
+from aira_contract.architectures import (
+    LAYERS,
+    MAX_SUBMISSION_BYTES,
+    Architecture,
+    SubmissionError,
+    parse_submission,
+)
 
 
-def read_submission(path: Path, primitives: Sequence[str]) -> Architecture:
+def read_submission(path: Path, primitives: Sequence[str], layers: int = LAYERS) -> Architecture:
     """Read and parse a submission.
 
     Args:
         path: the file, whoever wrote it.
         primitives: admitted symbols.
+        layers: the exact number of layers.
 
     Raises:
         SubmissionError: it is no regular file, or not an architecture of `primitives`.
@@ -25,4 +32,4 @@ def read_submission(path: Path, primitives: Sequence[str]) -> Architecture:
             data = file.read(MAX_SUBMISSION_BYTES + 1)
     except OSError as error:
         raise SubmissionError(f"cannot be read: {error.strerror}") from None
-    return parse_submission(data, primitives)
+    return parse_submission(data, primitives, layers)

@@ -29,6 +29,14 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("runs_wanted", nargs="*", metavar="RUN", help="names or folders of runs")
     parser.add_argument("--scores", type=Path, action="append", default=[], metavar="FILE", help="scores as JSON")
     add_runs_folder(parser)
+    add_selection(parser)
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="picture of the votes of the first condition")
+    add_json(parser)
+    parser.set_defaults(handle=handle)
+
+
+def add_selection(parser: argparse.ArgumentParser, conditions: str = "all three") -> None:
+    """Add what says which architectures vote, and how."""
     parser.add_argument("--split", choices=("validation", "test"), default="validation", help="default: validation")
     parser.add_argument(
         "--select", choices=("rank", "clusters"), default="rank",
@@ -47,11 +55,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )  # fmt: skip
     parser.add_argument(
         "--condition", type=int, choices=(0, 1, 2), action="append", metavar="C",
-        help="layers before that must agree: 0, 1 or 2; repeatable (default: all three)",
+        help=f"layers before that must agree: 0, 1 or 2; repeatable (default: {conditions})",
     )  # fmt: skip
-    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="picture of the votes of the first condition")
-    add_json(parser)
-    parser.set_defaults(handle=handle)
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -62,16 +67,16 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.scaling.render import aggregation_record, print_aggregation
     from aira_bench.terminal import results_console, say_json
 
-    voters = _select(args, _collect(args))
+    voters = select(args, _collect(args))
     aggregations = [vote(voters, condition) for condition in args.condition or CONDITIONS]
     if args.picture:
         first = aggregations[0]
         caption = f"N{first.condition_layers} votes: {write_pattern(first.pattern)}"
         write_picture(args.picture, votes_svg(first.votes, caption))
     if args.json:
-        say_json(aggregation_record(aggregations, voters, _selection(args)), indent=1)
+        say_json(aggregation_record(aggregations, voters, selection_words(args)), indent=1)
     else:
-        print_aggregation(aggregations, voters, _selection(args), results_console())
+        print_aggregation(aggregations, voters, selection_words(args), results_console())
     return 0
 
 
@@ -98,7 +103,8 @@ def _collect(args: argparse.Namespace) -> "list[ScoredArchitecture]":
     return scored
 
 
-def _select(args: argparse.Namespace, scored: "list[ScoredArchitecture]") -> "tuple[Voter, ...]":
+def select(args: argparse.Namespace, scored: "list[ScoredArchitecture]") -> "tuple[Voter, ...]":
+    """Return who votes, and with which weight."""
     from fractions import Fraction
 
     from aira_bench.errors import UsageError
@@ -115,7 +121,8 @@ def _select(args: argparse.Namespace, scored: "list[ScoredArchitecture]") -> "tu
     return select_by_rank(scored, top=args.top, decay=decay)
 
 
-def _selection(args: argparse.Namespace) -> str:
+def selection_words(args: argparse.Namespace) -> str:
+    """Return how voters were selected, in words."""
     if args.select == "clusters":
         return f"best of {args.clusters} clusters of {args.cluster}"
     return f"top {args.top} and whoever ties with the last, decay {args.decay}"

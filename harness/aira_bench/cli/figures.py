@@ -63,7 +63,7 @@ def handle(args: argparse.Namespace) -> int:
 
     paths = host_paths(args.runs)
     require_new_folders(args.out.absolute(), "--out DIR")
-    folders = _chosen(paths.runs, args.names)
+    folders = chosen_runs(paths.runs, args.names)
     if not folders:
         raise UsageError(f"No runs in {paths.runs}.", hint="aira-bench run --help")
     ring = KeyFolder(paths.keys).ring()
@@ -84,7 +84,7 @@ def handle(args: argparse.Namespace) -> int:
     return status
 
 
-def _chosen(runs: Path, names: list[str]) -> "list[RunFolder]":
+def chosen_runs(runs: Path, names: list[str]) -> "list[RunFolder]":
     """The runs of these names, and those in folders of these names, each once; without a name all."""
     from aira_bench.record.folder import find_run, is_run, list_runs
 

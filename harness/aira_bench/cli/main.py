@@ -29,6 +29,7 @@ from aira_bench.cli import (
     extensions,
     extrapolate,
     figures,
+    grow,
     images,
     init,
     key,
@@ -61,7 +62,7 @@ from aira_bench.version import __version__
 COMMANDS = (
     run, resume, suite, confirm, worker, cluster, status, show, view, report_command, export, leaderboard, figures,
     verify, submit, merge, noise, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate,
-    architectures, scale, analyze, key, init, check,
+    architectures, scale, grow, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,

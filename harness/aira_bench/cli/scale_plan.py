@@ -48,8 +48,13 @@ def add_trainings(parser: argparse.ArgumentParser) -> None:
         "--recipe", type=_words, default=(), metavar="R,R", help="shipped or FILE.toml (default: the suite's)"
     )
     parser.add_argument("--seeds", type=positive_int, metavar="N", help="runs of each (default: the suite's, else 1)")
+    add_machine(parser, gpus=16)
+
+
+def add_machine(parser: argparse.ArgumentParser, gpus: int | None, said: str = "default: 16") -> None:
+    """Add what says on what trainings are to run."""
     parser.add_argument("--gpu", default="h200", metavar="TYPE", help="a100-40gb a100-80gb h100 h200 l40s")
-    parser.add_argument("--gpus", type=positive_int, default=16, metavar="N", help="GPUs of a run (default: 16)")
+    parser.add_argument("--gpus", type=positive_int, default=gpus, metavar="N", help=f"GPUs of a run ({said})")
     parser.add_argument(
         "--mfu", type=share, default=0.4, metavar="X",
         help="share of the GPU's peak where nothing was measured (default: 0.4; measured are 0.45 to 0.60)",
@@ -98,17 +103,21 @@ def handle(args: argparse.Namespace) -> int:
 
 def planned(args: argparse.Namespace, checkpoints: int = 1) -> "Plan":
     """Return the plan of the trainings that `add_trainings` let the user name."""
+    return _plan(args, plan_settings(args, checkpoints))
+
+
+def plan_settings(args: argparse.Namespace, checkpoints: int) -> "PlanSettings":
+    """Return what `add_machine` let the user say."""
     from aira_bench.scaling.plan.planned import PlanSettings
     from aira_bench.scaling.plan.throughput import gpu_type, read_measurements
 
     measured = read_measurements()
     if args.throughput is not None:
         measured += read_measurements(args.throughput)
-    settings = PlanSettings(
+    return PlanSettings(
         gpu_type(args.gpu), args.gpus, args.mfu, args.dollars_per_gpu_hour, checkpoints, args.sequences,
         args.recompute, measured,
     )  # fmt: skip
-    return _plan(args, settings)
 
 
 def _plan(args: argparse.Namespace, settings: "PlanSettings") -> "Plan":

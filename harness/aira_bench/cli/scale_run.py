@@ -72,6 +72,7 @@ def handle_status(args: argparse.Namespace) -> int:
 def handle_run(args: argparse.Namespace) -> int:
     """Print or carry out what is missing."""
     from aira_bench.scaling.corpus.made import made_tokens
+    from aira_bench.scaling.plan.carrying_out import carry_out
     from aira_bench.scaling.plan.trainings import command, seed_trainings
     from aira_bench.terminal import say, tell
 
@@ -92,10 +93,8 @@ def handle_run(args: argparse.Namespace) -> int:
     if not missing:
         tell(f"All {len(runs)} trainings are done.")
         return 0
-    _require_consent(args, missing)
-    for number, run in enumerate(missing, start=1):
-        tell(f"{number} of {len(missing)}: {run.folder.name}, step {run.steps_done:,} of {run.planned.steps.steps:,}")
-        _carry_out(run, commands[run.folder])
+    require_consent(args, missing)
+    carry_out([(run, commands[run.folder]) for run in missing], 1, tell)
     return 0
 
 
@@ -110,43 +109,26 @@ def _require_this_machine(args: argparse.Namespace) -> None:
         )
 
 
-def _require_consent(args: argparse.Namespace, missing: "list[SeedTraining]") -> None:
+def require_consent(args: argparse.Namespace, missing: "list[SeedTraining]") -> None:
+    """Ask whether trainings may begin, unless `--yes` said so.
+
+    Raises:
+        UsageError: they may not, or nobody is there to be asked.
+    """
     from aira_bench.errors import UsageError
     from aira_bench.terminal import answer
+    from aira_contract.gpu_types import GPU_TYPES
 
     hours = sum(
         run.planned.hours * (1 - run.steps_done / run.planned.steps.steps) * run.planned.settings.gpus
         for run in missing
     )
-    said = f"{len(missing)} trainings are missing, about {hours:,.1f} GPU-hours of {args.gpu} by the plan."
+    device = missing[0].planned.settings.gpu
+    unit = "GPU-hours" if device.name in GPU_TYPES else "hours"
+    said = f"{len(missing)} trainings are missing, about {hours:,.1f} {unit} of {device.name} by the plan."
     if args.yes:
         return
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         raise UsageError(f"{said} Nobody is at a terminal to be asked.", hint="the same command with --yes")
     if answer(f"{said} Begin? [y/N] ").strip().lower() not in ("y", "yes"):
         raise UsageError("Not begun.", hint="aira-bench scale plan --help")
-
-
-def _carry_out(run: "SeedTraining", line: list[str]) -> None:
-    """Begin one training and wait for its end; nobody else may be at it.
-
-    Raises:
-        AiraError: it did not end well, or another process is at it.
-    """
-    import subprocess
-
-    from aira_bench.errors import AiraError
-    from aira_bench.scaling.plan.trainings import is_trained_elsewhere, prepare
-    from aira_contract.pretraining import DIVERGED_STATUS, STOPPED_STATUS
-
-    if is_trained_elsewhere(run):
-        raise AiraError(f"Another process trains {run.folder}.", hint="aira-bench scale status --help")
-    prepare(run)
-    try:
-        ended = subprocess.run(line, check=False, stdout=2).returncode
-    except OSError as error:
-        raise AiraError(f"{line[0]} cannot be started: {error.strerror}.", hint="--python PYTHON") from error
-    said = {STOPPED_STATUS: "was asked to stop and left a checkpoint", DIVERGED_STATUS: "diverged"}
-    if ended:
-        what = said.get(ended, f"ended with status {ended}")
-        raise AiraError(f"The training {run.folder} {what}.", hint="the same command goes on; its output is above")

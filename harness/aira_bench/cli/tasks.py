@@ -33,6 +33,7 @@ def handle(args: argparse.Namespace) -> int:
             "metric": task.metric,
             "better": "lower" if task.lower_is_better else "higher",
             "profiles": list(task.metadata.aira.profiles),
+            "from": task.metadata.aira.origin or "the paper",
             "name": task.name,
         }
         for task in shipped_tasks()

@@ -62,4 +62,4 @@ def host_canonical(artifact: ArtifactSpec, data: bytes) -> str | None:
         found = parse_submission(data, artifact.primitives, artifact.layers)
     except SubmissionError:
         return None
-    return canonical(found)
+    return canonical(found) if artifact.admits(found) else None

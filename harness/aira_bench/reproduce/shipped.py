@@ -33,7 +33,7 @@ _TOLD = re.compile(r"^\| `([A-Z_]+)`(?: or `([A-Z_]+)`)? \| [^|]+ \| ([^|]+) \| 
 
 def task_cells(folder: Path | None = None) -> list[Cell]:
     """Return Table 1 beside the shipped tasks: each task's framework and artifact, and how many there are."""
-    shipped = {task.name: task for task in shipped_tasks()}
+    shipped = {task.name: task for task in shipped_tasks() if task.metadata.aira.origin is None}
     rows, cells = read_table("1", ("framework", "task", "artifact"), folder), []
     for row in rows:
         task = shipped.get(row["task"])

@@ -8,7 +8,7 @@ Not covered: whether the scripts beside the file work; `aira_bench.tasks.prepara
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +35,7 @@ from aira_contract.files import ARCHITECTURE_FILE, NOT_FOR_SUBMISSIONS
 from aira_contract.flags import AdmittedFlag
 from aira_contract.primitives import SYMBOLS
 from aira_contract.settings import LEAST_TRAININGS, PROFILES, ProfileName
+from aira_contract.training_arithmetic import toy_parameters
 
 MOST_HOURS = 87_600
 """Ten years."""
@@ -162,10 +163,20 @@ class ArtifactSpec(_Schema):
     """Of an `architecture`."""
     primitives: tuple[Annotated[str, AfterValidator(_a_primitive)], ...] = ()
     """What each layer of an `architecture` may be."""
+    most_parameters: int | None = Field(default=None, gt=0)
+    """Of an `architecture` at toy widths, without embedding (`training_arithmetic.toy_parameters`)."""
     module_layers: dict[ProfileName, Annotated[int, Field(gt=0, le=1024)]] = Field(default_factory=dict)
     """Of a `module` by default, in each profile; searchers over modules need it."""
     hyperparameters: StrictBool = False
     """A `module` may set the task's hyperparameters."""
+
+    def admits(self, architecture: Sequence[str]) -> bool:
+        """Whether an architecture has as many layers, of the primitives and within the parameters, as are asked for."""
+        return (
+            len(architecture) == self.layers
+            and set(architecture) <= set(self.primitives)
+            and (self.most_parameters is None or toy_parameters(architecture) <= self.most_parameters)
+        )
 
 
 class FitClock(_Schema):
@@ -305,6 +316,8 @@ class AiraBlock(_Schema):
     """What aira-bench adds to the upstream format; every field has a default that fits an upstream folder."""
 
     aliases: tuple[str, ...] = ()
+    origin: str | None = Field(default=None, max_length=60)
+    """Who made a shipped task that is none of the paper's."""
     artifact: ArtifactSpec = ArtifactSpec()
     report: bool = False
     """`evaluate.py` takes `--report-file` and writes validation and test scores there."""

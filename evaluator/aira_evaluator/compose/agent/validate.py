@@ -15,10 +15,11 @@ from aira_contract.architectures import SubmissionError, parse_architecture
 from aira_contract.claims import claim_text
 from aira_contract.containers import DATA
 from aira_contract.files import CLAIM_FILE
+from aira_evaluator.compose.grown.tasks import is_pattern_task, read_pattern_task
 from aira_evaluator.compose.mad import profiles as mad
 from aira_evaluator.compose.mad.splits import read_split
 from aira_evaluator.compose.text import profiles as text
-from aira_evaluator.compose.text.windows import is_text_split, read_text_split, text_profile
+from aira_evaluator.compose.text.windows import Windows, is_text_split, read_text_split, text_profile
 from aira_evaluator.split_manifest import DataError
 
 _TRAIN_SHARE = 0.7
@@ -39,7 +40,7 @@ def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
         seed: decides initial weights and the order of examples.
 
     Returns:
-        MAD tasks: mean accuracy over the six tasks, in [0, 1]. Text tasks: loss in nats a token, lower is better. Where
+        MAD tasks: mean accuracy over the six tasks, in [0, 1]. Others: loss in nats a token, lower is better. Where
         there is no text for a validation split, the first 70 % of the train windows are trained on and of the rest at
         most as many scored as a hidden split has.
 
@@ -47,6 +48,8 @@ def validate(architecture: str, data: Path, *, seed: int = 0) -> float:
         SubmissionError: the architecture cannot be read.
         DataError: the data cannot be read.
     """
+    if is_pattern_task(data):
+        return _validate_pattern(architecture, data, seed)
     if is_text_split(data / "train"):
         return _validate_text(architecture, data, seed)
     corpus, manifest = read_split(data / "train")
@@ -71,13 +74,36 @@ def _validate_text(architecture: str, data: Path, seed: int) -> float:
     from aira_evaluator.compose.training.devices import choose_device, make_deterministic
 
     profile = text_profile(manifest)
-    if is_text_split(data / "validation"):
-        fit, (rest, _) = windows, read_text_split(data / "validation")
-    else:
-        cut = round(_TRAIN_SHARE * len(windows))
-        fit, rest = windows.part(0, cut), windows.part(cut, min(len(windows), cut + profile.hidden_windows))
+    fit, rest = _divided(windows, data, profile.hidden_windows)
     make_deterministic()
     losses = train_and_score(symbols, profile, fit, {"validation": rest}, seed=seed, device=choose_device())
+    return losses["validation"].loss
+
+
+def _divided(windows: Windows, data: Path, most: int) -> tuple[Windows, Windows]:
+    """What is trained on and what is scored, of the public data."""
+    if is_text_split(data / "validation"):
+        return windows, read_text_split(data / "validation")[0]
+    cut = round(_TRAIN_SHARE * len(windows))
+    return windows.part(0, cut), windows.part(cut, min(len(windows), cut + most))
+
+
+def _validate_pattern(architecture: str, data: Path, seed: int) -> float:
+    task = read_pattern_task(data)
+    windows, manifest = read_text_split(data / "train")
+    symbols = parse_architecture(architecture, manifest.primitives, task.layers)
+    task.check(symbols)
+
+    from aira_evaluator.compose.grown.training import train_and_score
+    from aira_evaluator.compose.training.devices import choose_device, make_deterministic
+
+    profile = text_profile(manifest)
+    fit, rest = _divided(windows, data, profile.hidden_windows)
+    make_deterministic()
+    losses = train_and_score(
+        task, symbols, profile.name, profile.vocabulary, profile.worst_loss, fit, {"validation": rest}, seed=seed,
+        device=choose_device(),
+    )  # fmt: skip
     return losses["validation"].loss
 
 

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from aira_contract.architectures import canonical, parse_architecture
+from aira_contract.architectures import canonical, read_symbols
 from aira_contract.containers import DATA
 from aira_contract.files import ARCHITECTURE_FILE, REPORT_FILE
 from aira_contract.framing import ANSWER_KEYS, LENGTH, MAX_REQUEST_BYTES, REQUEST_KEYS, framed
@@ -160,7 +160,7 @@ def _read_request(payload: bytes) -> tuple[str, str, int]:
         raise ProtocolError("a request has an id and an architecture, both strings, a training, and nothing else")
     if type(training) is not int or training < 0:
         raise ProtocolError("a training is numbered from 0")
-    if canonical(parse_architecture(architecture)) != architecture:
+    if canonical(read_symbols(architecture)) != architecture:
         raise ProtocolError("the architecture is not in canonical form")
     return name, architecture, training
 

@@ -3,8 +3,8 @@
 No torch is imported before the scoring. Command line, report and exit statuses: `task_scripts.evaluating`.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aira_contract.architectures import Architecture, SubmissionError, canonical
@@ -12,8 +12,8 @@ from aira_contract.files import ARCHITECTURE_FILE
 from aira_contract.reports import PUBLIC
 from aira_contract.training_series import TrainingPoint, series_of
 from aira_evaluator.compose.submission import read_submission
-from aira_evaluator.compose.text.profiles import METRIC, PROFILES
-from aira_evaluator.compose.text.windows import is_text_split, read_text_split, text_profile
+from aira_evaluator.compose.text.profiles import METRIC, PROFILES, TextProfile
+from aira_evaluator.compose.text.windows import TextManifest, Windows, is_text_split, read_text_split, text_profile
 from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
 from aira_evaluator.task_scripts.hidden import hidden_folder, training_seed
@@ -38,13 +38,26 @@ def evaluate(primitives: Sequence[str], arguments: Sequence[str] | None = None) 
     return SCRIPT.run(lambda asked: score(read_submission(asked.submission, primitives), asked.data), arguments)
 
 
-def score(architecture: Architecture, data: Path) -> EvaluationResult:
-    """Train once and score both hidden splits, and the public validation split that agents claim a number on.
+@dataclass(frozen=True)
+class TextSplits:
+    """The text of one evaluation, checked to belong together."""
+
+    about: TextManifest
+    """Of the train split."""
+    profile: TextProfile
+    train: Windows
+    held_out: Mapping[str, Windows]
+    """Both hidden splits and, where there is one, the public validation split."""
+    training_seed: int
+    """As recorded beside the hidden test split."""
+
+
+def read_splits(data: Path, seed_set: str) -> TextSplits:
+    """Read the public splits and the hidden ones of a seed set.
 
     Raises:
         DataError: the data is absent, damaged, or of another profile, or its parts do not belong together.
     """
-    seed_set = seed_set_in_force()
     train, about = read_text_split(data / "train")
     validation, validation_about = read_text_split(hidden_folder(data, "validation", seed_set))
     test, test_about = read_text_split(hidden_folder(data, "test", seed_set))
@@ -62,6 +75,18 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
             raise DataError(f"the {kind} {other.split} split is not of this train split; prepare the data again")
     if test_about.training_seed is None:
         raise DataError("the hidden test split names no training seed; run evaluate_prepare.py again")
+    return TextSplits(about, profile, train, held_out, test_about.training_seed)
+
+
+def score(architecture: Architecture, data: Path) -> EvaluationResult:
+    """Train once and score both hidden splits, and the public validation split that agents claim a number on.
+
+    Raises:
+        DataError: the data is absent, damaged, or of another profile, or its parts do not belong together.
+    """
+    seed_set = seed_set_in_force()
+    splits = read_splits(data, seed_set)
+    about = splits.about
 
     from aira_evaluator.compose.text.text_losses import train_and_score
     from aira_evaluator.compose.training.devices import choose_device, make_deterministic
@@ -70,10 +95,10 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
     curve: list[TrainingPoint] = []
     losses = train_and_score(
         architecture,
-        profile,
-        train,
-        held_out,
-        seed=training_seed(test_about.training_seed),
+        splits.profile,
+        splits.train,
+        splits.held_out,
+        seed=training_seed(splits.training_seed),
         device=choose_device(),
         on_trained=curve.extend,
     )

@@ -36,7 +36,7 @@ def prepare(corpus: str, primitives: Sequence[str], arguments: Sequence[str] | N
     """Write the public splits to `<agent data mount>/train`, with their tokenizer, and `.../validation`."""
 
     def write(raw: Path, mount: Path) -> None:
-        _Preparation(CORPORA[corpus], primitives, raw).write_public(mount)
+        TextPreparation(CORPORA[corpus], primitives, raw).write_public(mount)
 
     return prepare_script("Write the public splits.", write, arguments)
 
@@ -53,15 +53,15 @@ def evaluate_prepare(
     """
 
     def write(raw: Path, mount: Path) -> None:
-        preparation = _Preparation(CORPORA[corpus], primitives, raw)
+        preparation = TextPreparation(CORPORA[corpus], primitives, raw)
         tokenizer = preparation.write_public(mount)
         preparation.write_hidden(mount, tokenizer, seeds_in_force(hidden))
 
     return evaluate_prepare_script("Write the hidden splits.", ARCHITECTURE_FILE, write, arguments)
 
 
-class _Preparation:
-    """One run of a preparation script."""
+class TextPreparation:
+    """One run of a script that prepares text: the public splits, then the hidden ones."""
 
     def __init__(self, corpus: TextCorpus, primitives: Sequence[str], raw: Path) -> None:
         self._corpus, self._primitives = corpus, tuple(primitives)

@@ -133,7 +133,7 @@ class ArchitectureSpace:
         child = parent
         for _ in range(FRESH_TRIES):
             child = mutate(rng, child if canonical(child) in seen else parent, self.primitives)
-            if canonical(child) not in seen:
+            if not self._to_avoid(child, seen):
                 break
         return write_solution(self.brief, child, f"Step {parents[0]} mutated.")
 
@@ -144,8 +144,12 @@ class ArchitectureSpace:
         seen = self._seen()
         return untried(
             lambda: random_architecture(self.situation.rng, self.primitives, self.layers),
-            lambda architecture: canonical(architecture) in seen,
+            lambda architecture: self._to_avoid(architecture, seen),
         )
+
+    def _to_avoid(self, architecture: Architecture, seen: Set[str]) -> bool:
+        """Whether it was tried, or is beyond the task's budget."""
+        return canonical(architecture) in seen or not self.brief.artifact.admits(architecture)
 
     def _architecture(self, step: int) -> Architecture:
         form = tallied(self.situation.journal, _Tried).of.get(step)

@@ -29,7 +29,7 @@ from aira_bench.agents.searchers.bayes_problem import (
     one_shot,
     space_filling,
 )
-from aira_bench.errors import ModelError
+from aira_bench.errors import ModelError, UsageError
 from aira_bench.escaping import printable
 from aira_bench.excerpts import LINE_CHARS, VALUE_CHARS
 from aira_bench.tasks.metadata import ArtifactSpec
@@ -78,7 +78,9 @@ class BayesAgent(UnlookingAgent):
         return () if importlib.util.find_spec("botorch") else (f"pip install '{EXTRA}'",)
 
     def fault_of(self, artifact: ArtifactSpec) -> str:
-        """Say so where the artifact is no architecture."""
+        """Say so where the artifact is no architecture, or one with a budget, which its surrogate knows nothing of."""
+        if artifact.most_parameters is not None:
+            return f"Agent {self.name} knows no budget of parameters; the task has one of {artifact.most_parameters:,}."
         return no_architecture(artifact, self.name)
 
     def propose(self, brief: Brief, situation: Situation) -> Proposal:
@@ -88,6 +90,8 @@ class BayesAgent(UnlookingAgent):
             UsageError: the task searches no architectures.
             ModelError: the proposing process failed or took too long.
         """
+        if fault := self.fault_of(brief.artifact):
+            raise UsageError(fault, hint="--agent evolution")
         primitives, layers = search_space(brief, self.name)
         space, history = Space(len(primitives), layers), evaluations(brief, situation)
         search = self.search(space, situation.step - 1 + situation.steps_left, history)

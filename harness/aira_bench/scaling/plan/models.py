@@ -79,7 +79,7 @@ def planned_model(text: str, scale: str, recipe: Recipe) -> PlannedModel:
     if printed.contradicts_itself:
         said.append(f"{printed.layers} layers are printed beside {printed.written}, which has {len(printed.pattern)}")
     return PlannedModel(
-        preset.title, scale, printed.pattern, _size(recipe, printed.pattern, scale), preset, tuple(said)
+        preset.title, scale, printed.pattern, size_at(recipe, printed.pattern, scale), preset, tuple(said)
     )
 
 
@@ -91,7 +91,7 @@ def _of_pattern(text: str, scale: str, recipe: Recipe) -> PlannedModel:
             f"{text!r} is neither a suite nor an architecture: {error.message}",
             hint="aira-bench architectures   (names; a pattern is such as '5(2A-M)-A', a suite 'paper' or FILE.toml)",
         ) from error
-    size = _size(recipe, pattern, scale)
+    size = size_at(recipe, pattern, scale)
     share = parameters(count_layers(pattern), size) / size.nominal_parameters
     if scale not in SCALES or _LIKE_THE_SCALE[0] <= share <= _LIKE_THE_SCALE[1]:
         return PlannedModel(write_pattern(pattern), scale, pattern, size, None, ())
@@ -100,7 +100,12 @@ def _of_pattern(text: str, scale: str, recipe: Recipe) -> PlannedModel:
     return PlannedModel(write_pattern(pattern), scale, grown.pattern, size, None, (said,))
 
 
-def _size(recipe: Recipe, pattern: Pattern, scale: str) -> ModelSize:
+def size_at(recipe: Recipe, pattern: Pattern, scale: str) -> ModelSize:
+    """Return the widths of a pattern's model under a recipe.
+
+    Raises:
+        UsageError: the recipe is not for that scale.
+    """
     try:
         return recipe.size(pattern, scale)
     except RecipeError as error:

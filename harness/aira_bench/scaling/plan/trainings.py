@@ -132,9 +132,11 @@ def command(run: SeedTraining, data: Path, python: str, options: Sequence[str] =
     planned = run.planned
     training, layout = planned.training, planned.layout
     compiled = [] if "cpu" in options else ["--compile"]  # as what plans know of throughput was measured
+    gpus = planned.settings.gpus
+    # One rank needs nobody to start the others, and hears SIGTERM itself.
+    ranks = [] if gpus == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
     return [
-        python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(planned.settings.gpus),
-        "-m", TRAINER,
+        python, *ranks, "-m", TRAINER,
         "--pattern", write_pattern(planned.model.pattern), "--scale", training.scale,
         "--recipe", str(_published_recipe(run)) if planned.steps.note else training.named,
         "--data", str(data), "--out", str(run.folder), "--seed", str(run.seed),
