@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from aira_bench.cli.options import SUB_FORMAT, add_hidden_key, add_json, add_runs_folder, add_runtime
+from aira_bench.cli.options import SUB_FORMAT, add_hidden_key, add_json, add_judge_on, add_runs_folder, add_runtime
 
 _EPILOG = """example:
   aira-bench confirm evolution-mad-2p-cpu-20260101-120000
@@ -26,6 +26,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add_hidden_key(parser, "that of the run's search")
     add_runs_folder(parser)
     add_runtime(parser)
+    add_judge_on(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -50,5 +51,7 @@ def handle(args: argparse.Namespace) -> int:
     display.confirming = True
     under = [] if args.hidden_key is None else ["--hidden-key", args.hidden_key]
     ending = RunEnding(args, display, record.folder, args.run, under)
-    host = connect_host(args.runs, args.runtime, display.note, display.transfer, containers=args.containers)
+    host = connect_host(
+        args.runs, args.runtime, display.note, display.transfer, containers=args.containers, judge_on=args.judge_on
+    )
     return ending.of(lambda: confirm(host, record, display.note, key, watch=display.watch))

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli.options import SUB_FORMAT, add_runtime, core_list, gpu_list, positive_int, seconds
+from aira_bench.cli.options import SUB_FORMAT, add_judge_on, add_runtime, core_list, gpu_list, positive_int, seconds
 
 if TYPE_CHECKING:
     from aira_bench.runs.session import Progress
@@ -49,6 +49,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="leave confirmations to others, or to aira-bench confirm",
     )
     add_runtime(parser)
+    add_judge_on(parser)
     parser.set_defaults(handle=handle)
 
 
@@ -71,7 +72,7 @@ def handle(args: argparse.Namespace) -> int:
     terms = wanted_terms(os.environ)
     below = runs_below(args.folder)  # before an engine is looked for
     runs = below[0].path.parent if below else args.folder  # where a replay looks for the run that it repeats
-    host = connect_host(runs, args.runtime, _say, containers=args.containers)
+    host = connect_host(runs, args.runtime, _say, containers=args.containers, judge_on=args.judge_on)
     wishes = WorkerWishes(args.slots, args.once, args.confirm, args.cores, args.gpus)
     worker = Worker(host, args.folder, wishes, _say, _watch, terms)
     try:

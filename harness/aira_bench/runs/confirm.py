@@ -83,9 +83,7 @@ def confirm(
         raise UsageError(f"Task {task.title} has one set of hidden data, which the run was scored on already.")
     if not any(seed.submitted for seed in record.seeds):
         raise UsageError(f"No seed of {record.name} has submitted anything.", hint=folder.command("status"))
-    _require_one_key(record, _other_key(found))
-    missing = _missing(record, wanted, _other_key(found))
-    if not missing:
+    if host.judges is None and not _missing_under(record, wanted, found):
         return folder
     scorer = evaluator_of(plan, task)
     require_same(record, {} if scorer is None else {"evaluator": scorer.record()}, ["evaluator"])
@@ -94,7 +92,10 @@ def confirm(
         require_unmoved(record, host.keys.ring())
         host = on_devices_of(host, manifest, note)
         ground = stand(host, found, "evaluator", note, record)
-        _train_again(host, record, found, ground, note, watch, missing)
+        if ground.judges is not None:
+            found = replace(found, hidden_key=ground.judges.hidden_key)
+        if missing := _missing_under(record, wanted, found):
+            _train_again(host, record, found, ground, note, watch, missing)
     return folder
 
 
@@ -157,6 +158,16 @@ def _require_one_key(record: RunRecord, other: str | None) -> None:
         raise UsageError(f"Run {record.name} is confirmed on hidden data of the key {said[0]}, not {said[1]}.")
 
 
+def _missing_under(record: RunRecord, wanted: int, found: ResolvedTask) -> list[Retraining]:
+    """The trainings that are not done under a task's hidden key.
+
+    Raises:
+        UsageError: a seed is confirmed under a third one.
+    """
+    _require_one_key(record, _other_key(found))
+    return _missing(record, wanted, _other_key(found))
+
+
 def _missing(record: RunRecord, wanted: int, key: str | None) -> list[Retraining]:
     """The trainings under a key that are not done, the first of every seed before the second of any."""
     found = [each for seed in record.seeds for each in _missing_of(seed, wanted, key)]
@@ -193,7 +204,7 @@ def _train_again(
     label = manifest.run_id if unit is None else unit.label
     setting = EvaluationSetting(
         found.task, found.plan.profile, ground.data, ground.images, label, SEED_SET,
-        public_sha256=str(manifest.data["public"]["sha256"]), evaluator=found.plan.evaluator,
+        public_sha256=str(manifest.data["public"]["sha256"]), evaluator=found.plan.evaluator, elsewhere=ground.judges,
         draw_secret=(found.hidden_key or host.keys.machine_key()).draw_secret,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
