@@ -7,15 +7,18 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import pytest
+
 from aira_bench.hidden_keys import HiddenKey, make_hidden_key
 from aira_bench.remote_judging.nodes import JudgeNode, JudgeNodes
 from aira_bench.remote_judging.wires import Wire, WireBroken
+from aira_bench.runs import judges
 from aira_bench.runs.host import Host
 from aira_bench.runs.judge_service import serve
 from played_host import ProbedSandbox, played_host, played_sandbox
@@ -30,9 +33,8 @@ class SocketWire:
         self._ours, theirs = socket.socketpair()
 
         def run() -> None:
-            with theirs, theirs.makefile("rb") as source, theirs.makefile("wb") as sink:
-                with suppress(OSError):
-                    serving(source, sink)
+            with suppress(OSError), theirs, theirs.makefile("rb") as source, theirs.makefile("wb") as sink:
+                serving(source, sink)
 
         threading.Thread(target=run, daemon=True).start()
 
@@ -105,6 +107,14 @@ def judge_nodes(*nodes: PlayedNode) -> JudgeNodes:
     """What `--judge-on` would name."""
     made = [JudgeNode(f"judge node {number}", "", each.connect) for number, each in enumerate(nodes, start=1)]
     return JudgeNodes("ssh", tuple(made), "ssh:one,two")
+
+
+@contextmanager
+def another_machine(name: str = "desk") -> Iterator[None]:
+    """The searching machine has a kernel of its own, which in this process is only said."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judges, "boot_id", lambda: name)
+        yield
 
 
 def searching_host(root: Path, *nodes: PlayedNode, sandbox: ProbedSandbox | None = None) -> Host:

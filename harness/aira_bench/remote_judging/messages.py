@@ -56,6 +56,8 @@ class Opening(_Body):
     protocol: int
     aira_bench: str = Field(max_length=40)
     run_id: str = Field(pattern=r"^[0-9a-f]{1,32}$")
+    machine: str = Field(max_length=100)
+    """The boot of the searching machine's kernel, which must be another than the node's."""
     plan: RunPlan
     task_sha256: Sha256
     compatibility: Compatibility
@@ -203,12 +205,15 @@ def read_message(receive: Callable[[int], bytes], most_bytes: Callable[[], int])
     return envelope.body, content
 
 
-_VERDICTS: Mapping[str, type[Scored] | type[Refused]] = {"scored": Scored, "refused": Refused}
+_VERDICTS: Mapping[str, tuple[type[Verdict], TypeAdapter[Verdict]]] = {
+    "scored": (Scored, TypeAdapter(Scored)),
+    "refused": (Refused, TypeAdapter(Refused)),
+}
 
 
 def encode_verdict(verdict: Verdict) -> bytes:
     """Return a verdict as it travels and as a node keeps it."""
-    kind = next(name for name, each in _VERDICTS.items() if isinstance(verdict, each))
+    kind = "scored" if isinstance(verdict, Scored) else "refused"
     return json.dumps({kind: asdict(verdict)}, allow_nan=False).encode()
 
 
@@ -220,9 +225,10 @@ def decode_verdict(content: bytes) -> Verdict:
     """
     try:
         ((kind, value),) = parse_json(content).items()
-        known = {each.name for each in fields(_VERDICTS[kind])}
+        made, adapter = _VERDICTS[kind]
+        known = {each.name for each in fields(made)}
         if set(value) != known:
             raise BrokenMessage(f"a verdict has other fields: {sorted(set(value) ^ known)}"[:PROBLEM_CHARS])
-        return TypeAdapter[Verdict](_VERDICTS[kind]).validate_python(value)
+        return adapter.validate_python(value)
     except (Unacceptable, ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise BrokenMessage(f"it is no verdict: {str(error)[:PROBLEM_CHARS]}") from error

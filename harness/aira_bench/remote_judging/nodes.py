@@ -68,7 +68,7 @@ class JudgeNode:
 
     def told(self, text: str) -> str:
         """Return words about it without its address."""
-        return text.replace(self.address.rpartition("@")[2], self.role)
+        return text.replace(self.address.rpartition("@")[2], self.role) if self.address else text
 
 
 @dataclass(frozen=True)

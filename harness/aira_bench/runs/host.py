@@ -28,7 +28,7 @@ from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
 from aira_bench.remote_judging.nodes import JudgeNodes
-from aira_bench.remote_judging.remote_judge import AgreedJudges
+from aira_bench.remote_judging.remote_judge import AgreedJudges, require_data
 from aira_bench.runs.declared import flavour_for
 from aira_bench.runs.descriptors import require_descriptors
 from aira_bench.runs.device_probe import probe_free_device
@@ -138,12 +138,14 @@ def stand(
     if record is not None:
         again = record.folder.command("resume" if probed == "agent" else "confirm")
         require_same_place(record.manifest, host.judges, confirms=probed == "evaluator", command=again)
+    if host.judges is not None:
+        require_data(found.task, found.plan.evaluator)
     prepared = prepare(host, found.task, found.plan.profile, found.source, note, found.hidden_key)
     judges = None
     if host.judges is not None:
         judges = agree(
             host.judges, found, prepared.data, prepared.images, run_id if record is None else record.manifest.run_id,
-            host.hardware, host.paths, note, record,
+            host.hardware, host.paths, note, record, confirms=probed == "evaluator",
         )  # fmt: skip
     if record is not None:
         key = found.hidden_key if judges is None else judges.hidden_key

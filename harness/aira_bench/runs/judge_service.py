@@ -57,6 +57,7 @@ from aira_bench.runs.devices import on_devices
 from aira_bench.runs.host import Host, Note, prepare, stand
 from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.retraining import Retrainer, retrainer
+from aira_bench.sandbox.owner import boot_id
 from aira_bench.sandbox.patience import is_away
 from aira_bench.sandbox.sandbox import EndedFromOutside, FilesTooLarge, Starved
 from aira_bench.tasks.data_source import choose_source
@@ -190,6 +191,8 @@ def _opened(connect: Callable[[Note], Host], asked: Opening, note: Note) -> Iter
     """Have all ready for a run, and compare it."""
     if asked.aira_bench != __version__:
         raise _Different("aira-bench", asked.aira_bench, __version__)
+    if asked.machine == boot_id():
+        raise _Different("machine", "another than that of the search", "the same, where agents' code runs")
     task = _task(asked)
     host = connect(note)
     host = on_devices(host, asked.plan.profile, None, note, allow_cpu=True)

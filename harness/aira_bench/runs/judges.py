@@ -16,9 +16,10 @@ from aira_bench.record.manifest import JudgesRecord, Manifest
 from aira_bench.record.run_record import RunRecord
 from aira_bench.remote_judging.messages import PROTOCOL, HiddenHalf, Opening
 from aira_bench.remote_judging.nodes import OPTION, JudgeNodes, Note
-from aira_bench.remote_judging.remote_judge import AgreedJudges, require_data
+from aira_bench.remote_judging.remote_judge import AgreedJudges
 from aira_bench.runs.declared import declared
 from aira_bench.runs.resolve import ResolvedTask
+from aira_bench.sandbox.owner import boot_id
 from aira_bench.tasks.store import TaskData, hidden_at
 from aira_bench.version import __version__
 
@@ -33,27 +34,28 @@ def agree(
     paths: HostPaths,
     note: Note,
     record: RunRecord | None = None,
+    *,
+    confirms: bool = False,
 ) -> AgreedJudges:
     """Have judge nodes prepare a task and compare what they have; return those that will judge.
 
     Args:
         nodes: as the user named them.
-        found: the run's plan and task.
+        found: the run's plan and task, whose submissions are data (`require_data`).
         data: of the task, its public half.
         images: of the run.
         run_id: of the run.
         hardware: of this machine, with the devices of the run.
         paths: of this machine, where no hidden data may be.
         note: told what nodes do.
-        record: of a run that goes on, whose hidden data must be what it began with unless the search was under another
-            key.
+        record: of a run that goes on.
+        confirms: no search goes on, so that the hidden data may be of another key than the search's.
 
     Raises:
-        UsageError: the task's submissions cannot be judged elsewhere, or a hidden key was named here.
+        UsageError: a hidden key was named here.
         PrerequisiteError: no node answers, one is not what the run expects, or this machine has what it must not.
         RunStateError: the run's judges are of another hardware class, or were elsewhere or here.
     """
-    require_data(found.task, found.plan.evaluator)
     if found.hidden_key is not None and found.hidden_key.secret and found.hidden_key != machine_hidden_key(paths):
         raise UsageError(f"--hidden-key: with {OPTION} hidden data is derived on judge nodes, from their own key.")
     compatibility = declared(hardware, found)
@@ -62,12 +64,13 @@ def agree(
         protocol=PROTOCOL,
         aira_bench=__version__,
         run_id=run_id,
+        machine=boot_id(),
         plan=found.plan.model_copy(update={"task": found.task.name}),
         task_sha256=found.task.sha256,
         compatibility=compatibility,
         evaluator_image=images.evaluator,
         public_sha256=str(data.hashes()["public"]["sha256"]),
-        hidden=None,
+        hidden=None if record is None or confirms else _recorded(record.manifest),
         hardware_class=None if record is None else record.manifest.scored_on,
         seed_set=found.plan.seed_set,
         probe=True,
@@ -75,6 +78,12 @@ def agree(
     agreed = AgreedJudges(nodes, opening, nodes.agreed(opening, note))
     _require_absent(agreed.opened.hidden, found, paths)
     return agreed
+
+
+def _recorded(manifest: Manifest) -> HiddenHalf:
+    """The hidden half that a run began with."""
+    half = manifest.data["hidden"]
+    return HiddenHalf(sha256=half["sha256"], size_bytes=half["bytes"], key=manifest.data.get("hidden_key", ""))
 
 
 def hashes_with(data: TaskData, hidden: HiddenHalf) -> dict[str, object]:
