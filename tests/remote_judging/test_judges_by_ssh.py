@@ -1,5 +1,6 @@
 """Judge nodes behind a real sshd on loopback: the command line on both sides, as processes."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -18,19 +19,23 @@ from aira_bench.record.run_record import read_run
 from ssh_site import SshSite
 
 pytestmark = [pytest.mark.skipif(bool(ssh_site.missing()), reason=ssh_site.missing()), pytest.mark.timeout(240)]
-PLAYED = str(Path(__file__).parents[1] / "played_run.py")
+PLAYED, REAL = (str(Path(__file__).parents[1] / name) for name in ("played_run.py", "another_machine.py"))
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[SshSite]:
+@contextlib.contextmanager
+def judge_site(tmp_path: Path, program: str, **more: str) -> Iterator[SshSite]:
     """An sshd whose account is a judge node, with a key and leases of its own."""
     home = tmp_path / "node"
     (home / "keys").mkdir(parents=True, mode=0o700)
     make_hidden_key(home / "keys" / "hidden.key")
-    leases = tmp_path / "node-leases"
-    its = {"AIRA_HOME": str(home), "AIRA_LEASES": str(leases), "AIRA_PLAYED_BOOT": "node",
-           "DOCKER_HOST": "unix:///nowhere/docker.sock"}  # fmt: skip
-    with ssh_site.ssh_site(tmp_path / "ssh", [sys.executable, PLAYED, "judge", "serve"], its) as site:
+    its = {"AIRA_HOME": str(home), "AIRA_LEASES": str(tmp_path / "node-leases"), "AIRA_PLAYED_BOOT": "node", **more}
+    with ssh_site.ssh_site(tmp_path / "ssh", [sys.executable, program, "judge", "serve"], its) as site:
+        yield site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[SshSite]:
+    with judge_site(tmp_path, PLAYED, DOCKER_HOST="unix:///nowhere/docker.sock") as site:
         yield site
 
 
@@ -42,10 +47,12 @@ def environment(tmp_path: Path, site: SshSite, **more: str) -> dict[str, str]:
     return os.environ | own | more
 
 
-def command(tmp_path: Path, site: SshSite, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+def command(
+    tmp_path: Path, site: SshSite, *arguments: str, program: str = PLAYED, within_s: float = 200, **more: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, PLAYED, *arguments], env=environment(tmp_path, site, **more), capture_output=True, text=True,
-        check=False, timeout=200,
+        [sys.executable, program, *arguments], env=environment(tmp_path, site, **more), capture_output=True, text=True,
+        check=False, timeout=within_s,
     )  # fmt: skip
 
 
@@ -127,3 +134,22 @@ def test_the_check_of_a_cluster_names_what_a_node_lacks(tmp_path: Path, site: Ss
     (row,) = json.loads(done.stdout)
     assert done.returncode == 1
     assert "status 255" in row["gaps"][0]["seen"]
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(900)
+def test_a_candidate_is_trained_for_real_on_a_node_that_alone_has_the_hidden_splits(tmp_path: Path) -> None:
+    with judge_site(tmp_path, REAL) as site:
+        wanted = (*RUN[:-1], "1", "--judge-on", "ssh:judge1", "--no-confirm")
+        done = command(tmp_path, site, *wanted, program=REAL, within_s=800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert classes(tmp_path) == ["valid"]
+    (desk,), (node,) = ((tmp_path / each / "tasks").glob("*/cpu-*") for each in ("desk", "node"))
+    assert sorted(path.name for path in desk.iterdir()) == ["public", "ready.json", "task"]
+    assert (node / "hidden").is_dir()
+    hidden = {path.read_bytes() for path in (node / "hidden").rglob("*") if path.is_file()}
+    here = [path for place in ("desk", "runs") for path in (tmp_path / place).rglob("*") if path.is_file()]
+    public = {path.read_bytes() for path in (node / "public").rglob("*") if path.is_file()}
+    assert not [path for path in here if path.read_bytes() in hidden - public]
+    secret = (tmp_path / "node" / "keys" / "hidden.key").read_bytes().strip()
+    assert not [path for path in here if secret in path.read_bytes()]
