@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from aira_bench import __main__
 from aira_bench.hardware import Hardware
 from aira_bench.paths import host_paths
+from aira_bench.remote_judging.nodes import JudgeNodes
 from aira_bench.runs import connect
 from aira_bench.runs.host import Host
 from aira_bench.sandbox import owner
@@ -60,6 +61,7 @@ def connect_host(
     *,
     containers: str | None = None,
     accepted_walls: Sequence[str] = (),
+    judge_on: str | None = None,
 ) -> Host:
     """A machine whose containers are functions of this process; its devices are those that the driver lists."""
     sandbox = played_sandbox(agent=solve_slowly)
@@ -67,7 +69,8 @@ def connect_host(
     host = played_host(Path(), sandbox)
     if hardware is not None and hardware.gpus:
         host = replace(host, hardware=hardware)
-    return replace(host, paths=host_paths(runs), transfer=transfer)
+    judges = None if judge_on is None else JudgeNodes.of(judge_on)
+    return replace(host, paths=host_paths(runs), transfer=transfer, judges=judges)
 
 
 if __name__ == "__main__":

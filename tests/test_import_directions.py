@@ -29,7 +29,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "cards images leasing ledger tasks",
         "llm record",
         "agent_code boards evaluation scaffolds scaling",
-        "agents analysis",
+        "agents analysis remote_judging",
         "export looking publication reproduce",
         "figures packs runs view",
         "doctor protocols testing",

@@ -57,6 +57,14 @@ class SandboxError(AiraError):
 class EngineAway(SandboxError):
     """No engine answers: it is being restarted, or gone. Waited for; in the end the seed halts, never a step."""
 
+    away: ClassVar[str] = "the container engine is away"
+
+
+class JudgesAway(EngineAway):
+    """No judge node can be used. The same."""
+
+    away = "no judge node can be used"
+
 
 class EvaluationFailed(SandboxError):
     """A task's own evaluation failed, or its report cannot be believed.

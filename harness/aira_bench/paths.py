@@ -55,6 +55,11 @@ class HostPaths:
         return self.home / "keys"
 
     @property
+    def judged(self) -> Path:
+        """Verdicts that this machine gave to runs of others (`aira_bench.runs.judge_service`)."""
+        return self.home / "judged"
+
+    @property
     def scores(self) -> Path:
         """The folder of the score cache."""
         return self.home / "scores"

@@ -15,7 +15,8 @@ from aira_bench.images.declared import missing
 from aira_bench.images.ensure import planned_images
 from aira_bench.images.flavour import TARGETS, Flavour, load_flavour, package_files, package_folder
 from aira_bench.images.names import flavour_names
-from aira_bench.runs.host import declared_packages, flavour_for
+from aira_bench.runs.declared import flavour_for
+from aira_bench.runs.host import declared_packages
 from aira_bench.tasks.task import Task, find_task, shipped_tasks
 from fake_gpus import h100
 

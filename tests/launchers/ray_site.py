@@ -6,7 +6,7 @@ It listens on 127.0.0.2: what is told to be on 127.0.0.1 Ray looks for at the ma
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,10 @@ class RaySite:
 
 
 @contextlib.contextmanager
-def ray_site(nodes: int = 3, cores: int = 2, gpus: int = 0) -> Iterator[RaySite]:
-    """A cluster with so many nodes, each with so many cores and GPUs in name, to which this process is connected."""
+def ray_site(
+    nodes: int = 3, cores: int = 2, gpus: int = 0, resources: Mapping[str, float] | None = None
+) -> Iterator[RaySite]:
+    """A cluster with so many nodes, each with so many cores, GPUs and other resources in name."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -45,7 +47,13 @@ def ray_site(nodes: int = 3, cores: int = 2, gpus: int = 0) -> Iterator[RaySite]
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         workers = [
-            cluster.add_node(num_cpus=cores, num_gpus=gpus, node_ip_address="127.0.0.2", object_store_memory=80 * 2**20)
+            cluster.add_node(
+                num_cpus=cores,
+                num_gpus=gpus,
+                resources=dict(resources or {}),
+                node_ip_address="127.0.0.2",
+                object_store_memory=80 * 2**20,
+            )
             for _ in range(nodes)
         ]
         yield RaySite(cluster, workers)

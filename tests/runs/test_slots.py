@@ -17,8 +17,9 @@ from aira_bench.gpus import Gpus
 from aira_bench.hardware import Hardware, usable_cores
 from aira_bench.images.ensure import ImageSet
 from aira_bench.paths import HostPaths
+from aira_bench.runs.declared import flavour_for
 from aira_bench.runs.devices import on_devices
-from aira_bench.runs.host import Host, flavour_for, gives_gpus, place_limits, wanted_of
+from aira_bench.runs.host import Host, gives_gpus, place_limits, wanted_of
 from aira_bench.runs.line import Line
 from aira_bench.runs.places import Place, places_of
 from aira_bench.runs.request import RunRequest

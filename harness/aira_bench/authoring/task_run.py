@@ -18,7 +18,8 @@ from aira_bench.authoring.findings import Finding, Tell
 from aira_bench.authoring.place import CheckedTask
 from aira_bench.authoring.public_labels import find_public_labels
 from aira_bench.errors import TaskError
-from aira_bench.runs.host import Host, agent_spec, declared_packages, flavour_for
+from aira_bench.runs.declared import flavour_for
+from aira_bench.runs.host import Host, agent_spec, declared_packages
 from aira_bench.runs.outcomes import failure_of
 from aira_bench.sandbox.sandbox import ArtifactRequest
 from aira_bench.tasks.data_source import DataSource, provide_raw

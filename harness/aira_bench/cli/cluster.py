@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 _EPILOG = """examples:
   aira-bench cluster check --engine ray --runs /shared/runs
   aira-bench cluster check --engine slurm --slurm-partition gpu --worker-gpus 1 --runs /shared/runs
+  aira-bench cluster check --judge-on ssh:judge1,judge2
   aira-bench cluster check --engine local --json
 
 Every machine is examined as aira-bench doctor does, by a Ray task or a Slurm job on it, and leaves its report below the
-folder of runs, which all of them must see under that path. `node` is what runs there.
+folder of runs, which all of them must see under that path. `node` is what runs there. Judge nodes report by their own
+way, and need no folder of runs.
 
 Exit status: 0 workers can work on every machine; 1 a machine has a gap that keeps them from it, or did not answer.
 """
@@ -42,6 +44,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "action", choices=("check", "node"), help="check all machines of an engine; or be examined, on one of them"
     )
     add_engine_choice(parser)
+    parser.add_argument("--judge-on", metavar="NODES", help="check the judge nodes, as of aira-bench run")
     parser.add_argument("--worker-gpus", type=positive_int, metavar="N", help="GPUs of the job that looks at a machine")
     parser.add_argument("--profile", choices=PROFILES, default="cpu", help="profile to check for (default: cpu)")
     parser.add_argument(
@@ -58,9 +61,12 @@ def handle(args: argparse.Namespace) -> int:
     """Check all machines, or report on this one."""
     from aira_bench.errors import UsageError
 
-    if (args.action == "node") != (args.place is not None) or (args.action == "check") != (args.engine is not None):
-        raise UsageError("check takes --engine, and node --place.", hint="aira-bench cluster --help")
-    return _node(args) if args.action == "node" else _check(args)
+    asked = (args.place is not None, (args.engine is not None) + (args.judge_on is not None))
+    if asked != ((True, 0) if args.action == "node" else (False, 1)):
+        raise UsageError("check takes --engine or --judge-on, and node --place.", hint="aira-bench cluster --help")
+    if args.action == "node":
+        return _node(args)
+    return _check(args) if args.engine is not None else _check_judges(args)
 
 
 def _node(args: argparse.Namespace) -> int:
@@ -111,6 +117,16 @@ def _check(args: argparse.Namespace) -> int:
     else:
         tell(f"aira-bench: what was said on the machines: {place / 'logs'}")
     return int(not fit)
+
+
+def _check_judges(args: argparse.Namespace) -> int:
+    from aira_bench.doctor.cluster import examine_judges
+    from aira_bench.remote_judging.nodes import JudgeNodes
+    from aira_bench.terminal import tell
+
+    nodes = examine_judges(JudgeNodes.of(args.judge_on), args.profile, tell)
+    _show(nodes, as_json=args.json)
+    return int(not all(node.is_fit for node in nodes))
 
 
 def _show(nodes: "Sequence[ClusterNode]", *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.engine import add_engine
-from aira_bench.cli.options import SUB_FORMAT, add_hidden_key, add_json, add_runs_folder, add_runtime
+from aira_bench.cli.options import SUB_FORMAT, add_hidden_key, add_json, add_judge_on, add_runs_folder, add_runtime
 
 if TYPE_CHECKING:
     from aira_bench.hidden_keys import HiddenKey
@@ -35,6 +35,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add_engine(parser)
     add_runs_folder(parser)
     add_runtime(parser)
+    add_judge_on(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -66,7 +67,9 @@ def handle(args: argparse.Namespace) -> int:
         _leave_to_workers(record, paths, key)
         shared = [] if args.hidden_key is None else ["--hidden-key", str(Path(args.hidden_key).absolute())]
         return ending.of(lambda: carried_out(args, record.folder, display, shared))
-    host = connect_host(args.runs, args.runtime, display.note, display.transfer, containers=args.containers)
+    host = connect_host(
+        args.runs, args.runtime, display.note, display.transfer, containers=args.containers, judge_on=args.judge_on
+    )
     return ending.of(lambda: confirm(host, record, display.note, key, watch=display.watch))
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from aira_bench.cli.launching import engine_options
-from aira_bench.cli.options import report
+from aira_bench.cli.options import judge_options, report
 from aira_bench.cli.stopping import current
 from aira_bench.errors import (
     AiraError,
@@ -185,7 +185,7 @@ class RunEnding:
         runtime = self._args.runtime
         words = ["--runtime", runtime] if runtime not in (None, os.environ.get("AIRA_RUNTIME")) else []
         containers = getattr(self._args, "containers", None)
-        return words + ([] if containers is None else ["--containers", containers])
+        return words + ([] if containers is None else ["--containers", containers]) + judge_options(self._args)
 
     def _is_over(self) -> dict[int, bool]:
         """Whether each seed has ended, by the end of its journal: a long one is not read whole while a user waits."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli.options import positive_int
+from aira_bench.cli.options import judge_options, positive_int
 
 if TYPE_CHECKING:
     from aira_bench.launchers.launcher import Launcher, WorkerOrder
@@ -144,7 +144,8 @@ def share_options(args: argparse.Namespace) -> list[str]:
 def container_options(args: argparse.Namespace) -> list[str]:
     """Return the options that have containers made as this command was asked to."""
     runtime = [] if args.runtime is None else ["--runtime", args.runtime]
-    return runtime + ([] if args.containers is None else ["--containers", args.containers])
+    containers = [] if args.containers is None else ["--containers", args.containers]
+    return runtime + containers + (judge_options(args) if hasattr(args, "judge_on") else [])
 
 
 def program() -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from aira_bench.cli import (
     grow,
     images,
     init,
+    judge,
     key,
     leaderboard,
     merge,
@@ -60,9 +61,9 @@ from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
 
 COMMANDS = (
-    run, resume, suite, confirm, worker, cluster, status, show, view, report_command, export, leaderboard, figures,
-    verify, submit, merge, noise, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate, extrapolate,
-    architectures, scale, grow, analyze, key, init, check,
+    run, resume, suite, confirm, worker, judge, cluster, status, show, view, report_command, export, leaderboard,
+    figures, verify, submit, merge, noise, tasks, agents, extensions, prepare, images, doctor, reproduce, aggregate,
+    extrapolate, architectures, scale, grow, analyze, key, init, check,
 )  # fmt: skip
 _STATES_OF_FILES = {
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,

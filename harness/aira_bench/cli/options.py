@@ -80,6 +80,20 @@ def add_containers(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_judge_on(parser: argparse.ArgumentParser) -> None:
+    """Add `--judge-on`: which machines judge."""
+    parser.add_argument(
+        "--judge-on", metavar="NODES", default=os.environ.get("AIRA_JUDGE_ON") or None,
+        help="judge on machines where no agent code runs and hidden data is alone: ssh:HOST[,HOST...], or "
+        "ray:RESOURCE (default: $AIRA_JUDGE_ON, or this machine; docs/cluster.md)",
+    )  # fmt: skip
+
+
+def judge_options(args: argparse.Namespace) -> list[str]:
+    """Return the options that have another command judge as this one was asked to."""
+    return [] if args.judge_on is None else ["--judge-on", args.judge_on]
+
+
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add `--source`: where raw data comes from."""
     parser.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 
 from aira_bench.cli.engine import add_engine
-from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, add_runtime, add_track
+from aira_bench.cli.options import SUB_FORMAT, add_json, add_judge_on, add_runs_folder, add_runtime, add_track
 
 _EPILOG = """example:
   aira-bench resume evolution-mad-2p-cpu-20260101-120000
@@ -39,6 +39,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add_engine(parser)
     add_runs_folder(parser)
     add_runtime(parser)
+    add_judge_on(parser)
     add_json(parser)
     parser.set_defaults(handle=handle)
 
@@ -83,6 +84,8 @@ def handle(args: argparse.Namespace) -> int:
         share_again(record, KeyFolder(paths.keys), SystemWorld(), wanted_terms(os.environ), accept=args.accept_changes)
         with mirrored(args.track, record.folder.path, tell):
             return ending.of(lambda: carried_out(args, record.folder, display))
-    host = connect_host(args.runs, args.runtime, display.note, display.transfer, containers=args.containers)
+    host = connect_host(
+        args.runs, args.runtime, display.note, display.transfer, containers=args.containers, judge_on=args.judge_on
+    )
     with mirrored(args.track, record.folder.path, tell):
         return ending.of(lambda: resume(host, record, display.note, display.watch, accept_changes=args.accept_changes))

@@ -9,6 +9,7 @@ from aira_bench.cli.options import (
     add_allow_cpu,
     add_hidden_key,
     add_json,
+    add_judge_on,
     add_profile,
     add_runs_folder,
     add_runtime,
@@ -142,6 +143,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add_engine(parser)
     add_runs_folder(parser)
     add_runtime(parser, begins=True)
+    add_judge_on(parser)
     add_json(parser)
     defaults = {each.name: each.default for each in fields(RunRequest) if each.default is not MISSING}
     parser.set_defaults(handle=handle, **defaults)
@@ -201,6 +203,7 @@ def handle(args: argparse.Namespace) -> int:
         hardware,
         containers=args.containers,
         accepted_walls=args.accepted_walls,
+        judge_on=args.judge_on,
     )
     with mirrored(args.track, RunFolder(host_paths(args.runs).runs / plan.name).path, tell):
         if args.engine is None:

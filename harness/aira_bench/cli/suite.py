@@ -14,6 +14,7 @@ from aira_bench.cli.options import (
     add_allow_cpu,
     add_hidden_key,
     add_json,
+    add_judge_on,
     add_runs_folder,
     add_runtime,
     core_list,
@@ -87,6 +88,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("-y", "--yes", action="store_true", help="begin without the question behind the estimate")
     add_runs_folder(parser)
     add_runtime(parser, begins=True)
+    add_judge_on(parser)
     add_json(parser)
     add_engine(parser)
     parser.set_defaults(handle=handle)
@@ -142,6 +144,7 @@ def handle(args: argparse.Namespace) -> int:
         hardware=hardware,
         containers=args.containers,
         accepted_walls=args.accepted_walls,
+        judge_on=args.judge_on,
     )
     return _carried_out(host, plan, cost, watch, args)
 

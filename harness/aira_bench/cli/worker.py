@@ -5,7 +5,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli.options import SUB_FORMAT, add_hidden_key, add_runtime, core_list, gpu_list, positive_int, seconds
+from aira_bench.cli.options import (
+    SUB_FORMAT,
+    add_hidden_key,
+    add_judge_on,
+    add_runtime,
+    core_list,
+    gpu_list,
+    positive_int,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from aira_bench.runs.session import Progress
@@ -55,6 +64,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     add_hidden_key(parser, "of --only-confirm: that of each run's search")
     add_runtime(parser)
+    add_judge_on(parser)
     parser.set_defaults(handle=handle)
 
 
@@ -80,7 +90,7 @@ def handle(args: argparse.Namespace) -> int:
     terms = wanted_terms(os.environ)
     below = runs_below(args.folder)  # before an engine is looked for
     runs = below[0].path.parent if below else args.folder  # where a replay looks for the run that it repeats
-    host = connect_host(runs, args.runtime, _say, containers=args.containers)
+    host = connect_host(runs, args.runtime, _say, containers=args.containers, judge_on=args.judge_on)
     if args.hidden_key is not None and not args.only_confirm:
         raise UsageError("--hidden-key needs --only-confirm: a search has the key that it began with.")
     key = None if args.hidden_key is None else read_hidden_key(Path(args.hidden_key))

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aira_bench.doctor.diagnosis import Diagnosis
-from aira_bench.doctor.node import HELLO, PING, PONG, NodeReport, read_report
+from aira_bench.doctor.node import HELLO, PING, PONG, NodeReport, decode_report, read_report
 from aira_bench.errors import AiraError
 from aira_bench.files import write_atomically
 from aira_bench.keys import KeyRing, short
 from aira_bench.launchers.launcher import Fleet, Launcher, WorkerOrder
+from aira_bench.remote_judging.nodes import JudgeNodes
 from aira_bench.version import __version__
 
 MOST_SKEW_S = 5.0
@@ -98,6 +99,33 @@ def examine_cluster(
     return nodes
 
 
+def examine_judges(judges: JudgeNodes, profile: str, note: Callable[[str], None]) -> list[ClusterNode]:
+    """Have every judge node report; return all of them with what keeps runs of this machine from being judged there."""
+    nodes = []
+    for judge, found in judges.examined(profile):
+        node = ClusterNode(judge.told(judge.address) or judge.role, Path())
+        nodes.append(node)
+        try:
+            node.report = decode_report(found) if isinstance(found, bytes) else None
+            seen = "" if isinstance(found, bytes) else found
+        except ValueError as error:
+            seen = f"its report cannot be read: {error}"
+        if node.report is None:
+            node.gaps.append(Diagnosis("reached", "failed", seen, "ssh to it by hand, or aira-bench doctor there"))
+            continue
+        note(f"{node.name}: {node.report.host} has reported")
+        node.gaps += [finding for finding in node.report.findings if finding.state != "ok"] + _version_gap(node.report)
+    _compare(nodes)
+    return nodes
+
+
+def _version_gap(found: NodeReport) -> list[Diagnosis]:
+    if found.version == __version__:
+        return []
+    seen = f"{found.version}, and runs are made by {__version__}"
+    return [Diagnosis("aira-bench", "failed", seen, f"pip install aira-bench=={__version__}")]
+
+
 def _wait(nodes: Sequence[ClusterNode], within_s: float, note: Callable[[str], None]) -> None:
     ends_s = time.monotonic() + within_s
     while not all(node.is_known for node in nodes):
@@ -148,10 +176,7 @@ def _own_gaps(node: ClusterNode, ring: KeyRing) -> list[Diagnosis]:
     found = node.report
     if found is None:
         return []
-    gaps = [finding for finding in found.findings if finding.state != "ok"]
-    if found.version != __version__:
-        seen = f"{found.version}, and runs are made by {__version__}"
-        gaps.append(Diagnosis("aira-bench", "failed", seen, f"pip install aira-bench=={__version__}"))
+    gaps = [finding for finding in found.findings if finding.state != "ok"] + _version_gap(found)
     if ring.own is not None and found.key != ring.own:
         if ring.own in found.trusted:
             seen = f"it signs as {short(found.key) or 'nobody yet'}: boards here name its records' key"

@@ -26,7 +26,7 @@ from aira_bench.llm.limiter import AdaptiveLimiter
 from aira_bench.llm.model_of_card import connect
 from aira_bench.llm.trial import TRIAL_POLICY, try_model
 from aira_bench.paths import HostPaths, cache_folder
-from aira_bench.runs.host import flavour_for
+from aira_bench.runs.declared import flavour_for
 from aira_bench.sandbox.channels import Reading, measure_all
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.engine_gpus import engine_gpus

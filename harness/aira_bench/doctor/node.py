@@ -11,7 +11,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
@@ -23,10 +23,11 @@ from aira_bench.doctor.examination import examine
 from aira_bench.errors import AiraError
 from aira_bench.files import parse_json, read_file, write_atomically, write_json
 from aira_bench.hardware import Hardware, this_machine
+from aira_bench.hidden_keys import machine_hidden_key
 from aira_bench.images.ensure import planned_images
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import HostPaths
-from aira_bench.runs.host import flavour_for
+from aira_bench.runs.declared import flavour_for
 from aira_bench.runs.leases import lease_folder, make_shared
 from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.tasks.store import task_data
@@ -63,6 +64,10 @@ class NodeReport:
 
 
 _REPORT: TypeAdapter[NodeReport] = TypeAdapter(NodeReport)
+_NO_KEY = Diagnosis(
+    "hidden key", "warning", "none: hidden data can be drawn again from the seeds that tasks publish",
+    "aira-bench key hidden AIRA_HOME/keys/hidden.key, there and on the other judge nodes alone",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class NodeRequest:
     """What a machine is to look at."""
 
     place: Path
-    """The folder of its report."""
+    """The folder of its report, where it leaves one."""
     profile: str
     runtime: str | None = None
     containers: str | None = None
@@ -87,11 +92,36 @@ def report(asked: NodeRequest, paths: HostPaths, note: Callable[[str], None]) ->
         raise NotADirectoryError(None, "not to be seen on this machine", str(asked.place))
     write_atomically(asked.place / HELLO, platform.node().encode())
     _answer(asked.place)
-    machine = this_machine(otherwise=engine_gpus)
-    findings = [*examine(paths, asked.profile, asked.runtime, note, asked.containers, models=False), _leases()]
-    made = _facts(paths, asked, machine, tuple(findings))
+    made = examined(asked, paths, note)
     write_json(asked.place / REPORT, asdict(made))
     return made
+
+
+def examined(asked: NodeRequest, paths: HostPaths, note: Callable[[str], None]) -> NodeReport:
+    """Examine this machine."""
+    machine = this_machine(otherwise=engine_gpus)
+    findings = [*examine(paths, asked.profile, asked.runtime, note, asked.containers, models=False), _leases()]
+    return _facts(paths, asked, machine, tuple(findings))
+
+
+def judging_report(asked: NodeRequest, paths: HostPaths, note: Callable[[str], None]) -> bytes:
+    """Examine this machine as a judge node, whose hidden key matters; return its report as `decode_report` reads it."""
+    made = examined(asked, paths, note)
+    try:
+        key = machine_hidden_key(paths)
+        found = Diagnosis("hidden key", "ok", f"{key.sha256[:12]}, of which others know the hash") if key else _NO_KEY
+    except AiraError as error:
+        found = Diagnosis("hidden key", "failed", error.message, error.hint or "")
+    return json.dumps(asdict(replace(made, findings=(*made.findings, found)))).encode()
+
+
+def decode_report(data: bytes) -> NodeReport:
+    """Return the report in some bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _REPORT.validate_python(parse_json(data))
 
 
 def read_report(place: Path) -> NodeReport:
@@ -103,7 +133,7 @@ def read_report(place: Path) -> NodeReport:
     """
     if not (place / REPORT).exists():
         raise FileNotFoundError(place / REPORT)
-    return _REPORT.validate_python(parse_json(read_file(place, REPORT, _MOST_BYTES)))
+    return decode_report(read_file(place, REPORT, _MOST_BYTES))
 
 
 def _answer(place: Path) -> None:

@@ -30,6 +30,8 @@ def open_evaluator(
         UsageError: nothing is called as the one asked for, or what a reference names is no evaluator.
         PrerequisiteError: what an installed distribution offers is none.
     """
+    if setting.elsewhere is not None:
+        return setting.elsewhere.open(setting, limits)
     name = setting.evaluator or setting.task.metadata.aira.artifact.kind
 
     def usual() -> SubmissionEvaluator:

@@ -16,6 +16,7 @@ from aira_bench.evaluation.submission import Submission
 from aira_bench.evaluation.verdict import Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
+from aira_bench.sandbox.sandbox import Limits
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task
 from aira_contract.settings import PROFILE_VARIABLE, SEED_SET_VARIABLE, SeedSet
@@ -38,6 +39,8 @@ class EvaluationSetting:
     """Where judges that compile leave their programs to each other; None: nowhere."""
     evaluator: str | None = None
     """Which evaluator scores, as the user named it; None for the one that fits the task's artifact."""
+    elsewhere: "Elsewhere | None" = None
+    """Judges on other machines, which have the hidden data; None where it is here."""
     _: KW_ONLY
     draw_secret: str = field(repr=False)
     """Of this machine, hexadecimal. Task folders publish their seeds: what judges ask must not follow from them."""
@@ -46,6 +49,19 @@ class EvaluationSetting:
     def environment(self) -> dict[str, str]:
         """What the task's own scripts are told in every container of an evaluation."""
         return {PROFILE_VARIABLE: self.profile, SEED_SET_VARIABLE: self.seed_set}
+
+
+class Elsewhere(Protocol):
+    """Judges on other machines (`aira_bench.remote_judging`)."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What a command needs to have them judge, as it is typed."""
+        ...
+
+    def open(self, setting: EvaluationSetting, limits: Limits) -> "SubmissionEvaluator":
+        """Return the evaluator of one slot, whose containers here have these limits."""
+        ...
 
 
 class SubmissionEvaluator(Protocol):

@@ -59,6 +59,9 @@ def run_section(run: RunRemains, signed: str) -> Section:
         ("agent", f"{plan.agent}, scaffold {plan.scaffold}, fitness {plan.fitness}"),
         ("task", f"{manifest.task_title}, profile {plan.profile}{data}; {manifest.metric}, {better}"),
     ]
+    if manifest.judges is not None:
+        many = "" if manifest.judges.nodes is None else f", {manifest.judges.nodes} machines"
+        pairs.append(("judges", f"elsewhere, by {manifest.judges.by}{many} ({manifest.judges.hardware_class})"))
     if manifest.missing_walls:
         pairs.append(("missing walls", f"{', '.join(manifest.missing_walls)}: accepted when the run began"))
     return f"Run {run.folder.path.name}", pairs

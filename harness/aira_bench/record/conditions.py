@@ -52,7 +52,7 @@ def conditions_of(manifest: Manifest) -> Conditions:
         profile=plan.profile,
         seed_set=plan.seed_set,
         evaluator=manifest.images["evaluator"] + _extension(manifest),
-        hardware=manifest.hardware_class,
+        hardware=manifest.scored_on,
     )
 
 

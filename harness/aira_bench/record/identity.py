@@ -79,6 +79,7 @@ MANIFEST_FIELDS: Mapping[str, tuple[Decided, str]] = {
     "isolation": ("free", "walls; `missing_walls` names those that a run did without"),
     "isolation_of": ("row", "what containers could tell each other"),
     "missing_walls": ("row", "what code could do that on other engines it cannot"),
+    "judges": ("row", "whether hidden data was on the machine of the search; its section has their hardware"),
     "compatibility": ("section", "what was declared; its `search` tells rows apart"),
     "pair": ("free", "what it is shown beside"),
     "limits": ("row", "what a step may use"),
@@ -152,6 +153,10 @@ def identity_of(run: RunRecord) -> Identity:
 def _walls(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if manifest.missing_walls:
         yield "missing walls", ", ".join(manifest.missing_walls)
+    if manifest.judges is not None:
+        yield "judges", f"elsewhere, by {manifest.judges.by}"
+        if manifest.judges.hardware_class != manifest.hardware_class:
+            yield "searched on", manifest.hardware_class
 
 
 def _planned(manifest: Manifest) -> Iterator[tuple[str, str]]:

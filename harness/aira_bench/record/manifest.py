@@ -121,6 +121,19 @@ class Compatibility(_Record):
     """The task's folder came with the product, so that the evaluator's number stands for its scripts and data too."""
 
 
+class JudgesRecord(_Record):
+    """That judges ran on other machines, where no agent's code ran. Which machines is not recorded."""
+
+    by: Literal["ssh", "ray"]
+    """The way to them."""
+    nodes: int | None = Field(default=None, gt=0)
+    """How many there were; None where the engine chose among its own."""
+    hardware_class: str
+    """Of each."""
+    missing_walls: tuple[str, ...] = ()
+    """Walls that did not stand there, as of `Manifest.missing_walls`."""
+
+
 class Manifest(_Record):
     """The plan and all that a reader needs to trust or repeat it."""
 
@@ -174,6 +187,14 @@ class Manifest(_Record):
     """Walls that did not stand, by their names (`aira_bench.sandbox.walls`): the engine cannot build them, and the user
     accepted that of each."""
 
+    judges: JudgesRecord | None = None
+    """Where submissions were judged, if not on the machine of the search: the hidden data was there alone."""
+
+    @property
+    def scored_on(self) -> str:
+        """The hardware class of the machines that scored."""
+        return self.hardware_class if self.judges is None else self.judges.hardware_class
+
     @property
     def isolation_word(self) -> IsolationWord:
         """The least that separated this run's containers of untrusted code from others."""
@@ -181,9 +202,16 @@ class Manifest(_Record):
 
     @property
     def isolation_told(self) -> str:
-        """`isolation_word`, and the walls that were missing: `own trees, without memory, processes`."""
+        """`isolation_word`, missing walls and judges elsewhere: `own trees, without memory, judges elsewhere (ssh)`."""
         lacking = f", without {', '.join(self.missing_walls)}" if self.missing_walls else ""
-        return f"{self.isolation_word}{lacking}"
+        return f"{self.isolation_word}{lacking}{self._judges_told}"
+
+    @property
+    def _judges_told(self) -> str:
+        if self.judges is None:
+            return ""
+        lacking = f", without {', '.join(self.judges.missing_walls)}" if self.judges.missing_walls else ""
+        return f", judges elsewhere ({self.judges.by}{lacking})"
 
     def named(self, kind: Kind, name: str) -> str:
         """Return a name of the plan as boards show it: an extension's with what tells its code from another of that

@@ -9,7 +9,7 @@ The manifest and every line of a journal, of a run's record and of confirmations
     5   scores say what the judge found on public rows, and its standard error (`public`, `public_standard_error`)
     6   scores say how their training went (`series`, `claimed_series`)
     7   journals say which attempt of which worker wrote what follows (`attempt_began`), where several work on a run;
-        manifests name walls that were missing (`missing_walls`)
+        manifests name walls that were missing (`missing_walls`), and judges on other machines (`judges`)
 
 This version writes 7 and reads all seven; a run of an older schema goes on in the chains it has.
 Scores are of the schema of the line that names their hash.

@@ -76,16 +76,21 @@ def confirm(
         SandboxError: the engine or an evaluation failed.
     """
     folder, manifest = record.folder, record.manifest
-    found = reopen_to_confirm(record, host.paths, hidden_key)
-    missing = missing_trainings(record, found, trainings)
-    if not missing:
-        return folder
+    found = _reopened(record, host.paths, hidden_key)
+    if host.judges is None:  # else their nodes say which key it is
+        _require_one_key(record, _other_key(found))
+        if not missing_trainings(record, found, trainings):
+            return folder
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, folder.lock())
         require_unmoved(record, host.keys.ring())
         host = on_devices_of(host, manifest, note)
         ground = stand(host, found, "evaluator", note, record)
-        _train_again(host, record, found, ground, note, watch, missing)
+        if ground.judges is not None:
+            found = replace(found, hidden_key=ground.judges.hidden_key)
+            _require_one_key(record, _other_key(found))
+        if missing := missing_trainings(record, found, trainings):
+            _train_again(host, record, found, ground, note, watch, missing)
     return folder
 
 
@@ -96,11 +101,14 @@ def reopen_to_confirm(record: RunRecord, paths: HostPaths, hidden_key: HiddenKey
         UsageError: the run is confirmed under another key already.
         RunStateError: its task is no longer the one it began with.
     """
-    found = reopen(record.manifest.plan, paths)
-    if hidden_key is not None:
-        found = replace(found, hidden_key=hidden_key)
+    found = _reopened(record, paths, hidden_key)
     _require_one_key(record, _other_key(found))
     return found
+
+
+def _reopened(record: RunRecord, paths: HostPaths, hidden_key: HiddenKey | None) -> ResolvedTask:
+    found = reopen(record.manifest.plan, paths)
+    return found if hidden_key is None else replace(found, hidden_key=hidden_key)
 
 
 def missing_trainings(record: RunRecord, found: ResolvedTask, trainings: int | None = None) -> list[Retraining]:
@@ -240,7 +248,7 @@ def _train_again(
     label = manifest.run_id if unit is None else unit.label
     setting = EvaluationSetting(
         found.task, found.plan.profile, ground.data, ground.images, label, SEED_SET,
-        public_sha256=str(manifest.data["public"]["sha256"]), evaluator=found.plan.evaluator,
+        public_sha256=str(manifest.data["public"]["sha256"]), evaluator=found.plan.evaluator, elsewhere=ground.judges,
         draw_secret=(found.hidden_key or host.keys.machine_key()).draw_secret,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:

@@ -14,6 +14,7 @@ from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet, ensure_images
 from aira_bench.images.stored_trees import freed, prune_trees
 from aira_bench.paths import host_paths
+from aira_bench.remote_judging.nodes import JudgeNodes
 from aira_bench.runs.host import Host
 from aira_bench.runs.line import dead_in_line
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
@@ -33,6 +34,7 @@ def connect_host(
     *,
     containers: str | None = None,
     accepted_walls: Sequence[str] = (),
+    judge_on: str | None = None,
 ) -> Host:
     """Connect to the container engine of this machine.
 
@@ -44,12 +46,13 @@ def connect_host(
         hardware: the machine, if the caller has looked at it already.
         containers: the engine, one of `CONTAINERS`; None for `AIRA_CONTAINERS`, or Docker.
         accepted_walls: names of walls whose absence the user accepts (`aira_bench.sandbox.walls`).
+        judge_on: other machines that judge (`JudgeNodes.of`); None for this one.
 
     Raises:
         PrerequisiteError: no engine answers, or it has no such runtime.
-        UsageError: there is no such engine or wall, or nobody may accept that it is missing.
+        UsageError: there is no such engine or wall, nobody may accept that it is missing, or `judge_on` names nothing.
     """
-    accepted = named(accepted_walls)
+    accepted, judges = named(accepted_walls), None if judge_on is None else JudgeNodes.of(judge_on)
     engine = connect_engine(containers)
     sandbox = DockerSandbox(engine, runtime=runtime)
     ended = dead_in_line()
@@ -74,4 +77,4 @@ def connect_host(
         return ensure_images(flavour, engine, note, declared)
 
     hardware = this_machine(otherwise=engine_gpus) if hardware is None else hardware
-    return Host(paths, sandbox, SystemWorld(), hardware, build, transfer, accepted)
+    return Host(paths, sandbox, SystemWorld(), hardware, build, transfer, accepted, judges)

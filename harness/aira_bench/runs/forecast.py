@@ -17,6 +17,7 @@ from aira_bench.images.fit import require_fit
 from aira_bench.images.flavour import Compiled, Flavour, load_flavour
 from aira_bench.images.wheels import find_file, wheel_folder
 from aira_bench.paths import HostPaths
+from aira_bench.runs.declared import flavour_for
 from aira_bench.runs.devices import used_hardware
 from aira_bench.runs.expense import (
     CHARS_A_TOKEN,
@@ -29,7 +30,7 @@ from aira_bench.runs.expense import (
     preparation_minutes,
 )  # fmt: skip
 from aira_bench.runs.forecast_machine import told_devices, told_disk, told_memory, told_slots
-from aira_bench.runs.host import flavour_for, wanted_on
+from aira_bench.runs.host import wanted_on
 from aira_bench.runs.protocol import protocol_lines
 from aira_bench.runs.resolve import ResolvedRun, trainings_of
 from aira_bench.tasks.data_source import missing_files

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from shlex import quote
-from typing import Literal
+from typing import Any, Literal
 
 from aira_bench.errors import MachineError, RunStateError, SandboxError, UsageError
 from aira_bench.hardware import Hardware, usable_cores
@@ -18,8 +18,7 @@ from aira_bench.hidden_keys import HiddenKey
 from aira_bench.images.declared import Declared
 from aira_bench.images.ensure import ImageSet
 from aira_bench.images.fit import require_fit
-from aira_bench.images.flavour import gpu_flavour, load_flavour
-from aira_bench.images.names import DEFAULT_FLAVOUR
+from aira_bench.images.flavour import load_flavour
 from aira_bench.keys import KeyFolder
 from aira_bench.machine_failures import machine_failures
 from aira_bench.paths import HostPaths
@@ -28,8 +27,12 @@ from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper
 from aira_bench.record.seen_chains import Witness
+from aira_bench.remote_judging.nodes import JudgeNodes
+from aira_bench.remote_judging.remote_judge import AgreedJudges, require_data
+from aira_bench.runs.declared import flavour_for
 from aira_bench.runs.descriptors import require_descriptors
 from aira_bench.runs.device_probe import probe_free_device
+from aira_bench.runs.judges import agree, hashes_with, require_same_place
 from aira_bench.runs.places import Place, Wanted
 from aira_bench.runs.resolve import ResolvedTask
 from aira_bench.runs.slots import lent_gpu
@@ -64,6 +67,8 @@ class Host:
     """Told how far a download is."""
     accepted_walls: tuple[str, ...] = ()
     """Walls whose absence the user accepts, by their names (`aira_bench.sandbox.walls`)."""
+    judges: JudgeNodes | None = None
+    """Other machines that judge; None where this one does. Then no hidden data is made here."""
 
     @property
     def keys(self) -> KeyFolder:
@@ -96,10 +101,23 @@ class Ground(Prepared):
     """The sandbox's probe; all of them hold but those of `missing_walls`."""
     missing_walls: tuple[str, ...] = ()
     """Walls that do not stand here, each accepted by its name."""
+    judges: AgreedJudges | None = None
+    """Other machines that judge, and have the hidden data."""
+
+    @property
+    def hashes(self) -> dict[str, Any]:
+        """What is recorded of the data, wherever its hidden half is."""
+        return self.data.hashes() if self.judges is None else hashes_with(self.data, self.judges.opened.hidden)
 
 
 def stand(
-    host: Host, found: ResolvedTask, probed: Literal["agent", "evaluator"], note: Note, record: RunRecord | None = None
+    host: Host,
+    found: ResolvedTask,
+    probed: Literal["agent", "evaluator"],
+    note: Note,
+    record: RunRecord | None = None,
+    *,
+    run_id: str = "",
 ) -> Ground:
     """Prepare a task and check the machine, for a new run or for one that goes on.
 
@@ -109,6 +127,7 @@ def stand(
         probed: which image the sandbox's walls are tried with.
         note: told what is done.
         record: of a run that goes on, whose task, data, images and isolation must be those it began with.
+        run_id: of a new run.
 
     Raises:
         PrerequisiteError: the machine lacks something, or its sandbox does not hold.
@@ -116,10 +135,23 @@ def stand(
     """
     wanted = wanted_of(host, found.plan)
     require_descriptors(wanted.most, len(found.plan.seeds), len(wanted.cores) + len(wanted.gpus))
-    prepared = prepare(host, found.task, found.plan.profile, found.source, note, found.hidden_key)
     if record is not None:
-        own = found.plan.hidden_key == (None if found.hidden_key is None else found.hidden_key.sha256)
-        require_unchanged(record.folder, record.manifest, prepared, same_hidden_data=own)
+        again = record.folder.command("resume" if probed == "agent" else "confirm")
+        require_same_place(record.manifest, host.judges, confirms=probed == "evaluator", command=again)
+    if host.judges is not None:
+        require_data(found.task, found.plan.evaluator)
+    prepared = prepare(host, found.task, found.plan.profile, found.source, note, found.hidden_key)
+    judges = None
+    if host.judges is not None:
+        judges = agree(
+            host.judges, found, prepared.data, prepared.images, run_id if record is None else record.manifest.run_id,
+            host.hardware, host.paths, note, record, confirms=probed == "evaluator",
+        )  # fmt: skip
+    if record is not None:
+        key = found.hidden_key if judges is None else judges.hidden_key
+        own = found.plan.hidden_key == (None if key is None else key.sha256)
+        hashes = prepared.data.hashes() if judges is None else hashes_with(prepared.data, judges.opened.hidden)
+        require_unchanged(record.folder, record.manifest, prepared, hashes, same_hidden_data=own)
     isolation = isolation_of(host.sandbox, prepared.images, gpu=gives_gpus(host, found.plan.profile), note=note)
     if record is not None:
         require_no_weaker(record.folder, record.manifest, isolation)
@@ -132,14 +164,7 @@ def stand(
     if missing:
         note(f"walls missing, as accepted: {', '.join(missing)}")
     found_so = {check.name: check.ok for check in checks}
-    return Ground(prepared.task, prepared.data, prepared.images, isolation, found_so, missing)
-
-
-def flavour_for(task: Task, profile: str, hardware: Hardware) -> str:
-    """Which images: for the paper profile on a machine with a GPU those for the task's framework, else the default."""
-    if profile not in ON_GPUS or not hardware.gpus:
-        return DEFAULT_FLAVOUR
-    return gpu_flavour(task.metadata.aira.evaluator)
+    return Ground(prepared.task, prepared.data, prepared.images, isolation, found_so, missing, judges)
 
 
 def declared_packages(task: Task) -> Declared:
@@ -168,7 +193,11 @@ def prepare(
         require_fit(host.hardware, load_flavour(flavour))
     images = host.build_images(flavour, declared_packages(task))
     raw = raw_content(task, profile, source, host.paths)
-    data = task_data(host.paths, task, profile, raw=raw, image=images.evaluator, hidden_key=hidden_key)
+    elsewhere = host.judges is not None
+    hidden_key = None if elsewhere else hidden_key
+    data = task_data(
+        host.paths, task, profile, raw=raw, image=images.evaluator, hidden_key=hidden_key, public_only=elsewhere
+    )
     note(f"data of {task.title} ({profile})")
     trains = task.metadata.aira.artifact.kind == "script" and gives_gpus(host, profile) and not data.ready
     with contextlib.ExitStack() as stack:
@@ -187,17 +216,23 @@ def prepare(
             note=note,
             gpu_uuid=stack.enter_context(lent_gpu(host.sandbox, gpus, note)) if trains else None,
             hidden_key=hidden_key,
+            public_only=elsewhere,
         )
     return Prepared(task, data, images)
 
 
 def require_unchanged(
-    folder: RunFolder, manifest: Manifest, prepared: Prepared, *, same_hidden_data: bool = True
+    folder: RunFolder,
+    manifest: Manifest,
+    prepared: Prepared,
+    hashes: dict[str, Any],
+    *,
+    same_hidden_data: bool = True,
 ) -> None:
     """Raises RunStateError unless task, data and images are those the run began with; of the data the public half alone
     where the hidden one is meant to be another.
     """
-    plan, data, hashes = manifest.plan, manifest.data, prepared.data.hashes()
+    plan, data = manifest.plan, manifest.data
     if not same_hidden_data:
         data, hashes = ({key: each[key] for key in each if not key.startswith("hidden")} for each in (data, hashes))
     now = {

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from aira_bench.agents.agent import Agent, AsksProvider, SharesLimits
-from aira_bench.bundled import bundled_folder
 from aira_bench.evaluation.cache import ScoreCache
 from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
@@ -27,7 +26,7 @@ from aira_bench.paths import require_new_folders
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.record.conditions import conditions_of
 from aira_bench.record.folder import RunFolder
-from aira_bench.record.manifest import Compatibility, Manifest, RunPlan, limits_of
+from aira_bench.record.manifest import Manifest, RunPlan, limits_of
 from aira_bench.record.new_run import making_run, require_new_name
 from aira_bench.record.normalized import anchors_of
 from aira_bench.record.run_record import RunRecord
@@ -37,6 +36,7 @@ from aira_bench.record.trust import require_unmoved
 from aira_bench.runs.briefing import brief_of
 from aira_bench.runs.changes import differences, require_accepted, require_same_ground
 from aira_bench.runs.confirm import confirm_at_end
+from aira_bench.runs.declared import declared, flavour_for
 from aira_bench.runs.devices import on_devices, on_devices_of
 from aira_bench.runs.host import (
     Ground,
@@ -44,19 +44,19 @@ from aira_bench.runs.host import (
     Note,
     agent_spec,
     clean_up,
-    flavour_for,
     image_names,
     place_limits,
     stand,
     wanted_of,
 )
 from aira_bench.runs.in_flight import set_aside_unvouched_calls
+from aira_bench.runs.judges import judges_record
 from aira_bench.runs.leases import lease_folder
 from aira_bench.runs.line import Line
 from aira_bench.runs.loop import run_seeds
 from aira_bench.runs.places import Wanted, places_of
 from aira_bench.runs.provenance import describe_hardware, python_version, software_versions, source_revision
-from aira_bench.runs.resolve import ResolvedRun, ResolvedTask, reopen, reopen_agent, trainings_of
+from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent, trainings_of
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import Slot, SlotPool, open_slots
 from aira_bench.runs.telling import told_to_others
@@ -64,7 +64,6 @@ from aira_bench.shared_store.posix import PosixStore
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
-from aira_contract.compatibility import EVALUATORS, SEARCH, libraries_of
 
 
 def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], None]) -> RunFolder:
@@ -77,7 +76,7 @@ def start(host: Host, run: ResolvedRun, note: Note, watch: Callable[[Progress], 
         Stopped: the user stopped it.
     """
     with _begun(host, run, note) as begun:
-        keeper, host, ground = begun.keeper, begun.host, begun.ground
+        keeper, host, ground, run = begun.keeper, begun.host, begun.ground, begun.run
         with told_to_others(keeper.folder, run.plan.seeds, watch, host.world) as tell:
             _search_all(host, keeper.folder, begun.manifest, run, ground, note, tell, keeper)
             confirm_at_end(host, keeper.folder, run, ground, note, tell)
@@ -109,6 +108,8 @@ class _Begun:
     """With the devices of the run."""
     ground: Ground
     manifest: Manifest
+    run: ResolvedRun
+    """With the hidden key that its data is derived from, which judges elsewhere decide."""
 
 
 @contextlib.contextmanager
@@ -119,18 +120,23 @@ def _begun(host: Host, run: ResolvedRun, note: Note, terms: Terms | None = None)
     host = on_devices(host, run.plan.profile, run.plan.gpus, note, allow_cpu=run.allow_cpu)
     wanted = wanted_of(host, run.plan)
     try_model(run.agent, note)
-    ground = stand(host, run, "agent", note)
+    run_id = host.world.new_id()
+    ground = stand(host, run, "agent", note, run_id=run_id)
+    if ground.judges is not None:
+        theirs = ground.judges.hidden_key
+        plan = run.plan.model_copy(update={"hidden_key": theirs and theirs.sha256})
+        run = replace(run, plan=plan, hidden_key=theirs)
     key = host.keys.machine_key()
     with making_run(host.paths.runs, run.plan.name) as made:
         if run.agent_file is not None:
             write_atomically(made.folder.agent_file, run.agent_file)
-        manifest = _manifest(host, run, ground, wanted)
+        manifest = _manifest(host, run, ground, wanted, run_id)
         keeper = open_run(made.folder, manifest, key, host.world.now, Witness(None))
         if terms is not None:
             open_leases(lease_store(made.folder.path), terms)
         keeper = replace(keeper, folder=made.publish(), witness=Witness(host.keys.seen))
         keeper.remember()
-        yield _Begun(keeper, host, ground, manifest)
+        yield _Begun(keeper, host, ground, manifest, run)
 
 
 def resume(
@@ -188,10 +194,10 @@ def try_model(agent: Agent, note: Note) -> None:
         note(said)
 
 
-def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> Manifest:
-    task, provenance, data = run.task, run.agent.provenance(), ground.data.hashes()
+def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted, run_id: str) -> Manifest:
+    task, provenance, data = run.task, run.agent.provenance(), ground.hashes
     return Manifest(
-        run_id=host.world.new_id(),
+        run_id=run_id,
         created=host.world.now().isoformat(timespec="seconds"),
         aira_bench=__version__,
         plan=run.plan,
@@ -212,34 +218,18 @@ def _manifest(host: Host, run: ResolvedRun, ground: Ground, wanted: Wanted) -> M
         isolation=ground.checks,
         isolation_of=ground.isolation,
         missing_walls=ground.missing_walls,
+        judges=None if ground.judges is None else judges_record(ground.judges),
         agent_file_sha256=None if run.agent_file is None else hashlib.sha256(run.agent_file).hexdigest(),
         prompts=dict(provenance.prompts),
         card=None if provenance.card is None else dict(provenance.card),
         extensions=dict(run.extensions),
-        compatibility=declared(host, run),
+        compatibility=declared(host.hardware, run),
         pair=task.metadata.aira.pair,
         trainings=trainings_of(task, run.plan.profile),
         noise=task.metadata.aira.noise_floor(run.plan.profile, synthetic=bool(data.get("synthetic"))),
         limits=limits_of(task.profile(run.plan.profile)),
         description_sha256=hashlib.sha256(task.description.encode()).hexdigest(),
     )
-
-
-def declared(host: Host, run: ResolvedTask) -> Compatibility | None:
-    """Return what stands for the code of this product that scores a task here; None where somebody else's does.
-
-    Args:
-        host: the machine, whose devices decide which libraries score.
-        run: the plan and its task.
-    """
-    kind, flavour = run.task.metadata.aira.artifact.kind, flavour_for(run.task, run.plan.profile, host.hardware)
-    if run.plan.evaluator is not None or kind not in EVALUATORS:
-        return None
-    shipped = run.task.folder.parent == bundled_folder("tasks").resolve()
-    return Compatibility(
-        evaluator=kind, version=EVALUATORS[kind], flavour=flavour, libraries=libraries_of(flavour), search=SEARCH,
-        shipped=shipped,
-    )  # fmt: skip
 
 
 def _open_slots(host: Host, plan: RunPlan, ground: Ground, line: Line, evaluation: EvaluationSetting) -> SlotPool[Slot]:
@@ -323,7 +313,7 @@ def searching(
     evaluation = EvaluationSetting(
         task, plan.profile, ground.data, ground.images, label, plan.seed_set,
         public_sha256=str(manifest.data["public"]["sha256"]), programs=programs or folder.compiled,
-        evaluator=plan.evaluator, draw_secret=drawn_by.draw_secret,
+        evaluator=plan.evaluator, elsewhere=ground.judges, draw_secret=drawn_by.draw_secret,
     )  # fmt: skip
     wanted = wanted_of(host, plan)
     with contextlib.ExitStack() as stack:

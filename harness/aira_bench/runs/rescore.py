@@ -28,10 +28,10 @@ from aira_bench.record.conditions import comparable_with
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.scores import TrustedScore
 from aira_bench.record.trust import require_known_task
+from aira_bench.runs.declared import declared
 from aira_bench.runs.devices import on_devices_of
 from aira_bench.runs.drawn_scores import DrawnScore, draw
 from aira_bench.runs.host import Ground, Host, Note, image_names, stand
-from aira_bench.runs.launch import declared
 from aira_bench.runs.resolve import ResolvedTask, reopen
 from aira_bench.runs.retraining import retrainer
 from aira_bench.tasks.task import Task
@@ -207,7 +207,7 @@ def _require_same_judge(host: Host, found: ResolvedTask, ground: Ground, record:
     """Raises RunStateError unless the run's scores and those made here could stand in one table of a board but for the
     hardware: the same task and data and the same judge, by declared number or by content.
     """
-    manifest, ours = record.manifest, declared(host, found)
+    manifest, ours = record.manifest, declared(host.hardware, found)
     if ours is None or manifest.compatibility is None:
         raise RunStateError(f"Run {record.name} was scored by code that is not this product's: nothing says which.")
     made_here = {

@@ -28,7 +28,7 @@ from aira_bench.runs.line import Line
 from aira_bench.runs.places import places_of
 from aira_bench.runs.retries import ATTEMPTS, Doubt
 from aira_bench.runs.slots import SlotPool
-from aira_bench.sandbox.patience import EnginePauses, is_away
+from aira_bench.sandbox.patience import EnginePauses, away_words, is_away
 from aira_bench.tasks.metadata import ArtifactSpec
 from aira_bench.waiting import Waits
 
@@ -131,7 +131,7 @@ class Retrainer:
             self.waits.check_stop()
             pause_s = patience.pause_s() if is_away(failure) else None
             if pause_s is not None:
-                said = f"the container engine is away, next try in {pause_s:.0f} s: {failure.message}"
+                said = f"{away_words(failure)}, next try in {pause_s:.0f} s: {failure.message}"
                 self.waits.pause(pause_s, "engine", said)
                 continue
             self.note(f"infrastructure failed, attempt {attempt} of {ATTEMPTS}: {failure.message}")

@@ -19,7 +19,7 @@ from aira_bench.record.attempts import keep_attempt
 from aira_bench.record.folder import RunFolder
 from aira_bench.runs.session import StepPlace
 from aira_bench.runs.slots import Slot
-from aira_bench.sandbox.patience import EnginePauses, is_away, is_outside
+from aira_bench.sandbox.patience import EnginePauses, away_words, is_away, is_outside
 from aira_bench.sandbox.sandbox import FilesTooLarge, Starved, StepLost
 from aira_bench.waiting import Stopped
 
@@ -159,7 +159,7 @@ class _Tried:
         if pause_s is None:
             waited = f"{failure.message} It was waited for {self.patience.waited_s:.0f} s."
             raise EngineAway(waited, hint=resume_command(self.place)) from failure
-        said = f"the container engine is away, next try in {pause_s:.0f} s: {failure.message}"
+        said = f"{away_words(failure)}, next try in {pause_s:.0f} s: {failure.message}"
         self.place.waits.pause(pause_s, "engine", said)
 
 
@@ -171,4 +171,5 @@ def _first_cause(failure: SandboxError) -> SandboxError:
 
 def resume_command(place: StepPlace) -> str:
     """Return what to type once the machine is mended."""
-    return RunFolder(place.folder.path.parents[1]).command("resume")
+    elsewhere = place.session.evaluation.elsewhere
+    return RunFolder(place.folder.path.parents[1]).command("resume", *(elsewhere.options if elsewhere else ()))

@@ -12,6 +12,11 @@ from pathlib import Path
 _PROC = Path("/proc")
 
 
+def boot_id() -> str:
+    """Return what names this machine from its start to its end: containers with one boot share a kernel."""
+    return _place().partition("/")[0]
+
+
 def this_process() -> str:
     """Return the owner label of containers made by this process."""
     return f"{_place()}/{os.getpid()}/{_start_ticks(os.getpid())}"

@@ -38,6 +38,11 @@ def is_away(failure: BaseException) -> bool:
     return isinstance(failure, EngineAway) or (isinstance(failure, StepLost) and failure.why == "away")
 
 
+def away_words(failure: BaseException) -> str:
+    """Return what is away, where `is_away`."""
+    return failure.away if isinstance(failure, EngineAway) else EngineAway.away
+
+
 def is_outside(failure: SandboxError) -> bool:
     """Whether a failure is known to be nobody's in the run: the engine went away, somebody meddled, or others
     had the cores.

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -33,6 +33,7 @@ from aira_contract.files import EVALUATE_SCRIPT, HIDDEN_SCRIPT, PREPARE_SCRIPT
 from aira_contract.invocation import LOGS_OPTION, MOUNT_OPTION, RAW_OPTION
 from aira_contract.settings import HIDDEN_KEY_VARIABLE, PROFILE_VARIABLE, SOURCE_VARIABLE
 
+HALVES = (("public", PREPARE_SCRIPT), ("hidden", HIDDEN_SCRIPT))
 _IMPORT_TIMEOUT_S = 300.0
 _NO_NETWORK = re.compile(
     r"name resolution|name or service not known|network is unreachable|getaddrinfo|ConnectionError|MaxRetryError"
@@ -54,6 +55,7 @@ def prepare_task(
     note: Callable[[str], None],
     gpu_uuid: str | None = None,
     hidden_key: HiddenKey | None = None,
+    public_only: bool = False,
 ) -> bool:
     """Make public and hidden data unless they are there; return whether anything was made.
 
@@ -69,6 +71,7 @@ def prepare_task(
         note: told about each stage.
         gpu_uuid: lent where hidden data needs models of ours to be trained.
         hidden_key: what hidden data is derived from; None for the seeds that the task publishes.
+        public_only: make no hidden data, which is another machine's.
 
     Raises:
         PrerequisiteError: the raw data is absent and cannot be had.
@@ -88,7 +91,8 @@ def prepare_task(
         if data.ready:  # by whoever was waited for; a store that is ready may be in use, and is never touched again
             return False
         with staging_folder(data.folder, world.new_id()) as staging:
-            _make(task, profile, staging, source, provide, sandbox, image, world, note, gpu_uuid, hidden_key)
+            halves = HALVES[:1] if public_only else HALVES
+            _make(task, profile, staging, source, provide, sandbox, image, world, note, gpu_uuid, hidden_key, halves)
             if data.folder.exists():
                 shutil.rmtree(data.folder)
             staging.rename(data.folder)
@@ -122,6 +126,7 @@ def _make(
     note: Callable[[str], None],
     gpu_uuid: str | None,
     hidden_key: HiddenKey | None,
+    halves: Sequence[tuple[str, str]],
 ) -> None:
     """Fill a folder that nobody else can enter: labels lie in it long before it is finished."""
     empty = staging / "no-raw-data"
@@ -130,12 +135,12 @@ def _make(
     check_folder(task.folder)
     shutil.copytree(task.folder, staging / "task", symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
     _make_readable(staging / "task")
-    halves = {"public": PREPARE_SCRIPT, "hidden": HIDDEN_SCRIPT}
-    for half, script in halves.items():
+    for half, script in halves:
         note(f"running {script}")
         spec = half_spec(task, profile, staging, half, source, raw, image, world.new_id(), gpu_uuid, hidden_key)
         _make_half(task, profile, script, staging / half, spec, sandbox)
-    if not task.metadata.aira.report:
+    has_hidden = tuple(halves) == HALVES
+    if has_hidden and not task.metadata.aira.report:
         _try_evaluate(
             task, half_spec(task, profile, staging, "hidden", source, raw, image, world.new_id(), None), sandbox
         )
@@ -143,10 +148,11 @@ def _make(
     (staging / "hidden" / artifact).unlink(missing_ok=True)
     empty.rmdir()
     marker: dict[str, Any] = {
-        half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half in halves
+        half: dict(zip(("sha256", "bytes"), hash_tree(staging / half), strict=True)) for half, _ in halves
     }
     marker |= {"synthetic": source.synthetic, "files": raw.files}
-    marker["hidden_key"] = (hidden_key and hidden_key.sha256) if task.metadata.aira.hidden_key else ""
+    if has_hidden:
+        marker["hidden_key"] = (hidden_key and hidden_key.sha256) if task.metadata.aira.hidden_key else ""
     (staging / "ready.json").write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 

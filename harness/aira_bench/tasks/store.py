@@ -1,10 +1,12 @@
 """The data store of one task in one profile.
 
-    <AIRA_HOME>/tasks/<task name>/<profile>-<hash>/
+    <AIRA_HOME>/tasks/<task name>/<profile>-<hash>[-public]/
         task/       a copy of the task folder as it was prepared; what containers mount
         public/     what agent containers see, read-only
         hidden/     labelled data; only judge containers ever mount it (host mode 0700 above it)
         ready.json  written last: hashes and sizes of both halves, what they were made from, whether it is synthetic
+
+A folder whose name ends with `-public` has no hidden half: judges of its runs are elsewhere.
 
 The hash covers the task folder, the image whose code prepares it, the content of the raw data, and the hash of
 the hidden key. So neither an edited
@@ -69,14 +71,30 @@ class TaskData:
 
 
 def task_data(
-    paths: HostPaths, task: Task, profile: str, *, raw: str | None, image: str, hidden_key: HiddenKey | None = None
+    paths: HostPaths,
+    task: Task,
+    profile: str,
+    *,
+    raw: str | None,
+    image: str,
+    hidden_key: HiddenKey | None = None,
+    public_only: bool = False,
 ) -> TaskData:
     """Return the store of `task` in `profile`, made of raw data of the content `raw`, prepared in `image`, its hidden
-    half derived from a key if there is one.
+    half derived from a key if there is one, or without a hidden half.
     """
     derived = "" if hidden_key is None else f"\0{hidden_key.sha256}"
     key = hashlib.sha256(f"{task.sha256}\0{image}\0{raw}{derived}".encode()).hexdigest()[:12]
-    return TaskData(paths.tasks / task.name / f"{profile}-{key}")
+    return TaskData(paths.tasks / task.name / f"{profile}-{key}{'-public' if public_only else ''}")
+
+
+def hidden_at(paths: HostPaths, task: Task, sha256: str) -> Path | None:
+    """Return a folder of this machine that holds the hidden data of a task with that hash; None if there is none."""
+    for marker in sorted((paths.tasks / task.name).glob("*/ready.json")):
+        data = TaskData(marker.parent)
+        if data.hidden.is_dir() and data.hashes().get("hidden", {}).get("sha256") == sha256:
+            return data.folder
+    return None
 
 
 def sweep_dead(paths: HostPaths) -> int:
@@ -87,7 +105,14 @@ def sweep_dead(paths: HostPaths) -> int:
     stores = sorted(paths.tasks.iterdir()) if paths.tasks.is_dir() else []
     staging = sum(map(sweep_staging, (*stores, paths.checks)))
     index = paths.runs / INDEX_FOLDER
-    places = [paths.sources, paths.contents, paths.keys, paths.scores, *([] if index.is_symlink() else [index])]
+    places = [
+        paths.sources,
+        paths.contents,
+        paths.keys,
+        paths.scores,
+        paths.judged,
+        *([] if index.is_symlink() else [index]),
+    ]
     return staging + sum(map(sweep_temporaries, places))
 
 
