@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from played_trainer import trainer
 
 from aira_bench.cli.main import run_command_line
 from aira_bench.scaling.grow.models import control
@@ -16,6 +15,7 @@ from aira_contract.presets import find_preset
 from aira_contract.recipes import FOLDER
 from aira_contract.training_arithmetic import count_layers, layer_parameters
 from generated_runs import manifest, write_run
+from played_trainer import trainer
 
 CONTROLS = ("llama-3.2", "composite-stretched", "airahybrid-d-stretched")
 

@@ -5,11 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from played_trainer import trainer
 
 from aira_bench.cli.main import run_command_line
 from aira_contract.recipes import find_recipe
-
+from played_trainer import trainer
 
 MANIFEST = {
     "name": "none", "source": "none", "synthetic": True, "tokenizer": "none", "vocabulary": 512, "unigram_entropy": 1.0,

@@ -46,6 +46,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.cli.ending import RunEnding
     from aira_bench.cli.engine import carried_out
     from aira_bench.cli.launching import engine_options, require_engine
+    from aira_bench.errors import UsageError
     from aira_bench.hidden_keys import read_hidden_key
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths
@@ -55,6 +56,8 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.connect import connect_host
 
     require_engine(args)
+    if args.engine is not None and args.judge_on is not None:
+        raise UsageError("--engine confirms on the machines of workers, --judge-on elsewhere: one of the two.")
     paths = host_paths(args.runs)
     record = read_confirmable(find_run(paths.runs, args.run), KeyFolder(paths.keys).ring())
     plan = record.manifest.plan

@@ -91,6 +91,8 @@ def handle(args: argparse.Namespace) -> int:
     below = runs_below(args.folder)  # before an engine is looked for
     runs = below[0].path.parent if below else args.folder  # where a replay looks for the run that it repeats
     host = connect_host(runs, args.runtime, _say, containers=args.containers, judge_on=args.judge_on)
+    if args.judge_on is not None and args.only_confirm:
+        raise UsageError("--only-confirm trains on this machine, --judge-on elsewhere: one of the two.")
     if args.hidden_key is not None and not args.only_confirm:
         raise UsageError("--hidden-key needs --only-confirm: a search has the key that it began with.")
     key = None if args.hidden_key is None else read_hidden_key(Path(args.hidden_key))

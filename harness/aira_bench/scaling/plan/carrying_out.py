@@ -1,7 +1,8 @@
 """Carries out trainings as processes: one after the other, or several at a time where they share no device.
 
-The process of a training locks its folder, so that the folder stays its own after whoever began it was killed. Whoever is stopped asks its trainings to stop, which they do with a checkpoint; none is killed. Not covered:
-several machines, and what to train (`trainings`).
+The process of a training locks its folder, so that the folder stays its own after whoever began it was killed.
+Whoever is stopped asks its trainings to stop, which they do with a checkpoint; none is killed. Not covered: several
+machines, and what to train (`trainings`).
 """
 
 import os
