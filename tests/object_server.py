@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -242,7 +243,9 @@ def moto_server() -> Iterator[dict[str, str]]:
     server.start()
     host, port = server.get_host_and_port()
     address = f"http://{host}:{port}"
+    reset = urllib.request.Request(f"{address}/moto-api/reset", method="POST")  # servers of a process share what they hold
     try:
+        urllib.request.urlopen(reset).close()
         client = botocore.session.get_session().create_client(
             "s3", "us-east-1", endpoint_url=address, aws_access_key_id="any", aws_secret_access_key="any"
         )

@@ -23,6 +23,7 @@ from aira_bench.cli.launching import (
     order_of,
     share_options,
 )
+from aira_bench.cli.objects import look_again, place_for_workers
 from aira_bench.cli.stopping import current
 from aira_bench.errors import AiraError, SandboxError, error_of_status
 
@@ -101,7 +102,8 @@ def _worked(
     note: Callable[[str], None],
 ) -> None:
     """Start workers on a folder until nothing is left that they could do."""
-    arguments = ["worker", str(place.absolute()), *share_options(args), *container_options(args)]
+    address = place_for_workers(args, place, [folder.path for folder in folders])
+    arguments = ["worker", address, *share_options(args), *container_options(args)]
     logs = place / (LOGS if len(folders) == 1 and folders[0].path == place else "logs")
     order = order_of(args, arguments, workers, logs, {folder.manifest.plan.agent for folder in folders})
     stopping, launcher = current(), launcher_of(args)
@@ -117,6 +119,7 @@ def _worked(
         finally:
             fleet.stop(_GRACE_S)
             stopping.at_once = lambda: None
+            look_again(args)
         look()
     if _left(folders) and not any(halts(folder) for folder in folders):
         raise SandboxError(f"The workers ended, and seeds are left; {logs} has what they said.", hint=f"ls {logs}")

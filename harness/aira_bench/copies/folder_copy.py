@@ -48,6 +48,8 @@ from aira_bench.shared_store.store import SharedStore
 from aira_bench.shared_store.succession import Numbered, Succession
 from aira_bench.unfinished import TEMPORARY
 
+CHAINS = ("journal.jsonl", "hidden/confirmed.jsonl")
+"""Whose last line says what of the folder counts."""
 _MOST_ENTRIES = 1_000_000
 _AT_ONCE = 8
 """Requests, where many commits are read."""
@@ -143,12 +145,19 @@ class FolderCopy:
             if not self._claimed(encode_commit(commit, inline), self.attempt, now):
                 raise self._lost()
 
-    def has_new_chains(self) -> bool:
-        """Whether something was appended here that is not there, by the sizes of files alone."""
-        names = [name for name in ("journal.jsonl", "hidden/confirmed.jsonl") if (self.path / name).exists()]
-        return self._doubt is not None or any(
-            name not in self._known or (self.path / name).lstat().st_size != self._known[name].size for name in names
-        )
+    def push_chains(self) -> None:
+        """Do the same if a line was appended here that is not there; else nothing is asked of the storage.
+
+        Raises:
+            LeaseLost, MachineError: as of `push`.
+        """
+        if self._is_lost:
+            raise self._lost()
+        for name in CHAINS:
+            known, path = self._known.get(name), self.path / name
+            if path.exists() and (known is None or path.lstat().st_size != known.size):
+                return self.push()
+        return None
 
     def _start(self, name: str, now: dict[str, FileState]) -> int:
         """From which byte on a file is new: chains that were appended to are the same up to there."""

@@ -23,9 +23,8 @@ from typing import Any, NoReturn
 from aira_bench.errors import MachineError, PrerequisiteError, UsageError
 from aira_bench.shared_store.store import MOST_BYTES, check_object
 
-SCHEMES = ("s3", "gs")
 _ADDRESS = re.compile(r"(s3|gs):/{1,2}([A-Za-z0-9][A-Za-z0-9._-]*)((?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)/?")
-_ANY_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
+_ANY_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")
 _RIVALS = 4
 """That try to make one name at a time, in the trial of a store."""
 _NO_ACCESS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "DefaultCredentialsError")
@@ -57,7 +56,7 @@ def object_address(text: str) -> ObjectAddress | None:
     """
     if (found := _ADDRESS.fullmatch(text)) is not None:
         return ObjectAddress(found[1], found[2] + found[3])
-    if _ANY_ADDRESS.match(text) or text.startswith(tuple(f"{scheme}:/" for scheme in SCHEMES)):
+    if _ANY_ADDRESS.match(text):
         raise UsageError(
             f"{text[:80]!r} is no place for runs: expected s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, "
             "of letters, digits, '.', '_' and '-'.", hint="--runs s3://BUCKET/PREFIX",
@@ -85,6 +84,10 @@ class ObjectStore:
     def below(self, *names: str) -> "ObjectStore":
         """Return the store in a folder of this one."""
         return ObjectStore(self.address.below(*names), self._files)
+
+    def above(self) -> "ObjectStore":
+        """Return the store that this one is a folder of."""
+        return ObjectStore(ObjectAddress(self.address.scheme, self.address.path.rpartition("/")[0]), self._files)
 
     def create(self, name: str, data: bytes) -> bytes:
         """Make an object unless it is there, and return what it holds now and for ever.
