@@ -23,7 +23,8 @@ WORK = ("run", "resume", "suite")
 """Commands that leave runs to workers."""
 KEYS = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION",
-    "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST",
+    "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GOOGLE_APPLICATION_CREDENTIALS",
+    "STORAGE_EMULATOR_HOST",
 )  # fmt: skip
 """Variables by which the stores' libraries find their keys: workers have them by the way that secrets go."""
 _REFUSED = {"accept_changes": "--accept-changes", "from_last_good": "--from-last-good", "track": "--track"}
