@@ -27,7 +27,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "bundled docker_engine extensions keys output parquet requirement terminal unfinished waiting",
         "hidden_keys launchers published_tables sandbox shared_store",
         "cards images leasing ledger tasks",
-        "llm record",
+        "copies llm record",
         "agent_code boards evaluation scaffolds scaling",
         "agents analysis remote_judging",
         "export looking publication reproduce",

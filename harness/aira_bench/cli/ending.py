@@ -27,6 +27,7 @@ from aira_bench.errors import (
 )
 from aira_bench.files import Unacceptable
 from aira_bench.machine_failures import machine_failure
+from aira_bench.shared_store.places import typed
 
 if TYPE_CHECKING:
     from aira_bench.cli.display import RunDisplay
@@ -194,7 +195,7 @@ class RunEnding:
         return {seed: has_ended(self._folder, seed) for seed in self._folder.manifest.plan.seeds}
 
     def _options(self) -> list[str]:
-        return ["--runs", str(self._args.runs)] if self._args.runs is not None else []
+        return ["--runs", typed(self._args.runs)] if self._args.runs is not None else []
 
 
 def _seeds(seeds: Iterable[int]) -> str:

@@ -23,6 +23,7 @@ from aira_bench.cli.launching import (
     order_of,
     share_options,
 )
+from aira_bench.cli.objects import look_again, place_for_workers
 from aira_bench.cli.stopping import current
 from aira_bench.errors import AiraError, SandboxError, error_of_status
 
@@ -110,7 +111,8 @@ def _worked(
     confirming: Sequence[str] | None = None,
 ) -> None:
     """Start workers on a folder until nothing is left that they could do."""
-    arguments = ["worker", str(place.absolute()), *share_options(args), *container_options(args)]
+    address = place_for_workers(args, place, [folder.path for folder in folders])
+    arguments = ["worker", address, *share_options(args), *container_options(args)]
     agents = {folder.manifest.plan.agent for folder in folders}
     if confirming is not None:  # without an agent, and so without its keys
         arguments, agents = [*arguments, "--only-confirm", *confirming], set()
@@ -129,6 +131,7 @@ def _worked(
         finally:
             fleet.stop(_GRACE_S)
             stopping.at_once = lambda: None
+            look_again(args)
         look()
     if _left(folders) and not any(halts(folder) for folder in folders):
         raise SandboxError(f"The workers ended, and seeds are left; {logs} has what they said.", hint=f"ls {logs}")

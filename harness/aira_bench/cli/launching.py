@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aira_bench.cli.objects import KEYS
 from aira_bench.cli.options import judge_options, positive_int
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def order_of(
         gpus=args.worker_gpus or 0,
         memory_mib=getattr(args, "worker_memory_mib", None) or 0,
         environment=shared_environment(),
-        secrets=tuple(sorted(_variables_of(agents))),
+        secrets=tuple(sorted(_variables_of(agents) | set(() if args.mirror is None else KEYS))),
     )
 
 

@@ -52,6 +52,7 @@ from aira_bench.cli import (
     worker,
 )
 from aira_bench.cli import report as report_command
+from aira_bench.cli.objects import runs_on_objects
 from aira_bench.cli.options import report
 from aira_bench.cli.stopping import STOPPED, Stopping
 from aira_bench.errors import AiraError, PrerequisiteError
@@ -112,13 +113,10 @@ def run_command_line(arguments: Sequence[str]) -> int:
 
 def _handled(args: argparse.Namespace, stopping: Stopping) -> int:
     try:
-        status: int = args.handle(args)
-        sys.stdout.flush()
-        return status
+        with runs_on_objects(args):
+            return _carried_out(args, stopping)
     except KeyboardInterrupt:
-        with contextlib.suppress(OSError):  # a terminal that was closed has stopped us
-            tell(stopping.last_words())
-        return STOPPED
+        return _stopped(stopping)
     except BrokenPipeError:
         _discard(sys.stdout)
         return 0
@@ -126,6 +124,21 @@ def _handled(args: argparse.Namespace, stopping: Stopping) -> int:
         return _report(error)
     except (OSError, MemoryError, RuntimeError) as error:
         return _report(_of_the_machine(error))
+
+
+def _carried_out(args: argparse.Namespace, stopping: Stopping) -> int:
+    try:
+        status: int = args.handle(args)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:  # how to go on is said while it is known where the runs are
+        return _stopped(stopping)
+
+
+def _stopped(stopping: Stopping) -> int:
+    with contextlib.suppress(OSError):  # a terminal that was closed has stopped us
+        tell(stopping.last_words())
+    return STOPPED
 
 
 def _of_the_machine(error: OSError | MemoryError | RuntimeError) -> AiraError:

@@ -34,7 +34,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_runs_folder(parser: argparse.ArgumentParser) -> None:
     """Add `--runs`: the folder in which run folders lie."""
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder of runs (default: $AIRA_RUNS or ./runs)")
+    parser.add_argument(
+        "--runs", type=Path, metavar="DIR",
+        help="folder of runs, or s3://BUCKET/PREFIX or gs://BUCKET/PREFIX (default: $AIRA_RUNS or ./runs)",
+    )  # fmt: skip
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:

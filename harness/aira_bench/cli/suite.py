@@ -283,6 +283,7 @@ def _board(runs: Path, *, show: bool) -> list[dict[str, "Scalar"]]:
     from aira_bench.api import leaderboard
     from aira_bench.boards.formats import print_tables, records
     from aira_bench.record.folder import list_runs
+    from aira_bench.shared_store.places import typed
     from aira_bench.terminal import say
 
     if not list_runs(runs):
@@ -291,6 +292,6 @@ def _board(runs: Path, *, show: bool) -> list[dict[str, "Scalar"]]:
     if show:
         print_tables(tables)
         say()
-        command = join(["aira-bench", "leaderboard", "--runs", str(runs), "--out", "board"])
+        command = join(["aira-bench", "leaderboard", "--runs", typed(runs), "--out", "board"])
         say(f"Next:  {command}      all formats, and a site")
     return records(tables)

@@ -1,6 +1,7 @@
 """`aira-bench worker`: take seeds of runs in a folder that other workers, on any machine, take seeds of too."""
 
 import argparse
+import contextlib
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "worker", help="take seeds of shared runs", epilog=_EPILOG, formatter_class=SUB_FORMAT,
         description="Take seeds of a run, or of the runs below a folder, which workers share.",
     )  # fmt: skip
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder of a run, or one with runs below")
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="folder of a run, or one with runs below; s3:// or gs://"
+    )
     parser.add_argument("--slots", type=positive_int, help="seeds at a time (default: one a GPU, else one a core)")
     parser.add_argument("--cores", type=core_list, metavar="N|A,B|A-B", help="as of aira-bench run, for its slots")
     parser.add_argument("--gpus", type=gpu_list, metavar="N|A,B|all", help="as of aira-bench run, for its slots")
@@ -75,35 +78,44 @@ def handle(args: argparse.Namespace) -> int:
 
     from aira_bench.cli.options import report
     from aira_bench.cli.stopping import current
+    from aira_bench.copies.working import working_copies
     from aira_bench.errors import UsageError
     from aira_bench.hidden_keys import read_hidden_key
     from aira_bench.leasing.lease import wanted_terms
+    from aira_bench.paths import host_paths
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.units import runs_below
     from aira_bench.runs.worker import Worker, WorkerWishes
+    from aira_bench.shared_store.objects import object_address
     from aira_bench.terminal import tell
     from aira_bench.view.index import keep_index
     from aira_bench.waiting import Stopped
+    from aira_bench.world import SystemWorld
 
     stopping = current()
     stopping.grace_s, stopping.way_on = args.grace_s, lambda: join(args.typed)
-    terms = wanted_terms(os.environ)
-    below = runs_below(args.folder)  # before an engine is looked for
-    runs = below[0].path.parent if below else args.folder  # where a replay looks for the run that it repeats
-    host = connect_host(runs, args.runtime, _say, containers=args.containers, judge_on=args.judge_on)
     if args.judge_on is not None and args.only_confirm:
         raise UsageError("--only-confirm trains on this machine, --judge-on elsewhere: one of the two.")
     if args.hidden_key is not None and not args.only_confirm:
         raise UsageError("--hidden-key needs --only-confirm: a search has the key that it began with.")
     key = None if args.hidden_key is None else read_hidden_key(Path(args.hidden_key))
     wishes = WorkerWishes(args.slots, args.once, args.confirm, args.only_confirm, key, args.cores, args.gpus)
-    worker = Worker(
-        host, args.folder, wishes, _say, _watch, terms, lambda run: keep_index(run, host.paths.home, host.keys)
-    )
-    try:
-        end = worker.work()
-    except Stopped:
-        raise KeyboardInterrupt from None
+    terms, address = wanted_terms(os.environ), object_address(str(args.folder))
+    with contextlib.ExitStack() as stack:
+        copies, folder = None, args.folder
+        if address is not None:
+            copies = stack.enter_context(working_copies(address, host_paths(Path()).home, SystemWorld().new_id()))
+            folder = copies.folder
+        below = runs_below(folder)  # before an engine is looked for
+        runs = below[0].path.parent if below else folder  # where a replay looks for the run that it repeats
+        host = connect_host(runs, args.runtime, _say, containers=args.containers, judge_on=args.judge_on)
+        worker = Worker(
+            host, folder, wishes, _say, _watch, terms, lambda run: keep_index(run, host.paths.home, host.keys), copies
+        )
+        try:
+            end = worker.work()
+        except Stopped:
+            raise KeyboardInterrupt from None
     for what, error in end.failed:
         report(type(error)(f"{what}: {error.message}", hint=error.hint))
     tell(f"aira-bench: nothing is left to take; this worker brought {len(end.over)} seeds to their end.")

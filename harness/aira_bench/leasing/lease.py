@@ -26,7 +26,7 @@ from aira_bench.excerpts import LINE_CHARS, NAME_CHARS
 from aira_bench.files import parse_json
 from aira_bench.sandbox.owner import is_dead, this_process
 from aira_bench.shared_store.heartbeat import Heartbeat, Watch
-from aira_bench.shared_store.posix import PosixStore
+from aira_bench.shared_store.places import store_of
 from aira_bench.shared_store.store import SharedStore
 from aira_bench.shared_store.succession import Numbered, Succession
 from aira_bench.world import World
@@ -87,9 +87,9 @@ _TERMS: TypeAdapter[Terms] = TypeAdapter(Terms)
 Read = TypeVar("Read")
 
 
-def lease_store(run: Path) -> PosixStore:
+def lease_store(run: Path) -> SharedStore:
     """Return what the workers of a run agree through."""
-    return PosixStore(run / FOLDER)
+    return store_of(run, FOLDER)
 
 
 def wanted_terms(environ: Mapping[str, str]) -> Terms:

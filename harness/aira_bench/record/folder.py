@@ -40,6 +40,7 @@ from aira_bench.record.journal import Event, StepEnded, finished_steps, open_jou
 from aira_bench.record.manifest import Manifest, load_manifest
 from aira_bench.record.node import Node
 from aira_bench.record.scores import ScoreFile
+from aira_bench.shared_store.places import elsewhere
 
 MOST_TEXT_BYTES = 16 * 2**20
 FROM_LAST_GOOD = "--from-last-good"
@@ -281,6 +282,8 @@ class RunFolder:
     def elsewhere(self) -> list[str]:
         """The option that a command needs to find the run's folder, as it is typed; none for the usual folder."""
         runs = self.path.parent
+        if (place := elsewhere(runs)) is not None:
+            return [] if place.typed(runs) == os.environ.get("AIRA_RUNS") else ["--runs", place.typed(runs)]
         return [] if runs.resolve() == host_paths().runs.resolve() else ["--runs", quote(str(runs))]
 
     @property

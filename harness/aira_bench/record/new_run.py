@@ -16,6 +16,7 @@ from pathlib import Path
 
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.record.folder import UNFINISHED, RunFolder, is_run
+from aira_bench.shared_store.places import typed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -103,7 +104,7 @@ def _require_free(place: Path) -> None:
 def _taken(place: Path) -> UsageError:
     if is_run(place):
         return UsageError(
-            f"A run named {place.name!r} exists in {place.parent}.", hint=RunFolder(place).command("resume")
+            f"A run named {place.name!r} exists in {typed(place.parent)}.", hint=RunFolder(place).command("resume")
         )
     return UsageError(f"{place} exists, and is no run.", hint="another --name")
 

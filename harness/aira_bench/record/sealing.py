@@ -4,9 +4,7 @@ Not covered: whether all of it agrees (`aira_bench.record.run_record`), and conf
 (`aira_bench.record.confirmations`).
 """
 
-import contextlib
 import hashlib
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from aira_bench.files import Unacceptable, entries_below, hash_file, naming, read_file, write_atomically
 from aira_bench.keys import MachineKey
 from aira_bench.leasing.lease import FOLDER as LEASES
+from aira_bench.leasing.lease import lease_store
 from aira_bench.record.chain import MOST_BYTES, Chain, ChainWriter, Guard, Noted, read_chain
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import AttemptBegan, JournalFile, SeedOpened, StepEnded, read_journal
@@ -138,26 +137,24 @@ class Keeper:
     def close_shared(self, seeds: Sequence[int]) -> None:
         """Record that every seed has ended, as one of several workers: the first decides, others put the same there.
 
-        The record with its last line is written beside it and linked to a name that is made of what stood there before.
-        One link holds, whatever others do and however late; what it leads to is then moved into place.
+        The record with its last line is made as a shared object, of a name that is made of what stood there before.
+        It is made once, whatever others do and however late; what it holds is then moved into place.
         """
         before = read_file(self.folder.path, "record.jsonl", MOST_BYTES)
         found = read_chain(before)
         if any(isinstance(event, RunEnded) for event in decode_run(found)):
             return
         own = self.folder.path / LEASES / f".closing-{secrets.token_hex(8)}.tmp"
-        decided = own.with_name(f"closed-{hashlib.sha256(before).hexdigest()[:16]}.jsonl")
         try:
             write_atomically(own, before)
             writer = ChainWriter(own, found, self.key)
             writer.append(encode(RunEnded(self._seals(seeds), self.at())), signed=True)
             writer.close()
-            with contextlib.suppress(FileExistsError):
-                os.link(own, decided)
-            closed = read_file(decided.parent, decided.name, MOST_BYTES)
-            write_atomically(self.folder.path / "record.jsonl", closed)
+            decided = f"closed-{hashlib.sha256(before).hexdigest()[:16]}.jsonl"
+            closed = lease_store(self.folder.path).create(decided, read_file(own.parent, own.name, MOST_BYTES))
         finally:
             own.unlink(missing_ok=True)
+        write_atomically(self.folder.path / "record.jsonl", closed)
         chain = read_chain(closed)
         self.witness.note(self.run_id, RECORD, len(chain.bodies), chain.seal)
 

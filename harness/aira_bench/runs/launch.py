@@ -60,7 +60,7 @@ from aira_bench.runs.resolve import ResolvedRun, reopen, reopen_agent, trainings
 from aira_bench.runs.session import Progress, SearchSession
 from aira_bench.runs.slots import Slot, SlotPool, open_slots
 from aira_bench.runs.telling import told_to_others
-from aira_bench.shared_store.posix import PosixStore
+from aira_bench.shared_store.places import store_of
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.version import __version__
 from aira_bench.waiting import Waits
@@ -340,8 +340,6 @@ def searching(
             extensions=manifest.extensions,
         )
         if isinstance(run.agent, SharesLimits):
-            run.agent.share_limits(
-                PosixStore(folder.path / LEDGER), host.world.new_id(), attempts or {}, lease_folder()
-            )
+            run.agent.share_limits(store_of(folder.path, LEDGER), host.world.new_id(), attempts or {}, lease_folder())
         run.agent.resume({seed: folder.seed(seed).path / "calls" for seed in plan.seeds})
         yield ReadySearch(session, partial(clean_up, host, label, note))

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from aira_bench.copies.folder_copy import FolderCopy
+from aira_bench.copies.working import WorkingCopies
 from aira_bench.errors import AiraError, EngineAway, MachineError, RunStateError, UsageError
 from aira_bench.files import Unacceptable
 from aira_bench.hardware import usable_cores
@@ -109,6 +111,7 @@ class Worker:
         watch: Callable[[Unit, Progress], None] = lambda unit, progress: None,
         terms: Terms | None = None,
         ended: Callable[[RunFolder], None] = lambda run: None,
+        copies: WorkingCopies | None = None,
     ) -> None:
         """Have nothing yet.
 
@@ -121,9 +124,10 @@ class Worker:
             terms: under which a run that is named itself is shared, if it is not.
             ended: told of a run whose last seed is over, by the worker that ended it, or by each that ended one of the
                 last at a time.
+            copies: of what lies on object storage, in that folder; None where the folder itself is shared.
         """
         self._host, self._folder, self._wishes, self._note, self._watch = host, folder, wishes, note, watch
-        self._terms, self._ended = terms or Terms(), ended
+        self._terms, self._ended, self._copies = terms or Terms(), ended, copies
         self._lessee, self._choosing = Lessee(host.world), threading.Lock()
         self._stop, self._stopping = threading.Event(), threading.Lock()
         self._ends: list[Callable[[], None]] = []
@@ -224,11 +228,15 @@ class Worker:
                 if state == "halted":
                     assert error is not None, "it halted for it"
                     self.end.failed.append((unit.name, error))
+                attempt.leave()
                 lease.end(state, fork=attempt.fork, failure=error, advanced=attempt.advanced)
         except LeaseLost:
             self.end.lost.append(unit)
             self._note(f"{unit.name}: another worker took it over while this one was silent")
             return
+        finally:
+            if self._copies is not None:
+                self._copies.given_back(unit.run, unit.seed)
         if state == "over":
             self.end.over.append(unit)
             self._tell_ended(RunFolder(unit.run))
@@ -267,6 +275,9 @@ class Worker:
         """The run's folder with the unit's place in it, which nobody else writes to."""
         unit, known = attempt.unit, taken.lease.entry.fork
         run = RunFolder(unit.run)
+        if self._copies is not None:  # nobody else writes to this one, and nothing of a late worker gets there
+            attempt.copy = self._copies.taken(unit.run, unit.seed, taken.lease.entry.attempt)
+            return run
         attempt.fork = newest_fork(run, unit.seed, known)
         taken.lease.check()  # so nobody later has made it
         if not taken.is_certain:
@@ -288,7 +299,7 @@ class Worker:
             try_model(run.agent, self._note)
             self._tried.add(unit.run)
         set_aside_unvouched_calls(record, host.keys.ring())
-        keeper = self._keeper(record, lease)
+        keeper = self._keeper(record, lease, attempt.copy)
         keeper.remember()
         place, label = folder.seed(unit.seed), f"{manifest.run_id}-{unit.seed}"
         programs = CompiledPrograms(place.path / "compiled")
@@ -313,7 +324,7 @@ class Worker:
                     lease.check()  # what it halted for may be that another has the unit
                     return "halted", error
                 programs.clear()
-            self._close(folder, keeper, manifest.plan.seeds)
+            self._close(folder, keeper, manifest.plan.seeds, unit.seed)
             if not self._wishes.confirm and manifest.plan.confirm and manifest.trainings:
                 return "released", None
             confirming = ConfirmingUnit(unit.seed, keeper, label, attempt.stoppable)
@@ -328,18 +339,20 @@ class Worker:
             return "released", RunStateError(
                 f"Run {record.name}: seed {seed} is still to be searched.", hint=_again(attempt.unit)
             )
-        opened, keeper = self._open(record), self._keeper(record, lease)
+        opened, keeper = self._open(record), self._keeper(record, lease, attempt.copy)
         keeper.remember()
         unit = ConfirmingUnit(seed, keeper, f"{record.manifest.run_id}-{seed}", attempt.stoppable)
         with told_to_others(folder, (seed,), partial(self._watch, attempt.unit), opened.host.world) as tell:
             confirm_unit(opened.host, record, opened.found, opened.ground, self._note, tell, unit)
         return "over", None
 
-    def _keeper(self, record: RunRecord, lease: Lease) -> Keeper:
-        """Who appends to a unit's files: under the lease, each line of the attempt that it is."""
+    def _keeper(self, record: RunRecord, lease: Lease, copy: FolderCopy | None) -> Keeper:
+        """Who appends to a unit's files: under the lease, each line of the attempt that it is. A line of a copy counts
+        when it was committed, which the storage refuses where another has the unit."""
         entry = lease.entry
         began = AttemptBegan(entry.attempt, entry.worker, entry.host, entry.at)
-        return replace(self._host.keeper(record), guard=lease.check, attempt=began)
+        guard = lease.check if copy is None else copy.push_chains
+        return replace(self._host.keeper(record), guard=guard, attempt=began)
 
     def _open(self, record: RunRecord) -> _Opened:
         """A run with all that it stands on, checked once by this worker.
@@ -381,16 +394,25 @@ class Worker:
             changes["gpus"] = wishes.gpus
         return plan.model_copy(update=changes)
 
-    def _close(self, folder: RunFolder, keeper: Keeper, seeds: tuple[int, ...]) -> None:
-        """Record that a run has ended, if this was its last seed."""
-        if all(has_ended(folder, seed) for seed in seeds):
+    def _close(self, folder: RunFolder, keeper: Keeper, seeds: tuple[int, ...], own: int | None = None) -> None:
+        """Record that a run has ended, if this was its last seed; `own` has."""
+        if self._copies is not None:
+            self._copies.pull_run(folder.path)
+        if all(seed == own or self._has_ended(folder, seed) for seed in reversed(seeds)):
             keeper.close_shared(seeds)
+            if self._copies is not None:
+                self._copies.push_run(folder.path)
+
+    def _has_ended(self, folder: RunFolder, seed: int) -> bool:
+        return (self._copies is None or self._copies.has_journal(folder.path, seed)) and has_ended(folder, seed)
 
     def _close_all(self) -> None:
         """The same for runs whose last two seeds ended at a time, each before the other could be seen."""
         ring = self._host.keys.ring()
         for run in readable_runs(runs_below(self._folder), dict(self._faults)):
             folder = RunFolder(run.path)
+            if self._copies is not None:
+                self._copies.pull_run(run.path)
             if any(unit.run == run.path for unit in self.end.over) and not is_closed(folder) and not folder.is_locked:
                 keeper = self._host.keeper(read_resumable(folder, ring, trust_agent=False, only=()))
                 self._close(folder, keeper, run.seeds)
@@ -432,6 +454,8 @@ class _Attempt:
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
         self.fork = 1
+        self.copy: FolderCopy | None = None
+        """Of the unit, where it lies on object storage."""
         self.advanced = False
         """Whether it has finished a step."""
         self._lock, self._is_stopped = threading.Lock(), False
@@ -443,6 +467,12 @@ class _Attempt:
             self._is_stopped, end = True, self._end
         if end is not None:
             end()
+
+    def leave(self) -> None:
+        """Commit what is there beside finished steps, such as answers of models, for whoever goes on."""
+        with contextlib.suppress(MachineError):
+            if self.copy is not None:
+                self.copy.push()
 
     def is_lost(self, lease: Lease) -> bool:
         """Whether it stopped because another worker has the unit."""

@@ -9,7 +9,7 @@ Not covered: large files, locks, and what the objects mean.
 
 from typing import Protocol
 
-MOST_BYTES = 1 << 16
+MOST_BYTES = 1 << 22
 """Of one object."""
 
 

@@ -1,0 +1,224 @@
+"""A mirror of the runs at an address, in a folder of this machine: what commands read, and where runs are begun.
+
+It is made up to date by one listing of what lies there, of which what is new is fetched: journals before the record
+that speaks of how they end, and leases last. Commands that start workers write leases through to the storage, and
+publish the runs that they made; nothing else that is written in a mirror gets there.
+
+Not covered: work on seeds (`working`).
+"""
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from aira_bench.copies.layout import COMMIT, LEASE, RUN, folder_copy
+from aira_bench.errors import MachineError, UsageError
+from aira_bench.files import parse_json, write_atomically, write_json
+from aira_bench.leasing.lease import FOLDER as LEASES
+from aira_bench.leasing.lease import TERMS, LeaseLost
+from aira_bench.shared_store.objects import Listed, ObjectStore
+from aira_bench.shared_store.places import copies_of
+from aira_bench.shared_store.posix import PosixStore
+from aira_bench.shared_store.store import SharedStore
+from aira_bench.unfinished import only_one
+
+_STATE = ".mirror.json"
+_AT_ONCE = 8
+_LEAST_PAUSE_S, _SHARE = 2.0, 5.0
+"""Between two times that a mirror is renewed: so long, and so many times as long as the last one took."""
+
+
+@dataclass(frozen=True)
+class _Through:
+    """Shared objects that are read in the mirror and written to the storage."""
+
+    here: PosixStore
+    there: ObjectStore
+
+    def create(self, name: str, data: bytes) -> bytes:
+        held = self.there.create(name, data)
+        self.here.put(name, held)
+        return held
+
+    def get(self, name: str) -> bytes | None:
+        return self.here.get(name)
+
+    def put(self, name: str, data: bytes) -> None:
+        self.there.put(name, data)
+        self.here.put(name, data)
+
+    def names(self, folder: str) -> list[str]:
+        return self.here.names(folder)
+
+    def remove(self, name: str) -> None:
+        self.there.remove(name)
+        self.here.remove(name)
+
+
+class Mirror:
+    """The mirror of one address. Safe between threads and processes of this machine."""
+
+    def __init__(self, store: ObjectStore, root: Path) -> None:
+        """Mirror what is at an address in a folder; nothing is looked at yet."""
+        self.root, self.address = root.resolve(), store.address
+        self._store, self._lock = store, threading.Lock()
+
+    def store(self, run: Path, folder: str) -> SharedStore:
+        """Return the shared objects of a run's folder, which are the mirror's alone until the run is published."""
+        here, name = PosixStore(run / folder), self._name(run)
+        if not self._is_published(name):
+            return here
+        return _Through(here, self._store.below(*name.split("/"), folder))
+
+    def typed(self, path: Path) -> str:
+        """Return the address of what a path is the mirror of."""
+        name = self._name(path)
+        return str(self.address if name == "." else self.address.below(name))
+
+    def publish(self, run: Path) -> None:
+        """Put a run that was made in the mirror where it belongs, unless it is there.
+
+        Raises:
+            UsageError: another run of that name is there.
+            MachineError: the storage failed.
+        """
+        name = self._name(run)
+        if self._is_published(name):
+            return
+        there = self._store.below(*name.split("/"))
+        if (terms := PosixStore(run / LEASES).get(TERMS)) is not None:
+            there.below(LEASES).create(TERMS, terms)
+        try:
+            folder_copy(there, run, RUN).push()
+        except LeaseLost:
+            raise UsageError(f"A run named {run.name!r} exists at {self.address}.", hint="another --name") from None
+        with self._state() as (commits, _):
+            commits[f"{name}/{RUN}"] = 1
+
+    def refresh(self) -> None:
+        """Fetch what is new.
+
+        Raises:
+            MachineError: storage or disk failed.
+            PrerequisiteError: the storage may not be used.
+            RunStateError: what lies there cannot be read.
+        """
+        with self._state() as (commits, leases):
+            listing = self._store.listing()
+            there: dict[tuple[str, str], int] = {}
+            for found in filter(None, map(COMMIT.fullmatch, listing)):
+                place = (found["run"], found["folder"])
+                there[place] = max(there.get(place, 0), int(found["number"]))
+            runs = {run for run, folder in there if folder == RUN and _is_plain(run)}
+            new = {place for place, number in there.items() if number > commits.get("/".join(place), 0)}
+            # The record says how journals end, so they are read to where they are now, not to where the list was.
+            seeds = [place for place in there if place[1] != RUN and (place in new or (place[0], RUN) in new)]
+            fetch = partial(self._fetch, commits)
+            _at_once(fetch, [place for place in seeds if place[0] in runs])
+            _at_once(fetch, [place for place in new if place[1] == RUN and place[0] in runs])
+            self._fetch_leases(runs, listing, leases)
+
+    def _fetch(self, commits: dict[str, int], place: tuple[str, str]) -> None:
+        run, key = self.root / place[0], "/".join(place)
+        path = run if place[1] == RUN else run / "seeds" / place[1]
+        copy = folder_copy(self._store.below(*place[0].split("/")), run, place[1], commits.get(key, 0) * path.is_dir())
+        try:
+            copy.pull()
+        finally:
+            commits[key] = copy.number
+
+    def _fetch_leases(self, runs: set[str], listing: Mapping[str, Listed], leases: dict[str, str]) -> None:
+        there = {
+            name: about for name, about in listing.items()
+            if (found := LEASE.fullmatch(name)) is not None and found["run"] in runs and _is_plain(name)
+        }  # fmt: skip
+        for run in runs:
+            (self.root / run / LEASES).mkdir(parents=True, exist_ok=True)
+
+        def fetch(name: str) -> None:
+            if (data := self._store.get(name)) is None:
+                return
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, data, lasting=False)
+            os.utime(path, (there[name].made_at_s, there[name].made_at_s))
+            leases[name] = there[name].tag
+
+        _at_once(fetch, [name for name, about in there.items() if leases.get(name) != about.tag])
+        for gone in leases.keys() - there.keys():
+            (self.root / gone).unlink(missing_ok=True)
+            del leases[gone]
+
+    def _is_published(self, name: str) -> bool:
+        return f"{name}/{RUN}" in self._read_state()[0]
+
+    @contextlib.contextmanager
+    def _state(self) -> Iterator[tuple[dict[str, int], dict[str, str]]]:
+        """How far the mirror is: the last commit of each folder, and what tells leases apart. One thread at a time."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._lock, only_one(self.root / ".refreshing"):
+            state = self._read_state()
+            try:
+                yield state
+            finally:
+                write_json(self.root / _STATE, {"commits": state[0], "leases": state[1]})
+
+    def _read_state(self) -> tuple[dict[str, int], dict[str, str]]:
+        try:
+            found = parse_json((self.root / _STATE).read_bytes())
+            return dict(found["commits"]), dict(found["leases"])
+        except (OSError, ValueError, KeyError, TypeError):  # a mirror can be made anew
+            return {}, {}
+
+    def _name(self, path: Path) -> str:
+        return path.resolve().relative_to(self.root).as_posix()
+
+
+@contextlib.contextmanager
+def mirrored_runs(store: ObjectStore, home: Path) -> Iterator[Mirror]:
+    """Have the mirror of an address up to date while the block runs.
+
+    Args:
+        store: at the address.
+        home: this machine's folder of aira-bench.
+
+    Raises:
+        MachineError, PrerequisiteError, RunStateError: as of `Mirror.refresh`.
+    """
+    digest = hashlib.sha256(str(store.address).encode()).hexdigest()[:16]
+    (home / "objects").mkdir(parents=True, exist_ok=True, mode=0o700)
+    mirror, over = Mirror(store, home / "objects" / f"mirror-{digest}"), threading.Event()
+    mirror.refresh()
+
+    def follow() -> None:
+        pause_s = _LEAST_PAUSE_S
+        while not over.wait(pause_s):
+            began_s = time.monotonic()
+            with contextlib.suppress(MachineError):  # the storage is away; the last look at the end says so
+                mirror.refresh()
+            pause_s = max(_LEAST_PAUSE_S, _SHARE * (time.monotonic() - began_s))
+
+    thread = threading.Thread(target=follow, name="mirror", daemon=True)
+    thread.start()
+    try:
+        with copies_of(mirror, mirror.root):
+            yield mirror
+    finally:
+        over.set()
+        thread.join()
+
+
+def _at_once(fetch: Callable[..., None], what: list[str] | list[tuple[str, str]]) -> None:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(fetch, what))
+
+
+def _is_plain(name: str) -> bool:
+    return all(part and not part.startswith(".") for part in name.split("/"))
