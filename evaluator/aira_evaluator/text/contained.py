@@ -11,7 +11,7 @@ Not covered: paraphrases, and duplicates inside one split.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ _MULTIPLIERS = np.random.default_rng(20260513).integers(1, 2**63, size=RUN_TOKEN
 ) + np.uint64(1)
 Part = TypeVar("Part", bound=Hashable)
 TokenType = TypeVar("TokenType", np.uint16, np.uint32)
-AnyTokens = Tokens | npt.NDArray[np.uint32]
+AnyTokens = npt.NDArray[np.unsignedinteger[Any]]
 """Ids of vocabularies that 16 bits hold, or of larger ones; what is compared has one type."""
 
 
@@ -105,7 +105,7 @@ def keep_fresh(parts: Mapping[Part, Sequence[Tokens]], public: Iterable[Tokens])
 
 def split_documents(stream: npt.NDArray[TokenType], mark: int) -> Iterator[npt.NDArray[TokenType]]:
     """Yield the documents of a stream of tokens, without the marks that begin them."""
-    starts = np.flatnonzero(stream == mark)
+    starts: list[int] = np.flatnonzero(stream == mark).tolist()
     for start, stop in zip(starts, [*starts[1:], len(stream)], strict=True):
         yield np.asarray(stream[start + 1 : stop])
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from aira_bench.errors import AiraError, PrerequisiteError, UsageError
 from aira_bench.escaping import printable
@@ -145,9 +146,7 @@ def make(out: Path, request: TokenRequest, processes: int, python: str | None) -
 
 
 @contextlib.contextmanager
-def _process(
-    out: Path, python: str
-) -> "Iterator[tuple[subprocess.Popen[bytes], tempfile._TemporaryFileWrapper[bytes]]]":
+def _process(out: Path, python: str) -> "Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]":
     """One process, which ends with this one's interest in it; a kill of this one leaves it at work."""
     with tempfile.TemporaryFile() as errors:
         try:
