@@ -1,6 +1,7 @@
 """What a daemon's failures become, and how leftovers are removed from one that is busy: the SDK against a played daemon."""
 
 import gc
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 from played_engine import PlayedEngine
 
 from aira_bench.docker_engine import Conflict, DockerEngine, engine
+from aira_bench.docker_engine.podman import PodmanEngine
 from aira_bench.errors import EngineAway, PrerequisiteError, SandboxError
 from aira_bench.sandbox import leftovers
 from aira_bench.sandbox.hardening import OWNER_LABEL, ROLE_LABEL, RUN_LABEL
@@ -94,6 +96,16 @@ def test_a_daemon_that_went_away_is_infrastructure(daemon: PlayedEngine, client:
     with pytest.raises(EngineAway, match="no answer from the daemon") as caught:
         client.containers(RUN_LABEL)
     assert caught.value.hint == "docker info"
+
+
+@pytest.mark.parametrize(
+    "said", [["localhost/a:1,localhost/b:2"], ["localhost/a:1", "localhost/b:2"]], ids=["one line", "two"]
+)
+def test_images_of_a_file_are_told_apart(daemon: PlayedEngine, client: DockerEngine, said: list[str]) -> None:
+    """Podman 4.3 tells all images of an archive in one line; names have no commas."""
+    lines = "".join(json.dumps({"stream": f"Loaded image: {each}"}) + "\n" for each in said).encode()
+    daemon.fails = lambda request, times: (200, lines) if "load" in request else None
+    assert PodmanEngine.over(client).load(iter([b"x"])) == ["a:1", "b:2"]
 
 
 @pytest.mark.parametrize("first", [(409, "removal is already in progress"), (500, "did not receive an exit event")])

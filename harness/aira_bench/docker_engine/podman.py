@@ -264,8 +264,8 @@ class PodmanEngine(DockerEngine):
         return [replace(image, tag=image.tag.removeprefix(_HOST)) for image in super().list_images(label)]
 
     def load(self, archive: Iterator[bytes]) -> list[str]:
-        """Take images from an archive; return their tags."""
-        return [tag.removeprefix(_HOST) for tag in super().load(archive)]
+        """Take images from an archive; return their tags, which podman tells of all images in one line."""
+        return [tag.removeprefix(_HOST) for line in super().load(archive) for tag in line.split(",")]
 
     def _own(
         self,
