@@ -58,8 +58,10 @@ def test_evolution_searches_patterns_within_their_budget(place: Place, alias: st
 def test_a_language_model_behind_a_local_server_submits_a_pattern(place: Place, server: WireServer, alias: str) -> None:
     (task,) = place.home.parent.glob("ArchitectureA*" if alias == "compose-aggregate" else "ArchitectureS*")
     told = ("--task", str(task), "--profile", "cpu", "--source", "synthetic", "--seeds", "1", "--steps", "1")
-    variables = {"AIRA_BASE_URL_GPT_OSS_20B": server.base_url("openai-compatible")}
-    place.call("run", "--agent", "gpt-oss-20b", *told, "--name", f"model-{alias}", **variables)
+    place.call(
+        "run", "--agent", "gpt-oss-20b", *told, "--name", f"model-{alias}",
+        AIRA_BASE_URL_GPT_OSS_20B=server.base_url("openai-compatible"),
+    )  # fmt: skip
     (node,) = place.run(f"model-{alias}").seed(0).nodes
     assert node.step_class == "valid"
     assert node.canonical is not None

@@ -89,11 +89,6 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
         USAGE,
         ["'nonsense' is neither a suite nor an architecture"],
     ),
-    (
-        ["grow", "greedy-mad-2p", "--scale", "toy", "--recipe", "toy"],
-        USAGE,
-        ["9 trainings are missing", "Nobody is at a terminal", "--yes"],
-    ),
     (["figures", "absent", "--out", "drawn"], USAGE, ["No run 'absent'"]),
     (["figures", "--runs", "empty", "--out", "drawn"], USAGE, ["No runs in", "aira-bench run --help"]),
     (["figures", "scripts"], USAGE, ["--out"]),

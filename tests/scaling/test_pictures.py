@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aira_bench.errors import UsageError
 from aira_bench.scaling.aggregate import LayerVote
 from aira_bench.scaling.notation import SYMBOLS
-from aira_bench.scaling.pictures import strip_svg, votes_svg, write_picture
+from aira_bench.scaling.pictures import IntervalRow, intervals_svg, strip_svg, votes_svg, write_picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 PATTERNS = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=150)
@@ -151,3 +151,26 @@ def test_a_caption_is_text_and_nothing_else(caption: str, tmp_path: Path) -> Non
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file or directory"):
         write_picture(tmp_path / "absent" / "a.svg", "<svg/>")
+
+
+FLOATS = st.floats(-5, 5)
+
+
+@given(st.lists(st.tuples(FLOATS, FLOATS, st.booleans()), min_size=1, max_size=8))
+def test_every_interval_lies_within_the_picture_and_holds_its_mean(rows: list[tuple[float, float, bool]]) -> None:
+    """Half of the rows have no interval: theirs goes from border to border."""
+    drawn = [
+        IntervalRow(f"<{number}>", (mean,), mean, *((None, None) if is_open else (mean - half**2, mean + half**2)), "?")
+        for number, (mean, half, is_open) in enumerate(rows)
+    ]  # fmt: skip
+    root = ET.fromstring(intervals_svg(drawn, "differences", "nats"))
+    width = float(root.get("width", "nan"))
+    (zero, *lines), circles = root.findall(f"{SVG}line"), root.findall(f"{SVG}circle")
+    assert len(lines) == len(rows)
+    assert len(circles) == 2 * len(rows)
+    for line, circle, row in zip(lines, circles[1::2], drawn, strict=True):
+        left, right, mean = (float(each) for each in (line.get("x1", ""), line.get("x2", ""), circle.get("cx", "")))
+        assert 0 < left <= mean + 0.11
+        assert mean - 0.11 <= right < width
+        assert (row.low is None) == (right - left > 335)
+        assert 0 < float(zero.get("x1", "")) < width

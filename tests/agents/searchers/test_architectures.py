@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from aira_bench.agents.agent import Brief, Situation
 from aira_bench.agents.catalog import SEARCHERS
-from aira_bench.agents.searchers.architectures import mutate, random_architecture
+from aira_bench.agents.searchers.architectures import mutate, random_architecture, written_architecture
+from aira_bench.agents.searchers.bayes import BayesAgent
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.policy import Draft, Improve
@@ -54,3 +55,23 @@ def test_a_claiming_solution_validates_with_the_evaluators_code() -> None:
     claiming = Brief("mad-3p", "text", SPEC, "Accuracy", False, "cpu", "claimed", 60.0, 1024)
     assert "compose.validate" in SEARCHERS["random"].propose(claiming, situation(Draft(), [], 0)).code
     assert "compose.validate" not in SEARCHERS["random"].propose(BRIEF, situation(Draft(), [], 0)).code
+
+
+@given(st.integers(), st.sampled_from(["random", "evolution"]))
+def test_nothing_beyond_a_budget_is_drawn_or_bred(seed: int, agent: str) -> None:
+    """Ten MLPs have 369,344 parameters at toy widths: nine of the ten layers may be MLPs at most."""
+    space = ArtifactSpec(kind="architecture", layers=10, primitives=("M", "mA"), most_parameters=350_000)
+    brief = Brief("t", "", space, "Loss", True, "cpu", "hidden", 60.0, 1024)
+    parent = ",".join(["M"] * 9 + ["mA"])
+    assert space.admits(parent.split(","))
+    for action in (Draft(), Improve((1,))):
+        code = SEARCHERS[agent].propose(brief, situation(action, [valid_node(1, parent)], seed)).code
+        found = written_architecture(code)
+        assert found is not None
+        assert space.admits(found)
+
+
+def test_bayes_says_that_it_knows_no_budget() -> None:
+    budgeted = SPEC.model_copy(update={"most_parameters": 350_000})
+    assert "knows no budget of parameters; the task has one of 350,000" in BayesAgent().fault_of(budgeted)
+    assert not BayesAgent().fault_of(SPEC)
