@@ -40,7 +40,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "aira_contract": (
-        "__init__ claims compatibility containers core_time files flags framing genomes gpu_types invocation judge_settings "
+        "__init__ claims compatibility containers core_time exports files flags framing genomes gpu_types invocation judge_settings "
         "pretraining primitives "
         "script_constants settings training_record training_series",
         "reports architectures model_sizes patterns",
