@@ -38,6 +38,7 @@ NEVER_REACHES = {
     "mad": ROLES,
     "text": ROLES,
     "task_scripts": ROLES,
+    "downstream": ROLES,
     "latency": ROLES,
     "pretrain": ROLES,
 }
@@ -83,6 +84,7 @@ MAY_IMPORT = {
     "compose/agent": {".", "compose/mad", "compose/text", "compose/training"},
     "compose/judge": {".", "compose", "compose/mad", "compose/text", "compose/training", "task_scripts"},
     "compose/prepare": {".", "compose/mad", "compose/text", "task_scripts", "text"},
+    "downstream": {".", "pretrain"},
     "latency": set(),
     "lra": {"lra/agent"},
     "lra/data": {"lra/contract"},
