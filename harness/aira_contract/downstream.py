@@ -94,7 +94,7 @@ class EvaluatedModel:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MetricEstimate:
     """A metric over the examples of a task."""
 
     value: float
@@ -109,7 +109,7 @@ class TaskScores:
     task: str
     shots: int
     examples: int
-    metrics: Mapping[str, Estimate]
+    metrics: Mapping[str, MetricEstimate]
     """By the names that were asked for, in lm_eval's units."""
     version: str
     """Of the task, as lm_eval has it."""
@@ -146,7 +146,7 @@ def read_line(text: str) -> Line:
         found = json.loads(text)
         kind = _KINDS[found.pop("kind")]
         if "metrics" in found:
-            found["metrics"] = {name: Estimate(**each) for name, each in found["metrics"].items()}
+            found["metrics"] = {name: MetricEstimate(**each) for name, each in found["metrics"].items()}
         if "notes" in found:
             found["notes"] = tuple(found["notes"])
         return kind(**found)

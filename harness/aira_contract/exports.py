@@ -40,7 +40,7 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """What an export has written, of which weights."""
 
     pattern: str
     scale: str

@@ -18,8 +18,8 @@ from aira_bench.scaling.downstream.scores import PRINTED_SLACK, centred, evaluat
 from aira_bench.scaling.downstream.suites import DownstreamSuite, find_suite, shipped_suites
 from aira_contract.downstream import (
     DownstreamError,
-    Estimate,
     EvaluatedModel,
+    MetricEstimate,
     NotEvaluated,
     TaskScores,
     read_line,
@@ -42,7 +42,7 @@ def scores(suite: DownstreamSuite, value: float, stderr: float | None = 0.01) ->
     return tuple(
         TaskScores(
             task.lm_eval, task.shots, 100,
-            {name: Estimate(value / task.unit, stderr and stderr / task.unit) for name in task.metrics}, "1", "ef", 1.0,
+            {name: MetricEstimate(value / task.unit, stderr and stderr / task.unit) for name in task.metrics}, "1", "ef", 1.0,
         )
         for task in suite.tasks
     )  # fmt: skip
@@ -96,17 +96,17 @@ def test_the_headline_differences_follow_from_the_rows() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 5)), min_size=1, max_size=20))
 def test_a_mean_has_the_error_of_a_sum_of_independent_parts(parts: list[tuple[float, float]]) -> None:
-    found = mean([Estimate(*part) for part in parts])
+    found = mean([MetricEstimate(*part) for part in parts])
     assert found.stderr is not None
     assert min(value for value, _ in parts) - 1e-9 <= found.value <= max(value for value, _ in parts) + 1e-9
     assert found.stderr == pytest.approx(math.sqrt(sum(error**2 for _, error in parts)) / len(parts))
-    assert mean([*(Estimate(*part) for part in parts), Estimate(1.0, None)]).stderr is None
+    assert mean([*(MetricEstimate(*part) for part in parts), MetricEstimate(1.0, None)]).stderr is None
 
 
 def test_centred_is_0_at_chance_and_100_at_all() -> None:
     for task in find_suite("dclm-core").tasks:
-        assert centred(Estimate(100 * task.chance, 1.0), task) == Estimate(0, 1 / (1 - task.chance))
-        assert centred(Estimate(100, None), task).value == pytest.approx(100)
+        assert centred(MetricEstimate(100 * task.chance, 1.0), task) == MetricEstimate(0, 1 / (1 - task.chance))
+        assert centred(MetricEstimate(100, None), task).value == pytest.approx(100)
 
 
 @pytest.mark.parametrize("name", shipped_suites())

@@ -21,7 +21,7 @@ MOST_WRITTEN = 256
 """Tokens written behind a prompt where a task does not say how many; lm_eval's own default."""
 
 
-class TrainedModel(TemplateLM):
+class LmEvalModel(TemplateLM):
     """A model of ours under lm_eval's interface.
 
     Args:

@@ -24,13 +24,13 @@ from lm_eval.tasks import TaskManager
 from aira_contract.downstream import (
     AskedTask,
     DownstreamRequest,
-    Estimate,
     EvaluatedModel,
     Line,
+    MetricEstimate,
     NotEvaluated,
     TaskScores,
 )
-from aira_evaluator.downstream.lm_eval_model import TrainedModel
+from aira_evaluator.downstream.lm_eval_model import LmEvalModel
 from aira_evaluator.downstream.scoring import TextScorer
 from aira_evaluator.pretrain.export import read_model
 from aira_evaluator.pretrain.trained import TrainedFolder, TrainedTokens, weights_sha256
@@ -64,7 +64,7 @@ def evaluate_all(request: DownstreamRequest, tell: Callable[[Line], None]) -> No
         model.float().to(request.device), length=trained.length, batch_tokens=request.batch_tokens,
         dtype=getattr(torch, request.dtype),
     )  # fmt: skip
-    ours = TrainedModel(scorer, tokens.tokenizer_file, tokens.separator)
+    ours = LmEvalModel(scorer, tokens.tokenizer_file, tokens.separator)
     tasks = [task for task in request.tasks if task.name not in done]
     manager = TaskManager(include_path=request.include, include_defaults=request.include is None) if tasks else None
     for task in tasks:
@@ -136,7 +136,7 @@ def _about(
     )
 
 
-def _estimate(task: str, metric: str, results: Mapping[str, Any], samples: list[Mapping[str, Any]]) -> Estimate:
+def _estimate(task: str, metric: str, results: Mapping[str, Any], samples: list[Mapping[str, Any]]) -> MetricEstimate:
     name, _, chosen = metric.partition(",")
     key = f"{name},{chosen or 'none'}"
     if key not in results:
@@ -146,7 +146,7 @@ def _estimate(task: str, metric: str, results: Mapping[str, Any], samples: list[
     value = float(results[key])
     if not isinstance(stderr, int | float) and (task, name) == (SQUAD, "f1"):
         stderr = _squad_stderr(value, [sample["f1"] for sample in samples])
-    return Estimate(value, float(stderr) if isinstance(stderr, int | float) else None)
+    return MetricEstimate(value, float(stderr) if isinstance(stderr, int | float) else None)
 
 
 def _squad_stderr(value: float, samples: list[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> float | None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from aira_bench.scaling.downstream.scores import ScoreRow
 from aira_bench.scaling.downstream.suites import DownstreamSuite
-from aira_contract.downstream import Estimate
+from aira_contract.downstream import MetricEstimate
 
 
 def table_rows(suite: DownstreamSuite, rows: Sequence[ScoreRow]) -> list[dict[str, str]]:
@@ -41,11 +41,11 @@ def row_record(row: ScoreRow) -> dict[str, object]:
     return asdict(row)
 
 
-def _pair(score: Estimate | None, normalized: Estimate | None) -> str:
+def _pair(score: MetricEstimate | None, normalized: MetricEstimate | None) -> str:
     return _cell(score) if normalized is None else f"{_cell(score)} ({_cell(normalized)})"
 
 
-def _cell(estimate: Estimate | None) -> str:
+def _cell(estimate: MetricEstimate | None) -> str:
     if estimate is None:
         return "-"
     return f"{estimate.value:.1f}" + ("" if estimate.stderr is None else f" +- {estimate.stderr:.1f}")

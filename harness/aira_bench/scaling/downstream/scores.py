@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from aira_bench.published_tables import read_table
 from aira_bench.scaling.downstream.evaluated import StoredEvaluation
 from aira_bench.scaling.downstream.suites import DownstreamSuite, SuiteTask
-from aira_contract.downstream import Estimate
+from aira_contract.downstream import MetricEstimate
 
 PRINTED_SLACK = 0.1
 """Half a digit of the printed average, and as much of the scores that it is of."""
@@ -24,13 +24,13 @@ class ScoreRow:
     name: str
     published: str | None
     """The table it is printed in; None of what was evaluated here."""
-    scores: dict[str, Estimate]
+    scores: dict[str, MetricEstimate]
     """By the task's name."""
-    normalized: dict[str, Estimate]
-    average: Estimate | None
+    normalized: dict[str, MetricEstimate]
+    average: MetricEstimate | None
     """None where a task is missing."""
-    normalized_average: Estimate | None
-    centred: Estimate | None
+    normalized_average: MetricEstimate | None
+    centred: MetricEstimate | None
     """The mean of how far each score is on the way from chance to all."""
     printed: tuple[float | None, float | None] = (None, None)
     """Both averages as the paper prints them beside the scores."""
@@ -45,28 +45,28 @@ class ScoreRow:
         )
 
 
-def mean(estimates: Sequence[Estimate]) -> Estimate:
+def mean(estimates: Sequence[MetricEstimate]) -> MetricEstimate:
     """Return the mean of estimates of independent tasks; without a standard error where one has none."""
     errors = [each.stderr for each in estimates]
     known = [error for error in errors if error is not None]
-    return Estimate(
+    return MetricEstimate(
         sum(each.value for each in estimates) / len(estimates),
         math.hypot(*known) / len(estimates) if len(known) == len(errors) else None,
     )
 
 
-def centred(estimate: Estimate, task: SuiteTask) -> Estimate:
+def centred(estimate: MetricEstimate, task: SuiteTask) -> MetricEstimate:
     """Return a score in percent as a share of the way from chance (0) to all (100)."""
     way = 1 - task.chance
-    return Estimate(
+    return MetricEstimate(
         (estimate.value - 100 * task.chance) / way, None if estimate.stderr is None else estimate.stderr / way
     )
 
 
 def evaluated_row(name: str, suite: DownstreamSuite, evaluation: StoredEvaluation) -> ScoreRow:
     """Return the row of an evaluation."""
-    scores: dict[str, Estimate] = {}
-    normalized: dict[str, Estimate] = {}
+    scores: dict[str, MetricEstimate] = {}
+    normalized: dict[str, MetricEstimate] = {}
     for task in suite.tasks:
         found = evaluation.of(task.lm_eval)
         if found is None:
@@ -84,7 +84,7 @@ def published_rows(suite: DownstreamSuite) -> list[ScoreRow]:
     columns = [name for task in suite.tasks for name in (task.column, task.normalized_column) if name]
     for table in suite.published:
         for printed in read_table(table, ("architecture", *columns, *averages)):
-            found = {name: Estimate(float(printed[name]), None) for name in columns}
+            found = {name: MetricEstimate(float(printed[name]), None) for name in columns}
             row = _row(
                 printed["architecture"], table, suite,
                 {task.name: found[task.column] for task in suite.tasks if task.column},
@@ -97,17 +97,17 @@ def published_rows(suite: DownstreamSuite) -> list[ScoreRow]:
     return rows
 
 
-def _percent(estimate: Estimate, task: SuiteTask) -> Estimate:
+def _percent(estimate: MetricEstimate, task: SuiteTask) -> MetricEstimate:
     factor = 100 * task.unit
-    return Estimate(estimate.value * factor, None if estimate.stderr is None else estimate.stderr * factor)
+    return MetricEstimate(estimate.value * factor, None if estimate.stderr is None else estimate.stderr * factor)
 
 
 def _row(
     name: str,
     published: str | None,
     suite: DownstreamSuite,
-    scores: dict[str, Estimate],
-    normalized: dict[str, Estimate],
+    scores: dict[str, MetricEstimate],
+    normalized: dict[str, MetricEstimate],
 ) -> ScoreRow:
     whole = len(scores) == len(suite.tasks)
     return ScoreRow(
